@@ -1,0 +1,116 @@
+"""The command `pydiffgeo`: demo, run, doctor. What is slow to import is imported inside the commands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from .doctor import examine, own_version, show
+from .errors import PyDiffGeoError
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+                  help="Differentiable process models of hydrology: stiff solvers, exact gradients, torch.")
+
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
+
+
+def _soil_moisture() -> tuple[type[BaseModel], Callable[..., dict[str, Any]]]:
+    from .training.soil_moisture import SoilMoistureSettings, run_experiment
+
+    return SoilMoistureSettings, run_experiment
+
+
+# name in the settings file -> a function that imports the settings class and the function that runs it
+EXPERIMENTS: dict[str, Callable[[], tuple[type[BaseModel], Callable[..., dict[str, Any]]]]] = {
+    "soil_moisture": _soil_moisture,
+}
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Option(help="Folder for the table and the figures.")] = Path("runs/demo"),
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Train Richards columns on soil moisture, in a short form of less than three minutes."""
+    with _reporting(debug, output):
+        from .training.soil_moisture import demo_settings, run_experiment
+
+        run_experiment(demo_settings(), output, progress=not quiet)
+
+
+@app.command()
+def run(
+    config: Annotated[Path, typer.Argument(help="Settings, a YAML file; see examples/.")],
+    output: Annotated[Path | None, typer.Option(help="Folder for the results; default runs/CONFIG.")] = None,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Run the experiment that a settings file describes."""
+    output = output or Path("runs", config.stem)
+    with _reporting(debug, output):
+        from .settings import load_tagged_settings
+
+        experiments = {name: load() for name, load in EXPERIMENTS.items()}
+        classes = {name: settings_class for name, (settings_class, _) in experiments.items()}
+        name, settings = load_tagged_settings(config, classes, key="experiment")
+        experiments[name][1](settings, output, progress=not quiet)
+
+
+@app.command()
+def doctor() -> None:
+    """Show versions, devices, whether Julia can start, and what to do about what is missing."""
+    report = examine()
+    show(report, Console())
+    if not report.healthy:
+        raise typer.Exit(1)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(own_version())
+        raise typer.Exit()
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True,
+                                          help="Show the version and exit.")] = False,
+) -> None:
+    pass
+
+
+@contextmanager
+def _reporting(debug: bool, output: Path) -> Iterator[None]:
+    """Show an error of the package in red with exit code 1, and Ctrl-C as one line with exit code 130."""
+    errors = Console(stderr=True)
+    try:
+        yield
+    except PyDiffGeoError as error:
+        if debug:
+            raise
+        errors.print(Text(f"error: {error}", "red"), soft_wrap=True)
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        kept = f"; what was written until then is in {output}" if output.exists() else ""
+        errors.print(Text(f"interrupted{kept}", "yellow"), soft_wrap=True)
+        raise typer.Exit(130) from None
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,163 @@
+"""The one xarray form of station records, and the checks that a record must pass before it is used.
+
+Dimensions ``station``, ``time`` (daily, increasing) and ``depth`` (m, positive down); coordinates ``lat`` and
+``lon`` in degrees; every variable carries a CF ``units`` attribute.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from pydiffgeo.errors import DataError, UnitError
+
+
+@dataclass(frozen=True)
+class Variable:
+    """What a variable of the station form must be: its unit and the range that nature allows."""
+
+    dims: tuple[str, ...]
+    unit: str
+    lower: float
+    upper: float
+
+
+FORCING: dict[str, Variable] = {
+    "precipitation": Variable(("station", "time"), "mm day-1", 0.0, 2000.0),
+    "tair_mean": Variable(("station", "time"), "degC", -90.0, 60.0),
+    "tair_min": Variable(("station", "time"), "degC", -90.0, 60.0),
+    "tair_max": Variable(("station", "time"), "degC", -90.0, 60.0),
+    "shortwave_down": Variable(("station", "time"), "MJ m-2 day-1", 0.0, 45.0),
+    "rh_mean": Variable(("station", "time"), "percent", 0.0, 105.0),
+    "rh_min": Variable(("station", "time"), "percent", 0.0, 105.0),
+    "rh_max": Variable(("station", "time"), "percent", 0.0, 105.0),
+}
+OBSERVED: dict[str, Variable] = {
+    "soil_moisture": Variable(("station", "time", "depth"), "m3 m-3", 0.0, 1.0),
+}
+# How the units above are also written in files.
+SPELLINGS: dict[str, tuple[str, ...]] = {
+    "mm day-1": ("mm day-1", "mm/day", "mm d-1", "mm/d"),
+    "degC": ("degC", "degree_Celsius", "degrees_Celsius", "deg_C", "celsius", "Celsius", "°C"),
+    "MJ m-2 day-1": ("MJ m-2 day-1", "MJ m-2 d-1", "MJ/m2/day", "MJ/m2/d"),
+    "percent": ("percent", "%"),
+    "m3 m-3": ("m3 m-3", "m3/m3", "m^3/m^3", "m**3 m**-3"),
+}
+
+
+def check_stations(records: xr.Dataset) -> xr.Dataset:
+    """Return `records` unchanged if it has the station form; missing values (NaN) are allowed here.
+
+    Parameters
+    ----------
+    records : xarray.Dataset
+        Dimensions station, time, depth; see `FORCING` and `OBSERVED` for variables and units.
+
+    Raises
+    ------
+    DataError
+        A variable or dimension is missing, times are unordered, repeated or not daily, a station is listed
+        twice, or a value lies outside what nature allows; station, date and value are named.
+    UnitError
+        A variable is in another unit, or has none.
+    """
+    for name, variable in (FORCING | OBSERVED).items():
+        if name not in records:
+            raise DataError(
+                f"variable {name!r} is missing from the records; expected {', '.join(FORCING | OBSERVED)}."
+            )
+        if set(records[name].dims) != set(variable.dims):
+            raise DataError(f"{name!r} has dimensions {records[name].dims}, expected {variable.dims}.")
+    if "lat" not in records.coords:
+        raise DataError(
+            "coordinate 'lat' (degrees north, per station) is missing; radiation geometry needs it."
+        )
+    _check_index(records)
+    for name, variable in (FORCING | OBSERVED).items():
+        _check_unit(records[name], variable.unit)
+        _check_range(records[name], variable)
+    return records
+
+
+def _check_index(records: xr.Dataset) -> None:
+    stations = pd.Index(records.station.values)
+    if stations.has_duplicates:
+        raise DataError(
+            f"station {stations[stations.duplicated()][0]!r} occurs twice; keep one record per station."
+        )
+    times = pd.DatetimeIndex(records.time.values)
+    if times.has_duplicates:
+        day = times[times.duplicated()][0]
+        raise DataError(f"date {day:%Y-%m-%d} occurs twice; keep one record per day.")
+    steps = np.diff(times.values).astype("timedelta64[s]").astype(int)
+    if (steps < 0).any():
+        day = times[1:][steps < 0][0]
+        raise DataError(
+            f"times are unordered: {day:%Y-%m-%d} comes after a later date; sort with .sortby('time')."
+        )
+    if (steps != 86400).any():
+        first = int(np.flatnonzero(steps != 86400)[0])
+        raise DataError(
+            f"times are not daily: {times[first]} is followed by {times[first + 1]}; "
+            "reindex to every day and let missing days be NaN."
+        )
+    if (np.diff(records.depth.values) <= 0).any():
+        raise DataError(f"depths {records.depth.values} are not increasing; sort with .sortby('depth').")
+
+
+def _check_unit(values: xr.DataArray, unit: str) -> None:
+    found = values.attrs.get("units")
+    if found not in SPELLINGS[unit]:
+        what = "no unit" if found is None else f"unit {found!r}"
+        raise UnitError(f"{values.name!r} has {what}, expected {unit!r}; convert it and set attrs['units'].")
+
+
+def _check_range(values: xr.DataArray, variable: Variable) -> None:
+    ordered = values.transpose(*variable.dims)
+    array = ordered.values
+    bad = np.isinf(array) | (array < variable.lower) | (array > variable.upper)
+    if bad.any():
+        index = tuple(np.argwhere(bad)[0])
+        raise DataError(
+            f"{values.name!r} is {array[index]:g} {variable.unit} at {place(ordered, index)}, outside "
+            f"[{variable.lower:g}, {variable.upper:g}]; correct it, or set it to NaN if it is unknown."
+        )
+
+
+def place(values: xr.DataArray, index: tuple[int, ...]) -> str:
+    """Return "station 03047 on 2020-02-19 at 0.05 m" for an index into `values`."""
+    station, day = values.station.values[index[0]], values.time.values[index[1]]
+    depth = f" at {values.depth.values[index[2]]:g} m" if len(index) > 2 else ""
+    return f"station {station} on {str(day)[:10]}{depth}"
+
+
+def missing_forcing(records: xr.Dataset) -> list[tuple[str, str, str]]:
+    """Return (variable, station, date) of every missing forcing value, in that order."""
+    found = []
+    for name in FORCING:
+        values = records[name].transpose("station", "time")
+        for i, j in np.argwhere(np.isnan(values.values)):
+            found.append((name, str(values.station.values[i]), str(values.time.values[j])[:10]))
+    return found
+
+
+def require_complete(records: xr.Dataset) -> xr.Dataset:
+    """Return `records` if no forcing value is missing.
+
+    Raises
+    ------
+    DataError
+        Missing values, listed by variable, station and date (the first ten), with the count of all.
+    """
+    missing = missing_forcing(records)
+    if missing:
+        listed = "; ".join(f"{name} at station {station} on {day}" for name, station, day in missing[:10])
+        more = f" and {len(missing) - 10} more" if len(missing) > 10 else ""
+        raise DataError(
+            f"{len(missing)} forcing values are missing: {listed}{more}. Fill them yourself, allow filling "
+            "in the settings (`gaps`), or leave the station out."
+        )
+    return records

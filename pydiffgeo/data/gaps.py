@@ -1,0 +1,179 @@
+"""Explicit filling of missing forcing: nothing is filled unless asked for, and everything filled is reported."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from pydantic import BaseModel, ConfigDict, Field
+from pyet import extraterrestrial_r
+
+from pydiffgeo.data.checks import FORCING
+from pydiffgeo.errors import DataError
+
+
+class GapSettings(BaseModel):
+    """Which gaps of the forcing may be filled, and how."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    max_days: int = Field(
+        3,
+        ge=0,
+        le=30,
+        description="Longest gap (days) of temperature, humidity or radiation that is interpolated linearly.",
+    )
+    precipitation: Literal["error", "zero"] = Field(
+        "zero", description="What a missing precipitation day becomes: an error, or no precipitation."
+    )
+    dead_radiation: Literal["error", "temperature"] = Field(
+        "temperature",
+        description="What days of a dead radiation sensor become: an error, or radiation from the daily
+        temperature " "range (FAO-56, eq. 50) with the coefficient fitted to the station's good days.",
+    )
+
+
+@dataclass(frozen=True)
+class Fill:
+    """One run of days that was filled."""
+
+    station: str
+    variable: str
+    start: str
+    end: str
+    days: int
+    method: str
+
+
+# A sensor that shows less than this share of extraterrestrial radiation on most days of a month's half is
+# dead: the darkest single days of a healthy record reach 0.01, but never for eight days of fifteen.
+DEAD_SHARE = 0.05
+DEAD_WINDOW = 15
+
+
+def fill_forcing(records: xr.Dataset, gaps: GapSettings) -> tuple[xr.Dataset, list[Fill]]:
+    """Return the records with forcing filled as `gaps` allows, and the list of what was filled.
+
+    Days of a dead radiation sensor (15-day running median below 5 % of extraterrestrial radiation) count as
+    missing. Soil moisture is never filled.
+
+    Parameters
+    ----------
+    records : xarray.Dataset
+        Station form (see `pydiffgeo.data.checks`).
+    gaps : GapSettings
+        What may be filled.
+
+    Raises
+    ------
+    DataError
+        A gap that `gaps` does not allow to fill; station, variable and dates are named.
+
+    Notes
+    -----
+    Radiation from temperature: Allen et al. (1998), FAO Irrigation and Drainage Paper 56, eq. 50:
+    Rs = k sqrt(Tmax - Tmin) Ra.
+    """
+    filled = records.copy(deep=True)
+    fills: list[Fill] = []
+    for variable in FORCING:  # radiation comes after the temperatures, which its estimate needs
+        for i, station in enumerate(records.station.values):
+            series = filled[variable].isel(station=i).to_series()
+            if variable == "shortwave_down":
+                series, replaced = _revive_radiation(series, filled.isel(station=i), str(station), gaps)
+                fills += replaced
+            for start, end in _runs(series.isna()):
+                fills.append(_fill_run(series, start, end, str(station), variable, gaps))
+            filled[variable].loc[{"station": station}] = series.to_numpy()
+    filled["tair_mean"] = filled.tair_mean.clip(filled.tair_min, filled.tair_max, keep_attrs=True)
+    return filled, fills
+
+
+def dead_radiation(radiation: pd.Series, latitude: float) -> pd.Series:
+    """Return True on the days on which the radiation sensor is dead.
+
+    Parameters
+    ----------
+    radiation : pandas.Series
+        Daily global radiation, MJ m-2 day-1, on a daily index.
+    latitude : float
+        Degrees north.
+    """
+    share = radiation / _extraterrestrial(radiation.index, latitude)
+    median = share.rolling(DEAD_WINDOW, center=True, min_periods=DEAD_WINDOW // 2 + 1).median()
+    return (median < DEAD_SHARE) & (share < 2 * DEAD_SHARE)
+
+
+def _extraterrestrial(days: pd.Index, latitude: float) -> pd.Series:
+    """Return extraterrestrial radiation, MJ m-2 day-1 (Allen et al. 1998, eq. 21)."""
+    return pd.Series(
+        np.asarray(extraterrestrial_r(pd.DatetimeIndex(days), float(np.deg2rad(latitude)))).ravel(), days
+    )
+
+
+def _revive_radiation(
+    radiation: pd.Series, record: xr.Dataset, station: str, gaps: GapSettings
+) -> tuple[pd.Series, list[Fill]]:
+    dead = dead_radiation(radiation, float(record.lat))
+    if not dead.any():
+        return radiation, []
+    spans = _runs(dead)
+    if gaps.dead_radiation == "error":
+        start, end = radiation.index[spans[0][0]], radiation.index[spans[-1][1]]
+        raise DataError(
+            f"shortwave_down of station {station} is below {DEAD_SHARE:.0%} of extraterrestrial radiation on "
+            f"{int(dead.sum())} days from {start:%Y-%m-%d} to {end:%Y-%m-%d}: a dead sensor. Set "
+            "gaps.dead_radiation "
+            "to 'temperature' to estimate it, or leave the station out."
+        )
+    spread = np.sqrt((record.tair_max - record.tair_min).clip(0.0).to_series())
+    estimate = spread * _extraterrestrial(radiation.index, float(record.lat))
+    good = ~dead & radiation.notna() & estimate.notna()
+    if good.sum() < 30:
+        raise DataError(
+            f"station {station} has only {int(good.sum())} good days of radiation, 30 are needed to fit its "
+            "estimate "
+            "from temperature; leave the station out."
+        )
+    coefficient = float((radiation[good] * estimate[good]).sum() / (estimate[good] ** 2).sum())
+    method = f"temperature range, k = {coefficient:.3f}"
+    index = radiation.index
+    fills = [
+        Fill(station, "shortwave_down", f"{index[a]:%Y-%m-%d}", f"{index[b]:%Y-%m-%d}", b - a + 1, method)
+        for a, b in spans
+    ]
+    return radiation.where(~dead, coefficient * estimate), fills
+
+
+def _fill_run(
+    series: pd.Series, start: int, end: int, station: str, variable: str, gaps: GapSettings
+) -> Fill:
+    """Fill positions start..end of `series` in place."""
+    days = end - start + 1
+    first, last = f"{series.index[start]:%Y-%m-%d}", f"{series.index[end]:%Y-%m-%d}"
+    where = f"{variable} of station {station} is missing from {first} to {last} ({days} days)"
+    if variable == "precipitation":
+        if gaps.precipitation == "error":
+            raise DataError(f"{where}; set gaps.precipitation to 'zero', or leave the station out.")
+        series.iloc[start : end + 1] = 0.0
+        return Fill(station, variable, first, last, days, "zero")
+    if days > gaps.max_days:
+        raise DataError(
+            f"{where}, longer than gaps.max_days = {gaps.max_days}; raise it, or leave the station out."
+        )
+    if start == 0 or end == len(series) - 1:
+        raise DataError(
+            f"{where}, at the edge of the record where it cannot be interpolated; shorten the record."
+        )
+    before, after = series.iloc[start - 1], series.iloc[end + 1]
+    series.iloc[start : end + 1] = np.linspace(before, after, days + 2)[1:-1]
+    return Fill(station, variable, first, last, days, "linear")
+
+
+def _runs(flags: pd.Series) -> list[tuple[int, int]]:
+    """Return (first, last) position of each run of True."""
+    edges = np.flatnonzero(np.diff(np.concatenate(([0], flags.to_numpy().astype(int), [0]))))
+    return [(int(a), int(b) - 1) for a, b in zip(edges[::2], edges[1::2], strict=True)]

@@ -1,0 +1,129 @@
+"""The embedded engine: pure PyTorch, CPU or GPU, with the discrete adjoint as one autograd function."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from pydiffgeo.engines.base import Result
+from pydiffgeo.solvers.adjoint import Adjoint
+from pydiffgeo.solvers.compiled import compiled
+from pydiffgeo.solvers.integrate import Carry, Outcome, integrate, start
+from pydiffgeo.solvers.jacobian import Linearise, linearisation
+from pydiffgeo.solvers.options import Solver
+from pydiffgeo.solvers.problem import Problem
+
+GROUPS = ("static", "varying", "forcing")
+
+
+def solve_torch(problem: Problem, options: Solver, replay: list[Tensor] | None = None) -> Result:
+    """Solve all columns in chunks; see `pydiffgeo.engines.base.Engine`."""
+    columns = problem.initial.shape[0]
+    model = compiled(problem.model) if options.compile else problem.model
+    parts, failed, steps = [], {}, []
+    for number, first in enumerate(range(0, columns, options.chunk)):
+        rows = slice(first, min(first + options.chunk, columns))
+        part = _slice(replace(problem, model=model), rows)
+        run = _Run(part, linearisation(model), options, None if replay is None else replay[number])
+        groups = [getattr(part, g) for g in GROUPS]
+        tensors = [part.initial, *(v for g in groups for v in g.values()), *model.closure_weights()]
+        parts.append((*_Solve.apply(run, *tensors), run))
+        failed.update({first + c: reason for c, reason in run.outcome.failed.items()})
+        steps.append(run.steps)
+    stats = {k: torch.cat([p[3].outcome.stats[k] for p in parts]) for k in parts[0][3].outcome.stats}
+    stats["recorded_bytes"] = torch.tensor(sum(p[3].bytes for p in parts))
+    return Result(*(torch.cat([p[i] for p in parts]) for i in range(3)), failed, stats, steps)
+
+
+@dataclass
+class _Run:
+    """One chunk between its forward and its backward pass."""
+
+    problem: Problem
+    linearise: Linearise
+    options: Solver
+    replay: Tensor | None
+    outcome: Outcome = None  # type: ignore[assignment]
+    steps: Tensor = None  # type: ignore[assignment]
+    bytes: int = 0
+    stretches: list[tuple[Carry, int]] = field(default_factory=list)
+
+    def forward(self, record: bool) -> Outcome:
+        """Solve, keeping either the record or only states at the stretches' starts."""
+        T = len(self.problem.lengths)
+        keep = self.options.checkpoints and record and T > 3
+        length = math.ceil(math.sqrt(T)) if keep else T
+        carry = start(self.problem, self.options)
+        outcome: Outcome | None = None
+        for first in range(0, T, length):
+            until = min(first + length, T)
+            self.stretches.append((carry, until))
+            carry, part = integrate(self.problem, self.linearise, self.options, carry, until, record and not keep, self.replay)
+            outcome = part if outcome is None else _join(outcome, part, first, until)
+        assert outcome is not None
+        self.outcome = outcome
+        self.steps = outcome.record.steps(self.problem.initial.shape[0])
+        self.bytes = sum(sum(t.nbytes for t in vars(c).values()) for c, _ in self.stretches) if keep else outcome.record.bytes()
+        return outcome
+
+    def backward(self, grads: tuple[Tensor, Tensor, Tensor], needs: dict[str, set[str]]) -> Adjoint:
+        """Cotangents of every input."""
+        adjoint = Adjoint(self.problem, self.linearise, self.options, *grads, needs)
+        if len(self.stretches) == 1:
+            adjoint.sweep(self.outcome.record)
+        else:
+            for carry, until in reversed(self.stretches):
+                _, part = integrate(self.problem, self.linearise, self.options, carry, until, True, self.replay)
+                adjoint.sweep(part.record)
+        adjoint.finish()
+        return adjoint
+
+
+class _Solve(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, run: _Run, *tensors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        ctx.run = run
+        ctx.set_materialize_grads(True)
+        run.problem = _detach(run.problem)
+        out = run.forward(record=any(ctx.needs_input_grad))
+        return out.states, out.storage, out.fluxes
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
+        run: _Run = ctx.run
+        names = [(g, k) for g in GROUPS for k in getattr(run.problem, g)]
+        wanted = ctx.needs_input_grad[2 : 2 + len(names)]
+        needs: dict[str, set[str]] = {g: set() for g in GROUPS}
+        for (group, name), want in zip(names, wanted, strict=True):
+            if want:
+                needs[group].add(name)
+        adjoint = run.backward(tuple(g.contiguous() for g in grads), needs)  # type: ignore[arg-type]
+        return (None, adjoint.initial, *(adjoint.grads[g].get(k) for g, k in names), *adjoint.weights)
+
+
+def _slice(problem: Problem, rows: slice) -> Problem:
+    def cut(values: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {k: v if v.shape[0] == 1 else v[rows] for k, v in values.items()}
+
+    return replace(problem, initial=problem.initial[rows], **{g: cut(getattr(problem, g)) for g in GROUPS})
+
+
+def _detach(problem: Problem) -> Problem:
+    groups = {g: {k: v.detach().contiguous() for k, v in getattr(problem, g).items()} for g in GROUPS}
+    return replace(problem, initial=problem.initial.detach().contiguous(), **groups)
+
+
+def _join(first: Outcome, second: Outcome, begin: int, until: int) -> Outcome:
+    for name in ("states", "storage", "fluxes"):
+        getattr(first, name)[:, begin:until] = getattr(second, name)[:, begin:until]
+    first.failed.update(second.failed)
+    for k, v in second.stats.items():
+        first.stats[k] += v
+    first.record.entries += second.record.entries
+    return first

@@ -1,0 +1,79 @@
+"""Typed errors. Each message names the offending input and what to do about it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class PyDiffGeoError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+
+class UnknownName(PyDiffGeoError, KeyError):
+    """A name that no mapping of the package knows."""
+
+    def __str__(self) -> str:  # KeyError would print the repr of the message
+        return str(self.args[0])
+
+
+class SpecError(PyDiffGeoError, ValueError):
+    """A model specification that contradicts itself."""
+
+
+class SpecMismatch(SpecError):
+    """Two engines read different specifications of one model."""
+
+
+class ParameterError(PyDiffGeoError, ValueError):
+    """A parameter that is missing, of the wrong shape, or outside what physics allows."""
+
+
+class DataError(PyDiffGeoError, ValueError):
+    """Forcing, observations or attributes that cannot be used as they are."""
+
+
+class UnitError(DataError):
+    """A quantity in another unit than the model's."""
+
+
+class GridError(PyDiffGeoError, ValueError):
+    """A grid that no finite-volume scheme can use."""
+
+
+class SettingsError(PyDiffGeoError, ValueError):
+    """A configuration file with an unknown key or an invalid value."""
+
+
+class EngineUnavailable(PyDiffGeoError, RuntimeError):
+    """An engine that cannot run here."""
+
+
+class SolveFailed(PyDiffGeoError, RuntimeError):
+    """Columns of a batch whose solve did not reach the end.
+
+    Attributes
+    ----------
+    failed : dict of int to str
+        Index of the column in the batch and the reason.
+    """
+
+    def __init__(self, message: str, failed: Mapping[int, str] | None = None):
+        super().__init__(message)
+        self.failed = dict(failed or {})
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return "; did you mean 'x'?" for the known name closest to `name`, or ""."""
+    close = difflib.get_close_matches(str(name), [str(k) for k in known], n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def lookup(mapping: Mapping[str, T], name: str, what: str) -> T:
+    """Return `mapping[name]`, or raise UnknownName with the list of known names and the nearest one."""
+    if name in mapping:
+        return mapping[name]
+    raise UnknownName(f"unknown {what} {name!r}{nearest(name, mapping)} Known: {', '.join(sorted(mapping))}.")

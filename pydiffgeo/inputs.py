@@ -1,0 +1,184 @@
+"""Checks and shapes of everything that a user gives to `solve`, before any work is done."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+
+from pydiffgeo.errors import DataError, ParameterError, UnitError, UnknownName, nearest
+from pydiffgeo.models.base import ProcessModel
+from pydiffgeo.models.spec import ParameterSpec
+
+HOURS = {"s": 1 / 3600, "min": 1 / 60, "h": 1.0, "d": 24.0}
+SAME_UNITS = {
+    "cm/h": "cm h-1", "cm/hr": "cm h-1", "cm hour-1": "cm h-1", "cm hr-1": "cm h-1", "1/cm": "cm-1", "m3 m-3": "1",
+    "cm3 cm-3": "1", "m3/m3": "1", "cm3/cm3": "1", "-": "1", "": "1", "dimensionless": "1",
+}  # fmt: skip
+
+
+def read_times(times: Any, unit: str) -> tuple[Tensor, np.ndarray]:
+    """Lengths of the intervals in the model's unit of time, and the labels of the times as given.
+
+    Parameters
+    ----------
+    times : array-like, [time + 1]
+        The start, then the end of each forcing interval: numbers in `unit`, or dates (datetime64).
+    """
+    labels = np.asarray(times.detach().cpu() if isinstance(times, Tensor) else times)
+    if labels.ndim != 1 or labels.size < 2:
+        raise DataError(f"times must be one-dimensional with the start and at least one interval end, got shape {labels.shape}")
+    if np.issubdtype(labels.dtype, np.datetime64):
+        if np.isnat(labels).any():
+            raise DataError(f"times[{int(np.isnat(labels).argmax())}] is not a date")
+        seconds = (labels - labels[0]) / np.timedelta64(1, "ns") * 1e-9
+        numbers = seconds / 3600 / HOURS[unit]
+    else:
+        numbers = labels.astype(float)
+    if not np.isfinite(numbers).all():
+        raise DataError(f"times[{int((~np.isfinite(numbers)).argmax())}] is not finite")
+    lengths = np.diff(numbers)
+    if (lengths <= 0).any():
+        i = int((lengths <= 0).argmax())
+        raise DataError(f"times must increase: times[{i}]={labels[i]} is followed by times[{i + 1}]={labels[i + 1]}; sort them and drop duplicates")
+    return torch.from_numpy(lengths), labels
+
+
+def read_forcing(
+    model: ProcessModel, forcing: Mapping[str, Any], labels: np.ndarray, dtype: torch.dtype, device: torch.device
+) -> dict[str, Tensor]:
+    """Forcing as `[column or 1, interval, 1]`, in the order of the spec."""
+    known = model.spec.forcings
+    intervals = len(labels) - 1
+    _names(forcing, known, "forcing", model)
+    missing = [k for k in known if k not in forcing]
+    if missing:
+        need = ", ".join(f"{k} ({known[k].unit})" for k in missing)
+        raise DataError(f"missing forcing of this {model.spec.name} model: {need}")
+    out = {}
+    for name, spec in known.items():
+        given = forcing[name]
+        _unit(given, spec.unit, f"forcing {name!r}")
+        x = _tensor(given, dtype, device, f"forcing {name!r}")
+        if x.ndim == 0:
+            x = x.expand(1, intervals)
+        elif x.ndim == 1:
+            x = x[None]
+        if x.ndim != 2 or x.shape[1] != intervals:
+            raise DataError(
+                f"forcing {name!r} has shape {list(np.shape(given))}; give a number, [time] or [batch, time] with "
+                f"{intervals} intervals (times has the start and {intervals} ends)"
+            )
+        bad = ~torch.isfinite(x) | (x < spec.lower) | (x > spec.upper)
+        if bool(bad.any()):
+            column, i = (int(v) for v in bad.nonzero()[0])
+            raise DataError(
+                f"forcing {name!r} is {float(x[column, i]):g} {spec.unit} at column {column}, in the interval that ends at "
+                f"{_label(given, labels, i)}; allowed: {spec.lower:g} to {spec.upper:g}, no gaps; fill or correct it first"
+            )
+        out[name] = x[..., None]
+    return out
+
+
+def read_parameters(
+    model: ProcessModel, parameters: Mapping[str, Any], intervals: int, layers: int, dtype: torch.dtype, device: torch.device
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Static parameters `[column or 1, width]` and time-varying ones `[column or 1, interval, width]`."""
+    _names(parameters, model.spec.parameters, "parameter", model)
+    static, varying = {}, {}
+    for name, spec in model.spec.parameters.items():
+        given = parameters.get(name, spec.default)
+        _unit(given, spec.unit, f"parameter {name!r}")
+        x = _tensor(given, dtype, device, f"parameter {name!r}")
+        x, in_time = _shaped(x, spec, intervals, layers)
+        bad = ~torch.isfinite(x) | (x <= spec.minimum)
+        if bool(bad.any()):
+            at = bad.nonzero()[0].tolist()
+            rule = "finite" if spec.minimum == -float("inf") else f"finite and above {spec.minimum:g}"
+            raise ParameterError(f"parameter {name!r} is {float(x[tuple(at)]):g} at column {at[0]}; it must be {rule} ({spec.unit})")
+        (varying if in_time else static)[name] = x
+    model.check_parameters(static)
+    return static, varying
+
+
+def _shaped(x: Tensor, spec: ParameterSpec, intervals: int, layers: int) -> tuple[Tensor, bool]:
+    per_layer = spec.per == "layer"
+    if x.ndim == 0:
+        return x.view(1, 1), False
+    if x.ndim == 1:
+        if per_layer and layers > 1 and len(x) == layers:
+            raise ParameterError(
+                f"parameter {spec.name!r} of shape [{len(x)}] could mean {layers} columns or {layers} layers; give "
+                f"[1, {layers}] for layers or [{len(x)}, 1] for columns"
+            )
+        return x[:, None], False
+    if x.ndim == 2 and per_layer and x.shape[1] in (1, layers):
+        return x, False
+    if x.ndim == 2 and x.shape[1] == intervals and (not per_layer or layers == 1):
+        return x[..., None], True
+    if x.ndim == 3 and per_layer and x.shape[1] == intervals and x.shape[2] in (1, layers):
+        return x, True
+    allowed = "a number, [batch], [batch, layer] or [batch, time, layer]" if per_layer else "a number, [batch] or [batch, time]"
+    raise ParameterError(
+        f"parameter {spec.name!r} has shape {list(x.shape)}; give {allowed}, here with {intervals} intervals"
+        + (f" and {layers} layers" if per_layer else "")
+    )
+
+
+def read_state(model: ProcessModel, initial: Any, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Initial state `[column or 1, size]`."""
+    state = next(iter(model.spec.states.values()))
+    _unit(initial, state.unit, "initial_state")
+    x = _tensor(initial, dtype, device, "initial_state")
+    if x.ndim == 0:
+        x = x.expand(model.size)
+    if x.ndim == 1 and len(x) == model.size:
+        x = x[None]
+    if x.ndim != 2 or x.shape[1] != model.size:
+        raise DataError(f"initial_state has shape {list(x.shape)}; give a number, [{model.size}] or [batch, {model.size}] ({state.unit})")
+    if not bool(torch.isfinite(x).all()):
+        at = (~torch.isfinite(x)).nonzero()[0].tolist()
+        raise DataError(f"initial_state is not finite at column {at[0]}, cell {at[1]}")
+    return x
+
+
+def batch_size(tensors: Mapping[str, Tensor]) -> int:
+    """Number of columns that all inputs agree on."""
+    sizes = {k: v.shape[0] for k, v in tensors.items() if v.shape[0] != 1}
+    if len(set(sizes.values())) > 1:
+        raise DataError("inputs disagree on the number of columns: " + ", ".join(f"{k} has {n}" for k, n in sizes.items()))
+    return next(iter(sizes.values()), 1)
+
+
+def _names(given: Mapping[str, Any], known: Mapping[str, Any], what: str, model: ProcessModel) -> None:
+    for name in given:
+        if name not in known:
+            raise UnknownName(
+                f"unknown {what} {name!r}{nearest(str(name), known)} This {model.spec.name} model has: {', '.join(known) or 'none'}."
+            )
+
+
+def _tensor(value: Any, dtype: torch.dtype, device: torch.device, what: str) -> Tensor:
+    if isinstance(value, Tensor):
+        return value.to(dtype=dtype, device=device)
+    try:
+        return torch.as_tensor(np.asarray(value, dtype=float), dtype=dtype, device=device)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{what} is not numeric: {error}") from error
+
+
+def _unit(value: Any, unit: str, what: str) -> None:
+    if isinstance(value, xr.DataArray) and "units" in value.attrs:
+        given = str(value.attrs["units"]).strip()
+        if SAME_UNITS.get(given, given) != unit:
+            raise UnitError(f"{what} has units {given!r}, the model needs {unit!r}; convert the values and set attrs['units']")
+
+
+def _label(given: Any, labels: np.ndarray, i: int) -> str:
+    if isinstance(given, xr.DataArray) and "time" in given.coords:
+        return str(given["time"].values[i])
+    return str(labels[i + 1])

@@ -1,0 +1,99 @@
+"""The contract between a process model and an engine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pydiffgeo.models.spec import ModelSpec
+
+Values = Mapping[str, Tensor]
+
+
+class Evaluation(NamedTuple):
+    """Storage `m(u)`, rates `f(u)` and, where asked for, fluxes at a state."""
+
+    storage: Tensor
+    rates: Tensor
+    fluxes: Tensor | None
+
+
+class Linearisation(NamedTuple):
+    """Storage, its derivative (capacity), rates and their Jacobian in the model's declared structure.
+
+    The Jacobian is a tuple of tensors `[..., size]`: for "tridiagonal" the diagonals (lower, main, upper), aligned by
+    row, with the first lower and the last upper entry zero; for "banded" the diagonals from the lowest to the uppermost,
+    aligned by row; for "dense" one tensor `[..., size, size]`.
+    """
+
+    storage: Tensor
+    capacity: Tensor
+    rates: Tensor
+    jacobian: tuple[Tensor, ...]
+
+
+class ProcessModel:
+    """A process model declares names and rates; it knows no solver.
+
+    A subclass sets `spec`, `size` and `structure` and defines `rates`; `storage` (default: the state itself), `fluxes`
+    and `linearise` as far as it has them. All functions take a state `[..., size]`, forcing and parameters as mappings
+    from names to tensors `[..., 1]` or `[..., size]` that broadcast against the state, must work on any number of leading
+    dimensions, and must be differentiable by torch in every argument.
+
+    Attributes
+    ----------
+    spec : ModelSpec
+        States, parameters, forcings, fluxes, closures.
+    size : int
+        Number of state values per column.
+    structure : {"dense", "tridiagonal", "banded"}
+        Structure of the Jacobian of the rates.
+    bandwidth : tuple of int
+        Lower and upper bandwidth, for "banded".
+    """
+
+    spec: ModelSpec
+    size: int
+    structure: str = "dense"
+    bandwidth: tuple[int, int] = (0, 0)
+
+    def prepare(self, parameters: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Turn parameters `[batch or 1, (time,) width]` into what the rates read; differentiable, called once per solve."""
+        return parameters
+
+    def storage(self, state: Tensor, parameters: Values) -> Tensor:
+        """Conserved storage `m(u)`, elementwise in the state."""
+        return state
+
+    def rates(self, state: Tensor, forcing: Values, parameters: Values) -> Tensor:
+        """Rate of change of the storage, `d m / dt`."""
+        raise TypeError(f"model {type(self).__name__} must define rates(state, forcing, parameters)")
+
+    def fluxes(self, state: Tensor, forcing: Values, parameters: Values) -> Tensor:
+        """Fluxes `[..., flux]` in the order of the spec."""
+        return state.new_zeros(*state.shape[:-1], 0)
+
+    def evaluate(self, state: Tensor, forcing: Values, parameters: Values, fluxes: bool = False) -> Evaluation:
+        """Storage, rates and fluxes together; override where they share work."""
+        return Evaluation(
+            self.storage(state, parameters),
+            self.rates(state, forcing, parameters),
+            self.fluxes(state, forcing, parameters) if fluxes else None,
+        )
+
+    linearise = None
+    """`linearise(state, forcing, parameters) -> Linearisation` where a model has it; else coloured forward-mode AD."""
+
+    def total_storage(self, storage: Tensor) -> Tensor:
+        """Storage of a column `[...]` from `m(u)` `[..., size]`, in the unit of the fluxes times time."""
+        return storage.sum(-1)
+
+    def check_parameters(self, parameters: Mapping[str, Tensor]) -> None:
+        """Raise ParameterError for combinations that bounds alone do not exclude."""
+
+    def closure_weights(self) -> list[torch.nn.Parameter]:
+        """Weights of the networks inside the equations; gradients reach them."""
+        return [w for m in vars(self).values() if isinstance(m, torch.nn.Module) for w in m.parameters()]

@@ -1,0 +1,296 @@
+"""Richards equation on a finite-volume grid, mixed form: water content is conserved, pressure head is the unknown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from pydiffgeo.errors import ParameterError, SpecError, lookup
+from pydiffgeo.models.base import Evaluation, Linearisation, ProcessModel, Values
+from pydiffgeo.models.boundaries import BOUNDARIES, Side
+from pydiffgeo.models.face_means import FACE_MEANS, Mean
+from pydiffgeo.models.grid import Grid
+from pydiffgeo.models.root_uptake import Roots
+from pydiffgeo.models.soil_hydraulics import HYDRAULICS, SoilHydraulics
+from pydiffgeo.models.spec import load_spec
+
+
+class Richards(ProcessModel):
+    """d(theta + S_s max(psi, 0))/dt = d/dz [K (d psi/dz - 1)] - uptake, depth z positive downward.
+
+    Cell-centred finite volumes. A boundary head acts at the face, half a cell from the outermost centre, with the face
+    conductivity averaged with the boundary's. At a face between two soil layers each soil's conductivity is averaged over
+    both heads and the two halves act in series, so that head and flux are continuous there to second order.
+
+    Parameters
+    ----------
+    grid : Grid
+        Cells and soil layers, cm.
+    hydraulics : str or SoilHydraulics
+        "van_genuchten", "brooks_corey", "gardner", "haverkamp", or an object with user functions.
+    top, bottom : str
+        Boundary conditions: top "head", "flux" or "atmospheric"; bottom "head", "flux", "free_drainage" or "seepage_face".
+    roots : Roots, optional
+        Root water uptake; adds the forcing `potential_transpiration`.
+    face_mean : {"arithmetic", "geometric", "harmonic", "upstream"}
+        Conductivity at a face.
+
+    Attributes
+    ----------
+    spec : ModelSpec
+        Parameters, forcings and fluxes of this configuration, with units and bounds.
+
+    References
+    ----------
+    Celia, M. A., Bouloutas, E. T., Zarba, R. L. (1990), doi:10.1029/WR026i007p01483.
+    """
+
+    structure = "tridiagonal"
+
+    def __init__(
+        self,
+        grid: Grid,
+        hydraulics: str | SoilHydraulics = "van_genuchten",
+        top: str = "atmospheric",
+        bottom: str = "free_drainage",
+        roots: Roots | None = None,
+        face_mean: str = "arithmetic",
+    ):
+        self.grid = grid
+        self.hydraulics = lookup(HYDRAULICS, hydraulics, "soil hydraulics")() if isinstance(hydraulics, str) else hydraulics
+        self.top = lookup(BOUNDARIES, top, "boundary condition")(top=True)
+        self.bottom = lookup(BOUNDARIES, bottom, "boundary condition")(top=False)
+        if not self.top.top_allowed:
+            raise SpecError(f"boundary condition {top!r} cannot be used at the top; use head, flux or atmospheric")
+        if not self.bottom.bottom_allowed:
+            raise SpecError(f"boundary condition {bottom!r} cannot be used at the bottom; use head, flux, free_drainage or seepage_face")
+        self.roots = roots
+        self.face_mean = lookup(FACE_MEANS, face_mean, "face mean")
+        self.size = grid.cells
+        soil = [*self.hydraulics.parameters, "specific_storage"]
+        column = [*self.top.parameters, *self.bottom.parameters, *(roots.parameters if roots else ())]
+        forcings = [*self.top.forcings, *self.bottom.forcings, *(["potential_transpiration"] if roots else [])]
+        self.spec = load_spec("richards").select(parameters=[*soil, *column], forcings=forcings, extra=self.hydraulics.own)
+        self._faces = torch.nonzero(grid.layer.diff())[:, 0]  # upper cells of the layer boundaries
+        self._constants: dict[tuple[torch.dtype, torch.device], dict[str, Tensor]] = {}
+
+    def closure_weights(self) -> list[torch.nn.Parameter]:
+        """Weights of the networks inside user-given hydraulics."""
+        return [w for m in vars(self.hydraulics).values() if isinstance(m, torch.nn.Module) for w in m.parameters()]
+
+    # ---- parameters -------------------------------------------------------------------------------------------------
+
+    def prepare(self, parameters: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Spread layer parameters over the cells and derive what the iterations need."""
+        g = self._geometry(next(iter(parameters.values())))
+        layered = {k: v for k, v in parameters.items() if self.spec.parameters[k].per == "layer"}
+        p = {k: v for k, v in parameters.items() if k not in layered}
+        storage = layered.pop("specific_storage")
+        p["specific_storage"] = storage[..., g["layer"]] if storage.shape[-1] > 1 else storage
+        spread = {k: (v[..., self._soil_index(v)] if v.shape[-1] > 1 else v) for k, v in layered.items()}
+        p |= self.hydraulics.derive(spread)
+        if self.roots is not None:
+            p["density"] = self.roots.density(g["faces"], p["root_depth"])
+            p["feddes_wet"] = 1 / (p["feddes_1"] - p["feddes_2"])
+            p["feddes_dry"] = 1 / (p["feddes_3"] - p["feddes_4"])
+            for k in ("root_depth", "feddes_2", "feddes_3"):
+                del p[k]
+        return p
+
+    def check_parameters(self, parameters: Mapping[str, Tensor]) -> None:
+        """Raise ParameterError for theta_r >= theta_s or Feddes heads out of order, naming the column."""
+        pairs = [("theta_r", "theta_s"), ("feddes_2", "feddes_1"), ("feddes_3", "feddes_2"), ("feddes_4", "feddes_3")]
+        for low, high in pairs:
+            if low not in parameters or high not in parameters:
+                continue
+            bad = parameters[low] >= parameters[high]
+            if bad.any():
+                where = bad.nonzero()[0].tolist()
+                a, b = torch.broadcast_tensors(parameters[low], parameters[high])
+                raise ParameterError(
+                    f"{low} must be below {high}: got {low}={float(a[tuple(where)]):g}, {high}={float(b[tuple(where)]):g}"
+                    f" at column {where[0]}" + (f", layer {where[-1]}" if a.shape[-1] > 1 else "")
+                )
+
+    def water_content(self, psi: Tensor, parameters: Mapping[str, Tensor | float]) -> Tensor:
+        """Volumetric water content `[batch, (time,) cell]` at the heads psi; the parameters as given to `solve`."""
+        soil = self._soil_at_cells(psi, parameters)
+        return self.hydraulics.curves(psi, soil)[0]
+
+    def head(self, theta: Tensor, parameters: Mapping[str, Tensor | float]) -> Tensor:
+        """Pressure head (cm) `[batch, cell]` at the water contents theta: for initial states from measurements."""
+        return self.hydraulics.head(theta, self._raw_at_cells(theta, parameters))
+
+    def total_storage(self, storage: Tensor) -> Tensor:
+        """Water in the column, cm."""
+        return (storage * self._geometry(storage)["dz"]).sum(-1)
+
+    # ---- equations --------------------------------------------------------------------------------------------------
+
+    def storage(self, state: Tensor, parameters: Values) -> Tensor:
+        """Water content plus specific storage times positive head."""
+        cells = {k: v[..., : self.size] for k, v in parameters.items()}
+        return self.hydraulics.curves(state, cells)[0] + parameters["specific_storage"] * state.clamp_min(0)
+
+    def evaluate(self, state: Tensor, forcing: Values, parameters: Values, fluxes: bool = False) -> Evaluation:
+        """Storage, rates and fluxes."""
+        p, N = parameters, self.size
+        g = self._geometry(state)
+        theta, K = self.hydraulics.curves(self._extend(state, forcing, p), p)
+        gradient = (state[..., 1:] - state[..., :-1]) * g["conductance"] - 1
+        Kf = self.face_mean(K[..., : N - 1], K[..., 1:N], gradient)[0]
+        if len(self._faces):
+            Kf = Kf.index_copy(-1, g["interface"], self._interface(K, gradient, g)[0])
+        top = self.top.flow(self._side(True, state, K, None, g), forcing, p)
+        bottom = self.bottom.flow(self._side(False, state, K, None, g), forcing, p)
+        q = torch.cat([top.flux, -Kf * gradient, bottom.flux], -1)
+        rates = (q[..., :-1] - q[..., 1:]) * g["inverse_dz"]
+        uptake = None
+        if self.roots is not None:
+            uptake = forcing["potential_transpiration"] * p["density"] * self.roots.stress(state, p)
+            rates = rates - uptake
+        storage = (theta[..., :N] if theta.shape[-1] > N else theta) + p["specific_storage"] * state.clamp_min(0)
+        if not fluxes:
+            return Evaluation(storage, rates, None)
+        parts = {**top.parts, **bottom.parts}
+        if uptake is not None:
+            parts["transpiration"] = (uptake * g["dz"]).sum(-1, keepdim=True)
+        zero = torch.zeros_like(top.flux)
+        return Evaluation(storage, rates, torch.cat([parts.get(k, zero) for k in self.spec.fluxes], -1))
+
+    def rates(self, state: Tensor, forcing: Values, parameters: Values) -> Tensor:
+        """Rate of change of the water content, 1/h."""
+        return self.evaluate(state, forcing, parameters).rates
+
+    def fluxes(self, state: Tensor, forcing: Values, parameters: Values) -> Tensor:
+        """Infiltration, runoff, evaporation, transpiration, drainage, cm/h."""
+        out = self.evaluate(state, forcing, parameters, fluxes=True).fluxes
+        assert out is not None
+        return out
+
+    def linearise(self, state: Tensor, forcing: Values, parameters: Values) -> Linearisation:  # type: ignore[override]
+        """Storage, capacity, rates and the tridiagonal Jacobian of the rates, analytically."""
+        p, N = parameters, self.size
+        g = self._geometry(state)
+        curves = self.hydraulics.slopes(self._extend(state, forcing, p), p)
+        K, dK = curves.K, curves.dK
+        gradient = (state[..., 1:] - state[..., :-1]).mul_(g["conductance"]).sub_(1)
+        Kf, upper, lower = self.face_mean(K[..., : N - 1], K[..., 1:N], gradient)
+        slope_up, slope_low = dK[..., : N - 1] * upper, dK[..., 1:N] * lower
+        if len(self._faces):
+            mean, up, low = self._interface(K, gradient, g, dK)
+            Kf = Kf.index_copy(-1, g["interface"], mean)
+            slope_up = slope_up.index_copy(-1, g["interface"], up)
+            slope_low = slope_low.index_copy(-1, g["interface"], low)
+        top = self.top.flow(self._side(True, state, K, dK, g), forcing, p)
+        bottom = self.bottom.flow(self._side(False, state, K, dK, g), forcing, p)
+        assert top.slope is not None and bottom.slope is not None
+        q = torch.cat([top.flux, (Kf * gradient).neg_(), bottom.flux], -1)
+        rates = (q[..., :-1] - q[..., 1:]).mul_(g["inverse_dz"])
+        # derivatives of the flux through each inner face in the heads above and below it
+        Kc = Kf * g["conductance"]
+        by_up = torch.addcmul(Kc, slope_up, gradient, value=-1)
+        by_low = torch.addcmul(Kc, slope_low, gradient).neg_()
+        edge = torch.zeros_like(top.flux)
+        low_diagonal = torch.cat([edge, by_up], -1).mul_(g["inverse_dz"])
+        up_diagonal = torch.cat([by_low, edge], -1).mul_(g["minus_inverse_dz"])
+        main = torch.cat([top.slope, by_low], -1).sub_(torch.cat([by_up, bottom.slope], -1)).mul_(g["inverse_dz"])
+        if self.roots is not None:
+            stress, slope = self.roots.stress_slope(state, p)
+            demand = forcing["potential_transpiration"] * p["density"]
+            rates = rates - demand * stress
+            main = main - demand * slope
+        theta, capacity = curves.theta, curves.capacity
+        if theta.shape[-1] > N:
+            theta, capacity = theta[..., :N], capacity[..., :N]
+        if state.is_cuda or torch.compiler.is_compiling() or bool(state.max() > 0):
+            theta = theta + p["specific_storage"] * state.clamp_min(0)
+            capacity = capacity + p["specific_storage"] * (state > 0)
+        return Linearisation(theta, capacity, rates, (low_diagonal, main, up_diagonal))
+
+    # ---- helpers ----------------------------------------------------------------------------------------------------
+
+    def _geometry(self, like: Tensor) -> dict[str, Tensor]:
+        """Constants of the grid in the dtype and on the device of the state."""
+        key = (like.dtype, like.device)
+        if key not in self._constants:
+            g = self.grid
+            centre = g.depth
+            values = {
+                "dz": g.thickness,
+                "faces": g.faces,
+                "inverse_dz": 1 / g.thickness,
+                "minus_inverse_dz": -1 / g.thickness,
+                "conductance": 1 / centre.diff(),
+                "half_up": g.thickness[self._faces] / 2,
+                "half_low": g.thickness[self._faces + 1] / 2,
+            }
+            out = {k: v.to(*key[::-1]) for k, v in values.items()}
+            out["interface"] = self._faces.to(like.device)
+            out["layer"] = g.layer.to(like.device)
+            self._constants[key] = out
+        return self._constants[key]
+
+    def _soil_index(self, like: Tensor) -> Tensor:
+        """Layer of every place where conductivity is evaluated; the same order as in `_extend`."""
+        layer = self.grid.layer
+        parts = [layer, layer[:1].expand(self.top.n_heads), layer[-1:].expand(self.bottom.n_heads), layer[self._faces + 1], layer[self._faces]]
+        return torch.cat(parts).to(like.device)
+
+    def _extend(self, psi: Tensor, forcing: Values, p: Values) -> Tensor:
+        """Heads of the cells, then of the boundaries, then of each layer boundary's neighbour for the other soil."""
+        heads = [*self.top.heads(forcing, p), *self.bottom.heads(forcing, p)]
+        if not heads and not len(self._faces):
+            return psi
+        lead = psi.shape[:-1]
+        parts = [psi, *(h.expand(*lead, 1) if isinstance(h, Tensor) else psi.new_full((*lead, 1), h) for h in heads)]
+        if len(self._faces):
+            i = self._geometry(psi)["interface"]
+            parts += [psi[..., i], psi[..., i + 1]]
+        return torch.cat(parts, -1)
+
+    def _side(self, top: bool, psi: Tensor, K: Tensor, dK: Tensor | None, g: dict[str, Tensor]) -> Side:
+        N = self.size
+        cell = slice(0, 1) if top else slice(N - 1, N)
+        first, n = (N, self.top.n_heads) if top else (N + self.top.n_heads, self.bottom.n_heads)
+        faces = [K[..., first + i : first + i + 1] for i in range(n)]
+        conductance = 2 * g["inverse_dz"][0 if top else -1]
+        return Side(psi[..., cell], K[..., cell], None if dK is None else dK[..., cell], faces, conductance, self.face_mean)  # type: ignore[arg-type]
+
+    def _interface(self, K: Tensor, gradient: Tensor, g: dict[str, Tensor], dK: Tensor | None = None) -> Mean:
+        """Conductivity of the faces between layers and, with dK, its derivatives in the heads above and below."""
+        i, m = g["interface"], len(self._faces)
+        first = self.size + self.top.n_heads + self.bottom.n_heads
+        across = slice(first, first + m), slice(first + m, first + 2 * m)
+        slope = gradient[..., i]
+        # upper soil at the upper and the lower head, lower soil at the upper and the lower head
+        upper = self.face_mean(K[..., i], K[..., across[1]], slope)
+        lower = self.face_mean(K[..., across[0]], K[..., i + 1], slope)
+        resistance = g["half_up"] / upper[0] + g["half_low"] / lower[0]
+        mean = (g["half_up"] + g["half_low"]) / resistance
+        if dK is None:
+            return mean, 0.0, 0.0
+        by_upper = mean / resistance * g["half_up"] / upper[0] ** 2
+        by_lower = mean / resistance * g["half_low"] / lower[0] ** 2
+        above = by_upper * upper[1] * dK[..., i] + by_lower * lower[1] * dK[..., across[0]]
+        below = by_upper * upper[2] * dK[..., across[1]] + by_lower * lower[2] * dK[..., i + 1]
+        return mean, above, below
+
+    def _raw_at_cells(self, like: Tensor, parameters: Mapping[str, Tensor | float]) -> dict[str, Tensor]:
+        layer = self._geometry(like)["layer"]
+        out = {}
+        for k, spec in self.spec.parameters.items():
+            if spec.per == "layer":
+                v = torch.as_tensor(parameters.get(k, spec.default), dtype=like.dtype, device=like.device)
+                v = v.reshape(-1, 1) if v.ndim < 2 else v
+                out[k] = v[..., layer] if v.shape[-1] > 1 else v
+        return out
+
+    def _soil_at_cells(self, psi: Tensor, parameters: Mapping[str, Tensor | float]) -> dict[str, Tensor]:
+        raw = self._raw_at_cells(psi, parameters)
+        raw.pop("specific_storage")
+        soil = self.hydraulics.derive(raw)
+        return {k: v.unsqueeze(1) if psi.ndim == 3 and v.ndim == 2 else v for k, v in soil.items()}
+

@@ -1,0 +1,29 @@
+"""Soil hydraulic models: water content and conductivity as functions of pressure head."""
+
+from pydiffgeo.models.soil_hydraulics.base import Curves, SoilHydraulics
+from pydiffgeo.models.soil_hydraulics.brooks_corey import BrooksCorey
+from pydiffgeo.models.soil_hydraulics.gardner import Gardner
+from pydiffgeo.models.soil_hydraulics.haverkamp import Haverkamp
+from pydiffgeo.models.soil_hydraulics.usda import USDA_SOILS, usda_soil
+from pydiffgeo.models.soil_hydraulics.user import UserHydraulics
+from pydiffgeo.models.soil_hydraulics.van_genuchten import VanGenuchten
+
+HYDRAULICS: dict[str, type[SoilHydraulics]] = {
+    "van_genuchten": VanGenuchten,
+    "brooks_corey": BrooksCorey,
+    "gardner": Gardner,
+    "haverkamp": Haverkamp,
+}
+
+__all__ = [
+    "HYDRAULICS",
+    "USDA_SOILS",
+    "BrooksCorey",
+    "Curves",
+    "Gardner",
+    "Haverkamp",
+    "SoilHydraulics",
+    "UserHydraulics",
+    "VanGenuchten",
+    "usda_soil",
+]

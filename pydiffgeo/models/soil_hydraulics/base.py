@@ -1,0 +1,51 @@
+"""What a soil hydraulic model is: water content and conductivity as functions of pressure head."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from torch import Tensor
+
+from pydiffgeo.models.base import Values
+from pydiffgeo.models.spec import ParameterSpec
+
+
+class Curves(NamedTuple):
+    """Water content, its slope in psi (1/cm), conductivity (cm/h), its slope in psi."""
+
+    theta: Tensor
+    capacity: Tensor
+    K: Tensor
+    dK: Tensor
+
+
+class SoilHydraulics:
+    """Retention and conductivity curves.
+
+    A subclass names its `parameters` (as in the spec of the Richards model) and defines `curves` with torch operations,
+    so that torch can differentiate it; `slopes` gives the same curves with their derivatives in psi, without autograd,
+    and is what the Newton iterations call. Tensors have any leading shape; parameters broadcast against psi.
+    `saturated` holds for heads at and above zero: theta = theta_s and K = K_s there.
+    """
+
+    name: str
+    parameters: tuple[str, ...]
+    own: Mapping[str, ParameterSpec] = {}
+    """Specifications of parameters that the Richards model does not know already."""
+
+    def derive(self, p: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Add what both `curves` and `slopes` need and is the same in every iteration, such as m = 1 - 1/n."""
+        return p
+
+    def curves(self, psi: Tensor, p: Values) -> tuple[Tensor, Tensor]:
+        """Water content (cm3/cm3) and conductivity (cm/h) at the pressure head psi (cm)."""
+        raise TypeError(f"{type(self).__name__} must define curves(psi, p)")
+
+    def slopes(self, psi: Tensor, p: Values) -> Curves:
+        """The curves and their derivatives in psi."""
+        raise TypeError(f"{type(self).__name__} must define slopes(psi, p)")
+
+    def head(self, theta: Tensor, p: Values) -> Tensor:
+        """Pressure head (cm) at a water content between theta_r and theta_s: the inverse of the retention curve."""
+        raise TypeError(f"{type(self).__name__} has no inverse retention curve; give the initial state as pressure head")

@@ -1,0 +1,96 @@
+"""van Genuchten (1980) retention with Mualem (1976) conductivity, m = 1 - 1/n, tortuosity 1/2."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pydiffgeo.models.base import Values
+from pydiffgeo.models.soil_hydraulics.base import Curves, SoilHydraulics
+
+TINY = 1e-12  # keeps alpha |psi| positive at and above saturation, where every slope is zero
+
+
+class VanGenuchten(SoilHydraulics):
+    """theta = theta_r + (theta_s - theta_r) S, S = (1 + |alpha psi|^n)^-m; K = K_s sqrt(S) (1 - (1 - S^(1/m))^m)^2.
+
+    For n < 2 the slope of K is unbounded as psi approaches zero from below, and no solver, here or elsewhere, can step
+    over it. Between `-entry_width` and 0 the term (1 - S^(1/m))^m is therefore multiplied by |psi| / entry_width: K stays
+    continuous and equals K_s at zero, and is unchanged below `-entry_width`.
+
+    Parameters
+    ----------
+    entry_width : float
+        Width of that band, cm; 0.1 by default.
+
+    References
+    ----------
+    van Genuchten, M. Th. (1980), eqs. 3, 8, 9, doi:10.2136/sssaj1980.03615995004400050002x.
+    Mualem, Y. (1976), doi:10.1029/WR012i003p00513.
+    """
+
+    name = "van_genuchten"
+    parameters = ("theta_r", "theta_s", "alpha", "n", "K_s")
+
+    def __init__(self, entry_width: float = 0.1):
+        self.entry_width = entry_width
+
+    def derive(self, p: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Add m, the water-content range, and the products that the curves need."""
+        n = p["n"]
+        return {
+            "neg_alpha": -p["alpha"],
+            "n": n,
+            "neg_m": 1 / n - 1,
+            "neg_mn": 1 - n,
+            "theta_r": p["theta_r"],
+            "span": p["theta_s"] - p["theta_r"],
+            "K_s": p["K_s"],
+        }
+
+    def curves(self, psi: Tensor, p: Values) -> tuple[Tensor, Tensor]:
+        """Water content and conductivity."""
+        x = (p["neg_alpha"] * psi).clamp_min(TINY)
+        xn = torch.exp(p["n"] * torch.log(x))
+        S = torch.exp(p["neg_m"] * torch.log1p(xn))
+        U = S * xn / x  # (1 - S^(1/m))^m, since m n = n - 1
+        if self._near_saturation(psi):
+            U = U * (psi * (-1 / self.entry_width)).clamp(0, 1)
+        V = 1 - U
+        return p["theta_r"] + p["span"] * S, p["K_s"] * torch.sqrt(S) * V * V
+
+    def slopes(self, psi: Tensor, p: Values) -> Curves:
+        """The curves and their derivatives in psi."""
+        wet = self._near_saturation(psi)
+        x = p["neg_alpha"] * psi
+        if wet:
+            x = x.clamp_min(TINY)
+        xn = torch.log(x).mul_(p["n"]).exp_()
+        S = torch.log1p(xn).mul_(p["neg_m"]).exp_()
+        g = p["neg_mn"] / ((1 + xn).mul_(psi))  # dS = S xn g and dU = -U g
+        dlogS = xn * g
+        U = (S * xn).div_(x)
+        dU = U * g
+        if wet:
+            band = (psi * (-1 / self.entry_width)).clamp_(0, 1)
+            unsaturated = band > 0
+            dU = torch.where(unsaturated, dU * band + torch.where(band < 1, U / self.entry_width, 0.0), 0.0)
+            dlogS = torch.where(unsaturated, dlogS, 0.0)
+            U = U * band
+        V = 1 - U
+        KV = torch.sqrt(S).mul_(V).mul_(p["K_s"])
+        dK = (V * dlogS).mul_(0.5).add_(dU, alpha=2).mul_(KV)
+        capacity = (dlogS * S).mul_(p["span"])
+        return Curves(torch.addcmul(p["theta_r"], p["span"], S), capacity, KV.mul_(V), dK)
+
+    def head(self, theta: Tensor, p: Values) -> Tensor:
+        """Inverse of the retention curve."""
+        m = 1 - 1 / p["n"]
+        S = (theta - p["theta_r"]) / (p["theta_s"] - p["theta_r"])
+        return -((S ** (-1 / m) - 1) ** (1 / p["n"])) / p["alpha"]
+
+    def _near_saturation(self, psi: Tensor) -> bool:
+        # one look at the wettest cell decides whether the band near saturation needs its extra work
+        if psi.is_cuda or torch.compiler.is_compiling():
+            return True
+        return bool(psi.max() > -self.entry_width)

@@ -1,0 +1,223 @@
+"""Settings from YAML: pydantic validates, and every complaint names the line of the file.
+
+The settings are ordinary pydantic models, declared beside what they configure, with `extra="forbid"`.
+"""
+
+from __future__ import annotations
+
+import re
+import reprlib
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from .errors import PyDiffGeoError, SettingsError, nearest
+
+M = TypeVar("M", bound=BaseModel)
+Location = tuple[int | str, ...]
+
+
+def load_settings(path: str | Path, model_class: type[M]) -> M:
+    """Read a YAML file into a settings model.
+
+    Parameters
+    ----------
+    path : str or Path
+        The YAML file, UTF-8.
+    model_class : type of pydantic.BaseModel
+        The settings to read; nested models should set `extra="forbid"` so that mistyped keys are noticed.
+
+    Returns
+    -------
+    BaseModel
+        An instance of `model_class`.
+
+    Raises
+    ------
+    SettingsError
+        The file cannot be read, or holds an unknown, missing, duplicate or invalid entry. All entries at
+        fault are listed, each with its line.
+    """
+    return _validate(_Document.read(Path(path)), model_class)
+
+
+def load_tagged_settings(path: str | Path, classes: Mapping[str, type[M]], key: str) -> tuple[str, M]:
+    """Read a YAML file whose top-level entry `key` names the settings class.
+
+    Parameters
+    ----------
+    path : str or Path
+        The YAML file, UTF-8.
+    classes : mapping of str to type of pydantic.BaseModel
+        The settings class of each name. Only a class that declares `key` as a field is given that entry.
+    key : str
+        The top-level entry that holds the name, for example "experiment".
+
+    Returns
+    -------
+    tuple of str and BaseModel
+        The name and the settings.
+
+    Raises
+    ------
+    SettingsError
+        As `load_settings`, and when `key` is absent or names no known class.
+    """
+    document = _Document.read(Path(path))
+    known = ", ".join(sorted(classes))
+    if key not in document.data:
+        hint = next((f" (line {document.line((name,))}: did you mean {key!r} by {name!r}?)"
+                     for name in map(str, document.data) if nearest(key, [name])), "")
+        raise SettingsError(f"{path}: the key {key!r} is missing{hint}; it is one of: {known}")
+    name = document.data[key]
+    if not isinstance(name, str) or name not in classes:
+        raise SettingsError(f"{path}, line {document.line((key,))}: unknown {key} {_instead(name, classes)}")
+    if key not in classes[name].model_fields:
+        del document.data[key]
+    return name, _validate(document, classes[name])
+
+
+@dataclass
+class _Document:
+    """A parsed YAML file: its data, and its nodes, which know their lines."""
+
+    path: Path
+    data: dict[Hashable, Any]
+    root: yaml.MappingNode
+
+    @classmethod
+    def read(cls, path: Path) -> _Document:
+        try:
+            loader = yaml.SafeLoader(path.read_text(encoding="utf-8"))
+            root = loader.get_single_node()
+            if root is None:
+                raise SettingsError(f"{path}: the file is empty; write the settings as 'key: value' lines")
+            if not isinstance(root, yaml.MappingNode):
+                raise SettingsError(f"{path}, line {_line(root)}: not settings but a {root.id}; "
+                                    "write them as 'key: value' lines")
+            _refuse_duplicates(path, root)
+            # this also merges '<<: *anchor' entries into the nodes, so that their keys have lines too
+            data = loader.construct_document(root)
+        except FileNotFoundError:
+            raise SettingsError(f"{path}: no such file (looked from {Path.cwd()})") from None
+        except OSError as error:
+            raise SettingsError(f"{path}: cannot be read: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise SettingsError(f"{path}: not UTF-8 text (byte {error.start}); save it as UTF-8") from error
+        except yaml.MarkedYAMLError as error:
+            mark = error.problem_mark or error.context_mark
+            where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+            text = "; ".join(part for part in (error.context, error.problem) if part)
+            raise SettingsError(f"{path}{where}: not valid YAML: {text}") from error
+        except yaml.YAMLError as error:
+            raise SettingsError(f"{path}: not valid YAML: {error}") from error
+        return cls(path, data, root)
+
+    def line(self, location: Location) -> int:
+        """Line (from 1) of the entry at `location`, or of the innermost entry around it."""
+        node: yaml.Node = self.root
+        line = _line(node)
+        for part in location:
+            if isinstance(node, yaml.MappingNode):
+                # the last match: an own key follows the merged one that it overrides
+                match = [(k, v) for k, v in node.value if str(part) == k.value]
+                if match:
+                    line, node = _line(match[-1][0]), match[-1][1]
+            elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+                node = node.value[part]
+                line = _line(node)
+            # any other part is pydantic's name of a union member and stands for no entry
+        return line
+
+
+def _line(node: yaml.Node) -> int:
+    return int(node.start_mark.line) + 1
+
+
+def _refuse_duplicates(path: Path, root: yaml.Node) -> None:
+    """Raise on a key given twice in one mapping: YAML would silently keep the last."""
+    stack, seen = [root], set()
+    while stack:
+        node = stack.pop()
+        if id(node) in seen:  # an alias
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            stack += node.value
+        elif isinstance(node, yaml.MappingNode):
+            first: dict[str, int] = {}
+            for key, value in node.value:
+                stack.append(value)
+                if not isinstance(key, yaml.ScalarNode) or key.value == "<<":
+                    continue
+                if key.value in first:
+                    raise SettingsError(f"{path}, line {_line(key)}: the key {key.value!r} was already given "
+                                        f"in line {first[key.value]}; keep one of them")
+                first[key.value] = _line(key)
+
+
+def _validate(document: _Document, model_class: type[M]) -> M:
+    try:
+        return model_class.model_validate(document.data)
+    except ValidationError as error:
+        problems = sorted((document.line(e["loc"]), _explain(dict(e), model_class)) for e in error.errors())
+    except PyDiffGeoError as error:  # a validator that calls the package: its message names the input
+        raise SettingsError(f"{document.path}: {error}") from error
+    if len(problems) == 1:
+        raise SettingsError("{}, line {}: {}".format(document.path, *problems[0]))
+    listed = "\n".join(f"  line {line}: {text}" for line, text in problems)
+    raise SettingsError(f"{document.path}: {len(problems)} problems\n{listed}")
+
+
+def _explain(error: dict[str, Any], model_class: type[BaseModel]) -> str:
+    """One sentence on a pydantic error: where, what was given, what is allowed."""
+    location, kind, given = error["loc"], error["type"], error["input"]
+    if not location:  # a check of the whole file, whose input is everything
+        return str(error["msg"]).removeprefix("Value error, ")
+    *parents, last = location
+    inside = f" in {'.'.join(map(str, parents))!r}" if parents else ""
+    if kind in ("extra_forbidden", "invalid_key"):
+        return f"unknown key{inside}: {_instead(last, _keys(_models_at(parents, model_class)))}"
+    if kind == "missing":
+        return f"the key {str(last)!r} is missing{inside}"
+    message = str(error["msg"]).removeprefix("Value error, ")
+    if kind == "model_type":
+        known = _keys(_models_at(list(location), model_class))
+        message = f"it is a section with the keys: {', '.join(known)}"
+    choices = re.findall(r"'([^']*)'", str(error.get("ctx", {}).get("expected", "")))
+    hint = nearest(given, choices) if isinstance(given, str) else ""
+    shown = "a section" if isinstance(given, dict) else reprlib.repr(given)
+    return f"{'.'.join(map(str, location))}: {shown} is not allowed: {message[:1].lower()}{message[1:]}{hint}"
+
+
+def _instead(given: Any, known: Iterable[str]) -> str:
+    """The name that was given, the nearest valid one, and all valid ones."""
+    names = sorted(known)
+    return f"{reprlib.repr(given)}{nearest(str(given), names) or ';'} Known: {', '.join(names)}"
+
+
+def _keys(models: list[type[BaseModel]]) -> list[str]:
+    return sorted({field.alias or name for model in models for name, field in model.model_fields.items()})
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    """The settings models that an annotation such as `list[A] | dict[str, B] | None` mentions."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for argument in get_args(annotation) for model in _models_in(argument)]
+
+
+def _models_at(parents: list[int | str], model_class: type[BaseModel]) -> list[type[BaseModel]]:
+    """The settings models whose keys are allowed at a location."""
+    models = [model_class]
+    for part in parents:
+        fields = [f for m in models for name, f in m.model_fields.items() if part in (name, f.alias)]
+        if fields:
+            models = [inner for field in fields for inner in _models_in(field.annotation)]
+        elif any(part == m.__name__ for m in models):  # pydantic names the member of a union
+            models = [m for m in models if part == m.__name__]
+    return models

@@ -1,0 +1,332 @@
+"""The forward solve: every column of a chunk takes its own steps, all of them together in each operation.
+
+Storage is carried, not recomputed from the state: it changes by exactly the step times the weighted rates of the stages, so
+that storage and fluxes balance to rounding whatever Newton leaves unresolved.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from pydiffgeo.models.base import Values
+from pydiffgeo.solvers.control import next_step
+from pydiffgeo.solvers.jacobian import Linearise
+from pydiffgeo.solvers.linear import structure
+from pydiffgeo.solvers.newton import newton
+from pydiffgeo.solvers.options import Solver
+from pydiffgeo.solvers.problem import Problem
+from pydiffgeo.solvers.record import Entry, Record
+
+ROUND = 1e-9  # parts of an interval that count as rounding of its end
+
+
+@dataclass
+class Carry:
+    """Everything that a column takes from one step to the next, `[row, ...]`."""
+
+    column: Tensor
+    interval: Tensor
+    psi: Tensor
+    storage: Tensor
+    rates: Tensor
+    fluxes: Tensor
+    total: Tensor
+    elapsed: Tensor
+    step: Tensor
+    step_before: Tensor
+    psi_before: Tensor
+    error_before: Tensor
+    starts: Tensor
+    attempts: Tensor
+    taken: Tensor
+
+    def select(self, keep: Tensor) -> Carry:
+        """Some of the rows."""
+        return Carry(**{k: v[keep] for k, v in vars(self).items()})
+
+
+@dataclass
+class Outcome:
+    """States `[column, interval, size]`, storages, interval means of the fluxes, failures, counts, and the record."""
+
+    states: Tensor
+    storage: Tensor
+    fluxes: Tensor
+    failed: dict[int, tuple[int, str]] = field(default_factory=dict)
+    stats: dict[str, Tensor] = field(default_factory=dict)
+    record: Record = field(default_factory=Record)
+
+
+def start(problem: Problem, options: Solver) -> Carry:
+    """State of all columns at the first time."""
+    u = problem.initial
+    rows, dtype, device = u.shape[0], u.dtype, u.device
+    p = {**problem.static, **{k: v[:, 0] for k, v in problem.varying.items()}}
+    first = options.step or options.initial_step or 1e-5 * float(problem.lengths[0])
+
+    def column(value: float) -> Tensor:
+        return torch.full((rows, 1), value, dtype=dtype, device=device)
+
+    def counter() -> Tensor:
+        return torch.zeros(rows, dtype=torch.long, device=device)
+
+    n_fluxes = len(problem.model.spec.fluxes)
+    return Carry(
+        column=torch.arange(rows, device=device),
+        interval=counter(),
+        psi=u,
+        storage=problem.model.storage(u, p).expand_as(u),
+        rates=torch.zeros_like(u),
+        fluxes=u.new_zeros(rows, n_fluxes),
+        total=u.new_zeros(rows, n_fluxes),
+        elapsed=column(0.0),
+        step=column(first),
+        step_before=column(1.0),
+        psi_before=u,
+        error_before=column(1.0),
+        starts=torch.ones(rows, dtype=torch.bool, device=device),
+        attempts=counter(),
+        taken=counter(),
+    )
+
+
+@torch.no_grad()
+def integrate(
+    problem: Problem,
+    linearise: Linearise,
+    options: Solver,
+    carry: Carry,
+    until: int,
+    record: bool,
+    replay: Tensor | None = None,
+) -> tuple[Carry, Outcome]:
+    """Take all columns from where they are to the end of interval `until` - 1.
+
+    Parameters
+    ----------
+    carry : Carry
+        From `start`, or from an earlier call.
+    record : bool
+        Keep what the gradient needs.
+    replay : Tensor, [column, step], optional
+        Steps to take instead of choosing them.
+
+    Returns
+    -------
+    Carry
+        The columns that got there, in any order.
+    Outcome
+        Results of the intervals between.
+    """
+    return _Integration(problem, linearise, options, until, record, replay).run(carry)
+
+
+class _Integration:
+    def __init__(
+        self, problem: Problem, linearise: Linearise, options: Solver, until: int, record: bool, replay: Tensor | None
+    ):
+        self.problem, self.linearise, self.options, self.until, self.record, self.replay = (
+            problem, linearise, options, until, record, replay,
+        )  # fmt: skip
+        model, u = problem.model, problem.initial
+        self.model = model
+        self.linear = structure(model.structure, model.bandwidth)
+        state = next(iter(model.spec.states.values()))
+        self.typical = state.scale  # an update of Newton is at most the state's magnitude plus this
+        self.atol = options.atol if options.atol is not None else options.rtol * state.scale
+        self.storage_atol = options.rtol * state.storage_scale
+        rows, T, size = u.shape[0], len(problem.lengths), u.shape[1]
+        nan = float("nan")
+        self.out = Outcome(u.new_full((rows, T, size), nan), u.new_full((rows, T, size), nan), u.new_full((rows, T, len(model.spec.fluxes)), nan))
+        for name in ("accepted", "rejected", "newton_iterations"):
+            self.out.stats[name] = torch.zeros(rows, dtype=torch.long, device=u.device)
+        self.shortest = 1e-12 * problem.lengths.min()
+
+    def run(self, c: Carry) -> tuple[Carry, Outcome]:
+        """Step until all columns have arrived or failed."""
+        c = replace(c)
+        arrived: list[Carry] = []
+        static, inputs = self.problem.static_at(c.column), None
+        while len(c.column):
+            if inputs is None:
+                forcing = self.problem.forcing_at(c.column, c.interval)
+                inputs = forcing, {**static, **self.problem.varying_at(c.column, c.interval)}
+                length = self.problem.lengths[c.interval][:, None]
+            if bool(c.starts.any()):
+                self._rates_at_start(c, *inputs)
+            c, landed = self._attempt(c, length, *inputs)
+            if landed:
+                inputs = None
+            gone = (c.interval >= self.until) | self._failures(c, length)
+            if bool(gone.any()):
+                arrived.append(c.select((c.interval >= self.until).nonzero()[:, 0]))
+                c = c.select((~gone).nonzero()[:, 0])
+                static, inputs = self.problem.static_at(c.column), None
+        joined = Carry(**{k: torch.cat([getattr(a, k) for a in arrived]) for k in vars(c)}) if arrived else c
+        return joined, self.out
+
+    def _rates_at_start(self, c: Carry, forcing: Values, p: Values) -> None:
+        """Rates at the first state of an interval, under its own forcing."""
+        if bool(c.starts.all()):
+            e = self.model.evaluate(c.psi, forcing, p, fluxes=True)
+            c.rates, c.fluxes = e.rates.expand_as(c.psi), e.fluxes
+            rows, psi = slice(None), c.psi
+        else:
+            rows = c.starts.nonzero()[:, 0]
+            psi = c.psi[rows]
+            e = self.model.evaluate(psi, _take(forcing, rows), _take(p, rows), fluxes=True)
+            c.rates, c.fluxes = c.rates.index_copy(0, rows, e.rates), c.fluxes.index_copy(0, rows, e.fluxes)
+        if self.record and self.options.tableau.explicit:
+            self.out.record.entries.append(Entry(c.column[rows], c.interval[rows], [psi]))
+        c.starts = torch.zeros_like(c.starts)
+
+    def _attempt(self, c: Carry, length: Tensor, forcing: Values, p: Values) -> tuple[Carry, bool]:
+        """One step of every row, kept where its error allows; also whether any row reached the end of its interval."""
+        o, tableau = self.options, self.options.tableau
+        A, times, s = tableau.A, tableau.c, tableau.stages
+        rest = length - c.elapsed
+        if self.replay is not None:
+            h = self.replay[c.column, c.taken][:, None]
+        else:
+            # land on the end of the interval; two equal steps rather than a long and a tiny one
+            h = torch.where(c.step >= rest * (1 - ROUND), rest, torch.minimum(c.step, 0.5 * rest) if o.step is None else c.step)
+        reach = 1 / (self.typical + c.psi.abs())
+        scale = 1 / (self.atol + o.rtol * c.psi.abs())
+        rates, fluxes, states = [c.rates], [c.fluxes], []
+        converged: Tensor | None = None
+        for i in range(1, s + 1):
+            target = c.storage
+            for j in range(i):
+                if A[i][j] != 0:
+                    target = torch.addcmul(target, h * A[i][j], rates[j])
+            guess = self._guess(i, times, c, h, states, reach)
+            stage = newton(
+                self.linearise, self.linear, guess, target, h * tableau.gamma, scale, reach,
+                forcing, p, o.newton_tolerance, o.max_newton,
+            )  # fmt: skip
+            self.out.stats["newton_iterations"].index_add_(0, c.column, stage.iterations[:, 0])
+            converged = stage.converged if converged is None else converged & stage.converged
+            e = self.model.evaluate(stage.state, forcing, p, fluxes=True)
+            states.append(stage.state)
+            rates.append(e.rates)
+            fluxes.append(e.fluxes)
+            if not bool(converged.any()):
+                break
+        if len(states) < s:  # no row converged
+            error, accepted = torch.full_like(h, 2.0), torch.zeros_like(converged)
+        elif o.step is not None or self.replay is not None:
+            error, accepted = torch.ones_like(h), converged
+        else:
+            error = self._error(c, h, rates, states[-1], stage.matrix, stage.capacity, scale)
+            converged = converged & torch.isfinite(error)
+            accepted = converged & (error <= 1)
+        if o.shared_step:
+            error, accepted = error.max().expand_as(error), accepted.all().expand_as(accepted)
+        return self._advance(c, h, rest, length, error, accepted, converged, states, rates, fluxes)
+
+    def _guess(
+        self, i: int, times: tuple[float, ...], c: Carry, h: Tensor, states: list[Tensor], reach: Tensor
+    ) -> Tensor:
+        """First guess of a stage: along the line through the two latest known states."""
+        if i == 1:
+            d = (c.psi - c.psi_before) * (times[1] * h / c.step_before)
+            base = c.psi
+        else:
+            if times[i] == times[i - 1]:
+                return states[-1]
+            base = states[-1]
+            before, at = (c.psi, 0.0) if i == 2 else (states[-2], times[i - 2])
+            d = (base - before) * ((times[i] - times[i - 1]) / (times[i - 1] - at))
+        return base + d / (1 + (d * reach).abs())
+
+    def _error(
+        self, c: Carry, h: Tensor, rates: list[Tensor], psi: Tensor, matrix: tuple[Tensor, ...], capacity: Tensor, scale: Tensor
+    ) -> Tensor:
+        """Embedded error filtered by the matrix of the last stage: the larger of its norms in state and in storage."""
+        o = self.options
+        total: Tensor | float = 0.0
+        for w, r in zip(o.tableau.error_weights, rates, strict=True):
+            if w != 0:
+                total = total + w * r
+        defect = h * total
+        finite = torch.isfinite(defect).all(-1, keepdim=True)
+        if not bool(finite.all()):
+            defect = torch.where(finite, defect, torch.zeros_like(defect))
+        e = self.linear.solve(matrix, defect)
+        by_storage = capacity * e / (self.storage_atol + o.rtol * c.storage.abs())
+        by_state = e / (self.atol + o.rtol * torch.maximum(c.psi.abs(), psi.abs()))
+        n = e.shape[-1] ** -0.5
+        norm = torch.linalg.vector_norm
+        error = torch.maximum(norm(by_storage, dim=-1, keepdim=True), norm(by_state, dim=-1, keepdim=True)) * n
+        return torch.where(finite, error, torch.full_like(error, float("nan"))).clamp_min(1e-10)
+
+    def _advance(
+        self, c: Carry, h: Tensor, rest: Tensor, length: Tensor, error: Tensor, accepted: Tensor, converged: Tensor,
+        states: list[Tensor], rates: list[Tensor], fluxes: list[Tensor],
+    ) -> tuple[Carry, bool]:  # fmt: skip
+        """Accept or reject; write what reached the end of an interval."""
+        o, b = self.options, self.options.tableau.b
+        c.attempts = c.attempts + 1
+        if o.step is None:
+            grown = next_step(h, error, c.error_before, accepted, converged, o.tableau.error_order)
+            # a step cut short by the end of its interval says nothing against the longer one wished before
+            c.step = torch.where(accepted & (h < c.step), torch.maximum(grown, c.step), grown)
+        else:
+            c.step = torch.where(accepted, torch.full_like(h, o.step), h * 0.5)
+        if not bool(accepted.any()):
+            self.out.stats["rejected"].index_add_(0, c.column, torch.ones_like(c.column))
+            c.psi_before = c.psi
+            return c, False
+        ok = accepted[:, 0]
+        landed = ok & (h >= rest * (1 - ROUND))[:, 0]
+        self.out.stats["accepted"].index_add_(0, c.column, ok.long())
+        self.out.stats["rejected"].index_add_(0, c.column, (~ok).long())
+        everyone = bool(ok.all())
+        if self.record:
+            rows = slice(None) if everyone else ok.nonzero()[:, 0]
+            kept = states if everyone else [u[rows] for u in states]
+            self.out.record.entries.append(Entry(c.column[rows], c.interval[rows], kept, h[rows], landed[rows]))
+        change = sum(h * w * r for w, r in zip(b, rates, strict=True) if w != 0)
+        total = sum(h * w * q for w, q in zip(b, fluxes, strict=True) if w != 0)
+
+        def keep(new: Tensor, old: Tensor) -> Tensor:
+            return new if everyone else torch.where(accepted, new, old)
+
+        c.psi_before = c.psi
+        c.psi, c.storage = keep(states[-1], c.psi), keep(c.storage + change, c.storage)
+        c.rates, c.fluxes = keep(rates[-1], c.rates), keep(fluxes[-1], c.fluxes)
+        c.total, c.elapsed = keep(c.total + total, c.total), keep(c.elapsed + h, c.elapsed)
+        c.step_before, c.error_before = keep(h, c.step_before), keep(error.clamp_min(1e-4), c.error_before)
+        c.taken = c.taken + ok
+        if not bool(landed.any()):
+            return c, False
+        rows = landed.nonzero()[:, 0]
+        column, interval = c.column[rows], c.interval[rows]
+        self.out.states[column, interval] = c.psi[rows]
+        self.out.storage[column, interval] = c.storage[rows]
+        self.out.fluxes[column, interval] = c.total[rows] / length[rows]
+        c.total, c.elapsed = c.total.index_fill(0, rows, 0.0), c.elapsed.index_fill(0, rows, 0.0)
+        c.interval, c.starts = c.interval + landed, landed
+        return c, True
+
+    def _failures(self, c: Carry, length: Tensor) -> Tensor:
+        """Rows that cannot go on; their reasons are written down."""
+        short = (c.step < self.shortest)[:, 0]
+        long = c.attempts >= self.options.max_steps
+        failed = (short | long) & (c.interval < self.until)
+        if bool(failed.any()):
+            for r in failed.nonzero()[:, 0].tolist():
+                reason = (
+                    f"no step above {float(self.shortest):.1e} {self.model.spec.time_unit} meets the tolerances"
+                    if bool(short[r])
+                    else f"{self.options.max_steps} steps were not enough; raise max_steps or loosen rtol"
+                )
+                self.out.failed[int(c.column[r])] = int(c.interval[r]), reason
+        return failed
+
+
+def _take(values: Values, rows: Tensor) -> dict[str, Tensor]:
+    return {k: v[rows] if v.shape[0] > 1 else v for k, v in values.items()}

@@ -1,0 +1,56 @@
+"""Jacobian of the rates by forward-mode automatic differentiation, one tangent per colour of the declared structure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.autograd.forward_ad as forward_ad
+from torch import Tensor
+
+from pydiffgeo.models.base import Linearisation, ProcessModel, Values
+
+Linearise = Callable[[Tensor, Values, Values], Linearisation]
+
+
+def linearisation(model: ProcessModel) -> Linearise:
+    """The model's own `linearise`, or one by coloured forward-mode differentiation of its rates."""
+    return model.linearise if model.linearise is not None else lambda u, f, p: coloured(model, u, f, p)
+
+
+def coloured(model: ProcessModel, state: Tensor, forcing: Values, parameters: Values) -> Linearisation:
+    """Linearise a model by as many tangents as its structure has colours.
+
+    Two states share a colour where no rate depends on both: 3 tangents for a tridiagonal Jacobian, lower + upper + 1 for
+    a banded one, one per state for a dense one. Capacity comes from the same pass, since the storage is elementwise.
+    """
+    n = model.size
+    below, above = {"dense": (n - 1, n - 1), "tridiagonal": (1, 1), "banded": model.bandwidth}[model.structure]
+    colours = min(n, below + above + 1)
+    index = torch.arange(n, device=state.device)
+    seed = (index % colours == torch.arange(colours, device=state.device)[:, None]).to(state.dtype)
+    seed = seed.view(colours, *[1] * (state.ndim - 1), n).expand(colours, *state.shape)
+    # forward mode is off under no_grad; nothing here requires grad, so no graph is built
+    with torch.enable_grad(), forward_ad.dual_level():
+        dual = forward_ad.make_dual(state.detach().expand_as(seed).contiguous(), seed.contiguous())
+        out = model.evaluate(dual, forcing, parameters)
+        storage, d_storage = forward_ad.unpack_dual(out.storage)
+        rates, d_rates = forward_ad.unpack_dual(out.rates)
+        zero = torch.zeros_like(seed)
+        d_storage = zero if d_storage is None else d_storage
+        d_rates = zero if d_rates is None else d_rates
+    at = (index % colours).expand(state.shape)[None]
+    capacity = d_storage.gather(0, at)[0]
+    if model.structure == "dense":
+        jacobian: tuple[Tensor, ...] = (d_rates.movedim(0, -1),)
+    else:
+        jacobian = tuple(_diagonal(d_rates, index + offset, colours) for offset in range(-below, above + 1))
+    return Linearisation(storage[0].detach(), capacity, rates[0].detach(), jacobian)
+
+
+def _diagonal(tangents: Tensor, column: Tensor, colours: int) -> Tensor:
+    """Derivative of rate i in state column[i], zero where there is no such state."""
+    n = tangents.shape[-1]
+    at = (column % colours).expand(tangents.shape[1:])[None]
+    inside = (column >= 0) & (column < n)
+    return tangents.gather(0, at)[0] * inside

@@ -1,0 +1,121 @@
+"""Newton's method for the stages of all columns at once."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pydiffgeo.models.base import Values
+from pydiffgeo.solvers.jacobian import Linearise
+from pydiffgeo.solvers.linear import Banded, Dense, Matrix, Tridiagonal
+
+
+class Stage(NamedTuple):
+    """State of a stage, which columns converged `[row, 1]`, iterations `[row, 1]`, and the last matrix of all rows."""
+
+    state: Tensor
+    converged: Tensor
+    iterations: Tensor
+    matrix: Matrix
+    capacity: Tensor
+
+
+def newton(
+    linearise: Linearise,
+    linear: Dense | Tridiagonal | Banded,
+    guess: Tensor,
+    target: Tensor,
+    step: Tensor,
+    scale: Tensor,
+    reach: Tensor,
+    forcing: Values,
+    parameters: Values,
+    tolerance: float,
+    max_iterations: int,
+) -> Stage:
+    """Solve m(u) - step f(u) = target for each row.
+
+    Parameters
+    ----------
+    guess, target : Tensor, [row, size]
+        First guess of the state, and the storage to reach.
+    step : Tensor, [row, 1]
+        Step size times the diagonal of the method.
+    scale : Tensor, [row, size]
+        One over the error tolerance of each state.
+    reach : Tensor, [row, size]
+        One over the longest update of each state: an update d is shortened to d / (1 + |d| reach), a change of second
+        order in d, which leaves the convergence quadratic.
+    tolerance : float
+        A row has converged when the update that would follow is expected to be below it, in units of the error tolerance.
+    """
+    rows = guess.shape[0]
+    u = guess
+    iterations = torch.zeros(rows, 1, dtype=torch.long, device=u.device)
+    converged = torch.zeros(rows, 1, dtype=torch.bool, device=u.device)
+    active: Tensor | None = None  # rows still iterated, None for all
+    result = u
+    before: Tensor | None = None
+    done: Tensor | None = None  # active rows that converged earlier: they stay as they are, whatever the others need
+    for _ in range(max_iterations):
+        lin = linearise(u, forcing, parameters)
+        matrix = linear.assemble(lin.capacity, lin.jacobian, step)
+        right = torch.addcmul(target - lin.storage, step, lin.rates)
+        if active is None:
+            full_matrix, full_capacity = matrix, lin.capacity
+        d = linear.solve(matrix, right)
+        w = d * scale
+        size = torch.linalg.vector_norm(w, dim=-1, keepdim=True) * w.shape[-1] ** -0.5
+        previous, u = u, u + d / (d * reach).abs_().add_(1)
+        if done is not None:
+            u = torch.where(done, previous, u)
+        # Newton converges quadratically: the next update is about size (size / before)^2 for a regular sequence
+        expected = size if before is None else size * (size / before).clamp_(max=1).square_()
+        ok = (expected < tolerance) & (size < 1)
+        if done is not None:
+            ok = ok | done
+        left = ~ok
+        if active is None:
+            iterations += 1 if done is None else ~done
+        else:
+            iterations[active] += 1 if done is None else (~done).long()
+        if not bool(left.any()):
+            if active is None:
+                return Stage(u, ok, iterations, full_matrix, full_capacity)
+            result[active], converged[active] = u, True
+            return Stage(result, converged, iterations, full_matrix, full_capacity)
+        bad = ~torch.isfinite(size)
+        if bool(bad.any()):
+            # one system that is not finite spoils the chained solve: drop its rows and take the others again
+            finite = torch.isfinite(right).all(-1) & torch.stack([x.flatten(1).isfinite().all(-1) for x in matrix]).all(0)
+            if bool(finite.all()):  # singular systems, or results beyond the range of numbers
+                finite = ~bad[:, 0]
+            if active is None:
+                active, result = torch.arange(rows, device=u.device), guess.clone()
+            keep = finite.nonzero()[:, 0]
+            if not len(keep):
+                return Stage(result, converged, iterations, full_matrix, full_capacity)
+            u, before, full = previous[keep], None if before is None else before[keep], active[keep]
+            done = None if done is None else done[keep]
+        else:
+            before = size
+            count = int(left.sum())
+            if 2 * count > left.shape[0]:
+                done = ok if count < left.shape[0] else None
+                continue
+            if active is None:
+                active, result = torch.arange(rows, device=u.device), u.clone()
+            finished = (~left[:, 0]).nonzero()[:, 0]
+            result[active[finished]], converged[active[finished]] = u[finished], True
+            keep = left[:, 0].nonzero()[:, 0]
+            u, before, done, full = u[keep], before[keep], None, active[keep]
+        active = full
+        target, step, scale, reach = target[keep], step[keep], scale[keep], reach[keep]
+        forcing = {n: v[keep] if v.shape[0] > 1 else v for n, v in forcing.items()}
+        parameters = {n: v[keep] if v.shape[0] > 1 else v for n, v in parameters.items()}
+    if active is None:
+        return Stage(u, ok, iterations, full_matrix, full_capacity)
+    result[active], converged[active] = u, ok
+    return Stage(result, converged, iterations, full_matrix, full_capacity)

@@ -1,0 +1,88 @@
+"""Choice of a method and of its tolerances."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from pydiffgeo.errors import ParameterError, lookup
+from pydiffgeo.solvers import implicit_euler, kvaerno3, sdirk2, trbdf2
+from pydiffgeo.solvers.tableau import Tableau
+
+METHODS: dict[str, Tableau] = {
+    "implicit_euler": implicit_euler.TABLEAU,
+    "sdirk2": sdirk2.TABLEAU,
+    "trbdf2": trbdf2.TABLEAU,
+    "kvaerno3": kvaerno3.TABLEAU,
+}
+
+
+@dataclass(frozen=True)
+class Solver:
+    """How to integrate in time.
+
+    Parameters
+    ----------
+    method : {"kvaerno3", "trbdf2", "sdirk2", "implicit_euler"}
+        Time-stepping method.
+    rtol : float
+        Relative tolerance of the error per step, in state and in storage.
+    atol : float, optional
+        Absolute tolerance in the unit of the state; default: `rtol` times the typical magnitude in the model's spec
+        (100 cm for psi). The storage has `rtol` times its typical magnitude.
+    step : float, optional
+        Fixed step in the model's time unit, instead of error control; halved only where Newton fails.
+    initial_step : float, optional
+        First step; default: 1e-5 of the first interval.
+    max_steps : int
+        Attempted steps after which a column counts as failed.
+    newton_tolerance : float
+        Newton stops when the expected next update is below this fraction of the error tolerance.
+    max_newton : int
+        Newton iterations after which the step is reduced.
+    on_failure : {"raise", "report"}
+        Raise SolveFailed if any column fails, or return the others and list the failed ones in `Solution.failed`.
+    checkpoints : bool
+        Keep for the gradient only states at about sqrt(number of intervals) times and solve the stretches between them
+        again when going backward: less memory for one more forward solve.
+    shared_step : bool
+        One step size for all columns of the batch instead of one per column: slower, for comparison.
+    compile : bool
+        Compile rates and Jacobian with torch.compile; pays off for large batches solved many times.
+    chunk : int
+        Columns solved together; a few hundred stay in the cache of a CPU.
+    dtype : torch.dtype
+        Precision of the solve.
+    """
+
+    method: str = "kvaerno3"
+    rtol: float = 1e-3
+    atol: float | None = None
+    step: float | None = None
+    initial_step: float | None = None
+    max_steps: int = 100_000
+    newton_tolerance: float = 0.03
+    max_newton: int = 8
+    on_failure: str = "raise"
+    checkpoints: bool = False
+    shared_step: bool = False
+    compile: bool = False
+    chunk: int = 256
+    dtype: torch.dtype = torch.float64
+
+    def __post_init__(self) -> None:
+        lookup(METHODS, self.method, "method")
+        lookup({"raise": 0, "report": 0}, self.on_failure, "choice for on_failure")
+        for name in ("rtol", "atol", "step", "initial_step", "max_steps", "newton_tolerance", "max_newton", "chunk"):
+            value = getattr(self, name)
+            if value is not None and not (value > 0 and math.isfinite(value)):
+                raise ParameterError(f"Solver({name}={value}): must be a positive number")
+        if self.dtype not in (torch.float64, torch.float32):
+            raise ParameterError(f"Solver(dtype={self.dtype}): float64 or float32")
+
+    @property
+    def tableau(self) -> Tableau:
+        """Coefficients of the method."""
+        return METHODS[self.method]

@@ -1,0 +1,54 @@
+"""A solve, as the integrators see it: tensors only, every input checked before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pydiffgeo.models.base import ProcessModel
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Inputs of one chunk of columns; the first dimension of inputs shared by all columns is 1.
+
+    Attributes
+    ----------
+    initial : Tensor, [column, size]
+    static : dict of Tensor, [column or 1, width]
+        Prepared parameters that do not change in time.
+    varying : dict of Tensor, [column or 1, interval, width]
+        Prepared parameters with a value per forcing interval.
+    forcing : dict of Tensor, [column or 1, interval, 1]
+    lengths : Tensor, [interval]
+        Lengths of the intervals, in the model's time unit.
+    """
+
+    model: ProcessModel
+    initial: Tensor
+    static: dict[str, Tensor]
+    varying: dict[str, Tensor]
+    forcing: dict[str, Tensor]
+    lengths: Tensor
+
+    def static_at(self, column: Tensor) -> dict[str, Tensor]:
+        """Static parameters of some columns, `[row or 1, width]`."""
+        return {k: _rows(v, column) for k, v in self.static.items()}
+
+    def forcing_at(self, column: Tensor, interval: Tensor) -> dict[str, Tensor]:
+        """Forcing of some columns in their intervals, `[row, 1]`."""
+        return {k: _rows_at(v, column, interval) for k, v in self.forcing.items()}
+
+    def varying_at(self, column: Tensor, interval: Tensor) -> dict[str, Tensor]:
+        """Time-varying parameters of some columns in their intervals, `[row, width]`."""
+        return {k: _rows_at(v, column, interval) for k, v in self.varying.items()}
+
+
+def _rows(x: Tensor, column: Tensor) -> Tensor:
+    return x if x.shape[0] == 1 else x[column]
+
+
+def _rows_at(x: Tensor, column: Tensor, interval: Tensor) -> Tensor:
+    return x[torch.zeros_like(column) if x.shape[0] == 1 else column, interval]

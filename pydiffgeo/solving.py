@@ -1,0 +1,134 @@
+"""The one call: solve a process model for a batch of columns."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pydiffgeo.engines import ENGINES
+from pydiffgeo.errors import EngineUnavailable, ParameterError, SolveFailed, lookup
+from pydiffgeo.inputs import batch_size, read_forcing, read_parameters, read_state, read_times
+from pydiffgeo.models.base import ProcessModel
+from pydiffgeo.solution import Solution
+from pydiffgeo.solvers import Solver
+from pydiffgeo.solvers.problem import Problem
+
+log = logging.getLogger("pydiffgeo")
+
+
+def solve(
+    model: ProcessModel,
+    forcing: Mapping[str, Any],
+    parameters: Mapping[str, Any],
+    initial_state: Any,
+    times: Any,
+    solver: Solver | str = "kvaerno3",
+    engine: str = "auto",
+    replay: Solution | None = None,
+) -> Solution:
+    """Solve a process model, differentiably.
+
+    Parameters
+    ----------
+    model : ProcessModel
+    forcing : mapping of str to float, [time] or [batch, time]
+        Each name of `model.spec.forcings`, in its unit; a value holds over the interval that ends at its time. Numbers,
+        arrays, tensors or DataArrays (whose `units` are checked).
+    parameters : mapping of str to float, [batch], [batch, layer] or [batch, time]
+        Names of `model.spec.parameters`, in their units; those not given take the default of the spec. Soil parameters
+        have one value per column or per layer (`[batch, layer]`, in time `[batch, time, layer]`).
+    initial_state : float, [state] or [batch, state]
+    times : [time + 1]
+        The start, then the end of each forcing interval: numbers in `model.spec.time_unit`, or dates.
+    solver : Solver or str
+        Method and tolerances.
+    engine : {"auto", "torch", "julia"}
+        "auto" takes the environment variable PYDIFFGEO_ENGINE where it is set, else Julia where it can start, else torch.
+    replay : Solution, optional
+        Take exactly the steps of an earlier solution instead of choosing them: for comparing gradients with finite
+        differences, which the choice of steps would disturb.
+
+    Returns
+    -------
+    Solution
+        Its states, fluxes and storage carry gradients to the initial state, parameters, forcing and closure weights.
+
+    Raises
+    ------
+    UnknownName, DataError, UnitError, ParameterError
+        An input that cannot be used; raised before solving.
+    SolveFailed
+        Columns that did not reach the end, unless `Solver(on_failure="report")`.
+    EngineUnavailable
+        The engine cannot run here.
+    """
+    options = solver if isinstance(solver, Solver) else Solver(solver)
+    run = lookup(ENGINES, _choose(engine), "engine")
+    tensors = [x for x in (*forcing.values(), *parameters.values(), initial_state) if isinstance(x, Tensor)]
+    device = tensors[0].device if tensors else torch.device("cpu")
+    if any(x.device != device for x in tensors):
+        raise ParameterError(f"inputs lie on different devices: {sorted({str(x.device) for x in tensors})}; move them to one")
+    dtype = options.dtype
+    lengths, labels = read_times(times, model.spec.time_unit)
+    drivers = read_forcing(model, forcing, labels, dtype, device)
+    layers = model.grid.n_layers if hasattr(model, "grid") else 1
+    static, varying = read_parameters(model, parameters, len(lengths), layers, dtype, device)
+    state = read_state(model, initial_state, dtype, device)
+    columns = batch_size({**drivers, **static, **varying, "initial_state": state})
+    state = state.expand(columns, -1)
+    prepared = model.prepare({**static, **{k: v for k, v in varying.items()}})
+    problem = Problem(
+        model=model,
+        initial=state,
+        static={k: v for k, v in prepared.items() if v.ndim == 2},
+        varying={k: v for k, v in prepared.items() if v.ndim == 3},
+        forcing=drivers,
+        lengths=lengths.to(dtype=dtype, device=device),
+    )
+    result = run(problem, options, None if replay is None else replay.steps)
+    failed = {c: f"in the interval that ends at {labels[k + 1]}: {why}" for c, (k, why) in sorted(result.failed.items())}
+    if failed and options.on_failure == "raise":
+        shown = "; ".join(f"column {c} {why}" for c, why in list(failed.items())[:5])
+        raise SolveFailed(
+            f"{len(failed)} of {columns} columns failed: {shown}{' ...' if len(failed) > 5 else ''}. "
+            'Loosen rtol, raise max_steps, or take Solver(on_failure="report") to keep the other columns.',
+            failed,
+        )
+    first = {k: v[:, 0] if v.ndim == 3 else v for k, v in prepared.items()}
+    storage = torch.cat([model.storage(state, first).expand_as(state)[:, None], result.storage], 1)
+    return Solution(
+        model=model,
+        times=labels[1:],
+        lengths=lengths,
+        states=result.states,
+        initial_state=state,
+        fluxes=dict(zip(model.spec.fluxes, result.fluxes.unbind(-1), strict=True)),
+        storage=model.total_storage(storage),
+        failed=failed,
+        stats=result.stats,
+        engine=_choose(engine),
+        steps=result.steps,
+    )
+
+
+_said: set[str] = set()
+
+
+def _choose(engine: str) -> str:
+    if engine != "auto":
+        return engine
+    chosen = os.environ.get("PYDIFFGEO_ENGINE", "auto")
+    if chosen == "auto":
+        chosen = "torch"
+    if chosen not in _said:
+        _said.add(chosen)
+        log.info("solving with the %s engine", chosen)
+    return chosen
+
+
+__all__ = ["EngineUnavailable", "solve"]

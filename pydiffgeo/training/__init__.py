@@ -1,0 +1,1 @@
+"""Training of parameter networks through process models, and the experiments built on it."""

@@ -1,0 +1,158 @@
+"""The trained networks: soil parameters for Richards columns, and the LSTM they are compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from pydiffgeo import usda_soil
+from pydiffgeo.parameters import Bounds, ParameterNetwork
+from pydiffgeo.training.columns import STAND_DEFAULT, StationColumns
+from pydiffgeo.training.record import Record
+from pydiffgeo.training.settings import SoilMoistureSettings
+from pydiffgeo.training.summary import layer_features, standardise, summarise
+
+Inputs = dict[str, Tensor]
+
+
+class ColumnNetwork(nn.Module):
+    """Record summary to the parameters of a column: one network for the soil of a layer, one for the stand.
+
+    The soil network is shared by the layers and told their depth; both start at their defaults.
+
+    Parameters
+    ----------
+    soil, stand : mapping of str to Bounds
+        Bounds of the parameters of a layer and of a column.
+    default_class : str
+        USDA class at which the soil starts.
+    layer_features, stand_features : int
+        Number of inputs.
+    hidden : sequence of int
+        Widths of the hidden layers.
+    seed : int
+        Seed of the initial weights.
+    """
+
+    def __init__(
+        self,
+        soil: Mapping[str, Bounds],
+        stand: Mapping[str, Bounds],
+        default_class: str,
+        layer_features: int,
+        stand_features: int,
+        hidden: Sequence[int],
+        seed: int,
+    ):
+        super().__init__()
+        start = usda_soil(default_class)
+        self.soil = ParameterNetwork(
+            layer_features, soil, {k: inside(start[k], b) for k, b in soil.items()}, hidden, seed
+        )
+        default = {k: inside(STAND_DEFAULT[k], b) for k, b in stand.items()}
+        self.stand = ParameterNetwork(stand_features, stand, default, hidden, seed + 1000)
+
+    def forward(self, inputs: Inputs) -> dict[str, Tensor]:
+        """Return soil parameters `[station, layer]` and stand parameters `[station]`."""
+        return self.soil(inputs["layer"]) | self.stand(inputs["stand"])
+
+
+def inside(value: float, bounds: Bounds) -> float:
+    """Return `value`, moved just inside the bounds if it lies on or outside them."""
+    margin = 1e-3 * (bounds.upper - bounds.lower)
+    return min(
+        max(value, bounds.lower * 1.01 if bounds.transform == "log" else bounds.lower + margin),
+        bounds.upper - margin,
+    )
+
+
+class MoistureLSTM(nn.Module):
+    """Daily weather and the record summary to soil moisture at the probes.
+
+    Hochreiter & Schmidhuber (1997, doi:10.1162/neco.1997.9.8.1735) with static inputs repeated each day, as
+    Kratzert et al. (2019, doi:10.5194/hess-23-5089-2019) do; the output is scaled by `centre` and `scale` of
+    the inputs.
+
+    Parameters
+    ----------
+    weather, static : int
+        Number of weather variables and of static features.
+    depths : int
+        Number of probes.
+    hidden : int
+        Size of the hidden state.
+    dropout : float
+        Before the output layer.
+    seed : int
+        Seed of the initial weights; the global random state is left alone.
+    """
+
+    def __init__(self, weather: int, static: int, depths: int, hidden: int, dropout: float, seed: int):
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.lstm = nn.LSTM(weather + static, hidden, batch_first=True)
+            self.dropout = nn.Dropout(dropout)
+            self.head = nn.Linear(hidden, depths)
+        with torch.no_grad():  # remember for weeks from the start (Gers et al. 2000: a forget-gate bias of 3)
+            self.lstm.bias_hh_l0[hidden : 2 * hidden] = 3.0
+
+    def forward(self, inputs: Inputs) -> Tensor:
+        """Return soil moisture `[station, day, depth]` for weather `[station, day, ...]` and static `[station, ...]`."""
+        weather, static = inputs["weather"], inputs["static"]
+        x = torch.cat([weather, static[:, None].expand(-1, weather.shape[1], -1)], -1).float()
+        out = self.head(self.dropout(self.lstm(x)[0])).double()
+        return inputs["centre"][:, None] + inputs["scale"][:, None] * out
+
+
+def column_inputs(record: Record, settings: SoilMoistureSettings, days: Tensor, stations: Tensor) -> Inputs:
+    """Return the inputs of a `ColumnNetwork`, from the record of `days`, scaled over the `stations` trained on."""
+    moisture = settings.summary == "climate_and_moisture"
+    summary = summarise(record, days)
+    layer = layer_features(summary, record, settings.column.layers, settings.column.depth, moisture)
+    stand = torch.cat([summary.climate, summary.moisture.flatten(1)], 1) if moisture else summary.climate
+    return {"layer": standardise(layer, stations), "stand": standardise(stand, stations)}
+
+
+def lstm_inputs(record: Record, settings: SoilMoistureSettings, days: Tensor, stations: Tensor) -> Inputs:
+    """Return the inputs of a `MoistureLSTM`: the weather of every day, and the same summary as the columns get.
+
+    With soil moisture in the summary, the output is scaled by each station's own median and 5-95 % range;
+    without it by the mean and spread over the stations trained on.
+    """
+    moisture = settings.summary == "climate_and_moisture"
+    summary = summarise(record, days)
+    static = torch.cat([summary.climate, summary.moisture.flatten(1)], 1) if moisture else summary.climate
+    weather = record.weather.clone()
+    weather[..., 0] = torch.log1p(weather[..., 0])  # rain is skewed
+    known = weather[stations][:, days].flatten(0, 1)
+    weather = (weather - known.mean(0)) / known.std(0)
+    median, spread = summary.moisture[..., 2], summary.moisture[..., 4] - summary.moisture[..., 0]
+    if not moisture:
+        spread = (median[stations].std(0) + spread[stations].mean(0)).expand_as(spread)
+        median = median[stations].mean(0).expand_as(median)
+    return {
+        "weather": weather,
+        "static": standardise(static, stations),
+        "centre": median,
+        "scale": spread.clamp_min(0.005),
+    }
+
+
+def column_network(columns: StationColumns, inputs: Inputs, seed: int) -> ColumnNetwork:
+    """Return an untrained `ColumnNetwork` for the columns of an experiment."""
+    s = columns.settings
+    return ColumnNetwork(
+        columns.soil_bounds, columns.stand_bounds, s.column.default_class,
+        inputs["layer"].shape[-1], inputs["stand"].shape[-1], s.network.hidden, seed,
+    )  # fmt: skip
+
+
+def lstm_network(settings: SoilMoistureSettings, inputs: Inputs, seed: int) -> MoistureLSTM:
+    """Return an untrained `MoistureLSTM`."""
+    return MoistureLSTM(
+        inputs["weather"].shape[-1], inputs["static"].shape[-1], inputs["centre"].shape[-1],
+        settings.lstm.hidden, settings.lstm.dropout, seed,
+    )  # fmt: skip

@@ -1,0 +1,136 @@
+"""From station records to the tensors that columns and networks take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+import xarray as xr
+from torch import Tensor
+
+from pydiffgeo.data import Fill, check_stations, degree_day, fill_forcing, potential_evapotranspiration
+from pydiffgeo.errors import DataError
+from pydiffgeo.training.settings import SoilMoistureSettings
+
+MM_PER_DAY = 0.1 / 24.0  # cm/h
+
+WEATHER = ("rain_and_melt", "potential_evapotranspiration", "tair_mean", "tair_min", "tair_max",
+           "shortwave_down", "rh_mean")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Record:
+    """Records of some stations over the days of an experiment.
+
+    Attributes
+    ----------
+    source : str
+        Where the records come from, in words.
+    stations : tuple of str
+        Names.
+    days : pandas.DatetimeIndex
+        Days simulated, from the first day of training to the last day judged.
+    depths : ndarray, [depth]
+        Depth of the probes, cm.
+    rain, pet : Tensor, [station, day]
+        Rain and snow melt, and potential evapotranspiration, cm/h.
+    weather : Tensor, [station, day, len(WEATHER)]
+        mm day-1, degC, MJ m-2 day-1, percent.
+    observed : Tensor, [station, day, depth]
+        Soil moisture (1), NaN where missing.
+    train, test : Tensor of bool, [day]
+        Days trained on (warm-up included) and days judged.
+    latitude : ndarray, [station]
+        Degrees north.
+    fills : tuple of Fill
+        Forcing that was filled.
+    """
+
+    source: str
+    stations: tuple[str, ...]
+    days: pd.DatetimeIndex
+    depths: np.ndarray
+    rain: Tensor
+    pet: Tensor
+    weather: Tensor
+    observed: Tensor
+    train: Tensor
+    test: Tensor
+    latitude: np.ndarray
+    fills: tuple[Fill, ...]
+
+    @property
+    def training_days(self) -> int:
+        """Days from the start to the end of training."""
+        return int(self.train.sum())
+
+
+def build_record(records: xr.Dataset, settings: SoilMoistureSettings) -> Record:
+    """Fill, convert and cut the records of an experiment.
+
+    Parameters
+    ----------
+    records : xarray.Dataset
+        Station form (see `pydiffgeo.data.checks`).
+    settings : SoilMoistureSettings
+        Periods, gaps, potential evapotranspiration, snow.
+
+    Raises
+    ------
+    DataError
+        The records do not cover the periods, a gap may not be filled, or a station and depth has fewer than
+        30 observed training days or no observed day to be judged.
+    """
+    check_stations(records)
+    period = settings.period
+    first, last = pd.Timestamp(period.train_start), pd.Timestamp(period.test_end)
+    times = pd.DatetimeIndex(records.time.values)
+    if times[0] > first or times[-1] < last:
+        raise DataError(
+            f"the records cover {times[0]:%Y-%m-%d} to {times[-1]:%Y-%m-%d}, the experiment needs "
+            f"{first:%Y-%m-%d} to "
+            f"{last:%Y-%m-%d}; change `period` or the data."
+        )
+    # gaps are filled before the cut, so that neighbours outside the period can help
+    filled, fills = fill_forcing(records, settings.gaps)
+    filled["potential_evapotranspiration"] = potential_evapotranspiration(filled, settings.column.pet_method)
+    filled = filled.sel(time=slice(first, last))
+    filled["rain_and_melt"] = degree_day(
+        filled.precipitation, filled.tair_mean, settings.column.snow_threshold, settings.column.snow_factor
+    )
+    days = pd.DatetimeIndex(filled.time.values)
+
+    def tensor(name: str, *more: str) -> Tensor:
+        return torch.tensor(filled[name].transpose("station", "time", *more).values, dtype=torch.float64)
+
+    record = Record(
+        source=str(records.attrs.get("source", "records without a source attribute")),
+        stations=tuple(str(s) for s in filled.station.values),
+        days=days,
+        depths=filled.depth.values * 100.0,
+        rain=tensor("rain_and_melt") * MM_PER_DAY,
+        pet=tensor("potential_evapotranspiration") * MM_PER_DAY,
+        weather=torch.stack([tensor(name) for name in WEATHER], -1),
+        observed=tensor("soil_moisture", "depth"),
+        train=torch.tensor(days <= pd.Timestamp(period.train_end)),
+        test=torch.tensor(days >= pd.Timestamp(period.test_start)),
+        latitude=filled.lat.values.astype(float),
+        fills=tuple(fills),
+    )
+    _check_observed(record)
+    return record
+
+
+def _check_observed(record: Record) -> None:
+    seen = torch.isfinite(record.observed)
+    for name, mask, least in (("training", record.train, 30), ("judged", record.test, 2)):
+        counts = seen[:, mask].sum(1)
+        if (counts < least).any():
+            station, depth = (counts < least).nonzero()[0].tolist()
+            raise DataError(
+                f"station {record.stations[station]} has {int(counts[station, depth])} {name} days of soil "
+                "moisture "
+                f"at {record.depths[depth]:g} cm, {least} are needed; leave the station out."
+            )

@@ -1,0 +1,293 @@
+"""The soil-moisture experiment: Richards columns trained end to end on station profiles, against baselines.
+
+`run_experiment` is what ``pydiffgeo run`` and ``pydiffgeo demo`` call.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from rich.console import Console
+from torch import Tensor
+
+from pydiffgeo.data import find_uscrn, load_uscrn
+from pydiffgeo.errors import DataError
+from pydiffgeo.evaluation.plots import matplotlib_missing
+from pydiffgeo.evaluation.profiles import profile_table
+from pydiffgeo.training import report
+from pydiffgeo.training.baselines import by_class, climatology, climatology_of_others
+from pydiffgeo.training.checkpoint import open_run
+from pydiffgeo.training.columns import StationColumns
+from pydiffgeo.training.members import Member, ensemble, fitted_days, folds
+from pydiffgeo.training.models import column_inputs, column_network, lstm_inputs, lstm_network
+from pydiffgeo.training.predictors import column_parameters, through_columns, through_lstm
+from pydiffgeo.training.record import Record, build_record
+from pydiffgeo.training.settings import SoilMoistureSettings, TrainingSettings
+from pydiffgeo.training.synthetic import synthetic_stations
+from pydiffgeo.training.trainer import Predict, Training, train
+
+__all__ = ["SoilMoistureSettings", "demo_settings", "load_records", "run_experiment"]
+
+TRAINED, LSTM, LEFT_OUT = "Richards, trained", "LSTM", "station left out"
+
+
+def demo_settings() -> SoilMoistureSettings:
+    """Return the settings of the short form: four stations, one seed, few epochs, a coarse grid; under three minutes."""
+    return SoilMoistureSettings.model_validate(
+        {
+            "stations": 4,
+            "synthetic_stations": 4,
+            "column": {"cells": 18, "depth": 150.0, "top_cell": 3.0},
+            "network": {"epochs": 40, "learning_rate": 0.03},
+            "lstm": {"epochs": 150},
+            "seeds": [0],
+            "leave_one_out": False,
+        }
+    )
+
+
+def load_records(settings: SoilMoistureSettings) -> xr.Dataset:
+    """Return the records that the settings ask for: from the file, or a synthetic truth with noise.
+
+    Raises
+    ------
+    DataError
+        The file is asked for and not found, or cannot be used.
+    """
+    path = None if settings.source == "synthetic" else find_uscrn(settings.data)
+    if path is not None:
+        if not isinstance(settings.stations, int):
+            return load_uscrn(path, settings.stations)
+        records = load_uscrn(path)
+        number = min(settings.stations, records.sizes["station"])
+        return records.isel(station=np.linspace(0, records.sizes["station"] - 1, number).round().astype(int))
+    if settings.source == "file":
+        raise DataError(
+            "no USCRN file: set `data` to its path or PYDIFFGEO_DATA to the folder above soil_moisture/, "
+            "or let "
+            "`source` be 'synthetic'."
+        )
+    return synthetic_stations(settings)
+
+
+def run_experiment(settings: SoilMoistureSettings, output: Path, progress: bool = True) -> dict[str, Any]:
+    """Train, judge and report; everything is written into the output folder.
+
+    Parameters
+    ----------
+    settings : SoilMoistureSettings
+        All of the experiment.
+    output : Path
+        Folder of the run: settings, provenance, checkpoints, tables (CSV and JSON), predictions, parameters,
+        figures.
+    progress : bool
+        Show progress bars.
+
+    Returns
+    -------
+    dict
+        The report, as in ``report.json``: source, scores by model and depth, gain over the default soils,
+        hours of each part, chosen epochs, filled gaps, failures.
+
+    Raises
+    ------
+    DataError, SettingsError
+        Input that cannot be used; nothing is trained then.
+    SolveFailed
+        Too many columns failed; a checkpoint is left.
+    """
+    console = Console()
+    output = Path(output)
+    records = load_records(settings)
+    record = build_record(records, settings)
+    open_run(output, settings)
+    console.print(f"Records: {record.source}; {len(record.stations)} stations, {len(record.days)} days.")
+    for fill in record.fills:
+        console.print(
+            f"  filled: {fill.variable} of {fill.station}, {fill.start} to {fill.end} ({fill.days} days): "
+            f"{fill.method}"
+        )
+    run = _Run(settings, record, StationColumns(record, settings), output, progress)
+    run.baselines()
+    run.richards()
+    run.lstm()
+    if settings.leave_one_out:
+        run.left_out()
+    return run.finish(console)
+
+
+class _Run:
+    """The parts of an experiment, in order; each adds its simulations to `models`."""
+
+    def __init__(
+        self,
+        settings: SoilMoistureSettings,
+        record: Record,
+        columns: StationColumns,
+        output: Path,
+        progress: bool,
+    ):
+        self.settings, self.record, self.columns = settings, record, columns
+        self.output, self.progress = output, progress
+        self.models: dict[str, Tensor] = {}
+        self.seconds: dict[str, float] = {}
+        self.trainings: dict[str, Training] = {}
+        self.failures: list[str] = []
+        self.parameters: dict[str, Tensor] = {}
+        self.best_class: dict[str, str] = {}
+        self.days = len(record.days)
+
+    def baselines(self) -> None:
+        start = time.perf_counter()
+        days = fitted_days(self.record, self.settings, whole=True)
+        simulated, self.best_class, failed = by_class(self.columns, days)
+        name = self.settings.column.default_class
+        self.models[f"Richards, {name}"] = simulated["default"]
+        self.models["Richards, best class"] = simulated["best class"]
+        self.models["climatology"] = climatology(self.record, days)
+        self.failures += [f"soil classes, {where}: {why}" for where, why in failed.items()]
+        self.seconds["soil classes"] = time.perf_counter() - start
+
+    def richards(self) -> None:
+        members = ensemble(
+            self.record,
+            self.settings,
+            column_inputs,
+            lambda given, seed: column_network(self.columns, given, seed),
+        )
+        theta = self._train("Richards", members, self._columns, self.settings.network)
+        kept = [i for i, m in enumerate(members) if m.judge != i]
+        self.models = {TRAINED: theta[kept].mean(0), **self.models}
+        with torch.no_grad():
+            each = column_parameters([members[i] for i in kept])
+        count = len(self.record.stations)
+        # the soil shown is that of the first seed: a mean of parameters is no soil of any of the networks
+        self.parameters = {k: v[:count] for k, v in each.items()}
+
+    def lstm(self) -> None:
+        members = ensemble(
+            self.record,
+            self.settings,
+            lstm_inputs,
+            lambda given, seed: lstm_network(self.settings, given, seed),
+        )
+        theta = self._train("LSTM", members, through_lstm, self.settings.lstm)
+        self.models[LSTM] = theta[[i for i, m in enumerate(members) if m.judge != i]].mean(0)
+
+    def left_out(self) -> None:
+        each = torch.arange(len(self.record.stations))
+        members = folds(
+            self.record,
+            self.settings,
+            column_inputs,
+            lambda given, seed: column_network(self.columns, given, seed),
+        )
+        theta = self._train(f"Richards, {LEFT_OUT}", members, self._columns, self.settings.network)
+        self.models[f"{TRAINED}, {LEFT_OUT}"] = theta[each, each]
+        members = folds(
+            self.record,
+            self.settings,
+            lstm_inputs,
+            lambda given, seed: lstm_network(self.settings, given, seed),
+        )
+        theta = self._train(f"LSTM, {LEFT_OUT}", members, through_lstm, self.settings.lstm)
+        self.models[f"LSTM, {LEFT_OUT}"] = theta[each, each]
+        days = fitted_days(self.record, self.settings, whole=True)
+        self.models["climatology of the others"] = climatology_of_others(self.record, days)
+
+    def _columns(self, days: int) -> Predict:
+        return through_columns(self.columns, days)
+
+    def _train(self, name: str, members: list[Member], predict: Any, training: TrainingSettings) -> Tensor:
+        """Train on the training days, then return soil moisture over all days `[member, station, day, depth]`."""
+        file = name.lower().replace(",", "").replace(" ", "_")
+        torch.manual_seed(self.settings.seeds[0])  # dropout
+        done = train(
+            members,
+            predict(self.record.training_days),
+            self.record.observed[:, : self.record.training_days],
+            training,
+            name,
+            self.output / "checkpoints" / f"{file}.pt",
+            self.settings.checkpoint_every,
+            self.settings.resume,
+            self.settings.solver.max_failed,
+            self.progress,
+        )
+        self.trainings[name] = done
+        self.seconds[name] = done.seconds
+        self.failures += done.failures
+        with torch.no_grad():
+            result = predict(self.days)(members)
+        self.failures += [
+            f"{name}, final simulation, {members[i].name}, station {self.record.stations[j]}: {reason}"
+            for (i, j), reason in result.failed.items()
+        ]
+        return result.theta
+
+    def finish(self, console: Console) -> dict[str, Any]:
+        record, settings = self.record, self.settings
+        observed = record.observed.numpy()
+        arrays = {name: theta.numpy() for name, theta in self.models.items()}
+        rows = profile_table(arrays, observed, record.test.numpy(), list(record.depths))
+        period = f"{settings.period.test_start} to {settings.period.test_end}"
+        report.write_table(rows, self.output / "table")
+        report.write_table(
+            report.station_rows(self.models, record, record.test), self.output / "table_stations"
+        )
+        fitted = fitted_days(record, settings, whole=True)
+        report.write_table(
+            profile_table(arrays, observed, fitted.numpy(), list(record.depths)),
+            self.output / "table_training",
+        )
+        report.write_predictions(self.output / "predictions.nc", self.models, record)
+        report.write_parameters(self.output / "parameters.csv", self.parameters, self.columns)
+        figures: list[Path] = []
+        missing = matplotlib_missing() if settings.figures else "no figures: `figures` is false"
+        if missing is None:
+            shown = {
+                k: v
+                for k, v in self.models.items()
+                if k in (TRAINED, LSTM) or k.endswith(settings.column.default_class)
+            }
+            histories = {name: done.history for name, done in self.trainings.items()}
+            figures = report.draw(
+                self.output / "figures", shown, rows, self.parameters, self.columns, histories
+            )
+        overall = {str(row["model"]): float(row["rmse"]) for row in rows if row["depth"] == "all"}
+        default = f"Richards, {settings.column.default_class}"
+        gain = 1 - overall[TRAINED] / overall[default]
+        result: dict[str, Any] = {
+            "source": record.source,
+            "stations": list(record.stations),
+            "judged": period,
+            "scores": rows,
+            "gain_over_default": gain,
+            "best": min(overall, key=lambda k: overall[k]),
+            "hours": {name: seconds / 3600 for name, seconds in self.seconds.items()},
+            "epoch_chosen": {name: done.chosen for name, done in self.trainings.items()},
+            "best_class": self.best_class,
+            "filled": [asdict(fill) for fill in record.fills],
+            "failures": self.failures,
+            "figures": [str(path.relative_to(self.output)) for path in figures],
+        }
+        report.write_json(self.output / "report.json", result)
+        report.print_scores(rows, period, console)
+        hours = sum(self.seconds.values()) / 3600
+        console.print(
+            f"RMSE of {TRAINED}: {overall[TRAINED]:.4f}, {gain:.0%} below {default} "
+            f"({overall[default]:.4f}). "
+            f"Lowest: {result['best']} ({overall[result['best']]:.4f}). {hours:.2f} hours."
+        )
+        for line in self.failures[:10]:
+            console.print(f"failed: {line}", style="yellow")
+        if len(self.failures) > 10:
+            console.print(f"and {len(self.failures) - 10} more failures, in report.json", style="yellow")
+        console.print(missing or f"Figures: {self.output / 'figures'}", f"Tables: {self.output}", sep="\n")
+        return result

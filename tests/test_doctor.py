@@ -1,0 +1,149 @@
+"""The doctor finds what is there, says what is missing and how to get it, and starts nothing."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+
+from pydiffgeo import doctor
+
+
+@pytest.fixture
+def juliacall(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """A stand-in for an installed juliacall of the version in JULIACALL (None: not installed)."""
+    original = importlib.metadata.version
+
+    def version(name: str) -> str:
+        if name != "juliacall":
+            return original(name)
+        if JULIACALL["version"] is None:
+            raise importlib.metadata.PackageNotFoundError(name)
+        return JULIACALL["version"]
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    monkeypatch.setitem(JULIACALL, "version", "0.9.37")
+    monkeypatch.setattr(sys, "prefix", "/nowhere")  # no Julia of juliapkg's own
+    return monkeypatch
+
+
+JULIACALL: dict[str, str | None] = {"version": None}
+
+
+@pytest.fixture
+def julia(tmp_path: Path) -> Path:
+    """An executable named julia, which leaves a trace should anybody start it."""
+    path = tmp_path / "bin" / "julia"
+    path.parent.mkdir()
+    path.write_text(f"#!/bin/sh\ntouch {tmp_path}/started\n")
+    path.chmod(0o755)
+    return path
+
+
+def test_report_of_this_machine_is_healthy() -> None:
+    report = doctor.examine({})
+    assert report.healthy, report
+    assert report["torch"].found == torch.__version__
+    assert report["LAPACK"].state == "ok"
+    assert report["CUDA"].state == ("ok" if torch.cuda.is_available() else "absent")
+    assert report[doctor.ENGINE_VARIABLE].found == "not set: auto"
+
+
+def test_everything_that_is_not_ok_has_a_remedy_and_is_shown() -> None:
+    report = doctor.examine({doctor.ENGINE_VARIABLE: "torhc"})
+    console = Console(record=True, width=100)
+    doctor.show(report, console)
+    text = console.export_text()
+    for finding in report.findings:
+        assert finding.name in text
+        assert finding.state == "ok" or finding.remedy, finding
+        assert finding.remedy in text
+
+
+def test_broken_package_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = importlib.import_module
+
+    def refuse(name: str) -> object:
+        if name == "scipy":
+            raise OSError("libfoo.so: undefined symbol")
+        return original(name)
+
+    monkeypatch.setattr(importlib, "import_module", refuse)
+    report = doctor.examine({})
+    assert report["scipy"].state == "problem" and "undefined symbol" in report["scipy"].found
+    assert not report.healthy
+
+
+def test_wrong_lapack_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    import scipy.linalg.lapack
+
+    original = scipy.linalg.lapack.dgtsv
+    monkeypatch.setattr(scipy.linalg.lapack, "dgtsv", lambda a, b, c, d: original(a, 2 * b, c, d))
+    assert doctor.examine({})["LAPACK"].state == "problem"
+
+
+@pytest.mark.parametrize(("value", "state", "words"), [
+    ("torch", "ok", "torch"),
+    ("auto", "ok", "auto"),
+    ("", "ok", "not set"),
+    ("jula", "problem", "did you mean 'julia'?"),
+])
+def test_engine_variable(value: str, state: str, words: str) -> None:
+    finding = doctor.examine({doctor.ENGINE_VARIABLE: value})[doctor.ENGINE_VARIABLE]
+    assert finding.state == state and words in finding.found
+
+
+def test_engine_choices_are_the_engines() -> None:
+    from pydiffgeo.engines import ENGINES
+
+    assert set(ENGINES) <= set(doctor.ENGINE_CHOICES)
+
+
+def test_julia_engine_without_julia_is_a_problem(juliacall: pytest.MonkeyPatch) -> None:
+    finding = doctor.examine({doctor.ENGINE_VARIABLE: "julia"})[doctor.ENGINE_VARIABLE]
+    assert finding.state == "problem" and "julialang.org" in finding.remedy
+
+
+def test_julia_on_path_with_juliacall_is_ok(
+    juliacall: pytest.MonkeyPatch, julia: Path, tmp_path: Path
+) -> None:
+    report = doctor.examine({"PATH": str(julia.parent), doctor.ENGINE_VARIABLE: "julia"})
+    assert report["Julia"].state == "ok" and str(julia) in report["Julia"].found
+    assert report[doctor.ENGINE_VARIABLE].state == "ok"
+    assert not (tmp_path / "started").exists()
+
+
+@pytest.mark.parametrize(("version", "words"), [
+    (None, 'pip install "pydiffgeo[julia]"'),
+    ("0.9.9", "--upgrade juliacall"),  # older than 0.9.34, though not as text
+    ("0.9.33.post1", "--upgrade juliacall"),
+])
+def test_juliacall_missing_or_old(
+    juliacall: pytest.MonkeyPatch, julia: Path, version: str | None, words: str
+) -> None:
+    juliacall.setitem(JULIACALL, "version", version)
+    finding = doctor.julia_finding({"PATH": str(julia.parent)})
+    assert finding.state == "absent" and words in finding.remedy and "julialang.org" not in finding.remedy
+
+
+def test_julia_variables(juliacall: pytest.MonkeyPatch, julia: Path) -> None:
+    both = {"PYTHON_JULIACALL_EXE": str(julia), "PYTHON_JULIACALL_PROJECT": str(julia.parent)}
+    assert doctor.julia_finding(both).state == "ok"
+    assert doctor.julia_finding({"PYTHON_JULIAPKG_EXE": str(julia)}).state == "ok"
+    for variable in both:  # juliacall refuses one without the other
+        alone = doctor.julia_finding({variable: both[variable]})
+        assert alone.state == "problem" and "alone" in alone.found
+    for variable in ("PYTHON_JULIACALL_EXE", "PYTHON_JULIAPKG_EXE"):
+        wrong = doctor.julia_finding({variable: "/no/julia", "PATH": str(julia.parent)})
+        assert wrong.state == "problem" and variable in wrong.remedy
+
+
+def test_doctor_imports_no_juliacall() -> None:
+    code = "import sys; from pydiffgeo.doctor import examine; examine(); sys.exit('juliacall' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,59 @@
+"""The code in README and CONTRIBUTING runs as it is printed."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[1]
+
+
+def blocks(document: str, language: str) -> list[str]:
+    """Code blocks of a language in a document, indented or not."""
+    found = re.findall(rf"^( *)```{language}\n(.*?)^\1```$", (ROOT / document).read_text(), re.M | re.S)
+    return [textwrap.dedent(code) for _, code in found]
+
+
+def test_readme_example(capsys: pytest.CaptureFixture[str]) -> None:
+    names: dict[str, object] = {}
+    exec(blocks("README.md", "python")[0], names)
+    assert "torch.Size([3, 10, 50])" in capsys.readouterr().out
+    gradient = names["soil"]["K_s"].grad  # type: ignore[index]
+    assert torch.isfinite(gradient).all() and (gradient != 0).all()
+
+
+def test_contributing_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pydiffgeo import Solver, solve
+    from pydiffgeo.models import spec
+
+    specification, *_ = blocks("CONTRIBUTING.md", "toml")
+    (tmp_path / "reservoir.toml").write_text(specification)
+    monkeypatch.setattr(spec, "SPEC_FOLDER", tmp_path)
+    names: dict[str, type] = {}
+    exec(blocks("CONTRIBUTING.md", "python")[0], names)
+    solution = solve(names["Reservoir"](), forcing={"rain": 2.0}, parameters={"k": 0.3}, initial_state=10.0,
+                     times=torch.arange(6.0), solver=Solver("kvaerno3", rtol=1e-7))
+    t = solution.times.double()
+    exact = 2 / 0.3 + (10 - 2 / 0.3) * torch.exp(-0.3 * t)
+    assert torch.allclose(solution.states[0, :, 0], exact, rtol=1e-5)
+    runoff = solution.fluxes["runoff"][0].sum()  # intervals of one day
+    assert torch.isclose(10 + 2 * 5 - runoff, solution.states[0, -1, 0], rtol=1e-10)
+
+
+def test_contributing_tableau() -> None:
+    names: dict[str, object] = {}
+    exec(blocks("CONTRIBUTING.md", "python")[1], names)
+    tableau = names["TABLEAU"]
+    b, c = tableau.b, tableau.c  # type: ignore[attr-defined]
+    assert sum(b) == pytest.approx(1) and sum(x * y for x, y in zip(b, c, strict=True)) == pytest.approx(0.5)
+    assert sum(tableau.b_hat) == pytest.approx(1)  # type: ignore[attr-defined]
+
+
+def test_links_between_documents_exist() -> None:
+    for document in ROOT.glob("*.md"):
+        for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
+            assert (ROOT / target).exists(), f"{document.name} points to {target}"

@@ -1,0 +1,192 @@
+"""Every kind of mistake in a settings file is answered with its line and the remedy."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from pydiffgeo.errors import SettingsError, lookup
+from pydiffgeo.settings import load_settings, load_tagged_settings
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Layer(Strict):
+    depth: float = Field(gt=0)
+    soil: Literal["sand", "loam", "clay"] = "loam"
+
+    @model_validator(mode="after")
+    def peat_is_shallow(self) -> Layer:
+        if self.depth > 1000:
+            raise ValueError("no soil layer is deeper than 1000 cm")
+        return self
+
+
+class Training(Strict):
+    epochs: int = Field(10, ge=1)
+    learning_rate: float = 1e-3
+
+
+class Rain(Strict):
+    rain: float
+
+
+class Head(Strict):
+    head: float
+
+
+class Settings(Strict):
+    name: str
+    training: Training = Training()
+    layers: list[Layer] = []
+    sites: dict[str, Layer] = {}
+    top: Rain | Head | None = None
+    wind: float = Field(0.0, alias="wind_speed")
+    method: str = "kvaerno3"
+
+    @model_validator(mode="after")
+    def method_is_known(self) -> Settings:
+        lookup({"kvaerno3": 1, "trbdf2": 2}, self.method, "method")
+        return self
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "settings.yaml"
+    path.write_text(text)
+    return path
+
+
+def complaint(path: Path) -> str:
+    with pytest.raises(SettingsError) as caught:
+        load_settings(path, Settings)
+    assert str(path) in str(caught.value)
+    return str(caught.value)
+
+
+def test_reads_nested_settings_with_defaults(tmp_path: Path) -> None:
+    path = write(tmp_path, "name: a\ntraining:\n  learning_rate: 1e-2\nlayers:\n- depth: 20\n"
+                           "- {depth: 60, soil: clay}\nwind_speed: 2\ntop: {head: -75}\n")
+    settings = load_settings(path, Settings)
+    assert settings.training == Training(epochs=10, learning_rate=0.01)
+    assert [layer.soil for layer in settings.layers] == ["loam", "clay"]
+    assert settings.wind == 2.0 and settings.top == Head(head=-75)
+
+
+@pytest.mark.parametrize(("text", "line", "words"), [
+    # unknown and mistyped keys: top level, section, list, mapping of sections, alias, merged, not a string
+    ("name: a\n\nnmae: b\n", 3, "unknown key: 'nmae'; did you mean 'name'?"),
+    ("name: a\nqqq: 1\n", 2,
+     "unknown key: 'qqq'; Known: layers, method, name, sites, top, training, wind_speed"),
+    ("name: a\ntraining:\n  epochs: 3\n  learning_rte: 0.1\n", 4,
+     "unknown key in 'training': 'learning_rte'; did you mean 'learning_rate'? Known: epochs, learning_rate"),
+    ("name: a\nlayers:\n  - depth: 20\n  - depth: 60\n    sil: clay\n", 5,
+     "unknown key in 'layers.1': 'sil'; did you mean 'soil'? Known: depth, soil"),
+    ("name: a\nsites:\n  north:\n    depth: 20\n    soli: clay\n", 5,
+     "in 'sites.north': 'soli'; did you mean 'soil'?"),
+    ("name: a\nwind_sped: 3\n", 2, "did you mean 'wind_speed'?"),
+    ("name: a\nlayers:\n- &x\n  depth: 20\n- <<: *x\n  depht: 10\n", 6, "did you mean 'depth'?"),
+    ("name: a\ntraining:\n  1: 3\n", 3, "unknown key in 'training': "),
+    # wrong values: bound, type, choice, section instead of value and the reverse, a validator of one section
+    ("name: a\ntraining:\n  epochs: 0\n", 3,
+     "training.epochs: 0 is not allowed: input should be greater than or equal to 1"),
+    ("name: a\ntraining:\n  epochs: many\n", 3,
+     "training.epochs: 'many' is not allowed: input should be a valid integer"),
+    ("name: a\nlayers:\n- depth: 20\n- depth: 30\n  soil: clya\n", 5,
+     "layers.1.soil: 'clya' is not allowed: input should be 'sand', 'loam' or 'clay'; did you mean 'clay'?"),
+    ("name: a\ntraining: 5\n", 2,
+     "training: 5 is not allowed: it is a section with the keys: epochs, learning_rate"),
+    ("name: a\ntraining:\n", 2,
+     "training: None is not allowed: it is a section with the keys: epochs, learning_rate"),
+    ("name:\n  first: a\n", 1, "name: a section is not allowed: input should be a valid string"),
+    ("name: a\nlayers:\n- depth: 2\n- depth: 2000\n", 4, "no soil layer is deeper than 1000 cm"),
+    # missing keys
+    ("training:\n  epochs: 3\n", 1, "the key 'name' is missing"),
+    ("name: a\nlayers:\n- depth: 20\n- soil: clay\n", 4, "the key 'depth' is missing in 'layers.1'"),
+    # YAML itself
+    ("name: a\ntraining:\n  epochs: 3\n  epochs: 4\n", 4, "the key 'epochs' was already given in line 3"),
+    ("- name\n- other\n", 1, "'key: value' lines"),
+    ("just words\n", 1, "'key: value' lines"),
+    ("name: a\ntraining: {epochs: 3\n", 3, "not valid YAML"),
+    ("name: a\ntraining:\n\tepochs: 3\n", 3, "not valid YAML"),
+    ("name: a\nmethod: *missing\n", 2, "not valid YAML: found undefined alias"),
+    ("name: a\nmethod: !!python/object:os.system x\n", 2,
+     "not valid YAML: could not determine a constructor"),
+    ("name: a\n---\nname: b\n", 2, "not valid YAML"),
+])
+def test_complaint_has_line_and_remedy(tmp_path: Path, text: str, line: int, words: str) -> None:
+    message = complaint(write(tmp_path, text))
+    assert re.search(r"line (\d+)", message).group(1) == str(line), message  # type: ignore[union-attr]
+    assert words in message
+
+
+def test_all_problems_are_listed_by_line(tmp_path: Path) -> None:
+    message = complaint(write(tmp_path, "nmae: a\ntraining:\n  epochs: 0\n  momentum: 1\n"))
+    assert "4 problems" in message
+    assert [int(n) for n in re.findall(r"^  line (\d+): ", message, re.M)] == [1, 1, 3, 4]
+
+
+def test_union_lists_what_each_member_lacks(tmp_path: Path) -> None:
+    message = complaint(write(tmp_path, "name: a\ntop:\n  raim: 1\n"))
+    assert "line 3: unknown key in 'top.Rain': 'raim'; did you mean 'rain'? Known: rain" in message
+    assert "line 2: the key 'head' is missing in 'top.Head'" in message
+
+
+def test_error_of_the_package_inside_a_validator_is_a_settings_error(tmp_path: Path) -> None:
+    message = complaint(write(tmp_path, "name: a\nmethod: kvaerno4\n"))
+    assert "did you mean 'kvaerno3'?" in message
+
+
+@pytest.mark.parametrize("text", ["", "\n\n", "# only a comment\n"])
+def test_empty_file(tmp_path: Path, text: str) -> None:
+    assert "the file is empty" in complaint(write(tmp_path, text))
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    assert "no such file" in complaint(tmp_path / "absent.yaml")
+    assert "directory" in complaint(tmp_path)
+    latin = tmp_path / "latin.yaml"
+    latin.write_bytes("name: Württemberg".encode("latin-1"))
+    assert "UTF-8" in complaint(latin)
+    binary = tmp_path / "binary.yaml"
+    binary.write_bytes(b"name: \x00")
+    assert "not valid YAML" in complaint(binary)
+
+
+def test_alias_cycle_does_not_hang(tmp_path: Path) -> None:
+    message = complaint(write(tmp_path, "name: a\nlayers: &x\n- *x\n"))
+    assert "line " in message
+
+
+def test_tag_chooses_the_class(tmp_path: Path) -> None:
+    path = write(tmp_path, "experiment: layer\ndepth: 20\n")
+    classes = {"layer": Layer, "rain": Rain}
+    assert load_tagged_settings(path, classes, "experiment") == ("layer", Layer(depth=20))
+
+
+class Tagged(Strict):
+    experiment: Literal["tagged"]
+
+
+def test_tag_is_passed_to_a_class_that_declares_it(tmp_path: Path) -> None:
+    path = write(tmp_path, "experiment: tagged\n")
+    assert load_tagged_settings(path, {"tagged": Tagged}, "experiment")[1] == Tagged(experiment="tagged")
+
+
+@pytest.mark.parametrize(("text", "words"), [
+    ("depth: 20\nexperiment: layr\n",
+     "line 2: unknown experiment 'layr'; did you mean 'layer'? Known: layer, rain"),
+    ("depth: 20\nexperiment: [a]\n", "line 2: unknown experiment ['a']"),
+    ("depth: 20\nexperimnt: layer\n", "line 2: did you mean 'experiment'"),
+    ("depth: 20\n", "the key 'experiment' is missing"),
+    ("experiment: layer\ndpth: 20\n", "line 2: unknown key: 'dpth'; did you mean 'depth'?"),
+])
+def test_tag_mistakes(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_tagged_settings(write(tmp_path, text), {"layer": Layer, "rain": Rain}, "experiment")
+    assert words in str(caught.value)
