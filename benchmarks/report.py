@@ -94,8 +94,8 @@ def costs(above: tuple[Any, ...], below: tuple[Any, ...]) -> Callable[[Find], fl
     """Ratio of the costs of forward and gradient per column of two (case, batch, cells)."""
 
     def ratio(find: Find) -> float | None:
-        times = [(find(*what) or {}).get("total_ms_per_column") for what in (above, below)]
-        return None if None in times else float(times[0] / times[1])
+        first, second = ((find(*what) or {}).get("total_ms_per_column") for what in (above, below))
+        return None if first is None or second is None else float(first / second)
 
     return ratio
 

@@ -11,7 +11,8 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from .doctor import examine, own_version, show
+from . import __version__
+from .doctor import examine, show
 from .errors import PyDiffGeoError
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def doctor() -> None:
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(own_version())
+        typer.echo(__version__)
         raise typer.Exit()
 
 

@@ -18,13 +18,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from . import __version__
 from .errors import nearest
 
 State = Literal["ok", "absent", "problem"]
 COLOURS: dict[State, str] = {"ok": "green", "absent": "yellow", "problem": "bold red"}
 PACKAGES = ("torch", "numpy", "scipy", "xarray")
 ENGINE_VARIABLE = "PYDIFFGEO_ENGINE"
-# "auto" and the names of engines.ENGINES, not imported here: the doctor must run where torch does not
+# "auto" and the names of engines.ENGINES, which imports torch: the doctor must also run where torch is broken
 ENGINE_CHOICES = ("auto", "torch", "julia")
 JULIACALL_OLDEST = (0, 9, 34)
 
@@ -80,10 +81,9 @@ def examine(environment: Mapping[str, str] | None = None) -> Report:
         The findings; `Report.healthy` sums them up.
     """
     environment = os.environ if environment is None else environment
-    julia = julia_finding(environment)
     return Report((
         _python(), _own_version(), *map(_package, PACKAGES), _threads(), _cuda(), _lapack(),
-        julia, _engine(environment, julia),
+        julia_finding(environment), _engine(environment),
     ))
 
 
@@ -109,16 +109,8 @@ def show(report: Report, console: Console) -> None:
             console.print(line, soft_wrap=True)
 
 
-def own_version() -> str:
-    """Return the installed version of pydiffgeo, or "unknown" where the source tree is used uninstalled."""
-    try:
-        return importlib.metadata.version("pydiffgeo")
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown"
-
-
 def julia_finding(environment: Mapping[str, str]) -> Finding:
-    """Tell whether the Julia engine could start, looking only at files and environment variables.
+    """Tell whether Julia could be started from Python, looking only at files and environment variables.
 
     Parameters
     ----------
@@ -160,7 +152,7 @@ def julia_finding(environment: Mapping[str, str]) -> Finding:
         remedies.append("install Julia 1.10.3 or newer (https://julialang.org/downloads), `julia` on PATH")
     found = f"{julia or 'no julia executable'}; juliacall {juliacall or 'not installed'}"
     if remedies:
-        return Finding("Julia", "absent", found, f"only for engine='julia': {'; '.join(remedies)}")
+        return Finding("Julia", "absent", found, f"no part of this version needs it: {'; '.join(remedies)}")
     return Finding("Julia", "ok", found)
 
 
@@ -170,11 +162,10 @@ def _python() -> Finding:
 
 
 def _own_version() -> Finding:
-    version = own_version()
-    if version == "unknown":
+    if "unknown" in __version__:
         return Finding("pydiffgeo", "absent", f"source tree, not installed: {Path(__file__).parent}",
                        "`make install`, or `pip install -e .`, also gives the command `pydiffgeo`")
-    return Finding("pydiffgeo", "ok", version)
+    return Finding("pydiffgeo", "ok", __version__)
 
 
 def _package(name: str) -> Finding:
@@ -229,7 +220,7 @@ def _lapack() -> Finding:
     return Finding("LAPACK", "ok", f"{library.get('name')} {library.get('version')} through scipy")
 
 
-def _engine(environment: Mapping[str, str], julia: Finding) -> Finding:
+def _engine(environment: Mapping[str, str]) -> Finding:
     choice = environment.get(ENGINE_VARIABLE)
     if not choice:
         return Finding(ENGINE_VARIABLE, "ok", "not set: auto")
@@ -237,7 +228,7 @@ def _engine(environment: Mapping[str, str], julia: Finding) -> Finding:
         found = f"unknown engine {choice!r}{nearest(choice, ENGINE_CHOICES)}"
         return Finding(ENGINE_VARIABLE, "problem", found,
                        f"set it to one of: {', '.join(ENGINE_CHOICES)}; or unset it")
-    if choice == "julia" and julia.state != "ok":
-        return Finding(ENGINE_VARIABLE, "problem", "julia, which cannot start here",
-                       f"unset it, or set it to torch, or: {julia.remedy}")
+    if choice == "julia":
+        return Finding(ENGINE_VARIABLE, "problem", "julia, but this version has no Julia engine",
+                       "set it to torch, or unset it")
     return Finding(ENGINE_VARIABLE, "ok", choice)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
 
-from pydiffgeo.doctor import julia_finding
+from pydiffgeo import Grid, Richards, solve, usda_soil
+from pydiffgeo.errors import EngineUnavailable
 
 torch.set_num_threads(1)
 
@@ -37,12 +39,18 @@ def shared_data() -> Callable[[str], Path]:
 @pytest.fixture(params=["torch", "julia"])
 def engine(request: pytest.FixtureRequest) -> str:
     """Name of each engine in turn; skips where one cannot run, saying why."""
-    if request.param == "julia":
-        from pydiffgeo.engines import ENGINES
-
-        finding = julia_finding(os.environ)
-        if "julia" not in ENGINES:
-            pytest.skip("this version of the package has no Julia engine")
-        if finding.state != "ok":
-            pytest.skip(f"Julia cannot start ({finding.found}): {finding.remedy}")
+    reason = _unavailable(request.param)
+    if reason:
+        pytest.skip(reason)
     return str(request.param)
+
+
+@cache
+def _unavailable(engine: str) -> str:
+    """Why an engine cannot solve even the smallest column here; "" where it can."""
+    model = Richards(Grid.uniform(10.0, 3), top="flux")
+    try:
+        solve(model, {"top_flux": 0.0}, usda_soil("loam"), -100.0, torch.arange(2.0), engine=engine)
+    except EngineUnavailable as error:
+        return str(error)
+    return ""

@@ -37,7 +37,7 @@ def test_contributing_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     exec(blocks("CONTRIBUTING.md", "python")[0], names)
     solution = solve(names["Reservoir"](), forcing={"rain": 2.0}, parameters={"k": 0.3}, initial_state=10.0,
                      times=torch.arange(6.0), solver=Solver("kvaerno3", rtol=1e-7))
-    t = solution.times.double()
+    t = torch.as_tensor(solution.times).double()
     exact = 2 / 0.3 + (10 - 2 / 0.3) * torch.exp(-0.3 * t)
     assert torch.allclose(solution.states[0, :, 0], exact, rtol=1e-5)
     runoff = solution.fluxes["runoff"][0].sum()  # intervals of one day

@@ -1,4 +1,4 @@
-"""Bounded transforms are invertible and differentiable; a parameter network starts at its default and stays in bounds."""
+"""Bounded transforms are invertible and differentiable; networks start at the default and stay in bounds."""
 
 from __future__ import annotations
 

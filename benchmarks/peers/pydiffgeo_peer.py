@@ -63,11 +63,11 @@ def measure(request: Request, reference: Reference) -> Measurement:
             return run(soil)
 
     def gradient() -> tuple[Any, dict[str, Any], list[float]]:
-        values = {name: value.clone().requires_grad_() for name, value in soil.items()}
+        values: dict[str, Any] = {name: value.clone().requires_grad_() for name, value in soil.items()}
         solution = run(values)
         psi = solution.states[:, -1]
         (((psi - target) / LOSS_SCALE) ** 2).mean(-1).sum().backward()
-        slopes = [float(value.grad[0] * value.detach()[0]) for value in values.values() if value.grad is not None]
+        slopes = [float(value.grad[0] * value.detach()[0]) for value in values.values()]
         return psi.detach(), dict(solution.stats), slopes
 
     start = time.process_time()

@@ -1,4 +1,4 @@
-"""Explicit filling of missing forcing: nothing is filled unless asked for, and everything filled is reported."""
+"""Explicit filling of missing forcing: only what is asked for is filled, and all of it is reported."""
 
 from __future__ import annotations
 
@@ -31,8 +31,9 @@ class GapSettings(BaseModel):
     )
     dead_radiation: Literal["error", "temperature"] = Field(
         "temperature",
-        description="What days of a dead radiation sensor become: an error, or radiation from the daily
-        temperature " "range (FAO-56, eq. 50) with the coefficient fitted to the station's good days.",
+        description="What days of a dead radiation sensor become: an error, or radiation from the daily "
+        "temperature range (FAO-56, eq. 50) with the coefficient fitted to the station's good "
+        "days.",
     )
 
 

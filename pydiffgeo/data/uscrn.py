@@ -1,4 +1,6 @@
-"""US Climate Reference Network: daily soil-moisture profiles with weather (Bell et al. 2013, doi:10.1175/JHM-D-12-0146.1)."""
+"""US Climate Reference Network, daily soil moisture and weather (Bell et al. 2013,
+doi:10.1175/JHM-D-12-0146.1).
+"""
 
 from __future__ import annotations
 
@@ -51,8 +53,8 @@ def load_uscrn(path: str | Path, stations: Sequence[str] | None = None) -> xr.Da
     Returns
     -------
     xarray.Dataset
-        Dimensions station, time, depth (m): soil moisture (m3 m-3), precipitation (mm day-1), temperature (degC),
-        radiation (MJ m-2 day-1), relative humidity (percent).
+        Dimensions station, time, depth (m): soil moisture (m3 m-3), precipitation (mm day-1), temperature
+        (degC), radiation (MJ m-2 day-1), relative humidity (percent).
 
     Raises
     ------

@@ -76,7 +76,7 @@ def kge(simulated: ArrayLike, observed: ArrayLike, mask: ArrayLike | None = None
 
 
 def nse(simulated: ArrayLike, observed: ArrayLike, mask: ArrayLike | None = None) -> float:
-    """Return the Nash-Sutcliffe efficiency, 1 - sum((s - o)^2) / sum((o - mean(o))^2); NaN if observed is constant.
+    """Return the Nash-Sutcliffe efficiency, 1 - sum((s - o)^2) / sum((o - mean(o))^2); NaN for constant o.
 
     Nash & Sutcliffe (1970), doi:10.1016/0022-1694(70)90255-6, eq. 3.
     """

@@ -1,4 +1,4 @@
-"""Figures of soil-moisture simulations and of the soils that were learned. They need matplotlib (the extra `plot`)."""
+"""Figures of soil-moisture simulations and learned soils. They need matplotlib (the extra `plot`)."""
 
 from __future__ import annotations
 

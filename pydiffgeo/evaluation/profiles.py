@@ -14,7 +14,7 @@ SCORES = {"rmse": "min", "ubrmse": "min", "bias": None, "correlation": "max", "k
 
 
 def series_scores(simulated: NDArray, observed: NDArray, days: NDArray) -> dict[str, NDArray]:
-    """Return each score of each series, `[station, depth]`, NaN where the simulation or the observation is missing.
+    """Return each score of each series, `[station, depth]`, NaN where nothing can be compared.
 
     Parameters
     ----------

@@ -85,6 +85,6 @@ class ParameterNetwork(nn.Module):
         return self.layers(inputs)
 
     def forward(self, inputs: Tensor) -> dict[str, Tensor]:
-        """Return each parameter `[...]` for inputs `[..., features]`; `[batch, layer, features]` gives `[batch, layer]`."""
+        """Return each parameter `[...]` for inputs `[..., features]`: `[batch]`, or `[batch, layer]`."""
         raw = self.raw(inputs)
         return {name: b.to_physical(raw[..., i]) for i, (name, b) in enumerate(self.bounds.items())}

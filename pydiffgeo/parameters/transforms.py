@@ -29,8 +29,8 @@ class BoundedSpec(Protocol):
 class Bounds:
     """Open interval of a parameter, and the scale on which it is sampled.
 
-    ``linear``: p = lower + (upper - lower) s(x); ``log``: ln p = ln lower + (ln upper - ln lower) s(x), with the logistic
-    function s, so that x = 0 is the arithmetic or the geometric middle of the interval.
+    ``linear``: p = lower + (upper - lower) s(x); ``log``: ln p = ln lower + (ln upper - ln lower) s(x), with
+    the logistic function s, so that x = 0 is the arithmetic or the geometric middle of the interval.
 
     Attributes
     ----------

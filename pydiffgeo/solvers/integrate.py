@@ -11,11 +11,11 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from pydiffgeo.models.base import Values
+from pydiffgeo.models.base import Evaluation, Values
 from pydiffgeo.solvers.control import next_step
 from pydiffgeo.solvers.jacobian import Linearise
 from pydiffgeo.solvers.linear import structure
-from pydiffgeo.solvers.newton import newton
+from pydiffgeo.solvers.newton import Stage, newton
 from pydiffgeo.solvers.options import Solver
 from pydiffgeo.solvers.problem import Problem
 from pydiffgeo.solvers.record import Entry, Record
@@ -143,6 +143,7 @@ class _Integration:
         self.out = Outcome(u.new_full((rows, T, size), nan), u.new_full((rows, T, size), nan), u.new_full((rows, T, len(model.spec.fluxes)), nan))
         for name in ("accepted", "rejected", "newton_iterations"):
             self.out.stats[name] = torch.zeros(rows, dtype=torch.long, device=u.device)
+        self.rounding = 1e5 * torch.finfo(u.dtype).eps * state.storage_scale
         self.shortest = 1e-12 * problem.lengths.min()
 
     def run(self, c: Carry) -> tuple[Carry, Outcome]:
@@ -203,13 +204,10 @@ class _Integration:
                 if A[i][j] != 0:
                     target = torch.addcmul(target, h * A[i][j], rates[j])
             guess = self._guess(i, times, c, h, states, reach)
-            stage = newton(
-                self.linearise, self.linear, guess, target, h * tableau.gamma, scale, reach,
-                forcing, p, o.newton_tolerance, o.max_newton,
-            )  # fmt: skip
+            exact = (h >= rest * (1 - ROUND)) if i == s else None
+            stage, e = self._stage(guess, target, h * tableau.gamma, scale, reach, exact, forcing, p)
             self.out.stats["newton_iterations"].index_add_(0, c.column, stage.iterations[:, 0])
             converged = stage.converged if converged is None else converged & stage.converged
-            e = self.model.evaluate(stage.state, forcing, p, fluxes=True)
             states.append(stage.state)
             rates.append(e.rates)
             fluxes.append(e.fluxes)
@@ -226,6 +224,41 @@ class _Integration:
         if o.shared_step:
             error, accepted = error.max().expand_as(error), accepted.all().expand_as(accepted)
         return self._advance(c, h, rest, length, error, accepted, converged, states, rates, fluxes)
+
+    def _stage(
+        self, guess: Tensor, target: Tensor, step: Tensor, scale: Tensor, reach: Tensor, exact: Tensor | None,
+        forcing: Values, p: Values,
+    ) -> tuple[Stage, Evaluation]:  # fmt: skip
+        """Solve a stage, and again where storage and state disagree by more than the Newton tolerance allows.
+
+        What Newton leaves unresolved stays in the carried storage. It must remain small against the capacity, or the next
+        step starts from a storage that no state near by has; rows in `exact`, whose state is an output, leave nothing.
+        """
+        o = self.options
+        stage = newton(self.linearise, self.linear, guess, target, step, scale, reach, forcing, p, o.newton_tolerance, o.max_newton)
+        e = self.model.evaluate(stage.state, forcing, p, fluxes=True)
+        for _ in range(o.max_newton):
+            left = torch.addcmul(target - e.storage, step, e.rates).abs_()
+            allowed = o.newton_tolerance * stage.capacity / scale
+            if exact is not None:
+                allowed = torch.where(exact, 0.0, allowed)
+            rough = (left > allowed + self.rounding).any(-1, keepdim=True) & stage.converged
+            if not bool(rough.any()):
+                return stage, e
+            rows = rough[:, 0].nonzero()[:, 0]
+            again = newton(
+                self.linearise, self.linear, stage.state[rows], target[rows], step[rows], scale[rows], reach[rows],
+                _take(forcing, rows), _take(p, rows), o.newton_tolerance, o.max_newton,
+            )  # fmt: skip
+            part = self.model.evaluate(again.state, _take(forcing, rows), _take(p, rows), fluxes=True)
+            stage = stage._replace(
+                state=stage.state.index_copy(0, rows, again.state),
+                converged=stage.converged.index_copy(0, rows, again.converged),
+                iterations=stage.iterations.index_add(0, rows, again.iterations),
+                capacity=stage.capacity.index_copy(0, rows, again.capacity),
+            )
+            e = Evaluation(*(whole.index_copy(0, rows, x) for whole, x in zip(e, part, strict=True)))  # type: ignore[union-attr,arg-type]
+        return stage._replace(converged=stage.converged & ~rough), e
 
     def _guess(
         self, i: int, times: tuple[float, ...], c: Carry, h: Tensor, states: list[Tensor], reach: Tensor

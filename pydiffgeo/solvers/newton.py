@@ -13,7 +13,7 @@ from pydiffgeo.solvers.linear import Banded, Dense, Matrix, Tridiagonal
 
 
 class Stage(NamedTuple):
-    """State of a stage, which columns converged `[row, 1]`, iterations `[row, 1]`, and the last matrix of all rows."""
+    """State, which rows converged `[row, 1]`, iterations `[row, 1]`, the last matrix of all rows, and the capacity."""
 
     state: Tensor
     converged: Tensor
@@ -65,6 +65,8 @@ def newton(
         right = torch.addcmul(target - lin.storage, step, lin.rates)
         if active is None:
             full_matrix, full_capacity = matrix, lin.capacity
+        else:
+            full_capacity = full_capacity.index_copy(0, active, lin.capacity)
         d = linear.solve(matrix, right)
         w = d * scale
         size = torch.linalg.vector_norm(w, dim=-1, keepdim=True) * w.shape[-1] ** -0.5
@@ -115,7 +117,8 @@ def newton(
         target, step, scale, reach = target[keep], step[keep], scale[keep], reach[keep]
         forcing = {n: v[keep] if v.shape[0] > 1 else v for n, v in forcing.items()}
         parameters = {n: v[keep] if v.shape[0] > 1 else v for n, v in parameters.items()}
+    last = torch.zeros_like(u[:, :1], dtype=torch.bool) if done is None else done
     if active is None:
-        return Stage(u, ok, iterations, full_matrix, full_capacity)
-    result[active], converged[active] = u, ok
+        return Stage(u, last, iterations, full_matrix, full_capacity)
+    result[active], converged[active] = u, last
     return Stage(result, converged, iterations, full_matrix, full_capacity)

@@ -1,4 +1,4 @@
-"""What the trained columns are compared with, besides the LSTM: soils by class, and the mean of the record."""
+"""What trained columns are compared with, besides the LSTM: soils by class, and the mean of the record."""
 
 from __future__ import annotations
 

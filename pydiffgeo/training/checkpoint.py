@@ -46,7 +46,7 @@ def load_checkpoint(path: Path) -> dict[str, Any] | None:
 
 
 def open_run(output: Path, settings: SoilMoistureSettings) -> None:
-    """Write settings and provenance into the run folder; with `resume`, check that the settings are those of the run.
+    """Write settings and provenance into the run folder; with `resume`, check that the settings are the same.
 
     Raises
     ------

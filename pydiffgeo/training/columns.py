@@ -140,7 +140,7 @@ class StationColumns:
         return Simulation(theta, failed)
 
     def initial_head(self, parameters: Mapping[str, Tensor], stations: Tensor) -> Tensor:
-        """Return the initial pressure head `[column, cell]`, cm: that at which the soil holds the first observed profile."""
+        """Return the pressure head `[column, cell]`, cm, that fits the first observed profile."""
         columns = len(stations)
         if self.settings.column.initial == "head":
             return torch.full(
@@ -157,7 +157,7 @@ class StationColumns:
 
 
 def probe_weights(grid: Grid, depths: np.ndarray) -> Tensor:
-    """Return the weights `[cell, probe]` that interpolate cell values to the probes, within the layer of each probe."""
+    """Return the weights `[cell, probe]` that interpolate cells to probes within the layer of each probe."""
     centres, layer, faces = grid.depth.numpy(), grid.layer.numpy(), grid.faces.numpy()
     weights = np.zeros((grid.cells, len(depths)))
     for j, depth in enumerate(depths):

@@ -1,4 +1,4 @@
-"""Members of an ensemble that is trained together: each with its own network, stations, days and choice of epoch."""
+"""Members of an ensemble that is trained together: each with its own network, stations and days."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ MakeNetwork = Callable[[Inputs, int], nn.Module]
 
 
 def fitted_days(record: Record, settings: SoilMoistureSettings, whole: bool) -> Tensor:
-    """Return the days in the loss `[day]`: training without warm-up, and without the validation days unless `whole`."""
+    """Return the days in the loss `[day]`: without warm-up and, unless `whole`, validation days."""
     n = record.training_days
     day = torch.arange(len(record.days))
     last = n if whole else n - settings.period.validation_days
@@ -87,7 +87,7 @@ def ensemble(
 def folds(
     record: Record, settings: SoilMoistureSettings, inputs: MakeInputs, network: MakeNetwork
 ) -> list[Member]:
-    """Return one member per station, trained on all others; it chooses its epoch on the others' validation days."""
+    """Return one member per station, trained on all others and validated on their last training days."""
     seen = torch.isfinite(record.observed)
     days = fitted_days(record, settings, whole=False)
     held = fitted_days(record, settings, whole=True) & ~days

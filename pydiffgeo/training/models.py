@@ -100,7 +100,7 @@ class MoistureLSTM(nn.Module):
             self.lstm.bias_hh_l0[hidden : 2 * hidden] = 3.0
 
     def forward(self, inputs: Inputs) -> Tensor:
-        """Return soil moisture `[station, day, depth]` for weather `[station, day, ...]` and static `[station, ...]`."""
+        """Return soil moisture `[station, day, depth]`."""
         weather, static = inputs["weather"], inputs["static"]
         x = torch.cat([weather, static[:, None].expand(-1, weather.shape[1], -1)], -1).float()
         out = self.head(self.dropout(self.lstm(x)[0])).double()
@@ -108,7 +108,7 @@ class MoistureLSTM(nn.Module):
 
 
 def column_inputs(record: Record, settings: SoilMoistureSettings, days: Tensor, stations: Tensor) -> Inputs:
-    """Return the inputs of a `ColumnNetwork`, from the record of `days`, scaled over the `stations` trained on."""
+    """Return the inputs of a `ColumnNetwork`, from the record of `days`, scaled over `stations`."""
     moisture = settings.summary == "climate_and_moisture"
     summary = summarise(record, days)
     layer = layer_features(summary, record, settings.column.layers, settings.column.depth, moisture)
@@ -117,7 +117,7 @@ def column_inputs(record: Record, settings: SoilMoistureSettings, days: Tensor, 
 
 
 def lstm_inputs(record: Record, settings: SoilMoistureSettings, days: Tensor, stations: Tensor) -> Inputs:
-    """Return the inputs of a `MoistureLSTM`: the weather of every day, and the same summary as the columns get.
+    """Return the inputs of a `MoistureLSTM`: the weather of every day, and the summary that the columns get.
 
     With soil moisture in the summary, the output is scaled by each station's own median and 5-95 % range;
     without it by the mean and spread over the stations trained on.

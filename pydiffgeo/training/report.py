@@ -73,7 +73,7 @@ def write_predictions(path: Path, models: Mapping[str, Tensor], record: Record) 
 
 
 def write_parameters(path: Path, parameters: Mapping[str, Tensor], columns: StationColumns) -> Path:
-    """Write learned parameters, `[station, layer]` and `[station]`, as CSV with one row per station and layer."""
+    """Write parameters, `[station, layer]` and `[station]`, as CSV with one row per station and layer."""
     tops = columns.settings.column.layers
     rows = [
         {

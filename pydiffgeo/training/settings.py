@@ -48,8 +48,8 @@ class ColumnSettings(Settings):
     top_cell: float = Field(2.0, gt=0.0, le=20.0, description="Thickness of the uppermost cell (cm).")
     layers: tuple[float, ...] = Field(
         (0.0, 7.5, 15.0, 35.0, 75.0),
-        description="Depth at which each soil layer begins (cm); the first is 0. The default gives each USCRN
-        probe " "depth a layer of its own.",
+        description="Depth at which each soil layer begins (cm); the first is 0. The default gives each "
+        "USCRN probe depth a layer of its own.",
     )
     bottom: Literal["free_drainage", "seepage_face"] = Field("free_drainage", description="Lower boundary.")
     face_mean: Literal["arithmetic", "geometric", "harmonic", "upstream"] = Field(
@@ -124,16 +124,16 @@ class SoilMoistureSettings(Settings):
 
     data: Path | None = Field(
         None,
-        description="USCRN profile file (netCDF); without it $PYDIFFGEO_DATA, then ../shared/data is
-        searched.",
+        description="USCRN profile file (netCDF); without it $PYDIFFGEO_DATA, then ../shared/data is "
+        "searched.",
     )
     source: Literal["auto", "file", "synthetic"] = Field(
         "auto", description="Records: the file, a synthetic truth with noise, or the file where there is one."
     )
     stations: tuple[str, ...] | Annotated[int, Field(ge=2)] | None = Field(
         None,
-        description="Stations of the file: WBAN numbers, or a number of stations spread over it; all by
-        default.",
+        description="Stations of the file: WBAN numbers, or a number of stations spread over it; all by "
+        "default.",
     )
     synthetic_stations: int = Field(5, ge=2, le=100, description="Number of synthetic stations.")
     synthetic_seed: int = Field(1, ge=0, description="Seed of the synthetic truth and its noise.")
@@ -142,14 +142,15 @@ class SoilMoistureSettings(Settings):
     column: ColumnSettings = ColumnSettings()  # type: ignore[call-arg]
     bounds: dict[str, tuple[float, float]] = Field(
         default_factory=dict,
-        description="Bounds (lower, upper) that replace the defaults of trained parameters: theta_r, theta_s
-        (1), " "alpha (1/cm), n (1), K_s (cm/h), cover, crop_coefficient (1), root_depth (cm).",
+        description="Bounds (lower, upper) that replace the defaults of trained parameters: theta_r, "
+        "theta_s (1), alpha (1/cm), n (1), K_s (cm/h), cover, crop_coefficient (1), root_depth "
+        "(cm).",
     )
     solver: SolverSettings = SolverSettings()  # type: ignore[call-arg]
     summary: Literal["climate", "climate_and_moisture"] = Field(
         "climate_and_moisture",
-        description="What the networks know of a station: statistics of the weather of the fitted period, or
-        also " "quantiles of its soil moisture per depth.",
+        description="What the networks know of a station: statistics of the weather of the fitted period, "
+        "or also quantiles of its soil moisture per depth.",
     )
     network: NetworkSettings = NetworkSettings()  # type: ignore[call-arg]
     lstm: LSTMSettings = LSTMSettings()  # type: ignore[call-arg]

@@ -38,7 +38,7 @@ TRAINED, LSTM, LEFT_OUT = "Richards, trained", "LSTM", "station left out"
 
 
 def demo_settings() -> SoilMoistureSettings:
-    """Return the settings of the short form: four stations, one seed, few epochs, a coarse grid; under three minutes."""
+    """Return the settings of the short form: four stations, one seed, few epochs, a coarse grid."""
     return SoilMoistureSettings.model_validate(
         {
             "stations": 4,
@@ -205,7 +205,7 @@ class _Run:
         return through_columns(self.columns, days)
 
     def _train(self, name: str, members: list[Member], predict: Any, training: TrainingSettings) -> Tensor:
-        """Train on the training days, then return soil moisture over all days `[member, station, day, depth]`."""
+        """Train, then return soil moisture over all days, `[member, station, day, depth]`."""
         file = name.lower().replace(",", "").replace(" ", "_")
         torch.manual_seed(self.settings.seeds[0])  # dropout
         done = train(

@@ -1,4 +1,4 @@
-"""What a network is told of a station: statistics of its record over the fitted days, and of nothing after them."""
+"""What a network is told of a station: statistics of its record over the fitted days alone."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def standardise(values: Tensor, stations: Tensor) -> Tensor:
 def layer_features(
     summary: Summary, record: Record, layers: tuple[float, ...], bottom: float, moisture: bool
 ) -> Tensor:
-    """Return the inputs of the soil network `[station, layer, feature]`: climate, depth of the layer, soil moisture there.
+    """Return the inputs of the soil network `[station, layer, feature]`: climate, depth, soil moisture there.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ def layer_features(
 
 
 def interpolate_depth(values: Tensor, depths: np.ndarray, wanted: np.ndarray) -> Tensor:
-    """Interpolate `[station, depth, feature]` linearly to `[station, wanted, feature]`, constant beyond the ends."""
+    """Interpolate `[station, depth, feature]` to `[station, wanted, feature]`, constant beyond the ends."""
     position = np.interp(wanted, depths, np.arange(len(depths)))
     low = np.minimum(position.astype(int), max(len(depths) - 2, 0))
     high = np.minimum(low + 1, len(depths) - 1)

@@ -1,4 +1,4 @@
-"""Stations with a known truth, for demonstrations and tests: Richards columns under synthetic weather, with noise."""
+"""Stations with a known truth, for demonstration and tests: Richards columns, synthetic weather, noise."""
 
 from __future__ import annotations
 

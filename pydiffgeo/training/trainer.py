@@ -66,7 +66,7 @@ class Training:
 def series_loss(
     theta: Tensor, observed: Tensor, mask: Tensor, bias_weight: float, anomaly_weight: float
 ) -> Tensor:
-    """Return the mean over stations and depths of `bias_weight` bias^2 + `anomaly_weight` var(error), over `SCALE`^2.
+    """Return the mean over series of `bias_weight` bias^2 + `anomaly_weight` var(error), over `SCALE`^2.
 
     With both weights 1 it is the mean squared error, each station and depth counting the same.
 
@@ -242,7 +242,7 @@ def _epoch(
     state.history.append(
         {
             "epoch": state.epoch,
-            "loss": float(torch.stack(losses).mean()),
+            "loss": float(torch.stack(losses).detach().mean()),
             "validation": sum(judged) / len(judged),
             "failed": len(prediction.failed),
             "seconds": spent,
@@ -268,7 +268,7 @@ def _rate(settings: TrainingSettings, epoch: int) -> float:
 
 
 def _validate(theta: Tensor, observed: Tensor, members: list[Member]) -> list[float]:
-    """Return the validation RMSE of each member (inf for one that judges nothing, or whose columns all failed)."""
+    """Return the validation RMSE of each member, inf for one that judges nothing or whose columns failed."""
     scores = []
     for i, member in enumerate(members):
         mask = member.validate[:, : theta.shape[2]] & torch.isfinite(theta[i])

@@ -21,7 +21,7 @@ class VanGenuchten(SoilHydraulics):
     Parameters
     ----------
     entry_width : float
-        Width of that band, cm; 0.1 by default.
+        Width of that band, cm; 0.5 by default.
 
     References
     ----------
@@ -32,7 +32,7 @@ class VanGenuchten(SoilHydraulics):
     name = "van_genuchten"
     parameters = ("theta_r", "theta_s", "alpha", "n", "K_s")
 
-    def __init__(self, entry_width: float = 0.1):
+    def __init__(self, entry_width: float = 0.5):
         self.entry_width = entry_width
 
     def derive(self, p: dict[str, Tensor]) -> dict[str, Tensor]:
