@@ -1,21 +1,45 @@
 """Differentiable process models for geosciences, with stiff solvers and exact discrete gradients."""
 
-from importlib.metadata import PackageNotFoundError, version
+from __future__ import annotations
 
-from pydiffgeo.engines import ENGINES
-from pydiffgeo.models import MODELS, ProcessModel, Richards
-from pydiffgeo.models.grid import Grid
-from pydiffgeo.models.root_uptake import Roots
-from pydiffgeo.models.soil_hydraulics import HYDRAULICS, SoilHydraulics, usda_soil
-from pydiffgeo.models.spec import ModelSpec, load_spec
-from pydiffgeo.solution import Solution
-from pydiffgeo.solvers import METHODS, Solver
-from pydiffgeo.solving import solve
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pydiffgeo.engines import ENGINES
+    from pydiffgeo.models import MODELS, ProcessModel, Richards
+    from pydiffgeo.models.grid import Grid
+    from pydiffgeo.models.root_uptake import Roots
+    from pydiffgeo.models.soil_hydraulics import HYDRAULICS, SoilHydraulics, usda_soil
+    from pydiffgeo.models.spec import ModelSpec, load_spec
+    from pydiffgeo.solution import Solution
+    from pydiffgeo.solvers import METHODS, Solver
+    from pydiffgeo.solving import solve
 
 try:
     __version__ = version("pydiffgeo")
 except PackageNotFoundError:  # run from a source tree that is not installed
     __version__ = "0+unknown"
+
+# Public name -> its module, imported at first use: `pydiffgeo --help` and `doctor` must not wait for torch
+_HOMES = {
+    "ENGINES": "engines",
+    "HYDRAULICS": "models.soil_hydraulics",
+    "METHODS": "solvers",
+    "MODELS": "models",
+    "Grid": "models.grid",
+    "ModelSpec": "models.spec",
+    "ProcessModel": "models",
+    "Richards": "models",
+    "Roots": "models.root_uptake",
+    "SoilHydraulics": "models.soil_hydraulics",
+    "Solution": "solution",
+    "Solver": "solvers",
+    "load_spec": "models.spec",
+    "solve": "solving",
+    "usda_soil": "models.soil_hydraulics",
+}
 
 __all__ = [
     "ENGINES",
@@ -35,3 +59,15 @@ __all__ = [
     "solve",
     "usda_soil",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -37,7 +37,8 @@ def test_hydrostatic_equilibrium_stays(hydraulics: str, face_mean: str) -> None:
     psi = grid.depth - 120.0
     forcing = {"top_flux": 0.0, "bottom_head": 0.0}
     times = torch.tensor([0.0, 1000.0], dtype=F64)
-    solution = solve(model, forcing, parameters, psi, times, solver=Solver(rtol=1e-4), engine="torch")
+    solver = resolved("kvaerno3", rtol=1e-4)
+    solution = solve(model, forcing, parameters, psi, times, solver=solver, engine="torch")
     assert (solution.states[0, 0] - psi).abs().max() < 1e-8
     assert solution.fluxes["drainage"].abs().max() < 1e-12
 
@@ -115,12 +116,3 @@ def test_order_in_time(method: str, exact: Tensor) -> None:
     errors = [float((smooth(resolved(method, rtol=1e-6, step=h)) - exact).abs().max()) for h in steps]
     orders = np.log2(np.array(errors[:-1]) / errors[1:])
     assert orders[-1] == pytest.approx(ORDERS[method], abs=0.15)
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_error_follows_the_tolerance(method: str, exact: Tensor) -> None:
-    tolerances = (1e-3, 1e-4, 1e-5)
-    errors = [float((smooth(Solver(method, rtol=rtol)) - exact)[:-1].abs().max()) for rtol in tolerances]
-    # heads of some 100 cm and atol = rtol * 100 cm allow an error of rtol * 200 cm in each step
-    assert all(error < 20 * rtol * 200 for error, rtol in zip(errors, tolerances, strict=True))
-    assert errors[2] < 0.2 * errors[0]

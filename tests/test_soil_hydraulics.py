@@ -169,7 +169,7 @@ def test_limits_monotony_and_positivity(name: str) -> None:
     span = raw["theta_s"] - raw["theta_r"]
     slow = {"van_genuchten": 0.2, "brooks_corey": 0.05}.get(model.name, 1e-5)
     assert ((theta_dry - raw["theta_r"]) / span < slow).all()
-    assert (K_dry / raw["K_s"] < 1e-9).all()
+    assert (K_dry / raw["K_s"] < 1e-7).all()
 
 
 @pytest.mark.parametrize("name", [n for n in MODELS if n != "gardner"])

@@ -58,13 +58,14 @@ def profile_table(
     rows: list[dict[str, str | float]] = []
     for model, simulated in models.items():
         scores = series_scores(simulated, observed, days)
-        for j, depth in [*enumerate(depths), (slice(None), None)]:
-            part = {name: values[:, j] for name, values in scores.items()}
-            counted = np.isfinite(part["rmse"]).reshape(len(observed), -1).all(1)
+        groups = {f"{depth:g} cm": [j] for j, depth in enumerate(depths)} | {"all": list(range(len(depths)))}
+        for depth, members in groups.items():
+            part = {name: values[:, members] for name, values in scores.items()}
+            counted = np.isfinite(part["rmse"]).all(1)
             rows.append(
                 {
                     "model": model,
-                    "depth": "all" if depth is None else f"{depth:g} cm",
+                    "depth": depth,
                     **{name: _gather(name, values) for name, values in part.items()},
                     "stations": int(counted.sum()),
                 }

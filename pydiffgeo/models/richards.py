@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pydiffgeo.errors import ParameterError, SpecError, lookup
 from pydiffgeo.models.base import Evaluation, Linearisation, ProcessModel, Values
-from pydiffgeo.models.boundaries import BOUNDARIES, Side
+from pydiffgeo.models.boundaries import BOUNDARIES, Head, Side
 from pydiffgeo.models.face_means import FACE_MEANS, Mean
 from pydiffgeo.models.grid import Grid
 from pydiffgeo.models.root_uptake import Roots
@@ -74,6 +74,15 @@ class Richards(ProcessModel):
         forcings = [*self.top.forcings, *self.bottom.forcings, *(["potential_transpiration"] if roots else [])]
         self.spec = load_spec("richards").select(parameters=[*soil, *column], forcings=forcings, extra=self.hydraulics.own)
         self._faces = torch.nonzero(grid.layer.diff())[:, 0]  # upper cells of the layer boundaries
+        # places where the curves are evaluated: heads of the top boundary, cells, heads of the bottom boundary, and the
+        # other soil's at each layer boundary; the `line` of places that neighbour each other; its faces between cells
+        first, last = self.top.n_heads, self.top.n_heads + self.size
+        has_top, has_bottom = min(self.top.n_heads, 1), min(self.bottom.n_heads, 1)
+        self._cells = slice(first, last)
+        self._line = slice(first - has_top, last + has_bottom)
+        self._inner = slice(has_top, has_top + self.size - 1)
+        self._heads_only = isinstance(self.top, Head) and isinstance(self.bottom, Head)
+        self._edge_conductance = 2 / float(grid.thickness[0]), 2 / float(grid.thickness[-1])
         self._constants: dict[tuple[torch.dtype, torch.device], dict[str, Tensor]] = {}
 
     def closure_weights(self) -> list[torch.nn.Parameter]:
@@ -131,27 +140,31 @@ class Richards(ProcessModel):
 
     def storage(self, state: Tensor, parameters: Values) -> Tensor:
         """Water content plus specific storage times positive head."""
-        cells = {k: v[..., : self.size] for k, v in parameters.items()}
+        places = self.size + self.top.n_heads + self.bottom.n_heads + 2 * len(self._faces)
+        cells = {k: v[..., self._cells] if v.shape[-1] == places else v for k, v in parameters.items()}
         return self.hydraulics.curves(state, cells)[0] + parameters["specific_storage"] * state.clamp_min(0)
 
     def evaluate(self, state: Tensor, forcing: Values, parameters: Values, fluxes: bool = False) -> Evaluation:
         """Storage, rates and fluxes."""
-        p, N = parameters, self.size
-        g = self._geometry(state)
-        theta, K = self.hydraulics.curves(self._extend(state, forcing, p), p)
-        gradient = (state[..., 1:] - state[..., :-1]) * g["conductance"] - 1
-        Kf = self.face_mean(K[..., : N - 1], K[..., 1:N], gradient)[0]
+        p, g = parameters, self._geometry(state)
+        heads = self._extend(state, forcing, p)
+        theta, K = self.hydraulics.curves(heads, p)
+        line, K_line = heads[..., self._line], K[..., self._line]
+        gradient = (line[..., 1:] - line[..., :-1]) * g["conductance"] - 1.0
+        K_face = self.face_mean(K_line[..., :-1], K_line[..., 1:], gradient)[0]
         if len(self._faces):
-            Kf = Kf.index_copy(-1, g["interface"], self._interface(K, gradient, g)[0])
-        top = self.top.flow(self._side(True, state, K, None, g), forcing, p)
-        bottom = self.bottom.flow(self._side(False, state, K, None, g), forcing, p)
-        q = torch.cat([top.flux, -Kf * gradient, bottom.flux], -1)
+            K_face = K_face.index_copy(-1, g["interface"], self._interface(K, gradient, g)[0])
+        q = -K_face * gradient
+        top = self.top.flow(self._side(True, q, None, state, K, None), forcing, p)
+        bottom = self.bottom.flow(self._side(False, q, None, state, K, None), forcing, p)
+        if not self._heads_only:
+            q = torch.cat([top.flux, q[..., self._inner], bottom.flux], -1)
         rates = (q[..., :-1] - q[..., 1:]) * g["inverse_dz"]
         uptake = None
         if self.roots is not None:
             uptake = forcing["potential_transpiration"] * p["density"] * self.roots.stress(state, p)
             rates = rates - uptake
-        storage = (theta[..., :N] if theta.shape[-1] > N else theta) + p["specific_storage"] * state.clamp_min(0)
+        storage = theta[..., self._cells] + p["specific_storage"] * state.clamp_min(0)
         if not fluxes:
             return Evaluation(storage, rates, None)
         parts = {**top.parts, **bottom.parts}
@@ -172,43 +185,49 @@ class Richards(ProcessModel):
 
     def linearise(self, state: Tensor, forcing: Values, parameters: Values) -> Linearisation:  # type: ignore[override]
         """Storage, capacity, rates and the tridiagonal Jacobian of the rates, analytically."""
-        p, N = parameters, self.size
-        g = self._geometry(state)
-        curves = self.hydraulics.slopes(self._extend(state, forcing, p), p)
+        p, g = parameters, self._geometry(state)
+        heads = self._extend(state, forcing, p)
+        curves = self.hydraulics.slopes(heads, p)
         K, dK = curves.K, curves.dK
-        gradient = (state[..., 1:] - state[..., :-1]).mul_(g["conductance"]).sub_(1)
-        Kf, upper, lower = self.face_mean(K[..., : N - 1], K[..., 1:N], gradient)
-        slope_up, slope_low = dK[..., : N - 1] * upper, dK[..., 1:N] * lower
+        line, K_line, dK_line = heads[..., self._line], K[..., self._line], dK[..., self._line]
+        gradient = (line[..., 1:] - line[..., :-1]).mul_(g["conductance"]).sub_(1.0)
+        K_face, upper, lower = self.face_mean(K_line[..., :-1], K_line[..., 1:], gradient)
+        slope_up, slope_low = dK_line[..., :-1] * upper, dK_line[..., 1:] * lower
         if len(self._faces):
+            i = g["interface"]
             mean, up, low = self._interface(K, gradient, g, dK)
-            Kf = Kf.index_copy(-1, g["interface"], mean)
-            slope_up = slope_up.index_copy(-1, g["interface"], up)
-            slope_low = slope_low.index_copy(-1, g["interface"], low)
-        top = self.top.flow(self._side(True, state, K, dK, g), forcing, p)
-        bottom = self.bottom.flow(self._side(False, state, K, dK, g), forcing, p)
+            K_face = K_face.index_copy(-1, i, mean)
+            slope_up, slope_low = slope_up.index_copy(-1, i, up), slope_low.index_copy(-1, i, low)
+        q = (K_face * gradient).neg_()
+        # derivatives of the flux through each face in the heads above and below it
+        conductance = K_face * g["conductance"]
+        by_up = torch.addcmul(conductance, slope_up, gradient, value=-1)
+        by_low = torch.addcmul(conductance, slope_low, gradient).neg_()
+        top = self.top.flow(self._side(True, q, by_low, state, K, dK), forcing, p)
+        bottom = self.bottom.flow(self._side(False, q, by_up, state, K, dK), forcing, p)
         assert top.slope is not None and bottom.slope is not None
-        q = torch.cat([top.flux, (Kf * gradient).neg_(), bottom.flux], -1)
+        # through all faces; the first depends on no cell above it, the last on none below
+        if self._heads_only:
+            by_up[..., 0], by_low[..., -1] = 0.0, 0.0
+        else:
+            inner, edge = self._inner, torch.zeros_like(top.slope)
+            q = torch.cat([top.flux, q[..., inner], bottom.flux], -1)
+            by_up = torch.cat([edge, by_up[..., inner], bottom.slope], -1)
+            by_low = torch.cat([top.slope, by_low[..., inner], edge], -1)
         rates = (q[..., :-1] - q[..., 1:]).mul_(g["inverse_dz"])
-        # derivatives of the flux through each inner face in the heads above and below it
-        Kc = Kf * g["conductance"]
-        by_up = torch.addcmul(Kc, slope_up, gradient, value=-1)
-        by_low = torch.addcmul(Kc, slope_low, gradient).neg_()
-        edge = torch.zeros_like(top.flux)
-        low_diagonal = torch.cat([edge, by_up], -1).mul_(g["inverse_dz"])
-        up_diagonal = torch.cat([by_low, edge], -1).mul_(g["minus_inverse_dz"])
-        main = torch.cat([top.slope, by_low], -1).sub_(torch.cat([by_up, bottom.slope], -1)).mul_(g["inverse_dz"])
+        lower_diagonal = by_up[..., :-1] * g["inverse_dz"]
+        main = (by_low[..., :-1] - by_up[..., 1:]).mul_(g["inverse_dz"])
+        upper_diagonal = by_low[..., 1:] * g["minus_inverse_dz"]
         if self.roots is not None:
             stress, slope = self.roots.stress_slope(state, p)
             demand = forcing["potential_transpiration"] * p["density"]
-            rates = rates - demand * stress
-            main = main - demand * slope
-        theta, capacity = curves.theta, curves.capacity
-        if theta.shape[-1] > N:
-            theta, capacity = theta[..., :N], capacity[..., :N]
+            rates = torch.addcmul(rates, demand, stress, value=-1)
+            main = torch.addcmul(main, demand, slope, value=-1)
+        theta, capacity = curves.theta[..., self._cells], curves.capacity[..., self._cells]
         if state.is_cuda or torch.compiler.is_compiling() or bool(state.max() > 0):
             theta = theta + p["specific_storage"] * state.clamp_min(0)
             capacity = capacity + p["specific_storage"] * (state > 0)
-        return Linearisation(theta, capacity, rates, (low_diagonal, main, up_diagonal))
+        return Linearisation(theta, capacity, rates, (lower_diagonal, main, upper_diagonal))
 
     # ---- helpers ----------------------------------------------------------------------------------------------------
 
@@ -217,18 +236,19 @@ class Richards(ProcessModel):
         key = (like.dtype, like.device)
         if key not in self._constants:
             g = self.grid
-            centre = g.depth
+            centre, half = g.depth.diff(), g.thickness / 2
+            ends = half[:1] if self.top.n_heads else half[:0], half[-1:] if self.bottom.n_heads else half[:0]
             values = {
                 "dz": g.thickness,
                 "faces": g.faces,
                 "inverse_dz": 1 / g.thickness,
                 "minus_inverse_dz": -1 / g.thickness,
-                "conductance": 1 / centre.diff(),
-                "half_up": g.thickness[self._faces] / 2,
-                "half_low": g.thickness[self._faces + 1] / 2,
+                "conductance": 1 / torch.cat([ends[0], centre, ends[1]]),
+                "half_up": half[self._faces],
+                "half_low": half[self._faces + 1],
             }
             out = {k: v.to(*key[::-1]) for k, v in values.items()}
-            out["interface"] = self._faces.to(like.device)
+            out["interface"] = self._faces.to(like.device) + self._inner.start
             out["layer"] = g.layer.to(like.device)
             self._constants[key] = out
         return self._constants[key]
@@ -236,35 +256,36 @@ class Richards(ProcessModel):
     def _soil_index(self, like: Tensor) -> Tensor:
         """Layer of every place where conductivity is evaluated; the same order as in `_extend`."""
         layer = self.grid.layer
-        parts = [layer, layer[:1].expand(self.top.n_heads), layer[-1:].expand(self.bottom.n_heads), layer[self._faces + 1], layer[self._faces]]
+        parts = [layer[:1].expand(self.top.n_heads), layer, layer[-1:].expand(self.bottom.n_heads), layer[self._faces + 1], layer[self._faces]]
         return torch.cat(parts).to(like.device)
 
     def _extend(self, psi: Tensor, forcing: Values, p: Values) -> Tensor:
-        """Heads of the cells, then of the boundaries, then of each layer boundary's neighbour for the other soil."""
-        heads = [*self.top.heads(forcing, p), *self.bottom.heads(forcing, p)]
-        if not heads and not len(self._faces):
+        """Heads at all places where the curves are evaluated."""
+        top, bottom = self.top.heads(forcing, p), self.bottom.heads(forcing, p)
+        if not top and not bottom and not len(self._faces):
             return psi
-        lead = psi.shape[:-1]
-        parts = [psi, *(h.expand(*lead, 1) if isinstance(h, Tensor) else psi.new_full((*lead, 1), h) for h in heads)]
+        one = psi[..., :1]
+
+        def place(head: Tensor | float) -> Tensor:
+            return head.expand_as(one) if isinstance(head, Tensor) else torch.full_like(one, head)
+
+        parts = [*map(place, top), psi, *map(place, bottom)]
         if len(self._faces):
-            i = self._geometry(psi)["interface"]
+            i = self._faces.to(psi.device)
             parts += [psi[..., i], psi[..., i + 1]]
         return torch.cat(parts, -1)
 
-    def _side(self, top: bool, psi: Tensor, K: Tensor, dK: Tensor | None, g: dict[str, Tensor]) -> Side:
-        N = self.size
-        cell = slice(0, 1) if top else slice(N - 1, N)
-        first, n = (N, self.top.n_heads) if top else (N + self.top.n_heads, self.bottom.n_heads)
-        faces = [K[..., first + i : first + i + 1] for i in range(n)]
-        conductance = 2 * g["inverse_dz"][0 if top else -1]
-        return Side(psi[..., cell], K[..., cell], None if dK is None else dK[..., cell], faces, conductance, self.face_mean)  # type: ignore[arg-type]
+    def _side(self, top: bool, q: Tensor, slopes: Tensor | None, psi: Tensor, K: Tensor, dK: Tensor | None) -> Side:
+        first, last = self._cells.start, self._cells.stop
+        cell, heads = (first, slice(0, first)) if top else (last - 1, slice(last, last + self.bottom.n_heads))
+        return Side(top, q, slopes, psi, K, dK, cell, heads, self._edge_conductance[0 if top else 1], self.face_mean)
 
     def _interface(self, K: Tensor, gradient: Tensor, g: dict[str, Tensor], dK: Tensor | None = None) -> Mean:
         """Conductivity of the faces between layers and, with dK, its derivatives in the heads above and below."""
-        i, m = g["interface"], len(self._faces)
-        first = self.size + self.top.n_heads + self.bottom.n_heads
+        m, slope = len(self._faces), gradient[..., g["interface"]]
+        i = self._faces.to(K.device) + self._cells.start
+        first = K.shape[-1] - 2 * m
         across = slice(first, first + m), slice(first + m, first + 2 * m)
-        slope = gradient[..., i]
         # upper soil at the upper and the lower head, lower soil at the upper and the lower head
         upper = self.face_mean(K[..., i], K[..., across[1]], slope)
         lower = self.face_mean(K[..., across[0]], K[..., i + 1], slope)

@@ -30,8 +30,8 @@ def coloured(model: ProcessModel, state: Tensor, forcing: Values, parameters: Va
     index = torch.arange(n, device=state.device)
     seed = (index % colours == torch.arange(colours, device=state.device)[:, None]).to(state.dtype)
     seed = seed.view(colours, *[1] * (state.ndim - 1), n).expand(colours, *state.shape)
-    # forward mode is off under no_grad; nothing here requires grad, so no graph is built
-    with torch.enable_grad(), forward_ad.dual_level():
+    # torch switches forward mode off inside an autograd function; nothing here requires grad, so no graph is built
+    with torch.enable_grad(), forward_ad._set_fwd_grad_enabled(True), forward_ad.dual_level():
         dual = forward_ad.make_dual(state.detach().expand_as(seed).contiguous(), seed.contiguous())
         out = model.evaluate(dual, forcing, parameters)
         storage, d_storage = forward_ad.unpack_dual(out.storage)

@@ -28,12 +28,17 @@ class Dense:
     @staticmethod
     def solve(matrix: Matrix, right: Tensor) -> Tensor:
         """x from matrix x = right `[row, size]`."""
-        return torch.linalg.solve(matrix[0], right)
+        return Dense._solve(matrix[0], right)
 
     @staticmethod
     def solve_transposed(matrix: Matrix, right: Tensor) -> Tensor:
         """x from matrix^T x = right."""
-        return torch.linalg.solve(matrix[0].mT, right)
+        return Dense._solve(matrix[0].mT, right)
+
+    @staticmethod
+    def _solve(matrix: Tensor, right: Tensor) -> Tensor:
+        x, info = torch.linalg.solve_ex(matrix, right)
+        return torch.where(info[:, None] == 0, x, torch.full_like(x, float("nan"))) if bool(info.any()) else x
 
     @staticmethod
     def transpose_apply(jacobian: Matrix, vector: Tensor) -> Tensor:
@@ -170,7 +175,7 @@ def _shift(x: Tensor, by: int) -> Tensor:
 
 
 def _flat(x: Tensor) -> np.ndarray:
-    return x.contiguous().view(-1).numpy()
+    return x.numpy().reshape(-1)
 
 
 def _gtsv(lower: np.ndarray, main: Tensor, upper: np.ndarray, right: Tensor) -> Tensor | None:

@@ -64,7 +64,7 @@ def ensemble(
     seen = torch.isfinite(record.observed)
     stations = torch.ones(len(record.stations), dtype=torch.bool)
     nothing = torch.zeros_like(seen)
-    members = []
+    members: list[Member] = []
     for seed in settings.seeds:
         twin = len(members) + 1
         for whole in (True, False):
@@ -91,7 +91,7 @@ def folds(
     seen = torch.isfinite(record.observed)
     days = fitted_days(record, settings, whole=False)
     held = fitted_days(record, settings, whole=True) & ~days
-    members = []
+    members: list[Member] = []
     for k, station in enumerate(record.stations):
         others = torch.arange(len(record.stations)) != k
         given = inputs(record, settings, days, others)

@@ -89,6 +89,10 @@ class MoistureLSTM(nn.Module):
         Seed of the initial weights; the global random state is left alone.
     """
 
+    lstm: nn.LSTM
+    dropout: nn.Dropout
+    head: nn.Linear
+
     def __init__(self, weather: int, static: int, depths: int, hidden: int, dropout: float, seed: int):
         super().__init__()
         with torch.random.fork_rng(devices=[]):
@@ -103,7 +107,8 @@ class MoistureLSTM(nn.Module):
         """Return soil moisture `[station, day, depth]`."""
         weather, static = inputs["weather"], inputs["static"]
         x = torch.cat([weather, static[:, None].expand(-1, weather.shape[1], -1)], -1).float()
-        out = self.head(self.dropout(self.lstm(x)[0])).double()
+        hidden, _ = self.lstm(x)
+        out = self.head(self.dropout(hidden)).double()
         return inputs["centre"][:, None] + inputs["scale"][:, None] * out
 
 

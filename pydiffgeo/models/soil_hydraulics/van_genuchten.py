@@ -56,7 +56,7 @@ class VanGenuchten(SoilHydraulics):
         U = S * xn / x  # (1 - S^(1/m))^m, since m n = n - 1
         if self._near_saturation(psi):
             U = U * (psi * (-1 / self.entry_width)).clamp(0, 1)
-        V = 1 - U
+        V = 1.0 - U
         return p["theta_r"] + p["span"] * S, p["K_s"] * torch.sqrt(S) * V * V
 
     def slopes(self, psi: Tensor, p: Values) -> Curves:
@@ -67,7 +67,7 @@ class VanGenuchten(SoilHydraulics):
             x = x.clamp_min(TINY)
         xn = torch.log(x).mul_(p["n"]).exp_()
         S = torch.log1p(xn).mul_(p["neg_m"]).exp_()
-        g = p["neg_mn"] / ((1 + xn).mul_(psi))  # dS = S xn g and dU = -U g
+        g = p["neg_mn"] / ((xn + 1.0).mul_(psi))  # dS = S xn g and dU = -U g
         dlogS = xn * g
         U = (S * xn).div_(x)
         dU = U * g
@@ -77,9 +77,9 @@ class VanGenuchten(SoilHydraulics):
             dU = torch.where(unsaturated, dU * band + torch.where(band < 1, U / self.entry_width, 0.0), 0.0)
             dlogS = torch.where(unsaturated, dlogS, 0.0)
             U = U * band
-        V = 1 - U
+        V = 1.0 - U
         KV = torch.sqrt(S).mul_(V).mul_(p["K_s"])
-        dK = (V * dlogS).mul_(0.5).add_(dU, alpha=2).mul_(KV)
+        dK = (V * dlogS).mul_(0.5).add_(dU, alpha=2.0).mul_(KV)
         capacity = (dlogS * S).mul_(p["span"])
         return Curves(torch.addcmul(p["theta_r"], p["span"], S), capacity, KV.mul_(V), dK)
 
