@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from richards_cases import F64, METHODS, NEW_MEXICO_REFERENCE, at_depths, new_mexico
+from richards_cases import F64, METHODS, NEW_MEXICO_REFERENCE, at_depths, new_mexico, resolved
 from torch import Tensor
 
 from pydiffgeo import Grid, Richards, Solution, Solver, solve
@@ -110,13 +110,14 @@ def test_haverkamp_sand() -> None:
 def test_haverkamp_sand_rest_explained() -> None:
     # heads: the published ones carry the error of backward Euler at 0.1 s, the same steps give the same
     second = 1 / 3600
-    infiltration, euler = haverkamp_sand(800, Solver("implicit_euler", step=0.1 * second))
+    infiltration, euler = haverkamp_sand(800, resolved("implicit_euler", step=0.1 * second))
     assert euler == pytest.approx(PUBLISHED, abs=1.5e-3)
-    # that error is of first order in the step: twice the step, twice the distance to the converged heads
+    # that error is nearly of first order in the step: twice the step, 1.9 times the distance to the converged
+    # heads; the jump at the surface at time zero costs the rest
     _, exact = haverkamp_sand(800, Solver("kvaerno3", rtol=1e-5))
-    _, coarse = haverkamp_sand(800, Solver("implicit_euler", step=0.2 * second))
+    _, coarse = haverkamp_sand(800, resolved("implicit_euler", step=0.2 * second))
     front = slice(2, 6)  # where it is well above rounding
-    assert (coarse - exact)[front] / (euler - exact)[front] == pytest.approx(2.0, rel=0.1)
+    assert (coarse - exact)[front] / (euler - exact)[front] == pytest.approx(1.9, abs=0.2)
     assert 2 * euler - coarse == pytest.approx(exact, rel=1e-4)
     # infiltration: the published one lacks what half a cell at the surface took up, from 0.100 to 0.267
     half_cell = 0.5 * 0.05 * (0.2675 - 0.0999)

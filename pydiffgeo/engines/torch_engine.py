@@ -12,9 +12,8 @@ from torch.autograd.function import once_differentiable
 
 from pydiffgeo.engines.base import Result
 from pydiffgeo.solvers.adjoint import Adjoint
-from pydiffgeo.solvers.compiled import compiled
 from pydiffgeo.solvers.integrate import Carry, Outcome, integrate, start
-from pydiffgeo.solvers.jacobian import Linearise, linearisation
+from pydiffgeo.solvers.kernels import Kernels, kernels
 from pydiffgeo.solvers.options import Solver
 from pydiffgeo.solvers.problem import Problem
 
@@ -24,14 +23,14 @@ GROUPS = ("static", "varying", "forcing")
 def solve_torch(problem: Problem, options: Solver, replay: list[Tensor] | None = None) -> Result:
     """Solve all columns in chunks; see `pydiffgeo.engines.base.Engine`."""
     columns = problem.initial.shape[0]
-    model = compiled(problem.model) if options.compile else problem.model
+    operations = kernels(problem.model, options.compile)
     parts, failed, steps = [], {}, []
     for number, first in enumerate(range(0, columns, options.chunk)):
         rows = slice(first, min(first + options.chunk, columns))
-        part = _slice(replace(problem, model=model), rows)
-        run = _Run(part, linearisation(model), options, None if replay is None else replay[number])
+        part = _slice(problem, rows)
+        run = _Run(part, operations, options, None if replay is None else replay[number])
         groups = [getattr(part, g) for g in GROUPS]
-        tensors = [part.initial, *(v for g in groups for v in g.values()), *model.closure_weights()]
+        tensors = [part.initial, *(v for g in groups for v in g.values()), *problem.model.closure_weights()]
         parts.append((*_Solve.apply(run, *tensors), run))
         failed.update({first + c: reason for c, reason in run.outcome.failed.items()})
         steps.append(run.steps)
@@ -45,7 +44,7 @@ class _Run:
     """One chunk between its forward and its backward pass."""
 
     problem: Problem
-    linearise: Linearise
+    kernels: Kernels
     options: Solver
     replay: Tensor | None
     outcome: Outcome = None  # type: ignore[assignment]
@@ -63,7 +62,7 @@ class _Run:
         for first in range(0, T, length):
             until = min(first + length, T)
             self.stretches.append((carry, until))
-            carry, part = integrate(self.problem, self.linearise, self.options, carry, until, record and not keep, self.replay)
+            carry, part = integrate(self.problem, self.kernels, self.options, carry, until, record and not keep, self.replay)
             outcome = part if outcome is None else _join(outcome, part, first, until)
         assert outcome is not None
         self.outcome = outcome
@@ -73,12 +72,12 @@ class _Run:
 
     def backward(self, grads: tuple[Tensor, Tensor, Tensor], needs: dict[str, set[str]]) -> Adjoint:
         """Cotangents of every input."""
-        adjoint = Adjoint(self.problem, self.linearise, self.options, *grads, needs)
+        adjoint = Adjoint(self.problem, self.kernels, self.options, *grads, needs)
         if len(self.stretches) == 1:
             adjoint.sweep(self.outcome.record)
         else:
             for carry, until in reversed(self.stretches):
-                _, part = integrate(self.problem, self.linearise, self.options, carry, until, True, self.replay)
+                _, part = integrate(self.problem, self.kernels, self.options, carry, until, True, self.replay)
                 adjoint.sweep(part.record)
         adjoint.finish()
         return adjoint

@@ -10,8 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pydiffgeo.solvers.jacobian import Linearise
-from pydiffgeo.solvers.linear import Matrix, structure
+from pydiffgeo.solvers.kernels import Kernels
+from pydiffgeo.solvers.linear import Matrix
 from pydiffgeo.solvers.options import Solver
 from pydiffgeo.solvers.problem import Problem
 from pydiffgeo.solvers.record import Entry, Record
@@ -34,13 +34,13 @@ class Adjoint:
     """
 
     def __init__(
-        self, problem: Problem, linearise: Linearise, options: Solver,
+        self, problem: Problem, kernels: Kernels, options: Solver,
         grad_states: Tensor, grad_storage: Tensor, grad_fluxes: Tensor, needs: dict[str, set[str]],
     ):  # fmt: skip
-        self.problem, self.linearise, self.options = problem, linearise, options
+        self.problem, self.kernels, self.options = problem, kernels, options
         self.grad_states, self.grad_storage, self.grad_fluxes = grad_states, grad_storage, grad_fluxes
         self.needs = needs
-        self.linear = structure(problem.model.structure, problem.model.bandwidth)
+        self.linear = kernels.linear
         self.with_fluxes = bool((grad_fluxes != 0).any())
         self.with_storage = bool((grad_storage != 0).any())
         u = problem.initial
@@ -86,7 +86,7 @@ class Adjoint:
         interval = torch.cat([e.interval for e in entries for _ in e.states])
         forcing = self.problem.forcing_at(column, interval)
         p = {**self.problem.static_at(column), **self.problem.varying_at(column, interval)}
-        lin = self.linearise(states, forcing, p)
+        lin = self.kernels.linearise(states, forcing, p)
         step = torch.cat([(torch.zeros_like(e.states[0][:, :1]) if e.step is None else e.step) for e in entries for _ in e.states])
         matrix = self.linear.assemble(lin.capacity, lin.jacobian, gamma * step)
         flux_weight = direct = None
@@ -94,7 +94,7 @@ class Adjoint:
             flux_weight = self._flux_weights(entries) * self.grad_fluxes[column, interval]
             with torch.enable_grad():
                 u = states.detach().requires_grad_()
-                direct = torch.autograd.grad((model.evaluate(u, forcing, p, fluxes=True).fluxes * flux_weight).sum(), u)[0]
+                direct = torch.autograd.grad((self.kernels.evaluate(u, forcing, p, fluxes=True).fluxes * flux_weight).sum(), u)[0]
         on_storage, on_rates = torch.empty_like(states), torch.empty_like(states)
         stop = len(states)
         for e in reversed(entries):
@@ -107,7 +107,7 @@ class Adjoint:
             leaves, forcing, p = self._leaves(column, interval)
             weights = model.closure_weights()
             if leaves or weights:
-                out = model.evaluate(states, forcing, p, fluxes=self.with_fluxes)
+                out = self.kernels.evaluate(states, forcing, p, fluxes=self.with_fluxes)
                 total = torch.vdot(out.storage.expand_as(states).reshape(-1), on_storage.view(-1))
                 total = total + torch.vdot(out.rates.expand_as(states).reshape(-1), on_rates.view(-1))
                 if flux_weight is not None:

@@ -13,8 +13,7 @@ from torch import Tensor
 
 from pydiffgeo.models.base import Evaluation, Values
 from pydiffgeo.solvers.control import next_step
-from pydiffgeo.solvers.jacobian import Linearise
-from pydiffgeo.solvers.linear import structure
+from pydiffgeo.solvers.kernels import Kernels
 from pydiffgeo.solvers.newton import Stage, newton
 from pydiffgeo.solvers.options import Solver
 from pydiffgeo.solvers.problem import Problem
@@ -96,7 +95,7 @@ def start(problem: Problem, options: Solver) -> Carry:
 @torch.no_grad()
 def integrate(
     problem: Problem,
-    linearise: Linearise,
+    kernels: Kernels,
     options: Solver,
     carry: Carry,
     until: int,
@@ -121,19 +120,18 @@ def integrate(
     Outcome
         Results of the intervals between.
     """
-    return _Integration(problem, linearise, options, until, record, replay).run(carry)
+    return _Integration(problem, kernels, options, until, record, replay).run(carry)
 
 
 class _Integration:
     def __init__(
-        self, problem: Problem, linearise: Linearise, options: Solver, until: int, record: bool, replay: Tensor | None
+        self, problem: Problem, kernels: Kernels, options: Solver, until: int, record: bool, replay: Tensor | None
     ):
-        self.problem, self.linearise, self.options, self.until, self.record, self.replay = (
-            problem, linearise, options, until, record, replay,
+        self.problem, self.kernels, self.options, self.until, self.record, self.replay = (
+            problem, kernels, options, until, record, replay,
         )  # fmt: skip
         model, u = problem.model, problem.initial
         self.model = model
-        self.linear = structure(model.structure, model.bandwidth)
         state = next(iter(model.spec.states.values()))
         self.typical = state.scale  # an update of Newton is at most the state's magnitude plus this
         self.atol = options.atol if options.atol is not None else options.rtol * state.scale
@@ -172,13 +170,13 @@ class _Integration:
     def _rates_at_start(self, c: Carry, forcing: Values, p: Values) -> None:
         """Rates at the first state of an interval, under its own forcing."""
         if bool(c.starts.all()):
-            e = self.model.evaluate(c.psi, forcing, p, fluxes=True)
+            e = self.kernels.evaluate(c.psi, forcing, p, fluxes=True)
             c.rates, c.fluxes = e.rates.expand_as(c.psi), e.fluxes
             rows, psi = slice(None), c.psi
         else:
             rows = c.starts.nonzero()[:, 0]
             psi = c.psi[rows]
-            e = self.model.evaluate(psi, _take(forcing, rows), _take(p, rows), fluxes=True)
+            e = self.kernels.evaluate(psi, _take(forcing, rows), _take(p, rows), fluxes=True)
             c.rates, c.fluxes = c.rates.index_copy(0, rows, e.rates), c.fluxes.index_copy(0, rows, e.fluxes)
         if self.record and self.options.tableau.explicit:
             self.out.record.entries.append(Entry(c.column[rows], c.interval[rows], [psi]))
@@ -235,8 +233,8 @@ class _Integration:
         step starts from a storage that no state near by has; rows in `exact`, whose state is an output, leave nothing.
         """
         o = self.options
-        stage = newton(self.linearise, self.linear, guess, target, step, scale, reach, forcing, p, o.newton_tolerance, o.max_newton)
-        e = self.model.evaluate(stage.state, forcing, p, fluxes=True)
+        stage = newton(self.kernels, guess, target, step, scale, reach, forcing, p, o.newton_tolerance, o.max_newton)
+        e = self.kernels.evaluate(stage.state, forcing, p, fluxes=True)
         for _ in range(o.max_newton):
             left = torch.addcmul(target - e.storage, step, e.rates).abs_()
             allowed = o.newton_tolerance * stage.capacity / scale
@@ -247,10 +245,10 @@ class _Integration:
                 return stage, e
             rows = rough[:, 0].nonzero()[:, 0]
             again = newton(
-                self.linearise, self.linear, stage.state[rows], target[rows], step[rows], scale[rows], reach[rows],
+                self.kernels, stage.state[rows], target[rows], step[rows], scale[rows], reach[rows],
                 _take(forcing, rows), _take(p, rows), o.newton_tolerance, o.max_newton,
             )  # fmt: skip
-            part = self.model.evaluate(again.state, _take(forcing, rows), _take(p, rows), fluxes=True)
+            part = self.kernels.evaluate(again.state, _take(forcing, rows), _take(p, rows), fluxes=True)
             stage = stage._replace(
                 state=stage.state.index_copy(0, rows, again.state),
                 converged=stage.converged.index_copy(0, rows, again.converged),
@@ -288,7 +286,7 @@ class _Integration:
         finite = torch.isfinite(defect).all(-1, keepdim=True)
         if not bool(finite.all()):
             defect = torch.where(finite, defect, torch.zeros_like(defect))
-        e = self.linear.solve(matrix, defect)
+        e = self.kernels.linear.solve(matrix, defect)
         by_storage = capacity * e / (self.storage_atol + o.rtol * c.storage.abs())
         by_state = e / (self.atol + o.rtol * torch.maximum(c.psi.abs(), psi.abs()))
         n = e.shape[-1] ** -0.5

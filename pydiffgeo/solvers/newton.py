@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from pydiffgeo.models.base import Values
-from pydiffgeo.solvers.jacobian import Linearise
-from pydiffgeo.solvers.linear import Banded, Dense, Matrix, Tridiagonal
+from pydiffgeo.solvers.kernels import Kernels
+from pydiffgeo.solvers.linear import Matrix
 
 
 class Stage(NamedTuple):
@@ -23,8 +23,7 @@ class Stage(NamedTuple):
 
 
 def newton(
-    linearise: Linearise,
-    linear: Dense | Tridiagonal | Banded,
+    kernels: Kernels,
     guess: Tensor,
     target: Tensor,
     step: Tensor,
@@ -60,17 +59,13 @@ def newton(
     before: Tensor | None = None
     done: Tensor | None = None  # active rows that converged earlier: they stay as they are, whatever the others need
     for _ in range(max_iterations):
-        lin = linearise(u, forcing, parameters)
-        matrix = linear.assemble(lin.capacity, lin.jacobian, step)
-        right = torch.addcmul(target - lin.storage, step, lin.rates)
+        matrix, right, capacity = kernels.system(u, target, step, forcing, parameters)
         if active is None:
-            full_matrix, full_capacity = matrix, lin.capacity
+            full_matrix, full_capacity = matrix, capacity
         else:
-            full_capacity = full_capacity.index_copy(0, active, lin.capacity)
-        d = linear.solve(matrix, right)
-        w = d * scale
-        size = torch.linalg.vector_norm(w, dim=-1, keepdim=True) * w.shape[-1] ** -0.5
-        previous, u = u, u + d / (d * reach).abs_().add_(1)
+            full_capacity = full_capacity.index_copy(0, active, capacity)
+        previous = u
+        u, size = kernels.update(u, kernels.linear.solve(matrix, right), scale, reach)
         if done is not None:
             u = torch.where(done, previous, u)
         # Newton converges quadratically: the next update is about size (size / before)^2 for a regular sequence

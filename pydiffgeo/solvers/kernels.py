@@ -1,0 +1,59 @@
+"""The operations on a model that are repeated in every iteration, eager or compiled."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pydiffgeo.models.base import ProcessModel, Values
+from pydiffgeo.solvers.jacobian import linearisation
+from pydiffgeo.solvers.linear import Matrix, structure
+
+
+class Kernels:
+    """Rates, Jacobian and Newton's system of a model.
+
+    Attributes
+    ----------
+    evaluate, linearise : as in ProcessModel
+    linear : linear algebra of the model's structure
+    """
+
+    def __init__(self, model: ProcessModel, compile: bool = False):
+        self.linear = structure(model.structure, model.bandwidth)
+        self.evaluate = model.evaluate
+        self.linearise = linearisation(model)
+        if compile:
+            wrap: Callable[..., Any] = torch.compile
+            self.evaluate = wrap(self.evaluate, dynamic=True)
+            self.system = wrap(self.system, dynamic=True)  # type: ignore[method-assign]
+            self.update = wrap(self.update, dynamic=True)  # type: ignore[method-assign]
+
+    def system(
+        self, u: Tensor, target: Tensor, step: Tensor, forcing: Values, parameters: Values
+    ) -> tuple[Matrix, Tensor, Tensor]:
+        """Matrix C - step J, right-hand side target - m(u) + step f(u), and the capacity C, of each row."""
+        lin = self.linearise(u, forcing, parameters)
+        matrix = self.linear.assemble(lin.capacity, lin.jacobian, step)
+        return matrix, torch.addcmul(target - lin.storage, step, lin.rates), lin.capacity
+
+    def update(self, u: Tensor, d: Tensor, scale: Tensor, reach: Tensor) -> tuple[Tensor, Tensor]:
+        """State after the limited update d / (1 + |d| reach), and the size of d in units of the tolerance `[row, 1]`."""
+        size = torch.linalg.vector_norm(d * scale, dim=-1, keepdim=True) * d.shape[-1] ** -0.5
+        return u + d / (d * reach).abs_().add_(1.0), size
+
+
+_compiled: weakref.WeakKeyDictionary[ProcessModel, Kernels] = weakref.WeakKeyDictionary()
+
+
+def kernels(model: ProcessModel, compile: bool) -> Kernels:
+    """Kernels of a model; compiled ones are kept as long as the model lives."""
+    if not compile:
+        return Kernels(model)
+    if model not in _compiled:
+        _compiled[model] = Kernels(model, compile=True)
+    return _compiled[model]
