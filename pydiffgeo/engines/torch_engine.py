@@ -16,6 +16,7 @@ from pydiffgeo.solvers.integrate import Carry, Outcome, integrate, start
 from pydiffgeo.solvers.kernels import Kernels, kernels
 from pydiffgeo.solvers.options import Solver
 from pydiffgeo.solvers.problem import Problem
+from pydiffgeo.solvers.record import step_table
 
 GROUPS = ("static", "varying", "forcing")
 
@@ -66,7 +67,7 @@ class _Run:
             outcome = part if outcome is None else _join(outcome, part, first, until)
         assert outcome is not None
         self.outcome = outcome
-        self.steps = outcome.record.steps(self.problem.initial.shape[0])
+        self.steps = step_table(outcome.taken, self.problem.initial.shape[0])
         self.bytes = sum(sum(t.nbytes for t in vars(c).values()) for c, _ in self.stretches) if keep else outcome.record.bytes()
         return outcome
 
@@ -125,4 +126,5 @@ def _join(first: Outcome, second: Outcome, begin: int, until: int) -> Outcome:
     for k, v in second.stats.items():
         first.stats[k] += v
     first.record.entries += second.record.entries
+    first.taken += second.taken
     return first

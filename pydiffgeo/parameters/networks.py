@@ -45,7 +45,7 @@ class ParameterNetwork(nn.Module):
         seed: int = 0,
     ):
         super().__init__()
-        self.bounds = dict(bounds)
+        self.bounds, self.default = dict(bounds), dict(default)
         for name in [*bounds, *default]:
             if name not in default:
                 raise ParameterError(f"no default for parameter {name!r}{nearest(name, default)}")
@@ -84,7 +84,22 @@ class ParameterNetwork(nn.Module):
             )
         return self.layers(inputs)
 
-    def forward(self, inputs: Tensor) -> dict[str, Tensor]:
-        """Return each parameter `[...]` for inputs `[..., features]`: `[batch]`, or `[batch, layer]`."""
+    def forward(self, inputs: Tensor, start: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+        """Return each parameter `[...]` for inputs `[..., features]`: `[batch]`, or `[batch, layer]`.
+
+        Parameters
+        ----------
+        inputs : Tensor, [..., features]
+            What is known of each place.
+        start : mapping of str to Tensor, [...], optional
+            Values, strictly inside the bounds, that replace the default of a parameter place by place.
+        """
         raw = self.raw(inputs)
-        return {name: b.to_physical(raw[..., i]) for i, (name, b) in enumerate(self.bounds.items())}
+        out = {}
+        for i, (name, bounds) in enumerate(self.bounds.items()):
+            x = raw[..., i]
+            if start is not None and name in start:
+                default = torch.tensor(self.default[name], dtype=torch.float64)
+                x = x + bounds.from_physical(start[name]) - bounds.from_physical(default)
+            out[name] = bounds.to_physical(x)
+        return out

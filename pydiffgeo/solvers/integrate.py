@@ -49,7 +49,7 @@ class Carry:
 
 @dataclass
 class Outcome:
-    """States `[column, interval, size]`, storages, interval means of the fluxes, failures, counts, and the record."""
+    """States `[column, interval, size]`, storages, interval means of the fluxes, failures, counts, the record and the steps taken."""
 
     states: Tensor
     storage: Tensor
@@ -57,6 +57,7 @@ class Outcome:
     failed: dict[int, tuple[int, str]] = field(default_factory=dict)
     stats: dict[str, Tensor] = field(default_factory=dict)
     record: Record = field(default_factory=Record)
+    taken: list[tuple[Tensor, Tensor]] = field(default_factory=list)
 
 
 def start(problem: Problem, options: Solver) -> Carry:
@@ -316,8 +317,9 @@ class _Integration:
         self.out.stats["accepted"].index_add_(0, c.column, ok.long())
         self.out.stats["rejected"].index_add_(0, c.column, (~ok).long())
         everyone = bool(ok.all())
+        rows = slice(None) if everyone else ok.nonzero()[:, 0]
+        self.out.taken.append((c.column[rows], h[rows]))
         if self.record:
-            rows = slice(None) if everyone else ok.nonzero()[:, 0]
             kept = states if everyone else [u[rows] for u in states]
             self.out.record.entries.append(Entry(c.column[rows], c.interval[rows], kept, h[rows], landed[rows]))
         change = sum(h * w * r for w, r in zip(b, rates, strict=True) if w != 0)

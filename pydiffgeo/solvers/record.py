@@ -33,7 +33,7 @@ class Entry:
 
 @dataclass
 class Record:
-    """Entries in the order of the forward solve, and the shared accounting."""
+    """Entries in the order of the forward solve."""
 
     entries: list[Entry] = field(default_factory=list)
 
@@ -43,15 +43,15 @@ class Record:
         storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}
         return sum(storages.values())
 
-    def steps(self, columns: int) -> Tensor:
-        """Accepted steps of each column in order, `[column, step]`, padded with zeros."""
-        taken = [(e.column, e.step[:, 0]) for e in self.entries if e.step is not None]
-        if not taken:
-            return torch.zeros(columns, 0)
-        column, step = torch.cat([c for c, _ in taken]), torch.cat([s for _, s in taken])
-        order = torch.argsort(column, stable=True)
-        counts = torch.bincount(column, minlength=columns)
-        out = step.new_zeros(columns, int(counts.max()))
-        within = torch.arange(len(column), device=column.device) - (counts.cumsum(0) - counts)[column[order]]
-        out[column[order], within] = step[order]
-        return out
+
+def step_table(taken: list[tuple[Tensor, Tensor]], columns: int) -> Tensor:
+    """Accepted steps of each column in order, `[column, step]`, padded with zeros, from pairs (columns, steps)."""
+    if not taken:
+        return torch.zeros(columns, 0)
+    column, step = torch.cat([c for c, _ in taken]), torch.cat([s[:, 0] for _, s in taken])
+    order = torch.argsort(column, stable=True)
+    counts = torch.bincount(column, minlength=columns)
+    out = step.new_zeros(columns, int(counts.max()))
+    within = torch.arange(len(column), device=column.device) - (counts.cumsum(0) - counts)[column[order]]
+    out[column[order], within] = step[order]
+    return out

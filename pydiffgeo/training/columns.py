@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from pydiffgeo import Grid, Richards, Roots, Solver, solve, usda_soil
+from pydiffgeo.errors import SettingsError, nearest
+from pydiffgeo.models.soil_hydraulics import VanGenuchten
 from pydiffgeo.parameters import Bounds
 from pydiffgeo.training.record import Record
 from pydiffgeo.training.settings import SoilMoistureSettings
@@ -21,8 +23,8 @@ SOIL: dict[str, Bounds] = {
     "theta_r": Bounds(0.005, 0.25),
     "theta_s": Bounds(0.26, 0.65),
     "alpha": Bounds(1e-3, 0.3, "log"),
-    "n": Bounds(1.03, 4.0, "log"),
-    "K_s": Bounds(1e-3, 1e2, "log"),
+    "n": Bounds(1.1, 4.0, "log"),
+    "K_s": Bounds(1e-2, 1e2, "log"),
 }
 # Per column: share of the ground under plants, which divides potential evapotranspiration between
 # transpiration and soil evaporation; the ratio of a stand's potential evapotranspiration to the reference
@@ -33,9 +35,30 @@ STAND: dict[str, Bounds] = {
     "crop_coefficient": Bounds(0.3, 1.5),
     "root_depth": Bounds(10.0, 200.0, "log"),
 }
+INITIAL_RANGE = (-15000.0, -5.0)  # cm: a probe outside the retention curve starts at an end of this range
 STAND_DEFAULT = {"cover": 0.7, "crop_coefficient": 1.0, "root_depth": 60.0}
 
-INITIAL_RANGE = (-15000.0, -5.0)  # cm: a probe outside the retention curve starts at an end of this range
+
+
+def trained_bounds(settings: SoilMoistureSettings) -> tuple[dict[str, Bounds], dict[str, Bounds]]:
+    """Return the bounds of the parameters of a layer and of a column, with those that the settings replace.
+
+    Raises
+    ------
+    SettingsError
+        The settings name a parameter that is not trained.
+    ParameterError
+        Bounds that are no interval.
+    """
+    for name in settings.bounds:
+        if name not in SOIL | STAND:
+            known = ", ".join(SOIL | STAND)
+            raise SettingsError(f"bounds: no trained parameter {name!r}{nearest(name, SOIL | STAND)} Known: {known}.")
+    soil, stand = (
+        {name: Bounds(*settings.bounds.get(name, (b.lower, b.upper)), b.transform) for name, b in group.items()}
+        for group in (SOIL, STAND)
+    )
+    return soil, stand
 
 
 @dataclass(frozen=True)
@@ -71,7 +94,7 @@ class StationColumns:
         self.record, self.settings = record, settings
         self.grid = Grid.graded(c.depth, c.cells, c.top_cell, layers=c.layers)
         self.model = Richards(
-            self.grid, "van_genuchten", top="atmospheric", bottom=c.bottom, roots=Roots(c.root_profile),
+            self.grid, VanGenuchten(c.entry_width), top="atmospheric", bottom=c.bottom, roots=Roots(c.root_profile),
             face_mean=c.face_mean,
         )  # fmt: skip
         self.solver = Solver(
@@ -82,10 +105,7 @@ class StationColumns:
         )
         self.probes = probe_weights(self.grid, record.depths)
         self.profile = first_profile(record)
-        replaced = {name: Bounds(*pair, b.transform) for name, b in (SOIL | STAND).items()
-                    if (pair := settings.bounds.get(name))}  # fmt: skip
-        self.soil_bounds = {name: replaced.get(name, b) for name, b in SOIL.items()}
-        self.stand_bounds = {name: replaced.get(name, b) for name, b in STAND.items()}
+        self.soil_bounds, self.stand_bounds = trained_bounds(settings)
 
     def default_parameters(self, soil_class: str, columns: int) -> dict[str, Tensor]:
         """Return the parameters of a USDA class in every layer, and the default stand, for some columns."""

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from pydiffgeo import usda_soil
 from pydiffgeo.parameters import Bounds, ParameterNetwork
-from pydiffgeo.training.columns import STAND_DEFAULT, StationColumns
+from pydiffgeo.training.columns import STAND_DEFAULT, StationColumns, trained_bounds
 from pydiffgeo.training.record import Record
 from pydiffgeo.training.settings import SoilMoistureSettings
-from pydiffgeo.training.summary import layer_features, standardise, summarise
+from pydiffgeo.training.summary import MOISTURE, layer_features, standardise, summarise
 
 Inputs = dict[str, Tensor]
 
@@ -20,7 +20,8 @@ Inputs = dict[str, Tensor]
 class ColumnNetwork(nn.Module):
     """Record summary to the parameters of a column: one network for the soil of a layer, one for the stand.
 
-    The soil network is shared by the layers and told their depth; both start at their defaults.
+    The soil network is shared by the layers and told their depth; both start at their defaults, or where the
+    inputs carry a start of their own (`theta_r`, `theta_s`: see `column_inputs`).
 
     Parameters
     ----------
@@ -48,24 +49,24 @@ class ColumnNetwork(nn.Module):
     ):
         super().__init__()
         start = usda_soil(default_class)
-        self.soil = ParameterNetwork(
-            layer_features, soil, {k: inside(start[k], b) for k, b in soil.items()}, hidden, seed
-        )
-        default = {k: inside(STAND_DEFAULT[k], b) for k, b in stand.items()}
-        self.stand = ParameterNetwork(stand_features, stand, default, hidden, seed + 1000)
+        self.soil = ParameterNetwork(layer_features, soil, _default(start, soil), hidden, seed)
+        self.stand = ParameterNetwork(stand_features, stand, _default(STAND_DEFAULT, stand), hidden, seed + 1000)
 
     def forward(self, inputs: Inputs) -> dict[str, Tensor]:
         """Return soil parameters `[station, layer]` and stand parameters `[station]`."""
-        return self.soil(inputs["layer"]) | self.stand(inputs["stand"])
+        start = {name: value for name, value in inputs.items() if name in self.soil.bounds}
+        return self.soil(inputs["layer"], start) | self.stand(inputs["stand"])
 
 
-def inside(value: float, bounds: Bounds) -> float:
-    """Return `value`, moved just inside the bounds if it lies on or outside them."""
-    margin = 1e-3 * (bounds.upper - bounds.lower)
-    return min(
-        max(value, bounds.lower * 1.01 if bounds.transform == "log" else bounds.lower + margin),
-        bounds.upper - margin,
-    )
+def _inside(value: Tensor, bounds: Bounds) -> Tensor:
+    """Return `value`, moved inside the bounds by 2 % of their distance if it lies outside or too close to them."""
+    margin = 0.02 * (bounds.upper - bounds.lower)
+    low = 1.02 * bounds.lower if bounds.transform == "log" else bounds.lower + margin
+    return value.clamp(low, bounds.upper - margin)
+
+
+def _default(values: Mapping[str, float], bounds: Mapping[str, Bounds]) -> dict[str, float]:
+    return {name: float(_inside(torch.tensor(values[name]).double(), b)) for name, b in bounds.items()}
 
 
 class MoistureLSTM(nn.Module):
@@ -113,12 +114,22 @@ class MoistureLSTM(nn.Module):
 
 
 def column_inputs(record: Record, settings: SoilMoistureSettings, days: Tensor, stations: Tensor) -> Inputs:
-    """Return the inputs of a `ColumnNetwork`, from the record of `days`, scaled over `stations`."""
+    """Return the inputs of a `ColumnNetwork`, from the record of `days`, scaled over `stations`.
+
+    With soil moisture in the summary, the residual and saturated water contents start at half the 5 % quantile
+    and a little above the 95 % quantile of each layer, in place of those of the default class.
+    """
     moisture = settings.summary == "climate_and_moisture"
     summary = summarise(record, days)
     layer = layer_features(summary, record, settings.column.layers, settings.column.depth, moisture)
     stand = torch.cat([summary.climate, summary.moisture.flatten(1)], 1) if moisture else summary.climate
-    return {"layer": standardise(layer, stations), "stand": standardise(stand, stations)}
+    inputs = {"layer": standardise(layer, stations), "stand": standardise(stand, stations)}
+    if moisture:
+        soil, _ = trained_bounds(settings)
+        quantile = dict(zip(MOISTURE, layer[..., -len(MOISTURE) :].unbind(-1), strict=True))
+        inputs["theta_r"] = _inside(0.5 * quantile["q05"], soil["theta_r"])
+        inputs["theta_s"] = _inside(0.02 + 1.1 * quantile["q95"], soil["theta_s"])
+    return inputs
 
 
 def lstm_inputs(record: Record, settings: SoilMoistureSettings, days: Tensor, stations: Tensor) -> Inputs:

@@ -44,12 +44,19 @@ class ColumnSettings(Settings):
     """The soil column: grid, layers, what happens at its ends."""
 
     depth: float = Field(200.0, ge=150.0, le=1000.0, description="Depth of the column (cm).")
-    cells: int = Field(30, ge=10, le=500, description="Number of cells.")
-    top_cell: float = Field(2.0, gt=0.0, le=20.0, description="Thickness of the uppermost cell (cm).")
+    cells: int = Field(20, ge=10, le=500, description="Number of cells.")
+    top_cell: float = Field(2.5, gt=0.0, le=20.0, description="Thickness of the uppermost cell (cm).")
     layers: tuple[float, ...] = Field(
         (0.0, 7.5, 15.0, 35.0, 75.0),
         description="Depth at which each soil layer begins (cm); the first is 0. The default gives each "
         "USCRN probe depth a layer of its own.",
+    )
+    entry_width: float = Field(
+        1.0,
+        gt=0.0,
+        le=10.0,
+        description="Suction (cm) below which the conductivity of van Genuchten's curve, infinitely steep at saturation, "
+        "is bent to reach K_s smoothly.",
     )
     bottom: Literal["free_drainage", "seepage_face"] = Field("free_drainage", description="Lower boundary.")
     face_mean: Literal["arithmetic", "geometric", "harmonic", "upstream"] = Field(
@@ -78,8 +85,8 @@ class SolverSettings(Settings):
     """How the columns are solved."""
 
     method: Literal["implicit_euler", "sdirk2", "trbdf2", "kvaerno3"] = Field("sdirk2", description="Method.")
-    rtol: float = Field(1e-2, gt=0.0, le=0.1, description="Relative tolerance of a step.")
-    max_steps: int = Field(20000, ge=100, description="Steps of a column before it counts as failed.")
+    rtol: float = Field(3e-2, gt=0.0, le=0.1, description="Relative tolerance of a step.")
+    max_steps: int = Field(5000, ge=100, description="Steps of a column before it counts as failed.")
     engine: Literal["auto", "torch", "julia"] = Field("torch", description="Engine.")
     max_failed: float = Field(
         0.1, ge=0.0, le=1.0, description="Share of failed columns above which training stops with an error."

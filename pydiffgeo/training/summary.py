@@ -76,7 +76,7 @@ def standardise(values: Tensor, stations: Tensor) -> Tensor:
         Stations that the mean and standard deviation are taken from: those a network is trained on.
     """
     known = values[stations].flatten(0, -2)
-    spread = known.std(0)
+    spread = known.std(0, correction=0)
     return (values - known.mean(0)) / torch.where(spread > 1e-9, spread, 1.0)
 
 
