@@ -22,7 +22,7 @@ SOILS = {
     "n": [[1.89, 1.31], [1.56, 1.37], [2.68, 1.56]],
     "K_s": [[4.42, 0.26], [1.04, 0.25], [29.7, 1.04]],
 }
-HOURS = torch.tensor([0.0, 1.0, 3.0, 6.0, 12.0, 24.0], dtype=F64)
+HOURS = torch.tensor([0.0, 0.5, 1.0, 2.0, 3.0, 4.0], dtype=F64)
 FORCING = {
     "top_head": [-20.0, -5.0, 1.0, -100.0, -300.0],
     "top_flux": [0.05, 0.1, -0.01, 0.0, 0.02],
@@ -34,15 +34,18 @@ FORCING = {
 }
 
 
-def run(top: str, bottom: str, solver: Solver, roots: bool) -> tuple[Richards, Solution, dict[str, Any], Tensor]:
-    """Three layered columns of 60 cm, a day of changing weather."""
-    grid = Grid.graded(60.0, 16, top=1.0, layers=[0.0, 20.0])
+Case = tuple[Richards, Solution, dict[str, Any], Tensor]
+
+
+def run(top: str, bottom: str, solver: Solver, roots: bool) -> Case:
+    """Three layered columns of 60 cm, four hours of changing weather."""
+    grid = Grid.graded(60.0, 12, top=2.0, layers=[0.0, 20.0])
     model = Richards(grid, top=top, bottom=bottom, roots=Roots() if roots else None)
     parameters: dict[str, Any] = {k: torch.tensor(v, dtype=F64) for k, v in SOILS.items()}
     parameters["specific_storage"] = 1e-5
     if top == "atmospheric":
         parameters["ponding_height"] = 0.5
-    initial = torch.tensor([[-30.0], [-100.0], [-400.0]], dtype=F64) + torch.zeros(16, dtype=F64)
+    initial = torch.tensor([[-30.0], [-100.0], [-400.0]], dtype=F64) + torch.zeros(12, dtype=F64)
     forcing = {k: FORCING[k] for k in model.spec.forcings}
     solution = solve(model, forcing, parameters, initial, HOURS, solver=solver, engine="torch")
     return model, solution, parameters, initial
@@ -70,8 +73,9 @@ def test_balance_of_the_other_soils(hydraulics: str, method: str) -> None:
     parameters = {"alpha": 0.03} if hydraulics == "gardner" else {}
     forcing = {k: FORCING[k] for k in model.spec.forcings}
     initial = torch.full((1, 20), -80.0, dtype=F64)
-    solution = solve(model, forcing, parameters, initial, HOURS, solver=Solver(method), engine="torch")
-    for error in balance_errors(model, solution, parameters, initial[:, None], HOURS):
+    times = 6 * HOURS
+    solution = solve(model, forcing, parameters, initial, times, solver=Solver(method), engine="torch")
+    for error in balance_errors(model, solution, parameters, initial[:, None], times):
         assert float(error.max()) < 1e-8
 
 
@@ -82,9 +86,10 @@ def test_rain_is_infiltration_plus_runoff() -> None:
     torch.testing.assert_close(q["infiltration"] + q["runoff"], rain.expand(3, -1), rtol=1e-12, atol=1e-14)
     assert (q["runoff"] > -1e-9).all() and (q["runoff"][:2, 1] > 0.5).all()  # 8 cm/h on a loam runs off
     demand = torch.tensor(FORCING["potential_evaporation"], dtype=F64)
-    assert (q["evaporation"] >= 0).all() and (q["evaporation"] <= demand + 1e-12).all()
+    # a mean over stages with negative weights may pass the demand by what the stages differ
+    assert (q["evaporation"] >= 0).all() and (q["evaporation"] <= demand * (1 + 1e-6)).all()
     demand = torch.tensor(FORCING["potential_transpiration"], dtype=F64)
-    assert (q["transpiration"] >= 0).all() and (q["transpiration"] <= demand + 1e-12).all()
+    assert (q["transpiration"] >= 0).all() and (q["transpiration"] <= demand * (1 + 1e-6)).all()
     # the surface cell never stands above the pond
     assert float(solution.states[..., 0].max()) < parameters["ponding_height"] + 0.5 + 1e-6
     assert set(model.spec.fluxes) == set(q)
@@ -93,4 +98,5 @@ def test_rain_is_infiltration_plus_runoff() -> None:
 def test_storage_change_of_new_mexico_is_its_infiltration() -> None:
     model, solution = new_mexico(100)
     gain = float(solution.storage[0, 1] - solution.storage[0, 0])
-    assert gain == pytest.approx(24 * float(solution.fluxes["infiltration"] - solution.fluxes["drainage"]), rel=1e-8)
+    net = float(solution.fluxes["infiltration"] - solution.fluxes["drainage"])
+    assert gain == pytest.approx(24 * net, rel=1e-8)

@@ -217,16 +217,27 @@ def test_brooks_corey_exponents() -> None:
     # K / K_s at twice the air-entry suction: 2^-(2 + 3 lambda) of Burdine, 2^-(2 + 2.5 lambda) of Mualem
     raw = {"theta_r": 0.1, "theta_s": 0.5, "psi_b": 25.0, "pore_index": 1.2, "K_s": 1.0}
     p = {k: torch.tensor(v, dtype=F64) for k, v in raw.items()}
-    psi = torch.tensor([-50.0, -25.0, -24.0], dtype=F64)
+    psi = torch.tensor([-50.0, -20.0, 0.0], dtype=F64)
     for kind, b in (("burdine", 3.0), ("mualem", 2.5)):
-        model = BrooksCorey(kind)
-        theta, K = model.curves(psi, model.derive(p))
-        expected = [2 ** -(2 + b * 1.2), 1, 1]
-        torch.testing.assert_close(K, torch.tensor(expected, dtype=F64), rtol=1e-14, atol=0)
-        expected = [0.1 + 0.4 * 2**-1.2, 0.5, 0.5]
-        torch.testing.assert_close(theta, torch.tensor(expected, dtype=F64), rtol=1e-14, atol=0)
+        for width in (1e-3, 0.03):
+            model = BrooksCorey(kind, entry_width=width)
+            theta, K = model.curves(psi, model.derive(p))
+            expected = torch.tensor([2 ** -(2 + b * 1.2), 1, 1], dtype=F64)
+            torch.testing.assert_close(K, expected, rtol=width**2 * (2 + b * 1.2), atol=0)
+            expected = torch.tensor([0.4 * 2**-1.2, 0.4, 0.4], dtype=F64)
+            torch.testing.assert_close(theta - 0.1, expected, rtol=width**2 * 1.2, atol=0)
     with pytest.raises(UnknownName, match="did you mean 'mualem'"):
         BrooksCorey("mualim")
+    with pytest.raises(ParameterError, match="entry_width must be above 0"):
+        BrooksCorey(entry_width=0.0)
+
+
+def test_brooks_corey_stores_water_up_to_saturation() -> None:
+    # as much below zero head as the specific storage takes over above it, so that no head jumps
+    raw = {k: v[:3] for k, v in parameters("brooks_corey").items()}
+    psi = torch.linspace(-100, -0.01, 5000, dtype=F64)
+    slopes = BrooksCorey().slopes(psi, BrooksCorey().derive(raw))
+    assert (slopes.capacity > 1e-7).all() and (slopes.dK > 0).all()
 
 
 def test_gardner_is_exponential() -> None:

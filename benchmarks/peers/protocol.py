@@ -86,6 +86,23 @@ def timed(function: Callable[[], Result], repeats: int) -> tuple[float, Result]:
     return statistics.median(seconds), result
 
 
+def yardstick() -> float:
+    """CPU milliseconds of a fixed piece of work: how fast this machine is at this moment.
+
+    CPU time grows, by up to two, while somebody else uses the other hardware thread of the core; two records
+    compare only where their yardsticks do.
+    """
+    values = np.linspace(0.1, 1.0, 30_000)
+
+    def work() -> float:
+        total = values
+        for _ in range(200):
+            total = np.exp(-total) * values
+        return float(total.sum()) + sum(number * number for number in range(200_000))
+
+    return 1e3 * timed(work, 3)[0]
+
+
 def relative_error(gradient: np.ndarray, reference: Reference) -> float:
     """Norm of the error of dL/dln p over the norm of dL/dln p."""
     return float(np.linalg.norm(gradient - reference.gradient) / np.linalg.norm(reference.gradient))
@@ -133,12 +150,15 @@ def serve(measure: Callable[[Request, Reference], Measurement], distributions: t
     """Answer the request in `sys.argv[1]` with one JSON line."""
     request = Request(**json.loads(sys.argv[1]))
     reference = load_reference()
+    before = yardstick()
     try:
         answer = record(request, measure(request, reference), reference)
     except ModuleNotFoundError as error:
         answer = {"status": "not installed", "message": str(error)}
     except Exception as error:  # a peer that fails is data of the benchmark
-        answer = {"status": "failed", "message": f"{type(error).__name__}: {error}"[:500]}
+        message = " ".join(str(error).split())  # on one line
+        answer = {"status": "failed", "message": f"{type(error).__name__}: {message}"[:300]}
+    answer["yardstick_ms"] = [before, yardstick()]
     answer["peak_rss_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0
     answer["versions"] = versions(distributions)
     print(json.dumps(jsonable({**asdict(request), **answer})), flush=True)

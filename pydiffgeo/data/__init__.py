@@ -1,7 +1,7 @@
 """Data in: records of stations in one xarray form, checked, filled on request, and turned into forcing."""
 
 from pydiffgeo.data.checks import check_stations, missing_forcing, require_complete
-from pydiffgeo.data.gaps import Fill, GapSettings, fill_forcing
+from pydiffgeo.data.gaps import Fill, GapSettings, fill_forcing, filled_lines
 from pydiffgeo.data.pet import PET_METHODS, potential_evapotranspiration
 from pydiffgeo.data.snow import degree_day
 from pydiffgeo.data.uscrn import find_uscrn, load_uscrn
@@ -14,6 +14,7 @@ __all__ = [
     "check_stations",
     "degree_day",
     "fill_forcing",
+    "filled_lines",
     "find_uscrn",
     "load_uscrn",
     "missing_forcing",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -47,6 +48,20 @@ class Fill:
     end: str
     days: int
     method: str
+
+
+def filled_lines(fills: Sequence[Fill]) -> list[str]:
+    """Return one line per station and run of days that says what was filled there and how."""
+    places: dict[tuple[str, str, str, int], dict[str, list[str]]] = {}
+    for fill in fills:
+        methods = places.setdefault((fill.station, fill.start, fill.end, fill.days), {})
+        methods.setdefault(fill.method, []).append(fill.variable)
+    lines = []
+    for (station, start, end, days), methods in places.items():
+        when = start if days == 1 else f"{start} to {end} ({days} days)"
+        what = "; ".join(f"{', '.join(names)} ({method})" for method, names in methods.items())
+        lines.append(f"{station}, {when}: {what}")
+    return sorted(lines)
 
 
 # A sensor that shows less than this share of extraterrestrial radiation on most days of a month's half is

@@ -39,7 +39,6 @@ INITIAL_RANGE = (-15000.0, -5.0)  # cm: a probe outside the retention curve star
 STAND_DEFAULT = {"cover": 0.7, "crop_coefficient": 1.0, "root_depth": 60.0}
 
 
-
 def trained_bounds(settings: SoilMoistureSettings) -> tuple[dict[str, Bounds], dict[str, Bounds]]:
     """Return the bounds of the parameters of a layer and of a column, with those that the settings replace.
 
@@ -53,9 +52,13 @@ def trained_bounds(settings: SoilMoistureSettings) -> tuple[dict[str, Bounds], d
     for name in settings.bounds:
         if name not in SOIL | STAND:
             known = ", ".join(SOIL | STAND)
-            raise SettingsError(f"bounds: no trained parameter {name!r}{nearest(name, SOIL | STAND)} Known: {known}.")
+            hint = nearest(name, SOIL | STAND)
+            raise SettingsError(f"bounds: no trained parameter {name!r}{hint} Known: {known}.")
     soil, stand = (
-        {name: Bounds(*settings.bounds.get(name, (b.lower, b.upper)), b.transform) for name, b in group.items()}
+        {
+            name: Bounds(*settings.bounds.get(name, (b.lower, b.upper)), b.transform)
+            for name, b in group.items()
+        }
         for group in (SOIL, STAND)
     )
     return soil, stand
@@ -94,9 +97,13 @@ class StationColumns:
         self.record, self.settings = record, settings
         self.grid = Grid.graded(c.depth, c.cells, c.top_cell, layers=c.layers)
         self.model = Richards(
-            self.grid, VanGenuchten(c.entry_width), top="atmospheric", bottom=c.bottom, roots=Roots(c.root_profile),
+            self.grid,
+            VanGenuchten(c.entry_width),
+            top="atmospheric",
+            bottom=c.bottom,
+            roots=Roots(c.root_profile),
             face_mean=c.face_mean,
-        )  # fmt: skip
+        )
         self.solver = Solver(
             settings.solver.method,
             rtol=settings.solver.rtol,

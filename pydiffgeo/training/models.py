@@ -50,7 +50,8 @@ class ColumnNetwork(nn.Module):
         super().__init__()
         start = usda_soil(default_class)
         self.soil = ParameterNetwork(layer_features, soil, _default(start, soil), hidden, seed)
-        self.stand = ParameterNetwork(stand_features, stand, _default(STAND_DEFAULT, stand), hidden, seed + 1000)
+        default = _default(STAND_DEFAULT, stand)
+        self.stand = ParameterNetwork(stand_features, stand, default, hidden, seed + 1000)
 
     def forward(self, inputs: Inputs) -> dict[str, Tensor]:
         """Return soil parameters `[station, layer]` and stand parameters `[station]`."""
@@ -59,7 +60,7 @@ class ColumnNetwork(nn.Module):
 
 
 def _inside(value: Tensor, bounds: Bounds) -> Tensor:
-    """Return `value`, moved inside the bounds by 2 % of their distance if it lies outside or too close to them."""
+    """Return `value`, moved 2 % of the distance of the bounds inside them if it lies outside or close."""
     margin = 0.02 * (bounds.upper - bounds.lower)
     low = 1.02 * bounds.lower if bounds.transform == "log" else bounds.lower + margin
     return value.clamp(low, bounds.upper - margin)
@@ -102,7 +103,7 @@ class MoistureLSTM(nn.Module):
             self.dropout = nn.Dropout(dropout)
             self.head = nn.Linear(hidden, depths)
         with torch.no_grad():  # remember for weeks from the start (Gers et al. 2000: a forget-gate bias of 3)
-            self.lstm.bias_hh_l0[hidden : 2 * hidden] = 3.0
+            dict(self.lstm.named_parameters())["bias_hh_l0"][hidden : 2 * hidden] = 3.0
 
     def forward(self, inputs: Inputs) -> Tensor:
         """Return soil moisture `[station, day, depth]`."""
@@ -116,8 +117,8 @@ class MoistureLSTM(nn.Module):
 def column_inputs(record: Record, settings: SoilMoistureSettings, days: Tensor, stations: Tensor) -> Inputs:
     """Return the inputs of a `ColumnNetwork`, from the record of `days`, scaled over `stations`.
 
-    With soil moisture in the summary, the residual and saturated water contents start at half the 5 % quantile
-    and a little above the 95 % quantile of each layer, in place of those of the default class.
+    With soil moisture in the summary, the residual and saturated water contents start at half the 5 %
+    quantile and a little above the 95 % quantile of each layer, in place of those of the default class.
     """
     moisture = settings.summary == "climate_and_moisture"
     summary = summarise(record, days)

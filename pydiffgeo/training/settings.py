@@ -55,8 +55,8 @@ class ColumnSettings(Settings):
         1.0,
         gt=0.0,
         le=10.0,
-        description="Suction (cm) below which the conductivity of van Genuchten's curve, infinitely steep at saturation, "
-        "is bent to reach K_s smoothly.",
+        description="Suction (cm) below which the conductivity of van Genuchten's curve, infinitely steep at "
+        "saturation, is bent to reach K_s smoothly.",
     )
     bottom: Literal["free_drainage", "seepage_face"] = Field("free_drainage", description="Lower boundary.")
     face_mean: Literal["arithmetic", "geometric", "harmonic", "upstream"] = Field(
@@ -165,6 +165,9 @@ class SoilMoistureSettings(Settings):
         (0, 1, 2), min_length=1, description="One network each; predictions are averaged."
     )
     leave_one_out: bool = Field(True, description="Also train without each station in turn and judge there.")
+    leave_one_out_epochs: int | None = Field(
+        None, ge=1, description="Epochs of the Richards columns in it; those of `network` by default."
+    )
     checkpoint_every: int = Field(10, ge=1, description="Epochs between checkpoints.")
     resume: bool = Field(False, description="Go on from the checkpoints in the output folder.")
     figures: bool = Field(True, description="Draw figures (needs matplotlib: the extra `plot`).")

@@ -16,7 +16,7 @@ import xarray as xr
 from rich.console import Console
 from torch import Tensor
 
-from pydiffgeo.data import find_uscrn, load_uscrn
+from pydiffgeo.data import filled_lines, find_uscrn, load_uscrn
 from pydiffgeo.errors import DataError
 from pydiffgeo.evaluation.plots import matplotlib_missing
 from pydiffgeo.evaluation.profiles import profile_table
@@ -43,8 +43,9 @@ def demo_settings() -> SoilMoistureSettings:
         {
             "stations": 4,
             "synthetic_stations": 4,
-            "column": {"cells": 18, "depth": 150.0, "top_cell": 3.0},
-            "network": {"epochs": 40, "learning_rate": 0.03},
+            "column": {"cells": 14, "depth": 150.0, "top_cell": 4.0},
+            "solver": {"method": "implicit_euler", "rtol": 0.1},
+            "network": {"epochs": 25, "learning_rate": 0.03},
             "lstm": {"epochs": 150},
             "seeds": [0],
             "leave_one_out": False,
@@ -108,11 +109,8 @@ def run_experiment(settings: SoilMoistureSettings, output: Path, progress: bool 
     record = build_record(records, settings)
     open_run(output, settings)
     console.print(f"Records: {record.source}; {len(record.stations)} stations, {len(record.days)} days.")
-    for fill in record.fills:
-        console.print(
-            f"  filled: {fill.variable} of {fill.station}, {fill.start} to {fill.end} ({fill.days} days): "
-            f"{fill.method}"
-        )
+    for line in filled_lines(record.fills):
+        console.print(f"  filled: {line}")
     run = _Run(settings, record, StationColumns(record, settings), output, progress)
     run.baselines()
     run.richards()
@@ -182,13 +180,15 @@ class _Run:
 
     def left_out(self) -> None:
         each = torch.arange(len(self.record.stations))
+        epochs = self.settings.leave_one_out_epochs or self.settings.network.epochs
+        shorter = self.settings.network.model_copy(update={"epochs": epochs})
         members = folds(
             self.record,
             self.settings,
             column_inputs,
             lambda given, seed: column_network(self.columns, given, seed),
         )
-        theta = self._train(f"Richards, {LEFT_OUT}", members, self._columns, self.settings.network)
+        theta = self._train(f"Richards, {LEFT_OUT}", members, self._columns, shorter)
         self.models[f"{TRAINED}, {LEFT_OUT}"] = theta[each, each]
         members = folds(
             self.record,

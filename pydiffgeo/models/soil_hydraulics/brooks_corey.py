@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pydiffgeo.errors import lookup
+from pydiffgeo.errors import ParameterError, lookup
 from pydiffgeo.models.base import Values
 from pydiffgeo.models.soil_hydraulics.base import Curves, SoilHydraulics
 
@@ -17,12 +17,19 @@ class BrooksCorey(SoilHydraulics):
     """theta = theta_r + (theta_s - theta_r) S, S = (psi_b / |psi|)^lambda, or 1 above the air-entry head.
 
     K = K_s S^(b + 2 / lambda) with b = 3 after Burdine, as Brooks and Corey have it, or 2.5 after Mualem with
-    tortuosity 1/2. Theta and K are continuous at the air-entry head, their slopes jump to zero there.
+    tortuosity 1/2.
+
+    As published, both curves bend sharply at air entry, and above it no head stores any water: when rain fills
+    such a soil its heads jump, which no step size resolves. The two branches are therefore joined by a hyperbola:
+    with w = entry_width, s = (|psi| + psi_b + sqrt((|psi| - psi_b)^2 + (w psi_b)^2)) / 2, S = (s(0) / s)^lambda.
+    S is 1 at zero head, and as published to within a fraction w^2 lambda / 4 from twice psi_b on.
 
     Parameters
     ----------
     conductivity : {"burdine", "mualem"}
         Which of the two exponents.
+    entry_width : float
+        Width of the bend at air entry, in parts of psi_b.
 
     References
     ----------
@@ -34,13 +41,17 @@ class BrooksCorey(SoilHydraulics):
     name = "brooks_corey"
     parameters = ("theta_r", "theta_s", "psi_b", "pore_index", "K_s")
 
-    def __init__(self, conductivity: str = "burdine"):
+    def __init__(self, conductivity: str = "burdine", entry_width: float = 0.03):
         self.exponent = lookup(CONDUCTIVITY, conductivity, "conductivity exponent of Brooks and Corey")
+        if not 0 < entry_width <= 0.5:
+            raise ParameterError(f"entry_width must be above 0 and at most 0.5, got {entry_width}")
+        self.entry_width = entry_width
 
     def derive(self, p: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Add the water-content range and the exponent of psi_b / |psi| in K, which is b lambda + 2."""
+        """Add s at zero head and the exponent of s in K, which is b lambda + 2."""
         return {
             "psi_b": p["psi_b"],
+            "s_wet": p["psi_b"] * (0.5 + 0.5 * (1 + self.entry_width**2) ** 0.5),
             "pore_index": p["pore_index"],
             "K_exponent": self.exponent * p["pore_index"] + 2,
             "theta_r": p["theta_r"],
@@ -50,22 +61,28 @@ class BrooksCorey(SoilHydraulics):
 
     def curves(self, psi: Tensor, p: Values) -> tuple[Tensor, Tensor]:
         """Water content and conductivity."""
-        # where() before log(): above air entry the ratio is exactly 1 and no gradient passes
-        ratio = torch.log(p["psi_b"] / torch.where(psi < -p["psi_b"], -psi, p["psi_b"]))
+        gap, root = self._bend(psi, p)
+        ratio = torch.log(p["s_wet"] / (p["psi_b"] + 0.5 * (gap + root)))
         S = torch.exp(p["pore_index"] * ratio)
         return p["theta_r"] + p["span"] * S, p["K_s"] * torch.exp(p["K_exponent"] * ratio)
 
     def slopes(self, psi: Tensor, p: Values) -> Curves:
         """The curves and their derivatives in psi."""
-        dry = psi < -p["psi_b"]
-        suction = torch.where(dry, -psi, p["psi_b"])
-        ratio = torch.log(p["psi_b"] / suction)
+        gap, root = self._bend(psi, p)
+        s = p["psi_b"] + 0.5 * (gap + root)
+        ratio = torch.log(p["s_wet"] / s)
         wetness = p["span"] * torch.exp(p["pore_index"] * ratio)
         K = p["K_s"] * torch.exp(p["K_exponent"] * ratio)
-        g = dry / suction  # d ratio / d psi
+        g = (psi < 0) * (0.5 + 0.5 * gap / root) / s  # d ratio / d psi
         return Curves(p["theta_r"] + wetness, wetness * p["pore_index"] * g, K, K * p["K_exponent"] * g)
 
     def head(self, theta: Tensor, p: Values) -> Tensor:
-        """Inverse of the retention curve; at theta_s the air-entry head."""
-        S = (theta - p["theta_r"]) / (p["theta_s"] - p["theta_r"])
-        return -p["psi_b"] * S ** (-1 / p["pore_index"])
+        """Inverse of the retention curve."""
+        q = self.derive(dict(p))
+        S = (theta - q["theta_r"]) / q["span"]
+        above = q["s_wet"] * S ** (-1 / q["pore_index"]) - q["psi_b"]
+        return (self.entry_width * q["psi_b"]) ** 2 / (4 * above) - above - q["psi_b"]
+
+    def _bend(self, psi: Tensor, p: Values) -> tuple[Tensor, Tensor]:
+        gap = torch.where(psi < 0, -psi, 0.0) - p["psi_b"]
+        return gap, torch.sqrt(gap * gap + (self.entry_width * p["psi_b"]) ** 2)

@@ -55,7 +55,7 @@ class VanGenuchten(SoilHydraulics):
         S = torch.exp(p["neg_m"] * torch.log1p(xn))
         U = S * xn / x  # (1 - S^(1/m))^m, since m n = n - 1
         if self._near_saturation(psi):
-            U = U * (psi * (-1 / self.entry_width)).clamp(0, 1)
+            U = U * torch.relu(psi * (-1 / self.entry_width)).clamp_max(1)
         V = 1.0 - U
         return p["theta_r"] + p["span"] * S, p["K_s"] * torch.sqrt(S) * V * V
 
@@ -72,9 +72,9 @@ class VanGenuchten(SoilHydraulics):
         U = (S * xn).div_(x)
         dU = U * g
         if wet:
-            band = (psi * (-1 / self.entry_width)).clamp_(0, 1)
-            unsaturated = band > 0
-            dU = torch.where(unsaturated, dU * band + torch.where(band < 1, U / self.entry_width, 0.0), 0.0)
+            raw = psi * (-1 / self.entry_width)
+            band, unsaturated, inside = raw.clamp(0, 1), raw > 0, (raw > 0) & (raw <= 1)
+            dU = torch.where(unsaturated, dU * band, 0.0) + torch.where(inside, U / self.entry_width, 0.0)
             dlogS = torch.where(unsaturated, dlogS, 0.0)
             U = U * band
         V = 1.0 - U
