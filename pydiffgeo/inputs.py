@@ -44,7 +44,9 @@ def read_times(times: Any, unit: str) -> tuple[Tensor, np.ndarray]:
     lengths = np.diff(numbers)
     if (lengths <= 0).any():
         i = int((lengths <= 0).argmax())
-        raise DataError(f"times must increase: times[{i}]={labels[i]} is followed by times[{i + 1}]={labels[i + 1]}; sort them and drop duplicates")
+        raise DataError(
+            f"times must increase: times[{i}]={labels[i]} is followed by times[{i + 1}]={labels[i + 1]}; sort them and drop duplicates"
+        )
     return torch.from_numpy(lengths), labels
 
 
@@ -85,11 +87,17 @@ def read_forcing(
 
 
 def read_parameters(
-    model: ProcessModel, parameters: Mapping[str, Any], intervals: int, layers: int, dtype: torch.dtype, device: torch.device
+    model: ProcessModel,
+    parameters: Mapping[str, Any],
+    intervals: int,
+    layers: int,
+    dtype: torch.dtype,
+    device: torch.device,
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Static parameters `[column or 1, width]` and time-varying ones `[column or 1, interval, width]`."""
     _names(parameters, model.spec.parameters, "parameter", model)
-    static, varying = {}, {}
+    static: dict[str, Tensor] = {}
+    varying: dict[str, Tensor] = {}
     for name, spec in model.spec.parameters.items():
         given = parameters.get(name, spec.default)
         _unit(given, spec.unit, f"parameter {name!r}")
@@ -99,7 +107,9 @@ def read_parameters(
         if bool(bad.any()):
             at = bad.nonzero()[0].tolist()
             rule = "finite" if spec.minimum == -float("inf") else f"finite and above {spec.minimum:g}"
-            raise ParameterError(f"parameter {name!r} is {float(x[tuple(at)]):g} at column {at[0]}; it must be {rule} ({spec.unit})")
+            raise ParameterError(
+                f"parameter {name!r} is {float(x[tuple(at)]):g} at column {at[0]}; it must be {rule} ({spec.unit})"
+            )
         (varying if in_time else static)[name] = x
     model.check_parameters(static)
     return static, varying
@@ -139,7 +149,9 @@ def read_state(model: ProcessModel, initial: Any, dtype: torch.dtype, device: to
     if x.ndim == 1 and len(x) == model.size:
         x = x[None]
     if x.ndim != 2 or x.shape[1] != model.size:
-        raise DataError(f"initial_state has shape {list(x.shape)}; give a number, [{model.size}] or [batch, {model.size}] ({state.unit})")
+        raise DataError(
+            f"initial_state has shape {list(x.shape)}; give a number, [{model.size}] or [batch, {model.size}] ({state.unit})"
+        )
     if not bool(torch.isfinite(x).all()):
         at = (~torch.isfinite(x)).nonzero()[0].tolist()
         raise DataError(f"initial_state is not finite at column {at[0]}, cell {at[1]}")

@@ -69,10 +69,18 @@ class Solution:
         state = next(iter(spec.states.values()))
         axis = "cell" if hasattr(self.model, "grid") else "state"
         data: dict[str, Any] = {
-            state.name: (("batch", "time", axis), _numpy(self.states), {"units": state.unit, "long_name": state.description})
+            state.name: (
+                ("batch", "time", axis),
+                _numpy(self.states),
+                {"units": state.unit, "long_name": state.description},
+            )
         }
         for name, flux in spec.fluxes.items():
-            data[name] = (("batch", "time"), _numpy(self.fluxes[name]), {"units": flux.unit, "cell_methods": "time: mean"})
+            data[name] = (
+                ("batch", "time"),
+                _numpy(self.fluxes[name]),
+                {"units": flux.unit, "cell_methods": "time: mean"},
+            )
         data["storage"] = (("batch", "time"), _numpy(self.storage[:, 1:]), {"long_name": "storage of the column"})
         coords: dict[str, Any] = {"time": self.times}
         if axis == "cell":

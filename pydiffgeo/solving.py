@@ -48,7 +48,7 @@ def solve(
     solver : Solver or str
         Method and tolerances.
     engine : {"auto", "torch", "julia"}
-        "auto" takes the environment variable PYDIFFGEO_ENGINE where it is set, else Julia where it can start, else torch.
+        "auto" takes the environment variable PYDIFFGEO_ENGINE where it is set, else torch; this version has no Julia engine.
     replay : Solution, optional
         Take exactly the steps of an earlier solution instead of choosing them: for comparing gradients with finite
         differences, which the choice of steps would disturb.

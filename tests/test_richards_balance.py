@@ -37,7 +37,7 @@ FORCING = {
 Case = tuple[Richards, Solution, dict[str, Any], Tensor]
 
 
-def run(top: str, bottom: str, solver: Solver, roots: bool) -> Case:
+def run(top: str, bottom: str, solver: Solver, roots: bool, times: Tensor = HOURS) -> Case:
     """Three layered columns of 60 cm, four hours of changing weather."""
     grid = Grid.graded(60.0, 12, top=2.0, layers=[0.0, 20.0])
     model = Richards(grid, top=top, bottom=bottom, roots=Roots() if roots else None)
@@ -46,8 +46,8 @@ def run(top: str, bottom: str, solver: Solver, roots: bool) -> Case:
     if top == "atmospheric":
         parameters["ponding_height"] = 0.5
     initial = torch.tensor([[-30.0], [-100.0], [-400.0]], dtype=F64) + torch.zeros(12, dtype=F64)
-    forcing = {k: FORCING[k] for k in model.spec.forcings}
-    solution = solve(model, forcing, parameters, initial, HOURS, solver=solver, engine="torch")
+    forcing = {k: FORCING[k][: len(times) - 1] for k in model.spec.forcings}
+    solution = solve(model, forcing, parameters, initial, times, solver=solver, engine="torch")
     return model, solution, parameters, initial
 
 
@@ -58,10 +58,12 @@ def test_balance_closes(method: str, top: str, bottom: str) -> None:
     # half of the cases with roots
     roots = (TOPS.index(top) + BOTTOMS.index(bottom)) % 2 == 0
     for rtol, allowed in ((1e-3, 1e-8), (1e-5, 1e-10)):
-        model, solution, parameters, initial = run(top, bottom, Solver(method, rtol=rtol), roots)
-        reported, recomputed = balance_errors(model, solution, parameters, initial[:, None], HOURS)
+        # first order takes ten times the steps at the tight tolerance: the first hour shows as much
+        times = HOURS[:3] if method == "implicit_euler" and rtol == 1e-5 else HOURS
+        model, solution, parameters, initial = run(top, bottom, Solver(method, rtol=rtol), roots, times)
+        reported, recomputed = balance_errors(model, solution, parameters, initial[:, None], times)
         assert not solution.failed
-        assert (water_moved(solution, HOURS) > 0.01).all()
+        assert (water_moved(solution, times) > 0.01).all()
         assert float(reported.max()) < allowed
         assert float(recomputed.max()) < allowed
 
@@ -87,9 +89,9 @@ def test_rain_is_infiltration_plus_runoff() -> None:
     assert (q["runoff"] > -1e-9).all() and (q["runoff"][:2, 1] > 0.5).all()  # 8 cm/h on a loam runs off
     demand = torch.tensor(FORCING["potential_evaporation"], dtype=F64)
     # a mean over stages with negative weights may pass the demand by what the stages differ
-    assert (q["evaporation"] >= 0).all() and (q["evaporation"] <= demand * (1 + 1e-6)).all()
+    assert (q["evaporation"] >= -1e-12).all() and (q["evaporation"] <= demand * (1 + 1e-6)).all()
     demand = torch.tensor(FORCING["potential_transpiration"], dtype=F64)
-    assert (q["transpiration"] >= 0).all() and (q["transpiration"] <= demand * (1 + 1e-6)).all()
+    assert (q["transpiration"] >= -1e-12).all() and (q["transpiration"] <= demand * (1 + 1e-6)).all()
     # the surface cell never stands above the pond
     assert float(solution.states[..., 0].max()) < parameters["ponding_height"] + 0.5 + 1e-6
     assert set(model.spec.fluxes) == set(q)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +38,13 @@ TINY = {
         "warm_up_days": 3,
         "validation_days": 10,
     },
-    "column": {"cells": 10, "depth": 150.0, "top_cell": 5.0, "layers": [0.0, 30.0]},
+    "column": {
+        "cells": 10,
+        "depth": 150.0,
+        "top_cell": 5.0,
+        "layers": [0.0, 30.0],
+        "candidate_classes": ["loam", "sandy_loam"],
+    },
     "solver": {"method": "implicit_euler", "rtol": 0.03},
     "network": {"epochs": 4, "learning_rate": 0.05, "hidden": [8]},
     "lstm": {"epochs": 3, "hidden": 4},
@@ -231,16 +238,30 @@ def test_failed_columns_are_recorded_and_too_many_stop_the_training(record, sett
     def predict(members):
         theta = members[0].network.level.expand(1, *observed.shape).clone()
         theta[0, 1] = torch.nan
-        return Prediction(theta, {(0, 1): "too steep"})
+        return Prediction(theta, {(0, 1): "station S02 on 2020-04-03: too steep"})
 
     training = TrainingSettings(epochs=2)
     done = train(
         [member()], predict, observed, training, "t", tmp_path / "a.pt", max_failed=0.5, progress=False
     )
-    assert len(done.failures) == 2 and "station 1: too steep" in done.failures[0]
+    assert len(done.failures) == 2 and "epoch 1, m, station S02 on 2020-04-03: too steep" in done.failures[0]
     assert all(np.isfinite(row["loss"]) for row in done.history)
     with pytest.raises(SolveFailed, match="1 of 2 columns failed in epoch 1"):
         train([member()], predict, observed, training, "t", tmp_path / "b.pt", max_failed=0.4, progress=False)
+
+
+def test_a_column_that_fails_is_named_and_leaves_the_others_alone(record, settings):
+    hasty = settings.model_copy(update={"solver": settings.solver.model_copy(update={"max_steps": 100})})
+    columns = StationColumns(record, hasty)
+    parameters = columns.default_parameters("loam", 3)
+    parameters["n"][1] = 1.1  # a steep conductivity needs many steps
+    parameters["K_s"] = parameters["K_s"].requires_grad_()
+    result = columns.simulate(parameters, torch.tensor([0, 1, 0]), 25)
+    assert list(result.failed) == [1]
+    assert re.match(r"station S02 on 2020-04-\d\d: .*100 steps", result.failed[1])
+    assert torch.isnan(result.theta[1]).all() and torch.isfinite(result.theta[[0, 2]]).all()
+    result.theta[[0, 2]].sum().backward()
+    assert torch.isfinite(parameters["K_s"].grad).all() and (parameters["K_s"].grad[1] == 0).all()
 
 
 def test_probe_weights_stay_inside_the_layer():

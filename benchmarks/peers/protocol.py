@@ -94,11 +94,10 @@ def yardstick() -> float:
     """
     values = np.linspace(0.1, 1.0, 30_000)
 
-    def work() -> float:
-        total = values
+    def work() -> int:
         for _ in range(200):
-            total = np.exp(-total) * values
-        return float(total.sum()) + sum(number * number for number in range(200_000))
+            np.cos(values, out=values)
+        return sum(number * number for number in range(200_000))
 
     return 1e3 * timed(work, 3)[0]
 

@@ -25,19 +25,22 @@ def solve_torch(problem: Problem, options: Solver, replay: list[Tensor] | None =
     """Solve all columns in chunks; see `pydiffgeo.engines.base.Engine`."""
     columns = problem.initial.shape[0]
     operations = kernels(problem.model, options.compile)
-    parts, failed, steps = [], {}, []
+    parts: list[tuple[Tensor, Tensor, Tensor]] = []
+    runs: list[_Run] = []
+    failed: dict[int, tuple[int, str]] = {}
     for number, first in enumerate(range(0, columns, options.chunk)):
         rows = slice(first, min(first + options.chunk, columns))
         part = _slice(problem, rows)
         run = _Run(part, operations, options, None if replay is None else replay[number])
         groups = [getattr(part, g) for g in GROUPS]
         tensors = [part.initial, *(v for g in groups for v in g.values()), *problem.model.closure_weights()]
-        parts.append((*_Solve.apply(run, *tensors), run))
+        parts.append(_Solve.apply(run, *tensors))
+        runs.append(run)
         failed.update({first + c: reason for c, reason in run.outcome.failed.items()})
-        steps.append(run.steps)
-    stats = {k: torch.cat([p[3].outcome.stats[k] for p in parts]) for k in parts[0][3].outcome.stats}
-    stats["recorded_bytes"] = torch.tensor(sum(p[3].bytes for p in parts))
-    return Result(*(torch.cat([p[i] for p in parts]) for i in range(3)), failed, stats, steps)
+    stats = {k: torch.cat([r.outcome.stats[k] for r in runs]) for k in runs[0].outcome.stats}
+    stats["recorded_bytes"] = torch.tensor(sum(r.bytes for r in runs))
+    states, storage, fluxes = (torch.cat(x) if len(x) > 1 else x[0] for x in zip(*parts, strict=True))
+    return Result(states, storage, fluxes, failed, stats, [r.steps for r in runs])
 
 
 @dataclass
@@ -91,7 +94,9 @@ class _Solve(torch.autograd.Function):
         ctx.set_materialize_grads(True)
         run.problem = _detach(run.problem)
         out = run.forward(record=any(ctx.needs_input_grad))
-        return out.states, out.storage, out.fluxes
+        results = out.states, out.storage, out.fluxes
+        out.states = out.storage = out.fluxes = torch.empty(0)  # a graph that holds its own results is never freed
+        return results
 
     @staticmethod
     @once_differentiable
@@ -111,12 +116,26 @@ def _slice(problem: Problem, rows: slice) -> Problem:
     def cut(values: dict[str, Tensor]) -> dict[str, Tensor]:
         return {k: v if v.shape[0] == 1 else v[rows] for k, v in values.items()}
 
-    return replace(problem, initial=problem.initial[rows], **{g: cut(getattr(problem, g)) for g in GROUPS})
+    return replace(
+        problem,
+        initial=problem.initial[rows],
+        static=cut(problem.static),
+        varying=cut(problem.varying),
+        forcing=cut(problem.forcing),
+    )
 
 
 def _detach(problem: Problem) -> Problem:
-    groups = {g: {k: v.detach().contiguous() for k, v in getattr(problem, g).items()} for g in GROUPS}
-    return replace(problem, initial=problem.initial.detach().contiguous(), **groups)
+    def cut(values: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {k: v.detach().contiguous() for k, v in values.items()}
+
+    return replace(
+        problem,
+        initial=problem.initial.detach().contiguous(),
+        static=cut(problem.static),
+        varying=cut(problem.varying),
+        forcing=cut(problem.forcing),
+    )
 
 
 def _join(first: Outcome, second: Outcome, begin: int, until: int) -> Outcome:

@@ -14,11 +14,11 @@ Values = Mapping[str, Tensor]
 
 
 class Evaluation(NamedTuple):
-    """Storage `m(u)`, rates `f(u)` and, where asked for, fluxes at a state."""
+    """Storage `m(u)`, rates `f(u)` and fluxes `[..., flux]` at a state; no columns of fluxes where none were asked for."""
 
     storage: Tensor
     rates: Tensor
-    fluxes: Tensor | None
+    fluxes: Tensor
 
 
 class Linearisation(NamedTuple):
@@ -81,7 +81,7 @@ class ProcessModel:
         return Evaluation(
             self.storage(state, parameters),
             self.rates(state, forcing, parameters),
-            self.fluxes(state, forcing, parameters) if fluxes else None,
+            self.fluxes(state, forcing, parameters) if fluxes else state.new_empty(0),
         )
 
     linearise = None

@@ -28,7 +28,7 @@ class Grid:
     layer: Tensor
 
     @classmethod
-    def from_faces(cls, faces: Sequence[float] | Tensor, layers: Sequence[float] = (0.0,)) -> Grid:
+    def from_faces(cls, faces: Sequence[float] | np.ndarray | Tensor, layers: Sequence[float] = (0.0,)) -> Grid:
         """Build a grid from the depths of its faces.
 
         Parameters
@@ -59,7 +59,9 @@ class Grid:
             raise GridError(f"layers must begin at 0 cm, increase, and end above the bottom at {z[-1]} cm; got {tops.tolist()}")
         for top in tops:
             if np.abs(z - top).min() > 1e-9 * z[-1]:
-                raise GridError(f"layer boundary at {top} cm is not a face of the grid; nearest face: {z[np.abs(z - top).argmin()]} cm")
+                raise GridError(
+                    f"layer boundary at {top} cm is not a face of the grid; nearest face: {z[np.abs(z - top).argmin()]} cm"
+                )
         middle = 0.5 * (z[1:] + z[:-1])
         return cls(torch.tensor(z), torch.tensor(np.searchsorted(tops, middle, side="right") - 1))
 

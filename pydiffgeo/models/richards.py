@@ -65,7 +65,9 @@ class Richards(ProcessModel):
         if not self.top.top_allowed:
             raise SpecError(f"boundary condition {top!r} cannot be used at the top; use head, flux or atmospheric")
         if not self.bottom.bottom_allowed:
-            raise SpecError(f"boundary condition {bottom!r} cannot be used at the bottom; use head, flux, free_drainage or seepage_face")
+            raise SpecError(
+                f"boundary condition {bottom!r} cannot be used at the bottom; use head, flux, free_drainage or seepage_face"
+            )
         self.roots = roots
         self.face_mean = lookup(FACE_MEANS, face_mean, "face mean")
         self.size = grid.cells
@@ -166,7 +168,7 @@ class Richards(ProcessModel):
             rates = rates - uptake
         storage = theta[..., self._cells] + p["specific_storage"] * state.clamp_min(0)
         if not fluxes:
-            return Evaluation(storage, rates, None)
+            return Evaluation(storage, rates, state.new_empty(0))
         parts = {**top.parts, **bottom.parts}
         if uptake is not None:
             parts["transpiration"] = (uptake * g["dz"]).sum(-1, keepdim=True)
@@ -179,9 +181,7 @@ class Richards(ProcessModel):
 
     def fluxes(self, state: Tensor, forcing: Values, parameters: Values) -> Tensor:
         """Infiltration, runoff, evaporation, transpiration, drainage, cm/h."""
-        out = self.evaluate(state, forcing, parameters, fluxes=True).fluxes
-        assert out is not None
-        return out
+        return self.evaluate(state, forcing, parameters, fluxes=True).fluxes
 
     def linearise(self, state: Tensor, forcing: Values, parameters: Values) -> Linearisation:  # type: ignore[override]
         """Storage, capacity, rates and the tridiagonal Jacobian of the rates, analytically."""
@@ -197,7 +197,8 @@ class Richards(ProcessModel):
             i = g["interface"]
             mean, up, low = self._interface(K, gradient, g, dK)
             K_face = K_face.index_copy(-1, i, mean)
-            slope_up, slope_low = slope_up.index_copy(-1, i, up), slope_low.index_copy(-1, i, low)
+            slope_up = slope_up.index_copy(-1, i, torch.as_tensor(up))
+            slope_low = slope_low.index_copy(-1, i, torch.as_tensor(low))
         q = (K_face * gradient).neg_()
         # derivatives of the flux through each face in the heads above and below it
         conductance = K_face * g["conductance"]
@@ -256,7 +257,13 @@ class Richards(ProcessModel):
     def _soil_index(self, like: Tensor) -> Tensor:
         """Layer of every place where conductivity is evaluated; the same order as in `_extend`."""
         layer = self.grid.layer
-        parts = [layer[:1].expand(self.top.n_heads), layer, layer[-1:].expand(self.bottom.n_heads), layer[self._faces + 1], layer[self._faces]]
+        parts = [
+            layer[:1].expand(self.top.n_heads),
+            layer,
+            layer[-1:].expand(self.bottom.n_heads),
+            layer[self._faces + 1],
+            layer[self._faces],
+        ]
         return torch.cat(parts).to(like.device)
 
     def _extend(self, psi: Tensor, forcing: Values, p: Values) -> Tensor:
@@ -314,4 +321,3 @@ class Richards(ProcessModel):
         raw.pop("specific_storage")
         soil = self.hydraulics.derive(raw)
         return {k: v.unsqueeze(1) if psi.ndim == 3 and v.ndim == 2 else v for k, v in soil.items()}
-

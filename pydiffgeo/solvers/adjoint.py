@@ -87,14 +87,18 @@ class Adjoint:
         forcing = self.problem.forcing_at(column, interval)
         p = {**self.problem.static_at(column), **self.problem.varying_at(column, interval)}
         lin = self.kernels.linearise(states, forcing, p)
-        step = torch.cat([(torch.zeros_like(e.states[0][:, :1]) if e.step is None else e.step) for e in entries for _ in e.states])
+        step = torch.cat(
+            [(torch.zeros_like(e.states[0][:, :1]) if e.step is None else e.step) for e in entries for _ in e.states]
+        )
         matrix = self.linear.assemble(lin.capacity, lin.jacobian, gamma * step)
         flux_weight = direct = None
         if self.with_fluxes:
             flux_weight = self._flux_weights(entries) * self.grad_fluxes[column, interval]
             with torch.enable_grad():
                 u = states.detach().requires_grad_()
-                direct = torch.autograd.grad((self.kernels.evaluate(u, forcing, p, fluxes=True).fluxes * flux_weight).sum(), u)[0]
+                direct = torch.autograd.grad((self.kernels.evaluate(u, forcing, p, fluxes=True).fluxes * flux_weight).sum(), u)[
+                    0
+                ]
         on_storage, on_rates = torch.empty_like(states), torch.empty_like(states)
         stop = len(states)
         for e in reversed(entries):
@@ -180,7 +184,9 @@ class Adjoint:
             self.on_flux.index_copy_(0, e.column, b[0] * share)
         return torch.cat(out[::-1])
 
-    def _leaves(self, column: Tensor, interval: Tensor) -> tuple[dict[tuple[str, str], Tensor], dict[str, Tensor], dict[str, Tensor]]:
+    def _leaves(
+        self, column: Tensor, interval: Tensor
+    ) -> tuple[dict[tuple[str, str], Tensor], dict[str, Tensor], dict[str, Tensor]]:
         """Inputs of the rows; those whose gradient is wanted as leaves, under (group, name)."""
         values = {
             "static": self.problem.static_at(column),
@@ -193,7 +199,9 @@ class Adjoint:
                 leaves[group, name] = values[group][name] = values[group][name].detach().requires_grad_()
         return leaves, values["forcing"], {**values["static"], **values["varying"]}
 
-    def _add(self, leaves: dict[tuple[str, str], Tensor], found: tuple[Tensor | None, ...], column: Tensor, interval: Tensor) -> None:
+    def _add(
+        self, leaves: dict[tuple[str, str], Tensor], found: tuple[Tensor | None, ...], column: Tensor, interval: Tensor
+    ) -> None:
         for (group, name), g in zip(leaves, found, strict=False):
             if g is None:
                 continue

@@ -49,7 +49,7 @@ class Carry:
 
 @dataclass
 class Outcome:
-    """States `[column, interval, size]`, storages, interval means of the fluxes, failures, counts, the record and the steps taken."""
+    """States `[column, interval, size]`, storages, interval means of the fluxes, failures, counts, record, steps taken."""
 
     states: Tensor
     storage: Tensor
@@ -125,9 +125,7 @@ def integrate(
 
 
 class _Integration:
-    def __init__(
-        self, problem: Problem, kernels: Kernels, options: Solver, until: int, record: bool, replay: Tensor | None
-    ):
+    def __init__(self, problem: Problem, kernels: Kernels, options: Solver, until: int, record: bool, replay: Tensor | None):
         self.problem, self.kernels, self.options, self.until, self.record, self.replay = (
             problem, kernels, options, until, record, replay,
         )  # fmt: skip
@@ -139,7 +137,11 @@ class _Integration:
         self.storage_atol = options.rtol * state.storage_scale
         rows, T, size = u.shape[0], len(problem.lengths), u.shape[1]
         nan = float("nan")
-        self.out = Outcome(u.new_full((rows, T, size), nan), u.new_full((rows, T, size), nan), u.new_full((rows, T, len(model.spec.fluxes)), nan))
+        self.out = Outcome(
+            u.new_full((rows, T, size), nan),
+            u.new_full((rows, T, size), nan),
+            u.new_full((rows, T, len(model.spec.fluxes)), nan),
+        )
         for name in ("accepted", "rejected", "newton_iterations"):
             self.out.stats[name] = torch.zeros(rows, dtype=torch.long, device=u.device)
         self.rounding = 1e5 * torch.finfo(u.dtype).eps * state.storage_scale
@@ -170,17 +172,17 @@ class _Integration:
 
     def _rates_at_start(self, c: Carry, forcing: Values, p: Values) -> None:
         """Rates at the first state of an interval, under its own forcing."""
-        if bool(c.starts.all()):
-            e = self.kernels.evaluate(c.psi, forcing, p, fluxes=True)
-            c.rates, c.fluxes = e.rates.expand_as(c.psi), e.fluxes
-            rows, psi = slice(None), c.psi
-        else:
+        rows, column, interval, psi = None, c.column, c.interval, c.psi
+        if not bool(c.starts.all()):
             rows = c.starts.nonzero()[:, 0]
-            psi = c.psi[rows]
-            e = self.kernels.evaluate(psi, _take(forcing, rows), _take(p, rows), fluxes=True)
-            c.rates, c.fluxes = c.rates.index_copy(0, rows, e.rates), c.fluxes.index_copy(0, rows, e.fluxes)
+            column, interval, psi = column[rows], interval[rows], psi[rows]
+            forcing, p = _take(forcing, rows), _take(p, rows)
+        e = self.kernels.evaluate(psi, forcing, p, fluxes=True)
+        rates = e.rates.expand_as(psi)
+        c.rates = rates if rows is None else c.rates.index_copy(0, rows, rates)
+        c.fluxes = e.fluxes if rows is None else c.fluxes.index_copy(0, rows, e.fluxes)
         if self.record and self.options.tableau.explicit:
-            self.out.record.entries.append(Entry(c.column[rows], c.interval[rows], [psi]))
+            self.out.record.entries.append(Entry(column, interval, [psi]))
         c.starts = torch.zeros_like(c.starts)
 
     def _attempt(self, c: Carry, length: Tensor, forcing: Values, p: Values) -> tuple[Carry, bool]:
@@ -195,8 +197,9 @@ class _Integration:
             h = torch.where(c.step >= rest * (1 - ROUND), rest, torch.minimum(c.step, 0.5 * rest) if o.step is None else c.step)
         reach = 1 / (self.typical + c.psi.abs())
         scale = 1 / (self.atol + o.rtol * c.psi.abs())
-        rates, fluxes, states = [c.rates], [c.fluxes], []
-        converged: Tensor | None = None
+        rates, fluxes = [c.rates], [c.fluxes]
+        states: list[Tensor] = []
+        converged = torch.ones_like(h, dtype=torch.bool)
         for i in range(1, s + 1):
             target = c.storage
             for j in range(i):
@@ -206,7 +209,7 @@ class _Integration:
             exact = (h >= rest * (1 - ROUND)) if i == s else None
             stage, e = self._stage(guess, target, h * tableau.gamma, scale, reach, exact, forcing, p)
             self.out.stats["newton_iterations"].index_add_(0, c.column, stage.iterations[:, 0])
-            converged = stage.converged if converged is None else converged & stage.converged
+            converged = converged & stage.converged
             states.append(stage.state)
             rates.append(e.rates)
             fluxes.append(e.fluxes)
@@ -256,12 +259,10 @@ class _Integration:
                 iterations=stage.iterations.index_add(0, rows, again.iterations),
                 capacity=stage.capacity.index_copy(0, rows, again.capacity),
             )
-            e = Evaluation(*(whole.index_copy(0, rows, x) for whole, x in zip(e, part, strict=True)))  # type: ignore[union-attr,arg-type]
+            e = Evaluation(*(whole.index_copy(0, rows, x) for whole, x in zip(e, part, strict=True)))
         return stage._replace(converged=stage.converged & ~rough), e
 
-    def _guess(
-        self, i: int, times: tuple[float, ...], c: Carry, h: Tensor, states: list[Tensor], reach: Tensor
-    ) -> Tensor:
+    def _guess(self, i: int, times: tuple[float, ...], c: Carry, h: Tensor, states: list[Tensor], reach: Tensor) -> Tensor:
         """First guess of a stage: along the line through the two latest known states."""
         if i == 1:
             d = (c.psi - c.psi_before) * (times[1] * h / c.step_before)
@@ -275,7 +276,14 @@ class _Integration:
         return base + d / (1 + (d * reach).abs())
 
     def _error(
-        self, c: Carry, h: Tensor, rates: list[Tensor], psi: Tensor, matrix: tuple[Tensor, ...], capacity: Tensor, scale: Tensor
+        self,
+        c: Carry,
+        h: Tensor,
+        rates: list[Tensor],
+        psi: Tensor,
+        matrix: tuple[Tensor, ...],
+        capacity: Tensor,
+        scale: Tensor,
     ) -> Tensor:
         """Embedded error filtered by the matrix of the last stage: the larger of its norms in state and in storage."""
         o = self.options

@@ -14,6 +14,8 @@ import torch
 from scipy.linalg import lapack
 from torch import Tensor
 
+from pydiffgeo.errors import lookup
+
 Matrix = tuple[Tensor, ...]
 
 
@@ -193,5 +195,7 @@ def _row_by_row(solve: Callable[[Matrix, Tensor], Tensor], matrix: Matrix, right
 
 def structure(model_structure: str, bandwidth: tuple[int, int]) -> Dense | Tridiagonal | Banded:
     """The linear algebra of a model's declared structure."""
-    structures = {"dense": Dense, "tridiagonal": Tridiagonal}
-    return Banded(*bandwidth) if model_structure == "banded" else structures[model_structure]()
+    if model_structure == "banded":
+        return Banded(*bandwidth)
+    plain: dict[str, type[Dense] | type[Tridiagonal]] = {"dense": Dense, "tridiagonal": Tridiagonal}
+    return lookup(plain, model_structure, "structure of a Jacobian")()

@@ -5,15 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pydiffgeo.models.soil_hydraulics.usda import USDA_SOILS
 from pydiffgeo.training.columns import StationColumns
 from pydiffgeo.training.record import Record
 
 
-def by_class(
-    columns: StationColumns, days: Tensor
-) -> tuple[dict[str, Tensor], dict[str, str], dict[str, str]]:
-    """Simulate every station with every USDA class in all layers.
+def by_class(columns: StationColumns, days: Tensor) -> tuple[dict[str, Tensor], dict[str, str], list[str]]:
+    """Simulate every station with each candidate class, and the default class, in all layers.
 
     Parameters
     ----------
@@ -28,28 +25,29 @@ def by_class(
         "default" and "best class": soil moisture `[station, day, depth]`.
     chosen : dict of str to str
         Best class of each station.
-    failed : dict of str to str
-        "class at station" and the reason of a column that failed; it cannot be chosen.
+    failed : list of str
+        Class, station, day and reason of each column that failed; it cannot be chosen.
     """
     record = columns.record
     count = len(record.stations)
-    each = [columns.default_parameters(name, count) for name in USDA_SOILS]
+    default = columns.settings.column.default_class
+    names = list(dict.fromkeys([default, *columns.settings.column.candidate_classes]))
+    each = [columns.default_parameters(name, count) for name in names]
     parameters = {k: torch.cat([p[k] for p in each]) for k in each[0]}
-    stations = torch.arange(count).repeat(len(USDA_SOILS))
+    stations = torch.arange(count).repeat(len(names))
     with torch.no_grad():
         result = columns.simulate(parameters, stations, len(record.days))
-    theta = result.theta.unflatten(0, (len(USDA_SOILS), count))
+    theta = result.theta.unflatten(0, (len(names), count))
     error = (theta - record.observed)[:, :, days]
     score = error.square().nanmean((2, 3))
     score = torch.where(torch.isnan(theta).all((2, 3)), torch.inf, score)
     best = score.argmin(0)
-    names = list(USDA_SOILS)
     simulated = {
-        "default": theta[names.index(columns.settings.column.default_class)],
+        "default": theta[0],
         "best class": theta[best, torch.arange(count)],
     }
     chosen = {record.stations[j]: names[int(i)] for j, i in enumerate(best)}
-    failed = {f"{names[k // count]} at {record.stations[k % count]}": why for k, why in result.failed.items()}
+    failed = [f"{names[column // count]}, {why}" for column, why in result.failed.items()]
     return simulated, chosen, failed
 
 

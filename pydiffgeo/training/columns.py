@@ -74,7 +74,7 @@ class Simulation:
         Daily mean soil moisture at the probes (1): the mean of the day's first and last state. A failed
         column is NaN.
     failed : dict of int to str
-        Column and reason.
+        Column, and its station, day and reason in words.
     """
 
     theta: Tensor
@@ -154,7 +154,9 @@ class StationColumns:
             solver=self.solver,
             engine=self.settings.solver.engine,
         )
-        failed = {int(k): str(v) for k, v in solution.failed.items()}
+        failed = {
+            k: self._place(int(stations[k]), solution.states[k], why) for k, why in solution.failed.items()
+        }
         psi = torch.cat([initial[:, None], solution.states], 1)
         if failed:  # NaN times the zero cotangent of an excluded column would still be NaN
             psi = torch.where(torch.isnan(psi), -100.0, psi)
@@ -165,6 +167,11 @@ class StationColumns:
             bad[list(failed)] = True
             theta = torch.where(bad[:, None, None], torch.nan, theta)
         return Simulation(theta, failed)
+
+    def _place(self, station: int, states: Tensor, reason: str) -> str:
+        """Return the reason of a failure with the station and the day of its first missing state."""
+        day = int(torch.isnan(states).any(-1).to(torch.int8).argmax())
+        return f"station {self.record.stations[station]} on {self.record.days[day]:%Y-%m-%d}: {reason}"
 
     def initial_head(self, parameters: Mapping[str, Tensor], stations: Tensor) -> Tensor:
         """Return the pressure head `[column, cell]`, cm, that fits the first observed profile."""

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pydiffgeo.data import PET_METHODS, GapSettings
+from pydiffgeo.models.soil_hydraulics.usda import USDA_SOILS
 
 
 class Settings(BaseModel):
@@ -67,6 +68,11 @@ class ColumnSettings(Settings):
     )
     default_class: str = Field(
         "loam", description="USDA class of the untrained columns and of a network's start."
+    )
+    candidate_classes: tuple[str, ...] = Field(
+        tuple(USDA_SOILS),
+        min_length=1,
+        description="USDA classes among which the baseline 'best class' takes that of lowest training RMSE per station.",
     )
     snow_threshold: float = Field(0.0, ge=-5.0, le=5.0, description="Snow falls at or below this (degC).")
     snow_factor: float = Field(
@@ -164,7 +170,11 @@ class SoilMoistureSettings(Settings):
     seeds: tuple[int, ...] = Field(
         (0, 1, 2), min_length=1, description="One network each; predictions are averaged."
     )
-    leave_one_out: bool = Field(True, description="Also train without each station in turn and judge there.")
+    leave_one_out: bool = Field(
+        True,
+        description="Also train without each station in turn and judge there; the networks still get its record "
+        "summary, and the columns its first profile.",
+    )
     leave_one_out_epochs: int | None = Field(
         None, ge=1, description="Epochs of the Richards columns in it; those of `network` by default."
     )

@@ -43,7 +43,12 @@ def demo_settings() -> SoilMoistureSettings:
         {
             "stations": 4,
             "synthetic_stations": 4,
-            "column": {"cells": 14, "depth": 150.0, "top_cell": 4.0},
+            "column": {
+                "cells": 14,
+                "depth": 150.0,
+                "top_cell": 4.0,
+                "candidate_classes": ["loamy_sand", "sandy_loam", "loam", "silt_loam", "clay_loam"],
+            },
             "solver": {"method": "implicit_euler", "rtol": 0.1},
             "network": {"epochs": 25, "learning_rate": 0.03},
             "lstm": {"epochs": 150},
@@ -149,7 +154,7 @@ class _Run:
         self.models[f"Richards, {name}"] = simulated["default"]
         self.models["Richards, best class"] = simulated["best class"]
         self.models["climatology"] = climatology(self.record, days)
-        self.failures += [f"soil classes, {where}: {why}" for where, why in failed.items()]
+        self.failures += [f"soil class {why}" for why in failed]
         self.seconds["soil classes"] = time.perf_counter() - start
 
     def richards(self) -> None:
@@ -226,8 +231,8 @@ class _Run:
         with torch.no_grad():
             result = predict(self.days)(members)
         self.failures += [
-            f"{name}, final simulation, {members[i].name}, station {self.record.stations[j]}: {reason}"
-            for (i, j), reason in result.failed.items()
+            f"{name}, final simulation, {members[i].name}, {reason}"
+            for (i, _), reason in result.failed.items()
         ]
         return result.theta
 

@@ -31,7 +31,7 @@ class Prediction:
     theta : Tensor, [member, station, day, depth]
         NaN for a station whose column failed.
     failed : dict of (int, int) to str
-        (member, station) and reason.
+        (member, station), and station, day and reason in words.
     """
 
     theta: Tensor
@@ -279,9 +279,8 @@ def _validate(theta: Tensor, observed: Tensor, members: list[Member]) -> list[fl
 
 
 def _check_failed(prediction: Prediction, name: str, state: _State, max_failed: float) -> None:
-    for (i, j), reason in prediction.failed.items():
-        member = state.members[i].name
-        state.failures.append(f"{name}, epoch {state.epoch + 1}, {member}, station {j}: {reason}")
+    for (i, _), reason in prediction.failed.items():
+        state.failures.append(f"{name}, epoch {state.epoch + 1}, {state.members[i].name}, {reason}")
     total = prediction.theta.shape[0] * prediction.theta.shape[1]
     if len(prediction.failed) > max_failed * total:
         listed = "; ".join(state.failures[-3:])
