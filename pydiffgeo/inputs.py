@@ -45,7 +45,8 @@ def read_times(times: Any, unit: str) -> tuple[Tensor, np.ndarray]:
     if (lengths <= 0).any():
         i = int((lengths <= 0).argmax())
         raise DataError(
-            f"times must increase: times[{i}]={labels[i]} is followed by times[{i + 1}]={labels[i + 1]}; sort them and drop duplicates"
+            f"times must increase: times[{i}]={labels[i]} is followed by times[{i + 1}]={labels[i + 1]}; "
+            "sort them and drop duplicates"
         )
     return torch.from_numpy(lengths), labels
 
@@ -170,7 +171,8 @@ def _names(given: Mapping[str, Any], known: Mapping[str, Any], what: str, model:
     for name in given:
         if name not in known:
             raise UnknownName(
-                f"unknown {what} {name!r}{nearest(str(name), known)} This {model.spec.name} model has: {', '.join(known) or 'none'}."
+                f"unknown {what} {name!r}{nearest(str(name), known)} "
+                f"This {model.spec.name} model has: {', '.join(known) or 'none'}."
             )
 
 

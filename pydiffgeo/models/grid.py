@@ -52,7 +52,8 @@ class Grid:
         if (dz <= 0).any():
             i = int(np.argmax(dz <= 0))
             raise GridError(
-                f"cell {i} between {z[i]} and {z[i + 1]} cm has thickness {dz[i]}; depths are positive downward and must increase"
+                f"cell {i} between {z[i]} and {z[i + 1]} cm has thickness {dz[i]}; "
+                "depths are positive downward and must increase"
             )
         tops = np.asarray(layers, dtype=float).ravel()
         if tops.size == 0 or tops[0] != 0 or (np.diff(tops) <= 0).any() or tops[-1] >= z[-1]:

@@ -292,16 +292,19 @@ class _Integration:
             if w != 0:
                 total = total + w * r
         defect = h * total
-        finite = torch.isfinite(defect).all(-1, keepdim=True)
-        if not bool(finite.all()):
-            defect = torch.where(finite, defect, torch.zeros_like(defect))
         e = self.kernels.linear.solve(matrix, defect)
+        if not bool(torch.isfinite(e).all()):  # leave out the rows that spoil the chained solve; they stay NaN
+            finite = torch.stack([x.flatten(1).isfinite().all(-1) for x in (*matrix, defect)]).all(0)
+            rows = finite.nonzero()[:, 0]
+            e = torch.full_like(defect, float("nan"))
+            if len(rows):
+                e[rows] = self.kernels.linear.solve(tuple(x[rows] for x in matrix), defect[rows])
         by_storage = capacity * e / (self.storage_atol + o.rtol * c.storage.abs())
         by_state = e / (self.atol + o.rtol * torch.maximum(c.psi.abs(), psi.abs()))
         n = e.shape[-1] ** -0.5
         norm = torch.linalg.vector_norm
         error = torch.maximum(norm(by_storage, dim=-1, keepdim=True), norm(by_state, dim=-1, keepdim=True)) * n
-        return torch.where(finite, error, torch.full_like(error, float("nan"))).clamp_min(1e-10)
+        return error.clamp_min(1e-10)
 
     def _advance(
         self, c: Carry, h: Tensor, rest: Tensor, length: Tensor, error: Tensor, accepted: Tensor, converged: Tensor,

@@ -13,7 +13,7 @@ from pydiffgeo.solvers.linear import Matrix
 
 
 class Stage(NamedTuple):
-    """State, which rows converged `[row, 1]`, iterations `[row, 1]`, the last matrix of all rows, and the capacity."""
+    """State, which rows converged `[row, 1]`, iterations `[row, 1]`, the first matrix, and the last capacity of each row."""
 
     state: Tensor
     converged: Tensor
@@ -57,13 +57,16 @@ def newton(
     active: Tensor | None = None  # rows still iterated, None for all
     result = u
     before: Tensor | None = None
+    first: Matrix = ()
     done: Tensor | None = None  # active rows that converged earlier: they stay as they are, whatever the others need
     for _ in range(max_iterations):
         matrix, right, capacity = kernels.system(u, target, step, forcing, parameters)
-        if active is None:
-            full_matrix, full_capacity = matrix, capacity
-        else:
-            full_capacity = full_capacity.index_copy(0, active, capacity)
+        if not first:
+            first, capacities = matrix, capacity
+        else:  # each row keeps the capacity of its own last iteration, so that no row depends on the others
+            if done is not None:
+                capacity = torch.where(done, capacities if active is None else capacities[active], capacity)
+            capacities = capacity if active is None else capacities.index_copy(0, active, capacity)
         previous = u
         u, size = kernels.update(u, kernels.linear.solve(matrix, right), scale, reach)
         if done is not None:
@@ -80,9 +83,9 @@ def newton(
             iterations[active] += 1 if done is None else (~done).long()
         if not bool(left.any()):
             if active is None:
-                return Stage(u, ok, iterations, full_matrix, full_capacity)
+                return Stage(u, ok, iterations, first, capacities)
             result[active], converged[active] = u, True
-            return Stage(result, converged, iterations, full_matrix, full_capacity)
+            return Stage(result, converged, iterations, first, capacities)
         bad = ~torch.isfinite(size)
         if bool(bad.any()):
             # one system that is not finite spoils the chained solve: drop its rows and take the others again
@@ -93,7 +96,7 @@ def newton(
                 active, result = torch.arange(rows, device=u.device), guess.clone()
             keep = finite.nonzero()[:, 0]
             if not len(keep):
-                return Stage(result, converged, iterations, full_matrix, full_capacity)
+                return Stage(result, converged, iterations, first, capacities)
             u, before, full = previous[keep], None if before is None else before[keep], active[keep]
             done = None if done is None else done[keep]
         else:
@@ -114,6 +117,6 @@ def newton(
         parameters = {n: v[keep] if v.shape[0] > 1 else v for n, v in parameters.items()}
     last = torch.zeros_like(u[:, :1], dtype=torch.bool) if done is None else done
     if active is None:
-        return Stage(u, last, iterations, full_matrix, full_capacity)
+        return Stage(u, last, iterations, first, capacities)
     result[active], converged[active] = u, last
-    return Stage(result, converged, iterations, full_matrix, full_capacity)
+    return Stage(result, converged, iterations, first, capacities)
