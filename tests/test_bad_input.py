@@ -1,0 +1,283 @@
+"""Bad input: a typed error that names it and the remedy, before any solving."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+from pydiffgeo import Grid, Richards, Roots, Solver, solve, usda_soil
+from pydiffgeo.errors import (
+    DataError,
+    GridError,
+    ParameterError,
+    PyDiffGeoError,
+    SolveFailed,
+    SpecError,
+    UnitError,
+    UnknownName,
+)
+from pydiffgeo.models.soil_hydraulics import UserHydraulics
+
+
+class Untouched(Richards):
+    """Fails the test if any engine asks it for rates."""
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
+        raise AssertionError("the solve was started")
+
+    linearise = rates = fluxes = evaluate
+
+
+DATES = np.datetime64("2020-06-01") + np.arange(4) * np.timedelta64(1, "D")
+
+
+def attempt(roots: Roots | None = None, layers: tuple[float, ...] = (0.0,), **given: Any) -> None:
+    """Try to solve three days of two columns with one input replaced."""
+    arguments: dict[str, Any] = {
+        "forcing": {"rain": 0.1, "potential_evaporation": [0.01, 0.02, 0.01]},
+        "parameters": usda_soil("loam"),
+        "initial_state": -100.0,
+        "times": [0.0, 24.0, 48.0, 72.0],
+        "engine": "torch",
+    }
+    for key in ("forcing", "parameters"):
+        given[key] = {**arguments[key], **given.get(key, {})}
+    solve(Untouched(Grid.uniform(50.0, 10, layers=layers), roots=roots), **{**arguments, **given})
+
+
+def check(kind: type[Exception], *words: str, **given: Any) -> None:
+    """The attempt raises this error, of our own base class, and its message has the words."""
+    with pytest.raises(kind) as error:
+        attempt(**given)
+    assert isinstance(error.value, PyDiffGeoError)
+    for word in words:
+        assert word in str(error.value), str(error.value)
+
+
+def test_the_attempt_itself_reaches_the_engine() -> None:
+    with pytest.raises(AssertionError, match="the solve was started"):
+        attempt()
+
+
+# ---- grid -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("faces", "words"),
+    [
+        ([0.0, 1.0, 0.5, 2.0], ["cell 1", "between 1.0 and 0.5", "-0.5"]),
+        ([0.0, 1.0, 1.0], ["cell 1", "thickness 0"]),
+        ([1.0, 2.0, 3.0], ["surface", "1.0"]),
+        ([0.0, 1.0, float("nan")], ["finite"]),
+        ([0.0, 1.0], ["two cells"]),
+    ],
+)
+def test_faces_that_do_not_go_down(faces: list[float], words: list[str]) -> None:
+    with pytest.raises(GridError) as error:
+        Grid.from_faces(faces)
+    assert all(word in str(error.value) for word in words), str(error.value)
+
+
+def test_other_impossible_grids() -> None:
+    with pytest.raises(GridError, match="-10"):
+        Grid.uniform(-10.0, 5)
+    with pytest.raises(GridError, match="cells=1"):
+        Grid.uniform(10.0, 1)
+    with pytest.raises(GridError, match="top=5"):
+        Grid.graded(10.0, 5, top=5.0)
+    with pytest.raises(GridError, match="33.3.*nearest"):
+        Grid.uniform(100.0, 10, layers=[0.0, 33.3])
+    with pytest.raises(GridError, match="layers"):
+        Grid.uniform(100.0, 10, layers=[0.0, 100.0])
+
+
+# ---- model and solver --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"hydraulics": "van_genuchte"}, ["van_genuchte", "did you mean 'van_genuchten'"]),
+        ({"top": "atmosperic"}, ["atmosperic", "did you mean 'atmospheric'"]),
+        ({"bottom": "free_drain"}, ["free_drain", "did you mean 'free_drainage'"]),
+        ({"face_mean": "arithmetical"}, ["arithmetical", "did you mean 'arithmetic'"]),
+    ],
+)
+def test_unknown_choices_of_the_model(given: dict[str, str], words: list[str]) -> None:
+    with pytest.raises(UnknownName) as error:
+        Richards(Grid.uniform(50.0, 10), **given)  # type: ignore[arg-type]
+    assert all(word in str(error.value) for word in words), str(error.value)
+
+
+def test_boundaries_at_the_wrong_end() -> None:
+    grid = Grid.uniform(50.0, 10)
+    with pytest.raises(SpecError, match="free_drainage.*top"):
+        Richards(grid, top="free_drainage")
+    with pytest.raises(SpecError, match="atmospheric.*bottom"):
+        Richards(grid, bottom="atmospheric")
+    with pytest.raises(UnknownName, match="did you mean 'exponential'"):
+        Roots(profile="exponental")
+
+
+def test_unknown_soil() -> None:
+    with pytest.raises(UnknownName, match="'lome'; did you mean 'loam'"):
+        usda_soil("lome")
+
+
+def test_unknown_parameter_of_user_functions() -> None:
+    user = UserHydraulics(lambda psi, p: psi, lambda psi, p: psi, parameters=["K_sat"])
+    with pytest.raises(UnknownName, match="K_sat"):
+        Richards(Grid.uniform(50.0, 10), hydraulics=user)
+
+
+def test_unknown_method_engine_and_options() -> None:
+    with pytest.raises(UnknownName, match="did you mean 'kvaerno3'"):
+        Solver("kvaerno")
+    with pytest.raises(UnknownName, match="did you mean 'report'"):
+        Solver(on_failure="reports")
+    for name in ("rtol", "atol", "step", "max_steps", "newton_tolerance"):
+        with pytest.raises(ParameterError, match=f"{name}=-1"):
+            Solver(**{name: -1})
+    with pytest.raises(ParameterError, match="float16"):
+        Solver(dtype=torch.float16)
+    check(UnknownName, "tourch", "did you mean 'torch'", engine="tourch")
+    check(UnknownName, "did you mean 'implicit_euler'", solver="implicit_euleer")
+
+
+# ---- parameters ----------------------------------------------------------------------------------
+
+
+def test_residual_above_saturated_water_content() -> None:
+    check(ParameterError, "theta_r", "theta_s", "0.5", "0.43", "column 0", parameters={"theta_r": 0.5})
+    check(ParameterError, "theta_r", "column 1", parameters={"theta_r": torch.tensor([0.05, 0.43])})
+    soil = {"theta_r": torch.tensor([[0.05, 0.44]]), "theta_s": torch.tensor([[0.4, 0.4]])}
+    check(ParameterError, "theta_r", "layer 1", layers=(0.0, 20.0), parameters=soil)
+
+
+def test_parameters_beyond_physics() -> None:
+    check(ParameterError, "'n'", "column 1", parameters={"n": torch.tensor([1.5, 0.9])})
+    check(ParameterError, "'alpha'", "-0.01", parameters={"alpha": -0.01})
+    check(ParameterError, "'K_s'", "nan", parameters={"K_s": float("nan")})
+    check(ParameterError, "'K_s'", parameters={"K_s": 0.0})
+
+
+def test_feddes_heads_out_of_order() -> None:
+    check(ParameterError, "feddes_3", "feddes_2", roots=Roots(), forcing=PLANTS, parameters={"feddes_3": -5.0})
+
+
+def test_parameters_varying_in_time_are_checked_too() -> None:
+    varying = {"theta_r": torch.tensor([[0.05, 0.05, 0.6]])}
+    check(ParameterError, "theta_r", "theta_s", parameters=varying)
+
+
+PLANTS = {"potential_transpiration": 0.01}
+
+
+def test_unknown_names() -> None:
+    check(UnknownName, "theta_sat", "did you mean 'theta_s'", parameters={"theta_sat": 0.4})
+    check(UnknownName, "'Ks'", "did you mean 'K_s'", parameters={"Ks": 1.0})
+    check(UnknownName, "rainfall", "did you mean 'rain'", forcing={"rainfall": 1.0})
+    # known to the model elsewhere, not in this configuration
+    check(UnknownName, "root_depth", parameters={"root_depth": 30.0})
+    check(UnknownName, "potential_transpiration", forcing=PLANTS)
+
+
+def test_missing_forcing() -> None:
+    check(DataError, "missing", "potential_transpiration", "cm h-1", roots=Roots())
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (torch.zeros(2, 2), ["'ponding_height'", "[2, 2]", "[batch, time]"]),
+        (torch.zeros(1, 3, 2), ["'ponding_height'", "[1, 3, 2]"]),
+        ("much", ["'ponding_height'", "much"]),
+    ],
+)
+def test_parameters_of_the_wrong_shape(value: Any, words: list[str]) -> None:
+    check(PyDiffGeoError, *words, parameters={"ponding_height": value})
+
+
+def test_layers_that_could_be_columns() -> None:
+    two = torch.tensor([0.02, 0.03])
+    check(ParameterError, "'alpha'", "layers", "columns", layers=(0.0, 20.0), parameters={"alpha": two})
+    check(ParameterError, "'alpha'", "[2, 5]", layers=(0.0, 20.0), parameters={"alpha": torch.ones(2, 5)})
+
+
+# ---- forcing, state and times ----------------------------------------------------------------------
+
+
+def test_gap_in_the_forcing_is_dated() -> None:
+    rain = xr.DataArray([[0.1, 0.2, 0.3], [0.1, np.nan, 0.3]], dims=("station", "time"), coords={"time": DATES[1:]})
+    check(DataError, "'rain'", "nan", "column 1", "2020-06-03", forcing={"rain": rain}, times=DATES)
+    check(DataError, "'rain'", "column 1", "2020-06-03", forcing={"rain": rain.values}, times=DATES)
+    check(DataError, "'rain'", "column 0", "48", forcing={"rain": [0.1, float("nan"), 0.1]})
+
+
+def test_impossible_forcing() -> None:
+    check(DataError, "'rain'", "-0.5", "72", forcing={"rain": [0.0, 0.0, -0.5]})
+    check(DataError, "'rain'", "inf", forcing={"rain": float("inf")})
+
+
+def test_forcing_of_the_wrong_shape() -> None:
+    check(DataError, "'rain'", "[4]", "3 intervals", forcing={"rain": [0.0] * 4})
+    check(DataError, "'rain'", "[2, 2, 3]", forcing={"rain": torch.zeros(2, 2, 3)})
+    check(PyDiffGeoError, "'rain'", forcing={"rain": "heavy"})
+
+
+def test_inputs_that_disagree_on_the_batch() -> None:
+    check(
+        DataError,
+        "rain has 2",
+        "alpha has 3",
+        forcing={"rain": torch.zeros(2, 3)},
+        parameters={"alpha": torch.full((3,), 0.02)},
+    )
+
+
+@pytest.mark.parametrize("times", [[0.0, 24.0, 12.0, 72.0], [0.0, 24.0, 24.0, 72.0]])
+def test_times_out_of_order(times: list[float]) -> None:
+    check(DataError, "times must increase", f"times[2]={times[2]}", times=times)
+
+
+def test_impossible_times() -> None:
+    dates = DATES[[0, 2, 1, 3]]
+    check(DataError, "times must increase", "2020-06-02", times=dates)
+    check(DataError, "times[1]", times=[0.0, float("nan"), 48.0, 72.0])
+    check(DataError, "times[1]", times=np.array(["2020-06-01", "NaT", "2020-06-03", "2020-06-04"], dtype="M8[D]"))
+    check(DataError, "times", times=[0.0])
+
+
+def test_wrong_units() -> None:
+    def rain(unit: str) -> xr.DataArray:
+        return xr.DataArray([1.0, 2.0, 0.0], dims="time", attrs={"units": unit})
+
+    check(UnitError, "'rain'", "mm d-1", "cm h-1", forcing={"rain": rain("mm d-1")})
+    check(UnitError, "'rain'", "furlong", forcing={"rain": rain("furlong")})
+    check(UnitError, "'alpha'", "m-1", "cm-1", parameters={"alpha": xr.DataArray(3.6, attrs={"units": "m-1"})})
+    check(UnitError, "initial_state", "kPa", initial_state=xr.DataArray(-10.0, attrs={"units": "kPa"}))
+    with pytest.raises(AssertionError, match="the solve was started"):
+        attempt(forcing={"rain": rain("cm/h")})
+
+
+def test_bad_initial_states() -> None:
+    check(DataError, "initial_state", "[7]", "[10]", initial_state=torch.full((7,), -100.0))
+    bad = torch.full((2, 10), -100.0)
+    bad[1, 4] = float("nan")
+    check(DataError, "initial_state", "column 1", "cell 4", initial_state=bad)
+
+
+# ---- failures of the solve itself -------------------------------------------------------------------
+
+
+def test_a_failed_solve_says_which_columns_and_what_to_do() -> None:
+    model = Richards(Grid.uniform(50.0, 10), top="flux")
+    forcing = {"top_flux": [[0.1], [50.0]]}
+    solver = Solver(max_steps=40)
+    with pytest.raises(SolveFailed, match="1 of 2 columns failed: column 1 .*raise max_steps") as error:
+        solve(model, forcing, usda_soil("loam"), -100.0, [0.0, 24.0], solver=solver, engine="torch")
+    assert list(error.value.failed) == [1]
