@@ -112,7 +112,8 @@ def read_parameters(
                 f"parameter {name!r} is {float(x[tuple(at)]):g} at column {at[0]}; it must be {rule} ({spec.unit})"
             )
         (varying if in_time else static)[name] = x
-    model.check_parameters(static)
+    aligned = {k: v[:, None] for k, v in static.items()} if varying else static
+    model.check_parameters({**aligned, **varying})
     return static, varying
 
 

@@ -92,7 +92,10 @@ class ProcessModel:
         return storage.sum(-1)
 
     def check_parameters(self, parameters: Mapping[str, Tensor]) -> None:
-        """Raise ParameterError for combinations that bounds alone do not exclude."""
+        """Raise ParameterError for combinations that bounds alone do not exclude.
+
+        The parameters are `[column or 1, width]`, or all `[column or 1, interval or 1, width]` where any varies in time.
+        """
 
     def closure_weights(self) -> list[torch.nn.Parameter]:
         """Weights of the networks inside the equations; gradients reach them."""

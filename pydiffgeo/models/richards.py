@@ -116,13 +116,13 @@ class Richards(ProcessModel):
         for low, high in pairs:
             if low not in parameters or high not in parameters:
                 continue
-            bad = parameters[low] >= parameters[high]
-            if bad.any():
-                where = bad.nonzero()[0].tolist()
-                a, b = torch.broadcast_tensors(parameters[low], parameters[high])
+            a, b = torch.broadcast_tensors(parameters[low], parameters[high])
+            if bool((a >= b).any()):
+                at = tuple((a >= b).nonzero()[0].tolist())
+                place = [f"column {at[0]}", *([f"interval {at[1]}"] if a.ndim == 3 else [])]
+                place += [f"layer {at[-1]}"] if a.shape[-1] > 1 else []
                 raise ParameterError(
-                    f"{low} must be below {high}: got {low}={float(a[tuple(where)]):g}, {high}={float(b[tuple(where)]):g}"
-                    f" at column {where[0]}" + (f", layer {where[-1]}" if a.shape[-1] > 1 else "")
+                    f"{low} must be below {high}: got {low}={float(a[at]):g}, {high}={float(b[at]):g} at {', '.join(place)}"
                 )
 
     def water_content(self, psi: Tensor, parameters: Mapping[str, Tensor | float]) -> Tensor:

@@ -59,7 +59,8 @@ def newton(
     before: Tensor | None = None
     first: Matrix = ()
     done: Tensor | None = None  # active rows that converged earlier: they stay as they are, whatever the others need
-    for _ in range(max_iterations):
+    count = 0
+    while count < max_iterations:
         matrix, right, capacity = kernels.system(u, target, step, forcing, parameters)
         if not first:
             first, capacities = matrix, capacity
@@ -76,47 +77,43 @@ def newton(
         ok = (expected < tolerance) & (size < 1)
         if done is not None:
             ok = ok | done
-        left = ~ok
-        if active is None:
-            iterations += 1 if done is None else ~done
-        else:
-            iterations[active] += 1 if done is None else (~done).long()
-        if not bool(left.any()):
-            if active is None:
-                return Stage(u, ok, iterations, first, capacities)
-            result[active], converged[active] = u, True
-            return Stage(result, converged, iterations, first, capacities)
-        bad = ~torch.isfinite(size)
-        if bool(bad.any()):
-            # one system that is not finite spoils the chained solve: drop its rows and take the others again
+        unfinished = not bool(ok.all())
+        if unfinished and not bool(torch.isfinite(size).all()):
+            # one system that is not finite spoils the chained solve: drop its rows and take this iteration again
             finite = torch.isfinite(right).all(-1) & torch.stack([x.flatten(1).isfinite().all(-1) for x in matrix]).all(0)
             if bool(finite.all()):  # singular systems, or results beyond the range of numbers
-                finite = ~bad[:, 0]
+                finite = torch.isfinite(size)[:, 0]
+            keep = finite.nonzero()[:, 0]
             if active is None:
                 active, result = torch.arange(rows, device=u.device), guess.clone()
-            keep = finite.nonzero()[:, 0]
             if not len(keep):
                 return Stage(result, converged, iterations, first, capacities)
-            u, before, full = previous[keep], None if before is None else before[keep], active[keep]
-            done = None if done is None else done[keep]
+            u = previous
         else:
-            before = size
-            count = int(left.sum())
-            if 2 * count > left.shape[0]:
-                done = ok if count < left.shape[0] else None
+            count += 1
+            if active is None:
+                iterations += 1 if done is None else ~done
+            else:
+                iterations[active] += 1 if done is None else (~done).long()
+            left = int((~ok).sum()) if unfinished else 0
+            done, before = ok, size
+            if not left:
+                break
+            if 2 * left > len(ok):
                 continue
             if active is None:
                 active, result = torch.arange(rows, device=u.device), u.clone()
-            finished = (~left[:, 0]).nonzero()[:, 0]
+            finished = ok[:, 0].nonzero()[:, 0]
             result[active[finished]], converged[active[finished]] = u[finished], True
-            keep = left[:, 0].nonzero()[:, 0]
-            u, before, done, full = u[keep], before[keep], None, active[keep]
-        active = full
+            keep = (~ok[:, 0]).nonzero()[:, 0]
+        active, u = active[keep], u[keep]
+        before = None if before is None else before[keep]
+        done = None if done is None else done[keep]
         target, step, scale, reach = target[keep], step[keep], scale[keep], reach[keep]
         forcing = {n: v[keep] if v.shape[0] > 1 else v for n, v in forcing.items()}
         parameters = {n: v[keep] if v.shape[0] > 1 else v for n, v in parameters.items()}
-    last = torch.zeros_like(u[:, :1], dtype=torch.bool) if done is None else done
+    assert done is not None
     if active is None:
-        return Stage(u, last, iterations, first, capacities)
-    result[active], converged[active] = u, last
+        return Stage(u, done, iterations, first, capacities)
+    result[active], converged[active] = u, done
     return Stage(result, converged, iterations, first, capacities)
