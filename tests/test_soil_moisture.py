@@ -148,9 +148,9 @@ def test_whole_experiment_writes_its_report(tmp_path, capsys):
         "Richards, best class",
         "LSTM",
         "climatology",
-        "Richards, trained, station left out",
-        "LSTM, station left out",
-        "climatology of the others",
+        "Richards, station out",
+        "LSTM, station out",
+        "climatology of others",
     }
     assert report["failures"] == [] and set(report["best_class"]) == {"S01", "S02"}
     assert all(row["stations"] == 2 and np.isfinite(row["rmse"]) for row in report["scores"])
@@ -162,8 +162,8 @@ def test_whole_experiment_writes_its_report(tmp_path, capsys):
     assert {p.stem for p in (tmp_path / "checkpoints").iterdir()} == {
         "richards",
         "lstm",
-        "richards_station_left_out",
-        "lstm_station_left_out",
+        "richards_station_out",
+        "lstm_station_out",
     }
 
 

@@ -18,6 +18,7 @@ from pydiffgeo.solvers.options import Solver
 from pydiffgeo.solvers.problem import Problem
 from pydiffgeo.solvers.record import step_table
 
+CACHED_VALUES = 25_600  # state values of a chunk: its tensors of 0.2 MB share the second-level cache
 GROUPS = ("static", "varying", "forcing")
 
 
@@ -25,11 +26,12 @@ def solve_torch(problem: Problem, options: Solver, replay: list[Tensor] | None =
     """Solve all columns in chunks; see `pydiffgeo.engines.base.Engine`."""
     columns = problem.initial.shape[0]
     operations = kernels(problem.model, options.compile)
+    chunk = options.chunk or (columns if problem.initial.is_cuda else max(1, CACHED_VALUES // problem.initial.shape[1]))
     parts: list[tuple[Tensor, Tensor, Tensor]] = []
     runs: list[_Run] = []
     failed: dict[int, tuple[int, str]] = {}
-    for number, first in enumerate(range(0, columns, options.chunk)):
-        rows = slice(first, min(first + options.chunk, columns))
+    for number, first in enumerate(range(0, columns, chunk)):
+        rows = slice(first, min(first + chunk, columns))
         part = _slice(problem, rows)
         run = _Run(part, operations, options, None if replay is None else replay[number])
         groups = [getattr(part, g) for g in GROUPS]

@@ -51,8 +51,9 @@ class Solver:
         One step size for all columns of the batch instead of one per column: slower, for comparison.
     compile : bool
         Compile rates and Jacobian with torch.compile; pays off for large batches solved many times.
-    chunk : int
-        Columns solved together; a few hundred stay in the cache of a CPU.
+    chunk : int, optional
+        Columns solved together; default: as many as hold about 25,000 state values (256 columns of 100 cells), which stay
+        in the cache of a CPU, and all of them on a GPU.
     dtype : torch.dtype
         Precision of the solve.
     """
@@ -69,7 +70,7 @@ class Solver:
     checkpoints: bool = False
     shared_step: bool = False
     compile: bool = False
-    chunk: int = 256
+    chunk: int | None = None
     dtype: torch.dtype = torch.float64
 
     def __post_init__(self) -> None:

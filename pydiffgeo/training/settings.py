@@ -90,8 +90,10 @@ class ColumnSettings(Settings):
 class SolverSettings(Settings):
     """How the columns are solved."""
 
-    method: Literal["implicit_euler", "sdirk2", "trbdf2", "kvaerno3"] = Field("sdirk2", description="Method.")
-    rtol: float = Field(3e-2, gt=0.0, le=0.1, description="Relative tolerance of a step.")
+    method: Literal["implicit_euler", "sdirk2", "trbdf2", "kvaerno3"] = Field(
+        "implicit_euler", description="Method."
+    )
+    rtol: float = Field(0.1, gt=0.0, le=0.1, description="Relative tolerance of a step.")
     max_steps: int = Field(5000, ge=100, description="Steps of a column before it counts as failed.")
     engine: Literal["auto", "torch", "julia"] = Field("torch", description="Engine.")
     max_failed: float = Field(
@@ -105,7 +107,7 @@ class TrainingSettings(Settings):
     epochs: int = Field(
         100, ge=1, le=100000, description="Epochs; each is one step on all stations and days."
     )
-    learning_rate: float = Field(0.01, gt=0.0, le=1.0, description="Adam's step at the start.")
+    learning_rate: float = Field(0.02, gt=0.0, le=1.0, description="Adam's step at the start.")
     final_rate: float = Field(0.1, gt=0.0, le=1.0, description="Share of it at the end of a cosine decay.")
     gradient_clip: float = Field(1.0, gt=0.0, description="Largest norm of a network's gradient.")
     weight_decay: float = Field(0.0, ge=0.0, le=1.0, description="Decoupled weight decay (AdamW).")

@@ -34,7 +34,7 @@ from pydiffgeo.training.trainer import Predict, Training, train
 
 __all__ = ["SoilMoistureSettings", "demo_settings", "load_records", "run_experiment"]
 
-TRAINED, LSTM, LEFT_OUT = "Richards, trained", "LSTM", "station left out"
+TRAINED, LSTM, LEFT_OUT = "Richards, trained", "LSTM", "station out"
 
 
 def demo_settings() -> SoilMoistureSettings:
@@ -50,7 +50,7 @@ def demo_settings() -> SoilMoistureSettings:
                 "candidate_classes": ["loamy_sand", "sandy_loam", "loam", "silt_loam", "clay_loam"],
             },
             "solver": {"method": "implicit_euler", "rtol": 0.1},
-            "network": {"epochs": 25, "learning_rate": 0.03},
+            "network": {"epochs": 18, "learning_rate": 0.03},
             "lstm": {"epochs": 150},
             "seeds": [0],
             "leave_one_out": False,
@@ -194,7 +194,7 @@ class _Run:
             lambda given, seed: column_network(self.columns, given, seed),
         )
         theta = self._train(f"Richards, {LEFT_OUT}", members, self._columns, shorter)
-        self.models[f"{TRAINED}, {LEFT_OUT}"] = theta[each, each]
+        self.models[f"Richards, {LEFT_OUT}"] = theta[each, each]
         members = folds(
             self.record,
             self.settings,
@@ -204,7 +204,7 @@ class _Run:
         theta = self._train(f"LSTM, {LEFT_OUT}", members, through_lstm, self.settings.lstm)
         self.models[f"LSTM, {LEFT_OUT}"] = theta[each, each]
         days = fitted_days(self.record, self.settings, whole=True)
-        self.models["climatology of the others"] = climatology_of_others(self.record, days)
+        self.models["climatology of others"] = climatology_of_others(self.record, days)
 
     def _columns(self, days: int) -> Predict:
         return through_columns(self.columns, days)
