@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from cases import CASES, COMPILED, DIFFRAX, ERROR_TARGET, FINE_GRID, OWN
+from cases import CASES, COMPILED, DIFFRAX, ERROR_TARGET, FINE_GRID, MEMORY_RTOL, OWN
 from rich.console import Console
 from rich.table import Table
 
@@ -101,8 +101,8 @@ def costs(above: tuple[Any, ...], below: tuple[Any, ...]) -> Callable[[Find], fl
 
 
 def megabytes_per_column(find: Find) -> float | None:
-    """Bytes the adjoint keeps at rtol 1e-3, per column of the batch."""
-    entry = find(OWN, 1, rtol=1e-3)
+    """Megabytes the adjoint keeps for one column."""
+    entry = find(OWN, 1, rtol=MEMORY_RTOL)
     recorded = None if entry is None else entry.get("stats", {}).get("recorded_bytes")
     return None if recorded is None else recorded / 1e6
 
