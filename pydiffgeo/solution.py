@@ -47,7 +47,6 @@ class Solution:
     stats: dict[str, Tensor]
     engine: str
     steps: list[Tensor] = field(default_factory=list, repr=False)
-    start: Any = None
 
     def balance_error(self) -> Tensor:
         """In minus out minus change of storage over the whole solve `[batch]`, relative to the water moved.

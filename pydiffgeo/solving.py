@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pydiffgeo.engines import ENGINES
-from pydiffgeo.errors import EngineUnavailable, ParameterError, SolveFailed, lookup
+from pydiffgeo.errors import ParameterError, SolveFailed, lookup
 from pydiffgeo.inputs import batch_size, read_forcing, read_parameters, read_state, read_times
 from pydiffgeo.models.base import ProcessModel
 from pydiffgeo.solution import Solution
@@ -81,7 +81,7 @@ def solve(
     state = read_state(model, initial_state, dtype, device)
     columns = batch_size({**drivers, **static, **varying, "initial_state": state})
     state = state.expand(columns, -1)
-    prepared = model.prepare({**static, **{k: v for k, v in varying.items()}})
+    prepared = model.prepare({**static, **varying})
     problem = Problem(
         model=model,
         initial=state,
@@ -130,5 +130,3 @@ def _choose(engine: str) -> str:
         log.info("solving with the %s engine", chosen)
     return chosen
 
-
-__all__ = ["EngineUnavailable", "solve"]
