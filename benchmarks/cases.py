@@ -21,7 +21,7 @@ class Case:
     peer : module in `peers` that measures it
     method, sensitivity, options : see `peers.protocol.Request`
     batches : the first is the one the tolerance is chosen at, the others use the same
-    fine_grid : (cells, batch) measured as well, or None
+    fine : batches measured on the fine grid as well
     also : tolerances measured at the first batch whatever the search chooses
     """
 
@@ -31,7 +31,7 @@ class Case:
     sensitivity: str
     options: dict[str, Any] = field(default_factory=dict)
     batches: tuple[int, ...] = (1,)
-    fine_grid: tuple[int, int] | None = None
+    fine: tuple[int, ...] = ()
     also: tuple[float, ...] = ()
 
     @property
@@ -41,14 +41,14 @@ class Case:
 
 
 SCALED = {"loss_scale": ADJOINT_SCALE}
-FINE_GRID = (1000, 64)
+FINE_CELLS, FINE_BATCHES = 1000, (1, 16, 64)
 OWN, COMPILED, DIFFRAX = "pydiffgeo", "pydiffgeo, compiled step", "diffrax Kvaerno3"
 OWN_BATCHES = (1, 16, 64, 256, 1024)
 MEMORY_RTOL = 1e-3  # the tolerance at which the memory of the adjoint is judged
 
 CASES: tuple[Case, ...] = (
-    Case(OWN, "pydiffgeo_peer", "kvaerno3", "adjoint", {}, OWN_BATCHES, FINE_GRID, (MEMORY_RTOL,)),
-    Case(COMPILED, "pydiffgeo_peer", "kvaerno3", "adjoint", {"compile": True}, OWN_BATCHES, FINE_GRID),
+    Case(OWN, "pydiffgeo_peer", "kvaerno3", "adjoint", {}, OWN_BATCHES, FINE_BATCHES, (MEMORY_RTOL,)),
+    Case(COMPILED, "pydiffgeo_peer", "kvaerno3", "adjoint", {"compile": True}, OWN_BATCHES),
     Case(DIFFRAX, "diffrax_peer", "Kvaerno3", "checkpointed adjoint", {}, (1, 64)),
     Case("CasADi CVODES, adjoint", "casadi_peer", "cvodes", "adjoint"),
     Case("CasADi CVODES, adjoint, scaled loss", "casadi_peer", "cvodes", "adjoint", SCALED),

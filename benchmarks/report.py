@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from cases import CASES, COMPILED, DIFFRAX, ERROR_TARGET, FINE_GRID, MEMORY_RTOL, OWN
+from cases import CASES, COMPILED, DIFFRAX, ERROR_TARGET, FINE_BATCHES, FINE_CELLS, MEMORY_RTOL, OWN
 from rich.console import Console
 from rich.table import Table
 
@@ -51,9 +51,7 @@ def print_results(records: list[Record]) -> None:
     ):
         table.add_column(heading, justify="left" if heading in ("case", "remark") else "right")
     for case in CASES:
-        sizes = [(batch, 100) for batch in case.batches]
-        if case.fine_grid is not None:
-            sizes.append((case.fine_grid[1], case.fine_grid[0]))
+        sizes = [*((batch, 100) for batch in case.batches), *((batch, FINE_CELLS) for batch in case.fine)]
         for batch, cells in sizes:
             entry = find(case.name, batch, cells)
             if entry is None:
@@ -107,14 +105,16 @@ def megabytes_per_column(find: Find) -> float | None:
     return None if recorded is None else recorded / 1e6
 
 
-CELLS, BATCH = FINE_GRID
 TARGETS: tuple[Target, ...] = (
     Target("speed at batch 1, diffrax at 1 = 1", costs((DIFFRAX, 1), (OWN, 1)), 3, True),
     Target("speed at batch 64, diffrax at 64 = 1", costs((DIFFRAX, 64), (OWN, 64)), 40, True),
     Target("speed at batch 256, diffrax at 64 = 1", costs((DIFFRAX, 64), (OWN, 256)), 80, True),
     Target("the same with the compiled step", costs((DIFFRAX, 64), (COMPILED, 256)), 110, True),
     Target("cost per column, batch 1024 over 256", costs((OWN, 1024), (OWN, 256)), 1.4, False),
-    Target(f"cost per column, {CELLS} cells over 100", costs((OWN, BATCH, CELLS), (OWN, BATCH)), 12, False),
+    *(
+        Target(f"cost per column, {FINE_CELLS} cells over 100, batch {b}", costs((OWN, b, FINE_CELLS), (OWN, b)), 12, False)
+        for b in FINE_BATCHES
+    ),
     Target("adjoint memory per column, MB, rtol 1e-3", megabytes_per_column, 0.6, False),
 )
 

@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from cases import CASES, ERROR_TARGET, TOLERANCES, Case
+from cases import CASES, ERROR_TARGET, FINE_CELLS, TOLERANCES, Case
 from new_mexico import load_reference
 from peers.protocol import Request
 from report import print_results, print_targets
@@ -96,9 +96,7 @@ def measure(case: Case, arguments: argparse.Namespace) -> Iterator[Record]:
     yield from (one(rtol, case.batches[0]) for rtol in case.also if rtol not in measured)
     if error_of(best) <= ERROR_TARGET:
         yield from (one(best["rtol"], batch) for batch in case.batches[1:])
-        if case.fine_grid is not None:
-            cells, batch = case.fine_grid
-            yield one(best["rtol"], batch, cells)
+        yield from (one(best["rtol"], batch, FINE_CELLS) for batch in case.fine)
 
 
 def machine() -> Record:

@@ -128,7 +128,7 @@ def test_a_column_is_the_same_alone_and_among_hard_ones(hard: Hard, solution: So
     # Each column has its own steps and Newton iterations, and the chained linear systems are not coupled. What differs
     # are the last bits of vectorised exp and log, which depend on the place in memory. Step control amplifies them, so
     # that hundreds of steps later the steps differ, within the tolerance. Compare on the same steps, where only the
-    # first guesses after a rejected step differ, which Newton resolves below its tolerance: 0.03 of the solver's 1e-3 ...
+    # first guesses after a rejected step differ, which Newton resolves below its tolerance, a fraction of the solver's 1e-3 ...
     assert i not in solution.failed
     same = hard.solve(slice(i, i + 1), replay=replace(solution, steps=[solution.steps[0][i : i + 1]]))
     torch.testing.assert_close(same.states[0], solution.states[i], rtol=3e-5, atol=3e-3)

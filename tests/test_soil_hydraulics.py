@@ -130,7 +130,7 @@ def test_gradients_and_slopes_are_finite_everywhere(name: str, dtype: torch.dtyp
     grads = torch.autograd.grad(theta.sum() + K.sum(), [psi, *raw.values()])
     assert all(torch.isfinite(g).all() for g in (theta, K, *grads))
     slopes = model.slopes(psi.detach(), model.derive({k: v.detach() for k, v in raw.items()}))
-    assert all(torch.isfinite(v).all() and v.dtype == dtype for v in slopes)
+    assert all(torch.isfinite(v).all() and v.dtype == dtype for v in slopes[:4])
     saturated = psi.detach()[0] >= 0
     assert (slopes.capacity[:, saturated] == 0).all() and (slopes.dK[:, saturated] == 0).all()
 

@@ -157,8 +157,9 @@ class Richards(ProcessModel):
         if len(self._faces):
             K_face = K_face.index_copy(-1, g["interface"], self._interface(K, gradient, g)[0])
         q = -K_face * gradient
-        top = self.top.flow(self._side(True, q, None, state, K, None), forcing, p)
-        bottom = self.bottom.flow(self._side(False, q, None, state, K, None), forcing, p)
+        if fluxes or not self._heads_only:
+            top = self.top.flow(self._side(True, q, None, state, K, None), forcing, p)
+            bottom = self.bottom.flow(self._side(False, q, None, state, K, None), forcing, p)
         if not self._heads_only:
             q = torch.cat([top.flux, q[..., self._inner], bottom.flux], -1)
         rates = (q[..., :-1] - q[..., 1:]) * g["inverse_dz"]
@@ -204,28 +205,25 @@ class Richards(ProcessModel):
         conductance = K_face * g["conductance"]
         by_up = torch.addcmul(conductance, slope_up, gradient, value=-1)
         by_low = torch.addcmul(conductance, slope_low, gradient).neg_()
-        top = self.top.flow(self._side(True, q, by_low, state, K, dK), forcing, p)
-        bottom = self.bottom.flow(self._side(False, q, by_up, state, K, dK), forcing, p)
-        assert top.slope is not None and bottom.slope is not None
-        # through all faces; the first depends on no cell above it, the last on none below
-        if self._heads_only:
-            by_up[..., 0], by_low[..., -1] = 0.0, 0.0
-        else:
-            inner, edge = self._inner, torch.zeros_like(top.slope)
+        if not self._heads_only:
+            top = self.top.flow(self._side(True, q, by_low, state, K, dK), forcing, p)
+            bottom = self.bottom.flow(self._side(False, q, by_up, state, K, dK), forcing, p)
+            assert top.slope is not None and bottom.slope is not None
+            inner = self._inner
             q = torch.cat([top.flux, q[..., inner], bottom.flux], -1)
-            by_up = torch.cat([edge, by_up[..., inner], bottom.slope], -1)
-            by_low = torch.cat([top.slope, by_low[..., inner], edge], -1)
+            by_up = torch.cat([top.slope, by_up[..., inner], bottom.slope], -1)
+            by_low = torch.cat([top.slope, by_low[..., inner], bottom.slope], -1)
         rates = (q[..., :-1] - q[..., 1:]).mul_(g["inverse_dz"])
-        lower_diagonal = by_up[..., :-1] * g["inverse_dz"]
         main = (by_low[..., :-1] - by_up[..., 1:]).mul_(g["inverse_dz"])
-        upper_diagonal = by_low[..., 1:] * g["minus_inverse_dz"]
+        # no cell is above the first face and none below the last: these two factors are zero
+        lower_diagonal, upper_diagonal = by_up[..., :-1] * g["lower_inverse_dz"], by_low[..., 1:] * g["upper_inverse_dz"]
         if self.roots is not None:
             stress, slope = self.roots.stress_slope(state, p)
             demand = forcing["potential_transpiration"] * p["density"]
             rates = torch.addcmul(rates, demand, stress, value=-1)
             main = torch.addcmul(main, demand, slope, value=-1)
         theta, capacity = curves.theta[..., self._cells], curves.capacity[..., self._cells]
-        if state.is_cuda or torch.compiler.is_compiling() or bool(state.max() > 0):
+        if curves.wet:
             theta = theta + p["specific_storage"] * state.clamp_min(0)
             capacity = capacity + p["specific_storage"] * (state > 0)
         return Linearisation(theta, capacity, rates, (lower_diagonal, main, upper_diagonal))
@@ -238,12 +236,14 @@ class Richards(ProcessModel):
         if key not in self._constants:
             g = self.grid
             centre, half = g.depth.diff(), g.thickness / 2
+            zero = torch.zeros(1, dtype=half.dtype)
             ends = half[:1] if self.top.n_heads else half[:0], half[-1:] if self.bottom.n_heads else half[:0]
             values = {
                 "dz": g.thickness,
                 "faces": g.faces,
                 "inverse_dz": 1 / g.thickness,
-                "minus_inverse_dz": -1 / g.thickness,
+                "lower_inverse_dz": torch.cat([zero, 1 / g.thickness[1:]]),
+                "upper_inverse_dz": torch.cat([-1 / g.thickness[:-1], zero]),
                 "conductance": 1 / torch.cat([ends[0], centre, ends[1]]),
                 "half_up": half[self._faces],
                 "half_low": half[self._faces + 1],

@@ -16,7 +16,7 @@ from pydiffgeo.solvers.options import Solver
 from pydiffgeo.solvers.problem import Problem
 from pydiffgeo.solvers.record import Entry, Record
 
-ELEMENTS = 300_000  # values linearised at once: large enough to hide overheads, small enough for the cache
+ELEMENTS = 40_000  # values linearised at once: large enough to hide overheads, small enough for the cache
 
 
 class Adjoint:

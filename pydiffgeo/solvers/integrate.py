@@ -14,7 +14,7 @@ from torch import Tensor
 from pydiffgeo.models.base import Evaluation, Values
 from pydiffgeo.solvers.control import next_step
 from pydiffgeo.solvers.kernels import Kernels
-from pydiffgeo.solvers.newton import Stage, newton
+from pydiffgeo.solvers.newton import UNSEEN, Stage, newton
 from pydiffgeo.solvers.options import Solver
 from pydiffgeo.solvers.problem import Problem
 from pydiffgeo.solvers.record import Entry, Record
@@ -37,7 +37,9 @@ class Carry:
     step: Tensor
     step_before: Tensor
     psi_before: Tensor
+    psi_between: Tensor
     error_before: Tensor
+    contraction: Tensor
     starts: Tensor
     attempts: Tensor
     taken: Tensor
@@ -45,6 +47,28 @@ class Carry:
     def select(self, keep: Tensor) -> Carry:
         """Some of the rows."""
         return Carry(**{k: v[keep] for k, v in vars(self).items()})
+
+
+@dataclass
+class _Stage:
+    """What a stage is to solve, `[row, ...]`: see `newton`; and which rows must leave no residual."""
+
+    guess: Tensor
+    target: Tensor
+    step: Tensor
+    scale: Tensor
+    reach: Tensor
+    tolerance: Tensor
+    exact: Tensor
+    contraction: Tensor
+    forcing: Values
+    parameters: Values
+
+    def select(self, rows: Tensor, stage: Stage) -> _Stage:
+        """Some of the rows, starting from where `stage` left them."""
+        arrays = {k: v[rows] for k, v in vars(self).items() if isinstance(v, Tensor)}
+        arrays |= {"guess": stage.state[rows], "contraction": stage.contraction[rows]}
+        return _Stage(**arrays, forcing=_take(self.forcing, rows), parameters=_take(self.parameters, rows))
 
 
 @dataclass
@@ -84,9 +108,11 @@ def start(problem: Problem, options: Solver) -> Carry:
         total=u.new_zeros(rows, n_fluxes),
         elapsed=column(0.0),
         step=column(first),
-        step_before=column(1.0),
+        step_before=column(UNSEEN),
         psi_before=u,
+        psi_between=u,
         error_before=column(1.0),
+        contraction=column(UNSEEN),
         starts=torch.ones(rows, dtype=torch.bool, device=device),
         attempts=counter(),
         taken=counter(),
@@ -196,18 +222,22 @@ class _Integration:
             # land on the end of the interval; two equal steps rather than a long and a tiny one
             h = torch.where(c.step >= rest * (1 - ROUND), rest, torch.minimum(c.step, 0.5 * rest) if o.step is None else c.step)
         reach = 1 / (self.typical + c.psi.abs())
-        scale = 1 / (self.atol + o.rtol * c.psi.abs())
+        tolerance = c.psi.abs().mul_(o.rtol).add_(self.atol)
+        scale = 1 / tolerance
         rates, fluxes = [c.rates], [c.fluxes]
         states: list[Tensor] = []
         converged = torch.ones_like(h, dtype=torch.bool)
+        contraction = c.contraction
         for i in range(1, s + 1):
             target = c.storage
             for j in range(i):
                 if A[i][j] != 0:
                     target = torch.addcmul(target, h * A[i][j], rates[j])
             guess = self._guess(i, times, c, h, states, reach)
-            exact = (h >= rest * (1 - ROUND)) if i == s else None
-            stage, e = self._stage(guess, target, h * tableau.gamma, scale, reach, exact, forcing, p)
+            exact = (h >= rest * (1 - ROUND)) if i == s else torch.zeros_like(converged)
+            step = h * tableau.gamma
+            stage, e = self._stage(_Stage(guess, target, step, scale, reach, tolerance, exact, contraction, forcing, p))
+            contraction = stage.contraction
             self.out.stats["newton_iterations"].index_add_(0, c.column, stage.iterations[:, 0])
             converged = converged & stage.converged
             states.append(stage.state)
@@ -225,56 +255,75 @@ class _Integration:
             accepted = converged & (error <= 1)
         if o.shared_step:
             error, accepted = error.max().expand_as(error), accepted.all().expand_as(accepted)
+        c.contraction = torch.where(converged, contraction, UNSEEN)
         return self._advance(c, h, rest, length, error, accepted, converged, states, rates, fluxes)
 
-    def _stage(
-        self, guess: Tensor, target: Tensor, step: Tensor, scale: Tensor, reach: Tensor, exact: Tensor | None,
-        forcing: Values, p: Values,
-    ) -> tuple[Stage, Evaluation]:  # fmt: skip
+    def _stage(self, x: _Stage) -> tuple[Stage, Evaluation]:
         """Solve a stage, and again where storage and state disagree by more than the Newton tolerance allows.
 
         What Newton leaves unresolved stays in the carried storage. It must remain small against the capacity, or the next
         step starts from a storage that no state near by has; rows in `exact`, whose state is an output, leave nothing.
         """
-        o = self.options
-        stage = newton(self.kernels, guess, target, step, scale, reach, forcing, p, o.newton_tolerance, o.max_newton)
-        e = self.kernels.evaluate(stage.state, forcing, p, fluxes=True)
-        for last in (False, False, False, True):
-            left = torch.addcmul(target - e.storage, step, e.rates).abs_()
-            allowed = o.newton_tolerance * stage.capacity / scale
-            if exact is not None:
-                allowed = torch.where(exact, 0.0, allowed)
-            # what is left after three attempts may be the rounding of large rates
-            limit = allowed + (10 * self.rounding if last else self.rounding)
-            rough = (left > limit).any(-1, keepdim=True) & stage.converged
-            if last or not bool(rough.any()):
+        stage, e = self._newton(x)
+        rough = self._rough(x, stage, e, self.rounding) & stage.converged
+        for last in (False, False, True):
+            if not bool(rough.any()):
                 break
             rows = rough[:, 0].nonzero()[:, 0]
-            again = newton(
-                self.kernels, stage.state[rows], target[rows], step[rows], scale[rows], reach[rows],
-                _take(forcing, rows), _take(p, rows), o.newton_tolerance, o.max_newton,
-            )  # fmt: skip
-            part = self.kernels.evaluate(again.state, _take(forcing, rows), _take(p, rows), fluxes=True)
+            y = x.select(rows, stage)
+            again, part = self._newton(y)
+            # what is left after three attempts may be the rounding of large rates
+            still = self._rough(y, again, part, self.rounding * (10 if last else 1)) & again.converged
+            rough = rough.index_copy(0, rows, still)
             stage = stage._replace(
                 state=stage.state.index_copy(0, rows, again.state),
                 converged=stage.converged.index_copy(0, rows, again.converged),
                 iterations=stage.iterations.index_add(0, rows, again.iterations),
                 capacity=stage.capacity.index_copy(0, rows, again.capacity),
+                contraction=stage.contraction.index_copy(0, rows, again.contraction),
             )
             e = Evaluation(*(whole.index_copy(0, rows, x) for whole, x in zip(e, part, strict=True)))
         return stage._replace(converged=stage.converged & ~rough), e
 
+    def _newton(self, x: _Stage) -> tuple[Stage, Evaluation]:
+        """Solve a stage, and evaluate the model there."""
+        o = self.options
+        stage = newton(
+            self.kernels, x.guess, x.target, x.step, x.scale, x.reach, x.contraction, x.forcing, x.parameters,
+            o.newton_tolerance, o.max_newton,
+        )  # fmt: skip
+        return stage, self.kernels.evaluate(stage.state, x.forcing, x.parameters, fluxes=True)
+
+    def _rough(self, x: _Stage, stage: Stage, e: Evaluation, rounding: float) -> Tensor:
+        """Rows whose storage differs from the one to reach by more than the Newton tolerance in any state."""
+        left = torch.addcmul(x.target - e.storage, x.step, e.rates).abs_()
+        # an error norm that is just met may come from one state alone
+        allowed = self.options.newton_tolerance * left.shape[-1] ** 0.5
+        excess = torch.addcmul(left, stage.capacity, x.tolerance, value=-allowed)
+        if bool(x.exact.any()):
+            excess = torch.where(x.exact, left, excess)
+        return (excess > rounding).any(-1, keepdim=True)
+
     def _guess(self, i: int, times: tuple[float, ...], c: Carry, h: Tensor, states: list[Tensor], reach: Tensor) -> Tensor:
-        """First guess of a stage: along the line through the two latest known states."""
+        """First guess of a stage: along the parabola through the three latest known states, or the line through two where
+        the stage is far from them (there a parabola overshoots, and the matrix at the guess filters the error estimate).
+        """
+        before = c.step_before
         if i == 1:
-            d = (c.psi - c.psi_before) * (times[1] * h / c.step_before)
-            base = c.psi
+            if len(times) == 2:
+                base, d = c.psi, (c.psi - c.psi_before) * (h * times[1] / before)
+            else:
+                late = before * (1 - times[1])
+                base, d = c.psi, _parabola(c.psi, (-late, c.psi_between), (-before, c.psi_before), h * times[1])
+        elif times[i] == times[i - 1]:
+            return states[-1]
         else:
-            if times[i] == times[i - 1]:
-                return states[-1]
-            base = states[-1]
-            before, at = (c.psi, 0.0) if i == 2 else (states[-2], times[i - 2])
-            d = (base - before) * ((times[i] - times[i - 1]) / (times[i - 1] - at))
+            base, at = states[-1], h * times[i - 1]
+            ahead = h * times[i] - at
+            if times[i] > 1.5 * times[i - 1]:
+                d = (base - c.psi) * (ahead / at)
+            else:
+                d = _parabola(base, (-at, c.psi), (-at - before, c.psi_before), ahead)
         return base + d / (1 + (d * reach).abs())
 
     def _error(
@@ -289,20 +338,20 @@ class _Integration:
     ) -> Tensor:
         """Embedded error filtered by the matrix of the last stage: the larger of its norms in state and in storage."""
         o = self.options
-        total: Tensor | float = 0.0
+        defect = torch.zeros_like(psi)
         for w, r in zip(o.tableau.error_weights, rates, strict=True):
             if w != 0:
-                total = total + w * r
-        defect = h * total
+                defect = torch.add(defect, r, alpha=w)
+        defect = defect * h
         e = self.kernels.linear.solve(matrix, defect)
-        if not bool(torch.isfinite(e).all()):  # leave out the rows that spoil the chained solve; they stay NaN
+        if not bool(torch.isfinite(e.sum())):  # leave out the rows that spoil the chained solve; they stay NaN
             finite = torch.stack([x.flatten(1).isfinite().all(-1) for x in (*matrix, defect)]).all(0)
             rows = finite.nonzero()[:, 0]
             e = torch.full_like(defect, float("nan"))
             if len(rows):
                 e[rows] = self.kernels.linear.solve(tuple(x[rows] for x in matrix), defect[rows])
-        by_storage = capacity * e / (self.storage_atol + o.rtol * c.storage.abs())
-        by_state = e / (self.atol + o.rtol * torch.maximum(c.psi.abs(), psi.abs()))
+        by_storage = (capacity * e).div_(c.storage.abs().mul_(o.rtol).add_(self.storage_atol))
+        by_state = e * scale
         n = e.shape[-1] ** -0.5
         norm = torch.linalg.vector_norm
         error = torch.maximum(norm(by_storage, dim=-1, keepdim=True), norm(by_state, dim=-1, keepdim=True)) * n
@@ -323,7 +372,7 @@ class _Integration:
             c.step = torch.where(accepted, torch.full_like(h, o.step), h * 0.5)
         if not bool(accepted.any()):
             self.out.stats["rejected"].index_add_(0, c.column, torch.ones_like(c.column))
-            c.psi_before = c.psi
+            c.psi_before, c.psi_between, c.step_before = c.psi, c.psi, torch.full_like(h, UNSEEN)
             return c, False
         ok = accepted[:, 0]
         landed = ok & (h >= rest * (1 - ROUND))[:, 0]
@@ -335,17 +384,20 @@ class _Integration:
         if self.record:
             kept = states if everyone else [u[rows] for u in states]
             self.out.record.entries.append(Entry(c.column[rows], c.interval[rows], kept, h[rows], landed[rows]))
-        change = sum(h * w * r for w, r in zip(b, rates, strict=True) if w != 0)
-        total = sum(h * w * q for w, q in zip(b, fluxes, strict=True) if w != 0)
+        storage, total = c.storage, c.total
+        for w, r, q in zip(b, rates, fluxes, strict=True):
+            if w != 0:
+                part = h * w
+                storage, total = torch.addcmul(storage, part, r), torch.addcmul(total, part, q)
 
         def keep(new: Tensor, old: Tensor) -> Tensor:
             return new if everyone else torch.where(accepted, new, old)
 
-        c.psi_before = c.psi
-        c.psi, c.storage = keep(states[-1], c.psi), keep(c.storage + change, c.storage)
+        c.psi_before, c.psi_between = c.psi, keep(states[0], c.psi)
+        c.psi, c.storage = keep(states[-1], c.psi), keep(storage, c.storage)
         c.rates, c.fluxes = keep(rates[-1], c.rates), keep(fluxes[-1], c.fluxes)
-        c.total, c.elapsed = keep(c.total + total, c.total), keep(c.elapsed + h, c.elapsed)
-        c.step_before, c.error_before = keep(h, c.step_before), keep(error.clamp_min(1e-4), c.error_before)
+        c.total, c.elapsed = keep(total, c.total), keep(c.elapsed + h, c.elapsed)
+        c.step_before, c.error_before = keep(h, torch.full_like(h, UNSEEN)), keep(error.clamp_min(1e-4), c.error_before)
         c.taken = c.taken + ok
         if not bool(landed.any()):
             return c, False
@@ -372,6 +424,13 @@ class _Integration:
                 )
                 self.out.failed[int(c.column[r])] = int(c.interval[r]), reason
         return failed
+
+
+def _parabola(base: Tensor, a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor], t: Tensor) -> Tensor:
+    """Change from `base`, at time 0, to time t on the parabola through it and the (time, state) pairs a and b."""
+    (ta, ua), (tb, ub) = a, b
+    change = (ua - base).mul_(t * (t - tb) / (ta * (ta - tb)))
+    return change.addcmul_(ub - base, t * (t - ta) / (tb * (tb - ta)))
 
 
 def _take(values: Values, rows: Tensor) -> dict[str, Tensor]:

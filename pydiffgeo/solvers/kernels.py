@@ -31,6 +31,7 @@ class Kernels:
             wrap: Callable[..., Any] = torch.compile
             self.evaluate = wrap(self.evaluate, dynamic=True)
             self.system = wrap(self.system, dynamic=True)  # type: ignore[method-assign]
+            self.linearise = wrap(self.linearise, dynamic=True)
             self.update = wrap(self.update, dynamic=True)  # type: ignore[method-assign]
 
     def system(

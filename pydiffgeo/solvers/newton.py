@@ -11,15 +11,27 @@ from pydiffgeo.models.base import Values
 from pydiffgeo.solvers.kernels import Kernels
 from pydiffgeo.solvers.linear import Matrix
 
+UNSEEN = 1e30  # contraction of a row that has none yet: its first iteration decides nothing
+
 
 class Stage(NamedTuple):
-    """State, which rows converged `[row, 1]`, iterations `[row, 1]`, the first matrix, and the last capacity of each row."""
+    """What Newton's method returns, `[row, ...]`.
+
+    Attributes
+    ----------
+    converged, iterations : Tensor, [row, 1]
+    matrix : the matrix of the first iteration
+    capacity : the capacity of each row's last iteration
+    contraction : Tensor, [row, 1]
+        Size of an update over the square of the one before, as last seen.
+    """
 
     state: Tensor
     converged: Tensor
     iterations: Tensor
     matrix: Matrix
     capacity: Tensor
+    contraction: Tensor
 
 
 def newton(
@@ -29,6 +41,7 @@ def newton(
     step: Tensor,
     scale: Tensor,
     reach: Tensor,
+    contraction: Tensor,
     forcing: Values,
     parameters: Values,
     tolerance: float,
@@ -47,6 +60,10 @@ def newton(
     reach : Tensor, [row, size]
         One over the longest update of each state: an update d is shortened to d / (1 + |d| reach), a change of second
         order in d, which leaves the convergence quadratic.
+    contraction : Tensor, [row, 1]
+        Newton converges quadratically: after an update of size s, in units of the error tolerance, the next one is about
+        contraction s^2. The factor hardly changes from stage to stage, so that the last one seen serves for the first
+        iteration; `UNSEEN` where none was seen.
     tolerance : float
         A row has converged when the update that would follow is expected to be below it, in units of the error tolerance.
     """
@@ -55,7 +72,7 @@ def newton(
     iterations = torch.zeros(rows, 1, dtype=torch.long, device=u.device)
     converged = torch.zeros(rows, 1, dtype=torch.bool, device=u.device)
     active: Tensor | None = None  # rows still iterated, None for all
-    result = u
+    result, factors = u, contraction
     before: Tensor | None = None
     first: Matrix = ()
     done: Tensor | None = None  # active rows that converged earlier: they stay as they are, whatever the others need
@@ -72,9 +89,12 @@ def newton(
         u, size = kernels.update(u, kernels.linear.solve(matrix, right), scale, reach)
         if done is not None:
             u = torch.where(done, previous, u)
-        # Newton converges quadratically: the next update is about size (size / before)^2 for a regular sequence
-        expected = size if before is None else size * (size / before).clamp_(max=1).square_()
-        ok = (expected < tolerance) & (size < 1)
+        if before is not None:
+            contraction = size / before.square()
+            if done is not None:
+                contraction = torch.where(done, factors if active is None else factors[active], contraction)
+            factors = contraction if active is None else factors.index_copy(0, active, contraction)
+        ok = (torch.minimum(contraction * size, torch.ones_like(size)) * size < tolerance) & (size < 1)
         if done is not None:
             ok = ok | done
         unfinished = not bool(ok.all())
@@ -87,7 +107,7 @@ def newton(
             if active is None:
                 active, result = torch.arange(rows, device=u.device), guess.clone()
             if not len(keep):
-                return Stage(result, converged, iterations, first, capacities)
+                return Stage(result, converged, iterations, first, capacities, factors)
             u = previous
         else:
             count += 1
@@ -109,11 +129,11 @@ def newton(
         active, u = active[keep], u[keep]
         before = None if before is None else before[keep]
         done = None if done is None else done[keep]
-        target, step, scale, reach = target[keep], step[keep], scale[keep], reach[keep]
+        target, step, scale, reach, contraction = (x[keep] for x in (target, step, scale, reach, contraction))
         forcing = {n: v[keep] if v.shape[0] > 1 else v for n, v in forcing.items()}
         parameters = {n: v[keep] if v.shape[0] > 1 else v for n, v in parameters.items()}
     assert done is not None
     if active is None:
-        return Stage(u, done, iterations, first, capacities)
+        return Stage(u, done, iterations, first, capacities, factors)
     result[active], converged[active] = u, done
-    return Stage(result, converged, iterations, first, capacities)
+    return Stage(result, converged, iterations, first, capacities, factors)

@@ -64,7 +64,7 @@ class Solver:
     step: float | None = None
     initial_step: float | None = None
     max_steps: int = 100_000
-    newton_tolerance: float = 0.03
+    newton_tolerance: float = 0.005
     max_newton: int = 8
     on_failure: str = "raise"
     checkpoints: bool = False

@@ -12,12 +12,13 @@ from pydiffgeo.models.spec import ParameterSpec
 
 
 class Curves(NamedTuple):
-    """Water content, its slope in psi (1/cm), conductivity (cm/h), its slope in psi."""
+    """Water content, its slope in psi (1/cm), conductivity (cm/h), its slope in psi; False if no head is above zero."""
 
     theta: Tensor
     capacity: Tensor
     K: Tensor
     dK: Tensor
+    wet: bool = True
 
 
 class SoilHydraulics:

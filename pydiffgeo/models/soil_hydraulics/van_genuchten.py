@@ -37,27 +37,29 @@ class VanGenuchten(SoilHydraulics):
 
     def derive(self, p: dict[str, Tensor]) -> dict[str, Tensor]:
         """Add m, the water-content range, and the products that the curves need."""
-        n = p["n"]
+        n, span = p["n"], p["theta_s"] - p["theta_r"]
         return {
             "neg_alpha": -p["alpha"],
-            "n": n,
-            "neg_m": 1 / n - 1,
-            "neg_mn": 1 - n,
+            "n_minus_1": n - 1,
+            "neg_half_m": 0.5 / n - 0.5,
+            "two_minus_2n": 2 - 2 * n,
             "theta_r": p["theta_r"],
-            "span": p["theta_s"] - p["theta_r"],
+            "span": span,
+            "half_span": 0.5 * span,
             "K_s": p["K_s"],
         }
 
     def curves(self, psi: Tensor, p: Values) -> tuple[Tensor, Tensor]:
         """Water content and conductivity."""
         x = (p["neg_alpha"] * psi).clamp_min(TINY)
-        xn = torch.exp(p["n"] * torch.log(x))
-        S = torch.exp(p["neg_m"] * torch.log1p(xn))
-        U = S * xn / x  # (1 - S^(1/m))^m, since m n = n - 1
+        y = torch.exp(p["n_minus_1"] * torch.log(x))
+        root = torch.exp(p["neg_half_m"] * torch.log(x * y + 1.0))  # sqrt(S)
+        S = root * root
+        U = S * y  # (1 - S^(1/m))^m, since m n = n - 1
         if self._near_saturation(psi):
             U = U * torch.relu(psi * (-1 / self.entry_width)).clamp_max(1)
         V = 1.0 - U
-        return p["theta_r"] + p["span"] * S, p["K_s"] * torch.sqrt(S) * V * V
+        return torch.addcmul(p["theta_r"], p["span"], S), p["K_s"] * root * V * V
 
     def slopes(self, psi: Tensor, p: Values) -> Curves:
         """The curves and their derivatives in psi."""
@@ -65,23 +67,28 @@ class VanGenuchten(SoilHydraulics):
         x = p["neg_alpha"] * psi
         if wet:
             x = x.clamp_min(TINY)
-        xn = torch.log(x).mul_(p["n"]).exp_()
-        S = torch.log1p(xn).mul_(p["neg_m"]).exp_()
-        g = p["neg_mn"] / ((xn + 1.0).mul_(psi))  # dS = S xn g and dU = -U g
-        dlogS = xn * g
-        U = (S * xn).div_(x)
-        dU = U * g
+        y = torch.log(x).mul_(p["n_minus_1"]).exp_()
+        xn = x.mul_(y)
+        w = xn + 1.0
+        root = torch.log(w).mul_(p["neg_half_m"]).exp_()
+        S = root * root
+        g = p["two_minus_2n"] / w.mul_(psi)  # dS = S xn g / 2 and dU = -U g / 2
+        U = y.mul_(S)
         if wet:
             raw = psi * (-1 / self.entry_width)
             band, unsaturated, inside = raw.clamp(0, 1), raw > 0, (raw > 0) & (raw <= 1)
-            dU = torch.where(unsaturated, dU * band, 0.0) + torch.where(inside, U / self.entry_width, 0.0)
-            dlogS = torch.where(unsaturated, dlogS, 0.0)
-            U = U * band
-        V = 1.0 - U
-        KV = torch.sqrt(S).mul_(V).mul_(p["K_s"])
-        dK = (V * dlogS).mul_(0.5).add_(dU, alpha=2.0).mul_(KV)
-        capacity = (dlogS * S).mul_(p["span"])
-        return Curves(torch.addcmul(p["theta_r"], p["span"], S), capacity, KV.mul_(V), dK)
+            dlogS = torch.where(unsaturated, xn * g, 0.0)
+            dV = torch.where(unsaturated, U * g * band, 0.0) + torch.where(inside, U * (2 / self.entry_width), 0.0)
+            V = 1.0 - U * band
+            KV = root.mul_(V).mul_(p["K_s"])
+            dK = torch.addcmul(dV, V, dlogS, value=0.25).mul_(KV)
+        else:
+            V = 1.0 - U
+            KV = root.mul_(V).mul_(p["K_s"])
+            dK = torch.addcmul(U, V, xn, value=0.25).mul_(g).mul_(KV)
+            dlogS = g.mul_(xn)
+        capacity = dlogS.mul_(S).mul_(p["half_span"])
+        return Curves(torch.addcmul(p["theta_r"], p["span"], S), capacity, KV.mul_(V), dK, wet)
 
     def head(self, theta: Tensor, p: Values) -> Tensor:
         """Inverse of the retention curve."""
