@@ -41,7 +41,8 @@ class Case:
 
 
 SCALED = {"loss_scale": ADJOINT_SCALE}
-FINE_CELLS, FINE_BATCHES = 1000, (1, 16, 64)
+CELLS, FINE_CELLS, FINE_BATCHES = 100, 1000, (1, 16, 64)
+REFERENCE_RTOL = 1e-5  # gradient error below 1e-5 on the fine grid
 OWN, COMPILED, DIFFRAX = "pydiffgeo", "pydiffgeo, compiled step", "diffrax Kvaerno3"
 OWN_BATCHES = (1, 16, 64, 256, 1024)
 MEMORY_RTOL = 1e-3  # the tolerance at which the memory of the adjoint is judged

@@ -15,11 +15,11 @@ Find = Callable[..., Record | None]
 
 
 def finder(records: list[Record]) -> Find:
-    """Look up the record of (case, batch, cells) at the case's chosen tolerance, or at a given rtol."""
-    chosen = {entry["case"]: entry["rtol"] for entry in records if entry.get("chosen")}
+    """Look up the record of (case, batch, cells) at the tolerance chosen for case and cells, or at a given rtol."""
+    chosen = {(entry["case"], entry["cells"]): entry["rtol"] for entry in records if entry.get("chosen")}
 
     def find(case: str, batch: int = 1, cells: int = 100, rtol: float | None = None) -> Record | None:
-        wanted = (case, batch, cells, chosen.get(case) if rtol is None else rtol)
+        wanted = (case, batch, cells, chosen.get((case, cells)) if rtol is None else rtol)
         for entry in records:
             if (entry["case"], entry["batch"], entry["cells"], entry["rtol"]) == wanted:
                 return entry

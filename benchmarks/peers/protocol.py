@@ -118,8 +118,8 @@ def record(request: Request, measurement: Measurement, reference: Reference) -> 
     }
     if not (np.isfinite(measurement.psi).all() and np.isfinite(measurement.gradient).all()):
         answer["status"] = "nan"
+    answer["gradient"] = [float(value) for value in measurement.gradient]
     if request.cells == len(reference.psi) and request.horizon == HORIZON:
-        answer["gradient"] = [float(value) for value in measurement.gradient]
         answer["gradient_error"] = relative_error(measurement.gradient, reference)
         answer["head_error_cm"] = float(np.abs(measurement.psi - reference.psi).max())
     return answer

@@ -82,6 +82,7 @@ class Richards(ProcessModel):
         has_top, has_bottom = min(self.top.n_heads, 1), min(self.bottom.n_heads, 1)
         self._cells = slice(first, last)
         self._line = slice(first - has_top, last + has_bottom)
+        self._all_in_line = max(self.top.n_heads, self.bottom.n_heads) < 2 and not len(self._faces)
         self._inner = slice(has_top, has_top + self.size - 1)
         self._heads_only = isinstance(self.top, Head) and isinstance(self.bottom, Head)
         self._edge_conductance = 2 / float(grid.thickness[0]), 2 / float(grid.thickness[-1])
@@ -151,7 +152,7 @@ class Richards(ProcessModel):
         p, g = parameters, self._geometry(state)
         heads = self._extend(state, forcing, p)
         theta, K = self.hydraulics.curves(heads, p)
-        line, K_line = heads[..., self._line], K[..., self._line]
+        line, K_line = (heads, K) if self._all_in_line else (heads[..., self._line], K[..., self._line])
         gradient = (line[..., 1:] - line[..., :-1]) * g["conductance"] - 1.0
         K_face = self.face_mean(K_line[..., :-1], K_line[..., 1:], gradient)[0]
         if len(self._faces):
@@ -190,7 +191,8 @@ class Richards(ProcessModel):
         heads = self._extend(state, forcing, p)
         curves = self.hydraulics.slopes(heads, p)
         K, dK = curves.K, curves.dK
-        line, K_line, dK_line = heads[..., self._line], K[..., self._line], dK[..., self._line]
+        parts = heads, K, dK
+        line, K_line, dK_line = parts if self._all_in_line else tuple(x[..., self._line] for x in parts)
         gradient = (line[..., 1:] - line[..., :-1]).mul_(g["conductance"]).sub_(1.0)
         K_face, upper, lower = self.face_mean(K_line[..., :-1], K_line[..., 1:], gradient)
         slope_up, slope_low = dK_line[..., :-1] * upper, dK_line[..., 1:] * lower

@@ -59,16 +59,18 @@ class _Stage:
     scale: Tensor
     reach: Tensor
     tolerance: Tensor
-    exact: Tensor
+    exact: Tensor | None
     contraction: Tensor
     forcing: Values
     parameters: Values
 
     def select(self, rows: Tensor, stage: Stage) -> _Stage:
         """Some of the rows, starting from where `stage` left them."""
-        arrays = {k: v[rows] for k, v in vars(self).items() if isinstance(v, Tensor)}
-        arrays |= {"guess": stage.state[rows], "contraction": stage.contraction[rows]}
-        return _Stage(**arrays, forcing=_take(self.forcing, rows), parameters=_take(self.parameters, rows))
+        return _Stage(
+            stage.state[rows], self.target[rows], self.step[rows], self.scale[rows], self.reach[rows], self.tolerance[rows],
+            None if self.exact is None else self.exact[rows], stage.contraction[rows],
+            _take(self.forcing, rows), _take(self.parameters, rows),
+        )  # fmt: skip
 
 
 @dataclass
@@ -221,6 +223,8 @@ class _Integration:
         else:
             # land on the end of the interval; two equal steps rather than a long and a tiny one
             h = torch.where(c.step >= rest * (1 - ROUND), rest, torch.minimum(c.step, 0.5 * rest) if o.step is None else c.step)
+        lands = h >= rest * (1 - ROUND)
+        landing = lands if bool(lands.any()) else None
         reach = 1 / (self.typical + c.psi.abs())
         tolerance = c.psi.abs().mul_(o.rtol).add_(self.atol)
         scale = 1 / tolerance
@@ -234,7 +238,7 @@ class _Integration:
                 if A[i][j] != 0:
                     target = torch.addcmul(target, h * A[i][j], rates[j])
             guess = self._guess(i, times, c, h, states, reach)
-            exact = (h >= rest * (1 - ROUND)) if i == s else torch.zeros_like(converged)
+            exact = landing if i == s else None
             step = h * tableau.gamma
             stage, e = self._stage(_Stage(guess, target, step, scale, reach, tolerance, exact, contraction, forcing, p))
             contraction = stage.contraction
@@ -300,7 +304,7 @@ class _Integration:
         # an error norm that is just met may come from one state alone
         allowed = self.options.newton_tolerance * left.shape[-1] ** 0.5
         excess = torch.addcmul(left, stage.capacity, x.tolerance, value=-allowed)
-        if bool(x.exact.any()):
+        if x.exact is not None:
             excess = torch.where(x.exact, left, excess)
         return (excess > rounding).any(-1, keepdim=True)
 

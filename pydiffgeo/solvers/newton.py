@@ -94,7 +94,8 @@ def newton(
             if done is not None:
                 contraction = torch.where(done, factors if active is None else factors[active], contraction)
             factors = contraction if active is None else factors.index_copy(0, active, contraction)
-        ok = (torch.minimum(contraction * size, torch.ones_like(size)) * size < tolerance) & (size < 1)
+        # no less than the update itself is expected of a row that does not contract
+        ok = ((contraction * size).clamp_max_(1.0).mul_(size) < tolerance) & (size < 1)
         if done is not None:
             ok = ok | done
         unfinished = not bool(ok.all())

@@ -40,8 +40,7 @@ class Record:
     def bytes(self) -> int:
         """Memory of the recorded tensors, each counted once."""
         tensors = [t for e in self.entries for t in (*e.states, e.column, e.interval, e.step, e.landed) if t is not None]
-        storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}
-        return sum(storages.values())
+        return sum({t.data_ptr(): t.nbytes for t in tensors}.values())
 
 
 def step_table(taken: list[tuple[Tensor, Tensor]], columns: int) -> Tensor:
