@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from . import __version__
+from .bridge.runtime import INSTALL, installed
 from .errors import nearest
 
 State = Literal["ok", "absent", "problem"]
@@ -121,8 +122,8 @@ def julia_finding(environment: Mapping[str, str]) -> Finding:
     Returns
     -------
     Finding
-        "ok" when both a Julia executable and a recent juliacall are there, "absent" otherwise, "problem"
-        where the variables contradict each other or name no executable.
+        "ok" when a prepared project and a recent juliacall are there, "absent" otherwise, "problem" where the variables
+        contradict each other or name no executable.
     """
     path = environment.get("PATH", "")
     for variable in ("PYTHON_JULIACALL_EXE", "PYTHON_JULIAPKG_EXE"):
@@ -133,26 +134,24 @@ def julia_finding(environment: Mapping[str, str]) -> Finding:
     given = environment.get("PYTHON_JULIACALL_EXE")
     if bool(given) != bool(environment.get("PYTHON_JULIACALL_PROJECT")):
         return Finding("Julia", "problem", "PYTHON_JULIACALL_EXE or PYTHON_JULIACALL_PROJECT is set alone",
-                       "juliacall wants both or neither: set the other (the project must have PythonCall), "
-                       "or set only PYTHON_JULIAPKG_EXE, which needs no project")
-    # the order in which juliacall and juliapkg look; the third is where juliapkg installs a Julia of its own
-    own = Path(sys.prefix, "julia_env", "pyjuliapkg", "install", "bin", "julia")
-    julia = (given or environment.get("PYTHON_JULIAPKG_EXE") or (str(own) if own.exists() else None)
-             or shutil.which("julia", path=path))
+                       "juliacall wants both or neither: set the other (the project must have PythonCall), or neither, "
+                       "and let `pydiffgeo julia install` prepare a project")
     try:
         juliacall = importlib.metadata.version("juliacall")
     except importlib.metadata.PackageNotFoundError:
         juliacall = None
+    ready = bool(given) or installed().exists()
+    julia = given or (str(installed()) if ready else "no project prepared")
     remedies = []
     if juliacall is None:
         remedies.append('pip install "pydiffgeo[julia]"')
     elif tuple(int(part) for part in re.findall(r"\d+", juliacall)[:3]) < JULIACALL_OLDEST:
         remedies.append(f"pip install --upgrade juliacall ({'.'.join(map(str, JULIACALL_OLDEST))} or newer)")
-    if julia is None:
-        remedies.append("install Julia 1.10.3 or newer (https://julialang.org/downloads), `julia` on PATH")
-    found = f"{julia or 'no julia executable'}; juliacall {juliacall or 'not installed'}"
+    if not ready:
+        remedies.append(INSTALL)
+    found = f"{julia}; juliacall {juliacall or 'not installed'}"
     if remedies:
-        return Finding("Julia", "absent", found, f"no part of this version needs it: {'; '.join(remedies)}")
+        return Finding("Julia", "absent", found, f"only for the Julia engine: {'; then '.join(remedies)}")
     return Finding("Julia", "ok", found)
 
 
@@ -228,7 +227,6 @@ def _engine(environment: Mapping[str, str]) -> Finding:
         found = f"unknown engine {choice!r}{nearest(choice, ENGINE_CHOICES)}"
         return Finding(ENGINE_VARIABLE, "problem", found,
                        f"set it to one of: {', '.join(ENGINE_CHOICES)}; or unset it")
-    if choice == "julia":
-        return Finding(ENGINE_VARIABLE, "problem", "julia, but this version has no Julia engine",
-                       "set it to torch, or unset it")
+    if choice == "julia" and julia_finding(environment).state != "ok":
+        return Finding(ENGINE_VARIABLE, "problem", "julia, which cannot start here: see Julia", "or set it to torch, or unset it")
     return Finding(ENGINE_VARIABLE, "ok", choice)

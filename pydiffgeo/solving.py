@@ -81,15 +81,7 @@ def solve(
     state = read_state(model, initial_state, dtype, device)
     columns = batch_size({**drivers, **static, **varying, "initial_state": state})
     state = state.expand(columns, -1)
-    prepared = model.prepare({**static, **varying})
-    problem = Problem(
-        model=model,
-        initial=state,
-        static={k: v for k, v in prepared.items() if v.ndim == 2},
-        varying={k: v for k, v in prepared.items() if v.ndim == 3},
-        forcing=drivers,
-        lengths=lengths.to(dtype=dtype, device=device),
-    )
+    problem = Problem(model, state, static, varying, drivers, lengths.to(dtype=dtype, device=device))
     result = run(problem, options, None if replay is None else replay.steps)
     failed = {c: f"in the interval that ends at {labels[k + 1]}: {why}" for c, (k, why) in sorted(result.failed.items())}
     if failed and options.on_failure == "raise":
@@ -99,8 +91,6 @@ def solve(
             'Loosen rtol, raise max_steps, or take Solver(on_failure="report") to keep the other columns.',
             failed,
         )
-    first = {k: v[:, 0] if v.ndim == 3 else v for k, v in prepared.items()}
-    storage = torch.cat([model.storage(state, first).expand_as(state)[:, None], result.storage], 1)
     return Solution(
         model=model,
         times=labels[1:],
@@ -108,7 +98,7 @@ def solve(
         states=result.states,
         initial_state=state,
         fluxes=dict(zip(model.spec.fluxes, result.fluxes.unbind(-1), strict=True)),
-        storage=model.total_storage(storage),
+        storage=model.total_storage(result.storage),
         failed=failed,
         stats=result.stats,
         engine=_choose(engine),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -36,13 +36,22 @@ def shared_data() -> Callable[[str], Path]:
     return find
 
 
-@pytest.fixture(params=["torch", "julia"])
-def engine(request: pytest.FixtureRequest) -> str:
-    """Name of each engine in turn; skips where one cannot run, saying why."""
+@pytest.fixture(scope="session", params=["torch", "julia"])
+def engine(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Name of each engine in turn, which `solve` takes by default; skips where one cannot run, saying why."""
     reason = _unavailable(request.param)
     if reason:
         pytest.skip(reason)
-    return str(request.param)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYDIFFGEO_ENGINE", request.param)
+        yield request.param
+
+
+@pytest.fixture
+def torch_only(engine: str) -> None:
+    """Skip what only the torch engine can do."""
+    if engine != "torch":
+        pytest.skip("torch functions and options of the torch engine")
 
 
 @cache

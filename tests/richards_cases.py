@@ -30,7 +30,6 @@ def new_mexico(
         parameters=parameters or NEW_MEXICO,
         initial_state=-1000.0,
         times=torch.tensor([0.0, 24.0], dtype=F64),
-        engine="torch",
         **options,
     )
     return model, solution
@@ -124,7 +123,6 @@ class Small:
             initial_state=self.initial if initial is None else initial,
             times=SMALL_TIMES,
             solver=self.solver,
-            engine="torch",
             **more,
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -12,8 +13,8 @@ import pytest
 import torch
 from rich.console import Console
 
-from pydiffgeo import Grid, Richards, doctor, solve, usda_soil
-from pydiffgeo.errors import EngineUnavailable
+from pydiffgeo import doctor
+from pydiffgeo.bridge.runtime import installed
 
 
 @pytest.fixture
@@ -106,19 +107,17 @@ def test_engine_choices_are_the_engines() -> None:
     assert {"auto", *ENGINES} == set(doctor.ENGINE_CHOICES)
 
 
-def test_julia_engine_is_refused_while_there_is_none() -> None:
+def test_julia_engine_without_julia(juliacall: pytest.MonkeyPatch) -> None:
     finding = doctor.examine({doctor.ENGINE_VARIABLE: "julia"})[doctor.ENGINE_VARIABLE]
     assert finding.state == "problem" and "torch" in finding.remedy
-    model = Richards(Grid.uniform(10.0, 3), top="flux")
-    with pytest.raises(EngineUnavailable):  # when this starts to solve, the doctor's answer has to change too
-        solve(model, {"top_flux": 0.0}, usda_soil("loam"), -100.0, torch.arange(2.0), engine="julia")
 
 
-def test_julia_on_path_with_juliacall_is_ok(
-    juliacall: pytest.MonkeyPatch, julia: Path, tmp_path: Path
-) -> None:
+def test_a_prepared_project_is_ok(juliacall: pytest.MonkeyPatch, julia: Path, tmp_path: Path) -> None:
     report = doctor.examine({"PATH": str(julia.parent)})
-    assert report["Julia"].state == "ok" and str(julia) in report["Julia"].found
+    assert report["Julia"].state == "absent" and "pydiffgeo julia install" in report["Julia"].remedy
+    juliacall.setattr(sys, "prefix", str(tmp_path))
+    installed().write_text(json.dumps({"exe": str(julia), "project": str(tmp_path)}))
+    assert doctor.examine({doctor.ENGINE_VARIABLE: "julia"}).healthy
     assert not (tmp_path / "started").exists()
 
 
@@ -132,13 +131,12 @@ def test_juliacall_missing_or_old(
 ) -> None:
     juliacall.setitem(JULIACALL, "version", version)
     finding = doctor.julia_finding({"PATH": str(julia.parent)})
-    assert finding.state == "absent" and words in finding.remedy and "julialang.org" not in finding.remedy
+    assert finding.state == "absent" and words in finding.remedy
 
 
 def test_julia_variables(juliacall: pytest.MonkeyPatch, julia: Path) -> None:
     both = {"PYTHON_JULIACALL_EXE": str(julia), "PYTHON_JULIACALL_PROJECT": str(julia.parent)}
     assert doctor.julia_finding(both).state == "ok"
-    assert doctor.julia_finding({"PYTHON_JULIAPKG_EXE": str(julia)}).state == "ok"
     for variable in both:  # juliacall refuses one without the other
         alone = doctor.julia_finding({variable: both[variable]})
         assert alone.state == "problem" and "alone" in alone.found

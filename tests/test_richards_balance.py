@@ -11,6 +11,8 @@ from torch import Tensor
 
 from pydiffgeo import Grid, Richards, Roots, Solution, Solver, solve
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 TOPS = ("head", "flux", "atmospheric")
 BOTTOMS = ("head", "flux", "free_drainage", "seepage_face")
 
@@ -47,7 +49,7 @@ def run(top: str, bottom: str, solver: Solver, roots: bool, times: Tensor = HOUR
         parameters["ponding_height"] = 0.5
     initial = torch.tensor([[-30.0], [-100.0], [-400.0]], dtype=F64) + torch.zeros(12, dtype=F64)
     forcing = {k: FORCING[k][: len(times) - 1] for k in model.spec.forcings}
-    solution = solve(model, forcing, parameters, initial, times, solver=solver, engine="torch")
+    solution = solve(model, forcing, parameters, initial, times, solver=solver)
     return model, solution, parameters, initial
 
 
@@ -76,7 +78,7 @@ def test_balance_of_the_other_soils(hydraulics: str, method: str) -> None:
     forcing = {k: FORCING[k] for k in model.spec.forcings}
     initial = torch.full((1, 20), -80.0, dtype=F64)
     times = 6 * HOURS
-    solution = solve(model, forcing, parameters, initial, times, solver=Solver(method), engine="torch")
+    solution = solve(model, forcing, parameters, initial, times, solver=Solver(method))
     for error in balance_errors(model, solution, parameters, initial[:, None], times):
         assert float(error.max()) < 1e-8
 

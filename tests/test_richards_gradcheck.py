@@ -12,6 +12,7 @@ from torch import Tensor
 from pydiffgeo import Roots
 from pydiffgeo.models.soil_hydraulics import UserHydraulics
 
+pytestmark = pytest.mark.usefixtures("engine")
 
 @pytest.mark.parametrize("method", METHODS)
 def test_initial_state(method: str) -> None:
@@ -108,7 +109,7 @@ class Conductivity(torch.nn.Module):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_closure_weights(method: str) -> None:
+def test_closure_weights(torch_only: None, method: str) -> None:
     network = Conductivity()
     hydraulics = UserHydraulics(
         lambda psi, p: 0.05 + 0.4 / (1 + (0.03 * (-psi).clamp_min(0.0)) ** 2) ** 0.4,

@@ -15,6 +15,8 @@ from torch import Tensor
 
 from pydiffgeo import Solution, Solver, solve
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 Find = Callable[[str], Path]
 NAMES = ("alpha", "n", "K_s", "theta_s", "theta_r")
 
@@ -88,7 +90,7 @@ def test_checkpoints_give_the_same_solution_and_gradient(method: str) -> None:
         forcing = {k: v.repeat(1, 4) for k, v in {**case.forcing, "rain": rain}.items()}
         parameters = {**case.parameters, "alpha": alpha}
         solver = Solver(method, rtol=1e-3, checkpoints=checkpoints)
-        solution = solve(case.model, forcing, parameters, case.initial, times, solver, engine="torch")
+        solution = solve(case.model, forcing, parameters, case.initial, times, solver)
         loss = solution.states.square().mean() * 1e-4 + solution.fluxes["drainage"].sum()
         results.append([solution.states.detach(), *torch.autograd.grad(loss, [alpha, rain])])
     for a, b in zip(*results, strict=True):

@@ -14,6 +14,8 @@ from torch import Tensor
 from pydiffgeo import Grid, Richards, Roots, Solution, Solver, solve, usda_soil
 from pydiffgeo.models.soil_hydraulics import USDA_SOILS
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 COLUMNS = 200
 # an hour of storm, hours of rain, eight days of drought, a second storm on dry soil, a day to drain
 HOURS = torch.tensor([0.0, 1.0, 3.0, 6.0, 12.0, 24.0, 72.0, 144.0, 216.0, 217.0, 220.0, 240.0], dtype=F64)
@@ -60,7 +62,6 @@ class Hard:
             initial_state=self.initial[rows],
             times=HOURS,
             solver=Solver(**{"on_failure": "report", "max_steps": 20_000, **options}),
-            engine="torch",
             replay=replay,
         )
 
@@ -71,7 +72,7 @@ def hard() -> Hard:
 
 
 @pytest.fixture(scope="module")
-def solution(hard: Hard) -> Solution:
+def solution(engine: str, hard: Hard) -> Solution:
     return hard.solve()
 
 
@@ -144,7 +145,7 @@ def test_gradients_of_hard_columns_are_finite(hard: Hard) -> None:
     soil = {k: v[rows].clone().requires_grad_() for k, v in hard.parameters.items()}
     initial = hard.initial[rows].clone().requires_grad_()
     solver = Solver(on_failure="report", max_steps=20_000)
-    solution = solve(hard.model, weather, soil, initial, HOURS, solver=solver, engine="torch")
+    solution = solve(hard.model, weather, soil, initial, HOURS, solver=solver)
     solved = [i for i in range(10) if i not in solution.failed]
     loss = hard.model.water_content(solution.states[solved], {k: v[solved] for k, v in soil.items()}).sum()
     grads = torch.autograd.grad(loss + solution.fluxes["drainage"][solved].sum(), [*weather.values(), *soil.values(), initial])

@@ -14,12 +14,14 @@ from torch import Tensor
 
 from pydiffgeo import Grid, Richards, Solution, Solver, solve
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 Find = Callable[[str], Path]
 Case = tuple[Richards, Solution]
 
 
 @pytest.fixture(scope="module")
-def tight() -> Case:
+def tight(engine: str) -> Case:
     return new_mexico(100, solver=Solver("kvaerno3", rtol=1e-6))
 
 
@@ -51,7 +53,7 @@ def test_new_mexico_1000_cells() -> None:
 
 
 @pytest.fixture(scope="module")
-def converged() -> Tensor:
+def converged(engine: str) -> Tensor:
     return new_mexico(50, solver=Solver("kvaerno3", rtol=1e-6))[1].states[0, 0]
 
 
@@ -95,7 +97,6 @@ def haverkamp_sand(cells: int, solver: Solver) -> tuple[float, np.ndarray]:
         initial_state=-61.5,
         times=torch.tensor([0.0, 0.1], dtype=F64),
         solver=solver,
-        engine="torch",
     )
     psi = at_depths(grid, solution.states[0, 0].numpy(), DEPTHS)
     return 0.1 * float(solution.fluxes["infiltration"]), psi

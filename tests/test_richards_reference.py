@@ -17,6 +17,8 @@ from pydiffgeo import Grid, Richards, Solver, solve
 from pydiffgeo.models.base import Values
 from pydiffgeo.models.soil_hydraulics import SoilHydraulics, UserHydraulics, VanGenuchten
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 Find = Callable[[str], Path]
 
 HOURS = np.arange(1, 101) * 0.1
@@ -40,7 +42,6 @@ def solve_srivastava_yeh(dz: float, K_s: Sequence[float]) -> tuple[Grid, np.ndar
         initial_state=torch.tensor(initial),
         times=torch.tensor(np.r_[0.0, HOURS]),
         solver=Solver("kvaerno3", rtol=1e-6),
-        engine="torch",
     )
     return grid, solution.states[0].numpy()
 
@@ -120,7 +121,6 @@ class Hydrus:
             parameters=self.soil,
             initial_state=-1000.0,
             times=self.times[: T + 1],
-            engine="torch",
         )
         cell = self.grid.layer.numpy()
         centre, psi = self.grid.depth.numpy(), solution.states[0].numpy()
@@ -149,7 +149,7 @@ def test_hydrus_two_layers(shared_data: Find) -> None:
     assert case.rmse("van_genuchten") < 0.002
 
 
-def test_hydrus_two_layers_with_its_tables(shared_data: Find) -> None:
+def test_hydrus_two_layers_with_its_tables(torch_only: None, shared_data: Find) -> None:
     # what separates converged solutions is that HYDRUS interpolates in tables of 100 entries, which raises K
     case = Hydrus(shared_data("richards_reference/hydrus1d_two_layer_infiltration.nc"), dz=0.025)
     tables = UserHydraulics(

@@ -11,6 +11,8 @@ from torch import Tensor
 from pydiffgeo import Grid, Richards, Solver, solve
 from pydiffgeo.models.soil_hydraulics import usda_soil
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 MEANS = ("arithmetic", "geometric", "harmonic", "upstream")
 
 TWO_SOILS: dict[str, dict[str, list[list[float]]]] = {
@@ -38,7 +40,7 @@ def test_hydrostatic_equilibrium_stays(hydraulics: str, face_mean: str) -> None:
     forcing = {"top_flux": 0.0, "bottom_head": 0.0}
     times = torch.tensor([0.0, 1000.0], dtype=F64)
     solver = resolved("kvaerno3", rtol=1e-4)
-    solution = solve(model, forcing, parameters, psi, times, solver=solver, engine="torch")
+    solution = solve(model, forcing, parameters, psi, times, solver=solver)
     assert (solution.states[0, 0] - psi).abs().max() < 1e-8
     assert solution.fluxes["drainage"].abs().max() < 1e-12
 
@@ -52,7 +54,7 @@ def test_unit_gradient_flow_is_steady(face_mean: str) -> None:
     S = (1 + (p["alpha"] * 30.0) ** p["n"]) ** -m
     q = p["K_s"] * S**0.5 * (1 - (1 - S ** (1 / m)) ** m) ** 2
     times = torch.tensor([0.0, 200.0], dtype=F64)
-    solution = solve(model, {"top_flux": q}, p, -30.0, times, engine="torch")
+    solution = solve(model, {"top_flux": q}, p, -30.0, times)
     assert (solution.states + 30.0).abs().max() < 1e-9
     assert float(solution.fluxes["drainage"]) == pytest.approx(q, rel=1e-10)
     assert float(solution.fluxes["infiltration"]) == pytest.approx(q, rel=1e-14)
@@ -67,7 +69,7 @@ def test_any_start_ends_in_the_analytic_steady_state() -> None:
         parameters = {"theta_r": 0.06, "theta_s": 0.4, "alpha": 0.05, "K_s": 2.0}
         forcing = {"top_flux": 0.5, "bottom_head": 0.0}
         times = torch.tensor([0.0, 2000.0], dtype=F64)
-        solution = solve(model, forcing, parameters, -150.0, times, solver=Solver(rtol=1e-6), engine="torch")
+        solution = solve(model, forcing, parameters, -150.0, times, solver=Solver(rtol=1e-6))
         height = 100.0 - grid.depth
         exact = torch.log(0.25 + 0.75 * torch.exp(-0.05 * height)) / 0.05
         errors.append(float((solution.states[0, 0] - exact).abs().max()))
@@ -82,7 +84,7 @@ def test_harmonic_mean_gives_the_resistance_of_saturated_layers() -> None:
     model = Richards(grid, top="head", bottom="head")
     forcing = {"top_head": 10.0, "bottom_head": 5.0}
     times = torch.tensor([0.0, 100.0, 110.0], dtype=F64)
-    solution = solve(model, forcing, parameters, 5.0, times, solver=Solver(rtol=1e-6), engine="torch")
+    solution = solve(model, forcing, parameters, 5.0, times, solver=Solver(rtol=1e-6))
     q = (10.0 - 5.0 + 60.0) / (20.0 / 4.42 + 40.0 / 0.2)
     assert float(solution.fluxes["drainage"][0, 1]) == pytest.approx(q, rel=1e-8)
     psi = solution.states[0, -1]
@@ -101,12 +103,12 @@ def smooth(solver: Solver) -> Tensor:
     initial = -120.0 - 60.0 * torch.cos(grid.depth * (np.pi / 100.0))
     times = torch.tensor([0.0, 16.0], dtype=F64)
     forcing = {"top_flux": 0.0}
-    solution = solve(model, forcing, usda_soil("loam"), initial, times, solver=solver, engine="torch")
+    solution = solve(model, forcing, usda_soil("loam"), initial, times, solver=solver)
     return torch.cat([solution.states[0, 0], 1e3 * solution.fluxes["drainage"][0]])
 
 
 @pytest.fixture(scope="module")
-def exact() -> Tensor:
+def exact(engine: str) -> Tensor:
     return smooth(resolved("kvaerno3", rtol=1e-6, step=1 / 32))
 
 

@@ -10,6 +10,8 @@ from pydiffgeo import Grid, Richards, Roots, Solver, solve, usda_soil
 from pydiffgeo.errors import SolveFailed
 from pydiffgeo.solvers.record import Entry
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 DAYS = 6
 
 
@@ -59,7 +61,7 @@ def test_gradients_of_chunks_add_up() -> None:
     torch.testing.assert_close(grads[0], grads[1], rtol=1e-8, atol=0)
 
 
-def test_one_shared_step_costs_more_and_agrees() -> None:
+def test_one_shared_step_costs_more_and_agrees(torch_only: None) -> None:
     model = Richards(Grid.uniform(100, 40), top="head", bottom="head")
     K_s = 0.00922 * torch.logspace(-1, 1, 8, dtype=torch.float64)
     case = (
@@ -75,7 +77,7 @@ def test_one_shared_step_costs_more_and_agrees() -> None:
     assert len(set(shared.stats["accepted"].tolist())) == 1
 
 
-def test_memory_does_not_grow_with_calls() -> None:
+def test_memory_does_not_grow_with_calls(torch_only: None) -> None:
     model = Richards(Grid.uniform(100, 20), top="head", bottom="head")
 
     def call(i: int) -> None:
@@ -109,7 +111,7 @@ def test_failed_columns_are_named_and_others_kept() -> None:
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("dtype,size", [(torch.float64, 1e-6), (torch.float32, 2e-2)])
-def test_cuda_agrees_with_cpu(dtype: torch.dtype, size: float) -> None:
+def test_cuda_agrees_with_cpu(torch_only: None, dtype: torch.dtype, size: float) -> None:
     model = Richards(Grid.graded(100, 16, top=2.0), roots=Roots())
     times = 24.0 * np.arange(DAYS + 1)
     out = []

@@ -17,8 +17,10 @@ class Result:
 
     Attributes
     ----------
-    states, storage : Tensor, [column, interval, size]
-        State and storage at the interval ends.
+    states : Tensor, [column, interval, size]
+        State at the interval ends.
+    storage : Tensor, [column, interval + 1, size]
+        Storage at the start and at the interval ends.
     fluxes : Tensor, [column, interval, flux]
         Interval means.
     failed : dict of int to (int, str)

@@ -1,15 +1,168 @@
-"""Place of the Julia engine, which this version does not have yet."""
+"""The Julia engine: solvers and discrete adjoint of the Julia package DiffGeo, on the memory of torch's tensors."""
 
 from __future__ import annotations
 
-from torch import Tensor
+import ctypes
+import math
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from pydiffgeo.bridge.arrays import field as describe
+from pydiffgeo.bridge.arrays import gradient_like, shared
+from pydiffgeo.bridge.models import number
+from pydiffgeo.bridge.runtime import STOPPED, Julia, interruptible, start
 from pydiffgeo.engines.base import Result
-from pydiffgeo.errors import EngineUnavailable
+from pydiffgeo.errors import ParameterError
 from pydiffgeo.solvers.options import Solver
 from pydiffgeo.solvers.problem import Problem
 
+NOWHERE = (0, 0, 0, 0)
+OUTCOMES = {1: "no step above {shortest:.1e} {unit} meets the tolerances",
+            2: "{max_steps} steps were not enough; raise max_steps or loosen rtol"}  # fmt: skip
+
 
 def solve_julia(problem: Problem, options: Solver, replay: list[Tensor] | None = None) -> Result:
-    """Raise EngineUnavailable: the Julia engine is not part of this version."""
-    raise EngineUnavailable('this version of pydiffgeo has no Julia engine; use engine="torch", which solves the same models')
+    """Solve all columns on Julia's threads; see `pydiffgeo.engines.base.Engine`.
+
+    Raises
+    ------
+    EngineUnavailable
+        Julia cannot run here.
+    ParameterError
+        A model or an option that only the torch engine has.
+    """
+    for name in ("shared_step", "compile"):
+        if getattr(options, name):
+            raise ParameterError(f'Solver({name}=True) is an option of the torch engine; leave it out, or use engine="torch"')
+    julia = start()
+    device = problem.initial.device
+    raw = {**problem.static, **problem.varying}
+    inputs = [problem.initial, *(raw[k] for k in problem.model.spec.parameters), *problem.forcing.values()]
+    run = _Run(julia, problem, options, None if replay is None else _joined(replay))
+    # the models of this package run on the CPU in Julia; tensors of a GPU are copied there and back
+    states, storage, fluxes = (x.to(device) for x in _Solve.apply(run, *(x.cpu() for x in inputs)))
+    return Result(states, storage, fluxes, run.failed, run.stats, [run.steps])
+
+
+def address(text: ctypes.c_char_p) -> int:
+    """Address of the bytes of a C string."""
+    return ctypes.cast(text, ctypes.c_void_p).value or 0
+
+
+def _joined(tables: list[Tensor]) -> Tensor:
+    """One table of steps from those of several chunks."""
+    width = max(t.shape[1] for t in tables)
+    return torch.cat([torch.nn.functional.pad(t, (0, width - t.shape[1])) for t in tables]).contiguous()
+
+
+@dataclass
+class _Run:
+    """One solve between its forward and its backward pass; Julia's side of it is freed with it."""
+
+    julia: Julia
+    problem: Problem
+    options: Solver
+    replay: Tensor | None
+    number: int = 0
+    failed: dict[int, tuple[int, str]] = field(default_factory=dict)
+    stats: dict[str, Tensor] = field(default_factory=dict)
+    steps: Tensor = None  # type: ignore[assignment]
+    inputs: Sequence[Tensor] = ()
+
+    def forward(self, inputs: Sequence[Tensor], record: bool) -> tuple[Tensor, Tensor, Tensor]:
+        o, spec, initial = self.options, self.problem.model.spec, inputs[0]
+        columns, size, T = len(initial), initial.shape[1], len(self.problem.lengths)
+        lengths = self.problem.lengths.cpu()
+        states, storage = initial.new_empty(columns, T, size), initial.new_empty(columns, T + 1, size)
+        fluxes = initial.new_empty(columns, T, len(spec.fluxes))
+        counts, outcome = torch.empty(columns, 3, dtype=torch.long), torch.empty(columns, 2, dtype=torch.long)
+        method = ctypes.c_char_p(o.method.encode())
+        numbers = struct.pack(
+            "8d", o.rtol, math.nan if o.atol is None else o.atol, o.step or 0.0, o.initial_step or 0.0, o.newton_tolerance,
+            o.max_newton, o.max_steps, o.checkpoints,
+        )  # fmt: skip
+        with interruptible() as ask:
+            head = (
+                columns, T, record, threads(), lengths.data_ptr(), states.data_ptr(), storage.data_ptr(), fluxes.data_ptr(),
+                counts.data_ptr(), outcome.data_ptr(), *self._replayed(), address(method), ask,
+            )  # fmt: skip
+            tail = [v for x in inputs for v in describe(x)]
+            call = struct.pack(f"{len(head) + len(tail)}q", *head, *tail)
+            bits = 64 if initial.dtype == torch.float64 else 32
+            status = self.julia.call("forward", number(self.julia, self.problem.model), bits, call, numbers)
+        if status == STOPPED:
+            raise KeyboardInterrupt
+        self.number, self.inputs = status, inputs if record else ()
+        self._report(counts, outcome, float(lengths.min()))
+        if not record:
+            self.free()
+        return states, storage, fluxes
+
+    def backward(self, grads: Sequence[Tensor | None], wanted: Sequence[bool]) -> list[Tensor | None]:
+        columns = len(self.inputs[0])
+        seeds = [None if g is None else g.contiguous() for g in grads]
+        out = [gradient_like(x, columns) if want else None for x, want in zip(self.inputs, wanted, strict=True)]
+        with interruptible() as ask:
+            head = (*(0 if g is None else g.data_ptr() for g in (*seeds, out[0])), *self._replayed(), ask)
+            tail = [v for g in out[1:] for v in (NOWHERE if g is None else describe(g))]
+            call = struct.pack(f"{len(head) + len(tail)}q", *head, *tail)
+            status = self.julia.call("backward", self.number, call)
+        if status == STOPPED:
+            raise KeyboardInterrupt
+        return [None if g is None else shared(g, x) for g, x in zip(out, self.inputs, strict=True)]
+
+    def _replayed(self) -> tuple[int, int]:
+        return (0, 0) if self.replay is None else (self.replay.data_ptr(), self.replay.shape[1])
+
+    def _report(self, counts: Tensor, outcome: Tensor, shortest: float) -> None:
+        self.stats = dict(zip(("accepted", "rejected", "newton_iterations"), counts.unbind(1), strict=True))
+        self.steps = torch.zeros(len(counts), int(counts[:, 0].max()), dtype=self.problem.initial.dtype)
+        recorded = self.julia.call("steps", self.number, self.steps.data_ptr(), self.steps.shape[1])
+        self.stats["recorded_bytes"] = torch.tensor(recorded)
+        known = {"shortest": 1e-12 * shortest, "unit": self.problem.model.spec.time_unit, "max_steps": self.options.max_steps}
+        for column in outcome[:, 0].nonzero()[:, 0].tolist():
+            code, interval = outcome[column].tolist()
+            self.failed[column] = interval - 1, OUTCOMES[code].format(**known)
+
+    def free(self) -> None:
+        """Forget Julia's side."""
+        if self.number:
+            self.julia.functions["release"](self.number)
+            self.number = 0
+
+    __del__ = free
+
+
+class _Solve(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, run: _Run, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        ctx.run = run
+        ctx.set_materialize_grads(False)
+        return run.forward([x.detach() for x in inputs], record=any(ctx.needs_input_grad))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:  # type: ignore[override]
+        return None, *ctx.run.backward(grads, ctx.needs_input_grad[1:])
+
+
+_threads = 0
+
+
+def threads() -> int:
+    """Threads of Julia that a solve uses; 0 for all that Julia has."""
+    return _threads
+
+
+def set_threads(count: int) -> None:
+    """Let solves use this many of Julia's threads, or all of them for 0."""
+    global _threads
+    if count < 0:
+        raise ParameterError(f"set_threads({count}): give the number of threads, or 0 for all")
+    _threads = count

@@ -24,6 +24,10 @@ GROUPS = ("static", "varying", "forcing")
 
 def solve_torch(problem: Problem, options: Solver, replay: list[Tensor] | None = None) -> Result:
     """Solve all columns in chunks; see `pydiffgeo.engines.base.Engine`."""
+    model = problem.model
+    prepared = model.prepare({**problem.static, **problem.varying})
+    groups = {n: {k: v for k, v in prepared.items() if v.ndim == n} for n in (2, 3)}
+    problem = replace(problem, static=groups[2], varying=groups[3])
     columns = problem.initial.shape[0]
     operations = kernels(problem.model, options.compile)
     chunk = options.chunk or (columns if problem.initial.is_cuda else max(1, CACHED_VALUES // problem.initial.shape[1]))
@@ -34,14 +38,16 @@ def solve_torch(problem: Problem, options: Solver, replay: list[Tensor] | None =
         rows = slice(first, min(first + chunk, columns))
         part = _slice(problem, rows)
         run = _Run(part, operations, options, None if replay is None else replay[number])
-        groups = [getattr(part, g) for g in GROUPS]
-        tensors = [part.initial, *(v for g in groups for v in g.values()), *problem.model.closure_weights()]
+        tensors = [part.initial, *(v for g in GROUPS for v in getattr(part, g).values()), *problem.model.closure_weights()]
         parts.append(_Solve.apply(run, *tensors))
         runs.append(run)
         failed.update({first + c: reason for c, reason in run.outcome.failed.items()})
     stats = {k: torch.cat([r.outcome.stats[k] for r in runs]) for k in runs[0].outcome.stats}
     stats["recorded_bytes"] = torch.tensor(sum(r.bytes for r in runs))
     states, storage, fluxes = (torch.cat(x) if len(x) > 1 else x[0] for x in zip(*parts, strict=True))
+    at_start = {k: v[:, 0] if v.ndim == 3 else v for k, v in prepared.items()}
+    initial = model.storage(problem.initial, at_start).expand_as(problem.initial)
+    storage = torch.cat([initial[:, None], storage], 1)
     return Result(states, storage, fluxes, failed, stats, [r.steps for r in runs])
 
 

@@ -60,6 +60,7 @@ class Richards(ProcessModel):
     ):
         self.grid = grid
         self.hydraulics = lookup(HYDRAULICS, hydraulics, "soil hydraulics")() if isinstance(hydraulics, str) else hydraulics
+        self.top_name, self.bottom_name, self.face_mean_name = top, bottom, face_mean
         self.top = lookup(BOUNDARIES, top, "boundary condition")(top=True)
         self.bottom = lookup(BOUNDARIES, bottom, "boundary condition")(top=False)
         if not self.top.top_allowed:

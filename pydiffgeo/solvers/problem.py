@@ -12,15 +12,15 @@ from pydiffgeo.models.base import ProcessModel
 
 @dataclass(frozen=True)
 class Problem:
-    """Inputs of one chunk of columns; the first dimension of inputs shared by all columns is 1.
+    """Inputs of some columns; the first dimension of inputs shared by all columns is 1.
 
     Attributes
     ----------
     initial : Tensor, [column, size]
     static : dict of Tensor, [column or 1, width]
-        Prepared parameters that do not change in time.
+        Parameters that do not change in time: as given, or inside the torch engine as `ProcessModel.prepare` returns them.
     varying : dict of Tensor, [column or 1, interval, width]
-        Prepared parameters with a value per forcing interval.
+        Parameters with a value per forcing interval.
     forcing : dict of Tensor, [column or 1, interval, 1]
     lengths : Tensor, [interval]
         Lengths of the intervals, in the model's time unit.

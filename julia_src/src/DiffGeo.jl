@@ -1,0 +1,41 @@
+"Differentiable process models of hydrology: stiff solvers in storage form with discrete adjoints."
+module DiffGeo
+
+using ForwardDiff: ForwardDiff, Dual, partials, value
+using PrecompileTools: @compile_workload, @setup_workload
+using SHA: sha256
+using StaticArrays: MVector, SVector
+using TOML: TOML
+
+include("errors.jl")
+include("fastmath.jl")
+include("models/spec.jl")
+include("models/interface.jl")
+include("models/soil_hydraulics/base.jl")
+include("models/soil_hydraulics/van_genuchten.jl")
+include("models/soil_hydraulics/brooks_corey.jl")
+include("models/soil_hydraulics/gardner.jl")
+include("models/soil_hydraulics/haverkamp.jl")
+include("models/face_means.jl")
+include("models/boundaries.jl")
+include("models/root_uptake.jl")
+include("solvers/tridiagonal.jl")
+include("models/richards.jl")
+include("solvers/tableau.jl")
+include("solvers/options.jl")
+include("solvers/work.jl")
+include("solvers/newton.jl")
+include("solvers/integrate.jl")
+include("solvers/adjoint.jl")
+include("batch.jl")
+include("solve.jl")
+include("open.jl")
+include("entry.jl")
+include("rehearse.jl")
+include("precompile.jl")
+
+export Richards, VanGenuchten, BrooksCorey, Gardner, Haverkamp
+export METHODS, Options, Solution, pullback, solve
+export Refused, SpecMismatch, UnknownName
+
+end

@@ -1,0 +1,197 @@
+# Columns of a batch over Julia's threads. Each column is solved alone: a failed one does not touch the others.
+
+"A solve between its forward and its backward pass. The memory that `inputs` points to belongs to the caller."
+struct Run{T,M<:Model}
+    model::M
+    inputs::Inputs{T}
+    options::Options{T}
+    tapes::Vector{Tape{T}}
+    threads::Int
+end
+
+"Tells a solve to stop: `flag` is set by anybody, `ask` is called now and then on the thread that began the solve."
+struct Stop
+    flag::Base.RefValue{Bool}
+    ask::Ptr{Cvoid}
+    asked::Base.RefValue{UInt64}
+end
+Stop(ask=C_NULL) = Stop(Ref(false), ask, Ref(time_ns()))
+
+const ASK_EVERY = 50_000_000  # ns
+
+"Whether to stop, where no question can be asked."
+stopped(s::Stop) = s.flag[]
+
+"Whether to stop, on the thread that began the solve."
+function ask!(s::Stop)
+    if s.ask != C_NULL && time_ns() - s.asked[] > ASK_EVERY
+        # garbage may be collected while the answer takes its time
+        state = ccall(:jl_gc_safe_enter, Int8, ())
+        answer = ccall(s.ask, Cint, ())
+        ccall(:jl_gc_safe_leave, Cvoid, (Int8,), state)
+        s.asked[] = time_ns()
+        answer == 0 || (s.flag[] = true)
+    end
+    return s.flag[]
+end
+
+"Call f(worker, column, stop) for every column, on as many threads as asked for, the calling one included."
+function each_column(f, columns::Int, workers::Int, stop::Stop)
+    next = Threads.Atomic{Int}(1)
+    function work(number, stopping)
+        while !stopping()
+            c = Threads.atomic_add!(next, 1)
+            c > columns && break
+            f(number, c, stopping)
+        end
+    end
+    if workers == 1
+        work(1, () -> ask!(stop))
+        return
+    end
+    tasks = [Threads.@spawn(work(number, () -> stopped(stop))) for number in 2:workers]
+    work(1, () -> ask!(stop))
+    for task in tasks
+        while !istaskdone(task)
+            ask!(stop)
+            Libc.systemsleep(2e-5)
+            yield()
+        end
+        fetch(task)
+    end
+end
+
+worker_count(threads, columns) = clamp(threads > 0 ? min(threads, Threads.nthreads()) : Threads.nthreads(), 1, max(columns, 1))
+
+# ---- memory that one solve hands to the next ---------------------------------------------------------------------------
+
+const POOL_LOCK = ReentrantLock()
+const WORK_POOL = Dict{Any,Vector{Any}}()
+const TAPE_POOL = Dict{DataType,Vector{Any}}()
+const POOL_BYTES = Ref(0)
+const POOL_LIMIT = 1 << 30
+
+function take_work(m::M, ::Type{T}, tableau::Tableau) where {M<:Model,T}
+    pool = lock(POOL_LOCK) do
+        get!(() -> Any[], WORK_POOL, (objectid(m), T, tableau.name))
+    end
+    found = lock(() -> isempty(pool) ? nothing : pop!(pool), POOL_LOCK)
+    return found === nothing ? Work(m, T, tableau) : found
+end
+
+give_work(m, ::Type{T}, tableau, w) where {T} = lock(() -> push!(WORK_POOL[(objectid(m), T, tableau.name)], w), POOL_LOCK)
+
+"Forget the work space of a model that is no longer used."
+forget(m::Model) = lock(() -> filter!(p -> p.first[1] != objectid(m), WORK_POOL), POOL_LOCK)
+
+function take_tape(::Type{T}) where {T}
+    found = lock(POOL_LOCK) do
+        pool = get!(() -> Any[], TAPE_POOL, T)
+        isempty(pool) && return nothing
+        size, tape = pop!(pool)
+        POOL_BYTES[] -= size
+        return tape
+    end
+    return found === nothing ? Tape{T}() : found::Tape{T}
+end
+
+function give_tape(tape::Tape{T}) where {T}
+    size = bytes(tape)
+    empty!(tape)
+    lock(POOL_LOCK) do
+        if POOL_BYTES[] + size <= POOL_LIMIT
+            push!(get!(() -> Any[], TAPE_POOL, T), (size, tape))
+            POOL_BYTES[] += size
+        end
+    end
+    return
+end
+
+release(run::Run) = foreach(give_tape, run.tapes)
+
+# ---- forward and backward ------------------------------------------------------------------------------------------------
+
+"""
+    forward(m, inputs, o, results, counts, failures; record, replay, threads, stop) -> Run
+
+Solve every column. `counts` (3, column) receives accepted and rejected steps and Newton iterations, `failures` (2, column) the
+outcome and, where it is not ARRIVED, the interval; results that were not reached are NaN.
+"""
+function forward(m::Model, inputs::Inputs{T}, o::Options{T}, results, counts::Matrix{Int64}, failures::Matrix{Int64}; record::Bool,
+    replay=nothing, threads=0, stop=Stop()) where {T}
+    workers = worker_count(threads, inputs.columns)
+    run = Run(m, inputs, o, [take_tape(T) for _ in 1:inputs.columns], workers)
+    works = [take_work(m, T, o.tableau) for _ in 1:workers]
+    fill!(counts, 0)
+    try
+        each_column(inputs.columns, workers, stop) do number, c, stopping
+            forward_column!(works[number], run, c, results, counts, failures, record, replay, stopping)
+        end
+    finally
+        foreach(w -> give_work(m, T, o.tableau, w), works)
+    end
+    return run
+end
+
+function forward_column!(w, run::Run{T}, c, results, counts, failures, record, replay, stopping) where {T}
+    m, inputs, o, tape = run.model, run.inputs, run.options, run.tapes[c]
+    write_storage!(results, start!(w, m, inputs, c, o), c, intervals(inputs), 0)
+    count = MVector{3,Int64}(0, 0, 0)
+    outcome = ARRIVED
+    for until in stretches(o, intervals(inputs), record)
+        keep = o.checkpoints && record
+        keep && push!(tape.stretches, copy(w.carry))
+        outcome = integrate!(w, m, inputs, c, until, o, results, count, tape, record && !keep, replay, stopping)
+        outcome == ARRIVED || break
+    end
+    for i in 1:3
+        counts[i, c] = count[i]
+    end
+    failures[1, c], failures[2, c] = Int(outcome), w.carry.interval
+    outcome == ARRIVED || missing!(results, w.carry, c, intervals(inputs))
+    return
+end
+
+"Ends of the stretches between checkpoints: about as many as intervals in each."
+function stretches(o::Options, T, record)
+    o.checkpoints && record && T > 3 || return T:T
+    step = ceil(Int, sqrt(T))
+    return [min(first + step - 1, T) for first in 1:step:T]
+end
+
+"Cotangents of every input from those of the results; the fields of `seeds` are added to. False where it was stopped."
+function backward(run::Run{T}, seeds::Cotangents{T}; replay=nothing, stop=Stop()) where {T}
+    m, inputs, o = run.model, run.inputs, run.options
+    works = [take_work(m, T, o.tableau) for _ in 1:run.threads]
+    try
+        each_column(inputs.columns, run.threads, stop) do number, c, stopping
+            backward_column!(works[number], run, c, seeds, replay, stopping)
+        end
+    finally
+        foreach(w -> give_work(m, T, o.tableau, w), works)
+    end
+    return !stop.flag[]
+end
+
+function backward_column!(w, run::Run{T}, c, seeds, replay, stopping) where {T}
+    m, inputs, o, tape = run.model, run.inputs, run.options, run.tapes[c]
+    release!(w.column)
+    for x in (w.on_storage, w.on_rates, w.on_state, w.weight_fluxes)
+        x .= 0
+    end
+    if isempty(tape.stretches)
+        sweep!(w, m, inputs, c, o, tape, seeds)
+    else
+        ends = stretches(o, intervals(inputs), true)
+        for k in length(tape.stretches):-1:1
+            stopping() && return
+            empty!(w.tape)
+            release!(w.column)
+            copyto!(w.carry, tape.stretches[k])
+            integrate!(w, m, inputs, c, ends[k], o, nothing, MVector{3,Int64}(0, 0, 0), w.tape, true, replay, stopping)
+            sweep!(w, m, inputs, c, o, w.tape, seeds)
+        end
+    end
+    finish!(w, m, inputs, c, seeds)
+    return
+end

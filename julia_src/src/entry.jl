@@ -1,0 +1,138 @@
+# Functions that C, and so Python's ctypes, calls with plain numbers and pointers, from any thread.
+#
+# Each returns a negative number on failure and writes the reason into `message`. Exceptions never leave Julia.
+
+const MODELS = Dict{Int,Model}()
+const RUNS = Dict{Int,Any}()
+const ENTRY_LOCK = ReentrantLock()
+const LAST_NUMBER = Ref(0)
+const FAILED, STOPPED = -1, -2
+
+keep!(table, x) = lock(ENTRY_LOCK) do
+    table[LAST_NUMBER[] += 1] = x
+    return LAST_NUMBER[]
+end
+
+"Run f, or write why it failed into `message`, a buffer of `size` bytes."
+function guarded(f, message::Ptr{UInt8}, size::Int64)
+    try
+        return Int64(f())
+    catch error
+        text = sprint(showerror, error)
+        n = min(ncodeunits(text), size - 1)
+        GC.@preserve text unsafe_copyto!(message, pointer(text), n)
+        unsafe_store!(message, 0x00, n + 1)
+        return Int64(FAILED)
+    end
+end
+
+"Number of the model that a TOML text describes; see `open_model`."
+c_open(text::Ptr{UInt8}, message::Ptr{UInt8}, size::Int64) =
+    guarded(() -> keep!(MODELS, open_model(TOML.parse(unsafe_string(text)))), message, size)
+
+"Forget a model."
+c_close(model::Int64) = lock(ENTRY_LOCK) do
+    m = pop!(MODELS, model, nothing)
+    m === nothing || forget(m)
+    return Int64(0)
+end
+
+"Forget a run, and hand its memory to the next."
+function c_release(number::Int64)
+    run = lock(() -> pop!(RUNS, number, nothing), ENTRY_LOCK)
+    run === nothing || release(run)
+    return Int64(0)
+end
+
+"""
+Numbers of a forward call, in this order: columns, intervals, record, threads, and the addresses of lengths, states, storage,
+fluxes, counts, failures, replayed steps (and their stride), name of the method, question whether to stop; then address and
+strides (column, time, layer) of the initial state, each parameter and each forcing.
+"""
+const CALL_HEAD = 14
+const OPTIONS = (:rtol, :atol, :step, :initial_step, :newton_tolerance)
+
+c_forward(model::Int64, bits::Int64, call::Ptr{Int64}, options::Ptr{Float64}, message::Ptr{UInt8}, size::Int64) =
+    guarded(message, size) do
+        m = lock(() -> MODELS[model], ENTRY_LOCK)
+        return bits == 32 ? forward_call(m, Float32, call, options) : forward_call(m, Float64, call, options)
+    end
+
+function forward_call(m::Model, ::Type{T}, call::Ptr{Int64}, x::Ptr{Float64}) where {T}
+    number(i) = unsafe_load(call, i)
+    address(::Type{X}, i) where {X} = Ptr{X}(number(i) % UInt)
+    columns, count = number(1), number(2)
+    s = spec(m)
+    initial = only(fields(T, call, CALL_HEAD, 1))
+    parameters = fields(T, call, CALL_HEAD + 4, length(s.parameters))
+    forcing = fields(T, call, CALL_HEAD + 4 + 4 * length(s.parameters), length(s.forcings))
+    lengths = copy(unsafe_wrap(Array, address(T, 5), count))
+    inputs = Inputs{T}(columns, lengths, initial, parameters, forcing)
+    value(i) = unsafe_load(x, i)
+    o = Options{T}(m, unsafe_string(address(UInt8, 13)); rtol=value(1), atol=isnan(value(2)) ? nothing : value(2), step=value(3),
+        initial_step=value(4), newton_tolerance=value(5), max_newton=Int(value(6)), max_steps=Int(value(7)), checkpoints=value(8) != 0)
+    results = Results{T}(address(T, 6), address(T, 7), address(T, 8))
+    counts, failures = unsafe_wrap(Array, address(Int64, 9), (3, columns)), unsafe_wrap(Array, address(Int64, 10), (2, columns))
+    replay = replay_field(T, address(T, 11), number(12))
+    stop = Stop(address(Cvoid, 14))
+    run = forward(m, inputs, o, results, counts, failures; record=number(3) != 0, replay, threads=number(4), stop)
+    if stop.flag[]
+        release(run)
+        return STOPPED
+    end
+    return keep!(RUNS, run)
+end
+
+replay_field(::Type{T}, pointer, stride) where {T} = pointer == C_NULL ? nothing : Field{T}(pointer, stride, 0, 1)
+
+fields(::Type{T}, call, skip, count) where {T} =
+    [Field{T}(Ptr{T}(unsafe_load(call, skip + 4i - 3) % UInt), unsafe_load(call, skip + 4i - 2), unsafe_load(call, skip + 4i - 1),
+        unsafe_load(call, skip + 4i)) for i in 1:count]
+
+"Write the accepted steps of each column, `stride` apart; returns the bytes that the run has recorded."
+c_steps(number::Int64, steps::Ptr{Cvoid}, stride::Int64, message::Ptr{UInt8}, size::Int64) =
+    guarded(() -> write_steps(lock(() -> RUNS[number], ENTRY_LOCK), steps, stride), message, size)
+
+function write_steps(run::Run{T}, steps::Ptr{Cvoid}, stride) where {T}
+    for (c, tape) in enumerate(run.tapes)
+        unsafe_copyto!(Ptr{T}(steps) + (c - 1) * stride * sizeof(T), pointer(tape.steps), length(tape.steps))
+    end
+    return sum(bytes, run.tapes)
+end
+
+"""
+Numbers of a backward call: addresses of the cotangents of states, storage and fluxes (0 where there is none), of the gradient of
+the initial state, of replayed steps (and their stride), question whether to stop; then, as in the forward call, where the
+gradients of parameters and forcing are added (address 0 where it is not wanted).
+"""
+const BACK_HEAD = 7
+
+c_backward(number::Int64, call::Ptr{Int64}, message::Ptr{UInt8}, size::Int64) =
+    guarded(() -> backward_call(lock(() -> RUNS[number], ENTRY_LOCK), call), message, size)
+
+function backward_call(run::Run{T}, call::Ptr{Int64}) where {T}
+    address(i) = Ptr{T}(unsafe_load(call, i) % UInt)
+    s = spec(run.model)
+    parameters = fields(T, call, BACK_HEAD, length(s.parameters))
+    forcing = fields(T, call, BACK_HEAD + 4 * length(s.parameters), length(s.forcings))
+    seeds = Cotangents{T}(Results{T}(address(1), address(2), address(3)), address(3) != C_NULL, address(4),
+        parameters, forcing)
+    stop = Stop(Ptr{Cvoid}(address(7)))
+    return backward(run, seeds; replay=replay_field(T, address(5), unsafe_load(call, 6)), stop) ? 0 : STOPPED
+end
+
+"A call that does nothing with three arrays: what crossing the bridge costs."
+c_nothing(a::Ptr{Float64}, b::Ptr{Float64}, c::Ptr{Float64}) = (unsafe_store!(c, unsafe_load(a) + unsafe_load(b)); Int64(0))
+
+"Names and addresses of the entry points."
+entry_points() = Dict(
+    "open" => @cfunction(c_open, Int64, (Ptr{UInt8}, Ptr{UInt8}, Int64)),
+    "close" => @cfunction(c_close, Int64, (Int64,)),
+    "forward" => @cfunction(c_forward, Int64, (Int64, Int64, Ptr{Int64}, Ptr{Float64}, Ptr{UInt8}, Int64)),
+    "steps" => @cfunction(c_steps, Int64, (Int64, Ptr{Cvoid}, Int64, Ptr{UInt8}, Int64)),
+    "backward" => @cfunction(c_backward, Int64, (Int64, Ptr{Int64}, Ptr{UInt8}, Int64)),
+    "release" => @cfunction(c_release, Int64, (Int64,)),
+    "nothing" => @cfunction(c_nothing, Int64, (Ptr{Float64}, Ptr{Float64}, Ptr{Float64})),
+)
+
+entry_points_text() = join(("$name $(UInt(address))" for (name, address) in entry_points()), "\n")

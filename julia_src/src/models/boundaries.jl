@@ -1,0 +1,120 @@
+# Boundary conditions of a soil column: flux through the outer face, positive downward, and the fluxes it reports.
+#
+# A boundary has
+#   forcings(b), parameters(b)    names of what it reads
+#   heads(b, forcing, parameter)  heads at its face, from the outside inwards; the innermost drives a Darcy flux
+#   flow(b, x)                    the flux and the reported parts; x is a `Side`, with numbers of any kind
+# Parts are (infiltration, runoff, evaporation) at the top and (drainage,) at the bottom.
+
+const SMOOTH = 0.05  # width of the switch between demand and capacity, as a fraction of the demand
+const TINY_FLUX = 1e-24  # keeps the slope of a square root finite where both its terms vanish
+
+abstract type Boundary end
+
+"Given pressure head at the face, half a cell from the centre of the outermost cell."
+struct HeadBoundary <: Boundary
+    top::Bool
+end
+"Given flux through the face, positive downward."
+struct FluxBoundary <: Boundary
+    top::Bool
+end
+"Unit gradient of total head at the bottom: the flux is the conductivity of the lowest cell."
+struct FreeDrainage <: Boundary end
+"Water leaves at zero head, and none enters: the smooth positive part (q + sqrt(q^2 + (1e-3 K_s)^2)) / 2 of the Darcy flux."
+struct SeepageFace <: Boundary end
+"""
+Rain and potential evaporation, each limited by what the soil can take or give: smooth minima of the demand and the Darcy flux
+from a surface at `ponding_height`, or to one at `minimum_surface_head`.
+"""
+struct Atmospheric <: Boundary end
+
+# few enough for the compiler to tell them apart without a dispatch at run time
+const TopBoundary = Union{HeadBoundary,FluxBoundary,Atmospheric}
+const BottomBoundary = Union{HeadBoundary,FluxBoundary,FreeDrainage,SeepageFace}
+
+const TOP_BOUNDARIES = Dict("head" => HeadBoundary(true), "flux" => FluxBoundary(true), "atmospheric" => Atmospheric())
+const BOTTOM_BOUNDARIES = Dict("head" => HeadBoundary(false), "flux" => FluxBoundary(false), "free_drainage" => FreeDrainage(),
+    "seepage_face" => SeepageFace())
+
+"What a boundary sees: head and conductivity of the outermost cell, its heads and their conductivities, its forcing."
+struct Side{X,T,M<:FaceMean}
+    psi::X
+    K::X
+    heads::NTuple{2,X}
+    K_heads::NTuple{2,X}
+    forcing::NTuple{2,X}
+    conductance::T
+    mean::M
+end
+
+forcings(b::HeadBoundary) = b.top ? (:top_head,) : (:bottom_head,)
+forcings(b::FluxBoundary) = b.top ? (:top_flux,) : (:bottom_flux,)
+forcings(::Union{FreeDrainage,SeepageFace}) = ()
+forcings(::Atmospheric) = (:rain, :potential_evaporation)
+parameters(::Boundary) = ()
+parameters(::Atmospheric) = (:ponding_height, :minimum_surface_head)
+
+"Number of heads, and the heads themselves as a pair; unused ones are zero."
+n_heads(::Union{HeadBoundary,SeepageFace}) = 1
+n_heads(::Union{FluxBoundary,FreeDrainage}) = 0
+n_heads(::Atmospheric) = 2
+heads(::HeadBoundary, forcing, parameter) = (forcing[1], zero(forcing[1]))
+heads(::Atmospheric, forcing, parameter) = (parameter[2], parameter[1])
+heads(::Boundary, forcing, parameter) = (zero(forcing[1]), zero(forcing[1]))
+
+"Cotangents of the heads handed on to the forcing and the parameters of the boundary."
+head_cotangents(::HeadBoundary, on_heads) = ((on_heads[1], zero(on_heads[1])), (zero(on_heads[1]), zero(on_heads[1])))
+head_cotangents(::Atmospheric, on_heads) = ((zero(on_heads[1]), zero(on_heads[1])), (on_heads[2], on_heads[1]))
+head_cotangents(::Boundary, on_heads) = ((zero(on_heads[1]), zero(on_heads[1])), (zero(on_heads[1]), zero(on_heads[1])))
+
+"Darcy flux between head number `k` at the face and the outermost cell, positive downward."
+@inline function darcy(x::Side, top::Bool, k::Int)
+    if top
+        gradient = (x.psi - x.heads[k]) * x.conductance - 1
+        return -face_mean(x.mean, x.K_heads[k], x.K, gradient) * gradient
+    end
+    gradient = (x.heads[k] - x.psi) * x.conductance - 1
+    return -face_mean(x.mean, x.K, x.K_heads[k], gradient) * gradient
+end
+
+@inline outflow(flux) = (flux, (flux, zero(flux), zero(flux)))
+
+@inline flow(b::HeadBoundary, x::Side) = outflow(darcy(x, b.top, 1))
+@inline flow(b::FluxBoundary, x::Side) = outflow(x.forcing[1] + zero(x.psi))
+@inline flow(::FreeDrainage, x::Side) = outflow(x.K)
+@inline function flow(::SeepageFace, x::Side)
+    q = darcy(x, false, 1)
+    return outflow((q + sqrt(q * q + (oftype(x.conductance, 1e-3) * x.K_heads[1])^2)) / 2)
+end
+@inline function flow(::Atmospheric, x::Side)
+    rain, demand = x.forcing
+    infiltration = smooth_min(rain, darcy(x, true, 2), x.conductance)
+    supply = -darcy(x, true, 1)  # upward
+    upward = (supply + sqrt(supply * supply + (oftype(x.conductance, 1e-3) * demand)^2 + oftype(x.conductance, TINY_FLUX))) / 2
+    evaporation = smooth_min(demand, upward, x.conductance)
+    return infiltration - evaporation, (infiltration, rain - infiltration, evaporation)
+end
+
+@inline function smooth_min(demand, capacity, like)
+    gap = demand - capacity
+    width = oftype(like, SMOOTH) * demand
+    return (demand + capacity - sqrt(gap * gap + width * width + oftype(like, TINY_FLUX))) / 2
+end
+
+"Flux, parts, and their derivatives in the head of the outermost cell, whose conductivity has the slope dK."
+@inline function flow_slope(b::Boundary, x::Side{T}, dK::T) where {T}
+    constant(y) = Dual{Nothing}(y, zero(T))
+    y = Side(Dual{Nothing}(x.psi, one(T)), Dual{Nothing}(x.K, dK), map(constant, x.heads), map(constant, x.K_heads),
+        map(constant, x.forcing), x.conductance, x.mean)
+    flux, parts = flow(b, y)
+    return value(flux), partials(flux, 1), map(value, parts), map(p -> partials(p, 1), parts)
+end
+
+"Gradient of w flux + weights . parts in psi, K, heads, their conductivities and forcing, as an SVector of 8."
+@inline function flow_pull(b::Boundary, x::Side{T}, w::T, weights::NTuple{3,T}) where {T}
+    y = seed(SVector(x.psi, x.K, x.heads..., x.K_heads..., x.forcing...))
+    flux, parts = flow(b, Side(y[1], y[2], (y[3], y[4]), (y[5], y[6]), (y[7], y[8]), x.conductance, x.mean))
+    total = w * flux + weights[1] * parts[1] + weights[2] * parts[2] + weights[3] * parts[3]
+    return gradient_of(total, Val(8))
+end

@@ -1,0 +1,112 @@
+"""
+    VanGenuchten(entry_width = 0.5)
+
+theta = theta_r + (theta_s - theta_r) S, S = (1 + |alpha psi|^n)^-m; K = K_s sqrt(S) (1 - (1 - S^(1/m))^m)^2, m = 1 - 1/n.
+Between `-entry_width` (cm) and zero head the term (1 - S^(1/m))^m is multiplied by |psi| / entry_width, since the slope of K
+is unbounded there for n < 2. van Genuchten (1980), eqs. 3, 8, 9, doi:10.2136/sssaj1980.03615995004400050002x; Mualem (1976),
+doi:10.1029/WR012i003p00513.
+"""
+struct VanGenuchten <: SoilHydraulics
+    entry_width::Float64
+end
+VanGenuchten() = VanGenuchten(0.5)
+
+parameters(::VanGenuchten) = (:theta_r, :theta_s, :alpha, :n, :K_s)
+
+const NO_SUCTION = 1e-12  # stands for alpha |psi| at and above saturation, where every slope is zero
+
+function derive(h::VanGenuchten, p)
+    theta_r, theta_s, alpha, n, K_s = p
+    return (; neg_alpha=-alpha, n_minus_1=n - 1, neg_half_m=oftype(n, 0.5) / n - oftype(n, 0.5), two_minus_2n=2 - 2n,
+        theta_r, span=theta_s - theta_r, K_s, per_width=oftype(K_s, 1 / h.entry_width))
+end
+
+@inline function curves(::VanGenuchten, s, psi)
+    x = max(s.neg_alpha * psi, oftype(s.neg_alpha * psi, NO_SUCTION))
+    y = vexp(s.n_minus_1 * vlog(x))
+    root = vexp(s.neg_half_m * vlog(muladd(x, y, one(x))))  # sqrt(S)
+    S = root * root
+    # (1 - S^(1/m))^m = S y since m n = n - 1
+    V = 1 - S * y * clamp(-psi * s.per_width, zero(psi), one(psi))
+    return muladd(s.span, S, s.theta_r), s.K_s * root * V * V
+end
+
+function slopes!(out::Curves{T}, h::VanGenuchten, s, psi::Vector{T}, range, keep::Bool) where {T}
+    wettest = typemin(T)
+    @inbounds @simd for i in range
+        wettest = max(wettest, psi[i])
+    end
+    # one look at the wettest cell decides whether the band near saturation needs its extra work
+    if wettest > -h.entry_width
+        keep ? fill_slopes!(out, s, psi, range, Val(true), Val(true)) : fill_slopes!(out, s, psi, range, Val(true), Val(false))
+    else
+        keep ? fill_slopes!(out, s, psi, range, Val(false), Val(true)) : fill_slopes!(out, s, psi, range, Val(false), Val(false))
+    end
+    return out
+end
+
+@inline function fill_slopes!(out::Curves{T}, s, psi::Vector{T}, range, ::Val{Wet}, ::Val{Keep}) where {T,Wet,Keep}
+    theta, capacity, Ks, dKs = out.theta, out.capacity, out.K, out.dK
+    kept_log, kept_log_w, kept_q, kept_S, kept_U = out.kept
+    half_span, quarter = s.span / 2, T(0.25)
+    @inbounds @simd ivdep for i in range
+        head = psi[i]
+        x = s.neg_alpha * head
+        if Wet
+            x = ifelse(x > T(NO_SUCTION), x, ifelse(isnan(x), x, T(NO_SUCTION)))
+        end
+        log_x = vlog(x)
+        y = vexp(s.n_minus_1 * log_x)
+        xn = x * y
+        w = xn + 1
+        log_w = vlog(w)
+        root = vexp(s.neg_half_m * log_w)
+        S = root * root
+        U = y * S
+        if Wet
+            unsaturated = head < 0
+            per_w = 1 / (w * ifelse(unsaturated, head, -one(T)))
+            g = ifelse(unsaturated, s.two_minus_2n * per_w, zero(T))  # dS = S xn g / 2 and dU = -U g / 2
+            raw = -head * s.per_width
+            band = clamp(raw, zero(T), one(T))
+            dV = U * (g * band) + ifelse((raw > 0) & (raw <= 1), U * (2 * s.per_width), zero(T))
+            U *= band
+        else
+            per_w = 1 / (w * head)
+            g = s.two_minus_2n * per_w
+            dV = U * g
+        end
+        V = 1 - U
+        KV = s.K_s * root * V
+        slope = g * xn
+        theta[i] = muladd(s.span, S, s.theta_r)
+        capacity[i] = slope * S * half_span
+        Ks[i] = KV * V
+        dKs[i] = muladd(quarter * V, slope, dV) * KV
+        if Keep
+            kept_log[i], kept_log_w[i], kept_S[i], kept_U[i] = log_x, log_w, S, U
+            kept_q[i] = xn * per_w * (Wet ? ifelse(head < 0, head, -one(T)) : head)  # xn / w
+        end
+    end
+end
+
+function pull(::VanGenuchten, p::SVector{5,T}, s, out::Curves{T}, psi, w_theta, w_K, range) where {T}
+    log_x, log_w, q, S, U = out.kept
+    by_alpha, by_n, by_theta_r, by_theta_s, by_K = zero(T), zero(T), zero(T), zero(T), zero(T)
+    per_n, m = 1 / p[4], 1 - 1 / p[4]
+    per_n2 = per_n * per_n
+    @inbounds @simd for i in range
+        K = out.K[i]
+        on_S = w_theta[i] * S[i]
+        weight_K = w_K[i] * K
+        on_log_S = muladd(s.span, on_S, T(0.5) * weight_K)
+        on_log_U = -2 * weight_K * U[i] / (1 - U[i])
+        both = on_log_S + on_log_U
+        by_alpha += muladd(-both, q[i], on_log_U)
+        by_n += muladd(-both, muladd(log_w[i], per_n2, m * q[i] * log_x[i]), on_log_U * log_x[i])
+        by_theta_s += on_S
+        by_theta_r += w_theta[i] - on_S
+        by_K += weight_K
+    end
+    return SVector(by_theta_r, by_theta_s, by_alpha * s.n_minus_1 / p[3], by_n, by_K / p[5])
+end

@@ -1,0 +1,63 @@
+# Specifications: the TOML files that every engine reads.
+
+"""
+    ModelSpec
+
+Names in order, and typical magnitudes of state and storage, of one configuration of a model. `digest` is the SHA-256 of the
+TOML file, or "" where the model has none.
+"""
+struct ModelSpec
+    name::String
+    parameters::Vector{Symbol}
+    forcings::Vector{Symbol}
+    fluxes::Vector{Symbol}
+    scale::Float64
+    storage_scale::Float64
+    digest::String
+end
+
+"Folder of the specifications: beside these sources in the repository and in the installed Python package."
+function spec_folder()
+    here = @__DIR__
+    for folder in (joinpath(here, "../../../pydiffgeo/models/specs"), joinpath(here, "../../../models/specs"))
+        isdir(folder) && return normpath(folder)
+    end
+    error("DiffGeo: the folder of model specifications is missing; set up the package from a complete copy of the repository")
+end
+
+const SPEC_FILES = Dict{String,Tuple{Dict{String,Any},String}}()
+
+"The specification file of a model and its SHA-256, read once."
+read_spec(name) = get!(SPEC_FILES, name) do
+    bytes = read(joinpath(spec_folder(), name * ".toml"))
+    return TOML.parse(String(copy(bytes))), bytes2hex(sha256(bytes))
+end
+
+"A specification restricted to these parameters and forcings; the file must know them all."
+function select(name, parameters, forcings)
+    file, digest = read_spec(name)
+    for (section, names) in (("parameters", parameters), ("forcings", forcings)), n in names
+        haskey(file[section], String(n)) || throw(SpecMismatch("$name.toml has no $n among its $section"))
+    end
+    state = only(values(file["states"]))
+    return ModelSpec(name, collect(Symbol, parameters), collect(Symbol, forcings), ordered_keys(name, "fluxes"),
+        state["scale"], state["storage_scale"], digest)
+end
+
+# TOML.parse does not keep the order of tables
+ordered_keys(name, section) =
+    [Symbol(m[1]) for m in eachmatch(Regex("^\\[$section\\.(\\w+)\\]", "m"), read(joinpath(spec_folder(), name * ".toml"), String))]
+
+"Compare with what another engine read; a difference raises SpecMismatch."
+function check(spec::ModelSpec, other::AbstractDict)
+    pairs = ("parameters" => spec.parameters, "forcings" => spec.forcings, "fluxes" => spec.fluxes)
+    for (what, mine) in pairs
+        theirs = Symbol.(other[what])
+        theirs == mine || throw(SpecMismatch("model $(spec.name): the engines name different $what: $(join(mine, ", ")) here, " *
+                                             "$(join(theirs, ", ")) there; install one version of pydiffgeo"))
+    end
+    if other["digest"] != spec.digest
+        throw(SpecMismatch("model $(spec.name): the engines read different files $(spec.name).toml; install one version of pydiffgeo"))
+    end
+    return spec
+end

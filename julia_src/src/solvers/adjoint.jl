@@ -1,0 +1,146 @@
+# The gradient of the discrete solution, step by step backwards.
+#
+# Every stage of an accepted step solves m(U_i) - m(u_n) - h sum_j a_ij f(U_j) = 0. The implicit function theorem turns each
+# into one transposed linear solve for a multiplier; nothing of the Newton iterations is needed.
+
+"Cotangents of the results, and where those of the inputs go; layout as in `Results` and `Inputs`."
+struct Cotangents{T}
+    results::Results{T}
+    with_fluxes::Bool
+    initial::Ptr{T}
+    parameters::Vector{Field{T}}
+    forcing::Vector{Field{T}}
+end
+
+"""
+    sweep!(w, m, inputs, c, o, tape, seeds)
+
+Move the cotangents in `w` backwards over one tape of column `c`.
+"""
+function sweep!(w::Work{T}, m::Model, inputs::Inputs{T}, c, o::Options{T}, tape::Tape{T}, seeds::Cotangents{T}) where {T}
+    t, n = o.tableau, statesize(m)
+    s, A = stages(t), t.A
+    u, bound = w.states[1], 0
+    on_flux = zero(T)  # weight of the fluxes at the end of a step, from a step after it in the same interval
+    for k in length(tape.steps):-1:1
+        h, interval = tape.steps[k], Int(tape.interval[k])
+        if interval != bound
+            bound == 0 || flush!(seeds.parameters, seeds.forcing, w.column, m, c, bound)
+            bind!(w.column, m, inputs, c, interval)
+            bound = interval
+        end
+        tape.landed[k] && add_seeds!(w, seeds, c, intervals(inputs), interval)
+        share = h / inputs.lengths[interval]
+        for i in s:-1:1
+            copyto!(u, 1, tape.states, ((k - 1) * s + i - 1) * n + 1, n)
+            lin = linearise!(w.linearisation, w.column, m, u, true)
+            if i == s
+                copyto!(w.weight_rates, w.on_rates)
+                begin_last!(w.right, w.on_state, lin.capacity, w.on_storage)
+            else
+                w.right .= 0
+                w.weight_rates .= 0
+                for j in i+1:s
+                    A[j+1, i+1] == 0 || axpy!(w.weight_rates, h * T(A[j+1, i+1]), w.multipliers[j])
+                end
+            end
+            add_transposed!(w.right, lin.jacobian, w.weight_rates)
+            if seeds.with_fluxes
+                weight = T(A[end, i+1]) * share + (i == s ? on_flux : zero(T))
+                weigh_fluxes!(w, seeds, c, intervals(inputs), interval, weight)
+                add_flux_slopes!(w.right, w.column, m, u, w.weight_fluxes)
+            end
+            multiplier = w.multipliers[i]
+            solve_transposed!(multiplier, lin.jacobian, lin.capacity, h * T(gamma(t)), w.right)
+            axpy!(w.weight_rates, h * T(gamma(t)), multiplier)
+            if i == s
+                w.weight_storage .= w.on_storage .- multiplier
+            else
+                w.weight_storage .= .-multiplier
+            end
+            pull!(w.column, m, u, w.weight_storage, w.weight_rates, w.weight_fluxes)
+        end
+        w.on_storage .= 0
+        w.on_rates .= 0
+        w.on_state .= 0
+        for i in 1:s
+            axpy!(w.on_storage, one(T), w.multipliers[i])
+            A[i+1, 1] == 0 || axpy!(w.on_rates, h * T(A[i+1, 1]), w.multipliers[i])
+        end
+        on_flux = T(A[end, 1]) * share
+        if tape.first[k] && t.explicit
+            k == 1 ? copyto!(u, tape.begins) : copyto!(u, 1, tape.states, ((k - 1) * s - 1) * n + 1, n)
+            sweep_start!(w, m, u, c, intervals(inputs), interval, seeds, on_flux)
+            on_flux = zero(T)
+        end
+    end
+    bound == 0 || flush!(seeds.parameters, seeds.forcing, w.column, m, c, bound)
+    return
+end
+
+"Rates and fluxes at the start of an interval, which its first step reads."
+function sweep_start!(w::Work{T}, m, u, c, T_, interval, seeds, on_flux) where {T}
+    lin = linearise!(w.linearisation, w.column, m, u, true)
+    add_transposed!(w.on_state, lin.jacobian, w.on_rates)
+    if seeds.with_fluxes
+        weigh_fluxes!(w, seeds, c, T_, interval, on_flux)
+        add_flux_slopes!(w.on_state, w.column, m, u, w.weight_fluxes)
+    end
+    w.weight_storage .= 0
+    pull!(w.column, m, u, w.weight_storage, w.on_rates, w.weight_fluxes)
+    w.on_rates .= 0
+    return
+end
+
+"The start: storage at the initial state depends on it and on the parameters of the first interval."
+function finish!(w::Work{T}, m::Model, inputs::Inputs{T}, c, seeds::Cotangents{T}) where {T}
+    n, u = statesize(m), w.states[1]
+    for i in 1:n
+        u[i] = load(inputs.initial, c, 1, i)
+    end
+    bind!(w.column, m, inputs, c, 1)
+    lin = linearise!(w.linearisation, w.column, m, u, true)
+    w.weight_rates .= 0
+    w.weight_fluxes .= 0
+    add_storage_seeds!(w, seeds, c, intervals(inputs), 0)
+    pull!(w.column, m, u, w.on_storage, w.weight_rates, w.weight_fluxes)
+    flush!(seeds.parameters, seeds.forcing, w.column, m, c, 1)
+    if seeds.initial != C_NULL
+        for i in 1:n
+            unsafe_store!(seeds.initial, w.on_state[i] + lin.capacity[i] * w.on_storage[i], (c - 1) * n + i)
+        end
+    end
+    return
+end
+
+@inline function begin_last!(right::Vector{T}, on_state, capacity, on_storage) where {T}
+    @inbounds @simd ivdep for i in eachindex(right)
+        right[i] = muladd(capacity[i], on_storage[i], on_state[i])
+    end
+end
+
+@inline function add_seeds!(w::Work{T}, seeds::Cotangents{T}, c, T_, interval) where {T}
+    if seeds.results.states != C_NULL
+        row = ((c - 1) * T_ + interval - 1) * length(w.on_state)
+        for i in eachindex(w.on_state)
+            w.on_state[i] += unsafe_load(seeds.results.states, row + i)
+        end
+    end
+    add_storage_seeds!(w, seeds, c, T_, interval)
+end
+
+@inline function add_storage_seeds!(w::Work, seeds::Cotangents, c, T_, k)
+    seeds.results.storage == C_NULL && return
+    row = ((c - 1) * (T_ + 1) + k) * length(w.on_storage)
+    for i in eachindex(w.on_storage)
+        w.on_storage[i] += unsafe_load(seeds.results.storage, row + i)
+    end
+end
+
+@inline function weigh_fluxes!(w::Work{T}, seeds::Cotangents{T}, c, T_, interval, weight::T) where {T}
+    q = length(w.weight_fluxes)
+    row = ((c - 1) * T_ + interval - 1) * q
+    for i in 1:q
+        w.weight_fluxes[i] = weight * unsafe_load(seeds.results.fluxes, row + i)
+    end
+end

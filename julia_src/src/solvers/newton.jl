@@ -1,0 +1,76 @@
+# Newton's method for one stage: m(u) - a f(u) = target.
+
+"""
+    solve_stage!(w, m, u, a, exact, fresh, contraction, o) -> converged, contraction, iterations
+
+Start from `u` and leave the solution there, its linearisation in `w`. `fresh` says that the linearisation at `u` is there
+already. Newton converges quadratically: after an update of size s, in units of the error tolerance, the next one is about
+contraction s^2; the factor hardly changes from stage to stage, so that the last one seen serves for the first iteration.
+
+What Newton leaves unresolved stays in the carried storage. It must remain small against the capacity, or the next step starts
+from a storage that no state near by has; with `exact`, where the state is an output, nothing is left.
+"""
+function solve_stage!(w::Work{T}, m::Model, u::Vector{T}, a::T, exact::Bool, fresh::Bool, contraction::T, o::Options{T}) where {T}
+    iterations = 0
+    for trial in 1:4
+        converged, contraction, count = newton!(w, m, u, a, fresh, contraction, o)
+        iterations += count
+        converged || return false, contraction, iterations
+        # what is left after three attempts may be the rounding of large rates
+        rough(w, a, exact, trial == 4 ? 10 * o.rounding : o.rounding, o) || return true, contraction, iterations
+        fresh = true
+    end
+    return false, contraction, iterations
+end
+
+function newton!(w::Work{T}, m::Model, u::Vector{T}, a::T, fresh::Bool, contraction::T, o::Options{T}) where {T}
+    lin, d, before = w.linearisation, w.update, T(NaN)
+    for iteration in 1:o.max_newton
+        fresh || linearise!(lin, w.column, m, u, false)
+        fresh = false
+        residual!(w.right, w.target, lin.storage, lin.rates, a)
+        solve!(d, lin.jacobian, lin.capacity, a, w.right)
+        size = take_update!(u, d, w.scale, w.reach)
+        isfinite(size) || return false, contraction, iteration
+        if !isnan(before)
+            contraction = size / (before * before)
+        end
+        # no less than the update itself is expected of a column that does not contract
+        if min(contraction * size, one(T)) * size < o.newton_tolerance && size < 1
+            linearise!(lin, w.column, m, u, false)
+            return true, contraction, iteration
+        end
+        before = size
+    end
+    return false, contraction, o.max_newton
+end
+
+@inline function residual!(right::Vector{T}, target::Vector{T}, storage::Vector{T}, rates::Vector{T}, a::T) where {T}
+    @inbounds @simd ivdep for i in eachindex(right)
+        right[i] = muladd(a, rates[i], target[i] - storage[i])
+    end
+end
+
+"u += d / (1 + |d| reach); the norm of d in units of the tolerance."
+@inline function take_update!(u::Vector{T}, d::Vector{T}, scale::Vector{T}, reach::Vector{T}) where {T}
+    total = zero(T)
+    @inbounds @simd for i in eachindex(u)
+        x = d[i] * scale[i]
+        total = muladd(x, x, total)
+        u[i] += d[i] / (1 + abs(d[i] * reach[i]))
+    end
+    return sqrt(total / length(u))
+end
+
+"Whether the storage differs from the one to reach by more than the Newton tolerance in any state."
+@inline function rough(w::Work{T}, a::T, exact::Bool, rounding::T, o::Options{T}) where {T}
+    lin, target, tolerance = w.linearisation, w.target, w.tolerance
+    # an error norm that is just met may come from one state alone
+    allowed = exact ? zero(T) : o.newton_tolerance * sqrt(T(length(target)))
+    storage, rates, capacity, worst = lin.storage, lin.rates, lin.capacity, typemin(T)
+    @inbounds @simd for i in eachindex(target)
+        left = abs(muladd(a, rates[i], target[i] - storage[i]))
+        worst = max(worst, muladd(-allowed * capacity[i], tolerance[i], left))
+    end
+    return worst > rounding
+end

@@ -1,0 +1,101 @@
+# Systems (C - a J) x = r with tridiagonal J, solved without pivoting from both ends towards the middle: two independent
+# recurrences take half the time of one.
+
+"""
+    Tridiagonal(T, n)
+
+Jacobian by its diagonals, aligned by row; `lower[1]` and `upper[n]` are zero. `ratio` is work space of the solver.
+"""
+struct Tridiagonal{T}
+    lower::Vector{T}
+    main::Vector{T}
+    upper::Vector{T}
+    ratio::Vector{T}
+end
+
+Tridiagonal(::Type{T}, n::Integer) where {T} = Tridiagonal{T}(ntuple(_ -> zeros(T, n), 4)...)
+
+"x from (C - a J) x = r, with the capacity C on the diagonal."
+solve!(x, J::Tridiagonal, C, a, r) = two_ended!(x, J.ratio, C, a, Row(J.lower), J.main, Row(J.upper), r)
+
+"x from (C - a J)' x = r."
+solve_transposed!(x, J::Tridiagonal, C, a, r) = two_ended!(x, J.ratio, C, a, Above(J.upper), J.main, Below(J.lower), r)
+
+# The transpose has upper[i - 1] left of the diagonal of row i, and lower[i + 1] right of it
+struct Row{T}
+    values::Vector{T}
+end
+struct Above{T}
+    values::Vector{T}
+end
+struct Below{T}
+    values::Vector{T}
+end
+Base.@propagate_inbounds Base.getindex(x::Row, i::Int) = x.values[i]
+Base.@propagate_inbounds Base.getindex(x::Above, i::Int) = x.values[i-1]
+Base.@propagate_inbounds Base.getindex(x::Below, i::Int) = x.values[i+1]
+
+@inline function two_ended!(x::Vector{T}, ratio::Vector{T}, C::Vector{T}, a::T, lower, main::Vector{T}, upper, r::Vector{T}) where {T}
+    n = length(C)
+    half = n >> 1
+    @inbounds begin
+        pivot = 1 / (C[1] - a * main[1])
+        c_top = -a * upper[1] * pivot
+        x_top = r[1] * pivot
+        ratio[1], x[1] = c_top, x_top
+        pivot = 1 / (C[n] - a * main[n])
+        c_low = -a * lower[n] * pivot
+        x_low = r[n] * pivot
+        ratio[n], x[n] = c_low, x_low
+        for i in 2:half
+            left = -a * lower[i]
+            pivot = 1 / muladd(-left, c_top, muladd(-a, main[i], C[i]))
+            x_top = muladd(-left, x_top, r[i]) * pivot
+            c_top = -a * upper[i] * pivot
+            ratio[i], x[i] = c_top, x_top
+            j = n + 1 - i
+            right = -a * upper[j]
+            pivot_low = 1 / muladd(-right, c_low, muladd(-a, main[j], C[j]))
+            x_low = muladd(-right, x_low, r[j]) * pivot_low
+            c_low = -a * lower[j] * pivot_low
+            ratio[j], x[j] = c_low, x_low
+        end
+        if isodd(n)
+            i = half + 1
+            left, right = -a * lower[i], -a * upper[i]
+            middle = (r[i] - left * x_top - right * x_low) / (C[i] - a * main[i] - left * c_top - right * c_low)
+            x[i] = middle
+            x_top = muladd(-c_top, middle, x_top)
+            x_low = muladd(-c_low, middle, x_low)
+            x[half], x[i+1] = x_top, x_low
+            next = i + 1
+        else
+            top = (x_top - c_top * x_low) / (1 - c_top * c_low)
+            x_low = muladd(-c_low, top, x_low)
+            x_top = top
+            x[half], x[half+1] = x_top, x_low
+            next = half + 1
+        end
+        for k in 1:half-1
+            i, j = half - k, next + k
+            x_top = muladd(-ratio[i], x_top, x[i])
+            x_low = muladd(-ratio[j], x_low, x[j])
+            x[i], x[j] = x_top, x_low
+        end
+    end
+    return x
+end
+
+"out += J' v"
+@inline function add_transposed!(out::Vector{T}, J::Tridiagonal{T}, v::Vector{T}) where {T}
+    n = length(v)
+    lower, main, upper = J.lower, J.main, J.upper
+    @inbounds begin
+        out[1] += main[1] * v[1] + lower[2] * v[2]
+        out[n] += main[n] * v[n] + upper[n-1] * v[n-1]
+        @simd ivdep for i in 2:n-1
+            out[i] += muladd(main[i], v[i], muladd(upper[i-1], v[i-1], lower[i+1] * v[i+1]))
+        end
+    end
+    return out
+end

@@ -1,0 +1,9 @@
+using DiffGeo, Random, Test
+
+@testset "DiffGeo" begin
+    for name in ("fastmath", "tridiagonal", "hydraulics", "richards", "gradient", "batch", "entry", "quality")
+        @testset "$name" begin
+            include("test_$name.jl")
+        end
+    end
+end

@@ -1,0 +1,3 @@
+using Aqua
+
+Aqua.test_all(DiffGeo; ambiguities=(; broken=false))

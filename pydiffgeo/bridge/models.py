@@ -1,0 +1,92 @@
+"""Models as the Julia engine opens them: a description in TOML, checked against the specification that Julia reads."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+from pydiffgeo.bridge.runtime import Julia
+from pydiffgeo.errors import ParameterError
+from pydiffgeo.models.base import ProcessModel
+from pydiffgeo.models.richards import Richards
+from pydiffgeo.models.soil_hydraulics import BrooksCorey, Gardner, Haverkamp, SoilHydraulics, VanGenuchten
+from pydiffgeo.models.spec import SPEC_FOLDER
+
+HYDRAULICS: dict[type[SoilHydraulics], Callable[[Any], dict[str, float]]] = {
+    VanGenuchten: lambda h: {"entry_width": h.entry_width},
+    BrooksCorey: lambda h: {"exponent": h.exponent, "entry_width": h.entry_width},
+    Gardner: lambda h: {},
+    Haverkamp: lambda h: {},
+}
+
+
+def _richards(model: Richards) -> dict[str, Any]:
+    hydraulics = model.hydraulics
+    if type(hydraulics) not in HYDRAULICS:
+        raise ParameterError(
+            f"the Julia engine cannot call the torch functions of {type(hydraulics).__name__}; "
+            f'use engine="torch", or one of the soil hydraulics {", ".join(sorted(h.name for h in HYDRAULICS))}'
+        )
+    faces = model.grid.faces
+    out = {
+        "faces": faces.tolist(),
+        "layers": [float(faces[0]), *(float(faces[i + 1]) for i in model.grid.layer.diff().nonzero()[:, 0])],
+        "top": model.top_name,
+        "bottom": model.bottom_name,
+        "face_mean": model.face_mean_name,
+        "hydraulics": {"name": hydraulics.name, **HYDRAULICS[type(hydraulics)](hydraulics)},
+    }
+    return out | ({"roots": model.roots.profile} if model.roots else {})
+
+
+DESCRIPTIONS: dict[type[ProcessModel], Callable[[Any], dict[str, Any]]] = {Richards: _richards}
+
+_open: weakref.WeakKeyDictionary[ProcessModel, int] = weakref.WeakKeyDictionary()
+
+
+def description(model: ProcessModel) -> dict[str, Any]:
+    """What Julia needs to build the model.
+
+    Raises
+    ------
+    ParameterError
+        The model, or a part of it, exists in torch only.
+    """
+    if type(model) not in DESCRIPTIONS:
+        raise ParameterError(
+            f'the model {type(model).__name__} exists in torch only: use engine="torch", or write it in Julia and load it with '
+            "pydiffgeo.julia.load_model"
+        )
+    spec = model.spec
+    digest = hashlib.sha256((SPEC_FOLDER / f"{spec.name}.toml").read_bytes()).hexdigest()
+    names = {"parameters": [*spec.parameters], "forcings": [*spec.forcings], "fluxes": [*spec.fluxes]}
+    return {"name": spec.name, **DESCRIPTIONS[type(model)](model), "spec": {"digest": digest, **names}}
+
+
+def number(julia: Julia, model: ProcessModel) -> int:
+    """Number under which Julia knows the model, which it forgets when the model is gone.
+
+    Raises
+    ------
+    SpecMismatch
+        Julia reads another specification of the model.
+    """
+    if model not in _open:
+        _open[model] = julia.call("open", _toml(description(model)).encode())
+        weakref.finalize(model, julia.functions["close"], _open[model]).atexit = False
+    return _open[model]
+
+
+def _toml(value: Any) -> str:
+    """TOML of a nested dict of strings, numbers and lists; JSON writes these as TOML does."""
+    lines = [f"{k} = {_inline(v)}" for k, v in value.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _inline(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{k} = {_inline(v)}" for k, v in value.items()) + " }"
+    return json.dumps(value)

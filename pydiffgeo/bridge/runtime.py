@@ -1,0 +1,223 @@
+"""The Julia that runs inside this process: found, started once, and called by ctypes.
+
+juliacall starts Julia and hands over the addresses of a few C functions of the Julia package; every solve then goes through
+ctypes, which releases the interpreter lock, works from any thread and costs less than a microsecond.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydiffgeo.errors import EngineUnavailable, PyDiffGeoError, SpecMismatch, UnknownName
+
+INSTALL = "run `pydiffgeo julia install`, which needs the internet once"
+MESSAGE_BYTES = 4096
+FAILED, STOPPED = -1, -2
+
+_long, _pointer = ctypes.c_int64, ctypes.c_void_p
+SIGNATURES: dict[str, tuple[Any, ...]] = {
+    "open": (ctypes.c_char_p, _pointer, _long),
+    "close": (_long,),
+    "forward": (_long, _long, _pointer, _pointer, _pointer, _long),
+    "steps": (_long, _pointer, _long, _pointer, _long),
+    "backward": (_long, _pointer, _pointer, _long),
+    "release": (_long,),
+    "nothing": (_pointer, _pointer, _pointer),
+}
+
+
+def sources() -> Path:
+    """Folder of the Julia package: inside the installed package, or beside it in a source tree."""
+    package = Path(__file__).parents[1]
+    inside = package / "julia_src"
+    return inside if inside.is_dir() else package.parent / "julia_src"
+
+
+def installed() -> Path:
+    """File in which `pydiffgeo julia install` writes which Julia and which project it prepared."""
+    return Path(sys.prefix) / "pydiffgeo-julia.json"
+
+
+def found() -> dict[str, str]:
+    """Executable and project of Julia: those of the environment variables, else those that were installed.
+
+    Raises
+    ------
+    EngineUnavailable
+        Neither is there; the message says what to do. Only files are looked at, and nothing is downloaded.
+    """
+    if importlib.util.find_spec("juliacall") is None:
+        raise EngineUnavailable(f'the Julia engine needs juliacall: pip install "pydiffgeo[julia]", then {INSTALL}; '
+                                'or use engine="torch", which solves the same models')  # fmt: skip
+    given = {k: os.environ.get(f"PYTHON_JULIACALL_{k.upper()}") for k in ("exe", "project")}
+    if given["exe"] and given["project"]:
+        for k, path in given.items():
+            if not Path(str(path)).exists():
+                raise EngineUnavailable(f"PYTHON_JULIACALL_{k.upper()}={path} does not exist; correct it, or unset it")
+        return {k: str(v) for k, v in given.items()}
+    if any(given.values()):
+        raise EngineUnavailable("set both PYTHON_JULIACALL_EXE and PYTHON_JULIACALL_PROJECT, or neither")
+    if "juliacall" in sys.modules:  # started by somebody else, with a project of theirs
+        return {}
+    try:
+        written: dict[str, str] = json.loads(installed().read_text())
+    except (OSError, ValueError):
+        raise EngineUnavailable(
+            f'no Julia was prepared for pydiffgeo: {INSTALL}; or use engine="torch", which solves the same models'
+        ) from None
+    for k in ("exe", "project"):
+        if not Path(written.get(k, "")).exists():
+            raise EngineUnavailable(f"the prepared Julia is gone ({k} {written.get(k)}): {INSTALL}")
+    return written
+
+
+@dataclass(frozen=True)
+class Julia:
+    """The running Julia.
+
+    Attributes
+    ----------
+    main : juliacall module Main
+    functions : dict of str to ctypes function
+        Entry points of the Julia package DiffGeo.
+    version : str
+    threads : int
+    """
+
+    main: Any
+    functions: dict[str, Any]
+    version: str
+    threads: int
+
+    def call(self, name: str, *arguments: Any) -> int:
+        """Call an entry point that reports failures, with room for a message; the result is not negative.
+
+        Raises
+        ------
+        SpecMismatch, UnknownName, PyDiffGeoError
+            What Julia reported.
+        """
+        message = ctypes.create_string_buffer(MESSAGE_BYTES)
+        status = int(self.functions[name](*arguments, message, MESSAGE_BYTES))
+        if status == FAILED:
+            kind, _, text = message.value.decode(errors="replace").partition(": ")
+            known: dict[str, type[PyDiffGeoError]] = {"SpecMismatch": SpecMismatch, "UnknownName": UnknownName}
+            raise known[kind](text) if kind in known else PyDiffGeoError(f"Julia: {kind}{': ' if text else ''}{text}")
+        return status
+
+
+_julia: Julia | None = None
+_forked = False
+_lock = threading.RLock()
+
+
+def _after_fork() -> None:
+    global _forked
+    _forked = _julia is not None
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+def start() -> Julia:
+    """Start Julia, or return the one that runs.
+
+    Raises
+    ------
+    EngineUnavailable
+        Julia is missing or cannot start, this is a forked child, or not the main thread.
+    """
+    global _julia
+    if _forked:
+        raise EngineUnavailable("Julia does not survive a fork: solve in the parent, or let multiprocessing spawn processes")
+    if _julia is not None:
+        return _julia
+    with _lock:
+        if _julia is None:
+            place = found()
+            if threading.current_thread() is not threading.main_thread():
+                raise EngineUnavailable("Julia must be started from the main thread: call pydiffgeo.julia.start() there first")
+            _julia = _start(place)
+    return _julia
+
+
+def _start(place: dict[str, str]) -> Julia:
+    for k, value in place.items():
+        os.environ.setdefault(f"PYTHON_JULIACALL_{k.upper()}", value)
+    # a user's own settings win
+    os.environ.setdefault("PYTHON_JULIACALL_THREADS", os.environ.get("JULIA_NUM_THREADS", "auto"))
+    os.environ.setdefault("PYTHON_JULIACALL_HANDLE_SIGNALS", "yes")
+    blocked, interrupt = signal.pthread_sigmask(signal.SIG_BLOCK, ()), signal.getsignal(signal.SIGINT)
+    try:
+        from juliacall import Main  # starts Julia
+    except Exception as error:
+        raise EngineUnavailable(f"Julia did not start: {error}. See `pydiffgeo doctor`") from error
+    # Julia takes Ctrl-C for itself: give it back to Python
+    signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+    if interrupt is not None:
+        signal.signal(signal.SIGINT, interrupt)
+    try:
+        addresses = str(Main.seval(_LOAD)(str(sources())))
+        threads, version = int(Main.seval("Threads.nthreads()")), str(Main.seval("string(VERSION)"))
+    except Exception as error:
+        raise EngineUnavailable(f"the Julia package DiffGeo does not load: {error}. To repair its project {INSTALL}") from error
+    functions = {}
+    for line in addresses.splitlines():
+        name, address = line.split()
+        functions[name] = ctypes.CFUNCTYPE(_long, *SIGNATURES[name])(int(address))
+    # While Python runs, Julia's collector of garbage need not wait for this thread
+    ctypes.PyDLL(None).jl_gc_safe_enter()
+    return Julia(Main, functions, version, threads)
+
+
+_LOAD = """folder -> begin
+    Base.find_package("DiffGeo") === nothing && push!(LOAD_PATH, folder)
+    Base.require(Main, :DiffGeo)
+    Base.invokelatest(Main.DiffGeo.entry_points_text)
+end"""
+
+
+class _Interrupt:
+    """Ctrl-C while Julia solves: remembered here, asked for by Julia."""
+
+    def __init__(self) -> None:
+        self.pending = False
+        # running any Python lets the interpreter call handlers of signals that have arrived
+        self.ask = ctypes.CFUNCTYPE(ctypes.c_int)(lambda: int(self.pending))
+        self.address = ctypes.cast(self.ask, _pointer).value or 0
+
+    def note(self, signum: int, frame: Any) -> None:
+        self.pending = True
+
+
+_interrupt = _Interrupt()
+
+
+@contextmanager
+def interruptible() -> Iterator[int]:
+    """Let Ctrl-C stop the solve inside, in the main thread; gives the address of the question that Julia asks."""
+    handler: Callable[..., Any] | int | None = None
+    if threading.current_thread() is threading.main_thread():
+        handler = signal.getsignal(signal.SIGINT)
+    if not callable(handler):
+        yield 0
+        return
+    signal.signal(signal.SIGINT, _interrupt.note)
+    try:
+        yield _interrupt.address
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        if _interrupt.pending:
+            _interrupt.pending = False
+            handler(signal.SIGINT, sys._getframe())
