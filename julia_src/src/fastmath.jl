@@ -5,6 +5,10 @@ const LOG_2_HIGH = 0.6931471805599453
 const LOG_2_LOW = 2.3190468138462996e-17
 const SHIFT = 6755399441055744.0  # 1.5 * 2^52: adding it rounds to an integer that stands in the lowest bits
 
+# Base.evalpoly is not inlined for as many coefficients, and a call would stop vectorisation
+@inline horner(x, a) = a
+@inline horner(x, a, b...) = muladd(x, horner(x, b...), a)
+
 """
     vexp(x)
 
@@ -15,8 +19,8 @@ Exponential, within 1.2 units in the last place; 0 below -708 and Inf above 709.
     t = muladd(y, LOG2_E, SHIFT)
     k = t - SHIFT
     r = muladd(k, -LOG_2_LOW, muladd(k, -LOG_2_HIGH, y))
-    p = evalpoly(r, (1.0, 1.0, 1 / 2, 1 / 6, 1 / 24, 1 / 120, 1 / 720, 1 / 5040, 1 / 40320, 1 / 362880, 1 / 3628800,
-        1 / 39916800, 1 / 479001600, 1 / 6227020800))
+    p = horner(r, 1.0, 1.0, 1 / 2, 1 / 6, 1 / 24, 1 / 120, 1 / 720, 1 / 5040, 1 / 40320, 1 / 362880, 1 / 3628800,
+        1 / 39916800, 1 / 479001600, 1 / 6227020800)
     # 2^k in two factors, since 2^1024 is no number
     half = reinterpret(Float64, (reinterpret(Int64, t) + 1022) << 52)
     e = 2.0 * (p * half)
@@ -38,8 +42,8 @@ Natural logarithm of a positive number, within one unit in the last place; NaN f
     f = m - 1.0
     s = f / (2.0 + f)
     z = s * s
-    R = z * evalpoly(z, (6.666666666666735130e-01, 3.999999999940941908e-01, 2.857142874366239149e-01,
-        2.222219843214978396e-01, 1.818357216161805012e-01, 1.531383769920937332e-01, 1.479819860511658591e-01))
+    R = z * horner(z, 6.666666666666735130e-01, 3.999999999940941908e-01, 2.857142874366239149e-01,
+        2.222219843214978396e-01, 1.818357216161805012e-01, 1.531383769920937332e-01, 1.479819860511658591e-01)
     half_square = 0.5 * f * f
     y = muladd(k, 6.93147180369123816490e-01, f - (half_square - muladd(s, half_square + R, k * 1.90821492927058770002e-10)))
     return ifelse(x >= floatmin(Float64), ifelse(x <= floatmax(Float64), y, x), NaN)

@@ -38,28 +38,24 @@ Base.@propagate_inbounds Base.getindex(x::Below, i::Int) = x.values[i+1]
 @inline function two_ended!(x::Vector{T}, ratio::Vector{T}, C::Vector{T}, a::T, lower, main::Vector{T}, upper, r::Vector{T}) where {T}
     n = length(C)
     half = n >> 1
+    b = a * a
     @inbounds begin
-        pivot = 1 / (C[1] - a * main[1])
-        c_top = -a * upper[1] * pivot
-        x_top = r[1] * pivot
-        ratio[1], x[1] = c_top, x_top
-        pivot = 1 / (C[n] - a * main[n])
-        c_low = -a * lower[n] * pivot
-        x_low = r[n] * pivot
-        ratio[n], x[n] = c_low, x_low
+        # pivots from the top and from the bottom; each waits for one division only
+        top, low = muladd(-a, main[1], C[1]), muladd(-a, main[n], C[n])
+        x_top, x_low = r[1], r[n]
         for i in 2:half
-            left = -a * lower[i]
-            pivot = 1 / muladd(-left, c_top, muladd(-a, main[i], C[i]))
-            x_top = muladd(-left, x_top, r[i]) * pivot
-            c_top = -a * upper[i] * pivot
-            ratio[i], x[i] = c_top, x_top
             j = n + 1 - i
-            right = -a * upper[j]
-            pivot_low = 1 / muladd(-right, c_low, muladd(-a, main[j], C[j]))
-            x_low = muladd(-right, x_low, r[j]) * pivot_low
-            c_low = -a * lower[j] * pivot_low
-            ratio[j], x[j] = c_low, x_low
+            per_top, per_low = 1 / top, 1 / low
+            c_top, c_low = -a * upper[i-1] * per_top, -a * lower[j+1] * per_low
+            ratio[i-1], ratio[j+1] = c_top, c_low
+            x_top, x_low = x_top * per_top, x_low * per_low
+            x[i-1], x[j+1] = x_top, x_low
+            x_top, x_low = muladd(a * lower[i], x_top, r[i]), muladd(a * upper[j], x_low, r[j])
+            top = muladd(-a, main[i], C[i]) - (b * lower[i] * upper[i-1]) / top
+            low = muladd(-a, main[j], C[j]) - (b * upper[j] * lower[j+1]) / low
         end
+        c_top, c_low = -a * upper[half] / top, -a * lower[n+1-half] / low
+        x_top, x_low = x_top / top, x_low / low
         if isodd(n)
             i = half + 1
             left, right = -a * lower[i], -a * upper[i]
@@ -70,9 +66,8 @@ Base.@propagate_inbounds Base.getindex(x::Below, i::Int) = x.values[i+1]
             x[half], x[i+1] = x_top, x_low
             next = i + 1
         else
-            top = (x_top - c_top * x_low) / (1 - c_top * c_low)
-            x_low = muladd(-c_low, top, x_low)
-            x_top = top
+            x_top = (x_top - c_top * x_low) / (1 - c_top * c_low)
+            x_low = muladd(-c_low, x_top, x_low)
             x[half], x[half+1] = x_top, x_low
             next = half + 1
         end
