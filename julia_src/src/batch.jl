@@ -8,6 +8,7 @@ struct Run{T,M<:Model}
     tapes::Vector{Tape{T}}
     threads::Int
 end
+Base.eltype(::Run{T}) where {T} = T
 
 "Tells a solve to stop: `flag` is set by anybody, `ask` is called now and then on the thread that began the solve."
 struct Stop
@@ -65,24 +66,40 @@ worker_count(threads, columns) = clamp(threads > 0 ? min(threads, Threads.nthrea
 
 # ---- memory that one solve hands to the next ---------------------------------------------------------------------------
 
+"""
+A function that the compiler knows nothing about: it is compiled for the types it is called with, and what it compiles to does
+not depend on packages loaded later, which guesses about unknown types would.
+"""
+dynamic(f) = Base.inferencebarrier(f)
+
+"Work space of one model, kind of number and method that nobody uses at the moment."
+struct Pool{W}
+    free::Vector{W}
+    lock::ReentrantLock
+end
+
 const POOL_LOCK = ReentrantLock()
-const WORK_POOL = Dict{Any,Vector{Any}}()
+const WORK_POOLS = Dict{Tuple{UInt,DataType,String},Any}()
 const TAPE_POOL = Dict{DataType,Vector{Any}}()
 const POOL_BYTES = Ref(0)
 const POOL_LIMIT = 1 << 30
 
-function take_work(m::M, ::Type{T}, tableau::Tableau) where {M<:Model,T}
-    pool = lock(POOL_LOCK) do
-        get!(() -> Any[], WORK_POOL, (objectid(m), T, tableau.name))
+"The pool of a model; the caller goes on in a function that knows its type."
+function work_pool(m::Model, ::Type{T}, tableau::Tableau) where {T}
+    return lock(POOL_LOCK) do
+        get!(WORK_POOLS, (objectid(m), T, tableau.name)) do
+            w = Work(m, T, tableau)
+            Pool([w], ReentrantLock())
+        end
     end
-    found = lock(() -> isempty(pool) ? nothing : pop!(pool), POOL_LOCK)
-    return found === nothing ? Work(m, T, tableau) : found
 end
 
-give_work(m, ::Type{T}, tableau, w) where {T} = lock(() -> push!(WORK_POOL[(objectid(m), T, tableau.name)], w), POOL_LOCK)
+take!(pool::Pool{W}, run) where {W} =
+    lock(() -> isempty(pool.free) ? (Work(run.model, eltype(run), run.options.tableau)::W) : pop!(pool.free), pool.lock)
+give!(pool::Pool, w) = lock(() -> push!(pool.free, w), pool.lock)
 
 "Forget the work space of a model that is no longer used."
-forget(m::Model) = lock(() -> filter!(p -> p.first[1] != objectid(m), WORK_POOL), POOL_LOCK)
+forget(m::Model) = lock(() -> filter!(p -> p.first[1] != objectid(m), WORK_POOLS), POOL_LOCK)
 
 function take_tape(::Type{T}) where {T}
     found = lock(POOL_LOCK) do
@@ -119,18 +136,22 @@ outcome and, where it is not ARRIVED, the interval; results that were not reache
 """
 function forward(m::Model, inputs::Inputs{T}, o::Options{T}, results, counts::Matrix{Int64}, failures::Matrix{Int64}; record::Bool,
     replay=nothing, threads=0, stop=Stop()) where {T}
-    workers = worker_count(threads, inputs.columns)
-    run = Run(m, inputs, o, [take_tape(T) for _ in 1:inputs.columns], workers)
-    works = [take_work(m, T, o.tableau) for _ in 1:workers]
+    run = Run(m, inputs, o, Tape{T}[take_tape(T) for _ in 1:inputs.columns], worker_count(threads, inputs.columns))
+    dynamic(forward!)(work_pool(m, T, o.tableau), run, results, counts, failures, record, replay, stop)
+    return run
+end
+
+function forward!(pool::Pool{W}, run::Run, results, counts, failures, record, replay, stop) where {W}
     fill!(counts, 0)
+    works = W[take!(pool, run) for _ in 1:run.threads]
     try
-        each_column(inputs.columns, workers, stop) do number, c, stopping
+        each_column(run.inputs.columns, run.threads, stop) do number, c, stopping
             forward_column!(works[number], run, c, results, counts, failures, record, replay, stopping)
         end
     finally
-        foreach(w -> give_work(m, T, o.tableau, w), works)
+        foreach(w -> give!(pool, w), works)
     end
-    return run
+    return
 end
 
 function forward_column!(w, run::Run{T}, c, results, counts, failures, record, replay, stopping) where {T}
@@ -161,16 +182,20 @@ end
 
 "Cotangents of every input from those of the results; the fields of `seeds` are added to. False where it was stopped."
 function backward(run::Run{T}, seeds::Cotangents{T}; replay=nothing, stop=Stop()) where {T}
-    m, inputs, o = run.model, run.inputs, run.options
-    works = [take_work(m, T, o.tableau) for _ in 1:run.threads]
+    dynamic(backward!)(work_pool(run.model, T, run.options.tableau), run, seeds, replay, stop)
+    return !stop.flag[]
+end
+
+function backward!(pool::Pool{W}, run::Run, seeds, replay, stop) where {W}
+    works = W[take!(pool, run) for _ in 1:run.threads]
     try
-        each_column(inputs.columns, run.threads, stop) do number, c, stopping
+        each_column(run.inputs.columns, run.threads, stop) do number, c, stopping
             backward_column!(works[number], run, c, seeds, replay, stopping)
         end
     finally
-        foreach(w -> give_work(m, T, o.tableau, w), works)
+        foreach(w -> give!(pool, w), works)
     end
-    return !stop.flag[]
+    return
 end
 
 function backward_column!(w, run::Run{T}, c, seeds, replay, stopping) where {T}

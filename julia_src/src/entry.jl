@@ -16,7 +16,7 @@ end
 "Run f, or write why it failed into `message`, a buffer of `size` bytes."
 function guarded(f, message::Ptr{UInt8}, size::Int64)
     try
-        return Int64(f())
+        return f()::Int64
     catch error
         text = sprint(showerror, error)
         n = min(ncodeunits(text), size - 1)
@@ -28,19 +28,19 @@ end
 
 "Number of the model that a TOML text describes; see `open_model`."
 c_open(text::Ptr{UInt8}, message::Ptr{UInt8}, size::Int64) =
-    guarded(() -> keep!(MODELS, open_model(TOML.parse(unsafe_string(text)))), message, size)
+    guarded(() -> keep!(MODELS, dynamic(open_model)(TOML.parse(unsafe_string(text)))), message, size)
 
 "Forget a model."
 c_close(model::Int64) = lock(ENTRY_LOCK) do
     m = pop!(MODELS, model, nothing)
-    m === nothing || forget(m)
+    m === nothing || dynamic(forget)(m)
     return Int64(0)
 end
 
 "Forget a run, and hand its memory to the next."
 function c_release(number::Int64)
     run = lock(() -> pop!(RUNS, number, nothing), ENTRY_LOCK)
-    run === nothing || release(run)
+    run === nothing || dynamic(release)(run)
     return Int64(0)
 end
 
@@ -55,7 +55,7 @@ const OPTIONS = (:rtol, :atol, :step, :initial_step, :newton_tolerance)
 c_forward(model::Int64, bits::Int64, call::Ptr{Int64}, options::Ptr{Float64}, message::Ptr{UInt8}, size::Int64) =
     guarded(message, size) do
         m = lock(() -> MODELS[model], ENTRY_LOCK)
-        return bits == 32 ? forward_call(m, Float32, call, options) : forward_call(m, Float64, call, options)
+        return dynamic(forward_call)(m, bits == 32 ? Float32 : Float64, call, options)
     end
 
 function forward_call(m::Model, ::Type{T}, call::Ptr{Int64}, x::Ptr{Float64}) where {T}
@@ -78,7 +78,7 @@ function forward_call(m::Model, ::Type{T}, call::Ptr{Int64}, x::Ptr{Float64}) wh
     run = forward(m, inputs, o, results, counts, failures; record=number(3) != 0, replay, threads=number(4), stop)
     if stop.flag[]
         release(run)
-        return STOPPED
+        return Int64(STOPPED)
     end
     return keep!(RUNS, run)
 end
@@ -91,7 +91,7 @@ fields(::Type{T}, call, skip, count) where {T} =
 
 "Write the accepted steps of each column, `stride` apart; returns the bytes that the run has recorded."
 c_steps(number::Int64, steps::Ptr{Cvoid}, stride::Int64, message::Ptr{UInt8}, size::Int64) =
-    guarded(() -> write_steps(lock(() -> RUNS[number], ENTRY_LOCK), steps, stride), message, size)
+    guarded(() -> dynamic(write_steps)(lock(() -> RUNS[number], ENTRY_LOCK), steps, stride), message, size)
 
 function write_steps(run::Run{T}, steps::Ptr{Cvoid}, stride) where {T}
     for (c, tape) in enumerate(run.tapes)
@@ -108,7 +108,7 @@ gradients of parameters and forcing are added (address 0 where it is not wanted)
 const BACK_HEAD = 7
 
 c_backward(number::Int64, call::Ptr{Int64}, message::Ptr{UInt8}, size::Int64) =
-    guarded(() -> backward_call(lock(() -> RUNS[number], ENTRY_LOCK), call), message, size)
+    guarded(() -> dynamic(backward_call)(lock(() -> RUNS[number], ENTRY_LOCK), call), message, size)
 
 function backward_call(run::Run{T}, call::Ptr{Int64}) where {T}
     address(i) = Ptr{T}(unsafe_load(call, i) % UInt)
@@ -118,7 +118,7 @@ function backward_call(run::Run{T}, call::Ptr{Int64}) where {T}
     seeds = Cotangents{T}(Results{T}(address(1), address(2), address(3)), address(3) != C_NULL, address(4),
         parameters, forcing)
     stop = Stop(Ptr{Cvoid}(address(7)))
-    return backward(run, seeds; replay=replay_field(T, address(5), unsafe_load(call, 6)), stop) ? 0 : STOPPED
+    return Int64(backward(run, seeds; replay=replay_field(T, address(5), unsafe_load(call, 6)), stop) ? 0 : STOPPED)
 end
 
 "A call that does nothing with three arrays: what crossing the bridge costs."

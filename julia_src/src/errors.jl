@@ -18,7 +18,7 @@ end
 Base.showerror(io::IO, e::Union{UnknownName,SpecMismatch,Refused}) = print(io, nameof(typeof(e)), ": ", e.message)
 
 "The value under `name`, or an UnknownName that lists the known names."
-function lookup(known::AbstractDict, name, what)
+function lookup(known::Dict{String}, name::AbstractString, what)
     haskey(known, name) && return known[name]
     throw(UnknownName("unknown $what \"$name\". Known: $(join(sort!(collect(keys(known))), ", "))."))
 end

@@ -2,18 +2,21 @@
 
 "Hydraulics by name, from the options of a description."
 const HYDRAULICS = Dict{String,Function}(
-    "van_genuchten" => o -> VanGenuchten(o["entry_width"]),
-    "brooks_corey" => o -> BrooksCorey(o["exponent"], o["entry_width"]),
+    "van_genuchten" => o -> VanGenuchten(o["entry_width"]::Float64),
+    "brooks_corey" => o -> BrooksCorey(o["exponent"]::Float64, o["entry_width"]::Float64),
     "gardner" => o -> Gardner(),
     "haverkamp" => o -> Haverkamp(),
 )
 
 "Models by name: a function from a description to a model."
 const BUILDERS = Dict{String,Function}(
-    "richards" => d -> Richards(Float64.(d["faces"]); layers=Float64.(d["layers"]), top=d["top"], bottom=d["bottom"],
-        roots=get(d, "roots", nothing), face_mean=d["face_mean"],
-        hydraulics=lookup(HYDRAULICS, d["hydraulics"]["name"], "soil hydraulics")(d["hydraulics"])),
+    "richards" => d -> open_richards(d, d["hydraulics"]::Dict{String,Any}),
 )
+
+# the types are asserted so that nothing here is compiled anew at every start
+open_richards(d, h::Dict) = dynamic(open_richards)(d, dynamic(lookup(HYDRAULICS, h["name"]::String, "soil hydraulics"))(h))
+open_richards(d, hydraulics::SoilHydraulics) = Richards(d["faces"]::Vector{Float64}; layers=d["layers"]::Vector{Float64}, top=d["top"]::String,
+    bottom=d["bottom"]::String, roots=get(d, "roots", nothing)::Union{Nothing,String}, face_mean=d["face_mean"]::String, hydraulics)
 
 """
     open_model(description)
@@ -21,8 +24,8 @@ const BUILDERS = Dict{String,Function}(
 Build the model that a description names, and compare its specification with the one in the description: `name`, `spec` (digest,
 parameters, forcings, fluxes), and what the model needs.
 """
-function open_model(description::AbstractDict)
-    m = lookup(BUILDERS, description["name"], "model")(description)
-    check(spec(m), description["spec"])
+function open_model(description::Dict{String,Any})
+    m = dynamic(lookup(BUILDERS, description["name"]::String, "model"))(description)::Model
+    check(spec(m)::ModelSpec, description["spec"]::Dict{String,Any})
     return m
 end

@@ -21,12 +21,12 @@
             file = TOML.parse(description(top, bottom, roots))
             m = BUILDERS["richards"](file)
             s = spec(m)
-            file["spec"] = Dict("digest" => s.digest, "parameters" => String.(s.parameters), "forcings" => String.(s.forcings),
+            file["spec"] = Dict{String,Any}("digest" => s.digest, "parameters" => String.(s.parameters), "forcings" => String.(s.forcings),
                 "fluxes" => String.(s.fluxes))
             rehearse(open_model(file), Float64, values)
         end
     end
-    empty!(WORK_POOL)
+    empty!(WORK_POOLS)
     empty!(TAPE_POOL)
     empty!(RUNS)
     empty!(SPEC_FILES)

@@ -11,10 +11,10 @@ text(name, top) = """
     face_mean = "arithmetic"
     hydraulics = { name = "$name" }
     """
-names = Dict("parameters" => ["theta_r", "theta_s", "alpha", "K_s", "specific_storage"], "forcings" => ["top_head", "bottom_head"],
+names = Dict{String,Any}("parameters" => ["theta_r", "theta_s", "alpha", "K_s", "specific_storage"], "forcings" => ["top_head", "bottom_head"],
     "fluxes" => ["infiltration", "runoff", "evaporation", "transpiration", "drainage"], "digest" => DiffGeo.read_spec("richards")[2])
-described(name="gardner", top="head"; changes...) =
-    merge(TOML.parse(text(name, top)), Dict("spec" => merge(names, Dict(String(k) => v for (k, v) in changes))))
+described(name="gardner", top="head"; changes...)::Dict{String,Any} =
+    merge(TOML.parse(text(name, top)), Dict{String,Any}("spec" => merge(names, Dict{String,Any}(String(k) => v for (k, v) in changes))))
 
 @testset "models" begin
     @test DiffGeo.open_model(described()) isa Richards

@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -160,32 +161,48 @@ def _start(place: dict[str, str]) -> Julia:
     os.environ.setdefault("PYTHON_JULIACALL_HANDLE_SIGNALS", "yes")
     blocked, interrupt = signal.pthread_sigmask(signal.SIG_BLOCK, ()), signal.getsignal(signal.SIGINT)
     try:
-        from juliacall import Main  # starts Julia
+        with warnings.catch_warnings():
+            # both orders of importing torch and juliacall are tested
+            warnings.filterwarnings("ignore", "torch was imported before juliacall")
+            from juliacall import Main  # starts Julia
     except Exception as error:
         raise EngineUnavailable(f"Julia did not start: {error}. See `pydiffgeo doctor`") from error
     # Julia takes Ctrl-C for itself: give it back to Python
     signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     if interrupt is not None:
         signal.signal(signal.SIGINT, interrupt)
-    try:
-        addresses = str(Main.seval(_LOAD)(str(sources())))
-        threads, version = int(Main.seval("Threads.nthreads()")), str(Main.seval("string(VERSION)"))
-    except Exception as error:
-        raise EngineUnavailable(f"the Julia package DiffGeo does not load: {error}. To repair its project {INSTALL}") from error
+    ok, version, threads, *lines = _evaluate(_LOAD % json.dumps(str(sources()))).split("\n")
+    if ok != "ok":
+        raise EngineUnavailable(f"the Julia package DiffGeo does not load: {ok}. To repair its project {INSTALL}")
     functions = {}
-    for line in addresses.splitlines():
+    for line in lines:
         name, address = line.split()
         functions[name] = ctypes.CFUNCTYPE(_long, *SIGNATURES[name])(int(address))
     # While Python runs, Julia's collector of garbage need not wait for this thread
     ctypes.PyDLL(None).jl_gc_safe_enter()
-    return Julia(Main, functions, version, threads)
+    return Julia(Main, functions, version, int(threads))
 
 
-_LOAD = """folder -> begin
-    Base.find_package("DiffGeo") === nothing && push!(LOAD_PATH, folder)
-    Base.require(Main, :DiffGeo)
-    Base.invokelatest(Main.DiffGeo.entry_points_text)
-end"""
+# The answer is a string that Julia keeps; errors are its first line
+_LOAD = """pydiffgeo_answer = try
+    Base.find_package("DiffGeo") === nothing && push!(LOAD_PATH, %s)
+    package = Base.require(Main, :DiffGeo)
+    join(("ok", string(VERSION), string(Threads.nthreads()), Base.invokelatest(() -> package.entry_points_text())), "\\n")
+catch error
+    replace(sprint(showerror, error), "\\n" => " ")
+end
+UInt(pointer(pydiffgeo_answer))"""
+
+
+def _evaluate(code: str) -> str:
+    """Evaluate Julia code whose value is the address of a string; juliacall's own way costs seconds of compilation."""
+    library = ctypes.PyDLL(None)
+    library.jl_eval_string.restype, library.jl_eval_string.argtypes = _pointer, (ctypes.c_char_p,)
+    library.jl_unbox_uint64.restype, library.jl_unbox_uint64.argtypes = ctypes.c_uint64, (_pointer,)
+    value = library.jl_eval_string(code.encode())
+    if not value:
+        raise EngineUnavailable("Julia does not evaluate code; see `pydiffgeo doctor`")
+    return ctypes.string_at(library.jl_unbox_uint64(value)).decode()
 
 
 class _Interrupt:

@@ -91,16 +91,18 @@ mutable struct RichardsColumn{T,N,S}
     static_bound::Bool
 end
 
-function column(m::Richards, ::Type{T}) where {T}
-    n, dz = statesize(m), T.(diff(m.faces))
-    N = length(parameters(m.hydraulics))
-    raw = [SVector{N,T}(ntuple(_ -> one(T), N)) for _ in m.layers]
+column(m::Richards, ::Type{T}) where {T} = column(m, T, Val(length(parameters(m.hydraulics))))
+
+function column(m::Richards, ::Type{T}, ::Val{N}) where {T,N}
+    n, count, dz = statesize(m), length(m.layers), Vector{T}(diff(m.faces))
+    raw = fill(ones(SVector{N,T}), count)
     centre = (m.faces[1:end-1] .+ m.faces[2:end]) ./ 2
     vector(k) = zeros(T, k)
-    return RichardsColumn(dz, T.(1 ./ diff(m.faces)), [zero(T); T.(1 ./ diff(centre)); zero(T)], raw,
-        [derive(m.hydraulics, p) for p in raw], vector(length(m.layers)), Edge{T}(2 / dz[1]), Edge{T}(2 / dz[end]), vector(n), vector(n),
-        ntuple(_ -> zero(T), 4), zero(T), Curves{T}(n), vector(n + 1), vector(n + 1), vector(n + 1), vector(n + 1),
-        vector(n), vector(n), vector(n + 1), zero(raw), vector(length(m.layers)), ntuple(_ -> zero(T), 4), zero(T), zero(T), false)
+    none = ntuple(_ -> zero(T), Val(4))
+    return RichardsColumn(dz, Vector{T}(1 ./ diff(m.faces)), T[0; 1 ./ diff(centre); 0], raw, fill(derive(m.hydraulics, raw[1]), count),
+        vector(count), Edge{T}(2 / dz[1]), Edge{T}(2 / dz[end]), vector(n), vector(n), none, zero(T), Curves{T}(n),
+        vector(n + 1), vector(n + 1), vector(n + 1), vector(n + 1), vector(n), vector(n), vector(n + 1),
+        zero(raw), vector(count), none, zero(T), zero(T), false)
 end
 
 # ---- inputs of an interval ---------------------------------------------------------------------------------------------

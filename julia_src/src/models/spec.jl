@@ -48,11 +48,14 @@ end
 ordered_keys(name, section) =
     [Symbol(m[1]) for m in eachmatch(Regex("^\\[$section\\.(\\w+)\\]", "m"), read(joinpath(spec_folder(), name * ".toml"), String))]
 
+symbols(names::Vector{String}) = Symbol.(names)
+symbols(names::Vector) = Symbol[]  # TOML gives an empty list another type
+
 "Compare with what another engine read; a difference raises SpecMismatch."
-function check(spec::ModelSpec, other::AbstractDict)
+function check(spec::ModelSpec, other::Dict{String,Any})
     pairs = ("parameters" => spec.parameters, "forcings" => spec.forcings, "fluxes" => spec.fluxes)
     for (what, mine) in pairs
-        theirs = Symbol.(other[what])
+        theirs = symbols(other[what])
         theirs == mine || throw(SpecMismatch("model $(spec.name): the engines name different $what: $(join(mine, ", ")) here, " *
                                              "$(join(theirs, ", ")) there; install one version of pydiffgeo"))
     end
