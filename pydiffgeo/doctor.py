@@ -228,5 +228,6 @@ def _engine(environment: Mapping[str, str]) -> Finding:
         return Finding(ENGINE_VARIABLE, "problem", found,
                        f"set it to one of: {', '.join(ENGINE_CHOICES)}; or unset it")
     if choice == "julia" and julia_finding(environment).state != "ok":
-        return Finding(ENGINE_VARIABLE, "problem", "julia, which cannot start here: see Julia", "or set it to torch, or unset it")
+        return Finding(ENGINE_VARIABLE, "problem", "julia, which cannot start here",
+                       "do what is said about Julia above, or set it to torch, or unset it")
     return Finding(ENGINE_VARIABLE, "ok", choice)

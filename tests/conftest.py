@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -45,6 +46,17 @@ def engine(request: pytest.FixtureRequest) -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYDIFFGEO_ENGINE", request.param)
         yield request.param
+
+
+@pytest.fixture
+def julia() -> Any:
+    """The running Julia; skips where there is none, saying why."""
+    reason = _unavailable("julia")
+    if reason:
+        pytest.skip(reason)
+    from pydiffgeo.bridge.runtime import start
+
+    return start()
 
 
 @pytest.fixture

@@ -58,16 +58,20 @@ c_forward(model::Int64, bits::Int64, call::Ptr{Int64}, options::Ptr{Float64}, me
         return dynamic(forward_call)(m, bits == 32 ? Float32 : Float64, call, options)
     end
 
+function read_inputs(m::Model, ::Type{T}, call::Ptr{Int64}) where {T}
+    s, skip = spec(m), CALL_HEAD
+    initial = only(fields(T, call, skip, 1))
+    parameters = fields(T, call, skip + 4, length(s.parameters))
+    forcing = fields(T, call, skip + 4 + 4 * length(s.parameters), length(s.forcings))
+    lengths = copy(unsafe_wrap(Array, Ptr{T}(unsafe_load(call, 5) % UInt), unsafe_load(call, 2)))
+    return Inputs{T}(unsafe_load(call, 1), lengths, initial, parameters, forcing)
+end
+
 function forward_call(m::Model, ::Type{T}, call::Ptr{Int64}, x::Ptr{Float64}) where {T}
     number(i) = unsafe_load(call, i)
     address(::Type{X}, i) where {X} = Ptr{X}(number(i) % UInt)
-    columns, count = number(1), number(2)
-    s = spec(m)
-    initial = only(fields(T, call, CALL_HEAD, 1))
-    parameters = fields(T, call, CALL_HEAD + 4, length(s.parameters))
-    forcing = fields(T, call, CALL_HEAD + 4 + 4 * length(s.parameters), length(s.forcings))
-    lengths = copy(unsafe_wrap(Array, address(T, 5), count))
-    inputs = Inputs{T}(columns, lengths, initial, parameters, forcing)
+    inputs = read_inputs(m, T, call)
+    columns = inputs.columns
     value(i) = unsafe_load(x, i)
     o = Options{T}(m, unsafe_string(address(UInt8, 13)); rtol=value(1), atol=isnan(value(2)) ? nothing : value(2), step=value(3),
         initial_step=value(4), newton_tolerance=value(5), max_newton=Int(value(6)), max_steps=Int(value(7)), checkpoints=value(8) != 0)
@@ -81,6 +85,34 @@ function forward_call(m::Model, ::Type{T}, call::Ptr{Int64}, x::Ptr{Float64}) wh
         return Int64(STOPPED)
     end
     return keep!(RUNS, run)
+end
+
+"""
+Storage, rates and fluxes of each column at its state, under the first interval: a call as for `c_forward`, whose states, storage
+and fluxes receive storage (size, column), rates (size, column) and fluxes (flux, column).
+"""
+c_evaluate(model::Int64, bits::Int64, call::Ptr{Int64}, message::Ptr{UInt8}, size::Int64) =
+    guarded(message, size) do
+        m = lock(() -> MODELS[model], ENTRY_LOCK)
+        return dynamic(evaluate_call)(m, bits == 32 ? Float32 : Float64, call)
+    end
+
+function evaluate_call(m::Model, ::Type{T}, call::Ptr{Int64}) where {T}
+    inputs = read_inputs(m, T, call)
+    lin, col, u = Linearisation(m, T), column(m, T), zeros(T, statesize(m))
+    outputs = map(i -> Ptr{T}(unsafe_load(call, i) % UInt), (6, 7, 8))
+    for c in 1:inputs.columns
+        release!(col)
+        bind!(col, m, inputs, c, 1)
+        for i in eachindex(u)
+            u[i] = load(inputs.initial, c, 1, i)
+        end
+        linearise!(lin, col, m, u, false)
+        for (values, pointer) in zip((lin.storage, lin.rates, lin.fluxes), outputs), i in eachindex(values)
+            unsafe_store!(pointer, values[i], (c - 1) * length(values) + i)
+        end
+    end
+    return Int64(0)
 end
 
 replay_field(::Type{T}, pointer, stride) where {T} = pointer == C_NULL ? nothing : Field{T}(pointer, stride, 0, 1)
@@ -129,6 +161,7 @@ entry_points() = Dict(
     "open" => @cfunction(c_open, Int64, (Ptr{UInt8}, Ptr{UInt8}, Int64)),
     "close" => @cfunction(c_close, Int64, (Int64,)),
     "forward" => @cfunction(c_forward, Int64, (Int64, Int64, Ptr{Int64}, Ptr{Float64}, Ptr{UInt8}, Int64)),
+    "evaluate" => @cfunction(c_evaluate, Int64, (Int64, Int64, Ptr{Int64}, Ptr{UInt8}, Int64)),
     "steps" => @cfunction(c_steps, Int64, (Int64, Ptr{Cvoid}, Int64, Ptr{UInt8}, Int64)),
     "backward" => @cfunction(c_backward, Int64, (Int64, Ptr{Int64}, Ptr{UInt8}, Int64)),
     "release" => @cfunction(c_release, Int64, (Int64,)),

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import struct
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
+from torch import Tensor
+
+from pydiffgeo.bridge.arrays import field
 from pydiffgeo.bridge.runtime import Julia
 from pydiffgeo.errors import ParameterError
-from pydiffgeo.models.base import ProcessModel
+from pydiffgeo.models.base import Evaluation, ProcessModel
 from pydiffgeo.models.richards import Richards
 from pydiffgeo.models.soil_hydraulics import BrooksCorey, Gardner, Haverkamp, SoilHydraulics, VanGenuchten
 from pydiffgeo.models.spec import SPEC_FOLDER
@@ -78,6 +83,28 @@ def number(julia: Julia, model: ProcessModel) -> int:
         _open[model] = julia.call("open", _toml(description(model)).encode())
         weakref.finalize(model, julia.functions["close"], _open[model]).atexit = False
     return _open[model]
+
+
+def evaluate(
+    julia: Julia, model: ProcessModel, state: Tensor, forcing: Mapping[str, Tensor], parameters: Mapping[str, Tensor]
+) -> Evaluation:
+    """Storage, rates and fluxes at states `[column, size]`, as Julia computes them: for comparing the engines.
+
+    Parameters
+    ----------
+    forcing : mapping of str to Tensor, [column or 1, 1]
+    parameters : mapping of str to Tensor, [column or 1, width]
+        As `solve` passes them to an engine.
+    """
+    columns, size = state.shape
+    out = state.new_empty(columns, size), state.new_empty(columns, size), state.new_empty(columns, len(model.spec.fluxes))
+    lengths = state.new_ones(1)
+    inputs = [state, *(parameters[k] for k in model.spec.parameters), *(forcing[k] for k in model.spec.forcings)]
+    head = [columns, 1, 0, 1, lengths.data_ptr(), *(x.data_ptr() for x in out), *[0] * 6]
+    numbers = [*head, *(v for x in inputs for v in field(x))]
+    call = struct.pack(f"{len(numbers)}q", *numbers)
+    julia.call("evaluate", number(julia, model), 64 if state.dtype == torch.float64 else 32, call)
+    return Evaluation(*out)
 
 
 def _toml(value: Any) -> str:

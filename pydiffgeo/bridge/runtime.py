@@ -31,6 +31,7 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     "open": (ctypes.c_char_p, _pointer, _long),
     "close": (_long,),
     "forward": (_long, _long, _pointer, _pointer, _pointer, _long),
+    "evaluate": (_long, _long, _pointer, _pointer, _long),
     "steps": (_long, _pointer, _long, _pointer, _long),
     "backward": (_long, _pointer, _pointer, _long),
     "release": (_long,),
