@@ -49,7 +49,12 @@ def pinned(cpu: int | None) -> Callable[[], None] | None:
 def ask(case: Case, request: Request, python: str, cpu: int | None, limit: float) -> Record:
     """Run one measurement in a process of its own; a crash or a timeout becomes its record."""
     paths = [str(HERE), str(HERE.parent), os.environ.get("PYTHONPATH", "")]
-    environment = {**os.environ, **ONE_THREAD, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    threads = case.options.get("threads", 1)
+    environment = {
+        **os.environ, **ONE_THREAD,
+        "PYTHON_JULIACALL_THREADS": str(threads), "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+    }  # fmt: skip
+    cpu = cpu if threads == 1 else None
     command = [python, "-m", f"peers.{case.peer}", json.dumps(asdict(request))]
     date = datetime.now(UTC).isoformat(timespec="seconds")
     answer: Record = {**asdict(request), "case": case.name, "date": date}

@@ -1,4 +1,4 @@
-"""pydiffgeo's torch engine: the package's own `solve`, discrete adjoint, one step size per column."""
+"""pydiffgeo's engines: the package's own `solve`, discrete adjoint, one step size per column."""
 
 from __future__ import annotations
 
@@ -24,7 +24,11 @@ SECONDS_PER_HOUR = 3600.0  # the package counts in hours
 
 
 def measure(request: Request, reference: Reference) -> Measurement:
-    """Time `method`, a method's name in pydiffgeo; the option `compile` asks for the compiled step."""
+    """Time `method`, a method's name in pydiffgeo.
+
+    Options: `engine`, "torch" by default; `compile` for the compiled step of the torch engine; `threads` of the Julia engine,
+    more than one of which are timed by the clock on the wall.
+    """
     import torch
 
     from pydiffgeo import Grid, Richards, Solver, solve
@@ -32,6 +36,8 @@ def measure(request: Request, reference: Reference) -> Measurement:
     torch.set_num_threads(1)
     torch.set_default_dtype(torch.float64)
     compiled = bool(request.options.get("compile", False))
+    engine = str(request.options.get("engine", "torch"))
+    clock = time.perf_counter if request.options.get("threads", 1) > 1 else time.process_time
     columns = torch.tensor(parameter_batch(request.batch))
     target = torch.tensor(target_on(request.cells, reference))
     soil = {name: columns[:, index].clone() for index, name in enumerate(PARAMETERS)}
@@ -55,7 +61,7 @@ def measure(request: Request, reference: Reference) -> Measurement:
             initial_state=PSI_INITIAL,
             times=times,
             solver=solver,
-            engine="torch",
+            engine=engine,
         )
 
     def forward() -> Any:
@@ -71,11 +77,11 @@ def measure(request: Request, reference: Reference) -> Measurement:
         return psi.detach(), dict(solution.stats), slopes
 
     start = time.process_time()
-    if compiled:
+    if compiled or engine == "julia":
         gradient()
     setup = time.process_time() - start
-    forward_s, _ = timed(forward, request.repeats)
-    total_s, (psi, counts, slopes) = timed(gradient, request.repeats)
+    forward_s, _ = timed(forward, request.repeats, clock)
+    total_s, (psi, counts, slopes) = timed(gradient, request.repeats, clock)
     stats = {name: float(torch.as_tensor(value).double().mean()) for name, value in counts.items()}
     return Measurement(setup, forward_s, total_s, psi[0].numpy(), np.array(slopes), stats)
 
