@@ -10,8 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pydiffgeo.bridge.models import missing
+from pydiffgeo.bridge.runtime import start, unavailable
 from pydiffgeo.engines import ENGINES
-from pydiffgeo.errors import ParameterError, SolveFailed, lookup
+from pydiffgeo.engines.julia_engine import torch_only
+from pydiffgeo.errors import EngineUnavailable, ParameterError, SolveFailed, lookup
 from pydiffgeo.inputs import batch_size, read_forcing, read_parameters, read_state, read_times
 from pydiffgeo.models.base import ProcessModel
 from pydiffgeo.solution import Solution
@@ -48,7 +51,8 @@ def solve(
     solver : Solver or str
         Method and tolerances.
     engine : {"auto", "torch", "julia"}
-        "auto" takes the environment variable PYDIFFGEO_ENGINE where it is set, else torch; this version has no Julia engine.
+        "auto" takes the environment variable PYDIFFGEO_ENGINE where it is set; else Julia where it can start without a
+        download and has this model and these options; else torch. It logs once which, and why.
     replay : Solution, optional
         Take exactly the steps of an earlier solution instead of choosing them: for comparing gradients with finite
         differences, which the choice of steps would disturb.
@@ -68,11 +72,12 @@ def solve(
         The engine cannot run here.
     """
     options = solver if isinstance(solver, Solver) else Solver(solver)
-    run = lookup(ENGINES, _choose(engine), "engine")
     tensors = [x for x in (*forcing.values(), *parameters.values(), initial_state) if isinstance(x, Tensor)]
     device = tensors[0].device if tensors else torch.device("cpu")
     if any(x.device != device for x in tensors):
         raise ParameterError(f"inputs lie on different devices: {sorted({str(x.device) for x in tensors})}; move them to one")
+    chosen = _choose(engine, model, options, device)
+    run = lookup(ENGINES, chosen, "engine")
     dtype = options.dtype
     lengths, labels = read_times(times, model.spec.time_unit)
     drivers = read_forcing(model, forcing, labels, dtype, device)
@@ -101,7 +106,7 @@ def solve(
         storage=model.total_storage(result.storage),
         failed=failed,
         stats=result.stats,
-        engine=_choose(engine),
+        engine=chosen,
         steps=result.steps,
     )
 
@@ -109,14 +114,28 @@ def solve(
 _said: set[str] = set()
 
 
-def _choose(engine: str) -> str:
+def _choose(engine: str, model: ProcessModel, options: Solver, device: torch.device) -> str:
     if engine != "auto":
         return engine
-    chosen = os.environ.get("PYDIFFGEO_ENGINE", "auto")
-    if chosen == "auto":
-        chosen = "torch"
-    if chosen not in _said:
-        _said.add(chosen)
-        log.info("solving with the %s engine", chosen)
-    return chosen
+    chosen = os.environ.get("PYDIFFGEO_ENGINE") or "auto"
+    if chosen != "auto":
+        _say(logging.INFO, f"solving with the {chosen} engine, as PYDIFFGEO_ENGINE says")
+        return chosen
+    on_gpu = "" if device.type == "cpu" else f"the tensors are on {device.type}"
+    reason = on_gpu or torch_only(options) or missing(model) or unavailable()
+    if reason:
+        _say(logging.INFO, f"solving with the torch engine, since {reason}")
+        return "torch"
+    try:
+        start()
+    except EngineUnavailable as error:
+        _say(logging.WARNING, f"solving with the torch engine, since the Julia engine did not start: {error}")
+        return "torch"
+    _say(logging.INFO, "solving with the julia engine")
+    return "julia"
 
+
+def _say(level: int, message: str) -> None:
+    if message not in _said:
+        _said.add(message)
+        log.log(level, message)

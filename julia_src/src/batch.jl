@@ -36,14 +36,22 @@ function ask!(s::Stop)
     return s.flag[]
 end
 
-"Call f(worker, column, stop) for every column, on as many threads as asked for, the calling one included."
+"""
+Call f(worker, column, stop) for every column, on as many threads as asked for, the calling one included. No thread still works
+when it returns or throws: the caller may free the memory.
+"""
 function each_column(f, columns::Int, workers::Int, stop::Stop)
     next = Threads.Atomic{Int}(1)
     function work(number, stopping)
-        while !stopping()
-            c = Threads.atomic_add!(next, 1)
-            c > columns && break
-            f(number, c, stopping)
+        try
+            while !stopping()
+                c = Threads.atomic_add!(next, 1)
+                c > columns && break
+                f(number, c, stopping)
+            end
+        catch
+            stop.flag[] = true
+            rethrow()
         end
     end
     if workers == 1
@@ -51,14 +59,17 @@ function each_column(f, columns::Int, workers::Int, stop::Stop)
         return
     end
     tasks = [Threads.@spawn(work(number, () -> stopped(stop))) for number in 2:workers]
-    work(1, () -> ask!(stop))
-    for task in tasks
-        while !istaskdone(task)
+    try
+        work(1, () -> ask!(stop))
+    finally
+        while !all(istaskdone, tasks)
             ask!(stop)
             Libc.systemsleep(2e-5)
             yield()
         end
-        fetch(task)
+    end
+    for task in tasks
+        istaskfailed(task) && throw(task.result)
     end
 end
 
@@ -205,7 +216,7 @@ function backward_column!(w, run::Run{T}, c, seeds, replay, stopping) where {T}
         x .= 0
     end
     if isempty(tape.stretches)
-        sweep!(w, m, inputs, c, o, tape, seeds)
+        sweep!(w, m, inputs, c, o, tape, seeds, stopping)
     else
         ends = stretches(o, intervals(inputs), true)
         for k in length(tape.stretches):-1:1
@@ -214,7 +225,7 @@ function backward_column!(w, run::Run{T}, c, seeds, replay, stopping) where {T}
             release!(w.column)
             copyto!(w.carry, tape.stretches[k])
             integrate!(w, m, inputs, c, ends[k], o, nothing, MVector{3,Int64}(0, 0, 0), w.tape, true, replay, stopping)
-            sweep!(w, m, inputs, c, o, w.tape, seeds)
+            sweep!(w, m, inputs, c, o, w.tape, seeds, stopping)
         end
     end
     finish!(w, m, inputs, c, seeds)

@@ -50,6 +50,7 @@ def _richards(model: Richards) -> dict[str, Any]:
 DESCRIPTIONS: dict[type[ProcessModel], Callable[[Any], dict[str, Any]]] = {Richards: _richards}
 
 _open: weakref.WeakKeyDictionary[ProcessModel, int] = weakref.WeakKeyDictionary()
+_missing: weakref.WeakKeyDictionary[ProcessModel, str] = weakref.WeakKeyDictionary()
 
 
 def description(model: ProcessModel) -> dict[str, Any]:
@@ -68,7 +69,18 @@ def description(model: ProcessModel) -> dict[str, Any]:
     spec = model.spec
     digest = hashlib.sha256((SPEC_FOLDER / f"{spec.name}.toml").read_bytes()).hexdigest()
     names = {"parameters": [*spec.parameters], "forcings": [*spec.forcings], "fluxes": [*spec.fluxes]}
-    return {"name": spec.name, **DESCRIPTIONS[type(model)](model), "spec": {"digest": digest, **names}}
+    return {"kind": spec.name, **DESCRIPTIONS[type(model)](model), "spec": {"digest": digest, **names}}
+
+
+def missing(model: ProcessModel) -> str:
+    """Why the model does not exist in Julia, "" where it does."""
+    if model not in _missing:
+        try:
+            description(model)
+            _missing[model] = ""
+        except ParameterError as error:
+            _missing[model] = str(error)
+    return _missing[model]
 
 
 def number(julia: Julia, model: ProcessModel) -> int:
@@ -81,7 +93,7 @@ def number(julia: Julia, model: ProcessModel) -> int:
     """
     if model not in _open:
         _open[model] = julia.call("open", _toml(description(model)).encode())
-        weakref.finalize(model, julia.functions["close"], _open[model]).atexit = False
+        weakref.finalize(model, julia.forget, "close", _open[model]).atexit = False
     return _open[model]
 
 

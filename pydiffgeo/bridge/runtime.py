@@ -6,6 +6,7 @@ ctypes, which releases the interpreter lock, works from any thread and costs les
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import importlib.util
 import json
@@ -17,6 +18,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -118,18 +120,57 @@ class Julia:
             raise known[kind](text) if kind in known else PyDiffGeoError(f"Julia: {kind}{': ' if text else ''}{text}")
         return status
 
+    def forget(self, name: str, number: int) -> None:
+        """Call "close" or "release", unless Julia is no more: in a forked child, and at the end of the process."""
+        if not (_forked or _ended):
+            self.functions[name](number)
+
 
 _julia: Julia | None = None
-_forked = False
+_failure: EngineUnavailable | None = None
+_forked = _ended = False
 _lock = threading.RLock()
+_exit_hooks: list[Callable[..., Any]] = []
+
+
+@contextmanager
+def _remembering_exit_hooks() -> Iterator[None]:
+    """Remember what is registered inside to run at the end of the process; juliacall hides its function."""
+    register = atexit.register
+
+    def remember(f: Callable[..., Any], *arguments: Any, **named: Any) -> Callable[..., Any]:
+        _exit_hooks.append(f)
+        return register(f, *arguments, **named)
+
+    atexit.register = remember  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        atexit.register = register
 
 
 def _after_fork() -> None:
     global _forked
     _forked = _julia is not None
+    for hook in _exit_hooks:  # what ends Julia would wait for threads that the child does not have
+        atexit.unregister(hook)
 
 
 os.register_at_fork(after_in_child=_after_fork)
+
+
+def unavailable() -> str:
+    """Why Julia cannot start here without a download, "" where it can; looked up once per environment."""
+    return "" if _julia is not None else _unavailable(*(os.environ.get(f"PYTHON_JULIACALL_{k}") for k in ("EXE", "PROJECT")))
+
+
+@cache
+def _unavailable(exe: str | None, project: str | None) -> str:
+    try:
+        found()
+    except EngineUnavailable as error:
+        return str(error)
+    return ""
 
 
 def start() -> Julia:
@@ -140,7 +181,7 @@ def start() -> Julia:
     EngineUnavailable
         Julia is missing or cannot start, this is a forked child, or not the main thread.
     """
-    global _julia
+    global _julia, _failure
     if _forked:
         raise EngineUnavailable("Julia does not survive a fork: solve in the parent, or let multiprocessing spawn processes")
     if _julia is not None:
@@ -150,7 +191,13 @@ def start() -> Julia:
             place = found()
             if threading.current_thread() is not threading.main_thread():
                 raise EngineUnavailable("Julia must be started from the main thread: call pydiffgeo.julia.start() there first")
-            _julia = _start(place)
+            if _failure is not None:  # Julia starts once, or not at all
+                raise _failure
+            try:
+                _julia = _start(place)
+            except EngineUnavailable as error:
+                _failure = error
+                raise
     return _julia
 
 
@@ -162,7 +209,7 @@ def _start(place: dict[str, str]) -> Julia:
     os.environ.setdefault("PYTHON_JULIACALL_HANDLE_SIGNALS", "yes")
     blocked, interrupt = signal.pthread_sigmask(signal.SIG_BLOCK, ()), signal.getsignal(signal.SIGINT)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _remembering_exit_hooks():
             # both orders of importing torch and juliacall are tested
             warnings.filterwarnings("ignore", "torch was imported before juliacall")
             from juliacall import Main  # starts Julia
@@ -172,16 +219,24 @@ def _start(place: dict[str, str]) -> Julia:
     signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     if interrupt is not None:
         signal.signal(signal.SIGINT, interrupt)
-    ok, version, threads, *lines = _evaluate(_LOAD % json.dumps(str(sources()))).split("\n")
-    if ok != "ok":
-        raise EngineUnavailable(f"the Julia package DiffGeo does not load: {ok}. To repair its project {INSTALL}")
+    answer, *rest = _evaluate(_LOAD % json.dumps(str(sources()))).split("\n")
+    if answer != "ok":
+        raise EngineUnavailable(f"the Julia package DiffGeo does not load: {answer}. To repair its project {INSTALL}")
+    version, threads, *lines = rest
     functions = {}
     for line in lines:
         name, address = line.split()
         functions[name] = ctypes.CFUNCTYPE(_long, *SIGNATURES[name])(int(address))
     # While Python runs, Julia's collector of garbage need not wait for this thread
     ctypes.PyDLL(None).jl_gc_safe_enter()
+    _exit_hooks.append(atexit.register(_end))  # runs before juliacall ends Julia
     return Julia(Main, functions, version, int(threads))
+
+
+def _end() -> None:
+    global _ended
+    _ended = True
+    ctypes.PyDLL(None).jl_gc_safe_leave(ctypes.c_int8(0))
 
 
 # The answer is a string that Julia keeps; errors are its first line

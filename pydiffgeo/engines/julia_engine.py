@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import math
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,9 +37,9 @@ def solve_julia(problem: Problem, options: Solver, replay: list[Tensor] | None =
     ParameterError
         A model or an option that only the torch engine has.
     """
-    for name in ("shared_step", "compile"):
-        if getattr(options, name):
-            raise ParameterError(f'Solver({name}=True) is an option of the torch engine; leave it out, or use engine="torch"')
+    refused = torch_only(options)
+    if refused:
+        raise ParameterError(refused)
     julia = start()
     device = problem.initial.device
     raw = {**problem.static, **problem.varying}
@@ -48,6 +48,14 @@ def solve_julia(problem: Problem, options: Solver, replay: list[Tensor] | None =
     # the models of this package run on the CPU in Julia; tensors of a GPU are copied there and back
     states, storage, fluxes = (x.to(device) for x in _Solve.apply(run, *(x.cpu() for x in inputs)))
     return Result(states, storage, fluxes, run.failed, run.stats, [run.steps])
+
+
+def torch_only(options: Solver) -> str:
+    """Why Julia cannot solve with these options, "" where it can."""
+    for name in ("shared_step", "compile"):
+        if getattr(options, name):
+            return f'Solver({name}=True) is an option of the torch engine; leave it out, or use engine="torch"'
+    return ""
 
 
 def address(text: ctypes.c_char_p) -> int:
@@ -133,23 +141,32 @@ class _Run:
     def free(self) -> None:
         """Forget Julia's side."""
         if self.number:
-            self.julia.functions["release"](self.number)
-            self.number = 0
+            self.julia.forget("release", self.number)
+            self.number, self.inputs = 0, ()
 
     __del__ = free
+
+
+# Whether this backward pass keeps the graph; where torch does not tell, the run lives as long as the graph
+keeps_graph: Callable[[], bool] = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", lambda: True)
 
 
 class _Solve(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, run: _Run, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         ctx.run = run
+        ctx.save_for_backward(*inputs)
         ctx.set_materialize_grads(False)
         return run.forward([x.detach() for x in inputs], record=any(ctx.needs_input_grad))
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:  # type: ignore[override]
-        return None, *ctx.run.backward(grads, ctx.needs_input_grad[1:])
+        _ = ctx.saved_tensors  # torch's own errors: an input was changed in place, or the graph has been freed
+        out = ctx.run.backward(grads, ctx.needs_input_grad[1:])
+        if not keeps_graph():
+            ctx.run.free()
+        return None, *out
 
 
 _threads = 0

@@ -13,16 +13,17 @@ struct Cotangents{T}
 end
 
 """
-    sweep!(w, m, inputs, c, o, tape, seeds)
+    sweep!(w, m, inputs, c, o, tape, seeds, stopping)
 
-Move the cotangents in `w` backwards over one tape of column `c`.
+Move the cotangents in `w` backwards over one tape of column `c`; where `stopping()` tells it to stop they are left as they are.
 """
-function sweep!(w::Work{T}, m::Model, inputs::Inputs{T}, c, o::Options{T}, tape::Tape{T}, seeds::Cotangents{T}) where {T}
+function sweep!(w::Work{T}, m::Model, inputs::Inputs{T}, c, o::Options{T}, tape::Tape{T}, seeds::Cotangents{T}, stopping) where {T}
     t, n = o.tableau, statesize(m)
     s, A = stages(t), t.A
     u, bound = w.states[1], 0
     on_flux = zero(T)  # weight of the fluxes at the end of a step, from a step after it in the same interval
     for k in length(tape.steps):-1:1
+        stopping() && return
         h, interval = tape.steps[k], Int(tape.interval[k])
         if interval != bound
             bound == 0 || flush!(seeds.parameters, seeds.forcing, w.column, m, c, bound)
