@@ -4,7 +4,7 @@ module DiffGeo
 using ForwardDiff: ForwardDiff, Dual, partials, value
 using PrecompileTools: @compile_workload, @setup_workload
 using SHA: sha256
-using StaticArrays: MVector, SVector
+using StaticArrays: StaticArrays, MMatrix, MVector, SMatrix, SVector
 using TOML: TOML
 
 include("errors.jl")
@@ -20,7 +20,11 @@ include("models/face_means.jl")
 include("models/boundaries.jl")
 include("models/root_uptake.jl")
 include("solvers/tridiagonal.jl")
+include("solvers/dense.jl")
 include("models/richards.jl")
+include("models/rates.jl")
+include("models/cells.jl")
+include("models/user.jl")
 include("solvers/tableau.jl")
 include("solvers/options.jl")
 include("solvers/work.jl")
@@ -28,6 +32,7 @@ include("solvers/newton.jl")
 include("solvers/integrate.jl")
 include("solvers/adjoint.jl")
 include("batch.jl")
+include("sciml.jl")
 include("solve.jl")
 include("open.jl")
 include("entry.jl")
@@ -35,6 +40,7 @@ include("rehearse.jl")
 include("precompile.jl")
 
 export Richards, VanGenuchten, BrooksCorey, Gardner, Haverkamp
+export CellModel, SmallModel, load_model
 export METHODS, Options, Solution, pullback, solve
 export Refused, SpecMismatch, UnknownName
 

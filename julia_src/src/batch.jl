@@ -78,10 +78,10 @@ worker_count(threads, columns) = clamp(threads > 0 ? min(threads, Threads.nthrea
 # ---- memory that one solve hands to the next ---------------------------------------------------------------------------
 
 """
-A function that the compiler knows nothing about: it is compiled for the types it is called with, and what it compiles to does
-not depend on packages loaded later, which guesses about unknown types would.
+A function that the compiler knows nothing about: it is compiled for the types it is called with, it sees functions defined a
+moment ago, and what it compiles to does not depend on packages loaded later, which guesses about unknown types would.
 """
-dynamic(f) = Base.inferencebarrier(f)
+dynamic(f) = (arguments...) -> Base.invokelatest(f, arguments...)
 
 "Work space of one model, kind of number and method that nobody uses at the moment."
 struct Pool{W}

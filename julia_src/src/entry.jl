@@ -107,7 +107,7 @@ function evaluate_call(m::Model, ::Type{T}, call::Ptr{Int64}) where {T}
         for i in eachindex(u)
             u[i] = load(inputs.initial, c, 1, i)
         end
-        linearise!(lin, col, m, u, false)
+        fluxes!(linearise!(lin, col, m, u, false), col, m, u)
         for (values, pointer) in zip((lin.storage, lin.rates, lin.fluxes), outputs), i in eachindex(values)
             unsafe_store!(pointer, values[i], (c - 1) * length(values) + i)
         end

@@ -11,6 +11,7 @@ const HYDRAULICS = Dict{String,Function}(
 "Models by name: a function from a description to a model."
 const BUILDERS = Dict{String,Function}(
     "richards" => d -> open_richards(d, d["hydraulics"]::Dict{String,Any}),
+    "user" => d -> load_model(d["file"]; spec=d["spec_file"], cells=d["cells"]),
 )
 
 # the types are asserted so that nothing here is compiled anew at every start
@@ -21,11 +22,11 @@ open_richards(d, hydraulics::SoilHydraulics) = Richards(d["faces"]::Vector{Float
 """
     open_model(description)
 
-Build the model that a description names, and compare its specification with the one in the description: `name`, `spec` (digest,
+Build the model of the `kind` that a description names, and compare its specification with the one there: `spec` (digest,
 parameters, forcings, fluxes), and what the model needs.
 """
 function open_model(description::Dict{String,Any})
-    m = dynamic(lookup(BUILDERS, description["name"]::String, "model"))(description)::Model
+    m = dynamic(lookup(BUILDERS, description["kind"]::String, "model"))(description)::Model
     check(spec(m)::ModelSpec, description["spec"]::Dict{String,Any})
     return m
 end

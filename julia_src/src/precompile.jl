@@ -2,7 +2,7 @@
 
 @setup_workload begin
     description(top, bottom, roots) = """
-        name = "richards"
+        kind = "richards"
         faces = [0.0, 2.0, 5.0, 10.0, 20.0]
         layers = [0.0]
         top = "$top"

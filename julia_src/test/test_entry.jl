@@ -3,7 +3,7 @@
 using TOML
 
 text(name, top) = """
-    name = "richards"
+    kind = "richards"
     faces = [0.0, 2.0, 5.0, 10.0]
     layers = [0.0]
     top = "$top"

@@ -40,13 +40,12 @@ function select(name, parameters, forcings)
         haskey(file[section], String(n)) || throw(SpecMismatch("$name.toml has no $n among its $section"))
     end
     state = only(values(file["states"]))
-    return ModelSpec(name, collect(Symbol, parameters), collect(Symbol, forcings), ordered_keys(name, "fluxes"),
+    return ModelSpec(name, collect(Symbol, parameters), collect(Symbol, forcings), ordered_names(read(joinpath(spec_folder(), name * ".toml"), String), "fluxes"),
         state["scale"], state["storage_scale"], digest)
 end
 
 # TOML.parse does not keep the order of tables
-ordered_keys(name, section) =
-    [Symbol(m[1]) for m in eachmatch(Regex("^\\[$section\\.(\\w+)\\]", "m"), read(joinpath(spec_folder(), name * ".toml"), String))]
+ordered_names(text, section) = [Symbol(m[1]) for m in eachmatch(Regex("^\\s*\\[$section\\.(\\w+)\\]", "m"), text)]
 
 symbols(names::Vector{String}) = Symbol.(names)
 symbols(names::Vector) = Symbol[]  # TOML gives an empty list another type

@@ -10,7 +10,7 @@ const SHRINK = 0.2      # a step is never cut to less than this fraction for its
 const GROW = 5.0        # nor lengthened by more than this factor
 const NEWTON_CUT = 0.25 # cut where Newton did not converge
 
-@enum Outcome::Int64 ARRIVED = 0 TOO_SHORT = 1 TOO_MANY = 2 INTERRUPTED = 3
+@enum Outcome::Int64 ARRIVED = 0 TOO_SHORT = 1 TOO_MANY = 2 INTERRUPTED = 3 UNSTABLE = 4 UNSOLVED = 5
 
 """
 Results of a solve, in memory that somebody else owns: states (size, interval, column), storage (size, interval + 1, column), which
@@ -56,9 +56,7 @@ function integrate!(w::Work{T}, m::Model, inputs::Inputs{T}, c, until, o::Option
     while y.interval <= until
         if y.starts
             bind!(w.column, m, inputs, c, y.interval)
-            lin = linearise!(w.linearisation, w.column, m, y.psi, false)
-            copyto!(y.rates, lin.rates)
-            copyto!(y.fluxes, lin.fluxes)
+            begin_interval!(w, m, o)
         end
         attempt!(w, m, inputs, c, o, results, counts, tape, record, replay)
         y.interval > until && break
@@ -67,6 +65,16 @@ function integrate!(w::Work{T}, m::Model, inputs::Inputs{T}, c, until, o::Option
         stop() && return INTERRUPTED
     end
     return ARRIVED
+end
+
+"Rates and fluxes at the first state of an interval, where the solution or the error of its first step needs them."
+function begin_interval!(w::Work, m::Model, o::Options)
+    y = w.carry
+    o.tableau.explicit || o.step == 0 || return
+    lin = fluxes!(linearise!(w.linearisation, w.column, m, y.psi, false), w.column, m, y.psi)
+    copyto!(y.rates, lin.rates)
+    copyto!(y.fluxes, lin.fluxes)
+    return
 end
 
 "One step, kept where its error allows."
@@ -138,7 +146,7 @@ function solve_stages!(w::Work{T}, m::Model, h::T, landed::Bool, o::Options{T}, 
         counts[3] += count
         converged || return false, contraction
         copyto!(w.rates[i+1], w.linearisation.rates)
-        copyto!(w.fluxes[i+1], w.linearisation.fluxes)
+        copyto!(w.fluxes[i+1], fluxes!(w.linearisation, w.column, m, w.states[i]).fluxes)
     end
     return true, contraction
 end

@@ -1,0 +1,45 @@
+# Models from a user's file.
+
+"""
+    load_model(file; spec = the TOML file of the same name, cells = 0)
+
+A model from a Julia file that defines `rates(u, f, p)` (see [`SmallModel`](@ref)), or `rates!(out, u, f, p)` for a column of
+`cells` cells (see [`CellModel`](@ref)), and what goes with them; SVector, SMatrix and the branch-free `vexp`, `vlog` and `vsqrt`
+are in scope. Names, units and magnitudes are those of the specification.
+"""
+function load_model(file; spec=first(splitext(file)) * ".toml", cells=0)
+    isfile(file) || throw(UnknownName("there is no file $file"))
+    names = file_spec(spec)
+    scope = Module(Symbol(first(splitext(basename(file)))))
+    Core.eval(scope, quote
+        using DiffGeo: vexp, vlog, vsqrt
+        using DiffGeo.StaticArrays: SMatrix, SVector
+        include(path) = Base.include($scope, path)
+    end)
+    Base.include(scope, abspath(file))
+    has(name) = Base.invokelatest(isdefined, scope, name)
+    get_(name) = Base.invokelatest(getglobal, scope, name)
+    given(pairs...) = NamedTuple(as => get_(name) for (name, as) in pairs if has(name))
+    if has(:rates!)
+        cells >= 2 || throw(Refused("$(basename(file)) defines rates! for a column of cells: give their number, cells = ..."))
+        return CellModel(names, cells, get_(:rates!); given(:fluxes! => :fluxes!, :storage => :storage)...)
+    end
+    has(:rates) || throw(Refused("$(basename(file)) defines neither rates(u, f, p) nor rates!(out, u, f, p)"))
+    if isempty(names.fluxes) == has(:fluxes)
+        throw(Refused("$(basename(file)) must define fluxes(u, f, p) if and only if its specification names fluxes"))
+    end
+    size = length(TOML.parsefile(spec)["states"])
+    size <= MOST_STATES || throw(Refused("$size states are too many for a full Jacobian; at most $MOST_STATES"))
+    return SmallModel{size}(names, get_(:rates); given(:fluxes => :fluxes, :storage => :storage, :jacobian => :jacobian)...)
+end
+
+const MOST_STATES = 20  # static matrices beyond take minutes to compile
+
+"Specification of a file, with everything that it names."
+function file_spec(path)
+    isfile(path) || throw(UnknownName("there is no specification $path"))
+    file, text = TOML.parsefile(path), read(path, String)
+    state = file["states"][String(first(ordered_names(text, "states")))]
+    return ModelSpec(file["name"], ordered_names(text, "parameters"), ordered_names(text, "forcings"), ordered_names(text, "fluxes"),
+        state["scale"], state["storage_scale"], bytes2hex(sha256(text)))
+end
