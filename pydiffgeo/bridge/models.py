@@ -16,6 +16,7 @@ from pydiffgeo.bridge.arrays import field
 from pydiffgeo.bridge.runtime import Julia
 from pydiffgeo.errors import ParameterError
 from pydiffgeo.models.base import Evaluation, ProcessModel
+from pydiffgeo.models.julia_model import JuliaModel
 from pydiffgeo.models.richards import Richards
 from pydiffgeo.models.soil_hydraulics import BrooksCorey, Gardner, Haverkamp, SoilHydraulics, VanGenuchten
 from pydiffgeo.models.spec import SPEC_FOLDER
@@ -47,7 +48,11 @@ def _richards(model: Richards) -> dict[str, Any]:
     return out | ({"roots": model.roots.profile} if model.roots else {})
 
 
-DESCRIPTIONS: dict[type[ProcessModel], Callable[[Any], dict[str, Any]]] = {Richards: _richards}
+def _julia_model(model: JuliaModel) -> dict[str, Any]:
+    return {"kind": "user", "file": str(model.file), "spec_file": str(model.spec_file), "cells": model.cells}
+
+
+DESCRIPTIONS: dict[type[ProcessModel], Callable[[Any], dict[str, Any]]] = {Richards: _richards, JuliaModel: _julia_model}
 
 _open: weakref.WeakKeyDictionary[ProcessModel, int] = weakref.WeakKeyDictionary()
 _missing: weakref.WeakKeyDictionary[ProcessModel, str] = weakref.WeakKeyDictionary()
@@ -67,7 +72,8 @@ def description(model: ProcessModel) -> dict[str, Any]:
             "pydiffgeo.julia.load_model"
         )
     spec = model.spec
-    digest = hashlib.sha256((SPEC_FOLDER / f"{spec.name}.toml").read_bytes()).hexdigest()
+    file = model.spec_file if isinstance(model, JuliaModel) else SPEC_FOLDER / f"{spec.name}.toml"
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
     names = {"parameters": [*spec.parameters], "forcings": [*spec.forcings], "fluxes": [*spec.fluxes]}
     return {"kind": spec.name, **DESCRIPTIONS[type(model)](model), "spec": {"digest": digest, **names}}
 

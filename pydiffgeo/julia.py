@@ -1,0 +1,65 @@
+"""Julia from Python: models written in Julia, and the Julia that runs them.
+
+    model = pydiffgeo.julia.load_model("my_model.jl")
+    solution = pydiffgeo.solve(model, forcing, parameters, initial_state, times)
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydiffgeo.models.julia_model import JuliaModel
+
+
+def start() -> None:
+    """Start Julia, which the first solve does otherwise; needed once in the main thread where only other threads solve.
+
+    Raises
+    ------
+    EngineUnavailable
+        Julia cannot run here; the message says what to do.
+    """
+    from pydiffgeo.bridge import runtime
+
+    runtime.start()
+
+
+def set_threads(count: int) -> None:
+    """Let solves use this many of Julia's threads, or all of them for 0.
+
+    Julia has as many threads as PYTHON_JULIACALL_THREADS or JULIA_NUM_THREADS said when it started, by default one per core.
+    """
+    from pydiffgeo.engines import julia_engine
+
+    julia_engine.set_threads(count)
+
+
+def load_model(file: str | Path, spec: str | Path | None = None, cells: int = 0) -> JuliaModel:
+    """Load a model from a Julia file, for `solve` on the Julia engine, gradients included.
+
+    Parameters
+    ----------
+    file : str or Path
+        Defines `rates(u, f, p)`, with the state as an SVector and forcing and parameters as NamedTuples, and, where the model
+        has them, `fluxes(u, f, p)`, `storage(u, p)` and `jacobian(u, f, p)`. For a column of cells whose rates depend on their
+        neighbours it defines `rates!(out, u, f, p)`, `fluxes!(out, u, f, p)` and `storage(u, p)` of one cell instead. The
+        functions must work for numbers of any kind: derivatives that are not given come from ForwardDiff.
+    spec : str or Path, optional
+        Names, units and bounds, as in the specifications of this package; default: the TOML file of the same name.
+    cells : int
+        Number of cells of a column.
+
+    Returns
+    -------
+    JuliaModel
+
+    Raises
+    ------
+    DataError, SpecError
+        A file that is missing, or a specification that contradicts itself. Errors in the Julia file appear at the first solve.
+    """
+    from pydiffgeo.models.julia_model import JuliaModel
+
+    return JuliaModel(file, spec, cells)
