@@ -1,4 +1,4 @@
-"""The command `pydiffgeo`: demo, run, doctor. What is slow to import is imported inside the commands."""
+"""The command `pydiffgeo`: demo, run, doctor, julia. What is slow to import is imported inside the commands."""
 
 from __future__ import annotations
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                   help="Differentiable process models of hydrology: stiff solvers, exact gradients, torch.")
+
+julia_app = typer.Typer(no_args_is_help=True, help="Julia, for the Julia engine.")
+app.add_typer(julia_app, name="julia")
 
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
@@ -77,6 +80,20 @@ def doctor() -> None:
         raise typer.Exit(1)
 
 
+@julia_app.command("install")
+def julia_install(debug: Debug = False) -> None:
+    """Find or download Julia and its packages and compile them; needs the internet once, and some minutes."""
+    with _reporting(debug):
+        from .bridge.install import prepare
+
+        prepare(lambda text: typer.echo(text))
+
+
+@julia_app.callback()
+def _julia() -> None:
+    pass
+
+
 def _print_version(wanted: bool) -> None:
     if wanted:
         typer.echo(__version__)
@@ -92,7 +109,7 @@ def _options(
 
 
 @contextmanager
-def _reporting(debug: bool, output: Path) -> Iterator[None]:
+def _reporting(debug: bool, output: Path | None = None) -> Iterator[None]:
     """Show an error of the package in red with exit code 1, and Ctrl-C as one line with exit code 130."""
     errors = Console(stderr=True)
     try:
@@ -103,7 +120,7 @@ def _reporting(debug: bool, output: Path) -> Iterator[None]:
         errors.print(Text(f"error: {error}", "red"), soft_wrap=True)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
-        kept = f"; what was written until then is in {output}" if output.exists() else ""
+        kept = f"; what was written until then is in {output}" if output and output.exists() else ""
         errors.print(Text(f"interrupted{kept}", "yellow"), soft_wrap=True)
         raise typer.Exit(130) from None
 
