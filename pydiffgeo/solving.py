@@ -92,7 +92,8 @@ def solve(
     if failed and options.on_failure == "raise":
         shown = "; ".join(f"column {c} {why}" for c, why in list(failed.items())[:5])
         raise SolveFailed(
-            f"{len(failed)} of {columns} columns failed: {shown}{' ...' if len(failed) > 5 else ''}. "
+            f"{len(failed)} of {columns} columns of the {model.spec.name} model failed: {shown}"
+            f"{' ...' if len(failed) > 5 else ''}. "
             'Loosen rtol, raise max_steps, or take Solver(on_failure="report") to keep the other columns.',
             failed,
         )

@@ -278,6 +278,6 @@ def test_a_failed_solve_says_which_columns_and_what_to_do() -> None:
     model = Richards(Grid.uniform(50.0, 10), top="flux")
     forcing = {"top_flux": [[0.1], [50.0]]}
     solver = Solver(max_steps=40)
-    with pytest.raises(SolveFailed, match="1 of 2 columns failed: column 1 .*raise max_steps") as error:
+    with pytest.raises(SolveFailed, match="1 of 2 columns of the richards model failed: column 1 .*raise max_steps") as error:
         solve(model, forcing, usda_soil("loam"), -100.0, [0.0, 24.0], solver=solver, engine="torch")
     assert list(error.value.failed) == [1]

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from pydiffgeo.bridge.arrays import field as describe
 from pydiffgeo.bridge.arrays import gradient_like, shared
@@ -23,8 +22,8 @@ from pydiffgeo.solvers.options import Solver
 from pydiffgeo.solvers.problem import Problem
 
 NOWHERE = (0, 0, 0, 0)
-OUTCOMES = {1: "no step above {shortest:.1e} {unit} meets the tolerances",
-            2: "{max_steps} steps were not enough; raise max_steps or loosen rtol"}  # fmt: skip
+OUTCOMES = {1: "DtLessThanMin: no step above {shortest:.1e} {unit} meets the tolerances",
+            2: "MaxIters: {max_steps} steps were not enough; raise max_steps or loosen rtol"}  # fmt: skip
 
 
 def solve_julia(problem: Problem, options: Solver, replay: list[Tensor] | None = None) -> Result:
@@ -160,13 +159,26 @@ class _Solve(torch.autograd.Function):
         return run.forward([x.detach() for x in inputs], record=any(ctx.needs_input_grad))
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:  # type: ignore[override]
         _ = ctx.saved_tensors  # torch's own errors: an input was changed in place, or the graph has been freed
-        out = ctx.run.backward(grads, ctx.needs_input_grad[1:])
+        out = ctx.run.backward([None if g is None else g.detach() for g in grads], ctx.needs_input_grad[1:])
         if not keeps_graph():
             ctx.run.free()
+        if torch.is_grad_enabled():  # create_graph=True: torch would take these for constants
+            out = [None if g is None else _First.apply(g.requires_grad_()) for g in out]
         return None, *out
+
+
+class _First(torch.autograd.Function):
+    """A gradient that cannot be differentiated again."""
+
+    @staticmethod
+    def forward(ctx: Any, gradient: Tensor) -> Tensor:
+        return gradient.view_as(gradient)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:  # type: ignore[override]
+        raise RuntimeError("the Julia engine has no second derivatives: do not differentiate a gradient of its solves again")
 
 
 _threads = 0
