@@ -40,3 +40,24 @@ end
     x, y = solve(m, forcing, parameters, psi, TIMES; T=Float32, rtol=1e-2), solve(m, forcing, parameters, psi, TIMES; rtol=1e-2)
     @test eltype(x.states) == Float32 && isapprox(x.states, y.states; rtol=2e-3)
 end
+
+@testset "no thread still works when a batch is given up" begin
+    # on the calling thread, and on another where there is one
+    for workers in unique((1, Threads.nthreads())), bad in (1, 2)
+        working = Threads.Atomic{Int}(0)
+        failing(number, c, stopping) = begin
+            Threads.atomic_add!(working, 1)
+            try
+                c == bad && throw(DiffGeo.Refused("column $c"))
+                for _ in 1:200
+                    stopping() && break
+                    Libc.systemsleep(1e-3)
+                end
+            finally
+                Threads.atomic_sub!(working, 1)
+            end
+        end
+        @test_throws DiffGeo.Refused DiffGeo.each_column(failing, 4, workers, DiffGeo.Stop())
+        @test working[] == 0
+    end
+end

@@ -221,7 +221,8 @@ def _start(place: dict[str, str]) -> Julia:
         signal.signal(signal.SIGINT, interrupt)
     answer, *rest = _evaluate(_LOAD % json.dumps(str(sources()))).split("\n")
     if answer != "ok":
-        raise EngineUnavailable(f"the Julia package DiffGeo does not load: {answer}. To repair its project {INSTALL}")
+        reason = answer.partition("Stacktrace:")[0].strip()
+        raise EngineUnavailable(f"the Julia package DiffGeo does not load: {reason}. To repair its project {INSTALL}")
     version, threads, *lines = rest
     functions = {}
     for line in lines:
