@@ -6,10 +6,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from pydiffgeo.models.julia_model import JuliaModel
 
 
@@ -63,3 +66,34 @@ def load_model(file: str | Path, spec: str | Path | None = None, cells: int = 0)
     from pydiffgeo.models.julia_model import JuliaModel
 
     return JuliaModel(file, spec, cells)
+
+
+def function(f: Any, backend: str = "ForwardDiff") -> Callable[[Tensor], Tensor]:
+    """Make a Julia array function a function of tensors, differentiable by torch.
+
+    Parameters
+    ----------
+    f : str, or a function of juliacall
+        Julia code whose value is a function from a vector to a vector or a number, such as `"x -> x .^ 2"`, or the function
+        itself. It must be pure: the rows of a batch are computed on several threads.
+    backend : {"ForwardDiff", "ReverseDiff", "Zygote"}
+        Package that differentiates it: ForwardDiff for few inputs, the others for many.
+
+    Returns
+    -------
+    callable
+        From tensors `[..., n]`, float64 or float32 on the CPU, to `[..., m]`, or `[...]` where f gives a number. Each last
+        dimension is one vector; the gradient is that of the given backend, computed when torch asks for it.
+
+    Raises
+    ------
+    EngineUnavailable
+        Julia cannot run here.
+    UnknownName
+        A backend that is not one of these.
+    PyDiffGeoError
+        What Julia says of the code, or of its evaluation.
+    """
+    from pydiffgeo.bridge.functions import JuliaFunction
+
+    return JuliaFunction(f, backend)

@@ -36,6 +36,8 @@ include("sciml.jl")
 include("solve.jl")
 include("open.jl")
 include("entry.jl")
+include("functions.jl")
+include("entry_points.jl")
 include("rehearse.jl")
 include("precompile.jl")
 

@@ -155,17 +155,3 @@ end
 
 "A call that does nothing with three arrays: what crossing the bridge costs."
 c_nothing(a::Ptr{Float64}, b::Ptr{Float64}, c::Ptr{Float64}) = (unsafe_store!(c, unsafe_load(a) + unsafe_load(b)); Int64(0))
-
-"Names and addresses of the entry points."
-entry_points() = Dict(
-    "open" => @cfunction(c_open, Int64, (Ptr{UInt8}, Ptr{UInt8}, Int64)),
-    "close" => @cfunction(c_close, Int64, (Int64,)),
-    "forward" => @cfunction(c_forward, Int64, (Int64, Int64, Ptr{Int64}, Ptr{Float64}, Ptr{UInt8}, Int64)),
-    "evaluate" => @cfunction(c_evaluate, Int64, (Int64, Int64, Ptr{Int64}, Ptr{UInt8}, Int64)),
-    "steps" => @cfunction(c_steps, Int64, (Int64, Ptr{Cvoid}, Int64, Ptr{UInt8}, Int64)),
-    "backward" => @cfunction(c_backward, Int64, (Int64, Ptr{Int64}, Ptr{UInt8}, Int64)),
-    "release" => @cfunction(c_release, Int64, (Int64,)),
-    "nothing" => @cfunction(c_nothing, Int64, (Ptr{Float64}, Ptr{Float64}, Ptr{Float64})),
-)
-
-entry_points_text() = join(("$name $(UInt(address))" for (name, address) in entry_points()), "\n")

@@ -20,17 +20,20 @@ struct Solution{T,R,F<:NamedTuple}
 end
 
 """
-    solve(m, forcing, parameters, initial, times; method = "kvaerno3", replay = nothing, threads = 0, T = Float64, options...)
+    solve(m, forcing, parameters, initial, times; method = "kvaerno3", sensitivity = "discrete", replay = nothing, threads = 0,
+          T = Float64, options...)
 
 Solve a model for a batch of columns.
 
 `forcing` is a NamedTuple of numbers, vectors (interval) or matrices (interval, column); `parameters` one of numbers, vectors
 (column), matrices (layer, column) or arrays (layer, interval, column), where a dimension of 1 is shared by all; `initial` a
 number, a vector (size) or a matrix (size, column); `times` the start and the interval ends. `replay` takes the `steps` of an
-earlier solution instead of choosing them. Other options as in [`Options`](@ref).
+earlier solution instead of choosing them. Other options as in [`Options`](@ref), or [`SciMLOptions`](@ref) for a method of SciML,
+which needs a `sensitivity` other than "discrete".
 """
-function solve(m::Model, forcing::NamedTuple, parameters::NamedTuple, initial, times; method="kvaerno3", replay=nothing, threads=0,
-    T=Float64, options...)
+function solve(m::Model, forcing::NamedTuple, parameters::NamedTuple, initial, times; method="kvaerno3", sensitivity="discrete",
+    replay=nothing, threads=0, T=Float64, options...)
+    o = choose(T, m, method, sensitivity; options...)
     s, count = spec(m), length(times) - 1
     all(>(0), diff(times)) || throw(Refused("times must increase, with a start and at least one interval end"))
     for (what, given, known) in (("forcing", forcing, s.forcings), ("parameter", parameters, s.parameters))
@@ -51,12 +54,12 @@ function solve(m::Model, forcing::NamedTuple, parameters::NamedTuple, initial, t
     table = replay === nothing ? nothing : step_table(replay, T)
     kept = Array{T}[start, p..., f...]
     GC.@preserve kept states storage fluxes table begin
-        run = forward(m, inputs, Options{T}(m, method; options...), Results{T}(pointer(states), pointer(storage), pointer(fluxes)),
+        run = forward(m, inputs, o, Results{T}(pointer(states), pointer(storage), pointer(fluxes)),
             counts, outcome; record=true, replay=table_field(table), threads)
     end
     failed = Dict(c => (Outcome(outcome[1, c]), outcome[2, c]) for c in 1:columns if outcome[1, c] != 0)
     named = NamedTuple{Tuple(s.fluxes)}(ntuple(i -> fluxes[i, :, :], length(s.fluxes)))
-    return Solution(run, kept, states, storage, named, failed, counts, [copy(t.steps) for t in run.tapes], table)
+    return Solution(run, kept, states, storage, named, failed, counts, copy.(steps(run)), table)
 end
 
 step_table(steps::AbstractVector, ::Type{T}) where {T} =
