@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pydiffgeo import julia
     from pydiffgeo.engines import ENGINES
     from pydiffgeo.models import MODELS, ProcessModel, Richards
     from pydiffgeo.models.grid import Grid
@@ -55,6 +56,7 @@ __all__ = [
     "Solution",
     "Solver",
     "__version__",
+    "julia",
     "load_spec",
     "solve",
     "usda_soil",
@@ -62,6 +64,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "julia":
+        return import_module(f"{__name__}.julia")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +69,11 @@ def test_a_column_of_cells(julia: Any) -> None:
     torch.testing.assert_close(s.states[:, 0], exact[:, None] * torch.sin(torch.pi * x), rtol=1e-4, atol=1e-6)
     (g,) = torch.autograd.grad(s.states.sum(), k)
     torch.testing.assert_close(g, -0.5 * rate * exact.detach() * torch.sin(torch.pi * x).sum(), rtol=1e-4, atol=0)
+
+
+def test_the_module_is_an_attribute_of_the_package() -> None:
+    code = "import pydiffgeo, sys; pydiffgeo.julia.set_threads; sys.exit('juliacall' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_files_that_are_no_models(tmp_path: Path) -> None:
