@@ -37,6 +37,10 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     "steps": (_long, _pointer, _long, _pointer, _long),
     "backward": (_long, _pointer, _pointer, _long),
     "release": (_long,),
+    "function_open": (ctypes.c_char_p, ctypes.c_char_p, _pointer, _long),
+    "function_close": (_long,),
+    "function_size": (_long, _long, _pointer, _long, _pointer, _long),
+    "function_call": (_long, _long, _pointer, _pointer, _long),
     "nothing": (_pointer, _pointer, _pointer),
 }
 
@@ -243,8 +247,9 @@ def _end() -> None:
 # The answer is a string that Julia keeps; errors are its first line
 _LOAD = """pydiffgeo_answer = try
     Base.find_package("DiffGeo") === nothing && push!(LOAD_PATH, %s)
-    package = Base.require(Main, :DiffGeo)
-    join(("ok", string(VERSION), string(Threads.nthreads()), Base.invokelatest(() -> package.entry_points_text())), "\\n")
+    global pydiffgeo_package = Base.require(Main, :DiffGeo)
+    entries = Base.invokelatest(() -> pydiffgeo_package.entry_points_text())
+    join(("ok", string(VERSION), string(Threads.nthreads()), entries), "\\n")
 catch error
     replace(sprint(showerror, error), "\\n" => " ")
 end
