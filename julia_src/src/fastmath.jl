@@ -34,6 +34,11 @@ Natural logarithm of a positive number, within one unit in the last place; NaN f
 (`e_log.c`).
 """
 @inline function vlog(x::Float64)
+    return ifelse(x >= floatmin(Float64), ifelse(x <= floatmax(Float64), positive_log(x), x), NaN)
+end
+
+"The same for numbers that are known to be positive, normal and finite."
+@inline function positive_log(x::Float64)
     bits = reinterpret(UInt64, x)
     # x = 2^k m with sqrt(1/2) <= m < sqrt(2); `biased` is k + 1024
     biased = (bits - 0x3fe6a09e00000000 + 0x4000000000000000) >>> 52
@@ -45,8 +50,7 @@ Natural logarithm of a positive number, within one unit in the last place; NaN f
     R = z * horner(z, 6.666666666666735130e-01, 3.999999999940941908e-01, 2.857142874366239149e-01,
         2.222219843214978396e-01, 1.818357216161805012e-01, 1.531383769920937332e-01, 1.479819860511658591e-01)
     half_square = 0.5 * f * f
-    y = muladd(k, 6.93147180369123816490e-01, f - (half_square - muladd(s, half_square + R, k * 1.90821492927058770002e-10)))
-    return ifelse(x >= floatmin(Float64), ifelse(x <= floatmax(Float64), y, x), NaN)
+    return muladd(k, 6.93147180369123816490e-01, f - (half_square - muladd(s, half_square + R, k * 1.90821492927058770002e-10)))
 end
 
 "Square root without the check of its domain, which would stop vectorisation; NaN for negative numbers."
@@ -54,6 +58,7 @@ end
 
 @inline vexp(x::Float32) = Float32(vexp(Float64(x)))
 @inline vlog(x::Float32) = Float32(vlog(Float64(x)))
+@inline positive_log(x::Float32) = Float32(positive_log(Float64(x)))
 
 @inline function vexp(x::Dual{G}) where {G}
     e = vexp(value(x))

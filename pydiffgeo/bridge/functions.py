@@ -23,7 +23,7 @@ class JuliaFunction:
             self.number = self.julia.call("function_open", f.encode(), backend.encode())
         else:
             self.number = int(self.julia.main.pydiffgeo_package.keep_function(f, backend))
-        weakref.finalize(self, self.julia.functions["function_close"], self.number).atexit = False
+        weakref.finalize(self, self.julia.forget, "function_close", self.number).atexit = False
 
     def __call__(self, x: Tensor) -> Tensor:
         if x.dtype not in (torch.float64, torch.float32) or x.ndim == 0:

@@ -11,6 +11,8 @@ end
 
 Dense(::Type{T}, ::Val{N}) where {T,N} = Dense(zero(MMatrix{N,N,T}))
 
+Base.copyto!(to::Dense, from::Dense) = (to.values .= from.values; to)
+
 @inline static(x::Vector, ::Val{N}) where {N} = SVector(ntuple(i -> (@inbounds x[i]), Val(N)))
 
 @inline function system(J::Dense{T,N}, C, a) where {T,N}

@@ -142,7 +142,14 @@ function solve_stages!(w::Work{T}, m::Model, h::T, landed::Bool, o::Options{T}, 
         end
         same = i > 1 && times[i+1] == times[i]
         same ? copyto!(w.states[i], w.states[i-1]) : guess!(w, i, times, h)
-        converged, contraction, count = solve_stage!(w, m, w.states[i], h * T(gamma(o.tableau)), landed && i == s, same, contraction, o)
+        fresh = same
+        if i == s && o.step == 0
+            fresh || linearise!(w.linearisation, w.column, m, w.states[i], false)
+            fresh = true
+            copyto!(w.filter[1], w.linearisation.jacobian)
+            copyto!(w.filter[2], w.linearisation.capacity)
+        end
+        converged, contraction, count = solve_stage!(w, m, w.states[i], h * T(gamma(o.tableau)), landed && i == s, fresh, contraction, o)
         counts[3] += count
         converged || return false, contraction
         copyto!(w.rates[i+1], w.linearisation.rates)
@@ -198,16 +205,16 @@ end
     end
 end
 
-"Embedded error filtered by the matrix of the last stage: the larger of its norms in state and in storage."
+"Embedded error filtered by the matrix at the guess of the last stage: the larger of its norms in state and in storage."
 function embedded_error!(w::Work{T}, h::T, o::Options{T}) where {T}
-    t, lin = o.tableau, w.linearisation
+    t = o.tableau
     w.right .= 0
     for (j, rates) in enumerate(w.rates)
         weight = t.A[end, j] - t.b_hat[j]
         weight == 0 || axpy!(w.right, h * T(weight), rates)
     end
-    solve!(w.update, lin.jacobian, lin.capacity, h * T(gamma(t)), w.right)
-    return max(error_norm(w.update, lin.capacity, w.carry.storage, w.scale, o.rtol, o.storage_atol), T(1e-10))
+    solve!(w.update, w.filter[1], w.filter[2], h * T(gamma(t)), w.right)
+    return max(error_norm(w.update, w.linearisation.capacity, w.carry.storage, w.scale, o.rtol, o.storage_atol), T(1e-10))
 end
 
 @inline function error_norm(e::Vector{T}, capacity, storage, scale, rtol::T, storage_atol::T) where {T}

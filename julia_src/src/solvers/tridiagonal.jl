@@ -15,6 +15,13 @@ end
 
 Tridiagonal(::Type{T}, n::Integer) where {T} = Tridiagonal{T}(ntuple(_ -> zeros(T, n), 4)...)
 
+function Base.copyto!(to::Tridiagonal, from::Tridiagonal)
+    copyto!(to.lower, from.lower)
+    copyto!(to.main, from.main)
+    copyto!(to.upper, from.upper)
+    return to
+end
+
 "x from (C - a J) x = r, with the capacity C on the diagonal."
 solve!(x, J::Tridiagonal, C, a, r) = two_ended!(x, J.ratio, C, a, Row(J.lower), J.main, Row(J.upper), r)
 

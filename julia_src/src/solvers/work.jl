@@ -63,9 +63,10 @@ bytes(tape::Tape{T}) where {T} = sizeof(T) * (length(tape.states) + length(tape.
                                  sum(sizeof(T) * (6 * length(y.psi) + 2 * length(y.total) + 6) for y in tape.stretches; init=0)
 
 "Vectors of one solve, `[size]` unless said otherwise."
-struct Work{T,L,C}
+struct Work{T,L,C,J}
     linearisation::L
     column::C
+    filter::Tuple{J,Vector{T}}  # Jacobian and capacity at the guess of the last stage: they filter the error estimate
     carry::Carry{T}
     tape::Tape{T}
     states::Vector{Vector{T}}   # of the stages
@@ -90,6 +91,6 @@ function Work(m::Model, ::Type{T}, tableau::Tableau) where {T}
     n, q, s = statesize(m), length(spec(m).fluxes), stages(tableau)
     state() = zeros(T, n)
     several(k) = [state() for _ in 1:k]
-    return Work(Linearisation(m, T), column(m, T), Carry{T}(n, q), Tape{T}(), several(s), several(s + 1), [zeros(T, q) for _ in 1:s+1],
+    return Work(Linearisation(m, T), column(m, T), (jacobian(m, T), state()), Carry{T}(n, q), Tape{T}(), several(s), several(s + 1), [zeros(T, q) for _ in 1:s+1],
         state(), state(), state(), state(), state(), state(), several(s), state(), state(), state(), state(), state(), zeros(T, q))
 end

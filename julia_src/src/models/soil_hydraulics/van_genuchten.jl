@@ -68,11 +68,11 @@ end
         if Wet
             x = ifelse(x > T(NO_SUCTION), x, ifelse(isnan(x), x, T(NO_SUCTION)))
         end
-        log_x = vlog(x)
+        log_x = positive_log(x)
         y = vexp(s.n_minus_1 * log_x)
         xn = x * y
         w = xn + 1
-        log_w = vlog(w)
+        log_w = positive_log(w)
         root = vexp(s.neg_half_m * log_w)
         S = root * root
         U = y * S
