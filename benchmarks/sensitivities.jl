@@ -27,7 +27,7 @@ new_mexico() = Case("New Mexico", Richards(0.0:1.0:100.0; top="head", bottom="he
 "Twelve days of rain and evaporation on two soils with roots, 40 cells."
 function forced()
     m = Richards(collect(0.0:2.5:100.0); layers=[0.0, 30.0], top="atmospheric", bottom="free_drainage", roots="exponential")
-    forcing = (rain=[0, 0, 0.1, 0.8, 0, 0, 0, 0.02, 2.0, 0, 0, 0.0], potential_evaporation=[2, 2, 1, 0.5, 2, 2, 2, 1, 0.5, 2, 2, 2] ./ 240,
+    forcing = (rain=[0, 0, 0.1, 0.2, 0, 0, 0, 0.02, 0.15, 0, 0, 0.0], potential_evaporation=[2, 2, 1, 0.5, 2, 2, 2, 1, 0.5, 2, 2, 2] ./ 240,
         potential_transpiration=[3, 3, 2, 1, 3, 3, 3, 2, 1, 3, 3, 3] ./ 240)
     parameters = (theta_r=[0.065; 0.095;;], theta_s=[0.41; 0.41;;], alpha=[0.075; 0.019;;], n=[1.89; 1.31;;], K_s=[4.42; 0.26;;],
         specific_storage=[1e-6; 1e-6;;], ponding_height=0.0, minimum_surface_head=-15000.0, root_depth=30.0, feddes_1=-10.0,
@@ -69,7 +69,8 @@ end
 function main(arguments)
     everything = "--all" in arguments
     methods = filter(!startswith("--"), arguments)
-    everything && empty!(DiffGeo.REFUSED)
+    # ForwardSensitivity has no derivatives in the initial state, and so none across a change of forcing
+    everything && filter!(x -> x.first[2] == "ForwardSensitivity", DiffGeo.REFUSED)
     println("| case | method | sensitivity | rtol | gradient error | in the initial state | heads, cm | forward, s | with gradient, s |\n|", "---|"^9)
     for c in (new_mexico(), forced())
         target = run_case(c; parameters=merge(c.parameters, NamedTuple(k => c.parameters[k] .* FACTORS[k] for k in keys(FACTORS))), TIGHT...)

@@ -46,10 +46,10 @@ end
 
 """
 Numbers of a forward call, in this order: columns, intervals, record, threads, and the addresses of lengths, states, storage,
-fluxes, counts, failures, replayed steps (and their stride), name of the method, question whether to stop; then address and
-strides (column, time, layer) of the initial state, each parameter and each forcing.
+fluxes, counts, failures, replayed steps (and their stride), name of the method, question whether to stop, name of the sensitivity;
+then address and strides (column, time, layer) of the initial state, each parameter and each forcing.
 """
-const CALL_HEAD = 14
+const CALL_HEAD = 15
 const OPTIONS = (:rtol, :atol, :step, :initial_step, :newton_tolerance)
 
 c_forward(model::Int64, bits::Int64, call::Ptr{Int64}, options::Ptr{Float64}, message::Ptr{UInt8}, size::Int64) =
@@ -73,8 +73,9 @@ function forward_call(m::Model, ::Type{T}, call::Ptr{Int64}, x::Ptr{Float64}) wh
     inputs = read_inputs(m, T, call)
     columns = inputs.columns
     value(i) = unsafe_load(x, i)
-    o = Options{T}(m, unsafe_string(address(UInt8, 13)); rtol=value(1), atol=isnan(value(2)) ? nothing : value(2), step=value(3),
-        initial_step=value(4), newton_tolerance=value(5), max_newton=Int(value(6)), max_steps=Int(value(7)), checkpoints=value(8) != 0)
+    o = choose(T, m, unsafe_string(address(UInt8, 13)), unsafe_string(address(UInt8, 15)); rtol=value(1),
+        atol=isnan(value(2)) ? nothing : value(2), step=value(3), initial_step=value(4), newton_tolerance=value(5),
+        max_newton=Int(value(6)), max_steps=Int(value(7)), checkpoints=value(8) != 0)
     results = Results{T}(address(T, 6), address(T, 7), address(T, 8))
     counts, failures = unsafe_wrap(Array, address(Int64, 9), (3, columns)), unsafe_wrap(Array, address(Int64, 10), (2, columns))
     replay = replay_field(T, address(T, 11), number(12))
@@ -125,6 +126,8 @@ fields(::Type{T}, call, skip, count) where {T} =
 c_steps(number::Int64, steps::Ptr{Cvoid}, stride::Int64, message::Ptr{UInt8}, size::Int64) =
     guarded(() -> dynamic(write_steps)(lock(() -> RUNS[number], ENTRY_LOCK), steps, stride), message, size)
 
+# those of SciML's methods are not kept
+write_steps(run::SciMLRun, steps::Ptr{Cvoid}, stride) = sizeof(run.starts)
 function write_steps(run::Run{T}, steps::Ptr{Cvoid}, stride) where {T}
     for (c, tape) in enumerate(run.tapes)
         unsafe_copyto!(Ptr{T}(steps) + (c - 1) * stride * sizeof(T), pointer(tape.steps), length(tape.steps))
@@ -142,7 +145,8 @@ const BACK_HEAD = 7
 c_backward(number::Int64, call::Ptr{Int64}, message::Ptr{UInt8}, size::Int64) =
     guarded(() -> dynamic(backward_call)(lock(() -> RUNS[number], ENTRY_LOCK), call), message, size)
 
-function backward_call(run::Run{T}, call::Ptr{Int64}) where {T}
+function backward_call(run, call::Ptr{Int64})
+    T = eltype(run)
     address(i) = Ptr{T}(unsafe_load(call, i) % UInt)
     s = spec(run.model)
     parameters = fields(T, call, BACK_HEAD, length(s.parameters))

@@ -64,6 +64,7 @@ end
     e = vexp(value(x))
     return Dual{G}(e, e * partials(x))
 end
+@inline positive_log(x::Dual{G}) where {G} = Dual{G}(positive_log(value(x)), partials(x) / value(x))
 @inline vlog(x::Dual{G}) where {G} = Dual{G}(vlog(value(x)), partials(x) / value(x))
 @inline function vsqrt(x::Dual{G}) where {G}
     root = vsqrt(value(x))

@@ -118,7 +118,7 @@ def evaluate(
     out = state.new_empty(columns, size), state.new_empty(columns, size), state.new_empty(columns, len(model.spec.fluxes))
     lengths = state.new_ones(1)
     inputs = [state, *(parameters[k] for k in model.spec.parameters), *(forcing[k] for k in model.spec.forcings)]
-    head = [columns, 1, 0, 1, lengths.data_ptr(), *(x.data_ptr() for x in out), *[0] * 6]
+    head = [columns, 1, 0, 1, lengths.data_ptr(), *(x.data_ptr() for x in out), *[0] * 7]
     numbers = [*head, *(v for x in inputs for v in field(x))]
     call = struct.pack(f"{len(numbers)}q", *numbers)
     julia.call("evaluate", number(julia, model), 64 if state.dtype == torch.float64 else 32, call)

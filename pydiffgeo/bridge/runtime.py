@@ -22,7 +22,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pydiffgeo.errors import EngineUnavailable, PyDiffGeoError, SpecMismatch, UnknownName
+from pydiffgeo.errors import EngineUnavailable, ParameterError, PyDiffGeoError, SpecMismatch, UnknownName
 
 INSTALL = "run `pydiffgeo julia install`, which needs the internet once"
 MESSAGE_BYTES = 4096
@@ -120,7 +120,9 @@ class Julia:
         status = int(self.functions[name](*arguments, message, MESSAGE_BYTES))
         if status == FAILED:
             kind, _, text = message.value.decode(errors="replace").partition(": ")
-            known: dict[str, type[PyDiffGeoError]] = {"SpecMismatch": SpecMismatch, "UnknownName": UnknownName}
+            known: dict[str, type[PyDiffGeoError]] = {
+                "SpecMismatch": SpecMismatch, "UnknownName": UnknownName, "Refused": ParameterError,
+            }  # fmt: skip
             raise known[kind](text) if kind in known else PyDiffGeoError(f"Julia: {kind}{': ' if text else ''}{text}")
         return status
 
@@ -254,6 +256,42 @@ catch error
     replace(sprint(showerror, error), "\\n" => " ")
 end
 UInt(pointer(pydiffgeo_answer))"""
+
+
+_sciml_loaded = False
+
+_LOAD_SCIML = """pydiffgeo_answer = try
+    Base.invokelatest(pydiffgeo_package.load_sciml)
+    "ok"
+catch error
+    replace(sprint(showerror, error), "\\n" => " ")
+end
+UInt(pointer(pydiffgeo_answer))"""
+
+
+def load_sciml() -> None:
+    """Load SciML's packages into the running Julia, once.
+
+    Raises
+    ------
+    EngineUnavailable
+        The project of Julia lacks them, or this is not the main thread.
+    """
+    global _sciml_loaded
+    if _sciml_loaded:
+        return
+    with _lock:
+        if threading.current_thread() is not threading.main_thread():
+            raise EngineUnavailable("SciML must be loaded from the main thread: solve once there with a method of SciML first")
+        library = ctypes.PyDLL(None)
+        library.jl_gc_safe_leave(ctypes.c_int8(0))
+        try:
+            answer = _evaluate(_LOAD_SCIML)
+        finally:
+            library.jl_gc_safe_enter()
+        if answer != "ok":
+            raise EngineUnavailable(f"the methods of SciML do not load: {answer}. To repair the project of Julia {INSTALL}")
+        _sciml_loaded = True
 
 
 def _evaluate(code: str) -> str:

@@ -15,15 +15,18 @@ from torch import Tensor
 from pydiffgeo.bridge.arrays import field as describe
 from pydiffgeo.bridge.arrays import gradient_like, shared
 from pydiffgeo.bridge.models import number
-from pydiffgeo.bridge.runtime import STOPPED, Julia, interruptible, start
+from pydiffgeo.bridge.runtime import STOPPED, Julia, interruptible, load_sciml, start
 from pydiffgeo.engines.base import Result
 from pydiffgeo.errors import ParameterError
 from pydiffgeo.solvers.options import Solver
 from pydiffgeo.solvers.problem import Problem
+from pydiffgeo.solvers.sciml import SCIML_METHODS
 
 NOWHERE = (0, 0, 0, 0)
 OUTCOMES = {1: "DtLessThanMin: no step above {shortest:.1e} {unit} meets the tolerances",
-            2: "MaxIters: {max_steps} steps were not enough; raise max_steps or loosen rtol"}  # fmt: skip
+            2: "MaxIters: {max_steps} steps were not enough; raise max_steps or loosen rtol",
+            4: "Unstable: {method} found no step that works; a saturated soil is beyond a method that integrates heads",
+            5: "{method} ended without a solution; tighten rtol"}  # fmt: skip
 
 
 def solve_julia(problem: Problem, options: Solver, replay: list[Tensor] | None = None) -> Result:
@@ -40,6 +43,8 @@ def solve_julia(problem: Problem, options: Solver, replay: list[Tensor] | None =
     if refused:
         raise ParameterError(refused)
     julia = start()
+    if options.method in SCIML_METHODS:
+        load_sciml()
     device = problem.initial.device
     raw = {**problem.static, **problem.varying}
     inputs = [problem.initial, *(raw[k] for k in problem.model.spec.parameters), *problem.forcing.values()]
@@ -89,7 +94,7 @@ class _Run:
         states, storage = initial.new_empty(columns, T, size), initial.new_empty(columns, T + 1, size)
         fluxes = initial.new_empty(columns, T, len(spec.fluxes))
         counts, outcome = torch.empty(columns, 3, dtype=torch.long), torch.empty(columns, 2, dtype=torch.long)
-        method = ctypes.c_char_p(o.method.encode())
+        method, sensitivity = (ctypes.c_char_p(x.encode()) for x in (o.method, o.sensitivity))
         numbers = struct.pack(
             "8d", o.rtol, math.nan if o.atol is None else o.atol, o.step or 0.0, o.initial_step or 0.0, o.newton_tolerance,
             o.max_newton, o.max_steps, o.checkpoints,
@@ -97,7 +102,7 @@ class _Run:
         with interruptible() as ask:
             head = (
                 columns, T, record, threads(), lengths.data_ptr(), states.data_ptr(), storage.data_ptr(), fluxes.data_ptr(),
-                counts.data_ptr(), outcome.data_ptr(), *self._replayed(), address(method), ask,
+                counts.data_ptr(), outcome.data_ptr(), *self._replayed(), address(method), ask, address(sensitivity),
             )  # fmt: skip
             tail = [v for x in inputs for v in describe(x)]
             call = struct.pack(f"{len(head) + len(tail)}q", *head, *tail)
@@ -132,7 +137,12 @@ class _Run:
         self.steps = torch.zeros(len(counts), int(counts[:, 0].max()), dtype=self.problem.initial.dtype)
         recorded = self.julia.call("steps", self.number, self.steps.data_ptr(), self.steps.shape[1])
         self.stats["recorded_bytes"] = torch.tensor(recorded)
-        known = {"shortest": 1e-12 * shortest, "unit": self.problem.model.spec.time_unit, "max_steps": self.options.max_steps}
+        known = {
+            "shortest": 1e-12 * shortest,
+            "unit": self.problem.model.spec.time_unit,
+            "max_steps": self.options.max_steps,
+            "method": self.options.method,
+        }
         for column in outcome[:, 0].nonzero()[:, 0].tolist():
             code, interval = outcome[column].tolist()
             self.failed[column] = interval - 1, OUTCOMES[code].format(**known)

@@ -11,12 +11,14 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from pydiffgeo.engines.base import Result
+from pydiffgeo.errors import ParameterError
 from pydiffgeo.solvers.adjoint import Adjoint
 from pydiffgeo.solvers.integrate import Carry, Outcome, integrate, start
 from pydiffgeo.solvers.kernels import Kernels, kernels
-from pydiffgeo.solvers.options import Solver
+from pydiffgeo.solvers.options import METHODS, Solver
 from pydiffgeo.solvers.problem import Problem
 from pydiffgeo.solvers.record import step_table
+from pydiffgeo.solvers.sciml import SCIML_METHODS
 
 CACHED_VALUES = 25_600  # state values of a chunk: its tensors of 0.2 MB share the second-level cache
 GROUPS = ("static", "varying", "forcing")
@@ -24,6 +26,8 @@ GROUPS = ("static", "varying", "forcing")
 
 def solve_torch(problem: Problem, options: Solver, replay: list[Tensor] | None = None) -> Result:
     """Solve all columns in chunks; see `pydiffgeo.engines.base.Engine`."""
+    if options.method in SCIML_METHODS:
+        raise ParameterError(f'{options.method} is a method of SciML: it needs engine="julia"; torch has {", ".join(METHODS)}')
     model = problem.model
     prepared = model.prepare({**problem.static, **problem.varying})
     groups = {n: {k: v for k, v in prepared.items() if v.ndim == n} for n in (2, 3)}

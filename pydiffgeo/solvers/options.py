@@ -9,6 +9,7 @@ import torch
 
 from pydiffgeo.errors import ParameterError, lookup
 from pydiffgeo.solvers import implicit_euler, kvaerno3, sdirk2, trbdf2
+from pydiffgeo.solvers.sciml import SCIML_DEFAULT_RTOL, SCIML_LOOSEST_RTOL, SCIML_METHODS, SENSITIVITIES, refusal
 from pydiffgeo.solvers.tableau import Tableau
 
 METHODS: dict[str, Tableau] = {
@@ -25,10 +26,12 @@ class Solver:
 
     Parameters
     ----------
-    method : {"kvaerno3", "trbdf2", "sdirk2", "implicit_euler"}
-        Time-stepping method.
-    rtol : float
-        Relative tolerance of the error per step, in state and in storage.
+    method : {"kvaerno3", "trbdf2", "sdirk2", "implicit_euler"} or a method of SciML
+        Time-stepping method. Those of SciML, which need engine="julia": "FBDF", "QNDF", "Rodas5P", "KenCarp3", "KenCarp4",
+        "TRBDF2", "RadauIIA5"; see docs/sensitivities.md.
+    rtol : float, optional
+        Relative tolerance of the error per step, in state and in storage; default: 1e-3, and 1e-6 for the methods of SciML,
+        which refuse more than 1e-4.
     atol : float, optional
         Absolute tolerance in the unit of the state; default: `rtol` times the typical magnitude in the model's spec
         (100 cm for psi). The storage has `rtol` times its typical magnitude.
@@ -56,10 +59,13 @@ class Solver:
         in the cache of a CPU, and all of them on a GPU.
     dtype : torch.dtype
         Precision of the solve.
+    sensitivity : {"discrete", "GaussAdjoint", "QuadratureAdjoint", "InterpolatingAdjoint", "ForwardDiff"}
+        How gradients are computed: by the discrete adjoint of this package's own methods, or for a method of SciML by one of
+        the others. Combinations whose gradients were found wrong are refused.
     """
 
     method: str = "kvaerno3"
-    rtol: float = 1e-3
+    rtol: float = None  # type: ignore[assignment]  # set below
     atol: float | None = None
     step: float | None = None
     initial_step: float | None = None
@@ -72,9 +78,13 @@ class Solver:
     compile: bool = False
     chunk: int | None = None
     dtype: torch.dtype = torch.float64
+    sensitivity: str = "discrete"
 
     def __post_init__(self) -> None:
-        lookup(METHODS, self.method, "method")
+        lookup({**METHODS, **dict.fromkeys(SCIML_METHODS)}, self.method, "method")
+        lookup(dict.fromkeys(SENSITIVITIES), self.sensitivity, "sensitivity")
+        if self.rtol is None:
+            object.__setattr__(self, "rtol", SCIML_DEFAULT_RTOL if self.method in SCIML_METHODS else 1e-3)
         lookup({"raise": 0, "report": 0}, self.on_failure, "choice for on_failure")
         for name in ("rtol", "atol", "step", "initial_step", "max_steps", "newton_tolerance", "max_newton", "chunk"):
             value = getattr(self, name)
@@ -82,6 +92,22 @@ class Solver:
                 raise ParameterError(f"Solver({name}={value}): must be a positive number")
         if self.dtype not in (torch.float64, torch.float32):
             raise ParameterError(f"Solver(dtype={self.dtype}): float64 or float32")
+        refused = refusal(self.method, self.sensitivity)
+        if refused:
+            raise ParameterError(refused)
+        if self.method in SCIML_METHODS:
+            self._check_sciml()
+
+    def _check_sciml(self) -> None:
+        if self.step is not None:
+            own = ", ".join(METHODS)
+            raise ParameterError(f"Solver(step={self.step}): {self.method} chooses its steps; {own} take fixed ones")
+        if self.rtol > SCIML_LOOSEST_RTOL:
+            raise ParameterError(
+                f"Solver(rtol={self.rtol}): too loose for {self.method}, which integrates heads: at most {SCIML_LOOSEST_RTOL}"
+            )
+        if self.dtype != torch.float64:
+            raise ParameterError(f"Solver(dtype={self.dtype}): {self.method} is checked in float64 only")
 
     @property
     def tableau(self) -> Tableau:

@@ -123,7 +123,7 @@ function interpolating(solution, alg, e::Equations, ends, seed, sensitivity, opt
     end
     f = ODEFunction{true,FullSpecialize}(problem.f.f; jac=adjoint_jacobian, jac_prototype=prototype)
     found = solve(remake(problem; f), alg; save_everystep=false, save_start=false, options...).u[end]
-    return found[1:size_], -found[size_+1:end]
+    return found[1:size_], found[size_+1:end]
 end
 
 "J = -[A' 0; G' 0], column by column."
