@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -76,8 +77,8 @@ def read_forcing(
                 f"forcing {name!r} has shape {list(np.shape(given))}; give a number, [time] or [batch, time] with "
                 f"{intervals} intervals (times has the start and {intervals} ends)"
             )
-        bad = ~torch.isfinite(x) | (x < spec.lower) | (x > spec.upper)
-        if bool(bad.any()):
+        if not _between(x, spec.lower, spec.upper):
+            bad = ~torch.isfinite(x) | (x < spec.lower) | (x > spec.upper)
             column, i = (int(v) for v in bad.nonzero()[0])
             raise DataError(
                 f"forcing {name!r} is {float(x[column, i]):g} {spec.unit} at column {column}, in the interval that ends at "
@@ -104,8 +105,8 @@ def read_parameters(
         _unit(given, spec.unit, f"parameter {name!r}")
         x = _tensor(given, dtype, device, f"parameter {name!r}")
         x, in_time = _shaped(x, spec, intervals, layers)
-        bad = ~torch.isfinite(x) | (x <= spec.minimum)
-        if bool(bad.any()):
+        if not _between(x, math.nextafter(spec.minimum, math.inf), math.inf):
+            bad = ~torch.isfinite(x) | (x <= spec.minimum)
             at = bad.nonzero()[0].tolist()
             rule = "finite" if spec.minimum == -float("inf") else f"finite and above {spec.minimum:g}"
             raise ParameterError(
@@ -154,10 +155,16 @@ def read_state(model: ProcessModel, initial: Any, dtype: torch.dtype, device: to
         raise DataError(
             f"initial_state has shape {list(x.shape)}; give a number, [{model.size}] or [batch, {model.size}] ({state.unit})"
         )
-    if not bool(torch.isfinite(x).all()):
+    if not _between(x, -math.inf, math.inf):
         at = (~torch.isfinite(x)).nonzero()[0].tolist()
         raise DataError(f"initial_state is not finite at column {at[0]}, cell {at[1]}")
     return x
+
+
+def _between(x: Tensor, lower: float, upper: float) -> bool:
+    """Whether all values are finite and within the bounds; a NaN anywhere makes both extremes NaN."""
+    low, high = (float(v) for v in torch.aminmax(x.detach()))
+    return lower <= low and high <= upper and -math.inf < low and high < math.inf
 
 
 def batch_size(tensors: Mapping[str, Tensor]) -> int:

@@ -6,6 +6,7 @@ ctypes, which releases the interpreter lock, works from any thread and costs les
 
 from __future__ import annotations
 
+import _signal  # the functions of `signal` without their enums, which cost more than a small solve
 import atexit
 import ctypes
 import importlib.util
@@ -116,7 +117,7 @@ class Julia:
         SpecMismatch, UnknownName, PyDiffGeoError
             What Julia reported.
         """
-        message = ctypes.create_string_buffer(MESSAGE_BYTES)
+        message = _message()
         status = int(self.functions[name](*arguments, message, MESSAGE_BYTES))
         if status == FAILED:
             kind, _, text = message.value.decode(errors="replace").partition(": ")
@@ -130,6 +131,21 @@ class Julia:
         """Call "close" or "release", unless Julia is no more: in a forked child, and at the end of the process."""
         if not (_forked or _ended):
             self.functions[name](number)
+
+
+class _Messages(threading.local):
+    """A buffer for each thread: making one for each call costs more than the call."""
+
+    buffer: ctypes.Array[ctypes.c_char] | None = None
+
+
+_messages = _Messages()
+
+
+def _message() -> ctypes.Array[ctypes.c_char]:
+    if _messages.buffer is None:
+        _messages.buffer = ctypes.create_string_buffer(MESSAGE_BYTES)
+    return _messages.buffer
 
 
 _julia: Julia | None = None
@@ -305,6 +321,9 @@ def _evaluate(code: str) -> str:
     return ctypes.string_at(library.jl_unbox_uint64(value)).decode()
 
 
+SIGINT = int(signal.SIGINT)
+
+
 class _Interrupt:
     """Ctrl-C while Julia solves: remembered here, asked for by Julia."""
 
@@ -326,15 +345,15 @@ def interruptible() -> Iterator[int]:
     """Let Ctrl-C stop the solve inside, in the main thread; gives the address of the question that Julia asks."""
     handler: Callable[..., Any] | int | None = None
     if threading.current_thread() is threading.main_thread():
-        handler = signal.getsignal(signal.SIGINT)
+        handler = _signal.getsignal(SIGINT)
     if not callable(handler):
         yield 0
         return
-    signal.signal(signal.SIGINT, _interrupt.note)
+    _signal.signal(SIGINT, _interrupt.note)
     try:
         yield _interrupt.address
     finally:
-        signal.signal(signal.SIGINT, handler)
+        _signal.signal(SIGINT, handler)
         if _interrupt.pending:
             _interrupt.pending = False
             handler(signal.SIGINT, sys._getframe())

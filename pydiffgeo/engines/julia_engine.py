@@ -134,7 +134,8 @@ class _Run:
 
     def _report(self, counts: Tensor, outcome: Tensor, shortest: float) -> None:
         self.stats = dict(zip(("accepted", "rejected", "newton_iterations"), counts.unbind(1), strict=True))
-        self.steps = torch.zeros(len(counts), int(counts[:, 0].max()), dtype=self.problem.initial.dtype)
+        taken, codes = counts.numpy()[:, 0], outcome.numpy()[:, 0]
+        self.steps = torch.zeros(len(counts), int(taken.max()), dtype=self.problem.initial.dtype)
         recorded = self.julia.call("steps", self.number, self.steps.data_ptr(), self.steps.shape[1])
         self.stats["recorded_bytes"] = torch.tensor(recorded)
         known = {
@@ -143,7 +144,7 @@ class _Run:
             "max_steps": self.options.max_steps,
             "method": self.options.method,
         }
-        for column in outcome[:, 0].nonzero()[:, 0].tolist():
+        for column in codes.nonzero()[0].tolist():
             code, interval = outcome[column].tolist()
             self.failed[column] = interval - 1, OUTCOMES[code].format(**known)
 
