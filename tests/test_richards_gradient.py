@@ -117,13 +117,24 @@ def test_unused_outputs_and_inputs_have_zero_gradient() -> None:
     assert g[0, 0] != 0 and (g[0, 1:] == 0).all() and (g[1] == 0).all()
 
 
-def test_double_backward_raises_a_clear_error() -> None:
+@pytest.mark.parametrize("power", [1, 2])  # of a plain sum the cotangents are constants
+def test_double_backward_raises_a_clear_error(power: int) -> None:
     case = Small("kvaerno3")
     initial = case.initial.clone().requires_grad_()
-    loss = case.run(initial=initial).states.square().sum()
+    loss = case.run(initial=initial).states.pow(power).sum()
     with pytest.raises(RuntimeError, match="(?i)twice|second derivative|double backward"):
         (g,) = torch.autograd.grad(loss, initial, create_graph=True)
         g.sum().backward()
+
+
+def test_an_input_changed_in_place_is_noticed() -> None:
+    case = Small("kvaerno3")
+    initial = case.initial.clone().requires_grad_()
+    loss = case.run(initial=initial).states.sum()
+    with torch.no_grad():
+        initial += 1.0
+    with pytest.raises(RuntimeError, match="inplace"):
+        loss.backward()
 
 
 def test_no_graph_is_kept_where_none_is_wanted() -> None:

@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from pydiffgeo.bridge.runtime import STOPPED, interruptible, start
 from pydiffgeo.errors import ParameterError
+from pydiffgeo.second_derivatives import first_derivatives
 
 
 class JuliaFunction:
@@ -58,10 +58,9 @@ class _Apply(torch.autograd.Function):
         return y.view(*x.shape[:-1], *([size] if size else []))
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, weights: Tensor) -> tuple[None, Tensor]:  # type: ignore[override]
+    def backward(ctx: Any, weights: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
         (rows,) = ctx.saved_tensors
         gradient = torch.zeros_like(rows)
         if len(rows):
-            ctx.f.call(rows, weights.reshape(len(rows), -1).contiguous(), gradient)
-        return None, gradient.view(ctx.shape)
+            ctx.f.call(rows, weights.detach().reshape(len(rows), -1).contiguous(), gradient)
+        return None, *first_derivatives([gradient.view(ctx.shape)])

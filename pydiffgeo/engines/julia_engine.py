@@ -18,6 +18,7 @@ from pydiffgeo.bridge.models import number
 from pydiffgeo.bridge.runtime import STOPPED, Julia, interruptible, load_sciml, start
 from pydiffgeo.engines.base import Result
 from pydiffgeo.errors import ParameterError
+from pydiffgeo.second_derivatives import first_derivatives
 from pydiffgeo.solvers.options import Solver
 from pydiffgeo.solvers.problem import Problem
 from pydiffgeo.solvers.sciml import SCIML_METHODS
@@ -175,21 +176,7 @@ class _Solve(torch.autograd.Function):
         out = ctx.run.backward([None if g is None else g.detach() for g in grads], ctx.needs_input_grad[1:])
         if not keeps_graph():
             ctx.run.free()
-        if torch.is_grad_enabled():  # create_graph=True: torch would take these for constants
-            out = [None if g is None else _First.apply(g.requires_grad_()) for g in out]
-        return None, *out
-
-
-class _First(torch.autograd.Function):
-    """A gradient that cannot be differentiated again."""
-
-    @staticmethod
-    def forward(ctx: Any, gradient: Tensor) -> Tensor:
-        return gradient.view_as(gradient)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Any:  # type: ignore[override]
-        raise RuntimeError("the Julia engine has no second derivatives: do not differentiate a gradient of its solves again")
+        return None, *first_derivatives(out)
 
 
 _threads = 0

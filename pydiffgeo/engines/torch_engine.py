@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from pydiffgeo.engines.base import Result
 from pydiffgeo.errors import ParameterError
+from pydiffgeo.second_derivatives import first_derivatives
 from pydiffgeo.solvers.adjoint import Adjoint
 from pydiffgeo.solvers.integrate import Carry, Outcome, integrate, start
 from pydiffgeo.solvers.kernels import Kernels, kernels
@@ -103,6 +103,7 @@ class _Solve(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, run: _Run, *tensors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         ctx.run = run
+        ctx.save_for_backward(*tensors)
         ctx.set_materialize_grads(True)
         run.problem = _detach(run.problem)
         out = run.forward(record=any(ctx.needs_input_grad))
@@ -111,8 +112,8 @@ class _Solve(torch.autograd.Function):
         return results
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
+        _ = ctx.saved_tensors  # torch's own errors: an input was changed in place, or the graph has been freed
         run: _Run = ctx.run
         names = [(g, k) for g in GROUPS for k in getattr(run.problem, g)]
         wanted = ctx.needs_input_grad[2 : 2 + len(names)]
@@ -120,8 +121,10 @@ class _Solve(torch.autograd.Function):
         for (group, name), want in zip(names, wanted, strict=True):
             if want:
                 needs[group].add(name)
-        adjoint = run.backward(tuple(g.contiguous() for g in grads), needs)  # type: ignore[arg-type]
-        return (None, adjoint.initial, *(adjoint.grads[g].get(k) for g, k in names), *adjoint.weights)
+        with torch.no_grad():
+            adjoint = run.backward(tuple(g.contiguous() for g in grads), needs)  # type: ignore[arg-type]
+        out = [adjoint.initial, *(adjoint.grads[g].get(k) for g, k in names), *adjoint.weights]
+        return None, *first_derivatives(out)
 
 
 def _slice(problem: Problem, rows: slice) -> Problem:
