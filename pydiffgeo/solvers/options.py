@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 
@@ -65,7 +66,7 @@ class Solver:
     """
 
     method: str = "kvaerno3"
-    rtol: float = None  # type: ignore[assignment]  # set below
+    rtol: float = cast("float", None)  # by the method, see below
     atol: float | None = None
     step: float | None = None
     initial_step: float | None = None
@@ -83,7 +84,7 @@ class Solver:
     def __post_init__(self) -> None:
         lookup({**METHODS, **dict.fromkeys(SCIML_METHODS)}, self.method, "method")
         lookup(dict.fromkeys(SENSITIVITIES), self.sensitivity, "sensitivity")
-        if self.rtol is None:
+        if cast("float | None", self.rtol) is None:
             object.__setattr__(self, "rtol", SCIML_DEFAULT_RTOL if self.method in SCIML_METHODS else 1e-3)
         lookup({"raise": 0, "report": 0}, self.on_failure, "choice for on_failure")
         for name in ("rtol", "atol", "step", "initial_step", "max_steps", "newton_tolerance", "max_newton", "chunk"):

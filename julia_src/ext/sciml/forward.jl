@@ -29,13 +29,18 @@ function parameter_vector!(p, m::Model, inputs::Inputs, c, k)
     return p
 end
 
+"Tells a solve to stop, after a step; one type for every question, so that nothing is compiled twice."
+struct Check
+    stopping::Function
+end
+(check::Check)(dt, u, p, t) = check.stopping()::Bool || any(isnan, u)
+
 "Solve one interval of this length; `dense` keeps what interpolation needs."
 function solve_interval(f, alg, o::SciMLOptions, m::Model, start, p, length, dense, stopping)
     problem = ODEProblem(f, start, (0.0, length), p)
     first = o.initial_step > 0 ? (; dt=o.initial_step) : (;)
-    # the check is called after every step; where it tells to stop the solver returns
     return solve(problem, alg; reltol=o.rtol, abstol=tolerances(m, o), maxiters=o.max_steps, dense, save_everystep=dense, save_start=true,
-        unstable_check=(dt, u, p, t) -> stopping() || any(isnan, u), verbose=SciMLLogging.None(), first...)
+        unstable_check=Check(stopping), verbose=SciMLLogging.None(), first...)
 end
 
 function DiffGeo.sciml_forward(m::Model, inputs::Inputs{Float64}, o::SciMLOptions, results, counts, failures; record=true, threads=0, stop=Stop())
