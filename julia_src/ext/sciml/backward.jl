@@ -104,8 +104,8 @@ function interval_cotangents(run::SciMLRun, alg, keep::Kept, c, k, p, on_end, se
 end
 
 """
-The adjoint that carries the gradient of the parameters as further unknowns. SciML gives its Jacobian a pattern without the coupling of
-these to the rest, and differences that mix them up: Newton then stalls. Here it has the whole Jacobian.
+The adjoint that carries the gradient of the parameters as further unknowns. The pattern that SciML gives its Jacobian lacks the
+coupling of these to the rest, and its values would come from automatic differentiation of the kernels: here it has the whole Jacobian.
 """
 function interpolating(solution, alg, e::Equations, ends, seed, sensitivity, options)
     problem = ODEAdjointProblem(solution, sensitivity, alg, ends, seed; options.reltol, options.abstol)
