@@ -20,7 +20,7 @@ from pydiffgeo.bridge import runtime
 from pydiffgeo.errors import EngineUnavailable, PyDiffGeoError, SolveFailed
 
 F64 = torch.float64
-HEAD = 14  # numbers of a forward call before those of the inputs, julia_src/src/entry.jl
+HEAD = 15  # numbers of a forward call before those of the inputs, julia_src/src/entry.jl
 
 
 def column(engine: str = "julia", grad: bool = True, **changes: Any) -> tuple[Solution, Tensor]:
