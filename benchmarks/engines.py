@@ -15,6 +15,7 @@ import os
 import statistics
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -88,8 +89,6 @@ IMPORT = "import json, pydiffgeo, sys; assert 'juliacall' not in sys.modules; pr
 
 def seconds(code: str) -> tuple[float, float]:
     """Time on the wall of a Python process, and the number that it prints; the median of three."""
-    import time
-
     measured = []
     for _ in range(3):
         begin = time.perf_counter()

@@ -163,6 +163,8 @@ def read_state(model: ProcessModel, initial: Any, dtype: torch.dtype, device: to
 
 def _between(x: Tensor, lower: float, upper: float) -> bool:
     """Whether all values are finite and within the bounds; a NaN anywhere makes both extremes NaN."""
+    if x.numel() == 0:
+        return True
     low, high = (float(v) for v in torch.aminmax(x.detach()))
     return lower <= low and high <= upper and -math.inf < low and high < math.inf
 

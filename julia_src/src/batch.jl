@@ -152,13 +152,18 @@ function forward(m::Model, inputs::Inputs{T}, o::Options{T}, results, counts::Ma
     return run
 end
 
-function forward!(pool::Pool{W}, run::Run, results, counts, failures, record, replay, stop) where {W}
+function forward!(pool::Pool, run::Run, results, counts, failures, record, replay, stop)
     fill!(counts, 0)
+    with_work(pool, run, stop) do w, c, stopping
+        forward_column!(w, run, c, results, counts, failures, record, replay, stopping)
+    end
+end
+
+"Call f(work space, column, stop) for every column of a run."
+function with_work(f, pool::Pool{W}, run::Run, stop) where {W}
     works = W[take!(pool, run) for _ in 1:run.threads]
     try
-        each_column(run.inputs.columns, run.threads, stop) do number, c, stopping
-            forward_column!(works[number], run, c, results, counts, failures, record, replay, stopping)
-        end
+        each_column((number, c, stopping) -> f(works[number], c, stopping), run.inputs.columns, run.threads, stop)
     finally
         foreach(w -> give!(pool, w), works)
     end
@@ -197,16 +202,8 @@ function backward(run::Run{T}, seeds::Cotangents{T}; replay=nothing, stop=Stop()
     return !stop.flag[]
 end
 
-function backward!(pool::Pool{W}, run::Run, seeds, replay, stop) where {W}
-    works = W[take!(pool, run) for _ in 1:run.threads]
-    try
-        each_column(run.inputs.columns, run.threads, stop) do number, c, stopping
-            backward_column!(works[number], run, c, seeds, replay, stopping)
-        end
-    finally
-        foreach(w -> give!(pool, w), works)
-    end
-    return
+backward!(pool::Pool, run::Run, seeds, replay, stop) = with_work(pool, run, stop) do w, c, stopping
+    backward_column!(w, run, c, seeds, replay, stopping)
 end
 
 function backward_column!(w, run::Run{T}, c, seeds, replay, stopping) where {T}
