@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
-import xarray as xr
 from torch import Tensor
 
 from pydiffgeo.errors import DataError, ParameterError, UnitError, UnknownName, nearest
@@ -30,20 +30,21 @@ def read_times(times: Any, unit: str) -> tuple[Tensor, np.ndarray]:
     times : array-like, [time + 1]
         The start, then the end of each forcing interval: numbers in `unit`, or dates (datetime64).
     """
-    labels = np.asarray(times.detach().cpu() if isinstance(times, Tensor) else times)
+    labels = times.detach().cpu().numpy() if isinstance(times, Tensor) else np.asarray(times)
     if labels.ndim != 1 or labels.size < 2:
         raise DataError(f"times must be one-dimensional with the start and at least one interval end, got shape {labels.shape}")
-    if np.issubdtype(labels.dtype, np.datetime64):
+    if labels.dtype.kind == "M":
         if np.isnat(labels).any():
             raise DataError(f"times[{int(np.isnat(labels).argmax())}] is not a date")
         seconds = (labels - labels[0]) / np.timedelta64(1, "ns") * 1e-9
         numbers = seconds / 3600 / HOURS[unit]
     else:
         numbers = labels.astype(float)
-    if not np.isfinite(numbers).all():
-        raise DataError(f"times[{int((~np.isfinite(numbers)).argmax())}] is not finite")
-    lengths = np.diff(numbers)
-    if (lengths <= 0).any():
+    lengths = numbers[1:] - numbers[:-1]
+    if not 0 < lengths.min() <= lengths.max() < math.inf:
+        bad = ~np.isfinite(numbers)
+        if bad.any():
+            raise DataError(f"times[{int(bad.argmax())}] is not finite")
         i = int((lengths <= 0).argmax())
         raise DataError(
             f"times must increase: times[{i}]={labels[i]} is followed by times[{i + 1}]={labels[i + 1]}; "
@@ -165,7 +166,10 @@ def _between(x: Tensor, lower: float, upper: float) -> bool:
     """Whether all values are finite and within the bounds; a NaN anywhere makes both extremes NaN."""
     if x.numel() == 0:
         return True
-    low, high = (float(v) for v in torch.aminmax(x.detach()))
+    if x.numel() == 1:
+        low = high = x.item()
+    else:
+        low, high = (v.item() for v in torch.aminmax(x.detach()))
     return lower <= low and high <= upper and -math.inf < low and high < math.inf
 
 
@@ -195,14 +199,19 @@ def _tensor(value: Any, dtype: torch.dtype, device: torch.device, what: str) -> 
         raise DataError(f"{what} is not numeric: {error}") from error
 
 
+def _is_data_array(value: Any) -> bool:
+    xarray = sys.modules.get("xarray")  # half a second to import: whoever has a DataArray has done so
+    return xarray is not None and isinstance(value, xarray.DataArray)
+
+
 def _unit(value: Any, unit: str, what: str) -> None:
-    if isinstance(value, xr.DataArray) and "units" in value.attrs:
+    if _is_data_array(value) and "units" in value.attrs:
         given = str(value.attrs["units"]).strip()
         if SAME_UNITS.get(given, given) != unit:
             raise UnitError(f"{what} has units {given!r}, the model needs {unit!r}; convert the values and set attrs['units']")
 
 
 def _label(given: Any, labels: np.ndarray, i: int) -> str:
-    if isinstance(given, xr.DataArray) and "time" in given.coords:
+    if _is_data_array(given) and "time" in given.coords:
         return str(given["time"].values[i])
     return str(labels[i + 1])

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-import xarray as xr
 from torch import Tensor
 
 from pydiffgeo.models.base import ProcessModel
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,8 @@ class Solution:
 
     def to_xarray(self) -> xr.Dataset:
         """The solution as a Dataset with dimensions batch, time and the state's, units in the attributes."""
+        import xarray as xr  # half a second, for those who ask for it
+
         spec = self.model.spec
         state = next(iter(spec.states.values()))
         axis = "cell" if hasattr(self.model, "grid") else "state"

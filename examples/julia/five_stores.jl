@@ -1,12 +1,12 @@
 # The equations of five_stores.toml: everything that a model needs. Jacobian and gradients come from ForwardDiff.
 
 # max(x, 0), smooth over a width w
-smooth(x, w) = max(x, zero(x)) + w * log1p(exp(-abs(x) / w))
+smooth(x, w) = max(x, zero(x)) + w * log(1 + exp(-abs(x) / w))
 
 # a store gives its water, but not more than it has
 available(x) = x / (x + 1)
 
-function flows(u, f, p)
+function rates(u, f, p)
     snow, melt_water, soil, upper, lower = u
     above = f.temperature - p.TT
     rain = f.precipitation / (1 + exp(-above / 0.5))
@@ -14,27 +14,19 @@ function flows(u, f, p)
     refreezing = p.CFR * p.CFMAX * smooth(-above, 0.5) * available(melt_water)
     released = 2 * smooth(melt_water - p.CWH * snow, 0.5) * available(melt_water)
     wetness = soil / p.FC
-    recharge = (rain + released) * wetness^p.BETA + 2 * smooth(soil - p.FC, 1.0) * wetness
+    recharge = (rain + released) * power(wetness, p.BETA) + 2 * smooth(soil - p.FC, 1.0) * wetness
     x = wetness / p.LP
     evapotranspiration = f.potential_evapotranspiration * x / sqrt(sqrt(1 + x^4))
     percolation = p.PERC * available(upper)
     fast = p.K0 * smooth(upper - p.UZL, 1.0) * available(upper) + p.K1 * upper
     slow = p.K2 * lower
-    return (; rain, melt, refreezing, released, recharge, evapotranspiration, percolation, fast, slow)
-end
-
-function rates(u, f, p)
-    q = flows(u, f, p)
-    return SVector(
-        f.precipitation - q.rain - q.melt + q.refreezing,
-        q.melt - q.refreezing - q.released,
-        q.rain + q.released - q.recharge - q.evapotranspiration,
-        q.recharge - q.percolation - q.fast,
-        q.percolation - q.slow,
+    changes = SVector(
+        f.precipitation - rain - melt + refreezing,
+        melt - refreezing - released,
+        rain + released - recharge - evapotranspiration,
+        recharge - percolation - fast,
+        percolation - slow,
     )
-end
-
-function fluxes(u, f, p)
-    q = flows(u, f, p)
-    return SVector(f.precipitation + zero(q.fast), q.evapotranspiration, q.fast + q.slow)
+    fluxes = SVector(f.precipitation + zero(fast), evapotranspiration, fast + slow)
+    return changes, fluxes
 end

@@ -4,11 +4,13 @@ module DiffGeo
 using ForwardDiff: ForwardDiff, Dual, partials, value
 using PrecompileTools: @compile_workload, @setup_workload
 using SHA: sha256
+using SIMD: SIMD, Vec, vifelse
 using StaticArrays: StaticArrays, MMatrix, MVector, SMatrix, SVector
 using TOML: TOML
 
 include("errors.jl")
 include("fastmath.jl")
+include("lanes.jl")
 include("models/spec.jl")
 include("models/interface.jl")
 include("models/soil_hydraulics/base.jl")
@@ -32,6 +34,7 @@ include("solvers/newton.jl")
 include("solvers/integrate.jl")
 include("solvers/adjoint.jl")
 include("batch.jl")
+include("solvers/lanes.jl")
 include("sciml.jl")
 include("solve.jl")
 include("open.jl")

@@ -110,7 +110,10 @@ take!(pool::Pool{W}, run) where {W} =
 give!(pool::Pool, w) = lock(() -> push!(pool.free, w), pool.lock)
 
 "Forget the work space of a model that is no longer used."
-forget(m::Model) = lock(() -> filter!(p -> p.first[1] != objectid(m), WORK_POOLS), POOL_LOCK)
+forget(m::Model) = lock(POOL_LOCK) do
+    filter!(p -> p.first[1] != objectid(m), WORK_POOLS)
+    delete!(BRANCHLESS, objectid(m))
+end
 
 function take_tape(::Type{T}) where {T}
     found = lock(POOL_LOCK) do
@@ -154,16 +157,23 @@ end
 
 function forward!(pool::Pool, run::Run, results, counts, failures, record, replay, stop)
     fill!(counts, 0)
-    with_work(pool, run, stop) do w, c, stopping
-        forward_column!(w, run, c, results, counts, failures, record, replay, stopping)
+    together = side_by_side(run.model, run.options, replay) && run.inputs.columns > 1
+    with_work(pool, run, together ? LANES : 1, stop) do w, columns, stopping
+        together && forward_group!(run, columns, results, counts, failures, record, stopping) && return
+        for c in columns
+            forward_column!(w, run, c, results, counts, failures, record, replay, stopping)
+        end
     end
 end
 
-"Call f(work space, column, stop) for every column of a run."
-function with_work(f, pool::Pool{W}, run::Run, stop) where {W}
+"Call f(work space, columns, stop) for all columns of a run, a few at a time."
+function with_work(f, pool::Pool{W}, run::Run, width, stop) where {W}
     works = W[take!(pool, run) for _ in 1:run.threads]
+    columns = run.inputs.columns
     try
-        each_column((number, c, stopping) -> f(works[number], c, stopping), run.inputs.columns, run.threads, stop)
+        each_column(cld(columns, width), run.threads, stop) do number, k, stopping
+            f(works[number], (k-1)*width+1:min(k * width, columns), stopping)
+        end
     finally
         foreach(w -> give!(pool, w), works)
     end
@@ -202,8 +212,14 @@ function backward(run::Run{T}, seeds::Cotangents{T}; replay=nothing, stop=Stop()
     return !stop.flag[]
 end
 
-backward!(pool::Pool, run::Run, seeds, replay, stop) = with_work(pool, run, stop) do w, c, stopping
-    backward_column!(w, run, c, seeds, replay, stopping)
+function backward!(pool::Pool, run::Run, seeds, replay, stop)
+    together = side_by_side(run.model, run.options, replay) && run.inputs.columns > 1
+    with_work(pool, run, together ? LANES : 1, stop) do w, columns, stopping
+        run.tapes[first(columns)].group > 0 && return backward_group!(run, columns, seeds, stopping)
+        for c in columns
+            backward_column!(w, run, c, seeds, replay, stopping)
+        end
+    end
 end
 
 function backward_column!(w, run::Run{T}, c, seeds, replay, stopping) where {T}

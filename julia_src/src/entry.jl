@@ -108,7 +108,7 @@ function evaluate_call(m::Model, ::Type{T}, call::Ptr{Int64}) where {T}
         for i in eachindex(u)
             u[i] = load(inputs.initial, c, 1, i)
         end
-        fluxes!(linearise!(lin, col, m, u, false), col, m, u)
+        evaluate!(lin, col, m, u)
         for (values, pointer) in zip((lin.storage, lin.rates, lin.fluxes), outputs), i in eachindex(values)
             unsafe_store!(pointer, values[i], (c - 1) * length(values) + i)
         end

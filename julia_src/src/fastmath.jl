@@ -5,26 +5,39 @@ const LOG_2_HIGH = 0.6931471805599453
 const LOG_2_LOW = 2.3190468138462996e-17
 const SHIFT = 6755399441055744.0  # 1.5 * 2^52: adding it rounds to an integer that stands in the lowest bits
 
-# Base.evalpoly is not inlined for as many coefficients, and a call would stop vectorisation
-@inline horner(x, a) = a
-@inline horner(x, a, b...) = muladd(x, horner(x, b...), a)
+"One number, or one of each of several columns."
+const Doubles = Union{Float64,Vec{W,Float64} where W}
+
+@inline choice(m::Bool, a, b) = ifelse(m, a, b)
+@inline choice(m::Vec{W,Bool}, a, b) where {W} = vifelse(m, Vec{W,Float64}(a), Vec{W,Float64}(b))
+@inline same_bits(::Type{T}, x::Union{Float64,Int64,UInt64}) where {T} = reinterpret(T, x)
+@inline same_bits(::Type{T}, x::Vec{W}) where {T,W} = reinterpret(Vec{W,T}, x)
+
+# Neighbours are joined in pairs, so that few operations wait for one another. Base.evalpoly is not inlined for as many coefficients,
+# and a call would stop vectorisation
+@inline polynomial(x, a) = a
+@inline polynomial(x, a...) = polynomial(x * x, pairs_of(x, a...)...)
+@inline pairs_of(x) = ()
+@inline pairs_of(x, a) = (a,)
+@inline pairs_of(x, a, b, c...) = (muladd(x, b, a), pairs_of(x, c...)...)
 
 """
     vexp(x)
 
 Exponential, within 1.2 units in the last place; 0 below -708 and Inf above 709.7.
 """
-@inline function vexp(x::Float64)
-    y = ifelse(x < -708.0, -708.0, ifelse(x > 709.7, 709.7, x))
+@inline function vexp(x::Doubles)
+    y = choice(x < -708.0, -708.0, choice(x > 709.7, 709.7, x))
     t = muladd(y, LOG2_E, SHIFT)
     k = t - SHIFT
     r = muladd(k, -LOG_2_LOW, muladd(k, -LOG_2_HIGH, y))
-    p = horner(r, 1.0, 1.0, 1 / 2, 1 / 6, 1 / 24, 1 / 120, 1 / 720, 1 / 5040, 1 / 40320, 1 / 362880, 1 / 3628800,
+    q = polynomial(r, 1 / 2, 1 / 6, 1 / 24, 1 / 120, 1 / 720, 1 / 5040, 1 / 40320, 1 / 362880, 1 / 3628800,
         1 / 39916800, 1 / 479001600, 1 / 6227020800)
+    p = 1.0 + muladd(r * r, q, r)
     # 2^k in two factors, since 2^1024 is no number
-    half = reinterpret(Float64, (reinterpret(Int64, t) + 1022) << 52)
+    half = same_bits(Float64, (same_bits(Int64, t) + 1022) << 52)
     e = 2.0 * (p * half)
-    return ifelse(x < -708.0, 0.0, ifelse(x > 709.7, Inf, e))
+    return choice(x < -708.0, 0.0, choice(x > 709.7, Inf, e))
 end
 
 """
@@ -33,21 +46,21 @@ end
 Natural logarithm of a positive number, within one unit in the last place; NaN for others. Coefficients of FreeBSD's msun
 (`e_log.c`).
 """
-@inline function vlog(x::Float64)
-    return ifelse(x >= floatmin(Float64), ifelse(x <= floatmax(Float64), positive_log(x), x), NaN)
+@inline function vlog(x::Doubles)
+    return choice(x >= floatmin(Float64), choice(x <= floatmax(Float64), positive_log(x), x), NaN)
 end
 
 "The same for numbers that are known to be positive, normal and finite."
-@inline function positive_log(x::Float64)
-    bits = reinterpret(UInt64, x)
+@inline function positive_log(x::Doubles)
+    bits = same_bits(UInt64, x)
     # x = 2^k m with sqrt(1/2) <= m < sqrt(2); `biased` is k + 1024
     biased = (bits - 0x3fe6a09e00000000 + 0x4000000000000000) >>> 52
-    m = reinterpret(Float64, bits - (biased << 52) + 0x4000000000000000)
-    k = reinterpret(Float64, biased | 0x4330000000000000) - 4503599627371520.0
+    m = same_bits(Float64, bits - (biased << 52) + 0x4000000000000000)
+    k = same_bits(Float64, biased | 0x4330000000000000) - 4503599627371520.0
     f = m - 1.0
     s = f / (2.0 + f)
     z = s * s
-    R = z * horner(z, 6.666666666666735130e-01, 3.999999999940941908e-01, 2.857142874366239149e-01,
+    R = z * polynomial(z, 6.666666666666735130e-01, 3.999999999940941908e-01, 2.857142874366239149e-01,
         2.222219843214978396e-01, 1.818357216161805012e-01, 1.531383769920937332e-01, 1.479819860511658591e-01)
     half_square = 0.5 * f * f
     return muladd(k, 6.93147180369123816490e-01, f - (half_square - muladd(s, half_square + R, k * 1.90821492927058770002e-10)))
@@ -71,3 +84,31 @@ end
     # what underflowed to zero stays there
     return Dual{G}(root, root > 0 ? partials(x) / (2root) : zero(partials(x)))
 end
+
+"""
+    power(x, y)
+
+x to the power y for x >= 0, without branches: 0 to any power is 0, and so are its slopes; NaN for negative x.
+"""
+@inline power(x::T, y::T) where {T} = power_and_log(x, y)[1]
+
+@inline function power_and_log(x::T, y::T) where {T}
+    log_x = log(ifelse(x > zero(x), x, one(x)))
+    z = exp(y * log_x)
+    return ifelse(x > zero(x), z, ifelse(x == zero(x), zero(z), oftype(z, NaN))), log_x
+end
+
+@inline function power(x::Dual{G,T}, y::T) where {G,T}
+    z, _ = power_and_log(value(x), y)
+    return Dual{G}(z, slope_in_x(value(x), y, z) * partials(x))
+end
+@inline function power(x::T, y::Dual{G,T}) where {G,T}
+    z, log_x = power_and_log(x, value(y))
+    return Dual{G}(z, z * log_x * partials(y))
+end
+@inline function power(x::Dual{G,T,K}, y::Dual{G,T,K}) where {G,T,K}
+    z, log_x = power_and_log(value(x), value(y))
+    return Dual{G}(z, slope_in_x(value(x), value(y), z) * partials(x) + z * log_x * partials(y))
+end
+@inline power(x, y) = power(promote(x, y)...)
+@inline slope_in_x(x, y, z) = ifelse(x == zero(x), zero(z), y * z / x)

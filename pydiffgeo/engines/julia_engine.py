@@ -112,7 +112,7 @@ class _Run:
         if status == STOPPED:
             raise KeyboardInterrupt
         self.number, self.inputs = status, inputs if record else ()
-        self._report(counts, outcome, float(lengths.min()))
+        self._report(counts, outcome, lengths)
         if not record:
             self.free()
         return states, storage, fluxes
@@ -133,21 +133,22 @@ class _Run:
     def _replayed(self) -> tuple[int, int]:
         return (0, 0) if self.replay is None else (self.replay.data_ptr(), self.replay.shape[1])
 
-    def _report(self, counts: Tensor, outcome: Tensor, shortest: float) -> None:
+    def _report(self, counts: Tensor, outcome: Tensor, lengths: Tensor) -> None:
         self.stats = dict(zip(("accepted", "rejected", "newton_iterations"), counts.unbind(1), strict=True))
-        taken, codes = counts.numpy()[:, 0], outcome.numpy()[:, 0]
-        self.steps = torch.zeros(len(counts), int(taken.max()), dtype=self.problem.initial.dtype)
+        self.steps = torch.zeros(len(counts), int(counts.numpy()[:, 0].max()), dtype=self.problem.initial.dtype)
         recorded = self.julia.call("steps", self.number, self.steps.data_ptr(), self.steps.shape[1])
         self.stats["recorded_bytes"] = torch.tensor(recorded)
-        known = {
-            "shortest": 1e-12 * shortest,
-            "unit": self.problem.model.spec.time_unit,
-            "max_steps": self.options.max_steps,
-            "method": self.options.method,
-        }
-        for column in codes.nonzero()[0].tolist():
-            code, interval = outcome[column].tolist()
-            self.failed[column] = interval - 1, OUTCOMES[code].format(**known)
+        codes = outcome.numpy()
+        if codes[:, 0].any():
+            known = {
+                "shortest": 1e-12 * float(lengths.min()),
+                "unit": self.problem.model.spec.time_unit,
+                "max_steps": self.options.max_steps,
+                "method": self.options.method,
+            }
+            for column in codes[:, 0].nonzero()[0].tolist():
+                code, interval = codes[column].tolist()
+                self.failed[column] = interval - 1, OUTCOMES[code].format(**known)
 
     def free(self) -> None:
         """Forget Julia's side."""

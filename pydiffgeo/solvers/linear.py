@@ -8,10 +8,11 @@ the columns share one call of LAPACK.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
-from scipy.linalg import lapack
 from torch import Tensor
 
 from pydiffgeo.errors import lookup
@@ -138,7 +139,7 @@ class Banded:
                 bands[row, offset:] = flat[: n - offset]
             else:
                 bands[row, :offset] = flat[-offset:]
-        gbsv = lapack.dgbsv if right.dtype == torch.float64 else lapack.sgbsv
+        gbsv = _lapack("gbsv", right.dtype)
         _, _, x, info = gbsv(lower, upper, bands, _flat(right), overwrite_ab=1)
         return None if info else torch.from_numpy(x).view(right.shape)
 
@@ -180,8 +181,16 @@ def _flat(x: Tensor) -> np.ndarray:
     return x.numpy().reshape(-1)
 
 
+@cache
+def _lapack(name: str, dtype: torch.dtype) -> Callable[..., Any]:
+    from scipy.linalg import lapack  # a quarter of a second, which only the torch engine needs
+
+    function: Callable[..., Any] = getattr(lapack, ("d" if dtype == torch.float64 else "s") + name)
+    return function
+
+
 def _gtsv(lower: np.ndarray, main: Tensor, upper: np.ndarray, right: Tensor) -> Tensor | None:
-    gtsv = lapack.dgtsv if right.dtype == torch.float64 else lapack.sgtsv
+    gtsv = _lapack("gtsv", right.dtype)
     _, _, _, x, info = gtsv(lower, _flat(main), upper, _flat(right))
     return None if info else torch.from_numpy(x).view(right.shape)
 

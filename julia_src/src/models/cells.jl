@@ -72,15 +72,26 @@ function linearise!(lin::Linearisation{T}, col::CellColumn{T}, m::CellModel, u::
         J.main[i] = partials(r, (i - 1) % 3 + 1)
         J.lower[i] = i > 1 ? partials(r, (i + 1) % 3 + 1) : zero(T)
         J.upper[i] = i < n ? partials(r, i % 3 + 1) : zero(T)
-        s = m.storage(Dual{Nothing}(u[i], one(T)), p)
-        lin.storage[i], lin.capacity[i] = value(s), partials(s, 1)
     end
+    store!(lin, m, u, p)
     return lin
 end
 
-function fluxes!(lin::Linearisation, col::CellColumn, m::CellModel, u::Vector)
+@inline function store!(lin::Linearisation{T}, m::CellModel, u::Vector{T}, p) where {T}
+    storage, capacity = lin.storage, lin.capacity
+    @inbounds @simd ivdep for i in eachindex(u)
+        s = m.storage(Dual{Nothing}(u[i], one(T)), p)
+        storage[i], capacity[i] = value(s), partials(s, 1)
+    end
+end
+
+leaves_jacobian(::CellModel) = false
+
+function evaluate!(lin::Linearisation{T}, col::CellColumn{T}, m::CellModel, u::Vector{T}) where {T}
     p, f = named(col.inputs)
+    m.rates!(lin.rates, u, f, p)
     m.fluxes!(lin.fluxes, u, f, p)
+    store!(lin, m, u, p)
     return lin
 end
 

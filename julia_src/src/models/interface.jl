@@ -7,8 +7,8 @@
 #   jacobian(m, T)                      an empty Jacobian of the model's structure
 #   bind!(col, m, inputs, c, k)         read the parameters and forcing of column c in interval k
 #   linearise!(lin, col, m, u, keep)    storage, capacity, rates and Jacobian at the state u; `keep` what `pull!` needs
-#   fluxes!(lin, col, m, u)             fluxes there, where `linearise!` has not found them already
-#   add_flux_slopes!(out, col, m, u, w) out += derivative of w . fluxes in the state
+#   evaluate!(lin, col, m, u)           storage, capacity, rates and fluxes there; the Jacobian too if `leaves_jacobian(m)`
+#   add_flux_slopes!(out, col, m, u, w) out += derivative of w . fluxes in the state, after `linearise!` with `keep`
 #   pull!(col, m, u, on_storage, on_rates, on_fluxes)  add cotangents of parameters and forcing to those of the column
 #   flush!(parameter_fields, forcing_fields, col, m, c, k)  write them out, and begin anew
 #   release!(col)                       before another column: forget parameters, and cotangents that were not written
@@ -27,6 +27,8 @@ end
 Linearisation(m::Model, ::Type{T}) where {T} = Linearisation(
     ntuple(_ -> zeros(T, statesize(m)), 3)..., zeros(T, length(spec(m).fluxes)), jacobian(m, T))
 
+evaluate!(lin, col, m::Model, u) = linearise!(lin, col, m, u, false)
+leaves_jacobian(::Model) = true
 fluxes!(lin, col, m::Model, u) = lin
 
 """

@@ -7,8 +7,9 @@
 A model with a few states. The functions take the state as an SVector and forcing and parameters as NamedTuples, and must work
 for numbers of any kind:
 
-- `rates(u, f, p)`: rates of change of the storage, an SVector;
-- `fluxes(u, f, p)`: the fluxes of the specification, an SVector; without them the specification may name none;
+- `rates(u, f, p)`: rates of change of the storage, an SVector; or `(rates, fluxes)`, which saves the time to compute twice what both
+  share;
+- `fluxes(u, f, p)`: the fluxes of the specification, an SVector, where `rates` does not return them and there are any;
 - `storage(u, p)`: the conserved storage, elementwise in u; the state itself by default;
 - `jacobian(u, f, p)`: derivative of the rates in the state, an SMatrix.
 """
@@ -20,11 +21,22 @@ struct SmallModel{N,R,Q,S,J} <: Model
     jacobian::J
 end
 
-SmallModel{N}(spec, rates; fluxes=no_fluxes, storage=own_storage, jacobian=nothing) where {N} =
-    SmallModel{N,typeof(rates),typeof(fluxes),typeof(storage),typeof(jacobian)}(spec, rates, fluxes, storage, jacobian)
+function SmallModel{N}(spec, rates; fluxes=nothing, storage=own_storage, jacobian=nothing) where {N}
+    q = fluxes === nothing && isempty(spec.fluxes) ? no_fluxes : fluxes
+    return SmallModel{N,typeof(rates),typeof(q),typeof(storage),typeof(jacobian)}(spec, rates, q, storage, jacobian)
+end
 
 no_fluxes(u, f, p) = SVector{0,eltype(u)}()
 own_storage(u, p) = u
+
+"Rates and fluxes, and the rates alone."
+@inline both(m::SmallModel, u, f, p) = m.rates(u, f, p), m.fluxes(u, f, p)
+@inline both(m::SmallModel{N,R,Nothing}, u, f, p) where {N,R} = pair(m.rates(u, f, p))
+@inline rates(m::SmallModel, u, f, p) = m.rates(u, f, p)
+@inline rates(m::SmallModel{N,R,Nothing}, u, f, p) where {N,R} = first(pair(m.rates(u, f, p)))
+
+@inline pair(x::Tuple{Any,Any}) = x
+pair(x) = throw(Refused("the specification names fluxes: define fluxes(u, f, p), or let rates(u, f, p) return (rates, fluxes)"))
 
 statesize(::SmallModel{N}) where {N} = N
 spec(m::SmallModel) = m.spec
@@ -70,19 +82,21 @@ end
 
 "Add the gradient of `total(parameters, forcing)`, a function of NamedTuples of dual numbers, to the cotangents."
 @inline function add_gradient!(total::G, x::NamedInputs{T,P,F,NP,NF}) where {G,T,P,F,NP,NF}
-    both = seed(vcat(x.parameters, x.forcing))
-    p, f = named(x, SVector(ntuple(i -> both[i], Val(NP))), SVector(ntuple(i -> both[NP+i], Val(NF))))
+    seeds = seed(vcat(x.parameters, x.forcing))
+    p, f = named(x, SVector(ntuple(i -> seeds[i], Val(NP))), SVector(ntuple(i -> seeds[NP+i], Val(NF))))
     g = gradient_of(total(p, f), Val(NP + NF))
     x.on_parameters += SVector(ntuple(i -> g[i], Val(NP)))
     x.on_forcing += SVector(ntuple(i -> g[NP+i], Val(NF)))
     return
 end
 
-struct SmallColumn{I}
+"Parameters and forcing of an interval, and the slopes of the fluxes where they were last asked for."
+struct SmallColumn{I,S}
     inputs::I
+    slopes::S
 end
 
-column(m::SmallModel, ::Type{T}) where {T} = SmallColumn(NamedInputs(m, T))
+column(m::SmallModel{N}, ::Type{T}) where {N,T} = SmallColumn(NamedInputs(m, T), zero(MMatrix{N,length(spec(m).fluxes),T}))
 bind!(col::SmallColumn, ::SmallModel, inputs, c, k) = bind!(col.inputs, inputs, c, k)
 flush!(parameter_fields, forcing_fields, col::SmallColumn, ::SmallModel, c, k) = flush!(parameter_fields, forcing_fields, col.inputs, c, k)
 release!(col::SmallColumn) = clear!(col.inputs)
@@ -90,46 +104,73 @@ release!(col::SmallColumn) = clear!(col.inputs)
 function linearise!(lin::Linearisation{T}, col::SmallColumn, m::SmallModel{N}, u::Vector{T}, keep::Bool) where {T,N}
     p, f = named(col.inputs)
     x = static(u, Val(N))
-    d = seed(x)
-    stored = m.storage(d, p)
+    if keep
+        changes, fluxes = both(m, seed(x), f, p)
+        for j in eachindex(fluxes)
+            lin.fluxes[j] = value(fluxes[j])
+            col.slopes[:, j] = gradient_of(fluxes[j], Val(N))
+        end
+        slopes!(lin, m, x, changes, f, p)
+    else
+        slopes!(lin, m, x, m.jacobian === nothing ? rates(m, seed(x), f, p) : x, f, p)
+    end
+    store!(lin, m, x, p)
+    return lin
+end
+
+"Rates and Jacobian, from dual numbers unless the model knows better."
+@inline function slopes!(lin, m::SmallModel{N}, x, changes, f, p) where {N}
     J = lin.jacobian.values
     if m.jacobian === nothing
-        rates = m.rates(d, f, p)
         for i in 1:N
-            lin.rates[i] = value(rates[i])
-            slopes = gradient_of(rates[i], Val(N))
+            lin.rates[i] = value(changes[i])
+            slopes = gradient_of(changes[i], Val(N))
             for j in 1:N
                 J[i, j] = slopes[j]
             end
         end
     else
-        lin.rates .= m.rates(x, f, p)
+        lin.rates .= rates(m, x, f, p)
         J .= m.jacobian(x, f, p)
     end
+end
+
+@inline function store!(lin, m::SmallModel{N}, x, p) where {N}
+    stored = m.storage(seed(x), p)
     for i in 1:N
         lin.storage[i] = value(stored[i])
         lin.capacity[i] = gradient_of(stored[i], Val(N))[i]
     end
-    return lin
 end
 
-function fluxes!(lin::Linearisation, col::SmallColumn, m::SmallModel{N}, u::Vector) where {N}
+leaves_jacobian(::SmallModel) = false
+
+function evaluate!(lin::Linearisation{T}, col::SmallColumn, m::SmallModel{N}, u::Vector{T}) where {T,N}
     p, f = named(col.inputs)
-    lin.fluxes .= m.fluxes(static(u, Val(N)), f, p)
+    x = static(u, Val(N))
+    changes, fluxes = both(m, x, f, p)
+    for i in 1:N
+        lin.rates[i] = changes[i]
+    end
+    for j in eachindex(fluxes)
+        lin.fluxes[j] = fluxes[j]
+    end
+    store!(lin, m, x, p)
     return lin
 end
 
 function add_flux_slopes!(out::Vector{T}, col::SmallColumn, m::SmallModel{N}, u::Vector{T}, w) where {T,N}
-    p, f = named(col.inputs)
-    fluxes = m.fluxes(seed(static(u, Val(N))), f, p)
-    out .+= gradient_of(weighted(w, fluxes), Val(N))
+    for j in eachindex(w), i in 1:N
+        out[i] = muladd(w[j], col.slopes[i, j], out[i])
+    end
     return out
 end
 
 function pull!(col::SmallColumn, m::SmallModel{N}, u::Vector{T}, on_storage, on_rates, w) where {T,N}
     x = static(u, Val(N))
     add_gradient!(col.inputs) do p, f
-        weighted(on_storage, m.storage(x, p)) + weighted(on_rates, m.rates(x, f, p)) + weighted(w, m.fluxes(x, f, p))
+        changes, fluxes = both(m, x, f, p)
+        weighted(on_storage, m.storage(x, p)) + weighted(on_rates, changes) + weighted(w, fluxes)
     end
     return col
 end

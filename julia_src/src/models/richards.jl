@@ -28,11 +28,16 @@ function Richards(faces::AbstractVector; layers=[0.0], hydraulics=VanGenuchten()
     upper = lookup(TOP_BOUNDARIES, top, "boundary condition at the top")
     lower = lookup(BOTTOM_BOUNDARIES, bottom, "boundary condition at the bottom")
     profile = roots === nothing ? nothing : lookup(ROOT_PROFILES, roots, "root profile")
+    mean = lookup(FACE_MEANS, face_mean, "face mean")
+    # the types of the parts are known only now; code for guesses about them would be compiled anew at every start
+    return dynamic(assemble)(collect(Float64, faces), ranges, hydraulics, mean, upper, lower, profile)
+end
+
+function assemble(faces, ranges, hydraulics, mean, upper, lower, profile)
     names = [parameters(hydraulics)..., :specific_storage, parameters(upper)..., parameters(lower)...,
         (profile === nothing ? () : ROOT_PARAMETERS)...]
     drivers = [forcings(upper)..., forcings(lower)..., (profile === nothing ? () : (:potential_transpiration,))...]
-    return Richards(collect(Float64, faces), ranges, hydraulics, lookup(FACE_MEANS, face_mean, "face mean"), upper, lower, profile,
-        select("richards", names, drivers))
+    return Richards(faces, ranges, hydraulics, mean, upper, lower, profile, select("richards", names, drivers))
 end
 
 statesize(m::Richards) = length(m.faces) - 1

@@ -4,15 +4,15 @@
     load_model(file; spec = the TOML file of the same name, cells = 0)
 
 A model from a Julia file that defines `rates(u, f, p)` (see [`SmallModel`](@ref)), or `rates!(out, u, f, p)` for a column of
-`cells` cells (see [`CellModel`](@ref)), and what goes with them; SVector, SMatrix and the branch-free `vexp`, `vlog` and `vsqrt`
-are in scope. Names, units and magnitudes are those of the specification.
+`cells` cells (see [`CellModel`](@ref)), and what goes with them; SVector, SMatrix and the branch-free `vexp`, `vlog`, `power` and
+`vsqrt` are in scope. Names, units and magnitudes are those of the specification.
 """
 function load_model(file; spec=first(splitext(file)) * ".toml", cells=0)
     isfile(file) || throw(UnknownName("there is no file $file"))
     names = file_spec(spec)
     scope = Module(Symbol(first(splitext(basename(file)))))
     Core.eval(scope, quote
-        using DiffGeo: vexp, vlog, vsqrt
+        using DiffGeo: power, vexp, vlog, vsqrt
         using DiffGeo.StaticArrays: SMatrix, SVector
         include(path) = Base.include($scope, path)
     end)
@@ -25,9 +25,6 @@ function load_model(file; spec=first(splitext(file)) * ".toml", cells=0)
         return CellModel(names, cells, get_(:rates!); given(:fluxes! => :fluxes!, :storage => :storage)...)
     end
     has(:rates) || throw(Refused("$(basename(file)) defines neither rates(u, f, p) nor rates!(out, u, f, p)"))
-    if isempty(names.fluxes) == has(:fluxes)
-        throw(Refused("$(basename(file)) must define fluxes(u, f, p) if and only if its specification names fluxes"))
-    end
     size = length(TOML.parsefile(spec)["states"])
     size <= MOST_STATES || throw(Refused("$size states are too many for a full Jacobian; at most $MOST_STATES"))
     return SmallModel{size}(names, get_(:rates); given(:fluxes => :fluxes, :storage => :storage, :jacobian => :jacobian)...)

@@ -15,28 +15,59 @@ Base.copyto!(to::Dense, from::Dense) = (to.values .= from.values; to)
 
 @inline static(x::Vector, ::Val{N}) where {N} = SVector(ntuple(i -> (@inbounds x[i]), Val(N)))
 
-@inline function system(J::Dense{T,N}, C, a) where {T,N}
-    A = -a * J.values
-    @inbounds for i in 1:N
-        A[i, i] += C[i]
-    end
-    return A
+@inline system(J::Dense, C, a) = system(SMatrix(J.values), C, a)
+@inline function system(J::SMatrix{N,N}, C, a) where {N}
+    A = -a * J
+    return SMatrix{N,N}(ntuple(k -> (i = (k - 1) % N + 1; i == (k - 1) ÷ N + 1 ? A[k] + C[i] : A[k]), Val(N * N)))
 end
 
 "x from (C - a J) x = r; NaN where the system is singular, which Newton takes for a failure."
-function solve!(x, J::Dense{T,N}, C, a, r) where {T,N}
-    x .= r
-    return eliminate!(x, system(J, C, a))
-end
+solve!(x, J::Dense{T,N}, C, a, r) where {T,N} = copyto!(x, eliminate(system(J, C, a), static(r, Val(N))))
 
 "x from (C - a J)' x = r."
-function solve_transposed!(x, J::Dense{T,N}, C, a, r) where {T,N}
-    x .= r
-    return eliminate!(x, MMatrix(transpose(system(J, C, a))))
+solve_transposed!(x, J::Dense{T,N}, C, a, r) where {T,N} = copyto!(x, eliminate(transpose(system(J, C, a)), static(r, Val(N))))
+
+"A \\ r by Gaussian elimination with row pivoting."
+eliminate(A, r::SVector{N}) where {N} = N <= MOST_UNROLLED ? unrolled(SMatrix(A), r) : SVector(looped!(MVector(r), MMatrix(A)))
+
+const MOST_UNROLLED = 8
+
+# A singular system has an infinite reciprocal pivot, and the rest becomes NaN.
+"Every index is a constant of the code, so that all numbers stay in registers."
+@generated function unrolled(A::SMatrix{N,N}, r::SVector{N}) where {N}
+    a(i, j) = Symbol(:a, i, :_, j)
+    x(i) = Symbol(:x, i)
+    per(i) = Symbol(:per, i)
+    code = Expr[:($(a(i, j)) = A[$i, $j]) for i in 1:N for j in 1:N]
+    append!(code, [:($(x(i)) = r[$i]) for i in 1:N])
+    for k in 1:N
+        for i in k+1:N
+            push!(code, :(swap = abs($(a(k, k))) < abs($(a(i, k)))))
+            append!(code, [:(($(a(k, j)), $(a(i, j))) = exchange(swap, $(a(k, j)), $(a(i, j)))) for j in k:N])
+            push!(code, :(($(x(k)), $(x(i))) = exchange(swap, $(x(k)), $(x(i)))))
+        end
+        push!(code, :($(per(k)) = 1 / $(a(k, k))))
+        for i in k+1:N
+            push!(code, :(factor = $(a(i, k)) * $(per(k))))
+            append!(code, [:($(a(i, j)) = muladd(-factor, $(a(k, j)), $(a(i, j)))) for j in k+1:N])
+            push!(code, :($(x(i)) = muladd(-factor, $(x(k)), $(x(i)))))
+        end
+    end
+    for k in N:-1:1
+        append!(code, [:($(x(k)) = muladd(-$(a(k, j)), $(x(j)), $(x(k)))) for j in k+1:N])
+        push!(code, :($(x(k)) *= $(per(k))))
+    end
+    return quote
+        @inbounds begin
+            $(code...)
+        end
+        return SVector($([x(i) for i in 1:N]...))
+    end
 end
 
-"Gaussian elimination with row pivoting; x becomes A \\ x."
-@inline function eliminate!(x, A::MMatrix{N,N}) where {N}
+@inline exchange(swap, a, b) = (ifelse(swap, b, a), ifelse(swap, a, b))
+
+function looped!(x::MVector{N}, A::MMatrix{N,N}) where {N}
     @inbounds for k in 1:N
         p = k
         for i in k+1:N
@@ -48,7 +79,7 @@ end
             end
             x[k], x[p] = x[p], x[k]
         end
-        pivot = 1 / A[k, k]  # infinite where singular: the rest becomes NaN
+        pivot = 1 / A[k, k]
         for i in k+1:N
             factor = A[i, k] * pivot
             for j in k+1:N

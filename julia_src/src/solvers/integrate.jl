@@ -71,7 +71,7 @@ end
 function begin_interval!(w::Work, m::Model, o::Options)
     y = w.carry
     o.tableau.explicit || o.step == 0 || return
-    lin = fluxes!(linearise!(w.linearisation, w.column, m, y.psi, false), w.column, m, y.psi)
+    lin = evaluate!(w.linearisation, w.column, m, y.psi)
     copyto!(y.rates, lin.rates)
     copyto!(y.fluxes, lin.fluxes)
     return
@@ -142,7 +142,7 @@ function solve_stages!(w::Work{T}, m::Model, h::T, landed::Bool, o::Options{T}, 
         end
         same = i > 1 && times[i+1] == times[i]
         same ? copyto!(w.states[i], w.states[i-1]) : guess!(w, i, times, h)
-        fresh = same
+        fresh = same && leaves_jacobian(m)
         if i == s && o.step == 0
             fresh || linearise!(w.linearisation, w.column, m, w.states[i], false)
             fresh = true
@@ -153,7 +153,7 @@ function solve_stages!(w::Work{T}, m::Model, h::T, landed::Bool, o::Options{T}, 
         counts[3] += count
         converged || return false, contraction
         copyto!(w.rates[i+1], w.linearisation.rates)
-        copyto!(w.fluxes[i+1], fluxes!(w.linearisation, w.column, m, w.states[i]).fluxes)
+        copyto!(w.fluxes[i+1], w.linearisation.fluxes)
     end
     return true, contraction
 end

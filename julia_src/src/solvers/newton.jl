@@ -3,7 +3,7 @@
 """
     solve_stage!(w, m, u, a, exact, fresh, contraction, o) -> converged, contraction, iterations
 
-Start from `u` and leave the solution there, its linearisation in `w`. `fresh` says that the linearisation at `u` is there
+Start from `u` and leave the solution there, its evaluation in `w`. `fresh` says that the linearisation at `u` is there
 already. Newton converges quadratically: after an update of size s, in units of the error tolerance, the next one is about
 contraction s^2; the factor hardly changes from stage to stage, so that the last one seen serves for the first iteration.
 
@@ -18,7 +18,7 @@ function solve_stage!(w::Work{T}, m::Model, u::Vector{T}, a::T, exact::Bool, fre
         converged || return false, contraction, iterations
         # what is left after three attempts may be the rounding of large rates
         rough(w, a, exact, trial == 4 ? 10 * o.rounding : o.rounding, o) || return true, contraction, iterations
-        fresh = true
+        fresh = leaves_jacobian(m)
     end
     return false, contraction, iterations
 end
@@ -37,7 +37,7 @@ function newton!(w::Work{T}, m::Model, u::Vector{T}, a::T, fresh::Bool, contract
         end
         # no less than the update itself is expected of a column that does not contract
         if min(contraction * size, one(T)) * size < o.newton_tolerance && size < 1
-            linearise!(lin, w.column, m, u, false)
+            evaluate!(lin, w.column, m, u)
             return true, contraction, iteration
         end
         before = size

@@ -37,7 +37,8 @@ end
 
 """
 What the forward solve keeps of a column for the gradient: the states of the stages of each accepted step, one after another.
-A step with `first` begins an interval, one with `landed` ends it. `begins` is the state before the first step.
+A step with `first` begins an interval, one with `landed` ends it. `begins` is the state before the first step. Columns that were
+solved side by side have their states in the tape of the first, where `group` says how many they are.
 """
 mutable struct Tape{T}
     states::Vector{T}
@@ -47,14 +48,16 @@ mutable struct Tape{T}
     landed::Vector{Bool}
     begins::Vector{T}
     stretches::Vector{Carry{T}}
+    group::Int
 end
 
-Tape{T}() where {T} = Tape{T}(T[], T[], Int32[], Bool[], Bool[], T[], Carry{T}[])
+Tape{T}() where {T} = Tape{T}(T[], T[], Int32[], Bool[], Bool[], T[], Carry{T}[], 0)
 
 function Base.empty!(tape::Tape)
     for x in (tape.states, tape.steps, tape.interval, tape.first, tape.landed, tape.begins, tape.stretches)
         empty!(x)
     end
+    tape.group = 0
     return tape
 end
 

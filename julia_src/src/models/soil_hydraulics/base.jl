@@ -54,5 +54,5 @@ end
 @inline seed(p::SVector{N,T}) where {N,T} =
     SVector(ntuple(i -> Dual{Nothing}(p[i], ForwardDiff.Partials(ntuple(j -> T(i == j), Val(N)))), Val(N)))
 
-@inline gradient_of(x::Dual{Nothing,T,N}, ::Val{N}) where {T,N} = SVector(partials(x).values)
+@inline gradient_of(x::Dual{Nothing,T}, ::Val{N}) where {T,N} = SVector(ntuple(i -> partials(x, i), Val(N)))
 @inline gradient_of(x::T, ::Val{N}) where {T<:AbstractFloat,N} = zero(SVector{N,T})

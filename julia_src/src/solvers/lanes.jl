@@ -1,0 +1,354 @@
+# Small models with a fixed step, several columns side by side: the algorithm of `integrate.jl` and `adjoint.jl` on numbers that stand in
+# registers. Each column has its own step, which is halved where Newton fails, and is zero while it waits for others: a column does not
+# depend on its neighbours. A group in which a column fails altogether is solved again one by one.
+
+const LANES = 8
+const LaneNumber{T} = Lanes{LANES,T}
+
+"Whether columns can be solved side by side with these options."
+side_by_side(m::Model, o::Options, replay) = false
+function side_by_side(m::SmallModel, o::Options{Float64}, replay)
+    return o.step > 0 && replay === nothing && !o.checkpoints && !o.tableau.explicit && branchless(m)
+end
+
+const BRANCHLESS = Dict{UInt,Bool}()
+
+"Whether the functions of a model work for several columns at once: they are tried."
+branchless(m::SmallModel) = lock(() -> get!(() -> dynamic(tried)(m)::Bool, BRANCHLESS, objectid(m)), POOL_LOCK)
+
+function tried(m::SmallModel{N}) where {N}
+    L = LaneNumber{Float64}
+    u, p, f = ones(SVector{N,L}), ones_of(spec(m).parameters, L), ones_of(spec(m).forcings, L)
+    try
+        changes, _ = both(m, seed(u), f, p)
+        m.jacobian === nothing || m.jacobian(u, f, p)
+        return all(x -> x isa Union{L,DualLanes{L}}, changes) && m.storage(seed(u), p) isa SVector
+    catch error
+        error isa Union{TypeError,MethodError,ArgumentError,InexactError} || rethrow()
+        return false
+    end
+end
+
+ones_of(names, ::Type{L}) where {L} = NamedTuple{Tuple(names)}(ntuple(_ -> one(L), length(names)))
+
+"Inputs of a group of columns; those beyond the last one repeat it."
+struct Group{T,P,F,NP,NF}
+    first::Int
+    count::Int
+    names::NamedInputs{T,P,F,NP,NF}
+end
+
+Group(run::Run{T}, columns) where {T} = Group(first(columns), length(columns), NamedInputs(run.model, T))
+
+@inline lanes(f::F) where {F} = Lanes(Vec(ntuple(f, Val(LANES))))
+@inline column_of(g::Group, lane) = g.first + min(lane, g.count) - 1
+@inline gather(g::Group, field::Field, k, l=1) = lanes(lane -> load(field, column_of(g, lane), k, l))
+
+@inline function values_at(g::Group{T,P,F,NP,NF}, inputs::Inputs, k) where {T,P,F,NP,NF}
+    p = SVector(ntuple(i -> gather(g, inputs.parameters[i], k), Val(NP)))
+    return p, SVector(ntuple(i -> gather(g, inputs.forcing[i], k), Val(NF)))
+end
+
+"Values of the wanted rows of a table of columns."
+@inline rows_of(g::Group, pointer, stride, offset, ::Val{N}) where {N} =
+    SVector(ntuple(i -> lanes(lane -> unsafe_load(pointer, (column_of(g, lane) - 1) * stride + offset + i)), Val(N)))
+
+@inline function write_rows!(g::Group, pointer, stride, offset, values)
+    for lane in 1:g.count, i in eachindex(values)
+        unsafe_store!(pointer, values[i].x[lane], (g.first + lane - 2) * stride + offset + i)
+    end
+end
+
+"Rates and the columns of their Jacobian, as `SMatrix`."
+@inline function rates_slopes(m::SmallModel{N}, u::SVector{N,L}, f, p) where {N,L}
+    m.jacobian === nothing || return rates(m, u, f, p), m.jacobian(u, f, p)
+    changes = rates(m, seed(u), f, p)
+    return map(value_of, changes), slopes_of(changes, Val(N), L)
+end
+
+@inline value_of(x::Dual) = value(x)
+@inline value_of(x) = x
+@inline slope_of(x::Dual, j, ::Type{L}) where {L} = partials(x, j)
+@inline slope_of(x, j, ::Type{L}) where {L} = zero(L)
+@inline slopes_of(x::SVector{M}, ::Val{N}, ::Type{L}) where {M,N,L} =
+    SMatrix{M,N,L}(ntuple(k -> slope_of(x[(k-1)%M+1], (k - 1) ÷ M + 1, L), Val(M * N)))
+
+# functions of their own, since a variable that changes would cost an allocation in a closure
+@inline pick(m::Mask, a::SVector, b::SVector) = map((x, y) -> ifelse(m, x, y), a, b)
+@inline pick(m::Mask, a::L, b::L) where {L<:Lanes} = ifelse(m, a, b)
+@inline shortened(x, d, reach) = x + d / (1 + abs(d * reach))
+@inline per(x, y) = map(z -> z / y, x)
+@inline times_(x, y) = map(z -> z * y, x)
+
+"Newton's method as in `newton!`, in the columns of `here`; a column that has converged keeps its state while others go on."
+@inline function newton(m::SmallModel{N}, u::SVector{N,L}, target, a::L, f, p, scale, reach, contraction, here::Mask, o::Options) where {N,L}
+    before, count, failed = L(NaN), zero(L), here & !here
+    for iteration in 1:o.max_newton
+        stored, capacity = storage_slopes(m, u, p)
+        changes, J = rates_slopes(m, u, f, p)
+        d = eliminate(system(J, capacity, a), target - stored + a * changes)
+        size = sqrt(sum(abs2, d .* scale) / N)
+        count = ifelse(here, count + 1, count)
+        failed = failed | (here & !isfinite(size))
+        here = here & isfinite(size)
+        u = pick(here, map(shortened, u, d, reach), u)
+        contraction = ifelse(here & !isnan(before), size / (before * before), contraction)
+        here = here & !((min(contraction * size, one(L)) * size < L(o.newton_tolerance)) & (size < one(L)))
+        any(here) || break
+        before = size
+    end
+    return u, contraction, count, failed | here
+end
+
+@inline function storage_slopes(m::SmallModel{N}, u::SVector{N,L}, p) where {N,L}
+    stored = m.storage(seed(u), p)
+    return map(value_of, stored), SVector(ntuple(i -> slope_of(stored[i], i, L), Val(N)))
+end
+
+"The largest of what is left of the storage to reach, beyond what is allowed to be."
+@inline function most_left(target, stored, by_rates, allowed, capacity, scale)
+    worst = abs(target[1] - stored[1] + by_rates[1]) - allowed * capacity[1] / scale[1]
+    for i in 2:length(target)
+        worst = max(worst, abs(target[i] - stored[i] + by_rates[i]) - allowed * capacity[i] / scale[i])
+    end
+    return worst
+end
+
+"One stage as in `solve_stage!`: its state, rates, fluxes, contraction, iterations, and the columns of `here` in which it failed."
+@inline function solve_stage(m::SmallModel{N}, u::SVector{N,L}, target, a::L, exact::Mask, f, p, scale, reach, contraction, here::Mask, o::Options) where {N,L}
+    iterations, failed = zero(L), here & !here
+    changes, fluxes = both(m, u, f, p)
+    allowed = ifelse(exact, zero(L), L(o.newton_tolerance * sqrt(N)))
+    for trial in 1:4
+        u, contraction, count, stuck = newton(m, u, target, a, f, p, scale, reach, contraction, here, o)
+        iterations += count
+        failed = failed | stuck
+        changes, fluxes = both(m, u, f, p)
+        stored, capacity = storage_slopes(m, u, p)
+        left = most_left(target, stored, a * changes, allowed, capacity, scale)
+        here = here & !failed & (L(trial == 4 ? 10 * o.rounding : o.rounding) < left)
+        any(here) || break
+    end
+    return u, changes, fluxes, contraction, iterations, failed | here
+end
+
+"""
+    forward_group!(run, columns, results, counts, failures, record, stopping) -> done
+
+Solve these columns side by side; false where they must be solved one by one.
+"""
+function forward_group!(run::Run, columns, results, counts, failures, record, stopping)
+    o, q = run.options, length(spec(run.model).fluxes)
+    done = forward_lanes!(run.model, run, Group(run, columns), results, counts, failures, record, stopping, Val(stages(o.tableau)), Val(q))
+    done || foreach(c -> empty!(run.tapes[c]), columns)
+    return done
+end
+
+function forward_lanes!(m::SmallModel{N}, run::Run{T}, g::Group, results, counts, failures, record, stopping, ::Val{S}, ::Val{Q}) where {N,T,S,Q}
+    inputs, o, L, K = run.inputs, run.options, LaneNumber{T}, intervals(run.inputs)
+    A, times = SMatrix{S + 1,S + 1,T}(o.tableau.A), SVector{S + 1,T}(o.tableau.times)
+    tape, shortest = run.tapes[g.first], T(1e-12) * minimum(inputs.lengths)
+    u = SVector(ntuple(i -> gather(g, inputs.initial, 1, i), Val(N)))
+    parameters, forcing = values_at(g, inputs, 1)
+    p, f = named(g.names, parameters, forcing)
+    carried = map(value_of, m.storage(u, p))
+    write_rows!(g, results.storage, N * (K + 1), 0, carried)
+    before, between, last_step, contraction = u, u, L(UNSEEN), L(UNSEEN)
+    step, accepted, rejected, iterations = L(o.step), zero(L), zero(L), zero(L)
+    record && sizehint!(tape.states, LANES * (N * S + 1) * ceil(Int, sum(inputs.lengths) / o.step + K))
+    for k in 1:K
+        parameters, forcing = values_at(g, inputs, k)
+        p, f = named(g.names, parameters, forcing)
+        len, elapsed, total = L(inputs.lengths[k]), zero(L), zero(SVector{Q,L})
+        waiting = len < len
+        while !all(waiting)
+            stopping() && return true
+            rest = len - elapsed
+            to_end = rest * T(1 - ROUND) <= step
+            h = ifelse(waiting, zero(L), ifelse(to_end, rest, step))
+            scale, reach = scales(u, o)
+            stages_, rates_, fluxes_ = zero(SVector{S,SVector{N,L}}), zero(SVector{S,SVector{N,L}}), zero(SVector{S,SVector{Q,L}})
+            going, state = !waiting, u
+            for i in 1:S
+                target = carried
+                for j in 1:i-1
+                    target += (h * A[i+1, j+1]) * rates_[j]
+                end
+                guess = first_guess(i, times, h, u, state, before, between, last_step, reach)
+                guess = pick(going, guess, u)
+                state, changes, fluxes, contraction, n, failed = solve_stage(m, guess, target, h * A[S+1, S+1], i == S ? to_end : len < len, f, p,
+                    scale, reach, contraction, going, o)
+                iterations += n
+                going = going & !failed
+                stages_, rates_, fluxes_ = Base.setindex(stages_, state, i), Base.setindex(rates_, changes, i), Base.setindex(fluxes_, fluxes, i)
+            end
+            # where a column waits or has failed nothing moves, with a step of zero
+            taken = ifelse(going, h, zero(L))
+            for i in 1:S
+                stages_ = Base.setindex(stages_, pick(going, stages_[i], u), i)
+            end
+            failed = !going & !waiting
+            for i in 1:S
+                carried += pick(going, times_(rates_[i], h * A[S+1, i+1]), zero(carried))
+                total += pick(going, times_(fluxes_[i], h * A[S+1, i+1]), zero(total))
+            end
+            if record
+                append_lanes!(tape, taken)
+                foreach(U -> foreach(x -> append_lanes!(tape, x), U), stages_)
+                push!(tape.interval, k)
+            end
+            note_steps!(run.tapes, g, taken)
+            start = u
+            before = pick(waiting, before, start)
+            between = pick(waiting, between, pick(going, stages_[1], start))
+            last_step = ifelse(going, h, ifelse(waiting, last_step, L(UNSEEN)))
+            contraction = ifelse(failed, L(UNSEEN), contraction)
+            u = stages_[S]
+            step = ifelse(going, L(o.step), ifelse(failed, h / 2, step))
+            accepted, rejected = ifelse(going, accepted + 1, accepted), ifelse(failed, rejected + 1, rejected)
+            any(failed & (step < L(shortest))) && return false
+            any(L(o.max_steps) <= accepted + rejected) && return false
+            elapsed = ifelse(going, elapsed + h, elapsed)
+            waiting = waiting | (going & to_end)
+        end
+        write_rows!(g, results.states, N * K, (k - 1) * N, u)
+        write_rows!(g, results.storage, N * (K + 1), k * N, carried)
+        write_rows!(g, results.fluxes, Q * K, (k - 1) * Q, per(total, len))
+    end
+    for lane in 1:g.count
+        c = g.first + lane - 1
+        counts[1, c], counts[2, c], counts[3, c] = Int(accepted.x[lane]), Int(rejected.x[lane]), Int(iterations.x[lane])
+        failures[1, c], failures[2, c] = Int(ARRIVED), K + 1
+    end
+    tape.group = record ? g.count : 0
+    return true
+end
+
+"As `scales!`."
+@inline scales(u::SVector{N,L}, o::Options) where {N,L} =
+    map(x -> inv(muladd(L(o.rtol), abs(x), L(o.atol))), u), map(x -> inv(o.typical + abs(x)), u)
+
+"As `guess!`."
+@inline function first_guess(i, times::SVector{M,T}, h::L, u, state, before, between, last_step::L, reach) where {M,T,L}
+    if i == 1
+        ahead = h * times[2]
+        M == 2 && return ahead_of(u, before, -last_step, before, -last_step, ahead, true, reach)
+        return ahead_of(u, between, last_step * (times[2] - 1), before, -last_step, ahead, false, reach)
+    end
+    at = h * times[i]
+    return ahead_of(state, u, -at, before, -at - last_step, h * times[i+1] - at, times[i+1] > T(1.5) * times[i], reach)
+end
+
+@inline function ahead_of(base, a, ta::L, b, tb::L, t::L, line::Bool, reach) where {L}
+    by_a = line ? t / ta : t * (t - tb) / (ta * (ta - tb))
+    by_b = line ? zero(L) : t * (t - ta) / (tb * (tb - ta))
+    return map((x, y, z, r) -> shortened(x, muladd(by_a, y - x, by_b * (z - x)), r), base, a, b, reach)
+end
+
+@inline function append_lanes!(tape::Tape, x::Lanes)
+    at = length(tape.states)
+    resize!(tape.states, at + LANES)
+    SIMD.vstore(x.x, pointer(tape.states, at + 1))
+end
+
+function note_steps!(tapes, g::Group, taken::Lanes)
+    for lane in 1:g.count
+        taken.x[lane] > 0 && push!(tapes[g.first+lane-1].steps, taken.x[lane])
+    end
+end
+
+"Number `i` of those that a step has written: its length, then the states of its stages."
+@inline read_lanes(tape::Tape{T}, step, width, i) where {T} =
+    Lanes(SIMD.vload(Vec{LANES,T}, pointer(tape.states, ((step - 1) * width + i - 1) * LANES + 1)))
+
+@inline read_state(tape, step, width, i, ::Val{N}) where {N} = SVector(ntuple(j -> read_lanes(tape, step, width, 1 + (i - 1) * N + j), Val(N)))
+
+"The gradient of a group, as `sweep!` and `finish!` do it for one column."
+backward_group!(run::Run, columns, seeds, stopping) =
+    backward_lanes!(run.model, run, Group(run, columns), seeds, stopping, Val(stages(run.options.tableau)), Val(length(spec(run.model).fluxes)))
+
+function backward_lanes!(m::SmallModel{N}, run::Run{T}, g::Group{T,PN,FN,NP,NF}, seeds::Cotangents{T}, stopping, ::Val{S}, ::Val{Q}) where {N,T,PN,FN,NP,NF,S,Q}
+    inputs, o, K, L = run.inputs, run.options, intervals(run.inputs), LaneNumber{T}
+    A, tape, width = SMatrix{S + 1,S + 1,T}(o.tableau.A), run.tapes[g.first], N * S + 1
+    with_states, with_storage = seeds.results.states != C_NULL, seeds.results.storage != C_NULL
+    on_state, on_storage = zero(SVector{N,L}), zero(SVector{N,L})
+    on_inputs, step = zero(SVector{NP + NF,L}), length(tape.interval)
+    for k in K:-1:1
+        stopping() && return
+        parameters, forcing = values_at(g, inputs, k)
+        p, f = named(g.names, parameters, forcing)
+        on_fluxes = seeds.with_fluxes ? rows_of(g, seeds.results.fluxes, Q * K, (k - 1) * Q, Val(Q)) : zero(SVector{Q,L})
+        with_states && (on_state += rows_of(g, seeds.results.states, N * K, (k - 1) * N, Val(N)))
+        with_storage && (on_storage += rows_of(g, seeds.results.storage, N * (K + 1), k * N, Val(N)))
+        while step > 0 && tape.interval[step] == k
+            h, multipliers = read_lanes(tape, step, width, 1), zero(SVector{S,SVector{N,L}})
+            for i in S:-1:1
+                u = read_state(tape, step, width, i, Val(N))
+                changes, fluxes = both(m, seed(u), f, p)
+                J = m.jacobian === nothing ? slopes_of(changes, Val(N), L) : m.jacobian(u, f, p)
+                _, capacity = storage_slopes(m, u, p)
+                right = i == S ? on_state + map(*, capacity, on_storage) : zero(on_state)
+                weight = zero(on_state)
+                for j in i+1:S
+                    weight += (h * A[j+1, i+1]) * multipliers[j]
+                end
+                weight_fluxes = (h * A[S+1, i+1] / inputs.lengths[k]) * on_fluxes
+                right += transpose(J) * weight + transpose(slopes_of(fluxes, Val(N), L)) * weight_fluxes
+                multiplier = eliminate(transpose(system(J, capacity, h * A[S+1, S+1])), right)
+                multipliers = Base.setindex(multipliers, multiplier, i)
+                weight += (h * A[S+1, S+1]) * multiplier
+                weight_storage = (i == S ? on_storage : zero(on_storage)) - multiplier
+                on_inputs += input_slopes(m, g.names, u, parameters, forcing, weight_storage, weight, weight_fluxes)
+            end
+            on_storage, on_state, step = sum(multipliers), zero(on_state), step - 1
+        end
+        on_inputs = flush_group!(seeds, g, on_inputs, k, Val(NP), k == 1)
+    end
+    finish_group!(m, inputs, g, seeds, on_state, on_storage, N * (K + 1))
+    return
+end
+
+"Cotangents of parameters and forcing, from dual numbers."
+@inline function input_slopes(m::SmallModel, names::NamedInputs{T,P,F,NP,NF}, u, parameters, forcing, on_storage, on_rates, on_fluxes) where {T,P,F,NP,NF}
+    L = eltype(u)
+    both_ = seed(vcat(parameters, forcing))
+    p, f = named(names, SVector(ntuple(i -> both_[i], Val(NP))), SVector(ntuple(i -> both_[NP+i], Val(NF))))
+    changes, fluxes = both(m, u, f, p)
+    total = dot_(on_storage, m.storage(u, p)) + dot_(on_rates, changes) + dot_(on_fluxes, fluxes)
+    return SVector(ntuple(i -> slope_of(total, i, L), Val(NP + NF)))
+end
+
+@inline dot_(w::SVector{0,L}, x) where {L} = zero(L)
+@inline dot_(w, x) = sum(map(*, w, x))
+
+"Add the cotangents of what changes from interval to interval to its field, and at the last of all the others too."
+@inline function flush_group!(seeds::Cotangents, g::Group, on_inputs::SVector{M,L}, k, ::Val{NP}, last) where {M,L,NP}
+    for i in 1:M
+        field = i <= NP ? seeds.parameters[i] : seeds.forcing[i-NP]
+        (last || field.time != 0) && add_lanes!(field, on_inputs[i], g, k)
+    end
+    return SVector(ntuple(i -> (i <= NP ? seeds.parameters[i] : seeds.forcing[i-NP]).time != 0 ? zero(L) : on_inputs[i], Val(M)))
+end
+
+@inline function add_lanes!(field::Field, values::Lanes, g::Group, k)
+    for lane in 1:g.count
+        add!(field, values.x[lane], g.first + lane - 1, k)
+    end
+end
+
+"As `finish!`."
+function finish_group!(m::SmallModel{N}, inputs, g::Group{T,PN,FN,NP,NF}, seeds, on_state, on_storage, stride) where {N,T,PN,FN,NP,NF}
+    L = eltype(on_state)
+    u = SVector(ntuple(i -> gather(g, inputs.initial, 1, i), Val(N)))
+    parameters, forcing = values_at(g, inputs, 1)
+    p, _ = named(g.names, parameters, forcing)
+    seeds.results.storage == C_NULL || (on_storage += rows_of(g, seeds.results.storage, stride, 0, Val(N)))
+    dual_p, _ = named(g.names, seed(parameters), forcing)
+    total = dot_(on_storage, m.storage(u, dual_p))
+    for i in 1:NP
+        add_lanes!(seeds.parameters[i], slope_of(total, i, L), g, 1)
+    end
+    _, capacity = storage_slopes(m, u, p)
+    seeds.initial == C_NULL || write_rows!(g, seeds.initial, N, 0, on_state + capacity .* on_storage)
+    return
+end
