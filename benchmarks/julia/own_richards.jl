@@ -1,31 +1,23 @@
-# 100 cells of 1 cm; heads at the outer faces.
+# 100 cells of 1 cm; heads at the outer faces. Both curves come from one power: with y = (alpha |psi|)^n and m = 1 - 1 / n,
+# y^m is y / (alpha |psi|).
 
+"Water content and conductivity."
 function storage(psi, p)
-    m = 1 - 1 / p.n
-    return p.theta_r + (p.theta_s - p.theta_r) * exp(-m * log(1 + exp(p.n * log(-p.alpha * psi))))
+    a = -p.alpha * psi
+    y = exp(p.n * log(a))
+    S = exp((1 / p.n - 1) * log(1 + y))
+    V = 1 - S * y / a
+    return p.theta_r + (p.theta_s - p.theta_r) * S, p.K_s * sqrt(S) * V * V
 end
 
-function conductivity(psi, p)
-    x = exp((p.n - 1) * log(-p.alpha * psi))
-    root = exp((0.5 / p.n - 0.5) * log(1 - p.alpha * psi * x))
-    V = 1 - root * root * x
-    return p.K_s * root * V * V
+flux(above, below, K_above, K_below, f, p) = -(K_above + K_below) / 2 * (below - above - 1)
+
+function inflow(psi, K, f, p)
+    _, K_top = storage(f.top_head, p)
+    return -(K_top + K) / 2 * (2 * (psi - f.top_head) - 1)
 end
 
-function rates!(out, psi, f, p)
-    n = length(psi)
-    above, K_above = f.top_head + zero(psi[1]), conductivity(f.top_head + zero(psi[1]), p)
-    K = conductivity(psi[1], p)
-    inflow = -(K_above + K) / 2 * ((psi[1] - above) * 2 - 1)
-    for i in 1:n
-        if i < n
-            K_below = conductivity(psi[i+1], p)
-            outflow = -(K + K_below) / 2 * ((psi[i+1] - psi[i]) - 1)
-        else
-            K_below = conductivity(f.bottom_head + zero(psi[n]), p)
-            outflow = -(K + K_below) / 2 * ((f.bottom_head - psi[n]) * 2 - 1)
-        end
-        out[i] = inflow - outflow
-        inflow, K = outflow, K_below
-    end
+function outflow(psi, K, f, p)
+    _, K_bottom = storage(f.bottom_head, p)
+    return -(K + K_bottom) / 2 * (2 * (f.bottom_head - psi) - 1)
 end

@@ -26,6 +26,7 @@ include("solvers/dense.jl")
 include("models/richards.jl")
 include("models/rates.jl")
 include("models/cells.jl")
+include("models/faces.jl")
 include("models/user.jl")
 include("solvers/tableau.jl")
 include("solvers/options.jl")
@@ -45,7 +46,7 @@ include("rehearse.jl")
 include("precompile.jl")
 
 export Richards, VanGenuchten, BrooksCorey, Gardner, Haverkamp
-export CellModel, SmallModel, load_model
+export CellModel, FaceModel, SmallModel, load_model
 export METHODS, Options, Solution, pullback, solve
 export Refused, SpecMismatch, UnknownName
 

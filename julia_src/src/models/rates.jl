@@ -84,7 +84,11 @@ end
 @inline function add_gradient!(total::G, x::NamedInputs{T,P,F,NP,NF}) where {G,T,P,F,NP,NF}
     seeds = seed(vcat(x.parameters, x.forcing))
     p, f = named(x, SVector(ntuple(i -> seeds[i], Val(NP))), SVector(ntuple(i -> seeds[NP+i], Val(NF))))
-    g = gradient_of(total(p, f), Val(NP + NF))
+    return add_inputs!(x, gradient_of(total(p, f), Val(NP + NF)))
+end
+
+"Add cotangents of the parameters, then of the forcing."
+@inline function add_inputs!(x::NamedInputs{T,P,F,NP,NF}, g::SVector) where {T,P,F,NP,NF}
     x.on_parameters += SVector(ntuple(i -> g[i], Val(NP)))
     x.on_forcing += SVector(ntuple(i -> g[NP+i], Val(NF)))
     return

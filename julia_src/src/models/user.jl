@@ -3,8 +3,8 @@
 """
     load_model(file; spec = the TOML file of the same name, cells = 0)
 
-A model from a Julia file that defines `rates(u, f, p)` (see [`SmallModel`](@ref)), or `rates!(out, u, f, p)` for a column of
-`cells` cells (see [`CellModel`](@ref)), and what goes with them; SVector, SMatrix and the branch-free `vexp`, `vlog`, `power` and
+A model from a Julia file that defines `rates(u, f, p)` (see [`SmallModel`](@ref)), or, for a column of `cells` cells,
+`flux(above, below, f, p)` (see [`FaceModel`](@ref)) or `rates!(out, u, f, p)` (see [`CellModel`](@ref)), and what goes with them; SVector, SMatrix and the branch-free `vexp`, `vlog`, `power` and
 `vsqrt` are in scope. Names, units and magnitudes are those of the specification.
 """
 function load_model(file; spec=first(splitext(file)) * ".toml", cells=0)
@@ -20,11 +20,12 @@ function load_model(file; spec=first(splitext(file)) * ".toml", cells=0)
     has(name) = Base.invokelatest(isdefined, scope, name)
     get_(name) = Base.invokelatest(getglobal, scope, name)
     given(pairs...) = NamedTuple(as => get_(name) for (name, as) in pairs if has(name))
-    if has(:rates!)
-        cells >= 2 || throw(Refused("$(basename(file)) defines rates! for a column of cells: give their number, cells = ..."))
+    if has(:rates!) || has(:flux)
+        cells >= 2 || throw(Refused("$(basename(file)) is a column of cells: give their number, cells = ..."))
+        has(:flux) && return FaceModel(names, cells, get_(:flux); given((k => k for k in (:inflow, :outflow, :source, :storage))...)...)
         return CellModel(names, cells, get_(:rates!); given(:fluxes! => :fluxes!, :storage => :storage)...)
     end
-    has(:rates) || throw(Refused("$(basename(file)) defines neither rates(u, f, p) nor rates!(out, u, f, p)"))
+    has(:rates) || throw(Refused("$(basename(file)) defines neither rates(u, f, p), nor rates!(out, u, f, p) or flux(above, below, f, p)"))
     size = length(TOML.parsefile(spec)["states"])
     size <= MOST_STATES || throw(Refused("$size states are too many for a full Jacobian; at most $MOST_STATES"))
     return SmallModel{size}(names, get_(:rates); given(:fluxes => :fluxes, :storage => :storage, :jacobian => :jacobian)...)

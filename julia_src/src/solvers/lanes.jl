@@ -14,15 +14,21 @@ end
 const BRANCHLESS = Dict{UInt,Bool}()
 
 "Whether the functions of a model work for several columns at once: they are tried."
-branchless(m::SmallModel) = lock(() -> get!(() -> dynamic(tried)(m)::Bool, BRANCHLESS, objectid(m)), POOL_LOCK)
+branchless(m::Model) = lock(() -> get!(() -> dynamic(tried)(m)::Bool, BRANCHLESS, objectid(m)), POOL_LOCK)
 
 function tried(m::SmallModel{N}) where {N}
     L = LaneNumber{Float64}
     u, p, f = ones(SVector{N,L}), ones_of(spec(m).parameters, L), ones_of(spec(m).forcings, L)
-    try
+    return works() do
         changes, _ = both(m, seed(u), f, p)
         m.jacobian === nothing || m.jacobian(u, f, p)
-        return all(x -> x isa Union{L,DualLanes{L}}, changes) && m.storage(seed(u), p) isa SVector
+        all(x -> x isa Union{L,DualLanes{L}}, changes) && m.storage(seed(u), p) isa SVector
+    end
+end
+
+function works(f)
+    try
+        return f()
     catch error
         error isa Union{TypeError,MethodError,ArgumentError,InexactError} || rethrow()
         return false

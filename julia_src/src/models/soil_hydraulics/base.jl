@@ -50,9 +50,9 @@ function pull_conductivity(h::SoilHydraulics, p::SVector{N,T}, psi::T, weight::T
     return weight * gradient_of(K, Val(N))
 end
 
-"`p` as dual numbers with unit tangents."
-@inline seed(p::SVector{N,T}) where {N,T} =
-    SVector(ntuple(i -> Dual{Nothing}(p[i], ForwardDiff.Partials(ntuple(j -> T(i == j), Val(N)))), Val(N)))
+"`p` as dual numbers of width K, of which the first have unit tangents."
+@inline seed(p::SVector{N,T}, ::Val{K}=Val(N)) where {N,T,K} =
+    SVector(ntuple(i -> Dual{Nothing}(p[i], ForwardDiff.Partials(ntuple(j -> T(i == j), Val(K)))), Val(N)))
 
 @inline gradient_of(x::Dual{Nothing,T}, ::Val{N}) where {T,N} = SVector(ntuple(i -> partials(x, i), Val(N)))
 @inline gradient_of(x::T, ::Val{N}) where {T<:AbstractFloat,N} = zero(SVector{N,T})
