@@ -1,16 +1,25 @@
-"""Data in: records of stations in one xarray form, checked, filled on request, and turned into forcing."""
+"""Data in: records of stations and basins in one xarray form each, checked, filled on request, and turned into forcing."""
 
+from pydiffgeo.data.basins import open_basins
 from pydiffgeo.data.checks import check_stations, missing_forcing, require_complete
 from pydiffgeo.data.gaps import Fill, GapSettings, fill_forcing, filled_lines
-from pydiffgeo.data.pet import PET_METHODS, potential_evapotranspiration
+from pydiffgeo.data.layouts import LOADERS
+from pydiffgeo.data.pet import PET_METHODS, add_pet, potential_evapotranspiration
+from pydiffgeo.data.report import BasinReport, Problem, check_basins
 from pydiffgeo.data.snow import degree_day
+from pydiffgeo.data.store import write_basins
 from pydiffgeo.data.uscrn import find_uscrn, load_uscrn
 from pydiffgeo.data.weather import synthetic_weather
 
 __all__ = [
+    "LOADERS",
     "PET_METHODS",
+    "BasinReport",
     "Fill",
     "GapSettings",
+    "Problem",
+    "add_pet",
+    "check_basins",
     "check_stations",
     "degree_day",
     "fill_forcing",
@@ -18,7 +27,9 @@ __all__ = [
     "find_uscrn",
     "load_uscrn",
     "missing_forcing",
+    "open_basins",
     "potential_evapotranspiration",
     "require_complete",
     "synthetic_weather",
+    "write_basins",
 ]

@@ -6,11 +6,13 @@ Dimensions ``station``, ``time`` (daily, increasing) and ``depth`` (m, positive 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import xarray as xr
+from numpy.typing import ArrayLike
 
 from pydiffgeo.errors import DataError, UnitError
 
@@ -45,6 +47,22 @@ SPELLINGS: dict[str, tuple[str, ...]] = {
     "MJ m-2 day-1": ("MJ m-2 day-1", "MJ m-2 d-1", "MJ/m2/day", "MJ/m2/d"),
     "percent": ("percent", "%"),
     "m3 m-3": ("m3 m-3", "m3/m3", "m^3/m^3", "m**3 m**-3"),
+    "W m-2": ("W m-2", "W/m2", "W/m^2", "W m**-2", "w m-2"),
+    "Pa": ("Pa", "pascal"),
+    "kPa": ("kPa",),
+    "hPa": ("hPa", "mbar"),
+    "mm": ("mm", "kg m-2"),
+    "m": ("m", "metre", "meter"),
+    "s": ("s", "seconds"),
+    "h": ("h", "hour", "hours"),
+    "m s-1": ("m s-1", "m/s"),
+    "K": ("K", "kelvin", "Kelvin"),
+    "kg m-2 s-1": ("kg m-2 s-1", "mm s-1", "mm/s"),
+    "m day-1": ("m day-1", "m/day", "m d-1", "m/d"),
+    "mm h-1": ("mm h-1", "mm/h"),
+    "inch day-1": ("inch day-1", "in/day", "inches/day", "inch d-1"),
+    "degF": ("degF", "degree_Fahrenheit", "degrees_Fahrenheit"),
+    "1": ("1", "", "-"),
 }
 
 
@@ -77,7 +95,7 @@ def check_stations(records: xr.Dataset) -> xr.Dataset:
         )
     _check_index(records)
     for name, variable in (FORCING | OBSERVED).items():
-        _check_unit(records[name], variable.unit)
+        check_unit(records[name], variable.unit)
         _check_range(records[name], variable)
     return records
 
@@ -108,7 +126,8 @@ def _check_index(records: xr.Dataset) -> None:
         raise DataError(f"depths {records.depth.values} are not increasing; sort with .sortby('depth').")
 
 
-def _check_unit(values: xr.DataArray, unit: str) -> None:
+def check_unit(values: xr.DataArray, unit: str) -> None:
+    """Raise UnitError if `values` does not state `unit`, in any of its spellings."""
     found = values.attrs.get("units")
     if found not in SPELLINGS[unit]:
         what = "no unit" if found is None else f"unit {found!r}"
@@ -134,30 +153,42 @@ def place(values: xr.DataArray, index: tuple[int, ...]) -> str:
     return f"station {station} on {str(day)[:10]}{depth}"
 
 
-def missing_forcing(records: xr.Dataset) -> list[tuple[str, str, str]]:
-    """Return (variable, station, date) of every missing forcing value, in that order."""
+def missing_forcing(records: xr.Dataset, names: Iterable[str] = FORCING) -> list[tuple[str, str, str]]:
+    """Return (variable, station or basin, date) of every missing value of the forcing `names`, in that order."""
     found = []
-    for name in FORCING:
-        values = records[name].transpose("station", "time")
+    for name in names:
+        values = records[name].transpose(site_dimension(records), "time")
         for i, j in np.argwhere(np.isnan(values.values)):
-            found.append((name, str(values.station.values[i]), str(values.time.values[j])[:10]))
+            found.append((name, str(values[values.dims[0]].values[i]), str(values.time.values[j])[:10]))
     return found
 
 
-def require_complete(records: xr.Dataset) -> xr.Dataset:
-    """Return `records` if no forcing value is missing.
+def site_dimension(records: xr.Dataset) -> str:
+    """Return "basin" for records in the basin form, "station" for those in the station form."""
+    return "basin" if "basin" in records.dims else "station"
+
+
+def require_complete(records: xr.Dataset, names: Iterable[str] = FORCING) -> xr.Dataset:
+    """Return `records` if no value of the forcing `names` is missing.
 
     Raises
     ------
     DataError
-        Missing values, listed by variable, station and date (the first ten), with the count of all.
+        Missing values, listed by variable, station or basin, and date (the first ten), with the count of all.
     """
-    missing = missing_forcing(records)
+    missing = missing_forcing(records, names)
     if missing:
-        listed = "; ".join(f"{name} at station {station} on {day}" for name, station, day in missing[:10])
+        site = site_dimension(records)
+        listed = "; ".join(f"{name} at {site} {place} on {day}" for name, place, day in missing[:10])
         more = f" and {len(missing) - 10} more" if len(missing) > 10 else ""
         raise DataError(
             f"{len(missing)} forcing values are missing: {listed}{more}. Fill them yourself, allow filling "
-            "in the settings (`gaps`), or leave the station out."
+            f"in the settings (`gaps`), or leave the {site} out."
         )
     return records
+
+
+def runs(flags: ArrayLike) -> list[tuple[int, int]]:
+    """Return (first, last) position of each run of True."""
+    edges = np.flatnonzero(np.diff(np.concatenate(([0], np.asarray(flags).astype(np.int8), [0]))))
+    return [(int(a), int(b) - 1) for a, b in zip(edges[::2], edges[1::2], strict=True)]

@@ -12,7 +12,7 @@ import xarray as xr
 from pydantic import BaseModel, ConfigDict, Field
 from pyet import extraterrestrial_r
 
-from pydiffgeo.data.checks import FORCING
+from pydiffgeo.data.checks import FORCING, runs
 from pydiffgeo.errors import DataError
 
 
@@ -101,7 +101,7 @@ def fill_forcing(records: xr.Dataset, gaps: GapSettings) -> tuple[xr.Dataset, li
             if variable == "shortwave_down":
                 series, replaced = _revive_radiation(series, filled.isel(station=i), str(station), gaps)
                 fills += replaced
-            for start, end in _runs(series.isna()):
+            for start, end in runs(series.isna()):
                 fills.append(_fill_run(series, start, end, str(station), variable, gaps))
             filled[variable].loc[{"station": station}] = series.to_numpy()
     filled["tair_mean"] = filled.tair_mean.clip(filled.tair_min, filled.tair_max, keep_attrs=True)
@@ -136,7 +136,7 @@ def _revive_radiation(
     dead = dead_radiation(radiation, float(record.lat))
     if not dead.any():
         return radiation, []
-    spans = _runs(dead)
+    spans = runs(dead)
     if gaps.dead_radiation == "error":
         start, end = radiation.index[spans[0][0]], radiation.index[spans[-1][1]]
         raise DataError(
@@ -187,9 +187,3 @@ def _fill_run(
     before, after = series.iloc[start - 1], series.iloc[end + 1]
     series.iloc[start : end + 1] = np.linspace(before, after, days + 2)[1:-1]
     return Fill(station, variable, first, last, days, "linear")
-
-
-def _runs(flags: pd.Series) -> list[tuple[int, int]]:
-    """Return (first, last) position of each run of True."""
-    edges = np.flatnonzero(np.diff(np.concatenate(([0], flags.to_numpy().astype(int), [0]))))
-    return [(int(a), int(b) - 1) for a, b in zip(edges[::2], edges[1::2], strict=True)]

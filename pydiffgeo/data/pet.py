@@ -3,107 +3,228 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import pyet
 import xarray as xr
+from numpy.typing import NDArray
 
-from pydiffgeo.data.checks import require_complete
+from pydiffgeo.data.checks import require_complete, site_dimension
+from pydiffgeo.data.lazy import BLOCK, Rows, is_lazy, lazy_variable
+from pydiffgeo.data.variables import VARIABLES
 from pydiffgeo.errors import DataError, lookup
 
 
-def _priestley_taylor(day: pd.DataFrame, latitude: float, elevation: float) -> pd.Series:
+def _priestley_taylor(day: Any, latitude: Any, elevation: Any) -> Any:
     return pyet.priestley_taylor(
         day.tair_mean, rs=day.shortwave_down, tmax=day.tair_max, tmin=day.tair_min,
         rhmax=day.rh_max, rhmin=day.rh_min, elevation=elevation, lat=latitude,
     )  # fmt: skip
 
 
-def _penman_monteith(day: pd.DataFrame, latitude: float, elevation: float) -> pd.Series:
+def _penman_monteith(day: Any, latitude: Any, elevation: Any) -> Any:
     # FAO-56 (p. 63) recommends 2 m/s, the average of 2000 weather stations, where wind is not measured.
-    wind = pd.Series(2.0, day.index)
     return pyet.pm_fao56(
-        day.tair_mean, wind, rs=day.shortwave_down, tmax=day.tair_max, tmin=day.tair_min,
+        day.tair_mean, day.tair_mean * 0.0 + 2.0, rs=day.shortwave_down, tmax=day.tair_max, tmin=day.tair_min,
         rhmax=day.rh_max, rhmin=day.rh_min, elevation=elevation, lat=latitude,
     )  # fmt: skip
 
 
-def _turc(day: pd.DataFrame, latitude: float, elevation: float) -> pd.Series:
+def _turc(day: Any, latitude: Any, elevation: Any) -> Any:
     return pyet.turc(day.tair_mean, day.shortwave_down, day.rh_mean)
 
 
-def _hargreaves(day: pd.DataFrame, latitude: float, elevation: float) -> pd.Series:
-    return pyet.hargreaves(day.tair_mean, day.tair_max, day.tair_min, latitude)
+def _hargreaves(day: Any, latitude: Any, elevation: Any) -> Any:
+    # Daymet has some days with a minimum above the maximum: no range, where pyet would give NaN
+    return pyet.hargreaves(day.tair_mean, np.maximum(day.tair_max, day.tair_min), day.tair_min, latitude)
 
 
-def _oudin(day: pd.DataFrame, latitude: float, elevation: float) -> pd.Series:
+def _oudin(day: Any, latitude: Any, elevation: Any) -> Any:
     return pyet.oudin(day.tair_mean, latitude)
 
 
-PET_METHODS: dict[str, Callable[[pd.DataFrame, float, float], pd.Series]] = {
-    "priestley_taylor": _priestley_taylor,
-    "penman_monteith": _penman_monteith,
-    "turc": _turc,
-    "hargreaves": _hargreaves,
-    "oudin": _oudin,
+def _hamon(day: Any, latitude: Any, elevation: Any) -> Any:
+    return pyet.hamon(day.tair_mean, latitude)
+
+
+class PetMethod(NamedTuple):
+    """A method: what computes it, from weather by name, latitude (radians) and elevation (m), and the weather it needs."""
+
+    compute: Callable[[Any, Any, Any], Any]
+    needs: tuple[str, ...]
+
+
+_HUMID = ("tair_mean", "tair_max", "tair_min", "shortwave_down", "rh_max", "rh_min")
+PET_METHODS: dict[str, PetMethod] = {
+    "priestley_taylor": PetMethod(_priestley_taylor, _HUMID),
+    "penman_monteith": PetMethod(_penman_monteith, _HUMID),
+    "turc": PetMethod(_turc, ("tair_mean", "shortwave_down", "rh_mean")),
+    "hargreaves": PetMethod(_hargreaves, ("tair_mean", "tair_max", "tair_min")),
+    "oudin": PetMethod(_oudin, ("tair_mean",)),
+    "hamon": PetMethod(_hamon, ("tair_mean",)),
 }
 
 
 def potential_evapotranspiration(
     records: xr.Dataset, method: str = "priestley_taylor", elevation: float | xr.DataArray = 0.0
 ) -> xr.DataArray:
-    """Return daily potential evapotranspiration of each station.
+    """Return daily potential evapotranspiration of each station or basin.
 
     The default is Priestley and Taylor (1972, doi:10.1175/1520-0493(1972)100<0081:OTAOSH>2.3.CO;2) with the
     net radiation of Allen et al. (1998, FAO-56, eq. 38-40): it uses every measured quantity (radiation,
     temperature, humidity) and none that is not measured, where FAO-56 Penman-Monteith needs a wind speed
     (``penman_monteith`` takes the 2 m/s that FAO-56 recommends), and Hargreaves and Oudin leave radiation and
     humidity unused. Without advection it is low in dry country: a crop coefficient is to be learned or set
-    with it.
+    with it. For basins, where humidity is mostly missing, see `add_pet`.
 
     Parameters
     ----------
     records : xarray.Dataset
-        Station form (see `pydiffgeo.data.checks`), without gaps.
+        Station form (see `pydiffgeo.data.checks`) or basin form (`pydiffgeo.data.variables`), without gaps in what the
+        method needs.
     method : str
         A name of `PET_METHODS`.
-    elevation : float or DataArray of dimension station
+    elevation : float or DataArray of dimension station or basin
         Metres above sea level; it changes the psychrometric constant and clear-sky radiation (about 5 % of
         the result per 1000 m). Sea level where unknown.
 
     Returns
     -------
     xarray.DataArray
-        Dimensions station, time; mm day-1, not negative.
+        Dimensions station or basin, and time; mm day-1, not negative.
 
     Raises
     ------
     UnknownName
         No such method.
     DataError
-        Forcing is missing, or the result is not finite; station and date are named.
+        Forcing is missing, or the result is not finite; station or basin and date are named.
     """
-    compute = lookup(PET_METHODS, method, "potential evapotranspiration method")
-    require_complete(records)
-    heights = xr.zeros_like(records.lat, dtype=float) + elevation
-    names = ["tair_mean", "tair_max", "tair_min", "shortwave_down", "rh_mean", "rh_max", "rh_min"]
-    rows = []
-    for i, station in enumerate(records.station.values):
-        day = records[names].isel(station=i).to_dataframe()[names].astype(float)
-        day[["rh_mean", "rh_max", "rh_min"]] = day[["rh_mean", "rh_max", "rh_min"]].clip(upper=100.0)
-        pet = compute(day, float(np.deg2rad(records.lat.values[i])), float(heights.values[i])).clip(lower=0.0)
-        if not np.isfinite(pet.to_numpy()).all():
-            when = pet.index[~np.isfinite(pet.to_numpy())][0]
-            raise DataError(
-                f"potential evapotranspiration ({method}) of station {station} is not finite on "
-                f"{when:%Y-%m-%d}."
-            )
-        rows.append(pet.to_numpy())
+    needs = lookup(PET_METHODS, method, "potential evapotranspiration method").needs
+    site = site_dimension(records)
+    _require_known(records, set(map(str, records.data_vars)), method, site)
+    require_complete(records, needs)
+    heights = (xr.zeros_like(records.lat, dtype=float) + elevation).values
+    parts = [_compute(records.isel({site: slice(i, i + BLOCK)}), method, heights[i : i + BLOCK], site)
+             for i in range(0, records.sizes[site], BLOCK)]  # fmt: skip
+    values = np.concatenate(parts)
+    if not np.isfinite(values).all():
+        i, j = np.argwhere(~np.isfinite(values))[0]
+        raise DataError(
+            f"potential evapotranspiration ({method}) of {site} {records[site].values[i]} is not finite on "
+            f"{str(records.time.values[j])[:10]}; check its latitude and weather."
+        )
     return xr.DataArray(
-        np.stack(rows),
-        coords={"station": records.station, "time": records.time},
-        dims=("station", "time"),
+        values,
+        coords={site: records[site], "time": records.time},
+        dims=(site, "time"),
         name="potential_evapotranspiration",
-        attrs={"units": "mm day-1", "method": method},
+        attrs={**VARIABLES["potential_evapotranspiration"].attributes(), "method": method},
     )
+
+
+def add_pet(records: xr.Dataset, method: str = "oudin") -> xr.Dataset:
+    """Return records of basins with ``potential_evapotranspiration`` by a method that needs temperature only.
+
+    The default is Oudin et al. (2005, doi:10.1016/j.jhydrol.2004.08.026), made for rainfall-runoff models: of 27 formulas
+    none gave better discharge, and it needs mean temperature and latitude. Where the records have no daily mean, it is the mean
+    of the daily minimum and maximum. Where the records are lazy, so is the result: computed block by block when it is read.
+
+    Parameters
+    ----------
+    records : xarray.Dataset
+        Basin form, with the coordinate ``lat``.
+    method : str
+        A name of `PET_METHODS`: oudin, hamon, hargreaves, or one that needs more than CAMELS has.
+
+    Returns
+    -------
+    xarray.Dataset
+        With ``potential_evapotranspiration`` (mm day-1), NaN where the weather is missing, and ``tair_mean``.
+
+    Raises
+    ------
+    UnknownName
+        No such method.
+    DataError
+        A variable or a latitude is missing, or the daily range is zero throughout where the method lives on it; the basins
+        are named.
+    """
+    needs = lookup(PET_METHODS, method, "potential evapotranspiration method").needs
+    available = set(map(str, records.data_vars))
+    if {"tair_min", "tair_max"} <= available:
+        available.add("tair_mean")
+    _require_known(records, available, method, "basin")
+    heights = np.nan_to_num(records.elevation.values) if "elevation" in records.coords else np.zeros(records.sizes["basin"])
+    known = {name: records[name] for name in {*needs, "tair_min", "tair_max"} if name in records}
+
+    def read(rows: Rows) -> NDArray:
+        part = xr.Dataset({name: values.isel(basin=rows) for name, values in known.items()}).load()
+        if "tair_mean" not in part:
+            part["tair_mean"] = 0.5 * (part.tair_min + part.tair_max)
+        if method == "hargreaves":
+            _refuse_flat(part)
+        return _compute(part, method, heights[rows], "basin")
+
+    def mean(rows: Rows) -> NDArray:
+        return 0.5 * (records.tair_min.isel(basin=rows).values + records.tair_max.isel(basin=rows).values)
+
+    shape = (records.sizes["basin"], records.sizes["time"])
+    derived = {"potential_evapotranspiration": read} | ({} if "tair_mean" in records else {"tair_mean": mean})
+    added = {}
+    for name, rows_of in derived.items():
+        values = lazy_variable(rows_of, shape)
+        if not any(is_lazy(records[given]) for given in known):
+            values = values.load()
+        values.attrs.update(VARIABLES[name].attributes())
+        added[name] = values
+    added["potential_evapotranspiration"].attrs["method"] = method
+    return records.assign(added)
+
+
+def _require_known(records: xr.Dataset, available: set[str], method: str, site: str) -> None:
+    for name in PET_METHODS[method].needs:
+        if name not in available:
+            usable = [other for other, one in PET_METHODS.items() if available.issuperset(one.needs)]
+            raise DataError(
+                f"potential evapotranspiration ({method}) needs {name!r}, which the records do not have; with what they have: "
+                f"{', '.join(usable) or 'none'}."
+            )
+    if "lat" not in records.coords:
+        raise DataError(f"coordinate 'lat' (degrees north, per {site}) is missing; radiation geometry needs it.")
+    unknown = [str(s) for s in records[site].values[~np.isfinite(records.lat.values)]]
+    if unknown:
+        raise DataError(
+            f"{len(unknown)} {site}s have no latitude: {', '.join(unknown[:10])}; add it to their attributes, or leave them "
+            "out."
+        )
+
+
+def _refuse_flat(part: xr.Dataset) -> None:
+    flat = (part.tair_max > part.tair_min).any("time").values
+    if not flat.all():
+        basin = part.basin.values[~flat][0]
+        raise DataError(
+            f"tair_min equals tair_max on every day in basin {basin} (NLDAS in CAMELS-US), so that hargreaves gives zero; take "
+            "oudin or hamon, or another forcing product."
+        )
+
+
+def _compute(records: xr.Dataset, method: str, elevation: NDArray, site: str) -> NDArray:
+    """Return [site, time]; the sites go through pyet as the cells of a grid, which is far faster than one by one."""
+    weather = {}
+    for name in PET_METHODS[method].needs:
+        values = records[name].transpose("time", site).values.astype(float)
+        if name.startswith("rh_"):
+            values = values.clip(max=100.0)
+        coords = {"time": pd.DatetimeIndex(records.time.values)}
+        weather[name] = xr.DataArray(values[:, :, None], dims=("time", "y", "x"), coords=coords)
+    latitude, height = (
+        xr.DataArray(numbers[:, None], dims=("y", "x")) for numbers in (np.deg2rad(records.lat.values), np.asarray(elevation))
+    )
+    found = PET_METHODS[method].compute(xr.Dataset(weather), latitude, height)
+    array = np.asarray(found.transpose("time", "y", "x").values)[:, :, 0].T
+    missing = np.logical_or.reduce([np.isnan(values.values[:, :, 0].T) for values in weather.values()])
+    return np.where(missing, np.nan, np.maximum(array, 0.0))  # pyet turns a missing temperature into zero

@@ -1,0 +1,175 @@
+"""`open_basins`: records of many basins, whatever the layout of their files, in the one form of `pydiffgeo.data.variables`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import NDArray
+
+from pydiffgeo.data.layouts import LOADERS, Request, Source
+from pydiffgeo.data.lazy import Reader
+from pydiffgeo.errors import DataError, lookup, nearest
+
+EAGER_BYTES = 2**30  # what is read at once, unless the caller says otherwise
+# where attributes name the place of a basin, by coordinate of the form: name, unit, names in data sets
+PLACES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "lat": ("degrees_north", ("lat", "gauge_lat", "latitude")),
+    "lon": ("degrees_east", ("lon", "gauge_lon", "longitude")),
+    "elevation": ("m", ("elevation", "elev_mean", "ele_mt_sav")),
+}
+Day: TypeAlias = str | date | None
+
+
+def open_basins(
+    path: str | Path,
+    format: str = "auto",
+    basins: Sequence[str] | None = None,
+    variables: Sequence[str] | None = None,
+    start: Day = None,
+    end: Day = None,
+    *,
+    product: str | Sequence[str] | None = None,
+    names: Mapping[str, str] | None = None,
+    units: Mapping[str, str] | None = None,
+    lazy: bool | None = None,
+) -> xr.Dataset:
+    """Open records of basins in any layout of `LOADERS`, in the basin form (`pydiffgeo.data.variables`).
+
+    Days that a file does not have are missing values (NaN), as are observations that the data set marks as missing; nothing is
+    filled and no basin is left out. `check_basins` lists what is missing.
+
+    Parameters
+    ----------
+    path : str or Path
+        A folder or file.
+    format : str
+        A name of `LOADERS`, or "auto" to find out.
+    basins : sequence of str, optional
+        Identifiers, in the wanted order; all by default.
+    variables : sequence of str, optional
+        Variables in time, by name of the form or of the data set; all by default. Static attributes are always there.
+    start, end : date or str, optional
+        First and last day; by default those of the longest record.
+    product : str or sequence of str, optional
+        CAMELS-US: forcing products (daymet, maurer, maurer_extended, nldas), daymet by default; with several, variables are
+        named ``precipitation_daymet`` and so on. Caravan: data sets, such as camels or hysets, all by default.
+    names : mapping of str to str, optional
+        Names in the files to names of the form, where they are not known.
+    units : mapping of str to str, optional
+        Units of variables, where the files state none or a wrong one.
+    lazy : bool, optional
+        True: values are read from the files when they are used, basin by basin, and not kept. False: all is read now. By
+        default up to 1 GiB is read now.
+
+    Returns
+    -------
+    xarray.Dataset
+        Dimensions basin and time; variables with CF units; coordinates lat, lon, elevation; attributes [basin].
+
+    Raises
+    ------
+    DataError
+        No such path, basin or variable, or files that cannot be read; the message names basin, date and file.
+    UnitError
+        A variable of the form is in a unit that does not convert, or in none.
+    UnknownName
+        No such format or product.
+    """
+    path = Path(path)
+    source = _source(path, format, Request(
+        None if basins is None else tuple(str(b) for b in basins),
+        (product,) if isinstance(product, str) else tuple(product or ()), dict(names or {}), dict(units or {}),
+    ))  # fmt: skip
+    kept = _variables(source, variables, dict(names or {}), path)
+    days = _days(source, start, end)
+    shape = (len(source.basins), len(days))
+    size = sum(np.dtype(source.columns[name].dtype).itemsize for name in kept) * shape[1]
+
+    wanted = frozenset(kept)
+
+    def read(row: int) -> dict[str, NDArray]:
+        frame = source.read(source.basins[row], wanted).reindex(days)
+        found = {}
+        for name in kept:
+            column = source.columns[name]
+            values = frame[name].to_numpy(float) if name in frame else np.full(len(days), np.nan)
+            if column.dtype != "float64":
+                values = np.where(np.isnan(values), column.fill, values).astype(column.dtype)
+            found[name] = values
+        return found
+
+    reader = Reader(read, size)
+    if lazy if lazy is not None else size * shape[0] > EAGER_BYTES:
+        arrays = {name: reader.variable(name, shape, source.columns[name].dtype) for name in kept}
+    else:
+        arrays = {name: xr.Variable(("basin", "time"), np.empty(shape, source.columns[name].dtype)) for name in kept}
+        for row in range(shape[0]):
+            for name, values in read(row).items():
+                arrays[name].values[row] = values
+    for name in kept:
+        arrays[name].attrs.update(source.columns[name].attributes)
+    coords = {"basin": ("basin", np.array(source.basins, dtype=str), {"cf_role": "timeseries_id"}), "time": days}
+    opened = xr.Dataset(arrays | _static(source), coords, {**source.attrs, "featureType": "timeSeries"})
+    return opened.set_coords([name for name in PLACES if name in opened])
+
+
+def _source(path: Path, format: str, request: Request) -> Source:
+    if not path.exists():
+        raise DataError(f"no file or folder {str(path)!r} (looked from {Path.cwd()}); `pydiffgeo data fetch` downloads some.")
+    if format != "auto":
+        return lookup(LOADERS, format, "format").open_source(path, request)
+    for loader in LOADERS.values():
+        if loader.recognises(path):
+            return loader.open_source(path, request)
+    raise DataError(
+        f"{path} has none of the known layouts ({', '.join(f'{k}: {v.title}' for k, v in LOADERS.items())}); name one with "
+        "`format` to be told what is missing."
+    )
+
+
+def _variables(source: Source, wanted: Sequence[str] | None, names: Mapping[str, str], path: Path) -> list[str]:
+    if wanted is None:
+        return list(source.columns)
+    request, kept = Request(names=names), []
+    for given in wanted:
+        name = given if given in source.columns else request.name(given)
+        if name not in source.columns:
+            raise DataError(
+                f"no variable {given!r} in {path}{nearest(given, source.columns)} It has {', '.join(source.columns)}."
+            )
+        kept.append(name)
+    return list(dict.fromkeys(kept))
+
+
+def _days(source: Source, start: Day, end: Day) -> pd.DatetimeIndex:
+    first, last = pd.Timestamp(start), pd.Timestamp(end)  # NaT where not given
+    if first is pd.NaT or last is pd.NaT:
+        spans = [source.span(basin) for basin in source.basins]
+        first = min(a for a, _ in spans) if first is pd.NaT else first
+        last = max(b for _, b in spans) if last is pd.NaT else last
+    if last < first:
+        raise DataError(f"the record would end on {last:%Y-%m-%d}, before its start on {first:%Y-%m-%d}; change start or end.")
+    return pd.date_range(first.normalize(), last.normalize(), name="time")
+
+
+def _static(source: Source) -> dict[str, xr.Variable]:
+    """Return attributes [basin] in the order of the basins, and the coordinates of their places."""
+    table = source.attributes.reindex(list(source.basins))
+    found: dict[str, xr.Variable] = {}
+    for name in map(str, table.columns):
+        values = table[name].to_numpy()
+        if table[name].dtype == object:
+            values = table[name].fillna("").astype(str).to_numpy(dtype=str)
+        unit = source.attribute_units.get(name)
+        found[name] = xr.Variable("basin", values, {} if unit is None else {"units": unit})
+    for name, (unit, natives) in PLACES.items():
+        native = next((n for n in natives if n in found), None)
+        if native is not None:
+            found[name] = xr.Variable("basin", found[native].values.astype(float), {"units": unit})
+    return found

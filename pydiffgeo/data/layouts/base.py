@@ -1,0 +1,199 @@
+"""What every layout of files gives to `open_basins`: which basins and variables there are, and how to read one basin."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from pydiffgeo.data.variables import VARIABLES, canonical_name
+from pydiffgeo.errors import DataError, nearest
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the caller of `open_basins` asks for, as far as layouts have to know it.
+
+    Attributes
+    ----------
+    basins : tuple of str or None
+        Basins to keep, in this order; None for all.
+    product : tuple of str
+        Forcing products, where a layout has several.
+    names : dict of str to str
+        Name in the files to name of the basin form, beyond the known ones.
+    units : dict of str to str
+        Units that hold where the files have none or a wrong one, by either name.
+    """
+
+    basins: tuple[str, ...] | None = None
+    product: tuple[str, ...] = ()
+    names: Mapping[str, str] = field(default_factory=dict)
+    units: Mapping[str, str] = field(default_factory=dict)
+
+    def name(self, native: str) -> str:
+        """Return the name of the basin form."""
+        return self.names.get(native, canonical_name(native))
+
+    def unit(self, native: str, found: str | None) -> str | None:
+        """Return the unit that holds for a variable: the caller's, else the one found in the file."""
+        return self.units.get(native, self.units.get(self.name(native), found))
+
+
+@dataclass(frozen=True)
+class Column:
+    """A variable that a layout offers.
+
+    Attributes
+    ----------
+    attributes : dict
+        CF attributes, in the unit that `read` returns.
+    dtype : str
+        Integers are for flags and need `fill`.
+    fill : float
+        Value of days without record.
+    """
+
+    attributes: Mapping[str, object]
+    dtype: str = "float64"
+    fill: float = float("nan")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Basins in some layout of files.
+
+    Attributes
+    ----------
+    basins : tuple of str
+        Identifiers, in the order of the data set.
+    columns : dict of str to Column
+        Variables by name of the basin form.
+    read : callable
+        Takes a basin and the names of columns that are wanted, and returns those on an index of days, as in its files.
+    span : callable
+        Takes a basin and returns its first and last day, without reading all.
+    attributes : pandas.DataFrame
+        Static attributes, indexed by basin; rows of other basins are ignored, missing rows become missing values.
+    attribute_units : dict of str to str
+        Units, where they are known.
+    attrs : dict of str to str
+        Title, source, licence.
+    """
+
+    basins: tuple[str, ...]
+    columns: Mapping[str, Column]
+    read: Callable[[str, Collection[str]], pd.DataFrame]
+    span: Callable[[str], tuple[pd.Timestamp, pd.Timestamp]]
+    attributes: pd.DataFrame
+    attribute_units: Mapping[str, str]
+    attrs: Mapping[str, str]
+
+
+def column(name: str, unit: str | None = None) -> Column:
+    """Return the column of a variable of the basin form, or of another one in its own unit."""
+    if name in VARIABLES:
+        return Column(VARIABLES[name].attributes())
+    return Column({} if unit is None else {"units": unit})
+
+
+def select_basins(known: Sequence[str], wanted: Sequence[str] | None, where: Path) -> tuple[str, ...]:
+    """Return the wanted basins, or all that are known.
+
+    Raises
+    ------
+    DataError
+        A basin is unknown, wanted twice, or there is none.
+    """
+    if not known:
+        raise DataError(f"no basins in {where}; check that the path is the folder that the layout starts with.")
+    if wanted is None:
+        return tuple(known)
+    listed, present = list(wanted), set(known)
+    for basin in listed:
+        if basin not in present:
+            raise DataError(
+                f"no basin {basin!r} in {where}{nearest(basin, known)} It has {len(known)} basins, from {known[0]!r} to "
+                f"{known[-1]!r}; identifiers are text, with leading zeros."
+            )
+    if len(present & set(listed)) < len(listed):
+        twice = next(b for b in listed if listed.count(b) > 1)
+        raise DataError(f"basin {twice!r} is asked for twice; keep one.")
+    return tuple(listed)
+
+
+def read_table(path: Path, separator: str = ",") -> pd.DataFrame:
+    """Return a table of attributes whose first column holds the basins.
+
+    Raises
+    ------
+    DataError
+        The file cannot be read, or lists a basin twice.
+    """
+    try:
+        table = pd.read_csv(path, sep=separator, dtype={0: str}, skipinitialspace=True)
+    except (OSError, ValueError) as error:
+        raise DataError(f"attributes {path} cannot be read ({error}); check that the file is whole.") from error
+    table = table.set_index(table.columns[0])
+    if table.index.has_duplicates:
+        twice = table.index[table.index.duplicated()][0]
+        raise DataError(f"{path} has basin {twice!r} twice; keep one row per basin.")
+    for name in table.select_dtypes(object):
+        table[name] = table[name].str.strip()
+    return table
+
+
+def join_tables(tables: Sequence[pd.DataFrame], what: str) -> pd.DataFrame:
+    """Return tables of the same basins side by side.
+
+    Raises
+    ------
+    DataError
+        Two tables have an attribute of one name.
+    """
+    if not tables:
+        return pd.DataFrame(index=pd.Index([], dtype=str))
+    joined = pd.concat(tables, axis=1)
+    if joined.columns.has_duplicates:
+        twice = joined.columns[joined.columns.duplicated()][0]
+        raise DataError(f"the attribute {twice!r} stands in two files of {what}; keep one.")
+    return joined
+
+
+def open_netcdf(path: Path) -> xr.Dataset:
+    """Return an opened netCDF file, nothing read yet.
+
+    Raises
+    ------
+    DataError
+        The file is absent or cannot be read.
+    """
+    try:
+        return xr.open_dataset(path, cache=False)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{str(path)!r} cannot be read as netCDF ({error}); check that the file is whole.") from error
+
+
+def daily_index(times: pd.DatetimeIndex, what: str) -> pd.DatetimeIndex:
+    """Return the days of time stamps.
+
+    Raises
+    ------
+    DataError
+        A date is invalid, occurs twice, or comes after a later one; it is named.
+    """
+    if times.hasnans:
+        raise DataError(f"{what} has an invalid date in row {int(np.flatnonzero(times.isna())[0]) + 1}; correct the file.")
+    days = times.normalize()
+    if days.has_duplicates:
+        day = days[days.duplicated()][0]
+        hint = "aggregate it to days" if times.nunique() > days.nunique() else "keep one row per day"
+        raise DataError(f"date {day:%Y-%m-%d} occurs twice in {what}; {hint}.")
+    if not days.is_monotonic_increasing:
+        day = days[1:][np.diff(days.asi8) < 0][0]
+        raise DataError(f"dates are unordered in {what}: {day:%Y-%m-%d} comes after a later date; sort the file.")
+    return days

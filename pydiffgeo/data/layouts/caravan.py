@@ -1,0 +1,117 @@
+"""Caravan, netCDF or CSV (Kratzert et al. 2023, doi:10.1038/s41597-023-01975-w), and extensions in its layout."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from functools import cache
+from pathlib import Path
+
+import pandas as pd
+
+from pydiffgeo.data.layouts.base import (
+    Request,
+    Source,
+    column,
+    daily_index,
+    join_tables,
+    open_netcdf,
+    read_table,
+    select_basins,
+)
+from pydiffgeo.data.layouts.series import ends_of_csv, read_series, unit_of
+from pydiffgeo.data.variables import conversion, convert
+from pydiffgeo.errors import DataError
+
+# Units by the beginning of the name (Caravan's own table); the files state them only as text in an attribute.
+UNITS = {
+    "total_precipitation": "mm day-1", "potential_evaporation": "mm day-1", "streamflow": "mm day-1", "temperature_2m": "degC",
+    "dewpoint_temperature_2m": "degC", "snow_depth_water_equivalent": "mm", "surface_net_solar_radiation": "W m-2",
+    "surface_net_thermal_radiation": "W m-2", "surface_pressure": "kPa", "u_component_of_wind_10m": "m s-1",
+    "v_component_of_wind_10m": "m s-1", "volumetric_soil_water_layer": "m3 m-3",
+}  # fmt: skip
+ATTRIBUTE_UNITS = {
+    "gauge_lat": "degrees_north", "gauge_lon": "degrees_east", "area": "km2", "p_mean": "mm day-1", "pet_mean": "mm day-1",
+    "ele_mt_sav": "m", "aridity": "1", "frac_snow": "1", "seasonality": "1", "moisture_index": "1",
+}  # fmt: skip
+KINDS = {"netcdf": ".nc", "csv": ".csv"}
+
+
+def recognises(path: Path) -> bool:
+    """Return whether the folder has time series in the layout of Caravan."""
+    return any((path / "timeseries" / kind).is_dir() for kind in KINDS)
+
+
+def open_source(path: Path, request: Request) -> Source:
+    """Return Caravan as a source; netCDF is taken where both kinds are there, since CSV is much slower.
+
+    Variables get the names of the basin form where they are the same quantity, others keep Caravan's. The potential evaporation
+    of ERA5-Land keeps its own name and is not the form's ``potential_evapotranspiration``: it is far too high in many basins
+    (Clerc-Schwarzenbach et al. 2024, doi:10.5194/hess-28-4219-2024). That by FAO Penman-Monteith, from version 1.5 on, is.
+
+    Raises
+    ------
+    DataError
+        No time series, or a file that cannot be read; basin and file are named.
+    """
+    kind = next((kind for kind in KINDS if (path / "timeseries" / kind).is_dir()), None)
+    if kind is None:
+        raise DataError(f"no folder timeseries/netcdf or timeseries/csv in {path}; give the folder of the unpacked archive.")
+    folder = path / "timeseries" / kind
+    wanted = set(request.product)
+    files = {
+        file.stem: file
+        for file in sorted(folder.glob(f"*/*{KINDS[kind]}"))
+        if not wanted or file.parent.name in wanted
+    }  # fmt: skip
+    basins = select_basins(sorted(files), request.basins, folder)
+    first = read_series(files[basins[0]], basins[0], nrows=1)
+    natives = [name for name in first if name != "date"]
+    names = {native: request.name(native) for native in natives}
+    if len(set(names.values())) < len(names):
+        twice = next(n for n in names.values() if list(names.values()).count(n) > 1)
+        raise DataError(f"two variables of {files[basins[0]]} are {twice!r}; tell them apart with names={{...}}.")
+    units = {native: request.unit(native, _unit(native)) for native in natives}
+    factors = {native: conversion(names[native], units[native], f"{native!r} of Caravan") for native in natives}
+
+    def read(basin: str, wanted: Collection[str]) -> pd.DataFrame:
+        chosen = [native for native in natives if names[native] in wanted]
+        frame = read_series(files[basin], basin, chosen)
+        for native in chosen:  # an extension may lack a variable, which then is missing
+            frame[native] = convert(frame[native].to_numpy(), *factors[native]) if native in frame else float("nan")
+        return frame[chosen].rename(columns=names)
+
+    @cache
+    def span(basin: str) -> tuple[pd.Timestamp, pd.Timestamp]:
+        if kind == "csv":
+            return ends_of_csv(files[basin])
+        with open_netcdf(files[basin]) as file:
+            days = daily_index(pd.DatetimeIndex(file["date"].values), f"the series of basin {basin} ({files[basin].name})")
+        return days[0], days[-1]
+
+    if kind == "netcdf":
+        _check_units(files[basins[0]], units)
+    tables = []
+    for source in sorted({files[basin].parent.name for basin in basins}):
+        parts = sorted((path / "attributes" / source).glob("*.csv"))
+        tables.append(join_tables([read_table(part) for part in parts], f"attributes/{source}"))
+    columns = {names[native]: column(names[native], units[native]) for native in natives}
+    attrs = {"title": "Caravan", "source": "Kratzert et al. 2023 (doi:10.1038/s41597-023-01975-w)", "license": "CC-BY-4.0"}
+    return Source(basins, columns, read, span, pd.concat(tables), ATTRIBUTE_UNITS, attrs)
+
+
+def _unit(native: str) -> str | None:
+    return next((unit for beginning, unit in UNITS.items() if native.startswith(beginning)), None)
+
+
+def _check_units(file: Path, units: dict[str, str | None]) -> None:
+    """Refuse a file that states a unit that does not convert; Caravan's own files state none per variable."""
+    with open_netcdf(file) as opened:
+        for native, unit in units.items():
+            stated = unit_of(opened[native])
+            if stated is not None and unit is not None:
+                a = conversion(Request().name(native), stated, f"{native!r} of {file}")
+                if a != conversion(Request().name(native), unit, f"{native!r} of {file}"):
+                    raise DataError(
+                        f"{native!r} of {file} is in {stated!r}, Caravan's is in {unit!r}; correct the attribute, or pass "
+                        f"units={{{native!r}: ...}}."
+                    )

@@ -1,0 +1,83 @@
+"""The layout of neuralhydrology's GenericDataset: ``time_series/BASIN.nc`` and ``attributes/*.csv``."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+import pandas as pd
+
+from pydiffgeo.data.layouts.base import (
+    Request,
+    Source,
+    column,
+    daily_index,
+    join_tables,
+    open_netcdf,
+    read_table,
+    select_basins,
+)
+from pydiffgeo.data.layouts.series import read_series, time_dimension, unit_of
+from pydiffgeo.data.variables import conversion, convert
+from pydiffgeo.errors import DataError
+
+
+def recognises(path: Path) -> bool:
+    """Return whether the folder has a folder ``time_series``."""
+    return (path / "time_series").is_dir()
+
+
+def open_source(path: Path, request: Request) -> Source:
+    """Return a folder of netCDF files, one per basin, as a source.
+
+    Variables and units are those of the first basin's file. Files without units need `units`: a unit that is guessed is wrong
+    by a factor sooner or later.
+
+    Raises
+    ------
+    DataError
+        A file cannot be read, or lacks a variable that the first has; basin and file are named.
+    UnitError
+        A known variable has no unit, or one that does not convert.
+    """
+    folder = path / "time_series"
+    found = sorted((file for file in folder.glob("*.nc*") if file.suffix in (".nc", ".nc4")), key=lambda file: file.stem)
+    files: dict[str, Path] = {}
+    for file in found:
+        if file.stem in files:
+            raise DataError(f"basin {file.stem!r} has two files in {folder}, .nc and .nc4; keep one.")
+        files[file.stem] = file
+    basins = select_basins(list(files), request.basins, folder)
+    first = files[basins[0]]
+    with open_netcdf(first) as opened:
+        label = time_dimension(opened, str(first))
+        natives = [str(name) for name, values in opened.data_vars.items() if values.dims == (label,)]
+        units = {native: request.unit(native, unit_of(opened[native])) for native in natives}
+    names = {native: request.name(native) for native in natives}
+    if len(set(names.values())) < len(names):
+        twice = next(n for n in names.values() if list(names.values()).count(n) > 1)
+        raise DataError(f"two variables of {first} are {twice!r}; tell them apart with names={{...}}.")
+    factors = {native: conversion(names[native], units[native], f"{native!r} of {first.name}") for native in natives}
+
+    def read(basin: str, wanted: Collection[str]) -> pd.DataFrame:
+        chosen = [native for native in natives if names[native] in wanted]
+        frame = read_series(files[basin], basin, chosen)
+        for native in chosen:
+            if native not in frame:
+                raise DataError(
+                    f"basin {basin} has no variable {native!r}, which {first.name} has: {files[basin]}; add it, filled "
+                    "with NaN where it is unknown."
+                )
+            frame[native] = convert(frame[native].to_numpy(), *factors[native])
+        return frame[chosen].rename(columns=names)
+
+    def span(basin: str) -> tuple[pd.Timestamp, pd.Timestamp]:
+        with open_netcdf(files[basin]) as opened:
+            times = pd.DatetimeIndex(opened[time_dimension(opened, str(files[basin]))].values)
+        days = daily_index(times, f"the series of basin {basin} ({files[basin].name})")
+        return days[0], days[-1]
+
+    tables = [read_table(file) for file in sorted((path / "attributes").glob("*.csv"))]
+    columns = {names[native]: column(names[native], units[native]) for native in natives}
+    attrs = {"title": f"basins of {path.name}"}
+    return Source(basins, columns, read, span, join_tables(tables, "attributes/"), {}, attrs)

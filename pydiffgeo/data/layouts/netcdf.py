@@ -1,0 +1,116 @@
+"""One netCDF file, or zarr store, with dimensions basin and time; also what `write_basins` writes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import NDArray
+
+from pydiffgeo.data.layouts.base import Column, Request, Source, column, daily_index, open_netcdf, select_basins
+from pydiffgeo.data.layouts.series import time_dimension, unit_of
+from pydiffgeo.data.variables import conversion, convert, daylight_mean
+from pydiffgeo.errors import DataError
+
+BASINS = ("basin", "station", "gauge_id", "station_id", "catchment", "basin_id")
+
+
+def recognises(path: Path) -> bool:
+    """Return whether the path is a netCDF file or a zarr store."""
+    if path.is_dir():
+        return any((path / name).exists() for name in ("zarr.json", ".zgroup"))
+    return path.suffix in (".nc", ".nc4", ".cdf", ".h5")
+
+
+def open_source(path: Path, request: Request) -> Source:
+    """Return a file with all basins as a source.
+
+    Radiation that its attributes call a mean over daylight becomes the sum of the day with the day length of its latitude
+    (Allen et al. 1998, FAO-56, eq. 34).
+
+    Raises
+    ------
+    DataError
+        The file cannot be read or has no dimensions for basins and days.
+    UnitError
+        A known variable has no unit, or one that does not convert.
+    """
+    file = xr.open_zarr(path, chunks=None) if path.is_dir() else open_netcdf(path)
+    label = next((name for name in BASINS if name in file.dims), None)
+    if label is None or label not in file.variables:
+        raise DataError(
+            f"{path} has no dimension for basins with identifiers; it has {', '.join(map(str, file.dims))}, and one of "
+            f"{', '.join(BASINS)} is needed."
+        )
+    moment = time_dimension(file, str(path))
+    known = [value.decode() if isinstance(value, bytes) else str(value) for value in file[label].values]
+    rows = {basin: i for i, basin in enumerate(known)}
+    if len(rows) < len(known):
+        twice = next(basin for basin in known if known.count(basin) > 1)
+        raise DataError(f"basin {twice!r} occurs twice in {path}; keep one record per basin.")
+    basins = select_basins(known, request.basins, path)
+    days = daily_index(pd.DatetimeIndex(file[moment].values), str(path))
+    natives = [str(n) for n, v in file.data_vars.items() if set(v.dims) == {label, moment}]
+    names = {native: request.name(native) for native in natives}
+    if len(set(names.values())) < len(names):
+        twice = next(n for n in names.values() if list(names.values()).count(n) > 1)
+        raise DataError(f"two variables of {path} are {twice!r}; tell them apart with names={{...}}.")
+    units = {native: request.unit(native, unit_of(file[native])) for native in natives}
+    factors = {native: conversion(names[native], units[native], f"{native!r} of {path.name}") for native in natives}
+    static = _attributes(file, label, moment)
+
+    @cache
+    def daylight() -> NDArray:
+        return _daylight(known, static, path)
+
+    def read(basin: str, wanted: Collection[str]) -> pd.DataFrame:
+        frame = {}
+        for native in (native for native in natives if names[native] in wanted):
+            values = file[native].isel({label: rows[basin]})
+            if np.issubdtype(values.dtype, np.integer):
+                frame[names[native]] = values.values
+                continue
+            numbers = convert(values.values, *factors[native])
+            if names[native] == "shortwave_down" and units[native] != "MJ m-2 day-1" and daylight_mean(values.attrs):
+                numbers = numbers * daylight()[days.dayofyear.to_numpy() - 1, rows[basin]]
+            frame[names[native]] = numbers
+        return pd.DataFrame(frame, index=days)
+
+    def span(basin: str) -> tuple[pd.Timestamp, pd.Timestamp]:
+        return days[0], days[-1]
+
+    columns = {}
+    for native in natives:
+        given, name = file[native], names[native]
+        columns[name] = column(name, units[native])
+        if np.issubdtype(given.dtype, np.integer):
+            fill = given.attrs.get("flag_values", [np.iinfo(given.dtype).min])
+            columns[name] = Column(dict(given.attrs), str(given.dtype), float(np.max(fill)))
+    attribute_units = {str(n): unit for n in static if n in file and (unit := unit_of(file[n])) is not None}
+    attrs = {key: str(file.attrs[key]) for key in ("title", "source", "license") if key in file.attrs}
+    return Source(basins, columns, read, span, static, attribute_units, attrs)
+
+
+def _attributes(file: xr.Dataset, label: str, moment: str) -> pd.DataFrame:
+    per_basin = {str(n): v.values for n, v in file.variables.items() if v.dims == (label,) and n != label}
+    return pd.DataFrame(per_basin, index=file[label].values.astype(str))
+
+
+def _daylight(basins: list[str], static: pd.DataFrame, path: Path) -> NDArray:
+    """Return the share of daylight in each day of a leap year, [day, basin]: it depends on the day of the year alone."""
+    import pyet
+
+    named = next((name for name in ("lat", "gauge_lat") if name in static), None)
+    latitude = np.full(len(basins), np.nan) if named is None else static[named].to_numpy(float)
+    if np.isnan(latitude).any():
+        raise DataError(
+            f"the radiation of basin {basins[int(np.isnan(latitude).argmax())]} in {path} is a mean over daylight and needs "
+            "its latitude ('gauge_lat') to become the sum of the day; add it, or leave the variable out."
+        )
+    grid = xr.DataArray(np.deg2rad(latitude)[:, None], dims=("y", "x"))
+    days = pd.date_range("2000-01-01", "2000-12-31")
+    return np.asarray(pyet.daylight_hours(days, grid))[:, :, 0] / 24.0

@@ -1,0 +1,99 @@
+"""Arrays [basin, time] whose rows are read when they are asked for, so that memory does not grow with the basins.
+
+They are xarray backend arrays, as those of an opened netCDF file: selecting stays lazy, `.values` reads. No dask is needed.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from xarray.backends import BackendArray
+from xarray.core import indexing
+
+Rows = NDArray[np.int64]
+BLOCK = 16  # basins that are read together
+CACHE_BYTES = 128 * 2**20
+
+
+class BasinArray(BackendArray):
+    """An array [basin, time] that calls `read` for the rows of an index and cuts the days afterwards.
+
+    Parameters
+    ----------
+    read : callable
+        Takes basin positions [row] and returns values [row, time].
+    shape : tuple of int
+        Basins and days.
+    dtype : dtype
+        Of the values.
+    """
+
+    def __init__(self, read: Callable[[Rows], NDArray], shape: tuple[int, int], dtype: Any = np.float64):
+        self.read, self.shape, self.dtype = read, shape, np.dtype(dtype)
+
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
+        return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.OUTER, self._get)
+
+    def _get(self, key: tuple[Any, Any]) -> NDArray:
+        rows, days = key
+        if isinstance(rows, (int, np.integer)):
+            return self.read(np.array([rows]))[0][days]
+        wanted = np.arange(self.shape[0])[rows]
+        if not wanted.size:
+            return np.empty((0, self.shape[1]), self.dtype)[:, days]
+        return np.concatenate([self.read(wanted[i : i + BLOCK])[:, days] for i in range(0, len(wanted), BLOCK)])
+
+
+class Reader:
+    """Reads one basin's variables at a time and keeps the last ones read, up to `CACHE_BYTES` or `BLOCK` basins.
+
+    Parameters
+    ----------
+    read : callable
+        Takes a basin's position and returns each variable over all days, [time].
+    bytes_per_basin : int
+        Size of what it returns.
+    """
+
+    def __init__(self, read: Callable[[int], Mapping[str, NDArray]], bytes_per_basin: int):
+        self._read = read
+        self._kept: OrderedDict[int, Mapping[str, NDArray]] = OrderedDict()
+        self._most = max(BLOCK, CACHE_BYTES // max(bytes_per_basin, 1))
+
+    def basin(self, row: int) -> Mapping[str, NDArray]:
+        """Return the variables of the basin at position `row`."""
+        if row in self._kept:
+            self._kept.move_to_end(row)
+        else:
+            self._kept[row] = self._read(row)
+            while len(self._kept) > self._most:
+                self._kept.popitem(last=False)
+        return self._kept[row]
+
+    def variable(self, name: str, shape: tuple[int, int], dtype: Any = np.float64) -> xr.Variable:
+        """Return variable `name` of all basins, lazily."""
+
+        def rows(wanted: Rows) -> NDArray:
+            return np.stack([self.basin(int(row))[name] for row in wanted])
+
+        return lazy_variable(rows, shape, dtype)
+
+
+def lazy_variable(read: Callable[[Rows], NDArray], shape: tuple[int, int], dtype: Any = np.float64) -> xr.Variable:
+    """Return a variable of dimensions basin, time whose rows `read` provides when they are needed."""
+    return xr.Variable(("basin", "time"), indexing.LazilyIndexedArray(BasinArray(read, shape, dtype)))
+
+
+def is_lazy(values: xr.DataArray) -> bool:
+    """Return whether the values are still to be read."""
+    return not isinstance(values.variable._data, np.ndarray)
+
+
+def blocks(basins: int, size: int = BLOCK) -> Iterator[slice]:
+    """Return slices that cover `basins` positions in steps of `size`."""
+    return (slice(start, min(start + size, basins)) for start in range(0, basins, size))
