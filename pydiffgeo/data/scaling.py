@@ -1,0 +1,176 @@
+"""Standardisation of forcing and attributes, fitted on the training period and stored with the run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+import xarray as xr
+from torch import Tensor
+
+from pydiffgeo.data.lazy import blocks
+from pydiffgeo.data.report import absent
+from pydiffgeo.errors import DataError, lookup
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Mean and standard deviation of variables: of forcing over basins and days, of attributes over basins.
+
+    Attributes
+    ----------
+    mean, std : dict of str to float
+        By name, in the unit of the variable.
+    start, end : str
+        First and last day of the period that forcing was fitted on.
+    basins : int
+        Number of basins that it was fitted on.
+    """
+
+    mean: dict[str, float]
+    std: dict[str, float]
+    start: str
+    end: str
+    basins: int
+
+    def apply(self, values: Tensor, names: Sequence[str]) -> Tensor:
+        """Return (values - mean) / std for `values` [..., len(names)].
+
+        Raises
+        ------
+        UnknownName
+            A name that was not fitted.
+        DataError
+            The last dimension is not that of the names.
+        """
+        mean, std = self._tensors(values, names)
+        return (values - mean) / std
+
+    def undo(self, values: Tensor, names: Sequence[str]) -> Tensor:
+        """Return values * std + mean for standardised `values` [..., len(names)]; raises as `apply`."""
+        mean, std = self._tensors(values, names)
+        return values * std + mean
+
+    def _tensors(self, values: Tensor, names: Sequence[str]) -> tuple[Tensor, Tensor]:
+        if values.shape[-1] != len(names):
+            raise DataError(f"values have {values.shape[-1]} features, {len(names)} names are given: {', '.join(names)}.")
+        mean, std = (
+            torch.tensor([lookup(numbers, name, "scaled variable") for name in names], dtype=values.dtype, device=values.device)
+            for numbers in (self.mean, self.std)
+        )
+        return mean, std
+
+    def save(self, path: str | Path) -> Path:
+        """Write as JSON and return the path; its folder is created."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path) -> Scaling:
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        DataError
+            The file is absent or is no scaling.
+        """
+        try:
+            return cls(**json.loads(Path(path).read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise DataError(f"{str(path)!r} is no scaling ({error}); fit it again with `fit_scaling`.") from error
+
+
+def fit_scaling(
+    records: xr.Dataset,
+    forcing: Sequence[str],
+    attributes: Sequence[str] = (),
+    start: str | None = None,
+    end: str | None = None,
+) -> Scaling:
+    """Return mean and standard deviation over a period, reading some basins at a time.
+
+    Parameters
+    ----------
+    records : xarray.Dataset
+        Basin form, of the training basins only.
+    forcing : sequence of str
+        Variables in time; missing values do not count.
+    attributes : sequence of str
+        Numbers per basin; missing values do not count.
+    start, end : str, optional
+        First and last day of training; the whole record by default.
+
+    Raises
+    ------
+    DataError
+        A variable is absent, is text, is constant or has no values, or the record has no days in the period.
+    """
+    days = pd.DatetimeIndex(records.time.values)
+    first_day, last_day = pd.Timestamp(start or days[0]), pd.Timestamp(end or days[-1])
+    chosen = np.flatnonzero((days >= first_day) & (days <= last_day))
+    if not chosen.size:
+        raise DataError(f"no days between {start} and {end}; the records cover {days[0]:%Y-%m-%d} to {days[-1]:%Y-%m-%d}.")
+    for name in [*forcing, *attributes]:
+        wanted = {"basin", "time"} if name in forcing else {"basin"}
+        if name not in records or set(records[name].dims) != wanted:
+            raise DataError(f"no {'forcing' if name in forcing else 'attribute'} {name!r} in the records.")
+        if records[name].dtype.kind not in "fiu":
+            raise DataError(f"{name!r} is text and cannot be standardised; leave it out, or encode it as numbers.")
+    sums = {name: np.zeros(3) for name in [*forcing, *attributes]}  # count, mean, sum of squared deviations
+    span = slice(int(chosen[0]), int(chosen[-1]) + 1)
+    for rows in blocks(records.sizes["basin"]):
+        for name in forcing:
+            sums[name] = _merge(sums[name], records[name].isel(basin=rows, time=span).values)
+    for name in attributes:
+        sums[name] = _merge(sums[name], records[name].values)
+    mean, std = {}, {}
+    for name, (count, centre, squares) in sums.items():
+        spread = float(np.sqrt(squares / count)) if count else 0.0
+        if spread <= 1e-12 * max(1.0, abs(centre)):
+            what = "no values" if not count else f"the same value {centre:g} everywhere"
+            raise DataError(f"{name!r} has {what} in the training period and cannot be standardised; leave it out.")
+        mean[name], std[name] = float(centre), spread
+    first, last = (f"{days[i]:%Y-%m-%d}" for i in (span.start, span.stop - 1))
+    return Scaling(mean, std, first, last, records.sizes["basin"])
+
+
+def attribute_matrix(records: xr.Dataset, names: Sequence[str], dtype: torch.dtype = torch.float32) -> Tensor:
+    """Return attributes [basin, attribute].
+
+    Raises
+    ------
+    DataError
+        An attribute is absent or text, or is missing for a basin; both are named.
+    """
+    columns = []
+    for name in names:
+        if name not in records or records[name].dims != ("basin",) or records[name].dtype.kind not in "fiu":
+            raise DataError(f"no attribute {name!r} with numbers in the records; leave it out, or encode it as numbers.")
+        values = records[name].values.astype(float)
+        if (lost := absent(values)).any():
+            which = [str(basin) for basin in records.basin.values[lost]]
+            raise DataError(
+                f"attribute {name!r} is missing for {len(which)} basins: {', '.join(which[:10])}; fill it, or leave out the "
+                "attribute or the basins."
+            )
+        columns.append(values)
+    stacked = np.stack(columns, -1) if columns else np.empty((records.sizes["basin"], 0))
+    return torch.as_tensor(stacked, dtype=dtype)
+
+
+def _merge(total: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Add values to (count, mean, sum of squared deviations), without cancellation (Chan et al. 1983)."""
+    known = values[np.isfinite(values)].astype(float)
+    if not known.size:
+        return total
+    count, mean, squares = total
+    difference, number = known.mean() - mean, count + known.size
+    squares += ((known - known.mean()) ** 2).sum() + difference**2 * count * known.size / number
+    return np.array([number, mean + difference * known.size / number, squares])
