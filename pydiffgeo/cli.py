@@ -1,4 +1,4 @@
-"""The command `pydiffgeo`: demo, run, doctor, julia. What is slow to import is imported inside the commands."""
+"""The command `pydiffgeo`: demo, run, doctor, data, julia. What is slow to import is imported inside the commands."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 
 julia_app = typer.Typer(no_args_is_help=True, help="Julia, for the Julia engine.")
 app.add_typer(julia_app, name="julia")
+data_app = typer.Typer(no_args_is_help=True, help="Records of basins: download, check, convert.")
+app.add_typer(data_app, name="data")
 
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
@@ -78,6 +80,77 @@ def doctor() -> None:
     show(report, Console())
     if not report.healthy:
         raise typer.Exit(1)
+
+
+@data_app.command("list")
+def data_list() -> None:
+    """Show the public archives that `fetch` knows."""
+    from .data.archives import ARCHIVES
+
+    for name, archive in ARCHIVES.items():
+        verified = all(file.hash for file in archive.files)
+        hint = "" if verified else "; no known hash"
+        typer.echo(f"{name}: {archive.title}. {archive.license}{hint}\n    {archive.source}")
+
+
+@data_app.command("fetch")
+def data_fetch(
+    name: Annotated[str, typer.Argument(help="An archive; `pydiffgeo data list` shows all.")],
+    output: Annotated[Path | None, typer.Option(help="Folder for it; default data/NAME.")] = None,
+    accept_unverified: Annotated[bool, typer.Option("--accept-unverified", help="Allow the first download of a file whose "
+                                                    "hash nobody published; its own is recorded.")] = False,
+    unpack: Annotated[bool, typer.Option(help="Unpack zip and tar files.")] = True,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Download a public archive; given again, it goes on where it was interrupted."""
+    output = output or Path("data", name)
+    with _reporting(debug, output):
+        from .data.fetch import fetch
+
+        fetch(name, output, accept_unverified=accept_unverified, unpack=unpack, progress=not quiet, say=typer.echo)
+
+
+@data_app.command("check")
+def data_check(
+    path: Annotated[Path, typer.Argument(help="A folder or file of basins, in any known layout.")],
+    format: Annotated[str, typer.Option(help="Layout, where it is not recognised.")] = "auto",
+    product: Annotated[list[str] | None, typer.Option(help="Forcing product (CAMELS-US), or data set (Caravan).")] = None,
+    start: Annotated[str | None, typer.Option(help="First day.")] = None,
+    end: Annotated[str | None, typer.Option(help="Last day.")] = None,
+    debug: Debug = False,
+) -> None:
+    """List what is missing or wrong in records of basins, by basin and date; ends with 1 if anything is."""
+    with _reporting(debug):
+        from .data import check_basins, open_basins
+
+        opened = open_basins(path, format, start=start, end=end, product=product, lazy=True)
+        report = check_basins(opened)
+        typer.echo(f"{len(report.basins)} basins, {report.days} days, {len(report.problems)} problems")
+        for line in report.lines():
+            typer.echo(line)
+        if report.problems:
+            raise typer.Exit(1)
+
+
+@data_app.command("convert")
+def data_convert(
+    path: Annotated[Path, typer.Argument(help="A folder or file of basins, in any known layout.")],
+    output: Annotated[Path, typer.Argument(help="NetCDF file to write, which is fast to train from.")],
+    format: Annotated[str, typer.Option(help="Layout, where it is not recognised.")] = "auto",
+    product: Annotated[list[str] | None, typer.Option(help="Forcing product (CAMELS-US), or data set (Caravan).")] = None,
+    variable: Annotated[list[str] | None, typer.Option(help="Variable in time to keep; may be repeated; default all.")] = None,
+    start: Annotated[str | None, typer.Option(help="First day.")] = None,
+    end: Annotated[str | None, typer.Option(help="Last day.")] = None,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Write records of basins as one netCDF file."""
+    with _reporting(debug):
+        from .data import open_basins, write_basins
+
+        opened = open_basins(path, format, None, variable, start, end, product=product, lazy=True)
+        typer.echo(f"{write_basins(opened, output, progress=not quiet)}: {dict(opened.sizes)}")
 
 
 @julia_app.command("install")
