@@ -65,6 +65,15 @@ class Batch:
             f"(warm-up {self.warm_up} days)"
         )
 
+    def not_finite(self, simulated: Tensor) -> list[str]:
+        """Return, for each sample whose simulation [batch, time, ...] is not finite after the warm-up, where that begins."""
+        bad = ~torch.isfinite(simulated[:, self.warm_up :]).reshape(simulated.shape[0], -1, simulated[0, 0].numel()).all(2)
+        found = []
+        for sample in bad.any(1).nonzero().flatten().tolist():
+            day = self.times(sample)[self.warm_up + int(bad[sample].nonzero()[0])]
+            found.append(f"{self.where(sample)}: not finite from {day:%Y-%m-%d}")
+        return found
+
     def times(self, sample: int) -> pd.DatetimeIndex:
         """Return the days of a sample."""
         first = int(self.start[sample])

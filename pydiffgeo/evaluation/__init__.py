@@ -1,17 +1,27 @@
-"""Metrics, tables and figures of results."""
+"""Metrics, losses, tables and figures of results."""
 
+from pydiffgeo.evaluation.basins import median_scores, score_basins, write_scores
+from pydiffgeo.evaluation.hydrology import HYDROLOGICAL
+from pydiffgeo.evaluation.losses import LOSSES, Term, combined_loss
 from pydiffgeo.evaluation.metrics import METRICS, bias, correlation, kge, nse, rmse, score, ubrmse
 from pydiffgeo.evaluation.table import print_table, write_table
 
 __all__ = [
+    "HYDROLOGICAL",
+    "LOSSES",
     "METRICS",
+    "Term",
     "bias",
+    "combined_loss",
     "correlation",
     "kge",
+    "median_scores",
     "nse",
     "print_table",
     "rmse",
     "score",
+    "score_basins",
     "ubrmse",
+    "write_scores",
     "write_table",
 ]

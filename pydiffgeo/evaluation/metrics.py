@@ -15,13 +15,18 @@ from numpy.typing import ArrayLike, NDArray
 from pydiffgeo.errors import DataError, lookup
 
 
-def _pairs(simulated: ArrayLike, observed: ArrayLike, mask: ArrayLike | None) -> tuple[NDArray, NDArray]:
+def both_known(simulated: NDArray, observed: NDArray, mask: ArrayLike | None = None) -> NDArray:
+    """Return where both are finite and `mask` is True, in the shape of the series."""
+    both = np.isfinite(simulated) & np.isfinite(observed)
+    return both if mask is None else both & np.broadcast_to(np.asarray(mask, dtype=bool), both.shape)
+
+
+def pairs(simulated: ArrayLike, observed: ArrayLike, mask: ArrayLike | None) -> tuple[NDArray, NDArray]:
+    """Return the values that can be compared, [pair]; raise DataError where there are fewer than two."""
     s, o = np.asarray(simulated, dtype=float), np.asarray(observed, dtype=float)
     if s.shape != o.shape:
         raise DataError(f"simulated has shape {s.shape}, observed {o.shape}; align them first.")
-    both = np.isfinite(s) & np.isfinite(o)
-    if mask is not None:
-        both &= np.broadcast_to(np.asarray(mask, dtype=bool), both.shape)
+    both = both_known(s, o, mask)
     if both.sum() < 2:
         raise DataError(
             f"only {int(both.sum())} of {both.size} pairs can be compared; check the period and the mask."
@@ -31,13 +36,13 @@ def _pairs(simulated: ArrayLike, observed: ArrayLike, mask: ArrayLike | None) ->
 
 def rmse(simulated: ArrayLike, observed: ArrayLike, mask: ArrayLike | None = None) -> float:
     """Return the root mean squared error, sqrt(mean((s - o)^2)), in the unit of the series."""
-    s, o = _pairs(simulated, observed, mask)
+    s, o = pairs(simulated, observed, mask)
     return float(np.sqrt(np.mean((s - o) ** 2)))
 
 
 def bias(simulated: ArrayLike, observed: ArrayLike, mask: ArrayLike | None = None) -> float:
     """Return the mean error, mean(s) - mean(o), in the unit of the series."""
-    s, o = _pairs(simulated, observed, mask)
+    s, o = pairs(simulated, observed, mask)
     return float(s.mean() - o.mean())
 
 
@@ -46,13 +51,13 @@ def ubrmse(simulated: ArrayLike, observed: ArrayLike, mask: ArrayLike | None = N
 
     Entekhabi et al. (2010), doi:10.1175/2010JHM1223.1, eq. 5.
     """
-    s, o = _pairs(simulated, observed, mask)
+    s, o = pairs(simulated, observed, mask)
     return float(np.std(s - o))
 
 
 def correlation(simulated: ArrayLike, observed: ArrayLike, mask: ArrayLike | None = None) -> float:
     """Return Pearson's correlation; NaN where a series is constant."""
-    s, o = _pairs(simulated, observed, mask)
+    s, o = pairs(simulated, observed, mask)
     # a series that is constant up to rounding has no correlation, only noise of the last digit
     if min(np.std(s) / (np.abs(s).max() or 1.0), np.std(o) / (np.abs(o).max() or 1.0)) < 1e-12:
         return float("nan")
@@ -67,7 +72,7 @@ def kge(simulated: ArrayLike, observed: ArrayLike, mask: ArrayLike | None = None
     (Knoben et al. 2019, doi:10.5194/hess-23-4323-2019). NaN where the observed series is constant or has mean
     zero.
     """
-    s, o = _pairs(simulated, observed, mask)
+    s, o = pairs(simulated, observed, mask)
     if np.std(o) == 0 or o.mean() == 0:
         return float("nan")
     r = correlation(s, o)
@@ -80,7 +85,7 @@ def nse(simulated: ArrayLike, observed: ArrayLike, mask: ArrayLike | None = None
 
     Nash & Sutcliffe (1970), doi:10.1016/0022-1694(70)90255-6, eq. 3.
     """
-    s, o = _pairs(simulated, observed, mask)
+    s, o = pairs(simulated, observed, mask)
     spread = np.sum((o - o.mean()) ** 2)
     return float(1 - np.sum((s - o) ** 2) / spread) if spread > 0 else float("nan")
 
