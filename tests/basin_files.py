@@ -37,7 +37,7 @@ def records(basins: int = 3, days: int = 400, seed: int = 0, start: str = "1999-
 
 
 def camels_us(root: Path, days: pd.DatetimeIndex = DAYS) -> Path:
-    """Two basins in the folders of CAMELS-US; discharge of 1 cubic foot per second, one day missing, one estimated."""
+    """Two basins in the folders of CAMELS-US; discharge of 1 cubic foot per second at first, a day missing, one estimated."""
     for basin, area in AREAS.items():
         for product, tag in (("daymet", "cida"), ("nldas", "nldas")):
             folder = root / "basin_mean_forcing" / product / basin[:2]
@@ -50,7 +50,8 @@ def camels_us(root: Path, days: pd.DatetimeIndex = DAYS) -> Path:
         folder = root / "usgs_streamflow" / "99"  # not the region of its number, as for some gauges of the archive
         folder.mkdir(parents=True, exist_ok=True)
         flags = ["A:e" if i == 1 else "M" if i == 2 else "A" for i in range(len(days))]
-        rows = [f"{basin} {d:%Y %m %d} {-999 if f == 'M' else 1:8.2f} {f}" for d, f in zip(days, flags, strict=True)]
+        flows = [-999 if f == "M" else 1 + i // 4 % 7 for i, f in enumerate(flags)]
+        rows = [f"{basin} {d:%Y %m %d} {q:8.2f} {f}" for d, q, f in zip(days, flows, flags, strict=True)]
         (folder / f"{basin}_streamflow_qc.txt").write_text("\n".join(rows) + "\n")
     folder = root / "camels_attributes_v2.0"
     folder.mkdir()

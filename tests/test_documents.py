@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 import textwrap
 from pathlib import Path
+from typing import Any
 
+import basin_files
+import pandas as pd
 import pytest
 import torch
 
@@ -53,7 +56,20 @@ def test_contributing_tableau() -> None:
     assert sum(tableau.b_hat) == pytest.approx(1)  # type: ignore[attr-defined]
 
 
+def test_data_from_archive_to_scores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = basin_files.camels_us(tmp_path / "data" / "camels_us", pd.date_range("1980-10-01", "2008-09-30"))
+    (root / "camels_attributes_v2.0" / "camels_clim.txt").write_text("gauge_id;aridity\n01010101;0.8\n02020202;1.2\n")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    for code in blocks("docs/data.md", "python"):
+        exec(code, names)
+    assert "torch.Size([100, 730, 3])" in capsys.readouterr().out and names["parts"].keys() >= {"nse of discharge"}
+    assert sorted(p.name for p in (tmp_path / "runs").iterdir()) == ["scaling.json", "scores.csv", "scores.nc"]
+
+
 def test_links_between_documents_exist() -> None:
-    for document in ROOT.glob("*.md"):
+    for document in (*ROOT.glob("*.md"), ROOT / "docs" / "data.md"):
         for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
-            assert (ROOT / target).exists(), f"{document.name} points to {target}"
+            assert (document.parent / target).exists(), f"{document.name} points to {target}"

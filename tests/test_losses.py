@@ -81,7 +81,7 @@ def test_a_perfect_simulation_has_loss_and_gradient_zero(name: str, dtype: torch
     options = {key: value.to(dtype) for key, value in OPTIONS.get(name, {}).items()}
     loss = LOSSES[name](simulated, observed, **options)
     (gradient,) = torch.autograd.grad(loss, simulated)
-    assert float(loss) == pytest.approx(0.0, abs=2e-3 if dtype == torch.float32 else 1e-7)
+    assert loss.item() == pytest.approx(0.0, abs=2e-3 if dtype == torch.float32 else 1e-7)
     assert torch.isfinite(gradient).all()
 
 
@@ -154,7 +154,7 @@ def test_a_loss_that_is_not_a_number_names_basin_and_window() -> None:
     simulated = torch.ones_like(batch.observed)
     simulated[1, 30:] = torch.nan
     simulated[2, :10] = torch.inf  # in the warm-up only
-    assert torch.isnan(mse_loss(simulated[..., 0], batch.observed[..., 0], torch.arange(50) >= 10))
+    assert torch.isnan(mse_loss(simulated[..., 0], batch.observed[..., 0], batch.scored))
     assert batch.not_finite(simulated) == [
         "basin b0000, 1999-11-30 to 2000-01-18 (warm-up 10 days): not finite from 1999-12-30"
     ]

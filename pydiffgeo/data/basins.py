@@ -94,7 +94,9 @@ def open_basins(
     wanted = frozenset(kept)
 
     def read(row: int) -> dict[str, NDArray]:
-        frame = source.read(source.basins[row], wanted).reindex(days)
+        frame = source.read(source.basins[row], wanted)
+        if not frame.index.equals(days):
+            frame = frame.reindex(days)
         found = {}
         for name in kept:
             column = source.columns[name]

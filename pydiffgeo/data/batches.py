@@ -56,6 +56,11 @@ class Batch:
     basins: tuple[str, ...]
     days: pd.DatetimeIndex
 
+    @property
+    def scored(self) -> Tensor:
+        """Days that a loss may count, those after the warm-up: bool, [time]."""
+        return torch.arange(self.forcing.shape[1], device=self.forcing.device) >= self.warm_up
+
     def where(self, sample: int) -> str:
         """Return basin and days of a sample in words, for messages such as that on a loss that is not a number."""
         first = int(self.start[sample])
@@ -117,10 +122,11 @@ class BasinTensors:
         self.basins = tuple(str(basin) for basin in records.basin.values)
         self.days = pd.DatetimeIndex(records.time.values)
         self.forcing_names, self.target_names, self.attribute_names = tuple(forcing), tuple(targets), tuple(attributes)
-        self.dtype, self._records = dtype, records
+        self.dtype = dtype
         for name in (*forcing, *targets):
             if name not in records or set(records[name].dims) != {"basin", "time"}:
                 raise DataError(f"no variable {name!r} in time in the records; `open_basins` and `add_pet` make them.")
+        self._series = xr.Dataset({name: records[name].variable for name in (*forcing, *targets)})
         self.attributes = attribute_matrix(records, attributes, dtype)
         self._width = len(forcing)
         features = self._width + len(targets)
@@ -155,8 +161,8 @@ class BasinTensors:
 
     def _read(self, rows: slice) -> NDArray:
         names = (*self.forcing_names, *self.target_names)
-        part = self._records.isel(basin=rows)
-        return np.stack([part[n].transpose("basin", "time").values.astype(NUMPY[self.dtype]) for n in names], -1)
+        part = self._series.isel(basin=rows)
+        return np.stack([part[n].variable.transpose("basin", "time").values.astype(NUMPY[self.dtype]) for n in names], -1)
 
     def _basin(self, row: int) -> Tensor:
         """Return one basin, [time, feature], from memory or from its file."""

@@ -32,7 +32,7 @@ LOADERS: dict[str, Loader] = {
     "camels_us": Loader("CAMELS-US, original folders", camels_us.recognises, camels_us.open_source),
     "caravan": Loader("Caravan, netCDF or CSV", caravan.recognises, caravan.open_source),
     "generic": Loader("neuralhydrology's GenericDataset", generic.recognises, generic.open_source),
-    "netcdf": Loader("one netCDF file or zarr store", netcdf.recognises, netcdf.open_source),
+    "netcdf": Loader("one netCDF file", netcdf.recognises, netcdf.open_source),
 }
 
 __all__ = ["LOADERS", "Column", "Loader", "Request", "Source"]

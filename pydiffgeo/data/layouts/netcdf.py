@@ -1,4 +1,4 @@
-"""One netCDF file, or zarr store, with dimensions basin and time; also what `write_basins` writes."""
+"""One netCDF file with dimensions basin and time; also what `write_basins` writes."""
 
 from __future__ import annotations
 
@@ -20,10 +20,8 @@ BASINS = ("basin", "station", "gauge_id", "station_id", "catchment", "basin_id")
 
 
 def recognises(path: Path) -> bool:
-    """Return whether the path is a netCDF file or a zarr store."""
-    if path.is_dir():
-        return any((path / name).exists() for name in ("zarr.json", ".zgroup"))
-    return path.suffix in (".nc", ".nc4", ".cdf", ".h5")
+    """Return whether the path is a netCDF file."""
+    return path.is_file() and path.suffix in (".nc", ".nc4", ".cdf", ".h5")
 
 
 def open_source(path: Path, request: Request) -> Source:
@@ -39,7 +37,7 @@ def open_source(path: Path, request: Request) -> Source:
     UnitError
         A known variable has no unit, or one that does not convert.
     """
-    file = xr.open_zarr(path, chunks=None) if path.is_dir() else open_netcdf(path)
+    file = open_netcdf(path)
     label = next((name for name in BASINS if name in file.dims), None)
     if label is None or label not in file.variables:
         raise DataError(
@@ -63,6 +61,8 @@ def open_source(path: Path, request: Request) -> Source:
     factors = {native: conversion(names[native], units[native], f"{native!r} of {path.name}") for native in natives}
     static = _attributes(file, label, moment)
 
+    series = {native: file[native].variable for native in natives}  # without coordinates, indexing is faster
+
     @cache
     def daylight() -> NDArray:
         return _daylight(known, static, path)
@@ -70,7 +70,7 @@ def open_source(path: Path, request: Request) -> Source:
     def read(basin: str, wanted: Collection[str]) -> pd.DataFrame:
         frame = {}
         for native in (native for native in natives if names[native] in wanted):
-            values = file[native].isel({label: rows[basin]})
+            values = series[native][{label: rows[basin]}]
             if np.issubdtype(values.dtype, np.integer):
                 frame[names[native]] = values.values
                 continue
