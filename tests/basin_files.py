@@ -77,7 +77,10 @@ def caravan(root: Path, kind: str = "netcdf", days: pd.DatetimeIndex = DAYS) -> 
         if kind == "csv":
             frame.to_csv(folder / f"{basin}.csv")
         else:
-            frame.to_xarray().to_netcdf(folder / f"{basin}.nc")
+            text = (
+                "temperature_2m: 2m air temperature [°C]\ntotal_precipitation: Total precipitation [mm]\nstreamflow: Q [mm/d]\n"
+            )
+            frame.to_xarray().assign_attrs(Units=text).to_netcdf(folder / f"{basin}.nc")
         tables = root / "attributes" / source
         tables.mkdir(parents=True, exist_ok=True)
         for table, columns in (("other", "gauge_lat,gauge_lon,area"), ("caravan", "p_mean,aridity,frac_snow")):

@@ -82,6 +82,8 @@ def test_caravan_of_both_kinds_is_the_same(tmp_path: Path) -> None:
     assert a.precipitation[:, 0].values.tolist() == [3.0, 2.0] and a.discharge.isnull().sum() == 10
     assert a.potential_evaporation_sum.attrs["units"] == "mm day-1"  # ERA5-Land's is not taken for the form's
     assert "potential_evapotranspiration" not in a and a.p_mean.attrs["units"] == "mm day-1"
+    basin_files.caravan(tmp_path / "archive" / "Caravan-nc")  # packed one level down
+    assert open_basins(tmp_path / "archive").sizes["basin"] == 3
     assert open_basins(tmp_path / "a", product="lamah").basin.values.tolist() == ["lamah_7"]
 
 
@@ -200,6 +202,16 @@ def test_damaged_netcdf_is_named(tmp_path: Path) -> None:
     file.write_bytes(b"not a file")
     with pytest.raises(DataError, match="camels_02.nc' cannot be read as netCDF"):
         open_basins(tmp_path)
+
+
+def test_caravan_in_other_units_is_refused(tmp_path: Path) -> None:
+    file = basin_files.caravan(tmp_path) / "timeseries" / "netcdf" / "camels" / "camels_01.nc"
+    whole = xr.load_dataset(file)
+    whole.assign_attrs(Units="temperature_2m: 2m air temperature [K]\n").to_netcdf(file)
+    with pytest.raises(UnitError, match="'temperature_2m_mean' of .*camels_01.nc is in 'K', Caravan's is in 'degC'"):
+        open_basins(tmp_path)
+    told = open_basins(tmp_path, units={f"temperature_2m_{part}": "K" for part in ("mean", "min", "max")})
+    assert told.tair_mean[0, 0] == pytest.approx(9.0 - 273.15)
 
 
 def test_half_days_are_not_taken_for_days(tmp_path: Path) -> None:

@@ -86,6 +86,7 @@ ARCHIVES: dict[str, Archive] = {
         "Kratzert et al. 2023 (doi:10.1038/s41597-023-01975-w), doi:10.5281/zenodo.15529786",
         "CC-BY-4.0",
         (
+            # the md5 as Zenodo lists it; nobody has compared a download with it for this list
             ArchiveFile(
                 "https://zenodo.org/records/15529786/files/Caravan-nc.tar.gz",
                 "Caravan-nc.tar.gz",

@@ -127,7 +127,7 @@ def conversion(name: str, unit: str | None, where: str) -> tuple[float, float]:
             f"{where} has no unit, expected {wanted!r} or one that converts to it; set attrs['units'] in the file, "
             f"or pass units={{{name!r}: ...}}."
         )
-    known = _SPELLED.get(unit.strip())
+    known = spelled(unit)
     if known == wanted:
         return 1.0, 0.0
     if known is not None and (known, wanted) in CONVERSIONS:
@@ -137,6 +137,11 @@ def conversion(name: str, unit: str | None, where: str) -> tuple[float, float]:
         f"{where} has unit {unit!r}, which does not convert to {wanted!r}; known units are {', '.join(known_units)}. Convert "
         f"it yourself, or correct a wrong attribute with units={{{name!r}: ...}}."
     )
+
+
+def spelled(unit: str) -> str | None:
+    """Return the one spelling of a unit, or None where it is not known."""
+    return _SPELLED.get(unit.strip())
 
 
 def convert(values: NDArray, factor: float, offset: float) -> NDArray:

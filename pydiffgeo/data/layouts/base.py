@@ -101,6 +101,12 @@ def column(name: str, unit: str | None = None) -> Column:
     return Column({} if unit is None else {"units": unit})
 
 
+def nested(path: Path, *folders: str) -> Path | None:
+    """Return `path`, or the folder in it, that has one of `folders`: archives pack their data one level down."""
+    inside = sorted(p for p in path.iterdir() if p.is_dir()) if path.is_dir() else []
+    return next((p for p in (path, *inside) if any((p / folder).is_dir() for folder in folders)), None)
+
+
 def select_basins(known: Sequence[str], wanted: Sequence[str] | None, where: Path) -> tuple[str, ...]:
     """Return the wanted basins, or all that are known.
 

@@ -17,6 +17,7 @@ from pydiffgeo.data.layouts.base import (
     column,
     daily_index,
     join_tables,
+    nested,
     read_table,
     select_basins,
 )
@@ -53,7 +54,7 @@ FLAGS = Column(
 
 def recognises(path: Path) -> bool:
     """Return whether the folder, or one folder in it, has the forcing of CAMELS-US."""
-    return path.is_dir() and _find(path, FORCING) is not None
+    return nested(path, FORCING) is not None
 
 
 def open_source(path: Path, request: Request) -> Source:
@@ -70,7 +71,7 @@ def open_source(path: Path, request: Request) -> Source:
     UnknownName
         No such product.
     """
-    root = _find(path, FORCING)
+    root = nested(path, FORCING)
     if root is None:
         raise DataError(f"no folder {FORCING!r} in {path} or in a folder of it; give the folder of the unpacked archive.")
     products = request.product or ("daymet",)
@@ -184,15 +185,9 @@ def _forcing_files(folder: Path, product: str) -> dict[str, Path]:
 
 
 def _attributes(path: Path) -> pd.DataFrame:
-    root = _find(path, ATTRIBUTES)
+    root = nested(path, ATTRIBUTES)
     files = sorted((root / ATTRIBUTES).glob("camels_*.txt")) if root is not None else []
     return join_tables([read_table(file, ";") for file in files], ATTRIBUTES)
-
-
-def _find(path: Path, folder: str) -> Path | None:
-    """Return `path` or the folder in it that has `folder`: the archive packs its data one level down."""
-    inside = sorted(p for p in path.iterdir() if p.is_dir())
-    return next((p for p in (path, *inside) if (p / folder).is_dir()), None)
 
 
 def _header(file: Path) -> tuple[float, float, float]:

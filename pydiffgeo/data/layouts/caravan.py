@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -14,13 +15,14 @@ from pydiffgeo.data.layouts.base import (
     column,
     daily_index,
     join_tables,
+    nested,
     open_netcdf,
     read_table,
     select_basins,
 )
 from pydiffgeo.data.layouts.series import ends_of_csv, read_series, unit_of
-from pydiffgeo.data.variables import conversion, convert
-from pydiffgeo.errors import DataError
+from pydiffgeo.data.variables import conversion, convert, spelled
+from pydiffgeo.errors import DataError, UnitError
 
 # Units by the beginning of the name (Caravan's own table); the files state them only as text in an attribute.
 UNITS = {
@@ -31,14 +33,15 @@ UNITS = {
 }  # fmt: skip
 ATTRIBUTE_UNITS = {
     "gauge_lat": "degrees_north", "gauge_lon": "degrees_east", "area": "km2", "p_mean": "mm day-1", "pet_mean": "mm day-1",
-    "ele_mt_sav": "m", "aridity": "1", "frac_snow": "1", "seasonality": "1", "moisture_index": "1",
+    "pet_mean_ERA5_LAND": "mm day-1", "pet_mean_FAO_PM": "mm day-1", "ele_mt_sav": "m", "aridity": "1", "frac_snow": "1",
+    "aridity_ERA5_LAND": "1", "aridity_FAO_PM": "1", "seasonality": "1", "moisture_index": "1",
 }  # fmt: skip
 KINDS = {"netcdf": ".nc", "csv": ".csv"}
 
 
 def recognises(path: Path) -> bool:
     """Return whether the folder has time series in the layout of Caravan."""
-    return any((path / "timeseries" / kind).is_dir() for kind in KINDS)
+    return nested(path, *(f"timeseries/{kind}" for kind in KINDS)) is not None
 
 
 def open_source(path: Path, request: Request) -> Source:
@@ -53,10 +56,11 @@ def open_source(path: Path, request: Request) -> Source:
     DataError
         No time series, or a file that cannot be read; basin and file are named.
     """
-    kind = next((kind for kind in KINDS if (path / "timeseries" / kind).is_dir()), None)
-    if kind is None:
+    root = nested(path, *(f"timeseries/{kind}" for kind in KINDS))
+    if root is None:
         raise DataError(f"no folder timeseries/netcdf or timeseries/csv in {path}; give the folder of the unpacked archive.")
-    folder = path / "timeseries" / kind
+    kind = next(kind for kind in KINDS if (root / "timeseries" / kind).is_dir())
+    folder = root / "timeseries" / kind
     wanted = set(request.product)
     files = {
         file.stem: file
@@ -89,10 +93,11 @@ def open_source(path: Path, request: Request) -> Source:
         return days[0], days[-1]
 
     if kind == "netcdf":
-        _check_units(files[basins[0]], units)
+        told = {native: unit for native, unit in units.items() if request.unit(native, None) is None}
+        _check_units(files[basins[0]], told)
     tables = []
     for source in sorted({files[basin].parent.name for basin in basins}):
-        parts = sorted((path / "attributes" / source).glob("*.csv"))
+        parts = sorted((root / "attributes" / source).glob("*.csv"))
         tables.append(join_tables([read_table(part) for part in parts], f"attributes/{source}"))
     columns = {names[native]: column(names[native], units[native]) for native in natives}
     attrs = {"title": "Caravan", "source": "Kratzert et al. 2023 (doi:10.1038/s41597-023-01975-w)", "license": "CC-BY-4.0"}
@@ -103,15 +108,18 @@ def _unit(native: str) -> str | None:
     return next((unit for beginning, unit in UNITS.items() if native.startswith(beginning)), None)
 
 
-def _check_units(file: Path, units: dict[str, str | None]) -> None:
-    """Refuse a file that states a unit that does not convert; Caravan's own files state none per variable."""
+def _check_units(file: Path, units: Mapping[str, str | None]) -> None:
+    """Refuse a file that states another unit than Caravan's, in a variable's attribute or in the text that all files have."""
     with open_netcdf(file) as opened:
+        text = dict(re.findall(r"^(\w+):.*\[([^\]]*)\]", str(opened.attrs.get("Units", "")), re.M))
         for native, unit in units.items():
-            stated = unit_of(opened[native])
-            if stated is not None and unit is not None:
-                a = conversion(Request().name(native), stated, f"{native!r} of {file}")
-                if a != conversion(Request().name(native), unit, f"{native!r} of {file}"):
-                    raise DataError(
-                        f"{native!r} of {file} is in {stated!r}, Caravan's is in {unit!r}; correct the attribute, or pass "
-                        f"units={{{native!r}: ...}}."
-                    )
+            named = next((found for beginning, found in text.items() if native.startswith(beginning)), None)
+            stated = unit_of(opened[native]) or named
+            if stated is None or unit is None or spelled(stated) == unit:
+                continue
+            if stated == "mm" and unit == "mm day-1":  # the sum of a day
+                continue
+            raise UnitError(
+                f"{native!r} of {file} is in {stated!r}, Caravan's is in {unit!r}; correct the attribute, or tell the unit "
+                f"with units={{{native!r}: ...}}."
+            )
