@@ -47,7 +47,7 @@ end
 """
 Numbers of a forward call, in this order: columns, intervals, record, threads, and the addresses of lengths, states, storage,
 fluxes, counts, failures, replayed steps (and their stride), name of the method, question whether to stop, name of the sensitivity;
-then address and strides (column, time, layer) of the initial state, each parameter and each forcing.
+then address and strides (column, time, layer) of the initial state, each parameter, each forcing and the weights of each network.
 """
 const CALL_HEAD = 15
 const OPTIONS = (:rtol, :atol, :step, :initial_step, :newton_tolerance)
@@ -63,8 +63,9 @@ function read_inputs(m::Model, ::Type{T}, call::Ptr{Int64}) where {T}
     initial = only(fields(T, call, skip, 1))
     parameters = fields(T, call, skip + 4, length(s.parameters))
     forcing = fields(T, call, skip + 4 + 4 * length(s.parameters), length(s.forcings))
+    weights = fields(T, call, skip + 4 + 4 * (length(s.parameters) + length(s.forcings)), length(networks(m)))
     lengths = copy(unsafe_wrap(Array, Ptr{T}(unsafe_load(call, 5) % UInt), unsafe_load(call, 2)))
-    return Inputs{T}(unsafe_load(call, 1), lengths, initial, parameters, forcing)
+    return Inputs{T}(unsafe_load(call, 1), lengths, initial, parameters, forcing, weights)
 end
 
 function forward_call(m::Model, ::Type{T}, call::Ptr{Int64}, x::Ptr{Float64}) where {T}
@@ -151,8 +152,9 @@ function backward_call(run, call::Ptr{Int64})
     s = spec(run.model)
     parameters = fields(T, call, BACK_HEAD, length(s.parameters))
     forcing = fields(T, call, BACK_HEAD + 4 * length(s.parameters), length(s.forcings))
+    weights = fields(T, call, BACK_HEAD + 4 * (length(s.parameters) + length(s.forcings)), length(networks(run.model)))
     seeds = Cotangents{T}(Results{T}(address(1), address(2), address(3)), address(3) != C_NULL, address(4),
-        parameters, forcing)
+        parameters, forcing, weights)
     stop = Stop(Ptr{Cvoid}(address(7)))
     return Int64(backward(run, seeds; replay=replay_field(T, address(5), unsafe_load(call, 6)), stop) ? 0 : STOPPED)
 end

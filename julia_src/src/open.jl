@@ -11,8 +11,11 @@ const HYDRAULICS = Dict{String,Function}(
 "Models by name: a function from a description to a model."
 const BUILDERS = Dict{String,Function}(
     "richards" => d -> open_richards(d, d["hydraulics"]::Dict{String,Any}),
-    "user" => d -> load_model(d["file"]; spec=d["spec_file"], cells=d["cells"]),
+    "user" => d -> load_model(d["file"]; spec=d["spec_file"], cells=d["cells"], networks=open_networks(get(d, "networks", Dict{String,Any}[]))),
 )
+
+"Networks in the order of a description."
+open_networks(list) = NamedTuple(Symbol(n["name"]) => Network(n["widths"], n["activation"]; low=get(n, "low", NaN), high=get(n, "high", NaN)) for n in list)
 
 # the types are asserted so that nothing here is compiled anew at every start
 open_richards(d, h::Dict) = dynamic(open_richards)(d, dynamic(lookup(HYDRAULICS, h["name"]::String, "soil hydraulics"))(h))

@@ -20,18 +20,18 @@ struct Solution{T,R,F<:NamedTuple}
 end
 
 """
-    solve(m, forcing, parameters, initial, times; method = "kvaerno3", sensitivity = "discrete", replay = nothing, threads = 0,
+    solve(m, forcing, parameters, initial, times; weights = (;), method = "kvaerno3", sensitivity = "discrete", replay = nothing, threads = 0,
           T = Float64, options...)
 
 Solve a model for a batch of columns.
 
 `forcing` is a NamedTuple of numbers, vectors (interval) or matrices (interval, column); `parameters` one of numbers, vectors
 (column), matrices (layer, column) or arrays (layer, interval, column), where a dimension of 1 is shared by all; `initial` a
-number, a vector (size) or a matrix (size, column); `times` the start and the interval ends. `replay` takes the `steps` of an
+number, a vector (size) or a matrix (size, column); `times` the start and the interval ends. `weights` has a vector for each network of the model. `replay` takes the `steps` of an
 earlier solution instead of choosing them. Other options as in [`Options`](@ref), or [`SciMLOptions`](@ref) for a method of SciML,
 which needs a `sensitivity` other than "discrete".
 """
-function solve(m::Model, forcing::NamedTuple, parameters::NamedTuple, initial, times; method="kvaerno3", sensitivity="discrete",
+function solve(m::Model, forcing::NamedTuple, parameters::NamedTuple, initial, times; weights=(;), method="kvaerno3", sensitivity="discrete",
     replay=nothing, threads=0, T=Float64, options...)
     o = choose(T, m, method, sensitivity; options...)
     s, count = spec(m), length(times) - 1
@@ -44,15 +44,20 @@ function solve(m::Model, forcing::NamedTuple, parameters::NamedTuple, initial, t
             k in known || throw(UnknownName("unknown $what $k. The model $(s.name) has: $(join(known, ", "))."))
         end
     end
+    keys(weights) == keys(networks(m)) || throw(Refused("the networks of the model $(s.name) are $(keys(networks(m))), weights were given for $(keys(weights))"))
+    for (k, n) in pairs(networks(m))
+        length(weights[k]) == weight_count(n) || throw(Refused("the network $k has $(weight_count(n)) weights, not $(length(weights[k]))"))
+    end
     p, f = [parameter_array(T, parameters[k]) for k in s.parameters], [forcing_array(T, forcing[k], count) for k in s.forcings]
+    net = Array{T,3}[reshape(Vector{T}(weights[k]), :, 1, 1) for k in keys(networks(m))]
     start = initial isa Number ? fill(T(initial), statesize(m), 1) : T.(reshape(initial, statesize(m), :))
     columns = maximum(x -> size(x, 3), [p; f; [reshape(start, size(start, 1), 1, :)]])
     inputs = Inputs{T}(columns, T.(diff(times)), Field{T}(pointer(start), size(start, 2) > 1 ? size(start, 1) : 0, 0, 1),
-        map(array_field, p), map(array_field, f))
+        map(array_field, p), map(array_field, f), map(w -> array_field(w), net))
     states, storage = zeros(T, statesize(m), count, columns), zeros(T, statesize(m), count + 1, columns)
     fluxes, counts, outcome = zeros(T, length(s.fluxes), count, columns), zeros(Int64, 3, columns), zeros(Int64, 2, columns)
     table = replay === nothing ? nothing : step_table(replay, T)
-    kept = Array{T}[start, p..., f...]
+    kept = Array{T}[start, p..., f..., net...]
     GC.@preserve kept states storage fluxes table begin
         run = forward(m, inputs, o, Results{T}(pointer(states), pointer(storage), pointer(fluxes)),
             counts, outcome; record=true, replay=table_field(table), threads)
@@ -84,11 +89,11 @@ function array_field(x::Array{T,3}) where {T}
 end
 
 """
-    pullback(solution; states = nothing, storage = nothing, fluxes = nothing, threads = 0) -> (; initial, parameters, forcing)
+    pullback(solution; states = nothing, storage = nothing, fluxes = nothing, threads = 0) -> (; initial, parameters, forcing, weights)
 
 Gradient of the sum of results times the given cotangents, which have the shapes of the results (fluxes: flux, interval,
 column), in every input: initial (size, column), NamedTuples of parameters (layer, interval, column) and forcing (1, interval,
-column) whose dimensions are 1 where the input's were, but for the columns.
+column) whose dimensions are 1 where the input's were, but for the columns; and weights (weight, column).
 """
 function pullback(solution::Solution{T}; states=nothing, storage=nothing, fluxes=nothing) where {T}
     run = solution.run
@@ -96,14 +101,15 @@ function pullback(solution::Solution{T}; states=nothing, storage=nothing, fluxes
     inputs = solution.inputs
     grads = [zeros(T, size(x, 1), size(x, 2), columns) for x in inputs[2:end]]
     initial = zeros(T, statesize(run.model), columns)
-    count = length(s.parameters)
+    count, last = length(s.parameters), length(s.parameters) + length(s.forcings)
     seeds = map(x -> x === nothing ? nothing : Array{T}(x), (states, storage, fluxes))
     GC.@preserve inputs grads initial seeds solution begin
         address = map(x -> x === nothing ? Ptr{T}(0) : pointer(x), seeds)
         fields = map(array_field, grads)
-        backward(run, Cotangents{T}(Results{T}(address...), fluxes !== nothing, pointer(initial), fields[1:count], fields[count+1:end]);
+        backward(run, Cotangents{T}(Results{T}(address...), fluxes !== nothing, pointer(initial), fields[1:count], fields[count+1:last], fields[last+1:end]);
             replay=table_field(solution.replay))
     end
     return (; initial, parameters=NamedTuple{Tuple(s.parameters)}(Tuple(grads[1:count])),
-        forcing=NamedTuple{Tuple(s.forcings)}(Tuple(grads[count+1:end])))
+        forcing=NamedTuple{Tuple(s.forcings)}(Tuple(grads[count+1:last])),
+        weights=map(g -> g[:, 1, :], NamedTuple{keys(networks(run.model))}(Tuple(grads[last+1:end]))))
 end

@@ -11,6 +11,7 @@
 #   add_flux_slopes!(out, col, m, u, w) out += derivative of w . fluxes in the state, after `linearise!` with `keep`
 #   pull!(col, m, u, on_storage, on_rates, on_fluxes)  add cotangents of parameters and forcing to those of the column
 #   flush!(parameter_fields, forcing_fields, col, m, c, k)  write them out, and begin anew
+#   flush_weights!(fields, col, c)      the same for the weights of the model's `networks(m)`, if it has any
 #   release!(col)                       before another column: forget parameters, and cotangents that were not written
 
 abstract type Model end
@@ -29,6 +30,8 @@ Linearisation(m::Model, ::Type{T}) where {T} = Linearisation(
 
 evaluate!(lin, col, m::Model, u) = linearise!(lin, col, m, u, false)
 leaves_jacobian(::Model) = true
+networks(::Model) = (;)
+flush_weights!(fields, col, c) = nothing
 fluxes!(lin, col, m::Model, u) = lin
 
 """
@@ -54,14 +57,18 @@ end
     end
 end
 
-"Everything that a solve reads: fields of the parameters and of the forcing in the order of the model's specification."
+"Everything that a solve reads: fields of the parameters and of the forcing in the order of the model's specification,
+and of the weights of its networks."
 struct Inputs{T}
     columns::Int
     lengths::Vector{T}
     initial::Field{T}
     parameters::Vector{Field{T}}
     forcing::Vector{Field{T}}
+    weights::Vector{Field{T}}
 end
+
+Inputs{T}(columns, lengths, initial, parameters, forcing) where {T} = Inputs{T}(columns, lengths, initial, parameters, forcing, Field{T}[])
 
 intervals(x::Inputs) = length(x.lengths)
 

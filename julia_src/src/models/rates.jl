@@ -2,7 +2,7 @@
 # Derivatives that are not given come from ForwardDiff.
 
 """
-    SmallModel(spec, rates; fluxes, storage, jacobian)
+    SmallModel{N}(spec, rates; fluxes, storage, jacobian, networks)
 
 A model with a few states. The functions take the state as an SVector and forcing and parameters as NamedTuples, and must work
 for numbers of any kind:
@@ -12,19 +12,24 @@ for numbers of any kind:
 - `fluxes(u, f, p)`: the fluxes of the specification, an SVector, where `rates` does not return them and there are any;
 - `storage(u, p)`: the conserved storage, elementwise in u; the state itself by default;
 - `jacobian(u, f, p)`: derivative of the rates in the state, an SMatrix.
+
+`networks`, a NamedTuple of [`Network`](@ref), are called like functions that stand among the parameters: `p.recharge(x)`, each at most
+once in an evaluation.
 """
-struct SmallModel{N,R,Q,S,J} <: Model
+struct SmallModel{N,R,Q,S,J,C<:NamedTuple} <: Model
     spec::ModelSpec
     rates::R
     fluxes::Q
     storage::S
     jacobian::J
+    networks::C
 end
 
-function SmallModel{N}(spec, rates; fluxes=nothing, storage=own_storage, jacobian=nothing) where {N}
+function SmallModel{N}(spec, rates; fluxes=nothing, storage=own_storage, jacobian=nothing, networks=(;)) where {N}
     q = fluxes === nothing && isempty(spec.fluxes) ? no_fluxes : fluxes
-    return SmallModel{N,typeof(rates),typeof(q),typeof(storage),typeof(jacobian)}(spec, rates, q, storage, jacobian)
+    return SmallModel{N,typeof(rates),typeof(q),typeof(storage),typeof(jacobian),typeof(networks)}(spec, rates, q, storage, jacobian, networks)
 end
+networks(m::SmallModel) = m.networks
 
 no_fluxes(u, f, p) = SVector{0,eltype(u)}()
 own_storage(u, p) = u
@@ -43,25 +48,36 @@ spec(m::SmallModel) = m.spec
 jacobian(::SmallModel{N}, ::Type{T}) where {N,T} = Dense(T, Val(N))
 
 "Parameters and forcing of an interval, by name, and their cotangents."
-mutable struct NamedInputs{T,P,F,NP,NF}
+mutable struct NamedInputs{T,P,F,NP,NF,N<:Networks}
     parameters::SVector{NP,T}
     forcing::SVector{NF,T}
     on_parameters::SVector{NP,T}
     on_forcing::SVector{NF,T}
+    const networks::N
+    bound::Bool
 end
 
-function NamedInputs(m::Model, ::Type{T}) where {T}
+function NamedInputs(m::Model, ::Type{T}, net::Networks=Networks(networks(m), Float64, T)) where {T}
     P, F = Tuple(spec(m).parameters), Tuple(spec(m).forcings)
     zeros_(n) = zero(SVector{n,T})
-    return NamedInputs{T,P,F,length(P),length(F)}(zeros_(length(P)), zeros_(length(F)), zeros_(length(P)), zeros_(length(F)))
+    return NamedInputs{T,P,F,length(P),length(F),typeof(net)}(zeros_(length(P)), zeros_(length(F)), zeros_(length(P)), zeros_(length(F)), net, false)
 end
 
-@inline named(::NamedInputs{T,P,F}, p, f) where {T,P,F} = NamedTuple{P}(Tuple(p)), NamedTuple{F}(Tuple(f))
+@inline named(x::NamedInputs{T,P,F}, p, f) where {T,P,F} = merge(NamedTuple{P}(Tuple(p)), callable(x.networks)), NamedTuple{F}(Tuple(f))
+
+"The same with dual numbers, whose tangents are those of parameters, forcing and the outputs of networks."
+@inline function probed(x::NamedInputs{T,P,F,NP,NF}, parameters::SVector{NP,V}, forcing) where {T,P,F,NP,NF,V}
+    seeds = seed(vcat(parameters, forcing), Val(NP + NF + length(x.networks)))
+    p = NamedTuple{P}(ntuple(i -> seeds[i], Val(NP)))
+    return merge(p, probes(x.networks, eltype(seeds), Val(NP + NF))), NamedTuple{F}(ntuple(i -> seeds[NP+i], Val(NF)))
+end
 @inline named(x::NamedInputs) = named(x, x.parameters, x.forcing)
 
 function bind!(x::NamedInputs{T,P,F,NP,NF}, inputs::Inputs{T}, c, k) where {T,P,F,NP,NF}
     x.parameters = SVector(ntuple(i -> load(inputs.parameters[i], c, k), Val(NP)))
     x.forcing = SVector(ntuple(i -> load(inputs.forcing[i], c, k), Val(NF)))
+    x.bound || bind_weights!(x.networks, inputs.weights)
+    x.bound = true
     return x
 end
 
@@ -72,19 +88,28 @@ function flush!(parameter_fields, forcing_fields, x::NamedInputs, c, k)
     for i in eachindex(x.on_forcing)
         add!(forcing_fields[i], x.on_forcing[i], c, k)
     end
-    return clear!(x)
+    x.on_parameters, x.on_forcing = zero(x.on_parameters), zero(x.on_forcing)
+    return x
+end
+
+function flush_weights!(fields, x::NamedInputs, c)
+    flush_weights!(fields, x.networks, c)
+    clear!(x.networks)
+    return
 end
 
 function clear!(x::NamedInputs)
-    x.on_parameters, x.on_forcing = zero(x.on_parameters), zero(x.on_forcing)
+    x.on_parameters, x.on_forcing, x.bound = zero(x.on_parameters), zero(x.on_forcing), false
+    clear!(x.networks)
     return x
 end
 
 "Add the gradient of `total(parameters, forcing)`, a function of NamedTuples of dual numbers, to the cotangents."
 @inline function add_gradient!(total::G, x::NamedInputs{T,P,F,NP,NF}) where {G,T,P,F,NP,NF}
-    seeds = seed(vcat(x.parameters, x.forcing))
-    p, f = named(x, SVector(ntuple(i -> seeds[i], Val(NP))), SVector(ntuple(i -> seeds[NP+i], Val(NF))))
-    return add_inputs!(x, gradient_of(total(p, f), Val(NP + NF)))
+    p, f = probed(x, x.parameters, x.forcing)
+    g = gradient_of(total(p, f), Val(NP + NF + length(x.networks)))
+    add_inputs!(x, g)
+    return add_network_slopes!(x.networks, g, Val(NP + NF))
 end
 
 "Add cotangents of the parameters, then of the forcing."
@@ -103,6 +128,7 @@ end
 column(m::SmallModel{N}, ::Type{T}) where {N,T} = SmallColumn(NamedInputs(m, T), zero(MMatrix{N,length(spec(m).fluxes),T}))
 bind!(col::SmallColumn, ::SmallModel, inputs, c, k) = bind!(col.inputs, inputs, c, k)
 flush!(parameter_fields, forcing_fields, col::SmallColumn, ::SmallModel, c, k) = flush!(parameter_fields, forcing_fields, col.inputs, c, k)
+flush_weights!(fields, col::SmallColumn, c) = flush_weights!(fields, col.inputs, c)
 release!(col::SmallColumn) = clear!(col.inputs)
 
 function linearise!(lin::Linearisation{T}, col::SmallColumn, m::SmallModel{N}, u::Vector{T}, keep::Bool) where {T,N}

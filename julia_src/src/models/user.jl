@@ -1,13 +1,14 @@
 # Models from a user's file.
 
 """
-    load_model(file; spec = the TOML file of the same name, cells = 0)
+    load_model(file; spec = the TOML file of the same name, cells = 0, networks = (;))
 
 A model from a Julia file that defines `rates(u, f, p)` (see [`SmallModel`](@ref)), or, for a column of `cells` cells,
 `flux(above, below, f, p)` (see [`FaceModel`](@ref)) or `rates!(out, u, f, p)` (see [`CellModel`](@ref)), and what goes with them; SVector, SMatrix and the branch-free `vexp`, `vlog`, `power` and
-`vsqrt` are in scope. Names, units and magnitudes are those of the specification.
+`vsqrt` are in scope. `networks` are called like functions among the
+parameters. Names, units and magnitudes are those of the specification.
 """
-function load_model(file; spec=first(splitext(file)) * ".toml", cells=0)
+function load_model(file; spec=first(splitext(file)) * ".toml", cells=0, networks=(;))
     isfile(file) || throw(UnknownName("there is no file $file"))
     names = file_spec(spec)
     scope = Module(Symbol(first(splitext(basename(file)))))
@@ -21,6 +22,7 @@ function load_model(file; spec=first(splitext(file)) * ".toml", cells=0)
     get_(name) = Base.invokelatest(getglobal, scope, name)
     given(pairs...) = NamedTuple(as => get_(name) for (name, as) in pairs if has(name))
     if has(:rates!) || has(:flux)
+        isempty(networks) || throw(Refused("networks are for models with a few states, not for a column of cells"))
         cells >= 2 || throw(Refused("$(basename(file)) is a column of cells: give their number, cells = ..."))
         has(:flux) && return FaceModel(names, cells, get_(:flux); given((k => k for k in (:inflow, :outflow, :source, :storage))...)...)
         return CellModel(names, cells, get_(:rates!); given(:fluxes! => :fluxes!, :storage => :storage)...)
@@ -28,7 +30,7 @@ function load_model(file; spec=first(splitext(file)) * ".toml", cells=0)
     has(:rates) || throw(Refused("$(basename(file)) defines neither rates(u, f, p), nor rates!(out, u, f, p) or flux(above, below, f, p)"))
     size = length(TOML.parsefile(spec)["states"])
     size <= MOST_STATES || throw(Refused("$size states are too many for a full Jacobian; at most $MOST_STATES"))
-    return SmallModel{size}(names, get_(:rates); given(:fluxes => :fluxes, :storage => :storage, :jacobian => :jacobian)...)
+    return SmallModel{size}(names, get_(:rates); given(:fluxes => :fluxes, :storage => :storage, :jacobian => :jacobian)..., networks)
 end
 
 const MOST_STATES = 20  # static matrices beyond take minutes to compile

@@ -10,6 +10,7 @@ struct Cotangents{T}
     initial::Ptr{T}
     parameters::Vector{Field{T}}
     forcing::Vector{Field{T}}
+    weights::Vector{Field{T}}
 end
 
 """
@@ -76,6 +77,7 @@ function sweep!(w::Work{T}, m::Model, inputs::Inputs{T}, c, o::Options{T}, tape:
         end
     end
     bound == 0 || flush!(seeds.parameters, seeds.forcing, w.column, m, c, bound)
+    flush_weights!(seeds.weights, w.column, c)
     return
 end
 
@@ -106,6 +108,7 @@ function finish!(w::Work{T}, m::Model, inputs::Inputs{T}, c, seeds::Cotangents{T
     add_storage_seeds!(w, seeds, c, intervals(inputs), 0)
     pull!(w.column, m, u, w.on_storage, w.weight_rates, w.weight_fluxes)
     flush!(seeds.parameters, seeds.forcing, w.column, m, c, 1)
+    flush_weights!(seeds.weights, w.column, c)
     if seeds.initial != C_NULL
         for i in 1:n
             unsafe_store!(seeds.initial, w.on_state[i] + lin.capacity[i] * w.on_storage[i], (c - 1) * n + i)

@@ -18,7 +18,8 @@ branchless(m::Model) = lock(() -> get!(() -> dynamic(tried)(m)::Bool, BRANCHLESS
 
 function tried(m::SmallModel{N}) where {N}
     L = LaneNumber{Float64}
-    u, p, f = ones(SVector{N,L}), ones_of(spec(m).parameters, L), ones_of(spec(m).forcings, L)
+    u, f = ones(SVector{N,L}), ones_of(spec(m).forcings, L)
+    p = merge(ones_of(spec(m).parameters, L), map(Closure, m.networks))
     return works() do
         changes, _ = both(m, seed(u), f, p)
         m.jacobian === nothing || m.jacobian(u, f, p)
@@ -38,13 +39,17 @@ end
 ones_of(names, ::Type{L}) where {L} = NamedTuple{Tuple(names)}(ntuple(_ -> one(L), length(names)))
 
 "Inputs of a group of columns; those beyond the last one repeat it."
-struct Group{T,P,F,NP,NF}
+struct Group{T,P,F,NP,NF,N}
     first::Int
     count::Int
-    names::NamedInputs{T,P,F,NP,NF}
+    names::NamedInputs{T,P,F,NP,NF,N}
 end
 
-Group(run::Run{T}, columns) where {T} = Group(first(columns), length(columns), NamedInputs(run.model, T))
+function Group(run::Run{T}, columns) where {T}
+    names = NamedInputs(run.model, T, Networks(networks(run.model), LaneNumber{T}, LaneNumber{T}))
+    bind_weights!(names.networks, run.inputs.weights)
+    return Group(first(columns), length(columns), names)
+end
 
 @inline lanes(f::F) where {F} = Lanes(Vec(ntuple(f, Val(LANES))))
 @inline column_of(g::Group, lane) = g.first + min(lane, g.count) - 1
@@ -310,18 +315,18 @@ function backward_lanes!(m::SmallModel{N}, run::Run{T}, g::Group{T,PN,FN,NP,NF},
         end
         on_inputs = flush_group!(seeds, g, on_inputs, k, Val(NP), k == 1)
     end
-    finish_group!(m, inputs, g, seeds, on_state, on_storage, N * (K + 1))
+    finish_group!(m, inputs, g, seeds, on_state, on_storage, N * (K + 1), Val(Q))
     return
 end
 
 "Cotangents of parameters and forcing, from dual numbers."
 @inline function input_slopes(m::SmallModel, names::NamedInputs{T,P,F,NP,NF}, u, parameters, forcing, on_storage, on_rates, on_fluxes) where {T,P,F,NP,NF}
-    L = eltype(u)
-    both_ = seed(vcat(parameters, forcing))
-    p, f = named(names, SVector(ntuple(i -> both_[i], Val(NP))), SVector(ntuple(i -> both_[NP+i], Val(NF))))
+    p, f = probed(names, parameters, forcing)
     changes, fluxes = both(m, u, f, p)
     total = dot_(on_storage, m.storage(u, p)) + dot_(on_rates, changes) + dot_(on_fluxes, fluxes)
-    return SVector(ntuple(i -> slope_of(total, i, L), Val(NP + NF)))
+    slopes = all_slopes(total, eltype(u), Val(NP + NF + length(names.networks)))
+    add_network_slopes!(names.networks, slopes, Val(NP + NF))
+    return SVector(ntuple(i -> slopes[i], Val(NP + NF)))
 end
 
 @inline dot_(w::SVector{0,L}, x) where {L} = zero(L)
@@ -343,17 +348,17 @@ end
 end
 
 "As `finish!`."
-function finish_group!(m::SmallModel{N}, inputs, g::Group{T,PN,FN,NP,NF}, seeds, on_state, on_storage, stride) where {N,T,PN,FN,NP,NF}
+function finish_group!(m::SmallModel{N}, inputs, g::Group{T,PN,FN,NP,NF}, seeds, on_state, on_storage, stride, ::Val{Q}) where {N,T,PN,FN,NP,NF,Q}
     L = eltype(on_state)
     u = SVector(ntuple(i -> gather(g, inputs.initial, 1, i), Val(N)))
     parameters, forcing = values_at(g, inputs, 1)
     p, _ = named(g.names, parameters, forcing)
     seeds.results.storage == C_NULL || (on_storage += rows_of(g, seeds.results.storage, stride, 0, Val(N)))
-    dual_p, _ = named(g.names, seed(parameters), forcing)
-    total = dot_(on_storage, m.storage(u, dual_p))
+    on_inputs = input_slopes(m, g.names, u, parameters, forcing, on_storage, zero(on_storage), zero(SVector{Q,L}))
     for i in 1:NP
-        add_lanes!(seeds.parameters[i], slope_of(total, i, L), g, 1)
+        add_lanes!(seeds.parameters[i], on_inputs[i], g, 1)
     end
+    foreach(lane -> flush_weights!(seeds.weights, g.names.networks, g.first + lane - 1, lane), 1:g.count)
     _, capacity = storage_slopes(m, u, p)
     seeds.initial == C_NULL || write_rows!(g, seeds.initial, N, 0, on_state + capacity .* on_storage)
     return
