@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pydiffgeo import julia
+    from pydiffgeo.closures import NeuralClosure
     from pydiffgeo.engines import ENGINES
     from pydiffgeo.models import MODELS, ProcessModel, Richards
     from pydiffgeo.models.grid import Grid
@@ -31,6 +32,7 @@ _HOMES = {
     "MODELS": "models",
     "Grid": "models.grid",
     "ModelSpec": "models.spec",
+    "NeuralClosure": "closures",
     "ProcessModel": "models",
     "Richards": "models",
     "Roots": "models.root_uptake",
@@ -49,6 +51,7 @@ __all__ = [
     "MODELS",
     "Grid",
     "ModelSpec",
+    "NeuralClosure",
     "ProcessModel",
     "Richards",
     "Roots",

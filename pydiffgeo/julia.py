@@ -6,13 +6,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from pydiffgeo.closures import NeuralClosure
     from pydiffgeo.models.julia_model import JuliaModel
 
 
@@ -39,20 +40,28 @@ def set_threads(count: int) -> None:
     julia_engine.set_threads(count)
 
 
-def load_model(file: str | Path, spec: str | Path | None = None, cells: int = 0) -> JuliaModel:
+def load_model(
+    file: str | Path,
+    spec: str | Path | None = None,
+    cells: int = 0,
+    closures: Mapping[str, NeuralClosure] | None = None,
+) -> JuliaModel:
     """Load a model from a Julia file, for `solve` on the Julia engine, gradients included.
 
     Parameters
     ----------
     file : str or Path
         Defines `rates(u, f, p)`, with the state as an SVector and forcing and parameters as NamedTuples, and, where the model
-        has them, `fluxes(u, f, p)`, `storage(u, p)` and `jacobian(u, f, p)`. For a column of cells whose rates depend on their
-        neighbours it defines `rates!(out, u, f, p)`, `fluxes!(out, u, f, p)` and `storage(u, p)` of one cell instead. The
-        functions must work for numbers of any kind: derivatives that are not given come from ForwardDiff.
+        has them, `fluxes(u, f, p)`, `storage(u, p)` and `jacobian(u, f, p)`; or, for a column of cells,
+        `flux(above, below, f, p)` between neighbours, or `rates!(out, u, f, p)` of all cells. The functions must work for numbers of any kind: derivatives
+        that are not given come from ForwardDiff. See docs/julia_models.md.
     spec : str or Path, optional
         Names, units and bounds, as in the specifications of this package; default: the TOML file of the same name.
     cells : int
         Number of cells of a column.
+    closures : mapping of str to NeuralClosure, optional
+        A network for each `[closures.*]` of the specification; the equations call it like a function among the parameters,
+        `p.recharge(wetness)`, at most once. Gradients reach its weights.
 
     Returns
     -------
@@ -65,7 +74,7 @@ def load_model(file: str | Path, spec: str | Path | None = None, cells: int = 0)
     """
     from pydiffgeo.models.julia_model import JuliaModel
 
-    return JuliaModel(file, spec, cells)
+    return JuliaModel(file, spec, cells, closures)
 
 
 def function(f: Any, backend: str = "ForwardDiff") -> Callable[[Tensor], Tensor]:

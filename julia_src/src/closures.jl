@@ -31,6 +31,13 @@ struct Closure{W,A}
 end
 Closure(n::Network) = Closure(n, zeros(weight_count(n)))
 
+"The chain of Lux that a network is; once Lux is loaded."
+function lux_chain end
+
+"Parameters of that chain from a vector of weights, and back."
+function lux_parameters end
+function flat_weights end
+
 # ---- activations: value and slope --------------------------------------------------------------------------------------------
 
 @inline exponential(x::Doubles) = vexp(x)
@@ -167,8 +174,11 @@ end
 inputs_of(::Network{W}) where {W} = first(W)
 @inline Base.length(::Networks{names}) where {names} = length(names)
 @inline callable(n::Networks{names}) where {names} = NamedTuple{names}(n.closures)
-@inline probes(n::Networks{names}, ::Type{D}, ::Val{K}) where {names,D,K} =
-    NamedTuple{names}(ntuple(j -> Probe{K + j,D}(n.closures[j], n.notes[j]), Val(length(names))))
+# the place of a tangent belongs to the type of a probe, so that it must be a constant of the code
+@generated function probes(n::Networks{names}, ::Type{D}, ::Val{K}) where {names,D,K}
+    made = [:(Probe{$(K + j),D}(n.closures[$j], n.notes[$j])) for j in eachindex(names)]
+    return :(NamedTuple{names}(($(made...),)))
+end
 
 "Read the weights, which all columns share."
 function bind_weights!(n::Networks, fields)

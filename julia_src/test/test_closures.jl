@@ -91,3 +91,22 @@ end
     @test_throws Refused Network((1, 16, 1), "tanh"; low=1.0, high=0.0)
     @test_throws UnknownName Network((1, 16, 1), "tang")
 end
+
+if Base.find_package("Lux") !== nothing
+    @eval using Lux: Lux
+    @testset "as a chain of Lux, $activation" for (activation, low, high) in (("tanh", NaN, NaN), ("swish", -1.0, 4.0), ("softplus", NaN, NaN), ("sigmoid", 0.0, 1.0))
+        n = Network((3, 5, 7, 1), activation; low, high)
+        c = Closure(n)
+        c.weights .= randn(rng, length(c.weights))
+        chain = DiffGeo.lux_chain(n)
+        parameters = DiffGeo.lux_parameters(n, c.weights)
+        given, state = Lux.setup(rng, chain)
+        @test typeof(parameters) == typeof(map(p -> map(x -> Float64.(x), p), given))
+        @test DiffGeo.flat_weights(n, parameters) == c.weights
+        X = randn(rng, 3, 20)
+        Y, _ = chain(X, parameters, state)
+        @test vec(Y) ≈ [c(x...) for x in eachcol(X)] rtol = 1e-12
+    end
+else
+    @info "Lux is not in this project: its chains were not compared"
+end

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import struct
 import weakref
 from collections.abc import Callable, Mapping
@@ -49,7 +50,12 @@ def _richards(model: Richards) -> dict[str, Any]:
 
 
 def _julia_model(model: JuliaModel) -> dict[str, Any]:
-    return {"kind": "user", "file": str(model.file), "spec_file": str(model.spec_file), "cells": model.cells}
+    networks = []
+    for name, c in model.closures.items():
+        low, high = c.output_range or (math.nan, math.nan)
+        networks.append({"name": name, "widths": list(c.widths), "activation": c.activation, "low": low, "high": high})
+    files = {"file": str(model.file), "spec_file": str(model.spec_file)}
+    return {"kind": "user", **files, "cells": model.cells, "networks": networks}
 
 
 DESCRIPTIONS: dict[type[ProcessModel], Callable[[Any], dict[str, Any]]] = {Richards: _richards, JuliaModel: _julia_model}
@@ -117,7 +123,8 @@ def evaluate(
     columns, size = state.shape
     out = state.new_empty(columns, size), state.new_empty(columns, size), state.new_empty(columns, len(model.spec.fluxes))
     lengths = state.new_ones(1)
-    inputs = [state, *(parameters[k] for k in model.spec.parameters), *(forcing[k] for k in model.spec.forcings)]
+    weights = [w.detach()[None].to(state) for w in model.closure_weights()]
+    inputs = [state, *(parameters[k] for k in model.spec.parameters), *(forcing[k] for k in model.spec.forcings), *weights]
     head = [columns, 1, 0, 1, lengths.data_ptr(), *(x.data_ptr() for x in out), *[0] * 7]
     numbers = [*head, *(v for x in inputs for v in field(x))]
     call = struct.pack(f"{len(numbers)}q", *numbers)
@@ -126,7 +133,7 @@ def evaluate(
 
 
 def _toml(value: Any) -> str:
-    """TOML of a nested dict of strings, numbers and lists; JSON writes these as TOML does."""
+    """TOML of a nested dict of strings, numbers and lists; JSON writes strings and numbers as TOML does."""
     lines = [f"{k} = {_inline(v)}" for k, v in value.items()]
     return "\n".join(lines) + "\n"
 
@@ -134,4 +141,8 @@ def _toml(value: Any) -> str:
 def _inline(value: Any) -> str:
     if isinstance(value, dict):
         return "{ " + ", ".join(f"{k} = {_inline(v)}" for k, v in value.items()) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_inline, value)) + "]"
+    if isinstance(value, float) and math.isnan(value):
+        return "nan"
     return json.dumps(value)

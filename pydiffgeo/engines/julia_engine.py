@@ -48,7 +48,9 @@ def solve_julia(problem: Problem, options: Solver, replay: list[Tensor] | None =
         load_sciml()
     device = problem.initial.device
     raw = {**problem.static, **problem.varying}
-    inputs = [problem.initial, *(raw[k] for k in problem.model.spec.parameters), *problem.forcing.values()]
+    # each vector of weights is shared by all columns
+    weights = [w[None].to(problem.initial) for w in problem.model.closure_weights()]
+    inputs = [problem.initial, *(raw[k] for k in problem.model.spec.parameters), *problem.forcing.values(), *weights]
     run = _Run(julia, problem, options, None if replay is None else _joined(replay))
     # the models of this package run on the CPU in Julia; tensors of a GPU are copied there and back
     states, storage, fluxes = (x.to(device) for x in _Solve.apply(run, *(x.cpu() for x in inputs)))

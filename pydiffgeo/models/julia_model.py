@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
-from torch import Tensor
+from torch import Tensor, nn
 
-from pydiffgeo.errors import DataError, ParameterError
+from pydiffgeo.closures import NeuralClosure
+from pydiffgeo.errors import DataError, ParameterError, lookup
 from pydiffgeo.models.base import ProcessModel
 from pydiffgeo.models.spec import load_spec
 
@@ -20,9 +22,17 @@ class JuliaModel(ProcessModel):
         The equations and the specification.
     cells : int
         Number of cells of a column; 0 for a model with a few states.
+    closures : dict of str to NeuralClosure
+        The networks in its slots, in the order of the specification.
     """
 
-    def __init__(self, file: str | Path, spec: str | Path | None = None, cells: int = 0):
+    def __init__(
+        self,
+        file: str | Path,
+        spec: str | Path | None = None,
+        cells: int = 0,
+        closures: Mapping[str, NeuralClosure] | None = None,
+    ):
         self.file = Path(file).resolve()
         self.spec_file = Path(spec).resolve() if spec is not None else self.file.with_suffix(".toml")
         for path, what in ((self.file, "Julia file"), (self.spec_file, "specification")):
@@ -32,9 +42,26 @@ class JuliaModel(ProcessModel):
         if cells and len(self.spec.states) > 1:
             raise ParameterError(f"a column of {cells} cells has one state in each, but {self.spec_file.name} names "
                                  f"{', '.join(self.spec.states)}")  # fmt: skip
+        slots, given = self.spec.closures, dict(closures or {})
+        for name, closure in given.items():
+            wanted = lookup(slots, name, f"closure of {self.spec.name}").inputs
+            if closure.widths[0] != len(wanted):
+                names = ", ".join(wanted)
+                given_inputs = closure.widths[0]
+                raise ParameterError(f"the closure {name!r} has the inputs {names}, got a network of {given_inputs}")
+        if len(given) < len(slots):
+            missing = ", ".join(k for k in slots if k not in given)
+            raise ParameterError(f"{self.spec_file.name} declares closures that were not given: {missing}")
+        if given and cells:
+            raise ParameterError("closures are for models with a few states, not for a column of cells")
+        self.closures = {k: given[k] for k in slots}
         self.cells = cells
         self.size = cells or len(self.spec.states)
         self.structure = "tridiagonal" if cells else "dense"
+
+    def closure_weights(self) -> list[nn.Parameter]:
+        """Weights of each closure, one vector."""
+        return [c.weights for c in self.closures.values()]
 
     def prepare(self, parameters: dict[str, Tensor]) -> dict[str, Tensor]:
         """Raise ParameterError: the torch engine, which prepares parameters, has no equations to solve."""

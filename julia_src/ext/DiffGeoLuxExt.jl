@@ -1,0 +1,31 @@
+"Networks as chains of Lux, with the same weights."
+module DiffGeoLuxExt
+
+using DiffGeo: DiffGeo, Network, Refused, weight_count
+using Lux: Chain, Dense, WrappedFunction, sigmoid, softplus, swish
+
+const ACTIVATIONS = Dict(:tanh => tanh, :sigmoid => sigmoid, :softplus => softplus, :swish => swish)
+
+function DiffGeo.lux_chain(n::Network{W,A}) where {W,A}
+    last = length(W) - 1
+    layers = Any[Dense(W[l] => W[l+1], l < last ? ACTIVATIONS[A] : identity) for l in 1:last]
+    isnan(n.low) || push!(layers, WrappedFunction(y -> n.low .+ (n.high - n.low) .* sigmoid.(y)))
+    return Chain(layers...)
+end
+
+function DiffGeo.lux_parameters(n::Network{W}, weights::AbstractVector) where {W}
+    length(weights) == weight_count(n) || throw(Refused("the network has $(weight_count(n)) weights, not $(length(weights))"))
+    at = 0
+    take(count) = (at += count; weights[at-count+1:at])
+    layers = [(weight=reshape(take(W[l] * W[l+1]), W[l+1], W[l]), bias=take(W[l+1])) for l in 1:length(W)-1]
+    isnan(n.low) || (layers = [layers; (;)])
+    return NamedTuple(Symbol(:layer_, l) => p for (l, p) in enumerate(layers))
+end
+
+function DiffGeo.flat_weights(n::Network, parameters::NamedTuple)
+    weights = reduce(vcat, [[vec(p.weight); vec(p.bias)] for p in parameters if haskey(p, :weight)])
+    length(weights) == weight_count(n) || throw(Refused("the network has $(weight_count(n)) weights, these are $(length(weights))"))
+    return weights
+end
+
+end
