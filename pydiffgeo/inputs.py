@@ -192,7 +192,9 @@ def _names(given: Mapping[str, Any], known: Mapping[str, Any], what: str, model:
 
 def _tensor(value: Any, dtype: torch.dtype, device: torch.device, what: str) -> Tensor:
     if isinstance(value, Tensor):
-        return value.to(dtype=dtype, device=device)
+        return value if value.dtype == dtype and value.device == device else value.to(dtype=dtype, device=device)
+    if type(value) in (int, float):
+        return torch.tensor(value, dtype=dtype, device=device)
     try:
         return torch.as_tensor(np.asarray(value, dtype=float), dtype=dtype, device=device)
     except (TypeError, ValueError) as error:

@@ -52,8 +52,11 @@ def solve_julia(problem: Problem, options: Solver, replay: list[Tensor] | None =
     weights = [w[None].to(problem.initial) for w in problem.model.closure_weights()]
     inputs = [problem.initial, *(raw[k] for k in problem.model.spec.parameters), *problem.forcing.values(), *weights]
     run = _Run(julia, problem, options, None if replay is None else _joined(replay))
-    # the models of this package run on the CPU in Julia; tensors of a GPU are copied there and back
-    states, storage, fluxes = (x.to(device) for x in _Solve.apply(run, *(x.cpu() for x in inputs)))
+    if device.type != "cpu":  # the models of this package run on the CPU in Julia: tensors of a GPU are copied there and back
+        inputs = [x.cpu() for x in inputs]
+    states, storage, fluxes = _Solve.apply(run, *inputs)
+    if device.type != "cpu":
+        states, storage, fluxes = states.to(device), storage.to(device), fluxes.to(device)
     return Result(states, storage, fluxes, run.failed, run.stats, [run.steps])
 
 
@@ -171,12 +174,12 @@ class _Solve(torch.autograd.Function):
         ctx.run = run
         ctx.save_for_backward(*inputs)
         ctx.set_materialize_grads(False)
-        return run.forward([x.detach() for x in inputs], record=any(ctx.needs_input_grad))
+        return run.forward(inputs, record=any(ctx.needs_input_grad))
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:  # type: ignore[override]
         _ = ctx.saved_tensors  # torch's own errors: an input was changed in place, or the graph has been freed
-        out = ctx.run.backward([None if g is None else g.detach() for g in grads], ctx.needs_input_grad[1:])
+        out = ctx.run.backward(grads, ctx.needs_input_grad[1:])
         if not keeps_graph():
             ctx.run.free()
         return None, *first_derivatives(out)

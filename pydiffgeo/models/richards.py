@@ -118,8 +118,8 @@ class Richards(ProcessModel):
         for low, high in pairs:
             if low not in parameters or high not in parameters:
                 continue
-            a, b = torch.broadcast_tensors(parameters[low], parameters[high])
-            if bool((a >= b).any()):
+            if bool((parameters[low] >= parameters[high]).any()):
+                a, b = torch.broadcast_tensors(parameters[low], parameters[high])
                 at = tuple((a >= b).nonzero()[0].tolist())
                 place = [f"column {at[0]}", *([f"interval {at[1]}"] if a.ndim == 3 else [])]
                 place += [f"layer {at[-1]}"] if a.shape[-1] > 1 else []
@@ -138,7 +138,7 @@ class Richards(ProcessModel):
 
     def total_storage(self, storage: Tensor) -> Tensor:
         """Water in the column, cm."""
-        return (storage * self._geometry(storage)["dz"]).sum(-1)
+        return storage @ self._geometry(storage)["dz"]
 
     # ---- equations --------------------------------------------------------------------------------------------------
 
