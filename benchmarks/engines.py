@@ -79,7 +79,8 @@ torch_s = time.perf_counter() - begin
 from pydiffgeo import Grid, Richards, Solver, solve
 model = Richards(Grid.uniform(100.0, 100), top="head", bottom="head")
 alpha = torch.tensor([0.0335], dtype=torch.float64, requires_grad=True)
-s = solve(model, {"top_head": -75.0, "bottom_head": -1000.0}, {"alpha": alpha}, -1000.0, [0.0, 24.0], Solver(), "julia")
+heads, solver = {{"top_head": -75.0, "bottom_head": -1000.0}}, Solver({solver})
+s = solve(model, heads, {{"alpha": alpha}}, -1000.0, [0.0, 24.0], solver, "julia")
 s.states.sum().backward()
 print(json.dumps(torch_s))
 """
@@ -99,12 +100,14 @@ def seconds(code: str) -> tuple[float, float]:
 
 def start_and_bridge() -> dict[str, tuple[float, float]]:
     """What is measured, with its bound."""
-    first, torch_s = seconds(FIRST)
+    first, torch_s = seconds(FIRST.format(solver=""))
+    sciml, _ = seconds(FIRST.format(solver='"FBDF", sensitivity="GaussAdjoint"'))
     print(f"of the first gradient {torch_s:.2f} s are the import of torch", file=sys.stderr)
     return {
         "call with three arrays, us": (seconds(CALL)[1], 5.0),
         "solve and backward of nothing (one failed step of 3 cells), us": (seconds(SOLVE.format(cells=3))[1], float("inf")),
         "Python start to first gradient, s": (first, 4.0),
+        "first gradient of a SciML method, s": (sciml, 10.0),
         "python -c 'import pydiffgeo', s": (seconds(IMPORT)[0], 2.0),
     }
 

@@ -18,7 +18,6 @@ using OrdinaryDiffEqBDF: FBDF, QNDF
 using OrdinaryDiffEqFIRK: RadauIIA5
 using OrdinaryDiffEqRosenbrock: Rodas5P
 using OrdinaryDiffEqSDIRK: KenCarp3, KenCarp4, TRBDF2
-using PrecompileTools: @compile_workload, @setup_workload
 using SciMLBase: SciMLBase, FullSpecialize, ODEFunction, ODEProblem, ReturnCode, remake, solve
 using SciMLLogging: ErrorLevel, SciMLLogging
 using SciMLSensitivity: GaussAdjoint, InterpolatingAdjoint, ODEAdjointProblem, QuadratureAdjoint, adjoint_sensitivities
@@ -29,6 +28,5 @@ include("sciml/linear.jl")
 include("sciml/equations.jl")
 include("sciml/forward.jl")
 include("sciml/backward.jl")
-include("sciml/precompile.jl")
 
 end
