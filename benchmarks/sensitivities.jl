@@ -1,6 +1,6 @@
 # Gradients of SciML's methods and sensitivities against the discrete adjoint of kvaerno3 at rtol 1e-8.
 #
-#     julia --project=<a project with SciML> benchmarks/sensitivities.jl [--all] [methods ...]
+#     julia --project=<a project with SciML> benchmarks/sensitivities.jl [--all] [cases, methods and sensitivities ...]
 #
 # with the folder julia_src of this repository on the load path. Prints a row of docs/sensitivities.md for each combination. With
 # `--all` also those that are refused: the refusals of julia_src/src/sciml.jl come from this. A solve of more than 20,000 steps counts as
@@ -68,11 +68,12 @@ end
 
 function main(arguments)
     everything = "--all" in arguments
-    methods = filter(!startswith("--"), arguments)
-    # ForwardSensitivity has no derivatives in the initial state, and so none across a change of forcing
-    everything && filter!(x -> x.first[2] == "ForwardSensitivity", DiffGeo.REFUSED)
+    named = filter(!startswith("--"), arguments)
+    sensitivities, methods, all_cases = filter(in(DiffGeo.SENSITIVITIES), named), filter(in(DiffGeo.method_names()), named), (new_mexico(), forced())
+    cases = filter(c -> c.name in named, all_cases)
+    everything && empty!(DiffGeo.REFUSED)
     println("| case | method | sensitivity | rtol | gradient error | in the initial state | heads, cm | forward, s | with gradient, s |\n|", "---|"^9)
-    for c in (new_mexico(), forced())
+    for c in (isempty(cases) ? all_cases : cases)
         target = run_case(c; parameters=merge(c.parameters, NamedTuple(k => c.parameters[k] .* FACTORS[k] for k in keys(FACTORS))), TIGHT...)
         s = run_case(c; TIGHT...)
         g = pullback(s; loss(s, target)[2]...)
@@ -80,6 +81,7 @@ function main(arguments)
         for method in (isempty(methods) ? ("kvaerno3", DiffGeo.SCIML_METHODS...) : methods),
             sensitivity in (DiffGeo.is_sciml(method) ? DiffGeo.allowed(method) : ["discrete"]), rtol in (1e-4, 1e-5, 1e-6)
 
+            isempty(sensitivities) || sensitivity in sensitivities || continue
             print(stderr, "\r$(c.name) $method $sensitivity $rtol  ")
             seconds = @elapsed row = measure(c, target, reference, method, sensitivity, rtol)
             println("| $(c.name) | $method | $sensitivity | $rtol | $row |", everything ? @sprintf(" %.1f", seconds) : "")

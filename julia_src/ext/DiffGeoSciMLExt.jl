@@ -12,7 +12,7 @@ using DiffGeo: DiffGeo, Cotangents, Field, Inputs, Linearisation, Model, Results
     add_transposed!, bind!, column, each_column, flush!, flux_states, fluxes!, intervals, linearise!, load, pull!, release!, spec, statesize, wanted,
     widths, worker_count
 using ForwardDiff: ForwardDiff, Dual, partials, value
-using LinearAlgebra: I
+using LinearAlgebra: I, kron
 using LinearSolve: LinearSolve
 using OrdinaryDiffEqBDF: FBDF, QNDF
 using OrdinaryDiffEqFIRK: RadauIIA5
@@ -20,13 +20,15 @@ using OrdinaryDiffEqRosenbrock: Rodas5P
 using OrdinaryDiffEqSDIRK: KenCarp3, KenCarp4, TRBDF2
 using SciMLBase: SciMLBase, FullSpecialize, ODEFunction, ODEProblem, ReturnCode, remake, solve
 using SciMLLogging: ErrorLevel, SciMLLogging
-using SciMLSensitivity: GaussAdjoint, InterpolatingAdjoint, ODEAdjointProblem, QuadratureAdjoint, adjoint_sensitivities
+using SciMLSensitivity: ForwardSensitivity, GaussAdjoint, InterpolatingAdjoint, ODEAdjointProblem, ODEForwardSensitivityProblem,
+    QuadratureAdjoint, adjoint_sensitivities
 using SparseArrays: SparseMatrixCSC, nonzeros, nzrange, rowvals, sparse, spzeros
 
 include("sciml/duals.jl")
 include("sciml/linear.jl")
 include("sciml/equations.jl")
 include("sciml/forward.jl")
+include("sciml/tangents.jl")
 include("sciml/backward.jl")
 
 end

@@ -1,5 +1,5 @@
 # Cotangents of a column, from its last interval to its first. Each interval turns those of its end into those of its start, of the
-# parameters and of its forcing: by an adjoint equation of SciML, or by solving again with dual numbers.
+# parameters and of its forcing: by an adjoint equation of SciML, or by solving again with derivatives (tangents.jl).
 
 # The Jacobians and products of the equations are used, whatever kind is named here: those without automatic differentiation
 const ADJOINTS = Dict{String,Function}(
@@ -11,7 +11,7 @@ const ADJOINTS = Dict{String,Function}(
 function DiffGeo.sciml_backward(run::SciMLRun, seeds::Cotangents{Float64}, stop::Stop)
     alg = algorithm(run.options, run.model)
     each_column(run.inputs.columns, run.threads, stop) do _, c, stopping
-        backward_column!(run, alg, c, seeds, stopping)
+        interruptible(() -> backward_column!(run, alg, c, seeds, stopping))
     end
     return
 end
@@ -20,10 +20,10 @@ function backward_column!(run::SciMLRun, alg, c, seeds, stopping)
     m, inputs = run.model, run.inputs
     n, q, T = statesize(m), length(spec(m).fluxes), intervals(inputs)
     keep = run.columns[c]::Kept
+    keep.equations.stopping = stopping
     done, p = run.done[c], zeros(sum(widths(m)))
     on_end = zeros(n + q)
     for k in done:-1:1
-        stopping() && return
         parameter_vector!(p, m, inputs, c, k)
         row = (c - 1) * T + k - 1
         if seeds.results.states != C_NULL
@@ -81,18 +81,20 @@ function interval_cotangents(run::SciMLRun, alg, keep::Kept, c, k, p, on_end, se
     size_ = maximum(abs, on_end)
     size_ == 0 && return zero(on_end), zero(p)
     start = [run.starts[:, k, c]; zeros(length(on_end) - size(run.starts, 1))]
-    if o.sensitivity == "ForwardDiff"
-        return by_duals(run, alg, keep, start, p, run.inputs.lengths[k], on_end, k > 1 || seeds.initial != C_NULL, wanted_inputs(seeds, m))
+    if haskey(TANGENTS, o.sensitivity)
+        # the start of the first interval depends on nothing but the initial state
+        states = k > 1 || seeds.initial != C_NULL ? (1:statesize(m)) : (1:0)
+        return TANGENTS[o.sensitivity](keep.equations, o, start, p, run.inputs.lengths[k], on_end, states, wanted_inputs(seeds, m))
     end
     solution = if isempty(keep.solutions)
-        solve_interval(problem_function(keep.equations, Float64), alg, o, m, start, copy(p), run.inputs.lengths[k], true, () -> false)
+        solve_interval(keep.equations, alg, o, start, copy(p), run.inputs.lengths[k], true)
     else
         keep.solutions[k]
     end
     # The adjoint equations are linear: scaled, their tolerances mean the same whatever the size of the loss
     scaled = on_end ./ size_
     seed(out, u, p, t, i) = (out .= scaled; nothing)
-    back = algorithm(o, m, length(on_end) - size(run.starts, 1))
+    back = algorithm(o, m; before=length(on_end) - size(run.starts, 1))
     sensitivity, ends = ADJOINTS[o.sensitivity](o), [solution.t[end]]
     options = (; reltol=o.rtol, abstol=ADJOINT_ATOL * o.rtol, maxiters=o.max_steps, verbose=STRICT)
     on_start, on_p = if sensitivity isa InterpolatingAdjoint
@@ -141,38 +143,3 @@ const ADJOINT_ATOL = 1e-2
 # SciML does not look at how the solve of an adjoint equation ended, so that one that gave up would go unnoticed: it throws instead
 const STRICT = DEVerbosity(dt_NaN=ErrorLevel(), max_iters=ErrorLevel(), dt_min_unstable=ErrorLevel(), dt_epsilon=ErrorLevel(),
     instability=ErrorLevel())
-
-"Whether the gradient of each number of the parameter vector is wanted."
-wanted_inputs(seeds::Cotangents, m::Model) =
-    reduce(vcat, [fill(wanted(x), w) for (w, x) in zip(widths(m), Iterators.flatten((seeds.parameters, seeds.forcing)))])
-
-"""
-The same by solving again with dual numbers, some derivatives at a time: in the states of the start where `in_start`, and in the
-wanted parameters. Parameters change relative to their size, so that no derivative is out of proportion in the error control.
-"""
-function by_duals(run::SciMLRun, alg, keep::Kept, start, p, length_, on_end, in_start, wanted)
-    m, o, n = run.model, run.options, size(run.starts, 1)
-    D = Duals
-    directions = [in_start ? (1:n) : (1:0); length(start) .+ findall(wanted)]
-    out = zeros(length(start) + length(p))
-    f = problem_function(keep.equations, D)
-    for chunk in Iterators.partition(directions, CHUNK)
-        y, x = D.(start), D.(p)
-        for (i, at) in enumerate(chunk)
-            if at <= n
-                y[at] = D(start[at], unit(i))
-            else
-                x[at-length(start)] = D(p[at-length(start)], unit(i) * relative(p[at-length(start)]))
-            end
-        end
-        solution = solve_interval(f, alg, o, m, y, x, length_, false, () -> false)
-        SciMLBase.successful_retcode(solution) || error("the solve with dual numbers ended with $(solution.retcode)")
-        total = sum(on_end .* solution.u[end])
-        for (i, at) in enumerate(chunk)
-            out[at] = partials(total, i) / (at <= n ? 1.0 : relative(p[at-length(start)]))
-        end
-    end
-    return out[1:length(start)], out[length(start)+1:end]
-end
-
-relative(x) = x == 0 ? 1.0 : abs(x)

@@ -65,14 +65,35 @@ function evaluate_slopes!(k::Kernel{D}, u::AbstractVector{T}, p) where {T,D<:Dua
     return linearise!(k.linearisation, k.column, k.model, k.state, false)
 end
 
-"The kernels of one column, each made when it is first needed; one task at a time may use them."
-struct Equations
-    model::Model
-    kernels::Dict{DataType,Any}
-end
-Equations(m::Model) = Equations(m, Dict{DataType,Any}())
+"Leaves SciML's code, whatever it is doing, when the solve is to stop."
+struct Interrupted <: Exception end
 
-kernel(e::Equations, ::Type{T}) where {T} = get!(() -> Kernel(e.model, T), e.kernels, T)
+"""
+The kernels of one column, each made when it is first needed; one task at a time may use them. Whether to stop is asked whenever one is
+used: SciML has no such question of its own in an adjoint's integrals.
+"""
+mutable struct Equations
+    const model::Model
+    const kernels::Dict{DataType,Any}
+    stopping::Function
+end
+Equations(m::Model, stopping) = Equations(m, Dict{DataType,Any}(), stopping)
+
+function kernel(e::Equations, ::Type{T}) where {T}
+    e.stopping()::Bool && throw(Interrupted())
+    return get!(() -> Kernel(e.model, T), e.kernels, T)
+end
+
+"Call f(), which may be interrupted."
+function interruptible(f)
+    try
+        f()
+    catch error
+        error isa Interrupted || rethrow()
+    end
+    return
+end
+
 sloped(::Type{T}) where {T} = Dual{ByState,T,1}
 
 # What SciML calls does not know the model's type: it is compiled once for all models, and the kernels behind the call once for each.

@@ -9,7 +9,7 @@ const ALGORITHMS = Dict{String,Function}(
     "TRBDF2" => b -> TRBDF2(linsolve=b),
     "RadauIIA5" => b -> RadauIIA5(linsolve=b),
 )
-algorithm(o::SciMLOptions, m::Model, before=0) = ALGORITHMS[o.method](Bordered(statesize(m), before))
+algorithm(o::SciMLOptions, m::Model; before=0, blocks=1) = ALGORITHMS[o.method](Bordered(statesize(m), before, blocks))
 
 "What a column keeps for the gradient: its equations, and the solution of each interval unless they are solved again."
 struct Kept
@@ -30,19 +30,15 @@ function parameter_vector!(p, m::Model, inputs::Inputs, c, k)
     return p
 end
 
-"Tells a solve to stop, after a step; one type for every question, so that nothing is compiled twice."
-struct Check
-    stopping::Function
-end
-(check::Check)(dt, u, p, t) = check.stopping()::Bool || any(isnan, u)
-
 "Solve one interval of this length; `dense` keeps what interpolation needs."
-function solve_interval(f, alg, o::SciMLOptions, m::Model, start, p, length, dense, stopping)
-    problem = ODEProblem(f, start, (0.0, length), p)
-    first = o.initial_step > 0 ? (; dt=o.initial_step) : (;)
-    return solve(problem, alg; reltol=o.rtol, abstol=tolerances(m, o), maxiters=o.max_steps, dense, save_everystep=dense, save_start=true,
-        unstable_check=Check(stopping), verbose=SciMLLogging.None(), first...)
+function solve_interval(e::Equations, alg, o::SciMLOptions, start::Vector{T}, p, length, dense) where {T}
+    problem = ODEProblem(problem_function(e, T), start, (0.0, length), p)
+    return solve(problem, alg; reltol=o.rtol, abstol=tolerances(e.model, o), dense, save_everystep=dense, save_start=true, limits(o)...)
 end
+
+"How long steps may take, and that nothing is printed: how a solve ended is looked at here."
+limits(o::SciMLOptions) =
+    (; maxiters=o.max_steps, verbose=SciMLLogging.None(), (o.initial_step > 0 ? (; dt=o.initial_step) : (;))...)
 
 function DiffGeo.sciml_forward(m::Model, inputs::Inputs{Float64}, o::SciMLOptions, results, counts, failures; record=true, threads=0, stop=Stop())
     columns, T = inputs.columns, intervals(inputs)
@@ -51,7 +47,7 @@ function DiffGeo.sciml_forward(m::Model, inputs::Inputs{Float64}, o::SciMLOption
     fill!(counts, 0)
     alg = algorithm(o, m)
     each_column(columns, run.threads, stop) do _, c, stopping
-        forward_column!(run, alg, c, results, counts, failures, record, stopping)
+        interruptible(() -> forward_column!(run, alg, c, results, counts, failures, record, stopping))
     end
     return run
 end
@@ -62,10 +58,10 @@ outcome(code) = code == ReturnCode.MaxIters ? DiffGeo.TOO_MANY : code == ReturnC
 function forward_column!(run::SciMLRun, alg, c, results, counts, failures, record, stopping)
     m, inputs, o = run.model, run.inputs, run.options
     n, q, T = statesize(m), length(spec(m).fluxes), intervals(inputs)
-    keep = Kept(Equations(m), Any[])
+    keep = Kept(Equations(m, stopping), Any[])
     run.columns[c] = keep
-    f, p, y = problem_function(keep.equations, Float64), zeros(sum(widths(m))), zeros(n + q)
-    dense = record && !o.checkpoints && o.sensitivity != "ForwardDiff"
+    p, y = zeros(sum(widths(m))), zeros(n + q)
+    dense = record && !o.checkpoints && haskey(ADJOINTS, o.sensitivity)
     for i in 1:n
         y[i] = load(inputs.initial, c, 1, i)
     end
@@ -75,12 +71,12 @@ function forward_column!(run::SciMLRun, alg, c, results, counts, failures, recor
         y[n+1:end] .= 0
         p = parameter_vector!(similar(p), m, inputs, c, k)
         k == 1 && write_storage!(results, keep.equations, y, p, c, T, 0)
-        solution = solve_interval(f, alg, o, m, copy(y), p, inputs.lengths[k], dense, stopping)
+        solution = solve_interval(keep.equations, alg, o, copy(y), p, inputs.lengths[k], dense)
         counts[1, c] += solution.stats.naccept
         counts[2, c] += solution.stats.nreject
         counts[3, c] += solution.stats.nnonliniter
         if !SciMLBase.successful_retcode(solution)
-            failures[1, c], failures[2, c] = Int(stopping() ? DiffGeo.INTERRUPTED : outcome(solution.retcode)), k
+            failures[1, c], failures[2, c] = Int(outcome(solution.retcode)), k
             missing_from!(results, m, c, T, k)
             return
         end

@@ -1,17 +1,18 @@
 # Linear systems of the methods: tridiagonal in the states, diagonal in the integrals of fluxes, coupled one way.
 
 """
-    Bordered(states, before = 0)
+    Bordered(states, before, blocks)
 
 Solves systems of `states` unknowns that are coupled as a tridiagonal matrix and of others that are not coupled among each other: the
-first `before` of these are solved ahead of the states and enter their equations, the rest after them. For numbers of any kind, and
-without pivoting: the tridiagonal part is that of one minus the step times a diffusion.
+first `before` of these are solved ahead of the states and enter their equations, the rest after them. There are `blocks` such systems
+with the same matrix, one behind the other. For numbers of any kind, and without pivoting: the tridiagonal part is that of one minus the
+step times a diffusion.
 """
 struct Bordered <: LinearSolve.SciMLLinearSolveAlgorithm
     states::Int
     before::Int
+    blocks::Int
 end
-Bordered(states) = Bordered(states, 0)
 LinearSolve.needs_concrete_A(::Bordered) = true
 
 # LinearSolve would split dual numbers into values and derivatives, at the price of many small arrays for every system
@@ -29,7 +30,7 @@ end
 function LinearSolve.init_cacheval(alg::Bordered, A, b, u, Pl, Pr, maxiters::Int, abstol, reltol, verbose,
     assumptions::LinearSolve.OperatorAssumptions)
     X, n = eltype(A), alg.states
-    return BorderedFactors(zeros(X, n), zeros(X, n), zeros(X, n), zeros(X, size(A, 1) - n))
+    return BorderedFactors(zeros(X, n), zeros(X, n), zeros(X, n), zeros(X, size(A, 1) ÷ alg.blocks - n))
 end
 
 function factorise!(f::BorderedFactors{X}, A::SparseMatrixCSC, n) where {X}
@@ -43,7 +44,7 @@ function factorise!(f::BorderedFactors{X}, A::SparseMatrixCSC, n) where {X}
         i == j + 1 && i <= n && (f.lower[i] = values[k])
         i == j - 1 && (f.ratio[i] = values[k])
     end
-    for j in n+1:size(A, 2), k in nzrange(A, j)
+    for j in n+1:n+length(f.last), k in nzrange(A, j)
         rows[k] == j && (f.last[j-n] = inv(values[k]))
     end
     f.pivot[1] = inv(f.pivot[1])
@@ -61,8 +62,16 @@ function SciMLBase.solve!(cache::LinearSolve.LinearCache, alg::Bordered; options
         cache.isfresh = false
     end
     x === b || copyto!(x, b)
-    rows, values, total = rowvals(A), nonzeros(A), size(A, 2)
-    middle = n + alg.before
+    total = size(A, 2) ÷ alg.blocks
+    for block in 1:alg.blocks
+        solve_block!(view(x, (block-1)*total+1:block*total), f, A, n, n + alg.before)
+    end
+    return SciMLBase.build_linear_solution(alg, x, nothing, cache; retcode=ReturnCode.Success)
+end
+
+"Solve one system in place; unknowns `n + 1` to `middle` come ahead of the `n` states, those behind after them."
+function solve_block!(x, f::BorderedFactors, A::SparseMatrixCSC, n, middle)
+    rows, values, total = rowvals(A), nonzeros(A), length(x)
     @inbounds begin
         for j in n+1:middle
             x[j] *= f.last[j-n]
@@ -84,5 +93,5 @@ function SciMLBase.solve!(cache::LinearSolve.LinearCache, alg::Bordered; options
             x[j] *= f.last[j-n]
         end
     end
-    return SciMLBase.build_linear_solution(alg, x, nothing, cache; retcode=ReturnCode.Success)
+    return
 end
