@@ -43,7 +43,8 @@ def prepare(say: Callable[[str], None]) -> dict[str, str]:
         raise EngineUnavailable(f"{installed().parent} cannot be written: make a virtual environment (python -m venv) and "
                                 f"install pydiffgeo there; {OWN}")  # fmt: skip
     project = tomllib.loads((sources() / "Project.toml").read_text())
-    extras: dict[str, str] = project.get("weakdeps", {})
+    # PythonCall comes with juliacall
+    extras: dict[str, str] = {k: v for k, v in project.get("weakdeps", {}).items() if k != "PythonCall"}
     say(f"1/3 Julia {project['compat']['julia']} or newer, and the packages DiffGeo, PythonCall"
         f"{''.join(f', {name}' for name in extras)}: found or downloaded")  # fmt: skip
     try:
