@@ -3,6 +3,7 @@ module DiffGeoLuxExt
 
 using DiffGeo: DiffGeo, Network, Refused, weight_count
 using Lux: Chain, Dense, WrappedFunction, sigmoid, softplus, swish
+using PrecompileTools: @compile_workload
 
 const ACTIVATIONS = Dict(:tanh => tanh, :sigmoid => sigmoid, :softplus => softplus, :swish => swish)
 
@@ -26,6 +27,12 @@ function DiffGeo.flat_weights(n::Network, parameters::NamedTuple)
     weights = reduce(vcat, [[vec(p.weight); vec(p.bias)] for p in parameters if haskey(p, :weight)])
     length(weights) == weight_count(n) || throw(Refused("the network has $(weight_count(n)) weights, these are $(length(weights))"))
     return weights
+end
+
+@compile_workload begin
+    n = Network((2, 4, 1), "tanh"; low=0.0, high=1.0)
+    DiffGeo.lux_chain(n)
+    DiffGeo.flat_weights(n, DiffGeo.lux_parameters(n, zeros(weight_count(n))))
 end
 
 end

@@ -111,7 +111,7 @@ problem_function(e::Equations, ::Type{T}) where {T} = ODEFunction{true,FullSpeci
     vjp_p=vjp_p(e), paramjac=paramjac(e), jac_prototype=pattern(e.model, T))
 
 function rates!(k::Kernel, du, u, p)
-    lin, n = fluxes!(evaluate!(k, u, p), k.column, k.model, k.state), length(k.state)
+    lin, n = evaluate!(k, u, p), length(k.state)
     for i in 1:n
         du[i] = lin.rates[i] / lin.capacity[i]
     end

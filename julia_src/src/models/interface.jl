@@ -32,7 +32,6 @@ evaluate!(lin, col, m::Model, u) = linearise!(lin, col, m, u, false)
 leaves_jacobian(::Model) = true
 networks(::Model) = (;)
 flush_weights!(fields, col, c) = nothing
-fluxes!(lin, col, m::Model, u) = lin
 
 """
     Field(pointer, column, time, layer)
