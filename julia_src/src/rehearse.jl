@@ -21,7 +21,7 @@ function rehearse(m::Model, ::Type{T}, values; method="kvaerno3", sensitivity="d
         run = c_forward(number, T === Float64 ? 64 : 32, pointer(call), pointer(options), pointer(message), 1024)
         run > 0 || error(unsafe_string(pointer(message)))
         table = zeros(T, counts[1])
-        GC.@preserve table c_steps(run, Ptr{Cvoid}(pointer(table)), counts[1], pointer(message), 1024)
+        GC.@preserve table c_steps(run, Ptr{Cvoid}(pointer(table))::Ptr{Cvoid}, counts[1], pointer(message), 1024)
         c_backward(run, pointer(back), pointer(message), 1024) == 0 || error(unsafe_string(pointer(message)))
         c_release(run)
         c_close(number)

@@ -64,3 +64,7 @@ end
     @test_throws Refused solve(m, (rain=1.0,), parameters, psi, TIMES)
     @test_throws UnknownName Richards([0.0, 1.0, 2.0]; top="heads")
 end
+
+@testset "a layer without a cell" begin
+    @test_throws Refused Richards([0.0, 1.0, 2.0]; layers=[0.0, 5.0])
+end

@@ -24,7 +24,8 @@ function Richards(faces::AbstractVector; layers=[0.0], hydraulics=VanGenuchten()
     roots=nothing, face_mean="arithmetic")
     middle = (faces[1:end-1] .+ faces[2:end]) ./ 2
     number = [searchsortedlast(layers, z) for z in middle]
-    ranges = [findfirst(==(l), number):findlast(==(l), number) for l in eachindex(layers)]
+    ranges = [searchsorted(number, l) for l in eachindex(layers)]
+    all(!isempty, ranges) || throw(Refused("a layer that begins at one of $layers cm has no cell; give each at least one"))
     upper = lookup(TOP_BOUNDARIES, top, "boundary condition at the top")
     lower = lookup(BOTTOM_BOUNDARIES, bottom, "boundary condition at the bottom")
     profile = roots === nothing ? nothing : lookup(ROOT_PROFILES, roots, "root profile")
@@ -121,12 +122,11 @@ function bind!(col::RichardsColumn{T,N}, m::Richards, inputs::Inputs{T}, c, k) w
             col.specific_storage[l] = load(p[N+1], c, k, l)
         end
         # no boundary at the bottom has parameters
-        next = N + 1
-        col.top.parameter = two(i -> load(p[next+i], c, k), length(parameters(m.top)), T)
-        next += length(parameters(m.top))
+        soil, top = N + 1, length(parameters(m.top))
+        col.top.parameter = two(i -> load(p[soil+i], c, k), top, T)
         if m.roots !== nothing
-            root_density!(col.density, col.density_slope, m.roots, m.faces, load(p[next+1], c, k))
-            col.feddes = ntuple(i -> load(p[next+1+i], c, k), Val(4))
+            root_density!(col.density, col.density_slope, m.roots, m.faces, load(p[soil+top+1], c, k))
+            col.feddes = ntuple(i -> load(p[soil+top+1+i], c, k), Val(4))
         end
         col.static_bound = true
     end
