@@ -5,16 +5,16 @@ const DAY_ENDS = [0.0, 24.0, 48.0, 72.0, 96.0]
 
 "Two soils with roots, unsaturated throughout."
 function weather_case()
-    m, _, parameters, psi = small(; roots="exponential")
-    return m, DAYS, parameters, psi .- 100
+    m, _, soils, psi = small(; roots="exponential")
+    return m, DAYS, soils, psi .- 100
 end
 weigh(s) = (; states=s.states ./ 1e4, storage=one.(s.storage), fluxes=ones(5, 4, 1))
 
-m, forcing, parameters, psi = weather_case()
-run(; options...) = solve(m, forcing, parameters, psi, DAY_ENDS; options...)
+m, forcing, soils, psi = weather_case()
+run(; options...) = solve(m, forcing, soils, psi, DAY_ENDS; options...)
 exact = run(; rtol=1e-9)
 exact_gradient = pullback(exact; weigh(exact)...)
-flat(g) = reduce(vcat, [[vec(g.parameters[k] .* parameters[k]) for k in keys(parameters)]; [vec(g.forcing[k]) .* forcing[k] for k in keys(forcing)]])
+flat(g) = reduce(vcat, [[vec(g.parameters[k] .* soils[k]) for k in keys(soils)]; [vec(g.forcing[k]) .* forcing[k] for k in keys(forcing)]])
 apart(a, b) = sqrt(sum(abs2, a .- b) / sum(abs2, b))
 
 @testset "$method" for method in filter(x -> !isempty(DiffGeo.allowed(x)), DiffGeo.SCIML_METHODS)
@@ -25,11 +25,13 @@ apart(a, b) = sqrt(sum(abs2, a .- b) / sum(abs2, b))
         @test tight.fluxes[k] ≈ exact.fluxes[k] rtol = 1e-6 atol = 1e-6 * maximum(DAYS.rain)
     end
     @testset "$sensitivity" for sensitivity in DiffGeo.allowed(method)
-        s = run(; method, sensitivity, rtol=1e-7)
+        # the adjoint equation of the parameters as unknowns is not solved, and says so, at 1e-7 by FBDF and QNDF
+        rtol = sensitivity == "InterpolatingAdjoint" ? 1e-6 : 1e-7
+        s = run(; method, sensitivity, rtol)
         g = pullback(s; weigh(s)...)
         @test apart(flat(g), flat(exact_gradient)) < 1e-3
         @test apart(g.initial, exact_gradient.initial) < 1e-3
-        again = run(; method, sensitivity, rtol=1e-7, checkpoints=true)
+        again = run(; method, sensitivity, rtol, checkpoints=true)
         @test flat(pullback(again; weigh(again)...)) ≈ flat(g) rtol = 1e-12
     end
 end
@@ -51,7 +53,7 @@ end
 @testset "a failed column leaves the others alone" begin
     starts = [psi psi]
     starts[:, 1] .= 50  # saturated without specific storage: heads have no rate
-    dry = merge(parameters, (; specific_storage=[0.0; 0.0;;]))
+    dry = merge(soils, (; specific_storage=[0.0; 0.0;;]))
     both = solve(m, forcing, dry, starts, DAY_ENDS; method="FBDF", sensitivity="GaussAdjoint", rtol=1e-6)
     @test collect(keys(both.failed)) == [1] && both.failed[1][2] == 1
     @test all(isnan, both.states[:, :, 1])
