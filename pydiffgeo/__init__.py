@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from pydiffgeo import julia
     from pydiffgeo.closures import NeuralClosure
     from pydiffgeo.engines import ENGINES
-    from pydiffgeo.models import MODELS, ProcessModel, Richards
+    from pydiffgeo.models import HBV, MODELS, ExpHydro, ProcessModel, Richards
     from pydiffgeo.models.grid import Grid
     from pydiffgeo.models.root_uptake import Roots
     from pydiffgeo.models.soil_hydraulics import HYDRAULICS, SoilHydraulics, usda_soil
@@ -30,7 +30,9 @@ _HOMES = {
     "HYDRAULICS": "models.soil_hydraulics",
     "METHODS": "solvers",
     "MODELS": "models",
+    "ExpHydro": "models",
     "Grid": "models.grid",
+    "HBV": "models",
     "ModelSpec": "models.spec",
     "NeuralClosure": "closures",
     "ProcessModel": "models",
@@ -48,7 +50,9 @@ __all__ = [
     "ENGINES",
     "HYDRAULICS",
     "METHODS",
+    "HBV",
     "MODELS",
+    "ExpHydro",
     "Grid",
     "ModelSpec",
     "NeuralClosure",

@@ -1,8 +1,10 @@
 """Process models: what is solved."""
 
 from pydiffgeo.models.base import ProcessModel
+from pydiffgeo.models.exp_hydro import ExpHydro
+from pydiffgeo.models.hbv import HBV
 from pydiffgeo.models.richards import Richards
 
-MODELS: dict[str, type[ProcessModel]] = {"richards": Richards}
+MODELS: dict[str, type[ProcessModel]] = {"richards": Richards, "hbv": HBV, "exp_hydro": ExpHydro}
 
-__all__ = ["MODELS", "ProcessModel", "Richards"]
+__all__ = ["HBV", "MODELS", "ExpHydro", "ProcessModel", "Richards"]

@@ -11,6 +11,8 @@ from torch import Tensor
 from pydiffgeo.models.spec import ModelSpec
 
 Values = Mapping[str, Tensor]
+Entries = dict[tuple[int, int], Tensor]
+"""Entries of a Jacobian by row and column, each `[...]`; those left out are zero everywhere."""
 
 
 class Evaluation(NamedTuple):
@@ -86,6 +88,17 @@ class ProcessModel:
 
     linearise = None
     """`linearise(state, forcing, parameters) -> Linearisation` where a model has it; else coloured forward-mode AD."""
+
+    slopes = None
+    """`slopes(state, forcing, parameters) -> (rates, entries)` where a model with few states has it: the rate of each state
+    and the `Entries` of their Jacobian. The solution of many steps at once is fast with it."""
+
+    def drivers(self, forcing: Values, parameters: Values) -> dict[str, Tensor]:
+        """Return what the rates need of forcing and parameters alone, by new names.
+
+        A solver may compute it once and pass it with the forcing; `evaluate` and `slopes` compute it where it is absent.
+        """
+        return {}
 
     def total_storage(self, storage: Tensor) -> Tensor:
         """Storage of a column `[...]` from `m(u)` `[..., size]`, in the unit of the fluxes times time."""

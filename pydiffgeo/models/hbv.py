@@ -1,0 +1,154 @@
+"""HBV: snow, melt water, soil, upper and lower zone of a basin."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from pydiffgeo.models.base import Entries, Evaluation, Values
+from pydiffgeo.models.buckets import Buckets, not_negative
+from pydiffgeo.models.smooth import available, available_and_slope, positive, stacked, step_up
+from pydiffgeo.models.spec import load_spec
+
+PHASE_WIDTH = 0.5  # degC: of the thresholds between rain and snow, freezing and melting
+STORE_WIDTH = 1.0  # mm: of the thresholds at an empty store, FC and UZL
+SNOW_WIDTH = 0.5  # mm: of the threshold above which snow releases its liquid water
+RELEASE = 2.0  # d-1: rate at which snow and soil release what they cannot hold
+DRIEST = 1e-6  # mm: soil water below which the powers of it are no longer evaluated
+
+
+class HBV(Buckets):
+    """Five stores in mm, rates in mm d-1, with the 13 parameters and bounds usual in differentiable HBV; see docs/hbv.md.
+
+    Thresholds are smooth, over the widths that this module states, so that every rate can be differentiated. Where the
+    published model takes its processes one after another within a day, this one has them all at once, as a system of
+    differential equations (Kirchner 2009; Clark & Kavetski 2010, doi:10.1029/2009WR008894). Temperature in degC.
+
+    Sources: Bergstrom (1976), SMHI Reports RHO 7; Seibert & Vis (2012), doi:10.5194/hess-16-3315-2012; Feng et al. (2022),
+    doi:10.1029/2022WR032404; BETAET: Feng et al. (2022), eq. of their time-varying model.
+    """
+
+    def __init__(self) -> None:
+        self.spec = load_spec("hbv")
+        self.size = len(self.spec.states)
+
+    def drivers(self, forcing: Values, parameters: Values) -> dict[str, Tensor]:
+        """Rain, snowfall, and potential melting and refreezing, mm d-1: what weather and parameters alone decide."""
+        precipitation = forcing["precipitation"]
+        above = forcing["temperature"] - parameters["TT"]
+        warmth = positive(above, PHASE_WIDTH)
+        rain = precipitation * step_up(above, PHASE_WIDTH)
+        return {
+            "rain": rain,
+            "snowfall": precipitation - rain,
+            "melt": parameters["CFMAX"] * warmth,
+            "refreezing": parameters["CFR"] * parameters["CFMAX"] * (warmth - above),
+        }
+
+    def evaluate(self, state: Tensor, forcing: Values, parameters: Values, fluxes: bool = False) -> Evaluation:
+        """Storage, rates and fluxes."""
+        snow, melt_water, soil, upper, lower = state.unbind(-1)
+        f, p = self.inputs(forcing, parameters)
+        melt = f["melt"] * available(snow, STORE_WIDTH)
+        refreezing = f["refreezing"] * available(melt_water, STORE_WIDTH)
+        excess = positive(melt_water - p["CWH"] * snow, SNOW_WIDTH)
+        released = RELEASE * excess * available(melt_water, STORE_WIDTH)
+        infiltration = f["rain"] + released
+        wetness = soil / p["FC"]
+        log_wetness = (soil.clamp_min(DRIEST) / p["FC"]).log()
+        recharge = infiltration * torch.exp(p["BETA"] * log_wetness)
+        recharge = recharge + RELEASE * positive(soil - p["FC"], STORE_WIDTH) * wetness
+        share = torch.exp(p["BETAET"] * _log_limited(wetness / p["LP"], log_wetness - p["LP"].log())[0])
+        evapotranspiration = f["potential_evapotranspiration"] * share * available(soil, STORE_WIDTH)
+        in_upper = available(upper, STORE_WIDTH)
+        percolation = p["PERC"] * in_upper
+        quick = p["K0"] * positive(upper - p["UZL"], STORE_WIDTH) * in_upper
+        interflow = p["K1"] * upper
+        base = p["K2"] * lower
+        rates = [
+            f["snowfall"] - melt + refreezing,
+            melt - refreezing - released,
+            infiltration - recharge - evapotranspiration,
+            recharge - percolation - quick - interflow,
+            percolation - base,
+        ]
+        out = state.new_empty(0)
+        if fluxes:
+            inflow = f["precipitation"].expand_as(base)
+            out = stacked([inflow, evapotranspiration, quick + interflow + base, quick, interflow, base])
+        return Evaluation(state, stacked(rates), out)
+
+    def slopes(self, state: Tensor, forcing: Values, parameters: Values) -> tuple[list[Tensor], Entries]:  # type: ignore[override]
+        """Rates of the stores, and those entries of their Jacobian that are not zero everywhere."""
+        snow, melt_water, soil, upper, lower = state.unbind(-1)
+        f, p = self.inputs(forcing, parameters)
+        in_snow, on_snow = available_and_slope(snow, STORE_WIDTH)
+        in_melt, on_melt = available_and_slope(melt_water, STORE_WIDTH)
+        change = torch.addcmul(f["snowfall"], f["refreezing"], in_melt).addcmul_(f["melt"], in_snow, value=-1)
+        on_snow, refreezing_slope = on_snow.mul_(f["melt"]), f["refreezing"] * on_melt
+        above = torch.addcmul(melt_water, p["CWH"], snow, value=-1)
+        excess = positive(above, SNOW_WIDTH)
+        released = (excess * in_melt).mul_(RELEASE)
+        by_excess = (step_up(above, SNOW_WIDTH) * in_melt).mul_(RELEASE)
+        released_snow = -p["CWH"] * by_excess
+        released_melt = by_excess.addcmul_(excess, on_melt, value=RELEASE)
+        infiltration = f["rain"] + released
+
+        wetness = soil / p["FC"]
+        moist = soil.clamp_min(DRIEST)
+        log_wetness, per_soil = (moist / p["FC"]).log_(), (soil > DRIEST) / moist
+        fraction = torch.exp(p["BETA"] * log_wetness)
+        over = soil - p["FC"]
+        spill = positive(over, STORE_WIDTH)
+        recharge = (infiltration * fraction).addcmul_(spill, wetness, value=RELEASE)
+        drainage = (infiltration * fraction * per_soil).mul_(p["BETA"])
+        drainage.addcmul_(step_up(over, STORE_WIDTH), wetness, value=RELEASE).addcmul_(spill, 1 / p["FC"], value=RELEASE)
+        log_share, sharpness = _log_limited(wetness / p["LP"], log_wetness - p["LP"].log())
+        potential = torch.exp(p["BETAET"] * log_share).mul_(f["potential_evapotranspiration"])
+        in_soil, on_soil = available_and_slope(soil, STORE_WIDTH)
+        evapotranspiration = potential * in_soil
+        drying = (evapotranspiration * per_soil).mul_(sharpness).mul_(p["BETAET"]).addcmul_(potential, on_soil)
+
+        in_upper, on_upper = available_and_slope(upper, STORE_WIDTH)
+        above = upper - p["UZL"]
+        quick = p["K0"] * positive(above, STORE_WIDTH)
+        emptying = torch.addcmul(p["K1"], quick, on_upper).addcmul_(p["K0"] * step_up(above, STORE_WIDTH), in_upper)
+        percolation, percolation_slope = p["PERC"] * in_upper, p["PERC"] * on_upper
+        melt_change = f["snowfall"] - change - released
+        rates = [
+            change,
+            melt_change,
+            infiltration - recharge - evapotranspiration,
+            (recharge - percolation).addcmul_(quick, in_upper, value=-1).addcmul_(p["K1"], upper, value=-1),
+            torch.addcmul(percolation, p["K2"], lower, value=-1),
+        ]
+        kept = 1 - fraction
+        entries: Entries = {
+            (0, 0): -on_snow,
+            (0, 1): refreezing_slope,
+            (1, 0): on_snow - released_snow,
+            (1, 1): -refreezing_slope - released_melt,
+            (2, 0): released_snow * kept,
+            (2, 1): released_melt * kept,
+            (2, 2): -(drainage + drying),
+            (3, 0): released_snow * fraction,
+            (3, 1): released_melt * fraction,
+            (3, 2): drainage,
+            (3, 3): -(emptying + percolation_slope),
+            (4, 3): percolation_slope,
+            (4, 4): -p["K2"].expand_as(lower),
+        }
+        return rates, entries
+
+    def check_parameters(self, parameters: Mapping[str, Tensor]) -> None:
+        """Raise ParameterError where a parameter that may be zero is negative."""
+        not_negative(self.spec, parameters, ("PERC", "UZL", "CFR", "CWH"))
+
+
+def _log_limited(x: Tensor, log_x: Tensor) -> tuple[Tensor, Tensor]:
+    """Logarithm of min(x, 1), smooth: of x (1 + x^8)^(-1/8), 8 % below 1 at x = 1; and its slope in log x."""
+    fourth = (x * x).square()
+    slope = (1 + fourth * fourth).reciprocal()
+    return log_x + slope.log() * 0.125, slope

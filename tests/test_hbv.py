@@ -1,0 +1,146 @@
+"""Bucket models: slopes, limits that the published thresholds have, the balance, and gradients to every input."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hbv_cases import F64, initial_state, random_parameters, weather
+
+from pydiffgeo import HBV, MODELS, ExpHydro, ProcessModel, Solution, Solver, solve
+from pydiffgeo.errors import ParameterError
+from pydiffgeo.solvers.jacobian import coloured
+
+BUCKETS = ("hbv", "exp_hydro")
+DAILY = Solver("implicit_euler", step=1.0)
+
+
+@pytest.fixture(params=BUCKETS)
+def model(request: pytest.FixtureRequest) -> ProcessModel:
+    return MODELS[request.param]()  # type: ignore[call-arg]
+
+
+def run(model: ProcessModel, basins: int, days: int, solver: Solver = DAILY, engine: str = "torch", **changes: object) -> Solution:
+    inputs = {**weather(basins, days), **random_parameters(model, basins), **changes}
+    forcing = {k: inputs[k] for k in model.spec.forcings}
+    parameters = {k: inputs[k] for k in model.spec.parameters}
+    return solve(model, forcing, parameters, initial_state(model), range(days + 1), solver, engine)
+
+
+def test_slopes(model: ProcessModel) -> None:
+    """Slopes by hand against forward-mode differentiation, in wet, dry and overdrawn stores; one balance for all rates."""
+    rows = 500
+    p = {k: v[:, None] for k, v in random_parameters(model, rows).items()}
+    f = {k: v.T for k, v in weather(1, rows).items()}
+    state = torch.rand(rows, model.size, dtype=F64) * 4 * initial_state(model) - 2
+    assert model.linearise is not None
+    own, other = model.linearise(state, f, p), coloured(model, state, f, p)
+    torch.testing.assert_close(own.rates, other.rates, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(own.jacobian[0], other.jacobian[0], rtol=1e-9, atol=1e-11)
+    e = model.evaluate(state, f, p, fluxes=True)
+    signs = torch.tensor([s.balance for s in model.spec.fluxes.values()], dtype=F64)
+    torch.testing.assert_close((e.fluxes * signs).sum(-1), e.rates.sum(-1), rtol=1e-12, atol=1e-11)
+
+
+def test_stores_at_zero_do_not_fall(model: ProcessModel) -> None:
+    p = {k: v[:, None] for k, v in random_parameters(model, 300).items()}
+    f = {k: v.T for k, v in weather(1, 300).items()}
+    for store in range(model.size):
+        state = initial_state(model).expand(300, -1).clone()
+        state[:, store] = 0.0
+        assert bool((model.rates(state, f, p)[:, store] >= 0).all()), store
+
+
+def test_limits_of_hbv() -> None:
+    """Far from the thresholds the formulas are those of the publication."""
+    model = HBV()
+    p = {k: torch.full((1, 1), s.default, dtype=F64) for k, s in model.spec.parameters.items()}
+
+    def at(state: list[float], P: float = 0.0, T: float = 0.0, E: float = 0.0) -> dict[str, float]:
+        forcing = dict(zip(model.spec.forcings, (torch.full((1, 1), x, dtype=F64) for x in (P, T, E)), strict=True))
+        e = model.evaluate(torch.tensor([state], dtype=F64), forcing, p, fluxes=True)
+        return dict(zip([*model.spec.states, *model.spec.fluxes], torch.cat([e.rates[0], e.fluxes[0]]).tolist(), strict=True))
+
+    cold = at([1e5, 0.0, 100.0, 10.0, 10.0], P=8.0, T=-10.0)
+    assert cold["snow"] == pytest.approx(8.0, abs=1e-6)  # all precipitation is snow, nothing melts
+    warm = at([1e5, 0.0, 100.0, 10.0, 10.0], P=8.0, T=10.0)
+    assert warm["snow"] == pytest.approx(-3.0 * 10, rel=1e-4)  # CFMAX (T - TT)
+    refreezing = at([1e5, 1e3, 100.0, 10.0, 10.0], T=-10.0)
+    assert refreezing["melt_water"] == pytest.approx(-0.05 * 3 * 10, rel=2e-3)  # CFR CFMAX (TT - T)
+    soil = at([0.0, 0.0, 100.0, 10.0, 10.0], P=8.0, T=10.0)
+    assert soil["soil"] == pytest.approx(8 * (1 - (100 / 250) ** 2), rel=1e-6)  # recharge P (soil / FC)^BETA
+    dry = at([0.0, 0.0, 60.0, 10.0, 10.0], T=10.0, E=4.0)
+    assert dry["evapotranspiration"] == pytest.approx(4 * 60 / (0.7 * 250), rel=0.02)  # PET (soil / (LP FC))^BETAET
+    wet = at([0.0, 0.0, 245.0, 10.0, 10.0], T=10.0, E=4.0)
+    assert wet["evapotranspiration"] == pytest.approx(4, rel=0.02)  # PET above LP FC
+    full = at([0.0, 0.0, 100.0, 70.0, 10.0], T=10.0)
+    assert full["quick_flow"] == pytest.approx(0.3 * (70 - 20), rel=0.02)  # K0 (upper - UZL)
+    assert full["lower"] == pytest.approx(1.5 - 0.02 * 10, rel=0.03)  # PERC - K2 lower
+    assert full["discharge"] == pytest.approx(full["quick_flow"] + 0.1 * 70 + 0.02 * 10)
+
+
+def test_limits_of_exp_hydro() -> None:
+    model = ExpHydro()
+    p = {k: torch.full((1, 1), s.default, dtype=F64) for k, s in model.spec.parameters.items()}
+    f = {k: torch.full((1, 1), x, dtype=F64) for k, x in zip(model.spec.forcings, (0.0, 10.0, 4.0), strict=True)}
+    state = torch.tensor([[1e5, 400.0], [0.0, 550.0]], dtype=F64)
+    evapotranspiration, discharge, base, spill = model.fluxes(state, f, p)[:, 1:].unbind(-1)
+    assert float(model.rates(state, f, p)[0, 0]) == pytest.approx(-2.5 * 9, rel=1e-4)  # D_f (T - T_max)
+    assert float(base[0]) == pytest.approx(20 * torch.tensor(-0.02 * 100).exp().item(), rel=1e-2)
+    assert float(base[1]) == pytest.approx(20, rel=1e-2)
+    assert float(spill[1]) == pytest.approx(50, rel=1e-2)
+    assert float(evapotranspiration[0]) == pytest.approx(4 * 0.8, rel=0.03)
+    torch.testing.assert_close(discharge, base + spill)
+
+
+@pytest.mark.parametrize(
+    "solver", [DAILY, Solver("sdirk2", step=1.0), Solver("implicit_euler", step=0.3), Solver("kvaerno3", rtol=1e-3)]
+)
+def test_balance_of_every_basin(model: ProcessModel, engine: str, solver: Solver) -> None:
+    solution = run(model, 10, 150, solver, engine)
+    assert float(solution.balance_error().max()) < 1e-9
+    # and day by day
+    net = sum(s.balance * solution.fluxes[k] for k, s in model.spec.fluxes.items())
+    torch.testing.assert_close(net, solution.storage.diff(), rtol=0.0, atol=1e-8)
+    torch.testing.assert_close(solution.states.sum(-1), solution.storage[:, 1:], rtol=1e-9, atol=1e-8)
+
+
+def test_stores_stay_positive_under_implicit_euler(model: ProcessModel, engine: str) -> None:
+    """Cloudbursts, sudden thaw and long drought, with parameters at their bounds."""
+    basins, days = 64, 200
+    forcing = weather(basins, days)
+    forcing["precipitation"][:, 50:60] = 150.0
+    forcing["precipitation"][:, 90:] = 0.0
+    forcing["temperature"][:, 60:70] = 35.0
+    forcing["potential_evapotranspiration"][:, 90:] = 15.0
+    corners = torch.rand(basins, len(model.spec.parameters)) < 0.5
+    names = model.spec.parameters.values()
+    extremes = {s.name: torch.where(corners[:, i], s.lower, s.upper).to(F64) for i, s in enumerate(names)}
+    solution = run(model, basins, days, DAILY, engine, **forcing, **extremes)
+    assert float(solution.states.min()) >= 0
+    assert float(solution.balance_error().max()) < 1e-9
+
+
+def test_gradcheck(model: ProcessModel, engine: str) -> None:
+    """To the initial state, static and daily parameters and all forcing."""
+    days = 5
+    forcing, parameters = weather(2, days, seed=1), random_parameters(model, 2, seed=1)
+    forcing["precipitation"] += 1.0  # differences reach below
+    daily = ("BETA", "BETAET", "CFMAX") if model.spec.name == "hbv" else ("f", "T_min")
+    for k in daily:
+        parameters[k] = parameters[k][:, None] * torch.linspace(0.9, 1.1, days, dtype=F64)
+    names = [*forcing, *parameters]
+    leaves = [x.clone().requires_grad_() for x in (*forcing.values(), *parameters.values(), initial_state(model).expand(2, -1))]
+
+    def out(*values: torch.Tensor) -> torch.Tensor:
+        given = dict(zip(names, values, strict=False))
+        s = solve(
+            model, {k: given[k] for k in forcing}, {k: given[k] for k in parameters}, values[-1], range(days + 1), DAILY, engine
+        )
+        return torch.cat([s.states.flatten(), s.storage.flatten(), *(q.flatten() for q in s.fluxes.values())])
+
+    assert torch.autograd.gradcheck(out, leaves, eps=1e-6, atol=1e-6, rtol=1e-5)
+
+
+def test_negative_parameter_names_itself() -> None:
+    with pytest.raises(ParameterError, match="'CWH' is -0.1 at column 1; it must not be negative"):
+        run(HBV(), 2, 3, CWH=torch.tensor([0.1, -0.1]))
