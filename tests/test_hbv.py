@@ -19,7 +19,9 @@ def model(request: pytest.FixtureRequest) -> ProcessModel:
     return MODELS[request.param]()  # type: ignore[call-arg]
 
 
-def run(model: ProcessModel, basins: int, days: int, solver: Solver = DAILY, engine: str = "torch", **changes: object) -> Solution:
+def run(
+    model: ProcessModel, basins: int, days: int, solver: Solver = DAILY, engine: str = "torch", **changes: object
+) -> Solution:
     inputs = {**weather(basins, days), **random_parameters(model, basins), **changes}
     forcing = {k: inputs[k] for k in model.spec.forcings}
     parameters = {k: inputs[k] for k in model.spec.parameters}

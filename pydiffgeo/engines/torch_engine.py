@@ -19,6 +19,8 @@ from pydiffgeo.solvers.options import METHODS, Solver
 from pydiffgeo.solvers.problem import Problem
 from pydiffgeo.solvers.record import step_table
 from pydiffgeo.solvers.sciml import SCIML_METHODS
+from pydiffgeo.solvers.windows import in_windows
+from pydiffgeo.solvers.windows_adjoint import solve_windows
 
 CACHED_VALUES = 25_600  # state values of a chunk: its tensors of 0.2 MB share the second-level cache
 GROUPS = ("static", "varying", "forcing")
@@ -32,9 +34,48 @@ def solve_torch(problem: Problem, options: Solver, replay: list[Tensor] | None =
     prepared = model.prepare({**problem.static, **problem.varying})
     groups = {n: {k: v for k, v in prepared.items() if v.ndim == n} for n in (2, 3)}
     problem = replace(problem, static=groups[2], varying=groups[3])
-    columns = problem.initial.shape[0]
+    if in_windows(problem, options, replay):
+        return _by_windows(problem, options)
+    result = _by_steps(problem, options, replay)
+    at_start = {k: v[:, 0] if v.ndim == 3 else v for k, v in prepared.items()}
+    initial = model.storage(problem.initial, at_start).expand_as(problem.initial)
+    return replace(result, storage=torch.cat([initial[:, None], result.storage], 1))
+
+
+def _chunk(problem: Problem, options: Solver) -> int:
+    """Columns whose steps are taken together."""
+    columns, size = problem.initial.shape
+    return options.chunk or (columns if problem.initial.is_cuda else max(1, CACHED_VALUES // size))
+
+
+def _by_windows(problem: Problem, options: Solver) -> Result:
+    """Many steps at once; columns for which that fails step by step, where a step can be halved."""
+    (states, storage, fluxes), run = solve_windows(problem, options)
+    columns = len(states)
+    steps = run.nodes.steps.expand(columns, -1)
+    accepted = torch.full((columns,), steps.shape[1])
+    stats = {"accepted": accepted, "rejected": torch.zeros_like(accepted), "newton_iterations": run.sweeps}
+    stats["recorded_bytes"] = torch.tensor(sum(w.states.nbytes for w in run.windows))
+    failed: dict[int, tuple[int, str]] = {}
+    if run.stuck:
+        rows = torch.tensor(sorted(run.stuck), device=states.device)
+        again = _by_steps(_slice(problem, rows), options)
+        states, fluxes = states.index_copy(0, rows, again.states), fluxes.index_copy(0, rows, again.fluxes)
+        storage = storage.index_copy(0, rows, torch.cat([problem.initial[rows, None], again.storage], 1))
+        failed = {int(rows[c]): reason for c, reason in again.failed.items()}
+        for name in ("accepted", "rejected", "newton_iterations"):
+            stats[name] = stats[name].index_copy(0, rows.cpu(), again.stats[name].cpu())
+        tables = again.steps
+        width = max(steps.shape[1], *(t.shape[1] for t in tables))
+        steps, *tables = (torch.nn.functional.pad(t, (0, width - t.shape[1])) for t in (steps, *tables))
+        steps = steps.index_copy(0, rows, torch.cat(tables))
+    return Result(states, storage, fluxes, failed, stats, list(steps.split(_chunk(problem, options))))
+
+
+def _by_steps(problem: Problem, options: Solver, replay: list[Tensor] | None = None) -> Result:
+    """Step after step, each column with its own; the storage without that at the start."""
+    columns, chunk = problem.initial.shape[0], _chunk(problem, options)
     operations = kernels(problem.model, options.compile)
-    chunk = options.chunk or (columns if problem.initial.is_cuda else max(1, CACHED_VALUES // problem.initial.shape[1]))
     parts: list[tuple[Tensor, Tensor, Tensor]] = []
     runs: list[_Run] = []
     failed: dict[int, tuple[int, str]] = {}
@@ -49,9 +90,6 @@ def solve_torch(problem: Problem, options: Solver, replay: list[Tensor] | None =
     stats = {k: torch.cat([r.outcome.stats[k] for r in runs]) for k in runs[0].outcome.stats}
     stats["recorded_bytes"] = torch.tensor(sum(r.bytes for r in runs))
     states, storage, fluxes = (torch.cat(x) if len(x) > 1 else x[0] for x in zip(*parts, strict=True))
-    at_start = {k: v[:, 0] if v.ndim == 3 else v for k, v in prepared.items()}
-    initial = model.storage(problem.initial, at_start).expand_as(problem.initial)
-    storage = torch.cat([initial[:, None], storage], 1)
     return Result(states, storage, fluxes, failed, stats, [r.steps for r in runs])
 
 
@@ -127,7 +165,7 @@ class _Solve(torch.autograd.Function):
         return None, *first_derivatives(out)
 
 
-def _slice(problem: Problem, rows: slice) -> Problem:
+def _slice(problem: Problem, rows: slice | Tensor) -> Problem:
     def cut(values: dict[str, Tensor]) -> dict[str, Tensor]:
         return {k: v if v.shape[0] == 1 else v[rows] for k, v in values.items()}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -89,7 +89,7 @@ class ProcessModel:
     linearise = None
     """`linearise(state, forcing, parameters) -> Linearisation` where a model has it; else coloured forward-mode AD."""
 
-    slopes = None
+    slopes: Any = None
     """`slopes(state, forcing, parameters) -> (rates, entries)` where a model with few states has it: the rate of each state
     and the `Entries` of their Jacobian. The solution of many steps at once is fast with it."""
 

@@ -14,7 +14,7 @@ from pydiffgeo.models.spec import ModelSpec
 
 
 class Buckets(ProcessModel):
-    """A few stores whose storage is the state itself: a subclass defines `evaluate` and `slopes`, and `drivers` if it has any."""
+    """A few stores whose storage is the state itself: a subclass defines `evaluate`, `slopes` and, if it has any, `drivers`."""
 
     structure = "dense"
 

@@ -55,7 +55,7 @@ class ExpHydro(Buckets):
             out = stacked([f["precipitation"].expand_as(base), evapotranspiration, discharge, base, spill])
         return Evaluation(state, rates, out)
 
-    def slopes(self, state: Tensor, forcing: Values, parameters: Values) -> tuple[list[Tensor], Entries]:  # type: ignore[override]
+    def slopes(self, state: Tensor, forcing: Values, parameters: Values) -> tuple[list[Tensor], Entries]:
         """Rates of the stores, and those entries of their Jacobian that are not zero everywhere."""
         snow, water = state.unbind(-1)
         f, p = self.inputs(forcing, parameters)

@@ -80,7 +80,7 @@ class HBV(Buckets):
             out = stacked([inflow, evapotranspiration, quick + interflow + base, quick, interflow, base])
         return Evaluation(state, stacked(rates), out)
 
-    def slopes(self, state: Tensor, forcing: Values, parameters: Values) -> tuple[list[Tensor], Entries]:  # type: ignore[override]
+    def slopes(self, state: Tensor, forcing: Values, parameters: Values) -> tuple[list[Tensor], Entries]:
         """Rates of the stores, and those entries of their Jacobian that are not zero everywhere."""
         snow, melt_water, soil, upper, lower = state.unbind(-1)
         f, p = self.inputs(forcing, parameters)

@@ -1,0 +1,324 @@
+"""Models with few states and a fixed step: many steps in one Newton iteration.
+
+The unknowns are the states of all implicit stages of all steps, here called nodes. Newton's method for a window of nodes has a
+block-bidiagonal matrix: slopes and inverses of all blocks are computed at once, and only a product of a small matrix with a
+vector goes from node to node. The nodes at the front of the window that have converged leave it, and as many enter at its
+end, so that the window moves through time. The front of the window iterates as if it were alone, whatever comes after it: a
+window converges wherever single steps do.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pydiffgeo.models.base import Entries, ProcessModel, Values
+from pydiffgeo.solvers.jacobian import coloured
+from pydiffgeo.solvers.options import Solver
+from pydiffgeo.solvers.problem import Problem
+from pydiffgeo.solvers.small_matrices import implicit_matrix, inverse
+from pydiffgeo.solvers.tableau import Tableau
+
+MOST_STATES = 8  # the work on small matrices grows with the cube
+VALUES = 12_000  # values of one state in a window: some hundred such arrays share the second-level cache
+COLUMNS = 1024  # columns solved together
+PATIENCE = 40  # iterations of the node at the front after which its columns are given up
+ROUND = 1e-9  # parts of an interval that count as rounding of its end
+
+Slopes = Callable[[Tensor, Values, Values], tuple[list[Tensor], Entries]]
+
+
+@cache
+def keep_freed_memory() -> None:
+    """Let the C library keep memory that is freed, once in a process.
+
+    Arrays as small as those of a window come and go thousands of times. glibc gives such memory back to the system, which
+    clears its pages whenever they are asked for again, as long as no larger block was freed before: then it keeps up to twice
+    the size of that one (mallopt(3), M_MMAP_THRESHOLD). This frees one of nearly 32 MB, the most that counts. Not a page of it
+    is touched. Other C libraries do not notice.
+    """
+    torch.empty(31 * 2**20, dtype=torch.uint8)
+
+
+def in_windows(problem: Problem, options: Solver, replay: object) -> bool:
+    """Whether these steps can be taken many at once."""
+    model, base = problem.model, ProcessModel
+    plain = model.slopes is not None or (
+        type(model).storage is base.storage and type(model).evaluate is base.evaluate and model.linearise is None
+    )
+    return (
+        plain and model.structure == "dense" and model.size <= MOST_STATES
+        and options.step is not None and replay is None and not options.tableau.explicit
+        and not options.shared_step and not options.compile
+        and float((problem.lengths / options.step).sum()) < options.max_steps - len(problem.lengths)
+    )  # fmt: skip
+
+
+def slopes_of(model: ProcessModel) -> Slopes:
+    """The model's own `slopes`, or those by forward-mode differentiation of its rates."""
+    if model.slopes is not None:
+        return model.slopes
+    places = [(i, j) for i in range(model.size) for j in range(model.size)]
+
+    def by_differentiation(state: Tensor, forcing: Values, parameters: Values) -> tuple[list[Tensor], Entries]:
+        lin = coloured(model, state, forcing, parameters)
+        rates = lin.rates.expand_as(state)
+        return list(rates.unbind(-1)), {(i, j): lin.jacobian[0][..., i, j] for i, j in places}
+
+    return by_differentiation
+
+
+class Nodes:
+    """The implicit stages of all steps, in their order.
+
+    Attributes
+    ----------
+    interval : Tensor, [node]
+        Forcing interval of each.
+    daily : bool
+        Whether each interval has one node, its own.
+    step : Tensor, [node, 1]
+        Length of the step.
+    a : float or Tensor, [node, 1]
+        Factor of the rates in a stage: step times the diagonal of the method.
+    share : Tensor, [node, 1]
+        Weight of the fluxes at a node in the mean over its interval.
+    ends : Tensor, [interval]
+        Last node of each interval.
+    own, other : of a stage i of a step from y: U_i - a f(U_i) = own[i] y + sum over j < i of other[i][j] U_j
+    """
+
+    def __init__(self, lengths: Tensor, step: float, tableau: Tableau):
+        s = self.stages = tableau.stages
+        size = lengths.double().cpu().numpy()
+        counts = np.maximum(np.ceil(size / step * (1 - ROUND)), 1).astype(int)
+        steps = np.full(counts.sum(), float(step))
+        last = counts.cumsum() - 1
+        steps[last] = size - (counts - 1) * step
+        self.steps = torch.from_numpy(steps).to(lengths)
+        interval = np.repeat(np.arange(len(size)), counts * s)
+        self.count, self.daily = len(interval), len(interval) == len(size)
+        self.interval = torch.from_numpy(interval).to(lengths.device)
+        self.ends = torch.from_numpy((last + 1) * s - 1).to(lengths.device)
+        self.step = self.steps.repeat_interleave(s)[:, None]
+        b = lengths.new_tensor(tableau.b[1:]).repeat(len(steps))[:, None]
+        self.weight = b * self.step
+        self.share = self.weight / lengths[self.interval][:, None]
+        same = float(np.ptp(steps)) <= ROUND * step
+        self.a = float(steps[0]) * tableau.gamma if same else self.step * tableau.gamma
+        A = np.array(tableau.A)[1:, 1:]
+        other = np.tril(A, -1) @ np.linalg.inv(A)
+        self.own, self.other = (1 - other.sum(1)).tolist(), other.tolist()
+
+    def a_of(self, nodes: slice) -> float | Tensor:
+        """`a` of some nodes."""
+        return self.a if isinstance(self.a, float) else self.a[nodes]
+
+    def intervals(self, nodes: slice) -> slice:
+        """Intervals that some nodes lie in."""
+        return slice(int(self.interval[nodes.start]), int(self.interval[nodes.stop - 1]) + 1)
+
+    def spread(self, values: Tensor, nodes: slice) -> Tensor:
+        """Values `[node, ...]` at some nodes from values `[interval, ...]` of the intervals that they lie in."""
+        return values if self.daily else values[self.interval[nodes] - self.interval[nodes.start]]
+
+    def collect(self, values: Tensor, nodes: slice, out: Tensor) -> None:
+        """Add values `[node, ...]` to their intervals in `out`, `[interval, ...]`."""
+        if self.daily:
+            out[nodes] += values
+        else:
+            out.index_add_(0, self.interval[nodes], values)
+
+    def targets(self, states: Tensor, nodes: slice) -> Tensor:
+        """Right-hand sides of the stages, `[size, node, column]`, from `states` as in `Window`."""
+        if self.stages == 1:
+            return states[:, nodes]
+        known = states[:, nodes.start : nodes.stop : self.stages]
+        stages = states[:, nodes.start + 1 : nodes.stop + 1].unflatten(1, (-1, self.stages))
+        out = torch.empty_like(stages)
+        for i in range(self.stages):
+            out[:, :, i] = self.own[i] * known
+            for j in range(i):
+                out[:, :, i] += self.other[i][j] * stages[:, :, j]
+        return out.flatten(1, 2)
+
+
+class Columns:
+    """Inputs of some columns, time first: parameters and forcing `[interval or 1, column or 1, width]`."""
+
+    def __init__(self, problem: Problem, rows: Tensor | slice):
+        def cut(x: Tensor) -> Tensor:
+            return x if x.shape[0] == 1 else x[rows]
+
+        self.model = problem.model
+        self.initial = problem.initial[rows].T.contiguous()
+        self.static = {k: cut(v)[None] for k, v in problem.static.items()}
+        self.varying = {k: cut(v).transpose(0, 1).contiguous() for k, v in problem.varying.items()}
+        self.forcing = {k: cut(v).transpose(0, 1).contiguous() for k, v in problem.forcing.items()}
+        self.groups = {"static": self.static, "varying": self.varying, "forcing": self.forcing}
+
+    def with_drivers(self) -> dict[str, Tensor]:
+        """Forcing and what the rates need of it and of parameters alone."""
+        return {**self.forcing, **self.model.drivers(self.forcing, {**self.static, **self.varying})}
+
+
+class Window:
+    """The forward solve of some columns.
+
+    Attributes
+    ----------
+    states : Tensor, [size, 1 + node, column]
+        Initial state, then that of every node.
+    rows : Tensor, [column]
+        The columns that were solved; the others are in `stuck`, with the interval in which they were.
+    sweeps : int
+        Newton iterations of windows.
+    """
+
+    def __init__(self, problem: Problem, rows: Tensor, nodes: Nodes):
+        keep_freed_memory()
+        self.problem, self.nodes, self.rows = problem, nodes, rows
+        self.model, self.slopes = problem.model, slopes_of(problem.model)
+        scale = [s.scale for s in problem.model.spec.states.values()]
+        size = problem.model.size
+        self.scale = problem.initial.new_tensor(scale if len(scale) == size else scale[:1] * size)[:, None, None]
+        self.tolerance = math.sqrt(torch.finfo(problem.initial.dtype).eps)  # the error is the square of the last update
+        self.sweeps, self.stuck = 0, dict[int, int]()
+        self.columns = Columns(problem, rows)
+        self.forcing = self.columns.with_drivers()
+        initial = self.columns.initial
+        self.states = initial.new_empty(size, 1 + nodes.count, len(rows))
+        self.states[:, 0] = initial
+
+    @torch.no_grad()
+    def solve(self) -> None:
+        """Move the window from the first to the last node."""
+        s, count = self.nodes.stages, self.nodes.count
+        width = max(2, VALUES // max(1, len(self.rows) * s)) * s
+        first, stop, waited = 0, min(width, count), 0
+        self.states[:, 1 : stop + 1] = self.states[:, :1]
+        while first < count and len(self.rows):
+            size = self._sweep(slice(first, stop))
+            self.sweeps += 1
+            done = (size.amax((0, 2)) < self.tolerance).cumprod(0).sum().item()
+            done = int(done) // s * s
+            waited = 0 if done else waited + 1
+            failed = None
+            if not bool(torch.isfinite(size).all()):
+                failed = self._restart(size, first, stop)
+            if waited == PATIENCE:
+                failed = ~(size[:, :s].amax((0, 1)) < self.tolerance)
+            if failed is not None and bool(failed.any()):
+                self._give_up(failed, first)
+                waited = 0
+                continue
+            enter = min(count, stop + done)
+            self.states[:, stop + 1 : enter + 1] = self.states[:, stop : stop + 1]
+            first, stop = first + done, enter
+
+    def _sweep(self, nodes: slice) -> Tensor:
+        """One iteration of Newton on a window; sizes of the updates relative to the states, `[size, node, column]`."""
+        plan, a = self.nodes, self.nodes.a_of(nodes)
+        state = self.states[:, nodes.start + 1 : nodes.stop + 1]
+        forcing, parameters = self.inputs(nodes)
+        rates, jacobian = self.slopes(state.movedim(0, -1), forcing, parameters)
+        inverses = inverse(implicit_matrix(jacobian, a, len(rates)), len(rates))
+        left = plan.targets(self.states, nodes) - state
+        for x, rate in zip(left, rates, strict=True):
+            x.add_(rate, alpha=a) if isinstance(a, float) else x.addcmul_(a, rate)
+        right = left.movedim(0, 1).contiguous()
+        update = forward_substitution(inverses, right, plan).movedim(1, 0)
+        size = update.abs().div_(state.abs().add_(self.scale))
+        # a store falls by at most nine tenths of itself, so that it stays positive where there is a positive solution
+        lowest = torch.sub(state, state.abs(), alpha=0.9).sub_(self.scale, alpha=1e-3)
+        torch.maximum(update.add_(state), lowest, out=state)
+        return size
+
+    def inputs(self, nodes: slice) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Forcing and parameters of some nodes."""
+        plan, c = self.nodes, self.columns
+        at = plan.intervals(nodes)
+        forcing = {k: plan.spread(v[at], nodes) for k, v in self.forcing.items()}
+        return forcing, {**c.static, **{k: plan.spread(v[at], nodes) for k, v in c.varying.items()}}
+
+    def _restart(self, size: Tensor, first: int, stop: int) -> Tensor:
+        """Nodes that left the range of numbers begin again at the last known state; columns whose first step did so."""
+        lost = ~torch.isfinite(size).all(0)
+        state = self.states[:, first + 1 : stop + 1]
+        state.copy_(torch.where(lost, self.states[:, first : first + 1], state))
+        return lost[: self.nodes.stages].any(0)
+
+    def _give_up(self, failed: Tensor, first: int) -> None:
+        """Leave out columns."""
+        self.stuck.update(dict.fromkeys(self.rows[failed].tolist(), int(self.nodes.interval[first])))
+        self.rows = self.rows[~failed]
+        self.columns = Columns(self.problem, self.rows)
+        self.forcing = self.columns.with_drivers()
+        self.states = self.states[:, :, ~failed].contiguous()
+
+    @torch.no_grad()
+    def write(self, states: Tensor, storage: Tensor, fluxes: Tensor) -> None:
+        """Write results `[size or flux, interval, column]`; the storage changes by the integral of the rates."""
+        plan, ends = self.nodes, self.nodes.ends
+        rows = self.rows
+        states[:, :, rows] = self.states[:, 1:] if plan.daily else self.states[:, 1 + ends]
+        means = self.states.new_zeros(len(fluxes), len(ends), len(rows))
+        change = self.states.new_zeros(len(states), len(ends), len(rows))
+        for nodes in blocks(plan, len(rows)):
+            state = self.states[:, nodes.start + 1 : nodes.stop + 1].movedim(0, -1)
+            e = self.model.evaluate(state, *self.inputs(nodes), fluxes=True)
+            for i, rate in enumerate(e.rates.unbind(-1)):
+                plan.collect(rate * plan.weight[nodes], nodes, change[i])
+            for i, flux in enumerate(e.fluxes.unbind(-1)):
+                plan.collect(flux * plan.share[nodes], nodes, means[i])
+        fluxes[:, :, rows] = means
+        storage[:, 0, rows] = self.columns.initial
+        storage[:, 1:, rows] = change.cumsum_(1).add_(self.columns.initial[:, None])
+
+
+def blocks(nodes: Nodes, columns: int) -> list[slice]:
+    """Nodes in pieces that fill the cache, whole steps in each."""
+    width = max(1, VALUES // max(1, columns * nodes.stages)) * nodes.stages
+    return [slice(i, min(i + width, nodes.count)) for i in range(0, nodes.count, width)]
+
+
+def forward_substitution(inverses: Tensor, right: Tensor, nodes: Nodes) -> Tensor:
+    """Updates `[node, size, column]` from node to node: x_k = M_k^-1 (r_k + what the target of k takes from earlier x)."""
+    s = nodes.stages
+    out, work = torch.empty_like(right), torch.empty_like(inverses[0])
+    x, M, r = out.unbind(), inverses.unbind(), right.unbind()
+    for k in range(len(r)):
+        i, step = k % s, k - k % s
+        v = r[k]
+        if step:
+            v = torch.add(v, x[step - 1], alpha=nodes.own[i])
+        for j in range(i):
+            v = torch.add(v, x[step + j], alpha=nodes.other[i][j])
+        torch.sum(torch.mul(M[k], v, out=work), 1, out=x[k])
+    return out
+
+
+def back_substitution(inverses: Tensor, right: Tensor, nodes: Nodes, after: Tensor) -> tuple[Tensor, Tensor]:
+    """Multipliers `[node, size, column]` from the last node to the first, and the cotangent of the state before them.
+
+    `after` is the cotangent `[size, column]` of the last state that later nodes have left.
+    """
+    s = nodes.stages
+    out, work = torch.empty_like(right), torch.empty_like(inverses[0])
+    x, M, r = out.unbind(), inverses.unbind(), right.unbind()
+    for k in range(len(r) - 1, -1, -1):
+        i, step = k % s, k - k % s
+        v = r[k]
+        if i == s - 1:
+            v = v + after
+        for j in range(i + 1, s):
+            v = torch.add(v, x[step + j], alpha=nodes.other[j][i])
+        torch.sum(torch.mul(M[k], v[:, None], out=work), 0, out=x[k])
+        if i == 0:
+            after = x[k] if s == 1 else sum(x[step + j] * nodes.own[j] for j in range(s))  # type: ignore[assignment]
+    return out, after

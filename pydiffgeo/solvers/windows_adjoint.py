@@ -1,0 +1,197 @@
+"""The gradient of solutions by windows: the same small matrices, transposed, from the last node to the first.
+
+Each stage solves U - a f(U) = own y + ... for its node. The implicit function theorem gives one transposed product for its
+multiplier, and the multipliers weight one vector-Jacobian product of rates and fluxes in parameters and forcing.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pydiffgeo.second_derivatives import first_derivatives
+from pydiffgeo.solvers.options import Solver
+from pydiffgeo.solvers.problem import Problem
+from pydiffgeo.solvers.small_matrices import implicit_matrix, inverse
+from pydiffgeo.solvers.windows import COLUMNS, Nodes, Window, back_substitution, blocks
+
+GROUPS = ("static", "varying", "forcing")
+
+
+@dataclass
+class Run:
+    """One solve between its forward and its backward pass."""
+
+    problem: Problem
+    nodes: Nodes
+    chunk: int = COLUMNS
+    windows: list[Window] = field(default_factory=list)
+    sweeps: Tensor = None  # type: ignore[assignment]
+
+    @property
+    def stuck(self) -> dict[int, int]:
+        """Columns that were not solved, and the interval in which they were."""
+        return {c: k for w in self.windows for c, k in w.stuck.items()}
+
+    def forward(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Solve; states, storage and fluxes `[column, interval, ...]`, NaN for columns that were not solved."""
+        p = self.problem
+        columns, size, T = len(p.initial), p.model.size, len(p.lengths)
+        nan = float("nan")
+        states = p.initial.new_full((size, T, columns), nan)
+        storage = p.initial.new_full((size, T + 1, columns), nan)
+        fluxes = p.initial.new_full((len(p.model.spec.fluxes), T, columns), nan)
+        self.sweeps = torch.zeros(columns, dtype=torch.long)
+        chunks = math.ceil(columns / self.chunk)
+        for rows in torch.arange(columns, device=p.initial.device).tensor_split(chunks):
+            window = Window(p, rows, self.nodes)
+            window.solve()
+            window.write(states, storage, fluxes)
+            self.sweeps[rows.cpu()] = window.sweeps
+            self.windows.append(window)
+        return states.permute(2, 1, 0), storage.permute(2, 1, 0), fluxes.permute(2, 1, 0)
+
+    def backward(self, grads: tuple[Tensor, ...], needs: dict[str, set[str]]) -> _Adjoint:
+        """Cotangents of every input."""
+        adjoint = _Adjoint(self.problem, needs)
+        for window in self.windows:
+            if len(window.rows):
+                adjoint.sweep(window, grads)
+        return adjoint
+
+
+class _Adjoint:
+    """Cotangents of all inputs, added up over windows."""
+
+    def __init__(self, problem: Problem, needs: dict[str, set[str]]):
+        self.problem, self.needs = problem, needs
+        groups = {"static": problem.static, "varying": problem.varying, "forcing": problem.forcing}
+        self.grads = {g: {k: torch.zeros_like(groups[g][k]) for k in needs[g]} for g in GROUPS}
+        self.weights = [torch.zeros_like(w) for w in problem.model.closure_weights()]
+        self.initial = torch.zeros_like(problem.initial)
+
+    def sweep(self, w: Window, grads: tuple[Tensor, ...]) -> None:
+        """Add the cotangents of the columns of a window."""
+        plan, rows = w.nodes, w.rows
+        # the storage at the end of an interval is the state there
+        on_states, on_storage, on_fluxes = (
+            None if not bool(g.any()) else g[rows].permute(2, 1, 0) for g in grads
+        )  # [size or flux, interval, column]
+        sums = {g: {k: torch.zeros_like(w.columns.groups[g][k]) for k in self.needs[g]} for g in GROUPS}
+        after = torch.zeros_like(w.columns.initial)
+        for nodes in reversed(blocks(plan, len(rows))):
+            after = self._block(w, nodes, on_states, on_storage, on_fluxes, sums, after)
+        if on_storage is not None:
+            after = after + on_storage[:, 0]
+        self.initial[rows] = after.T
+        for group, found in sums.items():
+            for name, g in found.items():
+                into = self.grads[group][name]
+                g = g[0] if group == "static" else g.transpose(0, 1)
+                if into.shape[0] == 1:
+                    into += g.sum(0, keepdim=True)
+                else:
+                    into[rows] = g
+
+    def _block(
+        self, w: Window, nodes: slice, on_states: Tensor | None, on_storage: Tensor | None, on_fluxes: Tensor | None,
+        sums: dict[str, dict[str, Tensor]], after: Tensor,
+    ) -> Tensor:  # fmt: skip
+        """Some nodes; the cotangent of the state before them."""
+        plan, model, at = w.nodes, w.model, w.nodes.intervals(nodes)
+        a = plan.a_of(nodes)
+        state = w.states[:, nodes.start + 1 : nodes.stop + 1].movedim(0, -1)
+        right = torch.zeros(state.shape[0], model.size, state.shape[1], dtype=state.dtype, device=state.device)
+        ends = plan.ends[at]
+        inside = ends < nodes.stop
+        for x, shift in ((on_states, 0), (on_storage, 1)):
+            if x is not None:
+                days = slice(at.start + shift, at.start + shift + int(inside.sum()))
+                right.index_add_(0, ends[inside] - nodes.start, x[:, days].movedim(0, 1))
+        inverses = inverse(implicit_matrix(w.slopes(state, *w.inputs(nodes))[1], a, model.size), model.size)
+        with torch.enable_grad():
+            u = state.detach().requires_grad_()
+            leaves, forcing, parameters = self._leaves(w, at)
+            spread = {k: plan.spread(v, nodes) for k, v in {**forcing, **model.drivers(forcing, parameters)}.items()}
+            spread_parameters = {k: plan.spread(v, nodes) if v.shape[0] > 1 else v for k, v in parameters.items()}
+            e = model.evaluate(u, spread, spread_parameters, fluxes=on_fluxes is not None)
+            weighted = None
+            if on_fluxes is not None:
+                weights = plan.spread(on_fluxes[:, at].movedim(0, -1), nodes) * plan.share[nodes][..., None]
+                weighted = (e.fluxes * weights).sum()
+                (direct,) = torch.autograd.grad(weighted, u, retain_graph=True)
+                right += direct.movedim(-1, 1)
+        multipliers, after = back_substitution(inverses, right, plan, after)
+        targets = [*leaves.values(), *model.closure_weights()]
+        if targets:
+            on_rates = (multipliers * (a if isinstance(a, float) else a[..., None])).movedim(1, -1)
+            with torch.enable_grad():
+                total = (e.rates * on_rates).sum()
+                total = total if weighted is None else total + weighted
+                found = torch.autograd.grad(total, targets, allow_unused=True)
+            for (group, name), g in zip(leaves, found, strict=False):
+                if g is not None:
+                    sums[group][name][slice(None) if group == "static" else at] += g
+            for into, g in zip(self.weights, found[len(leaves) :], strict=True):
+                if g is not None:
+                    into += g
+        return after
+
+    def _leaves(
+        self, w: Window, at: slice
+    ) -> tuple[dict[tuple[str, str], Tensor], dict[str, Tensor], dict[str, Tensor]]:
+        """Inputs in some intervals; those whose gradient is wanted as leaves, under (group, name)."""
+        c = w.columns
+        values = {
+            "static": dict(c.static),
+            "varying": {k: v[at] for k, v in c.varying.items()},
+            "forcing": {k: v[at] for k, v in c.forcing.items()},
+        }
+        leaves = {}
+        for group, names in self.needs.items():
+            for name in names:
+                leaves[group, name] = values[group][name] = values[group][name].detach().requires_grad_()
+        return leaves, values["forcing"], {**values["static"], **values["varying"]}
+
+
+class Solve(torch.autograd.Function):
+    """A solve by windows as one function of autograd: initial state, then the inputs of each group, then closure weights."""
+
+    @staticmethod
+    def forward(ctx: Any, run: Run, *tensors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        ctx.run = run
+        ctx.save_for_backward(*tensors)
+        ctx.set_materialize_grads(True)
+        return run.forward()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
+        _ = ctx.saved_tensors  # torch's own errors: an input was changed in place, or the graph has been freed
+        run: Run = ctx.run
+        names = [(g, k) for g in GROUPS for k in getattr(run.problem, g)]
+        wanted = ctx.needs_input_grad[2 : 2 + len(names)]
+        needs: dict[str, set[str]] = {g: set() for g in GROUPS}
+        for (group, name), want in zip(names, wanted, strict=True):
+            if want:
+                needs[group].add(name)
+        with torch.no_grad():
+            adjoint = run.backward(grads, needs)
+        return None, *first_derivatives([adjoint.initial, *(adjoint.grads[g].get(k) for g, k in names), *adjoint.weights])
+
+
+def solve_windows(problem: Problem, options: Solver) -> tuple[tuple[Tensor, Tensor, Tensor], Run]:
+    """States, storage (from the start on) and fluxes `[column, interval, ...]`, and the run with its counts."""
+    assert options.step is not None
+    run = Run(detached(problem), Nodes(problem.lengths, options.step, options.tableau), options.chunk or COLUMNS)
+    tensors = [problem.initial, *(v for g in GROUPS for v in getattr(problem, g).values()), *problem.model.closure_weights()]
+    return Solve.apply(run, *tensors), run
+
+
+def detached(problem: Problem) -> Problem:
+    """The same problem, outside of any graph."""
+    groups: dict[str, Any] = {g: {k: v.detach() for k, v in getattr(problem, g).items()} for g in GROUPS}
+    return replace(problem, initial=problem.initial.detach(), **groups)
