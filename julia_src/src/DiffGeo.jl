@@ -29,6 +29,8 @@ include("models/rates.jl")
 include("models/cells.jl")
 include("models/faces.jl")
 include("models/user.jl")
+include("models/hbv.jl")
+include("models/exp_hydro.jl")
 include("solvers/tableau.jl")
 include("solvers/options.jl")
 include("solvers/work.jl")
@@ -47,7 +49,7 @@ include("rehearse.jl")
 include("precompile.jl")
 
 export Richards, VanGenuchten, BrooksCorey, Gardner, Haverkamp
-export CellModel, FaceModel, SmallModel, load_model
+export CellModel, FaceModel, SmallModel, exp_hydro, hbv, load_model
 export METHODS, Options, Solution, pullback, solve
 export Refused, SpecMismatch, UnknownName
 

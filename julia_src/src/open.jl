@@ -11,6 +11,8 @@ const HYDRAULICS = Dict{String,Function}(
 "Models by name: a function from a description to a model."
 const BUILDERS = Dict{String,Function}(
     "richards" => d -> open_richards(d, d["hydraulics"]::Dict{String,Any}),
+    "hbv" => d -> hbv(),
+    "exp_hydro" => d -> exp_hydro(),
     "user" => d -> load_model(d["file"]; spec=d["spec_file"], cells=d["cells"], networks=open_networks(get(d, "networks", []))),
 )
 

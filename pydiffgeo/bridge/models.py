@@ -17,6 +17,8 @@ from pydiffgeo.bridge.arrays import field
 from pydiffgeo.bridge.runtime import Julia
 from pydiffgeo.errors import ParameterError
 from pydiffgeo.models.base import Evaluation, ProcessModel
+from pydiffgeo.models.exp_hydro import ExpHydro
+from pydiffgeo.models.hbv import HBV
 from pydiffgeo.models.julia_model import JuliaModel
 from pydiffgeo.models.richards import Richards
 from pydiffgeo.models.soil_hydraulics import BrooksCorey, Gardner, Haverkamp, SoilHydraulics, VanGenuchten
@@ -58,7 +60,16 @@ def _julia_model(model: JuliaModel) -> dict[str, Any]:
     return {"kind": "user", **files, "cells": model.cells, "networks": networks}
 
 
-DESCRIPTIONS: dict[type[ProcessModel], Callable[[Any], dict[str, Any]]] = {Richards: _richards, JuliaModel: _julia_model}
+def _by_name(model: ProcessModel) -> dict[str, Any]:
+    return {}
+
+
+DESCRIPTIONS: dict[type[ProcessModel], Callable[[Any], dict[str, Any]]] = {
+    Richards: _richards,
+    HBV: _by_name,
+    ExpHydro: _by_name,
+    JuliaModel: _julia_model,
+}
 
 _open: weakref.WeakKeyDictionary[ProcessModel, int] = weakref.WeakKeyDictionary()
 _missing: weakref.WeakKeyDictionary[ProcessModel, str] = weakref.WeakKeyDictionary()

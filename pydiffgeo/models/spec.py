@@ -22,7 +22,8 @@ TRANSFORMS = ("linear", "log")
 class StateSpec:
     """A state variable and the storage that the solver conserves.
 
-    `scale` and `storage_scale` are typical magnitudes: the default absolute tolerances are `rtol` times them.
+    `scale` and `storage_scale` are typical magnitudes: the default absolute tolerances are `rtol` times them. `lower` is where
+    a store is empty: Newton's method comes near it in parts, and does not pass it where there is a solution above.
     """
 
     name: str
@@ -31,6 +32,7 @@ class StateSpec:
     storage: str
     storage_unit: str
     storage_scale: float
+    lower: float = -math.inf
     description: str = ""
 
 

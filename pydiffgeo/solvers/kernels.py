@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +13,14 @@ from torch import Tensor
 from pydiffgeo.models.base import ProcessModel, Values
 from pydiffgeo.solvers.jacobian import linearisation
 from pydiffgeo.solvers.linear import Matrix, structure
+
+FALL = 0.9  # part of what is in a store by which an update of Newton may lower it,
+BELOW = 1e-3  # and part of its typical magnitude by which it may besides, so that it can pass zero if it must
+
+
+def lowest(u: Tensor, lower: Tensor, typical: Tensor) -> Tensor:
+    """The lowest state that one update of Newton may lead to: minus infinity where there is no lower bound."""
+    return u - (FALL * (u - lower).abs() + BELOW * typical)
 
 
 class Kernels:
@@ -24,6 +33,8 @@ class Kernels:
     """
 
     def __init__(self, model: ProcessModel, compile: bool = False):
+        states = [*model.spec.states.values()]
+        self.stores = [(s.lower, s.scale) for s in states] if any(s.lower > -math.inf for s in states) else []
         self.linear = structure(model.structure, model.bandwidth)
         self.evaluate = model.evaluate
         self.linearise = linearisation(model)
@@ -43,8 +54,14 @@ class Kernels:
         return matrix, torch.addcmul(target - lin.storage, step, lin.rates), lin.capacity
 
     def update(self, u: Tensor, d: Tensor, scale: Tensor, reach: Tensor) -> tuple[Tensor, Tensor]:
-        """State after the limited update d / (1 + |d| reach), and the size of d in units of the tolerance `[row, 1]`."""
+        """State after the limited update, and the size of the update d in units of the tolerance `[row, 1]`.
+
+        Updates are d / (1 + |d| reach); where states have a lower bound they are limited by that alone.
+        """
         size = torch.linalg.vector_norm(d * scale, dim=-1, keepdim=True) * d.shape[-1] ** -0.5
+        if self.stores:
+            lower, typical = u.new_tensor(self.stores).unbind(-1)
+            return torch.maximum(u + d, lowest(u, lower, typical)), size
         return u + d / (d * reach).abs_().add_(1.0), size
 
 

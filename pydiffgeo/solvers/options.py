@@ -44,8 +44,8 @@ class Solver:
         Attempted steps after which a column counts as failed.
     newton_tolerance : float
         Newton stops when the expected next update is below this fraction of the error tolerance.
-    max_newton : int
-        Newton iterations after which the step is reduced.
+    max_newton : int, optional
+        Newton iterations after which the step is reduced; default: 8, and 40 with a fixed step, which is to be taken if it can.
     on_failure : {"raise", "report"}
         Raise SolveFailed if any column fails, or return the others and list the failed ones in `Solution.failed`.
     checkpoints : bool
@@ -72,7 +72,7 @@ class Solver:
     initial_step: float | None = None
     max_steps: int = 100_000
     newton_tolerance: float = 0.005
-    max_newton: int = 8
+    max_newton: int = cast("int", None)  # by `step`
     on_failure: str = "raise"
     checkpoints: bool = False
     shared_step: bool = False
@@ -86,6 +86,8 @@ class Solver:
         lookup(dict.fromkeys(SENSITIVITIES), self.sensitivity, "sensitivity")
         if cast("float | None", self.rtol) is None:
             object.__setattr__(self, "rtol", SCIML_DEFAULT_RTOL if self.method in SCIML_METHODS else 1e-3)
+        if cast("int | None", self.max_newton) is None:
+            object.__setattr__(self, "max_newton", 8 if self.step is None else 40)
         lookup({"raise": 0, "report": 0}, self.on_failure, "choice for on_failure")
         for name in ("rtol", "atol", "step", "initial_step", "max_steps", "newton_tolerance", "max_newton", "chunk"):
             value = getattr(self, name)

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from pydiffgeo.models.base import Entries, ProcessModel, Values
 from pydiffgeo.solvers.jacobian import coloured
+from pydiffgeo.solvers.kernels import lowest
 from pydiffgeo.solvers.options import Solver
 from pydiffgeo.solvers.problem import Problem
 from pydiffgeo.solvers.small_matrices import implicit_matrix, inverse
@@ -27,7 +28,6 @@ from pydiffgeo.solvers.tableau import Tableau
 MOST_STATES = 8  # the work on small matrices grows with the cube
 VALUES = 12_000  # values of one state in a window: some hundred such arrays share the second-level cache
 COLUMNS = 1024  # columns solved together
-PATIENCE = 40  # iterations of the node at the front after which its columns are given up
 ROUND = 1e-9  # parts of an interval that count as rounding of its end
 
 Slopes = Callable[[Tensor, Values, Values], tuple[list[Tensor], Entries]]
@@ -176,17 +176,20 @@ class Window:
         Initial state, then that of every node.
     rows : Tensor, [column]
         The columns that were solved; the others are in `stuck`, with the interval in which they were.
+    patience : int
+        Iterations of the node at the front after which its columns are given up.
     sweeps : int
         Newton iterations of windows.
     """
 
-    def __init__(self, problem: Problem, rows: Tensor, nodes: Nodes):
+    def __init__(self, problem: Problem, rows: Tensor, nodes: Nodes, patience: int):
         keep_freed_memory()
-        self.problem, self.nodes, self.rows = problem, nodes, rows
+        self.problem, self.nodes, self.rows, self.patience = problem, nodes, rows, patience
         self.model, self.slopes = problem.model, slopes_of(problem.model)
-        scale = [s.scale for s in problem.model.spec.states.values()]
         size = problem.model.size
-        self.scale = problem.initial.new_tensor(scale if len(scale) == size else scale[:1] * size)[:, None, None]
+        states = [(s.scale, s.lower) for s in problem.model.spec.states.values()]
+        table = problem.initial.new_tensor(states if len(states) == size else states[:1] * size)
+        self.scale, self.lower = table.T[:, :, None, None]
         self.tolerance = math.sqrt(torch.finfo(problem.initial.dtype).eps)  # the error is the square of the last update
         self.sweeps, self.stuck = 0, dict[int, int]()
         self.columns = Columns(problem, rows)
@@ -211,7 +214,7 @@ class Window:
             failed = None
             if not bool(torch.isfinite(size).all()):
                 failed = self._restart(size, first, stop)
-            if waited == PATIENCE:
+            if waited == self.patience:
                 failed = ~(size[:, :s].amax((0, 1)) < self.tolerance)
             if failed is not None and bool(failed.any()):
                 self._give_up(failed, first)
@@ -234,9 +237,7 @@ class Window:
         right = left.movedim(0, 1).contiguous()
         update = forward_substitution(inverses, right, plan).movedim(1, 0)
         size = update.abs().div_(state.abs().add_(self.scale))
-        # a store falls by at most nine tenths of itself, so that it stays positive where there is a positive solution
-        lowest = torch.sub(state, state.abs(), alpha=0.9).sub_(self.scale, alpha=1e-3)
-        torch.maximum(update.add_(state), lowest, out=state)
+        torch.maximum(update.add_(state), lowest(state, self.lower, self.scale), out=state)
         return size
 
     def inputs(self, nodes: slice) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

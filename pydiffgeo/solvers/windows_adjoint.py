@@ -28,7 +28,8 @@ class Run:
 
     problem: Problem
     nodes: Nodes
-    chunk: int = COLUMNS
+    patience: int
+    chunk: int
     windows: list[Window] = field(default_factory=list)
     sweeps: Tensor = None  # type: ignore[assignment]
 
@@ -48,7 +49,7 @@ class Run:
         self.sweeps = torch.zeros(columns, dtype=torch.long)
         chunks = math.ceil(columns / self.chunk)
         for rows in torch.arange(columns, device=p.initial.device).tensor_split(chunks):
-            window = Window(p, rows, self.nodes)
+            window = Window(p, rows, self.nodes, self.patience)
             window.solve()
             window.write(states, storage, fluxes)
             self.sweeps[rows.cpu()] = window.sweeps
@@ -186,7 +187,8 @@ class Solve(torch.autograd.Function):
 def solve_windows(problem: Problem, options: Solver) -> tuple[tuple[Tensor, Tensor, Tensor], Run]:
     """States, storage (from the start on) and fluxes `[column, interval, ...]`, and the run with its counts."""
     assert options.step is not None
-    run = Run(detached(problem), Nodes(problem.lengths, options.step, options.tableau), options.chunk or COLUMNS)
+    nodes = Nodes(problem.lengths, options.step, options.tableau)
+    run = Run(detached(problem), nodes, options.max_newton, options.chunk or COLUMNS)
     tensors = [problem.initial, *(v for g in GROUPS for v in getattr(problem, g).values()), *problem.model.closure_weights()]
     return Solve.apply(run, *tensors), run
 

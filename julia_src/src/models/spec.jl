@@ -3,8 +3,8 @@
 """
     ModelSpec
 
-Names in order, and typical magnitudes of state and storage, of one configuration of a model. `digest` is the SHA-256 of the
-TOML file, or "" where the model has none.
+Names in order, and typical magnitudes of state and storage, of one configuration of a model. `lower` is where a store is empty,
+minus infinity for states that are no stores. `digest` is the SHA-256 of the TOML file, or "" where the model has none.
 """
 struct ModelSpec
     name::String
@@ -14,7 +14,11 @@ struct ModelSpec
     scale::Float64
     storage_scale::Float64
     digest::String
+    lower::Float64
 end
+
+ModelSpec(name, parameters, forcings, fluxes, scale, storage_scale, digest) =
+    ModelSpec(name, parameters, forcings, fluxes, scale, storage_scale, digest, -Inf)
 
 "Folder of the specifications: beside these sources in the repository and in the installed Python package."
 function spec_folder()
@@ -42,6 +46,15 @@ function select(name, parameters, forcings)
     state = only(values(file["states"]))
     return ModelSpec(name, collect(Symbol, parameters), collect(Symbol, forcings), ordered_names(read(joinpath(spec_folder(), name * ".toml"), String), "fluxes"),
         state["scale"], state["storage_scale"], digest)
+end
+
+"A whole specification; the magnitudes are those of its first state."
+function whole_spec(name)
+    file, digest = read_spec(name)
+    text = read(joinpath(spec_folder(), name * ".toml"), String)
+    state = file["states"][String(first(ordered_names(text, "states")))]
+    return ModelSpec(name, ordered_names(text, "parameters"), ordered_names(text, "forcings"), ordered_names(text, "fluxes"),
+        state["scale"], state["storage_scale"], digest, get(state, "lower", -Inf))
 end
 
 # TOML.parse does not keep the order of tables

@@ -41,5 +41,5 @@ function file_spec(path)
     file, text = TOML.parsefile(path), read(path, String)
     state = file["states"][String(first(ordered_names(text, "states")))]
     return ModelSpec(file["name"], ordered_names(text, "parameters"), ordered_names(text, "forcings"), ordered_names(text, "fluxes"),
-        state["scale"], state["storage_scale"], bytes2hex(sha256(text)))
+        state["scale"], state["storage_scale"], bytes2hex(sha256(text)), get(state, "lower", -Inf))
 end

@@ -87,9 +87,14 @@ end
 # functions of their own, since a variable that changes would cost an allocation in a closure
 @inline pick(m::Mask, a::SVector, b::SVector) = map((x, y) -> ifelse(m, x, y), a, b)
 @inline pick(m::Mask, a::L, b::L) where {L<:Lanes} = ifelse(m, a, b)
-@inline shortened(x, d, reach) = x + d / (1 + abs(d * reach))
 @inline per(x, y) = map(z -> z / y, x)
 @inline times_(x, y) = map(z -> z * y, x)
+
+"The states after a limited update."
+@inline function limited(u::SVector{N,L}, d, reach, lower, typical) where {N,L}
+    lower > -Inf || return map(shortened, u, d, reach)
+    return map((x, y) -> lowered(x, y, L(lower), L(typical)), u, d)
+end
 
 "Newton's method as in `newton!`, in the columns of `here`; a column that has converged keeps its state while others go on."
 @inline function newton(m::SmallModel{N}, u::SVector{N,L}, target, a::L, f, p, scale, reach, contraction, here::Mask, o::Options) where {N,L}
@@ -102,7 +107,7 @@ end
         count = ifelse(here, count + 1, count)
         failed = failed | (here & !isfinite(size))
         here = here & isfinite(size)
-        u = pick(here, map(shortened, u, d, reach), u)
+        u = pick(here, limited(u, d, reach, spec(m).lower, o.typical), u)
         contraction = ifelse(here & !isnan(before), size / (before * before), contraction)
         here = here & !((min(contraction * size, one(L)) * size < L(o.newton_tolerance)) & (size < one(L)))
         any(here) || break

@@ -30,7 +30,7 @@ function newton!(w::Work{T}, m::Model, u::Vector{T}, a::T, fresh::Bool, contract
         fresh = false
         residual!(w.right, w.target, lin.storage, lin.rates, a)
         solve!(d, lin.jacobian, lin.capacity, a, w.right)
-        size = take_update!(u, d, w.scale, w.reach)
+        size = take_update!(u, d, w.scale, w.reach, T(spec(m).lower), o.typical)
         isfinite(size) || return false, contraction, iteration
         if !isnan(before)
             contraction = size / (before * before)
@@ -51,7 +51,23 @@ end
     end
 end
 
-"u += d / (1 + |d| reach); the norm of d in units of the tolerance."
+"The state after a limited update: x + d / (1 + |d| reach)."
+@inline shortened(x, d, reach) = x + d / (1 + abs(d * reach))
+
+"The same for a store: it falls by at most nine tenths of what is in it, and so does not pass its bound where there is a solution above."
+@inline lowered(x, d, lower, typical) = max(x + d, x - (0.9 * abs(x - lower) + 1e-3 * typical))
+
+"Take the limited update; the norm of d in units of the tolerance."
+@inline function take_update!(u::Vector{T}, d::Vector{T}, scale::Vector{T}, reach::Vector{T}, lower::T, typical::T) where {T}
+    lower > -Inf || return take_update!(u, d, scale, reach)
+    total = zero(T)
+    for i in eachindex(u)
+        total += abs2(d[i] * scale[i])
+        u[i] = lowered(u[i], d[i], lower, typical)
+    end
+    return sqrt(total / length(u))
+end
+
 @inline function take_update!(u::Vector{T}, d::Vector{T}, scale::Vector{T}, reach::Vector{T}) where {T}
     total = zero(T)
     @inbounds @simd for i in eachindex(u)
