@@ -1,4 +1,4 @@
-"""The command `pydiffgeo`: demo, run, doctor, data, julia. What is slow to import is imported inside the commands."""
+"""The command `pydiffgeo`: what a user types. What is slow to import is imported inside the commands."""
 
 from __future__ import annotations
 
@@ -36,9 +36,17 @@ def _soil_moisture() -> tuple[type[BaseModel], Callable[..., dict[str, Any]]]:
     return SoilMoistureSettings, run_experiment
 
 
+def _basins() -> tuple[type[BaseModel], Callable[..., dict[str, Any]]]:
+    from .training.basins.experiment import run_experiment
+    from .training.basins.settings import BasinExperiment
+
+    return BasinExperiment, run_experiment
+
+
 # name in the settings file -> a function that imports the settings class and the function that runs it
 EXPERIMENTS: dict[str, Callable[[], tuple[type[BaseModel], Callable[..., dict[str, Any]]]]] = {
     "soil_moisture": _soil_moisture,
+    "basins": _basins,
 }
 
 
@@ -71,6 +79,41 @@ def run(
         classes = {name: settings_class for name, (settings_class, _) in experiments.items()}
         name, settings = load_tagged_settings(config, classes, key="experiment")
         experiments[name][1](settings, output, progress=not quiet)
+
+
+@app.command()
+def train(
+    config: Annotated[Path, typer.Argument(help="Settings of an experiment on basins, a YAML file; see examples/.")],
+    output: Annotated[Path | None, typer.Option(help="Folder for the runs; default runs/CONFIG.")] = None,
+    run: Annotated[list[str] | None, typer.Option(help="Name of a run in the file; may be repeated; default all.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoints in the folder.")] = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Train the models of an experiment on basins; several processes: torchrun --nproc-per-node 2 -m pydiffgeo.cli train ..."""
+    output = output or Path("runs", config.stem)
+    with _reporting(debug, output):
+        from .settings import load_tagged_settings
+        from .training.basins.experiment import train as train_runs
+        from .training.basins.settings import BasinExperiment
+
+        _, settings = load_tagged_settings(config, {"basins": BasinExperiment}, key="experiment")
+        train_runs(settings, output, run, resume, progress=not quiet)
+
+
+@app.command()
+def evaluate(
+    folders: Annotated[list[Path], typer.Argument(help="Folders of runs, or of an experiment with several.")],
+    period: Annotated[str, typer.Option(help="test, validation or train.")] = "test",
+    figures: Annotated[bool, typer.Option(help="Draw figures.")] = True,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Judge trained runs: scores per basin, medians with intervals, figures and a report in each folder."""
+    with _reporting(debug):
+        from .training.basins.experiment import evaluate as evaluate_runs
+
+        evaluate_runs(folders, period, progress=not quiet, figures=figures)
 
 
 @app.command()

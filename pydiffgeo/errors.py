@@ -66,6 +66,10 @@ class SolveFailed(PyDiffGeoError, RuntimeError):
         self.failed = dict(failed or {})
 
 
+class TrainingFailed(PyDiffGeoError, RuntimeError):
+    """A training that cannot go on: a loss or a gradient that is not a number."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return "; did you mean 'x'?" for the known name closest to `name`, or ""."""
     close = difflib.get_close_matches(str(name), [str(k) for k in known], n=1, cutoff=0.5)

@@ -168,10 +168,12 @@ def test_whole_experiment_writes_its_report(tmp_path, capsys):
 
 
 def test_resume_refuses_other_settings(tmp_path):
-    open_run(tmp_path, tiny())
-    open_run(tmp_path, tiny(resume=True, checkpoint_every=5))  # does not change the result
+    open_run(tmp_path, tiny(), False)
+    open_run(tmp_path, tiny(checkpoint_every=5), True)  # does not change the result
     with pytest.raises(SettingsError, match="'seeds'"):
-        open_run(tmp_path, tiny(resume=True, seeds=[1]))
+        open_run(tmp_path, tiny(seeds=[1]), True)
+    with pytest.raises(SettingsError, match="'network.epochs' is 5, the run in the folder has 4"):
+        open_run(tmp_path, tiny(network={**TINY["network"], "epochs": 5}), True)
 
 
 def test_nothing_after_the_fitted_days_reaches_the_networks(record, settings):

@@ -276,14 +276,18 @@ class BasinTensors:
                 f"{warm_up} days of warm-up before {self.days[min(a, len(self.days) - 1)]:%Y-%m-%d} do not fit the record, "
                 f"which begins on {self.days[0]:%Y-%m-%d}; shorten the warm-up or judge later."
             )
-        absent = ~self.complete()[:, a - warm_up : b]
+        self.require_forcing(a - warm_up, b)
+        return self._periods(batch_size, a - warm_up, b, warm_up)
+
+    def require_forcing(self, first: int, last: int) -> None:
+        """Raise DataError, with basin and date, where forcing is missing from day position `first` to before `last`."""
+        absent = ~self.complete()[:, first:last]
         if absent.any():
             row, day = np.argwhere(absent)[0]
             raise DataError(
-                f"forcing is missing in basin {self.basins[row]} on {self.days[a - warm_up + day]:%Y-%m-%d}, and in "
+                f"forcing is missing in basin {self.basins[row]} on {self.days[first + day]:%Y-%m-%d}, and in "
                 f"{int(absent.any(1).sum())} basins of the period in all; fill it, or leave these basins out."
             )
-        return self._periods(batch_size, a - warm_up, b, warm_up)
 
     def _periods(self, batch_size: int, first: int, last: int, warm_up: int) -> Iterator[Batch]:
         for rows in blocks(len(self.basins), batch_size):

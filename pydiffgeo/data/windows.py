@@ -114,8 +114,8 @@ class WindowSampler:
         self.step += 1
         return batch
 
-    def batch(self, step: int) -> Batch:
-        """Return batch number `step`."""
+    def batch(self, step: int, part: slice = slice(None)) -> Batch:
+        """Return batch number `step`, or the samples of it that `part` selects."""
         random = np.random.default_rng([self.seed, step])
         rows = random.choice(self._rows, self.batch_size, replace=self.batch_size > len(self._rows))
         choice = random.integers(self._choices, size=self.batch_size)
@@ -126,7 +126,7 @@ class WindowSampler:
             choice[bad] = random.integers(self._choices, size=bad.size)
         for i in np.flatnonzero(~self._allowed(rows, choice)):  # a basin with few windows
             choice[i] = random.choice(np.flatnonzero(np.unpackbits(self._bits[rows[i]], count=self._choices)))
-        return self.tensors.windows(rows, self._first + choice, self.warm_up + self.days, self.warm_up)
+        return self.tensors.windows(rows[part], (self._first + choice)[part], self.warm_up + self.days, self.warm_up)
 
     def _allowed(self, rows: np.ndarray, choice: np.ndarray) -> np.ndarray:
         return (self._bits[rows, choice >> 3] >> (7 - (choice & 7)) & 1).astype(bool)

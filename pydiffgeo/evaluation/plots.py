@@ -29,7 +29,8 @@ def matplotlib_missing() -> str | None:
     return None
 
 
-def _figure(rows: int, columns: int, size: tuple[float, float], **kwargs: Any) -> tuple[Figure, NDArray]:
+def new_figure(rows: int, columns: int, size: tuple[float, float], **kwargs: Any) -> tuple[Figure, NDArray]:
+    """Return a figure of `size` inches and its axes [rows, columns]."""
     # a figure of its own canvas needs no display, and leaves the caller's backend and figures alone
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -39,7 +40,8 @@ def _figure(rows: int, columns: int, size: tuple[float, float], **kwargs: Any) -
     return figure, figure.subplots(rows, columns, squeeze=False, **kwargs)
 
 
-def _save(figure: Figure, path: Path) -> Path:
+def save_figure(figure: Figure, path: Path) -> Path:
+    """Write a figure and return its path; the folder is created."""
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
     return path
@@ -70,7 +72,7 @@ def plot_series(
     test_start : Timestamp
         The judged period from here on is shaded.
     """
-    figure, axes = _figure(len(depths), 1, (9.0, 1.7 * len(depths) + 0.8), sharex=True)
+    figure, axes = new_figure(len(depths), 1, (9.0, 1.7 * len(depths) + 0.8), sharex=True)
     for j, (axis, depth) in enumerate(zip(axes[:, 0], depths, strict=True)):
         for name, values in series.items():
             axis.plot(days, values[:, j], label=name, **STYLES.get(name, {"color": "0.55", "linewidth": 1.0}))
@@ -79,7 +81,7 @@ def plot_series(
         axis.margins(x=0)
     axes[0, 0].set_title(f"{title}: soil moisture (m³/m³); judged period shaded", fontsize=10)
     axes[0, 0].legend(ncols=len(series), fontsize=8, loc="upper right")
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def plot_curves(
@@ -112,7 +114,7 @@ def plot_curves(
     """
     columns = min(5, len(learned))
     rows = -(-len(learned) // columns)
-    figure, axes = _figure(rows, columns, (2.6 * columns + 0.6, 2.3 * rows + 0.6), sharex=True, sharey=True)
+    figure, axes = new_figure(rows, columns, (2.6 * columns + 0.6, 2.3 * rows + 0.6), sharex=True, sharey=True)
     colours = [(0.1 + 0.75 * i / max(len(layers) - 1, 1), 0.35, 0.75 - 0.6 * i / max(len(layers) - 1, 1))
                for i in range(len(layers))]  # fmt: skip
     for axis, (station, curves) in zip(axes.flat, learned.items(), strict=False):
@@ -129,12 +131,12 @@ def plot_curves(
     axes[0, 0].legend(fontsize=6)
     figure.supxlabel("suction (cm)", fontsize=9)
     figure.supylabel(what, fontsize=9)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def plot_history(path: Path, histories: Mapping[str, Sequence[Mapping[str, float]]]) -> Path:
     """Draw loss and validation RMSE over the epochs, one column of panels per training."""
-    figure, axes = _figure(2, len(histories), (3.6 * len(histories) + 0.5, 4.5), sharex="col")
+    figure, axes = new_figure(2, len(histories), (3.6 * len(histories) + 0.5, 4.5), sharex="col")
     for k, (name, history) in enumerate(histories.items()):
         epochs = [row["epoch"] for row in history]
         axes[0, k].semilogy(epochs, [row["loss"] for row in history])
@@ -143,7 +145,7 @@ def plot_history(path: Path, histories: Mapping[str, Sequence[Mapping[str, float
         axes[1, k].set_xlabel("epoch")
     axes[0, 0].set_ylabel("loss")
     axes[1, 0].set_ylabel("validation RMSE (m³/m³)")
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def plot_scores(path: Path, rows: Sequence[Mapping[str, Any]], metric: str = "rmse") -> Path:
@@ -151,11 +153,11 @@ def plot_scores(path: Path, rows: Sequence[Mapping[str, Any]], metric: str = "rm
     frame = pd.DataFrame(list(rows)).pivot(index="model", columns="depth", values=metric)
     order = list(dict.fromkeys(row["depth"] for row in rows))
     models = list(dict.fromkeys(row["model"] for row in rows))
-    figure, axes = _figure(1, 1, (8.5, 3.8))
+    figure, axes = new_figure(1, 1, (8.5, 3.8))
     axis, width = axes[0, 0], 0.8 / len(models)
     for i, model in enumerate(models):
         axis.bar(np.arange(len(order)) + i * width, frame.loc[model, order], width, label=model)
     axis.set_xticks(np.arange(len(order)) + 0.4 - width / 2, order)
     axis.set_ylabel(metric)
     axis.legend(fontsize=7)
-    return _save(figure, path)
+    return save_figure(figure, path)

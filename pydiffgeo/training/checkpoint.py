@@ -2,29 +2,49 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import platform
 import subprocess
+from collections.abc import Collection, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
+from pydantic import BaseModel
 
 from pydiffgeo.errors import DataError, SettingsError
-from pydiffgeo.training.settings import SoilMoistureSettings
 
 NOT_COMPARED = {"resume", "figures", "checkpoint_every", "data"}  # settings that do not change the result
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write a checkpoint; an interruption leaves the old one or the new one, never half of it."""
+    """Write a checkpoint; an interruption or a full disk leaves the old one or the new one, never half of it.
+
+    Raises
+    ------
+    DataError
+        It cannot be written; the old one is as it was.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
-    torch.save(state, part)
-    os.replace(part, path)
+    content = io.BytesIO()
+    torch.save(state, content)  # not into the file: torch's writer ends the process on a full disk
+    try:
+        with part.open("wb") as file:
+            file.write(content.getbuffer())
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        kept = "the one before it is intact" if path.is_file() else "there is none yet"
+        raise DataError(
+            f"checkpoint {path} cannot be written ({error.strerror}); {kept}. Make room, then go on with --resume."
+        ) from error
 
 
 def load_checkpoint(path: Path) -> dict[str, Any] | None:
@@ -45,8 +65,19 @@ def load_checkpoint(path: Path) -> dict[str, Any] | None:
         ) from error
 
 
-def open_run(output: Path, settings: SoilMoistureSettings) -> None:
-    """Write settings and provenance into the run folder; with `resume`, check that the settings are the same.
+def open_run(output: Path, settings: BaseModel, resume: bool, free: Collection[str] = NOT_COMPARED) -> None:
+    """Write settings and provenance into the run folder; to resume, check that the settings are the same.
+
+    Parameters
+    ----------
+    output : Path
+        Folder of the run.
+    settings : BaseModel
+        All settings.
+    resume : bool
+        Go on with what is in the folder; otherwise its checkpoints are removed.
+    free : collection of str
+        Settings (`section.key`) or whole sections that may differ, since they do not change the result.
 
     Raises
     ------
@@ -56,13 +87,13 @@ def open_run(output: Path, settings: SoilMoistureSettings) -> None:
     output.mkdir(parents=True, exist_ok=True)
     path = output / "settings.yaml"
     now = settings.model_dump(mode="json")
-    if settings.resume and path.is_file():
-        before = yaml.safe_load(path.read_text(encoding="utf-8"))
-        for key in sorted((set(now) | set(before)) - NOT_COMPARED):
-            if now.get(key) != before.get(key):
+    if resume and path.is_file():
+        before = _flat(yaml.safe_load(path.read_text(encoding="utf-8")))
+        after = _flat(now)
+        for key in sorted(set(after) | set(before)):
+            if after.get(key) != before.get(key) and not any(key == f or key.startswith(f + ".") for f in free):
                 raise SettingsError(
-                    f"cannot resume: setting {key!r} is {now.get(key)!r}, the run in the folder has "
-                    f"{before.get(key)!r}; "
+                    f"cannot resume: setting {key!r} is {after.get(key)!r}, the run in the folder has {before.get(key)!r}; "
                     "restore it, choose another output folder, or run without resume."
                 )
     else:
@@ -70,6 +101,15 @@ def open_run(output: Path, settings: SoilMoistureSettings) -> None:
             old.unlink()
     path.write_text(yaml.safe_dump(now, sort_keys=False), encoding="utf-8")
     (output / "provenance.json").write_text(json.dumps(provenance(), indent=1) + "\n", encoding="utf-8")
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings by dotted name; lists stay whole."""
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        inner = isinstance(value, Mapping) and value
+        found |= _flat(value, f"{prefix}{key}.") if inner else {f"{prefix}{key}": value}
+    return found
 
 
 def provenance() -> dict[str, str | int]:

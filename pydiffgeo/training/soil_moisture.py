@@ -112,7 +112,7 @@ def run_experiment(settings: SoilMoistureSettings, output: Path, progress: bool 
     output = Path(output)
     records = load_records(settings)
     record = build_record(records, settings)
-    open_run(output, settings)
+    open_run(output, settings, settings.resume)
     console.print(f"Records: {record.source}; {len(record.stations)} stations, {len(record.days)} days.")
     for line in filled_lines(record.fills):
         console.print(f"  filled: {line}")

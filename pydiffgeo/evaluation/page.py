@@ -1,0 +1,71 @@
+"""A report in one HTML file: text, tables and figures inside it, nothing to load from elsewhere."""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+
+STYLE = """body { font: 15px/1.5 system-ui, sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em; color: #222 }
+table { border-collapse: collapse; margin: 1em 0 }
+th, td { padding: .2em .8em; border-bottom: 1px solid #ddd; text-align: left }
+td.number { text-align: right; font-variant-numeric: tabular-nums } img { max-width: 100% } pre { background: #f5f5f5;
+padding: 1em; overflow-x: auto; font-size: 13px } caption { text-align: left; color: #555 }"""
+
+
+class Page:
+    """Collects the parts of a page in order.
+
+    Parameters
+    ----------
+    title : str
+        Of the page.
+    """
+
+    def __init__(self, title: str):
+        self.title, self.parts = title, [f"<h1>{escape(title)}</h1>"]
+
+    def heading(self, text: str) -> None:
+        """Add a heading."""
+        self.parts.append(f"<h2>{escape(text)}</h2>")
+
+    def text(self, text: str) -> None:
+        """Add a paragraph."""
+        self.parts.append(f"<p>{escape(text)}</p>")
+
+    def code(self, text: str) -> None:
+        """Add text as it is, such as settings."""
+        self.parts.append(f"<pre>{escape(text)}</pre>")
+
+    def figure(self, path: Path, caption: str) -> None:
+        """Add a PNG image."""
+        content = base64.b64encode(path.read_bytes()).decode()
+        image = f'<img alt="{escape(caption)}" src="data:image/png;base64,{content}">'
+        self.parts.append(f"<figure>{image}<figcaption>{escape(caption)}</figcaption></figure>")
+
+    def table(self, rows: Sequence[Mapping[str, object]], caption: str = "") -> None:
+        """Add rows with the columns of the first; numbers that are not finite are left empty."""
+        if not rows:
+            return
+        head = "".join(f"<th>{escape(str(name))}</th>" for name in rows[0])
+        body = "\n".join("<tr>" + "".join(_cell(row.get(name)) for name in rows[0]) + "</tr>" for row in rows)
+        self.parts.append(f"<table><caption>{escape(caption)}</caption><tr>{head}</tr>\n{body}</table>")
+
+    def write(self, path: Path) -> Path:
+        """Write the page and return its path."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        head = f'<meta charset="utf-8"><title>{escape(self.title)}</title><style>{STYLE}</style>'
+        body = "\n".join(self.parts)
+        page = f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>{body}</body></html>\n'
+        path.write_text(page, encoding="utf-8")
+        return path
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return f'<td class="number">{value:.4g}</td>' if math.isfinite(value) else "<td></td>"
+    if isinstance(value, int):
+        return f'<td class="number">{value}</td>'
+    return f"<td>{escape('' if value is None else str(value))}</td>"

@@ -1,0 +1,197 @@
+"""Training and judging runs on basins: what `pydiffgeo train`, `evaluate` and `run` call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from pydantic import ValidationError
+from rich.console import Console
+from torch import nn
+
+from pydiffgeo.data import BasinTensors
+from pydiffgeo.errors import DataError, SettingsError, nearest
+from pydiffgeo.evaluation import score_basins
+from pydiffgeo.training.basins.data import BasinData, days_of, load_basins, make_sampler
+from pydiffgeo.training.basins.models import build_model, process_of
+from pydiffgeo.training.basins.prediction import predict
+from pydiffgeo.training.basins.report import compare_runs, report_run
+from pydiffgeo.training.basins.settings import BasinExperiment, BasinRun
+from pydiffgeo.training.basins.trainer import CHECKPOINT, BasinTrainer
+from pydiffgeo.training.checkpoint import load_checkpoint, open_run
+from pydiffgeo.training.distributed import Group, process_group
+
+# settings that do not change what is trained
+FREE = {"evaluation", "data.path", "data.memory", "training.threads", "training.checkpoint_every"}
+
+
+def run_experiment(settings: BasinExperiment, output: Path, progress: bool = True) -> dict[str, Any]:
+    """Train every run of an experiment, judge them on the test period, and compare them; see `evaluate`."""
+    folders = train(settings, output, progress=progress)
+    return evaluate(folders, progress=progress)
+
+
+def train(
+    settings: BasinExperiment, output: Path, only: Sequence[str] | None = None, resume: bool = False, progress: bool = True
+) -> list[Path]:
+    """Train the runs of an experiment one after the other, each in a folder of its name, and return the folders.
+
+    Parameters
+    ----------
+    settings : BasinExperiment
+    output : Path
+        Folder of the experiment.
+    only : sequence of str, optional
+        Names of the runs to train; all by default.
+    resume : bool
+        Go on from the checkpoints; finished runs stay as they are.
+    progress : bool
+        Show progress bars.
+
+    Raises
+    ------
+    SettingsError
+        No such run, or other settings than those of the folder that is resumed.
+    DataError
+        Records or files that cannot be used.
+    TrainingFailed, SolveFailed
+        The model cannot go on; basin and window are named.
+    """
+    for name in only or ():
+        if name not in settings.runs:
+            raise SettingsError(f"no run {name!r}{nearest(name, settings.runs)} Known: {', '.join(settings.runs)}.")
+    folders = []
+    with process_group() as group:
+        for name in only or settings.runs:
+            folders.append(output / name)
+            train_run(settings.run(name), folders[-1], resume, progress, group)
+    return folders
+
+
+def train_run(
+    settings: BasinRun, folder: Path, resume: bool = False, progress: bool = True, group: Group | None = None
+) -> BasinTrainer:
+    """Train one model and return its trainer; the folder gets settings, provenance, scaling, checkpoints and logs."""
+    group = group or Group()
+    torch.set_num_threads(settings.training.threads)
+    process = process_of(settings)
+    data = load_basins(settings, () if process is None else tuple(process.forcing.values()))
+    if group.first:
+        open_run(folder, settings, resume, FREE)
+        data.scaling.save(folder / "scaling.json")
+    group.collect(None)  # the others wait for the folder
+    model = build_model(settings, data.tensors, data.scaling, process)
+    sampler, std = make_sampler(settings, data.tensors)
+    trainer = BasinTrainer(model, sampler, std, settings, group, folder, _validation(settings, model, data.tensors, group))
+    console = Console(quiet=not (progress and group.first))
+    count = sum(weight.numel() for weight in model.parameters())
+    console.print(
+        f"{folder.name}: {settings.model.name}, {count} weights, {len(data.tensors.basins)} basins, {trainer.per_epoch} steps "
+        f"per epoch, {trainer.t.epochs} epochs, {group.size} processes"
+    )
+    trainer.run(resume, progress)
+    if trainer.stopped:
+        console.print(f"{folder.name}: stopped early, {trainer.stopped}")
+    return trainer
+
+
+def evaluate(
+    folders: Sequence[Path], period: str = "test", progress: bool = True, figures: bool = True
+) -> dict[str, list[dict[str, Any]]]:
+    """Judge trained runs over a period and write tables, series, figures and a report into each folder.
+
+    Parameters
+    ----------
+    folders : sequence of Path
+        Folders of runs, or of experiments, whose runs are all judged.
+    period : {"test", "validation", "train"}
+        Of the run's settings.
+    progress : bool
+        Print the tables.
+    figures : bool
+        Draw figures (needs matplotlib).
+
+    Returns
+    -------
+    dict of str to list of dict
+        Rows of medians by name of the run: see `pydiffgeo.evaluation.median_scores`, with the group of basins.
+
+    Raises
+    ------
+    DataError
+        A folder without a trained run.
+    SettingsError
+        The run has no such period.
+    """
+    runs = [run for folder in folders for run in runs_in(Path(folder))]
+    reports = {}
+    for folder in runs:
+        settings, data, model = load_run(folder)
+        span = getattr(settings.data, period, None)
+        if span is None:
+            raise SettingsError(f"the run {folder} has no period {period!r}; it is one of train, validation, test.")
+        warm_up, size = settings.evaluation.warm_up, settings.evaluation.batch_size
+        periods = {
+            group: predict(model, tensors, *days_of(span), warm_up, size) for group, tensors in data.groups().items()
+        }
+        reports[str(folder)] = report_run(folder, period, settings, data, periods, progress, figures)
+    if len(reports) > 1:
+        compare_runs(runs, period, progress, figures)
+    return reports
+
+
+def runs_in(folder: Path) -> list[Path]:
+    """Return the folders of trained runs in a folder: itself, or those in it.
+
+    Raises
+    ------
+    DataError
+        There is none.
+    """
+    if (folder / "settings.yaml").is_file():
+        return [folder]
+    found = sorted(path.parent for path in folder.glob("*/settings.yaml") if (path.parent / CHECKPOINT).is_file())
+    if not found:
+        raise DataError(f"no trained run in {str(folder)!r}: its folder has settings.yaml and {CHECKPOINT}; train one first.")
+    return found
+
+
+def load_run(folder: Path) -> tuple[BasinRun, BasinData, nn.Module]:
+    """Return settings, data and trained model of a run's folder.
+
+    Raises
+    ------
+    DataError
+        The folder has no settings or no checkpoint, or they cannot be read.
+    """
+    try:
+        settings = BasinRun.model_validate(yaml.safe_load((folder / "settings.yaml").read_text(encoding="utf-8")))
+    except (OSError, ValidationError, yaml.YAMLError) as error:
+        raise DataError(f"{folder / 'settings.yaml'} cannot be read as the settings of a run: {error}") from error
+    saved = load_checkpoint(folder / CHECKPOINT)
+    if saved is None:
+        raise DataError(f"the run {folder} has no checkpoint {CHECKPOINT} yet; train it first.")
+    process = process_of(settings)
+    data = load_basins(settings, () if process is None else tuple(process.forcing.values()))
+    model = build_model(settings, data.tensors, data.scaling, process)
+    model.load_state_dict(saved["best_weights"] or saved["model"])
+    return settings, data, model.eval()
+
+
+def _validation(settings: BasinRun, model: nn.Module, tensors: BasinTensors, group: Group) -> Callable[[], float] | None:
+    """Return what gives the median NSE of the first target over the validation period, None where there is none."""
+    if settings.data.validation is None:
+        return None
+    days, target = days_of(settings.data.validation), settings.data.targets[0]
+    warm_up, size = settings.evaluation.warm_up, settings.evaluation.batch_size
+
+    def score() -> float:
+        series = predict(model, tensors, *days, warm_up, size, group).series
+        simulated, observed = (series[f"{target}_{kind}"].values for kind in ("simulated", "observed"))
+        return float(np.nanmedian(score_basins(simulated, observed, tensors.basins, ["nse"]).nse))
+
+    return score

@@ -1,0 +1,87 @@
+"""Trained models over whole periods: what is judged, and the parameters behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import nn
+
+from pydiffgeo.data import BasinTensors
+from pydiffgeo.training.basins.models import HybridModel
+from pydiffgeo.training.distributed import Group
+
+
+@dataclass(frozen=True)
+class Periods:
+    """Simulations and observations of a period, and the parameters of a hybrid model.
+
+    Attributes
+    ----------
+    series : xarray.Dataset
+        ``TARGET_simulated`` and ``TARGET_observed`` [basin, time].
+    parameters : dict of str to ndarray, [basin]
+        Means over components and, for those that vary, over the days simulated; empty for a pure LSTM.
+    """
+
+    series: xr.Dataset
+    parameters: dict[str, np.ndarray]
+
+
+def predict(
+    model: nn.Module, tensors: BasinTensors, start: str, end: str, warm_up: int, batch_size: int, group: Group | None = None
+) -> Periods:
+    """Simulate every basin over a period; the processes of the group share the work, and all return all basins.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        A `BasinModel`, in evaluation mode.
+    tensors : BasinTensors
+        Basins.
+    start, end : str
+        First and last day judged.
+    warm_up : int
+        Days simulated before; fewer where the record begins later than that.
+    batch_size : int
+        Basins simulated at a time.
+
+    Raises
+    ------
+    DataError
+        The record does not cover the period, or forcing is missing in it.
+    """
+    group = group or Group()
+    first, last = tensors.span(start, end)
+    warm_up = min(warm_up, first)
+    mine = np.arange(len(tensors.basins))[group.rank :: group.size]
+    simulated: list[np.ndarray] = []
+    observed: list[np.ndarray] = []
+    learned: list[Mapping[str, np.ndarray]] = []
+    was_training = model.training
+    model.eval()
+    tensors.require_forcing(first - warm_up, last)
+    with torch.no_grad():
+        for k in range(0, len(mine), batch_size):
+            rows = mine[k : k + batch_size]
+            batch = tensors.windows(rows, np.full(len(rows), first - warm_up), last - first + warm_up, warm_up)
+            batch = batch.to(group.device)
+            simulated.append(model(batch).double().cpu().numpy())
+            observed.append(batch.observed[:, warm_up:].double().cpu().numpy())
+            if isinstance(model, HybridModel):
+                learned.append({n: v.flatten(1).mean(1).cpu().numpy() for n, v in model.parameters_of(batch).items()})
+    model.train(was_training)
+    parts = group.collect((mine, simulated, observed, learned))
+    order = np.argsort(np.concatenate([part[0] for part in parts]))
+    both = [np.concatenate([block for part in parts for block in part[k]])[order] for k in (1, 2)]
+    blocks = [block for part in parts for block in part[3]]
+    parameters = {name: np.concatenate([block[name] for block in blocks])[order] for name in (blocks[0] if blocks else {})}
+    series = {
+        f"{target}_{kind}": (("basin", "time"), values[..., k].astype("float32"))
+        for k, target in enumerate(tensors.target_names)
+        for kind, values in zip(("simulated", "observed"), both, strict=True)
+    }
+    return Periods(xr.Dataset(series, {"basin": list(tensors.basins), "time": tensors.days[first:last]}), parameters)

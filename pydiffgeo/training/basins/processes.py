@@ -1,0 +1,188 @@
+"""Process models of basins as training sees them: parameters and weather in, daily series out (`simulate`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from pydiffgeo.errors import ParameterError, SettingsError, SolveFailed, lookup, nearest
+from pydiffgeo.models import MODELS, ProcessModel
+from pydiffgeo.parameters import Bounds
+from pydiffgeo.solvers import Solver
+from pydiffgeo.solving import solve
+from pydiffgeo.training.basins.explicit_hbv import ExplicitHBV
+from pydiffgeo.training.basins.settings import ModelSettings, ProcessSettings
+
+# series of the basin form that a model's forcing takes, where it has another name
+SERIES = {"temperature": "tair_mean", "rain": "precipitation"}
+# shape and scale of the unit hydrograph, Feng et al. (2022), doi:10.1029/2022WR032404
+ROUTING = {"route_a": Bounds(0.0, 2.9), "route_b": Bounds(0.0, 6.5)}
+ROUTED_DAYS = 15
+
+
+class Process(Protocol):
+    """What a hybrid model needs of a process model.
+
+    Attributes
+    ----------
+    bounds : dict of str to Bounds
+        Range of each parameter that is learned.
+    default : dict of str to float
+        Where they start.
+    forcing : dict of str to str
+        Series of the basin form by name of the model's forcing.
+    """
+
+    bounds: dict[str, Bounds]
+    default: dict[str, float]
+    forcing: dict[str, str]
+
+    def simulate(self, forcing: Mapping[str, Tensor], parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return fluxes and states by name, [column, time], for forcing [column, time] and parameters [column (, time)].
+
+        Raises
+        ------
+        SolveFailed
+            With the columns that failed, and why.
+        """
+        ...
+
+
+class SolvedProcess:
+    """A `ProcessModel` solved by an engine.
+
+    Parameters
+    ----------
+    model : ProcessModel
+        Stores start at the typical magnitude of the specification: give the run a warm-up.
+    settings : ProcessSettings
+        Solver, engine, bounds.
+
+    Raises
+    ------
+    SettingsError
+        Bounds of a parameter that the model does not have, or outputs that it does not give.
+    """
+
+    def __init__(self, model: ProcessModel, settings: ProcessSettings):
+        self.model, self.engine = model, settings.engine
+        dtype = torch.float64 if settings.dtype == "float64" else torch.float32
+        self.solver = Solver(settings.solver, step=settings.step, dtype=dtype)
+        spec = model.spec
+        self.bounds = narrowed({name: Bounds.of(p) for name, p in spec.parameters.items()}, settings)
+        known = {name: p.default for name, p in spec.parameters.items()}
+        self.default = {name: _clipped(known[name], b) for name, b in self.bounds.items() if name in known}
+        self.forcing = {name: SERIES.get(name, name) for name in spec.forcings}
+
+    def simulate(self, forcing: Mapping[str, Tensor], parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return fluxes and states [column, time]; see `Process.simulate`."""
+        days = next(iter(forcing.values())).shape[1]
+        states = self.model.spec.states
+        solution = solve(
+            self.model, forcing, parameters, torch.tensor([s.scale for s in states.values()], dtype=self.solver.dtype),
+            torch.arange(days + 1), self.solver, self.engine,
+        )  # fmt: skip
+        return solution.fluxes | dict(zip(states, solution.states.unbind(-1), strict=False))
+
+
+def build_process(settings: ModelSettings) -> Process:
+    """Return the process model that the settings name.
+
+    Raises
+    ------
+    UnknownName
+        No such model or method.
+    SettingsError
+        A setting that the model does not have.
+    """
+    given = settings.process
+    if given.solver == "explicit_loop":
+        if settings.name != "hbv":
+            raise SettingsError(f"model.process.solver: explicit_loop is there for hbv only, not for {settings.name!r}.")
+        explicit = ExplicitHBV()
+        explicit.bounds = narrowed(explicit.bounds, given)
+        return explicit
+    model = lookup(MODELS, settings.name, "model (besides lstm)")()
+    if "discharge" not in model.spec.fluxes:
+        raise SettingsError(f"model.name: {settings.name!r} gives no discharge; it is no model of basins.")
+    return SolvedProcess(model, given)
+
+
+def simulate(
+    process: Process, forcing: Mapping[str, Tensor], parameters: Mapping[str, Tensor], outputs: Mapping[str, str]
+) -> dict[str, Tensor]:
+    """Return the series of basins: the mean of their components, and discharge routed by a unit hydrograph.
+
+    Parameters
+    ----------
+    process : Process
+    forcing : mapping of str to Tensor, [batch, time]
+        By the model's names; mm d-1 and degC.
+    parameters : mapping of str to Tensor, [batch, component] or [batch, component, time]
+        With ``route_a`` and ``route_b``, whose mean over the components counts, discharge is routed.
+    outputs : mapping of str to str
+        Flux or state by name of the wanted series.
+
+    Returns
+    -------
+    dict of str to Tensor, [batch, time]
+        In the unit of the model's specification.
+
+    Raises
+    ------
+    SolveFailed
+        `failed` has the basins of the batch by position.
+    SettingsError
+        The model has no such output.
+    """
+    own = {name: value for name, value in parameters.items() if name not in ROUTING}
+    components = next(iter(own.values())).shape[1]
+    repeated = {name: values.repeat_interleave(components, 0) for name, values in forcing.items()}
+    try:
+        series = process.simulate(repeated, {name: value.flatten(0, 1) for name, value in own.items()})
+    except SolveFailed as error:
+        raise SolveFailed(str(error), {column // components: why for column, why in error.failed.items()}) from error
+    found = {}
+    for target, name in outputs.items():
+        if name not in series:
+            raise SettingsError(
+                f"model.process.outputs: {target!r} should be {name!r}, and the model gives {', '.join(series)}"
+                f"{nearest(name, series)}."
+            )
+        found[target] = series[name].unflatten(0, (-1, components)).mean(1)
+    if "route_a" in parameters and "discharge" in found:
+        a, b = (parameters[name].mean(1).to(found["discharge"].dtype) for name in ROUTING)
+        found["discharge"] = route(found["discharge"], a, b)
+    return found
+
+
+def route(discharge: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """Delay discharge [batch, time] by a gamma unit hydrograph with shape a + 0.1 and scale b + 0.5 days, both [batch].
+
+    The weights of 15 days sum to one: what has not run off at the end of the series is the only water missing. Feng et al.
+    (2022), doi:10.1029/2022WR032404; the offsets keep the distribution proper at the bounds a = b = 0.
+    """
+    days = torch.arange(ROUTED_DAYS, dtype=discharge.dtype, device=discharge.device) + 0.5
+    exponent = (a[:, None] - 0.9) * days.log() - days / (b[:, None] + 0.5)
+    weights = torch.softmax(exponent, 1)
+    padded = torch.nn.functional.pad(discharge, (ROUTED_DAYS - 1, 0))
+    return (padded.unfold(1, ROUTED_DAYS, 1) @ weights.flip(1)[..., None])[..., 0]
+
+
+def narrowed(bounds: dict[str, Bounds], settings: ProcessSettings) -> dict[str, Bounds]:
+    """Return bounds with those that the settings replace, and with those of the routing where it is on."""
+    known = bounds | (ROUTING if settings.routing else {})
+    for name in settings.bounds:
+        if name not in known:
+            raise SettingsError(f"model.process.bounds: no parameter {name!r}{nearest(name, known)} Known: {', '.join(known)}.")
+    try:
+        return {n: Bounds(*settings.bounds.get(n, (b.lower, b.upper)), b.transform) for n, b in known.items()}
+    except ParameterError as error:
+        raise SettingsError(f"model.process.bounds: {error}") from error
+
+
+def _clipped(value: float, bounds: Bounds) -> float:
+    return min(max(value, bounds.lower), bounds.upper)

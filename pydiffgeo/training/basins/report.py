@@ -1,0 +1,182 @@
+"""What the evaluation of runs on basins leaves behind: scores, series, parameters, figures, one page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+import yaml
+
+from pydiffgeo.errors import SettingsError, nearest
+from pydiffgeo.evaluation import median_scores, print_table, score_basins, write_scores, write_table
+from pydiffgeo.evaluation.discharge_plots import plot_cdf, plot_hydrographs, plot_map
+from pydiffgeo.evaluation.page import Page
+from pydiffgeo.evaluation.plots import matplotlib_missing
+from pydiffgeo.training.basins.data import BasinData
+from pydiffgeo.training.basins.prediction import Periods
+from pydiffgeo.training.basins.settings import BasinRun
+
+SHOWN = ("nse", "kge", "fhv", "flv", "alpha_nse", "beta_nse", "pearson_r", "rmse", "bias", "peak_timing")
+Rows = list[dict[str, Any]]
+
+
+def report_run(
+    folder: Path,
+    period: str,
+    settings: BasinRun,
+    data: BasinData,
+    periods: Mapping[str, Periods],
+    progress: bool = True,
+    figures: bool = True,
+) -> Rows:
+    """Write ``evaluation_PERIOD/`` in the folder of a run and return the rows of medians.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the run.
+    period : str
+        Name of the period.
+    settings : BasinRun
+    data : BasinData
+        Places and attributes of the basins.
+    periods : mapping of str to Periods
+        Simulations by group of basins.
+    progress : bool
+        Print the table.
+    figures : bool
+        Draw figures.
+
+    Returns
+    -------
+    list of dict
+        ``group``, ``measure``, ``median``, ``lower``, ``upper``, ``mean``, ``basins``, ``undefined``.
+    """
+    out = folder / f"evaluation_{period}"
+    out.mkdir(parents=True, exist_ok=True)
+    target = settings.data.targets[0]
+    series = xr.concat([p.series for p in periods.values()], "basin")
+    for name in settings.data.targets:
+        for kind in ("simulated", "observed"):
+            series[f"{name}_{kind}"].attrs.update(data.records[name].attrs)
+    series.to_netcdf(out / "series.nc", encoding={str(name): {"zlib": True, "complevel": 1} for name in series.data_vars})
+    scores: dict[str, xr.Dataset] = {}
+    rows: Rows = []
+    for name in settings.data.targets:
+        tables: list[xr.Dataset] = []
+        for group, judged in periods.items():
+            simulated, observed = (judged.series[f"{name}_{kind}"].values for kind in ("simulated", "observed"))
+            judgement = score_basins(simulated, observed, [str(b) for b in judged.series.basin.values])
+            rows += [{"target": name, "group": group, **row} for row in median_scores(judgement)]
+            tables.append(judgement.assign(group=("basin", [group] * judgement.sizes["basin"])))
+        scores[name] = xr.concat(tables, "basin")
+        write_scores(scores[name], out / ("scores" if name == target else f"scores_{name}"))
+    write_table(rows, out / "medians")
+    names = next(iter(periods.values())).parameters
+    learned = {name: np.concatenate([p.parameters[name] for p in periods.values()]) for name in names}
+    if learned:
+        table = pd.DataFrame(learned, index=pd.Index(series.basin.values, name="basin"))
+        table.to_csv(out / "parameters.csv", float_format="%.6g")
+    drawn = _figures(out, settings, data, series, scores[target], learned) if figures and not matplotlib_missing() else {}
+    _page(out, folder, period, settings, rows, scores[target], drawn)
+    if progress:
+        for group in periods:
+            kept = ("measure", "median", "lower", "upper", "basins")
+            shown = [{k: row[k] for k in kept} for row in rows
+                     if (row["target"], row["group"]) == (target, group) and row["measure"] in SHOWN]  # fmt: skip
+            print_table(shown, f"{folder.name}, {target}, basins {group}, {period} period: medians, 95 % bootstrap intervals")
+    return rows
+
+
+def compare_runs(folders: Sequence[Path], period: str, progress: bool = True, figures: bool = True) -> Rows:
+    """Write one table of the medians of several judged runs, a figure and a page, into the folder that holds them all."""
+    out = Path(folders[0]).parent
+    rows: Rows = []
+    lines: dict[str, np.ndarray] = {}
+    for folder in folders:
+        medians = pd.read_csv(folder / f"evaluation_{period}" / "medians.csv")
+        for (target, group), part in medians.groupby(["target", "group"], sort=False):
+            value = part.set_index("measure")["median"]
+            rows.append({"run": folder.name, "target": target, "group": group} | {n: float(value[n]) for n in SHOWN})
+        scores = pd.read_csv(folder / f"evaluation_{period}" / "scores.csv")
+        for group, part in scores.groupby("group", sort=False):
+            lines[f"{folder.name}, {group}"] = part["nse"].to_numpy()
+    write_table(rows, out / f"comparison_{period}")
+    page = Page(f"Comparison, {period} period")
+    page.table(rows, "Medians over basins")
+    if figures and not matplotlib_missing():
+        page.figure(plot_cdf(out / f"comparison_{period}.png", lines, "NSE"), "Share of basins with at most this NSE")
+    page.write(out / f"comparison_{period}.html")
+    if progress:
+        print_table(rows, f"Medians over basins, {period} period", {"nse": "max", "kge": "max"})
+    return rows
+
+
+def _figures(
+    out: Path, settings: BasinRun, data: BasinData, series: xr.Dataset, scores: xr.Dataset, learned: Mapping[str, np.ndarray]
+) -> dict[str, Path]:
+    target = settings.data.targets[0]
+    groups = {str(group): scores.nse.values[scores.group.values == group] for group in np.unique(scores.group.values)}
+    drawn = {"Share of basins with at most this NSE": plot_cdf(out / "cdf.png", groups, f"NSE of {target}")}
+    chosen = exemplary(scores.nse.values)
+    if chosen:
+        titles = [f"{which}: basin {scores.basin.values[i]}, NSE {scores.nse.values[i]:.2f}" for which, i in chosen.items()]
+        s, o = (series[f"{target}_{kind}"].values[list(chosen.values())] for kind in ("simulated", "observed"))
+        caption = "Best, median and worst basin"
+        drawn[caption] = plot_hydrographs(out / "hydrographs.png", pd.DatetimeIndex(series.time.values), s, o, titles)
+    if {"lat", "lon"} <= set(data.records.coords):
+        name, shown = _mapped(settings, data, scores, learned)
+        places = data.records.sel(basin=series.basin)
+        drawn[f"Map of {name}"] = plot_map(out / "map.png", places.lon, places.lat, shown, name)
+    return drawn
+
+
+def _mapped(
+    settings: BasinRun, data: BasinData, scores: xr.Dataset, learned: Mapping[str, np.ndarray]
+) -> tuple[str, np.ndarray]:
+    """Return name and values of what the map shows: by default the first learned parameter, or the NSE."""
+    attributes = {n: data.records[n].sel(basin=scores.basin).values for n in settings.data.attributes}
+    known = attributes | {str(n): scores[n].values for n in scores.data_vars if n != "group"} | dict(learned)
+    name = settings.evaluation.mapped or next(iter(learned), "nse")
+    if name not in known:
+        raise SettingsError(f"evaluation.mapped: nothing is called {name!r}{nearest(name, known)} Known: {', '.join(known)}.")
+    return name, known[name]
+
+
+def exemplary(nse: np.ndarray) -> dict[str, int]:
+    """Return the positions of the best, the median and the worst basin; none where no basin has a score."""
+    order = np.argsort(nse)
+    order = order[np.isfinite(nse[order])]
+    if not order.size:
+        return {}
+    return {"best": int(order[-1]), "median": int(order[order.size // 2]), "worst": int(order[0])}
+
+
+def _page(
+    out: Path, folder: Path, period: str, settings: BasinRun, rows: Rows, scores: xr.Dataset, drawn: Mapping[str, Path]
+) -> None:
+    span = getattr(settings.data, period)
+    page = Page(f"{folder.name}: {settings.model.name}, {period} period")
+    warm_up = settings.evaluation.warm_up
+    page.text(f"{scores.sizes['basin']} basins, {span.start} to {span.end}, after {warm_up} days of warm-up.")
+    page.table(rows, "Medians over basins with 95 % bootstrap intervals; undefined: basins without the measure")
+    for caption, path in drawn.items():
+        page.heading(caption)
+        page.figure(path, caption)
+    history = folder / "history.csv"
+    if history.is_file():
+        page.heading("Training")
+        table: Rows = [{str(k): v for k, v in row.items()} for row in pd.read_csv(history).to_dict("records")]
+        page.table(table[:: max(1, len(table) // 20)], "Epochs")
+    page.heading("Scores of basins")
+    frame = scores[["group", *SHOWN, "days"]].to_dataframe().reset_index()
+    page.table([{str(k): v for k, v in row.items()} for row in frame.to_dict("records")])
+    page.heading("Settings and provenance")
+    page.code(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False))
+    if (folder / "provenance.json").is_file():
+        page.code((folder / "provenance.json").read_text(encoding="utf-8"))
+    page.write(out / "report.html")

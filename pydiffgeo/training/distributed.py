@@ -1,0 +1,92 @@
+"""Several processes that train one model: started by torchrun, or one alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Group:
+    """The processes of a run.
+
+    Attributes
+    ----------
+    rank, size : int
+        Number of this process, and of all.
+    device : torch.device
+        Where this process computes.
+    """
+
+    rank: int = 0
+    size: int = 1
+    device: torch.device = torch.device("cpu")
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes files and shows progress."""
+        return self.rank == 0
+
+    def gather(self, own: Tensor) -> Tensor:
+        """Return the parts [batch / size, ...] of all processes as [batch, ...], in the order of `own_part`.
+
+        Gradients reach the own part only: when every process computes the same loss of the whole and `add_gradients` is called,
+        the gradient is that of one process, whatever the loss.
+        """
+        if self.size == 1:
+            return own
+        parts = [torch.empty_like(own) for _ in range(self.size)]
+        dist.all_gather(parts, own.detach().contiguous())
+        parts[self.rank] = own
+        return torch.stack(parts, 1).flatten(0, 1)
+
+    def add_gradients(self, parameters: Iterable[Tensor], flag: float = 0.0) -> float:
+        """Add the gradients of all processes, in place, and return the sum of their flags."""
+        if self.size == 1:
+            return flag
+        held = [p.grad for p in parameters if p.grad is not None]
+        flat = torch.cat([*(g.flatten() for g in held), torch.tensor([flag], dtype=held[0].dtype, device=self.device)])
+        dist.all_reduce(flat)
+        start = 0
+        for gradient in held:
+            gradient.copy_(flat[start : start + gradient.numel()].view_as(gradient))
+            start += gradient.numel()
+        return float(flat[-1])
+
+    def own_part(self, count: int) -> slice:
+        """Return which of `count` samples this process computes: every `size`-th."""
+        return slice(self.rank, count, self.size)
+
+    def collect(self, value: Any) -> list[Any]:
+        """Return the values of all processes, in every process."""
+        if self.size == 1:
+            return [value]
+        found: list[Any] = [None] * self.size
+        dist.all_gather_object(found, value)
+        return found
+
+
+@contextmanager
+def process_group() -> Iterator[Group]:
+    """Join the processes that torchrun started, by NCCL where there is a GPU for each, else by gloo; alone without torchrun."""
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    local, gpus = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    enough = gpus >= int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    device = torch.device("cuda", local) if gpus and enough else torch.device("cpu")
+    if size == 1:
+        yield Group(device=device)
+        return
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield Group(dist.get_rank(), size, device)
+    finally:
+        dist.destroy_process_group()
