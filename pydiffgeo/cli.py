@@ -102,6 +102,28 @@ def train(
 
 
 @app.command()
+def calibrate(
+    config: Annotated[Path, typer.Argument(help="Settings of an experiment on basins, a YAML file.")],
+    run: Annotated[str, typer.Option(help="Run of the file whose process model is calibrated.")],
+    evaluations: Annotated[int, typer.Option(min=1, help="Runs of the model per basin.")] = 5000,
+    basins: Annotated[int | None, typer.Option(min=1, help="Number of basins; default those of the file.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Folder for the runs; default runs/CONFIG.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Keep the basins that are done.")] = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Calibrate a process model basin by basin with SCE-UA (spotpy), into OUTPUT/RUN_sceua; `evaluate` judges it."""
+    output = output or Path("runs", config.stem)
+    with _reporting(debug, output):
+        from .settings import load_tagged_settings
+        from .training.basins.experiment import calibrate as calibrate_basins
+        from .training.basins.settings import BasinExperiment
+
+        _, settings = load_tagged_settings(config, {"basins": BasinExperiment}, key="experiment")
+        calibrate_basins(settings, output, run, evaluations, basins, resume, progress=not quiet)
+
+
+@app.command()
 def evaluate(
     folders: Annotated[list[Path], typer.Argument(help="Folders of runs, or of an experiment with several.")],
     period: Annotated[str, typer.Option(help="test, validation or train.")] = "test",

@@ -18,6 +18,7 @@ import yaml
 
 from pydiffgeo.errors import DataError, SettingsError, TrainingFailed
 from pydiffgeo.models import MODELS
+from pydiffgeo.training.basins import models
 from pydiffgeo.training.basins.data import load_basins, make_sampler
 from pydiffgeo.training.basins.experiment import evaluate, load_run, train_run
 from pydiffgeo.training.basins.models import build_model, process_of
@@ -62,9 +63,9 @@ def test_the_lstm_learns(basins):
     assert all(row["basin_days_per_second"] > 0 for row in history)
 
 
-@pytest.mark.parametrize("network", [{"kind": "attributes"}, {"kind": "series", "varying": ["loss"], "past_discharge": 3}])
-def test_a_hybrid_model_learns(basins, network, tmp_path, monkeypatch):
-    monkeypatch.setitem(MODELS, "reservoir", basin_runs.reservoir(tmp_path))
+@pytest.mark.parametrize("network", [{"kind": "attributes"}, {"kind": "series", "past_discharge": 3}])
+def test_a_hybrid_model_learns(basins, network, monkeypatch):
+    monkeypatch.setattr(models, "build_process", lambda settings: basin_runs.FastReservoir())
     model = {"network": {"hidden": [8], **network}, "process": {"engine": "torch", "components": 2}}
     training = SHORT | {"epochs": 5, "batch_size": 12, "window": 24, "warm_up": 14, "learning_rate": 0.2}
     hybrid = trainer(settings(basins, "reservoir", model=model, training=training))
@@ -72,6 +73,23 @@ def test_a_hybrid_model_learns(basins, network, tmp_path, monkeypatch):
     before = float(hybrid._loss(unseen)[0].detach())
     hybrid.run(progress=False)
     assert float(hybrid._loss(unseen)[0].detach()) < 0.7 * before
+
+
+def test_gradients_reach_the_network_through_a_solved_process_with_daily_parameters(basins, tmp_path, monkeypatch):
+    monkeypatch.setitem(MODELS, "reservoir", basin_runs.reservoir(tmp_path))
+    network = {"kind": "series", "hidden": [8], "varying": ["loss"], "dropout": 0.0}
+    model = {"network": network, "process": {"engine": "torch", "components": 2}}
+    hybrid = trainer(settings(basins, "reservoir", model=model, training=SHORT | {"dtype": "float64"}))
+    batch, weight = hybrid.sampler.batch(0), hybrid.model.get_parameter("learned.network.head.weight")
+    loss = hybrid._loss(batch)[0]
+    gradient = torch.autograd.grad(loss, weight)[0]
+    step = 1e-3 * gradient / gradient.norm()
+    with torch.no_grad():
+        weight.add_(step)
+        above = hybrid._loss(batch)[0]
+        weight.sub_(2 * step)
+        below = hybrid._loss(batch)[0]
+    assert float((above - below) / 2e-3) == pytest.approx(float(gradient.norm()), rel=1e-4)
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch import nn
 from pydiffgeo.data import BasinTensors
 from pydiffgeo.errors import DataError, SettingsError, nearest
 from pydiffgeo.evaluation import score_basins
+from pydiffgeo.training.basins.calibrate import calibrate_run, calibrated_model
 from pydiffgeo.training.basins.data import BasinData, days_of, load_basins, make_sampler
 from pydiffgeo.training.basins.models import build_model, process_of
 from pydiffgeo.training.basins.prediction import predict
@@ -99,6 +101,46 @@ def train_run(
     return trainer
 
 
+def calibrate(
+    settings: BasinExperiment,
+    output: Path,
+    run: str,
+    evaluations: int,
+    basins: int | None = None,
+    resume: bool = False,
+    progress: bool = True,
+) -> Path:
+    """Calibrate the process model of a run by SCE-UA, basin by basin, into ``RUN_sceua``, and return that folder.
+
+    Parameters
+    ----------
+    settings : BasinExperiment
+    output : Path
+        Folder of the experiment.
+    run : str
+        Name of a run with a process model; its network is not used.
+    evaluations : int
+        Runs of the model per basin.
+    basins : int, optional
+        Number of basins, drawn as for training; those of the experiment by default.
+    resume, progress : bool
+        As `train`.
+
+    Raises
+    ------
+    SettingsError
+        No such run, or one without a process model.
+    """
+    if run not in settings.runs:
+        raise SettingsError(f"no run {run!r}{nearest(run, settings.runs)} Known: {', '.join(settings.runs)}.")
+    one = settings.run(run)
+    if basins is not None:
+        one = one.model_copy(update={"data": one.data.model_copy(update={"basins": basins})})
+    folder = output / f"{run}_sceua"
+    calibrate_run(one, folder, evaluations, resume, progress)
+    return folder
+
+
 def evaluate(
     folders: Sequence[Path], period: str = "test", progress: bool = True, figures: bool = True
 ) -> dict[str, list[dict[str, Any]]]:
@@ -177,8 +219,12 @@ def load_run(folder: Path) -> tuple[BasinRun, BasinData, nn.Module]:
         raise DataError(f"the run {folder} has no checkpoint {CHECKPOINT} yet; train it first.")
     process = process_of(settings)
     data = load_basins(settings, () if process is None else tuple(process.forcing.values()))
-    model = build_model(settings, data.tensors, data.scaling, process)
-    model.load_state_dict(saved["best_weights"] or saved["model"])
+    if saved.get("calibrated") and process is not None:
+        model: nn.Module = calibrated_model(settings, data, process)
+        data = replace(data, held_out=None)  # which have no parameters
+    else:
+        model = build_model(settings, data.tensors, data.scaling, process)
+    model.load_state_dict(saved.get("best_weights") or saved["model"])
     return settings, data, model.eval()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from inspect import signature
 from typing import Protocol
 
 import torch
@@ -105,8 +106,9 @@ def build_process(settings: ModelSettings) -> Process:
         explicit = ExplicitHBV()
         explicit.bounds = narrowed(explicit.bounds, given)
         return explicit
-    model = lookup(MODELS, settings.name, "model (besides lstm)")()
-    if "discharge" not in model.spec.fluxes:
+    kind = lookup(MODELS, settings.name, "model (besides lstm)")
+    columns = any(p.default is p.empty for p in signature(kind).parameters.values())  # such as Richards, which needs a grid
+    if columns or "discharge" not in (model := kind()).spec.fluxes:
         raise SettingsError(f"model.name: {settings.name!r} gives no discharge; it is no model of basins.")
     return SolvedProcess(model, given)
 

@@ -1,0 +1,129 @@
+"""A process model calibrated basin by basin, with the same data, solver and evaluation as the models that are trained."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from pydiffgeo.calibration import sce_ua
+from pydiffgeo.data import BasinTensors, Batch
+from pydiffgeo.errors import SettingsError, SolveFailed
+from pydiffgeo.evaluation import nse
+from pydiffgeo.training.basins.data import days_of, load_basins
+from pydiffgeo.training.basins.models import HybridModel, Inputs, process_of
+from pydiffgeo.training.basins.processes import Process
+from pydiffgeo.training.basins.settings import BasinRun
+from pydiffgeo.training.basins.trainer import CHECKPOINT
+from pydiffgeo.training.checkpoint import load_checkpoint, open_run, save_checkpoint
+
+
+class CalibratedModel(HybridModel):
+    """A process model with a row of parameters for each basin, instead of a network.
+
+    Parameters
+    ----------
+    inputs, process, tensors, outputs
+        As `HybridModel`.
+    names : sequence of str
+        Parameters, in the order of the columns of `table` [basin, parameter].
+    """
+
+    table: Tensor
+
+    def __init__(self, inputs: Inputs, process: Process, tensors: BasinTensors, outputs: dict[str, str]):
+        super().__init__(inputs, nn.Identity(), process, tensors, outputs)  # type: ignore[arg-type]
+        self.names = tuple(process.bounds)
+        self.register_buffer("table", torch.full((len(tensors.basins), len(self.names)), torch.nan, dtype=torch.float64))
+
+    def parameters_of(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the parameters of the basins of a batch, [batch, 1]."""
+        return {name: self.table[batch.basin, k, None] for k, name in enumerate(self.names)}
+
+
+def calibrated_model(settings: BasinRun, data: Any, process: Process) -> CalibratedModel:
+    """Return a model whose parameters are still unknown (NaN)."""
+    inputs = Inputs(data.scaling, data.tensors, settings.data.forcing)
+    outputs = {target: settings.model.process.outputs.get(target, target) for target in settings.data.targets}
+    return CalibratedModel(inputs, process, data.tensors, outputs)
+
+
+def calibrate_run(
+    settings: BasinRun, folder: Path, evaluations: int, resume: bool = False, progress: bool = True
+) -> pd.DataFrame:
+    """Calibrate every basin of a run by SCE-UA on the NSE of the training period.
+
+    Static parameters, one component; `pydiffgeo evaluate` judges the folder as it judges trained runs. After each basin a
+    checkpoint is written.
+
+    Parameters
+    ----------
+    settings : BasinRun
+        A run with a process model; `data.basins` are calibrated.
+    folder : Path
+        For settings, checkpoint and ``calibration.csv``.
+    evaluations : int
+        Runs of the model per basin at which the search ends.
+    resume : bool
+        Keep the basins that are done.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Per basin: ``nse`` of the training period, ``evaluations``, ``converged``, ``failed`` (runs without a result),
+        ``cpu_seconds``, and the parameters.
+
+    Raises
+    ------
+    SettingsError
+        The run has no process model.
+    DataError
+        A basin for which no run gave a number; too few evaluations.
+    """
+    process = process_of(settings)
+    if process is None:
+        raise SettingsError("model.name: a pure LSTM has no parameters to calibrate; name a run with a process model.")
+    torch.set_num_threads(settings.training.threads)
+    data = load_basins(settings, tuple(process.forcing.values()))
+    open_run(folder, settings, resume, {"evaluation", "data.path"})
+    model = calibrated_model(settings, data, process).eval()
+    saved = load_checkpoint(folder / CHECKPOINT) if resume else None
+    rows: list[dict[str, Any]] = []
+    if saved is not None:
+        model.load_state_dict(saved["model"])
+        rows = saved["rows"]
+    first, last = data.tensors.span(*days_of(settings.data.train))
+    warm_up = min(settings.evaluation.warm_up, last - first - 1)
+    begin = max(0, first - warm_up)
+    names = list(data.tensors.basins)
+    for row in tqdm(range(len(rows), len(names)), initial=len(rows), total=len(names), unit="basin", disable=not progress):
+        batch = data.tensors.windows([row], [begin], last - begin, warm_up)
+        failed, start = 0, time.process_time()
+
+        def loss(parameters: dict[str, float], batch: Batch = batch, row: int = row) -> float:
+            nonlocal failed
+            model.table[row] = torch.tensor([parameters[name] for name in model.names])
+            try:
+                with torch.no_grad():
+                    simulated = model(batch)[0, :, 0]
+            except SolveFailed:
+                failed += 1
+                return float("inf")
+            return 1 - nse(simulated.numpy(), batch.observed[0, warm_up:, 0].numpy())
+
+        found = sce_ua(loss, process.bounds, evaluations, seed=settings.training.seed)
+        model.table[row] = torch.tensor([found.parameters[name] for name in model.names])
+        rows.append(
+            {"basin": names[row], "nse": 1 - found.loss, "evaluations": found.evaluations, "converged": found.converged,
+             "failed": failed, "cpu_seconds": time.process_time() - start, **found.parameters}
+        )  # fmt: skip
+        save_checkpoint(folder / CHECKPOINT, {"model": model.state_dict(), "rows": rows, "calibrated": True})
+        pd.DataFrame(rows).to_csv(folder / "calibration.csv", index=False, float_format="%.6g")
+    return pd.DataFrame(rows)

@@ -1,0 +1,211 @@
+"""Process models in training: routing and the explicit HBV lose no water, components are independent, failures are named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import basin_runs
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+
+from pydiffgeo.errors import DataError, SettingsError, SolveFailed, UnknownName
+from pydiffgeo.models import MODELS
+from pydiffgeo.parameters import Bounds
+from pydiffgeo.settings import load_tagged_settings
+from pydiffgeo.training.basins.data import choose_basins, load_basins
+from pydiffgeo.training.basins.explicit_hbv import ExplicitHBV
+from pydiffgeo.training.basins.models import HybridModel, build_model, process_of
+from pydiffgeo.training.basins.processes import SolvedProcess, build_process, route, simulate
+from pydiffgeo.training.basins.settings import BasinExperiment, DataSettings, ModelSettings, ProcessSettings
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def basins(tmp_path_factory) -> Path:
+    return basin_runs.write_data(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture
+def reservoir(tmp_path, monkeypatch):
+    model = basin_runs.reservoir(tmp_path)
+    monkeypatch.setitem(MODELS, "reservoir", model)
+    return model
+
+
+def weather(columns: int = 3, days: int = 400) -> dict[str, torch.Tensor]:
+    random = torch.Generator().manual_seed(0)
+    rain = 15 * torch.rand(columns, days, generator=random, dtype=torch.float64) ** 4
+    season = torch.cos(torch.arange(days, dtype=torch.float64) * 2 * torch.pi / 365)
+    warmth = 4 - 12 * season + 3 * torch.randn(columns, days, generator=random, dtype=torch.float64)
+    return {"precipitation": rain, "temperature": warmth, "potential_evapotranspiration": (0.2 * warmth).clamp(min=0)}
+
+
+def drawn(bounds: dict[str, Bounds], columns: int, seed: int = 0) -> dict[str, torch.Tensor]:
+    random = torch.Generator().manual_seed(seed)
+    return {n: b.to_physical(torch.randn(columns, generator=random, dtype=torch.float64)) for n, b in bounds.items()}
+
+
+def test_routing_keeps_the_water_and_delays_it():
+    flow = torch.zeros(3, 60, dtype=torch.float64)
+    flow[:, 10] = 5.0
+    a = torch.tensor([0.0, 1.0, 2.9], dtype=torch.float64)
+    b = torch.tensor([0.0, 1.0, 6.5], dtype=torch.float64)
+    routed = route(flow, a, b)
+    torch.testing.assert_close(routed.sum(1), flow.sum(1), rtol=1e-12, atol=0)
+    assert (routed[:, :10] == 0).all() and (routed[:, 25:] == 0).all()
+    delay = (routed * torch.arange(60)).sum(1) / 5 - 10
+    assert (delay.diff() > 0).all() and delay[0] < 0.1
+    assert torch.autograd.gradcheck(route, (flow[:, 8:20].requires_grad_(), a + 0.1, b.requires_grad_()))
+
+
+def test_explicit_hbv_closes_its_balance_and_has_a_gradient():
+    forcing, hbv = weather(), ExplicitHBV()
+    parameters = {n: v.requires_grad_() for n, v in drawn(hbv.bounds, 3).items()}
+    series = hbv.simulate(forcing, parameters)
+    stores = sum(series[name] for name in ("snow", "melt_water", "soil", "upper", "lower"))
+    out = (series["discharge"] + series["evapotranspiration"]).cumsum(1)
+    torch.testing.assert_close(out + stores, forcing["precipitation"].cumsum(1), rtol=1e-12, atol=1e-9)
+    assert all((values >= 0).all() for values in series.values())
+    series["discharge"].square().sum().backward()
+    assert all(torch.isfinite(v.grad).all() for v in parameters.values())
+
+
+def test_explicit_hbv_takes_parameters_that_vary_and_its_gradient_is_exact():
+    forcing, hbv = weather(1, 8), ExplicitHBV()
+    forcing["precipitation"] += 2.0  # no store is empty, where the updates have kinks
+    static = drawn(hbv.bounds, 1, seed=1)
+    daily = static | {"BETA": static["BETA"][:, None].expand(-1, 8)}
+    for name, values in hbv.simulate(forcing, static).items():
+        torch.testing.assert_close(hbv.simulate(forcing, daily)[name], values)
+
+    def flow(fc: torch.Tensor, beta: torch.Tensor) -> torch.Tensor:
+        return hbv.simulate(forcing, static | {"FC": fc, "BETA": beta})["discharge"][:, 4:]
+
+    inputs = (static["FC"].clone().requires_grad_(), daily["BETA"].clone().requires_grad_())
+    assert torch.autograd.gradcheck(flow, inputs, eps=1e-4, atol=1e-6)
+
+
+def test_components_are_solved_apart_and_averaged(reservoir):
+    process = SolvedProcess(reservoir(), ProcessSettings(engine="torch", routing=False))
+    forcing = {name: values for name, values in weather(2, 6).items() if name in process.forcing}
+    k = torch.tensor([[0.1, 0.5], [0.2, 0.9]], dtype=torch.float64)
+    loss = torch.zeros(2, 2, 6, dtype=torch.float64)
+    outputs = {"discharge": "discharge", "storage": "water"}
+    both = simulate(process, forcing, {"k": k, "loss": loss}, outputs)
+    single = [simulate(process, forcing, {"k": k[:, [c]], "loss": loss[:, [c]]}, outputs) for c in (0, 1)]
+    for name in outputs:
+        torch.testing.assert_close(both[name], 0.5 * (single[0][name] + single[1][name]), rtol=1e-9, atol=1e-9)
+    with pytest.raises(SettingsError, match="'flow' should be 'dischrge'.*did you mean 'discharge'"):
+        simulate(process, forcing, {"k": k, "loss": loss}, {"flow": "dischrge"})
+
+
+def test_a_solve_that_fails_names_basin_and_window(basins, reservoir, monkeypatch):
+    run = basin_runs.experiment(basins, "reservoir", model={"process": {"engine": "torch", "components": 2}}).run("run")
+    process = process_of(run)
+    data = load_basins(run, tuple(process.forcing.values()))
+    model = build_model(run, data.tensors, data.scaling, process)
+    assert isinstance(model, HybridModel) and set(process.bounds) == {"k", "loss", "route_a", "route_b"}
+
+    def failing(forcing, parameters):
+        raise SolveFailed("2 columns failed", {5: "Newton did not converge"})
+
+    monkeypatch.setattr(process, "simulate", failing)
+    with pytest.raises(SolveFailed, match=r"basin b0007, 2000-01-01 to 2000-01-10 .*Newton did not converge.*bounds") as caught:
+        model(data.tensors.windows([3, 5, 7], [92, 92, 92], 10))
+    assert list(caught.value.failed) == [2]
+
+
+def test_what_a_process_model_does_not_have_is_named(reservoir):
+    def built(name: str = "reservoir", **process) -> object:
+        return build_process(ModelSettings(name=name, process=process))
+
+    assert built(bounds={"k": (0.1, 0.2)}).bounds["k"] == Bounds(0.1, 0.2, "log")
+    assert "route_a" not in built(routing=False).bounds
+    with pytest.raises(SettingsError, match="no parameter 'los'.*did you mean 'loss'"):
+        built(bounds={"los": (0.1, 0.2)})
+    with pytest.raises(SettingsError, match=r"bounds \[0.3, 0.2\] are not an interval"):
+        built(bounds={"k": (0.3, 0.2)})
+    with pytest.raises(UnknownName, match="unknown model .* 'reservoire'; did you mean 'reservoir'"):
+        built("reservoire")
+    with pytest.raises(UnknownName, match="unknown method 'euler'"):
+        built(solver="euler")
+    with pytest.raises(SettingsError, match="explicit_loop is there for hbv only"):
+        built(solver="explicit_loop")
+    with pytest.raises(SettingsError, match="'richards' gives no discharge"):
+        built("richards")
+
+
+def test_basins_are_chosen_so_that_fewer_are_a_part_of_more():
+    known = [f"{i:02d}" for i in range(40)]
+    periods = {"train": {"start": "1990-01-01", "end": "1991-01-01"}, "test": {"start": "1992-01-01", "end": "1993-01-01"}}
+
+    def chosen(**choice) -> tuple[list[str], list[str]]:
+        return choose_basins(known, DataSettings(path="x", **periods, **choice))
+
+    few, held = chosen(basins=5, held_out=10)
+    more, still = chosen(basins=20, held_out=10)
+    rest, _ = chosen(held_out=10)
+    assert set(few) < set(more) < set(rest) and held == still and not set(rest) & set(held) and len(rest) == 30
+    assert more == sorted(more) and chosen(basins=5, split_seed=1)[0] != few
+    assert chosen(basins=["03", "01"], held_out=["07"]) == (["01", "03"], ["07"])
+    with pytest.raises(DataError, match="data.basins: no basin '99'"):
+        chosen(basins=["99"])
+    with pytest.raises(DataError, match="basin 03 is in data.basins and in data.held_out"):
+        chosen(basins=["03"], held_out=["03"])
+    with pytest.raises(DataError, match="asks for 35 basins and data.held_out for 10; the records have 40"):
+        chosen(basins=35, held_out=10)
+
+
+@pytest.mark.parametrize(("changes", "words"), [
+    ({"data": {"test": {"start": "2000-06-01", "end": "2001-06-30"}}}, "test period shares days with the training period"),
+    ({"data": {"validation": {"start": "2000-12-01", "end": "2001-01-30"}}}, "validation period shares days"),
+    ({"data": {"train": {"start": "2000-12-31", "end": "1999-12-01"}}}, "the period ends on 1999-12-01, not after"),
+    ({"training": {"window": 30}}, "hold no day after a warm-up of 30"),
+    ({"training": {"patience": 3}}, "patience needs data.validation"),
+    ({"loss": [{"loss": "nse", "target": "snow"}]}, "'snow', which is not among data.targets"),
+    ({"model": {"network": {"varying": ["k"]}}}, "need `kind: series`"),
+    ({"model": {"network": {"past_discharge": 1}}}, "need `kind: series`"),
+    ({"training": {"learning_rates": 1}}, "learning_rates"),
+])  # fmt: skip
+def test_settings_that_contradict_each_other_are_refused(changes, words):
+    with pytest.raises(ValidationError, match=words):
+        basin_runs.experiment(Path("x.nc"), **changes)
+
+
+@pytest.mark.parametrize(("data", "words"), [
+    ({"path": "absent.nc"}, "data.path: no file or folder 'absent.nc' in .*PYDIFFGEO_DATA"),
+    ({"forcing": ["precipitation", "wind"]}, "no forcing 'wind'"),
+    ({"attributes": ["geology"]}, "'geology' is text"),
+    ({"attributes": ["slope"]}, "no attribute 'slope'"),
+    ({"train": {"start": "1970-01-01", "end": "1990-12-31"}}, "no days between|not in the record"),
+])  # fmt: skip
+def test_data_that_are_not_there_are_named(basins, data, words):
+    with pytest.raises(DataError, match=words):
+        load_basins(basin_runs.experiment(basins, data=data).run("run"))
+
+
+def test_missing_forcing_is_an_error_unless_windows_may_avoid_it(tmp_path):
+    import xarray as xr
+
+    path = basin_runs.write_data(tmp_path, basins=4)
+    with xr.open_dataset(path) as opened:
+        records = opened.load()
+    records.precipitation[2, 300] = np.nan
+    records.to_netcdf(tmp_path / "gap.nc")
+    with pytest.raises(DataError, match="b0002.*2000-07-27"):
+        load_basins(basin_runs.experiment(tmp_path / "gap.nc").run("run"))
+    skipped = load_basins(basin_runs.experiment(tmp_path / "gap.nc", data={"missing": "skip"}).run("run"))
+    assert skipped.tensors.report.problems[0].basin == "b0002"
+
+
+def test_mistakes_in_a_settings_file_are_answered_with_their_line(tmp_path):
+    from pydiffgeo.settings import SettingsError as Refused
+
+    text = (ROOT / "examples" / "camels_dpl.yaml").read_text().replace("hidden: 64, dropout: 0.1", "hiden: 64, dropout: 0.1")
+    (tmp_path / "c.yaml").write_text(text)
+    line = next(i for i, row in enumerate(text.splitlines(), 1) if "hiden" in row)
+    with pytest.raises(Refused, match=rf"line {line}: .*'hiden'; did you mean 'hidden'"):
+        load_tagged_settings(tmp_path / "c.yaml", {"basins": BasinExperiment}, "experiment")
