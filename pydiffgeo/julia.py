@@ -53,8 +53,8 @@ def load_model(
     file : str or Path
         Defines `rates(u, f, p)`, with the state as an SVector and forcing and parameters as NamedTuples, and, where the model
         has them, `fluxes(u, f, p)`, `storage(u, p)` and `jacobian(u, f, p)`; or, for a column of cells,
-        `flux(above, below, f, p)` between neighbours, or `rates!(out, u, f, p)` of all cells. The functions must work for numbers of any kind: derivatives
-        that are not given come from ForwardDiff. See docs/julia_models.md.
+        `flux(above, below, f, p)` between neighbours, or `rates!(out, u, f, p)` of all cells. The functions must work
+        for numbers of any kind: derivatives that are not given come from ForwardDiff. See docs/julia_models.md.
     spec : str or Path, optional
         Names, units and bounds, as in the specifications of this package; default: the TOML file of the same name.
     cells : int

@@ -230,7 +230,7 @@ add_weight_slopes!(out::Vector{Float64}, c::Closure, x::SVector{I,Float32}, on_o
         add_units!(out, at + (i - 1) * W[l+1], on_a * unit(x, i))
     end
     add_units!(out, at + W[l] * W[l+1], on_a)
-    return l == 1 ? nothing : transposed_product(c.weights, at, on_a, I, O, V)
+    return transposed_product(c.weights, at, on_a, I, O, V)
 end
 
 @inline every(y, ::Val{O}, ::Type{Float64}) where {O} = Vec{O,Float64}(y)

@@ -8,7 +8,9 @@ The same number of W columns. Arithmetic, exponentials and logarithms work on al
 """
 struct Lanes{W,T} <: Real
     x::Vec{W,T}
+    Lanes{W,T}(x::Vec{W,T}) where {W,T} = new{W,T}(x)
 end
+Lanes(x::Vec{W,T}) where {W,T} = Lanes{W,T}(x)
 
 "The answers of a comparison."
 struct Mask{W}

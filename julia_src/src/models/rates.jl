@@ -26,9 +26,11 @@ struct SmallModel{N,R,Q,S,J,C<:NamedTuple} <: Model
 end
 
 function SmallModel{N}(spec, rates; fluxes=nothing, storage=own_storage, jacobian=nothing, networks=(;)) where {N}
-    q = fluxes === nothing && isempty(spec.fluxes) ? no_fluxes : fluxes
-    return SmallModel{N,typeof(rates),typeof(q),typeof(storage),typeof(jacobian),typeof(networks)}(spec, rates, q, storage, jacobian, networks)
+    fluxes === nothing && isempty(spec.fluxes) && return SmallModel(Val(N), spec, rates, no_fluxes, storage, jacobian, networks)
+    return SmallModel(Val(N), spec, rates, fluxes, storage, jacobian, networks)
 end
+SmallModel(::Val{N}, spec, rates::R, fluxes::Q, storage::S, jacobian::J, networks::C) where {N,R,Q,S,J,C} =
+    SmallModel{N,R,Q,S,J,C}(spec, rates, fluxes, storage, jacobian, networks)
 networks(m::SmallModel) = m.networks
 
 no_fluxes(u, f, p) = SVector{0,eltype(u)}()
