@@ -1,0 +1,140 @@
+"""Routing of the runoff of a basin to its outlet by a unit hydrograph, and parallel components of one basin."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pydiffgeo.errors import DataError, ParameterError
+
+SHAPE_BOUNDS = (0.0, 2.9)  # 1: what a network may learn for `a`,
+SCALE_BOUNDS = (0.0, 6.5)  # d: and for `b`; Feng et al. (2022)
+LEAST_SHAPE, LEAST_SCALE = 0.1, 0.5  # added, so that the hydrograph stays finite
+
+
+def gamma_unit_hydrograph(a: Tensor, b: Tensor, length: int = 15) -> Tensor:
+    """Parts of a day's runoff that arrive on that and on the following days.
+
+    They are proportional to the gamma density of shape `a` + 0.1 and scale `b` + 0.5 days, integrated over each day, and sum
+    to one: water is conserved whatever the length.
+
+    Parameters
+    ----------
+    a : Tensor, [...]
+        Shape, 1; at least 0. Usual bounds: 0 to 2.9.
+    b : Tensor, [...]
+        Scale, d; at least 0. Usual bounds: 0 to 6.5.
+    length : int
+        Days after which nothing arrives.
+
+    Returns
+    -------
+    Tensor, [..., length]
+
+    Raises
+    ------
+    ParameterError
+        A negative `a` or `b`, or a length below 1.
+
+    Source: Feng et al. (2022), doi:10.1029/2022WR032404, after Mizukami et al. (2016), doi:10.5194/gmd-9-2223-2016, eq. 5.
+    Their code takes the density in the middle of each day for its integral over the day.
+    """
+    if length < 1:
+        raise ParameterError(f"length={length}: the unit hydrograph needs at least one day")
+    for name, values in (("a", a), ("b", b)):
+        if bool((values.detach() < 0).any()) or not bool(values.detach().isfinite().all()):
+            raise ParameterError(f"parameter {name!r} of the unit hydrograph must be finite and not negative, "
+                                 f"its least value is {float(values.detach().min()):g}")  # fmt: skip
+    shape, scale = (a + LEAST_SHAPE)[..., None], (b + LEAST_SCALE)[..., None]
+    x = torch.arange(1, length + 1, dtype=a.dtype, device=a.device) / scale
+    # the incomplete gamma function by its series, whose terms are positive: torch's own has no derivative in the shape
+    term = 1 / shape.expand_as(x)
+    total = term
+    longest = length / LEAST_SCALE
+    for k in range(1, math.ceil(longest + 6 * math.sqrt(longest) + 20)):
+        term = term * (x / (shape + k))
+        total = total + term
+    cumulative = total * torch.exp(shape * x.log() - x)
+    parts = torch.diff(cumulative, prepend=torch.zeros_like(cumulative[..., :1])).clamp_min(0)
+    return parts / parts.sum(-1, keepdim=True)
+
+
+def route(inflow: Tensor, a: Tensor, b: Tensor, length: int = 15) -> Tensor:
+    """Discharge at the outlet from the runoff of a basin, by the gamma unit hydrograph.
+
+    Causal and conserving: no runoff before the first day is assumed, and what has not arrived on the last day is still on its
+    way. Differentiable in all three.
+
+    Parameters
+    ----------
+    inflow : Tensor, [batch, day]
+        Runoff, mm d-1.
+    a, b : Tensor, [batch] or []
+        Shape, 1, and scale, d; see `gamma_unit_hydrograph`.
+    length : int
+        Days after which nothing arrives.
+
+    Returns
+    -------
+    Tensor, [batch, day]
+
+    Raises
+    ------
+    DataError
+        Inflow of another shape.
+    ParameterError
+        `a` or `b` that is negative or of another shape.
+    """
+    if inflow.ndim != 2:
+        raise DataError(f"inflow has shape {list(inflow.shape)}; give [batch, day]")
+    batch, days = inflow.shape
+    for name, values in (("a", a), ("b", b)):
+        if values.ndim > 1 or values.numel() not in (1, batch):
+            raise ParameterError(f"parameter {name!r} of the unit hydrograph has shape {list(values.shape)}; give [{batch}]")
+    shape, scale = torch.broadcast_tensors(a.reshape(-1), b.reshape(-1))
+    parts = gamma_unit_hydrograph(shape, scale, length).to(inflow.dtype)
+    padded = torch.nn.functional.pad(inflow, (length - 1, 0))
+    kernel = parts.flip(-1).expand(batch, -1)[:, None]
+    return torch.nn.functional.conv1d(padded[None], kernel, groups=batch)[0]
+
+
+@dataclass(frozen=True)
+class Components:
+    """Several parallel copies of a model in each basin, whose results are averaged: hillslopes of one basin.
+
+    The copies share the weather and have parameters of their own; published differentiable HBV takes 16 of them. They are
+    columns like any others: `solve` knows nothing of them.
+
+        parts = Components(16)
+        solution = solve(HBV(), parts.weather(forcing), parts.parameters(learned), state, times)
+        runoff = parts.mean(solution.fluxes["discharge"])         # [basin, day]
+        discharge = route(runoff, a, b)
+
+    Source: Feng et al. (2022), doi:10.1029/2022WR032404, section 2.3.
+    """
+
+    count: int = 16
+
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise ParameterError(f"Components({self.count}): give at least one")
+
+    def weather(self, forcing: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Forcing `[basin, day]` for every copy, `[basin x component, day]`; that of all basins `[day]` stays as it is."""
+        return {k: v.repeat_interleave(self.count, 0) if v.ndim == 2 else v for k, v in forcing.items()}
+
+    def parameters(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Parameters `[basin, component]` or `[basin, component, day]` as `solve` takes them, `[basin x component, ...]`."""
+        for name, v in values.items():
+            if v.ndim not in (2, 3) or v.shape[1] != self.count:
+                raise ParameterError(f"parameter {name!r} has shape {list(v.shape)}; give [basin, {self.count}] or "
+                                     f"[basin, {self.count}, day]")  # fmt: skip
+        return {k: v.flatten(0, 1) for k, v in values.items()}
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Mean over the copies of each basin: `[basin, ...]` from `[basin x component, ...]`."""
+        return values.unflatten(0, (-1, self.count)).mean(1)

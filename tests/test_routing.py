@@ -1,0 +1,86 @@
+"""Unit hydrographs: mass, causality, known moments, gradients; parallel components."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hbv_cases import F64, initial_state, weather
+from scipy.special import gammainc
+
+from pydiffgeo import HBV, Solver, solve
+from pydiffgeo.errors import DataError, ParameterError
+from pydiffgeo.routing import LEAST_SCALE, LEAST_SHAPE, SCALE_BOUNDS, SHAPE_BOUNDS, Components, gamma_unit_hydrograph, route
+
+
+def grid(n: int = 12) -> tuple[torch.Tensor, torch.Tensor]:
+    a, b = (torch.linspace(*bounds, n, dtype=F64) for bounds in (SHAPE_BOUNDS, SCALE_BOUNDS))
+    return tuple(x.flatten() for x in torch.meshgrid(a, b, indexing="ij"))  # type: ignore[return-value]
+
+
+def test_parts_are_those_of_the_gamma_distribution() -> None:
+    a, b = grid()
+    parts = gamma_unit_hydrograph(a, b, 15)
+    assert float((parts.sum(-1) - 1).abs().max()) < 1e-14 and bool((parts >= 0).all())
+    days = torch.arange(16, dtype=F64)
+    cumulative = torch.from_numpy(gammainc((a + LEAST_SHAPE)[:, None].numpy(), (days / (b + LEAST_SCALE)[:, None]).numpy()))
+    exact = cumulative.diff() / cumulative[:, -1:]
+    assert float((parts - exact).abs().max()) < 1e-12
+
+
+def test_water_is_conserved_and_never_early() -> None:
+    a, b = grid(5)
+    inflow = torch.zeros(25, 60, dtype=F64)
+    inflow[:, 10] = 8.0
+    out = route(inflow, a, b)
+    assert bool((out[:, :10] == 0).all()) and bool((out >= 0).all())
+    torch.testing.assert_close(out.sum(-1), inflow.sum(-1))
+    torch.testing.assert_close(out[:, 10:25], 8 * gamma_unit_hydrograph(a, b))
+    # a basin does not see its neighbours
+    torch.testing.assert_close(route(inflow[3:4], a[3:4], b[3:4])[0], out[3])
+
+
+def test_larger_scale_arrives_later() -> None:
+    b = torch.linspace(0, 6.5, 20, dtype=F64)
+    lag = (gamma_unit_hydrograph(torch.full_like(b, 1.5), b) * torch.arange(15)).sum(-1)
+    assert bool((lag.diff() > 0).all())
+
+
+def test_gradients() -> None:
+    inflow = torch.rand(3, 20, dtype=F64, requires_grad=True)
+    a = torch.tensor([0.0, 1.2, 2.9], dtype=F64, requires_grad=True)
+    b = torch.tensor([0.3, 2.0, 6.5], dtype=F64, requires_grad=True)
+    inside = (a + 1e-3).detach().requires_grad_()  # differences reach below
+    assert torch.autograd.gradcheck(lambda *x: route(*x), (inflow, inside, b))
+    route(inflow, a, b).square().sum().backward()
+    assert a.grad is not None and bool(a.grad.isfinite().all())
+
+
+def test_wrong_input_is_named() -> None:
+    with pytest.raises(DataError, match=r"inflow has shape \[5\]; give \[batch, day\]"):
+        route(torch.zeros(5), torch.ones(1), torch.ones(1))
+    with pytest.raises(ParameterError, match="'b' of the unit hydrograph must be finite and not negative"):
+        route(torch.zeros(1, 5), torch.ones(1), -torch.ones(1))
+    with pytest.raises(ParameterError, match=r"'a' of the unit hydrograph has shape \[3\]; give \[2\]"):
+        route(torch.zeros(2, 5), torch.ones(3), torch.ones(2))
+    with pytest.raises(ParameterError, match=r"'FC' has shape \[4\]; give \[basin, 16\]"):
+        Components().parameters({"FC": torch.ones(4)})
+
+
+def test_components_are_the_mean_of_columns() -> None:
+    model, days, parts = HBV(), 40, Components(3)
+    forcing = weather(2, days)
+    FC = torch.tensor([[100.0, 200.0, 400.0], [80.0, 160.0, 900.0]], dtype=F64, requires_grad=True)
+    beta = (1.5 + torch.rand(2, 3, days, dtype=F64)).requires_grad_()
+    solver = Solver("implicit_euler", step=1.0)
+    given = parts.parameters({"FC": FC, "BETA": beta})
+    s = solve(model, parts.weather(forcing), given, initial_state(model), range(days + 1), solver, "torch")
+    runoff = parts.mean(s.fluxes["discharge"])
+    assert runoff.shape == (2, days)
+    alone = [
+        solve(model, {k: v[1:2] for k, v in forcing.items()}, {"FC": FC[1, i : i + 1], "BETA": beta[1, i : i + 1]},
+              initial_state(model), range(days + 1), solver, "torch").fluxes["discharge"][0]
+        for i in range(3)
+    ]  # fmt: skip
+    torch.testing.assert_close(runoff[1], torch.stack(alone).mean(0), rtol=1e-9, atol=1e-9)
+    route(runoff, torch.ones(2), torch.ones(2)).sum().backward()
+    assert bool((FC.grad != 0).all()) and bool((beta.grad != 0).any())  # type: ignore[union-attr]
