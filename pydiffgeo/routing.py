@@ -40,7 +40,7 @@ def gamma_unit_hydrograph(a: Tensor, b: Tensor, length: int = 15) -> Tensor:
     ParameterError
         A negative `a` or `b`, or a length below 1.
 
-    Source: Feng et al. (2022), doi:10.1029/2022WR032404, after Mizukami et al. (2016), doi:10.5194/gmd-9-2223-2016, eq. 5.
+    Source: Feng et al. (2022), doi:10.1029/2022WR032404, after Mizukami et al. (2016), doi:10.5194/gmd-9-2223-2016.
     Their code takes the density in the middle of each day for its integral over the day.
     """
     if length < 1:
@@ -114,7 +114,7 @@ class Components:
         runoff = parts.mean(solution.fluxes["discharge"])         # [basin, day]
         discharge = route(runoff, a, b)
 
-    Source: Feng et al. (2022), doi:10.1029/2022WR032404, section 2.3.
+    Source: Feng et al. (2022), doi:10.1029/2022WR032404.
     """
 
     count: int = 16

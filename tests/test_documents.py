@@ -29,6 +29,13 @@ def test_readme_example(capsys: pytest.CaptureFixture[str]) -> None:
     assert torch.isfinite(gradient).all() and (gradient != 0).all()
 
 
+def test_examples_of_hbv() -> None:
+    for code in blocks("docs/hbv.md", "python"):
+        names: dict[str, Any] = {}
+        exec(code, names)
+        assert torch.isfinite(names["discharge"]).all()
+
+
 def test_contributing_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from pydiffgeo import Solver, solve
     from pydiffgeo.models import spec

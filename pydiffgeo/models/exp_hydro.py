@@ -22,7 +22,7 @@ class ExpHydro(Buckets):
 
     The published thresholds are smooth here, over the widths that this module states.
 
-    Sources: Patil & Stieglitz (2014), doi:10.1002/hyp.9993; Hoege et al. (2022), doi:10.5194/hess-26-5085-2022, eqs. 1-9.
+    Sources: Patil & Stieglitz (2014), doi:10.1002/hyp.9993; Hoege et al. (2022), doi:10.5194/hess-26-5085-2022.
     """
 
     def __init__(self) -> None:

@@ -24,10 +24,10 @@ class HBV(Buckets):
 
     Thresholds are smooth, over the widths that this module states, so that every rate can be differentiated. Where the
     published model takes its processes one after another within a day, this one has them all at once, as a system of
-    differential equations (Kirchner 2009; Clark & Kavetski 2010, doi:10.1029/2009WR008894). Temperature in degC.
+    differential equations (Clark & Kavetski 2010, doi:10.1029/2009WR008894). Temperature in degC.
 
     Sources: Bergstrom (1976), SMHI Reports RHO 7; Seibert & Vis (2012), doi:10.5194/hess-16-3315-2012; Feng et al. (2022),
-    doi:10.1029/2022WR032404; BETAET: Feng et al. (2022), eq. of their time-varying model.
+    doi:10.1029/2022WR032404.
     """
 
     def __init__(self) -> None:
