@@ -278,3 +278,4 @@ def test_simulations_do_not_depend_on_how_many_basins_go_together(basins):
     a, b = (predict(built.model, built.sampler.tensors, "2001-01-01", "2001-02-01", 60, size).series for size in (12, 5))
     np.testing.assert_allclose(a.discharge_simulated, b.discharge_simulated, rtol=1e-5, atol=1e-6)
     assert a.sizes == {"basin": 12, "time": 32} and np.isfinite(a.discharge_observed).all()
+    assert (a.discharge_simulated >= 0).all()

@@ -76,7 +76,12 @@ def test_data_from_archive_to_scores(
     assert sorted(p.name for p in (tmp_path / "runs").iterdir()) == ["scaling.json", "scores.csv", "scores.nc"]
 
 
+def test_own_network_of_basin_parameters(capsys: pytest.CaptureFixture[str]) -> None:
+    exec(blocks("docs/basins.md", "python")[0], {})
+    assert "torch.Size([64, 8])" in capsys.readouterr().out
+
+
 def test_links_between_documents_exist() -> None:
-    for document in (*ROOT.glob("*.md"), ROOT / "docs" / "data.md"):
+    for document in (*ROOT.glob("*.md"), ROOT / "docs" / "data.md", ROOT / "docs" / "basins.md"):
         for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
             assert (document.parent / target).exists(), f"{document.name} points to {target}"

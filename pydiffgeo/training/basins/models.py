@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
@@ -71,17 +72,34 @@ class Inputs(nn.Module):
 
 
 class PureLSTM(nn.Module):
-    """Forcing and attributes to the targets, with nothing between: Kratzert et al. (2019), doi:10.5194/hess-23-5089-2019."""
+    """Forcing and attributes to the targets, with nothing between: Kratzert et al. (2019), doi:10.5194/hess-23-5089-2019.
 
-    def __init__(self, inputs: Inputs, targets: int, hidden: int, dropout: float, seed: int):
+    In evaluation mode discharge below zero is zero; in training it keeps its gradient.
+
+    Parameters
+    ----------
+    inputs : Inputs
+        What the network reads.
+    targets : sequence of str
+        What it simulates.
+    hidden, dropout, seed
+        As `SeriesNetwork`.
+    """
+
+    least: Tensor
+
+    def __init__(self, inputs: Inputs, targets: Sequence[str], hidden: int, dropout: float, seed: int):
         super().__init__()
         self.inputs = inputs
-        self.network = SeriesNetwork(*inputs.sizes, targets, hidden, dropout, seed)
+        self.network = SeriesNetwork(*inputs.sizes, len(targets), hidden, dropout, seed)
+        least = [0.0 if name == "discharge" else -torch.inf for name in targets]
+        self.register_buffer("least", torch.tensor(least), persistent=False)
 
     def forward(self, batch: Batch, gradient: int = 0) -> Tensor:
         """Return targets [batch, time - warm_up, target]."""
         attributes, series = self.inputs(batch)
-        return self.inputs.unscaled(self.network(attributes, series, batch.warm_up, gradient))
+        targets = self.inputs.unscaled(self.network(attributes, series, batch.warm_up, gradient))
+        return targets if self.training else targets.clamp(min=self.least)
 
 
 class HybridModel(nn.Module):
@@ -114,7 +132,7 @@ class HybridModel(nn.Module):
         return self.learned(*self.inputs(batch))
 
     def forward(self, batch: Batch, gradient: int = 0) -> Tensor:
-        """Return targets [batch, time - warm_up, target].
+        """Return targets [batch, time - warm_up, target]; gradients flow through all days, whatever `gradient` says.
 
         Raises
         ------
@@ -153,7 +171,7 @@ def build_model(settings: BasinRun, tensors: BasinTensors, scaling: Scaling, pro
     targets = tensors.target_names
     if process is None:
         inputs = Inputs(scaling, tensors, data.forcing)
-        built: nn.Module = PureLSTM(inputs, len(targets), model.lstm.hidden, model.lstm.dropout, seed)
+        built: nn.Module = PureLSTM(inputs, targets, model.lstm.hidden, model.lstm.dropout, seed)
         return built.to(DTYPES[settings.training.dtype])
     net, components = model.network, model.process.components
     inputs = Inputs(scaling, tensors, data.forcing, net.past_discharge)

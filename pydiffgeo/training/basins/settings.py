@@ -139,7 +139,7 @@ class OptimiserSettings(Settings):
     batch_size: int = Field(256, ge=1, description="Windows per step, over all processes.")
     window: int = Field(730, ge=2, description="Days of a window, with the warm-up.")
     warm_up: int = Field(365, ge=0, description="First days of it that the loss does not count.")
-    warm_up_gradient: bool = Field(True, description="Whether gradients flow back through the warm-up.")
+    warm_up_gradient: bool = Field(True, description="Whether gradients of LSTMs flow back through the warm-up.")
     learning_rate: float = Field(3e-3, gt=0.0, le=1.0, description="Adam's step at its highest.")
     final_rate: float = Field(0.03, gt=0.0, le=1.0, description="Share of it at the end of a cosine.")
     weight_decay: float = Field(0.0, ge=0.0, le=1.0, description="Decoupled weight decay (AdamW).")
