@@ -18,6 +18,7 @@ import yaml
 
 from pydiffgeo.errors import DataError, SettingsError, TrainingFailed
 from pydiffgeo.models import MODELS
+from pydiffgeo.training import interrupt
 from pydiffgeo.training.basins import models
 from pydiffgeo.training.basins.data import load_basins, make_sampler
 from pydiffgeo.training.basins.experiment import evaluate, load_run, train_run
@@ -102,11 +103,12 @@ def test_an_interrupt_in_an_epoch_leaves_a_checkpoint_and_the_rest_is_the_same_t
     cut = trainer(run, tmp_path)
     taken, step = [], cut._step
 
-    def interrupted(interrupt):
+    def interrupted(noted):
         taken.append(1)
         if len(taken) == 4:  # the first step of the second epoch: it is finished, and then kept
             os.kill(os.getpid(), signal_number)
-        return step(interrupt)
+            os.kill(os.getpid(), signal.SIGINT)  # as torchrun passes Ctrl-C on to those who had it from the terminal
+        return step(noted)
 
     monkeypatch.setattr(cut, "_step", interrupted)
     with pytest.raises(KeyboardInterrupt):
@@ -119,6 +121,17 @@ def test_an_interrupt_in_an_epoch_leaves_a_checkpoint_and_the_rest_is_the_same_t
     assert same_weights(resumed.model, straight.model)
     again = trainer(run, tmp_path)  # a finished run is left as it is
     assert losses(again.run(resume=True, progress=False)) == losses(expected) and again.step == 6
+
+
+def test_a_second_interrupt_does_not_wait_for_the_step(monkeypatch):
+    monkeypatch.setattr(interrupt, "SAME", 0.0)
+    with pytest.raises(KeyboardInterrupt), interrupt.interrupt_between_steps() as noted:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert noted.asked
+        time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(1)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def command(*arguments: str, processes: int = 1, **options) -> subprocess.Popen:
