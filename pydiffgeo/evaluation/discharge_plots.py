@@ -89,7 +89,7 @@ def plot_map(path: Path, longitude: ArrayLike, latitude: ArrayLike, values: Arra
     if known.any():
         low, high = np.quantile(shown[known], [0.02, 0.98])
         dots = axis.scatter(lon[known], lat[known], c=shown[known], s=16, vmin=low, vmax=high, cmap="viridis", linewidths=0)
-        figure.colorbar(dots, label=label, extend="both")
+        figure.colorbar(dots, label=label, extend="both", shrink=0.7)
         axis.set_aspect(1 / np.cos(np.deg2rad(np.mean(lat[known]))))
     axis.set(xlabel="longitude (degrees east)", ylabel="latitude (degrees north)")
     axis.grid(color="0.92")
