@@ -14,11 +14,12 @@ from pydiffgeo.errors import DataError, SettingsError, SolveFailed, UnknownName
 from pydiffgeo.models import MODELS
 from pydiffgeo.parameters import Bounds
 from pydiffgeo.settings import load_tagged_settings
-from pydiffgeo.training.basins.data import choose_basins, load_basins
+from pydiffgeo.training.basins.data import choose_basins, load_basins, make_sampler
 from pydiffgeo.training.basins.explicit_hbv import ExplicitHBV
 from pydiffgeo.training.basins.models import HybridModel, build_model, process_of
-from pydiffgeo.training.basins.processes import SolvedProcess, build_process, route, simulate
+from pydiffgeo.training.basins.processes import SolvedProcess, build_process, simulate
 from pydiffgeo.training.basins.settings import BasinExperiment, DataSettings, ModelSettings, ProcessSettings
+from pydiffgeo.training.basins.trainer import BasinTrainer
 
 ROOT = Path(__file__).parents[1]
 
@@ -46,19 +47,6 @@ def weather(columns: int = 3, days: int = 400) -> dict[str, torch.Tensor]:
 def drawn(bounds: dict[str, Bounds], columns: int, seed: int = 0) -> dict[str, torch.Tensor]:
     random = torch.Generator().manual_seed(seed)
     return {n: b.to_physical(torch.randn(columns, generator=random, dtype=torch.float64)) for n, b in bounds.items()}
-
-
-def test_routing_keeps_the_water_and_delays_it():
-    flow = torch.zeros(3, 60, dtype=torch.float64)
-    flow[:, 10] = 5.0
-    a = torch.tensor([0.0, 1.0, 2.9], dtype=torch.float64)
-    b = torch.tensor([0.0, 1.0, 6.5], dtype=torch.float64)
-    routed = route(flow, a, b)
-    torch.testing.assert_close(routed.sum(1), flow.sum(1), rtol=1e-12, atol=0)
-    assert (routed[:, :10] == 0).all() and (routed[:, 25:] == 0).all()
-    delay = (routed * torch.arange(60)).sum(1) / 5 - 10
-    assert (delay.diff() > 0).all() and delay[0] < 0.1
-    assert torch.autograd.gradcheck(route, (flow[:, 8:20].requires_grad_(), a + 0.1, b.requires_grad_()))
 
 
 def test_explicit_hbv_closes_its_balance_and_has_a_gradient():
@@ -209,3 +197,31 @@ def test_mistakes_in_a_settings_file_are_answered_with_their_line(tmp_path):
     line = next(i for i, row in enumerate(text.splitlines(), 1) if "hiden" in row)
     with pytest.raises(Refused, match=rf"line {line}: .*'hiden'; did you mean 'hidden'"):
         load_tagged_settings(tmp_path / "c.yaml", {"basins": BasinExperiment}, "experiment")
+
+
+@pytest.mark.parametrize("name", ["hbv_static", "hbv_daily", "hbv_explicit", "exp_hydro"])
+def test_models_of_the_example_have_the_gradient_of_their_loss(basins, name):
+    """Along the gradient, by central differences; in float64, on the torch engine."""
+    example = load_tagged_settings(ROOT / "examples" / "camels_dpl.yaml", {"basins": BasinExperiment}, "experiment")[1]
+    model = example.runs[name].model.model_dump()
+    model["network"] |= {"hidden": [8], "dropout": 0.0, "varying_dropout": 0.0}
+    model["process"] |= {"components": 2, "engine": "torch"}
+    training = {"batch_size": 3, "window": 60, "warm_up": 20, "dtype": "float64"}
+    run = basin_runs.experiment(basins, name, model=model, training=training).run("run")
+    process = process_of(run)
+    data = load_basins(run, tuple(process.forcing.values()))
+    sampler, std = make_sampler(run, data.tensors)
+    trainer = BasinTrainer(build_model(run, data.tensors, data.scaling, process), sampler, std, run)
+    batch, weights = sampler.batch(0), trainer.weights
+    gradients = torch.autograd.grad(trainer._loss(batch)[0], weights)
+    norm = torch.sqrt(sum(g.square().sum() for g in gradients))
+    assert norm > 0
+
+    def moved(by: float) -> float:
+        with torch.no_grad():
+            for weight, gradient in zip(weights, gradients, strict=True):
+                weight.add_(gradient, alpha=by / float(norm))
+            return float(trainer._loss(batch)[0])
+
+    step = 1e-5
+    assert (moved(step) - moved(-2 * step)) / (2 * step) == pytest.approx(float(norm), rel=1e-5)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-NEARLY_ZERO = 1e-5  # mm: the powers of the soil water need it positive
+DRY = 1e-5  # mm: soil water below which its powers are no longer evaluated
 
 
 def explicit_hbv(
@@ -52,13 +52,13 @@ def explicit_hbv(
         released = (melt_water - p["CWH"] * snow).clamp(min=0)
         melt_water = melt_water - released
         infiltration = rain + released
-        recharge = infiltration * ((soil / p["FC"]) ** p["BETA"]).clamp(0, 1)
+        recharge = infiltration * ((soil.clamp(min=DRY) / p["FC"]) ** p["BETA"]).clamp(0, 1)
         soil = soil + infiltration - recharge
         excess = (soil - p["FC"]).clamp(min=0)
         soil = soil - excess
-        share = ((soil / (p["LP"] * p["FC"])) ** p["BETAET"]).clamp(0, 1)
+        share = ((soil.clamp(min=DRY) / (p["LP"] * p["FC"])) ** p["BETAET"]).clamp(0, 1)
         evapotranspiration = torch.minimum(potential * share, soil)
-        soil = (soil - evapotranspiration).clamp(min=NEARLY_ZERO)
+        soil = soil - evapotranspiration
         upper = upper + recharge + excess
         percolation = torch.minimum(p["PERC"], upper)
         upper = upper - percolation

@@ -12,6 +12,7 @@ from torch import Tensor
 from pydiffgeo.errors import ParameterError, SettingsError, SolveFailed, lookup, nearest
 from pydiffgeo.models import MODELS, ProcessModel
 from pydiffgeo.parameters import Bounds
+from pydiffgeo.routing import SCALE_BOUNDS, SHAPE_BOUNDS, Components, route
 from pydiffgeo.solvers import Solver
 from pydiffgeo.solving import solve
 from pydiffgeo.training.basins.explicit_hbv import ExplicitHBV
@@ -20,8 +21,7 @@ from pydiffgeo.training.basins.settings import ModelSettings, ProcessSettings
 # series of the basin form that a model's forcing takes, where it has another name
 SERIES = {"temperature": "tair_mean", "rain": "precipitation"}
 # shape and scale of the unit hydrograph, Feng et al. (2022), doi:10.1029/2022WR032404
-ROUTING = {"route_a": Bounds(0.0, 2.9), "route_b": Bounds(0.0, 6.5)}
-ROUTED_DAYS = 15
+ROUTING = {"route_a": Bounds(*SHAPE_BOUNDS), "route_b": Bounds(*SCALE_BOUNDS)}
 
 
 class Process(Protocol):
@@ -141,12 +141,11 @@ def simulate(
         The model has no such output.
     """
     own = {name: value for name, value in parameters.items() if name not in ROUTING}
-    components = next(iter(own.values())).shape[1]
-    repeated = {name: values.repeat_interleave(components, 0) for name, values in forcing.items()}
+    parts = Components(next(iter(own.values())).shape[1])
     try:
-        series = process.simulate(repeated, {name: value.flatten(0, 1) for name, value in own.items()})
+        series = process.simulate(parts.weather(forcing), parts.parameters(own))
     except SolveFailed as error:
-        raise SolveFailed(str(error), {column // components: why for column, why in error.failed.items()}) from error
+        raise SolveFailed(str(error), {column // parts.count: why for column, why in error.failed.items()}) from error
     found = {}
     for target, name in outputs.items():
         if name not in series:
@@ -154,24 +153,11 @@ def simulate(
                 f"model.process.outputs: {target!r} should be {name!r}, and the model gives {', '.join(series)}"
                 f"{nearest(name, series)}."
             )
-        found[target] = series[name].unflatten(0, (-1, components)).mean(1)
+        found[target] = parts.mean(series[name])
     if "route_a" in parameters and "discharge" in found:
         a, b = (parameters[name].mean(1).to(found["discharge"].dtype) for name in ROUTING)
         found["discharge"] = route(found["discharge"], a, b)
     return found
-
-
-def route(discharge: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """Delay discharge [batch, time] by a gamma unit hydrograph with shape a + 0.1 and scale b + 0.5 days, both [batch].
-
-    The weights of 15 days sum to one: what has not run off at the end of the series is the only water missing. Feng et al.
-    (2022), doi:10.1029/2022WR032404; the offsets keep the distribution proper at the bounds a = b = 0.
-    """
-    days = torch.arange(ROUTED_DAYS, dtype=discharge.dtype, device=discharge.device) + 0.5
-    exponent = (a[:, None] - 0.9) * days.log() - days / (b[:, None] + 0.5)
-    weights = torch.softmax(exponent, 1)
-    padded = torch.nn.functional.pad(discharge, (ROUTED_DAYS - 1, 0))
-    return (padded.unfold(1, ROUTED_DAYS, 1) @ weights.flip(1)[..., None])[..., 0]
 
 
 def narrowed(bounds: dict[str, Bounds], settings: ProcessSettings) -> dict[str, Bounds]:
