@@ -91,12 +91,12 @@ def main() -> None:
     batches = [int(b) for b in arguments.batches.split(",")]
     chosen = [name for name in CASES if name == BASE or any(part in name for part in arguments.only.split(","))]
     records: list[Record] = []
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
     for batch in batches:
         for name in chosen:
             records.append(measure(name, batch, arguments))
+            arguments.output.write_text(json.dumps(records, indent=1))
             print(f"{name}, batch {batch}: {records[-1]['status']}", file=sys.stderr)
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    arguments.output.write_text(json.dumps(records, indent=1))
     show(records, batches)
     print(f"written to {arguments.output}")
 
