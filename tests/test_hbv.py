@@ -118,7 +118,7 @@ def test_stores_stay_positive_under_implicit_euler(model: ProcessModel, engine: 
     names = model.spec.parameters.values()
     extremes = {s.name: torch.where(corners[:, i], s.lower, s.upper).to(F64) for i, s in enumerate(names)}
     solution = run(model, basins, days, DAILY, engine, **forcing, **extremes)
-    assert float(solution.states.min()) >= 0
+    assert float(solution.states.min()) > -1e-12  # Newton ends within rounding of an empty store
     assert float(solution.balance_error().max()) < 1e-9
 
 
