@@ -13,6 +13,7 @@ LIMIT = 240  # s; a hang is what many of these tests look for
 # Every script may use these: a column whose steps are given, and Ctrl-C once a call has entered Julia
 PREAMBLE = '''
 import os, signal, sys, threading, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a shell runs in the background
 from types import SimpleNamespace
 import torch
 from pydiffgeo import Grid, Richards, Solver, solve, usda_soil

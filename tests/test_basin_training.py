@@ -93,6 +93,15 @@ def test_gradients_reach_the_network_through_a_solved_process_with_daily_paramet
     assert float((above - below) / 2e-3) == pytest.approx(float(gradient.norm()), rel=1e-4)
 
 
+@pytest.fixture
+def from_a_terminal():
+    """Ctrl-C as a terminal gives it; a shell starts what runs in the background with it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("from_a_terminal")
 @pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_in_an_epoch_leaves_a_checkpoint_and_the_rest_is_the_same_to_the_last_bit(
     basins, tmp_path, monkeypatch, signal_number
@@ -123,6 +132,7 @@ def test_an_interrupt_in_an_epoch_leaves_a_checkpoint_and_the_rest_is_the_same_t
     assert losses(again.run(resume=True, progress=False)) == losses(expected) and again.step == 6
 
 
+@pytest.mark.usefixtures("from_a_terminal")
 def test_a_second_interrupt_does_not_wait_for_the_step(monkeypatch):
     monkeypatch.setattr(interrupt, "SAME", 0.0)
     with pytest.raises(KeyboardInterrupt), interrupt.interrupt_between_steps() as noted:
