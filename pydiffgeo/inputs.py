@@ -67,6 +67,9 @@ def read_forcing(
     out = {}
     for name, spec in known.items():
         given = forcing[name]
+        if _is_number(given) and spec.lower <= given <= spec.upper:
+            out[name] = torch.full((1, intervals, 1), given, dtype=dtype, device=device)
+            continue
         _unit(given, spec.unit, f"forcing {name!r}")
         x = _tensor(given, dtype, device, f"forcing {name!r}")
         if x.ndim == 0:
@@ -103,6 +106,9 @@ def read_parameters(
     varying: dict[str, Tensor] = {}
     for name, spec in model.spec.parameters.items():
         given = parameters.get(name, spec.default)
+        if _is_number(given) and given > spec.minimum:
+            static[name] = torch.full((1, 1), given, dtype=dtype, device=device)
+            continue
         _unit(given, spec.unit, f"parameter {name!r}")
         x = _tensor(given, dtype, device, f"parameter {name!r}")
         x, in_time = _shaped(x, spec, intervals, layers)
@@ -145,6 +151,8 @@ def _shaped(x: Tensor, spec: ParameterSpec, intervals: int, layers: int) -> tupl
 
 def read_state(model: ProcessModel, initial: Any, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Initial state `[column or 1, size]`."""
+    if _is_number(initial):
+        return torch.full((1, model.size), initial, dtype=dtype, device=device)
     state = next(iter(model.spec.states.values()))
     _unit(initial, state.unit, "initial_state")
     x = _tensor(initial, dtype, device, "initial_state")
@@ -160,6 +168,11 @@ def read_state(model: ProcessModel, initial: Any, dtype: torch.dtype, device: to
         at = (~torch.isfinite(x)).nonzero()[0].tolist()
         raise DataError(f"initial_state is not finite at column {at[0]}, cell {at[1]}")
     return x
+
+
+def _is_number(value: Any) -> bool:
+    """Whether this is a plain finite number, which needs none of the work below: in a small solve every operation counts."""
+    return type(value) in (int, float) and math.isfinite(value)
 
 
 def _between(x: Tensor, lower: float, upper: float) -> bool:
@@ -193,8 +206,6 @@ def _names(given: Mapping[str, Any], known: Mapping[str, Any], what: str, model:
 def _tensor(value: Any, dtype: torch.dtype, device: torch.device, what: str) -> Tensor:
     if isinstance(value, Tensor):
         return value if value.dtype == dtype and value.device == device else value.to(dtype=dtype, device=device)
-    if type(value) in (int, float):
-        return torch.tensor(value, dtype=dtype, device=device)
     try:
         return torch.as_tensor(np.asarray(value, dtype=float), dtype=dtype, device=device)
     except (TypeError, ValueError) as error:
