@@ -15,18 +15,10 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
-HERE = Path(__file__).resolve().parent
-ONE_THREAD = {
-    "OMP_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "JULIA_NUM_THREADS": "1",
-    "PYTHON_JULIACALL_THREADS": "1",
-    "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
-    "CUDA_VISIBLE_DEVICES": "",
-}
+from richards_peers import HERE, ONE_THREAD, Record
+
+ONE_JULIA_THREAD = {"JULIA_NUM_THREADS": "1", "PYTHON_JULIACALL_THREADS": "1"}
 BATCHES = (1, 64, 671)
 BASE = "explicit loop"
 CASES = {  # name: (peer, options, own interpreter)
@@ -39,15 +31,13 @@ CASES = {  # name: (peer, options, own interpreter)
     "diffrax Kvaerno3": ("diffrax", {"rtol": 1e-3, "atol": 1e-3}, False),
 }
 
-Record = dict[str, Any]
-
 
 def measure(name: str, batch: int, arguments: argparse.Namespace) -> Record:
     """One case in a process of its own; what goes wrong becomes its record."""
     peer, options, own = CASES[name]
     request = {"peer": peer, "options": options, "batch": batch, "days": arguments.days, "repeats": arguments.repeats}
     paths = [str(HERE), str(HERE.parent), os.environ.get("PYTHONPATH", "")]
-    environment = {**os.environ, **ONE_THREAD, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    environment = {**os.environ, **ONE_THREAD, **ONE_JULIA_THREAD, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
     command = [sys.executable if own else arguments.python, "-m", "peers.hbv", json.dumps(request)]
     head: Record = {"case": name, **request}
     try:

@@ -93,12 +93,10 @@ def train(
     """Train the models of an experiment on basins; several processes: torchrun --nproc-per-node 2 -m pydiffgeo.cli train ..."""
     output = output or Path("runs", config.stem)
     with _reporting(debug, output):
-        from .settings import load_tagged_settings
+        from .training.basins.experiment import load_experiment
         from .training.basins.experiment import train as train_runs
-        from .training.basins.settings import BasinExperiment
 
-        _, settings = load_tagged_settings(config, {"basins": BasinExperiment}, key="experiment")
-        train_runs(settings, output, run, resume, progress=not quiet)
+        train_runs(load_experiment(config), output, run, resume, progress=not quiet)
 
 
 @app.command()
@@ -115,12 +113,10 @@ def calibrate(
     """Calibrate a process model basin by basin with SCE-UA (spotpy), into OUTPUT/RUN_sceua; `evaluate` judges it."""
     output = output or Path("runs", config.stem)
     with _reporting(debug, output):
-        from .settings import load_tagged_settings
         from .training.basins.experiment import calibrate as calibrate_basins
-        from .training.basins.settings import BasinExperiment
+        from .training.basins.experiment import load_experiment
 
-        _, settings = load_tagged_settings(config, {"basins": BasinExperiment}, key="experiment")
-        calibrate_basins(settings, output, run, evaluations, basins, resume, progress=not quiet)
+        calibrate_basins(load_experiment(config), output, run, evaluations, basins, resume, progress=not quiet)
 
 
 @app.command()

@@ -44,6 +44,27 @@ class Spy:
     def __exit__(self, *_):
         runtime.start().functions[self.name] = self.call
 
+def interrupted(name, call, after=0.0):
+    """Ctrl-C some seconds after the entry point `name` has been called must end `call` within a second."""
+    with Spy(name) as spy:
+        sent = []
+        def send():
+            spy.entered.wait()
+            time.sleep(after)
+            sent.append(time.perf_counter())
+            os.kill(os.getpid(), signal.SIGINT)
+        thread = threading.Thread(target=send)
+        thread.start()
+        try:
+            call()
+        except KeyboardInterrupt:
+            late = time.perf_counter() - sent[0]
+            assert late < 1, (name, late)
+            print("interrupted")
+        else:
+            raise AssertionError(name)
+        thread.join()
+
 def julia(code):
     return runtime.start().main.seval(code)
 

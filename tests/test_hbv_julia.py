@@ -32,7 +32,8 @@ def test_rates(julia: Any, model: ProcessModel) -> None:
         torch.testing.assert_close(b, a.contiguous(), rtol=1e-12, atol=1e-12, msg=lambda m, n=name: f"{n}: {m}")
 
 
-def compare(model: ProcessModel, solver: Solver, forcing: dict[str, Tensor], daily: bool = False) -> None:
+def differences(model: ProcessModel, solver: Solver, forcing: dict[str, Tensor], daily: bool = False) -> tuple[float, float]:
+    """Between the engines: the largest of discharge on any day, relative; and of the gradient in any input, by its norm."""
     basins, days = forcing["precipitation"].shape
     parameters = random_parameters(model, basins)
     if daily:
@@ -45,23 +46,21 @@ def compare(model: ProcessModel, solver: Solver, forcing: dict[str, Tensor], dai
         given = {k: x[k] for k in forcing}, {k: x[k] for k in parameters}, x["state"]
         s = solve(model, *given, range(days + 1), solver, engine)
         loss = s.fluxes["discharge"].square().mean() + s.states.square().mean() * 1e-3
-        found.append((s, torch.autograd.grad(loss, list(x.values()))))
-    (ours, our_gradient), (theirs, their_gradient) = found
-    same = theirs.stats["rejected"] == 0  # where Newton fails, the Julia engine halves the step
-    assert int(same.sum()) >= 0.95 * basins
-    q, other = ours.fluxes["discharge"][same], theirs.fluxes["discharge"][same]
-    assert float(((q - other).abs() / q.abs().clamp_min(1e-3)).max()) < 1e-6
-    for k, a, b in zip(inputs, our_gradient, their_gradient, strict=True):
-        assert float((a - b)[same].norm()) < 1e-5 * float(a[same].norm()), k
+        found.append((s.fluxes["discharge"].detach(), torch.autograd.grad(loss, list(x.values()))))
+    (q, ours), (other, theirs) = found
+    of_gradient = [float((a - b).norm() / a.norm()) for a, b in zip(ours, theirs, strict=True)]
+    return float(((q - other).abs() / q.abs().clamp_min(1e-3)).max()), max(of_gradient)
 
 
 @pytest.mark.parametrize("method", ["implicit_euler", "sdirk2"])
 def test_discharge_and_gradient(julia: Any, model: ProcessModel, method: str) -> None:
-    compare(model, Solver(method, step=1.0, **EXACT), weather(37, 400))
+    of_discharge, of_gradient = differences(model, Solver(method, step=1.0, **EXACT), weather(37, 400))
+    assert of_discharge < 1e-6 and of_gradient < 1e-5
 
 
 def test_daily_parameters_and_substeps(julia: Any, model: ProcessModel) -> None:
-    compare(model, Solver("implicit_euler", step=0.4, **EXACT), weather(9, 60), daily=True)
+    of_discharge, of_gradient = differences(model, Solver("implicit_euler", step=0.4, **EXACT), weather(9, 60), daily=True)
+    assert of_discharge < 1e-6 and of_gradient < 1e-5
 
 
 def test_adaptive_steps(julia: Any, model: ProcessModel) -> None:
@@ -84,4 +83,6 @@ def test_real_basins(julia: Any, shared_data: Callable[[str], Path]) -> None:
         "temperature": temperature,
         "potential_evapotranspiration": 0.17 * (temperature + 5).clamp_min(0.2),
     }
-    compare(MODELS["hbv"](), Solver("implicit_euler", step=1.0, **EXACT), forcing)  # type: ignore[call-arg]
+    solver = Solver("implicit_euler", step=1.0, **EXACT)
+    of_discharge, of_gradient = differences(MODELS["hbv"](), solver, forcing)  # type: ignore[call-arg]
+    assert of_discharge < 1e-6 and of_gradient < 1e-5

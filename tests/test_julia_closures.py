@@ -74,6 +74,18 @@ def test_gradcheck_of_the_weights(julia: Any, model: JuliaModel, method: str, st
     torch.testing.assert_close(gradient, differences, rtol=1e-6, atol=1e-8)
 
 
+def test_float32(julia: Any, model: JuliaModel) -> None:
+    found = []
+    for dtype in (F64, torch.float32):
+        s = run(model, Solver("implicit_euler", step=1.0, dtype=dtype))
+        q = s.fluxes["discharge"]
+        assert q.dtype == dtype
+        found.append((q.detach().to(F64), *torch.autograd.grad(q.sum(), model.closure_weights())))
+    (exact, gradient), (rough, single) = found
+    assert float((rough - exact).abs().max()) < 1e-4 * float(exact.max())
+    assert float((single - gradient).norm()) < 1e-3 * float(gradient.norm())
+
+
 def test_both_languages_compute_the_same(julia: Any) -> None:
     x = torch.linspace(-3.0, 3.0, 12, dtype=F64).view(4, 3)
     for activation, bounds in (("tanh", None), ("softplus", (-2.0, 5.0)), ("swish", None), ("sigmoid", (0.0, 1.0))):

@@ -121,7 +121,10 @@ end
     return Dual{Nothing}(y, sum(ntuple(i -> slopes[i] * partials(x[i]), Val(I))))
 end
 
-@inline value_and_slopes(c::Closure, x::SVector{I,Float32}) where {I} = map(Float32, value_and_slopes(c, map(Float64, x)))
+@inline function value_and_slopes(c::Closure, x::SVector{I,Float32}) where {I}
+    y, slopes = value_and_slopes(c, map(Float64, x))
+    return Float32(y), map(Float32, slopes)
+end
 @inline function value_and_slopes(c::Closure, x::SVector{I,V}) where {I,V}
     y, slopes = layers(c, x, ntuple(i -> SVector(ntuple(j -> V(i == j), Val(I))), Val(I)))
     y, scale = ranged(c.network, y)

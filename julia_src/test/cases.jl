@@ -11,6 +11,10 @@ const SOILS = Dict(
     "haverkamp" => (Haverkamp(), (theta_r=[0.075, 0.1], theta_s=[0.287, 0.3], A_theta=[1.611e6, 1e6], beta=[3.96, 3.5], A_K=[1.175e6, 1e6],
         gamma=[4.74, 4.2], K_s=[34.0, 4.0])),
 )
+"Whether two gradients agree in the initial state, every parameter and every forcing."
+same_gradient(a, b; rtol) = isapprox(a.initial, b.initial; rtol) &&
+                            all(isapprox(a[kind][k], b[kind][k]; rtol) for kind in (:parameters, :forcing) for k in keys(b[kind]))
+
 const TIMES = [0.0, 0.4, 1.0, 1.5]
 
 "Six cells, two soils, three intervals; `layers = false` has one soil."

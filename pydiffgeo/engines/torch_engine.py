@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from pydiffgeo.engines.base import Result
 from pydiffgeo.errors import ParameterError
-from pydiffgeo.second_derivatives import first_derivatives
 from pydiffgeo.solvers.adjoint import Adjoint
+from pydiffgeo.solvers.autograd import differentiable
 from pydiffgeo.solvers.integrate import Carry, Outcome, integrate, start
 from pydiffgeo.solvers.kernels import Kernels, kernels
 from pydiffgeo.solvers.options import METHODS, Solver
@@ -23,7 +22,6 @@ from pydiffgeo.solvers.windows import in_windows
 from pydiffgeo.solvers.windows_adjoint import solve_windows
 
 CACHED_VALUES = 25_600  # state values of a chunk: its tensors of 0.2 MB share the second-level cache
-GROUPS = ("static", "varying", "forcing")
 
 
 def solve_torch(problem: Problem, options: Solver, replay: list[Tensor] | None = None) -> Result:
@@ -83,8 +81,7 @@ def _by_steps(problem: Problem, options: Solver, replay: list[Tensor] | None = N
         rows = slice(first, min(first + chunk, columns))
         part = _slice(problem, rows)
         run = _Run(part, operations, options, None if replay is None else replay[number])
-        tensors = [part.initial, *(v for g in GROUPS for v in getattr(part, g).values()), *problem.model.closure_weights()]
-        parts.append(_Solve.apply(run, *tensors))
+        parts.append(differentiable(run))
         runs.append(run)
         failed.update({first + c: reason for c, reason in run.outcome.failed.items()})
     stats = {k: torch.cat([r.outcome.stats[k] for r in runs]) for k in runs[0].outcome.stats}
@@ -106,8 +103,8 @@ class _Run:
     bytes: int = 0
     stretches: list[tuple[Carry, int]] = field(default_factory=list)
 
-    def forward(self, record: bool) -> Outcome:
-        """Solve, keeping either the record or only states at the stretches' starts."""
+    def forward(self, record: bool) -> tuple[Tensor, Tensor, Tensor]:
+        """States, storage and fluxes; keeps either the record or only states at the stretches' starts."""
         T = len(self.problem.lengths)
         keep = self.options.checkpoints and record and T > 3
         length = math.ceil(math.sqrt(T)) if keep else T
@@ -122,11 +119,14 @@ class _Run:
         self.outcome = outcome
         self.steps = step_table(outcome.taken, self.problem.initial.shape[0])
         self.bytes = sum(sum(t.nbytes for t in vars(c).values()) for c, _ in self.stretches) if keep else outcome.record.bytes()
-        return outcome
+        results = outcome.states, outcome.storage, outcome.fluxes
+        outcome.states = outcome.storage = outcome.fluxes = torch.empty(0)  # a graph that holds its own results is never freed
+        return results
 
-    def backward(self, grads: tuple[Tensor, Tensor, Tensor], needs: dict[str, set[str]]) -> Adjoint:
+    def backward(self, grads: tuple[Tensor, ...], needs: dict[str, set[str]]) -> Adjoint:
         """Cotangents of every input."""
-        adjoint = Adjoint(self.problem, self.kernels, self.options, *grads, needs)
+        states, storage, fluxes = (g.contiguous() for g in grads)
+        adjoint = Adjoint(self.problem, self.kernels, self.options, states, storage, fluxes, needs)
         if len(self.stretches) == 1:
             adjoint.sweep(self.outcome.record)
         else:
@@ -137,34 +137,6 @@ class _Run:
         return adjoint
 
 
-class _Solve(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, run: _Run, *tensors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        ctx.run = run
-        ctx.save_for_backward(*tensors)
-        ctx.set_materialize_grads(True)
-        run.problem = _detach(run.problem)
-        out = run.forward(record=any(ctx.needs_input_grad))
-        results = out.states, out.storage, out.fluxes
-        out.states = out.storage = out.fluxes = torch.empty(0)  # a graph that holds its own results is never freed
-        return results
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
-        _ = ctx.saved_tensors  # torch's own errors: an input was changed in place, or the graph has been freed
-        run: _Run = ctx.run
-        names = [(g, k) for g in GROUPS for k in getattr(run.problem, g)]
-        wanted = ctx.needs_input_grad[2 : 2 + len(names)]
-        needs: dict[str, set[str]] = {g: set() for g in GROUPS}
-        for (group, name), want in zip(names, wanted, strict=True):
-            if want:
-                needs[group].add(name)
-        with torch.no_grad():
-            adjoint = run.backward(tuple(g.contiguous() for g in grads), needs)  # type: ignore[arg-type]
-        out = [adjoint.initial, *(adjoint.grads[g].get(k) for g, k in names), *adjoint.weights]
-        return None, *first_derivatives(out)
-
-
 def _slice(problem: Problem, rows: slice | Tensor) -> Problem:
     def cut(values: dict[str, Tensor]) -> dict[str, Tensor]:
         return {k: v if v.shape[0] == 1 else v[rows] for k, v in values.items()}
@@ -172,19 +144,6 @@ def _slice(problem: Problem, rows: slice | Tensor) -> Problem:
     return replace(
         problem,
         initial=problem.initial[rows],
-        static=cut(problem.static),
-        varying=cut(problem.varying),
-        forcing=cut(problem.forcing),
-    )
-
-
-def _detach(problem: Problem) -> Problem:
-    def cut(values: dict[str, Tensor]) -> dict[str, Tensor]:
-        return {k: v.detach().contiguous() for k, v in values.items()}
-
-    return replace(
-        problem,
-        initial=problem.initial.detach().contiguous(),
         static=cut(problem.static),
         varying=cut(problem.varying),
         forcing=cut(problem.forcing),

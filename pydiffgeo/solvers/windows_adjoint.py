@@ -7,19 +7,16 @@ multiplier, and the multipliers weight one vector-Jacobian product of rates and 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from pydiffgeo.second_derivatives import first_derivatives
+from pydiffgeo.solvers.autograd import GROUPS, differentiable
 from pydiffgeo.solvers.options import Solver
 from pydiffgeo.solvers.problem import Problem
 from pydiffgeo.solvers.small_matrices import implicit_matrix, inverse
 from pydiffgeo.solvers.windows import COLUMNS, Nodes, Window, back_substitution, blocks
-
-GROUPS = ("static", "varying", "forcing")
 
 
 @dataclass
@@ -38,8 +35,8 @@ class Run:
         """Columns that were not solved, and the interval in which they were."""
         return {c: k for w in self.windows for c, k in w.stuck.items()}
 
-    def forward(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Solve; states, storage and fluxes `[column, interval, ...]`, NaN for columns that were not solved."""
+    def forward(self, record: bool) -> tuple[Tensor, Tensor, Tensor]:
+        """States, storage and fluxes `[column, interval, ...]`, NaN for columns that were not solved; windows are always kept."""
         p = self.problem
         columns, size, T = len(p.initial), p.model.size, len(p.lengths)
         nan = float("nan")
@@ -159,41 +156,9 @@ class _Adjoint:
         return leaves, values["forcing"], {**values["static"], **values["varying"]}
 
 
-class Solve(torch.autograd.Function):
-    """A solve by windows as one function of autograd: initial state, then the inputs of each group, then closure weights."""
-
-    @staticmethod
-    def forward(ctx: Any, run: Run, *tensors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        ctx.run = run
-        ctx.save_for_backward(*tensors)
-        ctx.set_materialize_grads(True)
-        return run.forward()
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
-        _ = ctx.saved_tensors  # torch's own errors: an input was changed in place, or the graph has been freed
-        run: Run = ctx.run
-        names = [(g, k) for g in GROUPS for k in getattr(run.problem, g)]
-        wanted = ctx.needs_input_grad[2 : 2 + len(names)]
-        needs: dict[str, set[str]] = {g: set() for g in GROUPS}
-        for (group, name), want in zip(names, wanted, strict=True):
-            if want:
-                needs[group].add(name)
-        with torch.no_grad():
-            adjoint = run.backward(grads, needs)
-        return None, *first_derivatives([adjoint.initial, *(adjoint.grads[g].get(k) for g, k in names), *adjoint.weights])
-
-
 def solve_windows(problem: Problem, options: Solver) -> tuple[tuple[Tensor, Tensor, Tensor], Run]:
     """States, storage (from the start on) and fluxes `[column, interval, ...]`, and the run with its counts."""
     assert options.step is not None
     nodes = Nodes(problem.lengths, options.step, options.tableau)
-    run = Run(detached(problem), nodes, options.max_newton, options.chunk or COLUMNS)
-    tensors = [problem.initial, *(v for g in GROUPS for v in getattr(problem, g).values()), *problem.model.closure_weights()]
-    return Solve.apply(run, *tensors), run
-
-
-def detached(problem: Problem) -> Problem:
-    """The same problem, outside of any graph."""
-    groups: dict[str, Any] = {g: {k: v.detach() for k, v in getattr(problem, g).items()} for g in GROUPS}
-    return replace(problem, initial=problem.initial.detach(), **groups)
+    run = Run(problem, nodes, options.max_newton, options.chunk or COLUMNS)
+    return differentiable(run), run

@@ -119,10 +119,9 @@ end
 
 # ---- equations ---------------------------------------------------------------------------------------------------------------
 
-function linearise!(lin::Linearisation{T}, col::FaceColumn{L,T}, m::FaceModel, u::Vector{T}, keep::Bool) where {L,T}
-    n, p, f = length(u), repeated(L, col.inputs)...
-    total = zero(T)
-    each_place(L, n) do i, new
+"Storage, capacity, and the numbers of the cells with their slopes."
+@inline function fill_cells!(lin, col::FaceColumn{L}, m::FaceModel, u, p) where {L}
+    each_place(L, length(u)) do i, new
         x = Dual{Nothing}(fetch(L, u, i), one(L))
         s, c = held(m, x, p)
         put!(lin.storage, value(s), i)
@@ -130,6 +129,12 @@ function linearise!(lin::Linearisation{T}, col::FaceColumn{L,T}, m::FaceModel, u
         put!(col.cell, value_of(c), i)
         put!(col.cell_slope, slope_of(c, 1, L), i)
     end
+end
+
+function linearise!(lin::Linearisation{T}, col::FaceColumn{L,T}, m::FaceModel, u::Vector{T}, keep::Bool) where {L,T}
+    n, p, f = length(u), repeated(L, col.inputs)...
+    total = zero(T)
+    fill_cells!(lin, col, m, u, p)
     each_place(L, n - 1) do i, new
         pair(x, y) = Dual{Nothing}(x, ForwardDiff.Partials(y))
         above, below = pair(fetch(L, u, i), (one(L), zero(L))), pair(fetch(L, u, i + 1), (zero(L), one(L)))
@@ -188,13 +193,7 @@ leaves_jacobian(::FaceModel) = false
 function evaluate!(lin::Linearisation{T}, col::FaceColumn{L,T}, m::FaceModel, u::Vector{T}) where {L,T}
     n, p, f = length(u), repeated(L, col.inputs)...
     total = zero(T)
-    each_place(L, n) do i, new
-        x = Dual{Nothing}(fetch(L, u, i), one(L))
-        s, c = held(m, x, p)
-        put!(lin.storage, value(s), i)
-        put!(lin.capacity, slope_of(s, 1, L), i)
-        put!(col.cell, value_of(c), i)
-    end
+    fill_cells!(lin, col, m, u, p)
     each_place(L, n - 1) do i, new
         put!(col.flow, through(m, fetch(L, u, i), fetch(L, u, i + 1), fetch(L, col.cell, i), fetch(L, col.cell, i + 1), f, p), i)
     end

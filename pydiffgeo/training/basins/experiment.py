@@ -17,6 +17,7 @@ from torch import nn
 from pydiffgeo.data import BasinTensors
 from pydiffgeo.errors import DataError, SettingsError, nearest
 from pydiffgeo.evaluation import score_basins
+from pydiffgeo.settings import load_tagged_settings
 from pydiffgeo.training.basins.calibrate import calibrate_run, calibrated_model
 from pydiffgeo.training.basins.data import BasinData, days_of, load_basins, make_sampler
 from pydiffgeo.training.basins.models import build_model, process_of
@@ -29,6 +30,12 @@ from pydiffgeo.training.distributed import Group, process_group
 
 # settings that do not change what is trained
 FREE = {"evaluation", "data.path", "data.memory", "training.threads", "training.checkpoint_every"}
+
+
+def load_experiment(path: Path) -> BasinExperiment:
+    """Settings of an experiment on basins from a YAML file, whose mistakes are SettingsErrors with line and remedy."""
+    _, settings = load_tagged_settings(path, {"basins": BasinExperiment}, key="experiment")
+    return settings
 
 
 def run_experiment(settings: BasinExperiment, output: Path, progress: bool = True) -> dict[str, Any]:

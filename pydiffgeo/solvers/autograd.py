@@ -1,0 +1,75 @@
+"""A solve as one function of autograd, whichever way it is solved."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from pydiffgeo.second_derivatives import first_derivatives
+from pydiffgeo.solvers.problem import Problem
+
+GROUPS = ("static", "varying", "forcing")
+
+
+class Cotangents(Protocol):
+    """Of the initial state, of each wanted input by group and name, and of closure weights."""
+
+    initial: Tensor
+    grads: dict[str, dict[str, Tensor]]
+    weights: list[Tensor]
+
+
+class Run(Protocol):
+    """A solve between its forward and its backward pass."""
+
+    problem: Problem
+
+    def forward(self, record: bool) -> tuple[Tensor, Tensor, Tensor]:
+        """States, storage and fluxes; `record` what the gradient needs."""
+        ...
+
+    def backward(self, grads: tuple[Tensor, ...], needs: dict[str, set[str]]) -> Cotangents:
+        """Cotangents of the inputs named in `needs`, from those of states, storage and fluxes."""
+        ...
+
+
+def differentiable(run: Run) -> tuple[Tensor, Tensor, Tensor]:
+    """Solve; the results carry gradients to every input and closure weight."""
+    p = run.problem
+    results: tuple[Tensor, Tensor, Tensor] = _Solve.apply(
+        run, p.initial, *(v for g in GROUPS for v in getattr(p, g).values()), *p.model.closure_weights()
+    )
+    return results
+
+
+class _Solve(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, run: Run, *tensors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        ctx.run = run
+        ctx.save_for_backward(*tensors)
+        ctx.set_materialize_grads(True)
+        run.problem = _detached(run.problem)
+        return run.forward(record=any(ctx.needs_input_grad))
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
+        _ = ctx.saved_tensors  # torch's own errors: an input was changed in place, or the graph has been freed
+        run: Run = ctx.run
+        names = [(g, k) for g in GROUPS for k in getattr(run.problem, g)]
+        wanted = ctx.needs_input_grad[2 : 2 + len(names)]
+        needs: dict[str, set[str]] = {g: set() for g in GROUPS}
+        for (group, name), want in zip(names, wanted, strict=True):
+            if want:
+                needs[group].add(name)
+        with torch.no_grad():
+            found = run.backward(grads, needs)
+        return None, *first_derivatives([found.initial, *(found.grads[g].get(k) for g, k in names), *found.weights])
+
+
+def _detached(problem: Problem) -> Problem:
+    """The same problem, outside of any graph."""
+    groups: dict[str, Any] = {g: {k: v.detach().contiguous() for k, v in getattr(problem, g).items()} for g in GROUPS}
+    return replace(problem, initial=problem.initial.detach().contiguous(), **groups)
