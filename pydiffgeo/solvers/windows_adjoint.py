@@ -36,7 +36,7 @@ class Run:
         return {c: k for w in self.windows for c, k in w.stuck.items()}
 
     def forward(self, record: bool) -> tuple[Tensor, Tensor, Tensor]:
-        """States, storage and fluxes `[column, interval, ...]`, NaN for columns that were not solved; windows are always kept."""
+        """States, storage and fluxes `[column, interval, ...]`, NaN for columns that were not solved; windows are kept."""
         p = self.problem
         columns, size, T = len(p.initial), p.model.size, len(p.lengths)
         nan = float("nan")
