@@ -24,6 +24,7 @@ include("models/boundaries.jl")
 include("models/root_uptake.jl")
 include("solvers/tridiagonal.jl")
 include("solvers/dense.jl")
+include("solvers/sparse.jl")
 include("models/richards.jl")
 include("models/rates.jl")
 include("models/cells.jl")
@@ -49,7 +50,7 @@ include("rehearse.jl")
 include("precompile.jl")
 
 export Richards, VanGenuchten, BrooksCorey, Gardner, Haverkamp
-export CellModel, FaceModel, SmallModel, exp_hydro, hbv, load_model
+export CellModel, FaceModel, SmallModel, Sparse, exp_hydro, hbv, load_model
 export METHODS, Options, Solution, pullback, solve
 export Refused, SpecMismatch, UnknownName
 

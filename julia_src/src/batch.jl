@@ -138,7 +138,8 @@ function give_tape(tape::Tape{T}) where {T}
     return
 end
 
-release(run::Run) = foreach(give_tape, run.tapes)
+"Give the tapes back; the next run of as many columns takes each for the same column, with memory that is large enough."
+release(run::Run) = foreach(give_tape, Iterators.reverse(run.tapes))
 
 # ---- forward and backward ------------------------------------------------------------------------------------------------
 

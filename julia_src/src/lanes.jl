@@ -88,6 +88,8 @@ end
 
 @inline Base.exp(a::Lanes) = Lanes(vexp(a.x))
 @inline Base.log(a::Lanes) = ifelse(a == zero(a), oftype(a, -Inf), Lanes(vlog(a.x)))
+@inline vlog(a::Lanes) = Lanes(vlog(a.x))
+@inline vexp(a::Lanes) = Lanes(vexp(a.x))
 @inline function Base.log1p(a::Lanes)
     u = 1 + a
     # what rounding takes from a is given back; Kahan's formula
@@ -104,6 +106,10 @@ for f in (:sin, :cos, :tan, :asin, :acos, :atan, :sinh, :cosh, :expm1, :exp2, :l
     @eval Base.$f(a::Lanes) = lane_by_lane($f, a)
 end
 
+# powers that stand in the code as numbers, without a loop
+@inline integer_power(a, ::Val{1}) = a
+@inline integer_power(a, ::Val{N}) where {N} = iseven(N) ? (half = integer_power(a, Val(N ÷ 2)); half * half) : a * integer_power(a, Val(N - 1))
+@inline Base.literal_pow(::typeof(^), a::Lanes, ::Val{N}) where {N} = N > 0 ? integer_power(a, Val(N)) : a^N
 for X in (:Lanes, :DualLanes)
     @eval @inline Base.:^(a::$X, n::Integer) = n < 0 ? Base.power_by_squaring(inv(a), -n) : Base.power_by_squaring(a, n)
 end

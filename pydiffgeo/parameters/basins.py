@@ -14,6 +14,8 @@ from pydiffgeo.errors import ParameterError, nearest
 from pydiffgeo.parameters.recurrence import Recurrence
 from pydiffgeo.parameters.transforms import Bounds
 
+Named = dict[str, Tensor]
+
 
 class AttributeNetwork(nn.Module):
     """g_A: a multilayer perceptron of attributes.
@@ -102,6 +104,24 @@ class SeriesNetwork(nn.Module):
         return self.head(self.dropout(states[keep:])).transpose(0, 1)
 
 
+class MixedNetwork(nn.Module):
+    """g_A for the parameters that are static, g_Z for those that vary: the former do not depend on the window.
+
+    Parameters
+    ----------
+    static, daily : torch.nn.Module
+        Networks of the static and of the varying parameters, each in the order of the bounds.
+    """
+
+    def __init__(self, static: nn.Module, daily: nn.Module):
+        super().__init__()
+        self.static, self.daily = static, daily
+
+    def forward(self, attributes: Tensor, series: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return [batch, static outputs] and [batch, time, varying outputs]."""
+        return self.static(attributes), self.daily(attributes, series)
+
+
 class BasinParameters(nn.Module):
     """Parameters inside their bounds, static or daily, for one or several parallel components of each basin.
 
@@ -109,7 +129,8 @@ class BasinParameters(nn.Module):
     ----------
     network : torch.nn.Module
         Any module with ``network(attributes, series)`` -> [batch, outputs] or [batch, time, outputs], where outputs is
-        ``len(bounds) * components``; attributes are [batch, attribute], series [batch, time, feature] or None.
+        ``len(bounds) * components``; attributes are [batch, attribute], series [batch, time, feature] or None. Or a pair, as
+        `MixedNetwork`: [batch, static outputs] and [batch, time, varying outputs].
     bounds : mapping of str to Bounds
         Range of each parameter (`Bounds.of` takes that of a specification).
     default : mapping of str to float, optional
@@ -166,31 +187,47 @@ class BasinParameters(nn.Module):
         ParameterError
             The network returned another shape, or no days for parameters that vary.
         """
-        raw = self.network(attributes, series)
-        count = len(self.bounds) * self.components
         days = None if series is None else series.shape[1]
-        if raw.ndim not in (2, 3) or raw.shape[0] != len(attributes) or raw.shape[-1] != count:
+        static, daily = self._outputs(self.network(attributes, series), len(attributes), days)
+        found = {}
+        for k, (name, bounds) in enumerate(self.bounds.items()):
+            if name in self.varying:
+                x = daily[name].transpose(1, 2)
+                if self.training and self.varying_dropout > 0:
+                    frozen = torch.rand(len(x), 1, 1, device=x.device) < self.varying_dropout
+                    x = torch.where(frozen, x[..., -1:], x)
+            else:
+                x = static[name]
+            found[name] = bounds.to_physical(x + (self.offset[k] if x.ndim == 2 else self.offset[k][:, None]))
+        return found
+
+    def _outputs(self, raw: Tensor | tuple[Tensor, Tensor], batch: int, days: int | None) -> tuple[Named, Named]:
+        """Return outputs by name, [batch, component] of static and [batch, time, component] of varying parameters."""
+        names = tuple(self.bounds)
+        if isinstance(raw, tuple):
+            fixed, varying = tuple(n for n in names if n not in self.varying), tuple(n for n in names if n in self.varying)
+            wanted = [[batch, len(fixed) * self.components], [batch, days, len(varying) * self.components]]
+            if [list(part.shape) for part in raw] != wanted:
+                raise ParameterError(
+                    f"the network {type(self.network).__name__} returned {[list(part.shape) for part in raw]}; it must return "
+                    f"{wanted}: {len(fixed)} static and {len(varying)} varying parameters, {self.components} components."
+                )
+            return self._by_name(raw[0], fixed), self._by_name(raw[1], varying)
+        count = len(names) * self.components
+        if raw.ndim not in (2, 3) or raw.shape[0] != batch or raw.shape[-1] != count:
             raise ParameterError(
-                f"the network {type(self.network).__name__} returned {tuple(raw.shape)}; it must return [{len(attributes)}, "
-                f"{count}] or [{len(attributes)}, time, {count}]: {len(self.bounds)} parameters, {self.components} components."
+                f"the network {type(self.network).__name__} returned {tuple(raw.shape)}; it must return [{batch}, "
+                f"{count}] or [{batch}, time, {count}]: {len(names)} parameters, {self.components} components."
             )
         if self.varying and (raw.ndim == 2 or raw.shape[1] != days):
             raise ParameterError(
                 f"{', '.join(self.varying)} should vary from day to day, and the network {type(self.network).__name__} gives "
                 f"{tuple(raw.shape)} for series of {days} days; take a SeriesNetwork, or make them static."
             )
-        shaped = raw.unflatten(-1, (len(self.bounds), self.components)) + self.offset
-        last = shaped if raw.ndim == 2 else shaped[:, -1]
-        found = {}
-        for k, (name, bounds) in enumerate(self.bounds.items()):
-            x = last[:, k]
-            if name in self.varying:
-                x = shaped[:, :, k].transpose(1, 2)
-                if self.training and self.varying_dropout > 0:
-                    frozen = torch.rand(len(x), 1, 1, device=x.device) < self.varying_dropout
-                    x = torch.where(frozen, x[..., -1:], x)
-            found[name] = bounds.to_physical(x)
-        return found
+        return self._by_name(raw if raw.ndim == 2 else raw[:, -1], names), self._by_name(raw, names) if raw.ndim == 3 else {}
+
+    def _by_name(self, raw: Tensor, names: tuple[str, ...]) -> Named:
+        return dict(zip(names, raw.unflatten(-1, (len(names), self.components)).unbind(-2), strict=True))
 
 
 def _inside(value: Tensor, bounds: Bounds) -> Tensor:

@@ -1,22 +1,68 @@
 # EXP-HYDRO: snow and one store whose outflow is exponential in its deficit; the equations, widths and sources of docs/hbv.md and
-# exp_hydro.toml. Without branches, as `hbv.jl`.
+# exp_hydro.toml. Without branches and with derivatives by hand, as `hbv.jl`.
 
 const SPILL = 1.0  # d-1: rate at which the store spills what it cannot hold
 
-function exp_hydro_rates(u, f, p)
+@inline function exp_hydro_weather(f, p)
+    warmth, melts = positive(f.temperature - p.T_max, PHASE_WIDTH)
+    _, rain_share = positive(f.temperature - p.T_min, PHASE_WIDTH)
+    return (; f.precipitation, f.potential_evapotranspiration, warmth, melts, rain_share, rain=f.precipitation * rain_share, melt=p.D_f * warmth)
+end
+
+"What rates and derivatives share; a pair is a value and its slope in the store."
+@inline function exp_hydro_terms(u, w, p)
     snow, water = u
-    rain = f.precipitation * step_up(f.temperature - p.T_min, PHASE_WIDTH)
-    melt = p.D_f * positive(f.temperature - p.T_max, PHASE_WIDTH) * available(snow, STORE_WIDTH)
     # the smaller of water / S_max and 1: x (1 + x^8)^(-1/8)
     x = water / p.S_max
-    evapotranspiration = f.potential_evapotranspiration * x / sqrt(sqrt(sqrt(1 + x^8)))
-    over = water - p.S_max
-    in_store = available(water, STORE_WIDTH)
-    base = p.Q_max * exp(-p.f * positive(-over, STORE_WIDTH)) * in_store
-    spill = SPILL * positive(over, STORE_WIDTH) * in_store
-    changes = SVector(f.precipitation - rain - melt, rain + melt - evapotranspiration - base - spill)
-    return changes, SVector(f.precipitation + zero(base), evapotranspiration, base + spill, base, spill)
+    root = sqrt(sqrt(sqrt(1 + x^8)))
+    under = positive(p.S_max - water, STORE_WIDTH)
+    return (; in_snow=available(snow, STORE_WIDTH), in_store=available(water, STORE_WIDTH), x, share=x / root, share_slope=1 / (root * (1 + x^8)), under,
+        over=positive(water - p.S_max, STORE_WIDTH), outflow=p.Q_max * exp(-p.f * under[1]))
+end
+
+@inline exp_hydro_rates(u, w, p) = exp_hydro_rates(w, exp_hydro_terms(u, w, p))
+
+@inline function exp_hydro_rates(w, t)
+    melt = w.melt * t.in_snow[1]
+    evapotranspiration = w.potential_evapotranspiration * t.share
+    base, spill = t.outflow * t.in_store[1], SPILL * t.over[1] * t.in_store[1]
+    changes = SVector(w.precipitation - w.rain - melt, w.rain + melt - evapotranspiration - base - spill)
+    return changes, SVector(w.precipitation + zero(base), evapotranspiration, base + spill, base, spill)
+end
+
+"Slopes of melting, evapotranspiration, base flow and spill in their store."
+@inline exp_hydro_slopes(w, p, t) = (; melt=w.melt * t.in_snow[2], evapotranspiration=w.potential_evapotranspiration * t.share_slope / p.S_max,
+    base=t.outflow * (p.f * t.under[2] * t.in_store[1] + t.in_store[2]), spill=SPILL * (t.over[2] * t.in_store[1] + t.over[1] * t.in_store[2]))
+
+"Rates and their Jacobian."
+@inline function exp_hydro_jacobian(u, w, p)
+    t = exp_hydro_terms(u, w, p)
+    d = exp_hydro_slopes(w, p, t)
+    return first(exp_hydro_rates(w, t)), Sparse{2,((1, 1), (2, 1), (2, 2))}(-d.melt, d.melt, -d.evapotranspiration - d.base - d.spill)
+end
+
+function exp_hydro_pullback(u, f, p, on_changes, on_fluxes)
+    w = f.prepared
+    t = exp_hydro_terms(u, w, p)
+    d = exp_hydro_slopes(w, p, t)
+    on_snow, on_water = on_changes
+    on_inflow, on_evapotranspiration, on_discharge, on_base, on_spill = on_fluxes
+    on_rain = on_melt = on_water - on_snow
+    on_evapotranspiration -= on_water
+    on_base += on_discharge - on_water
+    on_spill += on_discharge - on_water
+    on_melting, on_outflow = on_melt * t.in_snow[1], on_base * t.in_store[1]
+    in_demand = on_evapotranspiration * f.potential_evapotranspiration
+    by_melting = on_melting * p.D_f * w.melts
+    by_phase = on_rain * f.precipitation * w.rain_share * (1 - w.rain_share) / PHASE_WIDTH
+    on_state = SVector(on_melt * d.melt, on_evapotranspiration * d.evapotranspiration + on_base * d.base + on_spill * d.spill)
+    on_forcing = (; precipitation=on_snow + on_inflow + on_rain * w.rain_share, temperature=by_melting + by_phase,
+        potential_evapotranspiration=on_evapotranspiration * t.share)
+    on_parameters = (; T_min=-by_phase, T_max=-by_melting, D_f=on_melting * w.warmth, f=-on_outflow * t.outflow * t.under[1],
+        S_max=-in_demand * t.share_slope * t.x / p.S_max - on_outflow * t.outflow * p.f * t.under[2] - on_spill * SPILL * t.over[2] * t.in_store[1],
+        Q_max=on_outflow * t.outflow / p.Q_max)
+    return on_state, on_forcing, on_parameters
 end
 
 "EXP-HYDRO with the specification `exp_hydro.toml`."
-exp_hydro() = SmallModel{2}(whole_spec("exp_hydro"), exp_hydro_rates)
+exp_hydro() = SmallModel{2}(whole_spec("exp_hydro"), exp_hydro_rates; prepare=exp_hydro_weather, jacobian=exp_hydro_jacobian, pullback=exp_hydro_pullback)

@@ -2,7 +2,7 @@
 # Derivatives that are not given come from ForwardDiff.
 
 """
-    SmallModel{N}(spec, rates; fluxes, storage, jacobian, networks)
+    SmallModel{N}(spec, rates; fluxes, storage, prepare, jacobian, pullback, networks)
 
 A model with a few states. The functions take the state as an SVector and forcing and parameters as NamedTuples, and must work
 for numbers of any kind:
@@ -11,36 +11,54 @@ for numbers of any kind:
   share;
 - `fluxes(u, f, p)`: the fluxes of the specification, an SVector, where `rates` does not return them and there are any;
 - `storage(u, p)`: the conserved storage, elementwise in u; the state itself by default;
-- `jacobian(u, f, p)`: derivative of the rates in the state, an SMatrix.
+- `prepare(f, p)`: what does not depend on the state, computed once per interval; the other functions get it in place of f;
+- `jacobian(u, f, p)`: derivative of the rates in the state, an SMatrix or a [`Sparse`](@ref); or `(rates, jacobian)`;
+- `pullback(u, f, p, on_rates, on_fluxes)`: derivatives of the sum of cotangents times rates and fluxes in the state, the forcing and
+  the parameters (an SVector and two NamedTuples), for a model whose storage is the state. `f` has the names of the forcing, and
+  `f.prepared` where there is `prepare`.
 
 `networks`, a NamedTuple of [`Network`](@ref), are called like functions that stand among the parameters: `p.recharge(x)`, each at most
 once in an evaluation.
 """
-struct SmallModel{N,R,Q,S,J,C<:NamedTuple} <: Model
+struct SmallModel{N,R,Q,S,W,J,B,C<:NamedTuple} <: Model
     spec::ModelSpec
     rates::R
     fluxes::Q
     storage::S
+    prepare::W
     jacobian::J
+    pullback::B
     networks::C
 end
 
-function SmallModel{N}(spec, rates; fluxes=nothing, storage=own_storage, jacobian=nothing, networks=(;)) where {N}
-    fluxes === nothing && isempty(spec.fluxes) && return SmallModel(Val(N), spec, rates, no_fluxes, storage, jacobian, networks)
-    return SmallModel(Val(N), spec, rates, fluxes, storage, jacobian, networks)
+function SmallModel{N}(spec, rates; fluxes=nothing, storage=own_storage, prepare=nothing, jacobian=nothing, pullback=nothing, networks=(;)) where {N}
+    fluxes === nothing && isempty(spec.fluxes) && (fluxes = no_fluxes)
+    if pullback !== nothing && (jacobian === nothing || storage !== own_storage || !isempty(networks))
+        throw(Refused("pullback is for models that define jacobian, without storage of their own and without networks"))
+    end
+    return SmallModel(Val(N), spec, rates, fluxes, storage, prepare, jacobian, pullback, networks)
 end
-SmallModel(::Val{N}, spec, rates::R, fluxes::Q, storage::S, jacobian::J, networks::C) where {N,R,Q,S,J,C} =
-    SmallModel{N,R,Q,S,J,C}(spec, rates, fluxes, storage, jacobian, networks)
+SmallModel(::Val{N}, spec, rates::R, fluxes::Q, storage::S, prepare::W, jacobian::J, pullback::B, networks::C) where {N,R,Q,S,W,J,B,C} =
+    SmallModel{N,R,Q,S,W,J,B,C}(spec, rates, fluxes, storage, prepare, jacobian, pullback, networks)
 networks(m::SmallModel) = m.networks
 
 no_fluxes(u, f, p) = SVector{0,eltype(u)}()
 own_storage(u, p) = u
 
-"Rates and fluxes, and the rates alone."
+"What the equations read of an interval besides the parameters."
+@inline prepared(m::SmallModel, f, p) = m.prepare === nothing ? f : m.prepare(f, p)
+@inline with_forcing(m::SmallModel, w, f) = m.prepare === nothing ? f : merge(f, (; prepared=w))
+
+"Rates and fluxes, and the rates alone; `f` is `prepared`."
 @inline both(m::SmallModel, u, f, p) = m.rates(u, f, p), m.fluxes(u, f, p)
 @inline both(m::SmallModel{N,R,Nothing}, u, f, p) where {N,R} = pair(m.rates(u, f, p))
 @inline rates(m::SmallModel, u, f, p) = m.rates(u, f, p)
 @inline rates(m::SmallModel{N,R,Nothing}, u, f, p) where {N,R} = first(pair(m.rates(u, f, p)))
+
+"Rates and the Jacobian that the model gives."
+@inline by_model(m::SmallModel, u, f, p) = with_rates(m.jacobian(u, f, p), m, u, f, p)
+@inline with_rates(x::Tuple, m, u, f, p) = x
+@inline with_rates(J, m, u, f, p) = rates(m, u, f, p), J
 
 @inline pair(x::Tuple{Any,Any}) = x
 pair(x) = throw(Refused("the specification names fluxes: define fluxes(u, f, p), or let rates(u, f, p) return (rates, fluxes)"))
@@ -133,8 +151,13 @@ flush!(parameter_fields, forcing_fields, col::SmallColumn, ::SmallModel, c, k) =
 flush_weights!(fields, col::SmallColumn, c) = flush_weights!(fields, col.inputs, c)
 release!(col::SmallColumn) = clear!(col.inputs)
 
+@inline function read_inputs(m::SmallModel, x::NamedInputs)
+    p, f = named(x)
+    return p, prepared(m, f, p)
+end
+
 function linearise!(lin::Linearisation{T}, col::SmallColumn, m::SmallModel{N}, u::Vector{T}, keep::Bool) where {T,N}
-    p, f = named(col.inputs)
+    p, f = read_inputs(m, col.inputs)
     x = static(u, Val(N))
     if keep
         changes, fluxes = both(m, seed(x), f, p)
@@ -162,8 +185,9 @@ end
             end
         end
     else
-        lin.rates .= rates(m, x, f, p)
-        J .= m.jacobian(x, f, p)
+        changes, slopes = by_model(m, x, f, p)
+        lin.rates .= changes
+        J .= SMatrix(slopes)
     end
 end
 
@@ -178,7 +202,7 @@ end
 leaves_jacobian(::SmallModel) = false
 
 function evaluate!(lin::Linearisation{T}, col::SmallColumn, m::SmallModel{N}, u::Vector{T}) where {T,N}
-    p, f = named(col.inputs)
+    p, f = read_inputs(m, col.inputs)
     x = static(u, Val(N))
     changes, fluxes = both(m, x, f, p)
     for i in 1:N
@@ -200,11 +224,22 @@ end
 
 function pull!(col::SmallColumn, m::SmallModel{N}, u::Vector{T}, on_storage, on_rates, w) where {T,N}
     x = static(u, Val(N))
+    if m.pullback !== nothing
+        p, f = named(col.inputs)
+        add_inputs!(col.inputs, by_hand(m, col.inputs, x, prepared(m, f, p), f, p, static(on_rates, Val(N)), SVector{length(w)}(w))[2])
+        return col
+    end
     add_gradient!(col.inputs) do p, f
-        changes, fluxes = both(m, x, f, p)
+        changes, fluxes = both(m, x, prepared(m, f, p), p)
         weighted(on_storage, m.storage(x, p)) + weighted(on_rates, changes) + weighted(w, fluxes)
     end
     return col
+end
+
+"The model's own pullback: cotangents of the state, and of parameters and forcing in the order of the specification."
+@inline function by_hand(m::SmallModel, ::NamedInputs{T,P,F,NP,NF}, u, w, f, p, on_rates, on_fluxes) where {T,P,F,NP,NF}
+    on_state, on_f, on_p = m.pullback(u, with_forcing(m, w, f), p, on_rates, on_fluxes)
+    return on_state, SVector(Tuple(NamedTuple{P}(on_p))..., Tuple(NamedTuple{F}(on_f))...)
 end
 
 "Sum of weights times values; zero where there are none."

@@ -4,7 +4,7 @@
     load_model(file; spec = the TOML file of the same name, cells = 0, networks = (;))
 
 A model from a Julia file that defines `rates(u, f, p)` (see [`SmallModel`](@ref)), or, for a column of `cells` cells,
-`flux(above, below, f, p)` (see [`FaceModel`](@ref)) or `rates!(out, u, f, p)` (see [`CellModel`](@ref)), and what goes with them; SVector, SMatrix and the branch-free `vexp`, `vlog`, `power` and
+`flux(above, below, f, p)` (see [`FaceModel`](@ref)) or `rates!(out, u, f, p)` (see [`CellModel`](@ref)), and what goes with them; SVector, SMatrix, Sparse and the branch-free `vexp`, `vlog`, `power` and
 `vsqrt` are in scope. `networks` are called like functions among the
 parameters. Names, units and magnitudes are those of the specification.
 """
@@ -13,7 +13,7 @@ function load_model(file; spec=first(splitext(file)) * ".toml", cells=0, network
     names = file_spec(spec)
     scope = Module(Symbol(first(splitext(basename(file)))))
     Core.eval(scope, quote
-        using DiffGeo: power, vexp, vlog, vsqrt
+        using DiffGeo: Sparse, power, vexp, vlog, vsqrt
         using DiffGeo.StaticArrays: SMatrix, SVector
         include(path) = Base.include($scope, path)
     end)
@@ -30,7 +30,8 @@ function load_model(file; spec=first(splitext(file)) * ".toml", cells=0, network
     has(:rates) || throw(Refused("$(basename(file)) defines neither rates(u, f, p), nor rates!(out, u, f, p) or flux(above, below, f, p)"))
     size = length(TOML.parsefile(spec)["states"])
     size <= MOST_STATES || throw(Refused("$size states are too many for a full Jacobian; at most $MOST_STATES"))
-    return SmallModel{size}(names, get_(:rates); given(:fluxes => :fluxes, :storage => :storage, :jacobian => :jacobian)..., networks)
+    optional = (k => k for k in (:fluxes, :storage, :prepare, :jacobian, :pullback))
+    return SmallModel{size}(names, get_(:rates); given(optional...)..., networks)
 end
 
 const MOST_STATES = 20  # static matrices beyond take minutes to compile

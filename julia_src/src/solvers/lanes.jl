@@ -21,8 +21,9 @@ function tried(m::SmallModel{N}) where {N}
     u, f = ones(SVector{N,L}), ones_of(spec(m).forcings, L)
     p = merge(ones_of(spec(m).parameters, L), map(Closure, m.networks))
     return works() do
-        changes, _ = both(m, seed(u), f, p)
-        m.jacobian === nothing || m.jacobian(u, f, p)
+        w = prepared(m, f, p)
+        changes, _ = both(m, seed(u), w, p)
+        m.jacobian === nothing || m.jacobian(u, w, p)
         all(x -> x isa Union{L,DualLanes{L}}, changes) && m.storage(seed(u), p) isa SVector
     end
 end
@@ -60,6 +61,19 @@ end
     return p, SVector(ntuple(i -> gather(g, inputs.forcing[i], k), Val(NF)))
 end
 
+"The same from those of another interval: only what changes is read."
+@inline function values_at(g::Group{T,P,F,NP,NF}, inputs::Inputs, k, parameters, forcing) where {T,P,F,NP,NF}
+    read(field, known) = field.time == 0 ? known : gather(g, field, k)
+    p = SVector(ntuple(i -> read(inputs.parameters[i], parameters[i]), Val(NP)))
+    return p, SVector(ntuple(i -> read(inputs.forcing[i], forcing[i]), Val(NF)))
+end
+
+"Parameters, forcing, and what the equations read of it."
+@inline function inputs_of(m::SmallModel, g::Group, parameters, forcing)
+    p, f = named(g.names, parameters, forcing)
+    return p, f, prepared(m, f, p)
+end
+
 "Values of the wanted rows of a table of columns."
 @inline rows_of(g::Group, pointer, stride, offset, ::Val{N}) where {N} =
     SVector(ntuple(i -> lanes(lane -> unsafe_load(pointer, (column_of(g, lane) - 1) * stride + offset + i)), Val(N)))
@@ -72,7 +86,7 @@ end
 
 "Rates and the columns of their Jacobian, as `SMatrix`."
 @inline function rates_slopes(m::SmallModel{N}, u::SVector{N,L}, f, p) where {N,L}
-    m.jacobian === nothing || return rates(m, u, f, p), m.jacobian(u, f, p)
+    m.jacobian === nothing || return by_model(m, u, f, p)
     changes = rates(m, seed(u), f, p)
     return map(value_of, changes), slopes_of(changes, Val(N), L)
 end
@@ -102,7 +116,7 @@ end
     for iteration in 1:o.max_newton
         stored, capacity = storage_slopes(m, u, p)
         changes, J = rates_slopes(m, u, f, p)
-        d = eliminate(system(J, capacity, a), target - stored + a * changes)
+        d = solve_system(J, capacity, a, target - stored + a * changes)
         size = sqrt(sum(abs2, d .* scale) / N)
         count = ifelse(here, count + 1, count)
         failed = failed | (here & !isfinite(size))
@@ -117,6 +131,7 @@ end
 end
 
 @inline function storage_slopes(m::SmallModel{N}, u::SVector{N,L}, p) where {N,L}
+    m.storage === own_storage && return u, ones(SVector{N,L})
     stored = m.storage(seed(u), p)
     return map(value_of, stored), SVector(ntuple(i -> slope_of(stored[i], i, L), Val(N)))
 end
@@ -166,15 +181,15 @@ function forward_lanes!(m::SmallModel{N}, run::Run{T}, g::Group, results, counts
     tape, shortest = run.tapes[g.first], T(1e-12) * minimum(inputs.lengths)
     u = SVector(ntuple(i -> gather(g, inputs.initial, 1, i), Val(N)))
     parameters, forcing = values_at(g, inputs, 1)
-    p, f = named(g.names, parameters, forcing)
+    p, _ = named(g.names, parameters, forcing)
     carried = map(value_of, m.storage(u, p))
     write_rows!(g, results.storage, N * (K + 1), 0, carried)
     before, between, last_step, contraction = u, u, L(UNSEEN), L(UNSEEN)
     step, accepted, rejected, iterations = L(o.step), zero(L), zero(L), zero(L)
-    record && sizehint!(tape.states, LANES * (N * S + 1) * ceil(Int, sum(inputs.lengths) / o.step + K))
+    record && sizehint!(tape.states, LANES * (N * S + 1) * ceil(Int, sum(inputs.lengths) / o.step + K); shrink=false)
     for k in 1:K
-        parameters, forcing = values_at(g, inputs, k)
-        p, f = named(g.names, parameters, forcing)
+        parameters, forcing = values_at(g, inputs, k, parameters, forcing)
+        p, _, w = inputs_of(m, g, parameters, forcing)
         len, elapsed, total = L(inputs.lengths[k]), zero(L), zero(SVector{Q,L})
         waiting = len < len
         while !all(waiting)
@@ -192,7 +207,7 @@ function forward_lanes!(m::SmallModel{N}, run::Run{T}, g::Group, results, counts
                 end
                 guess = first_guess(i, times, h, u, state, before, between, last_step, reach)
                 guess = pick(going, guess, u)
-                state, changes, fluxes, contraction, n, failed = solve_stage(m, guess, target, h * A[S+1, S+1], i == S ? to_end : len < len, f, p,
+                state, changes, fluxes, contraction, n, failed = solve_stage(m, guess, target, h * A[S+1, S+1], i == S ? to_end : len < len, w, p,
                     scale, reach, contraction, going, o)
                 iterations += n
                 going = going & !failed
@@ -208,11 +223,7 @@ function forward_lanes!(m::SmallModel{N}, run::Run{T}, g::Group, results, counts
                 carried += pick(going, times_(rates_[i], h * A[S+1, i+1]), zero(carried))
                 total += pick(going, times_(fluxes_[i], h * A[S+1, i+1]), zero(total))
             end
-            if record
-                append_lanes!(tape, taken)
-                foreach(U -> foreach(x -> append_lanes!(tape, x), U), stages_)
-                push!(tape.interval, k)
-            end
+            record && append_step!(tape, k, taken, stages_)
             note_steps!(run.tapes, g, taken)
             start = u
             before = pick(waiting, before, start)
@@ -261,10 +272,15 @@ end
     return map((x, y, z, r) -> shortened(x, muladd(by_a, y - x, by_b * (z - x)), r), base, a, b, reach)
 end
 
-@inline function append_lanes!(tape::Tape, x::Lanes)
+"Write down the length of a step and the states of its stages."
+@inline function append_step!(tape::Tape, k, taken::Lanes, stages_::SVector{S,SVector{N,L}}) where {S,N,L}
     at = length(tape.states)
-    resize!(tape.states, at + LANES)
-    SIMD.vstore(x.x, pointer(tape.states, at + 1))
+    resize!(tape.states, at + LANES * (N * S + 1))
+    SIMD.vstore(taken.x, pointer(tape.states, at + 1))
+    for i in 1:S, j in 1:N
+        SIMD.vstore(stages_[i][j].x, pointer(tape.states, at + 1 + LANES * ((i - 1) * N + j)))
+    end
+    push!(tape.interval, k)
 end
 
 function note_steps!(tapes, g::Group, taken::Lanes)
@@ -289,10 +305,11 @@ function backward_lanes!(m::SmallModel{N}, run::Run{T}, g::Group{T,PN,FN,NP,NF},
     with_states, with_storage = seeds.results.states != C_NULL, seeds.results.storage != C_NULL
     on_state, on_storage = zero(SVector{N,L}), zero(SVector{N,L})
     on_inputs, step = zero(SVector{NP + NF,L}), length(tape.interval)
+    parameters, forcing = values_at(g, inputs, K)
     for k in K:-1:1
         stopping() && return
-        parameters, forcing = values_at(g, inputs, k)
-        p, f = named(g.names, parameters, forcing)
+        parameters, forcing = values_at(g, inputs, k, parameters, forcing)
+        p, f, w = inputs_of(m, g, parameters, forcing)
         on_fluxes = seeds.with_fluxes ? rows_of(g, seeds.results.fluxes, Q * K, (k - 1) * Q, Val(Q)) : zero(SVector{Q,L})
         with_states && (on_state += rows_of(g, seeds.results.states, N * K, (k - 1) * N, Val(N)))
         with_storage && (on_storage += rows_of(g, seeds.results.storage, N * (K + 1), k * N, Val(N)))
@@ -300,8 +317,6 @@ function backward_lanes!(m::SmallModel{N}, run::Run{T}, g::Group{T,PN,FN,NP,NF},
             h, multipliers = read_lanes(tape, step, width, 1), zero(SVector{S,SVector{N,L}})
             for i in S:-1:1
                 u = read_state(tape, step, width, i, Val(N))
-                changes, fluxes = both(m, seed(u), f, p)
-                J = m.jacobian === nothing ? slopes_of(changes, Val(N), L) : m.jacobian(u, f, p)
                 _, capacity = storage_slopes(m, u, p)
                 right = i == S ? on_state + map(*, capacity, on_storage) : zero(on_state)
                 weight = zero(on_state)
@@ -309,8 +324,8 @@ function backward_lanes!(m::SmallModel{N}, run::Run{T}, g::Group{T,PN,FN,NP,NF},
                     weight += (h * A[j+1, i+1]) * multipliers[j]
                 end
                 weight_fluxes = (h * A[S+1, i+1] / inputs.lengths[k]) * on_fluxes
-                right += transpose(J) * weight + transpose(slopes_of(fluxes, Val(N), L)) * weight_fluxes
-                multiplier = eliminate(transpose(system(J, capacity, h * A[S+1, S+1])), right)
+                J, by_outputs = state_slopes(m, g.names, u, w, f, p, weight, weight_fluxes)
+                multiplier = solve_transposed(J, capacity, h * A[S+1, S+1], right + by_outputs)
                 multipliers = Base.setindex(multipliers, multiplier, i)
                 weight += (h * A[S+1, S+1]) * multiplier
                 weight_storage = (i == S ? on_storage : zero(on_storage)) - multiplier
@@ -324,10 +339,22 @@ function backward_lanes!(m::SmallModel{N}, run::Run{T}, g::Group{T,PN,FN,NP,NF},
     return
 end
 
-"Cotangents of parameters and forcing, from dual numbers."
+"Jacobian of the rates, and the cotangent of the state by rates and fluxes."
+@inline function state_slopes(m::SmallModel{N}, names, u::SVector{N,L}, w, f, p, on_rates, on_fluxes) where {N,L}
+    m.pullback === nothing || return by_model(m, u, w, p)[2], first(by_hand(m, names, u, w, f, p, on_rates, on_fluxes))
+    changes, fluxes = both(m, seed(u), w, p)
+    J = m.jacobian === nothing ? slopes_of(changes, Val(N), L) : by_model(m, u, w, p)[2]
+    return J, transpose(SMatrix(J)) * on_rates + transpose(slopes_of(fluxes, Val(N), L)) * on_fluxes
+end
+
+"Cotangents of parameters and forcing, by the model or from dual numbers."
 @inline function input_slopes(m::SmallModel, names::NamedInputs{T,P,F,NP,NF}, u, parameters, forcing, on_storage, on_rates, on_fluxes) where {T,P,F,NP,NF}
+    if m.pullback !== nothing
+        p, f = named(names, parameters, forcing)
+        return by_hand(m, names, u, prepared(m, f, p), f, p, on_rates, on_fluxes)[2]
+    end
     p, f = probed(names, parameters, forcing)
-    changes, fluxes = both(m, u, f, p)
+    changes, fluxes = both(m, u, prepared(m, f, p), p)
     total = dot_(on_storage, m.storage(u, p)) + dot_(on_rates, changes) + dot_(on_fluxes, fluxes)
     slopes = all_slopes(total, eltype(u), Val(NP + NF + length(names.networks)))
     add_network_slopes!(names.networks, slopes, Val(NP + NF))

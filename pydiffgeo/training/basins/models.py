@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pydiffgeo.data import BasinTensors, Batch, Scaling
 from pydiffgeo.errors import SettingsError, SolveFailed
-from pydiffgeo.parameters import AttributeNetwork, BasinParameters, SeriesNetwork
+from pydiffgeo.parameters import AttributeNetwork, BasinParameters, MixedNetwork, SeriesNetwork
 from pydiffgeo.training.basins.data import DTYPES
 from pydiffgeo.training.basins.processes import Process, build_process, simulate
 from pydiffgeo.training.basins.settings import BasinRun
@@ -175,12 +175,17 @@ def build_model(settings: BasinRun, tensors: BasinTensors, scaling: Scaling, pro
         return built.to(DTYPES[settings.training.dtype])
     net, components = model.network, model.process.components
     inputs = Inputs(scaling, tensors, data.forcing, net.past_discharge)
-    count = len(process.bounds) * components
-    network: nn.Module = (
-        AttributeNetwork(inputs.sizes[1], count, net.hidden, net.dropout, seed)
-        if net.kind == "attributes"
-        else SeriesNetwork(*inputs.sizes, count, net.hidden[0], net.dropout, seed)
-    )
+    count, daily = len(process.bounds) * components, len(net.varying) * components
+    network: nn.Module
+    if net.kind == "attributes":
+        network = AttributeNetwork(inputs.sizes[1], count, net.hidden, net.dropout, seed)
+    elif net.kind == "series":
+        network = SeriesNetwork(*inputs.sizes, count, net.hidden[0], net.dropout, seed)
+    else:
+        network = MixedNetwork(
+            AttributeNetwork(inputs.sizes[1], count - daily, net.hidden[1:], net.dropout, seed),
+            SeriesNetwork(*inputs.sizes, daily, net.hidden[0], net.dropout, seed),
+        )
     learned = BasinParameters(
         network, process.bounds, process.default, net.varying, components, varying_dropout=net.varying_dropout, seed=seed
     )

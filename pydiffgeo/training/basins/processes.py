@@ -22,6 +22,8 @@ from pydiffgeo.training.basins.settings import ModelSettings, ProcessSettings
 SERIES = {"temperature": "tair_mean", "rain": "precipitation"}
 # shape and scale of the unit hydrograph, Feng et al. (2022), doi:10.1029/2022WR032404
 ROUTING = {"route_a": Bounds(*SHAPE_BOUNDS), "route_b": Bounds(*SCALE_BOUNDS)}
+# of measured precipitation, whose gauges catch too little snow and stand too low in mountains
+CORRECTION = {"precipitation_factor": Bounds(0.5, 2.0, "log")}
 
 
 class Process(Protocol):
@@ -124,7 +126,8 @@ def simulate(
     forcing : mapping of str to Tensor, [batch, time]
         By the model's names; mm d-1 and degC.
     parameters : mapping of str to Tensor, [batch, component] or [batch, component, time]
-        With ``route_a`` and ``route_b``, whose mean over the components counts, discharge is routed.
+        With ``route_a`` and ``route_b``, whose mean over the components counts, discharge is routed; with
+        ``precipitation_factor`` precipitation is multiplied.
     outputs : mapping of str to str
         Flux or state by name of the wanted series.
 
@@ -142,8 +145,12 @@ def simulate(
     """
     own = {name: value for name, value in parameters.items() if name not in ROUTING}
     parts = Components(next(iter(own.values())).shape[1])
+    weather, values = parts.weather(forcing), parts.parameters(own)
+    if (factor := values.pop("precipitation_factor", None)) is not None:
+        factor = factor if factor.ndim == 2 else factor[:, None]
+        weather |= {name: weather[name] * factor for name, source in process.forcing.items() if source == "precipitation"}
     try:
-        series = process.simulate(parts.weather(forcing), parts.parameters(own))
+        series = process.simulate(weather, values)
     except SolveFailed as error:
         raise SolveFailed(str(error), {column // parts.count: why for column, why in error.failed.items()}) from error
     found = {}
@@ -161,8 +168,8 @@ def simulate(
 
 
 def narrowed(bounds: dict[str, Bounds], settings: ProcessSettings) -> dict[str, Bounds]:
-    """Return bounds with those that the settings replace, and with those of the routing where it is on."""
-    known = bounds | (ROUTING if settings.routing else {})
+    """Return bounds with those that the settings replace, and with those of routing and correction where they are on."""
+    known = bounds | (ROUTING if settings.routing else {}) | (CORRECTION if settings.correct_precipitation else {})
     for name in settings.bounds:
         if name not in known:
             raise SettingsError(f"model.process.bounds: no parameter {name!r}{nearest(name, known)} Known: {', '.join(known)}.")

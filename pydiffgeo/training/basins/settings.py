@@ -79,10 +79,12 @@ class LSTMSettings(Settings):
 class NetworkSettings(Settings):
     """The network of parameters."""
 
-    kind: Literal["attributes", "series"] = Field(
-        "attributes", description="g_A: attributes only; g_Z: attributes and series."
+    kind: Literal["attributes", "series", "mixed"] = Field(
+        "attributes", description="g_A: attributes; g_Z: series, too; mixed: g_Z for `varying`, g_A for the others."
     )
-    hidden: tuple[int, ...] = Field((128, 128), min_length=1, description="Hidden layers; of the LSTM the first.")
+    hidden: tuple[int, ...] = Field(
+        (128, 128), min_length=1, description="Hidden layers of g_A; g_Z has the first; mixed: that of g_Z, then those of g_A."
+    )
     dropout: Share = Field(0.0, description="After hidden layers.")
     varying: tuple[str, ...] = Field((), description="Parameters that differ from day to day (series).")
     varying_dropout: Share = Field(0.0, description="Share of basins per batch whose varying parameters are held.")
@@ -93,7 +95,9 @@ class NetworkSettings(Settings):
     @model_validator(mode="after")
     def _series(self) -> NetworkSettings:
         if self.kind == "attributes" and (self.varying or self.past_discharge):
-            raise ValueError("varying parameters and past_discharge need `kind: series`")
+            raise ValueError("varying parameters and past_discharge need `kind: series` or `mixed`")
+        if self.kind == "mixed" and not self.varying:
+            raise ValueError("`kind: mixed` is for varying parameters, and `varying` names none; take `kind: attributes`")
         return self
 
 
@@ -106,6 +110,7 @@ class ProcessSettings(Settings):
     dtype: Literal["float32", "float64"] = Field("float64", description="Of the solver.")
     components: int = Field(1, ge=1, le=64, description="Parallel models per basin, whose mean is the basin's.")
     routing: bool = Field(True, description="Gamma unit hydrograph of its own for each basin.")
+    correct_precipitation: bool = Field(False, description="Learn a factor of precipitation, too.")
     bounds: dict[str, tuple[float, float]] = Field(
         default_factory=dict, description="Bounds that replace those of the specification."
     )
