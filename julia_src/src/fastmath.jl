@@ -21,6 +21,10 @@ const Doubles = Union{Float64,Vec{W,Float64} where W}
 @inline pairs_of(x, a) = (a,)
 @inline pairs_of(x, a, b, c...) = (muladd(x, b, a), pairs_of(x, c...)...)
 
+"(exp(r) - 1 - r) / r^2 for |r| <= log(2) / 2."
+@inline exp_rest(r) = polynomial(r, 1 / 2, 1 / 6, 1 / 24, 1 / 120, 1 / 720, 1 / 5040, 1 / 40320, 1 / 362880, 1 / 3628800,
+    1 / 39916800, 1 / 479001600, 1 / 6227020800)
+
 """
     vexp(x)
 
@@ -31,13 +35,21 @@ Exponential, within 1.2 units in the last place; 0 below -708 and Inf above 709.
     t = muladd(y, LOG2_E, SHIFT)
     k = t - SHIFT
     r = muladd(k, -LOG_2_LOW, muladd(k, -LOG_2_HIGH, y))
-    q = polynomial(r, 1 / 2, 1 / 6, 1 / 24, 1 / 120, 1 / 720, 1 / 5040, 1 / 40320, 1 / 362880, 1 / 3628800,
-        1 / 39916800, 1 / 479001600, 1 / 6227020800)
-    p = 1.0 + muladd(r * r, q, r)
+    p = 1.0 + muladd(r * r, exp_rest(r), r)
     # 2^k in two factors, since 2^1024 is no number
     half = same_bits(Float64, (same_bits(Int64, t) + 1022) << 52)
     e = 2.0 * (p * half)
     return choice(x < -708.0, 0.0, choice(x > 709.7, Inf, e))
+end
+
+"The same for numbers that are not positive, and not below e^-700, which is as good as zero beside one."
+@inline function falling_exp(x::Doubles)
+    y = choice(x < -700.0, -700.0, x)
+    t = muladd(y, LOG2_E, SHIFT)
+    k = t - SHIFT
+    r = muladd(k, -LOG_2_LOW, muladd(k, -LOG_2_HIGH, y))
+    p = 1.0 + muladd(r * r, exp_rest(r), r)
+    return p * same_bits(Float64, (same_bits(Int64, t) + 1023) << 52)
 end
 
 """
@@ -70,12 +82,15 @@ end
 @inline vsqrt(x::Union{Float64,Float32}) = Base.sqrt_llvm(x)
 
 @inline vexp(x::Float32) = Float32(vexp(Float64(x)))
+@inline falling_exp(x::Float32) = Float32(falling_exp(Float64(x)))
 @inline vlog(x::Float32) = Float32(vlog(Float64(x)))
 @inline positive_log(x::Float32) = Float32(positive_log(Float64(x)))
 
-@inline function vexp(x::Dual{G}) where {G}
-    e = vexp(value(x))
-    return Dual{G}(e, e * partials(x))
+for f in (:vexp, :falling_exp)
+    @eval @inline function $f(x::Dual{G}) where {G}
+        e = $f(value(x))
+        return Dual{G}(e, e * partials(x))
+    end
 end
 @inline positive_log(x::Dual{G}) where {G} = Dual{G}(positive_log(value(x)), partials(x) / value(x))
 @inline vlog(x::Dual{G}) where {G} = Dual{G}(vlog(value(x)), partials(x) / value(x))

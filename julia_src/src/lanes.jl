@@ -90,6 +90,8 @@ end
 @inline Base.log(a::Lanes) = ifelse(a == zero(a), oftype(a, -Inf), Lanes(vlog(a.x)))
 @inline vlog(a::Lanes) = Lanes(vlog(a.x))
 @inline vexp(a::Lanes) = Lanes(vexp(a.x))
+@inline positive_log(a::Lanes) = Lanes(positive_log(a.x))
+@inline falling_exp(a::Lanes) = Lanes(falling_exp(a.x))
 @inline function Base.log1p(a::Lanes)
     u = 1 + a
     # what rounding takes from a is given back; Kahan's formula

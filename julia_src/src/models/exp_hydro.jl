@@ -34,17 +34,16 @@ end
 @inline exp_hydro_slopes(w, p, t) = (; melt=w.melt * t.in_snow[2], evapotranspiration=w.potential_evapotranspiration * t.share_slope / p.S_max,
     base=t.outflow * (p.f * t.under[2] * t.in_store[1] + t.in_store[2]), spill=SPILL * (t.over[2] * t.in_store[1] + t.over[1] * t.in_store[2]))
 
-"Rates and their Jacobian."
-@inline function exp_hydro_jacobian(u, w, p)
+"As `hbv_linearise`."
+@inline function exp_hydro_linearise(u, w, p)
     t = exp_hydro_terms(u, w, p)
     d = exp_hydro_slopes(w, p, t)
-    return first(exp_hydro_rates(w, t)), Sparse{2,((1, 1), (2, 1), (2, 2))}(-d.melt, d.melt, -d.evapotranspiration - d.base - d.spill)
+    J = Sparse{2,((1, 1), (2, 1), (2, 2))}(-d.melt, d.melt, -d.evapotranspiration - d.base - d.spill)
+    pull(on_changes, on_fluxes) = exp_hydro_pull(w, p, t, d, on_changes, on_fluxes)
+    return exp_hydro_rates(w, t)..., J, pull
 end
 
-function exp_hydro_pullback(u, f, p, on_changes, on_fluxes)
-    w = f.prepared
-    t = exp_hydro_terms(u, w, p)
-    d = exp_hydro_slopes(w, p, t)
+@inline function exp_hydro_pull(w, p, t, d, on_changes, on_fluxes)
     on_snow, on_water = on_changes
     on_inflow, on_evapotranspiration, on_discharge, on_base, on_spill = on_fluxes
     on_rain = on_melt = on_water - on_snow
@@ -52,9 +51,9 @@ function exp_hydro_pullback(u, f, p, on_changes, on_fluxes)
     on_base += on_discharge - on_water
     on_spill += on_discharge - on_water
     on_melting, on_outflow = on_melt * t.in_snow[1], on_base * t.in_store[1]
-    in_demand = on_evapotranspiration * f.potential_evapotranspiration
+    in_demand = on_evapotranspiration * w.potential_evapotranspiration
     by_melting = on_melting * p.D_f * w.melts
-    by_phase = on_rain * f.precipitation * w.rain_share * (1 - w.rain_share) / PHASE_WIDTH
+    by_phase = on_rain * w.precipitation * w.rain_share * (1 - w.rain_share) / PHASE_WIDTH
     on_state = SVector(on_melt * d.melt, on_evapotranspiration * d.evapotranspiration + on_base * d.base + on_spill * d.spill)
     on_forcing = (; precipitation=on_snow + on_inflow + on_rain * w.rain_share, temperature=by_melting + by_phase,
         potential_evapotranspiration=on_evapotranspiration * t.share)
@@ -65,4 +64,4 @@ function exp_hydro_pullback(u, f, p, on_changes, on_fluxes)
 end
 
 "EXP-HYDRO with the specification `exp_hydro.toml`."
-exp_hydro() = SmallModel{2}(whole_spec("exp_hydro"), exp_hydro_rates; prepare=exp_hydro_weather, jacobian=exp_hydro_jacobian, pullback=exp_hydro_pullback)
+exp_hydro() = SmallModel{2}(whole_spec("exp_hydro"), exp_hydro_rates; prepare=exp_hydro_weather, linearise=exp_hydro_linearise)

@@ -10,8 +10,8 @@ const DRIEST = 1e-6      # mm: soil water below which the powers of it are no lo
 
 "max(x, 0), smooth over a width: width log(1 + exp(x / width)); and its slope."
 @inline function positive(x, width)
-    e = exp(-abs(x) / width)
-    return max(x, zero(x)) + width * vlog(1 + e), ifelse(x < zero(x), e, one(e)) / (1 + e)
+    e = falling_exp(-abs(x) / width)
+    return max(x, zero(x)) + width * positive_log(1 + e), ifelse(x < zero(x), e, one(e)) / (1 + e)
 end
 
 "Part of a demand that a store can meet, 1/2 at `width`; odd, so that an overdrawn store is refilled. And its slope."
@@ -25,7 +25,7 @@ end
     warmth, rain_share = positive(f.temperature - p.TT, PHASE_WIDTH)
     cold = warmth - (f.temperature - p.TT)
     return (; f.precipitation, f.potential_evapotranspiration, warmth, cold, rain_share, rain=f.precipitation * rain_share,
-        melt=p.CFMAX * warmth, freezing=p.CFR * p.CFMAX * cold, log_LP=log(p.LP), per_FC=1 / p.FC, per_limit=1 / (p.FC * p.LP))
+        melt=p.CFMAX * warmth, freezing=p.CFR * p.CFMAX * cold, log_LP=vlog(p.LP), per_FC=1 / p.FC, per_limit=1 / (p.FC * p.LP))
 end
 
 "What rates and derivatives share; a pair is a value and its slope in the store."
@@ -41,8 +41,8 @@ end
     beyond = x^7 / above
     return (; in_snow=available(snow, STORE_WIDTH), in_melt=available(melt_water, STORE_WIDTH), in_soil=available(soil, STORE_WIDTH),
         in_upper=available(upper, STORE_WIDTH), loose=positive(melt_water - p.CWH * snow, SNOW_WIDTH), over=positive(soil - p.FC, STORE_WIDTH),
-        brim=positive(upper - p.UZL, STORE_WIDTH), log_wetness, wetness, log_share, beyond, limited=x * beyond, passed=exp(p.BETA * log_wetness),
-        demand=exp(p.BETAET * log_share), known=ifelse(soil > oftype(soil, DRIEST), one(soil), zero(soil)) / held)
+        brim=positive(upper - p.UZL, STORE_WIDTH), log_wetness, wetness, log_share, beyond, limited=x * beyond, passed=vexp(p.BETA * log_wetness),
+        demand=vexp(p.BETAET * log_share), known=ifelse(soil > oftype(soil, DRIEST), one(soil), zero(soil)) / held)
 end
 
 @inline hbv_rates(u, w, p) = hbv_rates(u, w, p, hbv_terms(u, w, p))
@@ -79,8 +79,8 @@ end
 
 const HBV_PATTERN = ((1, 1), (1, 2), (2, 1), (2, 2), (3, 1), (3, 2), (3, 3), (4, 1), (4, 2), (4, 3), (4, 4), (5, 4), (5, 5))
 
-"Rates and their Jacobian."
-@inline function hbv_jacobian(u, w, p)
+"Rates, fluxes, Jacobian of the rates, and what pulls cotangents back."
+@inline function hbv_linearise(u, w, p)
     t = hbv_terms(u, w, p)
     d = hbv_slopes(w, p, t)
     kept = 1 - t.passed
@@ -91,14 +91,12 @@ const HBV_PATTERN = ((1, 1), (1, 2), (2, 1), (2, 2), (3, 1), (3, 2), (3, 3), (4,
         d.released_snow * t.passed, d.released * t.passed, d.recharge, -d.percolation - d.quick - p.K1,
         d.percolation, -p.K2,
     )
-    return first(hbv_rates(u, w, p, t)), J
+    pull(on_changes, on_fluxes) = hbv_pull(u, w, p, t, d, on_changes, on_fluxes)
+    return hbv_rates(u, w, p, t)..., J, pull
 end
 
-function hbv_pullback(u, f, p, on_changes, on_fluxes)
+@inline function hbv_pull(u, w, p, t, d, on_changes, on_fluxes)
     snow, _, _, upper, lower = u
-    w = f.prepared
-    t = hbv_terms(u, w, p)
-    d = hbv_slopes(w, p, t)
     on_snow, on_melt_water, on_soil, on_upper, on_lower = on_changes
     on_inflow, on_evapotranspiration, on_discharge, on_quick, on_interflow, on_base = on_fluxes
     # of the processes, each of which leaves one store and enters another or an output
@@ -116,10 +114,10 @@ function hbv_pullback(u, f, p, on_changes, on_fluxes)
     on_melting, on_freezing = on_melt * t.in_snow[1], -on_melt * t.in_melt[1]
     on_warmth = p.CFMAX * (on_melting + p.CFR * on_freezing)
     on_temperature = on_warmth * w.rain_share - p.CFR * p.CFMAX * on_freezing +
-                     on_rain * f.precipitation * w.rain_share * (1 - w.rain_share) / PHASE_WIDTH
+                     on_rain * w.precipitation * w.rain_share * (1 - w.rain_share) / PHASE_WIDTH
     passing = on_recharge * (w.rain + RELEASE * t.loose[1] * t.in_melt[1]) * t.passed
     in_demand = on_evapotranspiration * t.demand * t.in_soil[1]
-    in_share = in_demand * f.potential_evapotranspiration * p.BETAET
+    in_share = in_demand * w.potential_evapotranspiration * p.BETAET
     limit = in_share * (1 - t.limited)
     on_full = on_recharge * RELEASE * t.over[1] * t.wetness
     on_brim = on_quick * t.in_upper[1]
@@ -136,9 +134,9 @@ function hbv_pullback(u, f, p, on_changes, on_fluxes)
         K0=on_brim * t.brim[1], K1=on_interflow * upper, K2=on_base * lower, LP=-limit / p.LP, PERC=on_percolation * t.in_upper[1],
         UZL=-on_brim * p.K0 * t.brim[2], TT=-on_temperature, CFMAX=on_melting * w.warmth + p.CFR * on_freezing * w.cold,
         CFR=p.CFMAX * on_freezing * w.cold, CWH=-on_released * RELEASE * t.loose[2] * t.in_melt[1] * snow,
-        BETAET=in_demand * f.potential_evapotranspiration * t.log_share)
+        BETAET=in_demand * w.potential_evapotranspiration * t.log_share)
     return on_state, on_forcing, on_parameters
 end
 
 "HBV with the specification `hbv.toml`."
-hbv() = SmallModel{5}(whole_spec("hbv"), hbv_rates; prepare=hbv_weather, jacobian=hbv_jacobian, pullback=hbv_pullback)
+hbv() = SmallModel{5}(whole_spec("hbv"), hbv_rates; prepare=hbv_weather, linearise=hbv_linearise)

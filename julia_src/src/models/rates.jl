@@ -2,7 +2,7 @@
 # Derivatives that are not given come from ForwardDiff.
 
 """
-    SmallModel{N}(spec, rates; fluxes, storage, prepare, jacobian, pullback, networks)
+    SmallModel{N}(spec, rates; fluxes, storage, prepare, jacobian, linearise, networks)
 
 A model with a few states. The functions take the state as an SVector and forcing and parameters as NamedTuples, and must work
 for numbers of any kind:
@@ -12,34 +12,34 @@ for numbers of any kind:
 - `fluxes(u, f, p)`: the fluxes of the specification, an SVector, where `rates` does not return them and there are any;
 - `storage(u, p)`: the conserved storage, elementwise in u; the state itself by default;
 - `prepare(f, p)`: what does not depend on the state, computed once per interval; the other functions get it in place of f;
-- `jacobian(u, f, p)`: derivative of the rates in the state, an SMatrix or a [`Sparse`](@ref); or `(rates, jacobian)`;
-- `pullback(u, f, p, on_rates, on_fluxes)`: derivatives of the sum of cotangents times rates and fluxes in the state, the forcing and
-  the parameters (an SVector and two NamedTuples), for a model whose storage is the state. `f` has the names of the forcing, and
-  `f.prepared` where there is `prepare`.
+- `jacobian(u, f, p)`: derivative of the rates in the state, an SMatrix or a [`Sparse`](@ref);
+- `linearise(u, f, p)`: all derivatives by hand, for a model whose storage is the state: `(rates, fluxes, jacobian, pull)`, where
+  `pull(on_rates, on_fluxes)` returns the derivatives of the sum of these cotangents times rates and fluxes in the state, the forcing
+  and the parameters, as an SVector and two NamedTuples.
 
 `networks`, a NamedTuple of [`Network`](@ref), are called like functions that stand among the parameters: `p.recharge(x)`, each at most
 once in an evaluation.
 """
-struct SmallModel{N,R,Q,S,W,J,B,C<:NamedTuple} <: Model
+struct SmallModel{N,R,Q,S,W,J,D,C<:NamedTuple} <: Model
     spec::ModelSpec
     rates::R
     fluxes::Q
     storage::S
     prepare::W
     jacobian::J
-    pullback::B
+    linearise::D
     networks::C
 end
 
-function SmallModel{N}(spec, rates; fluxes=nothing, storage=own_storage, prepare=nothing, jacobian=nothing, pullback=nothing, networks=(;)) where {N}
+function SmallModel{N}(spec, rates; fluxes=nothing, storage=own_storage, prepare=nothing, jacobian=nothing, linearise=nothing, networks=(;)) where {N}
     fluxes === nothing && isempty(spec.fluxes) && (fluxes = no_fluxes)
-    if pullback !== nothing && (jacobian === nothing || storage !== own_storage || !isempty(networks))
-        throw(Refused("pullback is for models that define jacobian, without storage of their own and without networks"))
+    if linearise !== nothing && !(jacobian === nothing && storage === own_storage && isempty(networks))
+        throw(Refused("linearise is for models without jacobian, storage or networks of their own"))
     end
-    return SmallModel(Val(N), spec, rates, fluxes, storage, prepare, jacobian, pullback, networks)
+    return SmallModel(Val(N), spec, rates, fluxes, storage, prepare, jacobian, linearise, networks)
 end
-SmallModel(::Val{N}, spec, rates::R, fluxes::Q, storage::S, prepare::W, jacobian::J, pullback::B, networks::C) where {N,R,Q,S,W,J,B,C} =
-    SmallModel{N,R,Q,S,W,J,B,C}(spec, rates, fluxes, storage, prepare, jacobian, pullback, networks)
+SmallModel(::Val{N}, spec, rates::R, fluxes::Q, storage::S, prepare::W, jacobian::J, linearise::D, networks::C) where {N,R,Q,S,W,J,D,C} =
+    SmallModel{N,R,Q,S,W,J,D,C}(spec, rates, fluxes, storage, prepare, jacobian, linearise, networks)
 networks(m::SmallModel) = m.networks
 
 no_fluxes(u, f, p) = SVector{0,eltype(u)}()
@@ -47,18 +47,12 @@ own_storage(u, p) = u
 
 "What the equations read of an interval besides the parameters."
 @inline prepared(m::SmallModel, f, p) = m.prepare === nothing ? f : m.prepare(f, p)
-@inline with_forcing(m::SmallModel, w, f) = m.prepare === nothing ? f : merge(f, (; prepared=w))
 
 "Rates and fluxes, and the rates alone; `f` is `prepared`."
 @inline both(m::SmallModel, u, f, p) = m.rates(u, f, p), m.fluxes(u, f, p)
 @inline both(m::SmallModel{N,R,Nothing}, u, f, p) where {N,R} = pair(m.rates(u, f, p))
 @inline rates(m::SmallModel, u, f, p) = m.rates(u, f, p)
 @inline rates(m::SmallModel{N,R,Nothing}, u, f, p) where {N,R} = first(pair(m.rates(u, f, p)))
-
-"Rates and the Jacobian that the model gives."
-@inline by_model(m::SmallModel, u, f, p) = with_rates(m.jacobian(u, f, p), m, u, f, p)
-@inline with_rates(x::Tuple, m, u, f, p) = x
-@inline with_rates(J, m, u, f, p) = rates(m, u, f, p), J
 
 @inline pair(x::Tuple{Any,Any}) = x
 pair(x) = throw(Refused("the specification names fluxes: define fluxes(u, f, p), or let rates(u, f, p) return (rates, fluxes)"))
@@ -167,7 +161,7 @@ function linearise!(lin::Linearisation{T}, col::SmallColumn, m::SmallModel{N}, u
         end
         slopes!(lin, m, x, changes, f, p)
     else
-        slopes!(lin, m, x, m.jacobian === nothing ? rates(m, seed(x), f, p) : x, f, p)
+        slopes!(lin, m, x, m.jacobian === m.linearise === nothing ? rates(m, seed(x), f, p) : x, f, p)
     end
     store!(lin, m, x, p)
     return lin
@@ -176,7 +170,14 @@ end
 "Rates and Jacobian, from dual numbers unless the model knows better."
 @inline function slopes!(lin, m::SmallModel{N}, x, changes, f, p) where {N}
     J = lin.jacobian.values
-    if m.jacobian === nothing
+    if m.linearise !== nothing
+        values, _, slopes, _ = m.linearise(x, f, p)
+        lin.rates .= values
+        J .= SMatrix(slopes)
+    elseif m.jacobian !== nothing
+        lin.rates .= rates(m, x, f, p)
+        J .= SMatrix(m.jacobian(x, f, p))
+    else
         for i in 1:N
             lin.rates[i] = value(changes[i])
             slopes = gradient_of(changes[i], Val(N))
@@ -184,10 +185,6 @@ end
                 J[i, j] = slopes[j]
             end
         end
-    else
-        changes, slopes = by_model(m, x, f, p)
-        lin.rates .= changes
-        J .= SMatrix(slopes)
     end
 end
 
@@ -224,9 +221,10 @@ end
 
 function pull!(col::SmallColumn, m::SmallModel{N}, u::Vector{T}, on_storage, on_rates, w) where {T,N}
     x = static(u, Val(N))
-    if m.pullback !== nothing
-        p, f = named(col.inputs)
-        add_inputs!(col.inputs, by_hand(m, col.inputs, x, prepared(m, f, p), f, p, static(on_rates, Val(N)), SVector{length(w)}(w))[2])
+    if m.linearise !== nothing
+        p, f = read_inputs(m, col.inputs)
+        pull = m.linearise(x, f, p)[4]
+        add_inputs!(col.inputs, in_order(col.inputs, pull(static(on_rates, Val(N)), SVector{length(spec(m).fluxes)}(w))))
         return col
     end
     add_gradient!(col.inputs) do p, f
@@ -236,11 +234,8 @@ function pull!(col::SmallColumn, m::SmallModel{N}, u::Vector{T}, on_storage, on_
     return col
 end
 
-"The model's own pullback: cotangents of the state, and of parameters and forcing in the order of the specification."
-@inline function by_hand(m::SmallModel, ::NamedInputs{T,P,F,NP,NF}, u, w, f, p, on_rates, on_fluxes) where {T,P,F,NP,NF}
-    on_state, on_f, on_p = m.pullback(u, with_forcing(m, w, f), p, on_rates, on_fluxes)
-    return on_state, SVector(Tuple(NamedTuple{P}(on_p))..., Tuple(NamedTuple{F}(on_f))...)
-end
+"Cotangents that a model's `pull` returns, of parameters and forcing in the order of the specification."
+@inline in_order(::NamedInputs{T,P,F}, (_, on_f, on_p)) where {T,P,F} = SVector(Tuple(NamedTuple{P}(on_p))..., Tuple(NamedTuple{F}(on_f))...)
 
 "Sum of weights times values; zero where there are none."
 @inline function weighted(w::Vector{T}, values) where {T}

@@ -24,6 +24,7 @@ function tried(m::SmallModel{N}) where {N}
         w = prepared(m, f, p)
         changes, _ = both(m, seed(u), w, p)
         m.jacobian === nothing || m.jacobian(u, w, p)
+        m.linearise === nothing || m.linearise(u, w, p)
         all(x -> x isa Union{L,DualLanes{L}}, changes) && m.storage(seed(u), p) isa SVector
     end
 end
@@ -68,10 +69,10 @@ end
     return p, SVector(ntuple(i -> read(inputs.forcing[i], forcing[i]), Val(NF)))
 end
 
-"Parameters, forcing, and what the equations read of it."
+"Parameters, and what the equations read of the forcing."
 @inline function inputs_of(m::SmallModel, g::Group, parameters, forcing)
     p, f = named(g.names, parameters, forcing)
-    return p, f, prepared(m, f, p)
+    return p, prepared(m, f, p)
 end
 
 "Values of the wanted rows of a table of columns."
@@ -84,11 +85,15 @@ end
     end
 end
 
-"Rates and the columns of their Jacobian, as `SMatrix`."
-@inline function rates_slopes(m::SmallModel{N}, u::SVector{N,L}, f, p) where {N,L}
-    m.jacobian === nothing || return by_model(m, u, f, p)
-    changes = rates(m, seed(u), f, p)
-    return map(value_of, changes), slopes_of(changes, Val(N), L)
+"Rates, fluxes and Jacobian."
+@inline function linearised(m::SmallModel{N}, u::SVector{N,L}, w, p) where {N,L}
+    if m.linearise !== nothing
+        changes, fluxes, J, _ = m.linearise(u, w, p)
+        return changes, fluxes, J
+    end
+    m.jacobian === nothing || return both(m, u, w, p)..., m.jacobian(u, w, p)
+    changes, fluxes = both(m, seed(u), w, p)
+    return map(value_of, changes), map(value_of, fluxes), slopes_of(changes, Val(N), L)
 end
 
 @inline value_of(x::Dual) = value(x)
@@ -105,30 +110,13 @@ end
 @inline times_(x, y) = map(z -> z * y, x)
 
 "The states after a limited update."
-@inline function limited(u::SVector{N,L}, d, reach, lower, typical) where {N,L}
-    lower > -Inf || return map(shortened, u, d, reach)
+@inline function limited(u::SVector{N,L}, d, magnitude, lower, typical) where {N,L}
+    lower > -Inf || return map(shortened_by, u, d, magnitude)
     return map((x, y) -> lowered(x, y, L(lower), L(typical)), u, d)
 end
 
-"Newton's method as in `newton!`, in the columns of `here`; a column that has converged keeps its state while others go on."
-@inline function newton(m::SmallModel{N}, u::SVector{N,L}, target, a::L, f, p, scale, reach, contraction, here::Mask, o::Options) where {N,L}
-    before, count, failed = L(NaN), zero(L), here & !here
-    for iteration in 1:o.max_newton
-        stored, capacity = storage_slopes(m, u, p)
-        changes, J = rates_slopes(m, u, f, p)
-        d = solve_system(J, capacity, a, target - stored + a * changes)
-        size = sqrt(sum(abs2, d .* scale) / N)
-        count = ifelse(here, count + 1, count)
-        failed = failed | (here & !isfinite(size))
-        here = here & isfinite(size)
-        u = pick(here, limited(u, d, reach, spec(m).lower, o.typical), u)
-        contraction = ifelse(here & !isnan(before), size / (before * before), contraction)
-        here = here & !((min(contraction * size, one(L)) * size < L(o.newton_tolerance)) & (size < one(L)))
-        any(here) || break
-        before = size
-    end
-    return u, contraction, count, failed | here
-end
+"As `shortened`, by the reciprocal of its reach."
+@inline shortened_by(x, d, magnitude) = x + d * magnitude / (magnitude + abs(d))
 
 @inline function storage_slopes(m::SmallModel{N}, u::SVector{N,L}, p) where {N,L}
     m.storage === own_storage && return u, ones(SVector{N,L})
@@ -136,31 +124,52 @@ end
     return map(value_of, stored), SVector(ntuple(i -> slope_of(stored[i], i, L), Val(N)))
 end
 
-"The largest of what is left of the storage to reach, beyond what is allowed to be."
-@inline function most_left(target, stored, by_rates, allowed, capacity, scale)
-    worst = abs(target[1] - stored[1] + by_rates[1]) - allowed * capacity[1] / scale[1]
-    for i in 2:length(target)
-        worst = max(worst, abs(target[i] - stored[i] + by_rates[i]) - allowed * capacity[i] / scale[i])
+"Where the storage is farther from the one to reach than rounding, beyond what is allowed; also where this is no number."
+@inline function rough(residual::SVector{N}, allowed, capacity, tolerance, rounding) where {N}
+    near = abs(residual[1]) - allowed * capacity[1] * tolerance[1] <= rounding
+    for i in 2:N
+        near = near & (abs(residual[i]) - allowed * capacity[i] * tolerance[i] <= rounding)
     end
-    return worst
+    return !near
 end
 
-"One stage as in `solve_stage!`: its state, rates, fluxes, contraction, iterations, and the columns of `here` in which it failed."
-@inline function solve_stage(m::SmallModel{N}, u::SVector{N,L}, target, a::L, exact::Mask, f, p, scale, reach, contraction, here::Mask, o::Options) where {N,L}
-    iterations, failed = zero(L), here & !here
-    changes, fluxes = both(m, u, f, p)
+"""
+One stage as in `solve_stage!`, in the columns of `here`: its state, rates, fluxes, contraction, iterations, and the columns in which it
+failed. A column that is solved keeps its state while others go on; what is left of it is seen in the evaluation with which the next
+iteration would begin.
+"""
+@inline function solve_stage(m::SmallModel{N}, u::SVector{N,L}, target, a::L, exact::Mask, w, p, (tolerance, scale, magnitude), contraction, here::Mask,
+    o::Options) where {N,L}
+    none = here & !here
+    failed, converged, before = none, none, L(NaN)
+    iterations, count, trial = zero(L), zero(L), one(L)
     allowed = ifelse(exact, zero(L), L(o.newton_tolerance * sqrt(N)))
-    for trial in 1:4
-        u, contraction, count, stuck = newton(m, u, target, a, f, p, scale, reach, contraction, here, o)
-        iterations += count
-        failed = failed | stuck
-        changes, fluxes = both(m, u, f, p)
+    changes, fluxes, J = linearised(m, u, w, p)
+    while true
         stored, capacity = storage_slopes(m, u, p)
-        left = most_left(target, stored, a * changes, allowed, capacity, scale)
-        here = here & !failed & (L(trial == 4 ? 10 * o.rounding : o.rounding) < left)
+        residual = target - stored + a * changes
+        if any(converged)
+            last = L(3) < trial
+            again = converged & rough(residual, allowed, capacity, tolerance, ifelse(last, L(10 * o.rounding), L(o.rounding)))
+            failed = failed | (again & last)
+            here = here & (!converged | again) & !failed
+            trial, count, before = ifelse(again, trial + 1, trial), ifelse(again, zero(L), count), ifelse(again, L(NaN), before)
+            any(here) || break
+        end
+        d = solve_system(J, capacity, a, residual)
+        size = sqrt(sum(abs2, d .* scale) / N)
+        iterations, count = ifelse(here, iterations + 1, iterations), count + 1
+        failed = failed | (here & !isfinite(size))
+        here = here & isfinite(size)
+        u = pick(here, limited(u, d, magnitude, spec(m).lower, o.typical), u)
+        contraction = ifelse(here & !isnan(before), size / (before * before), contraction)
+        converged = here & (min(contraction * size, one(L)) * size < L(o.newton_tolerance)) & (size < one(L))
+        stuck = here & !converged & (L(o.max_newton) <= count)
+        failed, here, before = failed | stuck, here & !stuck, size
         any(here) || break
+        changes, fluxes, J = linearised(m, u, w, p)
     end
-    return u, changes, fluxes, contraction, iterations, failed | here
+    return u, changes, fluxes, contraction, iterations, failed
 end
 
 """
@@ -189,7 +198,7 @@ function forward_lanes!(m::SmallModel{N}, run::Run{T}, g::Group, results, counts
     record && sizehint!(tape.states, LANES * (N * S + 1) * ceil(Int, sum(inputs.lengths) / o.step + K); shrink=false)
     for k in 1:K
         parameters, forcing = values_at(g, inputs, k, parameters, forcing)
-        p, _, w = inputs_of(m, g, parameters, forcing)
+        p, w = inputs_of(m, g, parameters, forcing)
         len, elapsed, total = L(inputs.lengths[k]), zero(L), zero(SVector{Q,L})
         waiting = len < len
         while !all(waiting)
@@ -197,7 +206,7 @@ function forward_lanes!(m::SmallModel{N}, run::Run{T}, g::Group, results, counts
             rest = len - elapsed
             to_end = rest * T(1 - ROUND) <= step
             h = ifelse(waiting, zero(L), ifelse(to_end, rest, step))
-            scale, reach = scales(u, o)
+            sizes = scales(u, o)
             stages_, rates_, fluxes_ = zero(SVector{S,SVector{N,L}}), zero(SVector{S,SVector{N,L}}), zero(SVector{S,SVector{Q,L}})
             going, state = !waiting, u
             for i in 1:S
@@ -205,10 +214,10 @@ function forward_lanes!(m::SmallModel{N}, run::Run{T}, g::Group, results, counts
                 for j in 1:i-1
                     target += (h * A[i+1, j+1]) * rates_[j]
                 end
-                guess = first_guess(i, times, h, u, state, before, between, last_step, reach)
+                guess = first_guess(i, times, h, u, state, before, between, last_step, sizes[3])
                 guess = pick(going, guess, u)
                 state, changes, fluxes, contraction, n, failed = solve_stage(m, guess, target, h * A[S+1, S+1], i == S ? to_end : len < len, w, p,
-                    scale, reach, contraction, going, o)
+                    sizes, contraction, going, o)
                 iterations += n
                 going = going & !failed
                 stages_, rates_, fluxes_ = Base.setindex(stages_, state, i), Base.setindex(rates_, changes, i), Base.setindex(fluxes_, fluxes, i)
@@ -251,25 +260,27 @@ function forward_lanes!(m::SmallModel{N}, run::Run{T}, g::Group, results, counts
     return true
 end
 
-"As `scales!`."
-@inline scales(u::SVector{N,L}, o::Options) where {N,L} =
-    map(x -> inv(muladd(L(o.rtol), abs(x), L(o.atol))), u), map(x -> inv(o.typical + abs(x)), u)
-
-"As `guess!`."
-@inline function first_guess(i, times::SVector{M,T}, h::L, u, state, before, between, last_step::L, reach) where {M,T,L}
-    if i == 1
-        ahead = h * times[2]
-        M == 2 && return ahead_of(u, before, -last_step, before, -last_step, ahead, true, reach)
-        return ahead_of(u, between, last_step * (times[2] - 1), before, -last_step, ahead, false, reach)
-    end
-    at = h * times[i]
-    return ahead_of(state, u, -at, before, -at - last_step, h * times[i+1] - at, times[i+1] > T(1.5) * times[i], reach)
+"Tolerances of the states, their reciprocals, and magnitudes, as `scales!`."
+@inline function scales(u::SVector{N,L}, o::Options) where {N,L}
+    tolerance = map(x -> muladd(L(o.rtol), abs(x), L(o.atol)), u)
+    return tolerance, map(inv, tolerance), map(x -> o.typical + abs(x), u)
 end
 
-@inline function ahead_of(base, a, ta::L, b, tb::L, t::L, line::Bool, reach) where {L}
+"As `guess!`."
+@inline function first_guess(i, times::SVector{M,T}, h::L, u, state, before, between, last_step::L, magnitude) where {M,T,L}
+    if i == 1
+        ahead = h * times[2]
+        M == 2 && return ahead_of(u, before, -last_step, before, -last_step, ahead, true, magnitude)
+        return ahead_of(u, between, last_step * (times[2] - 1), before, -last_step, ahead, false, magnitude)
+    end
+    at = h * times[i]
+    return ahead_of(state, u, -at, before, -at - last_step, h * times[i+1] - at, times[i+1] > T(1.5) * times[i], magnitude)
+end
+
+@inline function ahead_of(base, a, ta::L, b, tb::L, t::L, line::Bool, magnitude) where {L}
     by_a = line ? t / ta : t * (t - tb) / (ta * (ta - tb))
     by_b = line ? zero(L) : t * (t - ta) / (tb * (tb - ta))
-    return map((x, y, z, r) -> shortened(x, muladd(by_a, y - x, by_b * (z - x)), r), base, a, b, reach)
+    return map((x, y, z, r) -> shortened_by(x, muladd(by_a, y - x, by_b * (z - x)), r), base, a, b, magnitude)
 end
 
 "Write down the length of a step and the states of its stages."
@@ -309,7 +320,7 @@ function backward_lanes!(m::SmallModel{N}, run::Run{T}, g::Group{T,PN,FN,NP,NF},
     for k in K:-1:1
         stopping() && return
         parameters, forcing = values_at(g, inputs, k, parameters, forcing)
-        p, f, w = inputs_of(m, g, parameters, forcing)
+        p, w = inputs_of(m, g, parameters, forcing)
         on_fluxes = seeds.with_fluxes ? rows_of(g, seeds.results.fluxes, Q * K, (k - 1) * Q, Val(Q)) : zero(SVector{Q,L})
         with_states && (on_state += rows_of(g, seeds.results.states, N * K, (k - 1) * N, Val(N)))
         with_storage && (on_storage += rows_of(g, seeds.results.storage, N * (K + 1), k * N, Val(N)))
@@ -324,12 +335,13 @@ function backward_lanes!(m::SmallModel{N}, run::Run{T}, g::Group{T,PN,FN,NP,NF},
                     weight += (h * A[j+1, i+1]) * multipliers[j]
                 end
                 weight_fluxes = (h * A[S+1, i+1] / inputs.lengths[k]) * on_fluxes
-                J, by_outputs = state_slopes(m, g.names, u, w, f, p, weight, weight_fluxes)
+                J, pull = pulled(m, u, w, p)
+                by_outputs = pull(weight, weight_fluxes)[1]
                 multiplier = solve_transposed(J, capacity, h * A[S+1, S+1], right + by_outputs)
                 multipliers = Base.setindex(multipliers, multiplier, i)
                 weight += (h * A[S+1, S+1]) * multiplier
                 weight_storage = (i == S ? on_storage : zero(on_storage)) - multiplier
-                on_inputs += input_slopes(m, g.names, u, parameters, forcing, weight_storage, weight, weight_fluxes)
+                on_inputs += input_slopes(m, g.names, u, pull, parameters, forcing, weight_storage, weight, weight_fluxes)
             end
             on_storage, on_state, step = sum(multipliers), zero(on_state), step - 1
         end
@@ -339,20 +351,21 @@ function backward_lanes!(m::SmallModel{N}, run::Run{T}, g::Group{T,PN,FN,NP,NF},
     return
 end
 
-"Jacobian of the rates, and the cotangent of the state by rates and fluxes."
-@inline function state_slopes(m::SmallModel{N}, names, u::SVector{N,L}, w, f, p, on_rates, on_fluxes) where {N,L}
-    m.pullback === nothing || return by_model(m, u, w, p)[2], first(by_hand(m, names, u, w, f, p, on_rates, on_fluxes))
+"Jacobian of the rates, and the function that gives the cotangent of the state, and of the inputs where the model knows it."
+@inline function pulled(m::SmallModel{N}, u::SVector{N,L}, w, p) where {N,L}
+    if m.linearise !== nothing
+        linear = m.linearise(u, w, p)
+        return linear[3], linear[4]
+    end
     changes, fluxes = both(m, seed(u), w, p)
-    J = m.jacobian === nothing ? slopes_of(changes, Val(N), L) : by_model(m, u, w, p)[2]
-    return J, transpose(SMatrix(J)) * on_rates + transpose(slopes_of(fluxes, Val(N), L)) * on_fluxes
+    J = m.jacobian === nothing ? slopes_of(changes, Val(N), L) : m.jacobian(u, w, p)
+    by_fluxes = transpose(slopes_of(fluxes, Val(N), L))
+    return J, (on_rates, on_fluxes) -> (transpose(SMatrix(J)) * on_rates + by_fluxes * on_fluxes,)
 end
 
 "Cotangents of parameters and forcing, by the model or from dual numbers."
-@inline function input_slopes(m::SmallModel, names::NamedInputs{T,P,F,NP,NF}, u, parameters, forcing, on_storage, on_rates, on_fluxes) where {T,P,F,NP,NF}
-    if m.pullback !== nothing
-        p, f = named(names, parameters, forcing)
-        return by_hand(m, names, u, prepared(m, f, p), f, p, on_rates, on_fluxes)[2]
-    end
+@inline function input_slopes(m::SmallModel, names::NamedInputs{T,P,F,NP,NF}, u, pull, parameters, forcing, on_storage, on_rates, on_fluxes) where {T,P,F,NP,NF}
+    m.linearise === nothing || return in_order(names, pull(on_rates, on_fluxes))
     p, f = probed(names, parameters, forcing)
     changes, fluxes = both(m, u, prepared(m, f, p), p)
     total = dot_(on_storage, m.storage(u, p)) + dot_(on_rates, changes) + dot_(on_fluxes, fluxes)
@@ -384,9 +397,9 @@ function finish_group!(m::SmallModel{N}, inputs, g::Group{T,PN,FN,NP,NF}, seeds,
     L = eltype(on_state)
     u = SVector(ntuple(i -> gather(g, inputs.initial, 1, i), Val(N)))
     parameters, forcing = values_at(g, inputs, 1)
-    p, _ = named(g.names, parameters, forcing)
+    p, w = inputs_of(m, g, parameters, forcing)
     seeds.results.storage == C_NULL || (on_storage += rows_of(g, seeds.results.storage, stride, 0, Val(N)))
-    on_inputs = input_slopes(m, g.names, u, parameters, forcing, on_storage, zero(on_storage), zero(SVector{Q,L}))
+    on_inputs = input_slopes(m, g.names, u, pulled(m, u, w, p)[2], parameters, forcing, on_storage, zero(on_storage), zero(SVector{Q,L}))
     for i in 1:NP
         add_lanes!(seeds.parameters[i], on_inputs[i], g, 1)
     end
