@@ -20,7 +20,7 @@ from pydiffgeo.training.basins.data import BasinData
 from pydiffgeo.training.basins.prediction import Periods
 from pydiffgeo.training.basins.settings import BasinRun
 
-SHOWN = ("nse", "kge", "fhv", "flv", "alpha_nse", "beta_nse", "pearson_r", "rmse", "bias", "peak_timing")
+SHOWN = ("nse", "kge", "fhv", "nrmse_high", "flv", "alpha_nse", "beta_nse", "pearson_r", "rmse", "bias", "peak_timing")
 Rows = list[dict[str, Any]]
 
 
