@@ -117,7 +117,11 @@ def build_process(settings: ModelSettings) -> Process:
 
 
 def simulate(
-    process: Process, forcing: Mapping[str, Tensor], parameters: Mapping[str, Tensor], outputs: Mapping[str, str]
+    process: Process,
+    forcing: Mapping[str, Tensor],
+    parameters: Mapping[str, Tensor],
+    outputs: Mapping[str, str],
+    also: Mapping[str, str] | None = None,
 ) -> dict[str, Tensor]:
     """Return the series of basins: the mean of their components, and discharge routed by a unit hydrograph.
 
@@ -131,6 +135,8 @@ def simulate(
         ``precipitation_factor`` precipitation is multiplied.
     outputs : mapping of str to str
         Flux or state by name of the wanted series.
+    also : mapping of str to str, optional
+        The same for series, under other names, that are left out where the process does not give them; they are never routed.
 
     Returns
     -------
@@ -165,7 +171,7 @@ def simulate(
     if "route_a" in parameters and "discharge" in found:
         a, b = (parameters[name].mean(1).to(found["discharge"].dtype) for name in ROUTING)
         found["discharge"] = route(found["discharge"], a, b)
-    return found
+    return found | {name: parts.mean(series[flux]) for name, flux in (also or {}).items() if flux in series}
 
 
 def narrowed(bounds: dict[str, Bounds], settings: ProcessSettings) -> dict[str, Bounds]:
