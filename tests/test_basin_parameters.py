@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from pydiffgeo.errors import ParameterError
-from pydiffgeo.parameters import AttributeNetwork, BasinParameters, Bounds, SeriesNetwork
+from pydiffgeo.parameters import AttributeNetwork, BasinParameters, Bounds, MixedNetwork, SeriesNetwork
 
 BOUNDS = {"BETA": Bounds(1.0, 6.0), "FC": Bounds(50.0, 1000.0), "K2": Bounds(1e-3, 0.2, "log")}
 
@@ -86,6 +86,72 @@ def test_varying_dropout_freezes_basins_in_training_only():
     frozen = (parameters(attributes, series)["BETA"].diff(dim=2) == 0).all(2).sum()
     assert 5 < frozen < 35
     assert not (parameters.eval()(attributes, series)["BETA"].diff(dim=2) == 0).all(2).any()
+
+
+def mixed(components: int = 2) -> BasinParameters:
+    """FC and K2 from attributes, BETA from series, too."""
+    network = MixedNetwork(AttributeNetwork(2, 2 * components, (8,)), SeriesNetwork(3, 2, components, 8))
+    return BasinParameters(network, BOUNDS, varying=["BETA"], components=components).double()
+
+
+@pytest.mark.parametrize("components", [1, 2])
+def test_a_mixed_network_gives_what_its_two_parts_give_alone(components):
+    both = mixed(components)
+    attributes, series = torch.randn(4, 2, dtype=torch.float64), torch.randn(4, 7, 3, dtype=torch.float64)
+    found = both(attributes, series)
+    fixed = BasinParameters(both.network.static, {n: BOUNDS[n] for n in ("FC", "K2")}, components=components).double()
+    daily = BasinParameters(both.network.daily, {"BETA": BOUNDS["BETA"]}, varying=["BETA"], components=components).double()
+    fixed.offset, daily.offset = both.offset[1:], both.offset[:1]  # the components start apart at random
+    alone = fixed(attributes) | daily(attributes, series)
+    assert found["BETA"].shape == (4, components, 7) and found["FC"].shape == found["K2"].shape == (4, components)
+    for name in BOUNDS:
+        assert torch.equal(found[name], alone[name])
+
+
+def test_static_parameters_of_a_mixed_network_do_not_see_the_series():
+    both = mixed()
+    attributes, series = torch.randn(4, 2, dtype=torch.float64), torch.randn(2, 4, 7, 3, dtype=torch.float64)
+    a, b = (both(attributes, one) for one in series)
+    assert torch.equal(a["FC"], b["FC"]) and torch.equal(a["K2"], b["K2"])
+    assert (a["BETA"] != b["BETA"]).all()
+    other = both(attributes + 1, series[0])
+    assert all((other[name] != a[name]).any() for name in BOUNDS)
+
+
+def test_gradients_reach_both_parts_of_a_mixed_network_and_each_only_its_own():
+    both = mixed()
+    attributes, series = torch.randn(4, 2, dtype=torch.float64), torch.randn(4, 7, 3, dtype=torch.float64)
+    parts = {part: list(getattr(both.network, part).parameters()) for part in ("static", "daily")}
+    for name, own, other in (("FC", "static", "daily"), ("BETA", "daily", "static")):
+        value = both(attributes, series)[name].sum()
+        reached = torch.autograd.grad(value, parts[own], retain_graph=True, allow_unused=True)
+        assert all(g is not None and (g != 0).any() for g in reached)
+        assert torch.autograd.grad(value, parts[other], allow_unused=True) == (None,) * len(parts[other])
+
+
+def test_pairs_of_another_shape_are_refused_with_both_shapes():
+    class Pair(nn.Module):
+        def __init__(self, *shapes):
+            super().__init__()
+            self.shapes = shapes
+
+        def forward(self, attributes, series):
+            return tuple(torch.zeros(shape) for shape in self.shapes)
+
+    def given(*shapes) -> dict[str, torch.Tensor]:
+        return BasinParameters(Pair(*shapes), BOUNDS, varying=["BETA"], components=2)(torch.zeros(4, 2), torch.zeros(4, 7, 3))
+
+    wanted = r"it must return \[\[4, 4\], \[4, 7, 2\]\]: 2 static and 1 varying parameters, 2 components"
+    assert given((4, 4), (4, 7, 2))["BETA"].shape == (4, 2, 7)
+    for shapes, words in (
+        (((4, 6), (4, 7, 2)), r"\[\[4, 6\], \[4, 7, 2\]\]"),  # a static parameter too many
+        (((4, 4), (4, 7, 3)), r"\[\[4, 4\], \[4, 7, 3\]\]"),
+        (((4, 4), (4, 6, 2)), r"\[\[4, 4\], \[4, 6, 2\]\]"),  # a day too few
+        (((4, 4), (4, 2)), r"\[\[4, 4\], \[4, 2\]\]"),  # no days
+        (((4, 4),), r"\[\[4, 4\]\]"),  # one part
+    ):
+        with pytest.raises(ParameterError, match=rf"Pair returned {words}; {wanted}"):
+            given(*shapes)
 
 
 def test_any_module_of_the_right_shape_is_accepted_and_others_are_refused():

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from pydiffgeo.errors import DataError, SettingsError, SolveFailed, UnknownName
 from pydiffgeo.models import MODELS
-from pydiffgeo.parameters import Bounds
+from pydiffgeo.parameters import BasinParameters, Bounds
 from pydiffgeo.settings import load_tagged_settings
 from pydiffgeo.training.basins.data import choose_basins, load_basins, make_sampler
 from pydiffgeo.training.basins.explicit_hbv import ExplicitHBV
@@ -88,6 +88,93 @@ def test_components_are_solved_apart_and_averaged(reservoir):
         torch.testing.assert_close(both[name], 0.5 * (single[0][name] + single[1][name]), rtol=1e-9, atol=1e-9)
     with pytest.raises(SettingsError, match="'flow' should be 'dischrge'.*did you mean 'discharge'"):
         simulate(process, forcing, {"k": k, "loss": loss}, {"flow": "dischrge"})
+
+
+@pytest.mark.parametrize("solver", ["implicit_euler", "explicit_loop"])
+def test_a_factor_of_precipitation_is_that_of_scaled_precipitation(solver):
+    """For each component, and for each day."""
+    given = {"solver": solver, "engine": "torch", "routing": False, "correct_precipitation": True}
+    process, forcing = build_process(ModelSettings(name="hbv", process=given)), weather(2, 30)
+    forcing["temperature"] += 8.0  # some days of snow, some of rain
+    outputs = {"discharge": "discharge", "snow": "snow"}
+    bounds = {name: bound for name, bound in process.bounds.items() if name != "precipitation_factor"}
+    parameters = {name: values.reshape(2, 2) for name, values in drawn(bounds, 4).items()}
+    static = torch.tensor([[0.6, 1.9], [1.0, 1.3]], dtype=torch.float64)
+    daily = 0.5 + torch.rand(2, 2, 30, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    for factor in (static, daily):
+        found = simulate(process, forcing, parameters | {"precipitation_factor": factor}, outputs)
+        scaled = []
+        for c in (0, 1):
+            more = factor[:, c].reshape(2, -1) * forcing["precipitation"]
+            one = {name: values[:, [c]] for name, values in parameters.items()}
+            scaled.append(simulate(process, forcing | {"precipitation": more}, one, outputs))
+        for name in outputs:
+            torch.testing.assert_close(found[name], 0.5 * (scaled[0][name] + scaled[1][name]), rtol=1e-8, atol=1e-8)
+    without = simulate(process, forcing, parameters, outputs)
+    unity = simulate(process, forcing, parameters | {"precipitation_factor": torch.ones_like(static)}, outputs)
+    assert all(torch.equal(without[name], unity[name]) for name in outputs)
+    assert (without["discharge"] != found["discharge"]).any()
+
+
+@pytest.mark.parametrize("solver", ["implicit_euler", "explicit_loop"])
+@pytest.mark.parametrize("daily", [False, True])
+def test_the_factor_of_precipitation_has_the_gradient_of_central_differences(solver, daily):
+    given = ModelSettings(name="hbv", process={"solver": solver, "engine": "torch", "correct_precipitation": True})
+    process, forcing = build_process(given), weather(2, 20)
+    forcing["precipitation"] += 20.0  # no store of the explicit loop is empty, where its updates have kinks
+    forcing["temperature"] += 20.0
+    outputs = {"discharge": "discharge", "evapotranspiration": "evapotranspiration"}
+    random = torch.Generator().manual_seed(2)
+    parameters = {name: values[:, None] for name, values in drawn(process.bounds, 2, seed=1).items()}
+    factor = 0.8 + torch.rand(2, 1, *([20] if daily else []), generator=random, dtype=torch.float64)
+    direction = torch.randn(factor.shape, generator=random, dtype=torch.float64)
+
+    def loss(factor: torch.Tensor) -> torch.Tensor:
+        found = simulate(process, forcing, parameters | {"precipitation_factor": factor}, outputs)
+        return sum(series.square().sum() for series in found.values())
+
+    factor.requires_grad_()
+    along = (torch.autograd.grad(loss(factor), factor)[0] * direction).sum()
+    assert abs(along) > 1
+    step = 1e-4 * direction
+    with torch.no_grad():
+        assert float((loss(factor + step) - loss(factor - step)) / 2e-4) == pytest.approx(float(along), rel=1e-5)
+
+
+@pytest.mark.parametrize("solver", ["implicit_euler", "explicit_loop"])
+def test_the_factor_of_precipitation_starts_at_one_whatever_its_bounds(solver):
+    def started(correct: bool = True, **bounds) -> dict[str, torch.Tensor]:
+        process = {"solver": solver, "engine": "torch", "correct_precipitation": correct, "bounds": bounds}
+        built = build_process(ModelSettings(name="hbv", process=process))
+        network = torch.nn.Linear(2, len(built.bounds))
+        torch.nn.init.zeros_(network.weight)
+        torch.nn.init.zeros_(network.bias)
+        network.forward = lambda attributes, series: torch.nn.Linear.forward(network, attributes)
+        return BasinParameters(network, built.bounds, built.default)(torch.ones(3, 2))
+
+    one = torch.ones(3, 1)
+    torch.testing.assert_close(started()["precipitation_factor"], one)
+    torch.testing.assert_close(started(precipitation_factor=(0.9, 1.5))["precipitation_factor"], one)
+    torch.testing.assert_close(started(precipitation_factor=(1.2, 1.5))["precipitation_factor"], 1.212 * one)  # 1 % inside
+    assert "precipitation_factor" not in started(correct=False)
+
+
+def test_a_run_with_a_mixed_network_has_static_and_daily_parameters(basins, reservoir):
+    network = {"kind": "mixed", "hidden": [8, 6, 5], "varying": ["loss"]}
+    model = {"network": network, "process": {"engine": "torch", "components": 2}}
+    run = basin_runs.experiment(basins, "reservoir", model=model).run("run")
+    process = process_of(run)
+    data = load_basins(run, tuple(process.forcing.values()))
+    hybrid = build_model(run, data.tensors, data.scaling, process)
+    network = hybrid.learned.network
+    widths = [layer.out_features for layer in network.static.layers if isinstance(layer, torch.nn.Linear)]
+    assert network.daily.lstm.hidden_size == 8 and widths == [6, 5, 2 * 3]  # k, route_a, route_b of two components
+    early, late = (hybrid.parameters_of(data.tensors.windows([2, 7], [start, start], 40, 10)) for start in (0, 300))
+    assert early["loss"].shape == (2, 2, 40) and (early["loss"] != late["loss"]).any()
+    for name in ("k", "route_a", "route_b"):
+        assert early[name].shape == (2, 2) and torch.equal(early[name], late[name])
+    with pytest.raises(ValidationError, match="`varying` names none; take `kind: attributes`"):
+        basin_runs.experiment(basins, "reservoir", model={"network": {"kind": "mixed"}})
 
 
 def test_a_solve_that_fails_names_basin_and_window(basins, reservoir, monkeypatch):
@@ -199,13 +286,23 @@ def test_mistakes_in_a_settings_file_are_answered_with_their_line(tmp_path):
         load_tagged_settings(tmp_path / "c.yaml", {"basins": BasinExperiment}, "experiment")
 
 
-@pytest.mark.parametrize("name", ["hbv_static", "hbv_daily", "hbv_explicit", "exp_hydro"])
-def test_models_of_the_example_have_the_gradient_of_their_loss(basins, name):
+MIXED = {"kind": "mixed", "hidden": [8, 8]}
+
+
+@pytest.mark.parametrize(("name", "network", "process"), [
+    ("hbv_static", {}, {}),
+    ("hbv_daily", {}, {}),
+    ("hbv_daily", MIXED, {"correct_precipitation": True}),
+    ("hbv_explicit", {}, {}),
+    ("hbv_explicit", MIXED, {"correct_precipitation": True}),
+    ("exp_hydro", {}, {}),
+])  # fmt: skip
+def test_models_of_the_example_have_the_gradient_of_their_loss(basins, name, network, process):
     """Along the gradient, by central differences; in float64, on the torch engine."""
     example = load_tagged_settings(ROOT / "examples" / "camels_dpl.yaml", {"basins": BasinExperiment}, "experiment")[1]
     model = example.runs[name].model.model_dump()
-    model["network"] |= {"hidden": [8], "dropout": 0.0, "varying_dropout": 0.0}
-    model["process"] |= {"components": 2, "engine": "torch"}
+    model["network"] |= {"hidden": [8], "dropout": 0.0, "varying_dropout": 0.0} | network
+    model["process"] |= {"components": 2, "engine": "torch"} | process
     training = {"batch_size": 3, "window": 60, "warm_up": 20, "dtype": "float64"}
     run = basin_runs.experiment(basins, name, model=model, training=training).run("run")
     process = process_of(run)

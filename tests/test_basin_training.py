@@ -76,12 +76,13 @@ def test_a_hybrid_model_learns(basins, network, monkeypatch):
     assert float(hybrid._loss(unseen)[0].detach()) < 0.7 * before
 
 
-def test_gradients_reach_the_network_through_a_solved_process_with_daily_parameters(basins, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("kind", "name"), [("series", "head"), ("mixed", "daily.head"), ("mixed", "static.layers.0")])
+def test_gradients_reach_the_network_through_a_solved_process_with_daily_parameters(basins, tmp_path, monkeypatch, kind, name):
     monkeypatch.setitem(MODELS, "reservoir", basin_runs.reservoir(tmp_path))
-    network = {"kind": "series", "hidden": [8], "varying": ["loss"], "dropout": 0.0}
+    network = {"kind": kind, "hidden": [8, 8], "varying": ["loss"], "dropout": 0.0}
     model = {"network": network, "process": {"engine": "torch", "components": 2}}
     hybrid = trainer(settings(basins, "reservoir", model=model, training=SHORT | {"dtype": "float64"}))
-    batch, weight = hybrid.sampler.batch(0), hybrid.model.get_parameter("learned.network.head.weight")
+    batch, weight = hybrid.sampler.batch(0), hybrid.model.get_parameter(f"learned.network.{name}.weight")
     loss = hybrid._loss(batch)[0]
     gradient = torch.autograd.grad(loss, weight)[0]
     step = 1e-3 * gradient / gradient.norm()

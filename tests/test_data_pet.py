@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from pydiffgeo.data import PET_METHODS, potential_evapotranspiration, synthetic_weather
+from pydiffgeo.data import PET_METHODS, add_pet, potential_evapotranspiration, synthetic_weather
 from pydiffgeo.errors import DataError, UnknownName
 
 
@@ -59,6 +59,32 @@ def test_every_method_is_positive_and_seasonal(method):
     pet = potential_evapotranspiration(synthetic_weather(seed=2, stations=2), method)
     assert pet.attrs["units"] == "mm day-1" and float(pet.min()) >= 0
     assert float(pet[:, 182:213].mean()) > 2 * float(pet[:, :31].mean())
+
+
+@pytest.mark.parametrize("method", PET_METHODS)
+def test_elevation_counts_where_the_method_says_so(method):
+    weather = synthetic_weather(seed=2, stations=2)
+    low, high = (potential_evapotranspiration(weather, method, elevation) for elevation in (0.0, 2000.0))
+    assert bool((low != high).any()) == PET_METHODS[method].by_elevation
+
+
+@pytest.mark.parametrize("method", PET_METHODS)
+def test_an_unknown_elevation_is_named_where_it_counts(method):
+    basins = synthetic_weather(seed=2, stations=3).rename(station="basin").drop_vars("elevation", errors="ignore")
+    known, unknown = (basins.assign_coords(elevation=("basin", [1500.0, h, 0.0])) for h in (300.0, np.nan))
+    found = add_pet(known, method).potential_evapotranspiration
+    if not PET_METHODS[method].by_elevation:
+        for records in (basins, unknown):
+            np.testing.assert_array_equal(add_pet(records, method).potential_evapotranspiration, found)
+        return
+    stations = basins.rename(basin="station")
+    heights = stations.lat * 0.0 + [1500.0, 300.0, 0.0]
+    np.testing.assert_array_equal(found, potential_evapotranspiration(stations, method, heights))
+    second = str(basins.basin.values[1])
+    with pytest.raises(DataError, match=f"1 basins have no elevation, which {method} needs: {second}; add it"):
+        add_pet(unknown, method)
+    with pytest.raises(DataError, match="3 basins have no elevation"):
+        add_pet(basins, method)
 
 
 def test_bad_input_is_named():

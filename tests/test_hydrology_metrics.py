@@ -39,7 +39,7 @@ def test_real_series_as_neuralhydrology(basin: str, shared_data) -> None:
 
 
 def test_the_reference_reaches_every_branch() -> None:
-    assert set(REFERENCE["seed 0"]) | {"bias"} == set(HYDROLOGICAL)
+    assert set(REFERENCE["seed 0"]) | {"bias", "nrmse_high"} == set(HYDROLOGICAL)
     for metric in ("peak_timing", "missed_peaks"):
         values = {REFERENCE[f"seed {seed}"][metric] for seed in range(12)}
         assert len(values - {None}) > 3
@@ -69,6 +69,23 @@ def test_flow_duration_by_hand() -> None:
     assert HYDROLOGICAL["beta_nse"](observed + np.std(observed), observed) == pytest.approx(1.0)
 
 
+def test_error_of_the_highest_flows_by_hand() -> None:
+    observed = np.arange(1.0, 101.0)  # the 98th percentile lies between 98 and 99: two days, of mean 99.5
+    simulated = observed.copy()
+    simulated[98:] += 3.0, -4.0
+    simulated[:98] += 50.0  # other days do not count
+    error = np.sqrt((9 + 16) / 2) / 99.5
+    assert HYDROLOGICAL["nrmse_high"](simulated, observed) == pytest.approx(error)
+    order = np.random.default_rng(0).permutation(100)
+    assert HYDROLOGICAL["nrmse_high"](simulated[order], observed[order]) == pytest.approx(error)
+    assert HYDROLOGICAL["nrmse_high"](7 * simulated, 7 * observed) == pytest.approx(error)  # no unit
+    assert HYDROLOGICAL["nrmse_high"](1.2 * observed, observed, None, 0.005) == pytest.approx(0.2)
+    # the right flows in the wrong order: FHV is content
+    swapped = observed[::-1]
+    assert HYDROLOGICAL["fhv"](swapped, observed) == pytest.approx(0.0, abs=1e-12)
+    assert HYDROLOGICAL["nrmse_high"](swapped, observed) == pytest.approx(np.sqrt((97**2 + 99**2) / 2) / 99.5)
+
+
 @pytest.mark.parametrize("name", HYDROLOGICAL)
 def test_what_is_missing_does_not_count_and_nothing_is_an_error(name: str) -> None:
     simulated, observed = reference.made_up(2)
@@ -86,12 +103,14 @@ def test_what_is_undefined_is_not_a_number() -> None:
     flat, varied = np.full(50, 2.0), np.random.default_rng(0).random(50)
     for name in ("nse", "kge", "alpha_nse", "beta_nse", "pearson_r"):
         assert math.isnan(HYDROLOGICAL[name](varied, flat))
-    for name in ("beta_kge", "fhv"):
+    for name in ("beta_kge", "fhv", "nrmse_high"):
         assert math.isnan(HYDROLOGICAL[name](varied, np.zeros(50)))
     for name in ("fhv", "flv"):
         assert math.isnan(HYDROLOGICAL[name](varied[:2], varied[1:3], None, 0.1))
         with pytest.raises(DataError, match="between 0 and 1"):
             HYDROLOGICAL[name](varied, varied, None, 1.5)
+    with pytest.raises(DataError, match="between 0 and 1"):
+        HYDROLOGICAL["nrmse_high"](varied, varied, None, 1.0)
     with pytest.raises(DataError, match="in order"):
         HYDROLOGICAL["fms"](varied, varied, None, 0.7, 0.2)
 

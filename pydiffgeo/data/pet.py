@@ -50,16 +50,20 @@ def _hamon(day: Any, latitude: Any, elevation: Any) -> Any:
 
 
 class PetMethod(NamedTuple):
-    """A method: what computes it, from weather by name, latitude (radians) and elevation (m), and the weather it needs."""
+    """A method: what computes it, from weather by name, latitude (radians) and elevation (m); what it needs of the three.
+
+    `needs` names the weather, `by_elevation` says whether the elevation enters.
+    """
 
     compute: Callable[[Any, Any, Any], Any]
     needs: tuple[str, ...]
+    by_elevation: bool = False
 
 
 _HUMID = ("tair_mean", "tair_max", "tair_min", "shortwave_down", "rh_max", "rh_min")
 PET_METHODS: dict[str, PetMethod] = {
-    "priestley_taylor": PetMethod(_priestley_taylor, _HUMID),
-    "penman_monteith": PetMethod(_penman_monteith, _HUMID),
+    "priestley_taylor": PetMethod(_priestley_taylor, _HUMID, by_elevation=True),
+    "penman_monteith": PetMethod(_penman_monteith, _HUMID, by_elevation=True),
     "turc": PetMethod(_turc, ("tair_mean", "shortwave_down", "rh_mean")),
     "hargreaves": PetMethod(_hargreaves, ("tair_mean", "tair_max", "tair_min")),
     "oudin": PetMethod(_oudin, ("tair_mean",)),
@@ -149,15 +153,15 @@ def add_pet(records: xr.Dataset, method: str = "oudin") -> xr.Dataset:
     UnknownName
         No such method.
     DataError
-        A variable or a latitude is missing, or the daily range is zero throughout where the method lives on it; the basins
-        are named.
+        A variable or a latitude is missing, or an elevation that the method needs, or the daily range is zero throughout where
+        the method lives on it; the basins are named.
     """
     needs = lookup(PET_METHODS, method, "potential evapotranspiration method").needs
     available = set(map(str, records.data_vars))
     if {"tair_min", "tair_max"} <= available:
         available.add("tair_mean")
     _require_known(records, available, method, "basin")
-    heights = np.nan_to_num(records.elevation.values) if "elevation" in records.coords else np.zeros(records.sizes["basin"])
+    heights = _heights(records, method)
     known = {name: records[name] for name in {*needs, "tair_min", "tair_max"} if name in records}
 
     def read(rows: Rows) -> NDArray:
@@ -194,11 +198,23 @@ def _require_known(records: xr.Dataset, available: set[str], method: str, site: 
             )
     if "lat" not in records.coords:
         raise DataError(f"coordinate 'lat' (degrees north, per {site}) is missing; radiation geometry needs it.")
-    unknown = [str(s) for s in records[site].values[~np.isfinite(records.lat.values)]]
+    _require_finite(records, records.lat.values, site, "latitude")
+
+
+def _heights(records: xr.Dataset, method: str) -> NDArray:
+    """Return the elevation of each basin, m; zeros for a method that does not look at it."""
+    if not PET_METHODS[method].by_elevation:
+        return np.zeros(records.sizes["basin"])
+    heights = records.elevation.values if "elevation" in records.coords else np.full(records.sizes["basin"], np.nan)
+    _require_finite(records, heights, "basin", f"elevation, which {method} needs")
+    return heights
+
+
+def _require_finite(records: xr.Dataset, values: NDArray, site: str, what: str) -> None:
+    unknown = [str(s) for s in records[site].values[~np.isfinite(values)]]
     if unknown:
         raise DataError(
-            f"{len(unknown)} {site}s have no latitude: {', '.join(unknown[:10])}; add it to their attributes, or leave them "
-            "out."
+            f"{len(unknown)} {site}s have no {what}: {', '.join(unknown[:10])}; add it to their attributes, or leave them out."
         )
 
 

@@ -5,12 +5,14 @@ from pydiffgeo.evaluation.hydrology import HYDROLOGICAL
 from pydiffgeo.evaluation.losses import LOSSES, Term, combined_loss
 from pydiffgeo.evaluation.metrics import METRICS, bias, correlation, kge, nse, rmse, score, ubrmse
 from pydiffgeo.evaluation.table import print_table, write_table
+from pydiffgeo.evaluation.untrained import base_flow, untrained_summary, untrained_table
 
 __all__ = [
     "HYDROLOGICAL",
     "LOSSES",
     "METRICS",
     "Term",
+    "base_flow",
     "bias",
     "combined_loss",
     "correlation",
@@ -22,6 +24,8 @@ __all__ = [
     "score",
     "score_basins",
     "ubrmse",
+    "untrained_summary",
+    "untrained_table",
     "write_scores",
     "write_table",
 ]

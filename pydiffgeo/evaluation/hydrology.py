@@ -3,6 +3,7 @@
 All take simulated and observed daily series, compare the days on which both are finite (and `mask`, where given, is True),
 raise DataError when fewer than two are left, and return NaN where the measure is undefined. They agree with neuralhydrology
 1.13 to rounding on the series of ``tests/neuralhydrology_metrics.py``; only the KGE of a constant simulation is a number here.
+`nrmse_high` and `bias` are not among its measures.
 
 The measures of peaks look at neighbouring days, and so need whole daily series: gaps as NaN, not cut out.
 """
@@ -64,6 +65,19 @@ def fhv(simulated: ArrayLike, observed: ArrayLike, mask: ArrayLike | None = None
     number = _count(share, len(o))
     total = o[:number].sum()
     return float((s[:number] - o[:number]).sum() / total * 100) if number and total != 0 else float("nan")
+
+
+def nrmse_high(simulated: ArrayLike, observed: ArrayLike, mask: ArrayLike | None = None, share: float = 0.02) -> float:
+    """Return the relative error on the days of highest flow: their RMSE over their mean observed flow; 0 is right.
+
+    Days are those on which the observed flow is at or above its quantile 1 - `share`. Unlike FHV, which compares flow duration
+    curves, it asks for the right height on the right day: errors of timing and of either sign count, and none cancels another.
+    NaN where all flows are zero.
+    """
+    s, o = pairs(simulated, observed, mask)
+    high = o >= np.quantile(o, 1 - _valid(share))
+    mean = o[high].mean()
+    return float(np.sqrt(np.mean((s[high] - o[high]) ** 2)) / mean) if mean > 0 else float("nan")
 
 
 def fms(
@@ -152,6 +166,7 @@ HYDROLOGICAL: dict[str, Callable[..., float]] = {
     "beta_kge": beta_kge,
     "pearson_r": correlation,
     "fhv": fhv,
+    "nrmse_high": nrmse_high,
     "fms": fms,
     "flv": flv,
     "peak_timing": peak_timing,
@@ -167,10 +182,14 @@ def _descending(values: NDArray) -> NDArray:
     return np.sort(values)[::-1]
 
 
-def _count(share: float, length: int) -> int:
+def _valid(share: float) -> float:
     if not 0 < share < 1:
         raise DataError(f"the share of flows {share} must be between 0 and 1.")
-    return int(np.round(share * length))
+    return share
+
+
+def _count(share: float, length: int) -> int:
+    return int(np.round(_valid(share) * length))
 
 
 def _prominent(observed: NDArray) -> NDArray:

@@ -25,6 +25,7 @@ from pydiffgeo.training.basins.prediction import predict
 from pydiffgeo.training.basins.report import compare_runs, report_run
 from pydiffgeo.training.basins.settings import BasinExperiment, BasinRun
 from pydiffgeo.training.basins.trainer import CHECKPOINT, BasinTrainer
+from pydiffgeo.training.basins.untrained import untrained_fluxes
 from pydiffgeo.training.checkpoint import load_checkpoint, open_run
 from pydiffgeo.training.distributed import Group, process_group
 
@@ -184,8 +185,9 @@ def evaluate(
         if span is None:
             raise SettingsError(f"the run {folder} has no period {period!r}; it is one of train, validation, test.")
         warm_up, size = settings.evaluation.warm_up, settings.evaluation.batch_size
+        also = untrained_fluxes(settings.data.targets)
         periods = {
-            group: predict(model, tensors, *days_of(span), warm_up, size) for group, tensors in data.groups().items()
+            group: predict(model, tensors, *days_of(span), warm_up, size, also=also) for group, tensors in data.groups().items()
         }
         reports[str(folder)] = report_run(folder, period, settings, data, periods, progress, figures)
     if len(reports) > 1:

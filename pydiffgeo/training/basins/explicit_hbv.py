@@ -27,4 +27,4 @@ class ExplicitHBV:
         """Return fluxes, mm d-1, and stores, mm, [column, time]."""
         empty = torch.zeros(len(self.states), dtype=forcing["precipitation"].dtype, device=forcing["precipitation"].device)
         states, fluxes = explicit_hbv(forcing, parameters, empty)
-        return fluxes | dict(zip(self.states, states.unbind(-1), strict=True))
+        return {"inflow": forcing["precipitation"]} | fluxes | dict(zip(self.states, states.unbind(-1), strict=True))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import torch
@@ -139,10 +139,26 @@ class HybridModel(nn.Module):
         SolveFailed
             With basin and window of each failure.
         """
+        return self.simulate(batch)[0]
+
+    def simulate(self, batch: Batch, also: Mapping[str, str] | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return targets as `forward`, and other series by name, [batch, time - warm_up], as far as the process gives them.
+
+        Parameters
+        ----------
+        batch : Batch
+        also : mapping of str to str, optional
+            Flux or state by name of each other series; see `processes.simulate`.
+
+        Raises
+        ------
+        SolveFailed
+            As `forward`.
+        """
         parameters = self.parameters_of(batch)
         forcing = {name: batch.forcing[..., k] for name, k in self.forcing.items()}
         try:
-            found = simulate(self.process, forcing, parameters, self.outputs)
+            found = simulate(self.process, forcing, parameters, self.outputs, also)
         except SolveFailed as error:
             places = "; ".join(f"{batch.where(sample)}: {why}" for sample, why in list(error.failed.items())[:3])
             raise SolveFailed(
@@ -150,8 +166,8 @@ class HybridModel(nn.Module):
                 "(model.process.step), another solver, or narrower model.process.bounds.",
                 error.failed,
             ) from error
-        series = torch.stack([found[target] for target in self.outputs], -1)[:, batch.warm_up :]
-        return series.to(batch.forcing.dtype)
+        judged = {name: series[:, batch.warm_up :].to(batch.forcing.dtype) for name, series in found.items()}
+        return torch.stack([judged.pop(target) for target in self.outputs], -1), judged
 
 
 def build_model(settings: BasinRun, tensors: BasinTensors, scaling: Scaling, process: Process | None) -> nn.Module:

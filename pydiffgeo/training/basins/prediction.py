@@ -25,14 +25,24 @@ class Periods:
         ``TARGET_simulated`` and ``TARGET_observed`` [basin, time].
     parameters : dict of str to ndarray, [basin]
         Means over components and, for those that vary, over the days simulated; empty for a pure LSTM.
+    also : xarray.Dataset
+        Other series [basin, time] of a hybrid model, not routed; empty for a pure LSTM.
     """
 
     series: xr.Dataset
     parameters: dict[str, np.ndarray]
+    also: xr.Dataset
 
 
 def predict(
-    model: nn.Module, tensors: BasinTensors, start: str, end: str, warm_up: int, batch_size: int, group: Group | None = None
+    model: nn.Module,
+    tensors: BasinTensors,
+    start: str,
+    end: str,
+    warm_up: int,
+    batch_size: int,
+    group: Group | None = None,
+    also: Mapping[str, str] | None = None,
 ) -> Periods:
     """Simulate every basin over a period; the processes of the group share the work, and all return all basins.
 
@@ -48,6 +58,10 @@ def predict(
         Days simulated before; fewer where the record begins later than that.
     batch_size : int
         Basins simulated at a time.
+    group : Group, optional
+        Processes.
+    also : mapping of str to str, optional
+        Flux or state of a hybrid model by name of each other series that is wanted; see `HybridModel.simulate`.
 
     Raises
     ------
@@ -61,6 +75,7 @@ def predict(
     simulated: list[np.ndarray] = []
     observed: list[np.ndarray] = []
     learned: list[Mapping[str, np.ndarray]] = []
+    others: list[Mapping[str, np.ndarray]] = []
     was_training = model.training
     model.eval()
     tensors.require_forcing(first - warm_up, last)
@@ -69,19 +84,26 @@ def predict(
             rows = mine[k : k + batch_size]
             batch = tensors.windows(rows, np.full(len(rows), first - warm_up), last - first + warm_up, warm_up)
             batch = batch.to(group.device)
-            simulated.append(model(batch).double().cpu().numpy())
+            targets, more = model.simulate(batch, also) if isinstance(model, HybridModel) else (model(batch), {})
+            simulated.append(targets.double().cpu().numpy())
             observed.append(batch.observed[:, warm_up:].double().cpu().numpy())
+            others.append({name: values.cpu().numpy() for name, values in more.items()})
             if isinstance(model, HybridModel):
                 learned.append({n: v.flatten(1).mean(1).cpu().numpy() for n, v in model.parameters_of(batch).items()})
     model.train(was_training)
-    parts = group.collect((mine, simulated, observed, learned))
+    parts = group.collect((mine, simulated, observed, learned, others))
     order = np.argsort(np.concatenate([part[0] for part in parts]))
     both = [np.concatenate([block for part in parts for block in part[k]])[order] for k in (1, 2)]
-    blocks = [block for part in parts for block in part[3]]
-    parameters = {name: np.concatenate([block[name] for block in blocks])[order] for name in (blocks[0] if blocks else {})}
+
+    def joined(k: int) -> dict[str, np.ndarray]:
+        blocks = [block for part in parts for block in part[k]]
+        return {name: np.concatenate([block[name] for block in blocks])[order] for name in (blocks[0] if blocks else {})}
+
     series = {
         f"{target}_{kind}": (("basin", "time"), values[..., k].astype("float32"))
         for k, target in enumerate(tensors.target_names)
         for kind, values in zip(("simulated", "observed"), both, strict=True)
     }
-    return Periods(xr.Dataset(series, {"basin": list(tensors.basins), "time": tensors.days[first:last]}), parameters)
+    places = {"basin": list(tensors.basins), "time": tensors.days[first:last]}
+    more_series = {name: (("basin", "time"), values) for name, values in joined(4).items()}
+    return Periods(xr.Dataset(series, places), joined(3), xr.Dataset(more_series, places))

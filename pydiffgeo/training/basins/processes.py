@@ -24,6 +24,7 @@ SERIES = {"temperature": "tair_mean", "rain": "precipitation"}
 ROUTING = {"route_a": Bounds(*SHAPE_BOUNDS), "route_b": Bounds(*SCALE_BOUNDS)}
 # of measured precipitation, whose gauges catch too little snow and stand too low in mountains
 CORRECTION = {"precipitation_factor": Bounds(0.5, 2.0, "log")}
+UNCORRECTED = {"precipitation_factor": 1.0}  # where it starts, whatever its bounds
 
 
 class Process(Protocol):
@@ -76,8 +77,7 @@ class SolvedProcess:
         self.solver = Solver(settings.solver, step=settings.step, dtype=dtype)
         spec = model.spec
         self.bounds = narrowed({name: Bounds.of(p) for name, p in spec.parameters.items()}, settings)
-        known = {name: p.default for name, p in spec.parameters.items()}
-        self.default = {name: _clipped(known[name], b) for name, b in self.bounds.items() if name in known}
+        self.default = _started({name: p.default for name, p in spec.parameters.items()}, self.bounds)
         self.forcing = {name: SERIES.get(name, name) for name in spec.forcings}
 
     def simulate(self, forcing: Mapping[str, Tensor], parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -107,6 +107,7 @@ def build_process(settings: ModelSettings) -> Process:
             raise SettingsError(f"model.process.solver: explicit_loop is there for hbv only, not for {settings.name!r}.")
         explicit = ExplicitHBV()
         explicit.bounds = narrowed(explicit.bounds, given)
+        explicit.default = _started(explicit.default, explicit.bounds)
         return explicit
     kind = lookup(MODELS, settings.name, "model (besides lstm)")
     columns = any(p.default is p.empty for p in signature(kind).parameters.values())  # such as Richards, which needs a grid
@@ -116,7 +117,11 @@ def build_process(settings: ModelSettings) -> Process:
 
 
 def simulate(
-    process: Process, forcing: Mapping[str, Tensor], parameters: Mapping[str, Tensor], outputs: Mapping[str, str]
+    process: Process,
+    forcing: Mapping[str, Tensor],
+    parameters: Mapping[str, Tensor],
+    outputs: Mapping[str, str],
+    also: Mapping[str, str] | None = None,
 ) -> dict[str, Tensor]:
     """Return the series of basins: the mean of their components, and discharge routed by a unit hydrograph.
 
@@ -130,6 +135,8 @@ def simulate(
         ``precipitation_factor`` precipitation is multiplied.
     outputs : mapping of str to str
         Flux or state by name of the wanted series.
+    also : mapping of str to str, optional
+        The same for series, under other names, that are left out where the process does not give them; they are never routed.
 
     Returns
     -------
@@ -164,7 +171,7 @@ def simulate(
     if "route_a" in parameters and "discharge" in found:
         a, b = (parameters[name].mean(1).to(found["discharge"].dtype) for name in ROUTING)
         found["discharge"] = route(found["discharge"], a, b)
-    return found
+    return found | {name: parts.mean(series[flux]) for name, flux in (also or {}).items() if flux in series}
 
 
 def narrowed(bounds: dict[str, Bounds], settings: ProcessSettings) -> dict[str, Bounds]:
@@ -179,5 +186,7 @@ def narrowed(bounds: dict[str, Bounds], settings: ProcessSettings) -> dict[str, 
         raise SettingsError(f"model.process.bounds: {error}") from error
 
 
-def _clipped(value: float, bounds: Bounds) -> float:
-    return min(max(value, bounds.lower), bounds.upper)
+def _started(known: Mapping[str, float], bounds: Mapping[str, Bounds]) -> dict[str, float]:
+    """Return where learned parameters start, moved into their bounds; those without a default start in the middle."""
+    start = {**known, **UNCORRECTED}
+    return {name: min(max(start[name], b.lower), b.upper) for name, b in bounds.items() if name in start}

@@ -19,9 +19,17 @@ from pydiffgeo.evaluation.plots import matplotlib_missing
 from pydiffgeo.training.basins.data import BasinData
 from pydiffgeo.training.basins.prediction import Periods
 from pydiffgeo.training.basins.settings import BasinRun
+from pydiffgeo.training.basins.untrained import check_untrained
 
-SHOWN = ("nse", "kge", "fhv", "flv", "alpha_nse", "beta_nse", "pearson_r", "rmse", "bias", "peak_timing")
+SHOWN = ("nse", "kge", "fhv", "nrmse_high", "flv", "alpha_nse", "beta_nse", "pearson_r", "rmse", "bias", "peak_timing")
 Rows = list[dict[str, Any]]
+UNTRAINED = (
+    "Over water years of which at least 90 % of days are observed: evapotranspiration (mm per year) against precipitation less "
+    "observed discharge, as measured and, where it was learned, times precipitation_factor; base flow over discharge against "
+    "that of a digital filter on observed discharge. A model that loses no water misses the first by the error of its mean "
+    "discharge and the change of its stores: it is no independent observation."
+)
+CAPTION = "Medians over basins; relative_bias in percent, of basins whose reference is above zero"
 
 
 def report_run(
@@ -81,21 +89,25 @@ def report_run(
     if learned:
         table = pd.DataFrame(learned, index=pd.Index(series.basin.values, name="basin"))
         table.to_csv(out / "parameters.csv", float_format="%.6g")
+    untrained = check_untrained(out, data, periods)
     drawn = _figures(out, settings, data, series, scores[target], learned) if figures and not matplotlib_missing() else {}
-    _page(out, folder, period, settings, rows, scores[target], drawn)
+    _page(out, folder, period, settings, rows, untrained, scores[target], drawn)
     if progress:
         for group in periods:
             kept = ("measure", "median", "lower", "upper", "basins")
             shown = [{k: row[k] for k in kept} for row in rows
                      if (row["target"], row["group"]) == (target, group) and row["measure"] in SHOWN]  # fmt: skip
             print_table(shown, f"{folder.name}, {target}, basins {group}, {period} period: medians, 95 % bootstrap intervals")
+        if untrained:
+            print_table(untrained, f"{folder.name}, {period} period: variables that were never trained on")
     return rows
 
 
 def compare_runs(folders: Sequence[Path], period: str, progress: bool = True, figures: bool = True) -> Rows:
-    """Write one table of the medians of several judged runs, a figure and a page, into the folder that holds them all."""
+    """Write tables of several judged runs, a figure and a page, into the folder that holds them all; return the medians."""
     out = Path(folders[0]).parent
     rows: Rows = []
+    untrained: Rows = []
     lines: dict[str, np.ndarray] = {}
     for folder in folders:
         medians = pd.read_csv(folder / f"evaluation_{period}" / "medians.csv")
@@ -105,14 +117,27 @@ def compare_runs(folders: Sequence[Path], period: str, progress: bool = True, fi
         scores = pd.read_csv(folder / f"evaluation_{period}" / "scores.csv")
         for group, part in scores.groupby("group", sort=False):
             lines[f"{folder.name}, {group}"] = part["nse"].to_numpy()
+        checks = folder / f"evaluation_{period}" / "untrained_summary.csv"
+        if checks.is_file():
+            untrained += [{"run": folder.name} | row for row in _rows(pd.read_csv(checks))]
     write_table(rows, out / f"comparison_{period}")
     page = Page(f"Comparison, {period} period")
     page.table(rows, "Medians over basins")
+    without = [folder.name for folder in folders if folder.name not in {row["run"] for row in untrained}]
+    if untrained:
+        write_table(untrained, out / f"comparison_{period}_untrained")
+        page.heading("Variables that were never trained on")
+        page.text(UNTRAINED)
+        page.table(untrained, CAPTION)
+        if without:
+            page.text(f"Left out, since they simulate no such variables: {', '.join(without)}.")
     if figures and not matplotlib_missing():
         page.figure(plot_cdf(out / f"comparison_{period}.png", lines, "NSE"), "Share of basins with at most this NSE")
     page.write(out / f"comparison_{period}.html")
     if progress:
         print_table(rows, f"Medians over basins, {period} period", {"nse": "max", "kge": "max"})
+        if untrained:
+            print_table(untrained, f"Variables that were never trained on, {period} period")
     return rows
 
 
@@ -157,26 +182,43 @@ def exemplary(nse: np.ndarray) -> dict[str, int]:
 
 
 def _page(
-    out: Path, folder: Path, period: str, settings: BasinRun, rows: Rows, scores: xr.Dataset, drawn: Mapping[str, Path]
+    out: Path,
+    folder: Path,
+    period: str,
+    settings: BasinRun,
+    rows: Rows,
+    untrained: Rows,
+    scores: xr.Dataset,
+    drawn: Mapping[str, Path],
 ) -> None:
     span = getattr(settings.data, period)
     page = Page(f"{folder.name}: {settings.model.name}, {period} period")
     warm_up = settings.evaluation.warm_up
     page.text(f"{scores.sizes['basin']} basins, {span.start} to {span.end}, after {warm_up} days of warm-up.")
     page.table(rows, "Medians over basins with 95 % bootstrap intervals; undefined: basins without the measure")
+    page.heading("Variables that were never trained on")
+    if untrained:
+        page.text(UNTRAINED)
+        page.table(untrained, CAPTION)
+    else:
+        page.text("None: this run gives neither evapotranspiration nor base flow. A pure LSTM simulates its targets alone.")
     for caption, path in drawn.items():
         page.heading(caption)
         page.figure(path, caption)
     history = folder / "history.csv"
     if history.is_file():
         page.heading("Training")
-        table: Rows = [{str(k): v for k, v in row.items()} for row in pd.read_csv(history).to_dict("records")]
+        table = _rows(pd.read_csv(history))
         page.table(table[:: max(1, len(table) // 20)], "Epochs")
     page.heading("Scores of basins")
     frame = scores[["group", *SHOWN, "days"]].to_dataframe().reset_index()
-    page.table([{str(k): v for k, v in row.items()} for row in frame.to_dict("records")])
+    page.table(_rows(frame))
     page.heading("Settings and provenance")
     page.code(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False))
     if (folder / "provenance.json").is_file():
         page.code((folder / "provenance.json").read_text(encoding="utf-8"))
     page.write(out / "report.html")
+
+
+def _rows(frame: pd.DataFrame) -> Rows:
+    return [{str(k): v for k, v in row.items()} for row in frame.to_dict("records")]

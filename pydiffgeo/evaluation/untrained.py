@@ -1,0 +1,166 @@
+"""Checks of what a model of discharge was never trained on: evapotranspiration and base flow, as far as records tell of them.
+
+The idea is that of Feng et al. (2022), doi:10.1029/2022WR032404. Neither reference was measured: precipitation less discharge
+leaves out what is stored, and what gauges and divides miss; a digital filter knows nothing of where water comes from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from scipy.signal import lfilter
+
+from pydiffgeo.errors import DataError
+from pydiffgeo.evaluation.metrics import correlation
+
+COMPLETE = 0.9  # share of the days of a water year that must be observed
+REFLECTED = 30  # days, at both ends of a series
+DAYS_PER_YEAR = 365.25
+# what is compared in the summary: simulated, reference (columns of `untrained_table`), unit
+CHECKS = {
+    "evapotranspiration": ("evapotranspiration", "precipitation_less_discharge", "mm year-1"),
+    "evapotranspiration, corrected precipitation": ("evapotranspiration", "inflow_less_discharge", "mm year-1"),
+    "base-flow index": ("base_flow_index", "observed_base_flow_index", "1"),
+}
+
+
+def base_flow(discharge: ArrayLike, alpha: float = 0.925, passes: int = 3) -> NDArray:
+    """Return the base flow of a daily series by the digital filter of Lyne and Hollick (1979).
+
+    As Ladson et al. (2013), doi:10.7158/13241583.2013.11465417, made it a standard: passes forward, backward, forward, each of
+    which starts with all its first flow as quick; 30 days reflected at both ends; parts between gaps by themselves.
+
+    Parameters
+    ----------
+    discharge : array_like, [time]
+        Any unit; NaN where missing.
+    alpha : float
+        Of the filter, per day: larger means less base flow.
+    passes : int
+        Over the series, by turns forward and backward.
+
+    Returns
+    -------
+    ndarray, [time]
+        Between 0 and the discharge; NaN where that is missing, and in parts of at most 30 days between gaps.
+
+    Raises
+    ------
+    DataError
+        `alpha` is not from 0 to below 1, or there is no pass.
+    """
+    if not 0 <= alpha < 1 or passes < 1:
+        raise DataError(f"alpha {alpha} must be at least 0 and below 1, passes {passes} at least 1.")
+    whole = np.asarray(discharge, float)
+    found = np.full(whole.shape, np.nan)
+    changes = np.flatnonzero(np.diff(np.isfinite(whole), prepend=False, append=False))
+    for first, last in changes.reshape(-1, 2):
+        if last - first <= REFLECTED:
+            continue
+        flow = np.pad(whole[first:last], REFLECTED, mode="reflect")
+        for _ in range(passes):
+            quick = lfilter([1.0], [1.0, -alpha], np.append(flow[0], 0.5 * (1 + alpha) * np.diff(flow)))
+            flow = (flow - quick.clip(min=0))[::-1]  # the next pass comes back
+        found[first:last] = flow[:: (-1) ** passes][REFLECTED:-REFLECTED].clip(min=0)
+    return found
+
+
+def counted_days(observed: NDArray, days: pd.DatetimeIndex) -> NDArray:
+    """Return which days count: those observed in water years (from 1 October) of which at least 90 % of all days are.
+
+    Parameters
+    ----------
+    observed : ndarray of bool, [basin, time]
+        Where there is an observation.
+    days : DatetimeIndex, [time]
+        Dates.
+
+    Returns
+    -------
+    ndarray of bool, [basin, time]
+    """
+    years, index = np.unique(days.year + (days.month >= 10), return_inverse=True)
+    length = np.array([(pd.Timestamp(year, 10, 1) - pd.Timestamp(year - 1, 10, 1)).days for year in years])
+    seen = observed.astype(int) @ np.eye(len(years), dtype=int)[index]
+    return observed & (seen >= COMPLETE * length)[:, index]
+
+
+def untrained_table(
+    simulated: Mapping[str, ArrayLike],
+    observed: ArrayLike,
+    precipitation: ArrayLike,
+    days: pd.DatetimeIndex,
+    basins: Sequence[str],
+) -> pd.DataFrame:
+    """Return evapotranspiration and base-flow index of each basin, simulated and as the records tell, over the same days.
+
+    Parameters
+    ----------
+    simulated : mapping of str to array_like, [basin, time]
+        What the model gives of ``evapotranspiration``, ``base_flow`` and the ``runoff`` that it is part of, and ``inflow``, the
+        precipitation as a model corrected it; mm day-1, not routed.
+    observed, precipitation : array_like, [basin, time]
+        Discharge, NaN where missing, and precipitation as measured; mm day-1.
+    days : DatetimeIndex, [time]
+        Dates.
+    basins : sequence of str, [basin]
+        Identifiers.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Per basin ``days``, the number of `counted_days`; means of these days, mm year-1: ``evapotranspiration``,
+        ``precipitation_less_discharge``, ``inflow_less_discharge``; ratios of sums over them, 1: ``base_flow_index``,
+        ``observed_base_flow_index``. NaN where no day counts; columns of what the model does not give are left out.
+    """
+    flow = np.asarray(observed, float)
+    given = {name: np.asarray(values, float) for name, values in simulated.items()}
+    counted = counted_days(np.isfinite(flow), days)
+    table: dict[str, NDArray] = {"days": counted.sum(1)}
+    if "evapotranspiration" in given:
+        series = {"evapotranspiration": given["evapotranspiration"], "precipitation_less_discharge": precipitation - flow}
+        if "inflow" in given:
+            series["inflow_less_discharge"] = given["inflow"] - flow
+        table |= {name: _ratio(values, np.ones_like(flow), counted) * DAYS_PER_YEAR for name, values in series.items()}
+    if "base_flow" in given:
+        filtered = np.array([base_flow(row) for row in flow])
+        counted = counted & np.isfinite(filtered)
+        table["base_flow_index"] = _ratio(given["base_flow"], given["runoff"], counted)
+        table["observed_base_flow_index"] = _ratio(filtered, flow, counted)
+    return pd.DataFrame(table, index=pd.Index(basins, name="basin"))
+
+
+def untrained_summary(table: pd.DataFrame) -> list[dict[str, str | float | int]]:
+    """Return how a table of `untrained_table` agrees over the basins, one row for each of `CHECKS` that it has.
+
+    Returns
+    -------
+    list of dict
+        ``check``, ``unit``, ``basins`` (where both are known), ``simulated`` and ``reference`` (medians), ``correlation`` (over
+        basins), ``difference`` (median of simulated less reference) and ``relative_bias`` (median, percent of the reference, of
+        the basins whose reference is above zero).
+    """
+    rows: list[dict[str, str | float | int]] = []
+    for check, (name, reference, unit) in CHECKS.items():
+        if not {name, reference} <= set(table):
+            continue
+        s, r = table[[name, reference]].dropna().to_numpy().T
+        some, positive = len(s) > 0, r > 0
+        rows.append({
+            "check": check, "unit": unit, "basins": len(s),
+            "simulated": float(np.median(s)) if some else np.nan,
+            "reference": float(np.median(r)) if some else np.nan,
+            "correlation": correlation(s, r) if len(s) > 1 else np.nan,
+            "difference": float(np.median(s - r)) if some else np.nan,
+            "relative_bias": float(np.median(s[positive] / r[positive] - 1) * 100) if positive.any() else np.nan,
+        })  # fmt: skip
+    return rows
+
+
+def _ratio(upper: NDArray, lower: NDArray, counted: NDArray) -> NDArray:
+    """Return ratios of sums over the days that count, [basin]; NaN where the lower sum is not above zero."""
+    above, below = (np.where(counted, values, 0.0).sum(1) for values in (upper, lower))
+    return np.divide(above, below, out=np.full(len(below), np.nan), where=below > 0)

@@ -1,0 +1,228 @@
+"""Variables that were never trained on: the base-flow filter against published values, balances by hand, whole runs."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import basin_files
+import basin_runs
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+
+from pydiffgeo.data import write_basins
+from pydiffgeo.errors import DataError
+from pydiffgeo.evaluation import base_flow, untrained_summary, untrained_table
+from pydiffgeo.evaluation.untrained import counted_days
+from pydiffgeo.training.basins.experiment import evaluate, load_run, train
+from pydiffgeo.training.basins.prediction import predict
+from pydiffgeo.training.basins.untrained import FLUXES, untrained_fluxes
+
+# Bass River at Loch, 67 days: the example of Ladson et al. (2013), doi:10.7158/13241583.2013.11465417, and of their code
+BASS_RIVER = np.array([
+    5, 7, 108, 117, 57, 36, 26, 95, 1169, 308, 144, 89, 62, 48, 40, 35, 73, 82, 342, 393, 310, 275, 260, 245, 256, 141,
+    119, 934, 382, 158, 96, 122, 103, 83, 67, 148, 366, 161, 119, 82, 330, 294, 261, 266, 153, 247, 703, 498, 286, 163,
+    124, 85, 94, 81, 62, 47, 37, 30, 26, 24, 24, 22, 21, 20, 19, 18, 18,
+], float)  # fmt: skip
+
+
+def test_the_filter_gives_the_published_index() -> None:
+    assert base_flow(BASS_RIVER, alpha=0.98).sum() / BASS_RIVER.sum() == pytest.approx(0.1965759, abs=1e-7)
+
+
+def test_the_index_of_camels_is_that_of_its_own_table(shared_data) -> None:
+    """Addor et al. (2017), doi:10.5194/hess-21-5293-2017, from 1989 to 2009; the series here ends in 2000."""
+    table = pd.read_csv(
+        shared_data("camels_us_sample") / "camels_attributes_v2.0" / "camels_hydro.txt", sep=";", dtype={"gauge_id": str}
+    ).set_index("gauge_id")
+    with xr.open_dataset(shared_data("camels_us_daymet_500.nc")) as opened:
+        flow = opened.qobs.sel(time=slice("1989-10-01", None)).load()
+    assert flow.notnull().all()
+    found = np.array([base_flow(row).sum() / row.sum() for row in flow.values.astype(float)])
+    published = table.baseflow_index[flow.basin.values].to_numpy()
+    assert np.corrcoef(found, published)[0, 1] > 0.99
+    assert abs(np.median(found - published)) < 0.005 and np.quantile(abs(found - published), 0.9) < 0.025
+
+
+def test_one_pass_by_hand() -> None:
+    # without memory (alpha 0) quick flow is half of each rise
+    flow = np.random.default_rng(0).gamma(1.0, 2.0, 100)
+    before = np.append(flow[1], flow[:-1])  # reflected
+    np.testing.assert_allclose(base_flow(flow, 0.0, 1), flow - 0.5 * (flow - before).clip(min=0), rtol=1e-12)
+    # an impulse on a steady flow: quick flow of (1 + alpha) / 2 of it on its day, none where the filter is below zero
+    steady = np.full(400, 3.0)
+    steady[200] += 8.0
+    once = base_flow(steady, 0.9, 1)
+    assert once[200] == pytest.approx(11.0 - 0.95 * 8.0, rel=1e-6)
+    np.testing.assert_allclose(np.delete(once, 200)[150:], 3.0, rtol=1e-6)
+
+
+def test_base_flow_is_a_part_of_the_flow_and_has_its_unit() -> None:
+    flow = np.random.default_rng(1).gamma(0.5, 4.0, 800)
+    found = base_flow(flow)
+    assert ((found >= 0) & (found <= flow)).all() and 0.1 < found.sum() / flow.sum() < 0.9
+    np.testing.assert_allclose(base_flow(86.4 * flow), 86.4 * found, rtol=1e-12)
+    assert base_flow(flow, 0.98).sum() < found.sum() and base_flow(flow, passes=1).sum() > found.sum()
+    with pytest.raises(DataError, match="alpha 1.0 must be"):
+        base_flow(flow, alpha=1.0)
+    with pytest.raises(DataError, match="passes 0 at least 1"):
+        base_flow(flow, passes=0)
+
+
+def test_parts_between_gaps_are_filtered_by_themselves() -> None:
+    flow = np.random.default_rng(2).gamma(0.5, 4.0, 300)
+    flow[[100, 131, 163]] = np.nan  # parts of 100, 30, 31 and 136 days
+    found = base_flow(flow)
+    for part in (slice(100), slice(132, 163), slice(164, 300)):
+        np.testing.assert_array_equal(found[part], base_flow(flow[part]))
+    assert np.isnan(found[100:132]).all() and np.isnan(found[163])
+    assert np.isnan(base_flow(np.full(5, np.nan))).all()
+
+
+def test_days_count_in_water_years_that_are_nearly_complete() -> None:
+    days = pd.date_range("1999-09-01", "2002-08-25")  # a month, a leap year, a year, and one without 36 days
+    observed = np.ones((4, len(days)), bool)
+    year = {end: (days >= f"{end - 1}-10-01") & (days <= f"{end}-09-30") for end in (2000, 2001, 2002)}
+    assert [int(inside.sum()) for inside in year.values()] == [366, 365, 329]
+    observed[1, np.flatnonzero(year[2000])[:36]] = False  # 330 of 366 days: more than 90 %
+    observed[2, np.flatnonzero(year[2000])[:37]] = False  # 329: less
+    observed[3, np.flatnonzero(year[2002])[5]] = False  # 328 of 365: less
+    counted = counted_days(observed, days)
+    assert not counted[:, days < "1999-10-01"].any() and not (counted & ~observed).any()
+    assert [counted[:, inside].sum(1).tolist() for inside in year.values()] == [
+        [366, 330, 0, 366], [365, 365, 365, 365], [329, 329, 329, 0],
+    ]  # fmt: skip
+
+
+def test_balance_and_ratio_by_hand_over_the_days_that_count() -> None:
+    days = pd.date_range("2000-10-01", "2001-09-30")
+    random = np.random.default_rng(3)
+    observed = np.full((3, 365), 2.0)
+    observed[1, 40:60] = observed[2, :100] = np.nan
+    seen = np.isfinite(observed)
+    # on days without observation the model is far off, which must not count
+    simulated = {"evapotranspiration": np.where(seen, 2.5, 99.0), "base_flow": np.where(seen, 0.3, 99.0),
+                 "runoff": np.where(seen, 1.2, 99.0), "inflow": np.where(seen, 6.0, 99.0)}  # fmt: skip
+    table = untrained_table(simulated, observed, np.full((3, 365), 5.0), days, ["a", "b", "c"])
+    assert table.days.tolist() == [365, 345, 0] and table.loc["c"].drop("days").isna().all()
+    for basin in ("a", "b"):
+        one = table.loc[basin]
+        assert one.evapotranspiration == pytest.approx(2.5 * 365.25) and one.base_flow_index == pytest.approx(0.25)
+        assert one.precipitation_less_discharge == pytest.approx(3.0 * 365.25)
+        assert one.inflow_less_discharge == pytest.approx(4.0 * 365.25)
+    # sums, not means of ratios
+    flow = random.gamma(0.5, 4.0, (1, 365))
+    varied = untrained_table({"base_flow": flow**0.5, "runoff": flow}, flow, flow, days, ["a"])
+    assert varied.base_flow_index["a"] == pytest.approx((flow**0.5).sum() / flow.sum())
+    assert varied.observed_base_flow_index["a"] == pytest.approx(base_flow(flow[0]).sum() / flow.sum())
+    assert list(varied) == ["days", "base_flow_index", "observed_base_flow_index"]
+    dry = untrained_table({"base_flow": 0 * flow, "runoff": flow}, 0 * flow, flow, days, ["a"])
+    assert dry.base_flow_index["a"] == 0 and math.isnan(dry.observed_base_flow_index["a"])
+
+
+def test_a_summary_by_hand() -> None:
+    table = pd.DataFrame({
+        "days": 365, "evapotranspiration": [110.0, 180.0, 330.0, 50.0, 9.0],
+        "precipitation_less_discharge": [100.0, 200.0, 300.0, -40.0, np.nan], "base_flow_index": 0.5,
+    })  # fmt: skip
+    [row] = untrained_summary(table)  # the observed base-flow index is not there
+    assert row["check"] == "evapotranspiration" and row["unit"] == "mm year-1" and row["basins"] == 4
+    assert (row["simulated"], row["reference"], row["difference"]) == (145.0, 150.0, 20.0)
+    assert row["relative_bias"] == pytest.approx(10.0)  # of 10, -10 and 10 %: water that comes from elsewhere has none
+    assert row["correlation"] == pytest.approx(np.corrcoef([110, 180, 330, 50], [100, 200, 300, -40])[0, 1])
+    [none] = untrained_summary(table.iloc[4:])
+    assert none["basins"] == 0 and math.isnan(none["difference"]) and math.isnan(none["correlation"])
+    assert math.isnan(none["relative_bias"])
+
+
+BUCKET = {"name": "hbv", "network": {"hidden": [8], "dropout": 0.0}, "process": {"engine": "torch", "components": 2}}
+STORES = ("snow", "melt_water", "soil", "upper", "lower")
+PERIODS = {"train": {"start": "1999-12-01", "end": "2000-12-31"}, "test": {"start": "2001-10-01", "end": "2002-09-30"}}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> Path:
+    """An LSTM and three kinds of HBV, of a step each, judged over a water year."""
+    folder = tmp_path_factory.mktemp("untrained")
+    records = basin_files.records(basins=5, days=1100)
+    records.discharge[0, 800:850] = np.nan  # more than 10 % of the year
+    records.discharge[1, 900:930] = np.nan
+    path = write_basins(records, folder / "basins.nc")
+
+    def run(**process):
+        model = BUCKET | {"process": BUCKET["process"] | process}
+        training = {"epochs": 1, "steps_per_epoch": 1, "batch_size": 2, "window": 40, "warm_up": 20}
+        return basin_runs.experiment(path, model=model, data={"held_out": 2, **PERIODS}, training=training)
+
+    lstm = basin_runs.experiment(path, data={"held_out": 2, **PERIODS})
+    several = {"lstm": lstm.runs["run"], "hbv": run().runs["run"], "corrected": run(correct_precipitation=True).runs["run"],
+               "explicit": run(solver="explicit_loop", correct_precipitation=True).runs["run"]}  # fmt: skip
+    train(lstm.model_copy(update={"runs": several}), folder / "out", progress=False)
+    evaluate([folder / "out"], progress=False, figures=False)
+    return folder / "out"
+
+
+@pytest.mark.parametrize("name", ["hbv", "corrected", "explicit"])
+def test_fluxes_that_are_checked_balance_with_the_stores(runs, name) -> None:
+    """So they are those of the whole basin, before routing, and the inflow is the precipitation as it was corrected."""
+    settings, data, model = load_run(runs / name)
+    both = FLUXES | {store: store for store in STORES} | {"nothing": "nothing"}
+    found = predict(model, data.tensors, "2001-10-01", "2002-09-30", 60, 2, also=both)
+    also = found.also
+    assert set(also) == set(both) - {"nothing"} and also.sizes == {"basin": 3, "time": 365}
+    stored = sum(also[store] for store in STORES)
+    change = (also.inflow - also.evapotranspiration - also.runoff)[:, 1:].values
+    np.testing.assert_allclose(np.diff(stored.values), change, atol=2e-4)
+    assert (abs(also.runoff - found.series.discharge_simulated) > 1e-3).any()  # the target is routed
+    measured = data.records.precipitation.sel(basin=also.basin, time=also.time)
+    factor = found.parameters.get("precipitation_factor", np.ones(3))
+    np.testing.assert_allclose(also.inflow, factor[:, None] * measured, rtol=1e-5)
+    assert ("precipitation_factor" in found.parameters) == (name != "hbv")
+    one_by_one = predict(model, data.tensors, "2001-10-01", "2002-09-30", 60, 1, also=both).also
+    xr.testing.assert_allclose(also, one_by_one, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["hbv", "corrected", "explicit"])
+def test_a_run_leaves_its_checks_as_tables(runs, name) -> None:
+    out = runs / name / "evaluation_test"
+    table = pd.read_csv(out / "untrained.csv", index_col="basin")
+    scores = pd.read_csv(out / "scores.csv", index_col="basin")
+    assert table.index.tolist() == scores.index.tolist() and table.group.tolist() == scores.group.tolist()
+    assert table.days.to_dict() == {"b0000": 0, "b0001": 335, "b0002": 365, "b0003": 365, "b0004": 365}
+    settings, data, model = load_run(runs / name)
+    also = untrained_fluxes(settings.data.targets)
+    for tensors in data.groups().values():
+        found = predict(model, tensors, "2001-10-01", "2002-09-30", 60, 5, also=also)
+        for basin in set(tensors.basins) - {"b0000"}:
+            flow, sums = found.series.discharge_observed.sel(basin=basin), found.also.sel(basin=basin)
+            rain = data.records.precipitation.sel(basin=basin, time=flow.time)
+            seen, row = flow.notnull(), table.loc[basin]
+            assert row.evapotranspiration == pytest.approx(float(sums.evapotranspiration[seen].mean()) * 365.25, rel=1e-4)
+            assert row.precipitation_less_discharge == pytest.approx(float((rain - flow).mean()) * 365.25, rel=1e-4)
+            assert row.base_flow_index == pytest.approx(float(sums.base_flow[seen].sum() / sums.runoff[seen].sum()), rel=1e-4)
+            if name != "hbv":
+                assert row.inflow_less_discharge == pytest.approx(float((sums.inflow - flow).mean()) * 365.25, rel=1e-4)
+    assert ("inflow_less_discharge" in table) == (name != "hbv")
+    summary = pd.read_csv(out / "untrained_summary.csv")
+    corrected = ["evapotranspiration, corrected precipitation"] if name != "hbv" else []
+    checks = ["evapotranspiration", *corrected, "base-flow index"]
+    assert list(zip(summary.group, summary.check, strict=True)) == [(g, c) for g in ("trained", "held out") for c in checks]
+    assert summary.basins.sum() == 4 * len(checks)
+
+
+def test_runs_are_compared_and_the_lstm_is_left_out(runs) -> None:
+    table = pd.read_csv(runs / "comparison_test_untrained.csv")
+    assert set(table.run) == {"hbv", "corrected", "explicit"} and len(table) == 2 * (2 + 3 + 3)
+    page = (runs / "comparison_test.html").read_text()
+    assert "never trained on" in page and "Left out, since they simulate no such variables: lstm." in page
+    assert not (runs / "lstm" / "evaluation_test" / "untrained.csv").exists()
+    assert "A pure LSTM simulates its targets alone" in (runs / "lstm" / "evaluation_test" / "report.html").read_text()
+    report = (runs / "hbv" / "evaluation_test" / "report.html").read_text()
+    assert "base-flow index" in report and "simulates its targets alone" not in report
+
+
+def test_what_was_trained_on_is_no_check() -> None:
+    assert untrained_fluxes(["discharge"]) == FLUXES
+    assert set(untrained_fluxes(["discharge", "evapotranspiration"])) == {"base_flow", "runoff", "inflow"}
