@@ -20,17 +20,6 @@ from pydiffgeo.training.basins.experiment import evaluate, load_run, train
 from pydiffgeo.training.basins.prediction import predict
 from pydiffgeo.training.basins.untrained import FLUXES, untrained_fluxes
 
-# Bass River at Loch, 67 days: the example of Ladson et al. (2013), doi:10.7158/13241583.2013.11465417, and of their code
-BASS_RIVER = np.array([
-    5, 7, 108, 117, 57, 36, 26, 95, 1169, 308, 144, 89, 62, 48, 40, 35, 73, 82, 342, 393, 310, 275, 260, 245, 256, 141,
-    119, 934, 382, 158, 96, 122, 103, 83, 67, 148, 366, 161, 119, 82, 330, 294, 261, 266, 153, 247, 703, 498, 286, 163,
-    124, 85, 94, 81, 62, 47, 37, 30, 26, 24, 24, 22, 21, 20, 19, 18, 18,
-], float)  # fmt: skip
-
-
-def test_the_filter_gives_the_published_index() -> None:
-    assert base_flow(BASS_RIVER, alpha=0.98).sum() / BASS_RIVER.sum() == pytest.approx(0.1965759, abs=1e-7)
-
 
 def test_the_index_of_camels_is_that_of_its_own_table(shared_data) -> None:
     """Addor et al. (2017), doi:10.5194/hess-21-5293-2017, from 1989 to 2009; the series here ends in 2000."""
