@@ -83,10 +83,10 @@ def sce_ua(
             f"{evaluations} evaluations are fewer than the {least} of the first sample: {complexes} complexes of "
             f"{2 * count + 1} points for {count} parameters; allow more evaluations or take fewer complexes."
         )
-    problem = _Problem(objective, bounds)
     # spotpy draws from numpy's global generator: the caller's state is put back
     state = np.random.get_state()
     try:
+        problem = _Problem(objective, bounds)
         with redirect_stdout(StringIO()):  # spotpy prints every improvement
             sampler = spotpy.algorithms.sceua(problem, dbname="sceua", dbformat="ram", random_state=seed, save_sim=False)
             sampler.sample(evaluations, ngs=complexes, kstop=10, pcento=0.01, peps=1e-4)
@@ -103,15 +103,19 @@ class _Problem:
     """What spotpy asks for, in the unit interval of each parameter's scale."""
 
     def __init__(self, objective: Objective, bounds: Mapping[str, Bounds]):
+        from spotpy.parameter import Uniform
+
         self.objective, self.bounds = objective, bounds
+        # once: spotpy draws 100,000 numbers for each that it makes, and asks for all of them in every run
+        self.uniform = [Uniform(name, 0.0, 1.0, step=0.1, optguess=0.5, minbound=0.0, maxbound=1.0) for name in bounds]
         self.losses: list[float] = []
         self.tried: list[dict[str, float]] = []
 
     def parameters(self) -> object:
         """Return uniform parameters between 0 and 1."""
-        from spotpy.parameter import Uniform, generate
+        from spotpy.parameter import generate
 
-        return generate([Uniform(name, 0.0, 1.0, optguess=0.5) for name in self.bounds])
+        return generate(self.uniform)
 
     def simulation(self, vector: NDArray) -> list[float]:
         """Run the model and return its loss."""

@@ -37,6 +37,15 @@ def test_the_global_minimum_is_found_and_evaluations_are_counted(capsys):
     assert np.array_equal(again.history, found.history)
 
 
+def test_each_parameter_is_made_once_not_in_every_run(monkeypatch):
+    from spotpy import parameter
+
+    made, make = [], parameter.Base.__init__
+    monkeypatch.setattr(parameter.Base, "__init__", lambda self, *a, **k: made.append(a[2]) or make(self, *a, **k))
+    assert sce_ua(wavy, BOUNDS, 100, complexes=2).evaluations > 20
+    assert made == ["x", "k"]  # each takes milliseconds, as long as a year of a model
+
+
 def test_runs_that_fail_are_avoided_and_too_few_evaluations_refused():
     found = sce_ua(lambda p: wavy(p) if p["x"] > 0 else float("nan"), BOUNDS, 500, complexes=3)
     assert found.parameters["x"] == pytest.approx(0.7, abs=0.05)
