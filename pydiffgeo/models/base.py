@@ -66,6 +66,21 @@ class ProcessModel:
         """Turn parameters `[batch or 1, (time,) width]` into what the rates read; differentiable, called once per solve."""
         return parameters
 
+    def start(self, parameters: Values) -> dict[str, Tensor]:
+        """States near those that years of weather leave, for a short warm-up; by default the typical magnitude.
+
+        Parameters
+        ----------
+        parameters : mapping of str to Tensor, [...]
+
+        Returns
+        -------
+        dict of str to Tensor, [...]
+            By state; those that are left out are zero.
+        """
+        like = torch.ones_like(next(iter(parameters.values())))
+        return {name: state.scale * like for name, state in self.spec.states.items()}
+
     def storage(self, state: Tensor, parameters: Values) -> Tensor:
         """Conserved storage `m(u)`, elementwise in the state."""
         return state

@@ -12,6 +12,8 @@ from pydiffgeo.models.base import Linearisation, ProcessModel, Values
 from pydiffgeo.models.smooth import stacked
 from pydiffgeo.models.spec import ModelSpec
 
+TYPICAL_RUNOFF = 0.5  # mm d-1: about the median of the CAMELS basins' slow runoff; only where stores start depends on it
+
 
 class Buckets(ProcessModel):
     """A few stores whose storage is the state itself: a subclass defines `evaluate`, `slopes` and, if it has any, `drivers`."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pydiffgeo.models.base import Entries, Evaluation, Values
-from pydiffgeo.models.buckets import Buckets, not_negative
+from pydiffgeo.models.buckets import TYPICAL_RUNOFF, Buckets, not_negative
 from pydiffgeo.models.smooth import available, available_and_slope, positive, stacked, step_up
 from pydiffgeo.models.spec import load_spec
 
@@ -28,6 +28,11 @@ class ExpHydro(Buckets):
     def __init__(self) -> None:
         self.spec = load_spec("exp_hydro")
         self.size = len(self.spec.states)
+
+    def start(self, parameters: Values) -> dict[str, Tensor]:
+        """A store that gives the typical runoff, at least a fifth full; no snow."""
+        deficit = torch.log(parameters["Q_max"] / TYPICAL_RUNOFF) / parameters["f"].clamp(min=1e-3)
+        return {"water": torch.maximum(parameters["S_max"] - deficit, 0.2 * parameters["S_max"])}
 
     def drivers(self, forcing: Values, parameters: Values) -> dict[str, Tensor]:
         """Snowfall, rain and potential melting, mm d-1: what weather and parameters alone decide."""

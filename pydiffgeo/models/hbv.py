@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pydiffgeo.models.base import Entries, Evaluation, Values
-from pydiffgeo.models.buckets import Buckets, not_negative
+from pydiffgeo.models.buckets import TYPICAL_RUNOFF, Buckets, not_negative
 from pydiffgeo.models.smooth import available, available_and_slope, positive, stacked, step_up
 from pydiffgeo.models.spec import load_spec
 
@@ -33,6 +33,11 @@ class HBV(Buckets):
     def __init__(self) -> None:
         self.spec = load_spec("hbv")
         self.size = len(self.spec.states)
+
+    def start(self, parameters: Values) -> dict[str, Tensor]:
+        """Soil half full, and a lower zone that gives back what percolates; no snow."""
+        percolation = parameters["PERC"].clamp(max=TYPICAL_RUNOFF)
+        return {"soil": 0.5 * parameters["FC"], "lower": percolation / parameters["K2"]}
 
     def drivers(self, forcing: Values, parameters: Values) -> dict[str, Tensor]:
         """Rain, snowfall, and potential melting and refreezing, mm d-1: what weather and parameters alone decide."""

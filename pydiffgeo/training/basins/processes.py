@@ -61,7 +61,7 @@ class SolvedProcess:
     Parameters
     ----------
     model : ProcessModel
-        Stores start at the typical magnitude of the specification: give the run a warm-up.
+        Stores start where its `start` says: give the run a warm-up all the same.
     settings : ProcessSettings
         Solver, engine, bounds.
 
@@ -83,12 +83,12 @@ class SolvedProcess:
     def simulate(self, forcing: Mapping[str, Tensor], parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return fluxes and states [column, time]; see `Process.simulate`."""
         days = next(iter(forcing.values())).shape[1]
-        states = self.model.spec.states
-        solution = solve(
-            self.model, forcing, parameters, torch.tensor([s.scale for s in states.values()], dtype=self.solver.dtype),
-            torch.arange(days + 1), self.solver, self.engine,
-        )  # fmt: skip
-        return solution.fluxes | dict(zip(states, solution.states.unbind(-1), strict=False))
+        first = {name: value[..., 0] if value.ndim == 2 else value for name, value in parameters.items()}
+        stores = self.model.start(first)
+        zero = torch.zeros_like(next(iter(first.values())))
+        start = torch.stack([stores.get(name, zero) for name in self.model.spec.states], -1).to(self.solver.dtype)
+        solution = solve(self.model, forcing, parameters, start, torch.arange(days + 1), self.solver, self.engine)
+        return solution.fluxes | dict(zip(self.model.spec.states, solution.states.unbind(-1), strict=False))
 
 
 def build_process(settings: ModelSettings) -> Process:
