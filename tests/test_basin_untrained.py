@@ -95,7 +95,8 @@ def test_balance_and_ratio_by_hand_over_the_days_that_count() -> None:
     simulated = {"evapotranspiration": np.where(seen, 2.5, 99.0), "base_flow": np.where(seen, 0.3, 99.0),
                  "runoff": np.where(seen, 1.2, 99.0), "inflow": np.where(seen, 6.0, 99.0)}  # fmt: skip
     table = untrained_table(simulated, observed, np.full((3, 365), 5.0), days, ["a", "b", "c"])
-    assert table.days.tolist() == [365, 345, 0] and table.loc["c"].drop("days").isna().all()
+    assert table.days.tolist() == [365, 345, 0] and table.loc["c"].drop(["days", "storage_gain"]).isna().all()
+    assert table.storage_gain["a"] == pytest.approx((6.0 - 2.5 - 1.2) * 365.25)
     for basin in ("a", "b"):
         one = table.loc[basin]
         assert one.evapotranspiration == pytest.approx(2.5 * 365.25) and one.base_flow_index == pytest.approx(0.25)
@@ -121,6 +122,8 @@ def test_a_summary_by_hand() -> None:
     assert (row["simulated"], row["reference"], row["difference"]) == (145.0, 150.0, 20.0)
     assert row["relative_bias"] == pytest.approx(10.0)  # of 10, -10 and 10 %: water that comes from elsewhere has none
     assert row["correlation"] == pytest.approx(np.corrcoef([110, 180, 330, 50], [100, 200, 300, -40])[0, 1])
+    gains = untrained_summary(pd.DataFrame({"storage_gain": [10.0, -4.0, 2.0, np.nan]}))
+    assert [(row["check"], row["basins"], row["difference"]) for row in gains] == [("gain of storage", 3, 2.0)]
     [none] = untrained_summary(table.iloc[4:])
     assert none["basins"] == 0 and math.isnan(none["difference"]) and math.isnan(none["correlation"])
     assert math.isnan(none["relative_bias"])
@@ -162,6 +165,10 @@ def test_fluxes_that_are_checked_balance_with_the_stores(runs, name) -> None:
     also = found.also
     assert set(also) == set(both) - {"nothing"} and also.sizes == {"basin": 3, "time": 365}
     stored = sum(also[store] for store in STORES)
+    table = pd.read_csv(runs / name / "evaluation_test" / "untrained.csv", index_col="basin", dtype={"basin": str})
+    whole = predict(model, data.tensors, "2001-10-01", "2002-09-30", settings.evaluation.warm_up, 2, also=both).also
+    gained = (whole.inflow - whole.evapotranspiration - whole.runoff).mean("time") * 365.25
+    np.testing.assert_allclose(table.storage_gain[gained.basin.values], gained, rtol=1e-3, atol=0.1)
     change = (also.inflow - also.evapotranspiration - also.runoff)[:, 1:].values
     np.testing.assert_allclose(np.diff(stored.values), change, atol=2e-4)
     assert (abs(also.runoff - found.series.discharge_simulated) > 1e-3).any()  # the target is routed
@@ -196,14 +203,15 @@ def test_a_run_leaves_its_checks_as_tables(runs, name) -> None:
     assert ("inflow_less_discharge" in table) == (name != "hbv")
     summary = pd.read_csv(out / "untrained_summary.csv")
     corrected = ["evapotranspiration, corrected precipitation"] if name != "hbv" else []
-    checks = ["evapotranspiration", *corrected, "base-flow index"]
+    checks = ["evapotranspiration", *corrected, "base-flow index", "gain of storage"]
     assert list(zip(summary.group, summary.check, strict=True)) == [(g, c) for g in ("trained", "held out") for c in checks]
-    assert summary.basins.sum() == 4 * len(checks)
+    # one of the basins has too few observations, which the gain does not need
+    assert summary.basins.sum() == 4 * len(checks) + 1
 
 
 def test_runs_are_compared_and_the_lstm_is_left_out(runs) -> None:
     table = pd.read_csv(runs / "comparison_test_untrained.csv")
-    assert set(table.run) == {"hbv", "corrected", "explicit"} and len(table) == 2 * (2 + 3 + 3)
+    assert set(table.run) == {"hbv", "corrected", "explicit"} and len(table) == 2 * (3 + 4 + 4)
     page = (runs / "comparison_test.html").read_text()
     assert "never trained on" in page and "Left out, since they simulate no such variables: lstm." in page
     assert not (runs / "lstm" / "evaluation_test" / "untrained.csv").exists()

@@ -19,11 +19,13 @@ from pydiffgeo.evaluation.metrics import correlation
 COMPLETE = 0.9  # share of the days of a water year that must be observed
 REFLECTED = 30  # days, at both ends of a series
 DAYS_PER_YEAR = 365.25
-# what is compared in the summary: simulated, reference (columns of `untrained_table`), unit
-CHECKS = {
+# what is compared in the summary: simulated, reference (columns of `untrained_table`, or zero), unit
+CHECKS: dict[str, tuple[str, str | None, str]] = {
     "evapotranspiration": ("evapotranspiration", "precipitation_less_discharge", "mm year-1"),
     "evapotranspiration, corrected precipitation": ("evapotranspiration", "inflow_less_discharge", "mm year-1"),
     "base-flow index": ("base_flow_index", "observed_base_flow_index", "1"),
+    # over years near zero: a store that fills for years hides water from the periods that a model is trained on
+    "gain of storage": ("storage_gain", None, "mm year-1"),
 }
 
 
@@ -114,7 +116,8 @@ def untrained_table(
     pandas.DataFrame
         Per basin ``days``, the number of `counted_days`; means of these days, mm year-1: ``evapotranspiration``,
         ``precipitation_less_discharge``, ``inflow_less_discharge``; ratios of sums over them, 1: ``base_flow_index``,
-        ``observed_base_flow_index``. NaN where no day counts; columns of what the model does not give are left out.
+        ``observed_base_flow_index``; over all days, mm year-1: ``storage_gain``, what enters and does not leave.
+        NaN where no day counts; columns of what the model does not give are left out.
     """
     flow = np.asarray(observed, float)
     given = {name: np.asarray(values, float) for name, values in simulated.items()}
@@ -125,6 +128,9 @@ def untrained_table(
         if "inflow" in given:
             series["inflow_less_discharge"] = given["inflow"] - flow
         table |= {name: _ratio(values, np.ones_like(flow), counted) * DAYS_PER_YEAR for name, values in series.items()}
+        if "runoff" in given:
+            entering = given.get("inflow", np.asarray(precipitation, float))
+            table["storage_gain"] = (entering - given["evapotranspiration"] - given["runoff"]).mean(1) * DAYS_PER_YEAR
     if "base_flow" in given:
         filtered = np.array([base_flow(row) for row in flow])
         counted = counted & np.isfinite(filtered)
@@ -145,9 +151,10 @@ def untrained_summary(table: pd.DataFrame) -> list[dict[str, str | float | int]]
     """
     rows: list[dict[str, str | float | int]] = []
     for check, (name, reference, unit) in CHECKS.items():
-        if not {name, reference} <= set(table):
+        if not {name, reference or name} <= set(table):
             continue
-        s, r = table[[name, reference]].dropna().to_numpy().T
+        known = table[[name, reference]].dropna() if reference else table[[name]].dropna().assign(zero=0.0)
+        s, r = known.to_numpy().T
         some, positive = len(s) > 0, r > 0
         rows.append({
             "check": check, "unit": unit, "basins": len(s),
