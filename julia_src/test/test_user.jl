@@ -87,3 +87,18 @@ end
     @test_throws UnknownName load_model("nowhere.jl")
     @test_throws Refused load_model(joinpath(@__DIR__, "heat.jl"))
 end
+
+@testset "derivatives by hand from a file are those of dual numbers, $basins basins" for basins in (1, 11)
+    file = joinpath(@__DIR__, "two_stores.jl")
+    byhand = load_model(file)
+    @test byhand.linearise !== nothing && DiffGeo.branchless(byhand)
+    bydual = SmallModel{2}(byhand.spec, byhand.rates; byhand.prepare)
+    days = 60
+    f = (rain=max.(0.0, 10 .* randn(Xoshiro(1), days, basins)), temperature=5 .* randn(Xoshiro(2), days))
+    p = (k=0.002 .+ 0.01 .* rand(Xoshiro(3), basins), b=0.05)
+    solved(m) = solve(m, f, p, [10.0, 20.0], 0:days; method="sdirk2", step=1.0, newton_tolerance=1e-8, max_newton=30)
+    a, b = solved(byhand), solved(bydual)
+    @test a.states ≈ b.states rtol = 1e-12
+    w = (; states=randn(Xoshiro(4), size(a.states)), fluxes=randn(Xoshiro(5), 1, days, basins))
+    @test same_gradient(pullback(a; w...), pullback(b; w...); rtol=1e-11)
+end
