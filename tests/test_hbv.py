@@ -43,6 +43,18 @@ def test_slopes(model: ProcessModel) -> None:
     torch.testing.assert_close((e.fluxes * signs).sum(-1), e.rates.sum(-1), rtol=1e-12, atol=1e-11)
 
 
+def test_work_and_memory_grow_no_faster_than_the_days(model: ProcessModel) -> None:
+    """The windows that are solved, each of at most the same number of days, and what is kept for the gradient."""
+    windows, kept = [], []
+    for days in (300, 1200):
+        first = next(iter(model.spec.parameters))
+        solution = run(model, 6, days, **{first: random_parameters(model, 6)[first].requires_grad_()})
+        windows.append(float(solution.stats["newton_iterations"].sum()))
+        kept.append(int(solution.stats["recorded_bytes"]))
+    assert windows[0] < windows[1] < 4.4 * windows[0]
+    assert 3.8 < kept[1] / kept[0] < 4.2
+
+
 def test_stores_at_zero_do_not_fall(model: ProcessModel) -> None:
     p = {k: v[:, None] for k, v in random_parameters(model, 300).items()}
     f = {k: v.T for k, v in weather(1, 300).items()}
