@@ -84,7 +84,7 @@ class NeuralClosure(nn.Module):
         self.activation, self.output_range, self.residual = activation, output_range, residual
         self.monotone_in = tuple(monotone_in)
         if not set(self.monotone_in) <= set(range(inputs)):
-            raise ParameterError(f"monotone_in={self.monotone_in}: the inputs of this closure have the numbers 0 to {inputs - 1}")
+            raise ParameterError(f"monotone_in={self.monotone_in}: a closure's inputs have the numbers 0 to {inputs - 1}")
         if self.monotone_in and activation not in RISING:
             raise ParameterError(f"monotone_in needs an activation that rises ({', '.join(RISING)}), not {activation!r}")
         random = torch.Generator().manual_seed(seed)

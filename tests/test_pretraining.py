@@ -18,8 +18,8 @@ from pydiffgeo.errors import ParameterError, UnknownName
 
 # where the closure of a slot is called
 DOMAINS = {
-    "recharge": (0.0, 1.0), "evapotranspiration": (0.0, 1.5), "percolation": (0.0, 0.9), "rain": (-3.0, 3.0), "melt": (-3.0, 1.9),
-    "base_flow": (0.0, 1.2), "spill": (0.8, 1.5),
+    "recharge": (0.0, 1.0), "evapotranspiration": (0.0, 1.5), "percolation": (0.0, 0.9), "rain": (-3.0, 3.0),
+    "melt": (-3.0, 1.9), "base_flow": (0.0, 1.2), "spill": (0.8, 1.5),
 }  # fmt: skip
 
 
