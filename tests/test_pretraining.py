@@ -36,7 +36,7 @@ def test_a_formula_is_learned(name: str, slot: str) -> None:
     x = torch.linspace(*DOMAINS[slot], 77, dtype=F64)  # between the samples
     with torch.no_grad():
         away = float((c(x) - MODELS[name]().formula(slot)(x)).abs().max())  # type: ignore[attr-defined]
-    assert largest < 0.02
+    assert largest < 0.03
     assert away < 1.5 * largest + 1e-3
 
 
