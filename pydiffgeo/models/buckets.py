@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +22,7 @@ class Buckets(ProcessModel):
     """
 
     structure = "dense"
-    formulas: Mapping[str, Formula] = {}
+    formulas: ClassVar[Mapping[str, Formula]] = {}
 
     def __init__(self, name: str, closures: Mapping[str, nn.Module] | None) -> None:
         self.spec, self.closures, self.replaced = filled(load_spec(name), closures)
@@ -37,8 +38,11 @@ class Buckets(ProcessModel):
         """
         formula = lookup(self.formulas, slot, f"slot of {self.spec.name}")
         known = load_spec(self.spec.name).parameters
-        given = {k: lookup(known, k, "parameter") and v for k, v in (parameters or {}).items()}
-        p = {k: torch.as_tensor(given.get(k, s.default), dtype=torch.float64) for k, s in known.items()}
+        values = {k: s.default for k, s in known.items()}
+        for k, v in (parameters or {}).items():
+            lookup(known, k, f"parameter of {self.spec.name}")
+            values[k] = v
+        p = {k: torch.as_tensor(v, dtype=torch.float64) for k, v in values.items()}
         return lambda *inputs: formula(p, *inputs)
 
     def share(self, slot: str, parameters: Values, *inputs: Tensor, guard: Tensor | None = None) -> Tensor:

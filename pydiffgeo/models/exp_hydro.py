@@ -40,7 +40,7 @@ class ExpHydro(Buckets):
         A slot that the model does not have, or a network that does not fit it.
     """
 
-    formulas: ClassVar[dict[str, Formula]] = {
+    formulas: ClassVar[Mapping[str, Formula]] = {
         "rain": lambda p, warmth: step_up(WARM * warmth, PHASE_WIDTH),
         "melt": lambda p, warmth: positive(WARM * warmth, PHASE_WIDTH) / MELTING,
         "evapotranspiration": lambda p, filling: _limited(filling)[0],

@@ -43,7 +43,7 @@ class HBV(Buckets):
         A slot that the model does not have, or a network that does not fit it.
     """
 
-    formulas: ClassVar[dict[str, Formula]] = {
+    formulas: ClassVar[Mapping[str, Formula]] = {
         "recharge": lambda p, wetness: torch.exp(p["BETA"] * wetness.clamp_min(DRIEST / p["FC"]).log()),
         "evapotranspiration": lambda p, wetness: torch.exp(
             p["BETAET"] * _log_limited(wetness, wetness.clamp_min(DRIEST / (p["FC"] * p["LP"])).log())[0]
