@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pydiffgeo.models.root_uptake import Roots
     from pydiffgeo.models.soil_hydraulics import HYDRAULICS, SoilHydraulics, usda_soil
     from pydiffgeo.models.spec import ModelSpec, load_spec
+    from pydiffgeo.pretraining import fit_closure
     from pydiffgeo.solution import Solution
     from pydiffgeo.solvers import METHODS, Solver
     from pydiffgeo.solving import solve
@@ -41,6 +42,7 @@ _HOMES = {
     "SoilHydraulics": "models.soil_hydraulics",
     "Solution": "solution",
     "Solver": "solvers",
+    "fit_closure": "pretraining",
     "load_spec": "models.spec",
     "solve": "solving",
     "usda_soil": "models.soil_hydraulics",
@@ -63,6 +65,7 @@ __all__ = [
     "Solution",
     "Solver",
     "__version__",
+    "fit_closure",
     "julia",
     "load_spec",
     "solve",

@@ -16,6 +16,8 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "softplus": nn.functional.softplus,
     "swish": nn.functional.silu,
 }
+RISING = ("tanh", "sigmoid", "softplus")
+SMALL = 1e-3  # weights that begin near zero, where a transform keeps them positive
 
 
 class NeuralClosure(nn.Module):
@@ -37,12 +39,28 @@ class NeuralClosure(nn.Module):
         Bounds of the output, which a logistic function keeps.
     seed : int
         Seed of the initial weights; the global random state is left alone.
+    monotone_in : sequence of int
+        Numbers of the inputs, from 0, in which the output rises whatever the weights: the layers then have softplus(weight)
+        for the weights on the ways from these inputs to the output, which is positive (Daniels & Velikova 2010,
+        doi:10.1109/TNN.2010.2044803). "swish" does not rise, and is refused.
+    residual : bool
+        The network stands beside a formula, not in its place: its output is added to the logit of the formula's share of
+        `output_range`, which is therefore kept. The last layer begins at zero, so that the formula alone is left (where it is
+        monotone, at 0.001).
+
+    Attributes
+    ----------
+    weights : nn.Parameter, [weight]
+        The only entry of its `state_dict`.
 
     Raises
     ------
     ParameterError, UnknownName
-        A width that is not positive, a range without extent, an unknown activation.
+        A width that is not positive, a range without extent, an unknown activation, or one that does not rise; inputs that
+        do not exist; a residual without a range.
     """
+
+    _positive: Tensor | None
 
     def __init__(
         self,
@@ -51,6 +69,8 @@ class NeuralClosure(nn.Module):
         activation: str = "tanh",
         output_range: tuple[float, float] | None = None,
         seed: int = 0,
+        monotone_in: Sequence[int] = (),
+        residual: bool = False,
     ):
         super().__init__()
         self.widths = (inputs, *hidden, 1)
@@ -58,28 +78,94 @@ class NeuralClosure(nn.Module):
             raise ParameterError(f"the layers of a closure need positive widths, got inputs={inputs}, hidden={tuple(hidden)}")
         if output_range is not None and not output_range[0] < output_range[1]:
             raise ParameterError(f"output_range={output_range}: give the lower bound, then a higher one")
+        if residual and output_range is None:
+            raise ParameterError("a closure beside a formula needs the range that both share: output_range=(low, high)")
         lookup(ACTIVATIONS, activation, "activation")
-        self.activation, self.output_range = activation, output_range
+        self.activation, self.output_range, self.residual = activation, output_range, residual
+        self.monotone_in = tuple(monotone_in)
+        if not set(self.monotone_in) <= set(range(inputs)):
+            raise ParameterError(f"monotone_in={self.monotone_in}: a closure's inputs have the numbers 0 to {inputs - 1}")
+        if self.monotone_in and activation not in RISING:
+            raise ParameterError(f"monotone_in needs an activation that rises ({', '.join(RISING)}), not {activation!r}")
         random = torch.Generator().manual_seed(seed)
         parts = []
         for a, b in zip(self.widths[:-1], self.widths[1:], strict=True):
             # uniform within 1 / sqrt(inputs), as torch.nn.Linear begins
             parts.append((2 * torch.rand((a + 1) * b, generator=random, dtype=torch.float64) - 1) / math.sqrt(a))
-        self.weights = nn.Parameter(torch.cat(parts))
+        if residual:
+            parts[-1].zero_()
+        start, positive = torch.cat(parts), self._on_rising_ways()
+        if self.monotone_in:
+            start = torch.where(positive, start.abs().clamp_min(SMALL).expm1().log(), start)
+        self.register_buffer("_positive", positive if self.monotone_in else None, persistent=False)
+        self.weights = nn.Parameter(start)
 
-    def forward(self, *inputs: Tensor) -> Tensor:
-        """Output `[...]` at inputs `[...]` of shapes that broadcast."""
+    def flat(self) -> Tensor:
+        """Weights of the layers `[weight]`, in the order of `weights`: those that must be positive are softplus of these."""
+        if self._positive is None:
+            return self.weights
+        return torch.where(self._positive, nn.functional.softplus(self.weights), self.weights)
+
+    def forward(self, *inputs: Tensor, formula: Tensor | None = None) -> Tensor:
+        """Output of the closure.
+
+        Parameters
+        ----------
+        *inputs : Tensor, [...]
+            One tensor for each input, of shapes that broadcast; or, of several inputs, one tensor `[..., input]`.
+        formula : Tensor, [...], optional
+            What the formula gives, for a closure that stands beside it; outside of the range it counts as its nearest bound.
+
+        Returns
+        -------
+        Tensor, [...]
+        """
+        if len(inputs) == 1 < self.widths[0] and inputs[0].shape[-1:] == self.widths[:1]:
+            inputs = inputs[0].unbind(-1)
         if len(inputs) != self.widths[0]:
             raise ParameterError(f"a closure of {self.widths[0]} inputs was called with {len(inputs)}")
-        x = torch.stack(torch.broadcast_tensors(*inputs), -1)
+        if self.residual and formula is None:
+            raise ParameterError("this closure stands beside a formula: give what that gives, formula=...")
+        y = self._layers(torch.stack(torch.broadcast_tensors(*inputs), -1))
+        if self.output_range is None:
+            return y
+        low, high = self.output_range
+        if self.residual and formula is not None:
+            share = ((formula - low) / (high - low)).clamp(0.0, 1.0)
+            up = share * torch.sigmoid(y)  # logit^-1(logit(share) + y), also for a share of 0 or 1
+            return low + (high - low) * up / (up + (1 - share) * torch.sigmoid(-y))
+        return low + (high - low) * torch.sigmoid(y)
+
+    def _layers(self, x: Tensor) -> Tensor:
         at, act = 0, ACTIVATIONS[self.activation]
-        weights = self.weights.to(x.dtype)
+        weights = self.flat().to(x.dtype)
         for k, (a, b) in enumerate(zip(self.widths[:-1], self.widths[1:], strict=True)):
             x = x @ weights[at : at + a * b].view(a, b) + weights[at + a * b : at + (a + 1) * b]
             at += (a + 1) * b
             x = act(x) if k < len(self.widths) - 2 else x
-        y = x[..., 0]
-        if self.output_range is None:
-            return y
-        low, high = self.output_range
-        return low + (high - low) * torch.sigmoid(y)
+        return x[..., 0]
+
+    def _on_rising_ways(self) -> Tensor:
+        """Which weights lie on a way from a monotone input to the output: rows of the first matrix, all later matrices."""
+        parts = []
+        for k, (a, b) in enumerate(zip(self.widths[:-1], self.widths[1:], strict=True)):
+            matrix = torch.ones(a, b, dtype=torch.bool)
+            if k == 0:
+                matrix[[i for i in range(a) if i not in self.monotone_in]] = False
+            parts += [matrix.flatten(), torch.zeros(b, dtype=torch.bool)]
+        return torch.cat(parts)
+
+
+def output_of(module: nn.Module, x: Tensor) -> Tensor:
+    """Output `[...]` of a module at inputs `[..., input]`, which it may compute in another precision."""
+    if isinstance(module, NeuralClosure):
+        own: Tensor = module(*x.unbind(-1))
+        return own
+    first = next(module.parameters(), x)
+    y: Tensor = module(x.to(first.dtype)).to(x.dtype)
+    if y.shape == (*x.shape[:-1], 1):
+        y = y[..., 0]
+    if y.shape != x.shape[:-1]:
+        raise ParameterError(f"a closure must turn inputs [..., input] into [...] or [..., 1]; this one made {list(x.shape)} "
+                             f"into {list(y.shape)}")  # fmt: skip
+    return y

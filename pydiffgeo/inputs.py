@@ -101,6 +101,10 @@ def read_parameters(
     device: torch.device,
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Static parameters `[column or 1, width]` and time-varying ones `[column or 1, interval, width]`."""
+    for name in model.replaced:
+        if name in parameters:
+            raise ParameterError(f"parameter {name!r} belongs to the formula that the closure in the slot "
+                                 f"{model.replaced[name]!r} replaces: it would do nothing, leave it out")  # fmt: skip
     _names(parameters, model.spec.parameters, "parameter", model)
     static: dict[str, Tensor] = {}
     varying: dict[str, Tensor] = {}

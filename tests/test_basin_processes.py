@@ -90,6 +90,9 @@ def test_runs_start_with_slow_stores_in_balance():
     outflow = p["Q_max"] * torch.exp(-p["f"] * (p["S_max"] - water))
     assert float(outflow[0]) == pytest.approx(TYPICAL_RUNOFF, rel=1e-5) and float(water[1]) == 20.0
 
+    del p["f"]  # as where a closure gives the base flow
+    torch.testing.assert_close(exp_hydro.start(p)["water"], 0.5 * p["S_max"])
+
     process, forcing = build_process(ModelSettings(name="hbv", process={"engine": "torch", "routing": False})), weather(2, 3)
     parameters = drawn(process.bounds, 2) | {"K2": torch.tensor([[0.01, 0.1, 0.1], [0.1, 0.1, 0.1]], dtype=torch.float64)}
     first = {name: values[..., 0] if values.ndim == 2 else values for name, values in parameters.items()}

@@ -36,6 +36,14 @@ def test_examples_of_hbv() -> None:
         assert torch.isfinite(names["discharge"]).all()
 
 
+def test_example_of_closures() -> None:
+    names: dict[str, Any] = {}
+    exec(blocks("docs/closures.md", "python")[0], names)
+    assert names["fit"].largest < 0.02
+    gradient = names["recharge"].weights.grad
+    assert torch.isfinite(gradient).all() and (gradient != 0).any()
+
+
 def test_contributing_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from pydiffgeo import Solver, solve
     from pydiffgeo.models import spec

@@ -11,13 +11,19 @@ const HYDRAULICS = Dict{String,Function}(
 "Models by name: a function from a description to a model."
 const BUILDERS = Dict{String,Function}(
     "richards" => d -> open_richards(d, d["hydraulics"]::Dict{String,Any}),
-    "hbv" => d -> hbv(),
-    "exp_hydro" => d -> exp_hydro(),
+    "hbv" => d -> open_slots(hbv, d),
+    "exp_hydro" => d -> open_slots(exp_hydro, d),
     "user" => d -> load_model(d["file"]; spec=d["spec_file"], cells=d["cells"], networks=open_networks(get(d, "networks", []))),
 )
 
 "Networks in the order of a description."
 open_networks(list) = NamedTuple(Symbol(n["name"]) => Network(n["widths"], n["activation"]; low=get(n, "low", NaN), high=get(n, "high", NaN)) for n in list)
+
+"A built-in model with networks in its slots."
+function open_slots(build, d)
+    list = get(d, "networks", [])
+    return build(; networks=open_networks(list), residual=[Symbol(n["name"]) for n in list if n["residual"]])
+end
 
 # the types are asserted so that nothing here is compiled anew at every start
 open_richards(d, h::Dict) = dynamic(open_richards)(d, dynamic(lookup(HYDRAULICS, h["name"]::String, "soil hydraulics"))(h))

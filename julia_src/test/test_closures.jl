@@ -92,6 +92,52 @@ end
     @test_throws UnknownName Network((1, 16, 1), "tang")
 end
 
+# networks in the slots of the built-in models, in place of formulas and beside them
+const SHARE = Network((1, 5, 1), "tanh"; low=0.0, high=1.0)
+
+@testset "slots of $name" for (name, build, start, residual, left_out) in (
+    ("hbv", hbv, [1.0, 1.0, 120.0, 10.0, 30.0], (:evapotranspiration,), :BETA), ("exp_hydro", exp_hydro, [1.0, 300.0], (:melt, :spill), :f))
+    slots = DiffGeo.slot_names(name)
+    m = build(; networks=NamedTuple(k => SHARE for k in reverse(slots)), residual)
+    @test collect(keys(DiffGeo.networks(m))) == slots
+    @test !(left_out in DiffGeo.spec(m).parameters) && branchless(m)
+    days, basins = 40, 3
+    known = DiffGeo.read_spec(name)[1]["parameters"]
+    p = (; (k => known[String(k)]["default"] * [0.9, 1.0, 1.1] for k in DiffGeo.spec(m).parameters)...)
+    w = NamedTuple(k => randn(rng, weight_count(SHARE)) for k in slots)
+    options = (; method="implicit_euler", step=1.0, newton_tolerance=1e-10, max_newton=40)
+    f = weather(days)
+    side = solve(m, f, p, start, 0:days; weights=w, options...)
+    DiffGeo.BRANCHLESS[objectid(m)] = false
+    alone = solve(m, f, p, start, 0:days; weights=w, options...)
+    @test isempty(side.failed) && side.run.tapes[1].group == 3 && alone.run.tapes[1].group == 0
+    @test side.states ≈ alone.states rtol = 1e-9
+    @test minimum(side.states) > -1e-12
+    net = side.fluxes.inflow .- side.fluxes.evapotranspiration .- side.fluxes.discharge
+    @test dropdims(sum(diff(side.storage; dims=2); dims=1); dims=1) ≈ net atol = 1e-9
+    v = (; states=randn(rng, size(side.states)), fluxes=randn(rng, length(side.fluxes), days, basins))
+    a, b = pullback(side; v...), pullback(alone; v...)
+    @test all(a.parameters[k] ≈ b.parameters[k] for k in keys(a.parameters))
+    @test all(isapprox(a.weights[k], b.weights[k]; rtol=1e-7) for k in slots)
+    loss(w) = (x = solve(m, f, p, start, 0:days; weights=w, options...); v.states ⋅ x.states + sum(v.fluxes[i, :, :] ⋅ x.fluxes[i] for i in eachindex(x.fluxes)))
+    for k in slots
+        d = randn(rng, weight_count(SHARE))
+        moved(h) = loss(merge(w, NamedTuple{(k,)}((w[k] .+ h .* d,))))
+        @test sum(a.weights[k], dims=2) ⋅ d ≈ (moved(1e-5) - moved(-1e-5)) / 2e-5 rtol = 1e-5 atol = 1e-7
+    end
+end
+
+@testset "what no slot takes" begin
+    @test_throws UnknownName hbv(; networks=(; melt=SHARE))
+    @test_throws Refused hbv(; networks=(; recharge=Network((2, 5, 1), "tanh"; low=0.0, high=1.0)))
+    @test_throws Refused hbv(; networks=(; recharge=Network((1, 5, 1), "tanh")))
+    @test_throws Refused exp_hydro(; networks=(; melt=Network((1, 5, 1), "tanh"; low=0.0, high=2.0)))
+    @test_throws UnknownName hbv(; networks=(; recharge=SHARE), residual=(:percolation,))
+    @test DiffGeo.beside(0.3, 0.0, 0.0, 1.0) ≈ 0.3
+    @test DiffGeo.beside(0.3, 2.0, 0.0, 1.0) ≈ 1 / (1 + exp(-(log(0.3 / 0.7) + 2)))
+    @test DiffGeo.beside(0.0, 900.0, 0.0, 1.0) == 0 && DiffGeo.beside(1.2, -2.0, 0.0, 1.0) == 1
+end
+
 if Base.find_package("Lux") !== nothing
     @eval using Lux: Lux
     @testset "as a chain of Lux, $activation" for (activation, low, high) in (("tanh", NaN, NaN), ("swish", -1.0, 4.0), ("softplus", NaN, NaN), ("sigmoid", 0.0, 1.0))

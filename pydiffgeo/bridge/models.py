@@ -15,6 +15,7 @@ from torch import Tensor
 
 from pydiffgeo.bridge.arrays import field
 from pydiffgeo.bridge.runtime import Julia
+from pydiffgeo.closures import NeuralClosure
 from pydiffgeo.errors import ParameterError
 from pydiffgeo.models.base import Evaluation, ProcessModel
 from pydiffgeo.models.exp_hydro import ExpHydro
@@ -51,17 +52,27 @@ def _richards(model: Richards) -> dict[str, Any]:
     return out | ({"roots": model.roots.profile} if model.roots else {})
 
 
-def _julia_model(model: JuliaModel) -> dict[str, Any]:
-    networks = []
+def _networks(model: ProcessModel) -> list[dict[str, Any]]:
+    out = []
     for name, c in model.closures.items():
+        if not isinstance(c, NeuralClosure):
+            raise ParameterError(
+                f"the Julia engine cannot call the torch module {type(c).__name__} in the slot {name!r}; "
+                'use engine="torch", or a NeuralClosure'
+            )
         low, high = c.output_range or (math.nan, math.nan)
-        networks.append({"name": name, "widths": list(c.widths), "activation": c.activation, "low": low, "high": high})
+        layers = {"widths": list(c.widths), "activation": c.activation, "low": low, "high": high}
+        out.append({"name": name, **layers, "residual": c.residual})
+    return out
+
+
+def _julia_model(model: JuliaModel) -> dict[str, Any]:
     files = {"file": str(model.file), "spec_file": str(model.spec_file)}
-    return {"kind": "user", **files, "cells": model.cells, "networks": networks}
+    return {"kind": "user", **files, "cells": model.cells, "networks": _networks(model)}
 
 
 def _by_name(model: ProcessModel) -> dict[str, Any]:
-    return {}
+    return {"networks": _networks(model)}
 
 
 DESCRIPTIONS: dict[type[ProcessModel], Callable[[Any], dict[str, Any]]] = {
@@ -134,7 +145,7 @@ def evaluate(
     columns, size = state.shape
     out = state.new_empty(columns, size), state.new_empty(columns, size), state.new_empty(columns, len(model.spec.fluxes))
     lengths = state.new_ones(1)
-    weights = [w.detach()[None].to(state) for w in model.closure_weights()]
+    weights = [w.detach()[None].to(state) for w in model.closure_vectors()]
     inputs = [state, *(parameters[k] for k in model.spec.parameters), *(forcing[k] for k in model.spec.forcings), *weights]
     head = [columns, 1, 0, 1, lengths.data_ptr(), *(x.data_ptr() for x in out), *[0] * 7]
     numbers = [*head, *(v for x in inputs for v in field(x))]

@@ -49,7 +49,7 @@ def solve_julia(problem: Problem, options: Solver, replay: list[Tensor] | None =
     device = problem.initial.device
     raw = {**problem.static, **problem.varying}
     # each vector of weights is shared by all columns
-    weights = [w[None].to(problem.initial) for w in problem.model.closure_weights()]
+    weights = [w[None].to(problem.initial) for w in problem.model.closure_vectors()]
     inputs = [problem.initial, *(raw[k] for k in problem.model.spec.parameters), *problem.forcing.values(), *weights]
     run = _Run(julia, problem, options, None if replay is None else _joined(replay))
     if device.type != "cpu":  # the models of this package run on the CPU in Julia: tensors of a GPU are copied there and back

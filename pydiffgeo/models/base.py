@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from pydiffgeo.closures import NeuralClosure
 from pydiffgeo.models.spec import ModelSpec
 
 Values = Mapping[str, Tensor]
@@ -55,12 +56,18 @@ class ProcessModel:
         Structure of the Jacobian of the rates.
     bandwidth : tuple of int
         Lower and upper bandwidth, for "banded".
+    closures : mapping of str to torch.nn.Module
+        Networks in the slots of the specification, in its order.
+    replaced : mapping of str to str
+        Parameters that the model has no longer, since they belong to a formula whose slot a closure fills; and that slot.
     """
 
     spec: ModelSpec
     size: int
     structure: str = "dense"
     bandwidth: tuple[int, int] = (0, 0)
+    closures: Mapping[str, torch.nn.Module] = {}
+    replaced: Mapping[str, str] = {}
 
     def prepare(self, parameters: dict[str, Tensor]) -> dict[str, Tensor]:
         """Turn parameters `[batch or 1, (time,) width]` into what the rates read; differentiable, called once per solve."""
@@ -126,5 +133,11 @@ class ProcessModel:
         """
 
     def closure_weights(self) -> list[torch.nn.Parameter]:
-        """Weights of the networks inside the equations; gradients reach them."""
-        return [w for m in vars(self).values() if isinstance(m, torch.nn.Module) for w in m.parameters()]
+        """Weights of the networks inside the equations that are not frozen; gradients reach them."""
+        modules = [m for m in (*vars(self).values(), *self.closures.values()) if isinstance(m, torch.nn.Module)]
+        weights = {id(w): w for m in modules for w in m.parameters() if w.requires_grad}  # two slots may share a module
+        return list(weights.values())
+
+    def closure_vectors(self) -> list[Tensor]:
+        """Weights of each closure as the Julia engine reads them, one vector `[weight]` each, with gradients."""
+        return [c.flat() for c in self.closures.values() if isinstance(c, NeuralClosure)]

@@ -2,23 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from pydiffgeo.errors import ParameterError
+from pydiffgeo.errors import ParameterError, lookup
 from pydiffgeo.models.base import Linearisation, ProcessModel, Values
+from pydiffgeo.models.slots import Formula, filled, share
 from pydiffgeo.models.smooth import stacked
-from pydiffgeo.models.spec import ModelSpec
+from pydiffgeo.models.spec import ModelSpec, load_spec
 
 TYPICAL_RUNOFF = 0.5  # mm d-1: about the median of the CAMELS basins' slow runoff; only where stores start depends on it
 
 
 class Buckets(ProcessModel):
-    """A few stores whose storage is the state itself: a subclass defines `evaluate`, `slopes` and, if it has any, `drivers`."""
+    """A few stores whose storage is the state itself: a subclass defines `evaluate`, `slopes` and, if it has any, `drivers`.
+
+    `formulas` has the formula of each slot as a function of the parameters and the slot's inputs.
+    """
 
     structure = "dense"
+    formulas: ClassVar[Mapping[str, Formula]] = {}
+
+    def __init__(self, name: str, closures: Mapping[str, nn.Module] | None) -> None:
+        self.spec, self.closures, self.replaced = filled(load_spec(name), closures)
+        self.size = len(self.spec.states)
+
+    def formula(self, slot: str, parameters: Mapping[str, float] | None = None) -> Callable[..., Tensor]:
+        """Return the formula of a slot as a function of the slot's inputs, `[...]` each; see `pydiffgeo.fit_closure`.
+
+        Parameters
+        ----------
+        parameters : mapping of str to float, optional
+            Parameters in their units; those not given take the default of the specification.
+        """
+        formula = lookup(self.formulas, slot, f"slot of {self.spec.name}")
+        known = load_spec(self.spec.name).parameters
+        values = {k: s.default for k, s in known.items()}
+        for k, v in (parameters or {}).items():
+            lookup(known, k, f"parameter of {self.spec.name}")
+            values[k] = v
+        p = {k: torch.as_tensor(v, dtype=torch.float64) for k, v in values.items()}
+        return lambda *inputs: formula(p, *inputs)
+
+    def share(self, slot: str, parameters: Values, *inputs: Tensor, guard: Tensor | None = None) -> Tensor:
+        """What the closure in a filled slot gives; see `slots.share`."""
+        return share(self.spec.slots[slot], self.closures[slot], self.formulas[slot], inputs, parameters, guard)
 
     def inputs(self, forcing: Values, parameters: Values) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Forcing with its drivers, and parameters, as `evaluate` and `slopes` take them: `[...]`."""

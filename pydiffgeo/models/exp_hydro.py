@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pydiffgeo.models.base import Entries, Evaluation, Values
 from pydiffgeo.models.buckets import TYPICAL_RUNOFF, Buckets, not_negative
+from pydiffgeo.models.slots import GUARD, Formula, with_slope
 from pydiffgeo.models.smooth import available, available_and_slope, positive, stacked, step_up
-from pydiffgeo.models.spec import load_spec
 
 PHASE_WIDTH = 0.5  # degC: of the thresholds between rain and snow, freezing and melting
 STORE_WIDTH = 1.0  # mm: of the thresholds at an empty and at a full store
 SPILL = 1.0  # d-1: rate at which the store spills what it cannot hold
+WARM = 10.0  # degC: a network reads how much warmer it is in parts of this
+MELTING = 20.0  # degC above T_max: where the melting that a network gives ends
 
 
 class ExpHydro(Buckets):
@@ -23,36 +26,59 @@ class ExpHydro(Buckets):
     The published thresholds are smooth here, over the widths that this module states.
 
     Sources: Patil & Stieglitz (2014), doi:10.1002/hyp.9993; Hoege et al. (2022), doi:10.5194/hess-26-5085-2022.
+
+    Parameters
+    ----------
+    closures : mapping of str to NeuralClosure or torch.nn.Module `[..., input] -> [...]` or `[..., 1]`, optional
+        Networks in the slots "rain", "melt", "evapotranspiration", "base_flow" and "spill"; see docs/closures.md. The
+        parameter of a formula that is replaced (f) is no longer one of the model. Hoege et al. (2022) replace
+        evapotranspiration and discharge (the last three) in their M50, and all five in their M100.
+
+    Raises
+    ------
+    UnknownName, ParameterError
+        A slot that the model does not have, or a network that does not fit it.
     """
 
-    def __init__(self) -> None:
-        self.spec = load_spec("exp_hydro")
-        self.size = len(self.spec.states)
+    formulas: ClassVar[Mapping[str, Formula]] = {
+        "rain": lambda p, warmth: step_up(WARM * warmth, PHASE_WIDTH),
+        "melt": lambda p, warmth: positive(WARM * warmth, PHASE_WIDTH) / MELTING,
+        "evapotranspiration": lambda p, filling: _limited(filling)[0],
+        "base_flow": lambda p, filling: torch.exp(-p["f"] * positive(p["S_max"] * (1 - filling), STORE_WIDTH)),
+        "spill": lambda p, filling: (
+            positive(p["S_max"] * (filling - 1), STORE_WIDTH) / (p["S_max"] * filling.abs() + STORE_WIDTH)
+        ),
+    }
+
+    def __init__(self, closures: Mapping[str, nn.Module] | None = None) -> None:
+        super().__init__("exp_hydro", closures)
 
     def start(self, parameters: Values) -> dict[str, Tensor]:
-        """A store that gives the typical runoff, at least a fifth full; no snow."""
+        """A store, at least a fifth full, that gives the typical runoff; half full where a closure gives the base flow."""
+        if "f" not in parameters:
+            return {"water": 0.5 * parameters["S_max"]}
         deficit = torch.log(parameters["Q_max"] / TYPICAL_RUNOFF) / parameters["f"].clamp(min=1e-3)
         return {"water": torch.maximum(parameters["S_max"] - deficit, 0.2 * parameters["S_max"])}
 
     def drivers(self, forcing: Values, parameters: Values) -> dict[str, Tensor]:
         """Snowfall, rain and potential melting, mm d-1: what weather and parameters alone decide."""
-        precipitation, temperature = forcing["precipitation"], forcing["temperature"]
-        rain = precipitation * step_up(temperature - parameters["T_min"], PHASE_WIDTH)
-        return {
-            "rain": rain,
-            "snowfall": precipitation - rain,
-            "melt": parameters["D_f"] * positive(temperature - parameters["T_max"], PHASE_WIDTH),
-        }
+        p, precipitation, temperature = parameters, forcing["precipitation"], forcing["temperature"]
+        above, thawing = temperature - p["T_min"], temperature - p["T_max"]
+        share = self.share("rain", p, above / WARM) if "rain" in self.closures else step_up(above, PHASE_WIDTH)
+        rain = precipitation * share
+        if "melt" in self.closures:
+            melt = p["D_f"] * MELTING * self.share("melt", p, thawing / WARM)
+        else:
+            melt = p["D_f"] * positive(thawing, PHASE_WIDTH)
+        return {"rain": rain, "snowfall": precipitation - rain, "melt": melt}
 
     def evaluate(self, state: Tensor, forcing: Values, parameters: Values, fluxes: bool = False) -> Evaluation:
         """Storage, rates and fluxes."""
         snow, water = state.unbind(-1)
         f, p = self.inputs(forcing, parameters)
         melt = f["melt"] * available(snow, STORE_WIDTH)
-        evapotranspiration = f["potential_evapotranspiration"] * _limited(water / p["S_max"])[0]
-        over, in_store = water - p["S_max"], available(water, STORE_WIDTH)
-        base = p["Q_max"] * torch.exp(-p["f"] * positive(-over, STORE_WIDTH)) * in_store
-        spill = SPILL * positive(over, STORE_WIDTH) * in_store
+        evapotranspiration = f["potential_evapotranspiration"] * self._evapotranspiration(water, p)
+        base, spill = self._base_flow(water, p), self._spill(water, p)
         discharge = base + spill
         rates = stacked([f["snowfall"] - melt, f["rain"] + melt - evapotranspiration - discharge])
         out = state.new_empty(0)
@@ -66,21 +92,47 @@ class ExpHydro(Buckets):
         f, p = self.inputs(forcing, parameters)
         in_snow, on_snow = available_and_slope(snow, STORE_WIDTH)
         melt, on_snow = f["melt"] * in_snow, f["melt"] * on_snow
-        part, slope = _limited(water / p["S_max"])
-        evapotranspiration = f["potential_evapotranspiration"] * part
-        over = water - p["S_max"]
-        in_store, on_store = available_and_slope(water, STORE_WIDTH)
-        base = p["Q_max"] * torch.exp(-p["f"] * positive(-over, STORE_WIDTH))
-        spill = SPILL * positive(over, STORE_WIDTH)
-        outflow = base + spill
-        growth = (p["f"] * base).mul_(step_up(-over, STORE_WIDTH)).add_(step_up(over, STORE_WIDTH), alpha=SPILL)
-        drying = f["potential_evapotranspiration"] / p["S_max"] * slope
-        rates = [f["snowfall"] - melt, f["rain"] + melt - evapotranspiration - outflow * in_store]
-        return rates, {(0, 0): -on_snow, (1, 0): on_snow, (1, 1): -(drying + outflow * on_store + growth * in_store)}
+        if "evapotranspiration" in self.closures:
+            part, slope = with_slope(lambda w: self._evapotranspiration(w, p), water)
+        else:
+            part, slope = _limited(water / p["S_max"])
+            slope = slope / p["S_max"]
+        evapotranspiration, drying = f["potential_evapotranspiration"] * part, f["potential_evapotranspiration"] * slope
+        if "base_flow" in self.closures or "spill" in self.closures:
+            discharge, emptying = with_slope(lambda w: self._base_flow(w, p) + self._spill(w, p), water)
+        else:
+            over = water - p["S_max"]
+            in_store, on_store = available_and_slope(water, STORE_WIDTH)
+            base = p["Q_max"] * torch.exp(-p["f"] * positive(-over, STORE_WIDTH))
+            outflow = base + SPILL * positive(over, STORE_WIDTH)
+            growth = (p["f"] * base).mul_(step_up(-over, STORE_WIDTH)).add_(step_up(over, STORE_WIDTH), alpha=SPILL)
+            discharge, emptying = outflow * in_store, outflow * on_store + growth * in_store
+        rates = [f["snowfall"] - melt, f["rain"] + melt - evapotranspiration - discharge]
+        return rates, {(0, 0): -on_snow, (1, 0): on_snow, (1, 1): -(drying + emptying)}
+
+    def _evapotranspiration(self, water: Tensor, p: Values) -> Tensor:
+        """Evapotranspiration in parts of its potential."""
+        if "evapotranspiration" in self.closures:
+            return self.share("evapotranspiration", p, water / p["S_max"], guard=available(water, GUARD))
+        return _limited(water / p["S_max"])[0]
+
+    def _base_flow(self, water: Tensor, p: Values) -> Tensor:
+        """Base flow, mm d-1."""
+        if "base_flow" in self.closures:
+            share = self.share("base_flow", p, water / p["S_max"])
+        else:
+            share = torch.exp(-p["f"] * positive(p["S_max"] - water, STORE_WIDTH))
+        return p["Q_max"] * share * available(water, STORE_WIDTH)
+
+    def _spill(self, water: Tensor, p: Values) -> Tensor:
+        """Spill, mm d-1."""
+        if "spill" in self.closures:
+            return SPILL * self.share("spill", p, water / p["S_max"]) * water
+        return SPILL * positive(water - p["S_max"], STORE_WIDTH) * available(water, STORE_WIDTH)
 
     def check_parameters(self, parameters: Mapping[str, Tensor]) -> None:
         """Raise ParameterError where a parameter that may be zero is negative."""
-        not_negative(self.spec, parameters, ("f",))
+        not_negative(self.spec, parameters, [k for k in ("f",) if k in self.spec.parameters])
 
 
 def _limited(x: Tensor) -> tuple[Tensor, Tensor]:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pydiffgeo.models.base import Entries, Evaluation, Values
 from pydiffgeo.models.buckets import TYPICAL_RUNOFF, Buckets, not_negative
+from pydiffgeo.models.slots import GUARD, Formula, with_slope
 from pydiffgeo.models.smooth import available, available_and_slope, positive, stacked, step_up
-from pydiffgeo.models.spec import load_spec
 
 PHASE_WIDTH = 0.5  # degC: of the thresholds between rain and snow, freezing and melting
 STORE_WIDTH = 1.0  # mm: of the thresholds at an empty store, FC and UZL
 SNOW_WIDTH = 0.5  # mm: of the threshold above which snow releases its liquid water
 RELEASE = 2.0  # d-1: rate at which snow and soil release what they cannot hold
+FILLING = 10.0  # mm: water in the upper zone at which a network reads that it is half full
 DRIEST = 1e-6  # mm: soil water below which the powers of it are no longer evaluated
 
 
@@ -28,11 +30,29 @@ class HBV(Buckets):
 
     Sources: Bergstrom (1976), SMHI Reports RHO 7; Seibert & Vis (2012), doi:10.5194/hess-16-3315-2012; Feng et al. (2022),
     doi:10.1029/2022WR032404.
+
+    Parameters
+    ----------
+    closures : mapping of str to NeuralClosure or torch.nn.Module `[..., input] -> [...]` or `[..., 1]`, optional
+        Networks in the slots "recharge", "evapotranspiration" and "percolation"; see docs/closures.md. The parameter of a
+        formula that is replaced (BETA, BETAET) is no longer one of the model.
+
+    Raises
+    ------
+    UnknownName, ParameterError
+        A slot that the model does not have, or a network that does not fit it.
     """
 
-    def __init__(self) -> None:
-        self.spec = load_spec("hbv")
-        self.size = len(self.spec.states)
+    formulas: ClassVar[Mapping[str, Formula]] = {
+        "recharge": lambda p, wetness: torch.exp(p["BETA"] * wetness.clamp_min(DRIEST / p["FC"]).log()),
+        "evapotranspiration": lambda p, wetness: torch.exp(
+            p["BETAET"] * _log_limited(wetness, wetness.clamp_min(DRIEST / (p["FC"] * p["LP"])).log())[0]
+        ),
+        "percolation": lambda p, filling: available(_unfilled(filling), STORE_WIDTH),
+    }
+
+    def __init__(self, closures: Mapping[str, nn.Module] | None = None) -> None:
+        super().__init__("hbv", closures)
 
     def start(self, parameters: Values) -> dict[str, Tensor]:
         """Soil half full, and a lower zone that gives back what percolates; no snow."""
@@ -61,14 +81,12 @@ class HBV(Buckets):
         excess = positive(melt_water - p["CWH"] * snow, SNOW_WIDTH)
         released = RELEASE * excess * available(melt_water, STORE_WIDTH)
         infiltration = f["rain"] + released
-        wetness = soil / p["FC"]
-        log_wetness = (soil.clamp_min(DRIEST) / p["FC"]).log()
-        recharge = infiltration * torch.exp(p["BETA"] * log_wetness)
-        recharge = recharge + RELEASE * positive(soil - p["FC"], STORE_WIDTH) * wetness
-        share = torch.exp(p["BETAET"] * _log_limited(wetness / p["LP"], log_wetness - p["LP"].log())[0])
+        recharge = infiltration * self._recharge(soil, p)
+        recharge = recharge + RELEASE * positive(soil - p["FC"], STORE_WIDTH) * (soil / p["FC"])
+        share = self._evapotranspiration(soil, p)
         evapotranspiration = f["potential_evapotranspiration"] * share * available(soil, STORE_WIDTH)
         in_upper = available(upper, STORE_WIDTH)
-        percolation = p["PERC"] * in_upper
+        percolation = p["PERC"] * (self._percolation(upper, p) if "percolation" in self.closures else in_upper)
         quick = p["K0"] * positive(upper - p["UZL"], STORE_WIDTH) * in_upper
         interflow = p["K1"] * upper
         base = p["K2"] * lower
@@ -104,23 +122,36 @@ class HBV(Buckets):
         wetness = soil / p["FC"]
         moist = soil.clamp_min(DRIEST)
         log_wetness, per_soil = (moist / p["FC"]).log_(), (soil > DRIEST) / moist
-        fraction = torch.exp(p["BETA"] * log_wetness)
+        if "recharge" in self.closures:
+            fraction, by_soil = with_slope(lambda s: self._recharge(s, p), soil)
+        else:
+            fraction = torch.exp(p["BETA"] * log_wetness)
+            by_soil = (fraction * per_soil).mul_(p["BETA"])
         over = soil - p["FC"]
         spill = positive(over, STORE_WIDTH)
         recharge = (infiltration * fraction).addcmul_(spill, wetness, value=RELEASE)
-        drainage = (infiltration * fraction * per_soil).mul_(p["BETA"])
+        drainage = infiltration * by_soil
         drainage.addcmul_(step_up(over, STORE_WIDTH), wetness, value=RELEASE).addcmul_(spill, 1 / p["FC"], value=RELEASE)
-        log_share, sharpness = _log_limited(wetness / p["LP"], log_wetness - p["LP"].log())
-        potential = torch.exp(p["BETAET"] * log_share).mul_(f["potential_evapotranspiration"])
         in_soil, on_soil = available_and_slope(soil, STORE_WIDTH)
+        if "evapotranspiration" in self.closures:
+            share, by_soil = with_slope(lambda s: self._evapotranspiration(s, p), soil)
+            potential = share * f["potential_evapotranspiration"]
+            drying = (by_soil * f["potential_evapotranspiration"]).mul_(in_soil)
+        else:
+            log_share, sharpness = _log_limited(wetness / p["LP"], log_wetness - p["LP"].log())
+            potential = torch.exp(p["BETAET"] * log_share).mul_(f["potential_evapotranspiration"])
+            drying = (potential * in_soil * per_soil).mul_(sharpness).mul_(p["BETAET"])
         evapotranspiration = potential * in_soil
-        drying = (evapotranspiration * per_soil).mul_(sharpness).mul_(p["BETAET"]).addcmul_(potential, on_soil)
+        drying.addcmul_(potential, on_soil)
 
         in_upper, on_upper = available_and_slope(upper, STORE_WIDTH)
         above = upper - p["UZL"]
         quick = p["K0"] * positive(above, STORE_WIDTH)
         emptying = torch.addcmul(p["K1"], quick, on_upper).addcmul_(p["K0"] * step_up(above, STORE_WIDTH), in_upper)
-        percolation, percolation_slope = p["PERC"] * in_upper, p["PERC"] * on_upper
+        passing, by_upper = in_upper, on_upper
+        if "percolation" in self.closures:
+            passing, by_upper = with_slope(lambda u: self._percolation(u, p), upper)
+        percolation, percolation_slope = p["PERC"] * passing, p["PERC"] * by_upper
         melt_change = f["snowfall"] - change - released
         rates = [
             change,
@@ -147,9 +178,32 @@ class HBV(Buckets):
         }
         return rates, entries
 
+    def _recharge(self, soil: Tensor, p: Values) -> Tensor:
+        """Share of the infiltration that passes the soil."""
+        if "recharge" in self.closures:
+            return self.share("recharge", p, soil / p["FC"])
+        return torch.exp(p["BETA"] * (soil.clamp_min(DRIEST) / p["FC"]).log())
+
+    def _evapotranspiration(self, soil: Tensor, p: Values) -> Tensor:
+        """Evapotranspiration in parts of its potential, where the soil is not empty."""
+        wetness = soil / p["FC"] / p["LP"]
+        if "evapotranspiration" in self.closures:
+            return self.share("evapotranspiration", p, wetness)
+        log_wetness = (soil.clamp_min(DRIEST) / p["FC"]).log()
+        return torch.exp(p["BETAET"] * _log_limited(wetness, log_wetness - p["LP"].log())[0])
+
+    def _percolation(self, upper: Tensor, p: Values) -> Tensor:
+        """Percolation in parts of PERC, by a closure."""
+        return self.share("percolation", p, available(upper, FILLING), guard=available(upper, GUARD))
+
     def check_parameters(self, parameters: Mapping[str, Tensor]) -> None:
         """Raise ParameterError where a parameter that may be zero is negative."""
         not_negative(self.spec, parameters, ("PERC", "UZL", "CFR", "CWH"))
+
+
+def _unfilled(filling: Tensor) -> Tensor:
+    """Store in mm from upper / (abs(upper) + FILLING)."""
+    return FILLING * filling / (1 - filling.abs())
 
 
 def _log_limited(x: Tensor, log_x: Tensor) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from pydiffgeo.closures import NeuralClosure
 from pydiffgeo.errors import DataError, ParameterError, lookup
@@ -52,16 +52,17 @@ class JuliaModel(ProcessModel):
         if len(given) < len(slots):
             missing = ", ".join(k for k in slots if k not in given)
             raise ParameterError(f"{self.spec_file.name} declares closures that were not given: {missing}")
+        beside = ", ".join(k for k, c in given.items() if c.residual)
+        if beside:
+            raise ParameterError(f"a residual closure ({beside}) needs a formula, which only the built-in models' slots have")
+        if self.spec.slots:
+            raise ParameterError(f"{self.spec_file.name}: slots are for the built-in models; write [closures.NAME]")
         if given and cells:
             raise ParameterError("closures are for models with a few states, not for a column of cells")
         self.closures = {k: given[k] for k in slots}
         self.cells = cells
         self.size = cells or len(self.spec.states)
         self.structure = "tridiagonal" if cells else "dense"
-
-    def closure_weights(self) -> list[nn.Parameter]:
-        """Weights of each closure, one vector."""
-        return [c.weights for c in self.closures.values()]
 
     def prepare(self, parameters: dict[str, Tensor]) -> dict[str, Tensor]:
         """Raise ParameterError: the torch engine, which prepares parameters, has no equations to solve."""

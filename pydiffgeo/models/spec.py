@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -79,11 +79,30 @@ class FluxSpec:
 
 @dataclass(frozen=True)
 class ClosureSpec:
-    """A slot in which a learned function may replace a formula."""
+    """A place in a user's equations where a network must stand."""
 
     name: str
     inputs: tuple[str, ...]
     output: str
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class SlotSpec:
+    """A formula of a built-in model in whose place a network may stand.
+
+    The output lies in `range`; the formula rises in the inputs `monotone`; `replaces` are the parameters that nothing but
+    the formula reads; `description` is the formula.
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    units: tuple[str, ...]
+    output: str
+    unit: str
+    range: tuple[float, float]
+    monotone: tuple[str, ...] = ()
+    replaces: tuple[str, ...] = ()
     description: str = ""
 
 
@@ -100,6 +119,7 @@ class ModelSpec:
     fluxes: dict[str, FluxSpec]
     closures: dict[str, ClosureSpec]
     source: str = ""
+    slots: dict[str, SlotSpec] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for p in self.parameters.values():
@@ -117,6 +137,11 @@ class ModelSpec:
                 raise SpecError(f"model {self.name!r}, parameter {p.name!r}: a log transform needs a positive lower bound")
         if not self.states:
             raise SpecError(f"model {self.name!r} declares no state")
+        for slot in self.slots.values():
+            if len(slot.units) != len(slot.inputs) or len(slot.range) != 2 or not slot.range[0] < slot.range[1]:
+                raise SpecError(f"model {self.name!r}, slot {slot.name!r}: needs a unit for each input and range = [low, high]")
+            for name in slot.monotone:
+                lookup(dict.fromkeys(slot.inputs), name, f"input of the slot {slot.name!r}")
 
     def select(
         self, *, parameters: list[str], forcings: list[str], extra: Mapping[str, ParameterSpec] | None = None
@@ -136,6 +161,7 @@ SECTIONS: dict[str, type] = {
     "forcings": ForcingSpec,
     "fluxes": FluxSpec,
     "closures": ClosureSpec,
+    "slots": SlotSpec,
 }
 
 

@@ -3,21 +3,29 @@
 
 const SPILL = 1.0  # d-1: rate at which the store spills what it cannot hold
 
-@inline function exp_hydro_weather(f, p)
-    warmth, melts = positive(f.temperature - p.T_max, PHASE_WIDTH)
-    _, rain_share = positive(f.temperature - p.T_min, PHASE_WIDTH)
-    return (; f.precipitation, f.potential_evapotranspiration, warmth, melts, rain_share, rain=f.precipitation * rain_share, melt=p.D_f * warmth)
+@inline function exp_hydro_weather(f, p, s=NO_SLOTS)
+    thawing, above = f.temperature - p.T_max, f.temperature - p.T_min
+    warmth, melts = positive(thawing, PHASE_WIDTH)
+    rain_share = in_slot(s, Val(:rain), p, above / WARM, () -> positive(above, PHASE_WIDTH)[2])
+    melting = haskey(s.called, :melt) ? MELTING * in_slot(s, Val(:melt), p, thawing / WARM, () -> warmth / MELTING) : warmth
+    return (; f.precipitation, f.potential_evapotranspiration, warmth, melts, rain_share, rain=f.precipitation * rain_share, melt=p.D_f * melting)
 end
 
 "What rates and derivatives share; a pair is a value and its slope in the store."
-@inline function exp_hydro_terms(u, w, p)
+@inline function exp_hydro_terms(u, w, p, s=NO_SLOTS)
     snow, water = u
     # the smaller of water / S_max and 1: x (1 + x^8)^(-1/8)
     x = water / p.S_max
     root = sqrt(sqrt(sqrt(1 + x^8)))
-    under = positive(p.S_max - water, STORE_WIDTH)
-    return (; in_snow=available(snow, STORE_WIDTH), in_store=available(water, STORE_WIDTH), x, share=x / root, share_slope=1 / (root * (1 + x^8)), under,
-        over=positive(water - p.S_max, STORE_WIDTH), outflow=p.Q_max * exp(-p.f * under[1]))
+    under, over = positive(p.S_max - water, STORE_WIDTH), positive(water - p.S_max, STORE_WIDTH)
+    in_store = available(water, STORE_WIDTH)
+    share = in_slot(s, Val(:evapotranspiration), p, x, () -> x / root, () -> available(water, GUARD)[1])
+    outflow = p.Q_max * in_slot(s, Val(:base_flow), p, x, () -> exp(-p.f * under[1]))
+    spill = SPILL * over[1] * in_store[1]
+    if haskey(s.called, :spill)
+        spill = SPILL * water * in_slot(s, Val(:spill), p, x, () -> over[1] / (abs(water) + STORE_WIDTH))
+    end
+    return (; in_snow=available(snow, STORE_WIDTH), in_store, x, share, share_slope=1 / (root * (1 + x^8)), under, over, outflow, spill)
 end
 
 @inline exp_hydro_rates(u, w, p) = exp_hydro_rates(w, exp_hydro_terms(u, w, p))
@@ -25,7 +33,7 @@ end
 @inline function exp_hydro_rates(w, t)
     melt = w.melt * t.in_snow[1]
     evapotranspiration = w.potential_evapotranspiration * t.share
-    base, spill = t.outflow * t.in_store[1], SPILL * t.over[1] * t.in_store[1]
+    base, spill = t.outflow * t.in_store[1], t.spill
     changes = SVector(w.precipitation - w.rain - melt, w.rain + melt - evapotranspiration - base - spill)
     return changes, SVector(w.precipitation + zero(base), evapotranspiration, base + spill, base, spill)
 end
@@ -63,5 +71,14 @@ end
     return on_state, on_forcing, on_parameters
 end
 
-"EXP-HYDRO with the specification `exp_hydro.toml`."
-exp_hydro() = SmallModel{2}(whole_spec("exp_hydro"), exp_hydro_rates; prepare=exp_hydro_weather, linearise=exp_hydro_linearise)
+"""
+    exp_hydro(; networks = (;), residual = ())
+
+EXP-HYDRO with the specification `exp_hydro.toml`; networks as in [`hbv`](@ref).
+"""
+function exp_hydro(; networks=(;), residual=())
+    isempty(networks) && return SmallModel{2}(whole_spec("exp_hydro"), exp_hydro_rates; prepare=exp_hydro_weather, linearise=exp_hydro_linearise)
+    s = Slots("exp_hydro", networks, residual)
+    return SmallModel{2}(slots_spec("exp_hydro", s), (u, w, p) -> exp_hydro_rates(w, exp_hydro_terms(u, w, p, s));
+        prepare=(f, p) -> exp_hydro_weather(f, p, s), networks=s.called)
+end

@@ -29,7 +29,7 @@ end
 end
 
 "What rates and derivatives share; a pair is a value and its slope in the store."
-@inline function hbv_terms(u, w, p)
+@inline function hbv_terms(u, w, p, s=NO_SLOTS)
     snow, melt_water, soil, upper, _ = u
     held = max(soil, oftype(soil, DRIEST))
     log_wetness = vlog(held * w.per_FC)
@@ -39,10 +39,14 @@ end
     above = 1 + x^8
     log_share = log_wetness - w.log_LP - vlog(above) / 8
     beyond = x^7 / above
+    in_upper = available(upper, STORE_WIDTH)
+    passed = in_slot(s, Val(:recharge), p, wetness, () -> vexp(p.BETA * log_wetness))
+    demand = in_slot(s, Val(:evapotranspiration), p, x, () -> vexp(p.BETAET * log_share))
+    passing = in_slot(s, Val(:percolation), p, available(upper, FILLING)[1], () -> in_upper[1], () -> available(upper, GUARD)[1])
     return (; in_snow=available(snow, STORE_WIDTH), in_melt=available(melt_water, STORE_WIDTH), in_soil=available(soil, STORE_WIDTH),
-        in_upper=available(upper, STORE_WIDTH), loose=positive(melt_water - p.CWH * snow, SNOW_WIDTH), over=positive(soil - p.FC, STORE_WIDTH),
-        brim=positive(upper - p.UZL, STORE_WIDTH), log_wetness, wetness, log_share, beyond, limited=x * beyond, passed=vexp(p.BETA * log_wetness),
-        demand=vexp(p.BETAET * log_share), known=ifelse(soil > oftype(soil, DRIEST), one(soil), zero(soil)) / held)
+        in_upper, passing, loose=positive(melt_water - p.CWH * snow, SNOW_WIDTH), over=positive(soil - p.FC, STORE_WIDTH),
+        brim=positive(upper - p.UZL, STORE_WIDTH), log_wetness, wetness, log_share, beyond, limited=x * beyond, passed,
+        demand, known=ifelse(soil > oftype(soil, DRIEST), one(soil), zero(soil)) / held)
 end
 
 @inline hbv_rates(u, w, p) = hbv_rates(u, w, p, hbv_terms(u, w, p))
@@ -54,7 +58,7 @@ end
     infiltration = w.rain + released
     recharge = infiltration * t.passed + RELEASE * t.over[1] * t.wetness
     evapotranspiration = w.potential_evapotranspiration * t.demand * t.in_soil[1]
-    percolation = p.PERC * t.in_upper[1]
+    percolation = p.PERC * t.passing
     quick, interflow, base = p.K0 * t.brim[1] * t.in_upper[1], p.K1 * upper, p.K2 * lower
     changes = SVector(
         w.precipitation - w.rain - melt + refreezing,
@@ -138,5 +142,14 @@ end
     return on_state, on_forcing, on_parameters
 end
 
-"HBV with the specification `hbv.toml`."
-hbv() = SmallModel{5}(whole_spec("hbv"), hbv_rates; prepare=hbv_weather, linearise=hbv_linearise)
+"""
+    hbv(; networks = (;), residual = ())
+
+HBV with the specification `hbv.toml`. `networks` fill its slots, in place of formulas or, those named in `residual`, beside them; their
+derivatives come from dual numbers.
+"""
+function hbv(; networks=(;), residual=())
+    isempty(networks) && return SmallModel{5}(whole_spec("hbv"), hbv_rates; prepare=hbv_weather, linearise=hbv_linearise)
+    s = Slots("hbv", networks, residual)
+    return SmallModel{5}(slots_spec("hbv", s), (u, w, p) -> hbv_rates(u, w, p, hbv_terms(u, w, p, s)); prepare=hbv_weather, networks=s.called)
+end

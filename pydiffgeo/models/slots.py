@@ -1,0 +1,99 @@
+"""Networks in the slots of a built-in model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from pydiffgeo.closures import NeuralClosure, output_of
+from pydiffgeo.errors import ParameterError, lookup
+from pydiffgeo.models.base import Values
+from pydiffgeo.models.spec import ModelSpec, SlotSpec
+
+GUARD = 0.1  # mm: of the factor that stops a flux at an empty store, where the formula itself does that
+
+Formula = Callable[..., Tensor]
+"""`formula(parameters, *inputs)`: what a slot's formula gives at the inputs of the slot."""
+
+
+def filled(spec: ModelSpec, closures: Mapping[str, nn.Module] | None) -> tuple[ModelSpec, dict[str, nn.Module], dict[str, str]]:
+    """Check closures against the slots of a model.
+
+    Returns
+    -------
+    ModelSpec
+        The specification without the parameters that nothing reads any more.
+    dict of str to nn.Module
+        The closures in the order of the specification.
+    dict of str to str
+        Each parameter left out, and the slot it belonged to.
+
+    Raises
+    ------
+    UnknownName, ParameterError
+        No such slot; a network with another number of inputs; a range beyond that of the slot, or none.
+    """
+    given = dict(closures or {})
+    for name, closure in given.items():
+        _check(lookup(spec.slots, name, f"slot of {spec.name}"), closure)
+    ordered = {k: given[k] for k in spec.slots if k in given}
+    gone = {p: k for k, c in ordered.items() if not getattr(c, "residual", False) for p in spec.slots[k].replaces}
+    return replace(spec, parameters={k: v for k, v in spec.parameters.items() if k not in gone}), ordered, gone
+
+
+def _check(slot: SlotSpec, closure: nn.Module) -> None:
+    low, high = slot.range
+    if not isinstance(closure, nn.Module):
+        raise ParameterError(f"the slot {slot.name!r} takes a NeuralClosure or a torch.nn.Module, got {type(closure).__name__}")
+    if not isinstance(closure, NeuralClosure):
+        return
+    if closure.widths[0] != len(slot.inputs):
+        names = ", ".join(slot.inputs)
+        raise ParameterError(f"the slot {slot.name!r} has the inputs {names}, got a network of {closure.widths[0]}")
+    own = closure.output_range
+    if own is None or own[0] < low or own[1] > high:
+        raise ParameterError(
+            f"the slot {slot.name!r} gives the {slot.output}: its closure needs an output_range within ({low:g}, {high:g}), "
+            f"got {own}"
+        )
+
+
+def share(
+    slot: SlotSpec, closure: nn.Module, formula: Formula, inputs: tuple[Tensor, ...], p: Values, guard: Tensor | None
+) -> Tensor:
+    """What a closure gives in its slot, `[...]`.
+
+    A closure that stands in place of its formula is multiplied by `guard`; beside the formula that needs none.
+
+    Raises
+    ------
+    ParameterError
+        A torch module whose output leaves the range of its slot.
+    """
+    if isinstance(closure, NeuralClosure):
+        if closure.residual:
+            beside: Tensor = closure(*inputs, formula=formula(p, *inputs))
+            return beside
+        out: Tensor = closure(*inputs)
+    else:
+        out = output_of(closure, torch.stack(torch.broadcast_tensors(*inputs), -1))
+        low, high = slot.range
+        outside = (out < low) | (out > high)
+        if bool(outside.any()):
+            raise ParameterError(
+                f"the module in the slot {slot.name!r} gave {float(out[outside][0]):g}, outside of {low:g} to {high:g}: "
+                "end it with a sigmoid, or take a NeuralClosure"
+            )
+    return out if guard is None else out * guard
+
+
+def with_slope(f: Callable[[Tensor], Tensor], store: Tensor) -> tuple[Tensor, Tensor]:
+    """A function of one store, number by number, and its slope, both outside of any graph."""
+    with torch.enable_grad():
+        x = store.detach().requires_grad_()
+        y = f(x)
+        (slope,) = torch.autograd.grad(y.sum(), x)
+    return y.detach(), slope

@@ -1,0 +1,114 @@
+"""Closures that begin as the formula whose place they take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from pydiffgeo.closures import NeuralClosure, output_of
+from pydiffgeo.errors import ParameterError, lookup
+
+NEAREST = 1e-6  # to a bound of the range, in parts of it, that a logit is taken
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What is left between a closure and a formula at the samples, in the unit of the output.
+
+    Attributes
+    ----------
+    rms, largest : float
+        Root of the mean square, and largest absolute value, of the differences.
+    iterations : int
+        Evaluations of the loss.
+    """
+
+    rms: float
+    largest: float
+    iterations: int
+
+
+def fit_closure(
+    closure: nn.Module,
+    formula: Callable[..., Tensor],
+    samples: Tensor,
+    iterations: int = 500,
+    space: str = "output",
+    tolerance: float | None = None,
+) -> Fit:
+    """Train a closure on a formula, so that a training on data starts from physics.
+
+    The weights are changed in place, by L-BFGS on all samples at once: the same start gives the same result.
+
+    Parameters
+    ----------
+    closure : nn.Module
+        A `NeuralClosure`, or any module `[..., input] -> [...]` or `[..., 1]`.
+    formula : callable
+        Takes one tensor `[sample]` for each input and returns the output `[sample]`, as `model.formula(slot)` does.
+    samples : Tensor, [sample] or [sample, input]
+        Inputs at which both are compared: where the closure will be called.
+    iterations : int
+        Most evaluations of the loss.
+    space : {"output", "logit"}
+        Whether the mean square of the differences is that of the output, or of its logit within `output_range`: the latter
+        weighs small shares by their ratio, as discharge over several orders of magnitude needs.
+    tolerance : float, optional
+        Largest difference that is accepted.
+
+    Returns
+    -------
+    Fit
+        The remaining error, whatever `space`.
+
+    Raises
+    ------
+    ParameterError
+        A closure that stands beside its formula and so needs no training; samples of the wrong shape; a remaining error above
+        `tolerance`.
+    """
+    bounds = getattr(closure, "output_range", None)
+    lookup({"output": 1, "logit": 1}, space, "space")
+    if getattr(closure, "residual", False):
+        raise ParameterError("a residual closure begins as its formula: there is nothing to fit")
+    if space == "logit" and bounds is None:
+        raise ParameterError('space="logit" needs a closure with an output_range')
+    x = samples.detach()[:, None] if samples.ndim == 1 else samples.detach()
+    if x.ndim != 2 or (isinstance(closure, NeuralClosure) and x.shape[1] != closure.widths[0]):
+        raise ParameterError(f"samples have the shape {list(samples.shape)}; give [sample, input], one column for each input")
+    low, high = bounds or (0.0, 1.0)
+
+    def scaled(y: Tensor) -> Tensor:
+        return y if space == "output" else ((y - low) / (high - low)).clamp(NEAREST, 1 - NEAREST).logit()
+
+    with torch.no_grad():
+        wanted = formula(*x.unbind(-1))
+        target = scaled(wanted)
+    optimiser = torch.optim.LBFGS(
+        closure.parameters(), max_iter=iterations, max_eval=iterations, history_size=20, line_search_fn="strong_wolfe",
+        tolerance_grad=1e-10, tolerance_change=1e-14,
+    )  # fmt: skip
+    count = 0
+
+    def loss() -> Tensor:
+        nonlocal count
+        count += 1
+        optimiser.zero_grad()
+        value = (scaled(output_of(closure, x)) - target).square().mean()
+        value.backward()
+        return value
+
+    optimiser.step(loss)  # type: ignore[no-untyped-call,arg-type]
+    optimiser.zero_grad()
+    with torch.no_grad():
+        left = output_of(closure, x) - wanted
+    fit = Fit(float(left.square().mean().sqrt()), float(left.abs().max()), count)
+    if tolerance is not None and not fit.largest <= tolerance:
+        raise ParameterError(
+            f"the closure is up to {fit.largest:.2g} away from its formula after {count} evaluations, more than "
+            f"tolerance={tolerance:g}: give it more hidden units, or more iterations"
+        )
+    return fit
