@@ -113,7 +113,8 @@ def test_balance_and_stores_with_any_weights(name: str, kind: str, engine: str) 
         with torch.no_grad():
             s = run(model, x, engine)
         worst, lowest = max(worst, float(s.balance_error().max())), min(lowest, float(s.states.min()))
-        assert all(float(q.min()) > -1e-12 for q in s.fluxes.values())
+        # a store at -1e-13 mm, rounding of zero, times the steepest slope of a flux there: 15 mm d-1 over the guard's 0.1 mm
+        assert all(float(q.min()) > -1e-10 for q in s.fluxes.values())
     assert worst < 1e-9
     assert lowest > -1e-12
 
