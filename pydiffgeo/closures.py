@@ -132,6 +132,7 @@ class NeuralClosure(nn.Module):
         low, high = self.output_range
         if self.residual and formula is not None:
             share = ((formula - low) / (high - low)).clamp(0.0, 1.0)
+            y = y.clamp(-50.0, 50.0)  # 0 / 0 far beyond
             up = share * torch.sigmoid(y)  # logit^-1(logit(share) + y), also for a share of 0 or 1
             return low + (high - low) * up / (up + (1 - share) * torch.sigmoid(-y))
         return low + (high - low) * torch.sigmoid(y)

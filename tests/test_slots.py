@@ -133,6 +133,9 @@ def test_shares_keep_their_range_and_rise() -> None:
         y = beside(x, formula=torch.sigmoid(2 * x))
         assert bool((y.diff() >= 0).all()) and float(y.min()) >= 0 and float(y.max()) <= 1
         assert float(beside(x, formula=torch.zeros_like(x)).abs().max()) == 0  # nothing stays nothing
+        with torch.no_grad():
+            beside.weights.mul_(1000.0)
+        assert bool(beside(x, formula=torch.zeros_like(x)).isfinite().all())
         # rising in one of two inputs only
         two = NeuralClosure(2, (6, 5), seed=seed, monotone_in=(1,))
         with torch.no_grad():

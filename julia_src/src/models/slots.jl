@@ -60,7 +60,7 @@ unguarded() = true
 "The logit of a formula's share of a range moved by y, also for a share of 0 or 1."
 @inline function beside(formula, y, low, high)
     share = min(max((formula - low) / (high - low), zero(formula)), one(formula))
-    t = exp(-abs(y))
+    t = exp(-min(abs(y), oftype(y, 50)))  # 0 / 0 far beyond
     up, down = ifelse(y < zero(y), t, one(t)), ifelse(y < zero(y), one(t), t)
     return low + (high - low) * share * up / (share * up + (1 - share) * down)
 end
