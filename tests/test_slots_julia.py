@@ -52,7 +52,8 @@ def test_discharge_and_gradient(julia: Any, model: ProcessModel) -> None:
     assert float(((q - other).abs() / q.abs().clamp_min(1e-3)).max()) < 1e-6
     for a, b in zip(ours, theirs, strict=True):
         assert float(a.norm()) > 0
-        assert float((a - b).norm()) < 1e-5 * float(a.norm())
+        # beside a formula that gives nothing, as the spill of a store that is never full, gradients are rounding
+        assert float((a - b).norm()) < 1e-5 * max(float(a.norm()), 1e-6)
 
 
 def test_weights_against_central_differences(julia: Any, model: ProcessModel) -> None:
