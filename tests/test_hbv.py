@@ -8,7 +8,6 @@ from hbv_cases import F64, initial_state, random_parameters, weather
 
 from pydiffgeo import HBV, MODELS, ExpHydro, ProcessModel, Solution, Solver, solve
 from pydiffgeo.errors import ParameterError
-from pydiffgeo.solvers.jacobian import coloured
 
 BUCKETS = ("hbv", "exp_hydro")
 DAILY = Solver("implicit_euler", step=1.0)
@@ -26,21 +25,6 @@ def run(
     forcing = {k: inputs[k] for k in model.spec.forcings}
     parameters = {k: inputs[k] for k in model.spec.parameters}
     return solve(model, forcing, parameters, initial_state(model), range(days + 1), solver, engine)
-
-
-def test_slopes(model: ProcessModel) -> None:
-    """Slopes by hand against forward-mode differentiation, in wet, dry and overdrawn stores; one balance for all rates."""
-    rows = 500
-    p = {k: v[:, None] for k, v in random_parameters(model, rows).items()}
-    f = {k: v.T for k, v in weather(1, rows).items()}
-    state = torch.rand(rows, model.size, dtype=F64) * 4 * initial_state(model) - 2
-    assert model.linearise is not None
-    own, other = model.linearise(state, f, p), coloured(model, state, f, p)
-    torch.testing.assert_close(own.rates, other.rates, rtol=1e-12, atol=1e-12)
-    torch.testing.assert_close(own.jacobian[0], other.jacobian[0], rtol=1e-9, atol=1e-11)
-    e = model.evaluate(state, f, p, fluxes=True)
-    signs = torch.tensor([s.balance for s in model.spec.fluxes.values()], dtype=F64)
-    torch.testing.assert_close((e.fluxes * signs).sum(-1), e.rates.sum(-1), rtol=1e-12, atol=1e-11)
 
 
 def test_work_and_memory_grow_no_faster_than_the_days(model: ProcessModel) -> None:
