@@ -13,12 +13,14 @@ include("fastmath.jl")
 include("lanes.jl")
 include("closures.jl")
 include("models/spec.jl")
+include("models/slots.jl")
 include("models/interface.jl")
 include("models/soil_hydraulics/base.jl")
 include("models/soil_hydraulics/van_genuchten.jl")
 include("models/soil_hydraulics/brooks_corey.jl")
 include("models/soil_hydraulics/gardner.jl")
 include("models/soil_hydraulics/haverkamp.jl")
+include("models/soil_hydraulics/learned.jl")
 include("models/face_means.jl")
 include("models/boundaries.jl")
 include("models/root_uptake.jl")
@@ -30,7 +32,6 @@ include("models/rates.jl")
 include("models/cells.jl")
 include("models/faces.jl")
 include("models/user.jl")
-include("models/slots.jl")
 include("models/hbv.jl")
 include("models/exp_hydro.jl")
 include("solvers/tableau.jl")
@@ -50,7 +51,7 @@ include("entry_points.jl")
 include("rehearse.jl")
 include("precompile.jl")
 
-export Richards, VanGenuchten, BrooksCorey, Gardner, Haverkamp
+export Richards, VanGenuchten, BrooksCorey, Gardner, Haverkamp, Learned
 export CellModel, FaceModel, SmallModel, Sparse, exp_hydro, hbv, load_model
 export METHODS, Options, Solution, pullback, solve
 export Refused, SpecMismatch, UnknownName

@@ -205,7 +205,7 @@ end
 "Write the cotangents of the weights out for column c, and begin anew."
 function flush_weights!(fields, n::Networks, c, lane=0)
     for (field, on_weights) in zip(fields, n.on_weights), l in eachindex(on_weights)
-        add!(field, lane == 0 ? on_weights[l] : on_weights[l].x[lane], c, 1, l)
+        add!(field, lane == 0 ? total_of(on_weights[l]) : on_weights[l].x[lane], c, 1, l)
     end
 end
 clear!(n::Networks) = foreach(w -> fill!(w, zero(eltype(w))), n.on_weights)

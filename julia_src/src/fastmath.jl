@@ -97,7 +97,7 @@ end
 @inline function vsqrt(x::Dual{G}) where {G}
     root = vsqrt(value(x))
     # what underflowed to zero stays there
-    return Dual{G}(root, root > 0 ? partials(x) / (2root) : zero(partials(x)))
+    return Dual{G}(root, ifelse(root > zero(root), inv(2root), zero(root)) * partials(x))
 end
 
 """

@@ -12,6 +12,9 @@ struct Lanes{W,T} <: Real
 end
 Lanes(x::Vec{W,T}) where {W,T} = Lanes{W,T}(x)
 
+const LANES = 8  # numbers in the widest vectors of today's processors
+@inline lanes(f::F) where {F} = Lanes(Vec(ntuple(f, Val(LANES))))
+
 "The answers of a comparison."
 struct Mask{W}
     x::Vec{W,Bool}
@@ -38,6 +41,7 @@ end
 @inline Base.inv(a::L) where {L<:Lanes} = one(L) / a
 @inline Base.muladd(a::L, b::L, c::L) where {L<:Lanes} = Lanes(muladd(a.x, b.x, c.x))
 @inline Base.sqrt(a::Lanes) = Lanes(sqrt(a.x))
+@inline vsqrt(a::Lanes) = sqrt(a)
 @inline Base.cbrt(a::Lanes) = lane_by_lane(cbrt, a)
 @inline Base.abs(a::Lanes) = Lanes(abs(a.x))
 @inline Base.abs2(a::Lanes) = a * a

@@ -26,7 +26,11 @@ function open_slots(build, d)
 end
 
 # the types are asserted so that nothing here is compiled anew at every start
-open_richards(d, h::Dict) = dynamic(open_richards)(d, dynamic(lookup(HYDRAULICS, h["name"]::String, "soil hydraulics"))(h))
+function open_richards(d, h::Dict)
+    formula = dynamic(lookup(HYDRAULICS, h["name"]::String, "soil hydraulics"))(h)
+    isempty(get(d, "networks", [])) && return dynamic(open_richards)(d, formula)
+    return dynamic(open_richards)(d, dynamic(open_slots)((; x...) -> Learned(formula; x...), d))
+end
 open_richards(d, hydraulics::SoilHydraulics) = Richards(d["faces"]::Vector{Float64}; layers=d["layers"]::Vector{Float64}, top=d["top"]::String,
     bottom=d["bottom"]::String, roots=get(d, "roots", nothing)::Union{Nothing,String}, face_mean=d["face_mean"]::String, hydraulics)
 

@@ -22,7 +22,14 @@ from pydiffgeo.models.exp_hydro import ExpHydro
 from pydiffgeo.models.hbv import HBV
 from pydiffgeo.models.julia_model import JuliaModel
 from pydiffgeo.models.richards import Richards
-from pydiffgeo.models.soil_hydraulics import BrooksCorey, Gardner, Haverkamp, SoilHydraulics, VanGenuchten
+from pydiffgeo.models.soil_hydraulics import (
+    BrooksCorey,
+    Gardner,
+    Haverkamp,
+    LearnedHydraulics,
+    SoilHydraulics,
+    VanGenuchten,
+)
 from pydiffgeo.models.spec import SPEC_FOLDER
 
 HYDRAULICS: dict[type[SoilHydraulics], Callable[[Any], dict[str, float]]] = {
@@ -34,7 +41,7 @@ HYDRAULICS: dict[type[SoilHydraulics], Callable[[Any], dict[str, float]]] = {
 
 
 def _richards(model: Richards) -> dict[str, Any]:
-    hydraulics = model.hydraulics
+    hydraulics = model.hydraulics.formula if isinstance(model.hydraulics, LearnedHydraulics) else model.hydraulics
     if type(hydraulics) not in HYDRAULICS:
         raise ParameterError(
             f"the Julia engine cannot call the torch functions of {type(hydraulics).__name__}; "
@@ -48,6 +55,7 @@ def _richards(model: Richards) -> dict[str, Any]:
         "bottom": model.bottom_name,
         "face_mean": model.face_mean_name,
         "hydraulics": {"name": hydraulics.name, **HYDRAULICS[type(hydraulics)](hydraulics)},
+        "networks": _networks(model),
     }
     return out | ({"roots": model.roots.profile} if model.roots else {})
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pydiffgeo.errors import ParameterError, SpecError, lookup
 from pydiffgeo.models.base import Evaluation, Linearisation, ProcessModel, Values
@@ -13,7 +13,8 @@ from pydiffgeo.models.boundaries import BOUNDARIES, Head, Side
 from pydiffgeo.models.face_means import FACE_MEANS, Mean
 from pydiffgeo.models.grid import Grid
 from pydiffgeo.models.root_uptake import Roots
-from pydiffgeo.models.soil_hydraulics import HYDRAULICS, SoilHydraulics
+from pydiffgeo.models.slots import filled
+from pydiffgeo.models.soil_hydraulics import HYDRAULICS, LearnedHydraulics, SoilHydraulics, formula_of_slot
 from pydiffgeo.models.spec import load_spec
 
 
@@ -36,11 +37,21 @@ class Richards(ProcessModel):
         Root water uptake; adds the forcing `potential_transpiration`.
     face_mean : {"arithmetic", "geometric", "harmonic", "upstream"}
         Conductivity at a face.
+    closures : mapping of str to NeuralClosure or torch.nn.Module `[..., input] -> [...]` or `[..., 1]`, optional
+        Networks in the slots "retention" and "conductivity", for all layers and columns; see docs/closures.md. Parameters of
+        `hydraulics` that nothing reads any more are none of the model.
 
     Attributes
     ----------
     spec : ModelSpec
         Parameters, forcings and fluxes of this configuration, with units and bounds.
+
+    Raises
+    ------
+    UnknownName, SpecError
+        A name that is not known, or a boundary condition on the wrong side.
+    ParameterError
+        A network that does not fit its slot.
 
     References
     ----------
@@ -57,9 +68,13 @@ class Richards(ProcessModel):
         bottom: str = "free_drainage",
         roots: Roots | None = None,
         face_mean: str = "arithmetic",
+        closures: Mapping[str, nn.Module] | None = None,
     ):
         self.grid = grid
-        self.hydraulics = lookup(HYDRAULICS, hydraulics, "soil hydraulics")() if isinstance(hydraulics, str) else hydraulics
+        whole, self.closures, _ = filled(load_spec("richards"), closures)
+        formula = lookup(HYDRAULICS, hydraulics, "soil hydraulics")() if isinstance(hydraulics, str) else hydraulics
+        self.hydraulics = LearnedHydraulics(formula, self.closures, whole.slots) if self.closures else formula
+        self.replaced = {p: next(iter(self.closures)) for p in formula.parameters if p not in self.hydraulics.parameters}
         self.top_name, self.bottom_name, self.face_mean_name = top, bottom, face_mean
         self.top = lookup(BOUNDARIES, top, "boundary condition")(top=True)
         self.bottom = lookup(BOUNDARIES, bottom, "boundary condition")(top=False)
@@ -75,7 +90,7 @@ class Richards(ProcessModel):
         soil = [*self.hydraulics.parameters, "specific_storage"]
         column = [*self.top.parameters, *self.bottom.parameters, *(roots.parameters if roots else ())]
         forcings = [*self.top.forcings, *self.bottom.forcings, *(["potential_transpiration"] if roots else [])]
-        self.spec = load_spec("richards").select(parameters=[*soil, *column], forcings=forcings, extra=self.hydraulics.own)
+        self.spec = whole.select(parameters=[*soil, *column], forcings=forcings, extra=self.hydraulics.own)
         self._faces = torch.nonzero(grid.layer.diff())[:, 0]  # upper cells of the layer boundaries
         # places where the curves are evaluated: heads of the top boundary, cells, heads of the bottom boundary, and the
         # other soil's at each layer boundary; the `line` of places that neighbour each other; its faces between cells
@@ -90,8 +105,31 @@ class Richards(ProcessModel):
         self._constants: dict[tuple[torch.dtype, torch.device], dict[str, Tensor]] = {}
 
     def closure_weights(self) -> list[torch.nn.Parameter]:
-        """Weights of the networks inside user-given hydraulics."""
-        return [w for m in vars(self.hydraulics).values() if isinstance(m, torch.nn.Module) for w in m.parameters()]
+        """Weights of the networks in slots, or inside user-given hydraulics."""
+        inside = [w for m in vars(self.hydraulics).values() if isinstance(m, nn.Module) for w in m.parameters()]
+        return [*super().closure_weights(), *inside]
+
+    def formula(self, slot: str, parameters: Mapping[str, float] | None = None) -> Callable[[Tensor], Tensor]:
+        """Return what a closure in a slot would give to be the formula; see `pydiffgeo.fit_closure`.
+
+        Parameters
+        ----------
+        slot : {"retention", "conductivity"}
+        parameters : mapping of str to float, optional
+            Of the soil hydraulics, in their units; those not given take the default of the specification.
+
+        Returns
+        -------
+        callable
+            Takes the dryness log10(1 + suction / cm) `[...]`, above zero.
+        """
+        whole = load_spec("richards")
+        lookup(whole.slots, slot, "slot of richards")
+        formula = self.hydraulics.formula if isinstance(self.hydraulics, LearnedHydraulics) else self.hydraulics
+        for k in parameters or {}:
+            lookup(dict.fromkeys(formula.parameters), k, f"parameter of {formula.name}")
+        known = {**whole.parameters, **formula.own}
+        return formula_of_slot(formula, slot, {k: known[k].default for k in formula.parameters} | dict(parameters or {}))
 
     # ---- parameters -------------------------------------------------------------------------------------------------
 
@@ -131,6 +169,10 @@ class Richards(ProcessModel):
         """Volumetric water content `[batch, (time,) cell]` at the heads psi; the parameters as given to `solve`."""
         soil = self._soil_at_cells(psi, parameters)
         return self.hydraulics.curves(psi, soil)[0]
+
+    def conductivity(self, psi: Tensor, parameters: Mapping[str, Tensor | float]) -> Tensor:
+        """Hydraulic conductivity (cm/h) `[batch, (time,) cell]` at the heads psi; the parameters as given to `solve`."""
+        return self.hydraulics.curves(psi, self._soil_at_cells(psi, parameters))[1]
 
     def head(self, theta: Tensor, parameters: Mapping[str, Tensor | float]) -> Tensor:
         """Pressure head (cm) `[batch, cell]` at the water contents theta: for initial states from measurements."""

@@ -59,6 +59,10 @@ def _check(slot: SlotSpec, closure: nn.Module) -> None:
             f"the slot {slot.name!r} gives the {slot.output}: its closure needs an output_range within ({low:g}, {high:g}), "
             f"got {own}"
         )
+    rising = tuple(i for i, name in enumerate(slot.inputs) if name in slot.monotone)
+    if slot.must_rise and not set(rising) <= set(closure.monotone_in):
+        raise ParameterError(f"the {slot.output} must rise with the {', '.join(slot.monotone)}, or the equations have no "
+                             f"solution: give the closure in the slot {slot.name!r} monotone_in={rising}")  # fmt: skip
 
 
 def share(

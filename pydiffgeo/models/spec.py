@@ -91,8 +91,8 @@ class ClosureSpec:
 class SlotSpec:
     """A formula of a built-in model in whose place a network may stand.
 
-    The output lies in `range`; the formula rises in the inputs `monotone`; `replaces` are the parameters that nothing but
-    the formula reads; `description` is the formula.
+    The output lies in `range`; the formula rises in the inputs `monotone`, in which a network `must_rise` too where the
+    equations need it; `replaces` are the parameters that nothing but the formula reads; `description` is the formula.
     """
 
     name: str
@@ -102,6 +102,7 @@ class SlotSpec:
     unit: str
     range: tuple[float, float]
     monotone: tuple[str, ...] = ()
+    must_rise: bool = False
     replaces: tuple[str, ...] = ()
     description: str = ""
 

@@ -44,6 +44,7 @@ end
 statesize(m::Richards) = length(m.faces) - 1
 spec(m::Richards) = m.spec
 jacobian(m::Richards, ::Type{T}) where {T} = Tridiagonal(T, statesize(m))
+networks(m::Richards) = networks(m.hydraulics)
 
 "One side of a column: constants of an interval, and cotangents."
 mutable struct Edge{T}
@@ -64,7 +65,8 @@ function Edge{T}(conductance) where {T}
     return Edge{T}(conductance, ntuple(_ -> pair, 9)...)
 end
 
-mutable struct RichardsColumn{T,N,S}
+mutable struct RichardsColumn{T,N,S,H}
+    hydraulics::H
     # geometry
     dz::Vector{T}
     inverse_dz::Vector{T}
@@ -105,7 +107,8 @@ function column(m::Richards, ::Type{T}, ::Val{N}) where {T,N}
     centre = (m.faces[1:end-1] .+ m.faces[2:end]) ./ 2
     vector(k) = zeros(T, k)
     none = ntuple(_ -> zero(T), Val(4))
-    return RichardsColumn(dz, Vector{T}(1 ./ diff(m.faces)), T[0; 1 ./ diff(centre); 0], raw, fill(derive(m.hydraulics, raw[1]), count),
+    hydraulics = for_column(m.hydraulics)
+    return RichardsColumn(hydraulics, dz, Vector{T}(1 ./ diff(m.faces)), T[0; 1 ./ diff(centre); 0], raw, fill(derive(hydraulics, raw[1]), count),
         vector(count), Edge{T}(2 / dz[1]), Edge{T}(2 / dz[end]), vector(n), vector(n), none, zero(T), Curves{T}(n),
         vector(n + 1), vector(n + 1), vector(n + 1), vector(n + 1), vector(n), vector(n), vector(n + 1),
         zero(raw), vector(count), none, zero(T), zero(T), false)
@@ -115,10 +118,11 @@ end
 
 function bind!(col::RichardsColumn{T,N}, m::Richards, inputs::Inputs{T}, c, k) where {T,N}
     p, f = inputs.parameters, inputs.forcing
+    col.static_bound || bind_weights!(col.hydraulics, inputs.weights)
     if !col.static_bound || varying(inputs)
         for l in eachindex(m.layers)
             col.raw[l] = SVector(ntuple(i -> load(p[i], c, k, l), Val(N)))
-            col.soil[l] = derive(m.hydraulics, col.raw[l])
+            col.soil[l] = derive(col.hydraulics, col.raw[l])
             col.specific_storage[l] = load(p[N+1], c, k, l)
         end
         # no boundary at the bottom has parameters
@@ -130,8 +134,8 @@ function bind!(col::RichardsColumn{T,N}, m::Richards, inputs::Inputs{T}, c, k) w
         end
         col.static_bound = true
     end
-    next = bind_edge!(col.top, m.top, m.hydraulics, col.soil[1], f, 0, c, k)
-    next = bind_edge!(col.bottom, m.bottom, m.hydraulics, col.soil[end], f, next, c, k)
+    next = bind_edge!(col.top, m.top, col.hydraulics, col.soil[1], f, 0, c, k)
+    next = bind_edge!(col.bottom, m.bottom, col.hydraulics, col.soil[end], f, next, c, k)
     m.roots !== nothing && (col.transpiration = load(f[next+1], c, k))
     return col
 end
@@ -158,7 +162,7 @@ function linearise!(lin::Linearisation{T}, col::RichardsColumn{T}, m::Richards, 
     n = length(psi)
     curves = col.curves
     for l in eachindex(m.layers)
-        slopes!(curves, m.hydraulics, col.soil[l], psi, m.layers[l], keep)
+        slopes!(curves, col.hydraulics, col.soil[l], psi, m.layers[l], keep)
     end
     K, dK, q, by_up, by_low = curves.K, curves.dK, col.flux, col.by_up, col.by_low
     inner_faces!(col, m.mean, psi)
@@ -213,8 +217,8 @@ end
 function crossing(col::RichardsColumn{T}, m::Richards, psi, l) where {T}
     i = m.layers[l].stop
     K, dK = col.curves.K, col.curves.dK
-    below = conductivity(m.hydraulics, col.soil[l], psi[i+1])
-    above = conductivity(m.hydraulics, col.soil[l+1], psi[i])
+    below = conductivity(col.hydraulics, col.soil[l], psi[i+1])
+    above = conductivity(col.hydraulics, col.soil[l+1], psi[i])
     Ks = seed(SVector(K[i], below[1], above[1], K[i+1]))
     face = across(m.mean, col.dz[i] / 2, col.dz[i+1] / 2, Ks, col.gradient[i+1])
     return i, face, SVector(dK[i], below[2], above[2], dK[i+1])
@@ -291,7 +295,7 @@ function pull!(col::RichardsColumn{T}, m::Richards, psi::Vector{T}, on_storage::
     m.roots === nothing || pull_uptake!(col, psi, on_rates, T(w[4]))
     for l in eachindex(m.layers)
         range = m.layers[l]
-        col.on_raw[l] += pull(m.hydraulics, col.raw[l], col.soil[l], curves, psi, on_storage, on_K, range)
+        col.on_raw[l] += pull(col.hydraulics, col.raw[l], col.soil[l], curves, psi, on_storage, on_K, range)
         total = zero(T)
         @inbounds @simd for i in range
             total += on_storage[i] * max(psi[i], zero(T))
@@ -321,8 +325,8 @@ function pull_interface!(col::RichardsColumn{T}, m::Richards, psi, l) where {T}
     by = weight * gradient_of(face, Val(4))
     col.on_K[i] += by[1] - weight * upper
     col.on_K[i+1] += by[4] - weight * lower
-    col.on_raw[l] += pull_conductivity(m.hydraulics, col.raw[l], psi[i+1], by[2])
-    col.on_raw[l+1] += pull_conductivity(m.hydraulics, col.raw[l+1], psi[i], by[3])
+    col.on_raw[l] += pull_conductivity(col.hydraulics, col.raw[l], psi[i+1], by[2])
+    col.on_raw[l+1] += pull_conductivity(col.hydraulics, col.raw[l+1], psi[i], by[3])
 end
 
 @inline function keep_edge!(edge::Edge, by)
@@ -347,8 +351,8 @@ function pull_uptake!(col::RichardsColumn{T}, psi, on_rates, w::T) where {T}
 end
 
 function flush!(parameter_fields, forcing_fields, col::RichardsColumn{T,N}, m::Richards, c, k) where {T,N}
-    next = flush_edge!(forcing_fields, 0, col.top, m.top, m.hydraulics, col, 1, c, k)
-    next = flush_edge!(forcing_fields, next, col.bottom, m.bottom, m.hydraulics, col, length(m.layers), c, k)
+    next = flush_edge!(forcing_fields, 0, col.top, m.top, col, 1, c, k)
+    next = flush_edge!(forcing_fields, next, col.bottom, m.bottom, col, length(m.layers), c, k)
     m.roots === nothing || add!(forcing_fields[next+1], col.on_transpiration, c, k)
     for l in eachindex(m.layers)
         for i in 1:N
@@ -371,9 +375,9 @@ function flush!(parameter_fields, forcing_fields, col::RichardsColumn{T,N}, m::R
 end
 
 "Hand the cotangents of a boundary's heads on to soil, forcing and parameters, and write those of its forcing."
-function flush_edge!(fields, next, edge::Edge, b::Boundary, h, col, layer, c, k)
+function flush_edge!(fields, next, edge::Edge, b::Boundary, col, layer, c, k)
     for i in 1:n_heads(b)
-        col.on_raw[layer] += pull_conductivity(h, col.raw[layer], edge.heads[i], edge.on_K_heads[i])
+        col.on_raw[layer] += pull_conductivity(col.hydraulics, col.raw[layer], edge.heads[i], edge.on_K_heads[i])
     end
     on_forcing, edge.on_parameter = head_cotangents(b, edge.on_heads .+ edge.on_K_heads .* edge.dK_heads)
     for i in eachindex(forcings(b))
@@ -393,7 +397,10 @@ function clear!(col::RichardsColumn{T}) where {T}
     return col
 end
 
+flush_weights!(fields, col::RichardsColumn, c) = flush_weights!(fields, col.hydraulics, c)
+
 function release!(col::RichardsColumn)
     col.static_bound = false
+    clear!(col.hydraulics)
     return clear!(col)
 end

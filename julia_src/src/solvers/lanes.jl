@@ -2,7 +2,6 @@
 # registers. Each column has its own step, which is halved where Newton fails, and is zero while it waits for others: a column does not
 # depend on its neighbours. A group in which a column fails altogether is solved again one by one.
 
-const LANES = 8
 const LaneNumber{T} = Lanes{LANES,T}
 
 "Whether columns can be solved side by side with these options."
@@ -53,7 +52,6 @@ function Group(run::Run{T}, columns) where {T}
     return Group(first(columns), length(columns), names)
 end
 
-@inline lanes(f::F) where {F} = Lanes(Vec(ntuple(f, Val(LANES))))
 @inline column_of(g::Group, lane) = g.first + min(lane, g.count) - 1
 @inline gather(g::Group, field::Field, k, l=1) = lanes(lane -> load(field, column_of(g, lane), k, l))
 

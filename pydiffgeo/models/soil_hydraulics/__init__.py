@@ -4,6 +4,7 @@ from pydiffgeo.models.soil_hydraulics.base import Curves, SoilHydraulics
 from pydiffgeo.models.soil_hydraulics.brooks_corey import BrooksCorey
 from pydiffgeo.models.soil_hydraulics.gardner import Gardner
 from pydiffgeo.models.soil_hydraulics.haverkamp import Haverkamp
+from pydiffgeo.models.soil_hydraulics.learned import LearnedHydraulics, formula_of_slot
 from pydiffgeo.models.soil_hydraulics.usda import USDA_SOILS, usda_soil
 from pydiffgeo.models.soil_hydraulics.user import UserHydraulics
 from pydiffgeo.models.soil_hydraulics.van_genuchten import VanGenuchten
@@ -22,8 +23,10 @@ __all__ = [
     "Curves",
     "Gardner",
     "Haverkamp",
+    "LearnedHydraulics",
     "SoilHydraulics",
     "UserHydraulics",
     "VanGenuchten",
+    "formula_of_slot",
     "usda_soil",
 ]

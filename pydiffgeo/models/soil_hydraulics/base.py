@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from torch import Tensor
 
@@ -34,6 +34,8 @@ class SoilHydraulics:
     parameters: tuple[str, ...]
     own: Mapping[str, ParameterSpec] = {}
     """Specifications of parameters that the Richards model does not know already."""
+    reads: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    """Parameters that each of the formulas "retention" and "conductivity" reads, where networks may take their places."""
 
     def derive(self, p: dict[str, Tensor]) -> dict[str, Tensor]:
         """Add what both `curves` and `slopes` need and is the same in every iteration, such as m = 1 - 1/n."""

@@ -40,6 +40,10 @@ class BrooksCorey(SoilHydraulics):
 
     name = "brooks_corey"
     parameters = ("theta_r", "theta_s", "psi_b", "pore_index", "K_s")
+    reads = {
+        "retention": ("theta_r", "theta_s", "psi_b", "pore_index"),
+        "conductivity": ("psi_b", "pore_index", "K_s"),
+    }
 
     def __init__(self, conductivity: str = "burdine", entry_width: float = 0.03):
         self.exponent = lookup(CONDUCTIVITY, conductivity, "conductivity exponent of Brooks and Corey")

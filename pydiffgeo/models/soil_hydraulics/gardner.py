@@ -20,6 +20,7 @@ class Gardner(SoilHydraulics):
 
     name = "gardner"
     parameters = ("theta_r", "theta_s", "alpha", "K_s")
+    reads = {"retention": ("theta_r", "theta_s", "alpha"), "conductivity": ("alpha", "K_s")}
 
     def derive(self, p: dict[str, Tensor]) -> dict[str, Tensor]:
         """Add the water-content range."""

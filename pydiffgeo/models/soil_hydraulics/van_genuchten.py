@@ -31,6 +31,7 @@ class VanGenuchten(SoilHydraulics):
 
     name = "van_genuchten"
     parameters = ("theta_r", "theta_s", "alpha", "n", "K_s")
+    reads = {"retention": ("theta_r", "theta_s", "alpha", "n"), "conductivity": ("alpha", "n", "K_s")}
 
     def __init__(self, entry_width: float = 0.5):
         self.entry_width = entry_width

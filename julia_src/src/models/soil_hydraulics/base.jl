@@ -1,5 +1,6 @@
 # Retention and conductivity curves. A type of hydraulics has
 #   parameters(h)          names of its parameters, as in the specification of the Richards model
+#   reads(h, Val(k))       those that the formula k, retention or conductivity, reads
 #   derive(h, p)           what the curves need of the parameters p (an SVector in that order), once per interval
 #   curves(h, soil, psi)   water content and conductivity at one head, for numbers of any kind
 # The functions below follow from these; a type may have faster ones.

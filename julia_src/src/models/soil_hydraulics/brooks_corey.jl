@@ -14,6 +14,8 @@ end
 BrooksCorey() = BrooksCorey(3.0, 0.03)
 
 parameters(::BrooksCorey) = (:theta_r, :theta_s, :psi_b, :pore_index, :K_s)
+reads(::BrooksCorey, ::Val{:retention}) = (:theta_r, :theta_s, :psi_b, :pore_index)
+reads(::BrooksCorey, ::Val{:conductivity}) = (:psi_b, :pore_index, :K_s)
 
 function derive(h::BrooksCorey, p)
     theta_r, theta_s, psi_b, pore_index, K_s = p

@@ -7,6 +7,8 @@ doi:10.1097/00010694-195804000-00006; Srivastava & Yeh (1991), eqs. 3, 4, doi:10
 struct Gardner <: SoilHydraulics end
 
 parameters(::Gardner) = (:theta_r, :theta_s, :alpha, :K_s)
+reads(::Gardner, ::Val{:retention}) = (:theta_r, :theta_s, :alpha)
+reads(::Gardner, ::Val{:conductivity}) = (:alpha, :K_s)
 
 derive(::Gardner, p) = (; theta_r=p[1], span=p[2] - p[1], alpha=p[3], K_s=p[4])
 

@@ -7,6 +7,8 @@ Haverkamp et al. (1977), doi:10.2136/sssaj1977.03615995004100020024x.
 struct Haverkamp <: SoilHydraulics end
 
 parameters(::Haverkamp) = (:theta_r, :theta_s, :A_theta, :beta, :A_K, :gamma, :K_s)
+reads(::Haverkamp, ::Val{:retention}) = (:theta_r, :theta_s, :A_theta, :beta)
+reads(::Haverkamp, ::Val{:conductivity}) = (:A_K, :gamma, :K_s)
 
 const NO_HEAD = 1e-30  # cm; stands for the suction at and above saturation, where every slope is zero
 

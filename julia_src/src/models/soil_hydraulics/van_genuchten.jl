@@ -12,6 +12,8 @@ end
 VanGenuchten() = VanGenuchten(0.5)
 
 parameters(::VanGenuchten) = (:theta_r, :theta_s, :alpha, :n, :K_s)
+reads(::VanGenuchten, ::Val{:retention}) = (:theta_r, :theta_s, :alpha, :n)
+reads(::VanGenuchten, ::Val{:conductivity}) = (:alpha, :n, :K_s)
 
 const NO_SUCTION = 1e-12  # stands for alpha |psi| at and above saturation, where every slope is zero
 
@@ -27,7 +29,7 @@ end
     root = vexp(s.neg_half_m * vlog(muladd(x, y, one(x))))  # sqrt(S)
     S = root * root
     # (1 - S^(1/m))^m = S y since m n = n - 1
-    V = 1 - S * y * clamp(-psi * s.per_width, zero(psi), one(psi))
+    V = 1 - S * y * min(max(-psi * s.per_width, zero(psi)), one(psi))
     return muladd(s.span, S, s.theta_r), s.K_s * root * V * V
 end
 
@@ -44,8 +46,6 @@ function slopes!(out::Curves{T}, h::VanGenuchten, s, psi::Vector{T}, range, keep
     end
     return out
 end
-
-const LANES = 8  # numbers in the widest vectors of today's processors
 
 "In whole vectors: the last one overlaps the one before, which costs less than a few cells one by one."
 @inline function fill_lanes!(out, s, psi, range, wet, keep)
