@@ -90,14 +90,20 @@ def train(basin: Basin, forcing: dict[str, Tensor], observed: Tensor, steps: int
         bar.set_postfix_str(f"NSE {1 - float(loss.detach()):.3f}", refresh=False)
 
 
+def side_by_side(records: dict[str, Tensor], days: int) -> dict[str, Tensor]:
+    """Cut series [day] of the training period into windows [window, day]; discharge that is not to count is NaN."""
+    length = math.ceil((days - WARM_UP) / WINDOWS)
+    first = [min(k * length, days - WARM_UP - length) for k in range(WINDOWS)]  # the last may overlap the one before
+    parts = {k: torch.stack([v[i : i + WARM_UP + length] for i in first]) for k, v in records.items()}
+    parts["discharge"][:, :WARM_UP] = torch.nan
+    parts["discharge"][-1, : WARM_UP + first[-2] + length - first[-1]] = torch.nan
+    return parts
+
+
 def run_basin(name: str, records: dict[str, Tensor], train_days: int, steps: int) -> tuple[list[dict], list[dict]]:
     """Train the three models of a basin, and return their scores, and what their networks have learned."""
-    length = math.ceil((train_days - WARM_UP) / WINDOWS)
-    first = [min(k * length, train_days - WARM_UP - length) for k in range(WINDOWS)]  # the last may overlap the one before
-    parts = {k: torch.stack([v[i : i + WARM_UP + length] for i in first]) for k, v in records.items()}
+    parts = side_by_side(records, train_days)
     observed = parts.pop("discharge")
-    observed[:, :WARM_UP] = torch.nan
-    observed[-1, : WARM_UP + first[-2] + length - first[-1]] = torch.nan
     tested = {k: v[None, train_days - WARM_UP :] for k, v in records.items()}
     truth = tested.pop("discharge")[0, WARM_UP:].numpy()
     calibrated = Basin((), {k: p.default for k, p in ExpHydro().spec.parameters.items()})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,16 +19,20 @@ from pydantic import ValidationError
 
 from pydiffgeo.errors import PyDiffGeoError, SettingsError
 from pydiffgeo.evaluation.plots import matplotlib_missing
+from pydiffgeo.training.basins import trainer
 from pydiffgeo.training.basins.calibrate import calibrate_run
 from pydiffgeo.training.basins.data import load_basins, make_sampler
-from pydiffgeo.training.basins.experiment import evaluate, load_run, train, train_run
+from pydiffgeo.training.basins.experiment import evaluate, load_experiment, load_run, train, train_run
+from pydiffgeo.training.basins.functions import learned_functions
 from pydiffgeo.training.basins.models import build_model, process_of
 from pydiffgeo.training.basins.settings import BasinExperiment
 from pydiffgeo.training.basins.trainer import CHECKPOINT, BasinTrainer
 from pydiffgeo.training.checkpoint import load_checkpoint
 from pydiffgeo.training.distributed import Group
 
+ROOT = Path(__file__).parents[1]
 RISING = {"hidden": [6], "monotone_in": [0]}
+RANDOM = {"initial": "random"}
 
 
 def experiment(path: Path, closures: dict[str, Any], name: str = "hbv", **changes: Any) -> BasinExperiment:
@@ -83,81 +88,90 @@ def test_sce_ua_finds_no_weights(basins: Path, tmp_path: Path):
         calibrate_run(experiment(basins, {"recharge": {}}).run("run"), tmp_path, 10)
 
 
-def test_weights_are_trained_with_those_of_the_network_in_their_own_precision(basins: Path, folder: Path):
-    run = experiment(basins, {"recharge": RISING}).run("run")
-    data = load_basins(run, tuple(process_of(run).forcing.values()))  # type: ignore[union-attr]
-    model = build_model(run, data.tensors, data.scaling, process_of(run))
-    weights = dict(model.named_parameters())
-    assert weights.pop("closures.recharge.weights").dtype == torch.float64
-    assert {w.dtype for w in weights.values()} == {torch.float32}
-    assert "BETA" not in model.learned.bounds and "BETA" in build_model(
-        experiment(basins, {"recharge": {**RISING, "residual": True}}).run("run"), data.tensors, data.scaling,
-        process_of(experiment(basins, {"recharge": {**RISING, "residual": True}}).run("run")),
-    ).learned.bounds  # fmt: skip
-    first = model.closures["recharge"].weights.detach().clone()
-    BasinTrainer(model, *make_sampler(run, data.tensors), run).run(progress=False)
-    assert (model.closures["recharge"].weights != first).all()
+def built(path: Path, given: dict[str, Any]) -> BasinTrainer:
+    run = experiment(path, {"recharge": given}).run("run")
+    process = process_of(run)
+    assert process is not None
+    data = load_basins(run, tuple(process.forcing.values()))
+    return BasinTrainer(build_model(run, data.tensors, data.scaling, process), *make_sampler(run, data.tensors), run)
+
+
+def test_weights_are_trained_with_those_of_the_network_in_their_own_precision(basins: Path):
+    one = built(basins, RISING)
+    weights = dict(one.model.named_parameters())
+    closure = weights.pop("closures.recharge.weights")
+    assert closure.dtype == torch.float64 and {w.dtype for w in weights.values()} == {torch.float32}
+    before = [w.detach().clone() for w in (closure, *weights.values())]
+    one.run(progress=False)
+    assert all((w != b).any() for w, b in zip((closure, *weights.values()), before, strict=True))
+
+
+def test_parameters_of_a_formula_that_is_replaced_are_not_learned(basins: Path):
+    assert "BETA" not in built(basins, RISING).model.learned.bounds
+    assert "BETA" in built(basins, {**RISING, "residual": True}).model.learned.bounds
+
+
+def test_the_example_fills_one_slot_of_the_same_model():
+    settings = load_experiment(ROOT / "examples" / "learned_recharge.yaml")
+    processes = {name: process_of(settings.run(name)) for name in settings.runs}
+    assert list(processes) == ["law", "learned", "residual"]
+    learned = {name: set(process.bounds) for name, process in processes.items() if process is not None}
+    assert learned["law"] == learned["residual"] == learned["learned"] | {"BETA"}
+    camels = load_experiment(ROOT / "examples" / "camels_dpl.yaml")
+    assert settings.runs["law"].model == camels.runs["hbv_static"].model and settings.data == camels.data
 
 
 def test_it_begins_as_the_formula_or_at_random(basins: Path, tmp_path: Path):
-    x, away = torch.linspace(0, 1, 30, dtype=torch.float64), {}
+    x, away = torch.linspace(0, 1, 30, dtype=torch.float64), dict[str, float]()
     for initial in ("formula", "random"):
         run = experiment(basins, {"recharge": {**RISING, "initial": initial}}, training={"learning_rate": 1e-9}).run("run")
         closure = train_run(run, tmp_path / initial, progress=False).model.closures["recharge"]
-        away[initial] = float((closure(x) - x**2).abs().max())
+        away[initial] = float((closure(x) - x**2).detach().abs().max())
     assert away["formula"] < 0.03 < 0.2 < away["random"]
 
 
 def test_a_resumed_run_has_the_same_weights(basins: Path, tmp_path: Path):
-    run = experiment(basins, {"recharge": RISING, "percolation": {"hidden": [4]}}).run("run")
+    run = experiment(basins, {"recharge": RISING | RANDOM, "percolation": {"hidden": [4]} | RANDOM}).run("run")
     straight = train_run(run, tmp_path / "straight", progress=False)
 
     class Stopped(Exception):
         pass
 
-    def stop(self: BasinTrainer) -> None:
-        end(self)
+    save = trainer.save_checkpoint
+
+    def stop(path: Path, state: dict[str, Any]) -> None:
+        save(path, state)
         raise Stopped
 
-    end, stopped = (
-        BasinTrainer._end_epoch,
-        run.model_copy(update={"training": run.training.model_copy(update={"checkpoint_every": 2})}),
-    )
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped):
-        patch.setattr(BasinTrainer, "_end_epoch", stop)
-        train_run(stopped, tmp_path / "cut", progress=False)
-    assert load_checkpoint(tmp_path / "cut" / CHECKPOINT)["sampler"]["step"] == 2  # type: ignore[index]
-    resumed = train_run(stopped, tmp_path / "cut", resume=True, progress=False)
+        patch.setattr(trainer, "save_checkpoint", stop)
+        train_run(run, tmp_path / "cut", progress=False)
+    assert load_checkpoint(tmp_path / "cut" / CHECKPOINT)["sampler"]["step"] == 3  # type: ignore[index]
+    resumed = train_run(run, tmp_path / "cut", resume=True, progress=False)
     a, b = straight.model.state_dict(), resumed.model.state_dict()
     assert list(a) == list(b) and all(torch.equal(a[name], b[name]) for name in a)
 
 
-def test_another_process_simulates_the_same(folder: Path):
-    code = (
-        f"from pydiffgeo.training.basins.experiment import evaluate; evaluate(['{folder / 'learned'}'], 'train', False, False)"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
-    evaluate([folder / "learned"], "test", progress=False)
-    here, there = folder / "here", folder / "learned" / "evaluation_train"
-    before = {p.name: p.read_bytes() for p in there.glob("*.csv")}
-    series = xr.load_dataset(there / "series.nc").discharge_simulated
-    evaluate([folder / "learned"], "train", progress=False, figures=False)
-    xr.testing.assert_identical(xr.load_dataset(there / "series.nc").discharge_simulated, series)
-    assert "closure_recharge.csv" in before and not here.exists()
-    assert {p.name: p.read_bytes() for p in there.glob("*.csv")} == before
+def test_another_process_simulates_the_same(folder: Path, tmp_path: Path):
+    there = Path(shutil.copytree(folder / "learned", tmp_path / "learned"))
+    shutil.rmtree(there / "evaluation_test")
+    code = f"from pydiffgeo.training.basins.experiment import evaluate; evaluate(['{there}'], figures=False)"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    a, b = (run / "evaluation_test" for run in (folder / "learned", there))
+    xr.testing.assert_identical(*(xr.load_dataset(out / "series.nc").discharge_simulated for out in (a, b)))
+    for name in ("scores.csv", "closure_recharge.csv", "parameters.csv"):
+        assert (a / name).read_bytes() == (b / name).read_bytes()
 
 
 def test_gradients_of_all_processes_are_added(basins: Path, monkeypatch: pytest.MonkeyPatch):
-    run = experiment(basins, {"recharge": RISING}).run("run")
-    data = load_basins(run, tuple(process_of(run).forcing.values()))  # type: ignore[union-attr]
-    model = build_model(run, data.tensors, data.scaling, process_of(run))
-    trainer = BasinTrainer(model, *make_sampler(run, data.tensors), run)
-    trainer._loss(trainer.sampler.batch(0))[0].backward()
-    alone = [w.grad.clone() for w in trainer.weights if w.grad is not None]
+    one = built(basins, RISING)
+    model = one.model
+    one._loss(one.sampler.batch(0))[0].backward()
+    alone = [w.grad.clone() for w in one.weights if w.grad is not None]
     monkeypatch.setattr(dist, "all_reduce", lambda flat: flat.mul_(2.0))  # as if the other process had the same
-    assert Group(0, 2).add_gradients(trainer.weights, 1.0) == 2.0
-    assert len(alone) == len(trainer.weights) and any(w is model.closures["recharge"].weights for w in trainer.weights)
-    for weight, gradient in zip(trainer.weights, alone, strict=True):
+    assert Group(0, 2).add_gradients(one.weights, 1.0) == 2.0
+    assert len(alone) == len(one.weights) and any(w is model.closures["recharge"].weights for w in one.weights)
+    for weight, gradient in zip(one.weights, alone, strict=True):
         assert weight.grad is not None and torch.equal(weight.grad, 2 * gradient)
 
 
@@ -175,6 +189,21 @@ def test_the_table_is_what_the_saved_closure_gives(folder: Path):
             np.testing.assert_allclose(table.formula, table.input**2, atol=1e-9)
         else:
             assert (table.formula_q10 <= table.formula_q50).all() and (table.formula_q50 <= table.formula_q90).all()
+
+
+def test_simulated_days_lie_on_the_function_and_within_its_table(folder: Path):
+    for name in ("learned", "beside"):
+        _, data, model = load_run(folder / name)
+        ((slot, found),) = learned_functions(model, data.tensors, "2001-01-01", "2001-06-30", 60).items()
+        x, low, high = found.inputs, found.table.input.min(), found.table.input.max()
+        assert slot == "recharge" and low <= x.min() < x.max() <= high and (low <= 0) and (high >= 1)
+        assert len(np.unique(x)) > 500 and (found.outputs >= 0).all() and (found.outputs <= 1).all()
+        if name == "learned":
+            np.testing.assert_allclose(found.outputs, np.interp(x, found.table.input, found.table.learned), atol=1e-3)
+        assert list(found.formulas) == [f"formula, BETA = {beta}" for beta in (1, 2, 3, 4, 6)]
+        np.testing.assert_allclose(found.formulas["formula, BETA = 3"], found.table.input**3, atol=1e-9)
+    wet = model.process.model.slot_input("recharge", {"soil": torch.tensor(50.0)}, {"FC": torch.tensor(200.0)})
+    assert float(wet) == 0.25
 
 
 @pytest.mark.skipif(matplotlib_missing() is not None, reason=str(matplotlib_missing()))
