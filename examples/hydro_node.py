@@ -135,11 +135,15 @@ def draw(scores: pd.DataFrame, functions: pd.DataFrame, out: Path) -> None:
     one = functions[functions.basin == functions.basin.iloc[0]]
     figure, axes = new_figure(1, len(SLOTS["M100"]), (14.0, 3.0))
     for axis, slot in zip(axes[0], SLOTS["M100"], strict=True):
-        for (model, _), part in one[one.slot == slot].groupby(["model", "slot"]):
-            axis.plot(part.input, part.learned, label=model)
+        here = one[one.slot == slot]
+        for model, colour in (("M50", "tab:orange"), ("M100", "tab:blue")):
+            part = here[here.model == model]
+            axis.plot(part.input, part.learned, color=colour, label=model)
         axis.plot(part.input, part.formula, color="black", linewidth=0.8, label="formula")
         axis.set(title=slot, xlabel=ExpHydro().spec.slots[slot].inputs[0])
-    axes[0, 0].legend(title=f"basin {one.basin.iloc[0]}", fontsize=8)
+        if slot == "base_flow":
+            axis.set(yscale="log", ylim=(1e-6, 2))
+    axes[0, 0].legend(title=f"basin {one.basin.iloc[0]}", fontsize=8, title_fontsize=8)
     save_figure(figure, out / "functions.png")
 
 
