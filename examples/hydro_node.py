@@ -162,7 +162,8 @@ def main() -> None:
     records = add_pet(opened.isel(basin=order), "oudin").sel(time=slice(TRAIN[0], TEST[1]))
     train_days = records.sel(time=slice(*TRAIN)).sizes["time"]
     files = given.output / "scores.csv", given.output / "functions.csv"
-    scores, functions = (pd.read_csv(f, dtype={"basin": str}) if f.is_file() else pd.DataFrame() for f in files)
+    exact = {"dtype": {"basin": str}, "float_precision": "round_trip"}  # rows are written anew with each basin
+    scores, functions = (pd.read_csv(f, **exact) if f.is_file() else pd.DataFrame() for f in files)
     if len(scores) and set(scores.steps) != {2 * given.steps}:
         read.error(f"{files[0]} has models of {scores.steps[0] // 2} steps; give --steps as there, or another --output")
     for basin in tqdm([str(b) for b in records.basin.values], unit="basin"):

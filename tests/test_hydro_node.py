@@ -45,7 +45,7 @@ def test_a_stopped_run_goes_on_with_the_next_basin(
         arguments = ["--data", data, "--output", tmp_path / "out", "--basins", basins, "--steps", 1]
         monkeypatch.setattr("sys.argv", ["hydro_node.py", *map(str, arguments)])
         example.main()
-        scores = pd.read_csv(table, dtype={"basin": str})
+        scores = pd.read_csv(table, dtype={"basin": str}, float_precision="round_trip")
         assert list(scores.model) == ["EXP-HYDRO", "M50", "M100"] * basins and scores.basin.nunique() == basins
         assert scores[["nse_train", "nse_test", "kge_test"]].notna().all().all()
         assert first.empty or scores[:3].equals(first)
