@@ -38,8 +38,9 @@ def plot_function(
     styles = ("-", "--", "-.", ":", (0, (6, 2)))
     for k, (name, values) in enumerate(formulas.items()):
         axis.plot(x, values, color="black", linewidth=0.8, linestyle=styles[k % len(styles)], label=name)
-    axis.plot(*met, color="tab:orange", linewidth=0, marker=".", markersize=2.5, alpha=0.5, label="simulated days")
-    axis.plot(x, learned, color="tab:blue", linewidth=1.8, label="learned")
+    axis.plot(x, learned, color="tab:blue", linewidth=2.4, label="learned")
+    # above the line, on which they lie where the function has the input alone
+    axis.plot(*met, color="tab:orange", linewidth=0, marker=".", markersize=2.5, alpha=0.4, label="simulated days")
     axis.set(xlabel=labels[0], ylabel=labels[1])
     axis.margins(x=0)
     axis.grid(color="0.92")
