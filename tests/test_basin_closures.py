@@ -15,6 +15,7 @@ import pytest
 import torch
 import torch.distributed as dist
 import xarray as xr
+import yaml
 from pydantic import ValidationError
 
 from pydiffgeo.errors import PyDiffGeoError, SettingsError
@@ -27,7 +28,7 @@ from pydiffgeo.training.basins.functions import learned_functions
 from pydiffgeo.training.basins.models import build_model, process_of
 from pydiffgeo.training.basins.settings import BasinExperiment
 from pydiffgeo.training.basins.trainer import CHECKPOINT, BasinTrainer
-from pydiffgeo.training.checkpoint import load_checkpoint
+from pydiffgeo.training.checkpoint import load_checkpoint, open_run
 from pydiffgeo.training.distributed import Group
 
 ROOT = Path(__file__).parents[1]
@@ -148,6 +149,9 @@ def test_a_resumed_run_has_the_same_weights(basins: Path, tmp_path: Path):
         train_run(run, tmp_path / "cut", progress=False)
     assert load_checkpoint(tmp_path / "cut" / CHECKPOINT)["sampler"]["step"] == 3  # type: ignore[index]
     resumed = train_run(run, tmp_path / "cut", resume=True, progress=False)
+    other = experiment(basins, {"recharge": RISING | RANDOM}).run("run")
+    with pytest.raises(SettingsError, match=r"'model.process.closures.percolation.* is None, the run in the folder has"):
+        train_run(other, tmp_path / "cut", resume=True, progress=False)
     a, b = straight.model.state_dict(), resumed.model.state_dict()
     assert list(a) == list(b) and all(torch.equal(a[name], b[name]) for name in a)
 
@@ -211,3 +215,14 @@ def test_the_figure_is_in_the_report(folder: Path):
     out = folder / "learned" / "evaluation_test"
     assert (out / "closure_recharge.png").stat().st_size > 5000
     assert "Learned function: recharge" in (out / "report.html").read_text()
+
+
+def test_a_run_without_closures_goes_on_from_settings_of_before_there_were_any(basins: Path, tmp_path: Path):
+    run = experiment(basins, {}).run("run")
+    open_run(tmp_path, run, resume=False)
+    path = tmp_path / "settings.yaml"
+    before = yaml.safe_load(path.read_text())
+    del before["model"]["process"]["closures"]
+    path.write_text(yaml.safe_dump(before))
+    open_run(tmp_path, run, resume=True)
+    assert yaml.safe_load(path.read_text())["model"]["process"]["closures"] == {}
