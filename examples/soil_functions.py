@@ -22,7 +22,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from pydiffgeo import Grid, NeuralClosure, Richards, Solution, Solver, fit_closure, solve, usda_soil
+from pydiffgeo import Grid, NeuralClosure, Richards, Solution, Solver, fit_slots, solve, usda_soil
 from pydiffgeo.evaluation import print_table
 from pydiffgeo.evaluation.plots import new_figure, save_figure
 from pydiffgeo.parameters import Bounds
@@ -119,14 +119,12 @@ class Searcher(nn.Module):
         x, soil = column.x, usda_soil(column.x.begin)
         closures = {}
         if family == "networks":
-            pf = torch.linspace(0.3, 4.3, 200, dtype=torch.float64)
             ranges = {"retention": (0.0, 1.0), "conductivity": (0.0, 12.0)}
             for k, (slot, bounds) in enumerate(ranges.items()):
-                c = NeuralClosure(1, (x.units,), output_range=bounds, monotone_in=(0,), seed=2 * seed + k)
-                fit_closure(c, column.model.formula(slot, soil), pf)
-                closures[slot] = c
+                closures[slot] = NeuralClosure(1, (x.units,), output_range=bounds, monotone_in=(0,), seed=2 * seed + k)
         self.model = Richards(column.grid, "van_genuchten" if closures else family, bottom="head", closures=closures)
         self.closures = nn.ModuleDict(closures)
+        fit_slots(self.model, parameters=soil)
         # the air-entry suction is 1 / alpha, and the slope of the dry retention curve n - 1
         known = {**soil, "psi_b": 1 / soil["alpha"], "pore_index": soil["n"] - 1}
         own = {k: p for k, p in self.model.spec.parameters.items() if k in known}

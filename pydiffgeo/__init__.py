@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pydiffgeo.models.root_uptake import Roots
     from pydiffgeo.models.soil_hydraulics import HYDRAULICS, SoilHydraulics, usda_soil
     from pydiffgeo.models.spec import ModelSpec, load_spec
-    from pydiffgeo.pretraining import fit_closure
+    from pydiffgeo.pretraining import fit_closure, fit_slots
     from pydiffgeo.solution import Solution
     from pydiffgeo.solvers import METHODS, Solver
     from pydiffgeo.solving import solve
@@ -43,6 +43,7 @@ _HOMES = {
     "Solution": "solution",
     "Solver": "solvers",
     "fit_closure": "pretraining",
+    "fit_slots": "pretraining",
     "load_spec": "models.spec",
     "solve": "solving",
     "usda_soil": "models.soil_hydraulics",
@@ -66,6 +67,7 @@ __all__ = [
     "Solver",
     "__version__",
     "fit_closure",
+    "fit_slots",
     "julia",
     "load_spec",
     "solve",

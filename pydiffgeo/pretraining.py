@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -10,8 +10,11 @@ from torch import Tensor, nn
 
 from pydiffgeo.closures import NeuralClosure, output_of
 from pydiffgeo.errors import ParameterError, lookup
+from pydiffgeo.models.buckets import Buckets
+from pydiffgeo.models.richards import Richards
 
 NEAREST = 1e-6  # to a bound of the range, in parts of it, that a logit is taken
+SAMPLES = 201  # of the domain of a slot
 
 
 @dataclass(frozen=True)
@@ -112,3 +115,42 @@ def fit_closure(
             f"tolerance={tolerance:g}: give it more hidden units, or more iterations"
         )
     return fit
+
+
+def fit_slots(
+    model: Buckets | Richards,
+    slots: Iterable[str] | None = None,
+    parameters: Mapping[str, float] | None = None,
+    iterations: int = 500,
+) -> dict[str, Fit]:
+    """Train closures of a model on the formulas in whose place they stand, over the domains that its specification gives.
+
+    Parameters
+    ----------
+    model : HBV, ExpHydro or Richards
+        Its closures are changed in place.
+    slots : iterable of str, optional
+        Whose closures; by default all that do not stand beside their formula.
+    parameters : mapping of str to float, optional
+        Of the formulas; those not given take their default.
+    iterations : int
+        As `fit_closure`.
+
+    Returns
+    -------
+    dict of str to Fit
+        By slot.
+
+    Raises
+    ------
+    UnknownName, ParameterError
+        No closure there, or one that stands beside its formula.
+    """
+    if slots is None:
+        slots = [name for name, c in model.closures.items() if not getattr(c, "residual", False)]
+    fits = {}
+    for name in slots:
+        closure, slot = lookup(model.closures, name, f"slot of this {model.spec.name} with a closure"), model.spec.slots[name]
+        samples = torch.linspace(*slot.domain, SAMPLES, dtype=torch.float64)
+        fits[name] = fit_closure(closure, model.formula(name, parameters), samples, iterations, slot.space)
+    return fits

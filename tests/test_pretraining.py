@@ -13,27 +13,19 @@ from hbv_cases import F64, initial_state, weather
 from slot_cases import SLOTS
 from torch import nn
 
-from pydiffgeo import HBV, MODELS, NeuralClosure, Solver, fit_closure, solve
+from pydiffgeo import HBV, MODELS, NeuralClosure, Solver, fit_closure, fit_slots, load_spec, solve
 from pydiffgeo.errors import ParameterError, UnknownName
-
-# where the closure of a slot is called
-DOMAINS = {
-    "recharge": (0.0, 1.0), "evapotranspiration": (0.0, 1.5), "percolation": (0.0, 0.9), "rain": (-3.0, 3.0),
-    "melt": (-3.0, 1.9), "base_flow": (0.0, 1.2), "spill": (0.8, 1.5),
-}  # fmt: skip
 
 
 def pretrained(name: str, slot: str, **options: Any) -> tuple[NeuralClosure, float]:
     c = NeuralClosure(1, (16,), output_range=(0.0, 1.0), **options)
-    low, high = DOMAINS[slot]
-    fit = fit_closure(c, MODELS[name]().formula(slot), torch.linspace(low, high, 201, dtype=F64))  # type: ignore[attr-defined]
-    return c, fit.largest
+    return c, fit_slots(MODELS[name](closures={slot: c}))[slot].largest  # type: ignore[call-arg, arg-type]
 
 
 @pytest.mark.parametrize(("name", "slot"), SLOTS)
 def test_a_formula_is_learned(name: str, slot: str) -> None:
     c, largest = pretrained(name, slot)
-    x = torch.linspace(*DOMAINS[slot], 77, dtype=F64)  # between the samples
+    x = torch.linspace(*load_spec(name).slots[slot].domain, 77, dtype=F64)  # between the samples
     with torch.no_grad():
         away = float((c(x) - MODELS[name]().formula(slot)(x)).abs().max())  # type: ignore[attr-defined]
     assert largest < 0.03

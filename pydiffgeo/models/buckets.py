@@ -20,11 +20,13 @@ TYPICAL_RUNOFF = 0.5  # mm d-1: about the median of the CAMELS basins' slow runo
 class Buckets(ProcessModel):
     """A few stores whose storage is the state itself: a subclass defines `evaluate`, `slopes` and, if it has any, `drivers`.
 
-    `formulas` has the formula of each slot as a function of the parameters and the slot's inputs.
+    `formulas` has the formula of each slot as a function of the parameters and the slot's input; `arguments` what that input
+    is made of: the name of a state or of a forcing, and a function of it and of the parameters.
     """
 
     structure = "dense"
     formulas: ClassVar[Mapping[str, Formula]] = {}
+    arguments: ClassVar[Mapping[str, tuple[str, Callable[[Tensor, Values], Tensor]]]] = {}
 
     def __init__(self, name: str, closures: Mapping[str, nn.Module] | None) -> None:
         self.spec, self.closures, self.replaced = filled(load_spec(name), closures)
@@ -47,9 +49,15 @@ class Buckets(ProcessModel):
         p = {k: torch.as_tensor(v, dtype=torch.float64) for k, v in values.items()}
         return lambda *inputs: formula(p, *inputs)
 
-    def share(self, slot: str, parameters: Values, *inputs: Tensor, guard: Tensor | None = None) -> Tensor:
-        """What the closure in a filled slot gives; see `slots.share`."""
-        return share(self.spec.slots[slot], self.closures[slot], self.formulas[slot], inputs, parameters, guard)
+    def slot_input(self, slot: str, series: Values, parameters: Values) -> Tensor:
+        """Input of a slot `[...]` from states and forcing by name, and parameters, all `[...]`."""
+        name, argument = self.arguments[slot]
+        return argument(series[name], parameters)
+
+    def share(self, slot: str, parameters: Values, value: Tensor, guard: Tensor | None = None) -> Tensor:
+        """What the closure in a filled slot gives where the state or forcing that it reads has a value; see `slots.share`."""
+        x = self.arguments[slot][1](value, parameters)
+        return share(self.spec.slots[slot], self.closures[slot], self.formulas[slot], (x,), parameters, guard)
 
     def inputs(self, forcing: Values, parameters: Values) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Forcing with its drivers, and parameters, as `evaluate` and `slopes` take them: `[...]`."""

@@ -20,6 +20,10 @@ WARM = 10.0  # degC: a network reads how much warmer it is in parts of this
 MELTING = 20.0  # degC above T_max: where the melting that a network gives ends
 
 
+def _filling(water: Tensor, p: Values) -> Tensor:
+    return water / p["S_max"]
+
+
 class ExpHydro(Buckets):
     """Two stores in mm, rates in mm d-1, six parameters; temperature in degC; see docs/hbv.md.
 
@@ -49,6 +53,13 @@ class ExpHydro(Buckets):
             positive(p["S_max"] * (filling - 1), STORE_WIDTH) / (p["S_max"] * filling.abs() + STORE_WIDTH)
         ),
     }
+    arguments = {
+        "rain": ("temperature", lambda temperature, p: (temperature - p["T_min"]) / WARM),
+        "melt": ("temperature", lambda temperature, p: (temperature - p["T_max"]) / WARM),
+        "evapotranspiration": ("water", _filling),
+        "base_flow": ("water", _filling),
+        "spill": ("water", _filling),
+    }
 
     def __init__(self, closures: Mapping[str, nn.Module] | None = None) -> None:
         super().__init__("exp_hydro", closures)
@@ -63,13 +74,14 @@ class ExpHydro(Buckets):
     def drivers(self, forcing: Values, parameters: Values) -> dict[str, Tensor]:
         """Snowfall, rain and potential melting, mm d-1: what weather and parameters alone decide."""
         p, precipitation, temperature = parameters, forcing["precipitation"], forcing["temperature"]
-        above, thawing = temperature - p["T_min"], temperature - p["T_max"]
-        share = self.share("rain", p, above / WARM) if "rain" in self.closures else step_up(above, PHASE_WIDTH)
-        rain = precipitation * share
-        if "melt" in self.closures:
-            melt = p["D_f"] * MELTING * self.share("melt", p, thawing / WARM)
+        if "rain" in self.closures:
+            rain = precipitation * self.share("rain", p, temperature)
         else:
-            melt = p["D_f"] * positive(thawing, PHASE_WIDTH)
+            rain = precipitation * step_up(temperature - p["T_min"], PHASE_WIDTH)
+        if "melt" in self.closures:
+            melt = p["D_f"] * MELTING * self.share("melt", p, temperature)
+        else:
+            melt = p["D_f"] * positive(temperature - p["T_max"], PHASE_WIDTH)
         return {"rain": rain, "snowfall": precipitation - rain, "melt": melt}
 
     def evaluate(self, state: Tensor, forcing: Values, parameters: Values, fluxes: bool = False) -> Evaluation:
@@ -113,13 +125,13 @@ class ExpHydro(Buckets):
     def _evapotranspiration(self, water: Tensor, p: Values) -> Tensor:
         """Evapotranspiration in parts of its potential."""
         if "evapotranspiration" in self.closures:
-            return self.share("evapotranspiration", p, water / p["S_max"], guard=available(water, GUARD))
+            return self.share("evapotranspiration", p, water, guard=available(water, GUARD))
         return _limited(water / p["S_max"])[0]
 
     def _base_flow(self, water: Tensor, p: Values) -> Tensor:
         """Base flow, mm d-1."""
         if "base_flow" in self.closures:
-            share = self.share("base_flow", p, water / p["S_max"])
+            share = self.share("base_flow", p, water)
         else:
             share = torch.exp(-p["f"] * positive(p["S_max"] - water, STORE_WIDTH))
         return p["Q_max"] * share * available(water, STORE_WIDTH)
@@ -127,7 +139,7 @@ class ExpHydro(Buckets):
     def _spill(self, water: Tensor, p: Values) -> Tensor:
         """Spill, mm d-1."""
         if "spill" in self.closures:
-            return SPILL * self.share("spill", p, water / p["S_max"]) * water
+            return SPILL * self.share("spill", p, water) * water
         return SPILL * positive(water - p["S_max"], STORE_WIDTH) * available(water, STORE_WIDTH)
 
     def check_parameters(self, parameters: Mapping[str, Tensor]) -> None:

@@ -50,6 +50,11 @@ class HBV(Buckets):
         ),
         "percolation": lambda p, filling: available(_unfilled(filling), STORE_WIDTH),
     }
+    arguments = {
+        "recharge": ("soil", lambda soil, p: soil / p["FC"]),
+        "evapotranspiration": ("soil", lambda soil, p: soil / p["FC"] / p["LP"]),
+        "percolation": ("upper", lambda upper, p: available(upper, FILLING)),
+    }
 
     def __init__(self, closures: Mapping[str, nn.Module] | None = None) -> None:
         super().__init__("hbv", closures)
@@ -181,20 +186,20 @@ class HBV(Buckets):
     def _recharge(self, soil: Tensor, p: Values) -> Tensor:
         """Share of the infiltration that passes the soil."""
         if "recharge" in self.closures:
-            return self.share("recharge", p, soil / p["FC"])
+            return self.share("recharge", p, soil)
         return torch.exp(p["BETA"] * (soil.clamp_min(DRIEST) / p["FC"]).log())
 
     def _evapotranspiration(self, soil: Tensor, p: Values) -> Tensor:
         """Evapotranspiration in parts of its potential, where the soil is not empty."""
-        wetness = soil / p["FC"] / p["LP"]
         if "evapotranspiration" in self.closures:
-            return self.share("evapotranspiration", p, wetness)
+            return self.share("evapotranspiration", p, soil)
+        wetness = soil / p["FC"] / p["LP"]
         log_wetness = (soil.clamp_min(DRIEST) / p["FC"]).log()
         return torch.exp(p["BETAET"] * _log_limited(wetness, log_wetness - p["LP"].log())[0])
 
     def _percolation(self, upper: Tensor, p: Values) -> Tensor:
         """Percolation in parts of PERC, by a closure."""
-        return self.share("percolation", p, available(upper, FILLING), guard=available(upper, GUARD))
+        return self.share("percolation", p, upper, guard=available(upper, GUARD))
 
     def check_parameters(self, parameters: Mapping[str, Tensor]) -> None:
         """Raise ParameterError where a parameter that may be zero is negative."""

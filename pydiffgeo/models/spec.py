@@ -92,7 +92,8 @@ class SlotSpec:
     """A formula of a built-in model in whose place a network may stand.
 
     The output lies in `range`; the formula rises in the inputs `monotone`, in which a network `must_rise` too where the
-    equations need it; `replaces` are the parameters that nothing but the formula reads; `description` is the formula.
+    equations need it; `replaces` are the parameters that nothing but the formula reads; `description` is the formula. `domain`
+    is where the inputs usually lie, and `space` how a network is best fitted to the formula there: see `pydiffgeo.fit_closure`.
     """
 
     name: str
@@ -101,6 +102,8 @@ class SlotSpec:
     output: str
     unit: str
     range: tuple[float, float]
+    domain: tuple[float, float]
+    space: str = "output"
     monotone: tuple[str, ...] = ()
     must_rise: bool = False
     replaces: tuple[str, ...] = ()
@@ -139,8 +142,10 @@ class ModelSpec:
         if not self.states:
             raise SpecError(f"model {self.name!r} declares no state")
         for slot in self.slots.values():
-            if len(slot.units) != len(slot.inputs) or len(slot.range) != 2 or not slot.range[0] < slot.range[1]:
-                raise SpecError(f"model {self.name!r}, slot {slot.name!r}: needs a unit for each input and range = [low, high]")
+            if len(slot.units) != len(slot.inputs) or any(len(r) != 2 or not r[0] < r[1] for r in (slot.range, slot.domain)):
+                raise SpecError(
+                    f"model {self.name!r}, slot {slot.name!r}: needs a unit for each input, and range and domain = [low, high]"
+                )
             for name in slot.monotone:
                 lookup(dict.fromkeys(slot.inputs), name, f"input of the slot {slot.name!r}")
 

@@ -104,11 +104,10 @@ def open_run(output: Path, settings: BaseModel, resume: bool, free: Collection[s
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested settings by dotted name; lists stay whole."""
+    """Return nested settings by dotted name; lists stay whole, and an empty section is as none, as in runs of before it was."""
     found: dict[str, Any] = {}
     for key, value in settings.items():
-        inner = isinstance(value, Mapping) and value
-        found |= _flat(value, f"{prefix}{key}.") if inner else {f"{prefix}{key}": value}
+        found |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
     return found
 
 

@@ -83,13 +83,15 @@ def calibrate_run(
     Raises
     ------
     SettingsError
-        The run has no process model.
+        The run has no process model, or one with networks in its equations.
     DataError
         A basin for which no run gave a number; too few evaluations.
     """
     process = process_of(settings)
     if process is None:
         raise SettingsError("model.name: a pure LSTM has no parameters to calibrate; name a run with a process model.")
+    if settings.model.process.closures:
+        raise SettingsError("model.process.closures: SCE-UA finds no weights of networks; name a run without them.")
     torch.set_num_threads(settings.training.threads)
     data = load_basins(settings, tuple(process.forcing.values()))
     open_run(folder, settings, resume, {"evaluation", "data.path"})

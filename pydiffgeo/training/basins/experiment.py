@@ -19,9 +19,12 @@ from pydiffgeo.errors import DataError, SettingsError, nearest
 from pydiffgeo.evaluation import score_basins
 from pydiffgeo.settings import load_tagged_settings
 from pydiffgeo.training.basins.calibrate import calibrate_run, calibrated_model
+from pydiffgeo.training.basins.closures import begin_as_formulas
 from pydiffgeo.training.basins.data import BasinData, days_of, load_basins, make_sampler
-from pydiffgeo.training.basins.models import build_model, process_of
+from pydiffgeo.training.basins.functions import learned_functions
+from pydiffgeo.training.basins.models import HybridModel, build_model, process_of
 from pydiffgeo.training.basins.prediction import predict
+from pydiffgeo.training.basins.processes import SolvedProcess
 from pydiffgeo.training.basins.report import compare_runs, report_run
 from pydiffgeo.training.basins.settings import BasinExperiment, BasinRun
 from pydiffgeo.training.basins.trainer import CHECKPOINT, BasinTrainer
@@ -74,6 +77,8 @@ def train(
     for name in only or ():
         if name not in settings.runs:
             raise SettingsError(f"no run {name!r}{nearest(name, settings.runs)} Known: {', '.join(settings.runs)}.")
+    for name in only or settings.runs:
+        process_of(settings.run(name))  # what cannot be built is said before the first one is trained
     folders = []
     with process_group() as group:
         for name in only or settings.runs:
@@ -95,6 +100,7 @@ def train_run(
         data.scaling.save(folder / "scaling.json")
     group.collect(None)  # the others wait for the folder
     model = build_model(settings, data.tensors, data.scaling, process)
+    fits = begin_as_formulas(process.model, settings.model.process.closures) if isinstance(process, SolvedProcess) else {}
     sampler, std = make_sampler(settings, data.tensors)
     trainer = BasinTrainer(model, sampler, std, settings, group, folder, _validation(settings, model, data.tensors, group))
     console = Console(quiet=not (progress and group.first))
@@ -103,6 +109,8 @@ def train_run(
         f"{folder.name}: {settings.model.name}, {count} weights, {len(data.tensors.basins)} basins, {trainer.per_epoch} steps "
         f"per epoch, {trainer.t.epochs} epochs, {group.size} processes"
     )
+    for slot, fit in fits.items():
+        console.print(f"{folder.name}: the network of {slot} begins within {fit.largest:.2g} of its formula")
     trainer.run(resume, progress)
     if trainer.stopped:
         console.print(f"{folder.name}: stopped early, {trainer.stopped}")
@@ -189,7 +197,8 @@ def evaluate(
         periods = {
             group: predict(model, tensors, *days_of(span), warm_up, size, also=also) for group, tensors in data.groups().items()
         }
-        reports[str(folder)] = report_run(folder, period, settings, data, periods, progress, figures)
+        functions = learned_functions(model, data.tensors, *days_of(span), warm_up) if isinstance(model, HybridModel) else {}
+        reports[str(folder)] = report_run(folder, period, settings, data, periods, progress, figures, functions)
     if len(reports) > 1:
         compare_runs(runs, period, progress, figures)
     return reports

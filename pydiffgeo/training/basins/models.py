@@ -12,7 +12,7 @@ from pydiffgeo.data import BasinTensors, Batch, Scaling
 from pydiffgeo.errors import SettingsError, SolveFailed
 from pydiffgeo.parameters import AttributeNetwork, BasinParameters, MixedNetwork, SeriesNetwork
 from pydiffgeo.training.basins.data import DTYPES
-from pydiffgeo.training.basins.processes import Process, build_process, simulate
+from pydiffgeo.training.basins.processes import Process, SolvedProcess, build_process, simulate
 from pydiffgeo.training.basins.settings import BasinRun
 
 
@@ -118,6 +118,11 @@ class HybridModel(nn.Module):
         Names of forcing and targets.
     outputs : dict of str to str
         Flux or state of each target.
+
+    Attributes
+    ----------
+    closures : torch.nn.ModuleDict
+        Networks in the equations of the process model, by slot.
     """
 
     def __init__(
@@ -125,6 +130,8 @@ class HybridModel(nn.Module):
     ):
         super().__init__()
         self.inputs, self.learned, self.process, self.outputs = inputs, parameters, process, outputs
+        # the very modules of the process model, so that their weights are trained and saved with the others
+        self.closures = nn.ModuleDict(process.model.closures if isinstance(process, SolvedProcess) else {})
         self.forcing = {name: tensors.forcing_names.index(series) for name, series in process.forcing.items()}
 
     def parameters_of(self, batch: Batch) -> dict[str, Tensor]:
@@ -206,7 +213,8 @@ def build_model(settings: BasinRun, tensors: BasinTensors, scaling: Scaling, pro
         network, process.bounds, process.default, net.varying, components, varying_dropout=net.varying_dropout, seed=seed
     )
     outputs = {target: model.process.outputs.get(target, target) for target in targets}
-    return HybridModel(inputs, learned, process, tensors, outputs).to(DTYPES[settings.training.dtype])
+    dtype = DTYPES[settings.training.dtype]  # of the networks of parameters; closures have that of the solver
+    return HybridModel(inputs.to(dtype), learned.to(dtype), process, tensors, outputs)
 
 
 def process_of(settings: BasinRun) -> Process | None:

@@ -15,6 +15,7 @@ from pydiffgeo.parameters import Bounds
 from pydiffgeo.routing import SCALE_BOUNDS, SHAPE_BOUNDS, Components, route
 from pydiffgeo.solvers import Solver
 from pydiffgeo.solving import solve
+from pydiffgeo.training.basins.closures import check_replaced, make_closures
 from pydiffgeo.training.basins.explicit_hbv import ExplicitHBV
 from pydiffgeo.training.basins.settings import ModelSettings, ProcessSettings
 
@@ -97,9 +98,9 @@ def build_process(settings: ModelSettings) -> Process:
     Raises
     ------
     UnknownName
-        No such model or method.
+        No such model, method or slot.
     SettingsError
-        A setting that the model does not have.
+        A setting that the model does not have, or a closure that does not fit.
     """
     given = settings.process
     if given.solver == "explicit_loop":
@@ -113,6 +114,9 @@ def build_process(settings: ModelSettings) -> Process:
     columns = any(p.default is p.empty for p in signature(kind).parameters.values())  # such as Richards, which needs a grid
     if columns or "discharge" not in (model := kind()).spec.fluxes:
         raise SettingsError(f"model.name: {settings.name!r} gives no discharge; it is no model of basins.")
+    if given.closures:
+        model = kind(closures=make_closures(model.spec, given.closures))  # type: ignore[call-arg]
+        check_replaced(model, settings)
     return SolvedProcess(model, given)
 
 
@@ -150,12 +154,7 @@ def simulate(
     SettingsError
         The model has no such output.
     """
-    own = {name: value for name, value in parameters.items() if name not in ROUTING}
-    parts = Components(next(iter(own.values())).shape[1])
-    weather, values = parts.weather(forcing), parts.parameters(own)
-    if (factor := values.pop("precipitation_factor", None)) is not None:
-        factor = factor if factor.ndim == 2 else factor[:, None]
-        weather |= {name: weather[name] * factor for name, source in process.forcing.items() if source == "precipitation"}
+    parts, weather, values = columns(process, forcing, parameters)
     try:
         series = process.simulate(weather, values)
     except SolveFailed as error:
@@ -172,6 +171,19 @@ def simulate(
         a, b = (parameters[name].mean(1).to(found["discharge"].dtype) for name in ROUTING)
         found["discharge"] = route(found["discharge"], a, b)
     return found | {name: parts.mean(series[flux]) for name, flux in (also or {}).items() if flux in series}
+
+
+def columns(
+    process: Process, forcing: Mapping[str, Tensor], parameters: Mapping[str, Tensor]
+) -> tuple[Components, dict[str, Tensor], dict[str, Tensor]]:
+    """Return the components, and forcing and parameters of the columns that a process simulates; arguments as `simulate`."""
+    own = {name: value for name, value in parameters.items() if name not in ROUTING}
+    parts = Components(next(iter(own.values())).shape[1])
+    weather, values = parts.weather(forcing), parts.parameters(own)
+    if (factor := values.pop("precipitation_factor", None)) is not None:
+        factor = factor if factor.ndim == 2 else factor[:, None]
+        weather |= {name: weather[name] * factor for name, source in process.forcing.items() if source == "precipitation"}
+    return parts, weather, values
 
 
 def narrowed(bounds: dict[str, Bounds], settings: ProcessSettings) -> dict[str, Bounds]:

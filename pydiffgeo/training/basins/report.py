@@ -14,9 +14,11 @@ import yaml
 from pydiffgeo.errors import SettingsError, nearest
 from pydiffgeo.evaluation import median_scores, print_table, score_basins, write_scores, write_table
 from pydiffgeo.evaluation.discharge_plots import plot_cdf, plot_hydrographs, plot_map
+from pydiffgeo.evaluation.function_plots import plot_function
 from pydiffgeo.evaluation.page import Page
 from pydiffgeo.evaluation.plots import matplotlib_missing
 from pydiffgeo.training.basins.data import BasinData
+from pydiffgeo.training.basins.functions import LearnedFunction
 from pydiffgeo.training.basins.prediction import Periods
 from pydiffgeo.training.basins.settings import BasinRun
 from pydiffgeo.training.basins.untrained import check_untrained
@@ -40,6 +42,7 @@ def report_run(
     periods: Mapping[str, Periods],
     progress: bool = True,
     figures: bool = True,
+    functions: Mapping[str, LearnedFunction] | None = None,
 ) -> Rows:
     """Write ``evaluation_PERIOD/`` in the folder of a run and return the rows of medians.
 
@@ -58,6 +61,8 @@ def report_run(
         Print the table.
     figures : bool
         Draw figures.
+    functions : mapping of str to LearnedFunction, optional
+        By slot, what networks in the equations have learned.
 
     Returns
     -------
@@ -90,7 +95,16 @@ def report_run(
         table = pd.DataFrame(learned, index=pd.Index(series.basin.values, name="basin"))
         table.to_csv(out / "parameters.csv", float_format="%.6g")
     untrained = check_untrained(out, data, periods)
-    drawn = _figures(out, settings, data, series, scores[target], learned) if figures and not matplotlib_missing() else {}
+    for slot, function in (functions or {}).items():
+        function.table.to_csv(out / f"closure_{slot}.csv", index=False)
+    drawn: dict[str, Path] = {}
+    if figures and not matplotlib_missing():
+        drawn = _figures(out, settings, data, series, scores[target], learned)
+        for slot, f in (functions or {}).items():
+            x, y = f.table["input"].to_numpy(), f.table["learned"].to_numpy()
+            labels = f"{', '.join(f.slot.inputs)} ({', '.join(f.slot.units)})", f.slot.output
+            path = plot_function(out / f"closure_{slot}.png", x, y, f.formulas, (f.inputs, f.outputs), labels)
+            drawn[f"Learned function: {slot}"] = path
     _page(out, folder, period, settings, rows, untrained, scores[target], drawn)
     if progress:
         for group in periods:

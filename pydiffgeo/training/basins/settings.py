@@ -101,6 +101,26 @@ class NetworkSettings(Settings):
         return self
 
 
+class ClosureSettings(Settings):
+    """A network in the place of a formula of the process model, or beside it; see docs/closures.md."""
+
+    hidden: tuple[Annotated[int, Field(ge=1)], ...] = Field((16,), description="Hidden layers.")
+    activation: Literal["tanh", "sigmoid", "softplus", "swish"] = Field("tanh", description="After each of them.")
+    output_range: tuple[float, float] = Field((0.0, 1.0), description="Bounds of the output, within those of the slot.")
+    monotone_in: tuple[int, ...] = Field((), description="Numbers of the inputs, from 0, in which the output rises.")
+    residual: bool = Field(False, description="Beside the formula, not in its place.")
+    initial: Literal["formula", "random"] = Field(
+        "formula", description="Whether training begins with the formula, at its default parameters, or with random weights."
+    )
+    seed: int = Field(0, ge=0, description="Of the first weights.")
+
+    @model_validator(mode="after")
+    def _beside(self) -> ClosureSettings:
+        if self.residual and self.initial == "random":
+            raise ValueError("a closure with `residual: true` begins as its formula; leave `initial: random` out")
+        return self
+
+
 class ProcessSettings(Settings):
     """The process model and how it is solved."""
 
@@ -117,6 +137,7 @@ class ProcessSettings(Settings):
     outputs: dict[str, str] = Field(
         default_factory=dict, description="Flux or state of each target, where it has another name."
     )
+    closures: dict[str, ClosureSettings] = Field(default_factory=dict, description="Networks in the equations, by slot.")
 
 
 class ModelSettings(Settings):
@@ -126,6 +147,14 @@ class ModelSettings(Settings):
     lstm: LSTMSettings = LSTMSettings()  # type: ignore[call-arg]
     network: NetworkSettings = NetworkSettings()  # type: ignore[call-arg]
     process: ProcessSettings = ProcessSettings()  # type: ignore[call-arg]
+
+    @model_validator(mode="after")
+    def _closures(self) -> ModelSettings:
+        if self.process.closures and self.name == "lstm":
+            raise ValueError("process.closures: a pure LSTM has no equations to put networks in; name a process model")
+        if self.process.closures and self.process.solver == "explicit_loop":
+            raise ValueError("process.closures: the explicit loop has formulas alone; take another process.solver")
+        return self
 
 
 class TermSettings(Settings):

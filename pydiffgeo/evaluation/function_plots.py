@@ -1,0 +1,48 @@
+"""Figures of learned functions. They need matplotlib (the extra `plot`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from numpy.typing import NDArray
+
+from pydiffgeo.evaluation.plots import new_figure, save_figure
+
+
+def plot_function(
+    path: Path,
+    x: NDArray,
+    learned: NDArray,
+    formulas: Mapping[str, NDArray],
+    met: tuple[NDArray, NDArray],
+    labels: tuple[str, str],
+) -> Path:
+    """Draw a learned function of one input, formulas beside it, and what it gave in simulations.
+
+    Parameters
+    ----------
+    path : Path
+        Image to write.
+    x, learned : ndarray, [point]
+        The function, a blue line.
+    formulas : mapping of str to ndarray, [point]
+        Black lines, by label.
+    met : pair of ndarray, [sample]
+        Inputs of simulated days, and what the function gave: dots.
+    labels : pair of str
+        Of input and output.
+    """
+    figure, axes = new_figure(1, 1, (6.0, 4.2))
+    axis = axes[0, 0]
+    styles = ("-", "--", "-.", ":", (0, (6, 2)))
+    for k, (name, values) in enumerate(formulas.items()):
+        axis.plot(x, values, color="black", linewidth=0.8, linestyle=styles[k % len(styles)], label=name)
+    axis.plot(x, learned, color="tab:blue", linewidth=2.4, label="learned")
+    # above the line, on which they lie where the function has the input alone
+    axis.plot(*met, color="tab:orange", linewidth=0, marker=".", markersize=2.5, alpha=0.4, label="simulated days")
+    axis.set(xlabel=labels[0], ylabel=labels[1])
+    axis.margins(x=0)
+    axis.grid(color="0.92")
+    axis.legend(fontsize=8)
+    return save_figure(figure, path)
