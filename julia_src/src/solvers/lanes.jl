@@ -112,7 +112,7 @@ end
 "The states after a limited update."
 @inline function limited(u::SVector{N,L}, d, magnitude, lower, typical) where {N,L}
     lower > -Inf || return map(shortened_by, u, d, magnitude)
-    return map((x, y) -> lowered(x, y, L(lower), L(typical)), u, d)
+    return map((x, y) -> (@inline; lowered(x, y, L(lower), L(typical))), u, d)
 end
 
 "As `shortened`, by the reciprocal of its reach."
