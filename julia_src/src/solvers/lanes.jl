@@ -134,9 +134,9 @@ end
 end
 
 """
-One stage as in `solve_stage!`, in the columns of `here`, from a state with its terms: its state, terms, rates, fluxes, contraction, iterations,
-and the columns in which it failed. A column that is solved keeps its state while others go on; what is left of it is seen in the evaluation with which the next
-iteration would begin.
+One stage as in `solve_stage!`, in the columns of `here`, from a state with its terms: its state, terms, rates, fluxes, contraction,
+iterations, and the columns in which it failed. A column that is solved keeps its state while others go on; what is left of it is seen
+in the evaluation with which the next iteration would begin.
 """
 @inline function solve_stage(m::SmallModel{N}, u::SVector{N,L}, terms, target, a::L, exact::Mask, w, p, (tolerance, scale, magnitude), contraction, here::Mask,
     o::Options) where {N,L}
