@@ -81,7 +81,7 @@ end
 """
     softplus(x)
 
-log(1 + exp(x)) within three units in the last place, and its slope 1 / (1 + exp(-x)), with one division for both: the logarithm of
+log(1 + exp(x)) within four units in the last place, and its slope 1 / (1 + exp(-x)), with one division for both: the logarithm of
 1 + e is 2 atanh(e / (2 + e)). The polynomial interpolates (2 atanh(s) / s - 2) / s^2 at the Chebyshev points of s^2 below 1/9.
 """
 @inline function softplus(x::Doubles)
