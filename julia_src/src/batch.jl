@@ -15,17 +15,21 @@ struct Stop
     flag::Base.RefValue{Bool}
     ask::Ptr{Cvoid}
     asked::Base.RefValue{UInt64}
+    calls::Base.RefValue{Int}
 end
-Stop(ask=C_NULL) = Stop(Ref(false), ask, Ref(time_ns()))
+Stop(ask=C_NULL) = Stop(Ref(false), ask, Ref(time_ns()), Ref(0))
 
 const ASK_EVERY = 50_000_000  # ns
+const LOOK_EVERY = 16         # calls: reading the clock takes as long as a day of a basin
 
 "Whether to stop, where no question can be asked."
 stopped(s::Stop) = s.flag[]
 
 "Whether to stop, on the thread that began the solve."
 function ask!(s::Stop)
-    if s.ask != C_NULL && time_ns() - s.asked[] > ASK_EVERY
+    s.ask == C_NULL && return s.flag[]
+    s.calls[] += 1
+    if s.calls[] % LOOK_EVERY == 0 && time_ns() - s.asked[] > ASK_EVERY
         # garbage may be collected while the answer takes its time
         state = ccall(:jl_gc_safe_enter, Int8, ())
         answer = ccall(s.ask, Cint, ())

@@ -47,6 +47,7 @@ end
     sp = DiffGeo.spec(exp_hydro())
     @test_throws Refused SmallModel{2}(sp, identity; linearise=identity, storage=(u, p) -> u)
     @test_throws Refused SmallModel{2}(sp, identity; linearise=identity, jacobian=identity)
+    @test_throws Refused SmallModel{2}(sp, identity; terms=identity)
 end
 
 @testset "$(DiffGeo.spec(m).name), $method" for (m, start) in ((hbv(), [1.0, 1.0, 120.0, 10.0, 30.0]), (exp_hydro(), [1.0, 300.0])),
@@ -64,6 +65,8 @@ end
     @test side.counts == alone.counts
     @test side.states ≈ alone.states rtol = 1e-11
     method == "implicit_euler" && @test minimum(side.states) > -1e-12
+    daily = solve(m, f, map(x -> repeat(reshape(x, 1, 1, :), 1, days), p), start, 0:days; options...)
+    @test daily.counts == side.counts && daily.states ≈ side.states rtol = 1e-13  # what ends a day is computed anew for the next
     net = side.fluxes.inflow .- side.fluxes.evapotranspiration .- side.fluxes.discharge
     @test dropdims(sum(diff(side.storage; dims=2); dims=1); dims=1) ≈ net atol = 1e-9
     w = (; states=randn(Xoshiro(6), size(side.states)))

@@ -11,7 +11,7 @@ const SPILL = 1.0  # d-1: rate at which the store spills what it cannot hold
     return (; f.precipitation, f.potential_evapotranspiration, warmth, melts, rain_share, rain=f.precipitation * rain_share, melt=p.D_f * melting)
 end
 
-"What rates and derivatives share; a pair is a value and its slope in the store."
+"What rates and derivatives share, and the forcing does not change; a pair is a value and its slope in the store."
 @inline function exp_hydro_terms(u, w, p, s=NO_SLOTS)
     snow, water = u
     # the smaller of water / S_max and 1: x (1 + x^8)^(-1/8)
@@ -43,8 +43,7 @@ end
     base=t.outflow * (p.f * t.under[2] * t.in_store[1] + t.in_store[2]), spill=SPILL * (t.over[2] * t.in_store[1] + t.over[1] * t.in_store[2]))
 
 "As `hbv_linearise`."
-@inline function exp_hydro_linearise(u, w, p)
-    t = exp_hydro_terms(u, w, p)
+@inline function exp_hydro_linearise(u, w, p, t=exp_hydro_terms(u, w, p))
     d = exp_hydro_slopes(w, p, t)
     J = Sparse{2,((1, 1), (2, 1), (2, 2))}(-d.melt, d.melt, -d.evapotranspiration - d.base - d.spill)
     pull(on_changes, on_fluxes) = exp_hydro_pull(w, p, t, d, on_changes, on_fluxes)
@@ -77,7 +76,8 @@ end
 EXP-HYDRO with the specification `exp_hydro.toml`; networks as in [`hbv`](@ref).
 """
 function exp_hydro(; networks=(;), residual=())
-    isempty(networks) && return SmallModel{2}(whole_spec("exp_hydro"), exp_hydro_rates; prepare=exp_hydro_weather, linearise=exp_hydro_linearise)
+    isempty(networks) && return SmallModel{2}(whole_spec("exp_hydro"), exp_hydro_rates; prepare=exp_hydro_weather, linearise=exp_hydro_linearise,
+        terms=exp_hydro_terms)
     s = Slots("exp_hydro", networks, residual)
     return SmallModel{2}(slots_spec("exp_hydro", s), (u, w, p) -> exp_hydro_rates(w, exp_hydro_terms(u, w, p, s));
         prepare=(f, p) -> exp_hydro_weather(f, p, s), networks=s.called)

@@ -10,15 +10,14 @@ const DRIEST = 1e-6      # mm: soil water below which the powers of it are no lo
 
 "max(x, 0), smooth over a width: width log(1 + exp(x / width)); and its slope."
 @inline function positive(x, width)
-    e = falling_exp(-abs(x) / width)
-    return max(x, zero(x)) + width * positive_log(1 + e), ifelse(x < zero(x), e, one(e)) / (1 + e)
+    y, slope = softplus(x / width)
+    return width * y, slope
 end
 
 "Part of a demand that a store can meet, 1/2 at `width`; odd, so that an overdrawn store is refilled. And its slope."
-@inline function available(store, width)
-    per = 1 / (abs(store) + width)
-    return store * per, width * per * per
-end
+@inline available(store, width) = only(available((store,), width))
+@inline available(stores::Tuple, width) =
+    map((store, per) -> (store * per, width * per * per), stores, inverses(map(store -> abs(store) + width, stores)...))
 
 "What no store changes: rain, and what temperature melts and freezes at most."
 @inline function hbv_weather(f, p)
@@ -28,7 +27,7 @@ end
         melt=p.CFMAX * warmth, freezing=p.CFR * p.CFMAX * cold, log_LP=vlog(p.LP), per_FC=1 / p.FC, per_limit=1 / (p.FC * p.LP))
 end
 
-"What rates and derivatives share; a pair is a value and its slope in the store."
+"What rates and derivatives share, and the forcing does not change; a pair is a value and its slope in the store."
 @inline function hbv_terms(u, w, p, s=NO_SLOTS)
     snow, melt_water, soil, upper, _ = u
     held = max(soil, oftype(soil, DRIEST))
@@ -38,15 +37,15 @@ end
     x = soil * w.per_limit
     above = 1 + x^8
     log_share = log_wetness - w.log_LP - vlog(above) / 8
-    beyond = x^7 / above
-    in_upper = available(upper, STORE_WIDTH)
+    per_above, per_held = inverses(above, held)
+    beyond = x^7 * per_above
+    in_snow, in_melt, in_soil, in_upper = available((snow, melt_water, soil, upper), STORE_WIDTH)
     passed = in_slot(s, Val(:recharge), p, wetness, () -> vexp(p.BETA * log_wetness))
     demand = in_slot(s, Val(:evapotranspiration), p, x, () -> vexp(p.BETAET * log_share))
     passing = in_slot(s, Val(:percolation), p, available(upper, FILLING)[1], () -> in_upper[1], () -> available(upper, GUARD)[1])
-    return (; in_snow=available(snow, STORE_WIDTH), in_melt=available(melt_water, STORE_WIDTH), in_soil=available(soil, STORE_WIDTH),
-        in_upper, passing, loose=positive(melt_water - p.CWH * snow, SNOW_WIDTH), over=positive(soil - p.FC, STORE_WIDTH),
+    return (; in_snow, in_melt, in_soil, in_upper, passing, loose=positive(melt_water - p.CWH * snow, SNOW_WIDTH), over=positive(soil - p.FC, STORE_WIDTH),
         brim=positive(upper - p.UZL, STORE_WIDTH), log_wetness, wetness, log_share, beyond, limited=x * beyond, passed,
-        demand, known=ifelse(soil > oftype(soil, DRIEST), one(soil), zero(soil)) / held)
+        demand, known=ifelse(soil > oftype(soil, DRIEST), one(soil), zero(soil)) * per_held)
 end
 
 @inline hbv_rates(u, w, p) = hbv_rates(u, w, p, hbv_terms(u, w, p))
@@ -84,8 +83,7 @@ end
 const HBV_PATTERN = ((1, 1), (1, 2), (2, 1), (2, 2), (3, 1), (3, 2), (3, 3), (4, 1), (4, 2), (4, 3), (4, 4), (5, 4), (5, 5))
 
 "Rates, fluxes, Jacobian of the rates, and what pulls cotangents back."
-@inline function hbv_linearise(u, w, p)
-    t = hbv_terms(u, w, p)
+@inline function hbv_linearise(u, w, p, t=hbv_terms(u, w, p))
     d = hbv_slopes(w, p, t)
     kept = 1 - t.passed
     J = Sparse{5,HBV_PATTERN}(
@@ -149,7 +147,8 @@ HBV with the specification `hbv.toml`. `networks` fill its slots, in place of fo
 derivatives come from dual numbers.
 """
 function hbv(; networks=(;), residual=())
-    isempty(networks) && return SmallModel{5}(whole_spec("hbv"), hbv_rates; prepare=hbv_weather, linearise=hbv_linearise)
+    isempty(networks) && return SmallModel{5}(whole_spec("hbv"), hbv_rates; prepare=hbv_weather, linearise=hbv_linearise,
+        terms=hbv_terms)
     s = Slots("hbv", networks, residual)
     return SmallModel{5}(slots_spec("hbv", s), (u, w, p) -> hbv_rates(u, w, p, hbv_terms(u, w, p, s)); prepare=hbv_weather, networks=s.called)
 end

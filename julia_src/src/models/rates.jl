@@ -2,7 +2,7 @@
 # Derivatives that are not given come from ForwardDiff.
 
 """
-    SmallModel{N}(spec, rates; fluxes, storage, prepare, jacobian, linearise, networks)
+    SmallModel{N}(spec, rates; fluxes, storage, prepare, jacobian, linearise, terms, networks)
 
 A model with a few states. The functions take the state as an SVector and forcing and parameters as NamedTuples, and must work
 for numbers of any kind:
@@ -15,12 +15,14 @@ for numbers of any kind:
 - `jacobian(u, f, p)`: derivative of the rates in the state, an SMatrix or a [`Sparse`](@ref);
 - `linearise(u, f, p)`: all derivatives by hand, for a model whose storage is the state: `(rates, fluxes, jacobian, pull)`, where
   `pull(on_rates, on_fluxes)` returns the derivatives of the sum of these cotangents times rates and fluxes in the state, the forcing
-  and the parameters, as an SVector and two NamedTuples.
+  and the parameters, as an SVector and two NamedTuples;
+- `terms(u, f, p)`: what `linearise` computes of states and parameters alone, whatever the forcing; it gets them as a fourth argument, and
+  they serve for the next interval too.
 
 `networks`, a NamedTuple of [`Network`](@ref), are called like functions that stand among the parameters: `p.recharge(x)`, each at most
 once in an evaluation.
 """
-struct SmallModel{N,R,Q,S,W,J,D,C<:NamedTuple} <: Model
+struct SmallModel{N,R,Q,S,W,J,D,V,C<:NamedTuple} <: Model
     spec::ModelSpec
     rates::R
     fluxes::Q
@@ -28,18 +30,21 @@ struct SmallModel{N,R,Q,S,W,J,D,C<:NamedTuple} <: Model
     prepare::W
     jacobian::J
     linearise::D
+    terms::V
     networks::C
 end
 
-function SmallModel{N}(spec, rates; fluxes=nothing, storage=own_storage, prepare=nothing, jacobian=nothing, linearise=nothing, networks=(;)) where {N}
+function SmallModel{N}(spec, rates; fluxes=nothing, storage=own_storage, prepare=nothing, jacobian=nothing, linearise=nothing, terms=nothing,
+    networks=(;)) where {N}
     fluxes === nothing && isempty(spec.fluxes) && (fluxes = no_fluxes)
     if linearise !== nothing && !(jacobian === nothing && storage === own_storage && isempty(networks))
         throw(Refused("linearise is for models without jacobian, storage or networks of their own"))
     end
-    return SmallModel(Val(N), spec, rates, fluxes, storage, prepare, jacobian, linearise, networks)
+    terms === nothing || linearise !== nothing || throw(Refused("terms are for models with linearise"))
+    return SmallModel(Val(N), spec, rates, fluxes, storage, prepare, jacobian, linearise, terms, networks)
 end
-SmallModel(::Val{N}, spec, rates::R, fluxes::Q, storage::S, prepare::W, jacobian::J, linearise::D, networks::C) where {N,R,Q,S,W,J,D,C} =
-    SmallModel{N,R,Q,S,W,J,D,C}(spec, rates, fluxes, storage, prepare, jacobian, linearise, networks)
+SmallModel(::Val{N}, spec, rates::R, fluxes::Q, storage::S, prepare::W, jacobian::J, linearise::D, terms::V, networks::C) where {N,R,Q,S,W,J,D,V,C} =
+    SmallModel{N,R,Q,S,W,J,D,V,C}(spec, rates, fluxes, storage, prepare, jacobian, linearise, terms, networks)
 networks(m::SmallModel) = m.networks
 
 no_fluxes(u, f, p) = SVector{0,eltype(u)}()
@@ -47,6 +52,10 @@ own_storage(u, p) = u
 
 "What the equations read of an interval besides the parameters."
 @inline prepared(m::SmallModel, f, p) = m.prepare === nothing ? f : m.prepare(f, p)
+
+"All derivatives by hand, at a state whose terms are known, or not."
+@inline linearise(m::SmallModel, u, f, p, terms=terms_at(m, u, f, p)) = terms === nothing ? m.linearise(u, f, p) : m.linearise(u, f, p, terms)
+@inline terms_at(m::SmallModel, u, f, p) = m.terms === nothing ? nothing : m.terms(u, f, p)
 
 "Rates and fluxes, and the rates alone; `f` is `prepared`."
 @inline both(m::SmallModel, u, f, p) = m.rates(u, f, p), m.fluxes(u, f, p)
@@ -171,7 +180,7 @@ end
 @inline function slopes!(lin, m::SmallModel{N}, x, changes, f, p) where {N}
     J = lin.jacobian.values
     if m.linearise !== nothing
-        values, _, slopes, _ = m.linearise(x, f, p)
+        values, _, slopes, _ = linearise(m, x, f, p)
         lin.rates .= values
         J .= SMatrix(slopes)
     elseif m.jacobian !== nothing
@@ -223,7 +232,7 @@ function pull!(col::SmallColumn, m::SmallModel{N}, u::Vector{T}, on_storage, on_
     x = static(u, Val(N))
     if m.linearise !== nothing
         p, f = read_inputs(m, col.inputs)
-        pull = m.linearise(x, f, p)[4]
+        pull = linearise(m, x, f, p)[4]
         add_inputs!(col.inputs, in_order(col.inputs, pull(static(on_rates, Val(N)), SVector{length(spec(m).fluxes)}(w))))
         return col
     end

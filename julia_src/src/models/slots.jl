@@ -49,10 +49,10 @@ end
 `formula()` where the slot is empty. A network is among the parameters `p`; in place of the formula it is multiplied by `guard()`.
 """
 @inline function in_slot(s::Slots, ::Val{name}, p, x, formula::F, guard::G=unguarded) where {name,F,G}
-    haskey(s.called, name) || return formula()
+    haskey(s.called, name) || return @inline formula()
     y = getfield(p, name)(x)
-    haskey(s.beside, name) && return beside(formula(), y, getfield(s.beside, name)...)
-    return y * guard()
+    haskey(s.beside, name) && return beside(@inline(formula()), y, getfield(s.beside, name)...)
+    return y * @inline(guard())
 end
 
 unguarded() = true

@@ -141,7 +141,13 @@ function solve_stages!(w::Work{T}, m::Model, h::T, landed::Bool, o::Options{T}, 
             A[i+1, j] == 0 || axpy!(w.target, h * T(A[i+1, j]), w.rates[j])
         end
         same = i > 1 && times[i+1] == times[i]
-        same ? copyto!(w.states[i], w.states[i-1]) : guess!(w, i, times, h)
+        if same
+            copyto!(w.states[i], w.states[i-1])
+        elseif i == 1 && stays(m, o)
+            copyto!(w.states[1], y.psi)
+        else
+            guess!(w, i, times, h)
+        end
         fresh = same && leaves_jacobian(m)
         if i == s && o.step == 0
             fresh || linearise!(w.linearisation, w.column, m, w.states[i], false)
@@ -172,6 +178,9 @@ end
         out[i] = muladd(a, x[i], out[i])
     end
 end
+
+"Whether a step begins at the state before it: where a store goes depends on the weather of the day, not on where it came from."
+stays(m::Model, o::Options) = o.step > 0 && spec(m).lower > -Inf
 
 """
 First guess of a stage: along the parabola through the three latest known states, or the line through two where the stage is far

@@ -23,7 +23,7 @@ function tried(m::SmallModel{N}) where {N}
         w = prepared(m, f, p)
         changes, _ = both(m, seed(u), w, p)
         m.jacobian === nothing || m.jacobian(u, w, p)
-        m.linearise === nothing || m.linearise(u, w, p)
+        m.linearise === nothing || linearise(m, u, w, p)
         all(x -> x isa Union{L,DualLanes{L}}, changes) && m.storage(seed(u), p) isa SVector
     end
 end
@@ -84,9 +84,9 @@ end
 end
 
 "Rates, fluxes and Jacobian."
-@inline function linearised(m::SmallModel{N}, u::SVector{N,L}, w, p) where {N,L}
+@inline function linearised(m::SmallModel{N}, u::SVector{N,L}, w, p, terms) where {N,L}
     if m.linearise !== nothing
-        changes, fluxes, J, _ = m.linearise(u, w, p)
+        changes, fluxes, J, _ = linearise(m, u, w, p, terms)
         return changes, fluxes, J
     end
     m.jacobian === nothing || return both(m, u, w, p)..., m.jacobian(u, w, p)
@@ -110,7 +110,7 @@ end
 "The states after a limited update."
 @inline function limited(u::SVector{N,L}, d, magnitude, lower, typical) where {N,L}
     lower > -Inf || return map(shortened_by, u, d, magnitude)
-    return map((x, y) -> lowered(x, y, L(lower), L(typical)), u, d)
+    return map((x, y) -> (@inline; lowered(x, y, L(lower), L(typical))), u, d)
 end
 
 "As `shortened`, by the reciprocal of its reach."
@@ -132,17 +132,17 @@ end
 end
 
 """
-One stage as in `solve_stage!`, in the columns of `here`: its state, rates, fluxes, contraction, iterations, and the columns in which it
-failed. A column that is solved keeps its state while others go on; what is left of it is seen in the evaluation with which the next
-iteration would begin.
+One stage as in `solve_stage!`, in the columns of `here`, from a state with its terms: its state, terms, rates, fluxes, contraction,
+iterations, and the columns in which it failed. A column that is solved keeps its state while others go on; what is left of it is seen
+in the evaluation with which the next iteration would begin.
 """
-@inline function solve_stage(m::SmallModel{N}, u::SVector{N,L}, target, a::L, exact::Mask, w, p, (tolerance, scale, magnitude), contraction, here::Mask,
+@inline function solve_stage(m::SmallModel{N}, u::SVector{N,L}, terms, target, a::L, exact::Mask, w, p, (tolerance, scale, magnitude), contraction, here::Mask,
     o::Options) where {N,L}
     none = here & !here
     failed, converged, before = none, none, L(NaN)
     iterations, count, trial = zero(L), zero(L), one(L)
     allowed = ifelse(exact, zero(L), L(o.newton_tolerance * sqrt(N)))
-    changes, fluxes, J = linearised(m, u, w, p)
+    changes, fluxes, J = linearised(m, u, w, p, terms)
     while true
         stored, capacity = storage_slopes(m, u, p)
         residual = target - stored + a * changes
@@ -165,9 +165,10 @@ iteration would begin.
         stuck = here & !converged & (L(o.max_newton) <= count)
         failed, here, before = failed | stuck, here & !stuck, size
         any(here) || break
-        changes, fluxes, J = linearised(m, u, w, p)
+        terms = terms_at(m, u, w, p)
+        changes, fluxes, J = linearised(m, u, w, p, terms)
     end
-    return u, changes, fluxes, contraction, iterations, failed
+    return u, terms, changes, fluxes, contraction, iterations, failed
 end
 
 """
@@ -188,7 +189,9 @@ function forward_lanes!(m::SmallModel{N}, run::Run{T}, g::Group, results, counts
     tape, shortest = run.tapes[g.first], T(1e-12) * minimum(inputs.lengths)
     u = SVector(ntuple(i -> gather(g, inputs.initial, 1, i), Val(N)))
     parameters, forcing = values_at(g, inputs, 1)
-    p, _ = named(g.names, parameters, forcing)
+    p, w = inputs_of(m, g, parameters, forcing)
+    # terms of a state serve for the step that begins there, unless the parameters change
+    terms, known, stay, lasting = terms_at(m, u, w, p), true, stays(m, o), !varying(inputs)
     carried = map(value_of, m.storage(u, p))
     write_rows!(g, results.storage, N * (K + 1), 0, carried)
     before, between, last_step, contraction = u, u, L(UNSEEN), L(UNSEEN)
@@ -197,6 +200,7 @@ function forward_lanes!(m::SmallModel{N}, run::Run{T}, g::Group, results, counts
     for k in 1:K
         parameters, forcing = values_at(g, inputs, k, parameters, forcing)
         p, w = inputs_of(m, g, parameters, forcing)
+        known = known && lasting
         len, elapsed, total = L(inputs.lengths[k]), zero(L), zero(SVector{Q,L})
         waiting = len < len
         while !all(waiting)
@@ -212,9 +216,12 @@ function forward_lanes!(m::SmallModel{N}, run::Run{T}, g::Group, results, counts
                 for j in 1:i-1
                     target += (h * A[i+1, j+1]) * rates_[j]
                 end
-                guess = first_guess(i, times, h, u, state, before, between, last_step, sizes[3])
-                guess = pick(going, guess, u)
-                state, changes, fluxes, contraction, n, failed = solve_stage(m, guess, target, h * A[S+1, S+1], i == S ? to_end : len < len, w, p,
+                if i > 1 || !stay
+                    state = pick(going, first_guess(i, times, h, u, state, before, between, last_step, sizes[3]), u)
+                    known = false
+                end
+                terms = known ? terms : terms_at(m, state, w, p)
+                state, terms, changes, fluxes, contraction, n, failed = solve_stage(m, state, terms, target, h * A[S+1, S+1], i == S ? to_end : len < len, w, p,
                     sizes, contraction, going, o)
                 iterations += n
                 going = going & !failed
@@ -225,7 +232,7 @@ function forward_lanes!(m::SmallModel{N}, run::Run{T}, g::Group, results, counts
             for i in 1:S
                 stages_ = Base.setindex(stages_, pick(going, stages_[i], u), i)
             end
-            failed = !going & !waiting
+            failed, known = !going & !waiting, all(going)
             for i in 1:S
                 carried += pick(going, times_(rates_[i], h * A[S+1, i+1]), zero(carried))
                 total += pick(going, times_(fluxes_[i], h * A[S+1, i+1]), zero(total))
@@ -352,7 +359,7 @@ end
 "Jacobian of the rates, and the function that gives the cotangent of the state, and of the inputs where the model knows it."
 @inline function pulled(m::SmallModel{N}, u::SVector{N,L}, w, p) where {N,L}
     if m.linearise !== nothing
-        linear = m.linearise(u, w, p)
+        linear = linearise(m, u, w, p)
         return linear[3], linear[4]
     end
     changes, fluxes = both(m, seed(u), w, p)

@@ -20,12 +20,6 @@ end
     return :(SMatrix{N,N,T}($([entry(i, j) for j in 1:N for i in 1:N]...)))
 end
 
-"x from (C - a J) x = r, and from its transpose."
-@inline solve_system(J::SMatrix, C, a, r) = eliminate(system(J, C, a), r)
-@inline solve_transposed(J::SMatrix, C, a, r) = eliminate(transpose(system(J, C, a)), r)
-@generated solve_system(J::Sparse{N,Positions}, C, a, r) where {N,Positions} = elimination(N, Positions)
-@generated solve_transposed(J::Sparse{N,Positions}, C, a, r) where {N,Positions} = elimination(N, map(reverse, Positions))
-
 "Code without loops, in which zeros of the pattern are nowhere."
 function elimination(N, positions)
     a(i, j) = Symbol(:a, i, :_, j)
@@ -60,3 +54,9 @@ function elimination(N, positions)
         return SVector($([x(i) for i in 1:N]...))
     end
 end
+
+"x from (C - a J) x = r, and from its transpose."
+@inline solve_system(J::SMatrix, C, a, r) = eliminate(system(J, C, a), r)
+@inline solve_transposed(J::SMatrix, C, a, r) = eliminate(transpose(system(J, C, a)), r)
+@generated solve_system(J::Sparse{N,Positions}, C, a, r) where {N,Positions} = elimination(N, Positions)
+@generated solve_transposed(J::Sparse{N,Positions}, C, a, r) where {N,Positions} = elimination(N, map(reverse, Positions))
