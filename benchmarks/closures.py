@@ -1,8 +1,9 @@
 """What does a network of 16 hidden units cost in place of a formula, in a whole solve with its gradient?
 
-Two years of synthetic daily weather and implicit Euler with a step of a day: the mean square of discharge, and its gradient in all
-parameters and weights. Each case is run with the formula and with networks trained on it, free and rising, in turn, so that
-both meet the same machine; CPU time of one thread, the best of some runs. One process per engine. Prints a table and writes JSON.
+Two years of synthetic daily weather and implicit Euler with a step of a day: the mean square of discharge, and its gradient
+in all parameters and weights. Each case is run with the formula and with networks trained on it, free and rising, in turn, so
+that all meet the same machine; CPU time of one thread, the best of some runs. One process per engine. Prints a table and
+writes JSON.
 
     python benchmarks/closures.py
 """
@@ -27,7 +28,8 @@ from richards_peers import HERE, ONE_THREAD, Record, machine
 MOST = 3.0  # times the formula that a closure may cost
 ENGINES = ("torch", "julia")
 KINDS: dict[str, dict[str, Any]] = {"free": {}, "rising": {"monotone_in": (0,)}}
-SAMPLES = {"rain": (-3.0, 3.0), "melt": (-3.0, 1.9), "percolation": (0.0, 0.9)}  # where a slot's network is called; else 0 to 1.2
+# where the network of a slot is called; else from 0 to 1.2
+SAMPLES = {"rain": (-3.0, 3.0), "melt": (-3.0, 1.9), "percolation": (0.0, 0.9)}
 START = {"hbv": [20.0, 1.0, 150.0, 10.0, 30.0], "exp_hydro": [20.0, 300.0]}  # mm
 
 
@@ -117,7 +119,8 @@ def measure(engine: str, only: str, basins: int, days: int, repeats: int) -> lis
         iterations = {k: float(run().stats["newton_iterations"].sum()) for k, run in runs.items()}
         taken = seconds(runs, repeats)
         records.append({
-            "engine": engine, "model": case.model, "slots": list(case.slots), "formula_us": 1e6 * taken["formula"] / basins / days,
+            "engine": engine, "model": case.model, "slots": list(case.slots),
+            "formula_us": 1e6 * taken["formula"] / basins / days,
             **{f"{k}_ratio": taken[k] / taken["formula"] for k in KINDS},
             **{f"{k}_iterations": iterations[k] / iterations["formula"] for k in KINDS},
         })  # fmt: skip
@@ -132,7 +135,8 @@ def show(records: list[Record]) -> None:
     for r in records:
         slots = "all" if len(r["slots"]) > 1 else r["slots"][0]
         line = f"{r['engine']:8s}{r['model']:12s}{slots:36s}{r['formula_us']:10.3f}"
-        line += "".join(f"{r[f'{k}_ratio']:8.2f}" for k in KINDS) + "  " + "".join(f"{r[f'{k}_iterations']:8.2f}" for k in KINDS)
+        line += "".join(f"{r[f'{k}_ratio']:8.2f}" for k in KINDS) + "  "
+        line += "".join(f"{r[f'{k}_iterations']:8.2f}" for k in KINDS)
         print(line + ("" if max(r[f"{k}_ratio"] for k in KINDS) <= MOST else f"   above {MOST:g}"))
 
 
@@ -155,7 +159,8 @@ def main() -> None:
     for engine in a.engines.split(","):
         numbers = [f"--{k}={getattr(a, k)}" for k in ("only", "basins", "days", "repeats")]
         command = [sys.executable, __file__, "--here", f"--engines={engine}", *numbers]
-        records += json.loads(subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True).stdout.splitlines()[-1])
+        done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True)
+        records += json.loads(done.stdout.splitlines()[-1])
     a.output.parent.mkdir(parents=True, exist_ok=True)
     a.output.write_text(json.dumps({"machine": machine(), "records": records}, indent=1))
     show(records)
