@@ -24,12 +24,15 @@ end
 "Number of weights."
 weight_count(::Network{W}) where {W} = sum(W[l+1] * (W[l] + 1) for l in 1:length(W)-1)
 
-"A network with its weights: what the equations call."
+const MOST_LANES = 8  # columns side by side that the work space has room for
+
+"A network with its weights: what the equations call. Its `work` space makes it one for one thread."
 struct Closure{W,A}
     network::Network{W,A}
     weights::Vector{Float64}
+    work::Vector{Float64}
 end
-Closure(n::Network) = Closure(n, zeros(weight_count(n)))
+Closure(n::Network{W}) where {W} = Closure(n, zeros(weight_count(n)), zeros(MOST_LANES * blocks(W)[end]))
 
 "The chain of Lux that a network is; once Lux is loaded."
 function lux_chain end
@@ -40,68 +43,150 @@ function flat_weights end
 
 # ---- activations: value and slope --------------------------------------------------------------------------------------------
 
-@inline exponential(x::Doubles) = vexp(x)
-@inline exponential(x::Lanes) = exp(x)
-@inline logarithm(x::Doubles) = vlog(x)
-@inline logarithm(x::Lanes) = log(x)
 @inline either(m::Bool, a, b) = ifelse(m, a, b)
 @inline either(m::Vec, a, b) = vifelse(m, a, b)
 @inline either(m::Mask, a, b) = ifelse(m, a, b)
 
-@inline function activate(::Val{:tanh}, x)
-    t = exponential(-2 * abs(x))
-    y = (1 - t) / (1 + t)
+"An activation is a function of its argument x, t = e^(-c |x|) and 1 / (1 + t): value and slope. This is c in parts of log(2)."
+decay(::Val{:tanh}) = -2 * LOG2_E
+decay(::Val) = -LOG2_E
+
+@inline decayed(a, x) = falling_exp2(decay(a) * abs(x))
+
+@inline function activate(::Val{:tanh}, x, t, inverse)
+    y = (1 - t) * inverse
     y = either(x < zero(x), -y, y)
     return y, 1 - y * y
 end
-@inline function activate(::Val{:sigmoid}, x)
-    t = exponential(-abs(x))
-    y = either(x < zero(x), t, one(t)) / (1 + t)
-    return y, t / ((1 + t) * (1 + t))
+@inline function activate(::Val{:sigmoid}, x, t, inverse)
+    y = either(x < zero(x), t, one(t)) * inverse
+    return y, t * inverse * inverse
 end
-@inline function activate(::Val{:softplus}, x)
-    y, _ = activate(Val(:sigmoid), x)
-    return max(x, zero(x)) + logarithm(1 + exponential(-abs(x))), y
+@inline function activate(::Val{:softplus}, x, t, inverse)
+    y, _ = activate(Val(:sigmoid), x, t, inverse)
+    return max(x, zero(x)) + positive_log(1 + t), y
 end
-@inline function activate(::Val{:swish}, x)
-    y, slope = activate(Val(:sigmoid), x)
+@inline function activate(::Val{:swish}, x, t, inverse)
+    y, slope = activate(Val(:sigmoid), x, t, inverse)
     return x * y, y + x * slope
 end
+@inline function activate(a::Val, x)
+    t = decayed(a, x)
+    return activate(a, x, t, 1 / (1 + t))
+end
 
-# ---- layers: the units of one are a Vec for one column, and an SVector of Lanes for several -----------------------------------
+"Inverses of numbers between 1 and 2 by one division."
+@inline inverses(a) = (1 / a,)
+@inline function inverses(a, b, c, d)
+    ab, cd = a * b, c * d
+    q = 1 / (ab * cd)
+    r, s = q * cd, q * ab
+    return r * b, r * a, s * d, s * c
+end
 
-@inline units(w, at, ::Val{O}, ::Type{Float64}) where {O} = SIMD.vload(Vec{O,Float64}, pointer(w, at))
-@inline units(w, at, ::Val{O}, ::Type{L}) where {O,L<:Lanes} = SVector(ntuple(j -> L(@inbounds w[at+j-1]), Val(O)))
-@inline unit(h, i) = @inbounds h[i]
+# ---- one column: the units of a layer are one Vec -----------------------------------------------------------------------------
+
+@inline units(w, at, ::Val{O}) where {O} = SIMD.vload(Vec{O,Float64}, pointer(w, at))
 
 "Weights times inputs; `at` is the place of the first weight of the layer."
-@inline function product_of(w, at, x, ::Val{I}, out::Val{O}, ::Type{V}) where {I,O,V}
-    a = units(w, at, out, V) * unit(x, 1)
+@inline function product_of(w, at, x, ::Val{I}, out::Val{O}) where {I,O}
+    a = units(w, at, out) * x[1]
     for i in 2:I
-        a = a + units(w, at + (i - 1) * O, out, V) * unit(x, i)
+        a = a + units(w, at + (i - 1) * O, out) * x[i]
     end
     return a
 end
 
-@inline each(f::F, x::Vec) where {F} = f(x)
-@inline each(f::F, x::SVector) where {F} = (y = map(f, x); (map(first, y), map(last, y)))
-@inline by_unit(a::Vec, b::Vec) = a * b
-@inline by_unit(a::SVector, b::SVector) = map(*, a, b)
+"Output of the layers and, where asked for, its slopes in the inputs."
+@generated function layers(c::Closure{W,A}, x::SVector{I,Float64}, ::Val{tangents}) where {W,A,I,tangents}
+    code, at = Expr[], 1
+    append!(code, [:($(Symbol(:d, i)) = $(ntuple(j -> Float64(i == j), I))) for i in 1:I if tangents])
+    for l in 1:length(W)-1
+        layer(h) = :(product_of(c.weights, $at, $h, Val($(W[l])), Val($(W[l+1]))))
+        append!(code, [:($(Symbol(:d, i)) = $(layer(Symbol(:d, i)))) for i in 1:I if tangents])
+        push!(code, :(x = $(layer(:x)) + units(c.weights, $(at + W[l] * W[l+1]), Val($(W[l+1])))))
+        if l < length(W) - 1
+            push!(code, :((x, s) = activate(Val(A), x)))
+            append!(code, [:($(Symbol(:d, i)) = s * $(Symbol(:d, i))) for i in 1:I if tangents])
+        end
+        at += W[l+1] * (W[l] + 1)
+    end
+    slopes = Expr(:call, :SVector, (:($(Symbol(:d, i))[1]) for i in 1:I if tangents)...)
+    return quote
+        Base.@_inline_meta
+        $(code...)
+        return x[1], $(tangents ? slopes : nothing)
+    end
+end
 
-"""
-    layers(c, x, tangents) -> output before the range, its slopes in the inputs
+# ---- several columns side by side: the units of a layer lie in the work space -------------------------------------------------
 
-`x` and each of the tangents, of which there may be none, are vectors of the inputs.
-"""
-@inline layers(c::Closure{W,A}, x::SVector{I,V}, tangents) where {W,A,I,V} = next_layer(c, Val(1), 1, x, tangents, V)
 
-@inline function next_layer(c::Closure{W,A}, ::Val{l}, at, x, tangents, ::Type{V}) where {W,A,l,V}
-    out = Val(W[l+1])
-    a = product_of(c.weights, at, x, Val(W[l]), out, V) + units(c.weights, at + W[l] * W[l+1], out, V)
-    slopes = map(t -> product_of(c.weights, at, t, Val(W[l]), out, V), tangents)
-    l == length(W) - 1 && return unit(a, 1), map(s -> unit(s, 1), slopes)
-    h, s = each(z -> activate(Val(A), z), a)
-    return next_layer(c, Val(l + 1), at + W[l+1] * (W[l] + 1), h, map(z -> by_unit(s, z), slopes), V)
+
+"Where the numbers of each layer's inputs begin, less one: values, slopes of their activation, tangents; and where the last ends."
+@inline blocks(W) = cumsum((0, ntuple(l -> W[l] * (2 + W[1]), length(W) - 1)...))
+"Place of the first weight of layer l."
+@inline place_of(W, l) = 1 + sum(ntuple(i -> i < l ? W[i+1] * (W[i] + 1) : 0, length(W)))
+
+@inline kept(c::Closure, at, ::Type{Lanes{W,Float64}}) where {W} = Lanes(SIMD.vload(Vec{W,Float64}, pointer(c.work, W * (at - 1) + 1)))
+@inline keep_at!(c::Closure, at, x::Lanes{W,Float64}) where {W} = SIMD.vstore(x.x, pointer(c.work, W * (at - 1) + 1))
+
+"Sum of n weights, `step` apart, times numbers kept after `block`: four sums, which need not wait for one another."
+@inline function weighted_sum(c::Closure, at, step, block, n, ::Type{L}) where {L}
+    term(k, a) = muladd(L(@inbounds c.weights[at+(k-1)*step]), kept(c, block + k, L), a)
+    w = x = y = z = zero(L)
+    for k in 1:4:n-3
+        w, x, y, z = term(k, w), term(k + 1, x), term(k + 2, y), term(k + 3, z)
+    end
+    for k in n-n%4+1:n
+        w = term(k, w)
+    end
+    return n < 4 ? w : (w + x) + (y + z)
+end
+
+"Units `js` of the layer after layer l, together."
+@inline function some_units!(c::Closure{W,A}, ::Val{l}, ::Val{tangents}, js, ::Type{L}) where {W,A,l,tangents,L}
+    I, O, at, block, next = W[l], W[l+1], place_of(W, l), blocks(W)[l], blocks(W)[l+1]
+    a = map(j -> (@inline; weighted_sum(c, at + j - 1, O, block, I, L) + (@inbounds c.weights[at+I*O+j-1])), js)
+    t = map(z -> (@inline; decayed(Val(A), z)), a)
+    y = map((z, e, i) -> (@inline; activate(Val(A), z, e, i)), a, t, inverses(map(z -> 1 + z, t)...))
+    map(js, y) do j, (value, slope)
+        @inline
+        keep_at!(c, next + j, value)
+        keep_at!(c, next + O + j, slope)
+        for k in (tangents ? (1:W[1]) : (1:0))
+            keep_at!(c, next + (k + 1) * O + j, slope * weighted_sum(c, at + j - 1, O, block + (k + 1) * I, I, L))
+        end
+    end
+    return
+end
+
+@inline function next_layers!(c::Closure{W}, ::Val{l}, tangents::Val{with}, ::Type{L}) where {W,l,with,L}
+    I, O, at, block = W[l], W[l+1], place_of(W, l), blocks(W)[l]
+    if l == length(W) - 1
+        y = weighted_sum(c, at, 1, block, I, L) + (@inbounds c.weights[at+I])
+        return y, with ? SVector(ntuple(k -> (@inline; weighted_sum(c, at, 1, block + (k + 1) * I, I, L)), Val(W[1]))) : nothing
+    end
+    for j in 1:4:O-3
+        some_units!(c, Val(l), tangents, (j, j + 1, j + 2, j + 3), L)
+    end
+    for j in O-O%4+1:O
+        some_units!(c, Val(l), tangents, (j,), L)
+    end
+    return next_layers!(c, Val(l + 1), tangents, L)
+end
+
+# not inlined: one piece of code serves all slots with networks of a shape
+@noinline function layers(c::Closure{W,A}, x::SVector{N,L}, tangents::Val{with}) where {W,A,N,L<:Lanes,with}
+    GC.@preserve c begin
+        for i in 1:N
+            keep_at!(c, i, x[i])
+            for k in (with ? (1:N) : (1:0))
+                keep_at!(c, (k + 1) * N + i, L(i == k))
+            end
+        end
+        return next_layers!(c, Val(1), tangents, L)
+    end
 end
 
 "The output in its range, and its slope in what the layers give."
@@ -114,7 +199,7 @@ end
 @inline (c::Closure)(x...) = called(c, SVector(promote(x...)))
 @inline (c::Closure)(x) = called(c, SVector(x))
 
-@inline called(c::Closure, x::SVector{I,V}) where {I,V<:Union{Float64,Lanes}} = first(ranged(c.network, first(layers(c, x, ()))))
+@inline called(c::Closure, x::SVector{I,V}) where {I,V<:Union{Float64,Lanes}} = first(ranged(c.network, first(layers(c, x, Val(false)))))
 @inline called(c::Closure, x::SVector{I,Float32}) where {I} = Float32(called(c, map(Float64, x)))
 @inline function called(c::Closure, x::SVector{I,D}) where {I,V,K,D<:Dual{Nothing,V,K}}
     y, slopes = value_and_slopes(c, map(value, x))
@@ -126,9 +211,9 @@ end
     return Float32(y), map(Float32, slopes)
 end
 @inline function value_and_slopes(c::Closure, x::SVector{I,V}) where {I,V}
-    y, slopes = layers(c, x, ntuple(i -> SVector(ntuple(j -> V(i == j), Val(I))), Val(I)))
+    y, slopes = layers(c, x, Val(true))
     y, scale = ranged(c.network, y)
-    return y, map(s -> scale * s, slopes)
+    return y, scale * slopes
 end
 
 # ---- the gradient in the weights ---------------------------------------------------------------------------------------------
@@ -202,6 +287,15 @@ end
     return
 end
 
+"The same from the input of each network and the cotangent of its output."
+@inline add_weight_slopes!(n::Networks{names}, on::NamedTuple) where {names} = ntuple(Val(length(n))) do j
+    @inline
+    x, on_output = on[names[j]]
+    add_weight_slopes!(n.on_weights[j], n.closures[j], inputs_vector(x), on_output)
+end
+@inline inputs_vector(x) = SVector(x)
+@inline inputs_vector(x::SVector) = x
+
 "Write the cotangents of the weights out for column c, and begin anew."
 function flush_weights!(fields, n::Networks, c, lane=0)
     for (field, on_weights) in zip(fields, n.on_weights), l in eachindex(on_weights)
@@ -211,42 +305,57 @@ end
 clear!(n::Networks) = foreach(w -> fill!(w, zero(eltype(w))), n.on_weights)
 
 "Add the gradient in the weights of `on_output` times the output to `out`, whose numbers are those of a column or of several."
-function add_weight_slopes!(out::Vector{V}, c::Closure{W,A}, x::SVector{I,V}, on_output::V) where {W,A,I,V}
-    backwards!(out, c, Val(1), 1, x, on_output, V)
+@noinline function add_weight_slopes!(out::Vector{L}, c::Closure{W}, x::SVector{N,L}, on_output::L) where {W,N,L<:Lanes}
+    y, _ = layers(c, x, Val(false))
+    _, scale = ranged(c.network, y)
+    GC.@preserve c backwards!(out, c, Val(length(W) - 1), (on_output * scale,))
     return
+end
+
+"From the cotangents of the units that layer l gives, or of those that are kept in place of the slopes of their activation."
+@inline function backwards!(out::Vector{L}, c::Closure{W}, ::Val{l}, on_output) where {L<:Lanes,W,l}
+    I, O, at, block, next = W[l], W[l+1], place_of(W, l), blocks(W)[l], blocks(W)[l+1]
+    on_unit(j) = l == length(W) - 1 ? on_output[j] : kept(c, next + O + j, L)
+    for j in 1:O
+        @inbounds out[at+I*O+j-1] += on_unit(j)
+    end
+    for k in 1:I
+        value, total = kept(c, block + k, L), zero(L)
+        for j in 1:O
+            place = at + (k - 1) * O + j - 1
+            @inbounds out[place] = muladd(on_unit(j), value, out[place])
+            l == 1 || (total = muladd(L(@inbounds c.weights[place]), on_unit(j), total))
+        end
+        l == 1 || keep_at!(c, block + I + k, total * kept(c, block + I + k, L))
+    end
+    return l == 1 ? nothing : backwards!(out, c, Val(l - 1), ())
 end
 add_weight_slopes!(out::Vector{Float64}, c::Closure, x::SVector{I,Float32}, on_output) where {I} =
     add_weight_slopes!(out, c, map(Float64, x), Float64(on_output))
+function add_weight_slopes!(out::Vector{Float64}, c::Closure{W,A}, x::SVector{I,Float64}, on_output::Float64) where {W,A,I}
+    backwards!(out, c, Val(1), 1, x, on_output)
+    return
+end
 
 "Go to the output and come back with the cotangent of the inputs of layer l."
-@inline function backwards!(out, c::Closure{W,A}, ::Val{l}, at, x, on_output, ::Type{V}) where {W,A,l,V}
+@inline function backwards!(out, c::Closure{W,A}, ::Val{l}, at, x, on_output) where {W,A,l}
     I, O = Val(W[l]), Val(W[l+1])
-    a = product_of(c.weights, at, x, I, O, V) + units(c.weights, at + W[l] * W[l+1], O, V)
+    a = product_of(c.weights, at, x, I, O) + units(c.weights, at + W[l] * W[l+1], O)
     if l == length(W) - 1
-        _, scale = ranged(c.network, unit(a, 1))
-        on_a = every(on_output * scale, O, V)
+        _, scale = ranged(c.network, a[1])
+        on_a = same(on_output * scale, O)
     else
-        h, s = each(z -> activate(Val(A), z), a)
-        on_a = by_unit(s, backwards!(out, c, Val(l + 1), at + W[l+1] * (W[l] + 1), h, on_output, V))
+        h, s = activate(Val(A), a)
+        on_a = s * backwards!(out, c, Val(l + 1), at + W[l+1] * (W[l] + 1), h, on_output)
     end
     for i in 1:W[l]
-        add_units!(out, at + (i - 1) * W[l+1], on_a * unit(x, i))
+        add_units!(out, at + (i - 1) * W[l+1], on_a * x[i])
     end
     add_units!(out, at + W[l] * W[l+1], on_a)
-    return transposed_product(c.weights, at, on_a, I, O, V)
+    return transposed_product(c.weights, at, on_a, I, O)
 end
+@inline transposed_product(w, at, y, ::Val{I}, out::Val{O}) where {I,O} = Vec(ntuple(i -> sum(units(w, at + (i - 1) * O, out) * y), Val(I)))
 
-@inline every(y, ::Val{O}, ::Type{Float64}) where {O} = Vec{O,Float64}(y)
-@inline every(y, ::Val{O}, ::Type{L}) where {O,L<:Lanes} = SVector(ntuple(_ -> y, Val(O)))
+@inline same(y, ::Val{O}) where {O} = Vec{O,Float64}(y)
 @inline add_units!(out::Vector{Float64}, at, y::Vec{O}) where {O} =
     SIMD.vstore(SIMD.vload(Vec{O,Float64}, pointer(out, at)) + y, pointer(out, at))
-@inline function add_units!(out::Vector{<:Lanes}, at, y::SVector{O}) where {O}
-    for j in 1:O
-        @inbounds out[at+j-1] += y[j]
-    end
-end
-
-@inline transposed_product(w, at, y::Vec{O}, ::Val{I}, out, ::Type{V}) where {I,O,V} =
-    Vec(ntuple(i -> sum(units(w, at + (i - 1) * O, out, V) * y), Val(I)))
-@inline transposed_product(w, at, y::SVector{O}, ::Val{I}, out, ::Type{V}) where {I,O,V} =
-    SVector(ntuple(i -> sum(map(*, units(w, at + (i - 1) * O, out, V), y)), Val(I)))

@@ -53,6 +53,20 @@ end
 end
 
 """
+2 to the power x for x <= 0, within 3 units in the last place; 2^-1000 below that. The polynomial meets (2^f - 1) / f at the
+Chebyshev points of |f| <= 1/2.
+"""
+@inline function falling_exp2(x::Doubles)
+    y = choice(x < -1000.0, -1000.0, x)
+    t = y + SHIFT
+    f = y - (t - SHIFT)
+    p = muladd(f, polynomial(f, 0.6931471805599462, 0.24022650695910075, 0.05550410866465167, 0.009618129107618665, 0.0013333558200794592,
+        0.00015403530424776529, 1.5252672924850737e-05, 1.3215451633221434e-06, 1.0205905413765595e-07, 7.070977866508138e-09), 1.0)
+    # p lies between 0.7 and 1.5: the power of two is added to its exponent
+    return same_bits(Float64, same_bits(Int64, p) + (same_bits(Int64, t) << 52))
+end
+
+"""
     vlog(x)
 
 Natural logarithm of a positive number, within one unit in the last place; NaN for others. Coefficients of FreeBSD's msun

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pydiffgeo.errors import ParameterError, lookup
 from pydiffgeo.models.base import Linearisation, ProcessModel, Values
-from pydiffgeo.models.slots import Formula, filled, share
+from pydiffgeo.models.slots import Formula, filled, share, share_and_slope
 from pydiffgeo.models.smooth import stacked
 from pydiffgeo.models.spec import ModelSpec, load_spec
 
@@ -58,6 +58,15 @@ class Buckets(ProcessModel):
         """What the closure in a filled slot gives where the state or forcing that it reads has a value; see `slots.share`."""
         x = self.arguments[slot][1](value, parameters)
         return share(self.spec.slots[slot], self.closures[slot], self.formulas[slot], (x,), parameters, guard)
+
+    def share_and_slope(
+        self, slot: str, parameters: Values, x: Tensor, by_store: Tensor, guard: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """What the closure in a slot gives at the input `x`, and its slope in the store, in which that of `x` is `by_store`."""
+        y, by_input, by_guard = share_and_slope(
+            self.spec.slots[slot], self.closures[slot], self.formulas[slot], x, parameters, guard
+        )
+        return y, torch.addcmul(by_guard, by_input, by_store)
 
     def inputs(self, forcing: Values, parameters: Values) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Forcing with its drivers, and parameters, as `evaluate` and `slopes` take them: `[...]`."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pydiffgeo.models.base import Entries, Evaluation, Values
 from pydiffgeo.models.buckets import TYPICAL_RUNOFF, Buckets, not_negative
-from pydiffgeo.models.slots import GUARD, Formula, with_slope
+from pydiffgeo.models.slots import GUARD, Formula
 from pydiffgeo.models.smooth import available, available_and_slope, positive, stacked, step_up
 
 PHASE_WIDTH = 0.5  # degC: of the thresholds between rain and snow, freezing and melting
@@ -105,19 +105,28 @@ class ExpHydro(Buckets):
         in_snow, on_snow = available_and_slope(snow, STORE_WIDTH)
         melt, on_snow = f["melt"] * in_snow, f["melt"] * on_snow
         if "evapotranspiration" in self.closures:
-            part, slope = with_slope(lambda w: self._evapotranspiration(w, p), water)
+            guard = available_and_slope(water, GUARD)
+            part, slope = self.share_and_slope("evapotranspiration", p, water / p["S_max"], 1 / p["S_max"], guard)
         else:
             part, slope = _limited(water / p["S_max"])
             slope = slope / p["S_max"]
         evapotranspiration, drying = f["potential_evapotranspiration"] * part, f["potential_evapotranspiration"] * slope
-        if "base_flow" in self.closures or "spill" in self.closures:
-            discharge, emptying = with_slope(lambda w: self._base_flow(w, p) + self._spill(w, p), water)
+        over = water - p["S_max"]
+        in_store, on_store = available_and_slope(water, STORE_WIDTH)
+        if "base_flow" in self.closures:
+            base, growth = self.share_and_slope("base_flow", p, water / p["S_max"], 1 / p["S_max"])
+            base, growth = p["Q_max"] * base, p["Q_max"] * growth
         else:
-            over = water - p["S_max"]
-            in_store, on_store = available_and_slope(water, STORE_WIDTH)
             base = p["Q_max"] * torch.exp(-p["f"] * positive(-over, STORE_WIDTH))
+            growth = (p["f"] * base).mul_(step_up(-over, STORE_WIDTH))
+        if "spill" in self.closures:
+            spill, by_water = self.share_and_slope("spill", p, water / p["S_max"], 1 / p["S_max"])
+            discharge, emptying = SPILL * spill * water, (by_water * water).add_(spill).mul_(SPILL)
+            discharge.addcmul_(base, in_store)
+            emptying.addcmul_(base, on_store).addcmul_(growth, in_store)
+        else:
             outflow = base + SPILL * positive(over, STORE_WIDTH)
-            growth = (p["f"] * base).mul_(step_up(-over, STORE_WIDTH)).add_(step_up(over, STORE_WIDTH), alpha=SPILL)
+            growth = growth.add_(step_up(over, STORE_WIDTH), alpha=SPILL)
             discharge, emptying = outflow * in_store, outflow * on_store + growth * in_store
         rates = [f["snowfall"] - melt, f["rain"] + melt - evapotranspiration - discharge]
         return rates, {(0, 0): -on_snow, (1, 0): on_snow, (1, 1): -(drying + emptying)}

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pydiffgeo.models.base import Entries, Evaluation, Values
 from pydiffgeo.models.buckets import TYPICAL_RUNOFF, Buckets, not_negative
-from pydiffgeo.models.slots import GUARD, Formula, with_slope
+from pydiffgeo.models.slots import GUARD, Formula
 from pydiffgeo.models.smooth import available, available_and_slope, positive, stacked, step_up
 
 PHASE_WIDTH = 0.5  # degC: of the thresholds between rain and snow, freezing and melting
@@ -128,7 +128,7 @@ class HBV(Buckets):
         moist = soil.clamp_min(DRIEST)
         log_wetness, per_soil = (moist / p["FC"]).log_(), (soil > DRIEST) / moist
         if "recharge" in self.closures:
-            fraction, by_soil = with_slope(lambda s: self._recharge(s, p), soil)
+            fraction, by_soil = self.share_and_slope("recharge", p, wetness, 1 / p["FC"])
         else:
             fraction = torch.exp(p["BETA"] * log_wetness)
             by_soil = (fraction * per_soil).mul_(p["BETA"])
@@ -139,7 +139,7 @@ class HBV(Buckets):
         drainage.addcmul_(step_up(over, STORE_WIDTH), wetness, value=RELEASE).addcmul_(spill, 1 / p["FC"], value=RELEASE)
         in_soil, on_soil = available_and_slope(soil, STORE_WIDTH)
         if "evapotranspiration" in self.closures:
-            share, by_soil = with_slope(lambda s: self._evapotranspiration(s, p), soil)
+            share, by_soil = self.share_and_slope("evapotranspiration", p, wetness / p["LP"], 1 / (p["FC"] * p["LP"]))
             potential = share * f["potential_evapotranspiration"]
             drying = (by_soil * f["potential_evapotranspiration"]).mul_(in_soil)
         else:
@@ -155,7 +155,8 @@ class HBV(Buckets):
         emptying = torch.addcmul(p["K1"], quick, on_upper).addcmul_(p["K0"] * step_up(above, STORE_WIDTH), in_upper)
         passing, by_upper = in_upper, on_upper
         if "percolation" in self.closures:
-            passing, by_upper = with_slope(lambda u: self._percolation(u, p), upper)
+            filling, guard = (available_and_slope(upper, width) for width in (FILLING, GUARD))
+            passing, by_upper = self.share_and_slope("percolation", p, *filling, guard=guard)
         percolation, percolation_slope = p["PERC"] * passing, p["PERC"] * by_upper
         melt_change = f["snowfall"] - change - released
         rates = [

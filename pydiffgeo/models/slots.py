@@ -94,6 +94,23 @@ def share(
     return out if guard is None else out * guard
 
 
+def share_and_slope(
+    slot: SlotSpec, closure: nn.Module, formula: Formula, x: Tensor, p: Values, guard: tuple[Tensor, Tensor] | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """As `share`, for one input, with its slopes in the input and, by the guard, in the store; all outside of any graph.
+
+    `guard` is a value and its slope in the store.
+    """
+    residual = isinstance(closure, NeuralClosure) and closure.residual
+    if isinstance(closure, NeuralClosure) and not residual:
+        y, slope = closure.with_slope(x)
+    else:
+        y, slope = with_slope(lambda z: share(slot, closure, formula, (z,), p, None), x)
+    if guard is None or residual:
+        return y, slope, torch.zeros_like(y)
+    return y * guard[0], slope * guard[0], y * guard[1]
+
+
 def with_slope(f: Callable[[Tensor], Tensor], store: Tensor) -> tuple[Tensor, Tensor]:
     """A function of one store, number by number, and its slope, both outside of any graph."""
     with torch.enable_grad():

@@ -42,22 +42,21 @@ end
     in_snow, in_melt, in_soil, in_upper = available((snow, melt_water, soil, upper), STORE_WIDTH)
     passed = in_slot(s, Val(:recharge), p, wetness, () -> vexp(p.BETA * log_wetness))
     demand = in_slot(s, Val(:evapotranspiration), p, x, () -> vexp(p.BETAET * log_share))
-    passing = in_slot(s, Val(:percolation), p, available(upper, FILLING)[1], () -> in_upper[1], () -> available(upper, GUARD)[1])
-    return (; in_snow, in_melt, in_soil, in_upper, passing, loose=positive(melt_water - p.CWH * snow, SNOW_WIDTH), over=positive(soil - p.FC, STORE_WIDTH),
-        brim=positive(upper - p.UZL, STORE_WIDTH), log_wetness, wetness, log_share, beyond, limited=x * beyond, passed,
+    filling, guard = haskey(s.called, :percolation) ? (available(upper, FILLING), available(upper, GUARD)) : (in_upper, in_upper)
+    passing = in_slot(s, Val(:percolation), p, filling[1], () -> in_upper[1], () -> guard[1])
+    return (; in_snow, in_melt, in_soil, in_upper, passing, filling, guard, x, loose=positive(melt_water - p.CWH * snow, SNOW_WIDTH),
+        over=positive(soil - p.FC, STORE_WIDTH), brim=positive(upper - p.UZL, STORE_WIDTH), log_wetness, wetness, log_share, beyond, limited=x * beyond, passed,
         demand, known=ifelse(soil > oftype(soil, DRIEST), one(soil), zero(soil)) * per_held)
 end
-
-@inline hbv_rates(u, w, p) = hbv_rates(u, w, p, hbv_terms(u, w, p))
 
 @inline function hbv_rates(u, w, p, t)
     _, _, _, upper, lower = u
     melt, refreezing = w.melt * t.in_snow[1], w.freezing * t.in_melt[1]
     released = RELEASE * t.loose[1] * t.in_melt[1]
     infiltration = w.rain + released
-    recharge = infiltration * t.passed + RELEASE * t.over[1] * t.wetness
-    evapotranspiration = w.potential_evapotranspiration * t.demand * t.in_soil[1]
-    percolation = p.PERC * t.passing
+    recharge = infiltration * t.passed.value + RELEASE * t.over[1] * t.wetness
+    evapotranspiration = w.potential_evapotranspiration * t.demand.value * t.in_soil[1]
+    percolation = p.PERC * t.passing.value
     quick, interflow, base = p.K0 * t.brim[1] * t.in_upper[1], p.K1 * upper, p.K2 * lower
     changes = SVector(
         w.precipitation - w.rain - melt + refreezing,
@@ -72,39 +71,41 @@ end
 "Slopes of melting, refreezing, release (in snow and melt water), recharge, evapotranspiration, percolation and quick flow in their store."
 @inline function hbv_slopes(w, p, t)
     released = RELEASE * (t.loose[2] * t.in_melt[1] + t.loose[1] * t.in_melt[2])
-    share = p.BETAET * (t.known - t.beyond * w.per_limit)
+    passed = slope_in(t.passed, y -> p.BETA * y * t.known, w.per_FC)
+    demand = slope_in(t.demand, y -> p.BETAET * y * (t.known - t.beyond * w.per_limit), w.per_limit)
     return (; melt=w.melt * t.in_snow[2], refreezing=w.freezing * t.in_melt[2], released_snow=-RELEASE * p.CWH * t.loose[2] * t.in_melt[1],
-        released, recharge=(w.rain + RELEASE * t.loose[1] * t.in_melt[1]) * p.BETA * t.passed * t.known +
+        released, recharge=(w.rain + RELEASE * t.loose[1] * t.in_melt[1]) * passed +
                            RELEASE * (t.over[2] * t.wetness + t.over[1] * w.per_FC),
-        evapotranspiration=w.potential_evapotranspiration * t.demand * (share * t.in_soil[1] + t.in_soil[2]), percolation=p.PERC * t.in_upper[2],
+        evapotranspiration=w.potential_evapotranspiration * (demand * t.in_soil[1] + t.demand.value * t.in_soil[2]),
+        percolation=p.PERC * slope_in(t.passing, _ -> t.in_upper[2], t.filling[2]; by_guard=t.guard[2]),
         quick=p.K0 * (t.brim[2] * t.in_upper[1] + t.brim[1] * t.in_upper[2]))
 end
 
 const HBV_PATTERN = ((1, 1), (1, 2), (2, 1), (2, 2), (3, 1), (3, 2), (3, 3), (4, 1), (4, 2), (4, 3), (4, 4), (5, 4), (5, 5))
 
 "Rates, fluxes, Jacobian of the rates, and what pulls cotangents back."
-@inline function hbv_linearise(u, w, p, t=hbv_terms(u, w, p))
+@inline function hbv_linearise(u, w, p, s, t)
     d = hbv_slopes(w, p, t)
-    kept = 1 - t.passed
+    kept = 1 - t.passed.value
     J = Sparse{5,HBV_PATTERN}(
         -d.melt, d.refreezing,
         d.melt - d.released_snow, -d.refreezing - d.released,
         d.released_snow * kept, d.released * kept, -d.recharge - d.evapotranspiration,
-        d.released_snow * t.passed, d.released * t.passed, d.recharge, -d.percolation - d.quick - p.K1,
+        d.released_snow * t.passed.value, d.released * t.passed.value, d.recharge, -d.percolation - d.quick - p.K1,
         d.percolation, -p.K2,
     )
-    pull(on_changes, on_fluxes) = hbv_pull(u, w, p, t, d, on_changes, on_fluxes)
+    pull(on_changes, on_fluxes) = hbv_pull(u, w, p, t, d, s, on_changes, on_fluxes)
     return hbv_rates(u, w, p, t)..., J, pull
 end
 
-@inline function hbv_pull(u, w, p, t, d, on_changes, on_fluxes)
+@inline function hbv_pull(u, w, p, t, d, s, on_changes, on_fluxes)
     snow, _, _, upper, lower = u
     on_snow, on_melt_water, on_soil, on_upper, on_lower = on_changes
     on_inflow, on_evapotranspiration, on_discharge, on_quick, on_interflow, on_base = on_fluxes
     # of the processes, each of which leaves one store and enters another or an output
     on_melt = on_melt_water - on_snow
     on_recharge = on_upper - on_soil
-    on_infiltration = on_soil + on_recharge * t.passed
+    on_infiltration = on_soil + on_recharge * t.passed.value
     on_released = on_infiltration - on_melt_water
     on_rain = on_infiltration - on_snow
     on_evapotranspiration -= on_soil
@@ -117,10 +118,12 @@ end
     on_warmth = p.CFMAX * (on_melting + p.CFR * on_freezing)
     on_temperature = on_warmth * w.rain_share - p.CFR * p.CFMAX * on_freezing +
                      on_rain * w.precipitation * w.rain_share * (1 - w.rain_share) / PHASE_WIDTH
-    passing = on_recharge * (w.rain + RELEASE * t.loose[1] * t.in_melt[1]) * t.passed
-    in_demand = on_evapotranspiration * t.demand * t.in_soil[1]
-    in_share = in_demand * w.potential_evapotranspiration * p.BETAET
-    limit = in_share * (1 - t.limited)
+    on_passed = on_recharge * (w.rain + RELEASE * t.loose[1] * t.in_melt[1])
+    on_demand = on_evapotranspiration * w.potential_evapotranspiration * t.in_soil[1]
+    on_passing = on_percolation * p.PERC
+    # slopes in the logarithms of FC, and of LP FC
+    by_FC = slope_in(t.passed, y -> -p.BETA * y, -t.wetness)
+    by_limit = on_demand * slope_in(t.demand, y -> -p.BETAET * y * (1 - t.limited), -t.x)
     on_full = on_recharge * RELEASE * t.over[1] * t.wetness
     on_brim = on_quick * t.in_upper[1]
     on_state = SVector(
@@ -130,25 +133,27 @@ end
         on_percolation * d.percolation + on_quick * d.quick + on_interflow * p.K1,
         on_base * p.K2,
     )
-    on_forcing = (; precipitation=on_snow + on_inflow + on_rain * w.rain_share, temperature=on_temperature, potential_evapotranspiration=in_demand)
-    on_parameters = (; BETA=passing * t.log_wetness,
-        FC=-(passing * p.BETA + limit + on_full) * w.per_FC - on_recharge * RELEASE * t.over[2] * t.wetness,
-        K0=on_brim * t.brim[1], K1=on_interflow * upper, K2=on_base * lower, LP=-limit / p.LP, PERC=on_percolation * t.in_upper[1],
+    on_forcing = (; precipitation=on_snow + on_inflow + on_rain * w.rain_share, temperature=on_temperature,
+        potential_evapotranspiration=on_evapotranspiration * t.demand.value * t.in_soil[1])
+    on_parameters = (; BETA=on_passed * slope_in(t.passed, y -> y * t.log_wetness, zero(t.wetness)),
+        FC=(on_passed * by_FC + by_limit - on_full) * w.per_FC - on_recharge * RELEASE * t.over[2] * t.wetness,
+        K0=on_brim * t.brim[1], K1=on_interflow * upper, K2=on_base * lower, LP=by_limit / p.LP, PERC=on_percolation * t.passing.value,
         UZL=-on_brim * p.K0 * t.brim[2], TT=-on_temperature, CFMAX=on_melting * w.warmth + p.CFR * on_freezing * w.cold,
         CFR=p.CFMAX * on_freezing * w.cold, CWH=-on_released * RELEASE * t.loose[2] * t.in_melt[1] * snow,
-        BETAET=in_demand * w.potential_evapotranspiration * t.log_share)
-    return on_state, on_forcing, on_parameters
+        BETAET=on_demand * slope_in(t.demand, y -> y * t.log_share, zero(t.x)))
+    return on_state, on_forcing, on_parameters, on_networks(s; recharge=(t.passed, t.wetness, on_passed),
+        evapotranspiration=(t.demand, t.x, on_demand), percolation=(t.passing, t.filling[1], on_passing))
 end
 
 """
     hbv(; networks = (;), residual = ())
 
-HBV with the specification `hbv.toml`. `networks` fill its slots, in place of formulas or, those named in `residual`, beside them; their
-derivatives come from dual numbers.
+HBV with the specification `hbv.toml`. `networks` fill its slots, in place of formulas or, those named in `residual`, beside them.
 """
 function hbv(; networks=(;), residual=())
-    isempty(networks) && return SmallModel{5}(whole_spec("hbv"), hbv_rates; prepare=hbv_weather, linearise=hbv_linearise,
-        terms=hbv_terms)
     s = Slots("hbv", networks, residual)
-    return SmallModel{5}(slots_spec("hbv", s), (u, w, p) -> hbv_rates(u, w, p, hbv_terms(u, w, p, s)); prepare=hbv_weather, networks=s.called)
+    terms(u, w, p) = hbv_terms(u, w, p, s)
+    linearise(u, w, p, t=terms(u, w, p)) = hbv_linearise(u, w, p, s, t)
+    return SmallModel{5}(slots_spec("hbv", s), (u, w, p) -> hbv_rates(u, w, p, terms(u, w, p)); prepare=hbv_weather, linearise, terms,
+        networks=s.called)
 end

@@ -15,7 +15,8 @@ for numbers of any kind:
 - `jacobian(u, f, p)`: derivative of the rates in the state, an SMatrix or a [`Sparse`](@ref);
 - `linearise(u, f, p)`: all derivatives by hand, for a model whose storage is the state: `(rates, fluxes, jacobian, pull)`, where
   `pull(on_rates, on_fluxes)` returns the derivatives of the sum of these cotangents times rates and fluxes in the state, the forcing
-  and the parameters, as an SVector and two NamedTuples;
+  and the parameters, as an SVector and two NamedTuples; and, of a model with networks, a NamedTuple that has for each of them its input
+  and the cotangent of its output;
 - `terms(u, f, p)`: what `linearise` computes of states and parameters alone, whatever the forcing; it gets them as a fourth argument, and
   they serve for the next interval too.
 
@@ -37,8 +38,8 @@ end
 function SmallModel{N}(spec, rates; fluxes=nothing, storage=own_storage, prepare=nothing, jacobian=nothing, linearise=nothing, terms=nothing,
     networks=(;)) where {N}
     fluxes === nothing && isempty(spec.fluxes) && (fluxes = no_fluxes)
-    if linearise !== nothing && !(jacobian === nothing && storage === own_storage && isempty(networks))
-        throw(Refused("linearise is for models without jacobian, storage or networks of their own"))
+    if linearise !== nothing && !(jacobian === nothing && storage === own_storage)
+        throw(Refused("linearise is for models without jacobian or storage of their own"))
     end
     terms === nothing || linearise !== nothing || throw(Refused("terms are for models with linearise"))
     return SmallModel(Val(N), spec, rates, fluxes, storage, prepare, jacobian, linearise, terms, networks)
@@ -243,8 +244,17 @@ function pull!(col::SmallColumn, m::SmallModel{N}, u::Vector{T}, on_storage, on_
     return col
 end
 
-"Cotangents that a model's `pull` returns, of parameters and forcing in the order of the specification."
-@inline in_order(::NamedInputs{T,P,F}, (_, on_f, on_p)) where {T,P,F} = SVector(Tuple(NamedTuple{P}(on_p))..., Tuple(NamedTuple{F}(on_f))...)
+"""
+Cotangents that a model's `pull` returns, of parameters and forcing in the order of the specification; those of the weights of networks
+are added to where they are kept.
+"""
+@inline function in_order(x::NamedInputs{T,P,F}, (_, on_f, on_p, on_networks...)) where {T,P,F}
+    if length(x.networks) > 0
+        isempty(on_networks) && throw(Refused("the model has networks: the pull of its linearise returns their inputs and cotangents too"))
+        add_weight_slopes!(x.networks, on_networks[1])
+    end
+    return SVector(Tuple(NamedTuple{P}(on_p))..., Tuple(NamedTuple{F}(on_f))...)
+end
 
 "Sum of weights times values; zero where there are none."
 @inline function weighted(w::Vector{T}, values) where {T}

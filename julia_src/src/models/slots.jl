@@ -43,24 +43,82 @@ function slots_spec(name, s::Slots)
     return ModelSpec(whole.name, setdiff(whole.parameters, gone), whole.forcings, whole.fluxes, whole.scale, whole.storage_scale, whole.digest, whole.lower)
 end
 
+"What the formula of a slot gives, where no network is."
+struct Formula{V}
+    value::V
+end
+
+"A network in place of a formula: what it gives times a guard, its output and its slope in its input."
+struct Alone{V,R}
+    value::V
+    output::V
+    rise::R
+    guard::V
+end
+
+"A network beside a formula, the slopes of what both give in the formula and in the output of the network, and its slope in its input."
+struct Beside{V,R}
+    value::V
+    formula::V
+    by_formula::V
+    by_output::V
+    rise::R
+end
+
 """
-    in_slot(s, Val(name), p, x, formula; guard) -> what a slot gives
+    in_slot(s, Val(name), p, x, formula, guard) -> Formula, Alone or Beside
 
 `formula()` where the slot is empty. A network is among the parameters `p`; in place of the formula it is multiplied by `guard()`.
 """
 @inline function in_slot(s::Slots, ::Val{name}, p, x, formula::F, guard::G=unguarded) where {name,F,G}
-    haskey(s.called, name) || return @inline formula()
-    y = getfield(p, name)(x)
-    haskey(s.beside, name) && return beside(@inline(formula()), y, getfield(s.beside, name)...)
-    return y * @inline(guard())
+    haskey(s.called, name) || return Formula(@inline formula())
+    y, rise = value_and_slope(getfield(p, name), x)
+    haskey(s.beside, name) && return beside(@inline(formula()), y, rise, getfield(s.beside, name)...)
+    g = oftype(y, @inline guard())
+    return Alone(y * g, y, rise, g)
 end
 
 unguarded() = true
 
+"What a closure gives, and its slope; dual numbers carry that themselves."
+@inline value_and_slope(c::Closure, x::Union{Float64,Float32,Lanes}) = ((y, slopes) = value_and_slopes(c, SVector(x)); (y, slopes[1]))
+@inline value_and_slope(c, x) = c(x), nothing
+
 "The logit of a formula's share of a range moved by y, also for a share of 0 or 1."
-@inline function beside(formula, y, low, high)
-    share = min(max((formula - low) / (high - low), zero(formula)), one(formula))
-    t = exp(-min(abs(y), oftype(y, 50)))  # 0 / 0 far beyond
+@inline function beside(formula, y, rise, low, high)
+    inside = (formula - low) / (high - low)
+    share = min(max(inside, zero(formula)), one(formula))
+    near = min(abs(y), oftype(y, 50))  # 0 / 0 far beyond
+    t = exp(-near)
     up, down = ifelse(y < zero(y), t, one(t)), ifelse(y < zero(y), one(t), t)
-    return low + (high - low) * share * up / (share * up + (1 - share) * down)
+    per = 1 / (share * up + (1 - share) * down)
+    value = low + (high - low) * share * up * per
+    slope = t * per * per
+    by_formula = ifelse(inside == share, slope, zero(slope))
+    by_output = ifelse(near == abs(y), (high - low) * share * (1 - share) * slope, zero(slope))
+    return Beside(promote(value, formula, by_formula, by_output)..., rise)
 end
+
+"""
+    slope_in(slot, by_formula, by_input; by_guard)
+
+Slope of what a slot gives in a number in which its formula, the input of its network and its guard have these slopes; `by_formula` is a
+function of the formula's value, since the parameters of a formula that is replaced are none of the model.
+"""
+@inline slope_in(slot::Formula, by_formula::F, by_input; by_guard=0) where {F} = by_formula(slot.value)
+@inline slope_in(slot::Alone, by_formula::F, by_input; by_guard=zero(slot.value)) where {F} =
+    muladd(slot.guard * slot.rise, by_input, slot.output * by_guard)
+@inline slope_in(slot::Beside, by_formula::F, by_input; by_guard=0) where {F} =
+    muladd(slot.by_formula, by_formula(slot.formula), slot.by_output * slot.rise * by_input)
+
+"The cotangent of a network's output from that of what its slot gives."
+@inline on_output(slot::Alone, on_value) = on_value * slot.guard
+@inline on_output(slot::Beside, on_value) = on_value * slot.by_output
+
+"""
+    on_networks(s; name = (slot, x, on_value)...)
+
+For each network its input and the cotangent of its output, from what the slots gave and the cotangents of that.
+"""
+@inline on_networks(s::Slots{<:NamedTuple{names}}; slots...) where {names} =
+    NamedTuple{names}(map(((slot, x, on_value),) -> (x, on_output(slot, on_value)), Tuple(NamedTuple{names}(values(slots)))))

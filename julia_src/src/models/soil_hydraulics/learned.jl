@@ -69,10 +69,10 @@ end
     drained() = 1 - (theta - s.theta_r) / s.span
     decades() = -vlog(max(K / s.K_s, FAINTEST)) / DECADE
     if haskey(slots.called, :retention)
-        theta = s.theta_r + s.span * (1 - in_slot(slots, Val(:retention), s.called, dryness, drained, () -> entered))
+        theta = s.theta_r + s.span * (1 - in_slot(slots, Val(:retention), s.called, dryness, drained, () -> entered).value)
     end
     if haskey(slots.called, :conductivity)
-        K = s.K_s * vexp(-DECADE * in_slot(slots, Val(:conductivity), s.called, dryness, decades, () -> entered))
+        K = s.K_s * vexp(-DECADE * in_slot(slots, Val(:conductivity), s.called, dryness, decades, () -> entered).value)
     end
     return theta, K
 end
