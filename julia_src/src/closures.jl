@@ -75,15 +75,6 @@ end
     return activate(a, x, t, 1 / (1 + t))
 end
 
-"Inverses of numbers between 1 and 2 by one division."
-@inline inverses(a) = (1 / a,)
-@inline function inverses(a, b, c, d)
-    ab, cd = a * b, c * d
-    q = 1 / (ab * cd)
-    r, s = q * cd, q * ab
-    return r * b, r * a, s * d, s * c
-end
-
 # ---- one column: the units of a layer are one Vec -----------------------------------------------------------------------------
 
 @inline units(w, at, ::Val{O}) where {O} = SIMD.vload(Vec{O,Float64}, pointer(w, at))

@@ -115,6 +115,10 @@ end
 
 "Reciprocals of several numbers with one division, which costs as much as ten products; their product must be a normal number."
 @inline inverses(a) = (1 / a,)
+@inline function inverses(a, b, c, d)
+    of_both = inverses(a * b, c * d)
+    return b * of_both[1], a * of_both[1], d * of_both[2], c * of_both[2]
+end
 @inline function inverses(a, b, c...)
     of_product, others... = inverses(a * b, c...)
     return (b * of_product, a * of_product, others...)

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from pydiffgeo.evaluation.plots import new_figure, save_figure
 
+DOTS = 150  # simulated days that are drawn
+
 
 def plot_function(
     path: Path,
@@ -38,9 +40,10 @@ def plot_function(
     styles = ("-", "--", "-.", ":", (0, (6, 2)))
     for k, (name, values) in enumerate(formulas.items()):
         axis.plot(x, values, color="black", linewidth=0.8, linestyle=styles[k % len(styles)], label=name)
-    axis.plot(x, learned, color="tab:blue", linewidth=2.4, label="learned")
-    # above the line, on which they lie where the function has the input alone
-    axis.plot(*met, color="tab:orange", linewidth=0, marker=".", markersize=2.5, alpha=0.4, label="simulated days")
+    axis.plot(x, learned, color="tab:blue", linewidth=1.2, label="learned")
+    # few and hollow: they lie on the line where the function has the input alone
+    shown = (values[:: max(1, len(values) // DOTS)] for values in met)
+    axis.plot(*shown, "o", color="tab:blue", markerfacecolor="none", markersize=5, markeredgewidth=0.7, label="simulated days")
     axis.set(xlabel=labels[0], ylabel=labels[1])
     axis.margins(x=0)
     axis.grid(color="0.92")
