@@ -115,9 +115,9 @@ def test_parameters_of_a_formula_that_is_replaced_are_not_learned(basins: Path):
 def test_the_example_fills_one_slot_of_the_same_model():
     settings = load_experiment(ROOT / "examples" / "learned_recharge.yaml")
     processes = {name: process_of(settings.run(name)) for name in settings.runs}
-    assert list(processes) == ["law", "learned", "residual"]
+    assert list(processes) == ["law", "learned"]
     learned = {name: set(process.bounds) for name, process in processes.items() if process is not None}
-    assert learned["law"] == learned["residual"] == learned["learned"] | {"BETA"}
+    assert learned["law"] == learned["learned"] | {"BETA"}
     camels = load_experiment(ROOT / "examples" / "camels_dpl.yaml")
     assert settings.runs["law"].model == camels.runs["hbv_static"].model and settings.data == camels.data
 

@@ -214,6 +214,11 @@ def test_rates_of_the_engines(julia: Any, family: str, kind: str) -> None:
     torch.testing.assert_close(theirs.storage, ours.storage.contiguous(), rtol=1e-12, atol=1e-14)
 
 
+def test_methods_of_sciml_are_refused(julia: Any) -> None:
+    with pytest.raises(ParameterError, match="know nothing of networks in the equations; choose one of implicit_euler"):
+        storm(Richards(Grid.uniform(50.0, 5), closures=soils("retention")), solver=Solver("FBDF", sensitivity="GaussAdjoint"))
+
+
 class Exact(nn.Module):
     """The formula itself as a module."""
 

@@ -90,6 +90,8 @@ function SciMLOptions(m::Model, method::AbstractString, sensitivity::AbstractStr
     s = spec(m)
     s.name in SCIML_MODELS || throw(Refused("the methods of SciML have been checked for the models $(join(SCIML_MODELS, ", ")), not for " *
                                             "$(s.name); choose one of $(join(sort!(collect(keys(METHODS))), ", "))"))
+    isempty(networks(m)) || throw(Refused("the methods of SciML know nothing of networks in the equations; choose one of " *
+                                          join(sort!(collect(keys(METHODS))), ", ")))
     return SciMLOptions(method, sensitivity, rtol, something(atol, rtol * s.scale), rtol * s.storage_scale, initial_step, max_steps,
         checkpoints)
 end
