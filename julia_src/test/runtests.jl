@@ -1,7 +1,7 @@
 using DiffGeo, Random, Test
 
 @testset "DiffGeo" begin
-    for name in ("fastmath", "tridiagonal", "hydraulics", "richards", "gradient", "batch", "user", "lanes", "faces", "buckets", "closures", "entry",
+    for name in ("fastmath", "tridiagonal", "hydraulics", "richards", "gradient", "batch", "user", "lanes", "faces", "buckets", "slots", "closures", "entry",
         "sciml", "quality")
         @testset "$name" begin
             include("test_$name.jl")
