@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pydiffgeo import julia
-    from pydiffgeo.closures import NeuralClosure
+    from pydiffgeo.closures import JuliaClosure, NeuralClosure
     from pydiffgeo.engines import ENGINES
     from pydiffgeo.models import HBV, MODELS, ExpHydro, ProcessModel, Richards
     from pydiffgeo.models.grid import Grid
@@ -34,6 +34,7 @@ _HOMES = {
     "ExpHydro": "models",
     "Grid": "models.grid",
     "HBV": "models",
+    "JuliaClosure": "closures",
     "ModelSpec": "models.spec",
     "NeuralClosure": "closures",
     "ProcessModel": "models",
@@ -57,6 +58,7 @@ __all__ = [
     "MODELS",
     "ExpHydro",
     "Grid",
+    "JuliaClosure",
     "ModelSpec",
     "NeuralClosure",
     "ProcessModel",

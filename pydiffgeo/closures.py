@@ -149,12 +149,11 @@ class NeuralClosure(nn.Module):
 
         The slope is carried from layer to layer along with the values, which costs less than a backward pass.
         """
-        h, tangent, act = x[..., None], None, ACTIVATIONS[self.activation]
-        layers = self._matrices(x.dtype)
+        h, act, layers = x[..., None], ACTIVATIONS[self.activation], self._matrices(x.dtype)
+        tangent = layers[0][0]  # of the first layer
         for k, (matrix, bias) in enumerate(layers):
             a = torch.matmul(h, matrix).add_(bias)
-            # the first matrix is the tangent of the first layer
-            tangent = matrix if tangent is None else tangent @ matrix
+            tangent = tangent @ matrix if k else tangent
             if k < len(layers) - 1:
                 h = act(a)
                 tangent = SLOPES[self.activation](a, h).mul_(tangent)
@@ -189,6 +188,30 @@ class NeuralClosure(nn.Module):
                 matrix[[i for i in range(a) if i not in self.monotone_in]] = False
             parts += [matrix.flatten(), torch.zeros(b, dtype=torch.bool)]
         return torch.cat(parts)
+
+
+class JuliaClosure(nn.Module):
+    """Weights of a network that a Julia file defines, such as a model of Lux; what it computes, Julia alone knows.
+
+    Parameters
+    ----------
+    seed : int
+        Of the first weights, which `pydiffgeo.julia.load_model` asks Julia for.
+
+    Attributes
+    ----------
+    weights : nn.Parameter, [weight]
+        The only entry of its `state_dict`; the parameters of the model of Lux one after another.
+    """
+
+    def __init__(self, seed: int = 0):
+        super().__init__()
+        self.seed = seed
+        self.weights = nn.Parameter(torch.empty(0, dtype=torch.float64))
+
+    def flat(self) -> Tensor:
+        """Weights `[weight]`."""
+        return self.weights
 
 
 def output_of(module: nn.Module, x: Tensor) -> Tensor:

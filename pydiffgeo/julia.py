@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from pydiffgeo.closures import NeuralClosure
+    from pydiffgeo.closures import JuliaClosure, NeuralClosure
     from pydiffgeo.models.julia_model import JuliaModel
 
 
@@ -44,7 +44,7 @@ def load_model(
     file: str | Path,
     spec: str | Path | None = None,
     cells: int = 0,
-    closures: Mapping[str, NeuralClosure] | None = None,
+    closures: Mapping[str, NeuralClosure | JuliaClosure] | None = None,
 ) -> JuliaModel:
     """Load a model from a Julia file, for `solve` on the Julia engine, gradients included.
 
@@ -59,9 +59,10 @@ def load_model(
         Names, units and bounds, as in the specifications of this package; default: the TOML file of the same name.
     cells : int
         Number of cells of a column.
-    closures : mapping of str to NeuralClosure, optional
+    closures : mapping of str to NeuralClosure or JuliaClosure, optional
         A network for each `[closures.*]` of the specification; the equations call it like a function among the parameters,
-        `p.recharge(wetness)`, at most once. Gradients reach its weights.
+        `p.recharge(wetness)`, at most once. Gradients reach its weights. A `JuliaClosure` stands for one that the file itself
+        defines, such as a model of Lux: Julia is started, and gives its first weights.
 
     Returns
     -------
@@ -70,11 +71,18 @@ def load_model(
     Raises
     ------
     DataError, SpecError
-        A file that is missing, or a specification that contradicts itself. Errors in the Julia file appear at the first solve.
+        A file that is missing, or a specification that contradicts itself. Errors in the Julia file appear at the first solve,
+        or here where a closure is a `JuliaClosure`.
     """
+    from pydiffgeo.closures import JuliaClosure
     from pydiffgeo.models.julia_model import JuliaModel
 
-    return JuliaModel(file, spec, cells, closures)
+    model = JuliaModel(file, spec, cells, closures)
+    if any(isinstance(c, JuliaClosure) for c in model.closures.values()):
+        from pydiffgeo.bridge import models, runtime
+
+        models.first_weights(runtime.start(), model)
+    return model
 
 
 def function(f: Any, backend: str = "ForwardDiff") -> Callable[[Tensor], Tensor]:

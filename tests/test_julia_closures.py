@@ -9,8 +9,8 @@ import pytest
 import torch
 from richards_cases import F64
 
-from pydiffgeo import NeuralClosure, Solution, Solver, solve
-from pydiffgeo.errors import ParameterError, UnknownName
+from pydiffgeo import JuliaClosure, NeuralClosure, Solution, Solver, solve
+from pydiffgeo.errors import ParameterError, PyDiffGeoError, UnknownName
 from pydiffgeo.julia import load_model
 from pydiffgeo.models.julia_model import JuliaModel
 
@@ -140,3 +140,62 @@ def test_state_dict_holds_all(folder: Path, model: JuliaModel) -> None:
     c.load_state_dict(model.closures["recharge"].state_dict())
     x = torch.linspace(0.0, 1.0, 5, dtype=F64)
     assert torch.equal(c(x), model.closures["recharge"](x))
+
+
+LUX = {
+    "layers": "Chain(Dense(1 => 5, tanh), Dense(5 => 1, sigmoid))",
+    "others": "Chain(Dense(1 => 4, gelu), SkipConnection(Dense(4 => 4, swish), +), Dense(4 => 1), WrappedFunction(y -> sigmoid.(y)))",
+}
+
+
+def with_lux(folder: Path, name: str) -> JuliaModel:
+    """The five stores, whose file defines the network."""
+    code = (folder / "learned.jl").read_text()
+    file = folder / f"lux_{name}.jl"
+    file.write_text(f"using Lux\n{code}\nnetworks = (; recharge={LUX[name]})\n")
+    file.with_suffix(".toml").write_text((folder / "learned.toml").read_text())
+    try:
+        return load_model(file, closures={"recharge": JuliaClosure(seed=4)})
+    except PyDiffGeoError as error:
+        if "Package Lux not found" in str(error):
+            pytest.skip("the project of Julia has no Lux")
+        raise
+
+
+def test_a_model_of_lux_in_the_file(julia: Any, folder: Path) -> None:
+    """The layers that a NeuralClosure has too: the same discharge and gradients with the same weights."""
+    lux = with_lux(folder, "layers")
+    own = load_model(folder / "learned.jl", closures={"recharge": NeuralClosure(1, (5,), output_range=(0.0, 1.0))})
+    weights = lux.closures["recharge"].weights
+    assert len(weights) == len(own.closures["recharge"].weights) == 16 and float(weights.detach().std()) > 0.1
+    own.closures["recharge"].load_state_dict(lux.closures["recharge"].state_dict())
+    found = []
+    for model in (lux, own):
+        s = run(model, Solver("implicit_euler", step=1.0, newton_tolerance=1e-11))
+        loss = s.fluxes["discharge"].square().sum()
+        found.append((s.fluxes["discharge"].detach(), torch.autograd.grad(loss, model.closure_weights())[0]))
+    torch.testing.assert_close(found[0][0], found[1][0], rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(found[0][1], found[1][1], rtol=1e-8, atol=1e-12)
+
+
+def test_any_model_of_lux(julia: Any, folder: Path) -> None:
+    """Layers that only Lux has, against central differences."""
+    model = with_lux(folder, "others")
+    weights = model.closures["recharge"].weights
+    solver = Solver("sdirk2", step=0.5, newton_tolerance=1e-11, max_newton=40)
+    (gradient,) = torch.autograd.grad(run(model, solver).fluxes["discharge"].sum(), weights)
+    with torch.no_grad():
+        for i in range(0, len(weights), 5):
+            ends = []
+            for h in (1e-5, -2e-5):
+                weights[i] += h
+                ends.append(float(run(model, solver).fluxes["discharge"].sum()))
+            weights[i] += 1e-5
+            assert float(gradient[i]) == pytest.approx((ends[0] - ends[1]) / 2e-5, rel=1e-5, abs=1e-7)
+    again = with_lux(folder, "others")
+    torch.testing.assert_close(again.closures["recharge"].weights, weights, rtol=0, atol=1e-15)  # moved there and back
+
+
+def test_a_network_that_the_file_lacks(julia: Any, folder: Path) -> None:
+    with pytest.raises(ParameterError, match=r"learned.jl defines no network recharge: write networks = \(; recharge = ...\)"):
+        load_model(folder / "learned.jl", closures={"recharge": JuliaClosure()})

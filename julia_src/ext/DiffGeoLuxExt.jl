@@ -1,8 +1,8 @@
-"Networks as chains of Lux, with the same weights."
+"Networks as chains of Lux, with the same weights, and models of Lux as networks."
 module DiffGeoLuxExt
 
-using DiffGeo: DiffGeo, Network, Refused, weight_count
-using Lux: Chain, Dense, WrappedFunction, sigmoid, softplus, swish
+using DiffGeo: DiffGeo, FunctionNetwork, Network, Refused, weight_count
+using Lux: Lux, AbstractLuxLayer, Chain, Dense, WrappedFunction, sigmoid, softplus, swish
 using PrecompileTools: @compile_workload
 
 const ACTIVATIONS = Dict(:tanh => tanh, :sigmoid => sigmoid, :softplus => softplus, :swish => swish)
@@ -28,6 +28,25 @@ function DiffGeo.flat_weights(n::Network, parameters::NamedTuple)
     length(weights) == weight_count(n) || throw(Refused("the network has $(weight_count(n)) weights, these are $(length(weights))"))
     return weights
 end
+
+function DiffGeo.as_network(model::AbstractLuxLayer, inputs; seed=0)
+    parameters, state = Lux.setup(Lux.Random.Xoshiro(seed), model)
+    f(x, w) = only(first(Lux.apply(model, Vector(x), rebuilt(parameters, w, Ref(0)), Lux.testmode(state))))
+    weights = flat(parameters)
+    y = try
+        f(zeros(inputs), weights)
+    catch error
+        throw(Refused("the model of Lux does not turn $inputs numbers into one: $(sprint(showerror, error))"))
+    end
+    y isa Real || throw(Refused("the model of Lux gives a $(typeof(y)), not a number"))
+    return FunctionNetwork{inputs}(f, weights)
+end
+
+"Parameters of a model one after another, and back."
+flat(p::AbstractArray) = vec(Float64.(p))
+flat(p) = reduce(vcat, map(flat, values(p)); init=Float64[])
+rebuilt(p::AbstractArray, w, at) = reshape(w[at[]+1:(at[] += length(p))], size(p))
+rebuilt(p, w, at) = map(x -> rebuilt(x, w, at), p)
 
 @compile_workload begin
     n = Network((2, 4, 1), "tanh"; low=0.0, high=1.0)

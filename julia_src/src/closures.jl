@@ -1,5 +1,8 @@
 # Networks inside the equations of a model.
 
+"What the equations call like a function, with weights that are learned: a `Network`, or a `FunctionNetwork`."
+abstract type AbstractNetwork end
+
 """
     Network(widths, activation; low = NaN, high = NaN)
 
@@ -7,7 +10,7 @@ Dense layers with an activation between them, of one output: `widths` is (inputs
 output lies between them, by a logistic function. Its weights are one vector: of each layer the matrix (output, input), column by
 column, then the bias, which is how ComponentArrays lays out the parameters of a Lux chain (`lux_chain` gives that chain).
 """
-struct Network{W,A}
+struct Network{W,A} <: AbstractNetwork
     low::Float64
     high::Float64
 end
@@ -33,6 +36,38 @@ struct Closure{W,A}
     work::Vector{Float64}
 end
 Closure(n::Network{W}) where {W} = Closure(n, zeros(weight_count(n)), zeros(MOST_LANES * blocks(W)[end]))
+
+"""
+    FunctionNetwork{I}(f, initial)
+
+A function f(x, weights) of a vector of I numbers and one of weights that gives a number, such as a model of Lux ([`as_network`](@ref));
+`initial` are the weights at the start. It must work for numbers of any kind: its derivatives come from ForwardDiff, and its columns are solved one
+by one.
+"""
+struct FunctionNetwork{I,F} <: AbstractNetwork
+    f::F
+    initial::Vector{Float64}
+end
+FunctionNetwork{I}(f::F, initial) where {I,F} = FunctionNetwork{I,F}(f, initial)
+weight_count(n::FunctionNetwork) = length(n.initial)
+
+"The same with its weights."
+struct FunctionClosure{I,F}
+    network::FunctionNetwork{I,F}
+    weights::Vector{Float64}
+end
+
+with_weights(n::Network) = Closure(n)
+with_weights(n::FunctionNetwork) = FunctionClosure(n, copy(n.initial))
+
+"""
+    as_network(model, inputs; seed = 0)
+
+What the equations can call: a network as it is; a model of Lux, once Lux is loaded, with the weights that Lux gives it at the start.
+"""
+as_network(n::AbstractNetwork, inputs; seed=0) = n
+as_network(x, inputs; seed=0) =
+    throw(Refused("a $(typeof(x)) is no network: give a model of Lux, and write `using Lux` in the file, or DiffGeo.FunctionNetwork"))
 
 "The chain of Lux that a network is; once Lux is loaded."
 function lux_chain end
@@ -207,6 +242,18 @@ end
     return y, scale * slopes
 end
 
+@inline (c::FunctionClosure)(x...) = called(c, SVector(promote(x...)))
+@inline (c::FunctionClosure)(x) = called(c, SVector(x))
+called(c::FunctionClosure, x::SVector{I,V}) where {I,V<:AbstractFloat} = V(c.network.f(x, c.weights))
+function called(c::FunctionClosure, x::SVector{I,D}) where {I,V,K,D<:Dual{Nothing,V,K}}
+    y = c.network.f(seed(map(value, x)), c.weights)
+    return Dual{Nothing}(V(value(y)), sum(ntuple(i -> V(partials(y, i)) * partials(x[i]), Val(I))))
+end
+function add_weight_slopes!(out::Vector{Float64}, c::FunctionClosure, x::SVector, on_output)
+    out .+= on_output .* ForwardDiff.gradient(w -> c.network.f(x, w), c.weights)
+    return
+end
+
 # ---- the gradient in the weights ---------------------------------------------------------------------------------------------
 
 "What a closure was called with, and how often, in one evaluation of a model."
@@ -216,7 +263,7 @@ mutable struct Note{X}
 end
 
 "Stands for a closure while a gradient is taken: it notes its inputs, and its output has the tangent number k of its own."
-struct Probe{k,D,C<:Closure,X}
+struct Probe{k,D,C,X}
     closure::C
     note::Note{X}
 end
@@ -245,12 +292,13 @@ struct Networks{names,C<:Tuple,V,X<:Tuple}
 end
 
 function Networks(networks::NamedTuple{names}, ::Type{V}, ::Type{T}) where {names,V,T}
-    closures = map(Closure, Tuple(networks))
+    closures = map(with_weights, Tuple(networks))
     notes = map(n -> Note(zero(SVector{inputs_of(n),T}), 0), Tuple(networks))
     return Networks{names,typeof(closures),V,typeof(notes)}(closures, [zeros(V, weight_count(n)) for n in networks], notes)
 end
 
 inputs_of(::Network{W}) where {W} = first(W)
+inputs_of(::FunctionNetwork{I}) where {I} = I
 @inline Base.length(::Networks{names}) where {names} = length(names)
 @inline callable(n::Networks{names}) where {names} = NamedTuple{names}(n.closures)
 # the place of a tangent belongs to the type of a probe, so that it must be a constant of the code

@@ -117,6 +117,16 @@ function evaluate_call(m::Model, ::Type{T}, call::Ptr{Int64}) where {T}
     return Int64(0)
 end
 
+"Number of the weights of a model's network number k, and, where there is room for them, those at the start."
+c_weights(model::Int64, k::Int64, out::Ptr{Float64}, message::Ptr{UInt8}, size::Int64) =
+    guarded(() -> dynamic(first_weights)(lock(() -> MODELS[model], ENTRY_LOCK), k, out), message, size)
+
+function first_weights(m::Model, k, out)
+    initial = with_weights(networks(m)[k]).weights
+    out == C_NULL || unsafe_copyto!(out, pointer(initial), length(initial))
+    return length(initial)
+end
+
 replay_field(::Type{T}, pointer, stride) where {T} = pointer == C_NULL ? nothing : Field{T}(pointer, stride, 0, 1)
 
 fields(::Type{T}, call, skip, count) where {T} =

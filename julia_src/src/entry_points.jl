@@ -6,6 +6,7 @@ entry_points() = Dict(
     "close" => @cfunction(c_close, Int64, (Int64,)),
     "forward" => @cfunction(c_forward, Int64, (Int64, Int64, Ptr{Int64}, Ptr{Float64}, Ptr{UInt8}, Int64)),
     "evaluate" => @cfunction(c_evaluate, Int64, (Int64, Int64, Ptr{Int64}, Ptr{UInt8}, Int64)),
+    "weights" => @cfunction(c_weights, Int64, (Int64, Int64, Ptr{Float64}, Ptr{UInt8}, Int64)),
     "steps" => @cfunction(c_steps, Int64, (Int64, Ptr{Cvoid}, Int64, Ptr{UInt8}, Int64)),
     "backward" => @cfunction(c_backward, Int64, (Int64, Ptr{Int64}, Ptr{UInt8}, Int64)),
     "release" => @cfunction(c_release, Int64, (Int64,)),

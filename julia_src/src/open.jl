@@ -13,8 +13,17 @@ const BUILDERS = Dict{String,Function}(
     "richards" => d -> open_richards(d, d["hydraulics"]::Dict{String,Any}),
     "hbv" => d -> open_slots(hbv, d),
     "exp_hydro" => d -> open_slots(exp_hydro, d),
-    "user" => d -> load_model(d["file"]; spec=d["spec_file"], cells=d["cells"], networks=open_networks(get(d, "networks", []))),
+    "user" => d -> open_user(d),
 )
+
+"A model from a user's file, which must define the networks named in `own`."
+function open_user(d)
+    m = load_model(d["file"]; spec=d["spec_file"], cells=d["cells"], networks=open_networks(get(d, "networks", [])), seed=get(d, "seed", 0))
+    for k in get(d, "own", [])
+        haskey(networks(m), Symbol(k)) || throw(Refused("$(basename(d["file"])) defines no network $k: write networks = (; $k = ...), or give a NeuralClosure"))
+    end
+    return m
+end
 
 "Networks in the order of a description."
 open_networks(list) = NamedTuple(Symbol(n["name"]) => Network(n["widths"], n["activation"]; low=get(n, "low", NaN), high=get(n, "high", NaN)) for n in list)

@@ -1,8 +1,8 @@
 using DiffGeo, Random, Test
 
 @testset "DiffGeo" begin
-    for name in ("fastmath", "tridiagonal", "hydraulics", "learned_soil", "richards", "gradient", "batch", "user", "lanes", "faces", "buckets", "closures", "entry",
-        "sciml", "quality")
+    for name in ("fastmath", "tridiagonal", "hydraulics", "learned_soil", "richards", "gradient", "batch", "user", "lanes", "faces", "buckets", "slots",
+        "closures", "entry", "sciml", "quality")
         @testset "$name" begin
             include("test_$name.jl")
         end

@@ -14,16 +14,7 @@ function bucket_inputs(m, days, basins)
     return f, p
 end
 
-const SLOT_NET = DiffGeo.Network((1, 5, 1), "tanh"; low=0.0, high=1.0)
-all_slots(name) = NamedTuple(k => SLOT_NET for k in DiffGeo.slot_names(name))
-
-@testset "derivatives of $name by hand, $kind" for (name, build, most) in (("hbv", hbv, SVector(100.0, 20.0, 900.0, 100.0, 100.0)),
-        ("exp_hydro", exp_hydro, SVector(100.0, 1500.0))), kind in ("formulas", "networks", "networks beside formulas")
-
-    networks = kind == "formulas" ? (;) : all_slots(name)
-    m = build(; networks, residual=kind == "networks" ? () : keys(networks))
-    closures = map(DiffGeo.Closure, DiffGeo.networks(m))
-    foreach(c -> randn!(Xoshiro(7), c.weights), closures)
+@testset "derivatives of $(DiffGeo.spec(m).name) by hand" for (m, most) in ((hbv(), SVector(100.0, 20.0, 900.0, 100.0, 100.0)), (exp_hydro(), SVector(100.0, 1500.0)))
     f, p = bucket_inputs(m, 1, 200)
     rng, sp = Xoshiro(8), DiffGeo.spec(m)
     inputs = [SVector(c == 1 ? 0.0 : 20rand(rng), 6randn(rng), 5rand(rng)) for c in 1:200]
@@ -32,7 +23,7 @@ all_slots(name) = NamedTuple(k => SLOT_NET for k in DiffGeo.slot_names(name))
         u = (c % 10 == 0 ? -0.01 : 1.0) .* most .* rand(rng, length(most)) .^ 3
         x = SVector{length(sp.parameters)}(p[k][c] for k in sp.parameters)
         on_rates, on_fluxes = SVector{length(u)}(randn(rng, length(u))), SVector{length(sp.fluxes)}(randn(rng, length(sp.fluxes)))
-        named(f, x) = NamedTuple{Tuple(sp.forcings)}(Tuple(f)), merge(NamedTuple{Tuple(sp.parameters)}(Tuple(x)), closures)
+        named(f, x) = NamedTuple{Tuple(sp.forcings)}(Tuple(f)), NamedTuple{Tuple(sp.parameters)}(Tuple(x))
         function rates_at(u, f, x)
             fs, ps = named(f, x)
             return DiffGeo.both(m, u, DiffGeo.prepared(m, fs, ps), ps)

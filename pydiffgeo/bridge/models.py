@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pydiffgeo.bridge.arrays import field
 from pydiffgeo.bridge.runtime import Julia
-from pydiffgeo.closures import NeuralClosure
+from pydiffgeo.closures import JuliaClosure, NeuralClosure
 from pydiffgeo.errors import ParameterError
 from pydiffgeo.models.base import Evaluation, ProcessModel
 from pydiffgeo.models.exp_hydro import ExpHydro
@@ -63,6 +63,8 @@ def _richards(model: Richards) -> dict[str, Any]:
 def _networks(model: ProcessModel) -> list[dict[str, Any]]:
     out = []
     for name, c in model.closures.items():
+        if isinstance(c, JuliaClosure):
+            continue  # the Julia file defines it
         if not isinstance(c, NeuralClosure):
             raise ParameterError(
                 f"the Julia engine cannot call the torch module {type(c).__name__} in the slot {name!r}; "
@@ -76,7 +78,9 @@ def _networks(model: ProcessModel) -> list[dict[str, Any]]:
 
 def _julia_model(model: JuliaModel) -> dict[str, Any]:
     files = {"file": str(model.file), "spec_file": str(model.spec_file)}
-    return {"kind": "user", **files, "cells": model.cells, "networks": _networks(model)}
+    seed = next((c.seed for c in model.closures.values() if isinstance(c, JuliaClosure)), 0)
+    own = [k for k, c in model.closures.items() if isinstance(c, JuliaClosure)]
+    return {"kind": "user", **files, "cells": model.cells, "networks": _networks(model), "own": own, "seed": seed}
 
 
 def _by_name(model: ProcessModel) -> dict[str, Any]:
@@ -137,6 +141,22 @@ def number(julia: Julia, model: ProcessModel) -> int:
         _open[model] = julia.call("open", _toml(description(model)).encode())
         weakref.finalize(model, julia.forget, "close", _open[model]).atexit = False
     return _open[model]
+
+
+def first_weights(julia: Julia, model: JuliaModel) -> None:
+    """Give closures that the Julia file defines the weights that Julia begins with.
+
+    Raises
+    ------
+    ParameterError
+        The file defines no such network.
+    """
+    for place, closure in enumerate(model.closures.values(), start=1):
+        if isinstance(closure, JuliaClosure):
+            count = julia.call("weights", number(julia, model), place, 0)
+            weights = torch.empty(count, dtype=torch.float64)
+            julia.call("weights", number(julia, model), place, weights.data_ptr())
+            closure.weights = torch.nn.Parameter(weights)
 
 
 def evaluate(

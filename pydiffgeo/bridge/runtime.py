@@ -35,6 +35,7 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     "close": (_long,),
     "forward": (_long, _long, _pointer, _pointer, _pointer, _long),
     "evaluate": (_long, _long, _pointer, _pointer, _long),
+    "weights": (_long, _long, _pointer, _pointer, _long),
     "steps": (_long, _pointer, _long, _pointer, _long),
     "backward": (_long, _pointer, _pointer, _long),
     "release": (_long,),

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from pydiffgeo.closures import NeuralClosure
+from pydiffgeo.closures import JuliaClosure, NeuralClosure
 from pydiffgeo.models.spec import ModelSpec
 
 Values = Mapping[str, Tensor]
@@ -140,4 +140,4 @@ class ProcessModel:
 
     def closure_vectors(self) -> list[Tensor]:
         """Weights of each closure as the Julia engine reads them, one vector `[weight]` each, with gradients."""
-        return [c.flat() for c in self.closures.values() if isinstance(c, NeuralClosure)]
+        return [c.flat() for c in self.closures.values() if isinstance(c, NeuralClosure | JuliaClosure)]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from pydiffgeo.closures import NeuralClosure
+from pydiffgeo.closures import JuliaClosure, NeuralClosure
 from pydiffgeo.errors import DataError, ParameterError, lookup
 from pydiffgeo.models.base import ProcessModel
 from pydiffgeo.models.spec import load_spec
@@ -22,7 +22,7 @@ class JuliaModel(ProcessModel):
         The equations and the specification.
     cells : int
         Number of cells of a column; 0 for a model with a few states.
-    closures : dict of str to NeuralClosure
+    closures : dict of str to NeuralClosure or JuliaClosure
         The networks in its slots, in the order of the specification.
     """
 
@@ -31,7 +31,7 @@ class JuliaModel(ProcessModel):
         file: str | Path,
         spec: str | Path | None = None,
         cells: int = 0,
-        closures: Mapping[str, NeuralClosure] | None = None,
+        closures: Mapping[str, NeuralClosure | JuliaClosure] | None = None,
     ):
         self.file = Path(file).resolve()
         self.spec_file = Path(spec).resolve() if spec is not None else self.file.with_suffix(".toml")
@@ -45,14 +45,14 @@ class JuliaModel(ProcessModel):
         slots, given = self.spec.closures, dict(closures or {})
         for name, closure in given.items():
             wanted = lookup(slots, name, f"closure of {self.spec.name}").inputs
-            if closure.widths[0] != len(wanted):
+            if isinstance(closure, NeuralClosure) and closure.widths[0] != len(wanted):
                 names = ", ".join(wanted)
                 given_inputs = closure.widths[0]
                 raise ParameterError(f"the closure {name!r} has the inputs {names}, got a network of {given_inputs}")
         if len(given) < len(slots):
             missing = ", ".join(k for k in slots if k not in given)
             raise ParameterError(f"{self.spec_file.name} declares closures that were not given: {missing}")
-        beside = ", ".join(k for k, c in given.items() if c.residual)
+        beside = ", ".join(k for k, c in given.items() if getattr(c, "residual", False))
         if beside:
             raise ParameterError(f"a residual closure ({beside}) needs a formula, which only the built-in models' slots have")
         if self.spec.slots:

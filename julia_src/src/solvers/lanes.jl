@@ -18,7 +18,7 @@ branchless(m::Model) = lock(() -> get!(() -> dynamic(tried)(m)::Bool, BRANCHLESS
 function tried(m::SmallModel{N}) where {N}
     L = LaneNumber{Float64}
     u, f = ones(SVector{N,L}), ones_of(spec(m).forcings, L)
-    p = merge(ones_of(spec(m).parameters, L), map(Closure, m.networks))
+    p = merge(ones_of(spec(m).parameters, L), map(with_weights, m.networks))
     return works() do
         w = prepared(m, f, p)
         changes, _ = both(m, seed(u), w, p)
