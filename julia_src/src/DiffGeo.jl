@@ -52,7 +52,7 @@ include("rehearse.jl")
 include("precompile.jl")
 
 export Richards, VanGenuchten, BrooksCorey, Gardner, Haverkamp, Learned
-export CellModel, FaceModel, SmallModel, Sparse, exp_hydro, hbv, load_model
+export CellModel, FaceModel, FunctionNetwork, SmallModel, Sparse, exp_hydro, hbv, load_model
 export METHODS, Options, Solution, pullback, solve
 export Refused, SpecMismatch, UnknownName
 

@@ -66,7 +66,9 @@ end
     @test side.states ≈ alone.states rtol = 1e-11
     method == "implicit_euler" && @test minimum(side.states) > -1e-12
     daily = solve(m, f, map(x -> repeat(reshape(x, 1, 1, :), 1, days), p), start, 0:days; options...)
-    @test daily.counts == side.counts && daily.states ≈ side.states rtol = 1e-13  # what ends a day is computed anew for the next
+    # what ends a day is computed anew for the next
+    @test daily.counts == side.counts
+    @test daily.states ≈ side.states rtol = 1e-13
     net = side.fluxes.inflow .- side.fluxes.evapotranspiration .- side.fluxes.discharge
     @test dropdims(sum(diff(side.storage; dims=2); dims=1); dims=1) ≈ net atol = 1e-9
     w = (; states=randn(Xoshiro(6), size(side.states)))
