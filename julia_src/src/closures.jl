@@ -41,8 +41,8 @@ Closure(n::Network{W}) where {W} = Closure(n, zeros(weight_count(n)), zeros(MOST
     FunctionNetwork{I}(f, initial)
 
 A function f(x, weights) of a vector of I numbers and one of weights that gives a number, such as a model of Lux ([`as_network`](@ref));
-`initial` are the weights at the start. It must work for numbers of any kind: its derivatives come from ForwardDiff, and its columns are solved one
-by one.
+`initial` are the weights at the start. It must work for numbers of any kind: its derivatives come from ForwardDiff. Columns are solved side by
+side where it has no branches.
 """
 struct FunctionNetwork{I,F} <: AbstractNetwork
     f::F
@@ -244,13 +244,23 @@ end
 
 @inline (c::FunctionClosure)(x...) = called(c, SVector(promote(x...)))
 @inline (c::FunctionClosure)(x) = called(c, SVector(x))
-called(c::FunctionClosure, x::SVector{I,V}) where {I,V<:AbstractFloat} = V(c.network.f(x, c.weights))
+called(c::FunctionClosure, x::SVector{I,V}) where {I,V<:Union{AbstractFloat,Lanes}} = V(c.network.f(x, c.weights))
 function called(c::FunctionClosure, x::SVector{I,D}) where {I,V,K,D<:Dual{Nothing,V,K}}
     y = c.network.f(seed(map(value, x)), c.weights)
     return Dual{Nothing}(V(value(y)), sum(ntuple(i -> V(partials(y, i)) * partials(x[i]), Val(I))))
 end
 function add_weight_slopes!(out::Vector{Float64}, c::FunctionClosure, x::SVector, on_output)
     out .+= on_output .* ForwardDiff.gradient(w -> c.network.f(x, w), c.weights)
+    return
+end
+function add_weight_slopes!(out::Vector{L}, c::FunctionClosure, x::SVector, on_output::L) where {W,L<:Lanes{W,Float64}}
+    for lane in 1:W
+        by_weight = ForwardDiff.gradient(w -> c.network.f(map(z -> z.x[lane], x), w), c.weights)
+        for l in eachindex(out)
+            y = Base.setindex(out[l].x, out[l].x[lane] + on_output.x[lane] * by_weight[l], lane)
+            out[l] = L(y)
+        end
+    end
     return
 end
 
