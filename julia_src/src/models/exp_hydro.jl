@@ -98,8 +98,9 @@ EXP-HYDRO with the specification `exp_hydro.toml`; networks as in [`hbv`](@ref).
 """
 function exp_hydro(; networks=(;), residual=())
     s = Slots("exp_hydro", networks, residual)
-    terms(u, w, p) = exp_hydro_terms(u, w, p, s)
-    linearise(u, w, p, t=terms(u, w, p)) = exp_hydro_linearise(u, w, p, s, t)
-    return SmallModel{2}(slots_spec("exp_hydro", s), (u, w, p) -> exp_hydro_rates(w, terms(u, w, p)); prepare=(f, p) -> exp_hydro_weather(f, p, s),
-        linearise, terms, networks=s.called)
+    @inline prepare(f, p) = exp_hydro_weather(f, p, s)
+    @inline terms(u, w, p) = exp_hydro_terms(u, w, p, s)
+    @inline linearise(u, w, p, t=terms(u, w, p)) = exp_hydro_linearise(u, w, p, s, t)
+    @inline rates(u, w, p) = exp_hydro_rates(w, terms(u, w, p))
+    return SmallModel{2}(slots_spec("exp_hydro", s), rates; prepare, linearise, terms, networks=s.called)
 end

@@ -152,8 +152,9 @@ HBV with the specification `hbv.toml`. `networks` fill its slots, in place of fo
 """
 function hbv(; networks=(;), residual=())
     s = Slots("hbv", networks, residual)
-    terms(u, w, p) = hbv_terms(u, w, p, s)
-    linearise(u, w, p, t=terms(u, w, p)) = hbv_linearise(u, w, p, s, t)
-    return SmallModel{5}(slots_spec("hbv", s), (u, w, p) -> hbv_rates(u, w, p, terms(u, w, p)); prepare=hbv_weather, linearise, terms,
-        networks=s.called)
+    # inlined, or every evaluation would be a call through memory
+    @inline terms(u, w, p) = hbv_terms(u, w, p, s)
+    @inline linearise(u, w, p, t=terms(u, w, p)) = hbv_linearise(u, w, p, s, t)
+    @inline rates(u, w, p) = hbv_rates(u, w, p, terms(u, w, p))
+    return SmallModel{5}(slots_spec("hbv", s), rates; prepare=hbv_weather, linearise, terms, networks=s.called)
 end

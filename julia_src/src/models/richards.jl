@@ -107,7 +107,7 @@ function column(m::Richards, ::Type{T}, ::Val{N}) where {T,N}
     centre = (m.faces[1:end-1] .+ m.faces[2:end]) ./ 2
     vector(k) = zeros(T, k)
     none = ntuple(_ -> zero(T), Val(4))
-    hydraulics = for_column(m.hydraulics)
+    hydraulics = for_column(m.hydraulics, n, T)
     return RichardsColumn(hydraulics, dz, Vector{T}(1 ./ diff(m.faces)), T[0; 1 ./ diff(centre); 0], raw, fill(derive(hydraulics, raw[1]), count),
         vector(count), Edge{T}(2 / dz[1]), Edge{T}(2 / dz[end]), vector(n), vector(n), none, zero(T), Curves{T}(n),
         vector(n + 1), vector(n + 1), vector(n + 1), vector(n + 1), vector(n), vector(n), vector(n + 1),
