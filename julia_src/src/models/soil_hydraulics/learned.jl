@@ -89,7 +89,10 @@ end
 
 # ---- several cells at once; the last group repeats its last cell --------------------------------------------------------------
 
-@inline cells(x::Vector, i, stop) = lanes(lane -> Float64(@inbounds x[min(i + lane - 1, stop)]))
+@inline function cells(x::Vector{T}, i, stop) where {T}
+    T === Float64 && i + LANES - 1 <= stop && return Lanes(SIMD.vload(Vec{LANES,Float64}, pointer(x, i)))
+    return lanes(lane -> Float64(@inbounds x[min(i + lane - 1, stop)]))
+end
 @inline weights_of_cells(w::Vector, i, stop) = lanes(lane -> i + lane - 1 > stop ? 0.0 : Float64(@inbounds w[i+lane-1]))
 @inline function put_cells!(x::Vector{T}, y::CELLS, i, stop) where {T}
     if T === Float64 && i + LANES - 1 <= stop
