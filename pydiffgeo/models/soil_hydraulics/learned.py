@@ -132,6 +132,9 @@ class LearnedHydraulics(SoilHydraulics):
         if slot not in self.closures:
             theta, capacity, K, dK, _ = self.formula.slopes(psi, p)
             return (theta, capacity) if slot == "retention" else (K, dK)
+        closure = self.closures[slot]
+        if isinstance(closure, NeuralClosure) and not closure.residual:
+            return self._by_hand(slot, closure, psi, p)
         value, slope = with_slope(lambda x: self._curve(slot, x, p), psi)
         # a NeuralClosure rises whatever its weights
         if not isinstance(self.closures[slot], NeuralClosure) and bool((slope < 0).any()):
@@ -139,6 +142,19 @@ class LearnedHydraulics(SoilHydraulics):
                                  f"{float(psi.broadcast_to(slope.shape)[slope < 0][0]):g} cm: take a NeuralClosure with "
                                  "monotone_in=(0,)")  # fmt: skip
         return value, slope
+
+
+    def _by_hand(self, slot: str, closure: NeuralClosure, psi: Tensor, p: Values) -> tuple[Tensor, Tensor]:
+        """A curve and its slope where a network alone gives it."""
+        suction = torch.where(psi < 0, -psi, 0.0)
+        y, rise = closure.with_slope(dryness(psi))
+        factor = suction / (suction + ENTRY)
+        by_suction = rise * factor / (DECADE * (1 + suction)) + y * ENTRY / (suction + ENTRY) ** 2
+        out, slope = y * factor, torch.where(psi < 0, -by_suction, 0.0)
+        if slot == "retention":
+            return p["theta_r"] + p["span"] * (1 - out), -p["span"] * slope
+        K = p["K_s"] * torch.exp(-DECADE * out)
+        return K, -DECADE * K * slope
 
 
 def formula_of_slot(formula: SoilHydraulics, slot: str, values: Mapping[str, float]) -> Callable[[Tensor], Tensor]:
