@@ -42,9 +42,8 @@ end
     in_snow, in_melt, in_soil, in_upper = available((snow, melt_water, soil, upper), STORE_WIDTH)
     passed = in_slot(s, Val(:recharge), p, wetness, () -> vexp(p.BETA * log_wetness))
     demand = in_slot(s, Val(:evapotranspiration), p, x, () -> vexp(p.BETAET * log_share))
-    filling, guard = haskey(s.called, :percolation) ? (available(upper, FILLING), available(upper, GUARD)) : (in_upper, in_upper)
-    passing = in_slot(s, Val(:percolation), p, filling[1], () -> in_upper[1], () -> guard[1])
-    return (; in_snow, in_melt, in_soil, in_upper, passing, filling, guard, x, loose=positive(melt_water - p.CWH * snow, SNOW_WIDTH),
+    passing = in_slot(s, Val(:percolation), p, available(upper, FILLING)[1], () -> in_upper[1], () -> available(upper, GUARD)[1])
+    return (; in_snow, in_melt, in_soil, in_upper, passing, loose=positive(melt_water - p.CWH * snow, SNOW_WIDTH),
         over=positive(soil - p.FC, STORE_WIDTH), brim=positive(upper - p.UZL, STORE_WIDTH), log_wetness, wetness, log_share, beyond, limited=x * beyond, passed,
         demand, known=ifelse(soil > oftype(soil, DRIEST), one(soil), zero(soil)) * per_held)
 end
@@ -69,7 +68,7 @@ end
 end
 
 "Slopes of melting, refreezing, release (in snow and melt water), recharge, evapotranspiration, percolation and quick flow in their store."
-@inline function hbv_slopes(w, p, t)
+@inline function hbv_slopes(u, w, p, t)
     released = RELEASE * (t.loose[2] * t.in_melt[1] + t.loose[1] * t.in_melt[2])
     passed = slope_in(t.passed, y -> p.BETA * y * t.known, w.per_FC)
     demand = slope_in(t.demand, y -> p.BETAET * y * (t.known - t.beyond * w.per_limit), w.per_limit)
@@ -77,7 +76,7 @@ end
         released, recharge=(w.rain + RELEASE * t.loose[1] * t.in_melt[1]) * passed +
                            RELEASE * (t.over[2] * t.wetness + t.over[1] * w.per_FC),
         evapotranspiration=w.potential_evapotranspiration * (demand * t.in_soil[1] + t.demand.value * t.in_soil[2]),
-        percolation=p.PERC * slope_in(t.passing, _ -> t.in_upper[2], t.filling[2]; by_guard=t.guard[2]),
+        percolation=p.PERC * slope_in(t.passing, _ -> t.in_upper[2], available(u[4], FILLING)[2]; by_guard=available(u[4], GUARD)[2]),
         quick=p.K0 * (t.brim[2] * t.in_upper[1] + t.brim[1] * t.in_upper[2]))
 end
 
@@ -85,7 +84,7 @@ const HBV_PATTERN = ((1, 1), (1, 2), (2, 1), (2, 2), (3, 1), (3, 2), (3, 3), (4,
 
 "Rates, fluxes, Jacobian of the rates, and what pulls cotangents back."
 @inline function hbv_linearise(u, w, p, s, t)
-    d = hbv_slopes(w, p, t)
+    d = hbv_slopes(u, w, p, t)
     kept = 1 - t.passed.value
     J = Sparse{5,HBV_PATTERN}(
         -d.melt, d.refreezing,
@@ -122,8 +121,9 @@ end
     on_demand = on_evapotranspiration * w.potential_evapotranspiration * t.in_soil[1]
     on_passing = on_percolation * p.PERC
     # slopes in the logarithms of FC, and of LP FC
+    x = u[3] * w.per_limit
     by_FC = slope_in(t.passed, y -> -p.BETA * y, -t.wetness)
-    by_limit = on_demand * slope_in(t.demand, y -> -p.BETAET * y * (1 - t.limited), -t.x)
+    by_limit = on_demand * slope_in(t.demand, y -> -p.BETAET * y * (1 - t.limited), -x)
     on_full = on_recharge * RELEASE * t.over[1] * t.wetness
     on_brim = on_quick * t.in_upper[1]
     on_state = SVector(
@@ -140,9 +140,9 @@ end
         K0=on_brim * t.brim[1], K1=on_interflow * upper, K2=on_base * lower, LP=by_limit / p.LP, PERC=on_percolation * t.passing.value,
         UZL=-on_brim * p.K0 * t.brim[2], TT=-on_temperature, CFMAX=on_melting * w.warmth + p.CFR * on_freezing * w.cold,
         CFR=p.CFMAX * on_freezing * w.cold, CWH=-on_released * RELEASE * t.loose[2] * t.in_melt[1] * snow,
-        BETAET=on_demand * slope_in(t.demand, y -> y * t.log_share, zero(t.x)))
+        BETAET=on_demand * slope_in(t.demand, y -> y * t.log_share, zero(x)))
     return on_state, on_forcing, on_parameters, on_networks(s; recharge=(t.passed, t.wetness, on_passed),
-        evapotranspiration=(t.demand, t.x, on_demand), percolation=(t.passing, t.filling[1], on_passing))
+        evapotranspiration=(t.demand, x, on_demand), percolation=(t.passing, available(upper, FILLING)[1], on_passing))
 end
 
 """
