@@ -28,6 +28,7 @@ from pydiffgeo.evaluation.discharge_plots import plot_cdf
 from pydiffgeo.evaluation.plots import new_figure, save_figure
 from pydiffgeo.parameters import Bounds
 from pydiffgeo.training.basins.data import find_data
+from pydiffgeo.training.descent import descend
 
 SLOTS = {
     "EXP-HYDRO": (),
@@ -38,7 +39,7 @@ SERIES = {"precipitation": "precipitation", "temperature": "tair_mean",
           "potential_evapotranspiration": "potential_evapotranspiration"}  # fmt: skip
 TRAIN, TEST = ("1980-10-01", "1995-09-30"), ("1995-10-01", "2000-09-30")
 WARM_UP, WINDOWS = 365, 8  # days before those that count; parts of the training period that are solved side by side
-RATE, FINAL = {"parameters": 0.03, "networks": 0.01}, 0.03  # of Adam, and the share of it at the end of a cosine
+RATE = {"parameters": 0.03, "networks": 0.01}  # of Adam, at the start
 
 
 class Basin(nn.Module):
@@ -71,23 +72,10 @@ class Basin(nn.Module):
 
 def train(basin: Basin, forcing: dict[str, Tensor], observed: Tensor, steps: int, label: str) -> None:
     """Minimise 1 - NSE over all days that count; observed [window, day], NaN where they do not."""
-    groups = [{"params": basin.raw.parameters(), "lr": RATE["parameters"]}]
-    if len(basin.closures):
-        groups.append({"params": basin.closures.parameters(), "lr": RATE["networks"]})
-    optimiser = torch.optim.Adam(groups)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser, lambda k: FINAL + (1 - FINAL) * 0.5 * (1 + math.cos(math.pi * k / steps))
-    )
     known = torch.isfinite(observed)
     spread = (observed[known] - observed[known].mean()).square().sum()
-    for _ in (bar := tqdm(range(steps), desc=label, leave=False, mininterval=1)):
-        loss = (basin(forcing) - observed)[known].square().sum() / spread
-        optimiser.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(basin.parameters(), 1.0)
-        optimiser.step()
-        schedule.step()
-        bar.set_postfix_str(f"NSE {1 - float(loss.detach()):.3f}", refresh=False)
+    rates = {RATE["parameters"]: basin.raw.parameters(), RATE["networks"]: basin.closures.parameters()}
+    descend(lambda: (basin(forcing) - observed)[known].square().sum() / spread, rates, steps, label)
 
 
 def side_by_side(records: dict[str, Tensor], days: int) -> dict[str, Tensor]:

@@ -12,7 +12,6 @@ and take the same steps. They are judged by the curves, and by a storm twice as 
 from __future__ import annotations
 
 import argparse
-import math
 from pathlib import Path
 
 import numpy as np
@@ -20,13 +19,13 @@ import pandas as pd
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from pydiffgeo import Grid, NeuralClosure, Richards, Solution, Solver, fit_slots, solve, usda_soil
 from pydiffgeo.evaluation import print_table
 from pydiffgeo.evaluation.plots import new_figure, save_figure
 from pydiffgeo.parameters import Bounds
 from pydiffgeo.settings import load_settings
+from pydiffgeo.training.descent import descend
 from pydiffgeo.training.settings import Settings
 
 TRUTH, SEARCH = Solver("kvaerno3", rtol=1e-4), Solver("sdirk2", rtol=1e-2)
@@ -63,7 +62,7 @@ class Experiment(Settings):
     test_storm: Storm
     depths: tuple[float, ...] = Field(min_length=1, description="Of the observations (cm).")
     every: float = Field(gt=0.0, description="Time between observations (h).")
-    noise: float = Field(ge=0.0, description="Standard deviation (cm3 cm-3).")
+    noise: float = Field(gt=0.0, description="Standard deviation (cm3 cm-3).")
     seeds: tuple[int, ...] = Field(min_length=1, description="Of noise and networks.")
     units: int = Field(ge=1, description="Hidden units of each network.")
     steps: int = Field(ge=1, description="Of Adam.")
@@ -138,20 +137,14 @@ class Searcher(nn.Module):
 
     def search(self, column: Column, observed: Tensor, label: str) -> None:
         """Minimise the mean square of the differences."""
-        optimiser, schedule = adam(
-            [{"params": self.raw.parameters(), "lr": RATE["parameters"]},
-             *([{"params": self.closures.parameters(), "lr": RATE["networks"]}] if len(self.closures) else [])], column.x.steps
-        )  # fmt: skip
-        for _ in (bar := tqdm(range(column.x.steps), desc=label, leave=False, mininterval=1)):
+
+        def loss() -> Tensor:
             soil = self.soil()
             theta = column.moisture(self.model, soil, column.solve(self.model, soil, column.wet))
-            loss = (theta[column.observed_at] - observed).square().mean()
-            optimiser.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(self.parameters(), 1.0)
-            optimiser.step()
-            schedule.step()
-            bar.set_postfix_str(f"RMSE {float(loss.detach()) ** 0.5:.4f}", refresh=False)
+            return (theta[column.observed_at] - observed).square().mean()
+
+        rates = {RATE["parameters"]: self.raw.parameters(), RATE["networks"]: self.closures.parameters()}
+        descend(loss, rates, column.x.steps, label)
 
 
 class MoistureLSTM(nn.Module):
@@ -171,21 +164,9 @@ class MoistureLSTM(nn.Module):
 
     def search(self, column: Column, observed: Tensor) -> None:
         """Minimise the mean square of the differences."""
-        optimiser, schedule = adam([{"params": self.parameters(), "lr": 5e-3}], column.x.lstm.steps)
-        for _ in range(column.x.lstm.steps):
-            loss = (self(column.wet)[column.observed_at] - observed).square().mean() / column.x.noise**2
-            optimiser.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(self.parameters(), 1.0)
-            optimiser.step()
-            schedule.step()
-
-
-def adam(groups: list[dict], steps: int) -> tuple[torch.optim.Adam, torch.optim.lr_scheduler.LambdaLR]:
-    """Adam whose rates fall to a thirtieth along a cosine."""
-    optimiser = torch.optim.Adam(groups)
-    cosine = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda k: 0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * k / steps)))
-    return optimiser, cosine
+        scale = column.x.noise**-2
+        descend(lambda: scale * (self(column.wet)[column.observed_at] - observed).square().mean(), {5e-3: self.parameters()},
+                column.x.lstm.steps)  # fmt: skip
 
 
 def rmse(a: Tensor, b: Tensor) -> float:

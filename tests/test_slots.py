@@ -8,7 +8,7 @@ from hbv_cases import F64, initial_state, random_parameters, weather
 from slot_cases import DAILY, KINDS, SLOTS, closure, inputs, learned, run
 from torch import Tensor, nn
 
-from pydiffgeo import HBV, MODELS, ExpHydro, NeuralClosure, ProcessModel, Solution, load_spec, solve
+from pydiffgeo import HBV, MODELS, ExpHydro, JuliaClosure, NeuralClosure, ProcessModel, Solution, load_spec, solve
 from pydiffgeo.errors import ParameterError, UnknownName
 from pydiffgeo.solvers.jacobian import coloured
 
@@ -237,6 +237,8 @@ def test_what_does_not_fit_is_refused() -> None:
         HBV(closures={"recharge": NeuralClosure(1)})
     with pytest.raises(ParameterError, match=r"output_range within \(0, 1\), got \(0.0, 2.0\)"):
         ExpHydro(closures={"melt": NeuralClosure(1, output_range=(0.0, 2.0))})
+    with pytest.raises(ParameterError, match="JuliaClosure is for a model from a Julia file; in the slot 'recharge'"):
+        HBV(closures={"recharge": JuliaClosure()})
     with pytest.raises(ParameterError, match="takes a NeuralClosure or a torch.nn.Module, got builtin"):
         HBV(closures={"recharge": torch.sigmoid})  # type: ignore[dict-item]
     model = HBV(closures={"recharge": NeuralClosure(1, **share)})

@@ -16,10 +16,10 @@ const BUILDERS = Dict{String,Function}(
     "user" => d -> open_user(d),
 )
 
-"A model from a user's file, which must define the networks named in `own`."
+"A model from a user's file, which must define the networks named in `own`, each with the seed of its first weights."
 function open_user(d)
-    m = load_model(d["file"]; spec=d["spec_file"], cells=d["cells"], networks=open_networks(get(d, "networks", [])), seed=get(d, "seed", 0))
-    for k in get(d, "own", [])
+    m = load_model(d["file"]; spec=d["spec_file"], cells=d["cells"], networks=open_networks(get(d, "networks", [])), seeds=get(d, "own", Dict{String,Any}()))
+    for k in keys(get(d, "own", Dict{String,Any}()))
         haskey(networks(m), Symbol(k)) || throw(Refused("$(basename(d["file"])) defines no network $k: write networks = (; $k = ...), or give a NeuralClosure"))
     end
     return m

@@ -78,9 +78,8 @@ def _networks(model: ProcessModel) -> list[dict[str, Any]]:
 
 def _julia_model(model: JuliaModel) -> dict[str, Any]:
     files = {"file": str(model.file), "spec_file": str(model.spec_file)}
-    seed = next((c.seed for c in model.closures.values() if isinstance(c, JuliaClosure)), 0)
-    own = [k for k, c in model.closures.items() if isinstance(c, JuliaClosure)]
-    return {"kind": "user", **files, "cells": model.cells, "networks": _networks(model), "own": own, "seed": seed}
+    own = {k: c.seed for k, c in model.closures.items() if isinstance(c, JuliaClosure)}
+    return {"kind": "user", **files, "cells": model.cells, "networks": _networks(model), "own": own}
 
 
 def _by_name(model: ProcessModel) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from pydiffgeo.closures import NeuralClosure, output_of
+from pydiffgeo.closures import JuliaClosure, NeuralClosure, output_of
 from pydiffgeo.errors import ParameterError, lookup
 from pydiffgeo.models.base import Values
 from pydiffgeo.models.spec import ModelSpec, SlotSpec
@@ -46,6 +46,8 @@ def filled(spec: ModelSpec, closures: Mapping[str, nn.Module] | None) -> tuple[M
 
 def _check(slot: SlotSpec, closure: nn.Module) -> None:
     low, high = slot.range
+    if isinstance(closure, JuliaClosure):
+        raise ParameterError(f"a JuliaClosure is for a model from a Julia file; in the slot {slot.name!r} take a NeuralClosure")
     if not isinstance(closure, nn.Module):
         raise ParameterError(f"the slot {slot.name!r} takes a NeuralClosure or a torch.nn.Module, got {type(closure).__name__}")
     if not isinstance(closure, NeuralClosure):

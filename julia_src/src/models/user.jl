@@ -6,10 +6,10 @@
 A model from a Julia file that defines `rates(u, f, p)` (see [`SmallModel`](@ref)), or, for a column of `cells` cells,
 `flux(above, below, f, p)` (see [`FaceModel`](@ref)) or `rates!(out, u, f, p)` (see [`CellModel`](@ref)), and what goes with them; SVector, SMatrix, Sparse and the branch-free `vexp`, `vlog`, `power` and
 `vsqrt` are in scope. `networks` are called like functions among the
-parameters; the file may define its own, `networks = (; name = model)`, with models of Lux whose first weights `seed` decides. Names, units and
+parameters; the file may define its own, `networks = (; name = model)`, with models of Lux whose first weights `seeds` decide, by name. Names, units and
 magnitudes are those of the specification.
 """
-function load_model(file; spec=first(splitext(file)) * ".toml", cells=0, networks=(;), seed=0)
+function load_model(file; spec=first(splitext(file)) * ".toml", cells=0, networks=(;), seeds=Dict{String,Int}())
     isfile(file) || throw(UnknownName("there is no file $file"))
     names = file_spec(spec)
     scope = Module(Symbol(first(splitext(basename(file)))))
@@ -21,7 +21,7 @@ function load_model(file; spec=first(splitext(file)) * ".toml", cells=0, network
     Base.include(scope, abspath(file))
     has(name) = Base.invokelatest(isdefined, scope, name)
     get_(name) = Base.invokelatest(getglobal, scope, name)
-    own = own_networks(has(:networks) ? get_(:networks) : (;), spec, seed)
+    own = own_networks(has(:networks) ? get_(:networks) : (;), spec, seeds)
     both = intersect(keys(own), keys(networks))
     isempty(both) || throw(Refused("$(basename(file)) defines the network $(join(both, ", ")) itself; leave it out of those that are given"))
     # in the order of the specification, whose weights come in that order
@@ -43,11 +43,11 @@ function load_model(file; spec=first(splitext(file)) * ".toml", cells=0, network
 end
 
 "Networks that a file defines, by the inputs that its specification names."
-function own_networks(models::NamedTuple, spec, seed)
+function own_networks(models::NamedTuple, spec, seeds)
     known = get(TOML.parsefile(spec), "closures", Dict{String,Any}())
     return map(keys(models), Tuple(models)) do k, model
         haskey(known, String(k)) || throw(UnknownName("$(basename(spec)) has no [closures.$k], which the Julia file defines"))
-        k => Base.invokelatest(as_network, model, length(known[String(k)]["inputs"]); seed)
+        k => Base.invokelatest(as_network, model, length(known[String(k)]["inputs"]); seed=get(seeds, String(k), 0))
     end |> NamedTuple
 end
 
