@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from pydiffgeo.closures import NeuralClosure
 from pydiffgeo.errors import ParameterError
 from pydiffgeo.models.base import Values
-from pydiffgeo.models.slots import share, with_slope
+from pydiffgeo.models.slots import share, share_and_slope, with_slope
 from pydiffgeo.models.soil_hydraulics.base import Curves, SoilHydraulics
 from pydiffgeo.models.spec import SlotSpec
 
@@ -133,28 +133,25 @@ class LearnedHydraulics(SoilHydraulics):
             theta, capacity, K, dK, _ = self.formula.slopes(psi, p)
             return (theta, capacity) if slot == "retention" else (K, dK)
         closure = self.closures[slot]
-        if isinstance(closure, NeuralClosure) and not closure.residual:
-            return self._by_hand(slot, closure, psi, p)
-        value, slope = with_slope(lambda x: self._curve(slot, x, p), psi)
+        if getattr(closure, "residual", False):
+            return with_slope(lambda x: self._curve(slot, x, p), psi)
+        suction, dry = torch.where(psi < 0, -psi, 0.0), psi < 0
+        guard = entered(psi), torch.where(dry, -ENTRY / (suction + ENTRY) ** 2, 0.0)
+        out, by_dryness, by_guard = share_and_slope(self.slots[slot], closure, _no_formula, dryness(psi), p, guard)
+        slope = torch.where(dry, -by_dryness / (DECADE * (1 + suction)), 0.0) + by_guard
         # a NeuralClosure rises whatever its weights
-        if not isinstance(self.closures[slot], NeuralClosure) and bool((slope < 0).any()):
-            raise ParameterError(f"the module in the slot {slot!r} falls with the dryness at a head of "
-                                 f"{float(psi.broadcast_to(slope.shape)[slope < 0][0]):g} cm: take a NeuralClosure with "
-                                 "monotone_in=(0,)")  # fmt: skip
-        return value, slope
-
-
-    def _by_hand(self, slot: str, closure: NeuralClosure, psi: Tensor, p: Values) -> tuple[Tensor, Tensor]:
-        """A curve and its slope where a network alone gives it."""
-        suction = torch.where(psi < 0, -psi, 0.0)
-        y, rise = closure.with_slope(dryness(psi))
-        factor = suction / (suction + ENTRY)
-        by_suction = rise * factor / (DECADE * (1 + suction)) + y * ENTRY / (suction + ENTRY) ** 2
-        out, slope = y * factor, torch.where(psi < 0, -by_suction, 0.0)
+        if not isinstance(closure, NeuralClosure) and bool((slope > 0).any()):
+            at = float(psi.broadcast_to(slope.shape)[slope > 0][0])
+            raise ParameterError(f"the module in the slot {slot!r} falls with the dryness at a head of {at:g} cm: take a "
+                                 "NeuralClosure with monotone_in=(0,)")  # fmt: skip
         if slot == "retention":
             return p["theta_r"] + p["span"] * (1 - out), -p["span"] * slope
         K = p["K_s"] * torch.exp(-DECADE * out)
         return K, -DECADE * K * slope
+
+
+def _no_formula(p: Values, x: Tensor) -> Tensor:
+    raise TypeError("only residual closures have a formula")
 
 
 def formula_of_slot(formula: SoilHydraulics, slot: str, values: Mapping[str, float]) -> Callable[[Tensor], Tensor]:
