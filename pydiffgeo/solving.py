@@ -103,7 +103,7 @@ def solve(
         lengths=lengths,
         states=result.states,
         initial_state=state,
-        fluxes=dict(zip(model.spec.fluxes, result.fluxes.unbind(-1), strict=True)),
+        fluxes=dict(zip(model.spec.fluxes, result.fluxes, strict=True)),
         storage=model.total_storage(result.storage),
         failed=failed,
         stats=result.stats,

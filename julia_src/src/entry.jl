@@ -147,11 +147,11 @@ function write_steps(run::Run{T}, steps::Ptr{Cvoid}, stride) where {T}
 end
 
 """
-Numbers of a backward call: addresses of the cotangents of states, storage and fluxes (0 where there is none), of the gradient of
-the initial state, of replayed steps (and their stride), question whether to stop; then, as in the forward call, where the
-gradients of parameters and forcing are added (address 0 where it is not wanted).
+Numbers of a backward call: addresses of the cotangents of states and storage (0 where there is none), of the gradient of the
+initial state, of replayed steps (and their stride), question whether to stop; then, by address and strides as in the forward call,
+the cotangent of each flux and where the gradients of parameters, forcing and weights are added (address 0 where it is not wanted).
 """
-const BACK_HEAD = 7
+const BACK_HEAD = 6
 
 c_backward(number::Int64, call::Ptr{Int64}, message::Ptr{UInt8}, size::Int64) =
     guarded(() -> dynamic(backward_call)(lock(() -> RUNS[number], ENTRY_LOCK), call), message, size)
@@ -160,13 +160,11 @@ function backward_call(run, call::Ptr{Int64})
     T = eltype(run)
     address(i) = Ptr{T}(unsafe_load(call, i) % UInt)
     s = spec(run.model)
-    parameters = fields(T, call, BACK_HEAD, length(s.parameters))
-    forcing = fields(T, call, BACK_HEAD + 4 * length(s.parameters), length(s.forcings))
-    weights = fields(T, call, BACK_HEAD + 4 * (length(s.parameters) + length(s.forcings)), length(networks(run.model)))
-    seeds = Cotangents{T}(Results{T}(address(1), address(2), address(3)), address(3) != C_NULL, address(4),
-        parameters, forcing, weights)
-    stop = Stop(Ptr{Cvoid}(address(7)))
-    return Int64(backward(run, seeds; replay=replay_field(T, address(5), unsafe_load(call, 6)), stop) ? 0 : STOPPED)
+    counts = (length(s.fluxes), length(s.parameters), length(s.forcings), length(networks(run.model)))
+    fluxes, inputs... = map((count, before) -> fields(T, call, BACK_HEAD + 4before, count), counts, cumsum((0, counts[1:3]...)))
+    seeds = Cotangents{T}(address(1), address(2), fluxes, address(3), inputs...)
+    stop = Stop(Ptr{Cvoid}(address(6)))
+    return Int64(backward(run, seeds; replay=replay_field(T, address(4), unsafe_load(call, 5)), stop) ? 0 : STOPPED)
 end
 
 "A call that does nothing with three arrays: what crossing the bridge costs."

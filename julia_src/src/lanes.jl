@@ -29,12 +29,14 @@ Base.zero(::L) where {L<:Lanes} = L(0)
 Base.one(::L) where {L<:Lanes} = L(1)
 Base.float(x::Lanes) = x
 
-for f in (:+, :-, :*, :/)
-    @eval @inline Base.$f(a::Lanes{W,T}, b::Lanes{W,T}) where {W,T} = Lanes($f(a.x, b.x))
-end
-for f in (:+, :-, :*, :/), R in (:Float64, :Float32, :Int)
-    @eval @inline Base.$f(a::Lanes{W,T}, b::$R) where {W,T} = Lanes($f(a.x, T(b)))
-    @eval @inline Base.$f(a::$R, b::Lanes{W,T}) where {W,T} = Lanes($f(T(a), b.x))
+# a product and the sum it enters may become one instruction, as by `muladd`
+const JOINED = SIMD.Intrinsics.FastMathFlags(SIMD.Intrinsics.FastMath.contract)
+for (f, instruction) in (:+ => :fadd, :- => :fsub, :* => :fmul, :/ => :fdiv)
+    @eval @inline Base.$f(a::L, b::L) where {L<:Lanes} = Lanes(Vec(SIMD.Intrinsics.$instruction(a.x.data, b.x.data, JOINED)))
+    for R in (:Float64, :Float32, :Int)
+        @eval @inline Base.$f(a::Lanes, b::$R) = $f(a, oftype(a, b))
+        @eval @inline Base.$f(a::$R, b::Lanes) = $f(oftype(b, a), b)
+    end
 end
 @inline Base.:-(a::Lanes) = Lanes(-a.x)
 @inline Base.:+(a::Lanes) = a

@@ -12,11 +12,11 @@ function rehearse(m::Model, ::Type{T}, values; method="kvaerno3", sensitivity="d
     states, storage, fluxes = ones(T, n, count), ones(T, n, count + 1), ones(T, length(s.fluxes), count)
     counts, failures, options = zeros(Int64, 3), zeros(Int64, 2), [is_sciml(method) ? SCIML_RTOL : 1e-3, NaN, 0.0, 0.0, 0.005, 8.0, 1e5, 0.0]
     grad_p, grad_f, grad_state, message = zero(p), zero(f), zero(state), zeros(UInt8, 1024)
-    describe(x) = reduce(vcat, [[reinterpret(Int64, UInt(pointer(x, i))), 0, 0, 0] for i in eachindex(x)]; init=Int64[])
+    describe(x, time=0) = reduce(vcat, [[reinterpret(Int64, UInt(pointer(x, i))), 0, time, 0] for i in axes(x, 1)]; init=Int64[])
     address(x) = reinterpret(Int64, UInt(pointer(x)))
     call = [1, count, 1, 1, address(steps), address(states), address(storage), address(fluxes), address(counts), address(failures),
         0, 0, address(method), 0, address(sensitivity), address(state), 0, 0, 1, describe(p)..., describe(f)...]
-    back = [address(states), address(storage), address(fluxes), address(grad_state), 0, 0, 0, describe(grad_p)..., describe(grad_f)...]
+    back = [address(states), address(storage), address(grad_state), 0, 0, 0, describe(fluxes, length(s.fluxes))..., describe(grad_p)..., describe(grad_f)...]
     GC.@preserve p f steps state states storage fluxes counts failures method sensitivity options call message grad_p grad_f grad_state back begin
         run = c_forward(number, T === Float64 ? 64 : 32, pointer(call), pointer(options), pointer(message), 1024)
         run > 0 || error(unsafe_string(pointer(message)))

@@ -98,15 +98,16 @@ column) whose dimensions are 1 where the input's were, but for the columns; and 
 function pullback(solution::Solution{T}; states=nothing, storage=nothing, fluxes=nothing) where {T}
     run = solution.run
     s, columns = spec(run.model), run.inputs.columns
-    inputs = solution.inputs
+    q, inputs = length(s.fluxes), solution.inputs
     grads = [zeros(T, size(x, 1), size(x, 2), columns) for x in inputs[2:end]]
     initial = zeros(T, statesize(run.model), columns)
     count, last = length(s.parameters), length(s.parameters) + length(s.forcings)
     seeds = map(x -> x === nothing ? nothing : Array{T}(x), (states, storage, fluxes))
     GC.@preserve inputs grads initial seeds solution begin
-        address = map(x -> x === nothing ? Ptr{T}(0) : pointer(x), seeds)
+        address(x, i=1) = x === nothing ? Ptr{T}(0) : pointer(x, i)
         fields = map(array_field, grads)
-        backward(run, Cotangents{T}(Results{T}(address...), fluxes !== nothing, pointer(initial), fields[1:count], fields[count+1:last], fields[last+1:end]);
+        on_fluxes = [Field{T}(address(seeds[3], i), q * intervals(run.inputs), q, 0) for i in 1:q]
+        backward(run, Cotangents{T}(address(seeds[1]), address(seeds[2]), on_fluxes, pointer(initial), fields[1:count], fields[count+1:last], fields[last+1:end]);
             replay=table_field(solution.replay))
     end
     return (; initial, parameters=NamedTuple{Tuple(s.parameters)}(Tuple(grads[1:count])),

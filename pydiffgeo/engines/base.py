@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -21,8 +21,8 @@ class Result:
         State at the interval ends.
     storage : Tensor, [column, interval + 1, size]
         Storage at the start and at the interval ends.
-    fluxes : Tensor, [column, interval, flux]
-        Interval means.
+    fluxes : sequence of Tensor, [column, interval]
+        Interval means, in the order of the specification.
     failed : dict of int to (int, str)
         Columns that did not reach the end: interval and reason.
     stats : dict of Tensor
@@ -32,7 +32,7 @@ class Result:
 
     states: Tensor
     storage: Tensor
-    fluxes: Tensor
+    fluxes: Sequence[Tensor]
     failed: dict[int, tuple[int, str]]
     stats: dict[str, Tensor]
     steps: list[Tensor] = field(default_factory=list)

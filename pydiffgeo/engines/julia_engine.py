@@ -54,9 +54,7 @@ def solve_julia(problem: Problem, options: Solver, replay: list[Tensor] | None =
     run = _Run(julia, problem, options, None if replay is None else _joined(replay))
     if device.type != "cpu":  # the models of this package run on the CPU in Julia: tensors of a GPU are copied there and back
         inputs = [x.cpu() for x in inputs]
-    states, storage, fluxes = _Solve.apply(run, *inputs)
-    if device.type != "cpu":
-        states, storage, fluxes = states.to(device), storage.to(device), fluxes.to(device)
+    states, storage, *fluxes = (x.to(device) for x in _Solve.apply(run, *inputs))
     return Result(states, storage, fluxes, run.failed, run.stats, [run.steps])
 
 
@@ -93,7 +91,8 @@ class _Run:
     steps: Tensor = None  # type: ignore[assignment]
     inputs: Sequence[Tensor] = ()
 
-    def forward(self, inputs: Sequence[Tensor], record: bool) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, inputs: Sequence[Tensor], record: bool) -> tuple[Tensor, ...]:
+        """States, storage, and the fluxes one by one, so that torch makes no cotangents of those that nobody uses."""
         o, spec, initial = self.options, self.problem.model.spec, inputs[0]
         columns, size, T = len(initial), initial.shape[1], len(self.problem.lengths)
         lengths = self.problem.lengths.cpu()
@@ -120,15 +119,16 @@ class _Run:
         self._report(counts, outcome, lengths)
         if not record:
             self.free()
-        return states, storage, fluxes
+        return states, storage, *fluxes.unbind(-1)
 
     def backward(self, grads: Sequence[Tensor | None], wanted: Sequence[bool]) -> list[Tensor | None]:
         columns = len(self.inputs[0])
-        seeds = [None if g is None else g.contiguous() for g in grads]
+        seeds = [None if g is None else g.contiguous() for g in grads[:2]]
+        on_fluxes = [None if g is None else g[..., None] for g in grads[2:]]
         out = [gradient_like(x, columns) if want else None for x, want in zip(self.inputs, wanted, strict=True)]
         with interruptible() as ask:
             head = (*(0 if g is None else g.data_ptr() for g in (*seeds, out[0])), *self._replayed(), ask)
-            tail = [v for g in out[1:] for v in (NOWHERE if g is None else describe(g))]
+            tail = [v for g in (*on_fluxes, *out[1:]) for v in (NOWHERE if g is None else describe(g))]
             call = struct.pack(f"{len(head) + len(tail)}q", *head, *tail)
             status = self.julia.call("backward", self.number, call)
         if status == STOPPED:
@@ -170,7 +170,7 @@ keeps_graph: Callable[[], bool] = getattr(torch._C._autograd, "_get_current_grap
 
 class _Solve(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, run: _Run, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(ctx: Any, run: _Run, *inputs: Tensor) -> tuple[Tensor, ...]:
         ctx.run = run
         ctx.save_for_backward(*inputs)
         ctx.set_materialize_grads(False)

@@ -58,7 +58,8 @@ def _by_windows(problem: Problem, options: Solver) -> Result:
     if run.stuck:
         rows = torch.tensor(sorted(run.stuck), device=states.device)
         again = _by_steps(_slice(problem, rows), options)
-        states, fluxes = states.index_copy(0, rows, again.states), fluxes.index_copy(0, rows, again.fluxes)
+        states = states.index_copy(0, rows, again.states)
+        fluxes = fluxes.index_copy(0, rows, torch.stack(list(again.fluxes), -1))
         storage = storage.index_copy(0, rows, torch.cat([problem.initial[rows, None], again.storage], 1))
         failed = {int(rows[c]): reason for c, reason in again.failed.items()}
         for name in ("accepted", "rejected", "newton_iterations"):
@@ -67,7 +68,7 @@ def _by_windows(problem: Problem, options: Solver) -> Result:
         width = max(steps.shape[1], *(t.shape[1] for t in tables))
         steps, *tables = (torch.nn.functional.pad(t, (0, width - t.shape[1])) for t in (steps, *tables))
         steps = steps.index_copy(0, rows, torch.cat(tables))
-    return Result(states, storage, fluxes, failed, stats, list(steps.split(_chunk(problem, options))))
+    return Result(states, storage, fluxes.unbind(-1), failed, stats, list(steps.split(_chunk(problem, options))))
 
 
 def _by_steps(problem: Problem, options: Solver, replay: list[Tensor] | None = None) -> Result:
@@ -87,7 +88,7 @@ def _by_steps(problem: Problem, options: Solver, replay: list[Tensor] | None = N
     stats = {k: torch.cat([r.outcome.stats[k] for r in runs]) for k in runs[0].outcome.stats}
     stats["recorded_bytes"] = torch.tensor(sum(r.bytes for r in runs))
     states, storage, fluxes = (torch.cat(x) if len(x) > 1 else x[0] for x in zip(*parts, strict=True))
-    return Result(states, storage, fluxes, failed, stats, [r.steps for r in runs])
+    return Result(states, storage, fluxes.unbind(-1), failed, stats, [r.steps for r in runs])
 
 
 @dataclass

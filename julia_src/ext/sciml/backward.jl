@@ -26,12 +26,12 @@ function backward_column!(run::SciMLRun, alg, c, seeds, stopping)
     for k in done:-1:1
         parameter_vector!(p, m, inputs, c, k)
         row = (c - 1) * T + k - 1
-        if seeds.results.states != C_NULL
-            foreach(i -> on_end[i] += unsafe_load(seeds.results.states, row * n + i), 1:n)
+        if seeds.states != C_NULL
+            foreach(i -> on_end[i] += unsafe_load(seeds.states, row * n + i), 1:n)
         end
         storage_seed!(on_end, run, keep, c, k, p, seeds)
         for j in 1:q
-            on_end[n+j] = seeds.with_fluxes ? unsafe_load(seeds.results.fluxes, row * q + j) / inputs.lengths[k] : 0.0
+            on_end[n+j] = given(seeds.fluxes[j], c, k) / inputs.lengths[k]
         end
         on_start, on_p = interval_cotangents(run, alg, keep, c, k, p, on_end, seeds)
         scatter!(seeds, m, on_p, c, k)
@@ -46,9 +46,9 @@ end
 
 "Storage at the end of interval k, or at the start for k = 0, depends on the state there and on the parameters."
 function storage_seed!(on_state, run::SciMLRun, keep::Kept, c, k, p, seeds)
-    seeds.results.storage == C_NULL && return
+    seeds.storage == C_NULL && return
     n = size(run.starts, 1)
-    weights = unsafe_wrap(Array, seeds.results.storage + ((c - 1) * (intervals(run.inputs) + 1) + k) * n * sizeof(Float64), n)
+    weights = unsafe_wrap(Array, seeds.storage + ((c - 1) * (intervals(run.inputs) + 1) + k) * n * sizeof(Float64), n)
     pull_storage!(on_state, kernel(keep.equations, Float64), view(run.starts, :, k + 1, c), p, weights)
     scatter!(seeds, run.model, kernel(keep.equations, Float64).grad, c, max(k, 1))
     return

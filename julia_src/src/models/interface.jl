@@ -37,7 +37,7 @@ flush_weights!(fields, col, c) = nothing
     Field(pointer, column, time, layer)
 
 Numbers in memory that somebody else owns, by their strides; a stride is zero where all columns, intervals or layers share
-one value. A null pointer stands for a gradient that nobody wants.
+one value. A null pointer stands for a gradient that nobody wants, or a cotangent that is zero.
 """
 struct Field{T}
     pointer::Ptr{T}
@@ -48,6 +48,7 @@ end
 
 @inline at(f::Field, c, k, l) = 1 + (c - 1) * f.column + (k - 1) * f.time + (l - 1) * f.layer
 @inline load(f::Field, c, k, l=1) = unsafe_load(f.pointer, at(f, c, k, l))
+@inline given(f::Field{T}, c, k) where {T} = wanted(f) ? load(f, c, k) : zero(T)
 @inline wanted(f::Field{T}) where {T} = f.pointer != Ptr{T}(0)
 @inline function add!(f::Field, value, c, k, l=1)
     if wanted(f)

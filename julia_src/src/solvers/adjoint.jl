@@ -3,10 +3,14 @@
 # Every stage of an accepted step solves m(U_i) - m(u_n) - h sum_j a_ij f(U_j) = 0. The implicit function theorem turns each
 # into one transposed linear solve for a multiplier; nothing of the Newton iterations is needed.
 
-"Cotangents of the results, and where those of the inputs go; layout as in `Results` and `Inputs`."
+"""
+Cotangents of the results, and where those of the inputs go; layout as in `Results` and `Inputs`, but those of the fluxes are
+one by one. Null pointers stand for zeros.
+"""
 struct Cotangents{T}
-    results::Results{T}
-    with_fluxes::Bool
+    states::Ptr{T}
+    storage::Ptr{T}
+    fluxes::Vector{Field{T}}
     initial::Ptr{T}
     parameters::Vector{Field{T}}
     forcing::Vector{Field{T}}
@@ -47,9 +51,9 @@ function sweep!(w::Work{T}, m::Model, inputs::Inputs{T}, c, o::Options{T}, tape:
                 end
             end
             add_transposed!(w.right, lin.jacobian, w.weight_rates)
-            if seeds.with_fluxes
+            if any(wanted, seeds.fluxes)
                 weight = T(A[end, i+1]) * share + (i == s ? on_flux : zero(T))
-                weigh_fluxes!(w, seeds, c, intervals(inputs), interval, weight)
+                weigh_fluxes!(w, seeds, c, interval, weight)
                 add_flux_slopes!(w.right, w.column, m, u, w.weight_fluxes)
             end
             multiplier = w.multipliers[i]
@@ -72,7 +76,7 @@ function sweep!(w::Work{T}, m::Model, inputs::Inputs{T}, c, o::Options{T}, tape:
         on_flux = T(A[end, 1]) * share
         if tape.first[k] && t.explicit
             k == 1 ? copyto!(u, tape.begins) : copyto!(u, 1, tape.states, ((k - 1) * s - 1) * n + 1, n)
-            sweep_start!(w, m, u, c, intervals(inputs), interval, seeds, on_flux)
+            sweep_start!(w, m, u, c, interval, seeds, on_flux)
             on_flux = zero(T)
         end
     end
@@ -82,11 +86,11 @@ function sweep!(w::Work{T}, m::Model, inputs::Inputs{T}, c, o::Options{T}, tape:
 end
 
 "Rates and fluxes at the start of an interval, which its first step reads."
-function sweep_start!(w::Work{T}, m, u, c, T_, interval, seeds, on_flux) where {T}
+function sweep_start!(w::Work{T}, m, u, c, interval, seeds, on_flux) where {T}
     lin = linearise!(w.linearisation, w.column, m, u, true)
     add_transposed!(w.on_state, lin.jacobian, w.on_rates)
-    if seeds.with_fluxes
-        weigh_fluxes!(w, seeds, c, T_, interval, on_flux)
+    if any(wanted, seeds.fluxes)
+        weigh_fluxes!(w, seeds, c, interval, on_flux)
         add_flux_slopes!(w.on_state, w.column, m, u, w.weight_fluxes)
     end
     w.weight_storage .= 0
@@ -124,27 +128,25 @@ end
 end
 
 @inline function add_seeds!(w::Work{T}, seeds::Cotangents{T}, c, T_, interval) where {T}
-    if seeds.results.states != C_NULL
+    if seeds.states != C_NULL
         row = ((c - 1) * T_ + interval - 1) * length(w.on_state)
         for i in eachindex(w.on_state)
-            w.on_state[i] += unsafe_load(seeds.results.states, row + i)
+            w.on_state[i] += unsafe_load(seeds.states, row + i)
         end
     end
     add_storage_seeds!(w, seeds, c, T_, interval)
 end
 
 @inline function add_storage_seeds!(w::Work, seeds::Cotangents, c, T_, k)
-    seeds.results.storage == C_NULL && return
+    seeds.storage == C_NULL && return
     row = ((c - 1) * (T_ + 1) + k) * length(w.on_storage)
     for i in eachindex(w.on_storage)
-        w.on_storage[i] += unsafe_load(seeds.results.storage, row + i)
+        w.on_storage[i] += unsafe_load(seeds.storage, row + i)
     end
 end
 
-@inline function weigh_fluxes!(w::Work{T}, seeds::Cotangents{T}, c, T_, interval, weight::T) where {T}
-    q = length(w.weight_fluxes)
-    row = ((c - 1) * T_ + interval - 1) * q
-    for i in 1:q
-        w.weight_fluxes[i] = weight * unsafe_load(seeds.results.fluxes, row + i)
+@inline function weigh_fluxes!(w::Work{T}, seeds::Cotangents{T}, c, interval, weight::T) where {T}
+    for i in eachindex(w.weight_fluxes)
+        w.weight_fluxes[i] = weight * given(seeds.fluxes[i], c, interval)
     end
 end

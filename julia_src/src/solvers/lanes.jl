@@ -39,32 +39,32 @@ end
 
 ones_of(names, ::Type{L}) where {L} = NamedTuple{Tuple(names)}(ntuple(_ -> one(L), length(names)))
 
-"Inputs of a group of columns; those beyond the last one repeat it."
+"Inputs of a group of columns; those beyond the last one repeat it. `varying` where parameters change from interval to interval."
 struct Group{T,P,F,NP,NF,N}
     first::Int
     count::Int
+    varying::Bool
     names::NamedInputs{T,P,F,NP,NF,N}
 end
 
 function Group(run::Run{T}, columns) where {T}
     names = NamedInputs(run.model, T, Networks(networks(run.model), LaneNumber{T}, LaneNumber{T}))
     bind_weights!(names.networks, run.inputs.weights)
-    return Group(first(columns), length(columns), names)
+    return Group(first(columns), length(columns), varying(run.inputs), names)
 end
 
 @inline column_of(g::Group, lane) = g.first + min(lane, g.count) - 1
 @inline gather(g::Group, field::Field, k, l=1) = lanes(lane -> load(field, column_of(g, lane), k, l))
 
-@inline function values_at(g::Group{T,P,F,NP,NF}, inputs::Inputs, k) where {T,P,F,NP,NF}
+function values_at(g::Group{T,P,F,NP,NF}, inputs::Inputs, k) where {T,P,F,NP,NF}
     p = SVector(ntuple(i -> gather(g, inputs.parameters[i], k), Val(NP)))
     return p, SVector(ntuple(i -> gather(g, inputs.forcing[i], k), Val(NF)))
 end
 
 "The same from those of another interval: only what changes is read."
 @inline function values_at(g::Group{T,P,F,NP,NF}, inputs::Inputs, k, parameters, forcing) where {T,P,F,NP,NF}
-    read(field, known) = field.time == 0 ? known : gather(g, field, k)
-    p = SVector(ntuple(i -> read(inputs.parameters[i], parameters[i]), Val(NP)))
-    return p, SVector(ntuple(i -> read(inputs.forcing[i], forcing[i]), Val(NF)))
+    p = g.varying ? values_at(g, inputs, k)[1] : parameters
+    return p, SVector(ntuple(i -> (@inline; inputs.forcing[i].time == 0 ? forcing[i] : gather(g, inputs.forcing[i], k)), Val(NF)))
 end
 
 "Parameters, and what the equations read of the forcing."
@@ -191,16 +191,17 @@ function forward_lanes!(m::SmallModel{N}, run::Run{T}, g::Group, results, counts
     parameters, forcing = values_at(g, inputs, 1)
     p, w = inputs_of(m, g, parameters, forcing)
     # terms of a state serve for the step that begins there, unless the parameters change
-    terms, known, stay, lasting = terms_at(m, u, w, p), true, stays(m, o), !varying(inputs)
+    terms, known, stay = terms_at(m, u, w, p), true, stays(m, o)
     carried = map(value_of, m.storage(u, p))
     write_rows!(g, results.storage, N * (K + 1), 0, carried)
     before, between, last_step, contraction = u, u, L(UNSEEN), L(UNSEEN)
     step, accepted, rejected, iterations = L(o.step), zero(L), zero(L), zero(L)
-    record && sizehint!(tape.states, LANES * (N * S + 1) * ceil(Int, sum(inputs.lengths) / o.step + K); shrink=false)
+    kept = record ? S : 0
+    sizehint!(tape.states, LANES * (N * kept + 1) * ceil(Int, sum(inputs.lengths) / o.step + K); shrink=false)
     for k in 1:K
         parameters, forcing = values_at(g, inputs, k, parameters, forcing)
         p, w = inputs_of(m, g, parameters, forcing)
-        known = known && lasting
+        known = known && !g.varying
         len, elapsed, total = L(inputs.lengths[k]), zero(L), zero(SVector{Q,L})
         waiting = len < len
         while !all(waiting)
@@ -237,8 +238,7 @@ function forward_lanes!(m::SmallModel{N}, run::Run{T}, g::Group, results, counts
                 carried += pick(going, times_(rates_[i], h * A[S+1, i+1]), zero(carried))
                 total += pick(going, times_(fluxes_[i], h * A[S+1, i+1]), zero(total))
             end
-            record && append_step!(tape, k, taken, stages_)
-            note_steps!(run.tapes, g, taken)
+            append_step!(tape, k, taken, stages_, kept)
             start = u
             before = pick(waiting, before, start)
             between = pick(waiting, between, pick(going, stages_[1], start))
@@ -261,7 +261,8 @@ function forward_lanes!(m::SmallModel{N}, run::Run{T}, g::Group, results, counts
         counts[1, c], counts[2, c], counts[3, c] = Int(accepted.x[lane]), Int(rejected.x[lane]), Int(iterations.x[lane])
         failures[1, c], failures[2, c] = Int(ARRIVED), K + 1
     end
-    tape.group = record ? g.count : 0
+    hand_steps!(run.tapes, g, N * kept + 1, accepted)
+    record ? (tape.group = g.count) : empty!(tape.states)
     return true
 end
 
@@ -288,20 +289,26 @@ end
     return map((x, y, z, r) -> shortened_by(x, muladd(by_a, y - x, by_b * (z - x)), r), base, a, b, magnitude)
 end
 
-"Write down the length of a step and the states of its stages."
-@inline function append_step!(tape::Tape, k, taken::Lanes, stages_::SVector{S,SVector{N,L}}) where {S,N,L}
+"Write down the length of a step and the states of the stages that are kept."
+@inline function append_step!(tape::Tape, k, taken::Lanes, stages_::SVector{S,SVector{N,L}}, kept) where {S,N,L}
     at = length(tape.states)
-    resize!(tape.states, at + LANES * (N * S + 1))
+    resize!(tape.states, at + LANES * (N * kept + 1))
     SIMD.vstore(taken.x, pointer(tape.states, at + 1))
-    for i in 1:S, j in 1:N
+    for i in 1:kept, j in 1:N
         SIMD.vstore(stages_[i][j].x, pointer(tape.states, at + 1 + LANES * ((i - 1) * N + j)))
     end
     push!(tape.interval, k)
 end
 
-function note_steps!(tapes, g::Group, taken::Lanes)
+"Hand each column the lengths of its steps, which stand `width` lanes apart."
+function hand_steps!(tapes, g::Group, width, accepted)
+    together = tapes[g.first]
     for lane in 1:g.count
-        taken.x[lane] > 0 && push!(tapes[g.first+lane-1].steps, taken.x[lane])
+        steps, n = tapes[g.first+lane-1].steps, 0
+        resize!(steps, Int(accepted.x[lane]))
+        for at in lane:LANES*width:length(together.states)
+            together.states[at] > 0 && (steps[n+=1] = together.states[at])
+        end
     end
 end
 
@@ -318,7 +325,7 @@ backward_group!(run::Run, columns, seeds, stopping) =
 function backward_lanes!(m::SmallModel{N}, run::Run{T}, g::Group{T,PN,FN,NP,NF}, seeds::Cotangents{T}, stopping, ::Val{S}, ::Val{Q}) where {N,T,PN,FN,NP,NF,S,Q}
     inputs, o, K, L = run.inputs, run.options, intervals(run.inputs), LaneNumber{T}
     A, tape, width = SMatrix{S + 1,S + 1,T}(o.tableau.A), run.tapes[g.first], N * S + 1
-    with_states, with_storage = seeds.results.states != C_NULL, seeds.results.storage != C_NULL
+    with_states, with_storage = seeds.states != C_NULL, seeds.storage != C_NULL
     on_state, on_storage = zero(SVector{N,L}), zero(SVector{N,L})
     on_inputs, step = zero(SVector{NP + NF,L}), length(tape.interval)
     parameters, forcing = values_at(g, inputs, K)
@@ -326,9 +333,9 @@ function backward_lanes!(m::SmallModel{N}, run::Run{T}, g::Group{T,PN,FN,NP,NF},
         stopping() && return
         parameters, forcing = values_at(g, inputs, k, parameters, forcing)
         p, w = inputs_of(m, g, parameters, forcing)
-        on_fluxes = seeds.with_fluxes ? rows_of(g, seeds.results.fluxes, Q * K, (k - 1) * Q, Val(Q)) : zero(SVector{Q,L})
-        with_states && (on_state += rows_of(g, seeds.results.states, N * K, (k - 1) * N, Val(N)))
-        with_storage && (on_storage += rows_of(g, seeds.results.storage, N * (K + 1), k * N, Val(N)))
+        on_fluxes = SVector(ntuple(i -> (@inline; wanted(seeds.fluxes[i]) ? gather(g, seeds.fluxes[i], k) : zero(L)), Val(Q)))
+        with_states && (on_state += rows_of(g, seeds.states, N * K, (k - 1) * N, Val(N)))
+        with_storage && (on_storage += rows_of(g, seeds.storage, N * (K + 1), k * N, Val(N)))
         while step > 0 && tape.interval[step] == k
             h, multipliers = read_lanes(tape, step, width, 1), zero(SVector{S,SVector{N,L}})
             for i in S:-1:1
@@ -392,6 +399,7 @@ end
 end
 
 @inline function add_lanes!(field::Field, values::Lanes, g::Group, k)
+    wanted(field) || return
     for lane in 1:g.count
         add!(field, values.x[lane], g.first + lane - 1, k)
     end
@@ -403,7 +411,7 @@ function finish_group!(m::SmallModel{N}, inputs, g::Group{T,PN,FN,NP,NF}, seeds,
     u = SVector(ntuple(i -> gather(g, inputs.initial, 1, i), Val(N)))
     parameters, forcing = values_at(g, inputs, 1)
     p, w = inputs_of(m, g, parameters, forcing)
-    seeds.results.storage == C_NULL || (on_storage += rows_of(g, seeds.results.storage, stride, 0, Val(N)))
+    seeds.storage == C_NULL || (on_storage += rows_of(g, seeds.storage, stride, 0, Val(N)))
     on_inputs = input_slopes(m, g.names, u, pulled(m, u, w, p)[2], parameters, forcing, on_storage, zero(on_storage), zero(SVector{Q,L}))
     for i in 1:NP
         add_lanes!(seeds.parameters[i], on_inputs[i], g, 1)
