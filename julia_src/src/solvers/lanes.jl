@@ -137,7 +137,7 @@ iterations, and the columns in which it failed. A column that is solved keeps it
 in the evaluation with which the next iteration would begin.
 """
 @inline function solve_stage(m::SmallModel{N}, u::SVector{N,L}, terms, target, a::L, exact::Mask, w, p, (tolerance, scale, magnitude), contraction, here::Mask,
-    o::Options) where {N,L}
+    o::Options{T}) where {N,L,T}
     none = here & !here
     failed, converged, before = none, none, L(NaN)
     iterations, count, trial = zero(L), zero(L), one(L)
@@ -146,20 +146,19 @@ in the evaluation with which the next iteration would begin.
     while true
         stored, capacity = storage_slopes(m, u, p)
         residual = target - stored + a * changes
-        if any(converged)
-            last = L(3) < trial
-            again = converged & rough(residual, allowed, capacity, tolerance, ifelse(last, L(10 * o.rounding), L(o.rounding)))
-            failed = failed | (again & last)
-            here = here & (!converged | again) & !failed
-            trial, count, before = ifelse(again, trial + 1, trial), ifelse(again, zero(L), count), ifelse(again, L(NaN), before)
-            any(here) || break
-        end
+        last = L(3) < trial
+        again = converged & rough(residual, allowed, capacity, tolerance, ifelse(last, L(10 * o.rounding), L(o.rounding)))
+        failed = failed | (again & last)
+        here = here & (!converged | again) & !failed
+        trial, count, before = ifelse(again, trial + 1, trial), ifelse(again, zero(L), count), ifelse(again, L(NaN), before)
+        any(here) || break
         d = solve_system(J, capacity, a, residual)
-        size = sqrt(sum(abs2, d .* scale) / N)
+        # nothing that the next evaluation needs waits for the size
+        u = pick(here, limited(u, d, magnitude, spec(m).lower, o.typical), u)
+        size = sqrt(sum(abs2, d .* scale) * inv(T(N)))
         iterations, count = ifelse(here, iterations + 1, iterations), count + 1
         failed = failed | (here & !isfinite(size))
         here = here & isfinite(size)
-        u = pick(here, limited(u, d, magnitude, spec(m).lower, o.typical), u)
         contraction = ifelse(here & !isnan(before), size / (before * before), contraction)
         converged = here & (min(contraction * size, one(L)) * size < L(o.newton_tolerance)) & (size < one(L))
         stuck = here & !converged & (L(o.max_newton) <= count)
