@@ -93,7 +93,7 @@ const HBV_PATTERN = ((1, 1), (1, 2), (2, 1), (2, 2), (3, 1), (3, 2), (3, 3), (4,
         d.released_snow * t.passed.value, d.released * t.passed.value, d.recharge, -d.percolation - d.quick - p.K1,
         d.percolation, -p.K2,
     )
-    pull(on_changes, on_fluxes) = hbv_pull(u, w, p, t, d, s, on_changes, on_fluxes)
+    @inline pull(on_changes, on_fluxes) = hbv_pull(u, w, p, t, d, s, on_changes, on_fluxes)
     return hbv_rates(u, w, p, t)..., J, pull
 end
 
