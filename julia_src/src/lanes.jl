@@ -59,8 +59,9 @@ end
 @inline Base.:!(m::Mask) = Mask(!m.x)
 @inline Base.:&(a::Mask, b::Mask) = Mask(a.x & b.x)
 @inline Base.:|(a::Mask, b::Mask) = Mask(a.x | b.x)
-@inline Base.any(m::Mask) = any(m.x)
-@inline Base.all(m::Mask) = all(m.x)
+# eight bytes of 0 or 1, looked at as one number
+@inline Base.any(m::Mask{8}) = reinterpret(UInt64, m.x) != 0
+@inline Base.all(m::Mask) = !any(!m)
 
 @inline Base.ifelse(m::Mask, a::Lanes{W,T}, b::Lanes{W,T}) where {W,T} = Lanes(vifelse(m.x, a.x, b.x))
 @inline Base.ifelse(m::Mask{W}, a::Real, b::Real) where {W} = ifelse(m, promote(a, b, zero(Lanes{W,Float64}))[1:2]...)
