@@ -16,7 +16,7 @@ from processes import PREAMBLE, python
 from torch import Tensor
 
 from pydiffgeo import Grid, Richards, Solution, Solver, solve, solving, usda_soil
-from pydiffgeo.bridge import runtime
+from pydiffgeo.bridge import arrays, runtime
 from pydiffgeo.errors import EngineUnavailable, PyDiffGeoError, SolveFailed
 
 F64 = torch.float64
@@ -58,6 +58,35 @@ def test_julia_reads_and_writes_the_memory_of_torch(julia: Any, monkeypatch: pyt
         assert x is None or addresses[name] == x.data_ptr(), name
     first = next(iter(s.fluxes.values()))
     assert (call[5], call[7]) == (s.states.data_ptr(), first.data_ptr())
+
+
+def test_memory_of_results_is_used_again_when_nobody_holds_it() -> None:
+    shape = (3, arrays.REUSED_FROM // 16)
+    a = arrays.results(*shape, dtype=F64)
+    place, part = a.data_ptr(), a[1].fill_(7)
+    del a
+    gc.collect()
+    b = arrays.results(*shape, dtype=F64)
+    b.zero_()
+    assert b.data_ptr() != place and bool((part == 7).all())
+    del part
+    gc.collect()
+    assert arrays.results(*shape, dtype=F64).data_ptr() == place
+
+
+def test_cotangents_of_a_flux_in_any_layout(julia: Any) -> None:
+    solution, K_s = column()
+    drainage = solution.fluxes["drainage"]
+    weights = torch.rand(drainage.shape[::-1], dtype=F64, generator=torch.Generator().manual_seed(3)).T
+
+    def gradient(loss: Tensor) -> Tensor:
+        return torch.autograd.grad(loss, K_s, retain_graph=True)[0]
+
+    day_by_day = [gradient(x.sum()) for x in drainage.unbind(1)]
+    assert all(bool((g != 0).all()) for g in day_by_day)
+    torch.testing.assert_close(gradient(drainage.sum()), sum(day_by_day), rtol=1e-12, atol=0)  # one number, expanded
+    weighted = sum(w * g for w, g in zip(weights.unbind(1), day_by_day, strict=True))
+    torch.testing.assert_close(gradient((weights * drainage).sum()), weighted, rtol=1e-12, atol=0)
 
 
 def test_a_run_is_freed_after_backward(julia: Any) -> None:

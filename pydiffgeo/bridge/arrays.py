@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import threading
+import weakref
+
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,3 +26,29 @@ def gradient_like(x: Tensor, columns: int) -> Tensor:
 def shared(gradient: Tensor, x: Tensor) -> Tensor:
     """Sum over the columns where they share one value."""
     return gradient.sum(0, keepdim=True) if x.shape[0] == 1 and gradient.shape[0] > 1 else gradient
+
+
+REUSED_FROM = 1 << 20  # bytes: less than that the C library hands out again by itself
+KEPT_FREE = 1 << 30  # bytes, as much as Julia keeps for its record
+_free: list[np.ndarray] = []
+_lock = threading.RLock()  # a tensor may die while its thread is inside
+
+
+def results(*shape: int, dtype: torch.dtype) -> Tensor:
+    """A tensor of any values, in memory of earlier ones that nobody holds any more: the system takes a page fault per 4 KiB."""
+    size = math.prod(shape) * dtype.itemsize
+    if size < REUSED_FROM:
+        return torch.empty(shape, dtype=dtype)
+    with _lock:
+        found = next((i for i, x in enumerate(_free) if x.nbytes == size), None)
+        memory = np.empty(size, np.uint8) if found is None else _free.pop(found)
+    lease = memory[:]  # what torch holds: memory is free again when it dies
+    weakref.finalize(lease, _give_back, memory).atexit = False
+    return torch.from_numpy(lease).view(dtype).view(shape)
+
+
+def _give_back(memory: np.ndarray) -> None:
+    with _lock:
+        _free.append(memory)
+        while sum(x.nbytes for x in _free) > KEPT_FREE:
+            del _free[0]

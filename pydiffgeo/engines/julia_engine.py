@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pydiffgeo.bridge.arrays import field as describe
-from pydiffgeo.bridge.arrays import gradient_like, shared
+from pydiffgeo.bridge.arrays import gradient_like, results, shared
 from pydiffgeo.bridge.models import number
 from pydiffgeo.bridge.runtime import STOPPED, Julia, interruptible, load_sciml, start
 from pydiffgeo.engines.base import Result
@@ -96,8 +96,8 @@ class _Run:
         o, spec, initial = self.options, self.problem.model.spec, inputs[0]
         columns, size, T = len(initial), initial.shape[1], len(self.problem.lengths)
         lengths = self.problem.lengths.cpu()
-        states, storage = initial.new_empty(columns, T, size), initial.new_empty(columns, T + 1, size)
-        fluxes = initial.new_empty(columns, T, len(spec.fluxes))
+        shapes = (columns, T, size), (columns, T + 1, size), (columns, T, len(spec.fluxes))
+        states, storage, fluxes = (results(*shape, dtype=initial.dtype) for shape in shapes)
         counts, outcome = torch.empty(columns, 3, dtype=torch.long), torch.empty(columns, 2, dtype=torch.long)
         method, sensitivity = (ctypes.c_char_p(x.encode()) for x in (o.method, o.sensitivity))
         numbers = struct.pack(
