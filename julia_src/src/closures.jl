@@ -263,7 +263,11 @@ end
 @inline made_for!(c::Closure{W,A,Table}, x) where {W,A} =
     made_for!(x -> first(evaluated(c, SVector(x))), c.table, x, isnan(c.network.low) ? 0.0 : c.network.high - c.network.low)
 "Forget what was made of other weights."
-begin_anew!(c::Closure{W,A,Table}) where {W,A} = begin_anew!(c.table, maximum(abs, view(c.weights, 1:W[2])))
+function begin_anew!(c::Closure{W,A,Table}) where {W,A}
+    matrix(l) = reshape(view(c.weights, place_of(W, l):place_of(W, l)+W[l]*W[l+1]-1), W[l+1], W[l])
+    # a layer makes its inputs steeper by the largest sum of a row
+    return begin_anew!(c.table, prod(l -> maximum(sum(abs, matrix(l); dims=2)), 1:max(1, length(W) - 2)))
+end
 begin_anew!(c) = nothing
 
 @inline (c::FunctionClosure)(x...) = called(c, SVector(promote(x...)))

@@ -23,15 +23,15 @@ Table() = Table(16.0, fill(NaN, ROWS, PIECES + 1), [fill(UNKNOWN, PIECES); STEEP
 cotangents_of(::Table) = zeros(ROWS, PIECES)
 cotangents_of(::Nothing) = nothing
 
-"Forget the pieces of a network that had other weights; the new ones are at most `steepest` in the first layer."
+"Forget the pieces of a network that had other weights. No unit of the new one has a slope above `steepest` before its activation."
 function begin_anew!(t::Table, steepest)
     for k in t.made
         t.coefficients[:, k] .= NaN
     end
-    fill!(view(t.states, 1:PIECES), UNKNOWN)
     empty!(t.made)
-    # a hyperbolic tangent three times as wide as a piece is met to rounding
-    t.per_unit = steepest < 40 ? max(16.0, exp2(ceil(log2(3 * steepest)))) : 128.0
+    # a hyperbolic tangent whose width is three pieces is met to rounding; one that fits between two points of a piece would not be seen
+    t.per_unit = exp2(ceil(log2(clamp(3 * steepest, 16.0, 128.0))))
+    fill!(view(t.states, 1:PIECES), steepest > 400 ? STEEP : UNKNOWN)
     return t
 end
 

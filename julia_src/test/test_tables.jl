@@ -58,12 +58,13 @@ end
     @test n.closures[1].table.made == made && !isempty(made)
 end
 
-@testset "where no polynomial will do" begin
+@testset "where no polynomial will do, at $slope" for slope in (300.0, 3e3)
     network = Network((1, 16, 1), "tanh"; low=0.0, high=1.0)
-    n = bound(network, [fill(3e3, 16); -3e3 .* (1:16) ./ 16; ones(16); 0.0])
+    n = bound(network, [fill(slope, 16); -slope .* (1:16) ./ 16; ones(16); 0.0])
     c = n.closures[1]
     for x in (eight(lane -> lane / 8), eight(lane -> lane == 3 ? NaN : 0.5), eight(lane -> lane == 3 ? -Inf : 0.5), eight(lane -> 1e300))
         @test isequal(numbers(value_and_slopes(c, SVector(x))[1]), numbers(evaluated(c, SVector(x))[1]))
     end
-    @test STEEP in c.table.states[1:end-1] && isempty(c.table.made)
+    # a bump between two of its points would look flat to a piece
+    @test slope == 300 ? count(==(STEEP), c.table.states) >= 2 : all(==(STEEP), c.table.states)
 end
