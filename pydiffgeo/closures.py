@@ -11,14 +11,14 @@ from torch import Tensor, nn
 from pydiffgeo.errors import ParameterError, lookup
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "tanh": torch.tanh,
+    "tanh": torch.sigmoid,  # tanh(x) = 2 sigmoid(2 x) - 1 takes a quarter of the time; `_matrices` brings the numbers in
     "sigmoid": torch.sigmoid,
     "softplus": nn.functional.softplus,
     "swish": nn.functional.silu,
 }
 SLOPES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {  # of the argument and the value
-    "tanh": lambda x, y: (y * y).neg_().add_(1),
-    "sigmoid": lambda x, y: y * (1 - y),
+    "tanh": lambda x, y: torch.addcmul(y, y, y, value=-1),
+    "sigmoid": lambda x, y: torch.addcmul(y, y, y, value=-1),
     "softplus": lambda x, y: torch.sigmoid(x),
     "swish": lambda x, y: torch.sigmoid(x).mul_(1 - y).add_(y),
 }
@@ -150,14 +150,17 @@ class NeuralClosure(nn.Module):
         The slope is carried from layer to layer along with the values, which costs less than a backward pass.
         """
         h, act, layers = x[..., None], ACTIVATIONS[self.activation], self._matrices(x.dtype)
-        tangent = layers[0][0]  # of the first layer
+        first = layers[0][0]  # slopes of the first layer, the same everywhere
+        rise = first.expand(*x.shape, -1)
         for k, (matrix, bias) in enumerate(layers):
-            a = torch.matmul(h, matrix).add_(bias)
-            tangent = tangent @ matrix if k else tangent
+            a = torch.matmul(h, matrix).add_(bias) if k else torch.addcmul(bias, h, matrix)
+            if k:
+                rise = rise @ (first.T * matrix if k == 1 else matrix)
             if k < len(layers) - 1:
                 h = act(a)
-                tangent = SLOPES[self.activation](a, h).mul_(tangent)
-        y, slope = a[..., 0], tangent.expand(*x.shape, 1)[..., 0]
+                unit = SLOPES[self.activation](a, h)
+                rise = unit.mul_(rise) if k else unit
+        y, slope = a[..., 0], rise[..., 0]
         if self.output_range is None:
             return y, slope
         low, high = self.output_range
@@ -165,19 +168,25 @@ class NeuralClosure(nn.Module):
         return low + (high - low) * share, slope * ((high - low) * share * (1 - share))
 
     def _matrices(self, dtype: torch.dtype) -> list[tuple[Tensor, Tensor]]:
-        """Matrix `[input, output]` and bias of each layer."""
+        """Matrix `[input, output]` and bias of each layer, as the functions in `ACTIVATIONS` need them."""
         at, out = 0, []
-        weights = self.flat().to(dtype)
-        for a, b in zip(self.widths[:-1], self.widths[1:], strict=True):
-            out.append((weights[at : at + a * b].view(a, b), weights[at + a * b : at + (a + 1) * b]))
+        weights, last = self.flat().to(dtype), len(self.widths) - 2
+        for k, (a, b) in enumerate(zip(self.widths[:-1], self.widths[1:], strict=True)):
+            matrix, bias = weights[at : at + a * b].view(a, b), weights[at + a * b : at + (a + 1) * b]
+            if self.activation == "tanh":
+                if k > 0:
+                    matrix, bias = 2 * matrix, bias - matrix.sum(0)
+                if k < last:
+                    matrix, bias = 2 * matrix, 2 * bias
+            out.append((matrix, bias))
             at += (a + 1) * b
         return out
 
     def _layers(self, x: Tensor) -> Tensor:
         *hidden, (matrix, bias) = self._matrices(x.dtype)
         for m, b in hidden:
-            x = ACTIVATIONS[self.activation](x @ m + b)
-        return (x @ matrix + bias)[..., 0]
+            x = ACTIVATIONS[self.activation](nn.functional.linear(x, m.T, b))
+        return nn.functional.linear(x, matrix.T, bias)[..., 0]
 
     def _on_rising_ways(self) -> Tensor:
         """Which weights lie on a way from a monotone input to the output: rows of the first matrix, all later matrices."""

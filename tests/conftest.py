@@ -23,6 +23,13 @@ def _seed() -> None:
     torch.manual_seed(0)
 
 
+@pytest.fixture(autouse=True)
+def _own_engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no test be solved by the engine that others before it asked for, which stands in the environment."""
+    if "engine" not in request.fixturenames:
+        monkeypatch.delenv("PYDIFFGEO_ENGINE", raising=False)
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Callable[[str], Path]:
     """Give the path of a real data file, named relative to the data folder; skip where it is absent."""

@@ -11,6 +11,7 @@ using TOML: TOML
 include("errors.jl")
 include("fastmath.jl")
 include("lanes.jl")
+include("tables.jl")
 include("closures.jl")
 include("models/spec.jl")
 include("models/slots.jl")

@@ -164,7 +164,7 @@ function forward!(pool::Pool, run::Run, results, counts, failures, record, repla
     fill!(counts, 0)
     together = side_by_side(run.model, run.options, replay) && run.inputs.columns > 1
     with_work(pool, run, together ? LANES : 1, stop) do w, columns, stopping
-        together && forward_group!(run, columns, results, counts, failures, record, stopping) && return
+        together && forward_group!(run, columns, w.networks, results, counts, failures, record, stopping) && return
         for c in columns
             forward_column!(w, run, c, results, counts, failures, record, replay, stopping)
         end
@@ -220,7 +220,7 @@ end
 function backward!(pool::Pool, run::Run, seeds, replay, stop)
     together = side_by_side(run.model, run.options, replay) && run.inputs.columns > 1
     with_work(pool, run, together ? LANES : 1, stop) do w, columns, stopping
-        run.tapes[first(columns)].group > 0 && return backward_group!(run, columns, seeds, stopping)
+        run.tapes[first(columns)].group > 0 && return backward_group!(run, columns, w.networks, seeds, stopping)
         for c in columns
             backward_column!(w, run, c, seeds, replay, stopping)
         end

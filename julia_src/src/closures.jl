@@ -29,13 +29,15 @@ weight_count(::Network{W}) where {W} = sum(W[l+1] * (W[l] + 1) for l in 1:length
 
 const MOST_LANES = 8  # columns side by side that the work space has room for
 
-"A network with its weights: what the equations call. Its `work` space makes it one for one thread."
-struct Closure{W,A}
+"A network with its weights: what the equations call. Its `work` space, and its `table` where it has one input, make it one for one thread."
+struct Closure{W,A,T}
     network::Network{W,A}
     weights::Vector{Float64}
     work::Vector{Float64}
+    table::T
 end
-Closure(n::Network{W}) where {W} = Closure(n, zeros(weight_count(n)), zeros(MOST_LANES * blocks(W)[end]))
+Closure(n::Network{W}) where {W} =
+    Closure(n, zeros(weight_count(n)), zeros(MOST_LANES * blocks(W)[end]), W[1] == 1 ? Table() : nothing)
 
 """
     FunctionNetwork{I}(f, initial)
@@ -56,6 +58,9 @@ struct FunctionClosure{I,F}
     network::FunctionNetwork{I,F}
     weights::Vector{Float64}
 end
+
+table_of(c::Closure) = c.table
+table_of(::FunctionClosure) = nothing
 
 with_weights(n::Network) = Closure(n)
 with_weights(n::FunctionNetwork) = FunctionClosure(n, copy(n.initial))
@@ -226,6 +231,7 @@ end
 @inline (c::Closure)(x) = called(c, SVector(x))
 
 @inline called(c::Closure, x::SVector{I,V}) where {I,V<:Union{Float64,Lanes}} = first(ranged(c.network, first(layers(c, x, Val(false)))))
+@inline called(c::Closure{W,A,Table}, x::SVector{1,LaneNumber{Float64}}) where {W,A} = first(value_and_slopes(c, x))
 @inline called(c::Closure, x::SVector{I,Float32}) where {I} = Float32(called(c, map(Float64, x)))
 @inline function called(c::Closure, x::SVector{I,D}) where {I,V,K,D<:Dual{Nothing,V,K}}
     y, slopes = value_and_slopes(c, map(value, x))
@@ -236,11 +242,33 @@ end
     y, slopes = value_and_slopes(c, map(Float64, x))
     return Float32(y), map(Float32, slopes)
 end
-@inline function value_and_slopes(c::Closure, x::SVector{I,V}) where {I,V}
+@inline value_and_slopes(c::Closure, x::SVector) = evaluated(c, x)
+@inline function evaluated(c::Closure, x::SVector)
     y, slopes = layers(c, x, Val(true))
     y, scale = ranged(c.network, y)
     return y, scale * slopes
 end
+@inline function value_and_slopes(c::Closure{W,A,Table}, x::SVector{1,LaneNumber{Float64}}) where {W,A}
+    y, slope = look(c.table, x[1])
+    return any(isnan(y)) ? first_look(c, x) : (within(c.network, y), SVector(slope))
+end
+@noinline function first_look(c::Closure{W,A,Table}, x) where {W,A}
+    made_for!(c, x[1]) || return evaluated(c, x)
+    y, slope = look(c.table, x[1])
+    return within(c.network, y), SVector(slope)
+end
+# rounding must not leave the range
+@inline within(n::Network, y) = isnan(n.low) ? y : max(min(y, oftype(y, n.high)), oftype(y, n.low))
+"Whether a table gives a network of one input at x, now that its pieces there are made."
+@inline made_for!(c::Closure{W,A,Table}, x) where {W,A} =
+    made_for!(x -> first(evaluated(c, SVector(x))), c.table, x, isnan(c.network.low) ? 0.0 : c.network.high - c.network.low)
+"Forget what was made of other weights."
+function begin_anew!(c::Closure{W,A,Table}) where {W,A}
+    matrix(l) = reshape(view(c.weights, place_of(W, l):place_of(W, l)+W[l]*W[l+1]-1), W[l+1], W[l])
+    # a layer makes its inputs steeper by the largest sum of a row
+    return begin_anew!(c.table, prod(l -> maximum(sum(abs, matrix(l); dims=2)), 1:max(1, length(W) - 2)))
+end
+begin_anew!(c) = nothing
 
 @inline (c::FunctionClosure)(x...) = called(c, SVector(promote(x...)))
 @inline (c::FunctionClosure)(x) = called(c, SVector(x))
@@ -293,23 +321,26 @@ end
     Networks(networks, V, T)
 
 The closures of a model while a column, or several side by side, is solved: with their weights, the cotangents of these in numbers of
-type V, and notes of calls in numbers of type T.
+type V and of the tables, and notes of calls in numbers of type T.
 """
-struct Networks{names,C<:Tuple,V,X<:Tuple}
+struct Networks{names,C<:Tuple,V,O<:Tuple,X<:Tuple}
     closures::C
     on_weights::Vector{Vector{V}}
+    on_tables::O
     notes::X
 end
 
 function Networks(networks::NamedTuple{names}, ::Type{V}, ::Type{T}) where {names,V,T}
     closures = map(with_weights, Tuple(networks))
+    on_tables = map(c -> V <: Lanes ? cotangents_of(table_of(c)) : nothing, closures)
     notes = map(n -> Note(zero(SVector{inputs_of(n),T}), 0), Tuple(networks))
-    return Networks{names,typeof(closures),V,typeof(notes)}(closures, [zeros(V, weight_count(n)) for n in networks], notes)
+    return Networks{names,typeof(closures),V,typeof(on_tables),typeof(notes)}(closures, [zeros(V, weight_count(n)) for n in networks], on_tables, notes)
 end
 
 inputs_of(::Network{W}) where {W} = first(W)
 inputs_of(::FunctionNetwork{I}) where {I} = I
 @inline Base.length(::Networks{names}) where {names} = length(names)
+@inline place_of_network(::Networks{names}, name) where {names} = findfirst(==(name), names)::Int
 @inline callable(n::Networks{names}) where {names} = NamedTuple{names}(n.closures)
 # the place of a tangent belongs to the type of a probe, so that it must be a constant of the code
 @generated function probes(n::Networks{names}, ::Type{D}, ::Val{K}) where {names,D,K}
@@ -319,8 +350,11 @@ end
 
 "Read the weights, which all columns share."
 function bind_weights!(n::Networks, fields)
-    for (c, field) in zip(n.closures, fields), l in eachindex(c.weights)
-        c.weights[l] = load(field, 1, 1, l)
+    for (c, field) in zip(n.closures, fields)
+        read(l) = Float64(load(field, 1, 1, l))
+        all(l -> c.weights[l] === read(l), eachindex(c.weights)) && continue
+        map!(read, c.weights, eachindex(c.weights))
+        begin_anew!(c)
     end
 end
 
@@ -329,7 +363,7 @@ end
     ntuple(Val(length(n))) do j
         note = n.notes[j]
         note.calls > 1 && throw(Refused("a network may be called once in the equations of a model; compute what it gives once, and keep it"))
-        note.calls == 1 && add_weight_slopes!(n.on_weights[j], n.closures[j], note.inputs, slopes[K+j])
+        note.calls == 1 && add_weight_slopes!(n, j, note.inputs, slopes[K+j])
         note.calls = 0
         nothing
     end
@@ -340,18 +374,41 @@ end
 @inline add_weight_slopes!(n::Networks{names}, on::NamedTuple) where {names} = ntuple(Val(length(n))) do j
     @inline
     x, on_output = on[names[j]]
-    add_weight_slopes!(n.on_weights[j], n.closures[j], inputs_vector(x), on_output)
+    add_weight_slopes!(n, j, inputs_vector(x), on_output)
+end
+"The same of network j: at once, or when `flush_weights!` hands on what its table has gathered."
+@inline function add_weight_slopes!(n::Networks, j, x::SVector, on_output)
+    c, on_table = n.closures[j], n.on_tables[j]
+    on_table === nothing || !made_for!(c, x[1]) ? add_weight_slopes!(n.on_weights[j], c, x, on_output) :
+    add_coefficient_slopes!(on_table, c.table, x[1], on_output)
+    return
 end
 @inline inputs_vector(x) = SVector(x)
 @inline inputs_vector(x::SVector) = x
 
-"Write the cotangents of the weights out for column c, and begin anew."
-function flush_weights!(fields, n::Networks, c, lane=0)
+"Add the cotangents of the weights to those of column c."
+function flush_weights!(fields, n::Networks, c)
+    foreach(hand_on!, n.on_weights, n.on_tables, n.closures)
     for (field, on_weights) in zip(fields, n.on_weights), l in eachindex(on_weights)
-        add!(field, lane == 0 ? total_of(on_weights[l]) : on_weights[l].x[lane], c, 1, l)
+        add!(field, total_of(on_weights[l]), c, 1, l)
     end
 end
-clear!(n::Networks) = foreach(w -> fill!(w, zero(eltype(w))), n.on_weights)
+function clear!(n::Networks)
+    foreach(w -> fill!(w, zero(eltype(w))), n.on_weights)
+    foreach((on_table, c) -> on_table === nothing || (on_table[:, c.table.made] .= 0), n.on_tables, n.closures)
+end
+
+hand_on!(on_weights, ::Nothing, c) = nothing
+function hand_on!(on_weights, on_table::Matrix{Float64}, c::Closure)
+    for k in c.table.made
+        on_piece = view(on_table, :, k)
+        all(iszero, on_piece) && continue
+        for eight in 0:1
+            add_weight_slopes!(on_weights, c, SVector(points_of(c.table, k, eight)), on_points(on_piece, eight))
+        end
+        fill!(on_piece, 0)
+    end
+end
 
 "Add the gradient in the weights of `on_output` times the output to `out`, whose numbers are those of a column or of several."
 @noinline function add_weight_slopes!(out::Vector{L}, c::Closure{W}, x::SVector{N,L}, on_output::L) where {W,N,L<:Lanes}

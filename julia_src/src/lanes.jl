@@ -13,6 +13,7 @@ end
 Lanes(x::Vec{W,T}) where {W,T} = Lanes{W,T}(x)
 
 const LANES = 8  # numbers in the widest vectors of today's processors
+const LaneNumber{T} = Lanes{LANES,T}
 @inline lanes(f::F) where {F} = Lanes(Vec(ntuple(f, Val(LANES))))
 
 "The answers of a comparison."

@@ -93,7 +93,7 @@ end
 
 Gradient of the sum of results times the given cotangents, which have the shapes of the results (fluxes: flux, interval,
 column), in every input: initial (size, column), NamedTuples of parameters (layer, interval, column) and forcing (1, interval,
-column) whose dimensions are 1 where the input's were, but for the columns; and weights (weight, column).
+column) whose dimensions are 1 where the input's were, but for the columns; and weights (weight), which all columns share.
 """
 function pullback(solution::Solution{T}; states=nothing, storage=nothing, fluxes=nothing) where {T}
     run = solution.run
@@ -112,5 +112,5 @@ function pullback(solution::Solution{T}; states=nothing, storage=nothing, fluxes
     end
     return (; initial, parameters=NamedTuple{Tuple(s.parameters)}(Tuple(grads[1:count])),
         forcing=NamedTuple{Tuple(s.forcings)}(Tuple(grads[count+1:last])),
-        weights=map(g -> g[:, 1, :], NamedTuple{keys(networks(run.model))}(Tuple(grads[last+1:end]))))
+        weights=map(g -> vec(sum(g; dims=3)), NamedTuple{keys(networks(run.model))}(Tuple(grads[last+1:end]))))
 end

@@ -2,7 +2,7 @@ using DiffGeo, Random, Test
 
 @testset "DiffGeo" begin
     for name in ("fastmath", "tridiagonal", "hydraulics", "learned_soil", "richards", "gradient", "batch", "user", "lanes", "faces", "buckets", "slots",
-        "closures", "entry", "sciml", "quality")
+        "closures", "tables", "entry", "sciml", "quality")
         @testset "$name" begin
             include("test_$name.jl")
         end

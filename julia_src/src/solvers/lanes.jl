@@ -2,8 +2,6 @@
 # registers. Each column has its own step, which is halved where Newton fails, and is zero while it waits for others: a column does not
 # depend on its neighbours. A group in which a column fails altogether is solved again one by one.
 
-const LaneNumber{T} = Lanes{LANES,T}
-
 "Whether columns can be solved side by side with these options."
 side_by_side(m::Model, o::Options, replay) = false
 function side_by_side(m::SmallModel, o::Options{Float64}, replay)
@@ -47,10 +45,10 @@ struct Group{T,P,F,NP,NF,N}
     names::NamedInputs{T,P,F,NP,NF,N}
 end
 
-function Group(run::Run{T}, columns) where {T}
-    names = NamedInputs(run.model, T, Networks(networks(run.model), LaneNumber{T}, LaneNumber{T}))
-    bind_weights!(names.networks, run.inputs.weights)
-    return Group(first(columns), length(columns), varying(run.inputs), names)
+function Group(run::Run{T}, columns, net::Networks) where {T}
+    clear!(net)
+    bind_weights!(net, run.inputs.weights)
+    return Group(first(columns), length(columns), varying(run.inputs), NamedInputs(run.model, T, net))
 end
 
 @inline column_of(g::Group, lane) = g.first + min(lane, g.count) - 1
@@ -73,9 +71,9 @@ end
     return p, prepared(m, f, p)
 end
 
-"Values of the wanted rows of a table of columns."
+"Cotangents in the wanted rows of a table of columns; columns that repeat the last one have none."
 @inline rows_of(g::Group, pointer, stride, offset, ::Val{N}) where {N} =
-    SVector(ntuple(i -> lanes(lane -> unsafe_load(pointer, (column_of(g, lane) - 1) * stride + offset + i)), Val(N)))
+    SVector(ntuple(i -> lanes(lane -> lane > g.count ? 0.0 : Float64(unsafe_load(pointer, (g.first + lane - 2) * stride + offset + i))), Val(N)))
 
 @inline function write_rows!(g::Group, pointer, stride, offset, values)
     for lane in 1:g.count, i in eachindex(values)
@@ -171,13 +169,13 @@ in the evaluation with which the next iteration would begin.
 end
 
 """
-    forward_group!(run, columns, results, counts, failures, record, stopping) -> done
+    forward_group!(run, columns, net, results, counts, failures, record, stopping) -> done
 
-Solve these columns side by side; false where they must be solved one by one.
+Solve these columns side by side, with the networks `net`; false where they must be solved one by one.
 """
-function forward_group!(run::Run, columns, results, counts, failures, record, stopping)
+function forward_group!(run::Run, columns, net, results, counts, failures, record, stopping)
     o, q = run.options, length(spec(run.model).fluxes)
-    done = forward_lanes!(run.model, run, Group(run, columns), results, counts, failures, record, stopping, Val(stages(o.tableau)), Val(q))
+    done = forward_lanes!(run.model, run, Group(run, columns, net), results, counts, failures, record, stopping, Val(stages(o.tableau)), Val(q))
     done || foreach(c -> empty!(run.tapes[c]), columns)
     return done
 end
@@ -318,8 +316,8 @@ end
 @inline read_state(tape, step, width, i, ::Val{N}) where {N} = SVector(ntuple(j -> read_lanes(tape, step, width, 1 + (i - 1) * N + j), Val(N)))
 
 "The gradient of a group, as `sweep!` and `finish!` do it for one column."
-backward_group!(run::Run, columns, seeds, stopping) =
-    backward_lanes!(run.model, run, Group(run, columns), seeds, stopping, Val(stages(run.options.tableau)), Val(length(spec(run.model).fluxes)))
+backward_group!(run::Run, columns, net, seeds, stopping) =
+    backward_lanes!(run.model, run, Group(run, columns, net), seeds, stopping, Val(stages(run.options.tableau)), Val(length(spec(run.model).fluxes)))
 
 function backward_lanes!(m::SmallModel{N}, run::Run{T}, g::Group{T,PN,FN,NP,NF}, seeds::Cotangents{T}, stopping, ::Val{S}, ::Val{Q}) where {N,T,PN,FN,NP,NF,S,Q}
     inputs, o, K, L = run.inputs, run.options, intervals(run.inputs), LaneNumber{T}
@@ -415,7 +413,7 @@ function finish_group!(m::SmallModel{N}, inputs, g::Group{T,PN,FN,NP,NF}, seeds,
     for i in 1:NP
         add_lanes!(seeds.parameters[i], on_inputs[i], g, 1)
     end
-    foreach(lane -> flush_weights!(seeds.weights, g.names.networks, g.first + lane - 1, lane), 1:g.count)
+    flush_weights!(seeds.weights, g.names.networks, g.first)
     _, capacity = storage_slopes(m, u, p)
     seeds.initial == C_NULL || write_rows!(g, seeds.initial, N, 0, on_state + capacity .* on_storage)
     return

@@ -66,9 +66,10 @@ bytes(tape::Tape{T}) where {T} = sizeof(T) * (length(tape.states) + length(tape.
                                  sum(sizeof(T) * (6 * length(y.psi) + 2 * length(y.total) + 6) for y in tape.stretches; init=0)
 
 "Vectors of one solve, `[size]` unless said otherwise."
-struct Work{T,L,C,J}
+struct Work{T,L,C,J,N}
     linearisation::L
     column::C
+    networks::N                 # of columns that are solved side by side
     filter::Tuple{J,Vector{T}}  # Jacobian and capacity at the guess of the last stage: they filter the error estimate
     carry::Carry{T}
     tape::Tape{T}
@@ -94,6 +95,9 @@ function Work(m::Model, ::Type{T}, tableau::Tableau) where {T}
     n, q, s = statesize(m), length(spec(m).fluxes), stages(tableau)
     state() = zeros(T, n)
     several(k) = [state() for _ in 1:k]
-    return Work(Linearisation(m, T), column(m, T), (jacobian(m, T), state()), Carry{T}(n, q), Tape{T}(), several(s), several(s + 1), [zeros(T, q) for _ in 1:s+1],
-        state(), state(), state(), state(), state(), state(), several(s), state(), state(), state(), state(), state(), zeros(T, q))
+    return Work(Linearisation(m, T), column(m, T), networks_of_lanes(m, T), (jacobian(m, T), state()), Carry{T}(n, q), Tape{T}(),
+        several(s), several(s + 1), [zeros(T, q) for _ in 1:s+1], state(), state(), state(), state(), state(), state(), several(s), state(), state(), state(), state(), state(), zeros(T, q))
 end
+
+networks_of_lanes(m::Model, ::Type{T}) where {T} = nothing
+networks_of_lanes(m::SmallModel, ::Type{Float64}) = Networks(networks(m), LaneNumber{Float64}, LaneNumber{Float64})

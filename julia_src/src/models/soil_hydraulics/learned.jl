@@ -3,7 +3,7 @@
 const ENTRY = 1.0          # cm: suction at which the factor that leaves a saturated soil saturated is one half
 const DECADE = log(10.0)
 const FAINTEST = 1e-30     # of K / K_s: what has underflowed is beyond the range of every network
-const CELLS = Lanes{LANES,Float64}  # networks are called for as many cells at once as the registers hold
+const CELLS = LaneNumber{Float64}  # networks are called for as many cells at once as the registers hold
 
 """
     Learned(formula; networks, residual = ())
@@ -75,9 +75,10 @@ end
     slots = h.declared.slots
     suction = max(-psi, zero(psi))
     dryness, entered = vlog(1 + suction) / DECADE, suction / (suction + ENTRY)
-    theta, K = haskey(s, :formula) ? curves(h.declared.formula, s.formula, psi) : (zero(psi), zero(psi))
-    drained() = drained_by(theta, s)
-    decades() = decades_by(K, s)
+    by_formula = haskey(s, :formula) ? curves(h.declared.formula, s.formula, psi) : (zero(psi), zero(psi))
+    drained() = drained_by(by_formula[1], s)
+    decades() = decades_by(by_formula[2], s)
+    theta, K = by_formula
     if haskey(slots.called, :retention)
         theta = s.theta_r + s.span * (1 - in_slot(slots, Val(:retention), s.called, dryness, drained, () -> entered).value)
     end
@@ -127,7 +128,7 @@ end
     return y * entered, rise * dx * entered + y * d_entered, y
 end
 
-@inline place_of_network(h::LearnedColumn, name) = findfirst(==(name), keys(h.declared.slots.called))
+@inline place_of_network(h::LearnedColumn, name) = place_of_network(h.networks, name)
 
 function slopes!(out::Curves{T}, h::LearnedColumn, soil, psi::Vector{T}, range, keep::Bool) where {T}
     slots, f, stop = h.declared.slots, h.formula, last(range)
@@ -196,22 +197,21 @@ function pull(h::LearnedColumn{<:Learned{H,S,P}}, p::SVector{N,T}, soil, out::Cu
     end
     own = (; theta_r=T(total_of(by_r)), theta_s=T(total_of(by_s)), K_s=T(total_of(by_K)))
     haskey(soil, :formula) || return SVector{N,T}(map(k -> get(own, k, zero(T)), P))
-    x, f = NamedTuple{P}(Tuple(p)), h.declared.formula
-    whole = SVector(map(k -> T(get(x, k, one(T))), parameters(f)))
-    of_formula = NamedTuple{parameters(f)}(Tuple(pull(f, whole, soil.formula, h.formula, psi, h.on_theta, h.on_K, range)))
-    return SVector{N,T}(map(k -> get(own, k, zero(T)) + getfield(of_formula, k), P))
+    given, f = NamedTuple{P}(Tuple(p)), h.declared.formula
+    whole = SVector(map(k -> T(get(given, k, one(T))), parameters(f)))
+    others = NamedTuple{parameters(f)}(Tuple(pull(f, whole, soil.formula, h.formula, psi, h.on_theta, h.on_K, range)))
+    return SVector{N,T}(map(k -> get(own, k, zero(T)) + getfield(others, k), P))
 end
 
 "Cotangent of what the formula gives in a slot; that of the weights is added to those of the column."
 @inline function pull_slot!(h::LearnedColumn, ::Val{name}, x, entered, formula, on_slot, i, stop) where {name}
     j, slots = place_of_network(h, name), h.declared.slots
-    closure = h.networks.closures[j]
     if haskey(slots.beside, name)
         b = beside(formula, cells(h.outputs[j], i, stop), nothing, getfield(slots.beside, name)...)
-        add_weight_slopes!(h.networks.on_weights[j], closure, SVector(x), on_slot * b.by_output)
+        add_weight_slopes!(h.networks, j, SVector(x), on_slot * b.by_output)
         return on_slot * b.by_formula
     end
-    add_weight_slopes!(h.networks.on_weights[j], closure, SVector(x), on_slot * entered)
+    add_weight_slopes!(h.networks, j, SVector(x), on_slot * entered)
     return zero(on_slot)
 end
 
