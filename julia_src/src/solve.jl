@@ -104,10 +104,10 @@ function pullback(solution::Solution{T}; states=nothing, storage=nothing, fluxes
     count, last = length(s.parameters), length(s.parameters) + length(s.forcings)
     seeds = map(x -> x === nothing ? nothing : Array{T}(x), (states, storage, fluxes))
     GC.@preserve inputs grads initial seeds solution begin
-        address(x, i=1) = x === nothing ? Ptr{T}(0) : pointer(x, i)
+        on_states, on_storage = map(x -> x === nothing ? Ptr{T}(0) : pointer(x), seeds[1:2])
+        on_fluxes = [Field{T}(fluxes === nothing ? Ptr{T}(0) : pointer(seeds[3], i), q * intervals(run.inputs), q, 0) for i in 1:q]
         fields = map(array_field, grads)
-        on_fluxes = [Field{T}(address(seeds[3], i), q * intervals(run.inputs), q, 0) for i in 1:q]
-        backward(run, Cotangents{T}(address(seeds[1]), address(seeds[2]), on_fluxes, pointer(initial), fields[1:count], fields[count+1:last], fields[last+1:end]);
+        backward(run, Cotangents{T}(on_states, on_storage, on_fluxes, pointer(initial), fields[1:count], fields[count+1:last], fields[last+1:end]);
             replay=table_field(solution.replay))
     end
     return (; initial, parameters=NamedTuple{Tuple(s.parameters)}(Tuple(grads[1:count])),

@@ -71,7 +71,10 @@ end
     return p, prepared(m, f, p)
 end
 
-"Cotangents in the wanted rows of a table of columns; columns that repeat the last one have none."
+"Cotangents of a result; columns that repeat the last one have none."
+@inline cotangents_at(g::Group, field::Field, k) = lanes(lane -> lane > g.count ? 0.0 : Float64(load(field, g.first + lane - 1, k)))
+
+"The same in the wanted rows of a table of columns."
 @inline rows_of(g::Group, pointer, stride, offset, ::Val{N}) where {N} =
     SVector(ntuple(i -> lanes(lane -> lane > g.count ? 0.0 : Float64(unsafe_load(pointer, (g.first + lane - 2) * stride + offset + i))), Val(N)))
 
@@ -330,7 +333,7 @@ function backward_lanes!(m::SmallModel{N}, run::Run{T}, g::Group{T,PN,FN,NP,NF},
         stopping() && return
         parameters, forcing = values_at(g, inputs, k, parameters, forcing)
         p, w = inputs_of(m, g, parameters, forcing)
-        on_fluxes = SVector(ntuple(i -> (@inline; wanted(seeds.fluxes[i]) ? gather(g, seeds.fluxes[i], k) : zero(L)), Val(Q)))
+        on_fluxes = SVector(ntuple(i -> (@inline; wanted(seeds.fluxes[i]) ? cotangents_at(g, seeds.fluxes[i], k) : zero(L)), Val(Q)))
         with_states && (on_state += rows_of(g, seeds.states, N * K, (k - 1) * N, Val(N)))
         with_storage && (on_storage += rows_of(g, seeds.storage, N * (K + 1), k * N, Val(N)))
         while step > 0 && tape.interval[step] == k
