@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 import weakref
 
 import numpy as np
@@ -30,8 +29,8 @@ def shared(gradient: Tensor, x: Tensor) -> Tensor:
 
 REUSED_FROM = 1 << 20  # bytes: less than that the C library hands out again by itself
 KEPT_FREE = 1 << 30  # bytes, as much as Julia keeps for its record
-_free: list[np.ndarray] = []
-_lock = threading.RLock()  # a tensor may die while its thread is inside
+# by size; a tensor may die at any moment and in any thread, so each access is one step of Python
+_free: dict[int, list[np.ndarray]] = {}
 
 
 def results(*shape: int, dtype: torch.dtype) -> Tensor:
@@ -39,16 +38,18 @@ def results(*shape: int, dtype: torch.dtype) -> Tensor:
     size = math.prod(shape) * dtype.itemsize
     if size < REUSED_FROM:
         return torch.empty(shape, dtype=dtype)
-    with _lock:
-        found = next((i for i, x in enumerate(_free) if x.nbytes == size), None)
-        memory = np.empty(size, np.uint8) if found is None else _free.pop(found)
+    try:
+        memory = _free[size].pop()
+    except LookupError:
+        memory = np.empty(size, np.uint8)
     lease = memory[:]  # what torch holds: memory is free again when it dies
     weakref.finalize(lease, _give_back, memory).atexit = False
     return torch.from_numpy(lease).view(dtype).view(shape)
 
 
 def _give_back(memory: np.ndarray) -> None:
-    with _lock:
-        _free.append(memory)
-        while sum(x.nbytes for x in _free) > KEPT_FREE:
-            del _free[0]
+    kept = sum(size * len(same) for size, same in list(_free.items()))
+    if kept + memory.nbytes > KEPT_FREE:
+        _free.clear()
+    if memory.nbytes <= KEPT_FREE:
+        _free.setdefault(memory.nbytes, []).append(memory)
