@@ -43,6 +43,28 @@ print(failures, julia("Base.gc_num().total_time > 0"))
     assert out.split() == ["[]", "True"]
 
 
+def test_faulthandler_leaves_julia_its_signals() -> None:
+    """Julia stops its threads by SIGSEGV, for which pytest and `-X faulthandler` put back the handler from before it."""
+    out = python(r'''
+import faulthandler
+faulthandler.enable()
+column(0.01, columns=3, grad=True)
+faulthandler.disable()
+
+def work():
+    for _ in range(10):
+        column(0.01, columns=3, grad=True).states.sum().backward()
+
+threads = [threading.Thread(target=work) for _ in range(2)]
+[t.start() for t in threads]
+while any(t.is_alive() for t in threads):
+    julia("GC.gc()")
+[t.join() for t in threads]
+print("alive")
+''')
+    assert out.split() == ["alive"]
+
+
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_python_runs_while_julia_solves(dtype: str) -> None:
     """The thread that interrupts can only do so, and count, if the solve has released the interpreter lock."""

@@ -9,10 +9,10 @@ jet === nothing || jet.test_package(DiffGeo; target_modules=(DiffGeo,))
 
 # a variable that a closure captures and that is assigned again lies in a box, of unknown type: what it touches is slow and allocates
 boxed = String[]
-for name in names(DiffGeo; all=true)
+for name in Base.names(DiffGeo; all=true)
     f = isdefined(DiffGeo, name) ? getfield(DiffGeo, name) : nothing
     f isa Function || continue
-    for m in methods(f)
+    for m in Base.methods(f)
         # what generates functions runs once
         (m.module === DiffGeo && m.file !== :none) || continue
         isdefined(m, :source) && occursin("Core.Box", string(Base.uncompressed_ast(m).code)) && push!(boxed, string(m))

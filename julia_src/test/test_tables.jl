@@ -8,9 +8,9 @@ numbers(x::Lanes) = [x.x[lane] for lane in 1:LANES]
 "Networks with weights of their own, as the solvers hold them."
 function bound(network, w)
     n = Networks((; network), Lanes{LANES,Float64}, Lanes{LANES,Float64})
-    return bind!(n, w)
+    return give!(n, w)
 end
-bind!(n, w) = (GC.@preserve w bind_weights!(n, [Field{Float64}(pointer(w), 0, 0, 1)]); n)
+give!(n, w) = (GC.@preserve w bind_weights!(n, [Field{Float64}(pointer(w), 0, 0, 1)]); n)
 gathered(n) = (g = zeros(length(n.on_weights[1])); GC.@preserve g flush_weights!([Field{Float64}(pointer(g), 0, 0, 1)], n, 1); g)
 
 @testset "$activation, weights of $size, $low to $high" for activation in ("tanh", "sigmoid", "softplus", "swish"), size in (0.3, 1.0, 4.0, 16.0),
@@ -48,13 +48,13 @@ end
     made = length(n.closures[1].table.made)
     @test made > 0
     w = randn(rng, 49)
-    bind!(n, w)
+    give!(n, w)
     @test isempty(n.closures[1].table.made)
     @test numbers(value_and_slopes(n.closures[1], SVector(x))[1]) ≈ numbers(evaluated(n.closures[1], SVector(x))[1]) rtol = 1e-13
     @test !(numbers(value_and_slopes(n.closures[1], SVector(x))[1]) ≈ numbers(first_))
     # the same weights again: the table stays
     made = copy(n.closures[1].table.made)
-    bind!(n, w)
+    give!(n, w)
     @test n.closures[1].table.made == made && !isempty(made)
 end
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import _signal  # the functions of `signal` without their enums, which cost more than a small solve
 import atexit
 import ctypes
+import faulthandler
 import importlib.util
 import json
 import os
@@ -230,6 +231,9 @@ def _start(place: dict[str, str]) -> Julia:
     # a user's own settings win
     os.environ.setdefault("PYTHON_JULIACALL_THREADS", os.environ.get("JULIA_NUM_THREADS", "auto"))
     os.environ.setdefault("PYTHON_JULIACALL_HANDLE_SIGNALS", "yes")
+    # Julia stops its threads for its collector by SIGSEGV. Where faulthandler ends, as it does in pytest before the process, it
+    # would put back the handler from before Julia, and the next stop would be a crash
+    faulthandler.disable()
     blocked, interrupt = signal.pthread_sigmask(signal.SIG_BLOCK, ()), signal.getsignal(signal.SIGINT)
     try:
         with warnings.catch_warnings(), _remembering_exit_hooks():
