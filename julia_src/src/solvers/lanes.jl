@@ -54,14 +54,14 @@ end
 @inline column_of(g::Group, lane) = g.first + min(lane, g.count) - 1
 @inline gather(g::Group, field::Field, k, l=1) = lanes(lane -> load(field, column_of(g, lane), k, l))
 
-function values_at(g::Group{T,P,F,NP,NF}, inputs::Inputs, k) where {T,P,F,NP,NF}
-    p = SVector(ntuple(i -> gather(g, inputs.parameters[i], k), Val(NP)))
-    return p, SVector(ntuple(i -> gather(g, inputs.forcing[i], k), Val(NF)))
-end
+@inline forcing_at(g::Group{T,P,F,NP,NF}, inputs::Inputs, k) where {T,P,F,NP,NF} = SVector(ntuple(i -> (@inline; gather(g, inputs.forcing[i], k)), Val(NF)))
+# not inlined: it is read once, but where it changes from day to day
+parameters_at(g::Group{T,P,F,NP}, inputs::Inputs, k) where {T,P,F,NP} = SVector(ntuple(i -> gather(g, inputs.parameters[i], k), Val(NP)))
+@inline values_at(g::Group, inputs::Inputs, k) = parameters_at(g, inputs, k), forcing_at(g, inputs, k)
 
 "The same from those of another interval: only what changes is read."
 @inline function values_at(g::Group{T,P,F,NP,NF}, inputs::Inputs, k, parameters, forcing) where {T,P,F,NP,NF}
-    p = g.varying ? values_at(g, inputs, k)[1] : parameters
+    p = g.varying ? parameters_at(g, inputs, k) : parameters
     return p, SVector(ntuple(i -> (@inline; inputs.forcing[i].time == 0 ? forcing[i] : gather(g, inputs.forcing[i], k)), Val(NF)))
 end
 
