@@ -211,7 +211,8 @@ def _tensor(value: Any, dtype: torch.dtype, device: torch.device, what: str) -> 
     if isinstance(value, Tensor):
         return value if value.dtype == dtype and value.device == device else value.to(dtype=dtype, device=device)
     try:
-        return torch.as_tensor(np.asarray(value, dtype=float), dtype=dtype, device=device)
+        # a copy: an array that changes after the solve must not change its gradient
+        return torch.as_tensor(np.array(value, dtype=float), dtype=dtype, device=device)
     except (TypeError, ValueError) as error:
         raise DataError(f"{what} is not numeric: {error}") from error
 

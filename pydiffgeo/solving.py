@@ -99,7 +99,7 @@ def solve(
         )
     return Solution(
         model=model,
-        times=labels[1:],
+        times=labels[1:].copy(),
         lengths=lengths,
         states=result.states,
         initial_state=state,
