@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,46 +10,31 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pydiffgeo.errors import DataError, ParameterError, UnitError, UnknownName, nearest
+from pydiffgeo.errors import DataError, ParameterError, UnknownName, nearest
 from pydiffgeo.models.base import ProcessModel
-from pydiffgeo.models.spec import ParameterSpec
+from pydiffgeo.models.spec import ForcingSpec, ParameterSpec
+from pydiffgeo.times import intervals, parse_times
 
-HOURS = {"s": 1 / 3600, "min": 1 / 60, "h": 1.0, "d": 24.0}
-SAME_UNITS = {
-    "cm/h": "cm h-1", "cm/hr": "cm h-1", "cm hour-1": "cm h-1", "cm hr-1": "cm h-1", "1/cm": "cm-1", "m3 m-3": "1",
-    "cm3 cm-3": "1", "m3/m3": "1", "cm3/cm3": "1", "-": "1", "": "1", "dimensionless": "1",
-}  # fmt: skip
+ROUNDING = 1e-12  # of the range of a forcing: so far beyond its bounds a value is taken for the bound
 
 
 def read_times(times: Any, unit: str) -> tuple[Tensor, np.ndarray]:
-    """Lengths of the intervals in the model's unit of time, and the labels of the times as given.
+    """Lengths of the intervals in the model's unit of time, and the times as `pydiffgeo.times.parse_times` reads them.
 
     Parameters
     ----------
     times : array-like, [time + 1]
-        The start, then the end of each forcing interval: numbers in `unit`, or dates (datetime64).
+        The start, then the end of each forcing interval: dates, durations since any instant, or numbers in `unit`.
+
+    Raises
+    ------
+    DataError
+        Fewer than two times, a gap, times that do not increase, or integers that are dates for a reader.
     """
-    labels = times.detach().cpu().numpy() if isinstance(times, Tensor) else np.asarray(times)
-    if labels.ndim != 1 or labels.size < 2:
-        raise DataError(f"times must be one-dimensional with the start and at least one interval end, got shape {labels.shape}")
-    if labels.dtype.kind == "M":
-        if np.isnat(labels).any():
-            raise DataError(f"times[{int(np.isnat(labels).argmax())}] is not a date")
-        seconds = (labels - labels[0]) / np.timedelta64(1, "ns") * 1e-9
-        numbers = seconds / 3600 / HOURS[unit]
-    else:
-        numbers = labels.astype(float)
-    lengths = numbers[1:] - numbers[:-1]
-    if not 0 < lengths.min() <= lengths.max() < math.inf:
-        bad = ~np.isfinite(numbers)
-        if bad.any():
-            raise DataError(f"times[{int(bad.argmax())}] is not finite")
-        i = int((lengths <= 0).argmax())
-        raise DataError(
-            f"times must increase: times[{i}]={labels[i]} is followed by times[{i + 1}]={labels[i + 1]}; "
-            "sort them and drop duplicates"
-        )
-    return torch.from_numpy(lengths), labels
+    labels = parse_times(times)
+    if labels.size < 2:
+        raise DataError(f"times must have the start and at least one interval end, got {labels.size}.")
+    return torch.from_numpy(intervals(labels, unit)), labels
 
 
 def read_forcing(
@@ -70,7 +54,6 @@ def read_forcing(
         if _is_number(given) and spec.lower <= given <= spec.upper:
             out[name] = torch.full((1, intervals, 1), given, dtype=dtype, device=device)
             continue
-        _unit(given, spec.unit, f"forcing {name!r}")
         x = _tensor(given, dtype, device, f"forcing {name!r}")
         if x.ndim == 0:
             x = x.expand(1, intervals)
@@ -82,11 +65,13 @@ def read_forcing(
                 f"{intervals} intervals (times has the start and {intervals} ends)"
             )
         if not _between(x, spec.lower, spec.upper):
+            x = _rounded(x, spec)
+        if not _between(x, spec.lower, spec.upper):
             bad = ~torch.isfinite(x) | (x < spec.lower) | (x > spec.upper)
             column, i = (int(v) for v in bad.nonzero()[0])
             raise DataError(
                 f"forcing {name!r} is {float(x[column, i]):g} {spec.unit} at column {column}, in the interval that ends at "
-                f"{_label(given, labels, i)}; allowed: {spec.lower:g} to {spec.upper:g}, no gaps; fill or correct it first"
+                f"{labels[i + 1]}; allowed: {spec.lower:g} to {spec.upper:g}, no gaps; fill or correct it first"
             )
         out[name] = x[..., None]
     return out
@@ -113,7 +98,6 @@ def read_parameters(
         if _is_number(given) and given > spec.minimum:
             static[name] = torch.full((1, 1), given, dtype=dtype, device=device)
             continue
-        _unit(given, spec.unit, f"parameter {name!r}")
         x = _tensor(given, dtype, device, f"parameter {name!r}")
         x, in_time = _shaped(x, spec, intervals, layers)
         if not _between(x, math.nextafter(spec.minimum, math.inf), math.inf):
@@ -158,7 +142,6 @@ def read_state(model: ProcessModel, initial: Any, dtype: torch.dtype, device: to
     if _is_number(initial):
         return torch.full((1, model.size), initial, dtype=dtype, device=device)
     state = next(iter(model.spec.states.values()))
-    _unit(initial, state.unit, "initial_state")
     x = _tensor(initial, dtype, device, "initial_state")
     if x.ndim == 0:
         x = x.expand(model.size)
@@ -190,6 +173,16 @@ def _between(x: Tensor, lower: float, upper: float) -> bool:
     return lower <= low and high <= upper and -math.inf < low and high < math.inf
 
 
+def _rounded(x: Tensor, forcing: ForcingSpec) -> Tensor:
+    """Forcing with what is beyond its bounds by rounding, as a rain of -1e-18, at the bound; gradients pass."""
+    margin = ROUNDING * (forcing.upper - forcing.lower)
+    if not 0 < margin < math.inf:
+        return x
+    at_bound = x.detach().clamp(forcing.lower, forcing.upper)
+    away = at_bound - x.detach()
+    return x + torch.where(away.abs() <= margin, away, 0.0)
+
+
 def batch_size(tensors: Mapping[str, Tensor]) -> int:
     """Number of columns that all inputs agree on."""
     sizes = {k: v.shape[0] for k, v in tensors.items() if v.shape[0] != 1}
@@ -211,25 +204,9 @@ def _tensor(value: Any, dtype: torch.dtype, device: torch.device, what: str) -> 
     if isinstance(value, Tensor):
         return value if value.dtype == dtype and value.device == device else value.to(dtype=dtype, device=device)
     try:
+        if np.ma.isMaskedArray(value):  # as netCDF4 returns: what lies under the mask is no number
+            value = np.ma.filled(value.astype(float), np.nan)
         # a copy: an array that changes after the solve must not change its gradient
         return torch.as_tensor(np.array(value, dtype=float), dtype=dtype, device=device)
     except (TypeError, ValueError) as error:
         raise DataError(f"{what} is not numeric: {error}") from error
-
-
-def _is_data_array(value: Any) -> bool:
-    xarray = sys.modules.get("xarray")  # half a second to import: whoever has a DataArray has done so
-    return xarray is not None and isinstance(value, xarray.DataArray)
-
-
-def _unit(value: Any, unit: str, what: str) -> None:
-    if _is_data_array(value) and "units" in value.attrs:
-        given = str(value.attrs["units"]).strip()
-        if SAME_UNITS.get(given, given) != unit:
-            raise UnitError(f"{what} has units {given!r}, the model needs {unit!r}; convert the values and set attrs['units']")
-
-
-def _label(given: Any, labels: np.ndarray, i: int) -> str:
-    if _is_data_array(given) and "time" in given.coords:
-        return str(given["time"].values[i])
-    return str(labels[i + 1])

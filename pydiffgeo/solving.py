@@ -17,6 +17,7 @@ from pydiffgeo.engines.julia_engine import torch_only
 from pydiffgeo.errors import EngineUnavailable, ParameterError, SolveFailed, lookup
 from pydiffgeo.inputs import batch_size, read_forcing, read_parameters, read_state, read_times
 from pydiffgeo.models.base import ProcessModel
+from pydiffgeo.named import without_names
 from pydiffgeo.solution import Solution
 from pydiffgeo.solvers import Solver
 from pydiffgeo.solvers.problem import Problem
@@ -41,13 +42,16 @@ def solve(
     model : ProcessModel
     forcing : mapping of str to float, [time] or [batch, time]
         Each name of `model.spec.forcings`, in its unit; a value holds over the interval that ends at its time. Numbers,
-        arrays, tensors or DataArrays (whose `units` are checked).
+        arrays, tensors, or arrays with names (DataArrays, series and tables of pandas), which are brought into this order by
+        their dimensions and whose units, dates and columns are compared. What lies beyond a bound by less than 1e-12 of the
+        range of a forcing, as a rain of -1e-18, is taken for the bound.
     parameters : mapping of str to float, [batch], [batch, layer] or [batch, time]
         Names of `model.spec.parameters`, in their units; those not given take the default of the spec. Soil parameters
         have one value per column or per layer (`[batch, layer]`, in time `[batch, time, layer]`).
     initial_state : float, [state] or [batch, state]
     times : [time + 1]
-        The start, then the end of each forcing interval: numbers in `model.spec.time_unit`, or dates.
+        The start, then the end of each forcing interval: dates (UTC where they have a time zone), durations such as `t - t[0]`,
+        or numbers in `model.spec.time_unit`; see `pydiffgeo.times.parse_times`.
     solver : Solver or str
         Method and tolerances.
     engine : {"auto", "torch", "julia"}
@@ -80,6 +84,7 @@ def solve(
     run = lookup(ENGINES, chosen, "engine")
     dtype = options.dtype
     lengths, labels = read_times(times, model.spec.time_unit)
+    forcing, parameters, initial_state = without_names(model, forcing, parameters, initial_state, labels)
     drivers = read_forcing(model, forcing, labels, dtype, device)
     layers = model.grid.n_layers if hasattr(model, "grid") else 1
     static, varying = read_parameters(model, parameters, len(lengths), layers, dtype, device)

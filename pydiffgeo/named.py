@@ -1,0 +1,205 @@
+"""Arrays with names (xarray, pandas): units, dimensions, dates and columns are compared before the names are dropped."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pydiffgeo.errors import DataError, UnitError
+from pydiffgeo.models.base import ProcessModel
+from pydiffgeo.times import differing, intervals, parse_times
+from pydiffgeo.units import same_unit
+
+ROLES = {
+    **dict.fromkeys(("batch", "column", "site", "basin", "station", "gauge", "gauge_id", "member", "sample", "id"), "batch"),
+    **dict.fromkeys(("time", "date", "datetime", "valid_time"), "time"),
+    **dict.fromkeys(("state", "cell", "layer", "depth", "z"), "state"),
+}
+"""What a dimension of this name is; one whose coordinate has dates is time, whatever its name."""
+
+
+@dataclass
+class Names:
+    """What the names of all inputs of one solve are compared with.
+
+    Attributes
+    ----------
+    times : ndarray, [time + 1], optional
+        As `parse_times` reads them.
+    time_unit : str
+        Of numbers among the times.
+    columns : (str, ndarray), optional
+        The first input that names its columns, and these names.
+    """
+
+    times: NDArray | None
+    time_unit: str
+    columns: tuple[str, NDArray] | None = None
+
+    def drop(self, value: Any, axes: Sequence[str], unit: str, what: str, needs: str | None = None) -> Any:
+        """Values of an array with names, its dimensions in the order of `axes`; anything else as it is.
+
+        Parameters
+        ----------
+        axes : sequence of {"batch", "time", "state"}
+            The order of dimensions that the input takes.
+        needs : str, optional
+            One of them that must not be missing.
+
+        Raises
+        ------
+        UnitError, DataError
+            Another unit; a dimension that the input does not take; dates that are not those of `times`; other columns than
+            those of another input.
+        """
+        if not has_names(value):
+            return value
+        if "units" in value.attrs and not same_unit(str(value.attrs["units"]), unit):
+            raise UnitError(
+                f"{what} has units {str(value.attrs['units'])!r}, the model needs {unit!r}; convert the values and set "
+                "attrs['units']."
+            )
+        x, dims, coordinates = _parts(value)
+        order = _order(dims, coordinates, axes, needs, what)
+        if order is None:
+            return x
+        for role, coordinate in zip(order, coordinates, strict=True):
+            if role == "time" and coordinate is not None:
+                self._same_dates(coordinate, what)
+            elif role == "batch" and coordinate is not None:
+                self._same_columns(np.asarray(coordinate), what)
+        x = x.transpose(sorted(range(x.ndim), key=lambda i: axes.index(order[i])))
+        if "batch" not in order:
+            x = x[None]
+        return x[..., None] if "state" in axes and "state" not in order else x
+
+    def _same_dates(self, coordinate: NDArray, what: str) -> None:
+        if self.times is None:
+            return
+        given, ends = parse_times(coordinate, f"dates of {what}"), self.times[1:]
+        numbers = given.dtype.kind not in "mM"
+        if numbers and ends.dtype.kind in "mM":
+            return  # counts of something: nothing that could be compared with dates
+        if len(given) != len(ends):
+            raise DataError(
+                f"{what} has {len(given)} values from {given[0]} to {given[-1]}, but times has {len(ends)} intervals that end "
+                f"at {ends[0]} to {ends[-1]}: give one value for each."
+            )
+        if given.dtype.kind != ends.dtype.kind and not (numbers and ends.dtype.kind in "iuf"):
+            self._same_lengths(given, what)
+            return
+        i = differing(given, ends)
+        if i is None:
+            return
+        if differing(given, self.times[:-1]) is None:
+            raise DataError(
+                f"{what} is dated by the starts of the intervals ({given[0]}, ...), but a value holds over the interval that "
+                "ends at its date: assign_coords(time=times[1:]), or shift its index."
+            )
+        raise DataError(
+            f"{what} has the time {given[i]} where the interval of times ends at {ends[i]} (interval {i}): select the "
+            "intervals of times, in their order."
+        )
+
+    def _same_lengths(self, given: NDArray, what: str) -> None:
+        """Compare dates with times that are numbers or durations: no origin is known, but the steps are."""
+        assert self.times is not None
+        own, wanted = (intervals(x, self.time_unit, f"dates of {what}") for x in (given, self.times[1:]))
+        away = ~np.isclose(own, wanted, rtol=1e-6)
+        if away.any():
+            i = int(away.argmax())
+            raise DataError(
+                f"{what} has {own[i]:g} {self.time_unit} from {given[i]} to {given[i + 1]} where times has {wanted[i]:g} "
+                f"(interval {i + 1}): give times as dates, or the forcing of these intervals."
+            )
+
+    def _same_columns(self, coordinate: NDArray, what: str) -> None:
+        if len(coordinate) < 2:
+            return
+        if self.columns is None:
+            self.columns = what, coordinate
+        other, names = self.columns
+        if len(names) == len(coordinate) and not (names == coordinate).all():
+            i = int((names != coordinate).argmax())
+            raise DataError(
+                f"{what} and {other} name different columns: column {i} is {coordinate[i]} and {names[i]}; select the same, in "
+                "one order."
+            )
+
+
+def without_names(
+    model: ProcessModel, forcing: Mapping[str, Any], parameters: Mapping[str, Any], initial: Any, times: NDArray
+) -> tuple[Mapping[str, Any], Mapping[str, Any], Any]:
+    """Forcing, parameters and initial state without names; unknown ones as they are, for the checks that follow."""
+    by_state = initial if isinstance(initial, Mapping) else {"": initial}
+    if not any(map(has_names, chain(forcing.values(), parameters.values(), by_state.values()))):
+        return forcing, parameters, initial
+    names, spec = Names(times, model.spec.time_unit), model.spec
+    forcing = {k: names.drop(v, ("batch", "time"), spec.forcings[k].unit, f"forcing {k!r}", needs="time")
+               if k in spec.forcings else v for k, v in forcing.items()}  # fmt: skip
+    parameters = parameters_without_names(model, parameters, names)
+    first = next(iter(spec.states.values()))
+    by_state = {k: names.drop(v, ("batch", "state"), spec.states.get(k, first).unit, f"initial_state {k}".strip())
+                for k, v in by_state.items()}  # fmt: skip
+    return forcing, parameters, by_state if isinstance(initial, Mapping) else by_state[""]
+
+
+def parameters_without_names(model: ProcessModel, parameters: Mapping[str, Any], names: Names) -> dict[str, Any]:
+    """Parameters without names; unknown ones as they are."""
+    out = dict(parameters)
+    for name, spec in model.spec.parameters.items():
+        if name in out:
+            axes = ("batch", "time", "state") if spec.per == "layer" else ("batch", "time")
+            out[name] = names.drop(out[name], axes, spec.unit, f"parameter {name!r}")
+    return out
+
+
+def has_names(value: Any) -> bool:
+    """Whether this is an array of xarray or pandas, which need not be imported for that: whoever has one has done so."""
+    if type(value) in (int, float, np.ndarray):
+        return False
+    xarray, pandas = sys.modules.get("xarray"), sys.modules.get("pandas")
+    return (xarray is not None and isinstance(value, xarray.DataArray)) or (
+        pandas is not None and isinstance(value, pandas.Series | pandas.DataFrame)
+    )
+
+
+def _parts(value: Any) -> tuple[NDArray, list[Any], list[Any]]:
+    """Values, names of the dimensions, and their coordinates or None."""
+    if hasattr(value, "coords"):
+        return value.values, list(value.dims), [value.coords[d].values if d in value.coords else None for d in value.dims]
+    axes = value.axes
+    # numbers in an index of pandas count rows, they name nothing
+    return value.to_numpy(), [axis.name for axis in axes], [None if axis.dtype.kind in "iuf" else axis for axis in axes]
+
+
+def _order(dims: list[Any], coordinates: list[Any], axes: Sequence[str], needs: str | None, what: str) -> list[str] | None:
+    """Which of the axes each dimension is; names that say nothing stand for the rest. None where no name says anything."""
+    roles = [_role(name, c) for name, c in zip(dims, coordinates, strict=True)]
+    if not any(roles):
+        return None
+    for name, role in zip(dims, roles, strict=True):
+        if role is not None and (role not in axes or roles.count(role) > 1):
+            raise DataError(
+                f"{what} has the dimensions {', '.join(map(str, dims))}, but takes {', '.join(axes)}: select one of {name!r}."
+            )
+    free = iter([a for a in axes if a not in roles])
+    order = [role or next(free, axes[-1]) for role in roles]
+    if needs is not None and needs not in order:
+        raise DataError(f"{what} has the dimensions {', '.join(map(str, dims))}, but needs {needs}: name it or give its dates.")
+    return order
+
+
+def _role(name: Any, coordinate: Any) -> str | None:
+    if coordinate is not None and len(coordinate):
+        if coordinate.dtype.kind in "mM" or hasattr(coordinate[0], "isoformat"):
+            return "time"
+        if name is None and isinstance(coordinate[0], str):  # an index of pandas
+            return "batch"
+    return ROLES.get(str(name).lower())
