@@ -14,7 +14,7 @@ from pydiffgeo.bridge.models import evaluate
 from pydiffgeo.models.base import Evaluation
 
 STATES = 1000
-HYDRAULICS = ("van_genuchten", "brooks_corey", "gardner", "haverkamp")
+HYDRAULICS = ("van_genuchten", "van_genuchten_vogel", "brooks_corey", "gardner", "haverkamp")
 BOUNDARIES = (("atmospheric", "free_drainage"), ("head", "seepage_face"), ("flux", "head"), ("atmospheric", "flux"))
 
 
@@ -27,7 +27,8 @@ def random_soil(model: Richards, columns: int) -> dict[str, Tensor]:
     """Parameters within the bounds of the spec, where they describe soils that a solver can take."""
     narrow = {"n": (1.1, 5.0), "theta_r": (0.0, 0.1), "theta_s": (0.3, 0.6), "K_s": (1e-2, 1e2), "alpha": (5e-3, 0.2),
               "A_theta": (1e3, 1e7), "A_K": (1e3, 1e7), "beta": (1.5, 5.0), "gamma": (2.0, 6.0), "ponding_height": (0.1, 5.0),
-              "psi_b": (2.0, 60.0), "pore_index": (0.1, 1.5), "specific_storage": (1e-6, 1e-3)}  # fmt: skip
+              "psi_b": (2.0, 60.0), "pore_index": (0.1, 1.5), "specific_storage": (1e-6, 1e-3),
+              "pore_connectivity": (-1.0, 2.0)}  # fmt: skip
     width = {"layer": model.grid.n_layers, "column": 1}
     return {
         k: _random((columns, width[s.per]), *narrow.get(k, (s.lower, s.upper)), s.transform == "log")

@@ -10,7 +10,7 @@ from richards_cases import F64, METHODS, Small, gradcheck
 from torch import Tensor
 
 from pydiffgeo import Roots
-from pydiffgeo.models.soil_hydraulics import UserHydraulics
+from pydiffgeo.models.soil_hydraulics import BrooksCorey, UserHydraulics
 
 pytestmark = pytest.mark.usefixtures("engine")
 
@@ -80,6 +80,9 @@ def test_other_face_means(face_mean: str) -> None:
 @pytest.mark.parametrize(
     ("hydraulics", "name", "value"),
     [
+        ("van_genuchten", "pore_connectivity", [-1.0, 0.5]),
+        ("van_genuchten_vogel", "air_entry", [2.0, 5.0]),
+        (BrooksCorey("mualem"), "pore_connectivity", [-1.0, 0.5]),
         ("brooks_corey", "psi_b", [15.0, 25.0]),
         ("brooks_corey", "pore_index", [0.4, 0.7]),
         ("gardner", "alpha", [0.05, 0.02]),
@@ -87,7 +90,7 @@ def test_other_face_means(face_mean: str) -> None:
         ("haverkamp", "gamma", [4.7, 4.0]),
     ],
 )
-def test_other_soils(hydraulics: str, name: str, value: list[float]) -> None:
+def test_other_soils(hydraulics: str | BrooksCorey, name: str, value: list[float]) -> None:
     case = Small("kvaerno3", hydraulics=hydraulics)
     given = torch.tensor(value, dtype=F64)[:, None]
     case.parameters = {"ponding_height": case.parameters["ponding_height"], name: given}

@@ -19,6 +19,7 @@ from pydiffgeo.models.soil_hydraulics import (
     SoilHydraulics,
     UserHydraulics,
     VanGenuchten,
+    VanGenuchtenVogel,
     usda_soil,
 )
 
@@ -31,6 +32,15 @@ PARAMETERS: dict[str, dict[str, list[float]]] = {
         "alpha": [0.145, 0.036, 0.008, 0.0335],
         "n": [2.68, 1.56, 1.09, 2.0],
         "K_s": [29.7, 1.04, 0.2, 33.192],
+    },
+    "van_genuchten_vogel": {
+        "theta_r": [0.045, 0.078, 0.068, 0.102],
+        "theta_s": [0.43, 0.43, 0.38, 0.368],
+        "alpha": [0.145, 0.036, 0.008, 0.0335],
+        "n": [2.68, 1.56, 1.09, 2.0],
+        "K_s": [29.7, 1.04, 0.2, 33.192],
+        "air_entry": [1.0, 5.0, 2.0, 10.0],
+        "pore_connectivity": [0.5, -1.0, 0.5, 2.0],
     },
     "brooks_corey": {
         "theta_r": [0.02, 0.05, 0.09, 0.0],
@@ -58,12 +68,15 @@ PARAMETERS: dict[str, dict[str, list[float]]] = {
 MODELS: dict[str, SoilHydraulics] = {
     **{name: kind() for name, kind in HYDRAULICS.items()},
     "brooks_corey_mualem": BrooksCorey("mualem"),
+    "van_genuchten_l": VanGenuchten(),
 }
+PARAMETERS["van_genuchten_l"] = PARAMETERS["van_genuchten"] | {"pore_connectivity": [0.5, -1.0, -2.0, 2.0]}
+PARAMETERS["brooks_corey_mualem"] = PARAMETERS["brooks_corey"] | {"pore_connectivity": [0.5, -1.0, -2.0, 2.0]}
 
 
 def parameters(name: str, dtype: torch.dtype = F64) -> dict[str, Tensor]:
     """Four soils `[4, 1]` of a family."""
-    table = PARAMETERS[MODELS[name].name]
+    table = PARAMETERS[name]
     return {k: torch.tensor(v, dtype=dtype).unsqueeze(-1) for k, v in table.items()}
 
 
@@ -167,7 +180,7 @@ def test_limits_monotony_and_positivity(name: str) -> None:
     # a soil at -1e12 cm holds theta_r only; n = 1.09 gets there slowly: S = (alpha psi)^-0.09
     theta_dry, K_dry = model.curves(torch.tensor([-1e12], dtype=F64), p)
     span = raw["theta_s"] - raw["theta_r"]
-    slow = {"van_genuchten": 0.2, "brooks_corey": 0.05}.get(model.name, 1e-5)
+    slow = {"van_genuchten": 0.2, "van_genuchten_vogel": 0.2, "brooks_corey": 0.05}.get(model.name, 1e-5)
     assert ((theta_dry - raw["theta_r"]) / span < slow).all()
     assert (K_dry / raw["K_s"] < 1e-7).all()
 
@@ -240,6 +253,45 @@ def test_brooks_corey_stores_water_up_to_saturation() -> None:
     assert (slopes.capacity > 1e-7).all() and (slopes.dK > 0).all()
 
 
+def test_pore_connectivity_of_mualem() -> None:
+    # K is proportional to S^l: curves of l and of 1/2 differ by S^(l - 1/2), whatever the head
+    raw, psi = parameters("van_genuchten"), heads()
+    theta, K = VanGenuchten().curves(psi, VanGenuchten().derive(raw))
+    S = (1 + (raw["alpha"] * (-psi).clamp_min(0)) ** raw["n"]) ** (1 / raw["n"] - 1)
+    for power in (-1.0, 0.0, 0.5, 2.0):
+        given = raw | {"pore_connectivity": torch.full_like(raw["n"], power)}
+        other = VanGenuchten().curves(psi, VanGenuchten().derive(given))[1]
+        torch.testing.assert_close(other, K * S ** (power - 0.5), rtol=1e-12, atol=0)
+    half = raw | {"pore_connectivity": torch.full_like(raw["n"], 0.5)}
+    general = VanGenuchten().derive({k: v.clone().requires_grad_() for k, v in half.items()})  # whose gradient is wanted
+    for a, b in zip((theta, K), VanGenuchten().curves(psi, VanGenuchten().derive(half)), strict=True):
+        assert torch.equal(a, b)
+    for a, b in zip((theta, K), VanGenuchten().curves(psi, general), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_air_entry_at_two_centimetres() -> None:
+    # Vogel et al. (2001), eqs. 5 to 8, with theta_m from the air-entry head as model 3 of HYDRUS has it
+    raw = {k: v[:, 0].tolist() for k, v in parameters("van_genuchten_vogel").items()}
+    model, p = VanGenuchtenVogel(entry_width=1e-4), parameters("van_genuchten_vogel")
+    for i, h in enumerate(raw["air_entry"]):
+        names = ("theta_r", "theta_s", "alpha", "n", "K_s", "pore_connectivity")
+        theta_r, theta_s, alpha, n, K_s, power = (raw[k][i] for k in names)
+        m = 1 - 1 / n
+        theta_m = theta_r + (theta_s - theta_r) * (1 + (alpha * h) ** n) ** m
+        psi = np.array([-0.5 * h, -1.5 * h, -30.0, -400.0])
+        theta = np.where(psi < -h, theta_r + (theta_m - theta_r) * (1 + (alpha * -psi) ** n) ** -m, theta_s)
+        S = (theta - theta_r) / (theta_s - theta_r)
+
+        def F(S: np.ndarray, share: float = (theta_s - theta_r) / (theta_m - theta_r), m: float = m) -> np.ndarray:
+            return (1 - (share * S) ** (1 / m)) ** m
+
+        K = K_s * S**power * ((1 - F(S)) / (1 - F(np.ones(1)))) ** 2
+        ours = model.curves(torch.tensor(psi)[None], model.derive({k: v[i : i + 1] for k, v in p.items()}))
+        np.testing.assert_allclose(ours[0][0], theta, rtol=1e-7)
+        np.testing.assert_allclose(ours[1][0], K, rtol=1e-6)
+
+
 def test_gardner_is_exponential() -> None:
     raw = {"theta_r": 0.06, "theta_s": 0.4, "alpha": 0.1, "K_s": 2.0}
     p = {k: torch.tensor(v, dtype=F64) for k, v in raw.items()}
@@ -279,7 +331,7 @@ def test_user_functions_reproduce_a_family_and_work_without_grad() -> None:
     model = UserHydraulics(
         lambda psi, p: reference.curves(psi, reference.derive(dict(p)))[0],
         lambda psi, p: reference.curves(psi, reference.derive(dict(p)))[1],
-        parameters=reference.parameters,
+        parameters=[*PARAMETERS["van_genuchten"]],
         head_fn=reference.head,
     )
     raw, psi = parameters("van_genuchten"), heads()[heads() > -1e4]
@@ -373,6 +425,7 @@ def test_texture_names_are_read_generously_and_typos_answered() -> None:
 
 
 def test_family_names() -> None:
-    assert set(HYDRAULICS) == {"van_genuchten", "brooks_corey", "gardner", "haverkamp"}
+    assert set(HYDRAULICS) == {"van_genuchten", "van_genuchten_vogel", "brooks_corey", "gardner", "haverkamp"}
     for name, kind in HYDRAULICS.items():
-        assert kind.name == name and set(PARAMETERS[name]) == set(kind.parameters)
+        table = PARAMETERS["van_genuchten_l" if name == "van_genuchten" else name]
+        assert kind.name == name and set(table) == set(kind().parameters)

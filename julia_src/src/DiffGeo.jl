@@ -19,6 +19,7 @@ include("models/slots.jl")
 include("models/interface.jl")
 include("models/soil_hydraulics/base.jl")
 include("models/soil_hydraulics/van_genuchten.jl")
+include("models/soil_hydraulics/vogel.jl")
 include("models/soil_hydraulics/brooks_corey.jl")
 include("models/soil_hydraulics/gardner.jl")
 include("models/soil_hydraulics/haverkamp.jl")
@@ -53,7 +54,7 @@ include("entry_points.jl")
 include("rehearse.jl")
 include("precompile.jl")
 
-export Richards, VanGenuchten, BrooksCorey, Gardner, Haverkamp, Learned
+export Richards, VanGenuchten, VanGenuchtenVogel, BrooksCorey, Gardner, Haverkamp, Learned
 export CellModel, FaceModel, FunctionNetwork, SmallModel, Sparse, exp_hydro, hbv, load_model
 export METHODS, Options, Solution, pullback, solve
 export Refused, SpecMismatch, UnknownName

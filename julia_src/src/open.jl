@@ -3,7 +3,8 @@
 "Hydraulics by name, from the options of a description."
 const HYDRAULICS = Dict{String,Function}(
     "van_genuchten" => o -> VanGenuchten(o["entry_width"]::Float64),
-    "brooks_corey" => o -> BrooksCorey(o["exponent"]::Float64, o["entry_width"]::Float64),
+    "van_genuchten_vogel" => o -> VanGenuchtenVogel(o["entry_width"]::Float64),
+    "brooks_corey" => o -> BrooksCorey(Symbol(o["conductivity"]::String), o["entry_width"]::Float64),
     "gardner" => o -> Gardner(),
     "haverkamp" => o -> Haverkamp(),
 )

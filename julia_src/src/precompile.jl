@@ -11,7 +11,7 @@
         $roots
         hydraulics = { name = "van_genuchten", entry_width = 0.5 }
         """
-    values = Dict(:theta_r => 0.078, :theta_s => 0.43, :alpha => 0.036, :n => 1.56, :K_s => 1.04, :specific_storage => 1e-6,
+    values = Dict(:theta_r => 0.078, :theta_s => 0.43, :alpha => 0.036, :n => 1.56, :K_s => 1.04, :pore_connectivity => 0.5, :specific_storage => 1e-6,
         :ponding_height => 0.0, :minimum_surface_head => -15000.0, :root_depth => 15.0, :feddes_1 => -10.0, :feddes_2 => -25.0,
         :feddes_3 => -500.0, :feddes_4 => -15000.0, :rain => 0.1, :potential_evaporation => 0.02,
         :potential_transpiration => 0.02, :top_head => -75.0, :bottom_head => -100.0, :top_flux => 0.1, :bottom_flux => 0.0)

@@ -5,7 +5,14 @@ const WEATHER = (rain=[3.0, 0.01, 0.2], potential_evaporation=[0.01, 0.05, 0.02]
 const SURFACE = (ponding_height=0.3, minimum_surface_head=-15000.0, root_depth=15.0, feddes_1=-10.0, feddes_2=-25.0,
     feddes_3=-500.0, feddes_4=-15000.0, specific_storage=1e-6)
 const SOILS = Dict(
-    "van_genuchten" => (VanGenuchten(), (theta_r=[0.065, 0.095], theta_s=[0.41, 0.41], alpha=[0.075, 0.019], n=[1.89, 1.31], K_s=[4.42, 0.26])),
+    "van_genuchten" => (VanGenuchten(), (theta_r=[0.065, 0.095], theta_s=[0.41, 0.41], alpha=[0.075, 0.019], n=[1.89, 1.31], K_s=[4.42, 0.26],
+        pore_connectivity=[0.5, 0.5])),
+    "van_genuchten, l" => (VanGenuchten(), (theta_r=[0.065, 0.095], theta_s=[0.41, 0.41], alpha=[0.075, 0.019], n=[1.89, 1.31], K_s=[4.42, 0.26],
+        pore_connectivity=[-1.0, 0.5])),
+    "van_genuchten_vogel" => (VanGenuchtenVogel(), (theta_r=[0.065, 0.095], theta_s=[0.41, 0.41], alpha=[0.075, 0.019], n=[1.89, 1.31],
+        K_s=[4.42, 0.26], pore_connectivity=[-1.0, 0.5], air_entry=[2.0, 5.0])),
+    "brooks_corey, mualem" => (BrooksCorey(:mualem), (theta_r=[0.04, 0.05], theta_s=[0.42, 0.4], psi_b=[20.0, 25.0], pore_index=[0.3, 0.25],
+        K_s=[3.0, 0.5], pore_connectivity=[-1.0, 0.5])),
     "brooks_corey" => (BrooksCorey(), (theta_r=[0.04, 0.05], theta_s=[0.42, 0.4], psi_b=[20.0, 25.0], pore_index=[0.3, 0.25], K_s=[3.0, 0.5])),
     "gardner" => (Gardner(), (theta_r=[0.06, 0.05], theta_s=[0.4, 0.45], alpha=[0.1, 0.05], K_s=[1.0, 2.0])),
     "haverkamp" => (Haverkamp(), (theta_r=[0.075, 0.1], theta_s=[0.287, 0.3], A_theta=[1.611e6, 1e6], beta=[3.96, 3.5], A_K=[1.175e6, 1e6],

@@ -7,9 +7,9 @@ using StaticArrays: SVector, setindex
 rng = Xoshiro(7)
 ranges = (; retention=(0.0, 1.0), conductivity=(0.0, 12.0))
 net(k) = Network((1, 5, 1), "tanh"; low=ranges[k][1], high=ranges[k][2])
-formulas = (VanGenuchten(), BrooksCorey(), Gardner(), Haverkamp())
+formulas = (VanGenuchten(), VanGenuchtenVogel(), BrooksCorey(:mualem), Gardner(), Haverkamp())
 known = Dict(:theta_r => 0.065, :theta_s => 0.41, :alpha => 0.075, :n => 1.89, :K_s => 4.42, :psi_b => 20.0, :pore_index => 0.3, :A_theta => 1.6e6,
-    :beta => 3.96, :A_K => 1.2e6, :gamma => 4.74)
+    :beta => 3.96, :A_K => 1.2e6, :gamma => 4.74, :pore_connectivity => -0.7, :air_entry => 2.0)
 "Weights with which the output rises: those on the way from the input to it are positive."
 rising() = [abs.(randn(rng, 5)); randn(rng, 5); abs.(randn(rng, 5)); randn(rng)]
 

@@ -29,12 +29,14 @@ from pydiffgeo.models.soil_hydraulics import (
     LearnedHydraulics,
     SoilHydraulics,
     VanGenuchten,
+    VanGenuchtenVogel,
 )
 from pydiffgeo.models.spec import SPEC_FOLDER
 
-HYDRAULICS: dict[type[SoilHydraulics], Callable[[Any], dict[str, float]]] = {
+HYDRAULICS: dict[type[SoilHydraulics], Callable[[Any], dict[str, Any]]] = {
     VanGenuchten: lambda h: {"entry_width": h.entry_width},
-    BrooksCorey: lambda h: {"exponent": h.exponent, "entry_width": h.entry_width},
+    VanGenuchtenVogel: lambda h: {"entry_width": h.entry_width},
+    BrooksCorey: lambda h: {"conductivity": h.conductivity, "entry_width": h.entry_width},
     Gardner: lambda h: {},
     Haverkamp: lambda h: {},
 }

@@ -8,9 +8,11 @@ from pydiffgeo.models.soil_hydraulics.learned import LearnedHydraulics, formula_
 from pydiffgeo.models.soil_hydraulics.usda import USDA_SOILS, usda_soil
 from pydiffgeo.models.soil_hydraulics.user import UserHydraulics
 from pydiffgeo.models.soil_hydraulics.van_genuchten import VanGenuchten
+from pydiffgeo.models.soil_hydraulics.vogel import VanGenuchtenVogel
 
 HYDRAULICS: dict[str, type[SoilHydraulics]] = {
     "van_genuchten": VanGenuchten,
+    "van_genuchten_vogel": VanGenuchtenVogel,
     "brooks_corey": BrooksCorey,
     "gardner": Gardner,
     "haverkamp": Haverkamp,
@@ -27,6 +29,7 @@ __all__ = [
     "SoilHydraulics",
     "UserHydraulics",
     "VanGenuchten",
+    "VanGenuchtenVogel",
     "formula_of_slot",
     "usda_soil",
 ]

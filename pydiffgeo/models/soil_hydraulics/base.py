@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -34,7 +34,7 @@ class SoilHydraulics:
     parameters: tuple[str, ...]
     own: Mapping[str, ParameterSpec] = {}
     """Specifications of parameters that the Richards model does not know already."""
-    reads: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    reads: Mapping[str, tuple[str, ...]] = {}
     """Parameters that each of the formulas "retention" and "conductivity" reads, where networks may take their places."""
 
     def derive(self, p: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -9,15 +9,15 @@ from pydiffgeo.errors import ParameterError, lookup
 from pydiffgeo.models.base import Values
 from pydiffgeo.models.soil_hydraulics.base import Curves, SoilHydraulics
 
-CONDUCTIVITY: dict[str, float] = {"burdine": 3.0, "mualem": 2.5}
-"""b of K = K_s S^(b + 2 / lambda), by the model of the pore network."""
+CONDUCTIVITY: dict[str, tuple[str, ...]] = {"burdine": (), "mualem": ("pore_connectivity",)}
+"""Parameters of b in K = K_s S^(b + 2 / lambda), by the model of the pore network."""
 
 
 class BrooksCorey(SoilHydraulics):
     """theta = theta_r + (theta_s - theta_r) S, S = (psi_b / |psi|)^lambda, or 1 above the air-entry head.
 
-    K = K_s S^(b + 2 / lambda) with b = 3 after Burdine, as Brooks and Corey have it, or 2.5 after Mualem with
-    tortuosity 1/2.
+    K = K_s S^(b + 2 / lambda) with b = 3 after Burdine, as Brooks and Corey have it, or b = 2 + l after Mualem, with the
+    parameter l `pore_connectivity`, 1/2 by default.
 
     As published, both curves bend sharply at air entry, and above it no head stores any water: when rain fills
     such a soil its heads jump, which no step size resolves. The two branches are therefore joined by a hyperbola:
@@ -27,7 +27,7 @@ class BrooksCorey(SoilHydraulics):
     Parameters
     ----------
     conductivity : {"burdine", "mualem"}
-        Which of the two exponents.
+        Which of the two exponents; "mualem" adds the parameter `pore_connectivity`.
     entry_width : float
         Width of the bend at air entry, in parts of psi_b.
 
@@ -39,25 +39,23 @@ class BrooksCorey(SoilHydraulics):
     """
 
     name = "brooks_corey"
-    parameters = ("theta_r", "theta_s", "psi_b", "pore_index", "K_s")
-    reads = {
-        "retention": ("theta_r", "theta_s", "psi_b", "pore_index"),
-        "conductivity": ("psi_b", "pore_index", "K_s"),
-    }
-
     def __init__(self, conductivity: str = "burdine", entry_width: float = 0.03):
-        self.exponent = lookup(CONDUCTIVITY, conductivity, "conductivity exponent of Brooks and Corey")
+        own = lookup(CONDUCTIVITY, conductivity, "conductivity exponent of Brooks and Corey")
         if not 0 < entry_width <= 0.5:
             raise ParameterError(f"entry_width must be above 0 and at most 0.5, got {entry_width}")
-        self.entry_width = entry_width
+        self.conductivity, self.entry_width = conductivity, entry_width
+        retention = ("theta_r", "theta_s", "psi_b", "pore_index")
+        self.parameters = (*retention, "K_s", *own)
+        self.reads = {"retention": retention, "conductivity": ("psi_b", "pore_index", "K_s", *own)}
 
     def derive(self, p: dict[str, Tensor]) -> dict[str, Tensor]:
         """Add s at zero head and the exponent of s in K, which is b lambda + 2."""
+        b = 3.0 if self.conductivity == "burdine" else 2.0 + p.get("pore_connectivity", 0.5)
         return {
             "psi_b": p["psi_b"],
             "s_wet": p["psi_b"] * (0.5 + 0.5 * (1 + self.entry_width**2) ** 0.5),
             "pore_index": p["pore_index"],
-            "K_exponent": self.exponent * p["pore_index"] + 2,
+            "K_exponent": b * p["pore_index"] + 2,
             "theta_r": p["theta_r"],
             "span": p["theta_s"] - p["theta_r"],
             "K_s": p["K_s"],

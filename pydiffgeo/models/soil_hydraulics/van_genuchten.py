@@ -1,4 +1,4 @@
-"""van Genuchten (1980) retention with Mualem (1976) conductivity, m = 1 - 1/n, tortuosity 1/2."""
+"""van Genuchten (1980) retention with Mualem (1976) conductivity, m = 1 - 1/n."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ TINY = 1e-12  # keeps alpha |psi| positive at and above saturation, where every 
 
 
 class VanGenuchten(SoilHydraulics):
-    """theta = theta_r + (theta_s - theta_r) S, S = (1 + |alpha psi|^n)^-m; K = K_s sqrt(S) (1 - (1 - S^(1/m))^m)^2.
+    """theta = theta_r + (theta_s - theta_r) S, S = (1 + |alpha psi|^n)^-m; K = K_s S^l (1 - (1 - S^(1/m))^m)^2.
+
+    l is the parameter `pore_connectivity`: 1/2 after Mualem, and also negative where measured conductivities ask for it.
 
     For n < 2 the slope of K is unbounded as psi approaches zero from below, and no solver, here or elsewhere, can step
     over it. Between `-entry_width` and 0 the term (1 - S^(1/m))^m is therefore multiplied by |psi| / entry_width: K stays
@@ -30,8 +32,11 @@ class VanGenuchten(SoilHydraulics):
     """
 
     name = "van_genuchten"
-    parameters = ("theta_r", "theta_s", "alpha", "n", "K_s")
-    reads = {"retention": ("theta_r", "theta_s", "alpha", "n"), "conductivity": ("alpha", "n", "K_s")}
+    parameters = ("theta_r", "theta_s", "alpha", "n", "K_s", "pore_connectivity")
+    reads = {
+        "retention": ("theta_r", "theta_s", "alpha", "n"),
+        "conductivity": ("alpha", "n", "K_s", "pore_connectivity"),
+    }
 
     def __init__(self, entry_width: float = 0.5):
         self.entry_width = entry_width
@@ -39,7 +44,7 @@ class VanGenuchten(SoilHydraulics):
     def derive(self, p: dict[str, Tensor]) -> dict[str, Tensor]:
         """Add m, the water-content range, and the products that the curves need."""
         n, span = p["n"], p["theta_s"] - p["theta_r"]
-        return {
+        out = {
             "neg_alpha": -p["alpha"],
             "n_minus_1": n - 1,
             "neg_half_m": 0.5 / n - 0.5,
@@ -49,18 +54,24 @@ class VanGenuchten(SoilHydraulics):
             "half_span": 0.5 * span,
             "K_s": p["K_s"],
         }
+        power = p.get("pore_connectivity")
+        if power is None or (not power.requires_grad and bool((power == 0.5).all())):
+            return out  # S^l is sqrt(S), which the curves have anyway
+        return out | {"neg_l_m": 2 * power * out["neg_half_m"], "half_l": 0.5 * power}
 
     def curves(self, psi: Tensor, p: Values) -> tuple[Tensor, Tensor]:
         """Water content and conductivity."""
         x = (p["neg_alpha"] * psi).clamp_min(TINY)
         y = torch.exp(p["n_minus_1"] * torch.log(x))
-        root = torch.exp(p["neg_half_m"] * torch.log(x * y + 1.0))  # sqrt(S)
+        log_w = torch.log(x * y + 1.0)
+        root = torch.exp(p["neg_half_m"] * log_w)  # sqrt(S)
+        power = torch.exp(p["neg_l_m"] * log_w) if "neg_l_m" in p else root  # S^l
         S = root * root
         U = S * y  # (1 - S^(1/m))^m, since m n = n - 1
         if self._near_saturation(psi):
             U = U * torch.relu(psi * (-1 / self.entry_width)).clamp_max(1)
         V = 1.0 - U
-        return torch.addcmul(p["theta_r"], p["span"], S), p["K_s"] * root * V * V
+        return torch.addcmul(p["theta_r"], p["span"], S), p["K_s"] * power * V * V
 
     def slopes(self, psi: Tensor, p: Values) -> Curves:
         """The curves and their derivatives in psi."""
@@ -71,8 +82,11 @@ class VanGenuchten(SoilHydraulics):
         y = torch.log(x).mul_(p["n_minus_1"]).exp_()
         xn = x.mul_(y)
         w = xn + 1.0
-        root = torch.log(w).mul_(p["neg_half_m"]).exp_()
+        log_w = torch.log(w)
+        power = torch.exp(log_w * p["neg_l_m"]) if "neg_l_m" in p else None  # S^l
+        root = log_w.mul_(p["neg_half_m"]).exp_()  # sqrt(S)
         S = root * root
+        power = root if power is None else power
         g = p["two_minus_2n"] / w.mul_(psi)  # dS = S xn g / 2 and dU = -U g / 2
         U = y.mul_(S)
         if wet:
@@ -81,15 +95,22 @@ class VanGenuchten(SoilHydraulics):
             dlogS = torch.where(unsaturated, xn * g, 0.0)
             dV = torch.where(unsaturated, U * g * band, 0.0) + torch.where(inside, U * (2 / self.entry_width), 0.0)
             V = 1.0 - U * band
-            KV = root.mul_(V).mul_(p["K_s"])
-            dK = torch.addcmul(dV, V, dlogS, value=0.25).mul_(KV)
+            KV = power.mul_(V).mul_(p["K_s"])
+            dK = self._slope(dV, V, dlogS, p).mul_(KV)
         else:
             V = 1.0 - U
-            KV = root.mul_(V).mul_(p["K_s"])
-            dK = torch.addcmul(U, V, xn, value=0.25).mul_(g).mul_(KV)
+            KV = power.mul_(V).mul_(p["K_s"])
+            dK = self._slope(U, V, xn, p).mul_(g).mul_(KV)
             dlogS = g.mul_(xn)
         capacity = dlogS.mul_(S).mul_(p["half_span"])
         return Curves(torch.addcmul(p["theta_r"], p["span"], S), capacity, KV.mul_(V), dK, wet)
+
+    @staticmethod
+    def _slope(of_V: Tensor, V: Tensor, of_S: Tensor, p: Values) -> Tensor:
+        """of_V + (l / 2) V of_S."""
+        if "half_l" in p:
+            return torch.addcmul(of_V, V * p["half_l"], of_S)
+        return torch.addcmul(of_V, V, of_S, value=0.25)
 
     def head(self, theta: Tensor, p: Values) -> Tensor:
         """Inverse of the retention curve."""
