@@ -100,7 +100,7 @@ def test_parameters_are_those_that_something_reads(slots: tuple[str, ...], kind:
 
 def test_curves_of_100_random_networks() -> None:
     """Water content between its bounds and never falling, K positive and never rising with suction; saturated is saturated."""
-    p = {k: torch.tensor(v, dtype=F64) for k, v in {**LOAM, "alpha": 0.036, "n": 1.56}.items()}
+    p = {k: torch.tensor(v, dtype=F64) for k, v in {**LOAM, "alpha": 0.036, "n": 1.56, "pore_connectivity": 0.5}.items()}
     psi = heads()
     for seed in range(100):
         kind = [*RISING][seed % 2]

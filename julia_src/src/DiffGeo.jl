@@ -54,7 +54,7 @@ include("entry_points.jl")
 include("rehearse.jl")
 include("precompile.jl")
 
-export Richards, VanGenuchten, VanGenuchtenVogel, BrooksCorey, Gardner, Haverkamp, Learned
+export Richards, RootUptake, VanGenuchten, VanGenuchtenVogel, BrooksCorey, Gardner, Haverkamp, Learned
 export CellModel, FaceModel, FunctionNetwork, SmallModel, Sparse, exp_hydro, hbv, load_model
 export METHODS, Options, Solution, pullback, solve
 export Refused, SpecMismatch, UnknownName

@@ -42,7 +42,13 @@ function open_richards(d, h::Dict)
     return dynamic(open_richards)(d, dynamic(open_slots)((; x...) -> Learned(formula; x...), d))
 end
 open_richards(d, hydraulics::SoilHydraulics) = Richards(d["faces"]::Vector{Float64}; layers=d["layers"]::Vector{Float64}, top=d["top"]::String,
-    bottom=d["bottom"]::String, roots=get(d, "roots", nothing)::Union{Nothing,String}, face_mean=d["face_mean"]::String, hydraulics)
+    bottom=d["bottom"]::String, roots=open_roots(get(d, "roots", nothing)), face_mean=d["face_mean"]::String, hydraulics)
+
+open_roots(::Nothing) = nothing
+function open_roots(d::Dict{String,Any})
+    name, demand_dependent = d["profile"]::String, d["demand_dependent"]::Bool
+    return name == "given" ? RootUptake(d["density"]::Vector{Float64}; demand_dependent) : RootUptake(name; demand_dependent)
+end
 
 """
     open_model(description)

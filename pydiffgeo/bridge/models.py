@@ -59,7 +59,14 @@ def _richards(model: Richards) -> dict[str, Any]:
         "hydraulics": {"name": hydraulics.name, **HYDRAULICS[type(hydraulics)](hydraulics)},
         "networks": _networks(model),
     }
-    return out | ({"roots": model.roots.profile} if model.roots else {})
+    return out | ({"roots": _roots(model)} if model.roots else {})
+
+
+def _roots(model: Richards) -> dict[str, Any]:
+    roots = model.roots
+    assert roots is not None
+    density = roots.given_density(model.grid.faces).tolist() if roots.profile == "given" else []
+    return {"profile": roots.profile, "density": density, "demand_dependent": roots.demand_dependent}
 
 
 def _networks(model: ProcessModel) -> list[dict[str, Any]]:

@@ -85,6 +85,8 @@ class Richards(ProcessModel):
                 f"boundary condition {bottom!r} cannot be used at the bottom; use head, flux, free_drainage or seepage_face"
             )
         self.roots = roots
+        if roots is not None and roots.profile == "given":
+            roots.given_density(grid.faces)  # raises where it does not fit the grid
         self.face_mean = lookup(FACE_MEANS, face_mean, "face mean")
         self.size = grid.cells
         soil = [*self.hydraulics.parameters, "specific_storage"]
@@ -143,16 +145,14 @@ class Richards(ProcessModel):
         spread = {k: (v[..., self._soil_index(v)] if v.shape[-1] > 1 else v) for k, v in layered.items()}
         p |= self.hydraulics.derive(spread)
         if self.roots is not None:
-            p["density"] = self.roots.density(g["faces"], p["root_depth"])
-            p["feddes_wet"] = 1 / (p["feddes_1"] - p["feddes_2"])
-            p["feddes_dry"] = 1 / (p["feddes_3"] - p["feddes_4"])
-            for k in ("root_depth", "feddes_2", "feddes_3"):
-                del p[k]
+            self.roots.prepare(g["faces"], p)
         return p
 
     def check_parameters(self, parameters: Mapping[str, Tensor]) -> None:
         """Raise ParameterError for theta_r >= theta_s or Feddes heads out of order, naming the column."""
-        pairs = [("theta_r", "theta_s"), ("feddes_2", "feddes_1"), ("feddes_3", "feddes_2"), ("feddes_4", "feddes_3")]
+        pairs = [("theta_r", "theta_s"), ("feddes_2", "feddes_1"), ("demand_low", "demand_high")]
+        for dry in ("feddes_3", "feddes_3_high", "feddes_3_low"):
+            pairs += [(dry, "feddes_2"), ("feddes_4", dry)]
         for low, high in pairs:
             if low not in parameters or high not in parameters:
                 continue
@@ -209,7 +209,8 @@ class Richards(ProcessModel):
         rates = (q[..., :-1] - q[..., 1:]) * g["inverse_dz"]
         uptake = None
         if self.roots is not None:
-            uptake = forcing["potential_transpiration"] * p["density"] * self.roots.stress(state, p)
+            demand = forcing["potential_transpiration"]
+            uptake = demand * p["density"] * self.roots.stress(state, demand, p)
             rates = rates - uptake
         storage = theta[..., self._cells] + p["specific_storage"] * state.clamp_min(0)
         if not fluxes:
@@ -263,7 +264,7 @@ class Richards(ProcessModel):
         # no cell is above the first face and none below the last: these two factors are zero
         lower_diagonal, upper_diagonal = by_up[..., :-1] * g["lower_inverse_dz"], by_low[..., 1:] * g["upper_inverse_dz"]
         if self.roots is not None:
-            stress, slope = self.roots.stress_slope(state, p)
+            stress, slope = self.roots.stress_slope(state, forcing["potential_transpiration"], p)
             demand = forcing["potential_transpiration"] * p["density"]
             rates = torch.addcmul(rates, demand, stress, value=-1)
             main = torch.addcmul(main, demand, slope, value=-1)

@@ -5,7 +5,7 @@
              roots = nothing, face_mean = "arithmetic")
 
 d(theta + S_s max(psi, 0))/dt = d/dz [K (d psi/dz - 1)] - uptake, depth z (cm) positive downward, time in hours. `faces` are
-the depths of the cell faces, `layers` those at which soil layers begin, `roots` the name of a root profile. At a face between
+the depths of the cell faces, `layers` those at which soil layers begin, `roots` the name of a root profile or a [`RootUptake`](@ref). At a face between
 two layers each soil's conductivity is averaged over both heads and the two halves act in series.
 Celia et al. (1990), doi:10.1029/WR026i007p01483.
 """
@@ -16,7 +16,7 @@ struct Richards{H<:SoilHydraulics,M<:FaceMean} <: Model
     mean::M
     top::TopBoundary
     bottom::BottomBoundary
-    roots::Union{Nothing,UniformRoots,LinearRoots,ExponentialRoots}
+    roots::Union{Nothing,RootUptake}
     spec::ModelSpec
 end
 
@@ -28,17 +28,17 @@ function Richards(faces::AbstractVector; layers=[0.0], hydraulics=VanGenuchten()
     all(!isempty, ranges) || throw(Refused("a layer that begins at one of $layers cm has no cell; give each at least one"))
     upper = lookup(TOP_BOUNDARIES, top, "boundary condition at the top")
     lower = lookup(BOTTOM_BOUNDARIES, bottom, "boundary condition at the bottom")
-    profile = roots === nothing ? nothing : lookup(ROOT_PROFILES, roots, "root profile")
+    uptake = roots isa String ? RootUptake(roots) : roots
     mean = lookup(FACE_MEANS, face_mean, "face mean")
     # the types of the parts are known only now; code for guesses about them would be compiled anew at every start
-    return dynamic(assemble)(collect(Float64, faces), ranges, hydraulics, mean, upper, lower, profile)
+    return dynamic(assemble)(collect(Float64, faces), ranges, hydraulics, mean, upper, lower, uptake)
 end
 
-function assemble(faces, ranges, hydraulics, mean, upper, lower, profile)
+function assemble(faces, ranges, hydraulics, mean, upper, lower, roots)
     names = [parameters(hydraulics)..., :specific_storage, parameters(upper)..., parameters(lower)...,
-        (profile === nothing ? () : ROOT_PARAMETERS)...]
-    drivers = [forcings(upper)..., forcings(lower)..., (profile === nothing ? () : (:potential_transpiration,))...]
-    return Richards(faces, ranges, hydraulics, mean, upper, lower, profile, select("richards", names, drivers))
+        (roots === nothing ? () : parameters(roots))...]
+    drivers = [forcings(upper)..., forcings(lower)..., (roots === nothing ? () : (:potential_transpiration,))...]
+    return Richards(faces, ranges, hydraulics, mean, upper, lower, roots, select("richards", names, drivers))
 end
 
 statesize(m::Richards) = length(m.faces) - 1
@@ -80,6 +80,7 @@ mutable struct RichardsColumn{T,N,S,H}
     density::Vector{T}
     density_slope::Vector{T}
     feddes::NTuple{4,T}
+    drought::NTuple{4,T}
     transpiration::T
     # curves, faces
     curves::Curves{T}
@@ -109,7 +110,7 @@ function column(m::Richards, ::Type{T}, ::Val{N}) where {T,N}
     none = ntuple(_ -> zero(T), Val(4))
     hydraulics = for_column(m.hydraulics, n, T)
     return RichardsColumn(hydraulics, dz, Vector{T}(1 ./ diff(m.faces)), T[0; 1 ./ diff(centre); 0], raw, fill(derive(hydraulics, raw[1]), count),
-        vector(count), Edge{T}(2 / dz[1]), Edge{T}(2 / dz[end]), vector(n), vector(n), none, zero(T), Curves{T}(n),
+        vector(count), Edge{T}(2 / dz[1]), Edge{T}(2 / dz[end]), vector(n), vector(n), none, none, zero(T), Curves{T}(n),
         vector(n + 1), vector(n + 1), vector(n + 1), vector(n + 1), vector(n), vector(n), vector(n + 1),
         zero(raw), vector(count), none, zero(T), zero(T), false)
 end
@@ -129,15 +130,34 @@ function bind!(col::RichardsColumn{T,N}, m::Richards, inputs::Inputs{T}, c, k) w
         soil, top = N + 1, length(parameters(m.top))
         col.top.parameter = two(i -> load(p[soil+i], c, k), top, T)
         if m.roots !== nothing
-            root_density!(col.density, col.density_slope, m.roots, m.faces, load(p[soil+top+1], c, k))
-            col.feddes = ntuple(i -> load(p[soil+top+1+i], c, k), Val(4))
+            bind_roots!(col, m.roots, m.faces, i -> load(p[soil+top+i], c, k))
         end
         col.static_bound = true
     end
     next = bind_edge!(col.top, m.top, col.hydraulics, col.soil[1], f, 0, c, k)
     next = bind_edge!(col.bottom, m.bottom, col.hydraulics, col.soil[end], f, next, c, k)
-    m.roots !== nothing && (col.transpiration = load(f[next+1], c, k))
+    m.roots !== nothing && bind_demand!(col, m.roots, load(f[next+1], c, k))
     return col
+end
+
+"Density and thresholds of the roots, whose parameter number i is `parameter(i)`."
+function bind_roots!(col::RichardsColumn{T}, roots::RootUptake, faces, parameter::F) where {T,F}
+    next = has_depth(roots) ? 1 : 0
+    root_density!(col.density, col.density_slope, roots.profile, faces, next == 1 ? parameter(1) : zero(T))
+    if roots.demand_dependent
+        col.drought = ntuple(i -> parameter(next + 2 + i), Val(4))
+        col.feddes = (parameter(next + 1), parameter(next + 2), zero(T), parameter(next + 7))
+    else
+        col.feddes = ntuple(i -> parameter(next + i), Val(4))
+    end
+end
+
+function bind_demand!(col::RichardsColumn{T}, roots::RootUptake, demand::T) where {T}
+    col.transpiration = demand
+    if roots.demand_dependent
+        f1, f2, _, f4 = col.feddes
+        col.feddes = (f1, f2, drought(col.drought..., demand), f4)
+    end
 end
 
 "Forcing, heads and their conductivities of a boundary, whose forcing begins after number `next`; the number of its last."
@@ -353,7 +373,8 @@ end
 function flush!(parameter_fields, forcing_fields, col::RichardsColumn{T,N}, m::Richards, c, k) where {T,N}
     next = flush_edge!(forcing_fields, 0, col.top, m.top, col, 1, c, k)
     next = flush_edge!(forcing_fields, next, col.bottom, m.bottom, col, length(m.layers), c, k)
-    m.roots === nothing || add!(forcing_fields[next+1], col.on_transpiration, c, k)
+    on_drought = m.roots === nothing ? zero(SVector{5,T}) : pull_drought(col, m.roots)
+    m.roots === nothing || add!(forcing_fields[next+1], col.on_transpiration + on_drought[5], c, k)
     for l in eachindex(m.layers)
         for i in 1:N
             add!(parameter_fields[i], col.on_raw[l][i], c, k, l)
@@ -364,14 +385,33 @@ function flush!(parameter_fields, forcing_fields, col::RichardsColumn{T,N}, m::R
     for i in eachindex(parameters(m.top))
         add!(parameter_fields[next+i], col.top.on_parameter[i], c, k)
     end
-    if m.roots !== nothing
-        next += length(parameters(m.top))
-        add!(parameter_fields[next+1], col.on_root_depth, c, k)
+    before_roots = N + 1 + length(parameters(m.top))
+    m.roots === nothing || flush_roots!((i, g) -> add!(parameter_fields[before_roots+i], g, c, k), col, m.roots, on_drought)
+    return clear!(col)
+end
+
+"Cotangents of the four numbers of the threshold of drought, and of the demand by that way."
+function pull_drought(col::RichardsColumn{T}, roots::RootUptake) where {T}
+    roots.demand_dependent || return zero(SVector{5,T})
+    return col.on_feddes[3] * gradient_of(drought(seed(SVector(col.drought..., col.transpiration))...), Val(5))
+end
+
+"Call write(i, cotangent) for each parameter of the roots."
+function flush_roots!(write::F, col::RichardsColumn, roots::RootUptake, on_drought) where {F}
+    on, next = col.on_feddes, has_depth(roots) ? 1 : 0
+    next == 1 && write(1, col.on_root_depth)
+    if roots.demand_dependent
+        write(next + 1, on[1])
+        write(next + 2, on[2])
         for i in 1:4
-            add!(parameter_fields[next+1+i], col.on_feddes[i], c, k)
+            write(next + 2 + i, on_drought[i])
+        end
+        write(next + 7, on[4])
+    else
+        for i in 1:4
+            write(next + i, on[i])
         end
     end
-    return clear!(col)
 end
 
 "Hand the cotangents of a boundary's heads on to soil, forcing and parameters, and write those of its forcing."

@@ -15,9 +15,42 @@ function share(::LinearRoots, z, depth)
 end
 share(::ExponentialRoots, z, depth) = 1 - exp(-3 * z / depth)
 
-const ROOT_PARAMETERS = (:root_depth, :feddes_1, :feddes_2, :feddes_3, :feddes_4)
+"Share of the roots per unit of length in each cell, given."
+struct GivenRoots <: RootProfile
+    density::Vector{Float64}
+end
+
+"""
+    RootUptake(profile; demand_dependent = false)
+
+Root water uptake with a profile of root density, which is the name of one or a vector of shares per unit of length. `demand_dependent`:
+whether the threshold of drought depends on the demand.
+"""
+struct RootUptake
+    profile::Union{UniformRoots,LinearRoots,ExponentialRoots,GivenRoots}
+    demand_dependent::Bool
+end
+RootUptake(name::String; options...) = RootUptake(lookup(ROOT_PROFILES, name, "root profile"); options...)
+RootUptake(density::Vector{Float64}; options...) = RootUptake(GivenRoots(density); options...)
+RootUptake(profile::RootProfile; demand_dependent=false) = RootUptake(profile, demand_dependent)
+
+has_depth(r::RootUptake) = !(r.profile isa GivenRoots)
+
+function parameters(r::RootUptake)
+    names = has_depth(r) ? [:root_depth] : Symbol[]
+    dry = r.demand_dependent ? [:feddes_3_high, :feddes_3_low, :demand_high, :demand_low] : [:feddes_3]
+    return [names; :feddes_1; :feddes_2; dry; :feddes_4]
+end
+
+"feddes_3 from its values at high and low demand, these demands, and the demand."
+@inline drought(high, low, demand_high, demand_low, demand) =
+    low + (high - low) * min(max((demand - demand_low) / (demand_high - demand_low), zero(demand)), one(demand))
 
 "Share of the roots per cm in each cell, and its derivative in the root depth."
+function root_density!(density::Vector{T}, slope::Vector{T}, profile::GivenRoots, faces, depth::T) where {T}
+    density .= profile.density
+    slope .= zero(T)
+end
 function root_density!(density::Vector{T}, slope::Vector{T}, profile::RootProfile, faces, depth::T) where {T}
     d = Dual{Nothing}(depth, one(T))
     above = share(profile, T(faces[1]), d)
