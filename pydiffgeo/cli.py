@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import errno
+import logging
+import os
+import shlex
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
 from . import __version__
+from .console import console
 from .doctor import examine, show
 from .errors import PyDiffGeoError
+from .training.interrupt import signals_as_interrupts
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
+    from rich.console import Console
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                   help="Differentiable process models of hydrology: stiff solvers, exact gradients, torch.")
@@ -27,7 +34,9 @@ data_app = typer.Typer(no_args_is_help=True, help="Records of basins: download, 
 app.add_typer(data_app, name="data")
 
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar and no tables; warnings are shown all the same.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on from the checkpoints in the folder.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Remove the run that the folder holds, with its evaluations.")]
 
 
 def _soil_moisture() -> tuple[type[BaseModel], Callable[..., dict[str, Any]]]:
@@ -53,32 +62,36 @@ EXPERIMENTS: dict[str, Callable[[], tuple[type[BaseModel], Callable[..., dict[st
 @app.command()
 def demo(
     output: Annotated[Path, typer.Option(help="Folder for the table and the figures.")] = Path("runs/demo"),
+    resume: Resume = False,
+    overwrite: Overwrite = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Train Richards columns on soil moisture, in a short form of less than three minutes."""
-    with _reporting(debug, output):
+    with _reporting(debug, output, ["demo", "--output", str(output), "--resume"]):
         from .training.soil_moisture import demo_settings, run_experiment
 
-        run_experiment(demo_settings(), output, progress=not quiet)
+        run_experiment(demo_settings(), output, not quiet, resume, overwrite)
 
 
 @app.command()
 def run(
     config: Annotated[Path, typer.Argument(help="Settings, a YAML file; see examples/.")],
     output: Annotated[Path | None, typer.Option(help="Folder for the results; default runs/CONFIG.")] = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Run the experiment that a settings file describes."""
     output = output or Path("runs", config.stem)
-    with _reporting(debug, output):
+    with _reporting(debug, output, ["run", str(config), "--output", str(output), "--resume"]):
         from .settings import load_tagged_settings
 
         experiments = {name: load() for name, load in EXPERIMENTS.items()}
         classes = {name: settings_class for name, (settings_class, _) in experiments.items()}
         name, settings = load_tagged_settings(config, classes, key="experiment")
-        experiments[name][1](settings, output, progress=not quiet)
+        experiments[name][1](settings, output, not quiet, resume, overwrite)
 
 
 @app.command()
@@ -86,17 +99,20 @@ def train(
     config: Annotated[Path, typer.Argument(help="Settings of an experiment on basins, a YAML file; see examples/.")],
     output: Annotated[Path | None, typer.Option(help="Folder for the runs; default runs/CONFIG.")] = None,
     run: Annotated[list[str] | None, typer.Option(help="Name of a run in the file; may be repeated; default all.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoints in the folder.")] = False,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Train the models of an experiment on basins; several processes: torchrun --nproc-per-node 2 -m pydiffgeo.cli train ..."""
     output = output or Path("runs", config.stem)
-    with _reporting(debug, output):
+    only = [word for name in run or () for word in ("--run", name)]
+    with _reporting(debug, output, ["train", str(config), "--output", str(output), *only, "--resume"]):
         from .training.basins.experiment import load_experiment
         from .training.basins.experiment import train as train_runs
 
-        train_runs(load_experiment(config), output, run, resume, progress=not quiet)
+        folders = train_runs(load_experiment(config), output, run, resume, not quiet, overwrite)
+        _next(quiet, ["evaluate", str(folders[0] if len(folders) == 1 else output)])
 
 
 @app.command()
@@ -107,16 +123,21 @@ def calibrate(
     basins: Annotated[int | None, typer.Option(min=1, help="Number of basins; default those of the file.")] = None,
     output: Annotated[Path | None, typer.Option(help="Folder for the runs; default runs/CONFIG.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Keep the basins that are done.")] = False,
+    overwrite: Overwrite = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Calibrate a process model basin by basin with SCE-UA (spotpy), into OUTPUT/RUN_sceua; `evaluate` judges it."""
     output = output or Path("runs", config.stem)
-    with _reporting(debug, output):
+    number = [] if basins is None else ["--basins", str(basins)]
+    again = ["calibrate", str(config), "--run", run, "--evaluations", str(evaluations), *number, "--output", str(output)]
+    with _reporting(debug, output, [*again, "--resume"]):
         from .training.basins.experiment import calibrate as calibrate_basins
         from .training.basins.experiment import load_experiment
 
-        calibrate_basins(load_experiment(config), output, run, evaluations, basins, resume, progress=not quiet)
+        experiment = load_experiment(config)
+        folder = calibrate_basins(experiment, output, run, evaluations, basins, resume, not quiet, overwrite)
+        _next(quiet, ["evaluate", str(folder)])
 
 
 @app.command()
@@ -132,13 +153,15 @@ def evaluate(
         from .training.basins.experiment import evaluate as evaluate_runs
 
         evaluate_runs(folders, period, progress=not quiet, figures=figures)
+        for folder in folders:
+            console(quiet).print(f"Reports: {folder}")
 
 
 @app.command()
 def doctor() -> None:
     """Show versions, devices, whether Julia can start, and what to do about what is missing."""
     report = examine()
-    show(report, Console())
+    show(report, console())
     if not report.healthy:
         raise typer.Exit(1)
 
@@ -166,7 +189,8 @@ def data_fetch(
 ) -> None:
     """Download a public archive; given again, it goes on where it was interrupted."""
     output = output or Path("data", name)
-    with _reporting(debug, output):
+    again = ["data", "fetch", name, "--output", str(output), *(["--accept-unverified"] if accept_unverified else [])]
+    with _reporting(debug, output, again if unpack else [*again, "--no-unpack"]):
         from .data.fetch import fetch
 
         fetch(name, output, accept_unverified=accept_unverified, unpack=unpack, progress=not quiet, say=typer.echo)
@@ -243,20 +267,77 @@ def _options(
 
 
 @contextmanager
-def _reporting(debug: bool, output: Path | None = None) -> Iterator[None]:
-    """Show an error of the package in red with exit code 1, and Ctrl-C as one line with exit code 130."""
-    errors = Console(stderr=True)
+def _reporting(debug: bool, output: Path | None = None, again: list[str] | None = None) -> Iterator[None]:
+    """Show an error as one line with exit code 1, an interrupt, SIGTERM or SIGHUP as one with exit code 130, and warnings.
+
+    Parameters
+    ----------
+    debug : bool
+        Raise errors, with their traceback.
+    output : Path, optional
+        Folder that holds what was written until an interrupt.
+    again : list of str, optional
+        Command that goes on from there.
+    """
+    errors = console(errors=True)
     try:
-        yield
+        with signals_as_interrupts(), _warnings_shown(errors):
+            yield
     except PyDiffGeoError as error:
         if debug:
             raise
-        errors.print(Text(f"error: {error}", "red"), soft_wrap=True)
+        errors.print(Text(f"error: {error}", "red"))
+        raise typer.Exit(1) from None
+    except OSError as error:
+        if debug or error.errno == errno.EPIPE:
+            raise
+        what = f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error)
+        errors.print(Text(f"error: {what}. See that the file is there and the disk has room; --debug shows where.", "red"))
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         kept = f"; what was written until then is in {output}" if output and output.exists() else ""
-        errors.print(Text(f"interrupted{kept}", "yellow"), soft_wrap=True)
+        if kept and again:
+            kept += f". Go on with: {_command(again)}"
+        if _first():
+            errors.print(Text(f"interrupted{kept}", "yellow"))
         raise typer.Exit(130) from None
+
+
+@contextmanager
+def _warnings_shown(errors: Console) -> Iterator[None]:
+    """Print each warning, of the package and of Python, as one line."""
+
+    class Shown(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            errors.print(Text(f"warning: {record.getMessage()}", "yellow"))
+
+    def show(message: Warning | str, *_: object, **__: object) -> None:
+        errors.print(Text(f"warning: {' '.join(str(message).split())}", "yellow"))
+
+    log, handler, before = logging.getLogger("pydiffgeo"), Shown(logging.WARNING), warnings.showwarning
+    log.addHandler(handler)
+    warnings.showwarning = show  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        warnings.showwarning = before
+        log.removeHandler(handler)
+
+
+def _first() -> bool:
+    """Return whether this is the only process, or the first of those that torchrun started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _command(words: list[str]) -> str:
+    """Return a command of this program as one types it."""
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    program = ["torchrun", "--nproc-per-node", str(processes), "-m", "pydiffgeo.cli"] if processes > 1 else ["pydiffgeo"]
+    return shlex.join([*program, *words])
+
+
+def _next(quiet: bool, words: list[str]) -> None:
+    console(quiet or not _first()).print(f"Next: {shlex.join(['pydiffgeo', *words])}")
 
 
 def main() -> None:

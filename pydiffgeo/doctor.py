@@ -25,6 +25,7 @@ from .errors import nearest
 State = Literal["ok", "absent", "problem"]
 COLOURS: dict[State, str] = {"ok": "green", "absent": "yellow", "problem": "bold red"}
 PACKAGES = ("torch", "numpy", "scipy", "xarray")
+TORCH_OLDEST = (2, 6)  # below it a checkpoint can run code (CVE-2025-32434)
 ENGINE_VARIABLE = "PYDIFFGEO_ENGINE"
 # "auto" and the names of engines.ENGINES, which imports torch: the doctor must also run where torch is broken
 ENGINE_CHOICES = ("auto", "torch", "julia")
@@ -103,7 +104,7 @@ def show(report: Report, console: Console) -> None:
         table.add_column(heading, overflow="fold")
     for finding in report.findings:
         table.add_row(finding.name, Text(finding.state, COLOURS[finding.state]), Text(finding.found))
-    console.print(table)
+    console.print(table, soft_wrap=False)
     for finding in report.findings:
         if finding.remedy:
             line = Text.assemble((finding.name, COLOURS[finding.state]), f": {finding.remedy}")
@@ -145,7 +146,7 @@ def julia_finding(environment: Mapping[str, str]) -> Finding:
     remedies = []
     if juliacall is None:
         remedies.append('pip install "pydiffgeo[julia]"')
-    elif tuple(int(part) for part in re.findall(r"\d+", juliacall)[:3]) < JULIACALL_OLDEST:
+    elif _numbers(juliacall) < JULIACALL_OLDEST:
         remedies.append(f"pip install --upgrade juliacall ({'.'.join(map(str, JULIACALL_OLDEST))} or newer)")
     if not ready:
         remedies.append(INSTALL)
@@ -172,7 +173,14 @@ def _package(name: str) -> Finding:
         module = importlib.import_module(name)
     except Exception as error:  # a broken binary raises what it likes: ImportError, OSError, AttributeError
         return Finding(name, "problem", f"cannot be imported: {error}", _reinstall(name))
-    return Finding(name, "ok", str(module.__version__))
+    found = str(module.__version__)
+    if name == "torch" and _numbers(found)[:2] < TORCH_OLDEST:
+        return Finding(name, "problem", f"{found}, in which a checkpoint can run code", "pip install --upgrade 'torch>=2.6'")
+    return Finding(name, "ok", found)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
 
 
 def _reinstall(package: str) -> str:

@@ -48,6 +48,10 @@ class SettingsError(PyDiffGeoError, ValueError):
     """A configuration file with an unknown key or an invalid value."""
 
 
+class OutputError(PyDiffGeoError, OSError):
+    """A file or folder that cannot be written, or may not be without the user's word."""
+
+
 class EngineUnavailable(PyDiffGeoError, RuntimeError):
     """An engine that cannot run here."""
 

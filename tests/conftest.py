@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -76,3 +78,19 @@ def torch_only(engine: str) -> None:
 def _unavailable(engine: str) -> str:
     """Why an engine is not there; "" where it is. One that is there and does not work fails the tests that need it."""
     return unavailable() if engine == "julia" else ""
+
+
+@pytest.fixture
+def full_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Any]:
+    """Give a context in which the disk is full, which the last step of every writing finds out."""
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    @contextlib.contextmanager
+    def context() -> Iterator[None]:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", full)
+            yield
+
+    return context

@@ -90,15 +90,18 @@ def test_logs_of_the_training_are_there(runs):
     assert events.Scalars("epoch/loss")[-1].value == pytest.approx(history.loss.iloc[-1], rel=1e-6)
 
 
-def test_without_tensorboard_a_training_writes_its_table(tmp_path, monkeypatch):
+def test_without_tensorboard_a_training_writes_its_table(tmp_path, monkeypatch, caplog):
     import sys
 
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     log = TrainingLog(tmp_path)
     log.scalars(1, {"loss": 1.0})
-    log.epochs([{"epoch": 1, "step": 1, "loss": 1.0}])
+    row = {"epoch": 1, "step": 1, "loss": 1.0}
+    log.epoch(row)
+    log.table([row])
     log.close()
     assert [p.name for p in tmp_path.iterdir()] == ["history.csv"]
+    assert "no TensorBoard files" in caplog.text and "pydiffgeo[train]" in caplog.text
 
 
 def test_best_median_and_worst_basin():
@@ -124,6 +127,11 @@ def test_the_commands_train_resume_and_evaluate(tmp_path, monkeypatch):
     first = invoke("train", "c.yaml", "--run", "run")
     assert first.exit_code == 0, first.output
     assert "run: lstm, " in first.stdout and Path("runs/c/run/checkpoints/last.pt").is_file()
+    history = pd.read_csv("runs/c/run/history.csv")
+    assert f"runs/c/run: trained for 2 epochs, 6 steps; loss of the last epoch {history.loss.iloc[-1]:.4f}" in first.stdout
+    assert first.stdout.endswith("Next: pydiffgeo evaluate runs/c/run\n")
+    again = invoke("train", "c.yaml")
+    assert again.exit_code == 1 and re.fullmatch(r"error: runs/c/run holds a run already, .*--overwrite.*\.\n", again.stderr)
     assert invoke("train", "c.yaml", "--resume", "--quiet").exit_code == 0
     judged = invoke("evaluate", "runs/c/run", "--no-figures")
     assert judged.exit_code == 0 and "nse" in judged.stdout
@@ -132,7 +140,7 @@ def test_the_commands_train_resume_and_evaluate(tmp_path, monkeypatch):
         (("train", "c.yaml", "--run", "runn"), "no run 'runn'; did you mean 'run'"),
         (("train", "absent.yaml"), "absent.yaml: no such file"),
         (("evaluate", "nowhere"), "no trained run in 'nowhere'"),
-        (("evaluate", "runs/c/run", "--period", "validation"), "has no period 'validation'"),
+        (("evaluate", "runs/c/run", "--period", "validation"), "has no period 'validation'. Give data.validation"),
         (("evaluate", "runs/c/run", "--period", "future"), "has no period 'future'"),
     ):
         result = invoke(*arguments)

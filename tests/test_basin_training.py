@@ -16,7 +16,7 @@ import pytest
 import torch
 import yaml
 
-from pydiffgeo.errors import DataError, SettingsError, TrainingFailed
+from pydiffgeo.errors import DataError, OutputError, SettingsError, TrainingFailed
 from pydiffgeo.models import MODELS
 from pydiffgeo.training import interrupt
 from pydiffgeo.training.basins import models
@@ -103,7 +103,7 @@ def from_a_terminal():
 
 
 @pytest.mark.usefixtures("from_a_terminal")
-@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupt_in_an_epoch_leaves_a_checkpoint_and_the_rest_is_the_same_to_the_last_bit(
     basins, tmp_path, monkeypatch, signal_number
 ):
@@ -211,12 +211,10 @@ def test_a_batch_that_does_not_divide_over_the_processes_is_refused(basins):
         BasinTrainer(build_model(run, data.tensors, data.scaling, None), sampler, std, run, Group(1, 3))
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a device that is always full")
-def test_a_full_disk_leaves_the_old_checkpoint(basins, tmp_path):
+def test_a_full_disk_leaves_the_old_checkpoint(basins, tmp_path, full_disk):
     save_checkpoint(tmp_path / CHECKPOINT, {"step": 1})
     before = (tmp_path / CHECKPOINT).read_bytes()
-    (tmp_path / CHECKPOINT).with_suffix(".part").symlink_to("/dev/full")
-    with pytest.raises(DataError, match="No space left on device.*the one before it is intact.*--resume"):
+    with full_disk(), pytest.raises(OutputError, match="No space left on device.*before it is intact.*--resume"):
         trainer(settings(basins), tmp_path).run(progress=False)
     assert (tmp_path / CHECKPOINT).read_bytes() == before and len(list((tmp_path / "checkpoints").iterdir())) == 1
 

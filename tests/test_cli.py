@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import logging
+import os
+import signal
 import subprocess
 import sys
+import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +26,13 @@ class Settings(BaseModel):
     epochs: int = 5
 
 
-class Calls(list[tuple[Any, Path, bool]]):
+class Calls(list[tuple[Any, ...]]):
     """Stands for run_experiment: keeps its arguments, or raises `error`."""
 
     error: BaseException | None = None
 
-    def __call__(self, settings: Any, output: Path, progress: bool = True) -> dict[str, Any]:
-        self.append((settings, output, progress))
+    def __call__(self, *arguments: Any) -> dict[str, Any]:
+        self.append(arguments)
         if self.error is not None:
             raise self.error
         return {}
@@ -54,7 +60,12 @@ def test_run_passes_settings_output_and_progress(calls: Calls) -> None:
     assert invoke("run", config).exit_code == 0
     assert invoke("run", config, "--output", "elsewhere", "--quiet").exit_code == 0
     settings = Settings(epochs=7)
-    assert calls == [(settings, Path("runs/loam"), True), (settings, Path("elsewhere"), False)]
+    assert invoke("run", config, "--resume").exit_code == 0 and invoke("run", config, "--overwrite").exit_code == 0
+    here = Path("runs/loam")
+    assert calls == [
+        (settings, here, True, False, False), (settings, Path("elsewhere"), False, False, False),
+        (settings, here, True, True, False), (settings, here, True, False, True),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("text", "words"), [
@@ -96,7 +107,45 @@ def test_interrupt_ends_with_130(calls: Calls) -> None:
     result = invoke("run", config)
     assert result.exit_code == 130 and result.stderr == "interrupted\n"
     Path("runs/loam").mkdir(parents=True)
-    assert "what was written until then is in runs/loam" in invoke("run", config).stderr
+    stopped = invoke("run", config, "--overwrite").stderr
+    again = "pydiffgeo run loam.yaml --output runs/loam --resume"
+    assert stopped == f"interrupted; what was written until then is in runs/loam. Go on with: {again}\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_closed_terminal_or_a_scheduler_interrupts(calls: Calls, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    def stopped(*_: Any) -> None:
+        os.kill(os.getpid(), number)
+        time.sleep(1)
+
+    monkeypatch.setitem(cli.EXPERIMENTS, "soil_moisture", lambda: (Settings, stopped))
+    config = write("experiment: soil_moisture\n")
+    assert invoke("run", config).exit_code == 130
+    assert signal.getsignal(number) is signal.SIG_DFL, "afterwards it is as before"
+    before = signal.signal(number, signal.SIG_IGN)  # as nohup does: the command goes on
+    try:
+        assert invoke("run", config).exit_code == 0
+    finally:
+        signal.signal(number, before)
+
+
+def test_warnings_are_one_line_each_and_quiet_does_not_hide_them(calls: Calls, monkeypatch: pytest.MonkeyPatch) -> None:
+    def warned(*_: Any) -> None:
+        logging.getLogger("pydiffgeo").warning("pip install 'pydiffgeo[plot]' brings it.")
+        warnings.warn("two\nlines", stacklevel=1)
+
+    monkeypatch.setitem(cli.EXPERIMENTS, "soil_moisture", lambda: (Settings, warned))
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        result = invoke("run", write("experiment: soil_moisture\n"), "--quiet")
+    assert result.stderr == "warning: pip install 'pydiffgeo[plot]' brings it.\nwarning: two lines\n" and not result.stdout
+
+
+def test_a_file_that_the_system_refuses_is_one_line(calls: Calls) -> None:
+    calls.error = OSError(errno.ENOSPC, "No space left on device", "x.nc")
+    result = invoke("run", write("experiment: soil_moisture\n"))
+    assert result.exit_code == 1 and result.stderr.startswith("error: x.nc: No space left on device. ")
+    assert result.stderr.count("\n") == 1
 
 
 def test_demo_runs_the_demo_settings(calls: Calls, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,7 +153,7 @@ def test_demo_runs_the_demo_settings(calls: Calls, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(soil_moisture, "run_experiment", calls)
     assert invoke("demo", "--quiet").exit_code == 0
-    assert calls == [(soil_moisture.demo_settings(), Path("runs/demo"), False)]
+    assert calls == [(soil_moisture.demo_settings(), Path("runs/demo"), False, False, False)]
 
 
 def test_example_settings_are_valid() -> None:

@@ -82,6 +82,14 @@ def test_broken_package_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not report.healthy
 
 
+def test_a_torch_whose_checkpoints_can_run_code_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    for version, state in (("2.5.1+cpu", "problem"), ("2.6.0", "ok"), ("2.13.0+cu126", "ok")):
+        monkeypatch.setattr(torch, "__version__", version)
+        assert doctor.examine({})["torch"].state == state
+
+
 def test_wrong_lapack_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     import scipy.linalg.lapack
 

@@ -13,17 +13,18 @@ from pydantic import ValidationError
 from torch import nn
 
 from pydiffgeo import Grid
-from pydiffgeo.errors import DataError, SettingsError, SolveFailed
+from pydiffgeo.errors import DataError, OutputError, SettingsError, SolveFailed
 from pydiffgeo.evaluation.plots import matplotlib_missing
 from pydiffgeo.evaluation.profiles import profile_table
-from pydiffgeo.training.checkpoint import load_checkpoint, open_run
+from pydiffgeo.training.checkpoint import load_checkpoint
 from pydiffgeo.training.columns import StationColumns, probe_weights
 from pydiffgeo.training.members import Member, ensemble, fitted_days, folds
 from pydiffgeo.training.models import column_inputs, column_network, lstm_inputs, lstm_network
 from pydiffgeo.training.predictors import through_columns, through_lstm
 from pydiffgeo.training.record import Record, build_record
+from pydiffgeo.training.run_folder import check_run, run_folder
 from pydiffgeo.training.settings import TrainingSettings
-from pydiffgeo.training.soil_moisture import SoilMoistureSettings, demo_settings, load_records, run_experiment
+from pydiffgeo.training.soil_moisture import FREE, SoilMoistureSettings, demo_settings, load_records, run_experiment
 from pydiffgeo.training.summary import summarise
 from pydiffgeo.training.trainer import Prediction, series_loss, train
 
@@ -165,15 +166,25 @@ def test_whole_experiment_writes_its_report(tmp_path, capsys):
         "richards_station_out",
         "lstm_station_out",
     }
+    with pytest.raises(OutputError, match="holds a run already.*--resume.*--overwrite"):
+        run_experiment(settings, tmp_path, progress=False)
+    before = (tmp_path / "table.csv").read_bytes()
+    (tmp_path / "settings.yaml").unlink()  # the checkpoints hold the settings, too
+    run_experiment(settings, tmp_path, progress=False, resume=True)
+    assert (tmp_path / "table.csv").read_bytes() == before
 
 
 def test_resume_refuses_other_settings(tmp_path):
-    open_run(tmp_path, tiny(), False)
-    open_run(tmp_path, tiny(checkpoint_every=5), True)  # does not change the result
+    def resume(**changes: object) -> None:
+        check_run(tmp_path, tiny(**changes).model_dump(mode="json"), resume=True, free=FREE)
+
+    with run_folder(tmp_path, tiny().model_dump(mode="json")):
+        pass
+    resume(checkpoint_every=5)  # does not change the result
     with pytest.raises(SettingsError, match="'seeds'"):
-        open_run(tmp_path, tiny(seeds=[1]), True)
+        resume(seeds=[1])
     with pytest.raises(SettingsError, match="'network.epochs' is 5, the run in the folder has 4"):
-        open_run(tmp_path, tiny(network={**TINY["network"], "epochs": 5}), True)
+        resume(network={**TINY["network"], "epochs": 5})
 
 
 def test_nothing_after_the_fitted_days_reaches_the_networks(record, settings):

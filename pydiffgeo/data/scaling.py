@@ -16,6 +16,7 @@ from torch import Tensor
 from pydiffgeo.data.lazy import blocks
 from pydiffgeo.data.report import absent
 from pydiffgeo.errors import DataError, lookup
+from pydiffgeo.files import write_file
 
 
 @dataclass(frozen=True)
@@ -67,10 +68,7 @@ class Scaling:
 
     def save(self, path: str | Path) -> Path:
         """Write as JSON and return the path; its folder is created."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
-        return path
+        return write_file(path, json.dumps(asdict(self), indent=1) + "\n")
 
     @classmethod
     def load(cls, path: str | Path) -> Scaling:

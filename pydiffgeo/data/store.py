@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from tqdm import tqdm
 
 from pydiffgeo.data.lazy import blocks
 from pydiffgeo.errors import DataError
+from pydiffgeo.files import replacing
 
 EPOCH = pd.Timestamp("1900-01-01")
 
@@ -60,11 +60,15 @@ def write_basins(
     for name in kept:
         if name not in in_time:
             raise DataError(f"no variable {name!r} of dimensions basin and time; there are {', '.join(in_time)}.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
     static = records.drop_vars([name for name in in_time]).drop_vars("time")
     static.attrs["Conventions"] = "CF-1.11"
-    static.to_netcdf(part, mode="w", format="NETCDF4", engine="netcdf4")
+    with replacing(path) as part:
+        static.to_netcdf(part, mode="w", format="NETCDF4", engine="netcdf4")
+        _append(part, records, kept, dtype, progress)
+    return path
+
+
+def _append(part: Path, records: xr.Dataset, kept: Sequence[str], dtype: str, progress: bool) -> None:
     with netCDF4.Dataset(part, "a") as file:
         days = (pd.DatetimeIndex(records.time.values) - EPOCH).days.to_numpy()
         file.createDimension("time", len(days))
@@ -83,5 +87,3 @@ def write_basins(
             for name in kept:
                 values = records[name].isel(basin=rows).transpose("basin", "time").values
                 file[name][rows] = values
-    os.replace(part, path)
-    return path

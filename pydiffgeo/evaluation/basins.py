@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from pydiffgeo.errors import DataError, lookup
 from pydiffgeo.evaluation.hydrology import HYDROLOGICAL
+from pydiffgeo.files import write_file, write_netcdf
 
 UNITS = {"fhv": "percent", "fms": "percent", "flv": "percent", "peak_mape": "percent", "peak_timing": "day", "mse": "mm2 day-2",
          "rmse": "mm day-1", "bias": "mm day-1"}  # fmt: skip
@@ -66,11 +67,10 @@ def score_basins(
 def write_scores(scores: xr.Dataset, path: str | Path) -> list[Path]:
     """Write scores of `score_basins` as `path`.csv, one row per basin, and `path`.nc, and return both paths."""
     stem = Path(path)
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    written = [stem.with_name(stem.name + suffix) for suffix in (".csv", ".nc")]
-    scores.to_dataframe().to_csv(written[0], float_format="%.6g")
-    scores.to_netcdf(written[1])
-    return written
+    return [
+        write_file(stem.with_name(stem.name + ".csv"), scores.to_dataframe().to_csv(float_format="%.6g")),
+        write_netcdf(scores, stem.with_name(stem.name + ".nc")),
+    ]
 
 
 def median_scores(

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from pydiffgeo.evaluation.plots import new_figure, save_figure
+from pydiffgeo.evaluation.plots import literal, new_figure, save_figure
 
 
 def plot_cdf(path: Path, scores: Mapping[str, ArrayLike], label: str, limits: tuple[float, float] = (-0.5, 1.0)) -> Path:
@@ -32,8 +32,8 @@ def plot_cdf(path: Path, scores: Mapping[str, ArrayLike], label: str, limits: tu
         known = np.sort(np.asarray(values, float)[np.isfinite(np.asarray(values, float))])
         if known.size:
             axis.step(known, np.arange(1, known.size + 1) / known.size, where="post",
-                      label=f"{name}: median {np.median(known):.3f}, {known.size} basins")  # fmt: skip
-    axis.set(xlim=limits, ylim=(0, 1), xlabel=label, ylabel="share of basins")
+                      label=f"{literal(name)}: median {np.median(known):.3f}, {known.size} basins")  # fmt: skip
+    axis.set(xlim=limits, ylim=(0, 1), xlabel=literal(label), ylabel="share of basins")
     axis.grid(color="0.9")
     if axis.get_lines():
         axis.legend(fontsize=8, loc="upper left")
@@ -60,7 +60,7 @@ def plot_hydrographs(
     for axis, title, s, o in zip(axes[:, 0], titles, simulated, observed, strict=True):
         axis.plot(days, o, color="black", linewidth=0.8, label="observed")
         axis.plot(days, s, color="tab:blue", linewidth=0.9, alpha=0.85, label="simulated")
-        axis.set_title(title, fontsize=9, loc="left")
+        axis.set_title(literal(title), fontsize=9, loc="left")
         axis.set_ylabel("mm/day")
         axis.set_ylim(bottom=0)
         axis.margins(x=0)
@@ -89,7 +89,7 @@ def plot_map(path: Path, longitude: ArrayLike, latitude: ArrayLike, values: Arra
     if known.any():
         low, high = np.quantile(shown[known], [0.02, 0.98])
         dots = axis.scatter(lon[known], lat[known], c=shown[known], s=16, vmin=low, vmax=high, cmap="viridis", linewidths=0)
-        figure.colorbar(dots, label=label, extend="both", shrink=0.7)
+        figure.colorbar(dots, label=literal(label), extend="both", shrink=0.7)
         axis.set_aspect(1 / np.cos(np.deg2rad(np.mean(lat[known]))))
     axis.set(xlabel="longitude (degrees east)", ylabel="latitude (degrees north)")
     axis.grid(color="0.92")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from numpy.typing import NDArray
 
-from pydiffgeo.evaluation.plots import new_figure, save_figure
+from pydiffgeo.evaluation.plots import literal, new_figure, save_figure
 
 DOTS = 150  # simulated days that are drawn
 
@@ -39,12 +39,12 @@ def plot_function(
     axis = axes[0, 0]
     styles = ("-", "--", "-.", ":", (0, (6, 2)))
     for k, (name, values) in enumerate(formulas.items()):
-        axis.plot(x, values, color="black", linewidth=0.8, linestyle=styles[k % len(styles)], label=name)
+        axis.plot(x, values, color="black", linewidth=0.8, linestyle=styles[k % len(styles)], label=literal(name))
     axis.plot(x, learned, color="tab:blue", linewidth=1.2, label="learned")
     # few and hollow: they lie on the line where the function has the input alone
     shown = (values[:: max(1, len(values) // DOTS)] for values in met)
     axis.plot(*shown, "o", color="tab:blue", markerfacecolor="none", markersize=5, markeredgewidth=0.7, label="simulated days")
-    axis.set(xlabel=labels[0], ylabel=labels[1])
+    axis.set(xlabel=literal(labels[0]), ylabel=literal(labels[1]))
     axis.margins(x=0)
     axis.grid(color="0.92")
     axis.legend(fontsize=8)

@@ -8,8 +8,10 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
+from pydiffgeo.files import write_file
+
 STYLE = """body { font: 15px/1.5 system-ui, sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em; color: #222 }
-table { border-collapse: collapse; margin: 1em 0 }
+table { border-collapse: collapse; margin: 1em 0 } div.wide { overflow-x: auto }
 th, td { padding: .2em .8em; border-bottom: 1px solid #ddd; text-align: left }
 td.number { text-align: right; font-variant-numeric: tabular-nums } img { max-width: 100% } pre { background: #f5f5f5;
 padding: 1em; overflow-x: auto; font-size: 13px } caption { text-align: left; color: #555 }"""
@@ -51,16 +53,15 @@ class Page:
             return
         head = "".join(f"<th>{escape(str(name))}</th>" for name in rows[0])
         body = "\n".join("<tr>" + "".join(_cell(row.get(name)) for name in rows[0]) + "</tr>" for row in rows)
-        self.parts.append(f"<table><caption>{escape(caption)}</caption><tr>{head}</tr>\n{body}</table>")
+        table = f"<table><caption>{escape(caption)}</caption><tr>{head}</tr>\n{body}</table>"
+        self.parts.append(f'<div class="wide">{table}</div>')
 
     def write(self, path: Path) -> Path:
         """Write the page and return its path."""
-        path.parent.mkdir(parents=True, exist_ok=True)
         head = f'<meta charset="utf-8"><title>{escape(self.title)}</title><style>{STYLE}</style>'
         body = "\n".join(self.parts)
         page = f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>{body}</body></html>\n'
-        path.write_text(page, encoding="utf-8")
-        return path
+        return write_file(path, page)
 
 
 def _cell(value: object) -> str:

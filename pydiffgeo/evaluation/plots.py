@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+
+from pydiffgeo.files import write_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,7 +28,7 @@ def matplotlib_missing() -> str | None:
     try:
         import matplotlib  # noqa: F401
     except ImportError:
-        return "no figures: matplotlib is not installed; pip install 'pydiffgeo[plot]'"
+        return "no figures: matplotlib is not installed; pip install 'pydiffgeo[plot]' brings it."
     return None
 
 
@@ -42,9 +45,14 @@ def new_figure(rows: int, columns: int, size: tuple[float, float], **kwargs: Any
 
 def save_figure(figure: Figure, path: Path) -> Path:
     """Write a figure and return its path; the folder is created."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
-    return path
+    image = io.BytesIO()
+    figure.savefig(image, dpi=110, format=path.suffix[1:])
+    return write_file(path, image.getvalue())
+
+
+def literal(text: str) -> str:
+    """Return a name as matplotlib shows it as it is: a dollar would begin a formula."""
+    return text.replace("$", r"\$")
 
 
 def plot_series(
@@ -75,11 +83,11 @@ def plot_series(
     figure, axes = new_figure(len(depths), 1, (9.0, 1.7 * len(depths) + 0.8), sharex=True)
     for j, (axis, depth) in enumerate(zip(axes[:, 0], depths, strict=True)):
         for name, values in series.items():
-            axis.plot(days, values[:, j], label=name, **STYLES.get(name, {"color": "0.55", "linewidth": 1.0}))
+            axis.plot(days, values[:, j], label=literal(name), **STYLES.get(name, {"color": "0.55", "linewidth": 1.0}))
         axis.axvspan(test_start, days[-1], color="0.93", zorder=0)
         axis.set_ylabel(f"{depth:g} cm")
         axis.margins(x=0)
-    axes[0, 0].set_title(f"{title}: soil moisture (m³/m³); judged period shaded", fontsize=10)
+    axes[0, 0].set_title(f"{literal(title)}: soil moisture (m³/m³); judged period shaded", fontsize=10)
     axes[0, 0].legend(ncols=len(series), fontsize=8, loc="upper right")
     return save_figure(figure, path)
 
@@ -121,7 +129,7 @@ def plot_curves(
         for label, colour, curve in zip(layers, colours, curves, strict=True):
             axis.plot(suction, curve, color=colour, linewidth=1.1, label=label)
         axis.plot(suction, default, color="0.4", linestyle="--", linewidth=0.9, label="default")
-        axis.set_title(station, fontsize=9)
+        axis.set_title(literal(station), fontsize=9)
         axis.set_xscale("log")
         if log:
             axis.set_yscale("log")
@@ -141,7 +149,7 @@ def plot_history(path: Path, histories: Mapping[str, Sequence[Mapping[str, float
         epochs = [row["epoch"] for row in history]
         axes[0, k].semilogy(epochs, [row["loss"] for row in history])
         axes[1, k].plot(epochs, [row["validation"] for row in history], color="tab:green")
-        axes[0, k].set_title(name, fontsize=9)
+        axes[0, k].set_title(literal(name), fontsize=9)
         axes[1, k].set_xlabel("epoch")
     axes[0, 0].set_ylabel("loss")
     axes[1, 0].set_ylabel("validation RMSE (m³/m³)")
@@ -156,7 +164,7 @@ def plot_scores(path: Path, rows: Sequence[Mapping[str, Any]], metric: str = "rm
     figure, axes = new_figure(1, 1, (8.5, 3.8))
     axis, width = axes[0, 0], 0.8 / len(models)
     for i, model in enumerate(models):
-        axis.bar(np.arange(len(order)) + i * width, frame.loc[model, order], width, label=model)
+        axis.bar(np.arange(len(order)) + i * width, frame.loc[model, order], width, label=literal(model))
     axis.set_xticks(np.arange(len(order)) + 0.4 - width / 2, order)
     axis.set_ylabel(metric)
     axis.legend(fontsize=7)

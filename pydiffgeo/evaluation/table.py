@@ -5,11 +5,16 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
+
+from pydiffgeo.console import console as standard
+from pydiffgeo.files import write_file
 
 Row = Mapping[str, str | float | int | None]
 
@@ -17,7 +22,7 @@ Row = Mapping[str, str | float | int | None]
 def print_table(
     rows: Sequence[Row], title: str, best: Mapping[str, str] | None = None, console: Console | None = None
 ) -> None:
-    """Print rows as a table, the best number of some columns in bold.
+    """Print rows as a table, the best number of some columns in bold; one that is too wide in parts, one below the other.
 
     Parameters
     ----------
@@ -30,22 +35,34 @@ def print_table(
     console : rich.console.Console, optional
         Where to print; standard output by default.
     """
-    table = Table(title=title, title_justify="left")
     frame = pd.DataFrame(list(rows))
     winners = {
         column: getattr(pd.to_numeric(frame[column]), "idx" + which)()
         for column, which in (best or {}).items()
         if column in frame and frame[column].notna().any()
     }
-    for column in frame.columns:
-        table.add_column(column, justify="left" if frame[column].dtype == object else "right")
-    for i, row in enumerate(frame.itertuples(index=False)):
-        cells = [_text(value) for value in row]
-        for j, column in enumerate(frame.columns):
-            if winners.get(column) == i:
-                cells[j] = f"[bold]{cells[j]}[/bold]"
-        table.add_row(*cells)
-    (console or Console()).print(table)
+    names = [str(name) for name in frame.columns]
+    cells = {name: [_text(value) for value in frame[name]] for name in names}
+    out = console or standard()
+    for k, part in enumerate(_parts(names, cells, [name for name in names if frame[name].dtype == object], out.width)):
+        table = Table(title=Text(title if k == 0 else f"{title} (continued)"), title_justify="left")
+        for name in part:
+            table.add_column(Text(name), justify="left" if frame[name].dtype == object else "right")
+        for i in range(len(frame)):
+            table.add_row(*(Text(cells[name][i], "bold" if winners.get(name) == i else "") for name in part))
+        out.print(table, soft_wrap=False)
+
+
+def _parts(names: Sequence[str], cells: Mapping[str, Sequence[str]], texts: Sequence[str], width: int) -> list[list[str]]:
+    """Return the columns of each table: as many as fit; those of text that come first stand in every one."""
+    wide = {name: 3 + max(map(len, [name, *cells[name]])) for name in names}
+    first = list(takewhile(lambda name: name in texts, names))
+    parts = [list(first)]
+    for name in names[len(first) :]:
+        if len(parts[-1]) > len(first) and 1 + sum(wide[n] for n in parts[-1]) + wide[name] > width:
+            parts.append(list(first))
+        parts[-1].append(name)
+    return parts
 
 
 def _text(value: object) -> str:
@@ -65,11 +82,10 @@ def write_table(rows: Sequence[Row], path: str | Path) -> list[Path]:
         Without suffix; its folder is created.
     """
     stem = Path(path)
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    written = [stem.with_suffix(".csv"), stem.with_suffix(".json")]
-    pd.DataFrame(list(rows)).to_csv(written[0], index=False, float_format="%.6g")
     clean = [
         {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()} for row in rows
     ]
-    written[1].write_text(json.dumps(clean, indent=1) + "\n", encoding="utf-8")
-    return written
+    return [
+        write_file(stem.with_suffix(".csv"), pd.DataFrame(list(rows)).to_csv(index=False, float_format="%.6g")),
+        write_file(stem.with_suffix(".json"), json.dumps(clean, indent=1) + "\n"),
+    ]

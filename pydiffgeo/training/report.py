@@ -16,6 +16,7 @@ from torch import Tensor
 
 from pydiffgeo.evaluation import plots, print_table, write_table
 from pydiffgeo.evaluation.profiles import SCORES, series_scores
+from pydiffgeo.files import file_name, write_file, write_netcdf
 from pydiffgeo.models.soil_hydraulics import VanGenuchten
 from pydiffgeo.training.columns import StationColumns
 from pydiffgeo.training.record import Record
@@ -68,8 +69,7 @@ def write_predictions(path: Path, models: Mapping[str, Tensor], record: Record) 
         name="soil_moisture",
         attrs={"units": "m3 m-3", "source": record.source},
     )
-    data.to_netcdf(path)
-    return path
+    return write_netcdf(data, path)
 
 
 def write_parameters(path: Path, parameters: Mapping[str, Tensor], columns: StationColumns) -> Path:
@@ -84,8 +84,7 @@ def write_parameters(path: Path, parameters: Mapping[str, Tensor], columns: Stat
         for i, station in enumerate(columns.record.stations)
         for j in range(len(tops))
     ]
-    pd.DataFrame(rows).to_csv(path, index=False, float_format="%.6g")
-    return path
+    return write_file(path, pd.DataFrame(rows).to_csv(index=False, float_format="%.6g"))
 
 
 def draw(
@@ -107,7 +106,7 @@ def draw(
         series = {name: theta[i].numpy() for name, theta in {"observed": record.observed, **models}.items()}
         written.append(
             plots.plot_series(
-                folder / f"station_{station}.png",
+                folder / f"station_{file_name(station)}.png",
                 record.days,
                 series,
                 list(record.depths),
@@ -148,8 +147,7 @@ def _curves(suction: Tensor, parameters: Mapping[str, Tensor]) -> tuple[Tensor, 
 
 def write_json(path: Path, report: Mapping[str, Any]) -> Path:
     """Write the report; numbers that are not finite become null."""
-    path.write_text(json.dumps(_plain(report), indent=1) + "\n", encoding="utf-8")
-    return path
+    return write_file(path, json.dumps(_plain(report), indent=1) + "\n")
 
 
 def _plain(value: Any) -> Any:

@@ -181,5 +181,4 @@ class SoilMoistureSettings(Settings):
         None, ge=1, description="Epochs of the Richards columns in it; those of `network` by default."
     )
     checkpoint_every: int = Field(10, ge=1, description="Epochs between checkpoints.")
-    resume: bool = Field(False, description="Go on from the checkpoints in the output folder.")
     figures: bool = Field(True, description="Draw figures (needs matplotlib: the extra `plot`).")

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -16,24 +17,29 @@ import xarray as xr
 from rich.console import Console
 from torch import Tensor
 
+from pydiffgeo.console import console as standard
 from pydiffgeo.data import filled_lines, find_uscrn, load_uscrn
 from pydiffgeo.errors import DataError
 from pydiffgeo.evaluation.plots import matplotlib_missing
 from pydiffgeo.evaluation.profiles import profile_table
+from pydiffgeo.files import require_room
 from pydiffgeo.training import report
 from pydiffgeo.training.baselines import by_class, climatology, climatology_of_others
-from pydiffgeo.training.checkpoint import open_run
 from pydiffgeo.training.columns import StationColumns
 from pydiffgeo.training.members import Member, ensemble, fitted_days, folds
 from pydiffgeo.training.models import column_inputs, column_network, lstm_inputs, lstm_network
 from pydiffgeo.training.predictors import column_parameters, through_columns, through_lstm
 from pydiffgeo.training.record import Record, build_record
+from pydiffgeo.training.run_folder import check_run, run_folder
 from pydiffgeo.training.settings import SoilMoistureSettings, TrainingSettings
 from pydiffgeo.training.synthetic import synthetic_stations
 from pydiffgeo.training.trainer import Predict, Training, train
 
+log = logging.getLogger("pydiffgeo")
+
 __all__ = ["SoilMoistureSettings", "demo_settings", "load_records", "run_experiment"]
 
+FREE = {"resume", "figures", "checkpoint_every", "data"}  # settings that do not change the result
 TRAINED, LSTM, LEFT_OUT = "Richards, trained", "LSTM", "station out"
 
 
@@ -82,7 +88,9 @@ def load_records(settings: SoilMoistureSettings) -> xr.Dataset:
     return synthetic_stations(settings)
 
 
-def run_experiment(settings: SoilMoistureSettings, output: Path, progress: bool = True) -> dict[str, Any]:
+def run_experiment(
+    settings: SoilMoistureSettings, output: Path, progress: bool = True, resume: bool = False, overwrite: bool = False
+) -> dict[str, Any]:
     """Train, judge and report; everything is written into the output folder.
 
     Parameters
@@ -94,6 +102,10 @@ def run_experiment(settings: SoilMoistureSettings, output: Path, progress: bool 
         figures.
     progress : bool
         Show progress bars.
+    resume : bool
+        Go on from the checkpoints in the folder.
+    overwrite : bool
+        Remove the run that the folder holds, with its report.
 
     Returns
     -------
@@ -105,18 +117,30 @@ def run_experiment(settings: SoilMoistureSettings, output: Path, progress: bool 
     ------
     DataError, SettingsError
         Input that cannot be used; nothing is trained then.
+    OutputError
+        The folder holds a run, and neither `resume` nor `overwrite` is asked for; another process writes into it; or none can.
     SolveFailed
         Too many columns failed; a checkpoint is left.
     """
-    console = Console()
     output = Path(output)
-    records = load_records(settings)
-    record = build_record(records, settings)
-    open_run(output, settings, settings.resume)
+    plain = settings.model_dump(mode="json")
+    check_run(output, plain, resume, overwrite, FREE)
+    require_room(output)
+    record = build_record(load_records(settings), settings)
+    if settings.figures and (missing := matplotlib_missing()):
+        log.warning(missing)
+    with run_folder(output, plain, resume, overwrite, FREE):
+        return _train_and_report(settings, record, output, progress, resume)
+
+
+def _train_and_report(
+    settings: SoilMoistureSettings, record: Record, output: Path, progress: bool, resume: bool
+) -> dict[str, Any]:
+    console = standard()
     console.print(f"Records: {record.source}; {len(record.stations)} stations, {len(record.days)} days.")
     for line in filled_lines(record.fills):
         console.print(f"  filled: {line}")
-    run = _Run(settings, record, StationColumns(record, settings), output, progress)
+    run = _Run(settings, record, StationColumns(record, settings), output, progress, resume)
     run.baselines()
     run.richards()
     run.lstm()
@@ -135,9 +159,10 @@ class _Run:
         columns: StationColumns,
         output: Path,
         progress: bool,
+        resume: bool,
     ):
         self.settings, self.record, self.columns = settings, record, columns
-        self.output, self.progress = output, progress
+        self.output, self.progress, self.resume = output, progress, resume
         self.models: dict[str, Tensor] = {}
         self.seconds: dict[str, float] = {}
         self.trainings: dict[str, Training] = {}
@@ -221,9 +246,10 @@ class _Run:
             name,
             self.output / "checkpoints" / f"{file}.pt",
             self.settings.checkpoint_every,
-            self.settings.resume,
+            self.resume,
             self.settings.solver.max_failed,
             self.progress,
+            {"settings": self.settings.model_dump(mode="json")},
         )
         self.trainings[name] = done
         self.seconds[name] = done.seconds
@@ -254,8 +280,7 @@ class _Run:
         report.write_predictions(self.output / "predictions.nc", self.models, record)
         report.write_parameters(self.output / "parameters.csv", self.parameters, self.columns)
         figures: list[Path] = []
-        missing = matplotlib_missing() if settings.figures else "no figures: `figures` is false"
-        if missing is None:
+        if settings.figures and not matplotlib_missing():
             shown = {
                 k: v
                 for k, v in self.models.items()
@@ -294,5 +319,7 @@ class _Run:
             console.print(f"failed: {line}", style="yellow")
         if len(self.failures) > 10:
             console.print(f"and {len(self.failures) - 10} more failures, in report.json", style="yellow")
-        console.print(missing or f"Figures: {self.output / 'figures'}", f"Tables: {self.output}", sep="\n")
+        if figures:
+            console.print(f"Figures: {self.output / 'figures'}")
+        console.print(f"Tables: {self.output}")
         return result

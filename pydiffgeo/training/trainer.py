@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,10 +12,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
-from pydiffgeo.errors import SolveFailed
-from pydiffgeo.training.checkpoint import load_checkpoint, save_checkpoint
+from pydiffgeo.console import progress_bar
+from pydiffgeo.errors import PyDiffGeoError, SettingsError, SolveFailed
+from pydiffgeo.training.checkpoint import load_checkpoint, load_weights, save_checkpoint
 from pydiffgeo.training.members import Member
 from pydiffgeo.training.settings import TrainingSettings
 
@@ -96,6 +96,7 @@ def train(
     resume: bool = False,
     max_failed: float = 0.1,
     progress: bool = True,
+    also: Mapping[str, Any] | None = None,
 ) -> Training:
     """Train all members together and leave each network with the weights of its chosen epoch.
 
@@ -121,38 +122,35 @@ def train(
         recorded.
     progress : bool
         Show a progress bar.
+    also : mapping, optional
+        Kept in the checkpoint beside the state: the settings of the run.
 
     Raises
     ------
+    DataError, SettingsError
+        The checkpoint cannot be read, or is of another training or model.
     SolveFailed
         More columns failed than allowed.
     KeyboardInterrupt
         Passed on after a checkpoint was written.
     """
     state = _State(members, settings)
-    if resume and (saved := load_checkpoint(checkpoint)) is not None:
-        state.restore(saved)
-    bar = tqdm(
-        total=settings.epochs,
-        initial=state.epoch,
-        desc=name,
-        disable=not progress,
-        unit="epoch",
-        mininterval=0.5,
-    )
+    if resume and (saved := load_checkpoint(checkpoint, state.snapshot())) is not None:
+        state.restore(saved, checkpoint)
+    bar = progress_bar(progress, total=settings.epochs, initial=state.epoch, desc=name, unit="epoch", mininterval=0.5)
     try:
         while state.epoch < settings.epochs:
             before = deepcopy(state.snapshot())
             try:
                 _epoch(state, predict, observed, settings, name, max_failed)
-            except (KeyboardInterrupt, SolveFailed):
-                save_checkpoint(checkpoint, before)
+            except (KeyboardInterrupt, PyDiffGeoError):
+                save_checkpoint(checkpoint, {**before, **(also or {})})
                 raise
             last = state.history[-1]
             bar.set_postfix_str(f"loss {last['loss']:.3f}, validation RMSE {last['validation']:.4f}")
             bar.update()
             if state.epoch % checkpoint_every == 0 or state.epoch == settings.epochs:
-                save_checkpoint(checkpoint, state.snapshot())
+                save_checkpoint(checkpoint, {**state.snapshot(), **(also or {})})
     finally:
         bar.close()
     for member, weights in zip(members, state.best_weights, strict=True):
@@ -190,13 +188,18 @@ class _State:
             "random": torch.get_rng_state(),
         }
 
-    def restore(self, saved: dict[str, Any]) -> None:
+    def restore(self, saved: dict[str, Any], path: Path) -> None:
+        if len(saved["weights"]) != len(self.members):
+            raise SettingsError(
+                f"checkpoint {path} has {len(saved['weights'])} networks, the settings ask for {len(self.members)}. Take the "
+                "settings of that run, choose another folder with --output, or begin anew with --overwrite."
+            )
+        for member, weights in zip(self.members, saved["weights"], strict=True):
+            load_weights(member.network, weights, path)
         self.epoch, self.seconds = saved["epoch"], saved["seconds"]
         self.history, self.failures = saved["history"], saved["failures"]
         self.best, self.best_epoch = saved["best"], saved["best_epoch"]
         self.best_weights = saved["best_weights"]
-        for member, weights in zip(self.members, saved["weights"], strict=True):
-            member.network.load_state_dict(weights)
         self.optimiser.load_state_dict(saved["optimiser"])
         torch.set_rng_state(saved["random"])
 

@@ -9,18 +9,22 @@ from typing import Any
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from pydiffgeo.calibration import sce_ua
+from pydiffgeo.console import progress_bar
 from pydiffgeo.data import BasinTensors, Batch
 from pydiffgeo.errors import SettingsError, SolveFailed
 from pydiffgeo.evaluation import nse
-from pydiffgeo.training.basins.data import days_of, load_basins
+from pydiffgeo.files import require_room, write_file
+from pydiffgeo.training.basins.data import BasinData, days_of, load_basins
 from pydiffgeo.training.basins.models import HybridModel, Inputs, process_of
 from pydiffgeo.training.basins.processes import Process
 from pydiffgeo.training.basins.settings import BasinRun
 from pydiffgeo.training.basins.trainer import CHECKPOINT
-from pydiffgeo.training.checkpoint import load_checkpoint, open_run, save_checkpoint
+from pydiffgeo.training.checkpoint import load_checkpoint, load_weights, save_checkpoint
+from pydiffgeo.training.run_folder import check_run, run_folder
+
+FREE = {"evaluation", "data.path"}  # settings that do not change the result
 
 
 class CalibratedModel(HybridModel):
@@ -54,7 +58,12 @@ def calibrated_model(settings: BasinRun, data: Any, process: Process) -> Calibra
 
 
 def calibrate_run(
-    settings: BasinRun, folder: Path, evaluations: int, resume: bool = False, progress: bool = True
+    settings: BasinRun,
+    folder: Path,
+    evaluations: int,
+    resume: bool = False,
+    progress: bool = True,
+    overwrite: bool = False,
 ) -> pd.DataFrame:
     """Calibrate every basin of a run by SCE-UA on the NSE of the training period.
 
@@ -73,6 +82,8 @@ def calibrate_run(
         Keep the basins that are done.
     progress : bool
         Show a progress bar.
+    overwrite : bool
+        Remove the run that the folder holds, with its evaluations.
 
     Returns
     -------
@@ -93,19 +104,29 @@ def calibrate_run(
     if settings.model.process.closures:
         raise SettingsError("model.process.closures: SCE-UA finds no weights of networks; name a run without them.")
     torch.set_num_threads(settings.training.threads)
+    run = settings.model_dump(mode="json")
+    check_run(folder, run, resume, overwrite, FREE)  # before the data are read
     data = load_basins(settings, tuple(process.forcing.values()))
-    open_run(folder, settings, resume, {"evaluation", "data.path"})
+    with run_folder(folder, run, resume, overwrite, FREE):
+        require_room(folder)
+        return _calibrate(settings, data, process, folder, evaluations, resume, progress)
+
+
+def _calibrate(
+    settings: BasinRun, data: BasinData, process: Process, folder: Path, evaluations: int, resume: bool, progress: bool
+) -> pd.DataFrame:
     model = calibrated_model(settings, data, process).eval()
-    saved = load_checkpoint(folder / CHECKPOINT) if resume else None
+    saved = load_checkpoint(folder / CHECKPOINT, ["model", "rows"]) if resume else None
     rows: list[dict[str, Any]] = []
     if saved is not None:
-        model.load_state_dict(saved["model"])
+        load_weights(model, saved["model"], folder / CHECKPOINT)
         rows = saved["rows"]
     first, last = data.tensors.span(*days_of(settings.data.train))
     warm_up = min(settings.evaluation.warm_up, last - first - 1)
     begin = max(0, first - warm_up)
     names = list(data.tensors.basins)
-    for row in tqdm(range(len(rows), len(names)), initial=len(rows), total=len(names), unit="basin", disable=not progress):
+    todo = range(len(rows), len(names))
+    for row in progress_bar(progress, iterable=todo, initial=len(rows), total=len(names), unit="basin"):
         batch = data.tensors.windows([row], [begin], last - begin, warm_up)
         failed, start = 0, time.process_time()
 
@@ -126,6 +147,7 @@ def calibrate_run(
             {"basin": names[row], "nse": 1 - found.loss, "evaluations": found.evaluations, "converged": found.converged,
              "failed": failed, "cpu_seconds": time.process_time() - start, **found.parameters}
         )  # fmt: skip
-        save_checkpoint(folder / CHECKPOINT, {"model": model.state_dict(), "rows": rows, "calibrated": True})
-        pd.DataFrame(rows).to_csv(folder / "calibration.csv", index=False, float_format="%.6g")
+        state = {"model": model.state_dict(), "rows": rows, "calibrated": True, "settings": settings.model_dump(mode="json")}
+        save_checkpoint(folder / CHECKPOINT, state)
+        write_file(folder / "calibration.csv", pd.DataFrame(rows).to_csv(index=False, float_format="%.6g"))
     return pd.DataFrame(rows)

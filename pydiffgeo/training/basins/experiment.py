@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from pydantic import ValidationError
-from rich.console import Console
 from torch import nn
 
+from pydiffgeo.console import console
 from pydiffgeo.data import BasinTensors
 from pydiffgeo.errors import DataError, SettingsError, nearest
 from pydiffgeo.evaluation import score_basins
+from pydiffgeo.evaluation.plots import matplotlib_missing
+from pydiffgeo.files import require_room
 from pydiffgeo.settings import load_tagged_settings
 from pydiffgeo.training.basins.calibrate import calibrate_run, calibrated_model
 from pydiffgeo.training.basins.closures import begin_as_formulas
@@ -26,11 +29,14 @@ from pydiffgeo.training.basins.models import HybridModel, build_model, process_o
 from pydiffgeo.training.basins.prediction import predict
 from pydiffgeo.training.basins.processes import SolvedProcess
 from pydiffgeo.training.basins.report import compare_runs, report_run
-from pydiffgeo.training.basins.settings import BasinExperiment, BasinRun
+from pydiffgeo.training.basins.settings import BasinExperiment, BasinRun, Period
 from pydiffgeo.training.basins.trainer import CHECKPOINT, BasinTrainer
 from pydiffgeo.training.basins.untrained import untrained_fluxes
-from pydiffgeo.training.checkpoint import load_checkpoint, open_run
+from pydiffgeo.training.checkpoint import chosen_weights, load_checkpoint, load_weights, weights_hash
 from pydiffgeo.training.distributed import Group, process_group
+from pydiffgeo.training.run_folder import SETTINGS, check_run, judging, kept_settings, run_folder
+
+log = logging.getLogger("pydiffgeo")
 
 # settings that do not change what is trained
 FREE = {"evaluation", "data.path", "data.memory", "training.threads", "training.checkpoint_every"}
@@ -42,14 +48,21 @@ def load_experiment(path: Path) -> BasinExperiment:
     return settings
 
 
-def run_experiment(settings: BasinExperiment, output: Path, progress: bool = True) -> dict[str, Any]:
-    """Train every run of an experiment, judge them on the test period, and compare them; see `evaluate`."""
-    folders = train(settings, output, progress=progress)
+def run_experiment(
+    settings: BasinExperiment, output: Path, progress: bool = True, resume: bool = False, overwrite: bool = False
+) -> dict[str, Any]:
+    """Train every run of an experiment, judge them on the test period, and compare them; see `train` and `evaluate`."""
+    folders = train(settings, output, None, resume, progress, overwrite)
     return evaluate(folders, progress=progress)
 
 
 def train(
-    settings: BasinExperiment, output: Path, only: Sequence[str] | None = None, resume: bool = False, progress: bool = True
+    settings: BasinExperiment,
+    output: Path,
+    only: Sequence[str] | None = None,
+    resume: bool = False,
+    progress: bool = True,
+    overwrite: bool = False,
 ) -> list[Path]:
     """Train the runs of an experiment one after the other, each in a folder of its name, and return the folders.
 
@@ -64,11 +77,15 @@ def train(
         Go on from the checkpoints; finished runs stay as they are.
     progress : bool
         Show progress bars.
+    overwrite : bool
+        Remove the runs that the folders hold, with their evaluations.
 
     Raises
     ------
     SettingsError
         No such run, or other settings than those of the folder that is resumed.
+    OutputError
+        A folder holds a run, and neither `resume` nor `overwrite` is asked for; another process writes into it; or none can.
     DataError
         Records or files that cannot be used.
     TrainingFailed, SolveFailed
@@ -77,44 +94,69 @@ def train(
     for name in only or ():
         if name not in settings.runs:
             raise SettingsError(f"no run {name!r}{nearest(name, settings.runs)} Known: {', '.join(settings.runs)}.")
-    for name in only or settings.runs:
-        process_of(settings.run(name))  # what cannot be built is said before the first one is trained
-    folders = []
+    names = list(only or settings.runs)
+    folders = [output / name for name in names]
     with process_group() as group:
-        for name in only or settings.runs:
-            folders.append(output / name)
-            train_run(settings.run(name), folders[-1], resume, progress, group)
+        for name, folder in zip(names, folders, strict=True):  # what is wrong is said before the first one is trained
+            process_of(settings.run(name))
+            if group.first:
+                check_run(folder, settings.run(name).model_dump(mode="json"), resume, overwrite, FREE)
+                require_room(folder)
+        for name, folder in zip(names, folders, strict=True):
+            train_run(settings.run(name), folder, resume, progress, group, overwrite)
     return folders
 
 
 def train_run(
-    settings: BasinRun, folder: Path, resume: bool = False, progress: bool = True, group: Group | None = None
+    settings: BasinRun,
+    folder: Path,
+    resume: bool = False,
+    progress: bool = True,
+    group: Group | None = None,
+    overwrite: bool = False,
 ) -> BasinTrainer:
-    """Train one model and return its trainer; the folder gets settings, provenance, scaling, checkpoints and logs."""
+    """Train one model and return its trainer; the folder gets settings, provenance, scaling, checkpoints and logs.
+
+    Parameters and errors are those of `train`.
+    """
     group = group or Group()
+    run = settings.model_dump(mode="json")
+    if group.first:
+        check_run(folder, run, resume, overwrite, FREE)  # before the data are read
     torch.set_num_threads(settings.training.threads)
     process = process_of(settings)
     data = load_basins(settings, () if process is None else tuple(process.forcing.values()))
-    if group.first:
-        open_run(folder, settings, resume, FREE)
-        data.scaling.save(folder / "scaling.json")
-    group.collect(None)  # the others wait for the folder
     model = build_model(settings, data.tensors, data.scaling, process)
     fits = begin_as_formulas(process.model, settings.model.process.closures) if isinstance(process, SolvedProcess) else {}
     sampler, std = make_sampler(settings, data.tensors)
     trainer = BasinTrainer(model, sampler, std, settings, group, folder, _validation(settings, model, data.tensors, group))
-    console = Console(quiet=not (progress and group.first))
+    say = console(quiet=not (progress and group.first)).print
     count = sum(weight.numel() for weight in model.parameters())
-    console.print(
+    say(
         f"{folder.name}: {settings.model.name}, {count} weights, {len(data.tensors.basins)} basins, {trainer.per_epoch} steps "
         f"per epoch, {trainer.t.epochs} epochs, {group.size} processes"
     )
     for slot, fit in fits.items():
-        console.print(f"{folder.name}: the network of {slot} begins within {fit.largest:.2g} of its formula")
-    trainer.run(resume, progress)
-    if trainer.stopped:
-        console.print(f"{folder.name}: stopped early, {trainer.stopped}")
+        say(f"{folder.name}: the network of {slot} begins within {fit.largest:.2g} of its formula")
+    with run_folder(folder, run, resume, overwrite, FREE) if group.first else nullcontext():
+        if group.first:
+            data.scaling.save(folder / "scaling.json")
+            # weights, the best ones and two moments of each, and the file before it, which is there until then
+            size = 4 * sum(value.nbytes for value in model.state_dict().values())
+            require_room(folder, 2**20 + size * (1 if (folder / CHECKPOINT).is_file() else 2))
+        group.collect(None)  # the others wait for the folder
+        trainer.run(resume, progress)
+    say(f"{folder}: {_outcome(trainer)}")
     return trainer
+
+
+def _outcome(trainer: BasinTrainer) -> str:
+    text = f"trained for {len(trainer.history)} epochs, {trainer.step} steps"
+    if trainer.stopped:
+        text += f", stopped early ({trainer.stopped})"
+    if trainer.best_weights is None:
+        return f"{text}; loss of the last epoch {trainer.history[-1]['loss']:.4f}. Without data.validation no epoch is chosen."
+    return f"{text}; best validation NSE {trainer.best:.3f}, of epoch {trainer.best_epoch}, whose weights are kept."
 
 
 def calibrate(
@@ -125,6 +167,7 @@ def calibrate(
     basins: int | None = None,
     resume: bool = False,
     progress: bool = True,
+    overwrite: bool = False,
 ) -> Path:
     """Calibrate the process model of a run by SCE-UA, basin by basin, into ``RUN_sceua``, and return that folder.
 
@@ -139,7 +182,7 @@ def calibrate(
         Runs of the model per basin.
     basins : int, optional
         Number of basins, drawn as for training; those of the experiment by default.
-    resume, progress : bool
+    resume, progress, overwrite : bool
         As `train`.
 
     Raises
@@ -153,7 +196,9 @@ def calibrate(
     if basins is not None:
         one = one.model_copy(update={"data": one.data.model_copy(update={"basins": basins})})
     folder = output / f"{run}_sceua"
-    calibrate_run(one, folder, evaluations, resume, progress)
+    table = calibrate_run(one, folder, evaluations, resume, progress, overwrite)
+    text = f"{folder}: {len(table)} basins calibrated, median NSE of the training period {table.nse.median():.3f}."
+    console(quiet=not progress).print(text)
     return folder
 
 
@@ -184,24 +229,43 @@ def evaluate(
         A folder without a trained run.
     SettingsError
         The run has no such period.
+    OutputError
+        A folder cannot be written.
     """
     runs = [run for folder in folders for run in runs_in(Path(folder))]
+    for folder in runs:  # what is wrong is said before the first one is judged
+        _period(folder, load_settings_of(folder), period)
+        require_room(folder)
+    if figures and (missing := matplotlib_missing()):
+        log.warning(missing)
     reports = {}
     for folder in runs:
         settings, data, model = load_run(folder)
-        span = getattr(settings.data, period, None)
-        if span is None:
-            raise SettingsError(f"the run {folder} has no period {period!r}; it is one of train, validation, test.")
+        span = _period(folder, settings, period)
         warm_up, size = settings.evaluation.warm_up, settings.evaluation.batch_size
         also = untrained_fluxes(settings.data.targets)
         periods = {
             group: predict(model, tensors, *days_of(span), warm_up, size, also=also) for group, tensors in data.groups().items()
         }
         functions = learned_functions(model, data.tensors, *days_of(span), warm_up) if isinstance(model, HybridModel) else {}
-        reports[str(folder)] = report_run(folder, period, settings, data, periods, progress, figures, functions)
+        with judging(folder / f"evaluation_{period}", weights_hash(model.state_dict())):
+            reports[str(folder)] = report_run(folder, period, settings, data, periods, progress, figures, functions)
     if len(reports) > 1:
         compare_runs(runs, period, progress, figures)
     return reports
+
+
+def _period(folder: Path, settings: BasinRun, name: str) -> Period:
+    names = ("train", "validation", "test")
+    if name not in names:
+        raise SettingsError(f"the run {folder} has no period {name!r}{nearest(name, names)} Known: {', '.join(names)}.")
+    span: Period | None = getattr(settings.data, name)
+    if span is None:
+        raise SettingsError(
+            f"the run {folder} has no period {name!r}. Give data.validation a start and an end in the settings, apart from "
+            "data.train, and train again; or judge --period test."
+        )
+    return span
 
 
 def runs_in(folder: Path) -> list[Path]:
@@ -228,11 +292,8 @@ def load_run(folder: Path) -> tuple[BasinRun, BasinData, nn.Module]:
     DataError
         The folder has no settings or no checkpoint, or they cannot be read.
     """
-    try:
-        settings = BasinRun.model_validate(yaml.safe_load((folder / "settings.yaml").read_text(encoding="utf-8")))
-    except (OSError, ValidationError, yaml.YAMLError) as error:
-        raise DataError(f"{folder / 'settings.yaml'} cannot be read as the settings of a run: {error}") from error
-    saved = load_checkpoint(folder / CHECKPOINT)
+    settings = load_settings_of(folder)
+    saved = load_checkpoint(folder / CHECKPOINT, ["model"])
     if saved is None:
         raise DataError(f"the run {folder} has no checkpoint {CHECKPOINT} yet; train it first.")
     process = process_of(settings)
@@ -242,8 +303,30 @@ def load_run(folder: Path) -> tuple[BasinRun, BasinData, nn.Module]:
         data = replace(data, held_out=None)  # which have no parameters
     else:
         model = build_model(settings, data.tensors, data.scaling, process)
-    model.load_state_dict(saved.get("best_weights") or saved["model"])
+    load_weights(model, chosen_weights(saved), folder / CHECKPOINT)
     return settings, data, model.eval()
+
+
+def load_settings_of(folder: Path) -> BasinRun:
+    """Return the settings of a run's folder.
+
+    Raises
+    ------
+    DataError
+        There are none, or they are not those of a run on basins.
+    """
+    found = kept_settings(folder)
+    if found is None:
+        raise DataError(f"{folder / SETTINGS} does not hold the settings of a run. Train one into the folder, or name another.")
+    try:
+        return BasinRun.model_validate(found)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "all of it"
+        raise DataError(
+            f"{folder / SETTINGS} does not hold the settings of a run on basins ({where}: {first['msg'].rstrip('.')}). Correct "
+            "it, or train again with --overwrite."
+        ) from error
 
 
 def _validation(settings: BasinRun, model: nn.Module, tensors: BasinTensors, group: Group) -> Callable[[], float] | None:

@@ -17,11 +17,15 @@ from pydiffgeo.evaluation.discharge_plots import plot_cdf, plot_hydrographs, plo
 from pydiffgeo.evaluation.function_plots import plot_function
 from pydiffgeo.evaluation.page import Page
 from pydiffgeo.evaluation.plots import matplotlib_missing
+from pydiffgeo.files import file_name, write_file, write_netcdf
 from pydiffgeo.training.basins.data import BasinData
 from pydiffgeo.training.basins.functions import LearnedFunction
 from pydiffgeo.training.basins.prediction import Periods
 from pydiffgeo.training.basins.settings import BasinRun
+from pydiffgeo.training.basins.trainer import CHECKPOINT
 from pydiffgeo.training.basins.untrained import check_untrained
+from pydiffgeo.training.checkpoint import chosen_weights, load_checkpoint, weights_hash
+from pydiffgeo.training.run_folder import check_judged
 
 SHOWN = ("nse", "kge", "fhv", "nrmse_high", "flv", "alpha_nse", "beta_nse", "pearson_r", "rmse", "bias", "peak_timing")
 Rows = list[dict[str, Any]]
@@ -70,13 +74,13 @@ def report_run(
         ``group``, ``measure``, ``median``, ``lower``, ``upper``, ``mean``, ``basins``, ``undefined``.
     """
     out = folder / f"evaluation_{period}"
-    out.mkdir(parents=True, exist_ok=True)
     target = settings.data.targets[0]
     series = xr.concat([p.series for p in periods.values()], "basin")
     for name in settings.data.targets:
         for kind in ("simulated", "observed"):
             series[f"{name}_{kind}"].attrs.update(data.records[name].attrs)
-    series.to_netcdf(out / "series.nc", encoding={str(name): {"zlib": True, "complevel": 1} for name in series.data_vars})
+    packed = {str(name): {"zlib": True, "complevel": 1} for name in series.data_vars}
+    write_netcdf(series, out / "series.nc", encoding=packed)
     scores: dict[str, xr.Dataset] = {}
     rows: Rows = []
     for name in settings.data.targets:
@@ -87,16 +91,16 @@ def report_run(
             rows += [{"target": name, "group": group, **row} for row in median_scores(judgement)]
             tables.append(judgement.assign(group=("basin", [group] * judgement.sizes["basin"])))
         scores[name] = xr.concat(tables, "basin")
-        write_scores(scores[name], out / ("scores" if name == target else f"scores_{name}"))
+        write_scores(scores[name], out / ("scores" if name == target else f"scores_{file_name(name)}"))
     write_table(rows, out / "medians")
     names = next(iter(periods.values())).parameters
     learned = {name: np.concatenate([p.parameters[name] for p in periods.values()]) for name in names}
     if learned:
         table = pd.DataFrame(learned, index=pd.Index(series.basin.values, name="basin"))
-        table.to_csv(out / "parameters.csv", float_format="%.6g")
+        write_file(out / "parameters.csv", table.to_csv(float_format="%.6g"))
     untrained = check_untrained(out, data, periods)
     for slot, function in (functions or {}).items():
-        function.table.to_csv(out / f"closure_{slot}.csv", index=False)
+        write_file(out / f"closure_{slot}.csv", function.table.to_csv(index=False))
     drawn: dict[str, Path] = {}
     if figures and not matplotlib_missing():
         drawn = _figures(out, settings, data, series, scores[target], learned)
@@ -118,12 +122,21 @@ def report_run(
 
 
 def compare_runs(folders: Sequence[Path], period: str, progress: bool = True, figures: bool = True) -> Rows:
-    """Write tables of several judged runs, a figure and a page, into the folder that holds them all; return the medians."""
+    """Write tables of several judged runs, a figure and a page, into the folder that holds them all; return the medians.
+
+    Raises
+    ------
+    DataError
+        An evaluation is not that of the weights that its run has now.
+    """
     out = Path(folders[0]).parent
     rows: Rows = []
     untrained: Rows = []
     lines: dict[str, np.ndarray] = {}
+    weights: list[str] = []
     for folder in folders:
+        weights.append(weights_hash(chosen_weights(load_checkpoint(folder / CHECKPOINT, ["model"]) or {"model": {}})))
+        check_judged(folder / f"evaluation_{period}", weights[-1])
         medians = pd.read_csv(folder / f"evaluation_{period}" / "medians.csv")
         for (target, group), part in medians.groupby(["target", "group"], sort=False):
             value = part.set_index("measure")["median"]
@@ -147,6 +160,7 @@ def compare_runs(folders: Sequence[Path], period: str, progress: bool = True, fi
             page.text(f"Left out, since they simulate no such variables: {', '.join(without)}.")
     if figures and not matplotlib_missing():
         page.figure(plot_cdf(out / f"comparison_{period}.png", lines, "NSE"), "Share of basins with at most this NSE")
+    page.text("Weights that were judged: " + "; ".join(f"{f.name} {w}" for f, w in zip(folders, weights, strict=True)) + ".")
     page.write(out / f"comparison_{period}.html")
     if progress:
         print_table(rows, f"Medians over basins, {period} period", {"nse": "max", "kge": "max"})

@@ -13,16 +13,18 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from pydiffgeo.console import progress_bar
 from pydiffgeo.data import Batch, WindowSampler
-from pydiffgeo.errors import DataError, SettingsError, TrainingFailed
+from pydiffgeo.errors import DataError, OutputError, PyDiffGeoError, SettingsError, TrainingFailed
 from pydiffgeo.evaluation import Term, combined_loss
 from pydiffgeo.training.basins.settings import BasinRun
-from pydiffgeo.training.checkpoint import load_checkpoint, save_checkpoint
+from pydiffgeo.training.checkpoint import load_checkpoint, load_weights, save_checkpoint
 from pydiffgeo.training.distributed import Group
 from pydiffgeo.training.interrupt import Interrupt, interrupt_between_steps
 from pydiffgeo.training.logs import TrainingLog
 
 CHECKPOINT = Path("checkpoints", "last.pt")
+STATE = ("model", "optimiser", "sampler", "seconds", "sums", "history", "best", "best_epoch", "best_weights", "stopped")
 
 
 class BasinTrainer:
@@ -103,39 +105,69 @@ class BasinTrainer:
         ------
         TrainingFailed
             The loss or its gradient is not a number; basin and window are named.
+        OutputError
+            A checkpoint cannot be written.
         DataError
-            A checkpoint cannot be written or read.
+            A checkpoint cannot be read.
         KeyboardInterrupt
             Passed on after a step, with a checkpoint of it written.
         """
-        if resume and self.folder and (saved := load_checkpoint(self.folder / CHECKPOINT)) is not None:
+        if resume and self.folder and (saved := load_checkpoint(self.folder / CHECKPOINT, STATE)) is not None:
             self.restore(saved)
-        first = self.folder if self.group.first else None
-        self.log = TrainingLog(first, self.step)
-        bar = tqdm(total=self.total, initial=self.step, disable=not (progress and self.group.first), unit="step", mininterval=1)
-        try:
-            with interrupt_between_steps() as interrupt:
-                while self.step < self.total and not self.stopped:
-                    asked = self._step(interrupt)
-                    self._show(bar)
-                    if self.step % self.per_epoch == 0:
-                        self._end_epoch()
-                    every = self.t.checkpoint_every or self.per_epoch
-                    if first and (self.step % every == 0 or self.step % self.per_epoch == 0 or asked):
-                        save_checkpoint(first / CHECKPOINT, self.snapshot())
-                    if asked:
-                        raise KeyboardInterrupt
-        finally:
-            bar.close()
-            self.log.close()
+        if not self.finished:
+            self._run(progress and self.group.first)
         if self.best_weights is not None:
             self.model.load_state_dict(self.best_weights)
         self.model.eval()
         return self.history
 
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs are done, or no more are needed."""
+        return len(self.history) >= self.t.epochs or bool(self.stopped)
+
+    def _run(self, progress: bool) -> None:
+        self.log = TrainingLog(self.folder if self.group.first else None, self.step)
+        self.log.table(self.history)
+        bar = progress_bar(progress, total=self.total, initial=self.step, unit="step", mininterval=1)
+        every = self.t.checkpoint_every or self.per_epoch
+        try:
+            with interrupt_between_steps() as interrupt:
+                while not self.finished:
+                    asked = self._advance(interrupt, bar)
+                    if self.step % every == 0 or self.step % self.per_epoch == 0 or asked:
+                        self._save()
+                    if asked:
+                        raise KeyboardInterrupt
+        except PyDiffGeoError as error:
+            if not isinstance(error, OutputError):
+                self._save()  # the state is that of the last whole step
+            raise
+        finally:
+            bar.close()
+            self.log.close()
+
+    def _advance(self, interrupt: Interrupt, bar: tqdm) -> bool:
+        """Take a step, unless the last one of the epoch is taken, and end the epoch; return whether to stop."""
+        asked = False
+        if self.step < self.per_epoch * (len(self.history) + 1):
+            asked = self._step(interrupt)
+            self._show(bar)
+        if self.step % self.per_epoch == 0:
+            self._end_epoch()
+        return asked
+
+    def _save(self) -> None:
+        """Write the checkpoint, after what TensorBoard has of its steps, and the table of its epochs."""
+        if self.folder is not None and self.group.first:
+            self.log.flush()
+            save_checkpoint(self.folder / CHECKPOINT, self.snapshot())
+            self.log.table(self.history)
+
     def snapshot(self) -> dict[str, Any]:
-        """Return all that the next step depends on, and what was learned until now."""
+        """Return all that the next step depends on, what was learned until now, and the settings."""
         return {
+            "settings": self.settings.model_dump(mode="json"),
             "model": self.model.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "sampler": self.sampler.state_dict() | {"step": self.step},
@@ -154,11 +186,11 @@ class BasinTrainer:
         Raises
         ------
         SettingsError
-            It was made with other data or settings.
+            It was made with other data or settings, or is of another model.
         """
         self.sampler.load_state_dict(saved["sampler"])
+        load_weights(self.model, saved["model"], (self.folder or Path()) / CHECKPOINT)
         self.step = self.sampler.step
-        self.model.load_state_dict(saved["model"])
         self.optimiser.load_state_dict(saved["optimiser"])
         self.seconds, self.sums, self.history = saved["seconds"], saved["sums"], saved["history"]
         self.best, self.best_epoch, self.best_weights = saved["best"], saved["best_epoch"], saved["best_weights"]
@@ -219,8 +251,9 @@ class BasinTrainer:
     def _message(self, what: str, places: list[str]) -> str:
         more = f" and {len(places) - 3} more" if len(places) > 3 else ""
         return (
-            f"{what} of step {self.step + 1} is not a number: {'; '.join(places[:3])}{more}. Look at the forcing there; else "
-            "lower training.learning_rate, narrow model.process.bounds or take shorter steps, and go on with --resume."
+            f"{what} of step {self.step + 1} is not a number: {'; '.join(places[:3])}{more}. Look at the forcing there, mend "
+            "it, and go on with --resume; or lower training.learning_rate, narrow model.process.bounds or take shorter steps, "
+            "and begin anew with --overwrite."
         )
 
     def rate(self) -> float:
@@ -238,15 +271,15 @@ class BasinTrainer:
         if self.validate is not None:
             self.model.eval()
             score = row["validation"] = self.validate()
+            if not math.isfinite(score):
+                raise DataError("the validation score is not a number; data.validation has too few observations to judge by.")
             if score > self.best:
                 self.best, self.best_epoch, self.best_weights = score, epoch, deepcopy(self.model.state_dict())
             elif self.t.patience and epoch - self.best_epoch >= self.t.patience:
                 self.stopped = f"no better validation in {self.t.patience} epochs, best in epoch {self.best_epoch}"
-            if not math.isfinite(score):
-                raise DataError("the validation score is not a number; data.validation has too few observations to judge by.")
         row |= {"learning_rate": self.rate(), "seconds": self.seconds, "basin_days_per_second": days / self.seconds}
         self.history.append(row)
-        self.log.epochs(self.history)
+        self.log.epoch(row)
         self.sums, self.seconds = {}, 0.0
 
     def _show(self, bar: tqdm) -> None:

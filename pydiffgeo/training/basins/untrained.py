@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from pydiffgeo.evaluation import untrained_summary, untrained_table, write_table
+from pydiffgeo.files import write_file
 from pydiffgeo.training.basins.data import BasinData
 from pydiffgeo.training.basins.prediction import Periods
 
@@ -54,6 +55,6 @@ def check_untrained(out: Path, data: BasinData, periods: Mapping[str, Periods]) 
         tables.append(table)
         rows += [{"group": group, **row} for row in untrained_summary(table)]
     if rows:
-        pd.concat(tables).to_csv(out / "untrained.csv", float_format="%.6g")
+        write_file(out / "untrained.csv", pd.concat(tables).to_csv(float_format="%.6g"))
         write_table(rows, out / "untrained_summary")
     return rows

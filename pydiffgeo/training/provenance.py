@@ -1,0 +1,45 @@
+"""With what a run was made."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+
+def provenance() -> dict[str, str | int]:
+    """Return versions, git commit (with "+changes" if files differ from it), machine and threads."""
+    try:
+        package = version("pydiffgeo")
+    except PackageNotFoundError:
+        package = "not installed"
+    commit = _git("rev-parse", "HEAD") or "unknown"
+    if commit != "unknown" and _git("status", "--porcelain"):
+        commit += "+changes"
+    return {
+        "pydiffgeo": package,
+        "commit": commit,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "machine": platform.machine(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _git(*arguments: str) -> str:
+    """Return the output of git in the package's folder, or "" where there is no git or no repository."""
+    try:
+        done = subprocess.run(
+            ["git", *arguments],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()

@@ -1,0 +1,396 @@
+"""The folder of a run: nothing in it is lost, mixed, or taken for what it is not."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import basin_runs
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import xarray as xr
+import yaml
+from rich.console import Console
+
+from pydiffgeo.console import Steady
+from pydiffgeo.data.scaling import Scaling
+from pydiffgeo.errors import DataError, OutputError, SettingsError
+from pydiffgeo.evaluation import print_table, write_table
+from pydiffgeo.evaluation.discharge_plots import plot_cdf, plot_hydrographs, plot_map
+from pydiffgeo.evaluation.page import Page
+from pydiffgeo.evaluation.plots import matplotlib_missing
+from pydiffgeo.files import LOCK, file_name, held, replacing, require_room, write_file, write_netcdf
+from pydiffgeo.training.basins.experiment import evaluate, load_run, train, train_run
+from pydiffgeo.training.basins.report import compare_runs
+from pydiffgeo.training.basins.trainer import CHECKPOINT
+from pydiffgeo.training.checkpoint import chosen_weights, load_checkpoint, load_weights, save_checkpoint, weights_hash
+from pydiffgeo.training.logs import TrainingLog
+from pydiffgeo.training.run_folder import JUDGED, check_judged, check_run, judging, run_folder
+
+SETTINGS = {"model": {"hidden": 8}, "evaluation": {"warm_up": 3}}
+needs_matplotlib = pytest.mark.skipif(matplotlib_missing() is not None, reason=str(matplotlib_missing()))
+
+
+@pytest.fixture(scope="module")
+def basins(tmp_path_factory) -> Path:
+    return basin_runs.write_data(tmp_path_factory.mktemp("data"), 5)
+
+
+def tiny(basins: Path, **changes: Any):
+    training = {"epochs": 2, "steps_per_epoch": 2, "window": 40, "warm_up": 10} | changes.pop("training", {})
+    return basin_runs.experiment(basins, training=training, **changes)
+
+
+@pytest.fixture(scope="module")
+def trained(basins, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("runs")
+    train(tiny(basins), out, progress=False)
+    evaluate([out / "run"], progress=False, figures=False)
+    return out
+
+
+@pytest.fixture
+def done(trained, tmp_path) -> Path:
+    """The folder of a run that was trained and judged."""
+    return shutil.copytree(trained, tmp_path / "out") / "run"
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_a_run_is_overwritten_only_when_asked_and_its_evaluation_goes_with_it(basins, done):
+    (done / "notes.txt").write_text("mine")
+    before = content(done)
+    with pytest.raises(OutputError, match=r"holds a run already, last written on 20.*--resume.*--overwrite.*--output\."):
+        train(tiny(basins), done.parent, progress=False)
+    with pytest.raises(SettingsError, match="Give one of them"):
+        train(tiny(basins), done.parent, resume=True, progress=False, overwrite=True)
+    with pytest.raises(DataError, match="absent.nc"):  # what is wrong with the data is said before anything is removed
+        train(tiny(basins, data={"path": "absent.nc"}), done.parent, progress=False, overwrite=True)
+    assert content(done) == before
+    train(tiny(basins, training={"seed": 1}), done.parent, progress=False, overwrite=True)
+    assert not (done / "evaluation_test").exists() and (done / "notes.txt").read_text() == "mine"
+    assert load_checkpoint(done / CHECKPOINT)["sampler"]["seed"] == 1
+
+
+def test_all_runs_are_checked_before_the_first_is_trained(basins, done):
+    one = tiny(basins)
+    both = one.model_copy(update={"runs": {"new": one.runs["run"], "run": one.runs["run"]}})
+    with pytest.raises(OutputError, match="run holds a run already"):
+        train(both, done.parent, progress=False)
+    assert not (done.parent / "new" / "settings.yaml").exists()
+    train(both, done.parent, resume=True, progress=False)  # trains the new one and leaves the other
+    assert load_checkpoint(done.parent / "new" / CHECKPOINT) is not None
+
+
+def test_an_evaluation_says_which_weights_it_judged(done):
+    out = done / "evaluation_test"
+    digest = weights_hash(load_run(done)[2].state_dict())
+    assert json.loads((out / JUDGED).read_text()) == {"weights": digest}
+    saved = load_checkpoint(done / CHECKPOINT)
+    assert digest == weights_hash(chosen_weights(saved))
+    check_judged(out, digest)
+    saved["model"]["network.head.bias"] += 1e-6
+    save_checkpoint(done / CHECKPOINT, saved)
+    with pytest.raises(DataError, match=rf"judged other weights \({digest[:8]}\) than the run has .*evaluate .*run`\."):
+        compare_runs([done], "test", progress=False, figures=False)
+    with pytest.raises(KeyboardInterrupt), judging(out, weights_hash(saved["model"])):
+        raise KeyboardInterrupt
+    assert [p.name for p in out.iterdir()] == []  # that of other weights is gone, and the new one was not finished
+    with pytest.raises(DataError, match="is not whole"):
+        compare_runs([done], "test", progress=False, figures=False)
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty", "torn"])
+def test_resume_without_settings_keeps_the_checkpoints(basins, done, damage):
+    weights = (done / CHECKPOINT).read_bytes()
+    path = done / "settings.yaml"
+    path.unlink() if damage == "missing" else path.write_text("" if damage == "empty" else "data: {path")
+    with pytest.raises(SettingsError, match="'training.learning_rate' is 0.5, the run in the folder has 0.02"):
+        train(tiny(basins, training={"learning_rate": 0.5}), done.parent, resume=True, progress=False)
+    train(tiny(basins), done.parent, resume=True, progress=False)  # the checkpoint knows its settings
+    assert (done / CHECKPOINT).read_bytes() == weights and yaml.safe_load(path.read_text())["training"]["epochs"] == 2
+
+
+def test_checkpoints_of_unknown_settings_are_neither_resumed_nor_removed(tmp_path):
+    save_checkpoint(tmp_path / CHECKPOINT, {"model": {}})
+    for given in (None, ""):
+        if given is not None:
+            (tmp_path / "settings.yaml").write_text(given)
+        with pytest.raises(SettingsError, match=r"settings.yaml is (missing|damaged).*Nothing was changed.*--overwrite\."):
+            check_run(tmp_path, SETTINGS, resume=True)
+        assert (tmp_path / CHECKPOINT).is_file()
+    with run_folder(tmp_path, SETTINGS, overwrite=True):
+        assert not (tmp_path / CHECKPOINT).exists()
+
+
+def test_an_empty_settings_file_alone_is_no_run(tmp_path):
+    (tmp_path / "settings.yaml").write_text("")
+    for resume in (False, True):
+        with run_folder(tmp_path, SETTINGS, resume):
+            pass
+        assert yaml.safe_load((tmp_path / "settings.yaml").read_text()) == SETTINGS
+
+
+def test_results_without_a_checkpoint_are_not_resumed_over(tmp_path):
+    (tmp_path / "evaluation_test").mkdir()
+    with pytest.raises(OutputError, match="no checkpoint to go on from, but results such as evaluation_test"):
+        check_run(tmp_path, SETTINGS, resume=True)
+
+
+HOLDER = """
+import sys, time, pathlib
+from pydiffgeo.files import held
+with held(pathlib.Path(sys.argv[1])):
+    print(1, flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_second_process_is_told_who_holds_the_folder_and_a_dead_one_holds_nothing(tmp_path):
+    other = subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE)
+    try:
+        assert other.stdout is not None and other.stdout.readline()
+        with pytest.raises(OutputError, match=rf"by process {other.pid} on {socket.gethostname()} since 20.*--output\."):
+            with run_folder(tmp_path, SETTINGS):
+                pass
+        assert [p.name for p in tmp_path.iterdir()] == [LOCK]
+    finally:
+        other.send_signal(signal.SIGKILL)
+        other.wait()
+    assert (tmp_path / LOCK).exists()
+    with held(tmp_path), pytest.raises(OutputError, match=f"process {os.getpid()}"), held(tmp_path):
+        pass
+    assert not (tmp_path / LOCK).exists()
+
+
+def test_two_writers_of_one_file_leave_it_whole(tmp_path):
+    path = tmp_path / "x"
+    with replacing(path) as first, replacing(path) as second:
+        assert first != second
+        first.write_text("a" * 100)
+        second.write_text("b" * 50)
+    assert path.read_text() == "a" * 100 and [p.name for p in tmp_path.iterdir()] == ["x"]
+
+
+def test_what_killed_processes_left_is_removed_and_links_stay_links(tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / ".last.pt.1-0.part").write_text("half")
+    (tmp_path / "real.yaml").write_text("{}")
+    (tmp_path / "settings.yaml").symlink_to("real.yaml")
+    with run_folder(tmp_path, SETTINGS):
+        assert list((tmp_path / "checkpoints").iterdir()) == []
+    assert (tmp_path / "settings.yaml").is_symlink() and yaml.safe_load((tmp_path / "real.yaml").read_text()) == SETTINGS
+
+
+WRITERS = {
+    "text": lambda path: write_file(path, "new"),
+    "table": lambda path: write_table([{"a": 1}], path.with_suffix("")),
+    "page": lambda path: Page("new").write(path),
+    "scaling": lambda path: Scaling({"a": 1.0}, {"a": 1.0}, "2000-01-01", "2000-12-31", ("b",)).save(path),
+    "netCDF": lambda path: write_netcdf(xr.Dataset({"a": ("x", np.zeros(3))}), path),
+    "figure": lambda path: plot_cdf(path.with_suffix(".png"), {"a": [0.5]}, "NSE"),
+    "checkpoint": lambda path: save_checkpoint(path, {"a": 1}),
+    "history": lambda path: TrainingLog(path.parent).table([{"epoch": 1}]),
+}
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_a_full_disk_leaves_every_file_as_it_was(tmp_path, full_disk, writer, monkeypatch):
+    if writer == "figure" and matplotlib_missing():
+        pytest.skip(str(matplotlib_missing()))
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    names = {"table": "f.csv", "figure": "f.png", "history": "history.csv"}
+    path = tmp_path / names.get(writer, "f.txt")
+    path.write_text("old")
+    words = rf"{path} cannot be written \(No space left on device; .*Make room, then .*\."
+    with full_disk(), pytest.raises(OutputError, match=words):
+        WRITERS[writer](path)
+    assert path.read_text() == "old" and [p.name for p in tmp_path.iterdir()] == [path.name]
+    WRITERS[writer](path)
+    assert path.read_bytes() != b"old"
+
+
+def test_netcdf_that_the_system_cuts_off_is_one_line(tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    try:
+        with pytest.raises(OutputError, match=r"a.nc cannot be written \(.*; .* MiB are free there\)"):
+            write_netcdf(xr.Dataset({"a": ("x", np.random.default_rng(0).random(10_000))}), tmp_path / "a.nc")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_is_said_before_training(basins, tmp_path, full_disk, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr("pydiffgeo.training.basins.experiment.load_basins", lambda *_: pytest.fail("it reads the data first"))
+    with pytest.raises(OutputError, match="Choose a folder whose parents are all folders"):
+        train(tiny(basins), tmp_path / "file" / "out", progress=False)
+    with full_disk(), pytest.raises(OutputError, match="Make room"):
+        train(tiny(basins), tmp_path / "out", progress=False)
+    with pytest.raises(OutputError):
+        require_room(tmp_path / "file")
+
+
+def test_a_disk_that_fills_up_in_a_training_loses_nothing(basins, tmp_path, full_disk):
+    run = tiny(basins, training={"epochs": 3}).run("run")
+    straight = train_run(run, tmp_path / "a", progress=False)
+    with pytest.MonkeyPatch.context() as patch:
+        from pydiffgeo.training.basins import trainer
+
+        inner, saves = trainer.save_checkpoint, []
+
+        def filling(path: Path, state: dict[str, Any]) -> None:
+            saves.append(path)
+            if len(saves) == 3:
+                with full_disk():
+                    inner(path, state)
+            inner(path, state)
+
+        patch.setattr(trainer, "save_checkpoint", filling)
+        with pytest.raises(OutputError, match=r"checkpoint before it is intact.*--resume\."):
+            train_run(run, tmp_path / "b", progress=False)
+    resumed = train_run(run, tmp_path / "b", resume=True, progress=False)
+    assert weights_hash(resumed.model.state_dict()) == weights_hash(straight.model.state_dict())
+    a, b = (pd.read_csv(tmp_path / name / "history.csv")["loss"] for name in "ab")
+    assert a.equals(b)
+
+
+def test_a_validation_that_fails_leaves_a_checkpoint_of_all_steps(basins, tmp_path):
+    from test_basin_training import same_weights, trainer
+
+    run = tiny(basins).run("run")
+    straight, cut, resumed = (trainer(run, tmp_path / name) for name in ("a", "b", "b"))
+    for each in (straight, resumed):
+        each.validate = lambda: 0.5
+    expected = straight.run(progress=False)
+
+    def fails() -> float:
+        raise DataError("basin b0001 has no precipitation on 2001-01-02.")
+
+    cut.validate = fails
+    with pytest.raises(DataError, match="b0001"):
+        cut.run(progress=False)
+    assert load_checkpoint(tmp_path / "b" / CHECKPOINT)["sampler"]["step"] == 2
+    history = resumed.run(resume=True, progress=False)
+    assert [row["loss"] for row in history] == [row["loss"] for row in expected] and same_weights(resumed.model, straight.model)
+
+
+def test_a_checkpoint_of_another_model_or_training_is_one_line(basins, done):
+    other = tiny(basins, model={"lstm": {"hidden": 4, "dropout": 0.2}})
+    train(other, done.parents[1] / "other", progress=False)
+    before = content(done)
+    (done / CHECKPOINT).write_bytes((done.parents[1] / "other" / "run" / CHECKPOINT).read_bytes())
+    for call in (lambda: train(tiny(basins), done.parent, resume=True, progress=False), lambda: load_run(done)):
+        with pytest.raises(SettingsError, match=r"last.pt is of another model: it has '.*' of shape .*--overwrite\.") as caught:
+            call()
+        assert "\n" not in str(caught.value)
+    save_checkpoint(done / CHECKPOINT, {"epoch": 3, "weights": []})
+    with pytest.raises(DataError, match="of another kind of training: it has no 'model'"):
+        train(tiny(basins), done.parent, resume=True, progress=False)
+    (done / CHECKPOINT).write_bytes(before["checkpoints/last.pt"][:500])
+    with pytest.raises(DataError, match=r"cannot be read \(.*\)\. Put a copy of it back") as torn:
+        train(tiny(basins), done.parent, resume=True, progress=False)
+    assert "\n" not in str(torn.value)
+    after = content(done)
+    assert {name for name in before if before[name] != after[name]} == {"checkpoints/last.pt"}
+
+
+def test_load_weights_changes_nothing_where_one_differs():
+    module = torch.nn.Linear(2, 1)
+    before = module.weight.detach().clone()
+    with pytest.raises(SettingsError, match=r"it has no 'bias', the model of the settings has 'bias' of shape \[1\], and"):
+        load_weights(module, {"weight": torch.zeros(1, 2)}, Path("last.pt"))
+    assert torch.equal(module.weight, before)
+
+
+def test_tensorboard_has_each_step_once_after_a_kill_and_a_resume(basins, tmp_path):
+    pytest.importorskip("tensorboard", reason="tensorboard is not installed: pip install 'pydiffgeo[train]'")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from test_basin_training import trainer
+
+    run = tiny(basins, training={"epochs": 3, "checkpoint_every": 3}).run("run")
+    killed = trainer(run, tmp_path)
+    step = killed._step
+
+    class Killed(BaseException):
+        pass
+
+    def dies(noted: Any) -> bool:
+        if killed.step == 5:  # checkpoints are of steps 2, 3 and 4
+            raise Killed
+        return step(noted)
+
+    killed._step = dies  # type: ignore[method-assign]
+    with pytest.raises(Killed):
+        killed.run(progress=False)
+    trainer(run, tmp_path).run(resume=True, progress=False)
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert [e.step for e in events.Scalars("step/loss")] == [1, 2, 3, 4, 5, 6]
+    assert [e.step for e in events.Scalars("epoch/loss")] == [2, 4, 6]
+
+
+def test_a_disk_that_is_full_for_tensorboard_does_not_end_the_training(basins, tmp_path, monkeypatch, caplog, capfd):
+    writers = pytest.importorskip("tensorboard.summary.writer.record_writer", reason="tensorboard is not installed")
+    from test_basin_training import trainer
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(writers.RecordWriter, "flush", full)
+    history = trainer(tiny(basins).run("run"), tmp_path).run(progress=False)
+    assert len(history) == 2 and len(pd.read_csv(tmp_path / "history.csv")) == 2
+    assert [r.message for r in caplog.records] == [
+        "no more TensorBoard files (No space left on device): the training goes on without them."
+    ]
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_closed_pipe_ends_nothing(caplog):
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as stream:
+        out = Console(file=Steady(stream))  # type: ignore[arg-type]
+        for _ in range(3):
+            out.print("a line")
+    told = ["the output can no longer be written (Broken pipe); the work goes on without it."]
+    assert [r.message for r in caplog.records] == told
+
+
+@needs_matplotlib
+def test_a_dollar_in_a_name_is_a_dollar(tmp_path):
+    name = r"a$b^$_\frac{$"
+    days, values = pd.date_range("2000-01-01", periods=3), np.ones((1, 3))
+    assert plot_hydrographs(tmp_path / "h.png", days, values, values, [name]).is_file()
+    assert plot_cdf(tmp_path / "c.png", {name: [0.1]}, name).is_file()
+    assert plot_map(tmp_path / "m.png", [1.0], [2.0], [3.0], name).is_file()
+    assert file_name("a/b$c") == "a%2Fb%24c" and file_name("01013500") == "01013500"
+
+
+def test_wide_tables_fit_the_terminal_and_brackets_stay(tmp_path):
+    names = [f"measure_{k:02d}" for k in range(12)]
+    rows = [{"run": f"pydiffgeo[{r}]", "target": "discharge"} | {n: r + k / 7 for k, n in enumerate(names)} for r in (1, 2)]
+    with (tmp_path / "t.txt").open("w") as file:
+        print_table(rows, "Medians [bold]", {"measure_03": "max"}, Console(file=file, width=80))
+    text = (tmp_path / "t.txt").read_text()
+    assert max(map(len, text.splitlines())) <= 80 and text.count("Medians [bold]") > 1
+    parts = text.count("discharge") // 2
+    assert text.count("pydiffgeo[1]") == parts > 1 and all(f"{r + k / 7:.3f}" in text for r in (1, 2) for k in range(12))
+    assert all(name in text for name in names)
+    page = Page("p")
+    page.table(rows)
+    html = page.write(tmp_path / "p.html").read_text()
+    assert '<div class="wide"><table>' in html and "div.wide { overflow-x: auto }" in html
