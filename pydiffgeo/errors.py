@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -33,7 +33,22 @@ class ParameterError(PyDiffGeoError, ValueError):
 
 
 class DataError(PyDiffGeoError, ValueError):
-    """Forcing, observations or attributes that cannot be used as they are."""
+    """Forcing, observations or attributes that cannot be used as they are.
+
+    Attributes
+    ----------
+    setting : tuple
+        Place in the settings of what does not fit the data, such as ("data", "forcing", 2); () where it is no matter of
+        settings.
+    """
+
+    def __init__(self, message: str, setting: Sequence[str | int] = ()):
+        super().__init__(message)
+        self.setting = tuple(setting)
+
+
+class DataWarning(UserWarning):
+    """Something in a file that is taken for missing, and is said."""
 
 
 class UnitError(DataError):

@@ -83,10 +83,10 @@ def caravan(root: Path, kind: str = "netcdf", days: pd.DatetimeIndex = DAYS) -> 
             frame.to_xarray().assign_attrs(Units=text).to_netcdf(folder / f"{basin}.nc")
         tables = root / "attributes" / source
         tables.mkdir(parents=True, exist_ok=True)
-        for table, columns in (("other", "gauge_lat,gauge_lon,area"), ("caravan", "p_mean,aridity,frac_snow")):
+        for table, columns, last in (("other", "gauge_lat,gauge_lon,area", 321.0), ("caravan", "p_mean,aridity,frac_snow", 1)):
             file = tables / f"attributes_{table}_{source}.csv"
             head = "" if file.exists() else f"gauge_id,{columns}\n"
-            file.write_text((file.read_text() if file.exists() else "") + head + f"{basin},47.5,{number}.0,321.0\n")
+            file.write_text((file.read_text() if file.exists() else "") + head + f"{basin},47.5,{number}.0,{last}\n")
     return root
 
 

@@ -278,9 +278,9 @@ def test_settings_that_contradict_each_other_are_refused(changes, words):
 
 @pytest.mark.parametrize(("data", "words"), [
     ({"path": "absent.nc"}, "data.path: no file or folder 'absent.nc' in .*PYDIFFGEO_DATA"),
-    ({"forcing": ["precipitation", "wind"]}, "no forcing 'wind'"),
+    ({"forcing": ["precipitation", "wind"]}, "data.forcing: no series in time 'wind' in the records. They have precip"),
     ({"attributes": ["geology"]}, "'geology' is text"),
-    ({"attributes": ["slope"]}, "no attribute 'slope'"),
+    ({"attributes": ["slope"]}, "data.attributes: no attribute 'slope' in the records"),
     ({"train": {"start": "1970-01-01", "end": "1990-12-31"}}, "no days between|not in the record"),
 ])  # fmt: skip
 def test_data_that_are_not_there_are_named(basins, data, words):
@@ -299,7 +299,7 @@ def test_missing_forcing_is_an_error_unless_windows_may_avoid_it(tmp_path):
     with pytest.raises(DataError, match="b0002.*2000-07-27"):
         load_basins(basin_runs.experiment(tmp_path / "gap.nc").run("run"))
     skipped = load_basins(basin_runs.experiment(tmp_path / "gap.nc", data={"missing": "skip"}).run("run"))
-    assert skipped.tensors.report.problems[0].basin == "b0002"
+    assert skipped.tensors.report.problems[0].site == "b0002"
 
 
 def test_mistakes_in_a_settings_file_are_answered_with_their_line(tmp_path):

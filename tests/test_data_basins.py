@@ -198,7 +198,7 @@ def test_damaged_netcdf_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="2001-01-02 occurs twice in the series of basin camels_02"):
         open_basins(tmp_path)
     report = check_basins(open_basins(tmp_path, lazy=True, start="2001-01-01", end="2001-01-09"))
-    assert [(p.kind, p.basin) for p in report.problems] == [("unreadable", "camels_02")]
+    assert [(p.kind, p.site) for p in report.problems] == [("unreadable", "camels_02")]
     file.write_bytes(b"not a file")
     with pytest.raises(DataError, match="camels_02.nc' cannot be read as netCDF"):
         open_basins(tmp_path)

@@ -160,7 +160,7 @@ def test_missing_forcing_is_refused_or_never_touched(records: xr.Dataset) -> Non
     with pytest.raises(DataError, match="2 problems in 2 of 7 basins:\n.*basin b0002 from 2000-01-09 to 2000-01-11 .3 days"):
         load_tensors(records, FORCING)
     tensors = load_tensors(records, FORCING, missing="skip")
-    assert [p.basin for p in tensors.report.problems] == ["b0002", "b0004"]
+    assert [p.site for p in tensors.report.problems] == ["b0002", "b0004"]
     with pytest.warns(UserWarning, match="1 basins have no window .*not trained on: b0004"):
         sampler = WindowSampler(tensors, 6, 30, warm_up=30)
     assert sampler.left_out == ("b0004",)

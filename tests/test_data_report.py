@@ -34,7 +34,7 @@ def test_everything_that_is_wrong_is_listed_by_basin_and_date() -> None:
     records.aridity[0] = np.nan
     records.tair_max.attrs["units"] = "K"
     report = check_basins(records, attributes=["aridity"])
-    assert report.table()[["kind", "basin", "variable", "start", "end", "days"]].values.tolist() == [
+    assert report.table()[["kind", "site", "variable", "start", "end", "days"]].values.tolist() == [
         ["wrong unit", "", "tair_max", "", "", 0],
         ["missing attribute", "b0000", "aridity", "", "", 0],
         ["no attributes", "b0001", "", "", "", 0],
@@ -67,7 +67,7 @@ def test_days_that_a_file_lacks_are_missing_days(tmp_path: Path) -> None:
     next(root.rglob("01010101_streamflow_qc.txt")).unlink()
     opened = open_basins(root, end="2001-02-11")
     assert opened.sizes["time"] == 42
-    kinds = [(p.kind, p.basin, p.start, p.end) for p in check_basins(opened).problems]
+    kinds = [(p.kind, p.site, p.start, p.end) for p in check_basins(opened).problems]
     assert kinds == [
         ("missing day", "01010101", "2001-02-10", "2001-02-11"),
         ("no observation", "01010101", "2001-01-01", "2001-02-11"),
@@ -82,7 +82,7 @@ def test_a_basin_without_attributes_is_kept_and_named(tmp_path: Path) -> None:
         file.write_text("".join(line for line in file.read_text().splitlines(True) if not line.startswith("02")))
     opened = open_basins(root)
     assert opened.sizes["basin"] == 2
-    assert [(p.kind, p.basin) for p in check_basins(opened).problems] == [("no attributes", "02020202")]
+    assert [(p.kind, p.site) for p in check_basins(opened).problems] == [("no attributes", "02020202")]
     with pytest.raises(DataError, match="1 basins have no latitude: 02020202"):
         add_pet(opened)
 

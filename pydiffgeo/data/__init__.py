@@ -6,8 +6,10 @@ from pydiffgeo.data.checks import check_stations, missing_forcing, require_compl
 from pydiffgeo.data.gaps import Fill, GapSettings, fill_forcing, filled_lines
 from pydiffgeo.data.layouts import LOADERS
 from pydiffgeo.data.pet import PET_METHODS, add_pet, potential_evapotranspiration
-from pydiffgeo.data.report import BasinReport, Problem, check_basins
+from pydiffgeo.data.problems import Problem
+from pydiffgeo.data.report import BasinReport, check_basins
 from pydiffgeo.data.scaling import Scaling, fit_scaling
+from pydiffgeo.data.selection import Selection, Span, left_out_lines, select_sites, without_impossible
 from pydiffgeo.data.snow import degree_day
 from pydiffgeo.data.store import write_basins
 from pydiffgeo.data.uscrn import find_uscrn, load_uscrn
@@ -24,6 +26,8 @@ __all__ = [
     "GapSettings",
     "Problem",
     "Scaling",
+    "Selection",
+    "Span",
     "WindowSampler",
     "add_pet",
     "check_basins",
@@ -33,12 +37,15 @@ __all__ = [
     "filled_lines",
     "find_uscrn",
     "fit_scaling",
+    "left_out_lines",
     "load_tensors",
     "load_uscrn",
     "missing_forcing",
     "open_basins",
     "potential_evapotranspiration",
     "require_complete",
+    "select_sites",
     "synthetic_weather",
+    "without_impossible",
     "write_basins",
 ]

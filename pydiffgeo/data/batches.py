@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pydiffgeo.data.lazy import blocks
-from pydiffgeo.data.report import BasinReport, Problem, forcing_problems
+from pydiffgeo.data.problems import Problem, gap_problems, impossible_problems
+from pydiffgeo.data.report import BasinReport
 from pydiffgeo.data.scaling import attribute_matrix
+from pydiffgeo.data.variables import find_impossible
 from pydiffgeo.errors import DataError
 
 MISSING = ("missing day", "missing forcing")
@@ -118,6 +120,7 @@ class BasinTensors:
         attributes: Sequence[str],
         dtype: torch.dtype,
         memory: int,
+        ranges: bool = True,
     ):
         self.basins = tuple(str(basin) for basin in records.basin.values)
         self.days = pd.DatetimeIndex(records.time.values)
@@ -136,9 +139,9 @@ class BasinTensors:
         self._kept: OrderedDict[int, Tensor] = OrderedDict()
         self._all: Tensor | None = None
         # one bit per day: forcing is there; one bit per day: some target was observed
-        self._complete, self._seen, self.report = self._look_through(features)
+        self._complete, self._seen, self.report = self._look_through(features, ranges)
 
-    def _look_through(self, features: int) -> tuple[NDArray, NDArray, BasinReport]:
+    def _look_through(self, features: int, ranges: bool) -> tuple[NDArray, NDArray, BasinReport]:
         kept = np.empty((len(self.basins), len(self.days), features), NUMPY[self.dtype]) if self.in_memory else None
         complete, seen, problems = [], [], list[Problem]()
         counts: dict[str, dict[str, int]] = {name: {} for name in self.target_names}
@@ -146,13 +149,16 @@ class BasinTensors:
             block = self._read(rows)
             if kept is not None:
                 kept[rows] = block
+            for k, name in enumerate((*self.forcing_names, *self.target_names) if ranges else ()):
+                for found in np.flatnonzero(find_impossible(name, block[:, :, k]).any(1)):
+                    problems += impossible_problems(name, block[found, :, k], self.basins[rows.start + int(found)], self.days)
             gaps = np.isnan(block)
             complete.append(np.packbits(~gaps[:, :, : self._width].any(-1), axis=1))
             seen.append(np.packbits(~gaps[:, :, self._width :].all(-1), axis=1))
             for i, basin in enumerate(self.basins[rows]):
                 if gaps[i, :, : self._width].any():
                     values = {name: block[i, :, k] for k, name in enumerate(self.forcing_names)}
-                    problems += [p for p in forcing_problems(values, basin, self.days) if p.kind in MISSING]
+                    problems += gap_problems(values, basin, self.days)
                 for k, name in enumerate(self.target_names):
                     counts[name][basin] = int(gaps[i, :, self._width + k].sum())
         self._all = None if kept is None else torch.from_numpy(kept)
@@ -279,13 +285,21 @@ class BasinTensors:
         self.require_forcing(a - warm_up, b)
         return self._periods(batch_size, a - warm_up, b, warm_up)
 
-    def require_forcing(self, first: int, last: int) -> None:
-        """Raise DataError, with basin and date, where forcing is missing from day position `first` to before `last`."""
-        absent = ~self.complete()[:, first:last]
+    def complete_between(self, first: int, last: int) -> NDArray:
+        """Return positions of the basins with all forcing from day position `first` to before `last`."""
+        return np.flatnonzero(self.complete()[:, first:last].all(1))
+
+    def require_forcing(self, first: int, last: int, rows: NDArray | None = None) -> None:
+        """Raise DataError, with basin and date, where forcing is missing from day position `first` to before `last`.
+
+        `rows` are positions of the basins that are looked at, all by default.
+        """
+        rows = np.arange(len(self.basins)) if rows is None else rows
+        absent = ~self.complete()[rows, first:last]
         if absent.any():
             row, day = np.argwhere(absent)[0]
             raise DataError(
-                f"forcing is missing in basin {self.basins[row]} on {self.days[first + day]:%Y-%m-%d}, and in "
+                f"forcing is missing in basin {self.basins[rows[row]]} on {self.days[first + int(day)]:%Y-%m-%d}, and in "
                 f"{int(absent.any(1).sum())} basins of the period in all; fill it, or leave these basins out."
             )
 
@@ -303,6 +317,7 @@ def load_tensors(
     dtype: torch.dtype = torch.float32,
     memory: int = 4 * 2**30,
     missing: Literal["error", "skip"] = "error",
+    impossible: Literal["error", "ignore"] = "error",
 ) -> BasinTensors:
     """Turn records of basins into tensors.
 
@@ -319,17 +334,23 @@ def load_tensors(
         used ones.
     missing : {"error", "skip"}
         What missing forcing is: an error, or days that no window may touch (listed in `BasinTensors.report`).
+    impossible : {"error", "ignore"}
+        What values outside of `variables.limits` are: an error, or taken as they are, for records that `select_sites` has
+        looked at. `without_impossible` turns them into missing ones.
 
     Raises
     ------
     DataError
-        A variable or attribute is absent, an attribute is missing for a basin, or forcing is missing: by basin and date.
+        A variable or attribute is absent, an attribute is missing for a basin, or forcing is missing or a value impossible: by
+        basin and date.
     """
     if dtype not in NUMPY:
         raise DataError(f"tensors of dtype {dtype} are not made; take torch.float32 or torch.float64.")
-    if missing not in ("error", "skip"):
-        raise DataError(f"missing={missing!r} is neither 'error' nor 'skip'.")
-    tensors = BasinTensors(records, forcing, targets, attributes, dtype, memory)
+    for name, given, known in (("missing", missing, ("error", "skip")), ("impossible", impossible, ("error", "ignore"))):
+        if given not in known:
+            raise DataError(f"{name}={given!r} is neither {known[0]!r} nor {known[1]!r}.")
+    tensors = BasinTensors(records, forcing, targets, attributes, dtype, memory, impossible == "error")
+    tensors.report.require("impossible value")
     if missing == "error":
         tensors.report.require(*MISSING)
     return tensors

@@ -7,97 +7,67 @@ Dimensions ``station``, ``time`` (daily, increasing) and ``depth`` (m, positive 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 from numpy.typing import ArrayLike
 
+from pydiffgeo.data.variables import SPELLINGS, VARIABLES, find_impossible, limits
 from pydiffgeo.errors import DataError, UnitError
 
-
-@dataclass(frozen=True)
-class Variable:
-    """What a variable of the station form must be: its unit and the range that nature allows."""
-
-    dims: tuple[str, ...]
-    unit: str
-    lower: float
-    upper: float
-
-
-FORCING: dict[str, Variable] = {
-    "precipitation": Variable(("station", "time"), "mm day-1", 0.0, 2000.0),
-    "tair_mean": Variable(("station", "time"), "degC", -90.0, 60.0),
-    "tair_min": Variable(("station", "time"), "degC", -90.0, 60.0),
-    "tair_max": Variable(("station", "time"), "degC", -90.0, 60.0),
-    "shortwave_down": Variable(("station", "time"), "MJ m-2 day-1", 0.0, 45.0),
-    "rh_mean": Variable(("station", "time"), "percent", 0.0, 105.0),
-    "rh_min": Variable(("station", "time"), "percent", 0.0, 105.0),
-    "rh_max": Variable(("station", "time"), "percent", 0.0, 105.0),
-}
-OBSERVED: dict[str, Variable] = {
-    "soil_moisture": Variable(("station", "time", "depth"), "m3 m-3", 0.0, 1.0),
-}
-# How the units above are also written in files.
-SPELLINGS: dict[str, tuple[str, ...]] = {
-    "mm day-1": ("mm day-1", "mm/day", "mm d-1", "mm/d"),
-    "degC": ("degC", "degree_Celsius", "degrees_Celsius", "deg_C", "celsius", "Celsius", "°C"),
-    "MJ m-2 day-1": ("MJ m-2 day-1", "MJ m-2 d-1", "MJ/m2/day", "MJ/m2/d"),
-    "percent": ("percent", "%"),
-    "m3 m-3": ("m3 m-3", "m3/m3", "m^3/m^3", "m**3 m**-3"),
-    "W m-2": ("W m-2", "W/m2", "W/m^2", "W m**-2", "w m-2"),
-    "Pa": ("Pa", "pascal"),
-    "kPa": ("kPa",),
-    "hPa": ("hPa", "mbar"),
-    "mm": ("mm", "kg m-2"),
-    "m": ("m", "metre", "meter"),
-    "s": ("s", "seconds"),
-    "h": ("h", "hour", "hours"),
-    "m s-1": ("m s-1", "m/s"),
-    "K": ("K", "kelvin", "Kelvin"),
-    "kg m-2 s-1": ("kg m-2 s-1", "mm s-1", "mm/s"),
-    "m day-1": ("m day-1", "m/day", "m d-1", "m/d"),
-    "mm h-1": ("mm h-1", "mm/h"),
-    "inch day-1": ("inch day-1", "in/day", "inches/day", "inch d-1"),
-    "degF": ("degF", "degree_Fahrenheit", "degrees_Fahrenheit"),
-    "1": ("1", "", "-"),
-}
+FORCING = ("precipitation", "tair_mean", "tair_min", "tair_max", "shortwave_down", "rh_mean", "rh_min", "rh_max")
+OBSERVED = ("soil_moisture",)
 
 
 def check_stations(records: xr.Dataset) -> xr.Dataset:
-    """Return `records` unchanged if it has the station form; missing values (NaN) are allowed here.
+    """Return `records` unchanged if it has the station form and nothing impossible; missing values (NaN) are allowed here.
 
     Parameters
     ----------
     records : xarray.Dataset
-        Dimensions station, time, depth; see `FORCING` and `OBSERVED` for variables and units.
+        Dimensions station, time, depth; see `FORCING` and `OBSERVED` for variables, `variables.VARIABLES` for units and ranges.
 
     Raises
     ------
     DataError
-        A variable or dimension is missing, times are unordered, repeated or not daily, a station is listed
-        twice, or a value lies outside what nature allows; station, date and value are named.
+        As `check_form`, or a value lies outside what nature allows; station, date and value are named.
     UnitError
         A variable is in another unit, or has none.
     """
-    for name, variable in (FORCING | OBSERVED).items():
+    check_form(records)
+    for name in (*FORCING, *OBSERVED):
+        _check_range(records[name])
+    return records
+
+
+def check_form(records: xr.Dataset) -> xr.Dataset:
+    """Return `records` unchanged if it has variables, dimensions, days and units of the station form, whatever its values.
+
+    Raises
+    ------
+    DataError
+        A variable or dimension is missing, times are unordered, repeated or not daily, or a station is listed twice.
+    UnitError
+        A variable is in another unit, or has none.
+    """
+    for name in (*FORCING, *OBSERVED):
         if name not in records:
-            raise DataError(
-                f"variable {name!r} is missing from the records; expected {', '.join(FORCING | OBSERVED)}."
-            )
-        if set(records[name].dims) != set(variable.dims):
-            raise DataError(f"{name!r} has dimensions {records[name].dims}, expected {variable.dims}.")
+            raise DataError(f"variable {name!r} is missing from the records; expected {', '.join((*FORCING, *OBSERVED))}.")
+        if set(records[name].dims) != set(_dims(name)):
+            raise DataError(f"{name!r} has dimensions {records[name].dims}, expected {_dims(name)}.")
     if "lat" not in records.coords:
         raise DataError(
             "coordinate 'lat' (degrees north, per station) is missing; radiation geometry needs it."
         )
     _check_index(records)
-    for name, variable in (FORCING | OBSERVED).items():
-        check_unit(records[name], variable.unit)
-        _check_range(records[name], variable)
+    for name in (*FORCING, *OBSERVED):
+        check_unit(records[name], VARIABLES[name].unit)
     return records
+
+
+def _dims(name: str) -> tuple[str, ...]:
+    return ("station", "time", "depth") if name in OBSERVED else ("station", "time")
 
 
 def _check_index(records: xr.Dataset) -> None:
@@ -134,15 +104,17 @@ def check_unit(values: xr.DataArray, unit: str) -> None:
         raise UnitError(f"{values.name!r} has {what}, expected {unit!r}; convert it and set attrs['units'].")
 
 
-def _check_range(values: xr.DataArray, variable: Variable) -> None:
-    ordered = values.transpose(*variable.dims)
+def _check_range(values: xr.DataArray) -> None:
+    name = str(values.name)
+    ordered = values.transpose(*_dims(name))
     array = ordered.values
-    bad = np.isinf(array) | (array < variable.lower) | (array > variable.upper)
+    bad = find_impossible(name, array)
     if bad.any():
         index = tuple(np.argwhere(bad)[0])
+        lower, upper = limits(name)
         raise DataError(
-            f"{values.name!r} is {array[index]:g} {variable.unit} at {place(ordered, index)}, outside "
-            f"[{variable.lower:g}, {variable.upper:g}]; correct it, or set it to NaN if it is unknown."
+            f"{name!r} is {array[index]:g} {VARIABLES[name].unit} at {place(ordered, index)}, outside "
+            f"[{lower:g}, {upper:g}]; correct it, or set it to NaN if it is unknown."
         )
 
 

@@ -94,6 +94,16 @@ def is_lazy(values: xr.DataArray) -> bool:
     return not isinstance(values.variable._data, np.ndarray)
 
 
+def in_memory(records: xr.Dataset) -> xr.Dataset:
+    """Return records with all lazy series read, some basins at a time: each file once, whatever the number of its series."""
+    lazy = {name: values for name, values in records.data_vars.items() if is_lazy(values)}
+    read = {name: xr.Variable(v.dims, np.empty(v.shape, v.dtype), v.attrs) for name, v in lazy.items()}
+    for rows in blocks(records.sizes.get("basin", 0)):
+        for name, values in lazy.items():
+            read[name].values[rows] = values.isel(basin=rows).values
+    return records.assign(read)
+
+
 def blocks(basins: int, size: int = BLOCK) -> Iterator[slice]:
     """Return slices that cover `basins` positions in steps of `size`."""
     return (slice(start, min(start + size, basins)) for start in range(0, basins, size))

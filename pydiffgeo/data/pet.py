@@ -188,6 +188,18 @@ def add_pet(records: xr.Dataset, method: str = "oudin") -> xr.Dataset:
     return records.assign(added)
 
 
+def pet_sources(records: xr.Dataset, method: str) -> tuple[str, ...]:
+    """Return the series of `records` that `add_pet` reads; what they lack it says itself."""
+    needs = lookup(PET_METHODS, method, "potential evapotranspiration method").needs
+    means = () if "tair_mean" in records else ("tair_min", "tair_max")
+    return tuple(name for name in dict.fromkeys((*needs, *means)) if name in records)
+
+
+def pet_places(method: str | None) -> tuple[str, ...]:
+    """Return the coordinates that a method needs of each basin; none without a method."""
+    return () if method is None else ("lat", "elevation") if PET_METHODS[method].by_elevation else ("lat",)
+
+
 def _require_known(records: xr.Dataset, available: set[str], method: str, site: str) -> None:
     for name in PET_METHODS[method].needs:
         if name not in available:

@@ -2,50 +2,20 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
 import pandas as pd
 import xarray as xr
-from numpy.typing import NDArray
 
-from pydiffgeo.data.checks import check_unit, runs
-from pydiffgeo.data.lazy import blocks
+from pydiffgeo.data.checks import check_unit
+from pydiffgeo.data.problems import REMARKS, Problem, absent, attribute_problems, forcing_problems, observed_problems
 from pydiffgeo.data.variables import VARIABLES
-from pydiffgeo.errors import DataError
+from pydiffgeo.errors import DataError, DataWarning
 
 OBSERVED = ("discharge",)
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One thing that is wrong with one basin.
-
-    Attributes
-    ----------
-    kind : str
-        "unreadable", "wrong unit", "missing day", "missing forcing", "impossible value", "no observation",
-        "no temperature range", "minimum above maximum", "no attributes", "missing attribute".
-    basin : str
-        Identifier; "" for all.
-    variable : str
-        Name; "" for all.
-    start, end : str
-        First and last day; "" where it is not a matter of days.
-    days : int
-        Days, both included.
-    message : str
-        What is wrong and what to do.
-    """
-
-    kind: str
-    basin: str
-    variable: str
-    start: str
-    end: str
-    days: int
-    message: str
 
 
 @dataclass(frozen=True)
@@ -69,9 +39,30 @@ class BasinReport:
     problems: tuple[Problem, ...] = ()
     missing_observations: dict[str, dict[str, int]] = field(default_factory=dict)
 
+    @property
+    def serious(self) -> tuple[Problem, ...]:
+        """The problems without mere remarks, such as a minimum above the maximum by a rounding."""
+        return tuple(p for p in self.problems if p.kind not in REMARKS)
+
+    def summary(self, first: int = 3) -> list[str]:
+        """Return for each kind of problem how many there are and the `first` few, and a line per observed variable."""
+        found: list[str] = []
+        for kind in dict.fromkeys(p.kind for p in sorted(self.problems, key=lambda p: p.kind in REMARKS)):
+            those = [p for p in self.problems if p.kind == kind]
+            sites = len({p.site for p in those})
+            title = f"{kind} (a remark)" if kind in REMARKS else kind
+            found.append(f"{title}: {len(those)} in {sites} of {len(self.basins)} basins")
+            found += [f"  {p.message}" for p in those[:first]]
+            if len(those) > first:
+                found.append(f"  and {len(those) - first} more")
+        return found + self._gaps()
+
     def lines(self) -> list[str]:
         """Return one line per problem, and one per observed variable with the gaps counted."""
-        found = [f"{p.kind}: {p.message}" for p in self.problems]
+        return [f"{p.kind}: {p.message}" for p in self.problems] + self._gaps()
+
+    def _gaps(self) -> list[str]:
+        found = []
         for name, counts in self.missing_observations.items():
             total, most = sum(counts.values()), max(counts, key=lambda basin: counts[basin])
             share = total / max(1, self.days * len(counts))
@@ -98,7 +89,7 @@ class BasinReport:
         if bad:
             listed = "\n".join(f"  {p.kind}: {p.message}" for p in bad[:10])
             more = f"\n  and {len(bad) - 10} more; see `check_basins`" if len(bad) > 10 else ""
-            touched = len({p.basin for p in bad})
+            touched = len({p.site for p in bad})
             raise DataError(f"{len(bad)} problems in {touched} of {len(self.basins)} basins:\n{listed}{more}")
 
 
@@ -142,70 +133,20 @@ def check_basins(
     problems = list(_units(records, [*needed, *observed]))
     problems += _attributes(records, ids, attributes)
     counts: dict[str, dict[str, int]] = {name: {} for name in observed}
-    for part in blocks(len(ids)):
-        for row in range(part.start, part.stop):
+    for row, basin in enumerate(ids):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", DataWarning)
             try:
                 values = {name: records[name].isel(basin=row).values for name in [*needed, *observed]}
             except DataError as error:
-                problems.append(Problem("unreadable", ids[row], "", "", "", 0, str(error)))
+                problems.append(Problem("unreadable", basin, "", "", "", 0, str(error)))
                 continue
-            problems += forcing_problems({name: values[name] for name in needed}, ids[row], days)
-            problems += _observed_problems({name: values[name] for name in observed}, ids[row], days)
-            for name in observed:
-                counts[name][ids[row]] = int(np.isnan(values[name]).sum())
+        problems += [Problem("text", basin, "", "", "", 0, str(w.message)) for w in caught if w.category is DataWarning]
+        problems += forcing_problems({name: values[name] for name in needed}, basin, days)
+        problems += observed_problems({name: values[name] for name in observed}, basin, days)
+        for name in observed:
+            counts[name][basin] = int(np.isnan(values[name]).sum())
     return BasinReport(tuple(ids), len(days), tuple(problems), {name: found for name, found in counts.items() if found})
-
-
-def forcing_problems(values: dict[str, NDArray], basin: str, days: pd.DatetimeIndex) -> Iterator[Problem]:
-    """Return what is missing or impossible in the forcing of one basin, [time] by variable, run by run of days."""
-    gaps = {name: np.isnan(array) for name, array in values.items()}
-    whole = np.logical_and.reduce(list(gaps.values())) if gaps else np.zeros(len(days), bool)
-    for first, last in runs(whole):
-        yield _days("missing day", basin, "", days, first, last, "no record of any forcing")
-    for name, gap in gaps.items():
-        for first, last in runs(gap & ~whole):
-            yield _days("missing forcing", basin, name, days, first, last, f"{name} is missing")
-    for name, array in values.items():
-        yield from _impossible(name, array, basin, days)
-    low, high = values.get("tair_min"), values.get("tair_max")
-    if low is not None and high is not None:
-        for first, last in runs(low > high):
-            what = f"tair_min is {low[first]:g}, above tair_max, {high[first]:g} degC"
-            yield _days("minimum above maximum", basin, "tair_min", days, first, last, what)
-    if low is not None and high is not None and (known := np.isfinite(low) & np.isfinite(high)).any():
-        if np.array_equal(low[known], high[known]):
-            yield Problem("no temperature range", basin, "tair_min", "", "", 0,
-                          f"tair_min equals tair_max on every day in basin {basin} (NLDAS in CAMELS-US); methods that need the "
-                          "daily range, such as hargreaves, cannot be used.")  # fmt: skip
-
-
-def _observed_problems(values: dict[str, NDArray], basin: str, days: pd.DatetimeIndex) -> Iterator[Problem]:
-    for name, array in values.items():
-        if np.isnan(array).all():
-            yield _days("no observation", basin, name, days, 0, len(days) - 1, f"{name} is never observed")
-        yield from _impossible(name, array, basin, days)
-
-
-def _impossible(name: str, array: NDArray, basin: str, days: pd.DatetimeIndex) -> Iterator[Problem]:
-    known = VARIABLES.get(name)
-    low, high = (known.lower, known.upper) if known else (-np.inf, np.inf)
-    for first, last in runs((array < low) | (array > high) | np.isinf(array)):
-        unit = f" {known.unit}" if known else ""
-        what = f"{name} is {array[first]:g}{unit}, outside [{low:g}, {high:g}]"
-        yield _days("impossible value", basin, name, days, first, last, what)
-
-
-def _days(
-    kind: str, basin: str, name: str, days: pd.DatetimeIndex, first: int, last: int, what: str
-) -> Problem:  # fmt: skip
-    start, end, number = f"{days[first]:%Y-%m-%d}", f"{days[last]:%Y-%m-%d}", last - first + 1
-    when = f"on {start}" if number == 1 else f"from {start} to {end} ({number} days)"
-    remedy = {
-        "no observation": "leave the basin out of training, or choose another period",
-        "impossible value": "correct it, or set it to NaN",
-        "minimum above maximum": "exchange them, or leave them where the daily range does not matter",
-    }.get(kind, "fill it yourself, choose another period, or leave the basin out")
-    return Problem(kind, basin, name, start, end, number, f"{what} in basin {basin} {when}; {remedy}.")
 
 
 def _units(records: xr.Dataset, names: Sequence[str]) -> Iterator[Problem]:
@@ -219,21 +160,15 @@ def _units(records: xr.Dataset, names: Sequence[str]) -> Iterator[Problem]:
 
 def _attributes(records: xr.Dataset, ids: Sequence[str], wanted: Sequence[str]) -> Iterator[Problem]:
     static = [str(name) for name, values in records.data_vars.items() if values.dims == ("basin",)]
-    names = list(dict.fromkeys([*wanted, *static]))
-    missing = {name: absent(records[name].values) for name in names}
-    from_table = [name for name in names if name != "area"]  # the area may come from elsewhere
+    values = {name: records[name].values for name in dict.fromkeys([*wanted, *static])}
+    from_table = [absent(values[name]) for name in values if name != "area"]  # the area may come from elsewhere
+    if not from_table:
+        yield Problem("no attributes", "", "", "", "", 0, "the records have no attributes of basins.")
+        return
+    nothing = np.logical_and.reduce(from_table)
     for row, basin in enumerate(ids):
-        if not from_table or all(missing[name][row] for name in from_table):
-            yield Problem("no attributes", basin, "", "", "", 0,
-                          f"basin {basin} is in no table of attributes; add it, or leave the basin out.")  # fmt: skip
-            continue
-        for name in wanted:
-            if missing[name][row]:
-                yield Problem("missing attribute", basin, name, "", "", 0,
-                              f"attribute {name!r} of basin {basin} is missing; fill it, or leave the basin or the attribute "
-                              "out.")  # fmt: skip
-
-
-def absent(values: NDArray) -> NDArray:
-    """Return where attributes are missing: NaN, or empty text."""
-    return np.isnan(values) if values.dtype.kind == "f" else (values == "" if values.dtype.kind in "UO" else values != values)
+        if nothing[row]:
+            text = f"basin {basin} is in no table of attributes; add it, or leave the basin out."
+            yield Problem("no attributes", basin, "", "", "", 0, text)
+        else:
+            yield from attribute_problems({name: v[row : row + 1] for name, v in values.items()}, [basin], wanted)

@@ -14,7 +14,7 @@ import xarray as xr
 from torch import Tensor
 
 from pydiffgeo.data.lazy import blocks
-from pydiffgeo.data.report import absent
+from pydiffgeo.data.problems import absent, attribute_problems
 from pydiffgeo.errors import DataError, lookup
 from pydiffgeo.files import write_file
 
@@ -145,7 +145,7 @@ def attribute_matrix(records: xr.Dataset, names: Sequence[str], dtype: torch.dty
     Raises
     ------
     DataError
-        An attribute is absent or text, or is missing for a basin; both are named.
+        An attribute is absent or text, or is missing or impossible for a basin; both are named.
     """
     columns = []
     for name in names:
@@ -158,6 +158,10 @@ def attribute_matrix(records: xr.Dataset, names: Sequence[str], dtype: torch.dty
                 f"attribute {name!r} is missing for {len(which)} basins: {', '.join(which[:10])}; fill it, or leave out the "
                 "attribute or the basins."
             )
+        wrong = list(attribute_problems({name: values}, list(map(str, records.basin.values)), ()))
+        if wrong:
+            more = f" So it is in {len(wrong) - 1} more basins." if len(wrong) > 1 else ""
+            raise DataError(wrong[0].message + more)
         columns.append(values)
     stacked = np.stack(columns, -1) if columns else np.empty((records.sizes["basin"], 0))
     return torch.as_tensor(stacked, dtype=dtype)

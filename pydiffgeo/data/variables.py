@@ -1,28 +1,54 @@
-"""The one xarray form of basin records: names, units and CF attributes of what varies in time.
+"""The one table of variables: names, units, CF attributes, and the range outside of which a value is impossible.
 
-Dimensions ``basin`` (text) and ``time`` (daily, without gaps in the calendar); coordinates ``lat``, ``lon`` (degrees) and
-``elevation`` (m) per basin where they are known; static attributes are variables of dimension ``basin`` under the names of
-the data set. The names are those of the station form (`pydiffgeo.data.checks`), so that both go through the same code.
+The basin form has dimensions ``basin`` (text) and ``time`` (daily, without gaps in the calendar); coordinates ``lat``, ``lon``
+(degrees) and ``elevation`` (m) per basin where they are known; static attributes are variables of dimension ``basin`` under
+the names of the data set. The station form (`pydiffgeo.data.checks`) has the same names, so that both go through the same code.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pydiffgeo.data.checks import SPELLINGS, Variable
 from pydiffgeo.errors import UnitError
 
-DIMS = ("basin", "time")
+# How the units below are also written in files.
+SPELLINGS: dict[str, tuple[str, ...]] = {
+    "mm day-1": ("mm day-1", "mm/day", "mm d-1", "mm/d"),
+    "degC": ("degC", "degree_Celsius", "degrees_Celsius", "deg_C", "celsius", "Celsius", "°C"),
+    "MJ m-2 day-1": ("MJ m-2 day-1", "MJ m-2 d-1", "MJ/m2/day", "MJ/m2/d"),
+    "percent": ("percent", "%"),
+    "m3 m-3": ("m3 m-3", "m3/m3", "m^3/m^3", "m**3 m**-3"),
+    "W m-2": ("W m-2", "W/m2", "W/m^2", "W m**-2", "w m-2"),
+    "Pa": ("Pa", "pascal"),
+    "kPa": ("kPa",),
+    "hPa": ("hPa", "mbar"),
+    "mm": ("mm", "kg m-2"),
+    "m": ("m", "metre", "meter"),
+    "s": ("s", "seconds"),
+    "h": ("h", "hour", "hours"),
+    "m s-1": ("m s-1", "m/s"),
+    "K": ("K", "kelvin", "Kelvin"),
+    "kg m-2 s-1": ("kg m-2 s-1", "mm s-1", "mm/s"),
+    "m day-1": ("m day-1", "m/day", "m d-1", "m/d"),
+    "mm h-1": ("mm h-1", "mm/h"),
+    "inch day-1": ("inch day-1", "in/day", "inches/day", "inch d-1"),
+    "degF": ("degF", "degree_Fahrenheit", "degrees_Fahrenheit"),
+    "1": ("1", "", "-"),
+}
 
 
 @dataclass(frozen=True)
-class BasinVariable(Variable):
-    """A variable of the basin form, with what CF asks for and the names that data sets give it."""
+class Variable:
+    """A variable in time: its unit, the range that nature allows, what CF asks for, and the names that data sets give it."""
 
+    unit: str
+    lower: float
+    upper: float
     long_name: str
     standard_name: str | None = None
     cell_methods: str | None = "time: mean"
@@ -36,52 +62,80 @@ class BasinVariable(Variable):
 
 
 # Discharge as a depth has no CF standard name: those of discharge are volumes per time, those of runoff leave out the routing.
-VARIABLES: dict[str, BasinVariable] = {
-    "precipitation": BasinVariable(
-        DIMS, "mm day-1", 0.0, 2000.0, "precipitation", "lwe_precipitation_rate",
+VARIABLES: dict[str, Variable] = {
+    "precipitation": Variable(
+        "mm day-1", 0.0, 2000.0, "precipitation", "lwe_precipitation_rate",
         aliases=("prcp", "precip", "P", "pr", "total_precipitation_sum", "prcp(mm/day)", "PRCP(mm/day)"),
     ),
-    "tair_mean": BasinVariable(
-        DIMS, "degC", -90.0, 60.0, "daily mean air temperature", "air_temperature",
+    "tair_mean": Variable(
+        "degC", -90.0, 60.0, "daily mean air temperature", "air_temperature",
         aliases=("tmean", "tavg", "temperature", "temperature_2m_mean"),
     ),
-    "tair_min": BasinVariable(
-        DIMS, "degC", -90.0, 60.0, "daily minimum air temperature", "air_temperature", "time: minimum",
+    "tair_min": Variable(
+        "degC", -90.0, 60.0, "daily minimum air temperature", "air_temperature", "time: minimum",
         aliases=("tmin", "temperature_2m_min", "tmin(C)", "Tmin(C)"),
     ),
-    "tair_max": BasinVariable(
-        DIMS, "degC", -90.0, 60.0, "daily maximum air temperature", "air_temperature", "time: maximum",
+    "tair_max": Variable(
+        "degC", -90.0, 60.0, "daily maximum air temperature", "air_temperature", "time: maximum",
         aliases=("tmax", "temperature_2m_max", "tmax(C)", "Tmax(C)"),
     ),
-    "shortwave_down": BasinVariable(
-        DIMS, "MJ m-2 day-1", 0.0, 50.0, "global radiation", "surface_downwelling_shortwave_flux_in_air",
+    "shortwave_down": Variable(
+        "MJ m-2 day-1", 0.0, 50.0, "global radiation", "surface_downwelling_shortwave_flux_in_air",
         aliases=("srad", "srad(W/m2)", "SRAD(W/m2)"),
     ),
-    "vapour_pressure": BasinVariable(
-        DIMS, "Pa", 0.0, 10000.0, "vapour pressure", "water_vapor_partial_pressure_in_air",
+    "vapour_pressure": Variable(
+        "Pa", 0.0, 10000.0, "vapour pressure", "water_vapor_partial_pressure_in_air",
         aliases=("vp", "vp(Pa)", "Vp(Pa)"),
     ),
-    "day_length": BasinVariable(
-        DIMS, "s", 0.0, 86400.0, "time between sunrise and sunset", "duration_of_sunshine", None,
+    "day_length": Variable(
+        "s", 0.0, 86400.0, "time between sunrise and sunset", "duration_of_sunshine", None,
         aliases=("dayl", "dayl(s)", "Dayl(s)"),
     ),
-    "snow_water_equivalent": BasinVariable(
-        DIMS, "mm", 0.0, 20000.0, "snow water equivalent", "lwe_thickness_of_surface_snow_amount",
+    "snow_water_equivalent": Variable(
+        "mm", 0.0, 20000.0, "snow water equivalent", "lwe_thickness_of_surface_snow_amount",
         aliases=("swe", "swe(mm)", "SWE(mm)", "snow_depth_water_equivalent_mean"),
     ),
-    "potential_evapotranspiration": BasinVariable(
-        DIMS, "mm day-1", 0.0, 30.0, "potential evapotranspiration",
+    "potential_evapotranspiration": Variable(
+        "mm day-1", 0.0, 30.0, "potential evapotranspiration",
         aliases=("pet", "PET", "potential_evaporation_sum_FAO_PENMAN_MONTEITH"),
     ),
-    "discharge": BasinVariable(
-        DIMS, "mm day-1", 0.0, 2000.0, "discharge per basin area",
+    "discharge": Variable(
+        "mm day-1", 0.0, 2000.0, "discharge per basin area",
         aliases=("qobs", "streamflow", "QObs(mm/d)", "discharge_spec", "qobs_mm_per_day"),
     ),
+    "rh_mean": Variable("percent", 0.0, 105.0, "daily mean relative humidity", "relative_humidity"),
+    "rh_min": Variable("percent", 0.0, 105.0, "daily minimum relative humidity", "relative_humidity", "time: minimum"),
+    "rh_max": Variable("percent", 0.0, 105.0, "daily maximum relative humidity", "relative_humidity", "time: maximum"),
+    "soil_moisture": Variable("m3 m-3", 0.0, 1.0, "volumetric soil moisture", "volume_fraction_of_condensed_water_in_soil"),
 }  # fmt: skip
+# Attributes: the range outside of which one is impossible. The beginnings of names come last and hold for what is not above.
+ATTRIBUTES: dict[str, tuple[float, float]] = {
+    "lat": (-90.0, 90.0), "gauge_lat": (-90.0, 90.0), "latitude": (-90.0, 90.0),
+    "lon": (-180.0, 360.0), "gauge_lon": (-180.0, 360.0), "longitude": (-180.0, 360.0),
+    "elevation": (-500.0, 9000.0), "elev_mean": (-500.0, 9000.0), "ele_mt_sav": (-500.0, 9000.0), "slope_mean": (0.0, 5000.0),
+    "p_mean": (0.0, 100.0), "q_mean": (0.0, 100.0), "p_seasonality": (-10.0, 10.0), "frac_snow": (0.0, 1.0),
+    "frac_forest": (0.0, 1.0), "soil_porosity": (0.0, 1.0), "theta_s": (0.0, 1.0), "theta_r": (0.0, 1.0),
+    "saturated_water_content": (0.0, 1.0), "geol_porostiy": (0.0, 1.0), "soil_conductivity": (0.0, 10000.0),
+    "max_water_content": (0.0, 1000.0), "carbonate_rocks_frac": (0.0, 1.0), "dom_land_cover_frac": (0.0, 1.0),
+    "glim_1st_class_frac": (0.0, 1.0), "glim_2nd_class_frac": (0.0, 1.0), "sand_frac": (0.0, 100.0),
+    "silt_frac": (0.0, 100.0), "clay_frac": (0.0, 100.0), "water_frac": (0.0, 100.0), "organic_frac": (0.0, 100.0),
+    "other_frac": (0.0, 100.0), "geol_permeability": (-40.0, 0.0), "runoff_ratio": (0.0, 100.0),
+    "pet_mean": (0.0, 100.0), "aridity": (0.0, 10000.0), "area": (0.0, 1e8), "lai_": (0.0, 50.0), "gvf_": (0.0, 1.0),
+    "soil_depth_": (0.0, 10000.0), "root_depth_": (0.0, 1000.0), "high_prec_freq": (0.0, 366.0), "low_prec_freq": (0.0, 366.0),
+    "high_prec_dur": (0.0, 10000.0), "low_prec_dur": (0.0, 10000.0), "high_q_": (0.0, 10000.0), "low_q_": (0.0, 10000.0),
+    "zero_q_freq": (0.0, 100.0),
+}  # fmt: skip
+FALLBACK = (-1e12, 1e12)  # of variables and attributes that are in no table above: fill values such as 1e20 lie outside
+# numbers that stand for "missing" in files; where a variable has no range of its own, none of them is taken for a measurement
+FILL_VALUES = (-999.0, -9999.0, -99999.0, -999999.0, -9999999.0, -999.9, -999.99, -9999.9, -32768.0, -2147483648.0)
+ROUNDING = 1e-6  # by which numbers that were packed as integers may leave their range
 
 # known unit -> unit of the form: (factor, offset)
 CONVERSIONS: dict[tuple[str, str], tuple[float, float]] = {
     ("W m-2", "MJ m-2 day-1"): (0.0864, 0.0),  # a mean over the whole day; over daylight: see `daylight_mean`
+    ("percent", "m3 m-3"): (0.01, 0.0),
+    ("1", "m3 m-3"): (1.0, 0.0),
+    ("1", "percent"): (100.0, 0.0),
     ("kPa", "Pa"): (1000.0, 0.0),
     ("hPa", "Pa"): (100.0, 0.0),
     ("K", "degC"): (1.0, -273.15),
@@ -140,8 +194,31 @@ def conversion(name: str, unit: str | None, where: str) -> tuple[float, float]:
 
 
 def spelled(unit: str) -> str | None:
-    """Return the one spelling of a unit, or None where it is not known."""
-    return _SPELLED.get(unit.strip())
+    """Return the one spelling of a unit, or None where it is not known; a remark in brackets behind it does not count."""
+    return _SPELLED.get(re.sub(r"(?<=\S)\s+\(.*\)$", "", unit.strip()))
+
+
+def limits(name: str) -> tuple[float, float]:
+    """Return the range outside of which a value of a variable or attribute is impossible; `FALLBACK` where none is known.
+
+    A forcing product at the end of a name, as in ``precipitation_nldas``, changes nothing.
+    """
+    if name in ATTRIBUTES:
+        return ATTRIBUTES[name]
+    known = next((v for n, v in VARIABLES.items() if name == n or name.startswith(n + "_")), None)
+    if known is not None:
+        return known.lower, known.upper
+    return next((found for start, found in ATTRIBUTES.items() if len(start) > 3 and name.startswith(start)), FALLBACK)
+
+
+def find_impossible(name: str, values: NDArray) -> NDArray:
+    """Return where `values` of a variable or attribute are infinite or outside of `limits`, or a fill value; not where NaN."""
+    lower, upper = limits(name)
+    bad = (values < lower - ROUNDING) | (values > upper * (1 + ROUNDING)) | np.isinf(values)
+    if (lower, upper) == FALLBACK:
+        for fill in FILL_VALUES:
+            bad |= np.abs(values - fill) < 1e-6 * abs(fill)
+    return bad
 
 
 def convert(values: NDArray, factor: float, offset: float) -> NDArray:
@@ -152,4 +229,5 @@ def convert(values: NDArray, factor: float, offset: float) -> NDArray:
 
 def daylight_mean(attributes: Mapping[str, object]) -> bool:
     """Return whether CF attributes say that a radiation is a mean over daylight, as Daymet's is, not over the day."""
-    return "daylight" in f"{attributes.get('long_name', '')} {attributes.get('cell_methods', '')}".lower()
+    texts = (str(attributes.get(key, "")) for key in ("long_name", "cell_methods", "units", "unit"))
+    return "daylight" in " ".join(texts).lower()

@@ -11,9 +11,9 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from pydiffgeo.data.layouts.base import Column, Request, Source, column, daily_index, open_netcdf, select_basins
+from pydiffgeo.data.layouts.base import Column, Request, Source, column, daily_index, open_netcdf, select_basins, values_of
 from pydiffgeo.data.layouts.series import time_dimension, unit_of
-from pydiffgeo.data.variables import conversion, convert, daylight_mean
+from pydiffgeo.data.variables import VARIABLES, conversion, convert, daylight_mean
 from pydiffgeo.errors import DataError
 
 BASINS = ("basin", "station", "gauge_id", "station_id", "catchment", "basin_id")
@@ -59,8 +59,9 @@ def open_source(path: Path, request: Request) -> Source:
         raise DataError(f"two variables of {path} are {twice!r}; tell them apart with names={{...}}.")
     units = {native: request.unit(native, unit_of(file[native])) for native in natives}
     factors = {native: conversion(names[native], units[native], f"{native!r} of {path.name}") for native in natives}
-    static = _attributes(file, label, moment)
-
+    static = _attributes(file, label, path)
+    # integers of a known variable are numbers all the same, packed or rounded
+    flags = {n for n in natives if np.issubdtype(file[n].dtype, np.integer) and names[n] not in VARIABLES}
     series = {native: file[native].variable for native in natives}  # without coordinates, indexing is faster
 
     @cache
@@ -71,10 +72,10 @@ def open_source(path: Path, request: Request) -> Source:
         frame = {}
         for native in (native for native in natives if names[native] in wanted):
             values = series[native][{label: rows[basin]}]
-            if np.issubdtype(values.dtype, np.integer):
-                frame[names[native]] = values.values
+            if native in flags:
+                frame[names[native]] = values_of(values, native, path)
                 continue
-            numbers = convert(values.values, *factors[native])
+            numbers = convert(values_of(values, native, path), *factors[native])
             if names[native] == "shortwave_down" and units[native] != "MJ m-2 day-1" and daylight_mean(values.attrs):
                 numbers = numbers * daylight()[days.dayofyear.to_numpy() - 1, rows[basin]]
             frame[names[native]] = numbers
@@ -87,7 +88,7 @@ def open_source(path: Path, request: Request) -> Source:
     for native in natives:
         given, name = file[native], names[native]
         columns[name] = column(name, units[native])
-        if np.issubdtype(given.dtype, np.integer):
+        if native in flags:
             fill = given.attrs.get("flag_values", [np.iinfo(given.dtype).min])
             columns[name] = Column(dict(given.attrs), str(given.dtype), float(np.max(fill)))
     attribute_units = {str(n): unit for n in static if n in file and (unit := unit_of(file[n])) is not None}
@@ -95,8 +96,8 @@ def open_source(path: Path, request: Request) -> Source:
     return Source(basins, columns, read, span, static, attribute_units, attrs)
 
 
-def _attributes(file: xr.Dataset, label: str, moment: str) -> pd.DataFrame:
-    per_basin = {str(n): v.values for n, v in file.variables.items() if v.dims == (label,) and n != label}
+def _attributes(file: xr.Dataset, label: str, path: Path) -> pd.DataFrame:
+    per_basin = {str(n): values_of(v, str(n), path) for n, v in file.variables.items() if v.dims == (label,) and n != label}
     return pd.DataFrame(per_basin, index=file[label].values.astype(str))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,10 @@ from pydiffgeo.data import BasinTensors, Batch
 from pydiffgeo.errors import SettingsError, SolveFailed
 from pydiffgeo.evaluation import nse
 from pydiffgeo.files import require_room, write_file
-from pydiffgeo.training.basins.data import BasinData, days_of, load_basins
+from pydiffgeo.training.basins.data import BasinData, days_of, load_basins, say_left_out, write_data_report
 from pydiffgeo.training.basins.models import HybridModel, Inputs, process_of
 from pydiffgeo.training.basins.processes import Process
-from pydiffgeo.training.basins.settings import BasinRun
+from pydiffgeo.training.basins.settings import BasinRun, TermSettings
 from pydiffgeo.training.basins.trainer import CHECKPOINT
 from pydiffgeo.training.checkpoint import load_checkpoint, load_weights, save_checkpoint
 from pydiffgeo.training.run_folder import check_run, run_folder
@@ -64,6 +65,7 @@ def calibrate_run(
     resume: bool = False,
     progress: bool = True,
     overwrite: bool = False,
+    also_needed: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Calibrate every basin of a run by SCE-UA on the NSE of the training period.
 
@@ -84,6 +86,8 @@ def calibrate_run(
         Show a progress bar.
     overwrite : bool
         Remove the run that the folder holds, with its evaluations.
+    also_needed : sequence of str
+        Series that other runs need; see `load_basins`.
 
     Returns
     -------
@@ -106,9 +110,12 @@ def calibrate_run(
     torch.set_num_threads(settings.training.threads)
     run = settings.model_dump(mode="json")
     check_run(folder, run, resume, overwrite, FREE)  # before the data are read
-    data = load_basins(settings, tuple(process.forcing.values()))
+    by_nse = settings.model_copy(update={"loss": (TermSettings(loss="nse", target=settings.data.targets[0], weight=1.0),)})
+    data = load_basins(by_nse, tuple(process.forcing.values()), also_needed)
     with run_folder(folder, run, resume, overwrite, FREE):
         require_room(folder)
+        write_data_report(folder, data)
+        say_left_out(data, folder.name, progress)
         return _calibrate(settings, data, process, folder, evaluations, resume, progress)
 
 

@@ -15,15 +15,22 @@ from pydantic import ValidationError
 from torch import nn
 
 from pydiffgeo.console import console
-from pydiffgeo.data import BasinTensors
-from pydiffgeo.errors import DataError, SettingsError, nearest
+from pydiffgeo.errors import DataError, PyDiffGeoError, SettingsError, nearest
 from pydiffgeo.evaluation import score_basins
 from pydiffgeo.evaluation.plots import matplotlib_missing
 from pydiffgeo.files import require_room
 from pydiffgeo.settings import load_tagged_settings
 from pydiffgeo.training.basins.calibrate import calibrate_run, calibrated_model
 from pydiffgeo.training.basins.closures import begin_as_formulas
-from pydiffgeo.training.basins.data import BasinData, days_of, load_basins, make_sampler
+from pydiffgeo.training.basins.data import (
+    BasinData,
+    days_of,
+    load_basins,
+    make_sampler,
+    read_left_out,
+    say_left_out,
+    write_data_report,
+)
 from pydiffgeo.training.basins.functions import learned_functions
 from pydiffgeo.training.basins.models import HybridModel, build_model, process_of
 from pydiffgeo.training.basins.prediction import predict
@@ -95,7 +102,7 @@ def train(
         if name not in settings.runs:
             raise SettingsError(f"no run {name!r}{nearest(name, settings.runs)} Known: {', '.join(settings.runs)}.")
     names = list(only or settings.runs)
-    folders = [output / name for name in names]
+    folders, needed = [output / name for name in names], series_needed(settings)
     with process_group() as group:
         for name, folder in zip(names, folders, strict=True):  # what is wrong is said before the first one is trained
             process_of(settings.run(name))
@@ -103,8 +110,20 @@ def train(
                 check_run(folder, settings.run(name).model_dump(mode="json"), resume, overwrite, FREE)
                 require_room(folder)
         for name, folder in zip(names, folders, strict=True):
-            train_run(settings.run(name), folder, resume, progress, group, overwrite)
+            train_run(settings.run(name), folder, resume, progress, group, overwrite, needed)
     return folders
+
+
+def series_needed(settings: BasinExperiment) -> tuple[str, ...]:
+    """Return the series that the process models of all runs read: a basin that lacks one is left out of all runs."""
+    found: dict[str, None] = {}
+    for name in settings.runs:
+        try:
+            process = process_of(settings.run(name))
+        except PyDiffGeoError:  # said when it is its turn
+            continue
+        found |= dict.fromkeys(() if process is None else process.forcing.values())
+    return tuple(found)
 
 
 def train_run(
@@ -114,10 +133,12 @@ def train_run(
     progress: bool = True,
     group: Group | None = None,
     overwrite: bool = False,
+    also_needed: Sequence[str] = (),
 ) -> BasinTrainer:
     """Train one model and return its trainer; the folder gets settings, provenance, scaling, checkpoints and logs.
 
-    Parameters and errors are those of `train`.
+    Before the first step all periods of all basins are looked at, for the series of this run and those in `also_needed`; what
+    is left out stands in ``data_report.csv``. Other parameters and errors are those of `train`.
     """
     group = group or Group()
     run = settings.model_dump(mode="json")
@@ -125,22 +146,24 @@ def train_run(
         check_run(folder, run, resume, overwrite, FREE)  # before the data are read
     torch.set_num_threads(settings.training.threads)
     process = process_of(settings)
-    data = load_basins(settings, () if process is None else tuple(process.forcing.values()))
+    data = load_basins(settings, () if process is None else tuple(process.forcing.values()), also_needed)
     model = build_model(settings, data.tensors, data.scaling, process)
     fits = begin_as_formulas(process.model, settings.model.process.closures) if isinstance(process, SolvedProcess) else {}
     sampler, std = make_sampler(settings, data.tensors)
-    trainer = BasinTrainer(model, sampler, std, settings, group, folder, _validation(settings, model, data.tensors, group))
+    trainer = BasinTrainer(model, sampler, std, settings, group, folder, _validation(settings, model, data, group))
     say = console(quiet=not (progress and group.first)).print
     count = sum(weight.numel() for weight in model.parameters())
     say(
         f"{folder.name}: {settings.model.name}, {count} weights, {len(data.tensors.basins)} basins, {trainer.per_epoch} steps "
         f"per epoch, {trainer.t.epochs} epochs, {group.size} processes"
     )
+    say_left_out(data, folder.name, progress and group.first)
     for slot, fit in fits.items():
         say(f"{folder.name}: the network of {slot} begins within {fit.largest:.2g} of its formula")
     with run_folder(folder, run, resume, overwrite, FREE) if group.first else nullcontext():
         if group.first:
             data.scaling.save(folder / "scaling.json")
+            write_data_report(folder, data)
             # weights, the best ones and two moments of each, and the file before it, which is there until then
             size = 4 * sum(value.nbytes for value in model.state_dict().values())
             require_room(folder, 2**20 + size * (1 if (folder / CHECKPOINT).is_file() else 2))
@@ -196,7 +219,7 @@ def calibrate(
     if basins is not None:
         one = one.model_copy(update={"data": one.data.model_copy(update={"basins": basins})})
     folder = output / f"{run}_sceua"
-    table = calibrate_run(one, folder, evaluations, resume, progress, overwrite)
+    table = calibrate_run(one, folder, evaluations, resume, progress, overwrite, series_needed(settings))
     text = f"{folder}: {len(table)} basins calibrated, median NSE of the training period {table.nse.median():.3f}."
     console(quiet=not progress).print(text)
     return folder
@@ -244,9 +267,18 @@ def evaluate(
         span = _period(folder, settings, period)
         warm_up, size = settings.evaluation.warm_up, settings.evaluation.batch_size
         also = untrained_fluxes(settings.data.targets)
+        groups = {name: (group, data.judged(group, period, *days_of(span), warm_up)) for name, group in data.groups().items()}
         periods = {
-            group: predict(model, tensors, *days_of(span), warm_up, size, also=also) for group, tensors in data.groups().items()
+            name: predict(model, group, *days_of(span), warm_up, size, also=also, rows=rows)
+            for name, (group, rows) in groups.items()
+            if len(rows)
         }
+        if not periods:
+            raise DataError(f"no basin of the run {folder} has complete forcing in the {period} period; judge another one.")
+        gaps = {basin: "forcing is missing" for group, rows in groups.values() for basin in np.delete(group.basins, rows)}
+        out = {"all": data.left_out.get("all", {}), period: gaps | data.left_out.get(period, {})}
+        data = replace(data, left_out=out)
+        say_left_out(data, folder.name, progress)
         functions = learned_functions(model, data.tensors, *days_of(span), warm_up) if isinstance(model, HybridModel) else {}
         with judging(folder / f"evaluation_{period}", weights_hash(model.state_dict())):
             reports[str(folder)] = report_run(folder, period, settings, data, periods, progress, figures, functions)
@@ -297,7 +329,7 @@ def load_run(folder: Path) -> tuple[BasinRun, BasinData, nn.Module]:
     if saved is None:
         raise DataError(f"the run {folder} has no checkpoint {CHECKPOINT} yet; train it first.")
     process = process_of(settings)
-    data = load_basins(settings, () if process is None else tuple(process.forcing.values()))
+    data = load_basins(settings, () if process is None else tuple(process.forcing.values()), left_out=read_left_out(folder))
     if saved.get("calibrated") and process is not None:
         model: nn.Module = calibrated_model(settings, data, process)
         data = replace(data, held_out=None)  # which have no parameters
@@ -329,16 +361,18 @@ def load_settings_of(folder: Path) -> BasinRun:
         ) from error
 
 
-def _validation(settings: BasinRun, model: nn.Module, tensors: BasinTensors, group: Group) -> Callable[[], float] | None:
+def _validation(settings: BasinRun, model: nn.Module, data: BasinData, group: Group) -> Callable[[], float] | None:
     """Return what gives the median NSE of the first target over the validation period, None where there is none."""
     if settings.data.validation is None:
         return None
     days, target = days_of(settings.data.validation), settings.data.targets[0]
     warm_up, size = settings.evaluation.warm_up, settings.evaluation.batch_size
+    tensors = data.tensors
+    rows = data.judged(tensors, "validation", *days, warm_up)
 
     def score() -> float:
-        series = predict(model, tensors, *days, warm_up, size, group).series
+        series = predict(model, tensors, *days, warm_up, size, group, rows=rows).series
         simulated, observed = (series[f"{target}_{kind}"].values for kind in ("simulated", "observed"))
-        return float(np.nanmedian(score_basins(simulated, observed, tensors.basins, ["nse"]).nse))
+        return float(np.nanmedian(score_basins(simulated, observed, [tensors.basins[row] for row in rows], ["nse"]).nse))
 
     return score

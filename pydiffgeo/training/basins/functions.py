@@ -69,7 +69,8 @@ def learned_functions(
     random = np.random.default_rng(seed)
     first, last = tensors.span(start, end)
     warm_up = min(warm_up, first)
-    rows = np.sort(random.permutation(len(tensors.basins))[:BASINS])
+    complete = tensors.complete_between(first - warm_up, last)
+    rows = np.sort(complete[random.permutation(len(complete))[:BASINS]])
     batch = tensors.windows(rows, np.full(len(rows), first - warm_up), last - first + warm_up, warm_up)
     with torch.no_grad():
         forcing = {name: batch.forcing[..., k] for name, k in model.forcing.items()}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 import xarray as xr
+from numpy.typing import NDArray
 from torch import nn
 
 from pydiffgeo.data import BasinTensors
@@ -43,8 +44,9 @@ def predict(
     batch_size: int,
     group: Group | None = None,
     also: Mapping[str, str] | None = None,
+    rows: Sequence[int] | NDArray | None = None,
 ) -> Periods:
-    """Simulate every basin over a period; the processes of the group share the work, and all return all basins.
+    """Simulate basins over a period; the processes of the group share the work, and all return all of them.
 
     Parameters
     ----------
@@ -62,6 +64,8 @@ def predict(
         Processes.
     also : mapping of str to str, optional
         Flux or state of a hybrid model by name of each other series that is wanted; see `HybridModel.simulate`.
+    rows : sequence of int, optional
+        Positions of the basins, in order; all by default.
 
     Raises
     ------
@@ -71,18 +75,19 @@ def predict(
     group = group or Group()
     first, last = tensors.span(start, end)
     warm_up = min(warm_up, first)
-    mine = np.arange(len(tensors.basins))[group.rank :: group.size]
+    rows = np.arange(len(tensors.basins)) if rows is None else np.asarray(rows, int)
+    tensors.require_forcing(first - warm_up, last, rows)
+    mine = rows[group.rank :: group.size]
     simulated: list[np.ndarray] = []
     observed: list[np.ndarray] = []
     learned: list[Mapping[str, np.ndarray]] = []
     others: list[Mapping[str, np.ndarray]] = []
     was_training = model.training
     model.eval()
-    tensors.require_forcing(first - warm_up, last)
     with torch.no_grad():
         for k in range(0, len(mine), batch_size):
-            rows = mine[k : k + batch_size]
-            batch = tensors.windows(rows, np.full(len(rows), first - warm_up), last - first + warm_up, warm_up)
+            some = mine[k : k + batch_size]
+            batch = tensors.windows(some, np.full(len(some), first - warm_up), last - first + warm_up, warm_up)
             batch = batch.to(group.device)
             targets, more = model.simulate(batch, also) if isinstance(model, HybridModel) else (model(batch), {})
             simulated.append(targets.double().cpu().numpy())
@@ -104,6 +109,6 @@ def predict(
         for k, target in enumerate(tensors.target_names)
         for kind, values in zip(("simulated", "observed"), both, strict=True)
     }
-    places = {"basin": list(tensors.basins), "time": tensors.days[first:last]}
+    places = {"basin": [tensors.basins[row] for row in rows], "time": tensors.days[first:last]}
     more_series = {name: (("basin", "time"), values) for name, values in joined(4).items()}
     return Periods(xr.Dataset(series, places), joined(3), xr.Dataset(more_series, places))

@@ -18,7 +18,7 @@ from pydiffgeo.evaluation.function_plots import plot_function
 from pydiffgeo.evaluation.page import Page
 from pydiffgeo.evaluation.plots import matplotlib_missing
 from pydiffgeo.files import file_name, write_file, write_netcdf
-from pydiffgeo.training.basins.data import BasinData
+from pydiffgeo.training.basins.data import BasinData, left_out_rows
 from pydiffgeo.training.basins.functions import LearnedFunction
 from pydiffgeo.training.basins.prediction import Periods
 from pydiffgeo.training.basins.settings import BasinRun
@@ -93,6 +93,8 @@ def report_run(
         scores[name] = xr.concat(tables, "basin")
         write_scores(scores[name], out / ("scores" if name == target else f"scores_{file_name(name)}"))
     write_table(rows, out / "medians")
+    left_out = pd.DataFrame(left_out_rows(data.left_out), columns=["basin", "left_out_of", "reason"])
+    write_file(out / "left_out.csv", left_out.to_csv(index=False))
     names = next(iter(periods.values())).parameters
     learned = {name: np.concatenate([p.parameters[name] for p in periods.values()]) for name in names}
     if learned:
@@ -109,7 +111,7 @@ def report_run(
             labels = f"{', '.join(f.slot.inputs)} ({', '.join(f.slot.units)})", f.slot.output
             path = plot_function(out / f"closure_{slot}.png", x, y, f.formulas, (f.inputs, f.outputs), labels)
             drawn[f"Learned function: {slot}"] = path
-    _page(out, folder, period, settings, rows, untrained, scores[target], drawn)
+    _page(out, folder, period, settings, rows, untrained, scores[target], drawn, data.left_out)
     if progress:
         for group in periods:
             kept = ("measure", "median", "lower", "upper", "basins")
@@ -218,12 +220,15 @@ def _page(
     untrained: Rows,
     scores: xr.Dataset,
     drawn: Mapping[str, Path],
+    left_out: Mapping[str, Mapping[str, str]],
 ) -> None:
     span = getattr(settings.data, period)
     page = Page(f"{folder.name}: {settings.model.name}, {period} period")
     warm_up = settings.evaluation.warm_up
     page.text(f"{scores.sizes['basin']} basins, {span.start} to {span.end}, after {warm_up} days of warm-up.")
     page.table(rows, "Medians over basins with 95 % bootstrap intervals; undefined: basins without the measure")
+    if left_out_rows(left_out):
+        page.table(left_out_rows(left_out), "Basins that were left out")
     page.heading("Variables that were never trained on")
     if untrained:
         page.text(UNTRAINED)

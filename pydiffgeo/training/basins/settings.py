@@ -57,7 +57,14 @@ class DataSettings(Settings):
     train: Period
     validation: Period | None = Field(None, description="Days that choose the epoch and stop a training early.")
     test: Period
-    missing: Literal["error", "skip"] = Field("error", description="Missing forcing: an error, or days no window touches.")
+    exclude: tuple[str, ...] = Field((), description="Basins left out of everything: identifiers, in quotes.")
+    missing: Literal["error", "skip"] = Field(
+        "error", description="Basins that lack forcing, attributes or observations: an error, or left out and listed; in "
+        "training, windows keep clear of days without forcing."
+    )  # fmt: skip
+    impossible: Literal["error", "missing"] = Field(
+        "error", description="Values that nature does not allow, such as a discharge of -999: an error, or missing."
+    )
     memory: float = Field(4.0, gt=0.0, description="Series kept in memory (GiB); what does not fit is read as needed.")
 
     @model_validator(mode="after")

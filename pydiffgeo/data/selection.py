@@ -1,0 +1,324 @@
+"""Which sites an experiment can use: every period is looked at before the first step, what is left out is said, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import NDArray
+
+from pydiffgeo.data.checks import site_dimension
+from pydiffgeo.data.lazy import Rows, is_lazy, lazy_variable
+from pydiffgeo.data.problems import Problem, attribute_problems, gap_problems, impossible_problems
+from pydiffgeo.data.variables import find_impossible
+from pydiffgeo.errors import DataError
+
+SHOWN = 10  # sites named in a message or on the screen; files have all
+
+
+@dataclass(frozen=True)
+class Span:
+    """Days with which something is done, and what a site must have in them.
+
+    Attributes
+    ----------
+    name : str
+        For messages: "training", "test" ...
+    start, end : str or date
+        First and last day that is fitted or judged.
+    warm_up : int
+        Days before `start` whose forcing is used too, as far as the record reaches.
+    gaps : {"none", "windows", "any"}
+        Whether forcing must be there on all days; or, where missing forcing may be skipped, in one window at least; or is no
+        matter here, since it is filled.
+    window : tuple of int
+        Days of a window before and after its warm-up is over, for "windows": (warm-up, days that count).
+    varied : tuple of str
+        Observed series of which each site needs two different values.
+    judged : tuple of str
+        Observed series of which at least one site needs two different values.
+    """
+
+    name: str
+    start: str | date
+    end: str | date
+    warm_up: int = 0
+    gaps: Literal["none", "windows", "any"] = "none"
+    window: tuple[int, int] = (0, 1)
+    varied: tuple[str, ...] = ()
+    judged: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The sites that can be used, and why the others cannot.
+
+    Attributes
+    ----------
+    kept : tuple of str
+        In the order of the records.
+    left_out : dict of str to dict of str to str
+        Reason by site, for ``"all"`` and for each span by name: a site whose forcing has a gap in a span that is judged as a
+        whole is left out of this alone.
+    problems : tuple of Problem
+        All that was found, those of sites that are kept as well.
+    remarks : tuple of (str, str)
+        Site, and what was put up with there: gaps that windows avoid, values that count as missing.
+    """
+
+    kept: tuple[str, ...]
+    left_out: dict[str, dict[str, str]]
+    problems: tuple[Problem, ...] = ()
+    remarks: tuple[tuple[str, str], ...] = ()
+
+
+def left_out_lines(left_out: Mapping[str, Mapping[str, str]], what: str = "basin", shown: int = SHOWN) -> list[str]:
+    """Return how many sites are left out of what, and a line with the reason for each of the first."""
+    lines: list[str] = []
+    for scope, reasons in left_out.items():
+        if reasons:
+            count = f"{len(reasons)} {what}{'s are' if len(reasons) > 1 else ' is'} left out"
+            lines.append(f"{count}:" if scope == "all" else f"{count} of the {scope} period:")
+            lines += [f"  {site}: {why}" for site, why in list(reasons.items())[:shown]]
+            lines += [f"  and {len(reasons) - shown} more"] if len(reasons) > shown else []
+    return lines
+
+
+def select_sites(
+    records: xr.Dataset,
+    spans: Sequence[Span],
+    forcing: Sequence[str],
+    observed: Sequence[str] = (),
+    attributes: Sequence[str] = (),
+    *,
+    missing: Literal["error", "skip"] = "error",
+    impossible: Literal["error", "missing"] = "error",
+) -> Selection:
+    """Look at the days of all spans, site by site, and return which sites can be used.
+
+    What no span touches does not matter. Records are only read: see `without_impossible` for values that count as missing.
+
+    Parameters
+    ----------
+    records : xarray.Dataset
+        Basin or station form; lazy records are read one site at a time.
+    spans : sequence of Span
+        Periods, and what they need.
+    forcing, observed : sequence of str
+        Series that are used.
+    attributes : sequence of str
+        Attributes and coordinates that every site must have.
+    missing : {"error", "skip"}
+        What a site is that lacks something: an error, or left out, of all or of the judgement in one span.
+    impossible : {"error", "missing"}
+        What a value outside of `variables.limits` is: an error, or missing.
+
+    Raises
+    ------
+    DataError
+        A span that the record does not cover; a site that lacks something, or has an impossible value, where that is an error:
+        all are listed by site and date; no site left; no site that can be judged in a span.
+    """
+    what, days = site_dimension(records), pd.DatetimeIndex(records.time.values)
+    sites = [str(site) for site in records[what].values]
+    positions = {span: _positions(span, days) for span in spans}
+    static = {name: records[name].values for name in attributes}
+    found: dict[str, list[Problem]] = {}
+    unjudged: dict[str, dict[str, str]] = {span.name: {} for span in spans if span.gaps == "none"}
+    remarks: list[tuple[str, str]] = []
+    judged = {span: False for span in spans if span.judged}
+    for row, site in enumerate(sites):
+        problems = list(attribute_problems({name: v[row : row + 1] for name, v in static.items()}, [site], attributes, what))
+        try:
+            values = {name: _series(records, name, what, row) for name in dict.fromkeys((*forcing, *observed))}
+        except DataError as error:
+            found[site] = [*problems, Problem("unreadable", site, "", "", "", 0, str(error))]
+            continue
+        problems += _impossible(values, positions.values(), site, days, what, erase=impossible == "missing")
+        if impossible == "missing":
+            problems = [p if p.days else replace(p, kind="missing attribute") for p in problems]
+            masked = [p.message.rsplit(";", 1)[0] for p in problems if p.kind == "impossible value"]
+            remarks += [(site, f"{text}: counts as missing.") for text in masked]
+            problems = [p for p in problems if p.kind != "impossible value"]
+        weather = {name: values[name] for name in forcing}
+        if missing == "skip":
+            windows = ((span, at) for span, at in positions.items() if span.gaps == "windows")
+            remarks += [(site, _avoided(span, weather, site, days, at, what)) for span, at in windows]
+        seen = {name: values[name] for name in observed}
+        for span, (begin, first, last) in positions.items():
+            lacks = list(_lacks(span, weather, seen, site, days, (begin, first, last), what, missing))
+            if lacks and missing == "skip" and span.name in unjudged:
+                unjudged[span.name][site] = _reason(lacks)
+                continue
+            problems += lacks
+            if span.judged and any(_varied(seen[name][first:last]) for name in span.judged):
+                judged[span] = judged[span] or not problems
+        if problems:
+            found[site] = problems
+    kept = tuple(site for site in sites if site not in found)
+    problems = [p for those in found.values() for p in those]
+    wrong = [p for p in problems if missing == "error" or p.kind == "impossible value"]
+    if wrong:
+        raise DataError(_refusal(wrong, len(sites), what))
+    left_out = {"all": {site: _reason(those) for site, those in found.items()}} | unjudged
+    for name, reasons in left_out.items():
+        if set(reasons) >= set(kept):
+            use = "can be used" if name == "all" else f"can be judged in the {name} period"
+            raise DataError("\n".join([f"no {what} {use}.", *left_out_lines({name: reasons}, what)]))
+    for span, some in judged.items():
+        if not some:
+            raise DataError(
+                f"no {what} has two different observations of {', '.join(span.judged)} in the {span.name} period, {span.start} "
+                f"to {span.end}, which is judged by them; choose another period."
+            )
+    return Selection(kept, left_out, tuple(problems), tuple(remark for remark in remarks if remark[1]))
+
+
+def without_impossible(records: xr.Dataset, names: Iterable[str]) -> xr.Dataset:
+    """Return records in which impossible values of the series or attributes `names` are missing (NaN); lazy where they are."""
+    changed = {}
+    for name in names:
+        values = records[name]
+        if is_lazy(values):
+
+            def read(rows: Rows, name: str = name, values: xr.DataArray = values) -> NDArray:
+                return _masked(name, values.isel(basin=rows).values)
+
+            changed[name] = lazy_variable(read, (values.sizes["basin"], values.sizes["time"]))
+            changed[name].attrs.update(values.attrs)
+        else:
+            changed[name] = values.copy(data=_masked(name, values.values)).variable
+    return records.assign(changed)
+
+
+def _masked(name: str, values: NDArray) -> NDArray:
+    return np.where(find_impossible(name, values), np.nan, values)
+
+
+def _positions(span: Span, days: pd.DatetimeIndex) -> tuple[int, int, int]:
+    """Return positions: of the first day of the warm-up, of the first day that counts, and of the day after the last."""
+    start, end = pd.Timestamp(span.start), pd.Timestamp(span.end)
+    if start < days[0] or end > days[-1]:
+        raise DataError(
+            f"the {span.name} period, {start:%Y-%m-%d} to {end:%Y-%m-%d}, is not in the record, {days[0]:%Y-%m-%d} to "
+            f"{days[-1]:%Y-%m-%d}; change the period or the data."
+        )
+    first, last = int((start - days[0]).days), int((end - days[0]).days) + 1
+    return max(0, first - span.warm_up), first, last
+
+
+def _series(records: xr.Dataset, name: str, what: str, row: int) -> NDArray:
+    values = records[name].isel({what: row})
+    return np.array(values.transpose("time", ...).values, dtype=float)  # a copy: impossible values are taken out
+
+
+def _impossible(
+    values: Mapping[str, NDArray],
+    positions: Iterable[tuple[int, int, int]],
+    site: str,
+    days: pd.DatetimeIndex,
+    what: str,
+    erase: bool,
+) -> Iterator[Problem]:
+    """Return one problem per series for impossible values on days that some span touches; `erase` makes them NaN in place."""
+    touched = np.zeros(len(days), bool)
+    for begin, _, last in positions:
+        touched[begin:last] = True
+    for name, array in values.items():
+        bad = find_impossible(name, array)
+        bad[~touched] = False
+        if bad.any():
+            once = next(impossible_problems(name, np.where(bad, array, np.nan), site, days, what))
+            count = int(bad.reshape(len(bad), -1).any(1).sum())
+            more = f", and on {count - once.days} days after it" if count > once.days else ""
+            text, remedy = once.message.rsplit(";", 1)
+            yield replace(once, days=count, message=f"{text}{more};{remedy}")
+            if erase:
+                array[bad] = np.nan
+
+
+def _lacks(
+    span: Span,
+    weather: Mapping[str, NDArray],
+    seen: Mapping[str, NDArray],
+    site: str,
+    days: pd.DatetimeIndex,
+    positions: tuple[int, int, int],
+    what: str,
+    missing: str,
+) -> Iterator[Problem]:
+    """Return what a site lacks in a span."""
+    begin, first, last = positions
+    period = f"in the {span.name} period, {days[first]:%Y-%m-%d} to {days[last - 1]:%Y-%m-%d}"
+    if span.gaps == "none" or (span.gaps == "windows" and missing == "error"):
+        part = {name: array[begin:last] for name, array in weather.items()}
+        for problem in gap_problems(part, site, days[begin:last], what):
+            yield replace(problem, message=f"{span.name} period: {problem.message}")
+    if span.gaps == "windows" and not _has_window(span, weather, seen, positions):
+        length = f"{span.window[0]} + {span.window[1]} days"
+        text = f"{what} {site} has no window of {length} with complete forcing and an observation {period}."
+        yield Problem("no window", site, "", "", "", 0, text)
+    for name in span.varied:
+        if not _varied(seen[name][first:last]):
+            text = f"{what} {site} has fewer than two different observations of {name} {period}."
+            yield Problem("no variance", site, name, "", "", 0, text)
+
+
+def _avoided(
+    span: Span, weather: Mapping[str, NDArray], site: str, days: pd.DatetimeIndex, positions: tuple[int, int, int], what: str
+) -> str:
+    """Return on how many days of a span windows will miss forcing, in words; "" where on none."""
+    begin, _, last = positions
+    gap = np.logical_or.reduce([np.isnan(array[begin:last]) for array in weather.values()])
+    if not gap.any():
+        return ""
+    day = days[begin + int(gap.argmax())]
+    return f"{what} {site} lacks forcing on {int(gap.sum())} days, first on {day:%Y-%m-%d}: no {span.name} window touches them."
+
+
+def _varied(values: NDArray) -> bool:
+    known = values[np.isfinite(values)]
+    return known.size > 1 and bool(known.min() < known.max())
+
+
+def _has_window(
+    span: Span, weather: Mapping[str, NDArray], seen: Mapping[str, NDArray], positions: tuple[int, int, int]
+) -> bool:
+    """Return whether a window fits: all forcing from its first day, an observation after its warm-up."""
+    begin, first, last = positions
+    warm_up, length = span.window
+    begin = max(begin, first - warm_up)
+    starts = np.arange(begin, last - warm_up - length + 1)
+    gap = np.logical_or.reduce([np.isnan(array) for array in weather.values()])
+    known = np.logical_or.reduce([np.isfinite(array) for array in seen.values()])
+    gaps, observed = (np.concatenate(([0], np.cumsum(flags))) for flags in (gap, known))
+    end = starts + warm_up + length
+    return bool(((gaps[end] == gaps[starts]) & (observed[end] > observed[starts + warm_up])).any())
+
+
+def _reason(problems: Sequence[Problem]) -> str:
+    """Return the first problem in words, and how many more there are."""
+    text = problems[0].message.rsplit(";", 1)[0].rstrip(".")
+    return text + (f", and {len(problems) - 1} more" if len(problems) > 1 else "")
+
+
+def _refusal(wrong: Sequence[Problem], count: int, what: str) -> str:
+    by_site: dict[str, list[Problem]] = {}
+    for problem in wrong:
+        by_site.setdefault(problem.site, []).append(problem)
+    reasons = {site: _reason(those) for site, those in by_site.items()}
+    lines = [f"  {site}: {why}" for site, why in list(reasons.items())[:SHOWN]]
+    more = [f"  and {len(reasons) - SHOWN} more {what}s"] if len(reasons) > SHOWN else []
+    kinds = {p.kind for p in wrong}
+    ways = [f"correct the records, leave these {what}s out by name (`exclude`)"]
+    if "impossible value" in kinds:
+        ways.append("let impossible values count as missing (`impossible: missing`)")
+    if kinds - {"impossible value"}:
+        ways.append(f"let {what}s that lack something be left out (`missing: skip`)")
+    title = f"{len(reasons)} of {count} {what}s cannot be used as they are:"
+    return "\n".join([title, *lines, *more, f"Remedy: {', or '.join(ways)}."])

@@ -1,0 +1,111 @@
+"""Runs on basins of which some cannot be used: all is said before the first step, and the tables say who is missing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import basin_runs
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+
+from pydiffgeo.errors import DataError
+from pydiffgeo.training.basins.data import load_basins
+from pydiffgeo.training.basins.experiment import evaluate, series_needed, train
+from pydiffgeo.training.basins.settings import BasinExperiment
+
+PERIODS = {
+    "validation": {"start": "2001-01-01", "end": "2001-03-31"},
+    "test": {"start": "2001-04-01", "end": "2001-06-30"},
+}
+TINY = {"epochs": 1, "steps_per_epoch": 2, "batch_size": 4, "window": 40, "warm_up": 10}
+
+
+@pytest.fixture
+def records(tmp_path: Path) -> xr.Dataset:
+    with xr.open_dataset(basin_runs.write_data(tmp_path, basins=9)) as opened:
+        return opened.load()
+
+
+def settings(folder: Path, records: xr.Dataset, **data: object) -> BasinExperiment:
+    records.to_netcdf(folder / "changed.nc")
+    changes = {"attributes": ["area"], "forcing": ["precipitation", "tair_max"], **PERIODS, **data}
+    return basin_runs.experiment(folder / "changed.nc", data=changes, training=TINY, evaluation={"warm_up": 20})
+
+
+def day(records: xr.Dataset, date: str) -> int:
+    return int(records.indexes["time"].get_loc(date))
+
+
+def spoil(records: xr.Dataset) -> None:
+    records.precipitation[1, day(records, "2001-05-10")] = np.nan  # test
+    records.precipitation[2, day(records, "2001-02-10")] = np.nan  # validation
+    records.area[3] = np.nan
+    records.discharge[4, : day(records, "2001-01-01")] = 1.5  # no variance in training
+    records.tair_max[5, day(records, "2000-05-10")] = np.nan  # training
+    records.discharge[6, :: 5] = -999.0
+    records.precipitation[7, 3] = np.nan  # before all periods
+    records.discharge[7, 4] = -999.0
+
+
+def test_bad_records_end_a_training_before_it_begins(records, tmp_path):
+    spoil(records)
+    with pytest.raises(DataError, match=r"^6 of 9 basins cannot be used as they are:") as error:
+        train(settings(tmp_path, records), tmp_path / "runs", progress=False)
+    for words in ("basin b0001 on 2001-05-10", "basin b0002 on 2001-02-10", "b0006 on 1999-11-25", "'area' of basin b0003"):
+        assert words in str(error.value)
+    assert "b0007" not in str(error.value) and not list((tmp_path / "runs").rglob("settings.yaml"))
+
+
+def test_bad_basins_are_left_out_and_the_tables_say_so(records, tmp_path, capsys):
+    spoil(records)
+    asked = settings(tmp_path, records, missing="skip", impossible="missing", exclude=["b0008"])
+    folders = train(asked, tmp_path / "runs")
+    said = capsys.readouterr().out
+    assert "3 basins are left out:" in said and "b0008: named in data.exclude" in said
+    assert "run: 1 basin is left out of the test period:" in said
+    assert "precipitation is missing in basin b0001 on 2001-05-10" in said
+    assert len(pd.read_csv(folders[0] / "history.csv")) == 1
+    table = pd.read_csv(folders[0] / "data_report.csv").set_index("basin")
+    expected = {"all": ["b0003", "b0004", "b0008"], "test": ["b0001"], "validation": ["b0002"], "nothing": ["b0005", "b0006"]}
+    assert {use: sorted(part.index) for use, part in table.groupby("left_out_of")} == expected
+    evaluate(folders, figures=False)
+    assert "1 basin is left out of the test period:" in capsys.readouterr().out
+    out = folders[0] / "evaluation_test"
+    scores, left = pd.read_csv(out / "scores.csv"), pd.read_csv(out / "left_out.csv")
+    assert scores.basin.tolist() == ["b0000", "b0002", "b0005", "b0006", "b0007"] and np.isfinite(scores.nse).all()
+    assert (scores.rmse < 50).all()  # the flags are not judged
+    assert left.basin.tolist() == ["b0008", "b0003", "b0004", "b0001"]
+    assert "Basins that were left out" in (out / "report.html").read_text()
+    evaluate(folders, "train", progress=False, figures=False)  # the gap of b0005 lies in it
+    scores = pd.read_csv(folders[0] / "evaluation_train" / "scores.csv")
+    assert scores.basin.tolist() == ["b0000", "b0001", "b0002", "b0006", "b0007"]
+
+
+def test_all_runs_have_the_same_basins(records, tmp_path):
+    records.tair_min[2, day(records, "2001-05-10")] = np.nan  # which the LSTM does not read
+    asked = settings(tmp_path, records, missing="skip")
+    both = asked.model_copy(update={"runs": asked.runs | {"hbv": basin_runs.experiment(tmp_path, "hbv").runs["run"]}})
+    assert set(series_needed(both)) == {"precipitation", "tair_mean", "potential_evapotranspiration"}
+    assert not any(load_basins(asked.run("run")).left_out.values())
+    left = load_basins(both.run("run"), also_needed=series_needed(both)).left_out
+    assert list(left["test"]) == ["b0002"] and "tair_min is missing in basin b0002 on 2001-05-10" in left["test"]["b0002"]
+    train(both, tmp_path / "runs", only=["run"], progress=False)
+    assert pd.read_csv(tmp_path / "runs" / "run" / "data_report.csv").basin.tolist() == ["b0002"]
+
+
+def test_basins_that_are_held_out_need_the_test_period_alone(records, tmp_path):
+    records.discharge[1] = 2.0
+    records.precipitation[1, day(records, "2000-05-10")] = np.nan
+    data = load_basins(settings(tmp_path, records, held_out=["b0001"], basins=["b0000", "b0002"]).run("run"))
+    assert data.held_out.basins == ("b0001",) and not any(data.left_out.values())
+
+
+def test_excluded_basins_are_replaced_where_a_number_is_asked_for(records, tmp_path):
+    first = load_basins(settings(tmp_path, records, basins=4).run("run")).tensors.basins
+    second = load_basins(settings(tmp_path, records, basins=4, exclude=[first[0]]).run("run")).tensors.basins
+    assert len(second) == 4 and set(first[1:]) < set(second) and first[0] not in second
+    with pytest.raises(DataError, match="data.exclude: no basin 'b00009' in the records; did you mean 'b0000'") as error:
+        load_basins(settings(tmp_path, records, exclude=["b00009"]).run("run"))
+    assert error.value.setting == ("data", "exclude", 0)
