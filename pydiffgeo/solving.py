@@ -76,6 +76,7 @@ def solve(
         The engine cannot run here.
     """
     options = solver if isinstance(solver, Solver) else Solver(solver)
+    options.absolute(model.spec)  # refuses names of states that the model does not have
     tensors = [x for x in (*forcing.values(), *parameters.values(), initial_state) if isinstance(x, Tensor)]
     device = tensors[0].device if tensors else torch.device("cpu")
     if any(x.device != device for x in tensors):

@@ -48,9 +48,11 @@ end
 Numbers of a forward call, in this order: columns, intervals, record, threads, and the addresses of lengths, states, storage,
 fluxes, counts, failures, replayed steps (and their stride), name of the method, question whether to stop, name of the sensitivity;
 then address and strides (column, time, layer) of the initial state, each parameter, each forcing and the weights of each network.
+
+Its options: rtol, step, initial step, Newton tolerance, most Newton iterations, most steps, checkpoints, and the absolute tolerance of each
+state of the specification, NaN for the default.
 """
 const CALL_HEAD = 15
-const OPTIONS = (:rtol, :atol, :step, :initial_step, :newton_tolerance)
 
 c_forward(model::Int64, bits::Int64, call::Ptr{Int64}, options::Ptr{Float64}, message::Ptr{UInt8}, size::Int64) =
     guarded(message, size) do
@@ -74,9 +76,8 @@ function forward_call(m::Model, ::Type{T}, call::Ptr{Int64}, x::Ptr{Float64}) wh
     inputs = read_inputs(m, T, call)
     columns = inputs.columns
     value(i) = unsafe_load(x, i)
-    o = choose(T, m, unsafe_string(address(UInt8, 13)), unsafe_string(address(UInt8, 15)); rtol=value(1),
-        atol=isnan(value(2)) ? nothing : value(2), step=value(3), initial_step=value(4), newton_tolerance=value(5),
-        max_newton=Int(value(6)), max_steps=Int(value(7)), checkpoints=value(8) != 0)
+    o = choose(T, m, unsafe_string(address(UInt8, 13)), unsafe_string(address(UInt8, 15)); rtol=value(1), step=value(2), initial_step=value(3),
+        newton_tolerance=value(4), max_newton=Int(value(5)), max_steps=Int(value(6)), checkpoints=value(7) != 0, atol=map(i -> value(7 + i), eachindex(spec(m).states)))
     results = Results{T}(address(T, 6), address(T, 7), address(T, 8))
     counts, failures = unsafe_wrap(Array, address(Int64, 9), (3, columns)), unsafe_wrap(Array, address(Int64, 10), (2, columns))
     replay = replay_field(T, address(T, 11), number(12))

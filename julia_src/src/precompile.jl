@@ -21,7 +21,7 @@
             file = TOML.parse(description(top, bottom, roots))
             m = BUILDERS["richards"](file)
             s = spec(m)
-            file["spec"] = Dict{String,Any}("digest" => s.digest, "parameters" => String.(s.parameters), "forcings" => String.(s.forcings),
+            file["spec"] = Dict{String,Any}("digest" => s.digest, "states" => ["psi"], "parameters" => String.(s.parameters), "forcings" => String.(s.forcings),
                 "fluxes" => String.(s.fluxes))
             rehearse(open_model(file), Float64, values)
         end

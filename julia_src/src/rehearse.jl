@@ -10,7 +10,7 @@ function rehearse(m::Model, ::Type{T}, values; method="kvaerno3", sensitivity="d
     p, f = T[values[k] for k in s.parameters], T[values[k] for k in s.forcings]
     steps, state = T.(lengths), fill(T(initial), n)
     states, storage, fluxes = ones(T, n, count), ones(T, n, count + 1), ones(T, length(s.fluxes), count)
-    counts, failures, options = zeros(Int64, 3), zeros(Int64, 2), [is_sciml(method) ? SCIML_RTOL : 1e-3, NaN, 0.0, 0.0, 0.005, 8.0, 1e5, 0.0]
+    counts, failures, options = zeros(Int64, 3), zeros(Int64, 2), [is_sciml(method) ? SCIML_RTOL : 1e-3, 0.0, 0.0, 0.005, 8.0, 1e5, 0.0, map(_ -> NaN, s.states)...]
     grad_p, grad_f, grad_state, message = zero(p), zero(f), zero(state), zeros(UInt8, 1024)
     describe(x, time=0) = reduce(vcat, [[reinterpret(Int64, UInt(pointer(x, i))), 0, time, 0] for i in axes(x, 1)]; init=Int64[])
     address(x) = reinterpret(Int64, UInt(pointer(x)))

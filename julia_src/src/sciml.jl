@@ -69,14 +69,14 @@ end
 """
     SciMLOptions(m, method, sensitivity; rtol, atol, initial_step, max_steps, checkpoints)
 
-How to integrate with a method of SciML, and how to differentiate. `atol` is a state's, `storage_atol` that of the integral of a flux,
-in its unit times that of time.
+How to integrate with a method of SciML, and how to differentiate. `atol` is that of each of a column's values, `storage_atol` that of the
+integral of a flux, in its unit times that of time.
 """
 struct SciMLOptions
     method::String
     sensitivity::String
     rtol::Float64
-    atol::Float64
+    atol::Vector{Float64}
     storage_atol::Float64
     initial_step::Float64
     max_steps::Int
@@ -92,7 +92,7 @@ function SciMLOptions(m::Model, method::AbstractString, sensitivity::AbstractStr
                                             "$(s.name); choose one of $(join(sort!(collect(keys(METHODS))), ", "))"))
     isempty(networks(m)) || throw(Refused("the methods of SciML know nothing of networks in the equations; choose one of " *
                                           join(sort!(collect(keys(METHODS))), ", ")))
-    return SciMLOptions(method, sensitivity, rtol, something(atol, rtol * s.scale), rtol * s.storage_scale, initial_step, max_steps,
+    return SciMLOptions(method, sensitivity, rtol, absolute(m, rtol, atol), rtol * minimum(x -> x.storage_scale, s.states), initial_step, max_steps,
         checkpoints)
 end
 

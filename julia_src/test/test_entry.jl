@@ -11,7 +11,7 @@ text(name, top) = """
     face_mean = "arithmetic"
     hydraulics = { name = "$name" }
     """
-names = Dict{String,Any}("parameters" => ["theta_r", "theta_s", "alpha", "K_s", "specific_storage"], "forcings" => ["top_head", "bottom_head"],
+names = Dict{String,Any}("states" => ["psi"], "parameters" => ["theta_r", "theta_s", "alpha", "K_s", "specific_storage"], "forcings" => ["top_head", "bottom_head"],
     "fluxes" => ["infiltration", "runoff", "evaporation", "transpiration", "drainage"], "digest" => DiffGeo.read_spec("richards")[2])
 described(name="gardner", top="head"; changes...)::Dict{String,Any} =
     merge(TOML.parse(text(name, top)), Dict{String,Any}("spec" => merge(names, Dict{String,Any}(String(k) => v for (k, v) in changes))))

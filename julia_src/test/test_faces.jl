@@ -1,12 +1,13 @@
 # Columns of cells of which the flow between neighbours is written down.
 
-using DiffGeo: FaceModel, LANES, ModelSpec, branchless
+using DiffGeo: FaceModel, LANES, ModelSpec, StateSpec, branchless
 
 rng = Xoshiro(12)
 a ⋅ b = sum(a .* b)
 
 const CELLS = 21
-const ROD = ModelSpec("rod", [:k, :capacity, :curve, :loss], [:ends, :air], [:inflow, :outflow, :source], 1.0, 1.0, "")
+const STATE = StateSpec(:x, 1.0, 1.0, -Inf)
+const ROD = ModelSpec("rod", [STATE], [:k, :capacity, :curve, :loss], [:ends, :air], [:inflow, :outflow, :source], "")
 
 # conduction between cells whose conductivity depends on the temperature, with a loss to the air
 conductivity(u, p) = p.k * exp(-p.curve * u)
@@ -67,11 +68,11 @@ end
 end
 
 @testset "without a number of the cells, nothing flows at closed ends" begin
-    spec = ModelSpec("closed", [:k], Symbol[], Symbol[], 1.0, 1.0, "")
+    spec = ModelSpec("closed", [STATE], [:k], Symbol[], Symbol[], "")
     m = FaceModel(spec, 5, (above, below, f, p) -> p.k * (above - below))
     start = [4.0, 0, 0, 0, 1]
     s = solve(m, (;), (k=2.0,), start, [0.0, 1.0, 50.0])
     @test sum(s.states; dims=1) ≈ fill(5.0, 1, 2, 1)
     @test s.states[:, 2, 1] ≈ ones(5) rtol = 1e-4
-    @test_throws Refused FaceModel(ModelSpec("x", [:k], Symbol[], [:rain], 1.0, 1.0, ""), 5, identity)
+    @test_throws Refused FaceModel(ModelSpec("x", [STATE], [:k], Symbol[], [:rain], ""), 5, identity)
 end

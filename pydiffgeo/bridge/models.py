@@ -122,7 +122,7 @@ def description(model: ProcessModel) -> dict[str, Any]:
     spec = model.spec
     file = model.spec_file if isinstance(model, JuliaModel) else SPEC_FOLDER / f"{spec.name}.toml"
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    names = {"parameters": [*spec.parameters], "forcings": [*spec.forcings], "fluxes": [*spec.fluxes]}
+    names = {"states": [*spec.states], "parameters": [*spec.parameters], "forcings": [*spec.forcings], "fluxes": [*spec.fluxes]}
     return {"kind": spec.name, **DESCRIPTIONS[type(model)](model), "spec": {"digest": digest, **names}}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import math
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -101,8 +100,8 @@ class _Run:
         counts, outcome = torch.empty(columns, 3, dtype=torch.long), torch.empty(columns, 2, dtype=torch.long)
         method, sensitivity = (ctypes.c_char_p(x.encode()) for x in (o.method, o.sensitivity))
         numbers = struct.pack(
-            "8d", o.rtol, math.nan if o.atol is None else o.atol, o.step or 0.0, o.initial_step or 0.0, o.newton_tolerance,
-            o.max_newton, o.max_steps, o.checkpoints,
+            f"{7 + len(spec.states)}d", o.rtol, o.step or 0.0, o.initial_step or 0.0, o.newton_tolerance, o.max_newton,
+            o.max_steps, o.checkpoints, *o.absolute(spec).values(),
         )  # fmt: skip
         with interruptible() as ask:
             head = (

@@ -22,8 +22,9 @@ TRANSFORMS = ("linear", "log")
 class StateSpec:
     """A state variable and the storage that the solver conserves.
 
-    `scale` and `storage_scale` are typical magnitudes: the default absolute tolerances are `rtol` times them. `lower` is where
-    a store is empty: Newton's method comes near it in parts, and does not pass it where there is a solution above.
+    `scale` and `storage_scale` are typical magnitudes: the default absolute tolerances of this state are `rtol` times them.
+    `lower` is where a store is empty: Newton's method comes near it in parts, and does not pass it where there is a solution
+    above.
     """
 
     name: str
@@ -148,6 +149,18 @@ class ModelSpec:
                 )
             for name in slot.monotone:
                 lookup(dict.fromkeys(slot.inputs), name, f"input of the slot {slot.name!r}")
+
+    def each_state(self, size: int) -> list[StateSpec]:
+        """What each of the `size` values of a column is: the one state in all cells, or the states in their order."""
+        states = list(self.states.values())
+        if len(states) == 1:
+            return states * size
+        if len(states) != size:
+            raise SpecError(
+                f"model {self.name!r} declares the states {', '.join(self.states)}, but has a size of {size}: set `size` to "
+                f"{len(states)}, or declare one state for all cells."
+            )
+        return states
 
     def select(
         self, *, parameters: list[str], forcings: list[str], extra: Mapping[str, ParameterSpec] | None = None

@@ -18,6 +18,7 @@ from pydiffgeo.solvers.newton import UNSEEN, Stage, newton
 from pydiffgeo.solvers.options import Solver
 from pydiffgeo.solvers.problem import Problem
 from pydiffgeo.solvers.record import Entry, Record
+from pydiffgeo.solvers.tolerances import Tolerances
 
 ROUND = 1e-9  # parts of an interval that count as rounding of its end
 
@@ -159,10 +160,7 @@ class _Integration:
         )  # fmt: skip
         model, u = problem.model, problem.initial
         self.model = model
-        state = next(iter(model.spec.states.values()))
-        self.typical = state.scale  # an update of Newton is at most the state's magnitude plus this
-        self.atol = options.atol if options.atol is not None else options.rtol * state.scale
-        self.storage_atol = options.rtol * state.storage_scale
+        self.small = Tolerances.of(model, options, u)
         rows, T, size = u.shape[0], len(problem.lengths), u.shape[1]
         nan = float("nan")
         self.out = Outcome(
@@ -172,7 +170,6 @@ class _Integration:
         )
         for name in ("accepted", "rejected", "newton_iterations"):
             self.out.stats[name] = torch.zeros(rows, dtype=torch.long, device=u.device)
-        self.rounding = max(2e-12, 16 * torch.finfo(u.dtype).eps) * state.storage_scale
         self.shortest = 1e-12 * problem.lengths.min()
 
     def run(self, c: Carry) -> tuple[Carry, Outcome]:
@@ -225,8 +222,8 @@ class _Integration:
             h = torch.where(c.step >= rest * (1 - ROUND), rest, torch.minimum(c.step, 0.5 * rest) if o.step is None else c.step)
         lands = h >= rest * (1 - ROUND)
         landing = lands if bool(lands.any()) else None
-        reach = 1 / (self.typical + c.psi.abs())
-        tolerance = c.psi.abs().mul_(o.rtol).add_(self.atol)
+        reach = 1 / (self.small.typical + c.psi.abs())
+        tolerance = c.psi.abs().mul_(o.rtol).add_(self.small.atol)
         scale = 1 / tolerance
         rates, fluxes = [c.rates], [c.fluxes]
         states: list[Tensor] = []
@@ -269,7 +266,7 @@ class _Integration:
         step starts from a storage that no state near by has; rows in `exact`, whose state is an output, leave nothing.
         """
         stage, e = self._newton(x)
-        rough = self._rough(x, stage, e, self.rounding) & stage.converged
+        rough = self._rough(x, stage, e, self.small.rounding) & stage.converged
         for last in (False, False, True):
             if not bool(rough.any()):
                 break
@@ -277,7 +274,7 @@ class _Integration:
             y = x.select(rows, stage)
             again, part = self._newton(y)
             # what is left after three attempts may be the rounding of large rates
-            still = self._rough(y, again, part, self.rounding * (10 if last else 1)) & again.converged
+            still = self._rough(y, again, part, self.small.rounding * (10 if last else 1)) & again.converged
             rough = rough.index_copy(0, rows, still)
             stage = stage._replace(
                 state=stage.state.index_copy(0, rows, again.state),
@@ -298,7 +295,7 @@ class _Integration:
         )  # fmt: skip
         return stage, self.kernels.evaluate(stage.state, x.forcing, x.parameters, fluxes=True)
 
-    def _rough(self, x: _Stage, stage: Stage, e: Evaluation, rounding: float) -> Tensor:
+    def _rough(self, x: _Stage, stage: Stage, e: Evaluation, rounding: float | Tensor) -> Tensor:
         """Rows whose storage differs from the one to reach by more than the Newton tolerance in any state."""
         left = torch.addcmul(x.target - e.storage, x.step, e.rates).abs_()
         # an error norm that is just met may come from one state alone
@@ -354,7 +351,7 @@ class _Integration:
             e = torch.full_like(defect, float("nan"))
             if len(rows):
                 e[rows] = self.kernels.linear.solve(tuple(x[rows] for x in matrix), defect[rows])
-        by_storage = (capacity * e).div_(c.storage.abs().mul_(o.rtol).add_(self.storage_atol))
+        by_storage = (capacity * e).div_(c.storage.abs().mul_(o.rtol).add_(self.small.storage_atol))
         by_state = e * scale
         n = e.shape[-1] ** -0.5
         norm = torch.linalg.vector_norm

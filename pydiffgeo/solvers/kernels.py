@@ -34,7 +34,8 @@ class Kernels:
 
     def __init__(self, model: ProcessModel, compile: bool = False):
         states = [*model.spec.states.values()]
-        self.stores = [(s.lower, s.scale) for s in states] if any(s.lower > -math.inf for s in states) else []
+        self.states = [(s.lower, s.scale) for s in states]
+        self.stores = [s.lower > -math.inf for s in states]
         self.linear = structure(model.structure, model.bandwidth)
         self.evaluate = model.evaluate
         self.linearise = linearisation(model)
@@ -56,13 +57,16 @@ class Kernels:
     def update(self, u: Tensor, d: Tensor, scale: Tensor, reach: Tensor) -> tuple[Tensor, Tensor]:
         """State after the limited update, and the size of the update d in units of the tolerance `[row, 1]`.
 
-        Updates are d / (1 + |d| reach); where states have a lower bound they are limited by that alone.
+        Updates are d / (1 + |d| reach); those of a state with a lower bound are limited by that alone.
         """
         size = torch.linalg.vector_norm(d * scale, dim=-1, keepdim=True) * d.shape[-1] ** -0.5
-        if self.stores:
-            lower, typical = u.new_tensor(self.stores).unbind(-1)
-            return torch.maximum(u + d, lowest(u, lower, typical)), size
-        return u + d / (d * reach).abs_().add_(1.0), size
+        if not any(self.stores):
+            return u + d / (d * reach).abs_().add_(1.0), size
+        lower, typical = u.new_tensor(self.states).unbind(-1)
+        stored = torch.maximum(u + d, lowest(u, lower, typical))
+        if all(self.stores):
+            return stored, size
+        return torch.where(lower > -math.inf, stored, u + d / (d * reach).abs_().add_(1.0)), size
 
 
 _compiled: weakref.WeakKeyDictionary[ProcessModel, Kernels] = weakref.WeakKeyDictionary()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import cast
 
 import torch
 
 from pydiffgeo.errors import ParameterError, lookup
+from pydiffgeo.models.spec import ModelSpec
 from pydiffgeo.solvers import implicit_euler, kvaerno3, sdirk2, trbdf2
 from pydiffgeo.solvers.sciml import SCIML_DEFAULT_RTOL, SCIML_LOOSEST_RTOL, SCIML_METHODS, SENSITIVITIES, refusal
 from pydiffgeo.solvers.tableau import Tableau
@@ -33,9 +35,10 @@ class Solver:
     rtol : float, optional
         Relative tolerance of the error per step, in state and in storage; default: 1e-3, and 1e-6 for the methods of SciML,
         which refuse more than 1e-4.
-    atol : float, optional
-        Absolute tolerance in the unit of the state; default: `rtol` times the typical magnitude in the model's spec
-        (100 cm for psi). The storage has `rtol` times its typical magnitude.
+    atol : float, or mapping of str to float, optional
+        Absolute tolerance of all states, or of those named, in the unit of the state; default: `rtol` times the typical
+        magnitude of each state in the model's spec (100 cm for psi). The storage of each state has `rtol` times its typical
+        magnitude.
     step : float, optional
         Fixed step in the model's time unit, instead of error control; halved only where Newton fails.
     initial_step : float, optional
@@ -67,7 +70,7 @@ class Solver:
 
     method: str = "kvaerno3"
     rtol: float = cast("float", None)  # by the method, see below
-    atol: float | None = None
+    atol: float | Mapping[str, float] | None = None
     step: float | None = None
     initial_step: float | None = None
     max_steps: int = 100_000
@@ -91,8 +94,9 @@ class Solver:
         lookup({"raise": 0, "report": 0}, self.on_failure, "choice for on_failure")
         for name in ("rtol", "atol", "step", "initial_step", "max_steps", "newton_tolerance", "max_newton", "chunk"):
             value = getattr(self, name)
-            if value is not None and not (value > 0 and math.isfinite(value)):
-                raise ParameterError(f"Solver({name}={value}): must be a positive number")
+            for number in value.values() if isinstance(value, Mapping) else [value]:
+                if number is not None and not (number > 0 and math.isfinite(number)):
+                    raise ParameterError(f"Solver({name}={value}): must be a positive number")
         if self.dtype not in (torch.float64, torch.float32):
             raise ParameterError(f"Solver(dtype={self.dtype}): float64 or float32")
         refused = refusal(self.method, self.sensitivity)
@@ -111,6 +115,20 @@ class Solver:
             )
         if self.dtype != torch.float64:
             raise ParameterError(f"Solver(dtype={self.dtype}): {self.method} is checked in float64 only")
+
+    def absolute(self, spec: ModelSpec) -> dict[str, float]:
+        """Absolute tolerance of each state of a model.
+
+        Raises
+        ------
+        UnknownName
+            `atol` names a state that the model does not have.
+        """
+        given = self.atol if isinstance(self.atol, Mapping) else dict.fromkeys(spec.states, self.atol)
+        for name in given:
+            lookup(spec.states, name, f"state of {spec.name} in Solver(atol=...)")
+        default = {name: self.rtol * state.scale for name, state in spec.states.items()}
+        return default | {name: value for name, value in given.items() if value is not None}
 
     @property
     def tableau(self) -> Tableau:

@@ -187,9 +187,8 @@ class Window:
         self.problem, self.nodes, self.rows, self.patience = problem, nodes, rows, patience
         self.model, self.slopes = problem.model, slopes_of(problem.model)
         size = problem.model.size
-        states = [(s.scale, s.lower) for s in problem.model.spec.states.values()]
-        table = problem.initial.new_tensor(states if len(states) == size else states[:1] * size)
-        self.scale, self.lower = table.T[:, :, None, None]
+        states = [(s.scale, s.lower) for s in problem.model.spec.each_state(size)]
+        self.scale, self.lower = problem.initial.new_tensor(states).T[:, :, None, None]
         self.tolerance = math.sqrt(torch.finfo(problem.initial.dtype).eps)  # the error is the square of the last update
         self.sweeps, self.stuck = 0, dict[int, int]()
         self.columns = Columns(problem, rows)

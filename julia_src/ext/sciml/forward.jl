@@ -19,7 +19,7 @@ end
 
 "Absolute tolerances of the unknowns; RadauIIA5 has one for all."
 tolerances(m::Model, o::SciMLOptions) =
-    o.method == "RadauIIA5" ? o.storage_atol : [fill(o.atol, statesize(m)); fill(o.storage_atol, length(spec(m).fluxes))]
+    o.method == "RadauIIA5" ? o.storage_atol : [o.atol; fill(o.storage_atol, length(spec(m).fluxes))]
 
 "Parameters of column c and forcing of interval k, one after another."
 function parameter_vector!(p, m::Model, inputs::Inputs, c, k)

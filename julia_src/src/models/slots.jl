@@ -40,7 +40,7 @@ const NO_SLOTS = Slots((;), (;))
 function slots_spec(name, s::Slots)
     known, whole = first(read_spec(name))["slots"], whole_spec(name)
     gone = [Symbol(p) for k in keys(s.called) if !haskey(s.beside, k) for p in known[String(k)]["replaces"]]
-    return ModelSpec(whole.name, setdiff(whole.parameters, gone), whole.forcings, whole.fluxes, whole.scale, whole.storage_scale, whole.digest, whole.lower)
+    return ModelSpec(whole.name, whole.states, setdiff(whole.parameters, gone), whole.forcings, whole.fluxes, whole.digest)
 end
 
 "What the formula of a slot gives, where no network is."

@@ -1,24 +1,42 @@
 # Specifications: the TOML files that every engine reads.
 
-"""
-    ModelSpec
-
-Names in order, and typical magnitudes of state and storage, of one configuration of a model. `lower` is where a store is empty,
-minus infinity for states that are no stores. `digest` is the SHA-256 of the TOML file, or "" where the model has none.
-"""
-struct ModelSpec
-    name::String
-    parameters::Vector{Symbol}
-    forcings::Vector{Symbol}
-    fluxes::Vector{Symbol}
+"Typical magnitudes of a state and of its storage; `lower` is where a store is empty, minus infinity for a state that is no store."
+struct StateSpec
+    name::Symbol
     scale::Float64
     storage_scale::Float64
-    digest::String
     lower::Float64
 end
 
-ModelSpec(name, parameters, forcings, fluxes, scale, storage_scale, digest) =
-    ModelSpec(name, parameters, forcings, fluxes, scale, storage_scale, digest, -Inf)
+"""
+    ModelSpec
+
+Names in order, and the states, of one configuration of a model; a column of cells has one state for all of them. `digest` is the
+SHA-256 of the TOML file, or "" where the model has none.
+"""
+struct ModelSpec
+    name::String
+    states::Vector{StateSpec}
+    parameters::Vector{Symbol}
+    forcings::Vector{Symbol}
+    fluxes::Vector{Symbol}
+    digest::String
+end
+
+"The state of each of a column's values: the one state in all cells, or the states in their order."
+function each_state(s::ModelSpec, size)
+    length(s.states) == 1 && return fill(only(s.states), size)
+    length(s.states) == size || throw(Refused("the model $(s.name) declares $(length(s.states)) states and has $size"))
+    return s.states
+end
+
+"States of a specification file, in their order."
+function read_states(file, text)
+    return map(ordered_names(text, "states")) do name
+        given = file["states"][String(name)]
+        return StateSpec(name, given["scale"], given["storage_scale"], get(given, "lower", -Inf))
+    end
+end
 
 "Folder of the specifications: beside these sources in the repository and in the installed Python package."
 function spec_folder()
@@ -43,19 +61,17 @@ function select(name, parameters, forcings)
     for (section, names) in (("parameters", parameters), ("forcings", forcings)), n in names
         haskey(file[section], String(n)) || throw(SpecMismatch("$name.toml has no $n among its $section"))
     end
-    state = only(values(file["states"]))
-    return ModelSpec(name, collect(Symbol, parameters), collect(Symbol, forcings), ordered_names(read(joinpath(spec_folder(), name * ".toml"), String), "fluxes"),
-        state["scale"], state["storage_scale"], digest)
+    text = read(joinpath(spec_folder(), name * ".toml"), String)
+    return ModelSpec(name, read_states(file, text), collect(Symbol, parameters), collect(Symbol, forcings), ordered_names(text, "fluxes"), digest)
 end
 
-"A whole specification; the magnitudes are those of its first state."
+"A whole specification."
 function whole_spec(name)
     file, digest = read_spec(name)
-    text = read(joinpath(spec_folder(), name * ".toml"), String)
-    state = file["states"][String(first(ordered_names(text, "states")))]
-    return ModelSpec(name, ordered_names(text, "parameters"), ordered_names(text, "forcings"), ordered_names(text, "fluxes"),
-        state["scale"], state["storage_scale"], digest, get(state, "lower", -Inf))
+    return whole_spec(name, file, read(joinpath(spec_folder(), name * ".toml"), String), digest)
 end
+whole_spec(name, file, text, digest) = ModelSpec(name, read_states(file, text), ordered_names(text, "parameters"), ordered_names(text, "forcings"),
+    ordered_names(text, "fluxes"), digest)
 
 # TOML.parse does not keep the order of tables
 ordered_names(text, section) = [Symbol(m[1]) for m in eachmatch(Regex("^\\s*\\[$section\\.(\\w+)\\]", "m"), text)]
@@ -65,7 +81,7 @@ symbols(names::Vector) = Symbol[]  # TOML gives an empty list another type
 
 "Compare with what another engine read; a difference raises SpecMismatch."
 function check(spec::ModelSpec, other::Dict{String,Any})
-    pairs = ("parameters" => spec.parameters, "forcings" => spec.forcings, "fluxes" => spec.fluxes)
+    pairs = ("states" => [s.name for s in spec.states], "parameters" => spec.parameters, "forcings" => spec.forcings, "fluxes" => spec.fluxes)
     for (what, mine) in pairs
         theirs = symbols(other[what])
         theirs == mine || throw(SpecMismatch("model $(spec.name): the engines name different $what: $(join(mine, ", ")) here, " *

@@ -57,7 +57,5 @@ const MOST_STATES = 20  # static matrices beyond take minutes to compile
 function file_spec(path)
     isfile(path) || throw(UnknownName("there is no specification $path"))
     file, text = TOML.parsefile(path), read(path, String)
-    state = file["states"][String(first(ordered_names(text, "states")))]
-    return ModelSpec(file["name"], ordered_names(text, "parameters"), ordered_names(text, "forcings"), ordered_names(text, "fluxes"),
-        state["scale"], state["storage_scale"], bytes2hex(sha256(text)), get(state, "lower", -Inf))
+    return whole_spec(file["name"], file, text, bytes2hex(sha256(text)))
 end

@@ -143,7 +143,7 @@ function solve_stages!(w::Work{T}, m::Model, h::T, landed::Bool, o::Options{T}, 
         same = i > 1 && times[i+1] == times[i]
         if same
             copyto!(w.states[i], w.states[i-1])
-        elseif i == 1 && stays(m, o)
+        elseif i == 1 && stays(o)
             copyto!(w.states[1], y.psi)
         else
             guess!(w, i, times, h)
@@ -164,12 +164,12 @@ function solve_stages!(w::Work{T}, m::Model, h::T, landed::Bool, o::Options{T}, 
     return true, contraction
 end
 
-@inline function scales!(tolerance::Vector{T}, scale::Vector{T}, reach::Vector{T}, psi::Vector{T}, rtol::T, atol::T, typical::T) where {T}
+@inline function scales!(tolerance::Vector{T}, scale::Vector{T}, reach::Vector{T}, psi::Vector{T}, rtol::T, atol::Vector{T}, typical::Vector{T}) where {T}
     @inbounds @simd ivdep for i in eachindex(psi)
         size = abs(psi[i])
-        tolerance[i] = muladd(rtol, size, atol)
+        tolerance[i] = muladd(rtol, size, atol[i])
         scale[i] = 1 / tolerance[i]
-        reach[i] = 1 / (typical + size)
+        reach[i] = 1 / (typical[i] + size)
     end
 end
 
@@ -179,8 +179,8 @@ end
     end
 end
 
-"Whether a step begins at the state before it: where a store goes depends on the weather of the day, not on where it came from."
-stays(m::Model, o::Options) = o.step > 0 && spec(m).lower > -Inf
+"Whether a step begins at the state before it, for models of stores alone: where a store goes depends on the weather of the day, not on where it came from."
+stays(o::Options) = o.step > 0 && o.bounded[2]
 
 """
 First guess of a stage: along the parabola through the three latest known states, or the line through two where the stage is far
@@ -226,11 +226,11 @@ function embedded_error!(w::Work{T}, h::T, o::Options{T}) where {T}
     return max(error_norm(w.update, w.linearisation.capacity, w.carry.storage, w.scale, o.rtol, o.storage_atol), T(1e-10))
 end
 
-@inline function error_norm(e::Vector{T}, capacity, storage, scale, rtol::T, storage_atol::T) where {T}
+@inline function error_norm(e::Vector{T}, capacity, storage, scale, rtol::T, storage_atol::Vector{T}) where {T}
     by_state, by_storage = zero(T), zero(T)
     @inbounds @simd for i in eachindex(e)
         x = e[i] * scale[i]
-        z = e[i] * capacity[i] / muladd(rtol, abs(storage[i]), storage_atol)
+        z = e[i] * capacity[i] / muladd(rtol, abs(storage[i]), storage_atol[i])
         by_state = muladd(x, x, by_state)
         by_storage = muladd(z, z, by_storage)
     end

@@ -108,10 +108,24 @@ end
 @inline per(x, y) = map(z -> z / y, x)
 @inline times_(x, y) = map(z -> z * y, x)
 
+"What counts as small in each state, as in `Options`."
+struct Small{N,T}
+    rtol::T
+    atol::SVector{N,T}
+    typical::SVector{N,T}
+    lower::SVector{N,T}
+    rounding::SVector{N,T}
+    bounded::Tuple{Bool,Bool}
+end
+Small(o::Options{T}, ::Val{N}) where {N,T} = Small{N,T}(o.rtol, SVector{N,T}(o.atol), SVector{N,T}(o.typical), SVector{N,T}(o.lower), SVector{N,T}(o.rounding), o.bounded)
+
 "The states after a limited update."
-@inline function limited(u::SVector{N,L}, d, magnitude, lower, typical) where {N,L}
-    lower > -Inf || return map(shortened_by, u, d, magnitude)
-    return map((x, y) -> (@inline; lowered(x, y, L(lower), L(typical))), u, d)
+@inline function limited(u::SVector{N,L}, d, magnitude, small::Small) where {N,L}
+    any_, all_ = small.bounded
+    any_ || return map(shortened_by, u, d, magnitude)
+    all_ && return map((x, y, lower, typical) -> (@inline; lowered(x, y, L(lower), L(typical))), u, d, small.lower, small.typical)
+    return map((x, y, z, lower, typical) -> (@inline; lower > -Inf ? lowered(x, y, L(lower), L(typical)) : shortened_by(x, y, z)), u, d, magnitude,
+        small.lower, small.typical)
 end
 
 "As `shortened`, by the reciprocal of its reach."
@@ -123,11 +137,11 @@ end
     return map(value_of, stored), SVector(ntuple(i -> slope_of(stored[i], i, L), Val(N)))
 end
 
-"Where the storage is farther from the one to reach than rounding, beyond what is allowed; also where this is no number."
-@inline function rough(residual::SVector{N}, allowed, capacity, tolerance, rounding) where {N}
-    near = abs(residual[1]) - allowed * capacity[1] * tolerance[1] <= rounding
+"Where the storage is farther from the one to reach than some roundings, beyond what is allowed; also where this is no number."
+@inline function rough(residual::SVector{N}, allowed, capacity, tolerance, roundings::L, rounding) where {N,L}
+    near = abs(residual[1]) - allowed * capacity[1] * tolerance[1] <= roundings * L(rounding[1])
     for i in 2:N
-        near = near & (abs(residual[i]) - allowed * capacity[i] * tolerance[i] <= rounding)
+        near = near & (abs(residual[i]) - allowed * capacity[i] * tolerance[i] <= roundings * L(rounding[i]))
     end
     return !near
 end
@@ -138,7 +152,7 @@ iterations, and the columns in which it failed. A column that is solved keeps it
 in the evaluation with which the next iteration would begin.
 """
 @inline function solve_stage(m::SmallModel{N}, u::SVector{N,L}, terms, target, a::L, exact::Mask, w, p, (tolerance, scale, magnitude), contraction, here::Mask,
-    o::Options{T}) where {N,L,T}
+    o::Options{T}, small::Small) where {N,L,T}
     none = here & !here
     failed, converged, before = none, none, L(NaN)
     iterations, count, trial = zero(L), zero(L), one(L)
@@ -148,14 +162,14 @@ in the evaluation with which the next iteration would begin.
         stored, capacity = storage_slopes(m, u, p)
         residual = target - stored + a * changes
         last = L(3) < trial
-        again = converged & rough(residual, allowed, capacity, tolerance, ifelse(last, L(10 * o.rounding), L(o.rounding)))
+        again = converged & rough(residual, allowed, capacity, tolerance, ifelse(last, L(10), one(L)), small.rounding)
         failed = failed | (again & last)
         here = here & (!converged | again) & !failed
         trial, count, before = ifelse(again, trial + 1, trial), ifelse(again, zero(L), count), ifelse(again, L(NaN), before)
         any(here) || break
         d = solve_system(J, capacity, a, residual)
         # nothing that the next evaluation needs waits for the size
-        u = pick(here, limited(u, d, magnitude, spec(m).lower, o.typical), u)
+        u = pick(here, limited(u, d, magnitude, small), u)
         size = sqrt(sum(abs2, d .* scale) * inv(T(N)))
         iterations, count = ifelse(here, iterations + 1, iterations), count + 1
         failed = failed | (here & !isfinite(size))
@@ -191,7 +205,7 @@ function forward_lanes!(m::SmallModel{N}, run::Run{T}, g::Group, results, counts
     parameters, forcing = values_at(g, inputs, 1)
     p, w = inputs_of(m, g, parameters, forcing)
     # terms of a state serve for the step that begins there, unless the parameters change
-    terms, known, stay = terms_at(m, u, w, p), true, stays(m, o)
+    terms, known, stay, small = terms_at(m, u, w, p), true, stays(o), Small(o, Val(N))
     carried = map(value_of, m.storage(u, p))
     write_rows!(g, results.storage, N * (K + 1), 0, carried)
     before, between, last_step, contraction = u, u, L(UNSEEN), L(UNSEEN)
@@ -209,7 +223,7 @@ function forward_lanes!(m::SmallModel{N}, run::Run{T}, g::Group, results, counts
             rest = len - elapsed
             to_end = rest * T(1 - ROUND) <= step
             h = ifelse(waiting, zero(L), ifelse(to_end, rest, step))
-            sizes = scales(u, o)
+            sizes = scales(u, small)
             stages_, rates_, fluxes_ = zero(SVector{S,SVector{N,L}}), zero(SVector{S,SVector{N,L}}), zero(SVector{S,SVector{Q,L}})
             going, state = !waiting, u
             for i in 1:S
@@ -223,7 +237,7 @@ function forward_lanes!(m::SmallModel{N}, run::Run{T}, g::Group, results, counts
                 end
                 terms = known ? terms : terms_at(m, state, w, p)
                 state, terms, changes, fluxes, contraction, n, failed = solve_stage(m, state, terms, target, h * A[S+1, S+1], i == S ? to_end : len < len, w, p,
-                    sizes, contraction, going, o)
+                    sizes, contraction, going, o, small)
                 iterations += n
                 going = going & !failed
                 stages_, rates_, fluxes_ = Base.setindex(stages_, state, i), Base.setindex(rates_, changes, i), Base.setindex(fluxes_, fluxes, i)
@@ -267,9 +281,9 @@ function forward_lanes!(m::SmallModel{N}, run::Run{T}, g::Group, results, counts
 end
 
 "Tolerances of the states, their reciprocals, and magnitudes, as `scales!`."
-@inline function scales(u::SVector{N,L}, o::Options) where {N,L}
-    tolerance = map(x -> muladd(L(o.rtol), abs(x), L(o.atol)), u)
-    return tolerance, map(inv, tolerance), map(x -> o.typical + abs(x), u)
+@inline function scales(u::SVector{N,L}, small::Small) where {N,L}
+    tolerance = map((x, atol) -> muladd(L(small.rtol), abs(x), L(atol)), u, small.atol)
+    return tolerance, map(inv, tolerance), map((x, typical) -> L(typical) + abs(x), u, small.typical)
 end
 
 "As `guess!`."

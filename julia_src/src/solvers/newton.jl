@@ -17,7 +17,7 @@ function solve_stage!(w::Work{T}, m::Model, u::Vector{T}, a::T, exact::Bool, fre
         iterations += count
         converged || return false, contraction, iterations
         # what is left after three attempts may be the rounding of large rates
-        rough(w, a, exact, trial == 4 ? 10 * o.rounding : o.rounding, o) || return true, contraction, iterations
+        rough(w, a, exact, trial == 4 ? T(10) : one(T), o) || return true, contraction, iterations
         fresh = leaves_jacobian(m)
     end
     return false, contraction, iterations
@@ -30,7 +30,7 @@ function newton!(w::Work{T}, m::Model, u::Vector{T}, a::T, fresh::Bool, contract
         fresh = false
         residual!(w.right, w.target, lin.storage, lin.rates, a)
         solve!(d, lin.jacobian, lin.capacity, a, w.right)
-        size = take_update!(u, d, w.scale, w.reach, T(spec(m).lower), o.typical)
+        size = take_update!(u, d, w.scale, w.reach, o)
         isfinite(size) || return false, contraction, iteration
         if !isnan(before)
             contraction = size / (before * before)
@@ -58,12 +58,12 @@ end
 @inline lowered(x, d, lower, typical) = max(x + d, x - (0.9 * abs(x - lower) + 1e-3 * typical))
 
 "Take the limited update; the norm of d in units of the tolerance."
-@inline function take_update!(u::Vector{T}, d::Vector{T}, scale::Vector{T}, reach::Vector{T}, lower::T, typical::T) where {T}
-    lower > -Inf || return take_update!(u, d, scale, reach)
+@inline function take_update!(u::Vector{T}, d::Vector{T}, scale::Vector{T}, reach::Vector{T}, o::Options{T}) where {T}
+    o.bounded[1] || return take_update!(u, d, scale, reach)
     total = zero(T)
     for i in eachindex(u)
         total += abs2(d[i] * scale[i])
-        u[i] = lowered(u[i], d[i], lower, typical)
+        u[i] = o.lower[i] > -Inf ? lowered(u[i], d[i], o.lower[i], o.typical[i]) : shortened(u[i], d[i], reach[i])
     end
     return sqrt(total / length(u))
 end
@@ -73,20 +73,20 @@ end
     @inbounds @simd for i in eachindex(u)
         x = d[i] * scale[i]
         total = muladd(x, x, total)
-        u[i] += d[i] / (1 + abs(d[i] * reach[i]))
+        u[i] = shortened(u[i], d[i], reach[i])
     end
     return sqrt(total / length(u))
 end
 
-"Whether the storage differs from the one to reach by more than the Newton tolerance in any state."
-@inline function rough(w::Work{T}, a::T, exact::Bool, rounding::T, o::Options{T}) where {T}
+"Whether the storage differs from the one to reach by more than the Newton tolerance, and some roundings, in any state."
+@inline function rough(w::Work{T}, a::T, exact::Bool, roundings::T, o::Options{T}) where {T}
     lin, target, tolerance = w.linearisation, w.target, w.tolerance
     # an error norm that is just met may come from one state alone
     allowed = exact ? zero(T) : o.newton_tolerance * sqrt(T(length(target)))
-    storage, rates, capacity, worst = lin.storage, lin.rates, lin.capacity, typemin(T)
+    storage, rates, capacity, rounding, worst = lin.storage, lin.rates, lin.capacity, o.rounding, typemin(T)
     @inbounds @simd for i in eachindex(target)
         left = abs(muladd(a, rates[i], target[i] - storage[i]))
-        worst = max(worst, muladd(-allowed * capacity[i], tolerance[i], left))
+        worst = max(worst, muladd(-allowed * capacity[i], tolerance[i], left) - roundings * rounding[i])
     end
-    return worst > rounding
+    return worst > 0
 end
