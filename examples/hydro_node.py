@@ -65,9 +65,8 @@ class Basin(nn.Module):
         """Return discharge [window, day], mm d-1, for forcing [window, day]."""
         windows, days = forcing["precipitation"].shape
         p = {name: value.expand(windows) for name, value in self.parameters_now().items()}
-        stores = self.model.start(p)
-        start = torch.stack([stores.get(name, torch.zeros_like(p["S_max"])) for name in self.model.spec.states], -1)
-        return solve(self.model, forcing, p, start, range(days + 1), Solver("implicit_euler", step=1.0)).fluxes["discharge"]
+        solver = Solver("implicit_euler", step=1.0)
+        return solve(self.model, forcing, p, self.model.start(p), range(days + 1), solver).fluxes["discharge"]
 
 
 def train(basin: Basin, forcing: dict[str, Tensor], observed: Tensor, steps: int, label: str) -> None:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from pydiffgeo import julia
     from pydiffgeo.closures import JuliaClosure, NeuralClosure
     from pydiffgeo.engines import ENGINES
+    from pydiffgeo.model_check import check_model
     from pydiffgeo.models import HBV, MODELS, ExpHydro, ProcessModel, Richards
     from pydiffgeo.models.grid import Grid
     from pydiffgeo.models.root_uptake import Roots
@@ -43,6 +44,7 @@ _HOMES = {
     "SoilHydraulics": "models.soil_hydraulics",
     "Solution": "solution",
     "Solver": "solvers",
+    "check_model": "model_check",
     "fit_closure": "pretraining",
     "fit_slots": "pretraining",
     "load_spec": "models.spec",
@@ -68,6 +70,7 @@ __all__ = [
     "Solution",
     "Solver",
     "__version__",
+    "check_model",
     "fit_closure",
     "fit_slots",
     "julia",

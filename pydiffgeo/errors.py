@@ -24,6 +24,10 @@ class SpecError(PyDiffGeoError, ValueError):
     """A model specification that contradicts itself."""
 
 
+class ModelError(PyDiffGeoError, ValueError):
+    """A model whose equations do not fit its specification."""
+
+
 class SpecMismatch(SpecError):
     """Two engines read different specifications of one model."""
 

@@ -138,7 +138,9 @@ def _shaped(x: Tensor, spec: ParameterSpec, intervals: int, layers: int) -> tupl
 
 
 def read_state(model: ProcessModel, initial: Any, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Initial state `[column or 1, size]`."""
+    """Initial state `[column or 1, size]`, from one array or from a mapping of each state to its values."""
+    if isinstance(initial, Mapping):
+        initial = _by_state(model, initial, dtype, device)
     if _is_number(initial):
         return torch.full((1, model.size), initial, dtype=dtype, device=device)
     state = next(iter(model.spec.states.values()))
@@ -155,6 +157,25 @@ def read_state(model: ProcessModel, initial: Any, dtype: torch.dtype, device: to
         at = (~torch.isfinite(x)).nonzero()[0].tolist()
         raise DataError(f"initial_state is not finite at column {at[0]}, cell {at[1]}")
     return x
+
+
+def _by_state(model: ProcessModel, given: Mapping[str, Any], dtype: torch.dtype, device: torch.device) -> Any:
+    """States by name as one array `[column or 1, size]`."""
+    states = model.spec.states
+    _names(given, states, "state", model)
+    missing = ", ".join(f"{k} ({s.unit})" for k, s in states.items() if k not in given)
+    if missing:
+        raise DataError(f"initial_state lacks the states {missing}; give each state of this {model.spec.name} model.")
+    if len(states) == 1:
+        return given[next(iter(states))]
+    values = {k: _tensor(given[k], dtype, device, f"initial_state {k!r}") for k in states}
+    for name, x in values.items():
+        if x.ndim > 2 or x.ndim == 2 and x.shape[1] != 1:
+            shape, unit = list(x.shape), states[name].unit
+            raise DataError(f"initial_state {name!r} has shape {shape}; give a number or [batch] ({unit}).")
+    rows = {k: x.reshape(-1) for k, x in values.items()}
+    columns = batch_size({f"initial_state {k!r}": x for k, x in rows.items()})
+    return torch.stack([x.expand(columns) for x in rows.values()], -1)
 
 
 def _is_number(value: Any) -> bool:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pydiffgeo.bridge.models import missing
 from pydiffgeo.bridge.runtime import start, unavailable
+from pydiffgeo.checking import check_declared, check_equations
 from pydiffgeo.engines import ENGINES
 from pydiffgeo.engines.julia_engine import torch_only
 from pydiffgeo.errors import EngineUnavailable, ParameterError, SolveFailed, lookup
@@ -48,7 +49,9 @@ def solve(
     parameters : mapping of str to float, [batch], [batch, layer] or [batch, time]
         Names of `model.spec.parameters`, in their units; those not given take the default of the spec. Soil parameters
         have one value per column or per layer (`[batch, layer]`, in time `[batch, time, layer]`).
-    initial_state : float, [state] or [batch, state]
+    initial_state : float, [state] or [batch, state], or mapping of str to float, [batch]
+        For each state by name what a column begins with, as `model.start(parameters)` gives it; or all of them in the order of
+        the specification. A column of cells takes a number, [cell] or [batch, cell].
     times : [time + 1]
         The start, then the end of each forcing interval: dates (UTC where they have a time zone), durations such as `t - t[0]`,
         or numbers in `model.spec.time_unit`; see `pydiffgeo.times.parse_times`.
@@ -70,14 +73,18 @@ def solve(
     ------
     UnknownName, DataError, UnitError, ParameterError
         An input that cannot be used; raised before solving.
+    ModelError
+        Equations that do not fit their specification: looked at once, before the first solve of a model; see `check_model`.
     SolveFailed
         Columns that did not reach the end, unless `Solver(on_failure="report")`.
     EngineUnavailable
         The engine cannot run here.
     """
     options = solver if isinstance(solver, Solver) else Solver(solver)
+    check_declared(model)
     options.absolute(model.spec)  # refuses names of states that the model does not have
-    tensors = [x for x in (*forcing.values(), *parameters.values(), initial_state) if isinstance(x, Tensor)]
+    states = initial_state.values() if isinstance(initial_state, Mapping) else [initial_state]
+    tensors = [x for x in (*forcing.values(), *parameters.values(), *states) if isinstance(x, Tensor)]
     device = tensors[0].device if tensors else torch.device("cpu")
     if any(x.device != device for x in tensors):
         raise ParameterError(f"inputs lie on different devices: {sorted({str(x.device) for x in tensors})}; move them to one")
@@ -93,6 +100,7 @@ def solve(
     columns = batch_size({**drivers, **static, **varying, "initial_state": state})
     state = state.expand(columns, -1)
     problem = Problem(model, state, static, varying, drivers, lengths.to(dtype=dtype, device=device))
+    check_equations(problem, chosen)
     result = run(problem, options, None if replay is None else replay.steps)
     failed = {c: f"in the interval that ends at {labels[k + 1]}: {why}" for c, (k, why) in sorted(result.failed.items())}
     if failed and options.on_failure == "raise":

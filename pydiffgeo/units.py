@@ -52,6 +52,19 @@ def same_unit(one: str, other: str) -> bool:
     return one == other or powers(one) == powers(other)
 
 
+SCALED = ("m", "g", "s", "K", "Pa", "bar", "J", "W", "N", "mol", "eq", "L", "l", "V", "A", "Hz", "S", "Bq")
+"""Symbols that take a prefix of the SI."""
+SYMBOLS = {
+    *(prefix + symbol for prefix in ("", "n", "u", "m", "c", "d", "h", "k", "M", "G") for symbol in SCALED),
+    "min", "h", "d", "a", "yr", "degC", "ha", "rad", "sr", "deg", "degree", "percent", "ppm",
+}  # fmt: skip
+
+
+def is_unit(text: str) -> bool:
+    """Whether all symbols of a unit are known."""
+    return text == "%" or powers(text).keys() <= SYMBOLS
+
+
 @dataclass(frozen=True)
 class Units:
     """Units of length and time that a user chooses, in place of the centimetres and hours in which a column is computed.

@@ -10,7 +10,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from pydiffgeo import Solver, solve
+from pydiffgeo import NeuralClosure, Solver, solve
 from pydiffgeo.errors import DataError, SettingsError, SolveFailed, UnknownName
 from pydiffgeo.models import MODELS
 from pydiffgeo.models.buckets import TYPICAL_RUNOFF
@@ -90,14 +90,13 @@ def test_runs_start_with_slow_stores_in_balance():
     outflow = p["Q_max"] * torch.exp(-p["f"] * (p["S_max"] - water))
     assert float(outflow[0]) == pytest.approx(TYPICAL_RUNOFF, rel=1e-5) and float(water[1]) == 20.0
 
-    del p["f"]  # as where a closure gives the base flow
-    torch.testing.assert_close(exp_hydro.start(p)["water"], 0.5 * p["S_max"])
+    half = MODELS["exp_hydro"](closures={"base_flow": NeuralClosure(1, (4,), output_range=(0.0, 1.0))}).start({"S_max": 500.0})
+    assert float(half["water"]) == 250.0 and float(half["snow"]) == 0.0
 
     process, forcing = build_process(ModelSettings(name="hbv", process={"engine": "torch", "routing": False})), weather(2, 3)
     parameters = drawn(process.bounds, 2) | {"K2": torch.tensor([[0.01, 0.1, 0.1], [0.1, 0.1, 0.1]], dtype=torch.float64)}
     first = {name: values[..., 0] if values.ndim == 2 else values for name, values in parameters.items()}
-    start = torch.stack([hbv.start(first).get(name, torch.zeros(2, dtype=torch.float64)) for name in hbv.spec.states], -1)
-    solution = solve(hbv, forcing, parameters, start, range(4), Solver("implicit_euler", step=1.0), "torch")
+    solution = solve(hbv, forcing, parameters, hbv.start(first), range(4), Solver("implicit_euler", step=1.0), "torch")
     found = process.simulate(forcing, parameters)["discharge"]
     torch.testing.assert_close(found, solution.fluxes["discharge"], rtol=1e-9, atol=1e-9)
 

@@ -113,10 +113,21 @@ take!(pool::Pool{W}, run) where {W} =
     lock(() -> isempty(pool.free) ? (Work(run.model, eltype(run), run.options.tableau)::W) : pop!(pool.free), pool.lock)
 give!(pool::Pool, w) = lock(() -> push!(pool.free, w), pool.lock)
 
+const FITTING = Set{UInt}()
+
+"Check the shapes of a model's functions before they are first used."
+function check_once(m::Model, inputs)
+    lock(() -> objectid(m) in FITTING, POOL_LOCK) && return
+    dynamic(check_shapes)(m, inputs)
+    lock(() -> push!(FITTING, objectid(m)), POOL_LOCK)
+    return
+end
+
 "Forget the work space of a model that is no longer used."
 forget(m::Model) = lock(POOL_LOCK) do
     filter!(p -> p.first[1] != objectid(m), WORK_POOLS)
     delete!(BRANCHLESS, objectid(m))
+    delete!(FITTING, objectid(m))
 end
 
 function take_tape(::Type{T}) where {T}
@@ -155,6 +166,7 @@ outcome and, where it is not ARRIVED, the interval; results that were not reache
 """
 function forward(m::Model, inputs::Inputs{T}, o::Options{T}, results, counts::Matrix{Int64}, failures::Matrix{Int64}; record::Bool,
     replay=nothing, threads=0, stop=Stop()) where {T}
+    check_once(m, inputs)
     run = Run(m, inputs, o, Tape{T}[take_tape(T) for _ in 1:inputs.columns], worker_count(threads, inputs.columns))
     dynamic(forward!)(work_pool(m, T, o.tableau), run, results, counts, failures, record, replay, stop)
     return run

@@ -102,6 +102,7 @@ c_evaluate(model::Int64, bits::Int64, call::Ptr{Int64}, message::Ptr{UInt8}, siz
 
 function evaluate_call(m::Model, ::Type{T}, call::Ptr{Int64}) where {T}
     inputs = read_inputs(m, T, call)
+    check_once(m, inputs)
     lin, col, u = Linearisation(m, T), column(m, T), zeros(T, statesize(m))
     outputs = map(i -> Ptr{T}(unsafe_load(call, i) % UInt), (6, 7, 8))
     for c in 1:inputs.columns

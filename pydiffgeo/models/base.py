@@ -78,15 +78,15 @@ class ProcessModel:
 
         Parameters
         ----------
-        parameters : mapping of str to Tensor, [...]
+        parameters : mapping of str to float, [batch]
+            Those not given have their default.
 
         Returns
         -------
-        dict of str to Tensor, [...]
-            By state; those that are left out are zero.
+        dict of str to Tensor, [] or [batch]
+            Each state, as `solve` takes it for `initial_state`.
         """
-        like = torch.ones_like(next(iter(parameters.values())))
-        return {name: state.scale * like for name, state in self.spec.states.items()}
+        return {name: torch.tensor(state.scale, dtype=torch.float64) for name, state in self.spec.states.items()}
 
     def storage(self, state: Tensor, parameters: Values) -> Tensor:
         """Conserved storage `m(u)`, elementwise in the state."""

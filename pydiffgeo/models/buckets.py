@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -48,6 +48,11 @@ class Buckets(ProcessModel):
             values[k] = v
         p = {k: torch.as_tensor(v, dtype=torch.float64) for k, v in values.items()}
         return lambda *inputs: formula(p, *inputs)
+
+    def with_defaults(self, parameters: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Return all parameters of the specification as tensors; those not given have their default."""
+        all_ = {k: parameters.get(k, s.default) for k, s in self.spec.parameters.items()}
+        return {k: v if isinstance(v, Tensor) else torch.as_tensor(v, dtype=torch.float64) for k, v in all_.items()}
 
     def slot_input(self, slot: str, series: Values, parameters: Values) -> Tensor:
         """Input of a slot `[...]` from states and forcing by name, and parameters, all `[...]`."""

@@ -65,11 +65,13 @@ class ExpHydro(Buckets):
         super().__init__("exp_hydro", closures)
 
     def start(self, parameters: Values) -> dict[str, Tensor]:
-        """A store, at least a fifth full, that gives the typical runoff; half full where a closure gives the base flow."""
-        if "f" not in parameters:
-            return {"water": 0.5 * parameters["S_max"]}
-        deficit = torch.log(parameters["Q_max"] / TYPICAL_RUNOFF) / parameters["f"].clamp(min=1e-3)
-        return {"water": torch.maximum(parameters["S_max"] - deficit, 0.2 * parameters["S_max"])}
+        """No snow; a store, at least a fifth full, that gives the typical runoff, half full where a closure gives base flow."""
+        p = self.with_defaults(parameters)
+        full, snow = p["S_max"], torch.zeros(())
+        if "f" not in p:
+            return {"snow": snow, "water": 0.5 * full}
+        deficit = torch.log(p["Q_max"] / TYPICAL_RUNOFF) / p["f"].clamp(min=1e-3)
+        return {"snow": snow, "water": torch.maximum(full - deficit, 0.2 * full)}
 
     def drivers(self, forcing: Values, parameters: Values) -> dict[str, Tensor]:
         """Snowfall, rain and potential melting, mm d-1: what weather and parameters alone decide."""

@@ -61,8 +61,9 @@ class HBV(Buckets):
 
     def start(self, parameters: Values) -> dict[str, Tensor]:
         """Soil half full, and a lower zone that gives back what percolates; no snow."""
-        percolation = parameters["PERC"].clamp(max=TYPICAL_RUNOFF)
-        return {"soil": 0.5 * parameters["FC"], "lower": percolation / parameters["K2"]}
+        p = self.with_defaults(parameters)
+        stores = {"soil": 0.5 * p["FC"], "lower": p["PERC"].clamp(max=TYPICAL_RUNOFF) / p["K2"]}
+        return {"snow": torch.zeros(()), "melt_water": torch.zeros(()), "upper": torch.zeros(())} | stores
 
     def drivers(self, forcing: Values, parameters: Values) -> dict[str, Tensor]:
         """Rain, snowfall, and potential melting and refreezing, mm d-1: what weather and parameters alone decide."""

@@ -6,13 +6,17 @@ The TOML files in `specs/` are the single source of names, order, units, bounds 
 from __future__ import annotations
 
 import math
+import sys
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, dataclass, field, fields, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from pydiffgeo.errors import SpecError, lookup, nearest
+from pydiffgeo.times import SECONDS
+from pydiffgeo.units import is_unit
 
 SPEC_FOLDER = Path(__file__).parent / "specs"
 TRANSFORMS = ("linear", "log")
@@ -127,28 +131,59 @@ class ModelSpec:
     slots: dict[str, SlotSpec] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for p in self.parameters.values():
-            if not p.lower < p.upper or not p.lower <= p.default <= p.upper:
-                raise SpecError(
-                    f"model {self.name!r}, parameter {p.name!r}: needs lower < upper and the default between them, "
-                    f"got lower={p.lower}, default={p.default}, upper={p.upper}"
-                )
-            if p.transform not in TRANSFORMS:
-                raise SpecError(
-                    f"model {self.name!r}, parameter {p.name!r}: unknown transform {p.transform!r}"
-                    f"{nearest(p.transform, TRANSFORMS)} Known: {', '.join(TRANSFORMS)}."
-                )
-            if p.transform == "log" and p.lower <= 0:
-                raise SpecError(f"model {self.name!r}, parameter {p.name!r}: a log transform needs a positive lower bound")
-        if not self.states:
-            raise SpecError(f"model {self.name!r} declares no state")
+        for problem in chain(self._units(), self._states(), self._parameters(), self._fluxes(), self._slots()):
+            raise SpecError(f"model {self.name!r}{problem}.")
         for slot in self.slots.values():
-            if len(slot.units) != len(slot.inputs) or any(len(r) != 2 or not r[0] < r[1] for r in (slot.range, slot.domain)):
-                raise SpecError(
-                    f"model {self.name!r}, slot {slot.name!r}: needs a unit for each input, and range and domain = [low, high]"
-                )
             for name in slot.monotone:
                 lookup(dict.fromkeys(slot.inputs), name, f"input of the slot {slot.name!r}")
+
+    def _units(self) -> Iterator[str]:
+        if self.time_unit not in SECONDS:
+            yield f": time_unit {self.time_unit!r} is none of {', '.join(SECONDS)}"
+        states = [(f"state {s.name!r}", u) for s in self.states.values() for u in (s.unit, s.storage_unit)]
+        kinds: dict[str, Mapping[str, Any]] = {"parameter": self.parameters, "forcing": self.forcings, "flux": self.fluxes}
+        others = [(f"{kind} {name!r}", entry.unit) for kind, entries in kinds.items() for name, entry in entries.items()]
+        for what, unit in states + others:
+            if not is_unit(unit):
+                yield f", {what}: unknown unit {unit!r}; write units as 'mm d-1', 'm3 s-1', 'degC' or '1'"
+
+    def _states(self) -> Iterator[str]:
+        if not self.states:
+            yield " declares no state: write a table [states.NAME]"
+        for s in self.states.values():
+            for key in ("scale", "storage_scale"):
+                value = getattr(s, key)
+                if not 0 < value < math.inf:
+                    yield f", state {s.name!r}: {key} = {value:g} must be the typical magnitude, a positive number"
+            if s.name in self.fluxes:
+                yield f": {s.name!r} is the name of a state and of a flux; rename one"
+
+    def _parameters(self) -> Iterator[str]:
+        for p in self.parameters.values():
+            if not p.lower < p.upper or not p.lower <= p.default <= p.upper:
+                yield (
+                    f", parameter {p.name!r}: needs lower < upper and the default between them, got lower={p.lower}, "
+                    f"default={p.default}, upper={p.upper}"
+                )
+            if p.transform not in TRANSFORMS:
+                yield f", parameter {p.name!r}: unknown transform {p.transform!r}{nearest(p.transform, TRANSFORMS)} " \
+                      f"Known: {', '.join(TRANSFORMS)}"
+            if p.transform == "log" and p.lower <= 0:
+                yield f", parameter {p.name!r}: a log transform needs a positive lower bound"
+
+    def _fluxes(self) -> Iterator[str]:
+        for q in self.fluxes.values():
+            if q.balance not in (-1, 0, 1):
+                yield f", flux {q.name!r}: balance = {q.balance} must be 1 (into the storage), -1 (out of it) or 0 (neither)"
+        units = {q.unit: q.name for q in self.fluxes.values() if q.balance}
+        if len(units) > 1:
+            listed = ", ".join(f"{name} in {unit}" for unit, name in units.items())
+            yield f": fluxes of one balance have one unit, but there are {listed}; give those of other quantities balance = 0"
+
+    def _slots(self) -> Iterator[str]:
+        for slot in self.slots.values():
+            if len(slot.units) != len(slot.inputs) or any(len(r) != 2 or not r[0] < r[1] for r in (slot.range, slot.domain)):
+                yield f", slot {slot.name!r}: needs a unit for each input, and range and domain = [low, high]"
 
     def each_state(self, size: int) -> list[StateSpec]:
         """What each of the `size` values of a column is: the one state in all cells, or the states in their order."""
@@ -190,42 +225,79 @@ def load_spec(name: str | Path) -> ModelSpec:
     Parameters
     ----------
     name : str or Path
-        Name of a specification shipped with the package ("richards"), or the path of a TOML file of one's own.
+        Name of a specification shipped with the package ("richards"), or the path of a TOML file of one's own: absolute, or
+        relative to the file that calls this function (in a notebook or at the prompt, to the working directory).
 
     Raises
     ------
     SpecError
-        A key that no section knows, a missing key, or values that contradict each other; the message names them.
+        No such file; a key that no section knows, a missing key, or values that contradict each other; the message names them.
     """
-    path = Path(name) if str(name).endswith(".toml") else SPEC_FOLDER / f"{name}.toml"
-    if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in SPEC_FOLDER.glob("*.toml")))
-        raise SpecError(f"no model specification {str(name)!r}; shipped: {known}; for your own give the path of a .toml file")
+    if str(name).endswith(".toml"):
+        caller = sys._getframe(1).f_globals.get("__file__")
+        path = (Path(caller).parent if caller else Path()).absolute() / name
+        if not path.is_file():
+            raise SpecError(
+                f"there is no model specification {path}: give its path from the file that calls load_spec, or an absolute one."
+            )
+    else:
+        path = SPEC_FOLDER / f"{name}.toml"
+        if not path.is_file():
+            known = ", ".join(sorted(p.stem for p in SPEC_FOLDER.glob("*.toml")))
+            raise SpecError(
+                f"no model specification {str(name)!r}{nearest(str(name), known.split(', '))} Shipped: {known}; for your own "
+                "give the path of a .toml file."
+            )
     try:
-        raw: dict[str, Any] = tomllib.loads(path.read_text())
-    except tomllib.TOMLDecodeError as error:
-        raise SpecError(f"{path.name} is not valid TOML: {error}") from error
+        raw: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SpecError(f"{path.name} is not valid TOML: {error}.") from error
     head = {k: raw.get(k, "") for k in ("name", "title", "time_unit", "source")}
-    if not head["name"] or not head["time_unit"]:
-        raise SpecError(f"{path.name}: 'name' and 'time_unit' are required")
     known_keys = [*head, *SECTIONS]
     for key in raw:
         if key not in known_keys:
-            raise SpecError(f"{path.name}: unknown key {key!r}{nearest(key, known_keys)}")
+            raise SpecError(f"{path.name}: unknown key {key!r}{nearest(key, known_keys)} Known: {', '.join(known_keys)}.")
+    for key, example in (("name", path.stem), ("time_unit", "d")):
+        if not head[key] or not isinstance(head[key], str):
+            raise SpecError(f'{path.name} lacks {key!r}: write {key} = "{example}" above the first table.')
     sections = {section: _entries(path.name, section, raw.get(section, {})) for section in SECTIONS}
     return ModelSpec(**head, **sections)  # type: ignore[arg-type]
 
 
-def _entries(file: str, section: str, tables: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def _entries(file: str, section: str, tables: Any) -> dict[str, Any]:
+    """The tables of a section, each as the dataclass of the section."""
     kind = SECTIONS[section]
-    fields = kind.__dataclass_fields__  # type: ignore[attr-defined]
+    known = {f.name: f for f in fields(kind) if f.name != "name"}
+    needed = [k for k, f in known.items() if f.default is MISSING]
     out = {}
-    for name, table in tables.items():
+    for name, table in tables.items() if isinstance(tables, dict) else [("NAME", tables)]:
+        where = f"{file}: [{section}.{name}]"
+        if not isinstance(table, dict):
+            raise SpecError(f"{file}: [{section}] needs a table for each name, [{section}.NAME], but has {table!r}.")
+        if not name.isidentifier():
+            raise SpecError(f"{where}: a name has letters, digits and underscores only.")
         for key in table:
-            if key not in fields:
-                raise SpecError(f"{file}: [{section}.{name}] has an unknown key {key!r}{nearest(key, fields)}")
-        try:
-            out[name] = kind(name=name, **{k: tuple(v) if isinstance(v, list) else v for k, v in table.items()})
-        except TypeError as error:
-            raise SpecError(f"{file}: [{section}.{name}]: {error}") from error
+            if key not in known:
+                raise SpecError(f"{where} has an unknown key {key!r}{nearest(key, known)} Known: {', '.join(known)}.")
+        missing = [k for k in needed if k not in table]
+        if missing:
+            raise SpecError(f"{where} lacks {', '.join(map(repr, missing))}; it needs {', '.join(needed)}.")
+        for key, value in table.items():
+            if not _fits(value, str(known[key].type)):
+                raise SpecError(f"{where}: {key} = {value!r} must be {TYPES[str(known[key].type)]}.")
+        out[name] = kind(name=name, **{k: tuple(v) if isinstance(v, list) else v for k, v in table.items()})
     return out
+
+
+TYPES = {
+    "str": "a text", "float": "a number", "int": "a whole number", "bool": "true or false",
+    "tuple[str, ...]": "a list of texts", "tuple[float, float]": "a list of two numbers",
+}  # fmt: skip
+
+
+def _fits(value: Any, kind: str) -> bool:
+    if kind.startswith("tuple"):
+        return isinstance(value, list) and all(_fits(v, "str" if "str" in kind else "float") for v in value)
+    if kind in ("float", "int"):
+        return isinstance(value, int if kind == "int" else int | float) and not isinstance(value, bool)
+    return isinstance(value, str if kind == "str" else bool)

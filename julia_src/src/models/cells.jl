@@ -85,6 +85,21 @@ end
     end
 end
 
+function check_shapes(m::CellModel, inputs::Inputs{T}) where {T}
+    p, f = named(bind!(NamedInputs(m, T), inputs, 1, 1))
+    u = [load(inputs.initial, 1, 1, i) for i in 1:m.size]
+    for (name, call!, count, what) in (("rates!", m.rates!, m.size, "cell"), ("fluxes!", m.fluxes!, length(spec(m).fluxes), "flux"))
+        one, other = fill(T(1), count), fill(T(2), count)
+        call!(one, u, f, p)
+        call!(other, u, f, p)
+        unset = findfirst(i -> one[i] == 1 && other[i] == 2, 1:count)
+        unset === nothing || throw(Refused("$name leaves $what $unset of $count unset: fill the whole of `out`"))
+    end
+    stored = m.storage(first(u), p)
+    stored isa Number || throw(Refused("storage returns $(typeof(stored)); it must return the storage of one cell, a number"))
+    return
+end
+
 leaves_jacobian(::CellModel) = false
 
 function evaluate!(lin::Linearisation{T}, col::CellColumn{T}, m::CellModel, u::Vector{T}) where {T}

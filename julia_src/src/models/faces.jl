@@ -40,6 +40,22 @@ function FaceModel(spec, size, flux; inflow=nothing, outflow=nothing, source=not
         spec, size, flux, inflow, outflow, source, storage, places)
 end
 
+function check_shapes(m::FaceModel{C}, inputs::Inputs{T}) where {C,T}
+    p, f = named(bind!(NamedInputs(m, T), inputs, 1, 1))
+    u = load(inputs.initial, 1, 1, 1)
+    stored = m.storage(u, p)
+    C && !(stored isa Tuple{Any,Any}) && throw(Refused("flux takes a number of each cell: storage must return (storage, number), got $(typeof(stored))"))
+    s, c = held(m, u, p)
+    values = ["storage" => s, "flux" => through(m, u, u, c, c, f, p)]
+    m.inflow === nothing || push!(values, "inflow" => flow_at_end(m, m.inflow, u, c, f, p))
+    m.outflow === nothing || push!(values, "outflow" => flow_at_end(m, m.outflow, u, c, f, p))
+    m.source === nothing || push!(values, "source" => m.source(u, f, p))
+    for (name, value) in values
+        value isa Number || throw(Refused("$name returns $(typeof(value)); it must return a number"))
+    end
+    return
+end
+
 statesize(m::FaceModel) = m.size
 spec(m::FaceModel) = m.spec
 jacobian(m::FaceModel, ::Type{T}) where {T} = Tridiagonal(T, m.size)

@@ -28,6 +28,21 @@ end
 Linearisation(m::Model, ::Type{T}) where {T} = Linearisation(
     ntuple(_ -> zeros(T, statesize(m)), 3)..., zeros(T, length(spec(m).fluxes)), jacobian(m, T))
 
+"""
+    check_shapes(m, inputs)
+
+Refuse a model whose functions return other numbers of values than its specification declares, at the start of the first column; called
+once for each model.
+"""
+check_shapes(m::Model, inputs) = nothing
+
+"What a function of a user's file returns must have as many values as the specification declares."
+function expect(name, value, count, what)
+    value isa Union{AbstractVector,Tuple} || throw(Refused("$name returns $(typeof(value)); it must return an SVector of $count values, $what"))
+    length(value) == count || throw(Refused("$name returns $(length(value)) values; it must return $count, $what"))
+    return
+end
+
 evaluate!(lin, col, m::Model, u) = linearise!(lin, col, m, u, false)
 leaves_jacobian(::Model) = true
 networks(::Model) = (;)

@@ -206,6 +206,29 @@ end
     end
 end
 
+function check_shapes(m::SmallModel{N}, inputs::Inputs{T}) where {N,T}
+    x = bind!(NamedInputs(m, T), inputs, 1, 1)
+    p, f = read_inputs(m, x)
+    u = SVector(ntuple(i -> load(inputs.initial, 1, 1, i), Val(N)))
+    states, fluxes = "one for each of the states " * listed(s.name for s in spec(m).states), "one for each of the fluxes " * listed(spec(m).fluxes)
+    changes, found = both(m, u, f, p)
+    expect("rates", changes, N, states)
+    expect("fluxes", found, length(spec(m).fluxes), fluxes)
+    expect("storage", m.storage(u, p), N, states)
+    m.jacobian === nothing || expect_matrix("jacobian", m.jacobian(u, f, p), Val(N))
+    m.linearise === nothing && return
+    changes, found, J, _ = linearise(m, u, f, p)
+    expect("linearise, first,", changes, N, states)
+    expect("linearise, second,", found, length(spec(m).fluxes), fluxes)
+    expect_matrix("linearise, third,", J, Val(N))
+    return
+end
+
+expect_matrix(name, J, ::Val{N}) where {N} =
+    J isa Union{SMatrix{N,N},Sparse{N}} || throw(Refused("$name returns $(typeof(J)); it must return an SMatrix or a Sparse of $N by $N"))
+
+listed(names) = isempty(names) ? "(none)" : join(names, ", ")
+
 leaves_jacobian(::SmallModel) = false
 
 function evaluate!(lin::Linearisation{T}, col::SmallColumn, m::SmallModel{N}, u::Vector{T}) where {T,N}

@@ -85,9 +85,7 @@ class SolvedProcess:
         """Return fluxes and states [column, time]; see `Process.simulate`."""
         days = next(iter(forcing.values())).shape[1]
         first = {name: value[..., 0] if value.ndim == 2 else value for name, value in parameters.items()}
-        stores = self.model.start(first)
-        zero = torch.zeros_like(next(iter(first.values())))
-        start = torch.stack([stores.get(name, zero) for name in self.model.spec.states], -1).to(self.solver.dtype)
+        start = self.model.start(first)
         solution = solve(self.model, forcing, parameters, start, torch.arange(days + 1), self.solver, self.engine)
         return solution.fluxes | dict(zip(self.model.spec.states, solution.states.unbind(-1), strict=False))
 

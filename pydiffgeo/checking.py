@@ -1,0 +1,261 @@
+"""Whether the equations of a model fit its specification, looked at once before its first solve; see also `check_model`."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+import torch.autograd.forward_ad as forward_ad
+from torch import Tensor
+
+from pydiffgeo.bridge import models as julia_models
+from pydiffgeo.bridge.runtime import start
+from pydiffgeo.errors import ModelError, UnknownName, nearest
+from pydiffgeo.models.base import Evaluation, ProcessModel, Values
+from pydiffgeo.models.julia_model import JuliaModel
+from pydiffgeo.models.spec import ModelSpec
+from pydiffgeo.solvers.linear import structure
+from pydiffgeo.solvers.problem import Problem
+
+ROWS = 4  # columns of a batch that are looked at
+
+Inputs = tuple[Tensor, Values, Values]
+"""State `[..., size]`, forcing and prepared parameters."""
+
+_fitting: weakref.WeakSet[ProcessModel] = weakref.WeakSet()
+
+
+def check_declared(model: Any) -> None:
+    """Raise ModelError where a model lacks an attribute, or has one that contradicts its specification; once per model."""
+    if model in _fitting:
+        return
+    name = getattr(model, "__name__", type(model).__name__)
+    if isinstance(model, type):
+        raise ModelError(f"{name} is a class: give a model that it makes, such as {name}().")
+    if not isinstance(model, ProcessModel):
+        raise ModelError(f"a model is a ProcessModel, got {name}; see CONTRIBUTING.md, How to add a model.")
+    if not isinstance(getattr(model, "spec", None), ModelSpec):
+        raise ModelError(f'{name} lacks `spec`: set self.spec = load_spec("{name.lower()}.toml") in __init__.')
+    size, states = getattr(model, "size", None), model.spec.states
+    if not isinstance(size, int) or size < 1:
+        cells = ", or the number of cells" if len(states) == 1 else ""
+        raise ModelError(f"{name} lacks `size`, the number of state values of a column: set size = {len(states)}{cells}.")
+    model.spec.each_state(size)
+    structure(model.structure, model.bandwidth)
+
+
+def check_equations(problem: Problem, engine: str) -> None:
+    """Compare shapes and balance of a model's equations with its specification, before its first solve; once per model.
+
+    Raises
+    ------
+    ModelError
+        A function that returns another shape or precision; fluxes that do not close the balance that the specification
+        declares.
+    UnknownName
+        A function that reads a parameter or a forcing that the specification does not declare.
+    """
+    model = problem.model
+    if model in _fitting:
+        return
+    if engine == "torch" or isinstance(model, JuliaModel):
+        check_at(*first_interval(problem), engine)
+        _fitting.add(model)
+
+
+@torch.no_grad()
+def check_at(model: ProcessModel, state: Tensor, forcing: Values, parameters: Values, engine: str) -> float | None:
+    """Compare shapes and balance at these states, and at others that are drawn; forcing and parameters as `solve` has them.
+
+    Returns
+    -------
+    float, optional
+        Relative error of the balance; None where nothing is declared, or where nothing is finite.
+    """
+    if isinstance(model, JuliaModel):
+        julia = start()
+
+        def evaluate(u: Tensor) -> Evaluation:
+            return julia_models.evaluate(julia, model, u, forcing, parameters)
+    else:
+        inputs = prepared(model, state, forcing, parameters)
+        check_shapes(model, *inputs)
+        check_leading(model, *inputs)
+
+        def evaluate(u: Tensor) -> Evaluation:
+            return model.evaluate(u, *inputs[1:], fluxes=True)
+
+    worst = balance_error(model, state, evaluate(state))
+    try:
+        other = drawn(model, state)
+        found = evaluate(other)
+    except Exception:  # noqa: BLE001  a state that is drawn may be one that the equations do not allow
+        return worst
+    again = balance_error(model, other, found)
+    return again if worst is None else max(worst, again or 0.0)
+
+
+def prepared(model: ProcessModel, state: Tensor, forcing: Values, parameters: Values) -> Inputs:
+    """Inputs of a model's functions, which name what the specification does not declare."""
+    name, spec = type(model).__name__, model.spec
+    given = Declared(parameters, f"parameter that {name} reads", spec.parameters)
+    p = model.prepare(given)
+    f = {**forcing, **model.drivers(Declared(forcing, f"forcing that {name} reads", spec.forcings), p)}
+    p = p if p is given else Declared(p, f"parameter that {name} reads", p)
+    return state, Declared(f, f"forcing that {name} reads", f), p
+
+
+class Declared(dict[str, Tensor]):
+    """Values by name that answer an unknown name with the known ones."""
+
+    def __init__(self, values: Values, what: str, known: Mapping[str, Any]):
+        super().__init__(values)
+        self.what, self.known = what, known
+
+    def __missing__(self, name: str) -> Tensor:
+        raise UnknownName(
+            f"unknown {self.what}: {name!r}{nearest(name, self.known)} The specification declares: "
+            f"{', '.join(self.known) or 'none'}."
+        )
+
+
+def check_shapes(model: ProcessModel, state: Tensor, forcing: Values, parameters: Values) -> None:
+    """Raise ModelError where a function returns another shape, precision or device than the state's."""
+    values, fluxes = tuple(state.shape), (*state.shape[:-1], len(model.spec.fluxes))
+    names = f" ({', '.join(model.spec.fluxes) or 'none'} of the specification)"
+    check = _Shapes(type(model).__name__, state)
+    check("storage", model.storage(state, parameters), values)
+    e = model.evaluate(state, forcing, parameters, fluxes=True)
+    check("rates", e.rates, values)
+    check("fluxes", e.fluxes, fluxes, names, exact=True)
+    check("evaluate, whose storage", e.storage, values)
+    if model.slopes is not None:
+        rates, entries = model.slopes(state, forcing, parameters)
+        if len(rates) != model.size:
+            raise ModelError(
+                f"{check.name}.slopes returns {len(rates)} rates for {model.size} states; it must return one for each."
+            )
+        for i, rate in enumerate(rates):
+            check(f"slopes, whose rate {i}", rate, values[:-1])
+        for (row, column), entry in entries.items():
+            if not (0 <= row < model.size and 0 <= column < model.size):
+                raise ModelError(f"{check.name}.slopes has an entry ({row}, {column}), but there are {model.size} states.")
+            check(f"slopes, whose entry ({row}, {column})", entry, values[:-1])
+    linearise: Any = model.linearise
+    if linearise is not None:
+        lin = linearise(state, forcing, parameters)
+        for part in ("storage", "capacity", "rates"):
+            check(f"linearise, whose {part}", getattr(lin, part), values)
+        diagonals = {"dense": 1, "tridiagonal": 3, "banded": sum(model.bandwidth) + 1}[model.structure]
+        if len(lin.jacobian) != diagonals:
+            raise ModelError(
+                f"{check.name}.linearise returns a Jacobian of {len(lin.jacobian)} tensors; that of structure = "
+                f"{model.structure!r} has {diagonals}."
+            )
+        for part in lin.jacobian:
+            check("linearise, whose Jacobian", part, (*values, model.size) if model.structure == "dense" else values)
+
+
+def check_leading(model: ProcessModel, state: Tensor, forcing: Values, parameters: Values) -> None:
+    """Raise ModelError where the functions need a state of two dimensions: solvers give them several states of a column."""
+    try:
+        check_shapes(model, state.expand(2, *state.shape), forcing, parameters)
+    except (RuntimeError, IndexError, ValueError) as error:
+        if isinstance(error, ModelError):
+            raise
+        raise ModelError(
+            f"the equations of {type(model).__name__} work for a state of shape {list(state.shape)}, but not for one of "
+            f"{[2, *state.shape]} ({error}): count dimensions from the right, as in state[..., 0] and torch.cat([...], -1)."
+        ) from error
+
+
+class _Shapes:
+    """Compares what the functions of a model return with what they must return."""
+
+    def __init__(self, name: str, state: Tensor):
+        self.name, self.state = name, state
+
+    def __call__(self, function: str, value: Any, wanted: tuple[int, ...], names: str = "", exact: bool = False) -> None:
+        where = f"{self.name}.{function}{' returns' if ',' not in function else ' is'}"
+        if not isinstance(value, Tensor):
+            raise ModelError(f"{where} {type(value).__name__}; it must be a tensor of shape {list(wanted)}{names}.")
+        have = tuple(value.shape)
+        fits = have == wanted or not exact and have[-1:] == wanted[-1:] and _expands(have, wanted)
+        if not fits:
+            raise ModelError(
+                f"{where} a tensor of shape {list(have)} for a state of {list(self.state.shape)}; it must be "
+                f"{list(wanted)}{names}."
+            )
+        kind, wanted_kind = (f"{x.dtype} on {x.device}" for x in (value, self.state))
+        if kind != wanted_kind:
+            raise ModelError(
+                f"{where} {kind} for a state of {wanted_kind}; make tensors of your own with state.new_tensor(...), and keep "
+                "the precision of the state."
+            )
+
+
+def _expands(have: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
+    return len(have) <= len(wanted) and all(a in (1, b) for a, b in zip(have[::-1], wanted[::-1], strict=False))
+
+
+def balance_error(model: ProcessModel, state: Tensor, e: Evaluation) -> float | None:
+    """Largest difference of the fluxes of the balance and the rate of change of the storage, relative to both.
+
+    Raises
+    ------
+    ModelError
+        It is more than rounding. Rows that are not finite do not count.
+    """
+    declared = {k: (i, q) for i, (k, q) in enumerate(model.spec.fluxes.items()) if q.balance}
+    if not declared:
+        return None
+    rates, storage = e.rates.expand_as(state), e.storage.expand_as(state)
+    signed = torch.stack([q.balance * e.fluxes[..., i] for i, q in declared.values()], -1)
+    change, size = _total(model, storage, rates), _total(model, storage, rates.abs()).abs()
+    left = signed.sum(-1) - change
+    error = left.abs() / (signed.abs().sum(-1) + size).clamp_min(torch.finfo(left.dtype).tiny)
+    error = torch.where(torch.isfinite(error), error, 0.0)
+    k = int(error.argmax())
+    if float(error[k]) > torch.finfo(error.dtype).eps ** 0.5:
+        unit = next(q.unit for _, q in declared.values())
+        sums = " ".join(f"{'+' if q.balance > 0 else '-'} {name}" for name, (_, q) in declared.items()).removeprefix("+ ")
+        states = list(model.spec.states)
+        raise ModelError(
+            f"the fluxes of {type(model).__name__} do not close the balance that its specification declares: with "
+            f"{_shown(states, state[k])}, {sums} is {float(signed[k].sum()):g} {unit} "
+            f"({_shown(declared, e.fluxes[k, [i for i, _ in declared.values()]])}), but the storage changes by "
+            f"{float(change[k]):g} (rates: {_shown(states, rates[k])}), so that {float(left[k]):g} is left. Mend rates or "
+            "fluxes, declare the flux that is missing, or its `balance` (1 into the storage, -1 out of it, 0 neither); where "
+            "not all states hold what is balanced, define total_storage."
+        )
+    return float(error[k])
+
+
+def _shown(names: Iterable[str], values: Tensor) -> str:
+    pairs = [f"{name} = {float(v):g}" for name, v in zip(names, values, strict=False)]
+    return ", ".join(pairs[:6]) + (", ..." if len(pairs) > 6 else "")
+
+
+def _total(model: ProcessModel, storage: Tensor, rates: Tensor) -> Tensor:
+    """Rate of change of the total storage `[...]`."""
+    with forward_ad._set_fwd_grad_enabled(True), forward_ad.dual_level():
+        total = forward_ad.unpack_dual(model.total_storage(forward_ad.make_dual(storage.contiguous(), rates.contiguous())))
+    return torch.zeros_like(total.primal) if total.tangent is None else total.tangent
+
+
+def drawn(model: ProcessModel, state: Tensor) -> Tensor:
+    """States of the shape of `state`, drawn in the range of the specification: stores filled to a part of their magnitude."""
+    states = model.spec.each_state(model.size)
+    lower, scale = (state.new_tensor([getattr(s, k) for s in states]) for k in ("lower", "scale"))
+    share = torch.rand(state.shape, generator=torch.Generator().manual_seed(0)).to(state)
+    return torch.where(lower.isfinite(), lower + (0.2 + 0.8 * share) * scale, state + 0.2 * (share - 0.5) * scale)
+
+
+def first_interval(problem: Problem) -> tuple[ProcessModel, Tensor, dict[str, Tensor], dict[str, Tensor]]:
+    """Model, states, forcing and parameters of some columns in the first interval."""
+    cut: Callable[[Tensor], Tensor] = lambda x: x[:ROWS].detach().contiguous()  # noqa: E731
+    varying, forcing = ({k: cut(v[:, 0]) for k, v in g.items()} for g in (problem.varying, problem.forcing))
+    static = {k: cut(v) for k, v in problem.static.items()}
+    return problem.model, cut(problem.initial), forcing, {k: {**static, **varying}[k] for k in problem.model.spec.parameters}

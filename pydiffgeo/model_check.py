@@ -1,0 +1,215 @@
+"""Everything about a model of one's own that can be checked before it is solved."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pydiffgeo.bridge import models as julia_models
+from pydiffgeo.bridge.runtime import start
+from pydiffgeo.checking import check_at, check_declared, check_shapes, drawn, first_interval, prepared
+from pydiffgeo.closures import output_of
+from pydiffgeo.engines.julia_engine import solve_julia
+from pydiffgeo.errors import ModelError
+from pydiffgeo.inputs import read_forcing, read_parameters, read_state
+from pydiffgeo.models.base import Evaluation, ProcessModel, Values
+from pydiffgeo.models.julia_model import JuliaModel
+from pydiffgeo.solvers import Solver
+from pydiffgeo.solvers.jacobian import linearisation
+from pydiffgeo.solvers.linear import dense_from_bands
+from pydiffgeo.solvers.problem import Problem
+
+
+def check_model(
+    model: ProcessModel,
+    forcing: Mapping[str, Any] | None = None,
+    parameters: Mapping[str, Any] | None = None,
+    initial_state: Any = None,
+) -> str:
+    """Check that a model keeps what its specification promises, before it is solved or trained.
+
+    Parameters
+    ----------
+    model : ProcessModel
+    forcing, parameters : mapping of str to float, optional
+        Values at which the equations are looked at, in the units of the specification; default: the parameters' defaults, and
+        forcing within its bounds.
+    initial_state : float, [state], or mapping of str to float, optional
+        Default: what `model.start` gives. States around it are looked at too.
+
+    Returns
+    -------
+    str
+        What was checked, a line each: specification; shapes and precision for any number of leading dimensions; finite rates;
+        columns that do not depend on each other; balance; storage, Jacobian, `linearise` and `slopes` against automatic
+        differentiation; networks in slots. Of a model in Julia: shapes, finite rates, balance, and gradients against
+        differences.
+
+    Raises
+    ------
+    ModelError, SpecError, UnknownName
+        The first thing that is wrong, and how to mend it.
+    EngineUnavailable
+        A model in Julia, where there is none.
+    """
+    check_declared(model)
+    spec, name = model.spec, type(model).__name__
+    counts = (spec.states, "states"), (spec.parameters, "parameters"), (spec.forcings, "forcings"), (spec.fluxes, "fluxes")
+    lines = [f"specification {spec.name}: " + ", ".join(f"{len(entries)} {what}" for entries, what in counts)]
+    problem = _problem(model, forcing or {}, parameters or {}, initial_state)
+    engine = "julia" if isinstance(model, JuliaModel) else "torch"
+    _, state, weather, p = first_interval(problem)
+    error = check_at(model, state, weather, p, engine)
+    lines.append(f"shapes and precision: as declared, for {model.size} values per column")
+    if isinstance(model, JuliaModel):
+        _finite(name, julia_models.evaluate(start(), model, state, weather, p))
+        gradient = _gradient_error(problem)
+        derivatives = f"gradients: within {gradient:.0e} of central differences"
+    else:
+        inputs = prepared(model, state, weather, p)
+        with torch.no_grad():
+            _finite(name, model.evaluate(*inputs, fluxes=True))
+            _independent(model, *inputs)
+            lines.append(f"float32: {_single(model, state, weather, p)}")
+        derivatives = _derivatives(model, *inputs)
+        if model.closures:
+            lines.append(_networks(model))
+    lines.append("balance: " + ("no flux has a balance, nothing to check" if error is None else f"closes to {error:.0e}"))
+    return "\n".join([*lines, derivatives])
+
+
+def _problem(model: ProcessModel, forcing: Mapping[str, Any], parameters: Mapping[str, Any], initial: Any) -> Problem:
+    """One interval of three columns, at given values or at defaults."""
+    spec, cpu, columns = model.spec, torch.device("cpu"), 3
+    middle = {}
+    for name, f in spec.forcings.items():
+        bounded = math.isfinite(f.lower) + 2 * math.isfinite(f.upper)
+        middle[name] = (1.0, f.lower + 1.0, f.upper - 1.0, (f.lower + f.upper) / 2)[bounded]
+    drivers = read_forcing(model, middle | dict(forcing), np.array([0.0, 1.0]), torch.float64, cpu)
+    layers = model.grid.n_layers if hasattr(model, "grid") else 1
+    static, varying = read_parameters(model, parameters, 1, layers, torch.float64, cpu)
+    if initial is None:
+        initial = model.start({k: v[..., 0] for k, v in static.items()})
+    around = drawn(model, read_state(model, initial, torch.float64, cpu)[:1].expand(columns, -1))
+    return Problem(model, around, static, varying, drivers, torch.ones(1, dtype=torch.float64))
+
+
+def _finite(name: str, e: Evaluation) -> None:
+    for what, x in (("storage", e.storage), ("rates", e.rates), ("fluxes", e.fluxes)):
+        if not bool(torch.isfinite(x).all()):
+            place = (~torch.isfinite(x)).nonzero()[0, -1].item()
+            raise ModelError(
+                f"{name}.{what}: value {place} is not finite at the start; mend the equations, or give check_model a start at "
+                "which it is."
+            )
+
+
+def _independent(model: ProcessModel, state: Tensor, forcing: Values, parameters: Values) -> None:
+    together = model.evaluate(state, forcing, parameters, fluxes=True)
+    f, p = ({k: v[:1] for k, v in values.items()} for values in (forcing, parameters))
+    for what, alone, batch in zip(Evaluation._fields, model.evaluate(state[:1], f, p, fluxes=True), together, strict=True):
+        if not torch.allclose(alone, batch[:1], rtol=1e-9, atol=1e-12):
+            raise ModelError(
+                f"{type(model).__name__}.{what} of a column depends on the other columns of its batch: work on the last "
+                "dimension only."
+            )
+
+
+def _single(model: ProcessModel, state: Tensor, forcing: Values, parameters: Values) -> str:
+    f, p = ({k: v.float() for k, v in values.items()} for values in (forcing, parameters))
+    try:
+        check_shapes(model, *prepared(model, state.float(), f, p))
+    except (RuntimeError, ModelError) as error:
+        return f"cannot be used, Solver(dtype=torch.float32) will fail ({str(error).splitlines()[0]})"
+    return "can be used"
+
+
+def _derivatives(model: ProcessModel, state: Tensor, forcing: Values, parameters: Values) -> str:
+    """Compare derivatives that a model has of its own, and what its structure leaves out, with automatic differentiation."""
+    name, n, u = type(model).__name__, model.size, state[:1].detach()
+    f, p = ({k: v[:1].detach() for k, v in values.items()} for values in (forcing, parameters))
+
+    def compare(what: str, found: Tensor, true: Tensor) -> None:
+        off = (found - true).abs()
+        at = divmod(int(off.argmax()), off.shape[-1])
+        if float(off.max()) > 1e-6 * float(true.abs().max()) + 1e-12:
+            raise ModelError(
+                f"{name}.{what}: entry {at} is {float(found[at]):g}, but {float(true[at]):g} by automatic differentiation."
+            )
+
+    true = torch.autograd.functional.jacobian(lambda x: model.evaluate(x, f, p).rates.expand(1, n)[0], u)[:, 0]
+    stored = torch.autograd.functional.jacobian(lambda x: model.storage(x, p).expand(1, n)[0], u)[:, 0]
+    if bool((stored - stored.diagonal().diag()).any()):
+        raise ModelError(f"{name}.storage: the storage of a state depends on other states; it must be elementwise.")
+    with torch.no_grad():
+        lin = linearisation(model)(u, f, p)
+        below = {"dense": n - 1, "tridiagonal": 1, "banded": model.bandwidth[0]}[model.structure]
+        full = lin.jacobian[0][0] if model.structure == "dense" else dense_from_bands(lin.jacobian, below)[0]
+        own = "linearise" if model.linearise is not None else f"structure = {model.structure!r}"
+        compare(f"{own}, Jacobian of the rates", full, true)
+        compare(f"{own}, capacity", lin.capacity[0].diag(), stored)
+        if model.slopes is not None:
+            rates, entries = model.slopes(u, f, p)
+            slopes = torch.zeros_like(true)
+            for (row, column), entry in entries.items():
+                slopes[row, column] = entry
+            compare("slopes", slopes, true)
+            compare("slopes, rates", torch.stack([r.expand(1) for r in rates], -1), lin.rates)
+    written = [k for k in ("linearise", "slopes") if getattr(model, k) is not None]
+    return f"derivatives: {' and '.join(written) or 'structure of the Jacobian'} as by automatic differentiation"
+
+
+@torch.no_grad()
+def _networks(model: ProcessModel) -> str:
+    """Range of the networks in slots, over the domain of the slot."""
+    for name, closure in model.closures.items():
+        slot = model.spec.slots.get(name)
+        if slot is None:
+            continue
+        low, high = slot.domain
+        x = torch.linspace(low, high, 50, dtype=torch.float64)[:, None].expand(-1, len(slot.inputs))
+        if getattr(closure, "residual", False):
+            continue  # its output is that of the formula, changed
+        y = output_of(closure, x)
+        least, most = float(y.min()), float(y.max())
+        if not slot.range[0] <= least <= most <= slot.range[1]:
+            raise ModelError(f"the network in the slot {name!r} gives {least:g} to {most:g}, beyond its range {slot.range}.")
+        if slot.must_rise and bool((y.diff() < 0).any()):
+            raise ModelError(f"the network in the slot {name!r} falls where it must rise.")
+    return "networks: " + ", ".join(model.closures)
+
+
+def _gradient_error(problem: Problem) -> float:
+    """Largest error of the gradient of a step by the engine, in any group of inputs, against central differences."""
+    given = {"initial": problem.initial, **problem.static, **{k: v[..., 0] for k, v in problem.forcing.items()}}
+    options = Solver("implicit_euler", step=0.01, newton_tolerance=1e-12, max_newton=40)
+    generator = torch.Generator().manual_seed(0)
+
+    def outputs(x: Mapping[str, Tensor]) -> Tensor:
+        static, forcing = {k: x[k] for k in problem.static}, {k: x[k][..., None] for k in problem.forcing}
+        whole = replace(problem, initial=x["initial"], static=static, forcing=forcing, lengths=problem.lengths * 0.01)
+        result = solve_julia(whole, options)
+        flat = torch.cat([result.states.flatten(), *[q.flatten() for q in result.fluxes]])
+        return flat @ torch.rand(flat.shape, generator=torch.Generator().manual_seed(1), dtype=flat.dtype)
+
+    leaves = {k: v.detach().clone().requires_grad_() for k, v in given.items()}
+    grads = dict(zip(leaves, torch.autograd.grad(outputs(leaves), list(leaves.values())), strict=True))
+    worst = 0.0
+    for name, x in given.items():
+        d = 1e-4 * torch.rand(x.shape, generator=generator, dtype=x.dtype) * (x.abs() + 1e-6)
+        difference = float(outputs({**given, name: x + d}) - outputs({**given, name: x - d})) / 2
+        found = float((grads[name] * d).sum())
+        error = abs(found - difference) / (abs(found) + abs(difference) + 1e-9)
+        if error > 1e-4:
+            raise ModelError(
+                f"the derivative along {name!r} is {found / 1e-4:.6g}, but {difference / 1e-4:.6g} by differences: mend "
+                "`jacobian` or `linearise` of the Julia file."
+            )
+        worst = max(worst, error)
+    return worst

@@ -1,0 +1,282 @@
+"""A model of one's own that does not fit its specification is refused before it is solved, in the user's terms."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import MethodType
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from pydiffgeo import HBV, Grid, NeuralClosure, ProcessModel, Richards, Solution, Solver, check_model, load_spec, solve
+from pydiffgeo.errors import ModelError, PyDiffGeoError, SpecError, UnknownName
+from pydiffgeo.julia import load_model
+from pydiffgeo.models.base import Linearisation
+
+SPEC = """name = "cascade"
+time_unit = "d"
+[states.upper]
+unit = "mm"
+scale = 10.0
+storage = "upper"
+storage_unit = "mm"
+storage_scale = 10.0
+[states.lower]
+unit = "mm"
+scale = 10.0
+storage = "lower"
+storage_unit = "mm"
+storage_scale = 10.0
+[parameters.k]
+unit = "d-1"
+lower = 0.1
+upper = 2.0
+default = 1.0
+[forcings.rain]
+unit = "mm d-1"
+[fluxes.rain_in]
+unit = "mm d-1"
+balance = 1
+[fluxes.runoff]
+unit = "mm d-1"
+balance = -1
+"""
+
+
+def write(folder: Path, changes: dict[str, str] | None = None) -> Path:
+    """The specification with texts replaced."""
+    text = SPEC
+    for old, new in (changes or {}).items():
+        assert old in text
+        text = text.replace(old, new, 1)
+    file = folder / "cascade.toml"
+    file.write_text(text)
+    return file
+
+
+class Cascade(ProcessModel):
+    """Two linear reservoirs in a row."""
+
+    size: Any = 2
+
+    def __init__(self, folder: Path, changes: dict[str, str] | None = None) -> None:
+        self.spec = load_spec(write(folder, changes))
+
+    def rates(self, state: Any, forcing: Any, parameters: Any) -> Any:
+        upper, lower = (parameters["k"] * state).unbind(-1)
+        return torch.stack([forcing["rain"][..., 0] - upper, upper - lower], -1)
+
+    def fluxes(self, state: Any, forcing: Any, parameters: Any) -> Any:
+        lower = parameters["k"] * state[..., 1:]
+        return torch.cat([forcing["rain"].expand_as(lower), lower], -1)
+
+
+def run(model: Any, **options: Any) -> Solution:
+    return solve(model, {"rain": [[1.0, 2.0]] * 3}, {}, [4.0, 7.0], [0.0, 1.0, 2.0], engine="torch", **options)
+
+
+FLUXES, RATES = Cascade.fluxes, Cascade.rates
+
+
+def slopes(self: Any, u: Tensor, f: Any, p: Any) -> Any:
+    k, rain = p["k"][..., 0].expand(u.shape[:-1]), f["rain"][..., 0]
+    return [rain - k * u[..., 0], k * (u[..., 0] - u[..., 1])], {(0, 0): -k, (1, 0): k, (1, 1): -2 * k}
+
+
+WRONG: dict[str, tuple[dict[str, Callable[..., Any]], str]] = {
+    "one of two fluxes": (
+        {"fluxes": lambda self, u, f, p: FLUXES(self, u, f, p)[..., :1]},
+        r"fluxes returns a tensor of shape \[3, 1\].*must be \[3, 2\] \(rain_in, runoff",
+    ),
+    "no fluxes": ({"fluxes": ProcessModel.fluxes}, r"fluxes returns a tensor of shape \[3, 0\].*must be \[3, 2\]"),
+    "fluxes of one column": (
+        {"fluxes": lambda self, u, f, p: FLUXES(self, u, f, p)[:1]}, r"fluxes returns a tensor of shape \[1, 2\]"
+    ),
+    "runoff is the rain": (
+        {"fluxes": lambda self, u, f, p: FLUXES(self, u, f, p).flip(-1)},
+        r"with upper = 4, lower = 7, rain_in - runoff is 6 mm d-1 \(rain_in = 7, runoff = 1\), but the storage changes by -6 "
+        r"\(rates: upper = -3, lower = -3\), so that 12 is left",
+    ),
+    "rates of one state": (
+        {"rates": lambda self, u, f, p: RATES(self, u, f, p)[..., :1]}, r"rates returns a tensor of shape \[3, 1\].*\[3, 2\]"
+    ),
+    "no tensor": ({"rates": lambda self, u, f, p: 1.0}, "rates returns float; it must be a tensor"),
+    "float32": ({"rates": lambda self, u, f, p: RATES(self, u, f, p).float()}, "float32 on cpu for a state of torch.float64"),
+    "storage": ({"storage": lambda self, u, p: u.sum(-1)}, r"storage returns a tensor of shape \[3\]"),
+    "dimensions counted from the left": (
+        {"rates": lambda self, u, f, p: torch.stack([f["rain"][:, 0] - p["k"][:, 0] * u[:, 0], p["k"][:, 0] * u[:, 0]], 1)},
+        "not for one of .*count dimensions from the right",
+    ),
+    "slopes of a state that is not there": (
+        {"slopes": lambda self, u, f, p: (slopes(self, u, f, p)[0], {(2, 0): u[..., 0]})}, r"slopes has an entry \(2, 0\)"
+    ),
+    "slopes without a rate": ({"slopes": lambda self, u, f, p: (slopes(self, u, f, p)[0][:1], {})}, "slopes returns 1 rates"),
+    "Jacobian of another structure": (
+        {"linearise": lambda self, u, f, p: Linearisation(u, torch.ones_like(u), RATES(self, u, f, p), (u, u, u))},
+        "linearise returns a Jacobian of 3 tensors",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", WRONG)
+@pytest.mark.parametrize("method", ["implicit_euler", "kvaerno3"])
+def test_equations_that_do_not_fit_are_refused(tmp_path: Path, case: str, method: str) -> None:
+    functions, message = WRONG[case]
+    model = type("Own", (Cascade,), functions)(tmp_path)
+    with pytest.raises(ModelError, match=message):
+        run(model, solver=Solver(method, step=1.0))
+    with pytest.raises(ModelError):
+        check_model(model)
+
+
+def test_a_name_that_the_specification_does_not_have(tmp_path: Path) -> None:
+    own = type("Own", (Cascade,), {"rates": lambda self, u, f, p: RATES(self, u, f, {"k": p["kk"]})})(tmp_path)
+    with pytest.raises(UnknownName, match="parameter that Own reads: 'kk'; did you mean 'k'"):
+        run(own)
+    own = type("Own", (Cascade,), {"rates": lambda self, u, f, p: RATES(self, u, {"rain": f["rian"]}, p)})(tmp_path)
+    with pytest.raises(UnknownName, match="forcing that Own reads: 'rian'; did you mean 'rain'"):
+        run(own)
+
+
+def test_what_a_model_must_have(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="Own lacks `size`.*set size = 2"):
+        run(type("Own", (Cascade,), {"size": None})(tmp_path))
+    with pytest.raises(SpecError, match="states upper, lower, but has a size of 3"):
+        run(type("Own", (Cascade,), {"size": 3})(tmp_path))
+    with pytest.raises(ModelError, match="Own lacks `spec`"):
+        run(type("Own", (Cascade,), {"__init__": lambda self: None})())
+    with pytest.raises(ModelError, match=r"HBV is a class: give a model that it makes, such as HBV\(\)"):
+        run(HBV)
+    with pytest.raises(UnknownName, match="structure of a Jacobian 'denser'; did you mean 'dense'"):
+        run(type("Own", (Cascade,), {"structure": "denser"})(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"scale = 10.0\n": ""}, r"cascade\.toml: \[states\.upper\] lacks 'scale'"),
+        ({"default = 1.0\n": "", "lower = 0.1\n": ""}, r"\[parameters\.k\] lacks 'lower', 'default'"),
+        ({'[forcings.rain]\nunit = "mm d-1"\n': "[forcings.rain]\n"}, r"\[forcings\.rain\] lacks 'unit'"),
+        ({"balance = -1\n": ""}, r"\[fluxes\.runoff\] lacks 'balance'"),
+        ({"default = 1.0": "defualt = 1.0"}, r"\[parameters\.k\] has an unknown key 'defualt'; did you mean 'default'"),
+        ({'time_unit = "d"\n': ""}, r"lacks 'time_unit'"),
+        ({'time_unit = "d"': 'time_unit = "day"'}, "time_unit 'day' is none of s, min, h, d"),
+        ({"balance = 1\n": "balance = 2\n"}, "flux 'rain_in': balance = 2 must be 1"),
+        ({"balance = 1\n": "balance = 0.5\n"}, "balance = 0.5 must be a whole number"),
+        ({'unit = "d-1"': 'unit = "per fortnight"'}, "parameter 'k': unknown unit 'per fortnight'"),
+        ({"scale = 10.0": 'scale = "10"'}, "scale = '10' must be a number"),
+        ({"scale = 10.0": "scale = 0.0"}, "state 'upper': scale = 0 must be .* a positive number"),
+        ({"upper = 2.0": "upper = 0.5"}, "parameter 'k': needs lower < upper"),
+        ({"[states.upper]": "[states]"}, r"\[states\] needs a table for each name"),
+        ({"fluxes.runoff": "fluxes.lower"}, "'lower' is the name of a state and of a flux"),
+        ({"fluxes.runoff": 'fluxes."run-off"'}, "letters, digits and underscores"),
+        ({'unit = "mm d-1"\nbalance = -1': 'unit = "m3 s-1"\nbalance = -1'}, "rain_in in mm d-1, runoff in m3 s-1"),
+        ({"[fluxes.rain_in]": "fluxes.rain_in ="}, "not valid TOML"),
+    ],
+    ids=lambda x: next(iter(x)).strip() if isinstance(x, dict) else "",
+)
+def test_specifications_with_an_error(tmp_path: Path, changes: dict[str, str], message: str) -> None:
+    with pytest.raises(SpecError, match=message) as error:
+        load_spec(write(tmp_path, changes))
+    assert str(error.value).endswith(".")
+
+
+def test_a_path_is_relative_to_the_file_that_gives_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    write(tmp_path)
+    (tmp_path / "own_cascade.py").write_text('from pydiffgeo import load_spec\nspec = load_spec("cascade.toml")\n')
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    from own_cascade import spec  # type: ignore[import-not-found]
+
+    assert list(spec.states) == ["upper", "lower"]
+    del sys.modules["own_cascade"]
+    with pytest.raises(SpecError, match=rf"no model specification {Path(__file__).parent}.*cascade\.toml"):
+        load_spec("cascade.toml")
+    with pytest.raises(SpecError, match=r"'hvb'; did you mean 'hbv'"):
+        load_spec("hvb")
+
+
+def test_a_good_model_passes(tmp_path: Path) -> None:
+    report = check_model(Cascade(tmp_path))
+    assert "2 states, 1 parameters, 1 forcings, 2 fluxes" in report and "balance: closes to" in report
+    assert float(run(Cascade(tmp_path)).balance_error().max()) < 1e-13
+    closure = NeuralClosure(1, (4,), output_range=(0.0, 1.0))
+    assert "networks: recharge" in check_model(HBV(closures={"recharge": closure}))
+    assert "linearise as by automatic" in check_model(Richards(Grid.uniform(50.0, 8)), initial_state=-80.0)
+
+
+def test_a_balance_of_some_states_and_none(tmp_path: Path) -> None:
+    """Where not all states hold what is balanced, `total_storage` says which; a model may declare no balance."""
+
+    class Own(Cascade):
+        def rates(self, state: Any, forcing: Any, parameters: Any) -> Any:
+            balanced = super().rates(state, forcing, parameters).sum(-1)
+            return torch.stack([balanced, -state[..., 1]], -1)  # the second is a signal that fades
+
+    with pytest.raises(ModelError, match="define total_storage"):
+        run(Own(tmp_path))
+    summed = type("Summed", (Own,), {"total_storage": lambda self, storage: storage[..., 0]})(tmp_path)
+    assert float(run(summed).balance_error().max()) < 1e-13
+    none = Own(tmp_path, {"balance = 1": "balance = 0", "balance = -1": "balance = 0"})
+    run(none)
+    assert "no flux has a balance" in check_model(none)
+
+
+def test_derivatives_that_are_wrong(tmp_path: Path) -> None:
+    own = type("Own", (Cascade,), {"slopes": slopes})(tmp_path)
+    with pytest.raises(ModelError, match=r"Own\.slopes: entry \(1, 1\) is -2, but -1 by automatic differentiation"):
+        check_model(own)
+    own = type("Own", (Cascade,), {"structure": "banded", "bandwidth": (0, 1)})(tmp_path)
+    with pytest.raises(ModelError, match=r"structure = 'banded'.*entry \(1, 0\) is 0, but 1"):
+        check_model(own)
+    own = type("Own", (Cascade,), {"storage": lambda self, u, p: u + 0.1 * u.flip(-1)})(tmp_path)
+    own.fluxes = MethodType(lambda self, u, f, p: FLUXES(self, u, f, p), own)
+    with pytest.raises(ModelError, match="storage of a state depends on other states"):
+        check_model(own)
+    unbalanced = {"balance = -1": "balance = 0", "balance = 1": "balance = 0"}
+    own = type("Own", (Cascade,), {"rates": lambda self, u, f, p: RATES(self, u - u.mean(0), f, p)})(tmp_path, unbalanced)
+    with pytest.raises(ModelError, match="depends on the other columns"):
+        check_model(own)
+
+
+JULIA = """
+rates(u, f, p) = SVector(f.rain - p.k * u[1], p.k * (u[1] - u[2]))
+fluxes(u, f, p) = SVector(f.rain, p.k * u[2])
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("SVector(f.rain, p.k * u[2])", "SVector(f.rain)"), "fluxes returns 1 values; it must return 2, .*rain_in, runoff"),
+        (("SVector(f.rain, p.k * u[2])", "SVector(p.k * u[2], f.rain)"), "do not close the balance"),
+        (("p.k * (u[1] - u[2]))", "u[1], f.rain)"), "rates returns 3 values; it must return 2, .*upper, lower"),
+        (("p.k *", "p.kk *"), "kk"),
+        (("", "storage(u, p) = SVector(u[1])"), "storage returns 1 values"),
+        (("", "jacobian(u, f, p) = SMatrix{2,1}(-p.k, p.k)"), "jacobian returns .*must return an SMatrix or a Sparse"),
+        (("", "jacobian(u, f, p) = SMatrix{2,2}(-p.k, p.k, 0.0 * p.k, -2 * p.k)"), ""),
+    ],
+)  # fmt: skip
+def test_models_in_julia(julia: Any, tmp_path: Path, change: tuple[str, str], message: str) -> None:
+    write(tmp_path)
+    old, new = change
+    (tmp_path / "cascade.jl").write_text(JULIA.replace(old, new) if old else JULIA + new)
+    model = load_model(tmp_path / "cascade.jl")
+    if message:
+        with pytest.raises(PyDiffGeoError, match=message):
+            solve(model, {"rain": [[1.0, 2.0]] * 3}, {}, [4.0, 7.0], [0.0, 1.0, 2.0], engine="julia")
+    else:  # a Jacobian that is wrong is seen in gradients
+        with pytest.raises(ModelError, match="by differences: mend `jacobian`"):
+            check_model(model)
+
+
+def test_a_good_model_in_julia(julia: Any, tmp_path: Path) -> None:
+    write(tmp_path)
+    (tmp_path / "cascade.jl").write_text(JULIA)
+    report = check_model(load_model(tmp_path / "cascade.jl"))
+    assert "balance: closes to" in report and "gradients: within" in report
