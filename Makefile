@@ -19,7 +19,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --no-input -c co
 .PHONY: demo test check lint types install clean
 
 demo: $(VENV)/installed-plot
-	@$(BIN)/pydiffgeo demo
+	@$(BIN)/pydiffgeo demo --overwrite
 
 # one thread per test process: the arrays are small, and two processes on two cores already fill them
 test: export OMP_NUM_THREADS = 1

@@ -28,8 +28,9 @@ from pydiffgeo.training.basins.functions import learned_functions
 from pydiffgeo.training.basins.models import build_model, process_of
 from pydiffgeo.training.basins.settings import BasinExperiment
 from pydiffgeo.training.basins.trainer import CHECKPOINT, BasinTrainer
-from pydiffgeo.training.checkpoint import load_checkpoint, open_run
+from pydiffgeo.training.checkpoint import load_checkpoint
 from pydiffgeo.training.distributed import Group
+from pydiffgeo.training.run_folder import run_folder
 
 ROOT = Path(__file__).parents[1]
 RISING = {"hidden": [6], "monotone_in": [0]}
@@ -218,11 +219,12 @@ def test_the_figure_is_in_the_report(folder: Path):
 
 
 def test_a_run_without_closures_goes_on_from_settings_of_before_there_were_any(basins: Path, tmp_path: Path):
-    run = experiment(basins, {}).run("run")
-    open_run(tmp_path, run, resume=False)
+    run = experiment(basins, {}).run("run").model_dump(mode="json")
+    with run_folder(tmp_path, run):
+        pass
     path = tmp_path / "settings.yaml"
     before = yaml.safe_load(path.read_text())
     del before["model"]["process"]["closures"]
     path.write_text(yaml.safe_dump(before))
-    open_run(tmp_path, run, resume=True)
-    assert yaml.safe_load(path.read_text())["model"]["process"]["closures"] == {}
+    with run_folder(tmp_path, run, resume=True):
+        assert yaml.safe_load(path.read_text())["model"]["process"]["closures"] == {}

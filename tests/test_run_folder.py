@@ -71,6 +71,7 @@ def content(folder: Path) -> dict[str, bytes]:
 
 def test_a_run_is_overwritten_only_when_asked_and_its_evaluation_goes_with_it(basins, done):
     (done / "notes.txt").write_text("mine")
+    (done.parent / "comparison_test.csv").write_text("of this run and others")
     before = content(done)
     with pytest.raises(OutputError, match=r"holds a run already, last written on 20.*--resume.*--overwrite.*--output\."):
         train(tiny(basins), done.parent, progress=False)
@@ -80,7 +81,8 @@ def test_a_run_is_overwritten_only_when_asked_and_its_evaluation_goes_with_it(ba
         train(tiny(basins, data={"path": "absent.nc"}), done.parent, progress=False, overwrite=True)
     assert content(done) == before
     train(tiny(basins, training={"seed": 1}), done.parent, progress=False, overwrite=True)
-    assert not (done / "evaluation_test").exists() and (done / "notes.txt").read_text() == "mine"
+    assert not (done / "evaluation_test").exists() and not (done.parent / "comparison_test.csv").exists()
+    assert (done / "notes.txt").read_text() == "mine"
     assert load_checkpoint(done / CHECKPOINT)["sampler"]["seed"] == 1
 
 
@@ -94,9 +96,26 @@ def test_all_runs_are_checked_before_the_first_is_trained(basins, done):
     assert load_checkpoint(done.parent / "new" / CHECKPOINT) is not None
 
 
+def test_a_run_that_went_on_says_that_its_evaluation_is_of_before(basins, tmp_path, caplog):
+    from test_basin_training import trainer
+
+    run = tiny(basins, training={"epochs": 3})
+    cut = trainer(run.run("run"), tmp_path / "run")
+    cut.t = cut.t.model_copy(update={"epochs": 2})
+    cut.run(progress=False)
+    with run_folder(tmp_path / "run", run.run("run").model_dump(mode="json"), resume=True):
+        pass
+    evaluate([tmp_path / "run"], progress=False, figures=False)
+    train(run, tmp_path, resume=True, progress=False)
+    assert [r.message for r in caplog.records if "judged" in r.message] == [
+        f"{tmp_path}/run/evaluation_test judged other weights than the run has now: judge it again with `pydiffgeo evaluate`."
+    ]
+
+
 def test_an_evaluation_says_which_weights_it_judged(done):
     out = done / "evaluation_test"
     digest = weights_hash(load_run(done)[2].state_dict())
+    assert digest in (out / "report.html").read_text()
     assert json.loads((out / JUDGED).read_text()) == {"weights": digest}
     saved = load_checkpoint(done / CHECKPOINT)
     assert digest == weights_hash(chosen_weights(saved))

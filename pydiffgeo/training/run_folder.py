@@ -155,6 +155,11 @@ def check_judged(out: Path, weights: str) -> None:
         raise DataError(f"the evaluation {out} {what}. Judge the run again with `pydiffgeo evaluate {out.parent}`.")
 
 
+def stale_evaluations(folder: Path, weights: str) -> list[Path]:
+    """Return the evaluations in the folder of a run that are not of these weights."""
+    return [out for out in sorted(folder.glob("evaluation_*")) if _judged(out) != weights]
+
+
 def _judged(out: Path) -> str | None:
     try:
         return str(json.loads((out / JUDGED).read_text(encoding="utf-8"))["weights"])

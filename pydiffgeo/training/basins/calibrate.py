@@ -109,11 +109,11 @@ def calibrate_run(
         raise SettingsError("model.process.closures: SCE-UA finds no weights of networks; name a run without them.")
     torch.set_num_threads(settings.training.threads)
     run = settings.model_dump(mode="json")
-    check_run(folder, run, resume, overwrite, FREE)  # before the data are read
+    check_run(folder, run, resume, overwrite, FREE)  # what is wrong is said before the data are read
+    require_room(folder)
     by_nse = settings.model_copy(update={"loss": (TermSettings(loss="nse", target=settings.data.targets[0], weight=1.0),)})
     data = load_basins(by_nse, tuple(process.forcing.values()), also_needed)
     with run_folder(folder, run, resume, overwrite, FREE):
-        require_room(folder)
         write_data_report(folder, data)
         say_left_out(data, folder.name, progress)
         return _calibrate(settings, data, process, folder, evaluations, resume, progress)

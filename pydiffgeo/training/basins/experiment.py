@@ -35,13 +35,13 @@ from pydiffgeo.training.basins.functions import learned_functions
 from pydiffgeo.training.basins.models import HybridModel, build_model, process_of
 from pydiffgeo.training.basins.prediction import predict
 from pydiffgeo.training.basins.processes import SolvedProcess
-from pydiffgeo.training.basins.report import compare_runs, report_run
+from pydiffgeo.training.basins.report import compare_runs, remove_comparisons, report_run
 from pydiffgeo.training.basins.settings import BasinExperiment, BasinRun, Period
 from pydiffgeo.training.basins.trainer import CHECKPOINT, BasinTrainer
 from pydiffgeo.training.basins.untrained import untrained_fluxes
 from pydiffgeo.training.checkpoint import chosen_weights, load_checkpoint, load_weights, weights_hash
 from pydiffgeo.training.distributed import Group, process_group
-from pydiffgeo.training.run_folder import SETTINGS, check_run, judging, kept_settings, run_folder
+from pydiffgeo.training.run_folder import SETTINGS, check_run, judging, kept_settings, run_folder, stale_evaluations
 
 log = logging.getLogger("pydiffgeo")
 
@@ -109,6 +109,8 @@ def train(
             if group.first:
                 check_run(folder, settings.run(name).model_dump(mode="json"), resume, overwrite, FREE)
                 require_room(folder)
+        if overwrite and group.first:
+            remove_comparisons(output)  # in which these runs are
         for name, folder in zip(names, folders, strict=True):
             train_run(settings.run(name), folder, resume, progress, group, overwrite, needed)
     return folders
@@ -170,6 +172,9 @@ def train_run(
         group.collect(None)  # the others wait for the folder
         trainer.run(resume, progress)
     say(f"{folder}: {_outcome(trainer)}")
+    if group.first:
+        for out in stale_evaluations(folder, weights_hash(model.state_dict())):
+            log.warning("%s judged other weights than the run has now: judge it again with `pydiffgeo evaluate`.", out)
     return trainer
 
 
@@ -280,8 +285,9 @@ def evaluate(
         data = replace(data, left_out=out)
         say_left_out(data, folder.name, progress)
         functions = learned_functions(model, data.tensors, *days_of(span), warm_up) if isinstance(model, HybridModel) else {}
-        with judging(folder / f"evaluation_{period}", weights_hash(model.state_dict())):
-            reports[str(folder)] = report_run(folder, period, settings, data, periods, progress, figures, functions)
+        weights = weights_hash(model.state_dict())
+        with judging(folder / f"evaluation_{period}", weights):
+            reports[str(folder)] = report_run(folder, period, settings, data, periods, progress, figures, functions, weights)
     if len(reports) > 1:
         compare_runs(runs, period, progress, figures)
     return reports

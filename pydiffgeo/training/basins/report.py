@@ -47,6 +47,7 @@ def report_run(
     progress: bool = True,
     figures: bool = True,
     functions: Mapping[str, LearnedFunction] | None = None,
+    weights: str = "",
 ) -> Rows:
     """Write ``evaluation_PERIOD/`` in the folder of a run and return the rows of medians.
 
@@ -67,6 +68,8 @@ def report_run(
         Draw figures.
     functions : mapping of str to LearnedFunction, optional
         By slot, what networks in the equations have learned.
+    weights : str
+        Hash of the weights that are judged.
 
     Returns
     -------
@@ -111,7 +114,7 @@ def report_run(
             labels = f"{', '.join(f.slot.inputs)} ({', '.join(f.slot.units)})", f.slot.output
             path = plot_function(out / f"closure_{slot}.png", x, y, f.formulas, (f.inputs, f.outputs), labels)
             drawn[f"Learned function: {slot}"] = path
-    _page(out, folder, period, settings, rows, untrained, scores[target], drawn, data.left_out)
+    _page(out, folder, period, settings, rows, untrained, scores[target], drawn, data.left_out, weights)
     if progress:
         for group in periods:
             kept = ("measure", "median", "lower", "upper", "basins")
@@ -171,6 +174,13 @@ def compare_runs(folders: Sequence[Path], period: str, progress: bool = True, fi
     return rows
 
 
+def remove_comparisons(folder: Path) -> None:
+    """Remove what `compare_runs` has written into a folder."""
+    for period in ("train", "validation", "test"):
+        for old in folder.glob(f"comparison_{period}*"):
+            old.unlink()
+
+
 def _figures(
     out: Path, settings: BasinRun, data: BasinData, series: xr.Dataset, scores: xr.Dataset, learned: Mapping[str, np.ndarray]
 ) -> dict[str, Path]:
@@ -221,6 +231,7 @@ def _page(
     scores: xr.Dataset,
     drawn: Mapping[str, Path],
     left_out: Mapping[str, Mapping[str, str]],
+    weights: str,
 ) -> None:
     span = getattr(settings.data, period)
     page = Page(f"{folder.name}: {settings.model.name}, {period} period")
@@ -247,6 +258,7 @@ def _page(
     frame = scores[["group", *SHOWN, "days"]].to_dataframe().reset_index()
     page.table(_rows(frame))
     page.heading("Settings and provenance")
+    page.text(f"SHA-256 of the weights: {weights or 'unknown'}.")
     page.code(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False))
     if (folder / "provenance.json").is_file():
         page.code((folder / "provenance.json").read_text(encoding="utf-8"))
