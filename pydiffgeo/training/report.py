@@ -141,7 +141,7 @@ def draw(
 def _curves(suction: Tensor, parameters: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
     """Return water content and conductivity `[station, layer, point]`."""
     hydraulics = VanGenuchten()
-    soil = hydraulics.derive({name: parameters[name][..., None] for name in hydraulics.parameters})
+    soil = hydraulics.derive({name: p[..., None] for name, p in parameters.items() if name in hydraulics.parameters})
     return hydraulics.curves(-suction, soil)
 
 
