@@ -52,6 +52,15 @@ def same_unit(one: str, other: str) -> bool:
     return one == other or powers(one) == powers(other)
 
 
+def product(*units: str) -> str:
+    """Return the product of units: "mm" for "mm d-1" and "d"."""
+    out: dict[str, int] = {}
+    for unit in units:
+        for symbol, power in powers(unit).items():
+            out[symbol] = out.get(symbol, 0) + power
+    return " ".join(f"{k}{v if v != 1 else ''}" for k, v in out.items() if v) or "1"
+
+
 SCALED = ("m", "g", "s", "K", "Pa", "bar", "J", "W", "N", "mol", "eq", "L", "l", "V", "A", "Hz", "S", "Bq")
 """Symbols that take a prefix of the SI."""
 SYMBOLS = {

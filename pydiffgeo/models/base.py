@@ -126,6 +126,13 @@ class ProcessModel:
         """Storage of a column `[...]` from `m(u)` `[..., size]`, in the unit of the fluxes times time."""
         return storage.sum(-1)
 
+    def derived(self, states: Tensor, parameters: Values) -> dict[str, tuple[Tensor, str, str]]:
+        """Series `[batch, time, ...]` that follow from the states `[batch, time, size]`, with unit and description.
+
+        They become variables of `Solution.to_xarray`. The parameters are those of a `Solution`.
+        """
+        return {}
+
     def check_parameters(self, parameters: Mapping[str, Tensor]) -> None:
         """Raise ParameterError for combinations that bounds alone do not exclude.
 

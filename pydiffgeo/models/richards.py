@@ -178,6 +178,10 @@ class Richards(ProcessModel):
         """Pressure head (cm) `[batch, cell]` at the water contents theta: for initial states from measurements."""
         return self.hydraulics.head(theta, self._raw_at_cells(theta, parameters))
 
+    def derived(self, states: Tensor, parameters: Values) -> dict[str, tuple[Tensor, str, str]]:
+        """Volumetric water content."""
+        return {"water_content": (self.water_content(states, parameters), "1", "volumetric water content")}
+
     def total_storage(self, storage: Tensor) -> Tensor:
         """Water in the column, cm."""
         return storage @ self._geometry(storage)["dz"]
