@@ -94,9 +94,9 @@ class TrainingFailed(PyDiffGeoError, RuntimeError):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return "; did you mean 'x'?" for the known name closest to `name`, or ""."""
+    """Return "; did you mean 'x'?" for the known name closest to `name`, or "." where none is close: the end of a sentence."""
     close = difflib.get_close_matches(str(name), [str(k) for k in known], n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else ""
+    return f"; did you mean {close[0]!r}?" if close else "."
 
 
 def lookup(mapping: Mapping[str, T], name: str, what: str) -> T:

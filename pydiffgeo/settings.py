@@ -71,8 +71,8 @@ def load_tagged_settings(path: str | Path, classes: Mapping[str, type[M]], key: 
     known = ", ".join(sorted(classes))
     if key not in document.data:
         hint = next((f" (line {document.line((name,))}: did you mean {key!r} by {name!r}?)"
-                     for name in map(str, document.data) if nearest(key, [name])), "")
-        raise SettingsError(f"{path}: the key {key!r} is missing{hint}; it is one of: {known}")
+                     for name in map(str, document.data) if nearest(key, [name]) != "."), "")
+        raise SettingsError(f"{path}: the key {key!r} is missing{hint}. Add it; it is one of: {known}.")
     name = document.data[key]
     if not isinstance(name, str) or name not in classes:
         raise SettingsError(f"{path}, line {document.line((key,))}: unknown {key} {_instead(name, classes)}")
@@ -95,26 +95,26 @@ class _Document:
             loader = yaml.SafeLoader(path.read_text(encoding="utf-8"))
             root = loader.get_single_node()
             if root is None:
-                raise SettingsError(f"{path}: the file is empty; write the settings as 'key: value' lines")
+                raise SettingsError(f"{path}: the file is empty. Write the settings as 'key: value' lines.")
             if not isinstance(root, yaml.MappingNode):
-                raise SettingsError(f"{path}, line {_line(root)}: not settings but a {root.id}; "
-                                    "write them as 'key: value' lines")
+                raise SettingsError(f"{path}, line {_line(root)}: not settings but a {root.id}. "
+                                    "Write them as 'key: value' lines.")
             _refuse_duplicates(path, root)
             # this also merges '<<: *anchor' entries into the nodes, so that their keys have lines too
             data = loader.construct_document(root)
         except FileNotFoundError:
-            raise SettingsError(f"{path}: no such file (looked from {Path.cwd()})") from None
+            raise SettingsError(f"{path}: no such file, looked for from {Path.cwd()}. Correct the path.") from None
         except OSError as error:
-            raise SettingsError(f"{path}: cannot be read: {error.strerror}") from error
+            raise SettingsError(f"{path}: cannot be read: {error.strerror}. Name a file that you may read.") from error
         except UnicodeDecodeError as error:
-            raise SettingsError(f"{path}: not UTF-8 text (byte {error.start}); save it as UTF-8") from error
+            raise SettingsError(f"{path}: not UTF-8 text (byte {error.start}). Save it as UTF-8.") from error
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
             text = "; ".join(part for part in (error.context, error.problem) if part)
-            raise SettingsError(f"{path}{where}: not valid YAML: {text}") from error
+            raise SettingsError(f"{path}{where}: not valid YAML: {text}. Correct it there.") from error
         except yaml.YAMLError as error:
-            raise SettingsError(f"{path}: not valid YAML: {error}") from error
+            raise SettingsError(f"{path}: not valid YAML: {' '.join(str(error).split())}. Save it as plain text.") from error
         return cls(path, data, root)
 
     def line(self, location: Location) -> int:
@@ -156,7 +156,7 @@ def _refuse_duplicates(path: Path, root: yaml.Node) -> None:
                     continue
                 if key.value in first:
                     raise SettingsError(f"{path}, line {_line(key)}: the key {key.value!r} was already given "
-                                        f"in line {first[key.value]}; keep one of them")
+                                        f"in line {first[key.value]}. Keep one of them.")
                 first[key.value] = _line(key)
 
 
@@ -177,27 +177,27 @@ def _explain(error: dict[str, Any], model_class: type[BaseModel]) -> str:
     """One sentence on a pydantic error: where, what was given, what is allowed."""
     location, kind, given = error["loc"], error["type"], error["input"]
     if not location:  # a check of the whole file, whose input is everything
-        return str(error["msg"]).removeprefix("Value error, ")
+        return f"{str(error['msg']).removeprefix('Value error, ').rstrip('.')}."
     *parents, last = location
     inside = f" in {'.'.join(map(str, parents))!r}" if parents else ""
     if kind in ("extra_forbidden", "invalid_key"):
         return f"unknown key{inside}: {_instead(last, _keys(_models_at(parents, model_class)))}"
     if kind == "missing":
-        return f"the key {str(last)!r} is missing{inside}"
+        return f"the key {str(last)!r} is missing{inside}. Add it."
     message = str(error["msg"]).removeprefix("Value error, ")
     if kind == "model_type":
         known = _keys(_models_at(list(location), model_class))
         message = f"it is a section with the keys: {', '.join(known)}"
     choices = re.findall(r"'([^']*)'", str(error.get("ctx", {}).get("expected", "")))
-    hint = nearest(given, choices) if isinstance(given, str) else ""
+    hint = nearest(given, choices) if isinstance(given, str) else "."
     shown = "a section" if isinstance(given, dict) else reprlib.repr(given)
-    return f"{'.'.join(map(str, location))}: {shown} is not allowed: {message[:1].lower()}{message[1:]}{hint}"
+    return f"{'.'.join(map(str, location))}: {shown} is not allowed: {message[:1].lower()}{message[1:].rstrip('.')}{hint}"
 
 
 def _instead(given: Any, known: Iterable[str]) -> str:
     """The name that was given, the nearest valid one, and all valid ones."""
     names = sorted(known)
-    return f"{reprlib.repr(given)}{nearest(str(given), names) or ';'} Known: {', '.join(names)}"
+    return f"{reprlib.repr(given)}{nearest(str(given), names)} Known: {', '.join(names)}."
 
 
 def _keys(models: list[type[BaseModel]]) -> list[str]:

@@ -66,6 +66,7 @@ def complaint(path: Path) -> str:
     with pytest.raises(SettingsError) as caught:
         load_settings(path, Settings)
     assert str(path) in str(caught.value)
+    assert all(line[-1] in ".?" for line in str(caught.value).splitlines() if not line.endswith(" problems")), caught.value
     return str(caught.value)
 
 
@@ -82,7 +83,7 @@ def test_reads_nested_settings_with_defaults(tmp_path: Path) -> None:
     # unknown and mistyped keys: top level, section, list, mapping of sections, alias, merged, not a string
     ("name: a\n\nnmae: b\n", 3, "unknown key: 'nmae'; did you mean 'name'?"),
     ("name: a\nqqq: 1\n", 2,
-     "unknown key: 'qqq'; Known: layers, method, name, sites, top, training, wind_speed"),
+     "unknown key: 'qqq'. Known: layers, method, name, sites, top, training, wind_speed"),
     ("name: a\ntraining:\n  epochs: 3\n  learning_rte: 0.1\n", 4,
      "unknown key in 'training': 'learning_rte'; did you mean 'learning_rate'? Known: epochs, learning_rate"),
     ("name: a\nlayers:\n  - depth: 20\n  - depth: 60\n    sil: clay\n", 5,

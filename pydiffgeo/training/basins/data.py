@@ -125,7 +125,7 @@ def choose_basins(known: list[str], settings: DataSettings) -> tuple[list[str], 
     for which, given in (("basins", chosen), ("held_out", held), ("exclude", settings.exclude)):
         for k, basin in enumerate(given):
             if basin not in known:
-                hint = f"{nearest(basin, known) or '.'} They have {len(known)} basins, such as {known[0]!r}."
+                hint = f"{nearest(basin, known)} They have {len(known)} basins, such as {known[0]!r}."
                 raise DataError(f"data.{which}: no basin {basin!r} in the records{hint}", ("data", which, k))
     if both := sorted(set(held) & set(chosen)):
         raise DataError(f"basin {both[0]} is in data.basins and in data.held_out; take it out of one.")
@@ -279,7 +279,7 @@ def _require_names(records: xr.Dataset, settings: BasinRun, series: Iterable[str
             if name not in known:
                 what = "attribute" if section == "attributes" else "series in time"
                 raise DataError(
-                    f"data.{section}: no {what} {name!r} in the records{nearest(name, known) or '.'} They have "
+                    f"data.{section}: no {what} {name!r} in the records{nearest(name, known)} They have "
                     f"{', '.join(known) or 'none'}.",
                     ("data", section, k),
                 )

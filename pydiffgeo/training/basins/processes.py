@@ -161,8 +161,8 @@ def simulate(
     for target, name in outputs.items():
         if name not in series:
             raise SettingsError(
-                f"model.process.outputs: {target!r} should be {name!r}, and the model gives {', '.join(series)}"
-                f"{nearest(name, series)}."
+                f"model.process.outputs: {target!r} should be {name!r}, which the model does not give{nearest(name, series)} "
+                f"Known: {', '.join(series)}."
             )
         found[target] = parts.mean(series[name])
     if "route_a" in parameters and "discharge" in found:
