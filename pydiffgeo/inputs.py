@@ -137,12 +137,6 @@ def _shaped(x: Tensor, spec: ParameterSpec, intervals: int, layers: int) -> tupl
     )
 
 
-def as_given(model: ProcessModel, read: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Parameters that `read_parameters` has read, in shapes that it takes."""
-    layered = {k for k, p in model.spec.parameters.items() if p.per == "layer"}
-    return {k: v if k in layered else v[..., 0] for k, v in read.items()}
-
-
 def read_state(model: ProcessModel, initial: Any, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Initial state `[column or 1, size]`, from one array or from a mapping of each state to its values."""
     if isinstance(initial, Mapping):

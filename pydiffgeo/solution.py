@@ -32,8 +32,6 @@ class Solution:
     states : Tensor, [batch, time, state]
         State at the interval ends.
     initial_state : Tensor, [batch, state]
-    parameters : dict of Tensor
-        All parameters, given or by default, in shapes that `solve` takes.
     fluxes : dict of Tensor, [batch, time]
         Means over the intervals, in the units of `model.spec.fluxes`.
     storage : Tensor, [batch, time + 1]
@@ -43,6 +41,8 @@ class Solution:
     stats : dict of Tensor
         `accepted`, `rejected`, `newton_iterations`, each `[batch]`; `recorded_bytes`, memory kept for the gradient.
     engine : str
+    inputs : dict of Tensor
+        The parameters as they were read, `[batch or 1, (time,) width]`; see `parameters`.
     """
 
     model: ProcessModel
@@ -51,13 +51,19 @@ class Solution:
     lengths: Tensor
     states: Tensor
     initial_state: Tensor
-    parameters: dict[str, Tensor]
     fluxes: dict[str, Tensor]
     storage: Tensor
     failed: dict[int, str]
     stats: dict[str, Tensor]
     engine: str
+    inputs: dict[str, Tensor] = field(default_factory=dict)
     steps: list[Tensor] = field(default_factory=list)
+
+    @property
+    def parameters(self) -> dict[str, Tensor]:
+        """All parameters, given or by default, as `solve` takes them: `[batch]`, `[batch, time]`, or with a layer besides."""
+        layered = {k for k, p in self.model.spec.parameters.items() if p.per == "layer"}
+        return {k: v if k in layered else v[..., 0] for k, v in self.inputs.items()}
 
     def __repr__(self) -> str:
         """Return model, engine, batch, span, steps and failures, in a few lines."""

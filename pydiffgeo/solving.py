@@ -16,7 +16,7 @@ from pydiffgeo.checking import check_declared, check_equations
 from pydiffgeo.engines import ENGINES
 from pydiffgeo.engines.julia_engine import torch_only
 from pydiffgeo.errors import EngineUnavailable, ParameterError, SolveFailed, lookup
-from pydiffgeo.inputs import as_given, batch_size, read_forcing, read_parameters, read_state, read_times
+from pydiffgeo.inputs import batch_size, read_forcing, read_parameters, read_state, read_times
 from pydiffgeo.models.base import ProcessModel
 from pydiffgeo.named import without_names
 from pydiffgeo.solution import Solution
@@ -118,12 +118,12 @@ def solve(
         lengths=lengths,
         states=result.states,
         initial_state=state,
-        parameters=as_given(model, {**static, **varying}),
         fluxes=dict(zip(model.spec.fluxes, result.fluxes, strict=True)),
         storage=model.total_storage(result.storage),
         failed=failed,
         stats=result.stats,
         engine=chosen,
+        inputs={**static, **varying},
         steps=result.steps,
     )
 
