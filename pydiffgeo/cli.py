@@ -203,18 +203,22 @@ def data_check(
     product: Annotated[list[str] | None, typer.Option(help="Forcing product (CAMELS-US), or data set (Caravan).")] = None,
     start: Annotated[str | None, typer.Option(help="First day.")] = None,
     end: Annotated[str | None, typer.Option(help="Last day.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="File for the table of all problems.")] = None,
     debug: Debug = False,
 ) -> None:
-    """List what is missing or wrong in records of basins, by basin and date; ends with 1 if anything is."""
+    """Show what is missing or wrong in records of basins, the first few of each kind; ends with 1 if anything is."""
     with _reporting(debug):
         from .data import check_basins, open_basins
+        from .files import write_file
 
         opened = open_basins(path, format, start=start, end=end, product=product, lazy=True)
         report = check_basins(opened)
-        typer.echo(f"{len(report.basins)} basins, {report.days} days, {len(report.problems)} problems")
-        for line in report.lines():
+        typer.echo(f"{len(report.basins)} basins, {report.days} days, {len(report.serious)} problems")
+        for line in report.summary():
             typer.echo(line)
-        if report.problems:
+        if csv is not None:
+            typer.echo(f"All {len(report.problems)} lines: {write_file(csv, report.table().to_csv(index=False))}")
+        if report.serious:
             raise typer.Exit(1)
 
 

@@ -175,7 +175,7 @@ def _lines(root: Path, what: str) -> Path:
 @pytest.mark.parametrize(("what", "row", "change", "words"), [
     ("cida", 8, lambda line: line.replace("2001 01 05", "2001 01 04"), "2001-01-04 occurs twice in the forcing of basin 0101"),
     ("cida", 8, lambda line: line.replace("2001 01 05", "2000 12 05"), "unordered in the forcing of basin 0101.*2000-12-05"),
-    ("cida", 8, lambda line: line.replace("2001 01 05", "2001 02 31"), "forcing of basin 01010101.* invalid date in row 5"),
+    ("cida", 8, lambda line: line.replace("2001 01 05", "2001 02 31"), "forcing of basin 01010101.* invalid date in line 9"),
     ("cida", 43, lambda line: line[:30], "forcing of basin 01010101 ends within a line, on 2001-02-09.*download it again"),
     ("cida", 2, lambda line: "", "header of .*01010101.* is damaged"),
     ("cida", 8, lambda line: line.replace("200.00", "abc"), "shortwave_down of basin 01010101 is .abc., no .* 2001-01-05"),

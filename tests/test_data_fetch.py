@@ -222,7 +222,7 @@ def test_from_download_to_records(kind: str, server: Server, tmp_path: Path, mon
     assert CliRunner().invoke(cli.app, convert).exit_code == 0
     np.testing.assert_allclose(open_basins("all.nc").precipitation, opened.precipitation)
     bad = CliRunner().invoke(cli.app, ["data", "check", "data/test", "--end", "2001-03-01"])
-    assert bad.exit_code == 1 and "missing day: no record of any forcing in basin 01010101 from 2001-02-10" in bad.stdout
+    assert bad.exit_code == 1 and "missing day: 2 in 2 of 2 basins\n  no record of any forcing in basin 0101" in bad.stdout
 
 
 def test_a_damaged_archive_is_named(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -143,21 +143,45 @@ def _variables(source: Source, wanted: Sequence[str] | None, names: Mapping[str,
         name = given if given in source.columns else request.name(given)
         if name not in source.columns:
             raise DataError(
-                f"no variable {given!r} in {path}{nearest(given, source.columns)} It has {', '.join(source.columns)}."
+                f"no variable {given!r} in {path}{nearest(given, source.columns) or '.'} It has {', '.join(source.columns)}."
             )
         kept.append(name)
     return list(dict.fromkeys(kept))
 
 
 def _days(source: Source, start: Day, end: Day) -> pd.DatetimeIndex:
-    first, last = pd.Timestamp(start), pd.Timestamp(end)  # NaT where not given
+    first, last = _day(start, "start"), _day(end, "end")  # NaT where not given
     if first is pd.NaT or last is pd.NaT:
-        spans = [source.span(basin) for basin in source.basins]
+        spans = _spans(source)
         first = min(a for a, _ in spans) if first is pd.NaT else first
         last = max(b for _, b in spans) if last is pd.NaT else last
     if last < first:
         raise DataError(f"the record would end on {last:%Y-%m-%d}, before its start on {first:%Y-%m-%d}; change start or end.")
     return pd.date_range(first.normalize(), last.normalize(), name="time")
+
+
+def _spans(source: Source) -> list[tuple[pd.Timestamp, pd.Timestamp]]:
+    """Return first and last day of each basin whose file tells them; the others say what is wrong when they are read."""
+    spans, errors = [], []
+    for basin in source.basins:
+        try:
+            spans.append(source.span(basin))
+        except DataError as error:
+            errors.append(error)
+    if not spans:
+        raise errors[0]
+    return spans
+
+
+def _day(given: Day, name: str) -> pd.Timestamp:
+    """Return a day without a zone, NaT for none."""
+    if given is None:
+        return pd.NaT
+    try:
+        day = pd.Timestamp(str(given))  # as text: an integer such as 20000131 is no count of nanoseconds
+    except (ValueError, TypeError, OverflowError) as error:
+        raise DataError(f"{name}={given!r} is no date ({error}); write it as 2000-01-31.") from error
+    return day.tz_localize(None).normalize()
 
 
 def _static(source: Source) -> dict[str, xr.Variable]:

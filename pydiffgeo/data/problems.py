@@ -13,7 +13,7 @@ from pydiffgeo.data.checks import runs
 from pydiffgeo.data.variables import FALLBACK, VARIABLES, find_impossible, limits
 
 # what a record may have all the same: `data check` shows it and is content
-REMARKS = ("minimum above maximum", "no temperature range", "text")
+REMARKS = ("minimum above maximum", "no temperature range", "no table of attributes", "text")
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,8 @@ import xarray as xr
 
 from pydiffgeo.data.checks import check_unit
 from pydiffgeo.data.problems import REMARKS, Problem, absent, attribute_problems, forcing_problems, observed_problems
-from pydiffgeo.data.variables import VARIABLES
+from pydiffgeo.data.variables import OBSERVED, VARIABLES
 from pydiffgeo.errors import DataError, DataWarning
-
-OBSERVED = ("discharge",)
 
 
 @dataclass(frozen=True)
@@ -161,9 +159,11 @@ def _units(records: xr.Dataset, names: Sequence[str]) -> Iterator[Problem]:
 def _attributes(records: xr.Dataset, ids: Sequence[str], wanted: Sequence[str]) -> Iterator[Problem]:
     static = [str(name) for name, values in records.data_vars.items() if values.dims == ("basin",)]
     values = {name: records[name].values for name in dict.fromkeys([*wanted, *static])}
-    from_table = [absent(values[name]) for name in values if name != "area"]  # the area may come from elsewhere
+    places = {str(name): c.values for name, c in records.coords.items() if c.dims == ("basin",) and name != "basin"}
+    # the area may come from elsewhere
+    from_table = [absent(known) for name, known in (values | places).items() if name != "area" or len(values | places) == 1]
     if not from_table:
-        yield Problem("no attributes", "", "", "", "", 0, "the records have no attributes of basins.")
+        yield Problem("no table of attributes", "", "", "", "", 0, "the records have no attributes of basins.")
         return
     nothing = np.logical_and.reduce(from_table)
     for row, basin in enumerate(ids):

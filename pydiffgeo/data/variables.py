@@ -125,6 +125,7 @@ ATTRIBUTES: dict[str, tuple[float, float]] = {
     "high_prec_dur": (0.0, 10000.0), "low_prec_dur": (0.0, 10000.0), "high_q_": (0.0, 10000.0), "low_q_": (0.0, 10000.0),
     "zero_q_freq": (0.0, 100.0),
 }  # fmt: skip
+OBSERVED = ("discharge",)  # of basins: gaps of these are no fault of a record
 FALLBACK = (-1e12, 1e12)  # of variables and attributes that are in no table above: fill values such as 1e20 lie outside
 # numbers that stand for "missing" in files; where a variable has no range of its own, none of them is taken for a measurement
 FILL_VALUES = (-999.0, -9999.0, -99999.0, -999999.0, -9999999.0, -999.9, -999.99, -9999.9, -32768.0, -2147483648.0)

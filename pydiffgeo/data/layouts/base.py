@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
+from pydiffgeo.data.layouts.text import DECIMAL_COMMA, Line, read_rows, separator_of
 from pydiffgeo.data.variables import VARIABLES, canonical_name
 from pydiffgeo.errors import DataError, nearest
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -124,7 +129,7 @@ def select_basins(known: Sequence[str], wanted: Sequence[str] | None, where: Pat
     for basin in listed:
         if basin not in present:
             raise DataError(
-                f"no basin {basin!r} in {where}{nearest(basin, known)} It has {len(known)} basins, from {known[0]!r} to "
+                f"no basin {basin!r} in {where}{nearest(basin, known) or '.'} It has {len(known)} basins, from {known[0]!r} to "
                 f"{known[-1]!r}; identifiers are text, with leading zeros."
             )
     if len(present & set(listed)) < len(listed):
@@ -133,25 +138,69 @@ def select_basins(known: Sequence[str], wanted: Sequence[str] | None, where: Pat
     return tuple(listed)
 
 
-def read_table(path: Path, separator: str = ",") -> pd.DataFrame:
-    """Return a table of attributes whose first column holds the basins.
+def first_readable(items: Sequence[T], read: Callable[[T], R]) -> tuple[T, R]:
+    """Return the first item that can be read, with what it gives: one damaged file does not hide the others.
 
     Raises
     ------
     DataError
-        The file cannot be read, or lists a basin twice.
+        None can be: that of the first.
     """
-    try:
-        table = pd.read_csv(path, sep=separator, dtype={0: str}, skipinitialspace=True)
-    except (OSError, ValueError) as error:
-        raise DataError(f"attributes {path} cannot be read ({error}); check that the file is whole.") from error
-    table = table.set_index(table.columns[0])
+    errors = []
+    for item in items:
+        try:
+            return item, read(item)
+        except DataError as error:
+            errors.append(error)
+    raise errors[0]
+
+
+def read_table(path: Path, basins: Collection[str], separator: str = ",") -> pd.DataFrame:
+    """Return a table of attributes whose first column holds the basins.
+
+    Semicolons or tabs part columns where the header has no `separator`. An identifier that has lost its leading zeros, as
+    spreadsheets do, is that of the one basin in `basins` which has them.
+
+    Raises
+    ------
+    DataError
+        The file cannot be read, lists a basin twice, or has decimal commas.
+    """
+    separator = separator_of(path, separator)
+    what = "the table of attributes"
+    first = str(read_rows(path, what, sep=separator, nrows=0).columns[0])
+    table = read_rows(path, what, sep=separator, dtype={first: str}, skipinitialspace=True)
+    table = table[table[first].notna()]
+    table = table.set_index(_with_zeros(table[first].str.strip(), basins))
+    table = table.drop(columns=first)
     if table.index.has_duplicates:
         twice = table.index[table.index.duplicated()][0]
         raise DataError(f"{path} has basin {twice!r} twice; keep one row per basin.")
     for name in table.select_dtypes(object):
-        table[name] = table[name].str.strip()
+        table[name] = table[name].map(lambda value: value.strip() if isinstance(value, str) else value)
+        text = table[name].dropna().astype(str)
+        comma = text.str.fullmatch(DECIMAL_COMMA)
+        if comma.any() and (comma | pd.to_numeric(text, errors="coerce").notna()).all():
+            basin = text.index[comma][0]
+            given = f"attribute {name!r} of basin {basin} is {text[basin]!r}"
+            raise DataError(f"{given}, with a decimal comma, in {path}; write decimal points.")
     return table
+
+
+def _with_zeros(found: pd.Series, basins: Collection[str]) -> pd.Series:
+    """Return identifiers of a table with the leading zeros of the basins that are meant, where there is one such basin."""
+    known, there = set(basins), set(found)
+    bare: dict[str, list[str]] = {}
+    for basin in known - there:
+        bare.setdefault(basin.lstrip("0"), []).append(basin)
+    meant = found.str.removesuffix(".0").str.lstrip("0")
+    counts = meant.value_counts()
+
+    def full(given: str, stripped: str) -> str:
+        candidates = bare.get(stripped, [])
+        return candidates[0] if given not in known and len(candidates) == 1 and counts[stripped] == 1 else given
+
+    return pd.Series([full(a, b) for a, b in zip(found, meant, strict=True)], found.index, dtype=object)
 
 
 def join_tables(tables: Sequence[pd.DataFrame], what: str) -> pd.DataFrame:
@@ -208,22 +257,28 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-def daily_index(times: pd.DatetimeIndex, what: str) -> pd.DatetimeIndex:
+def daily_index(times: pd.DatetimeIndex, what: str, line: Line | None = None) -> pd.DatetimeIndex:
     """Return the days of time stamps.
 
     Raises
     ------
     DataError
-        A date is invalid, occurs twice, or comes after a later one; it is named.
+        A date is invalid, occurs twice, or comes after a later one; it is named, and its line, where `line` gives it.
     """
+
+    def place(row: int) -> str:
+        return f" (line {line(row)})" if line else ""
+
     if times.hasnans:
-        raise DataError(f"{what} has an invalid date in row {int(np.flatnonzero(times.isna())[0]) + 1}; correct the file.")
+        row = int(np.flatnonzero(times.isna())[0])
+        raise DataError(f"{what} has an invalid date in {f'line {line(row)}' if line else f'row {row + 1}'}; correct the file.")
     days = times.normalize()
     if days.has_duplicates:
-        day = days[days.duplicated()][0]
+        row = int(np.flatnonzero(days.duplicated())[0])
         hint = "aggregate it to days" if times.nunique() > days.nunique() else "keep one row per day"
-        raise DataError(f"date {day:%Y-%m-%d} occurs twice in {what}; {hint}.")
+        raise DataError(f"date {days[row]:%Y-%m-%d} occurs twice in {what}{place(row)}; {hint}.")
     if not days.is_monotonic_increasing:
-        day = days[1:][np.diff(days.asi8) < 0][0]
-        raise DataError(f"dates are unordered in {what}: {day:%Y-%m-%d} comes after a later date; sort the file.")
+        row = 1 + int(np.flatnonzero(np.diff(days.asi8) < 0)[0])
+        late = f"{days[row]:%Y-%m-%d}{place(row)} comes after a later date"
+        raise DataError(f"dates are unordered in {what}: {late}; sort the file.")
     return days

@@ -16,11 +16,13 @@ from pydiffgeo.data.layouts.base import (
     Source,
     column,
     daily_index,
+    first_readable,
     join_tables,
     nested,
     read_table,
     select_basins,
 )
+from pydiffgeo.data.layouts.text import Line, line_of, numbers_of, read_rows
 from pydiffgeo.data.variables import canonical_name
 from pydiffgeo.errors import DataError, lookup
 
@@ -84,8 +86,8 @@ def open_source(path: Path, request: Request) -> Source:
                 f"{len(absent)} basins have no {product} forcing: {', '.join(absent[:10])}; download it, or leave them out."
             )
     flow = {file.name[:8]: file for file in sorted((root / STREAMFLOW).rglob("*_streamflow_qc.txt"))}
-    attributes = _attributes(path)
-    areas = {basin: _header(files[products[0]][basin])[2] for basin in basins}
+    attributes = _attributes(path, known)
+    areas = {basin: _area(files[products[0]][basin]) for basin in basins}
     attributes = attributes.reindex(attributes.index.union(list(basins)))
     attributes["area"] = pd.Series(areas) / 1e6
 
@@ -98,7 +100,7 @@ def open_source(path: Path, request: Request) -> Source:
             for product in products
         ]
         if basin in flow:
-            frames.append(read_streamflow(flow[basin], basin, areas[basin]))
+            frames.append(read_streamflow(flow[basin], basin, _header(files[products[0]][basin])[2]))
         frame = pd.concat(frames, axis=1)
         return frame[[name for name in frame if name in wanted]]
 
@@ -108,7 +110,8 @@ def open_source(path: Path, request: Request) -> Source:
             ends.append(_ends(flow[basin], 0, 1))
         return min(a for a, _ in ends), max(b for _, b in ends)
 
-    names = [canonical_name(name) for name in _columns(files[products[0]][basins[0]])]
+    _, natives = first_readable(basins, lambda basin: _columns(files[products[0]][basin]))
+    names = [canonical_name(name) for name in natives]
     columns = {suffix(name, product): column(name) for product in products for name in names}
     columns |= {"tair_mean" if p == products[0] and len(products) == 1 else f"tair_mean_{p}": column("tair_mean")
                 for p in products}  # fmt: skip
@@ -128,20 +131,18 @@ def read_forcing(file: Path, basin: str) -> pd.DataFrame:
     DataError
         The file is cut off, or a date occurs twice or out of order; basin, date and file are named.
     """
-    try:
-        table = pd.read_csv(file, sep=r"\s+", skiprows=4, header=None, names=["Year", "Mnth", "Day", "Hr", *_columns(file)])
-    except (OSError, ValueError) as error:
-        raise DataError(f"forcing of basin {basin} cannot be read ({error}): {file}; download it again.") from error
-    days = _days(table, f"the forcing of basin {basin} ({file.name})")
-    table = table.drop(columns=["Year", "Mnth", "Day", "Hr"]).rename(columns=canonical_name).set_index(days)
-    frame = table.apply(pd.to_numeric, errors="coerce")
-    wrong = frame.isna() & table.notna()
-    if wrong.to_numpy().any():
-        row, item = np.argwhere(wrong.to_numpy())[0]
-        raise DataError(
-            f"{table.columns[item]} of basin {basin} is {table.iat[row, item]!r}, no number, on {days[row]:%Y-%m-%d}: {file}; "
-            "correct it, or download it again."
-        )
+    names = ["Year", "Mnth", "Day", "Hr", *_columns(file)]
+    table = read_rows(file, f"the forcing of basin {basin}", sep=r"\s+", skiprows=4, header=None, names=names)
+    what = f"the forcing of basin {basin} ({file.name})"
+    if table.empty:
+        raise DataError(f"{what} has a header and no days: {file}; download it again.")
+
+    def line(row: int) -> int:
+        return line_of(file, row, 4)
+
+    days = _days(table, what, line)
+    table = table.drop(columns=["Year", "Mnth", "Day", "Hr"]).rename(columns=canonical_name)
+    frame = numbers_of(table, days, f"basin {basin}", file, line, ()).set_index(days)
     if frame.iloc[-1].isna().any():
         raise DataError(f"the forcing of basin {basin} ends within a line, on {days[-1]:%Y-%m-%d}: {file}; download it again.")
     frame["shortwave_down"] *= frame["day_length"] / 1e6
@@ -157,17 +158,22 @@ def read_streamflow(file: Path, basin: str, area: float) -> pd.DataFrame:
     DataError
         The file cannot be read, has an unknown flag, or repeated or unordered dates.
     """
-    try:
-        table = pd.read_csv(file, sep=r"\s+", header=None, names=["basin", "Year", "Mnth", "Day", "flow", "flag"])
-        flow = table.flow.astype(float)
-    except (OSError, ValueError) as error:
-        raise DataError(f"discharge of basin {basin} cannot be read ({error}): {file}; download it again.") from error
-    days = _days(table, f"the discharge of basin {basin} ({file.name})")
+    what = f"the discharge of basin {basin} ({file.name})"
+    names = ["basin", "Year", "Mnth", "Day", "flow", "flag"]
+    table = read_rows(file, f"the discharge of basin {basin}", sep=r"\s+", header=None, names=names)
+
+    def line(row: int) -> int:
+        return line_of(file, row, 0)
+
+    days = _days(table, what, line)
+    flow = numbers_of(table[["flow"]].rename(columns={"flow": "discharge"}), days, f"basin {basin}", file, line, ["discharge"])
+    flow = flow["discharge"]
     quality = table.flag.fillna("M").map(QUALITY)
     if quality.isna().any():
         row = int(np.flatnonzero(quality.isna())[0])
         raise DataError(
-            f"discharge of basin {basin} has the unknown quality flag {table.flag[row]!r} on {days[row]:%Y-%m-%d}; known: "
+            f"discharge of basin {basin} has the unknown quality flag {table.flag[row]!r} on {days[row]:%Y-%m-%d} (line "
+            f"{line(row)}); known: "
             f"{', '.join(QUALITY)}. Correct {file.name}."
         )
     depth = flow.where(flow >= 0) * CUBIC_FOOT * 86400.0 * 1000.0 / area
@@ -184,10 +190,10 @@ def _forcing_files(folder: Path, product: str) -> dict[str, Path]:
     return {file.name[:8]: file for file in sorted((folder / product).rglob("*_forcing_leap.txt"))}
 
 
-def _attributes(path: Path) -> pd.DataFrame:
+def _attributes(path: Path, basins: Collection[str]) -> pd.DataFrame:
     root = nested(path, ATTRIBUTES)
     files = sorted((root / ATTRIBUTES).glob("camels_*.txt")) if root is not None else []
-    return join_tables([read_table(file, ";") for file in files], ATTRIBUTES)
+    return join_tables([read_table(file, basins, ";") for file in files], ATTRIBUTES)
 
 
 def _header(file: Path) -> tuple[float, float, float]:
@@ -200,18 +206,29 @@ def _header(file: Path) -> tuple[float, float, float]:
     return latitude, elevation, area
 
 
+def _area(file: Path) -> float:
+    """Return the area (m2) in the header of a forcing file, NaN where it is damaged: reading the basin says so."""
+    try:
+        return _header(file)[2]
+    except DataError:
+        return float("nan")
+
+
 def _columns(file: Path) -> list[str]:
-    with open(file, encoding="ascii") as lines:
-        header = next((line for i, line in enumerate(lines) if i == 3), "")
+    try:
+        with open(file, encoding="ascii") as lines:
+            header = next((line for i, line in enumerate(lines) if i == 3), "")
+    except (OSError, ValueError) as error:
+        raise DataError(f"{file} cannot be read ({error}); download it again.") from error
     names = header.split()[4:]
     if len(names) != 7:
         raise DataError(f"the header of {file} is damaged: line 4 does not name seven variables; download it again.")
     return names
 
 
-def _days(table: pd.DataFrame, what: str) -> pd.DatetimeIndex:
-    parts = table[["Year", "Mnth", "Day"]].set_axis(["year", "month", "day"], axis=1)
-    return daily_index(pd.DatetimeIndex(pd.to_datetime(parts, errors="coerce")), what)
+def _days(table: pd.DataFrame, what: str, line: Line) -> pd.DatetimeIndex:
+    parts = table[["Year", "Mnth", "Day"]].set_axis(["year", "month", "day"], axis=1).apply(pd.to_numeric, errors="coerce")
+    return daily_index(pd.DatetimeIndex(pd.to_datetime(parts, errors="coerce")), what, line)
 
 
 def _ends(file: Path, header: int, first: int) -> tuple[pd.Timestamp, pd.Timestamp]:
@@ -220,9 +237,9 @@ def _ends(file: Path, header: int, first: int) -> tuple[pd.Timestamp, pd.Timesta
         start = [stream.readline() for _ in range(header + 1)][-1]
         stream.seek(0, 2)
         stream.seek(max(0, stream.tell() - 400))
-        end = stream.read().strip().splitlines()[-1]
+        end = (stream.read().strip().splitlines() or [b""])[-1]
     try:
-        dates = [pd.Timestamp("-".join(line.decode("ascii").split()[first : first + 3])) for line in (start, end)]
-    except ValueError as error:
+        dates = [pd.Timestamp(*map(int, line.decode("ascii").split()[first : first + 3])) for line in (start, end)]
+    except (ValueError, TypeError) as error:
         raise DataError(f"{file} begins or ends without a date ({error}); download it again.") from error
     return dates[0], dates[1]

@@ -13,15 +13,15 @@ from pydiffgeo.data.layouts.base import (
     Request,
     Source,
     column,
-    daily_index,
+    first_readable,
     join_tables,
     nested,
     open_netcdf,
     read_table,
     select_basins,
 )
-from pydiffgeo.data.layouts.series import ends_of_csv, read_series, unit_of
-from pydiffgeo.data.variables import conversion, convert, spelled
+from pydiffgeo.data.layouts.series import columns_of, ends_of_csv, read_series, unit_of
+from pydiffgeo.data.variables import OBSERVED, conversion, convert, spelled
 from pydiffgeo.errors import DataError, UnitError
 
 # Units by the beginning of the name (Caravan's own table); the files state them only as text in an attribute.
@@ -68,18 +68,17 @@ def open_source(path: Path, request: Request) -> Source:
         if not wanted or file.parent.name in wanted
     }  # fmt: skip
     basins = select_basins(sorted(files), request.basins, folder)
-    first = read_series(files[basins[0]], basins[0], nrows=1)
-    natives = [name for name in first if name != "date"]
+    first, natives = first_readable(basins, lambda basin: columns_of(files[basin], basin))
     names = {native: request.name(native) for native in natives}
     if len(set(names.values())) < len(names):
         twice = next(n for n in names.values() if list(names.values()).count(n) > 1)
-        raise DataError(f"two variables of {files[basins[0]]} are {twice!r}; tell them apart with names={{...}}.")
+        raise DataError(f"two variables of {files[first]} are {twice!r}; tell them apart with names={{...}}.")
     units = {native: request.unit(native, _unit(native)) for native in natives}
     factors = {native: conversion(names[native], units[native], f"{native!r} of Caravan") for native in natives}
 
     def read(basin: str, wanted: Collection[str]) -> pd.DataFrame:
         chosen = [native for native in natives if names[native] in wanted]
-        frame = read_series(files[basin], basin, chosen)
+        frame = read_series(files[basin], basin, chosen, [native for native in chosen if names[native] in OBSERVED])
         for native in chosen:  # an extension may lack a variable, which then is missing
             frame[native] = convert(frame[native].to_numpy(), *factors[native]) if native in frame else float("nan")
         return frame[chosen].rename(columns=names)
@@ -88,17 +87,16 @@ def open_source(path: Path, request: Request) -> Source:
     def span(basin: str) -> tuple[pd.Timestamp, pd.Timestamp]:
         if kind == "csv":
             return ends_of_csv(files[basin])
-        with open_netcdf(files[basin]) as file:
-            days = daily_index(pd.DatetimeIndex(file["date"].values), f"the series of basin {basin} ({files[basin].name})")
+        days = read_series(files[basin], basin, ()).index
         return days[0], days[-1]
 
     if kind == "netcdf":
         told = {native: unit for native, unit in units.items() if request.unit(native, None) is None}
-        _check_units(files[basins[0]], told)
+        _check_units(files[first], told)
     tables = []
     for source in sorted({files[basin].parent.name for basin in basins}):
         parts = sorted((root / "attributes" / source).glob("*.csv"))
-        tables.append(join_tables([read_table(part) for part in parts], f"attributes/{source}"))
+        tables.append(join_tables([read_table(part, files) for part in parts], f"attributes/{source}"))
     columns = {names[native]: column(names[native], units[native]) for native in natives}
     attrs = {"title": "Caravan", "source": "Kratzert et al. 2023 (doi:10.1038/s41597-023-01975-w)", "license": "CC-BY-4.0"}
     return Source(basins, columns, read, span, pd.concat(tables), ATTRIBUTE_UNITS, attrs)

@@ -11,13 +11,13 @@ from pydiffgeo.data.layouts.base import (
     Request,
     Source,
     column,
-    daily_index,
+    first_readable,
     join_tables,
     open_netcdf,
     read_table,
     select_basins,
 )
-from pydiffgeo.data.layouts.series import read_series, time_dimension, unit_of
+from pydiffgeo.data.layouts.series import columns_of, read_series, unit_of
 from pydiffgeo.data.variables import conversion, convert
 from pydiffgeo.errors import DataError
 
@@ -48,10 +48,9 @@ def open_source(path: Path, request: Request) -> Source:
             raise DataError(f"basin {file.stem!r} has two files in {folder}, .nc and .nc4; keep one.")
         files[file.stem] = file
     basins = select_basins(list(files), request.basins, folder)
-    first = files[basins[0]]
+    basin, natives = first_readable(basins, lambda basin: columns_of(files[basin], basin))
+    first = files[basin]
     with open_netcdf(first) as opened:
-        label = time_dimension(opened, str(first))
-        natives = [str(name) for name, values in opened.data_vars.items() if values.dims == (label,)]
         units = {native: request.unit(native, unit_of(opened[native])) for native in natives}
     names = {native: request.name(native) for native in natives}
     if len(set(names.values())) < len(names):
@@ -72,12 +71,10 @@ def open_source(path: Path, request: Request) -> Source:
         return frame[chosen].rename(columns=names)
 
     def span(basin: str) -> tuple[pd.Timestamp, pd.Timestamp]:
-        with open_netcdf(files[basin]) as opened:
-            times = pd.DatetimeIndex(opened[time_dimension(opened, str(files[basin]))].values)
-        days = daily_index(times, f"the series of basin {basin} ({files[basin].name})")
+        days = read_series(files[basin], basin, ()).index
         return days[0], days[-1]
 
-    tables = [read_table(file) for file in sorted((path / "attributes").glob("*.csv"))]
+    tables = [read_table(file, files) for file in sorted((path / "attributes").glob("*.csv"))]
     columns = {names[native]: column(names[native], units[native]) for native in natives}
     attrs = {"title": f"basins of {path.name}"}
     return Source(basins, columns, read, span, join_tables(tables, "attributes/"), {}, attrs)

@@ -12,7 +12,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from pydiffgeo.data.layouts.base import Column, Request, Source, column, daily_index, open_netcdf, select_basins, values_of
-from pydiffgeo.data.layouts.series import time_dimension, unit_of
+from pydiffgeo.data.layouts.series import series_names, time_dimension, unit_of
+from pydiffgeo.data.layouts.text import parse_days
 from pydiffgeo.data.variables import VARIABLES, conversion, convert, daylight_mean
 from pydiffgeo.errors import DataError
 
@@ -51,8 +52,8 @@ def open_source(path: Path, request: Request) -> Source:
         twice = next(basin for basin in known if known.count(basin) > 1)
         raise DataError(f"basin {twice!r} occurs twice in {path}; keep one record per basin.")
     basins = select_basins(known, request.basins, path)
-    days = daily_index(pd.DatetimeIndex(file[moment].values), str(path))
-    natives = [str(n) for n, v in file.data_vars.items() if set(v.dims) == {label, moment}]
+    days = daily_index(parse_days(file[moment].values, str(path)), str(path))
+    natives = series_names(file, label, moment)
     names = {native: request.name(native) for native in natives}
     if len(set(names.values())) < len(names):
         twice = next(n for n in names.values() if list(names.values()).count(n) > 1)
@@ -66,7 +67,7 @@ def open_source(path: Path, request: Request) -> Source:
 
     @cache
     def daylight() -> NDArray:
-        return _daylight(known, static, path)
+        return _daylight(known, static)
 
     def read(basin: str, wanted: Collection[str]) -> pd.DataFrame:
         frame = {}
@@ -77,7 +78,13 @@ def open_source(path: Path, request: Request) -> Source:
                 continue
             numbers = convert(values_of(values, native, path), *factors[native])
             if names[native] == "shortwave_down" and units[native] != "MJ m-2 day-1" and daylight_mean(values.attrs):
-                numbers = numbers * daylight()[days.dayofyear.to_numpy() - 1, rows[basin]]
+                share = daylight()[days.dayofyear.to_numpy() - 1, rows[basin]]
+                if np.isnan(share).any():
+                    raise DataError(
+                        f"the radiation of basin {basin} in {path} is a mean over daylight and needs its latitude "
+                        "('gauge_lat') to become the sum of the day; add it, or leave the variable or the basin out."
+                    )
+                numbers = numbers * share
             frame[names[native]] = numbers
         return pd.DataFrame(frame, index=days)
 
@@ -101,17 +108,15 @@ def _attributes(file: xr.Dataset, label: str, path: Path) -> pd.DataFrame:
     return pd.DataFrame(per_basin, index=file[label].values.astype(str))
 
 
-def _daylight(basins: list[str], static: pd.DataFrame, path: Path) -> NDArray:
-    """Return the share of daylight in each day of a leap year, [day, basin]: it depends on the day of the year alone."""
+def _daylight(basins: list[str], static: pd.DataFrame) -> NDArray:
+    """Return the share of daylight in each day of a leap year, [day, basin]: it depends on the day of the year alone.
+
+    NaN where the latitude is unknown.
+    """
     import pyet
 
     named = next((name for name in ("lat", "gauge_lat") if name in static), None)
     latitude = np.full(len(basins), np.nan) if named is None else static[named].to_numpy(float)
-    if np.isnan(latitude).any():
-        raise DataError(
-            f"the radiation of basin {basins[int(np.isnan(latitude).argmax())]} in {path} is a mean over daylight and needs "
-            "its latitude ('gauge_lat') to become the sum of the day; add it, or leave the variable out."
-        )
     grid = xr.DataArray(np.deg2rad(latitude)[:, None], dims=("y", "x"))
     days = pd.date_range("2000-01-01", "2000-12-31")
     return np.asarray(pyet.daylight_hours(days, grid))[:, :, 0] / 24.0

@@ -8,13 +8,29 @@ from pathlib import Path
 import pandas as pd
 import xarray as xr
 
-from pydiffgeo.data.layouts.base import daily_index, open_netcdf
+from pydiffgeo.data.layouts.base import daily_index, open_netcdf, values_of
+from pydiffgeo.data.layouts.text import line_of, numbers_of, parse_days, read_csv, separator_of
 from pydiffgeo.errors import DataError
 
 TIMES = ("date", "time")
 
 
-def read_series(file: Path, basin: str, names: Collection[str] | None = None, nrows: int | None = None) -> pd.DataFrame:
+def columns_of(file: Path, basin: str) -> list[str]:
+    """Return the variables with numbers of a file; raises as `read_series`, as far as it reads.
+
+    A column of a CSV file without any number in its first hundred rows has none.
+    """
+    if file.suffix != ".csv":
+        with open_netcdf(file) as opened:
+            return series_names(opened, time_dimension(opened, str(file)))
+    frame = read_csv(file, f"the series of basin {basin}", TIMES, nrows=100)
+    numbers = frame.apply(pd.to_numeric, errors="coerce")
+    return [str(name) for name in frame if name not in TIMES and (numbers[name].notna().any() or frame[name].isna().all())]
+
+
+def read_series(
+    file: Path, basin: str, names: Collection[str] | None = None, observed: Collection[str] = ()
+) -> pd.DataFrame:
     """Return the numbers of a file by day, as they stand in it.
 
     Parameters
@@ -25,52 +41,65 @@ def read_series(file: Path, basin: str, names: Collection[str] | None = None, nr
         For messages.
     names : collection of str, optional
         Variables to read, those that are there; all by default.
-    nrows : int, optional
-        Read only the first days.
+    observed : collection of str
+        Variables in which text, such as "Ice", is a missing value that a `DataWarning` counts; elsewhere it is an error.
 
     Raises
     ------
     DataError
-        The file cannot be read, has no dates, or has them twice or out of order; basin, date and file are named.
+        The file cannot be read, has no dates, or has them twice or out of order, or has text for a number; basin, date, file
+        and line are named.
     """
+    what = f"the series of basin {basin} ({file.name})"
     if file.suffix == ".csv":
-        try:
-            frame = pd.read_csv(file, nrows=nrows, usecols=lambda name: names is None or name in names or name in TIMES)
-        except (OSError, ValueError) as error:
-            raise DataError(f"the series of basin {basin} cannot be read ({error}): {file}; download it again.") from error
+        frame = read_csv(file, f"the series of basin {basin}", TIMES, names)
         label = next((name for name in TIMES if name in frame), None)
         if label is None:
             raise DataError(f"{file} has no column 'date'; its columns are {', '.join(map(str, frame.columns))}.")
-        times = pd.DatetimeIndex(pd.to_datetime(frame.pop(label), errors="coerce"))
-    else:
-        with open_netcdf(file) as opened:
-            label = time_dimension(opened, str(file))
-            part = opened if nrows is None else opened.isel({label: slice(nrows)})
-            there = [n for n, v in part.data_vars.items() if v.dims == (label,) and (names is None or n in names)]
-            frame = pd.DataFrame({str(n): part[n].values for n in there}, index=range(part.sizes[label]))
-            times = pd.DatetimeIndex(part[label].values)
-    return frame.set_index(daily_index(times, f"the series of basin {basin} ({file.name})"))
+        if frame.empty:
+            raise DataError(f"{what} has a header and no days: {file}; download it again, or leave the basin out.")
+
+        def line(row: int) -> int:
+            return line_of(file, row, 1)
+
+        days = daily_index(parse_days(frame.pop(label), what, line), what, line)
+        frame = numbers_of(frame, days, f"basin {basin}", file, line, observed)
+        return frame.set_index(days)
+    with open_netcdf(file) as opened:
+        label = time_dimension(opened, str(file))
+        there = [n for n in series_names(opened, label) if names is None or n in names]
+        frame = pd.DataFrame({n: values_of(opened[n], n, file) for n in there}, index=range(opened.sizes[label]))
+        return frame.set_index(daily_index(parse_days(opened[label].values, what), what))
+
+
+def series_names(opened: xr.Dataset, *dims: str) -> list[str]:
+    """Return the variables with numbers on exactly these dimensions."""
+    return [str(n) for n, v in opened.data_vars.items() if set(v.dims) == set(dims) and v.dtype.kind in "fiu"]
 
 
 def ends_of_csv(file: Path) -> tuple[pd.Timestamp, pd.Timestamp]:
-    """Return the first and last date of a CSV file whose first column is the date, from its first and last line.
+    """Return the first and last date of a CSV file, from its first and last line.
 
     Raises
     ------
     DataError
         There is no date.
     """
+    separator = separator_of(file)
     with open(file, "rb") as stream:
-        stream.readline()
+        header = [name.strip(b' \r\n"') for name in stream.readline().lstrip(b"\xef\xbb\xbf").split(separator.encode())]
         start = stream.readline()
         stream.seek(0, 2)
         stream.seek(max(0, stream.tell() - 8192))
-        end = stream.read().strip().splitlines()[-1]
-    try:
-        dates = [pd.Timestamp(line.split(b",")[0].decode()).normalize() for line in (start, end)]
-    except ValueError as error:
-        raise DataError(f"{file} begins or ends without a date in its first column ({error}); download it again.") from error
-    return dates[0], dates[1]
+        lines = stream.read().strip().splitlines()
+    column = next((header.index(name.encode()) for name in TIMES if name.encode() in header), 0)
+    ends = [line.split(separator.encode()) for line in (start, lines[-1] if lines else b"")]
+    text = [parts[column].strip(b' \r\n"').decode(errors="replace") if column < len(parts) else "" for parts in ends]
+    found = parse_days(pd.Series(text), str(file), None, strict=False)
+    if found.hasnans:
+        why = f"{text[0]!r}, {text[1]!r}"
+        raise DataError(f"{file} begins or ends without a date in its column of dates ({why}); download it again.")
+    return found[0].normalize(), found[1].normalize()
 
 
 def time_dimension(opened: xr.Dataset, what: str) -> str:
@@ -83,8 +112,14 @@ def time_dimension(opened: xr.Dataset, what: str) -> str:
     """
     for name in TIMES:
         if name in opened.dims and name in opened.coords:
-            if opened[name].dtype.kind == "M":
+            kind, values = opened[name].dtype.kind, opened[name].values
+            if kind in "MUS" or (kind == "O" and all(isinstance(value, str) for value in values)):
                 return name
+            if kind == "O" and hasattr(values[0], "calendar"):
+                raise DataError(
+                    f"{name!r} of {what} has days of the calendar {values[0].calendar!r}; convert them to those of the "
+                    "standard calendar (xarray: .convert_calendar)."
+                )
             raise DataError(f"{name!r} of {what} has no dates; give it CF units such as 'days since 1980-01-01'.")
     raise DataError(f"{what} has no dimension 'time' or 'date' with a coordinate; it has {', '.join(map(str, opened.dims))}.")
 
