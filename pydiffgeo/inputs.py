@@ -16,6 +16,7 @@ from pydiffgeo.models.spec import ForcingSpec, ParameterSpec
 from pydiffgeo.times import intervals, parse_times
 
 ROUNDING = 1e-12  # of the range of a forcing: so far beyond its bounds a value is taken for the bound
+FLOAT32_MAX = torch.finfo(torch.float32).max
 
 
 def read_times(times: Any, unit: str) -> tuple[Tensor, np.ndarray]:
@@ -180,7 +181,7 @@ def _by_state(model: ProcessModel, given: Mapping[str, Any], dtype: torch.dtype,
 
 def _is_number(value: Any) -> bool:
     """Whether this is a plain finite number, which needs none of the work below: in a small solve every operation counts."""
-    return type(value) in (int, float) and math.isfinite(value)
+    return type(value) in (int, float) and abs(value) < FLOAT32_MAX
 
 
 def _between(x: Tensor, lower: float, upper: float) -> bool:

@@ -22,6 +22,7 @@ from pydiffgeo.named import without_names
 from pydiffgeo.solution import Solution
 from pydiffgeo.solvers import Solver
 from pydiffgeo.solvers.problem import Problem
+from pydiffgeo.solvers.replay import read_replay
 
 log = logging.getLogger("pydiffgeo")
 
@@ -62,7 +63,7 @@ def solve(
         download and has this model and these options; else torch. It logs once which, and why.
     replay : Solution, optional
         Take exactly the steps of an earlier solution instead of choosing them: for comparing gradients with finite
-        differences, which the choice of steps would disturb.
+        differences, which the choice of steps would disturb. It must be of the same columns, intervals and precision.
 
     Returns
     -------
@@ -101,7 +102,7 @@ def solve(
     state = state.expand(columns, -1)
     problem = Problem(model, state, static, varying, drivers, lengths.to(dtype=dtype, device=device))
     check_equations(problem, chosen)
-    result = run(problem, options, None if replay is None else replay.steps)
+    result = run(problem, options, None if replay is None else read_replay(replay, problem, options.method))
     failed = {c: f"in the interval that ends at {labels[k + 1]}: {why}" for c, (k, why) in sorted(result.failed.items())}
     if failed and options.on_failure == "raise":
         shown = "; ".join(f"column {c} {why}" for c, why in list(failed.items())[:5])

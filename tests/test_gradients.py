@@ -1,6 +1,13 @@
-"""What gradients keep to, whatever the engine: inputs as they were, columns that failed, fluxes that are given."""
+"""What a solve keeps to when it is differentiated: inputs as they were, columns that failed, fluxes that are given, replays."""
 
 from __future__ import annotations
+
+import gc
+import pickle
+import weakref
+from copy import copy, deepcopy
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,7 +15,10 @@ import torch
 from richards_cases import F64
 from torch import Tensor
 
-from pydiffgeo import Grid, Richards, solve
+from pydiffgeo import HBV, Grid, NeuralClosure, ProcessModel, Richards, Solution, Solver, load_spec, solve
+from pydiffgeo.errors import ParameterError, SolveFailed
+from pydiffgeo.models.base import Values
+from pydiffgeo.solvers.kernels import KEPT
 
 pytestmark = pytest.mark.usefixtures("engine")
 
@@ -37,3 +47,133 @@ def test_an_array_that_changes_after_the_solve_changes_nothing(changed: str) -> 
 
     for a, b in zip(gradient(False), gradient(True), strict=True):
         assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("loss", ["first column", "mean of what is there"])
+@pytest.mark.parametrize(("dtype", "head", "n"), [(F64, -1e300, 1.56), (torch.float32, -1e5, 10.0)])
+def test_a_failed_column_leaves_no_trace_in_gradients(dtype: torch.dtype, head: float, n: float, loss: str) -> None:
+    # its curves overflow: zero times their slopes is NaN; and masks leave NaN as the cotangent of NaN
+    model, grads = Richards(Grid.uniform(100.0, 10)), []
+    heads, ns = torch.tensor([[-300.0], [head]], dtype=F64).expand(-1, 10), torch.tensor([1.56, n], dtype=F64)
+    for columns in (2, 1):
+        alpha, rain = torch.tensor(0.5, dtype=F64, requires_grad=True), torch.tensor([0.5, 0.0], dtype=F64, requires_grad=True)
+        s = solve(
+            model, {"rain": rain, "potential_evaporation": 0.01}, {**LOAM, "alpha": alpha, "n": ns[:columns]}, heads[:columns],
+            np.arange(3.0), Solver(on_failure="report", dtype=dtype, max_steps=500),
+        )  # fmt: skip
+        assert list(s.failed) == [1][: columns - 1]
+        if loss == "first column":
+            value = s.states[0].sum() + s.storage[0].sum() + s.fluxes["infiltration"][0].sum()
+        else:
+            value = (s.states - 1.0).square().nanmean() + (s.storage[:, 1:] + s.fluxes["infiltration"]).nanmean()
+        value.backward()
+        grads.append((alpha.grad, rain.grad))
+    for a, b in zip(*grads, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4 if dtype == torch.float32 else 1e-9, atol=0)
+
+
+@pytest.mark.parametrize("solver", [Solver(), Solver("implicit_euler", step=1.0), Solver("sdirk2", step=0.5)])
+@pytest.mark.parametrize("bad", ["not a number", "overflow"])
+def test_columns_that_fail_in_their_first_step_are_reported(bad: str, solver: Solver) -> None:
+    days = {"precipitation": [5.0, 0.0, 3.0], "temperature": 10.0, "potential_evapotranspiration": 1.0}
+    closure = NeuralClosure(1, output_range=(0.0, 1.0))
+    if bad == "not a number":
+        torch.nn.init.constant_(closure.weights, float("nan"))
+    model = HBV(closures={"recharge": closure}) if bad == "not a number" else HBV()
+    field = torch.full((2,), 200.0, dtype=F64, requires_grad=True)
+    state = torch.tensor([[1e300 if bad == "overflow" else 10.0], [10.0]], dtype=F64).expand(-1, 5)
+    with pytest.raises(SolveFailed, match="column 0 in the interval that ends at 1: "):
+        solve(model, days, {"FC": field}, state, np.arange(4), solver)
+    s = solve(model, days, {"FC": field}, state, np.arange(4), replace(solver, on_failure="report"))
+    assert set(s.failed) == ({0, 1} if bad == "not a number" else {0})
+    s.states[1].nansum().backward()
+    assert field.grad[0] == 0 and (field.grad[1] == 0) == (bad == "not a number")
+
+
+class Given(ProcessModel):
+    """Stores filled by rain alone: neither rates nor fluxes depend on the state."""
+
+    spec, size = load_spec("exp_hydro"), 2
+
+    def rates(self, state: Tensor, forcing: Values, parameters: Values) -> Tensor:
+        return forcing["precipitation"]
+
+    def fluxes(self, state: Tensor, forcing: Values, parameters: Values) -> Tensor:
+        return 2 * forcing["precipitation"].expand(*state.shape[:-1], len(self.spec.fluxes))
+
+
+@pytest.mark.parametrize("solver", [Solver("implicit_euler", step=1.0), Solver("kvaerno3", rtol=1e-2)])
+def test_fluxes_that_depend_on_no_state(torch_only: None, solver: Solver) -> None:
+    rain = torch.tensor([[1.0, 2.0, 3.0]], dtype=F64, requires_grad=True)
+    model = Given()
+    weather = {"precipitation": rain, "temperature": 5.0, "potential_evapotranspiration": 1.0}
+    s = solve(model, weather, {}, 10.0, np.arange(4), solver, engine="torch")
+    assert s.states[0, :, 1].tolist() == pytest.approx([11.0, 13.0, 16.0], rel=1e-12)
+    (g,) = torch.autograd.grad(s.states.sum() + next(iter(s.fluxes.values())).sum(), rain)
+    torch.testing.assert_close(g, torch.tensor([[8.0, 6.0, 4.0]], dtype=F64), rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("method", ["implicit_euler", "kvaerno3"])
+def test_fluxes_given_at_both_ends_are_the_forcing(method: str) -> None:
+    top = torch.tensor([[0.01, 0.0, 0.03, 0.02]], dtype=F64, requires_grad=True)
+    model = Richards(Grid.uniform(100.0, 10), top="flux", bottom="flux")
+    s = solve(model, {"top_flux": top, "bottom_flux": 0.005}, LOAM, -100.0, np.arange(5.0), Solver(method, rtol=1e-2))
+    (g,) = torch.autograd.grad(s.fluxes["infiltration"].sum(), top, retain_graph=True)
+    torch.testing.assert_close(g, torch.ones_like(g), rtol=1e-12, atol=0)
+    (g,) = torch.autograd.grad(s.storage[:, -1].sum(), top)
+    torch.testing.assert_close(g, torch.ones_like(g), rtol=1e-9, atol=0)
+
+
+def test_a_replay_of_another_problem_is_refused() -> None:
+    model = Richards(Grid.uniform(100.0, 10), top="flux", bottom="flux")
+
+    def run(columns: int = 2, times: Any = (0.0, 1.0, 3.0), **more: Any) -> Solution:
+        top = torch.full((columns, len(times) - 1), 0.01, dtype=F64)
+        return solve(model, {"top_flux": top, "bottom_flux": 0.0}, LOAM, -100.0, times, **more)
+
+    s = run()
+    assert torch.equal(run(replay=s).states, s.states)
+    shorter = torch.tensor([[1.0], [0.9]], dtype=F64)
+    refused: list[tuple[str, Solution, dict[str, Any]]] = [
+        ("of 2 columns, this solve has 3", s, {"columns": 3}),
+        ("of 2 intervals, this solve has 3", s, {"times": (0.0, 1.0, 2.0, 3.0)}),
+        ("number 1 is 2 long there and 2.5 here", s, {"times": (0.0, 1.0, 3.5)}),
+        ("in torch.float64, this solve is in torch.float32", s, {"solver": Solver(dtype=torch.float32)}),
+        ("the steps of column 1 do not fill interval 0", replace(s, steps=[t * shorter for t in s.steps]), {}),
+        ("the steps of column 0 do not fill interval", replace(s, steps=[t[:, :-3] for t in s.steps]), {}),
+        ("FBDF chooses its steps", s, {"solver": Solver("FBDF", sensitivity="GaussAdjoint")}),
+    ]
+    for words, other, given in refused:
+        with pytest.raises(ParameterError, match=words):
+            run(**given, replay=other)
+
+
+def test_steps_taken_in_other_chunks_can_be_replayed(torch_only: None) -> None:
+    model = Richards(Grid.uniform(100.0, 10), top="flux", bottom="flux")
+    given = {"top_flux": torch.tensor([[0.01], [0.02], [0.05]], dtype=F64), "bottom_flux": 0.0}
+    s = solve(model, given, LOAM, -100.0, [0.0, 1.0], Solver(rtol=1e-2, chunk=1))
+    again = solve(model, given, LOAM, -100.0, [0.0, 1.0], Solver(rtol=1e-2, chunk=2), replay=s)
+    torch.testing.assert_close(again.states, s.states, rtol=1e-10, atol=1e-10)
+
+
+def test_compiled_kernels_live_as_long_as_their_model(torch_only: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    # in place of torch's compiler, which takes a minute, something that holds the function as it does
+    monkeypatch.setattr(torch, "compile", lambda f, dynamic: lambda *given, **named: f(*given, **named))
+    days = {"precipitation": [5.0, 0.0], "temperature": 10.0, "potential_evapotranspiration": 1.0}
+    made = []
+
+    def run(model: HBV) -> Tensor:
+        return solve(model, days, {}, 10.0, [0, 1, 2], Solver("implicit_euler", step=1.0, compile=True), engine="torch").states
+
+    model = HBV()
+    states = run(model)
+    kept = vars(model)[KEPT]
+    run(model)
+    assert vars(model)[KEPT] is kept
+    for twin in (deepcopy(model), copy(model), pickle.loads(pickle.dumps(model))):
+        assert torch.equal(run(twin), states) and vars(twin)[KEPT].model is twin
+        made.append(weakref.ref(twin))
+    made.append(weakref.ref(model))
+    del model, twin, kept
+    gc.collect()
+    assert [r() for r in made] == [None] * 4

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from torch import Tensor
 
@@ -38,5 +39,28 @@ class Result:
     steps: list[Tensor] = field(default_factory=list)
 
 
-Engine = Callable[[Problem, Solver, list[Tensor] | None], Result]
-"""`engine(problem, options, replay)`; `replay` holds the `steps` of an earlier result, or None."""
+G = TypeVar("G", Tensor, Tensor | None)
+
+
+def constant_after_failure(grads: Sequence[G], intervals: int, failed: dict[int, tuple[int, str]]) -> list[G]:
+    """Cotangents without those of results that columns did not reach.
+
+    Such a result is NaN whatever the inputs are: nothing depends on it, though masks and nanmean leave NaN as its cotangent.
+
+    Parameters
+    ----------
+    grads : sequence of Tensor, [column, interval or interval + 1, ...], or None
+        Cotangents of states, storage (which has the start too) and fluxes.
+    failed : dict of int to (int, str)
+        As in `Result`.
+    """
+    out = [g if g is None or not failed else g.clone() for g in grads]
+    for column, (interval, _) in failed.items():
+        for g in out:
+            if g is not None:
+                g[column, interval + g.shape[1] - intervals :] = 0.0
+    return out
+
+
+Engine = Callable[[Problem, Solver, Tensor | None], Result]
+"""`engine(problem, options, replay)`; `replay` are steps to take `[column, step]`, padded with zeros, or None."""

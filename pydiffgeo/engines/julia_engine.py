@@ -15,7 +15,7 @@ from pydiffgeo.bridge.arrays import field as describe
 from pydiffgeo.bridge.arrays import gradient_like, results, shared
 from pydiffgeo.bridge.models import number
 from pydiffgeo.bridge.runtime import STOPPED, Julia, interruptible, load_sciml, start
-from pydiffgeo.engines.base import Result
+from pydiffgeo.engines.base import Result, constant_after_failure
 from pydiffgeo.errors import ParameterError
 from pydiffgeo.second_derivatives import first_derivatives
 from pydiffgeo.solvers.options import Solver
@@ -29,7 +29,7 @@ OUTCOMES = {1: "DtLessThanMin: no step above {shortest:.1e} {unit} meets the tol
             5: "{method} ended without a solution; tighten rtol"}  # fmt: skip
 
 
-def solve_julia(problem: Problem, options: Solver, replay: list[Tensor] | None = None) -> Result:
+def solve_julia(problem: Problem, options: Solver, replay: Tensor | None = None) -> Result:
     """Solve all columns on Julia's threads; see `pydiffgeo.engines.base.Engine`.
 
     Raises
@@ -50,7 +50,7 @@ def solve_julia(problem: Problem, options: Solver, replay: list[Tensor] | None =
     # each vector of weights is shared by all columns
     weights = [w[None].to(problem.initial) for w in problem.model.closure_vectors()]
     inputs = [problem.initial, *(raw[k] for k in problem.model.spec.parameters), *problem.forcing.values(), *weights]
-    run = _Run(julia, problem, options, None if replay is None else _joined(replay))
+    run = _Run(julia, problem, options, None if replay is None else replay.cpu())
     if device.type != "cpu":  # the models of this package run on the CPU in Julia: tensors of a GPU are copied there and back
         inputs = [x.cpu() for x in inputs]
     states, storage, *fluxes = (x.to(device) for x in _Solve.apply(run, *inputs))
@@ -68,12 +68,6 @@ def torch_only(options: Solver) -> str:
 def address(text: ctypes.c_char_p) -> int:
     """Address of the bytes of a C string."""
     return ctypes.cast(text, ctypes.c_void_p).value or 0
-
-
-def _joined(tables: list[Tensor]) -> Tensor:
-    """One table of steps from those of several chunks."""
-    width = max(t.shape[1] for t in tables)
-    return torch.cat([torch.nn.functional.pad(t, (0, width - t.shape[1])) for t in tables]).contiguous()
 
 
 @dataclass
@@ -122,6 +116,7 @@ class _Run:
 
     def backward(self, grads: Sequence[Tensor | None], wanted: Sequence[bool]) -> list[Tensor | None]:
         columns = len(self.inputs[0])
+        grads = constant_after_failure(grads, len(self.problem.lengths), self.failed)
         seeds = [None if g is None else g.contiguous() for g in grads[:2]]
         on_fluxes = [None if g is None else g[..., None] for g in grads[2:]]
         out = [gradient_like(x, columns) if want else None for x, want in zip(self.inputs, wanted, strict=True)]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from pydiffgeo.engines.base import Result
+from pydiffgeo.engines.base import Result, constant_after_failure
 from pydiffgeo.errors import ParameterError
 from pydiffgeo.solvers.adjoint import Adjoint
 from pydiffgeo.solvers.autograd import differentiable
@@ -24,7 +24,7 @@ from pydiffgeo.solvers.windows_adjoint import solve_windows
 CACHED_VALUES = 25_600  # state values of a chunk: its tensors of 0.2 MB share the second-level cache
 
 
-def solve_torch(problem: Problem, options: Solver, replay: list[Tensor] | None = None) -> Result:
+def solve_torch(problem: Problem, options: Solver, replay: Tensor | None = None) -> Result:
     """Solve all columns in chunks; see `pydiffgeo.engines.base.Engine`."""
     if options.method in SCIML_METHODS:
         raise ParameterError(f'{options.method} is a method of SciML: it needs engine="julia"; torch has {", ".join(METHODS)}')
@@ -34,10 +34,7 @@ def solve_torch(problem: Problem, options: Solver, replay: list[Tensor] | None =
     problem = replace(problem, static=groups[2], varying=groups[3])
     if in_windows(problem, options, replay):
         return _by_windows(problem, options)
-    result = _by_steps(problem, options, replay)
-    at_start = {k: v[:, 0] if v.ndim == 3 else v for k, v in prepared.items()}
-    initial = model.storage(problem.initial, at_start).expand_as(problem.initial)
-    return replace(result, storage=torch.cat([initial[:, None], result.storage], 1))
+    return _by_steps(problem, options, replay)
 
 
 def _chunk(problem: Problem, options: Solver) -> int:
@@ -60,7 +57,7 @@ def _by_windows(problem: Problem, options: Solver) -> Result:
         again = _by_steps(_slice(problem, rows), options)
         states = states.index_copy(0, rows, again.states)
         fluxes = fluxes.index_copy(0, rows, torch.stack(list(again.fluxes), -1))
-        storage = storage.index_copy(0, rows, torch.cat([problem.initial[rows, None], again.storage], 1))
+        storage = storage.index_copy(0, rows, again.storage)
         failed = {int(rows[c]): reason for c, reason in again.failed.items()}
         for name in ("accepted", "rejected", "newton_iterations"):
             stats[name] = stats[name].index_copy(0, rows.cpu(), again.stats[name].cpu())
@@ -71,17 +68,17 @@ def _by_windows(problem: Problem, options: Solver) -> Result:
     return Result(states, storage, fluxes.unbind(-1), failed, stats, list(steps.split(_chunk(problem, options))))
 
 
-def _by_steps(problem: Problem, options: Solver, replay: list[Tensor] | None = None) -> Result:
-    """Step after step, each column with its own; the storage without that at the start."""
+def _by_steps(problem: Problem, options: Solver, replay: Tensor | None = None) -> Result:
+    """Step after step, each column with its own."""
     columns, chunk = problem.initial.shape[0], _chunk(problem, options)
     operations = kernels(problem.model, options.compile)
     parts: list[tuple[Tensor, Tensor, Tensor]] = []
     runs: list[_Run] = []
     failed: dict[int, tuple[int, str]] = {}
-    for number, first in enumerate(range(0, columns, chunk)):
+    for first in range(0, columns, chunk):
         rows = slice(first, min(first + chunk, columns))
         part = _slice(problem, rows)
-        run = _Run(part, operations, options, None if replay is None else replay[number])
+        run = _Run(part, operations, options, None if replay is None else replay[rows])
         parts.append(differentiable(run))
         runs.append(run)
         failed.update({first + c: reason for c, reason in run.outcome.failed.items()})
@@ -110,6 +107,7 @@ class _Run:
         keep = self.options.checkpoints and record and T > 3
         length = math.ceil(math.sqrt(T)) if keep else T
         carry = start(self.problem, self.options)
+        at_start = carry.storage
         outcome: Outcome | None = None
         for first in range(0, T, length):
             until = min(first + length, T)
@@ -118,15 +116,16 @@ class _Run:
             outcome = part if outcome is None else _join(outcome, part, first, until)
         assert outcome is not None
         self.outcome = outcome
-        self.steps = step_table(outcome.taken, self.problem.initial.shape[0])
+        self.steps = step_table(outcome.taken, self.problem.lengths, self.problem.initial.shape[0])
         self.bytes = sum(sum(t.nbytes for t in vars(c).values()) for c, _ in self.stretches) if keep else outcome.record.bytes()
-        results = outcome.states, outcome.storage, outcome.fluxes
+        results = outcome.states, torch.cat([at_start[:, None], outcome.storage], 1), outcome.fluxes
         outcome.states = outcome.storage = outcome.fluxes = torch.empty(0)  # a graph that holds its own results is never freed
         return results
 
     def backward(self, grads: tuple[Tensor, ...], needs: dict[str, set[str]]) -> Adjoint:
         """Cotangents of every input."""
-        states, storage, fluxes = (g.contiguous() for g in grads)
+        wanted = constant_after_failure(grads, len(self.problem.lengths), self.outcome.failed)
+        states, storage, fluxes = (g.contiguous() for g in wanted)
         adjoint = Adjoint(self.problem, self.kernels, self.options, states, storage, fluxes, needs)
         if len(self.stretches) == 1:
             adjoint.sweep(self.outcome.record)

@@ -7,9 +7,12 @@ of steps then weight one vector-Jacobian product of storage, rates and fluxes in
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
+from pydiffgeo.solvers.autograd import derivatives
 from pydiffgeo.solvers.kernels import Kernels
 from pydiffgeo.solvers.linear import Matrix
 from pydiffgeo.solvers.options import Solver
@@ -24,10 +27,14 @@ class Adjoint:
 
     Parameters
     ----------
-    grad_states, grad_storage : Tensor, [column, interval, size]
-        Cotangents of the states and of the storage at the interval ends.
+    grad_states : Tensor, [column, interval, size]
+        Cotangents of the states at the interval ends.
+    grad_storage : Tensor, [column, interval + 1, size]
+        Cotangents of the storage at the start and at the interval ends.
     grad_fluxes : Tensor, [column, interval, flux]
         Cotangents of the interval means.
+
+    Steps of a column after the last result with a cotangent take no part: zero times a derivative that overflows is no number.
 
     After `sweep` for every record (the last first) and `finish`, `static`, `varying`, `forcing`, `weights` and `initial`
     hold the gradients.
@@ -38,11 +45,13 @@ class Adjoint:
         grad_states: Tensor, grad_storage: Tensor, grad_fluxes: Tensor, needs: dict[str, set[str]],
     ):  # fmt: skip
         self.problem, self.kernels, self.options = problem, kernels, options
-        self.grad_states, self.grad_storage, self.grad_fluxes = grad_states, grad_storage, grad_fluxes
+        self.grad_states, self.grad_storage, self.grad_fluxes = grad_states, grad_storage[:, 1:], grad_fluxes
+        self.grad_start = grad_storage[:, 0]
         self.needs = needs
         self.linear = kernels.linear
         self.with_fluxes = bool((grad_fluxes != 0).any())
         self.with_storage = bool((grad_storage != 0).any())
+        self.wanted = self._wanted_intervals()
         u = problem.initial
         self.on_storage = torch.zeros_like(u)  # cotangent of m(u_n)
         self.on_rates = torch.zeros_like(u)  # cotangent of the rates at u_n, for methods with an explicit first stage
@@ -55,7 +64,7 @@ class Adjoint:
 
     def sweep(self, record: Record) -> None:
         """Move backwards over the entries of a record."""
-        entries = record.entries
+        entries = record.entries if self.wanted is None else self._wanted_entries(record.entries, self.wanted)
         size, s = self.problem.initial.shape[1], self.options.tableau.stages
         end = len(entries)
         while end:
@@ -69,14 +78,37 @@ class Adjoint:
     def finish(self) -> None:
         """The start: storage at the initial state depends on it and on the parameters of the first interval."""
         column = torch.arange(self.problem.initial.shape[0], device=self.problem.initial.device)
+        if self.wanted is not None:
+            column = column[(self.wanted > 0) | (self.grad_start != 0).any(1)]
+            if not len(column):
+                return
         with torch.enable_grad():
-            u = self.problem.initial.detach().requires_grad_()
+            u = self.problem.initial[column].detach().requires_grad_()
             leaves, _, p = self._leaves(column, torch.zeros_like(column))
-            out = (self.on_storage * self.problem.model.storage(u, p)).sum()
-            found = torch.autograd.grad(out, [u, *leaves.values(), *self.problem.model.closure_weights()], allow_unused=True)
-        assert found[0] is not None
-        self.initial = self.on_state + found[0]
+            out = ((self.on_storage + self.grad_start)[column] * self.problem.model.storage(u, p)).sum()
+            found = derivatives(out, [u, *leaves.values(), *self.problem.model.closure_weights()])
+        self.initial[column] = self.on_state[column] if found[0] is None else self.on_state[column] + found[0]
         self._add(leaves, found[1:], column, torch.zeros_like(column))
+
+    def _wanted_intervals(self) -> Tensor | None:
+        """Intervals up to the last one whose results have a cotangent, `[column]`; None where these are all of all columns."""
+        grads = self.grad_states, self.grad_storage, self.grad_fluxes
+        if bool(torch.cat([(g[:, -1] != 0).any(-1, keepdim=True) for g in grads], 1).any(1).all()):
+            return None
+        used = torch.stack([(g != 0).any(-1) for g in grads]).any(0)
+        return (used * torch.arange(1, used.shape[1] + 1, device=used.device)).amax(1)
+
+    @staticmethod
+    def _wanted_entries(entries: list[Entry], wanted: Tensor) -> list[Entry]:
+        out = []
+        for e in entries:
+            rows = (e.interval < wanted[e.column]).nonzero()[:, 0]
+            if len(rows) == len(e.column):
+                out.append(e)
+            elif len(rows):
+                step, landed = (None if x is None else x[rows] for x in (e.step, e.landed))
+                out.append(Entry(e.column[rows], e.interval[rows], [u[rows] for u in e.states], step, landed))
+        return out
 
     @torch.no_grad()
     def _stretch(self, entries: list[Entry], s: int) -> None:
@@ -96,9 +128,8 @@ class Adjoint:
             flux_weight = self._flux_weights(entries) * self.grad_fluxes[column, interval]
             with torch.enable_grad():
                 u = states.detach().requires_grad_()
-                direct = torch.autograd.grad((self.kernels.evaluate(u, forcing, p, fluxes=True).fluxes * flux_weight).sum(), u)[
-                    0
-                ]
+                total = (self.kernels.evaluate(u, forcing, p, fluxes=True).fluxes * flux_weight).sum()
+                (direct,) = derivatives(total, [u])
         on_storage, on_rates = torch.empty_like(states), torch.empty_like(states)
         stop = len(states)
         for e in reversed(entries):
@@ -116,9 +147,7 @@ class Adjoint:
                 total = total + torch.vdot(out.rates.expand_as(states).reshape(-1), on_rates.view(-1))
                 if flux_weight is not None:
                     total = total + (out.fluxes * flux_weight).sum()
-                if total.requires_grad:
-                    found = torch.autograd.grad(total, [*leaves.values(), *weights], allow_unused=True)
-                    self._add(leaves, found, column, interval)
+                self._add(leaves, derivatives(total, [*leaves.values(), *weights]), column, interval)
 
     def _back(
         self, e: Entry, rows: list[slice], s: int, capacity: Tensor, jacobian: Matrix, matrix: Matrix,
@@ -200,7 +229,7 @@ class Adjoint:
         return leaves, values["forcing"], {**values["static"], **values["varying"]}
 
     def _add(
-        self, leaves: dict[tuple[str, str], Tensor], found: tuple[Tensor | None, ...], column: Tensor, interval: Tensor
+        self, leaves: dict[tuple[str, str], Tensor], found: Sequence[Tensor | None], column: Tensor, interval: Tensor
     ) -> None:
         for (group, name), g in zip(leaves, found, strict=False):
             if g is None:

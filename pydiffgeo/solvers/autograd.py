@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -12,6 +13,13 @@ from pydiffgeo.second_derivatives import first_derivatives
 from pydiffgeo.solvers.problem import Problem
 
 GROUPS = ("static", "varying", "forcing")
+
+
+def derivatives(total: Tensor, inputs: Sequence[Tensor], retain_graph: bool = False) -> Sequence[Tensor | None]:
+    """Derivatives of a number in some tensors; None for those that it does not depend on, or for all."""
+    if not inputs or not total.requires_grad:
+        return [None] * len(inputs)
+    return torch.autograd.grad(total, inputs, allow_unused=True, retain_graph=retain_graph)
 
 
 class Cotangents(Protocol):

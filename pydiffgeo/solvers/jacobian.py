@@ -34,8 +34,9 @@ def coloured(model: ProcessModel, state: Tensor, forcing: Values, parameters: Va
     with torch.enable_grad(), forward_ad._set_fwd_grad_enabled(True), forward_ad.dual_level():
         dual = forward_ad.make_dual(state.detach().expand_as(seed).contiguous(), seed.contiguous())
         out = model.evaluate(dual, forcing, parameters)
-        storage, d_storage = forward_ad.unpack_dual(out.storage)
-        rates, d_rates = forward_ad.unpack_dual(out.rates)
+        # what does not depend on the state has another shape
+        storage, d_storage = forward_ad.unpack_dual(out.storage.expand_as(seed))
+        rates, d_rates = forward_ad.unpack_dual(out.rates.expand_as(seed))
         zero = torch.zeros_like(seed)
         d_storage = zero if d_storage is None else d_storage
         d_rates = zero if d_rates is None else d_rates

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +15,8 @@ from pydiffgeo.solvers.linear import Matrix, structure
 
 FALL = 0.9  # part of what is in a store by which an update of Newton may lower it,
 BELOW = 1e-3  # and part of its typical magnitude by which it may besides, so that it can pass zero if it must
+
+KEPT = "_compiled_kernels"  # name under which a model keeps its own
 
 
 def lowest(u: Tensor, lower: Tensor, typical: Tensor) -> Tensor:
@@ -30,9 +31,11 @@ class Kernels:
     ----------
     evaluate, linearise : as in ProcessModel
     linear : linear algebra of the model's structure
+    model : ProcessModel
     """
 
     def __init__(self, model: ProcessModel, compile: bool = False):
+        self.model = model
         states = [*model.spec.states.values()]
         self.states = [(s.lower, s.scale) for s in states]
         self.stores = [s.lower > -math.inf for s in states]
@@ -45,6 +48,9 @@ class Kernels:
             self.system = wrap(self.system, dynamic=True)  # type: ignore[method-assign]
             self.linearise = wrap(self.linearise, dynamic=True)
             self.update = wrap(self.update, dynamic=True)  # type: ignore[method-assign]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(None), ()  # who copies or pickles a model compiles anew
 
     def system(
         self, u: Tensor, target: Tensor, step: Tensor, forcing: Values, parameters: Values
@@ -69,13 +75,11 @@ class Kernels:
         return torch.where(lower > -math.inf, stored, u + d / (d * reach).abs_().add_(1.0)), size
 
 
-_compiled: weakref.WeakKeyDictionary[ProcessModel, Kernels] = weakref.WeakKeyDictionary()
-
-
 def kernels(model: ProcessModel, compile: bool) -> Kernels:
-    """Kernels of a model; compiled ones are kept as long as the model lives."""
+    """Kernels of a model; compiled ones are kept in the model, and live as long as it does."""
     if not compile:
         return Kernels(model)
-    if model not in _compiled:
-        _compiled[model] = Kernels(model, compile=True)
-    return _compiled[model]
+    kept = vars(model).get(KEPT)
+    if kept is None or kept.model is not model:  # none, or those of the model that this one is a copy of
+        kept = vars(model)[KEPT] = Kernels(model, compile=True)
+    return kept

@@ -43,10 +43,13 @@ class Record:
         return sum({t.data_ptr(): t.nbytes for t in tensors}.values())
 
 
-def step_table(taken: list[tuple[Tensor, Tensor]], columns: int) -> Tensor:
-    """Accepted steps of each column in order, `[column, step]`, padded with zeros, from pairs (columns, steps)."""
+def step_table(taken: list[tuple[Tensor, Tensor]], lengths: Tensor, columns: int) -> Tensor:
+    """Accepted steps of each column in order, `[column, step]`, padded with zeros, from pairs (columns, steps).
+
+    The lengths of the intervals say in which precision and on which device.
+    """
     if not taken:
-        return torch.zeros(columns, 0)
+        return lengths.new_zeros(columns, 0)
     column, step = torch.cat([c for c, _ in taken]), torch.cat([s[:, 0] for _, s in taken])
     order = torch.argsort(column, stable=True)
     counts = torch.bincount(column, minlength=columns)

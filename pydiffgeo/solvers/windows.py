@@ -256,10 +256,14 @@ class Window:
     def _give_up(self, failed: Tensor, first: int) -> None:
         """Leave out columns."""
         self.stuck.update(dict.fromkeys(self.rows[failed].tolist(), int(self.nodes.interval[first])))
-        self.rows = self.rows[~failed]
+        self.keep(~failed)
+
+    def keep(self, wanted: Tensor) -> None:
+        """Go on with some of the columns, which `wanted` marks."""
+        self.rows = self.rows[wanted]
         self.columns = Columns(self.problem, self.rows)
         self.forcing = self.columns.with_drivers()
-        self.states = self.states[:, :, ~failed].contiguous()
+        self.states = self.states[:, :, wanted].contiguous()
 
     @torch.no_grad()
     def write(self, states: Tensor, storage: Tensor, fluxes: Tensor) -> None:

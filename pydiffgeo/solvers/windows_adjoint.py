@@ -7,12 +7,13 @@ multiplier, and the multipliers weight one vector-Jacobian product of rates and 
 from __future__ import annotations
 
 import math
+from copy import copy
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from pydiffgeo.solvers.autograd import GROUPS, differentiable
+from pydiffgeo.solvers.autograd import GROUPS, derivatives, differentiable
 from pydiffgeo.solvers.options import Solver
 from pydiffgeo.solvers.problem import Problem
 from pydiffgeo.solvers.small_matrices import implicit_matrix, inverse
@@ -74,10 +75,18 @@ class _Adjoint:
 
     def sweep(self, w: Window, grads: tuple[Tensor, ...]) -> None:
         """Add the cotangents of the columns of a window."""
+        own = [g[w.rows] for g in grads]
+        used = torch.stack([g.flatten(1).any(1) for g in own])
+        wanted = used.any(0)
+        if not bool(wanted.any()):
+            return
+        if not bool(wanted.all()):  # zero times a derivative that overflows is no number
+            w, own = copy(w), [g[wanted] for g in own]
+            w.keep(wanted)
         plan, rows = w.nodes, w.rows
         # the storage at the end of an interval is the state there
         on_states, on_storage, on_fluxes = (
-            None if not bool(g.any()) else g[rows].permute(2, 1, 0) for g in grads
+            g.permute(2, 1, 0) if bool(some.any()) else None for g, some in zip(own, used, strict=True)
         )  # [size or flux, interval, column]
         sums = {g: {k: torch.zeros_like(w.columns.groups[g][k]) for k in self.needs[g]} for g in GROUPS}
         after = torch.zeros_like(w.columns.initial)
@@ -121,8 +130,9 @@ class _Adjoint:
             if on_fluxes is not None:
                 weights = plan.spread(on_fluxes[:, at].movedim(0, -1), nodes) * plan.share[nodes][..., None]
                 weighted = (e.fluxes * weights).sum()
-                (direct,) = torch.autograd.grad(weighted, u, retain_graph=True)
-                right += direct.movedim(-1, 1)
+                (direct,) = derivatives(weighted, [u], retain_graph=True)
+                if direct is not None:
+                    right += direct.movedim(-1, 1)
         multipliers, after = back_substitution(inverses, right, plan, after)
         targets = [*leaves.values(), *model.closure_weights()]
         if targets:
@@ -130,7 +140,7 @@ class _Adjoint:
             with torch.enable_grad():
                 total = (e.rates * on_rates).sum()
                 total = total if weighted is None else total + weighted
-                found = torch.autograd.grad(total, targets, allow_unused=True)
+                found = derivatives(total, targets)
             for (group, name), g in zip(leaves, found, strict=False):
                 if g is not None:
                     sums[group][name][slice(None) if group == "static" else at] += g
