@@ -7,6 +7,7 @@ import pickle
 import weakref
 from copy import copy, deepcopy
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -90,27 +91,45 @@ def test_columns_that_fail_in_their_first_step_are_reported(bad: str, solver: So
     assert field.grad[0] == 0 and (field.grad[1] == 0) == (bad == "not a number")
 
 
-class Given(ProcessModel):
-    """Stores filled by rain alone: neither rates nor fluxes depend on the state."""
+TANK = """
+name = "tank"
+title = "Tank under the rain"
+time_unit = "d"
+[states.water]
+unit = "mm"
+scale = 10.0
+storage = "water"
+storage_unit = "mm"
+storage_scale = 10.0
+[forcings.rain]
+unit = "mm d-1"
+lower = 0.0
+[fluxes.rain_in]
+unit = "mm d-1"
+balance = 1
+"""
 
-    spec, size = load_spec("exp_hydro"), 2
+
+class Tank(ProcessModel):
+    """A store filled by rain alone: neither rates nor fluxes depend on the state."""
+
+    def __init__(self, folder: Path):
+        (folder / "tank.toml").write_text(TANK)
+        self.spec, self.size = load_spec(folder / "tank.toml"), 1
 
     def rates(self, state: Tensor, forcing: Values, parameters: Values) -> Tensor:
-        return forcing["precipitation"]
+        return forcing["rain"].expand_as(state)
 
-    def fluxes(self, state: Tensor, forcing: Values, parameters: Values) -> Tensor:
-        return 2 * forcing["precipitation"].expand(*state.shape[:-1], len(self.spec.fluxes))
+    fluxes = rates
 
 
 @pytest.mark.parametrize("solver", [Solver("implicit_euler", step=1.0), Solver("kvaerno3", rtol=1e-2)])
-def test_fluxes_that_depend_on_no_state(torch_only: None, solver: Solver) -> None:
+def test_fluxes_that_depend_on_no_state(torch_only: None, solver: Solver, tmp_path: Path) -> None:
     rain = torch.tensor([[1.0, 2.0, 3.0]], dtype=F64, requires_grad=True)
-    model = Given()
-    weather = {"precipitation": rain, "temperature": 5.0, "potential_evapotranspiration": 1.0}
-    s = solve(model, weather, {}, 10.0, np.arange(4), solver, engine="torch")
-    assert s.states[0, :, 1].tolist() == pytest.approx([11.0, 13.0, 16.0], rel=1e-12)
-    (g,) = torch.autograd.grad(s.states.sum() + next(iter(s.fluxes.values())).sum(), rain)
-    torch.testing.assert_close(g, torch.tensor([[8.0, 6.0, 4.0]], dtype=F64), rtol=1e-12, atol=0)
+    s = solve(Tank(tmp_path), {"rain": rain}, {}, 10.0, np.arange(4), solver)
+    assert s.states.flatten().tolist() == pytest.approx([11.0, 13.0, 16.0], rel=1e-12)
+    (g,) = torch.autograd.grad(s.states.sum() + 2 * s.fluxes["rain_in"].sum(), rain)
+    torch.testing.assert_close(g, torch.tensor([[5.0, 4.0, 3.0]], dtype=F64), rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize("method", ["implicit_euler", "kvaerno3"])
