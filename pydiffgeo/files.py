@@ -160,8 +160,8 @@ def _locked(path: Path) -> IO[str]:
             holder = _holder(file)
             file.close()
             raise OutputError(
-                f"{path.parent} is being written by {holder}. Wait until that has ended, stop it, or choose another folder "
-                "with --output."
+                f"{path.parent} is being written by {holder}. Wait until that has ended, stop it, or name another "
+                "folder."
             ) from None
         except OSError as error:  # some network disks have no locks
             log.warning("%s cannot be locked (%s): let no second process write there.", path.parent, error.strerror or error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import resource
@@ -181,7 +182,7 @@ def test_a_second_process_is_told_who_holds_the_folder_and_a_dead_one_holds_noth
     other = subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE)
     try:
         assert other.stdout is not None and other.stdout.readline()
-        with pytest.raises(OutputError, match=rf"by process {other.pid} on {socket.gethostname()} since 20.*--output\."):
+        with pytest.raises(OutputError, match=rf"by process {other.pid} on {socket.gethostname()} since 20.*another folder\."):
             with run_folder(tmp_path, SETTINGS):
                 pass
         assert [p.name for p in tmp_path.iterdir()] == [LOCK]
@@ -192,6 +193,16 @@ def test_a_second_process_is_told_who_holds_the_folder_and_a_dead_one_holds_noth
     with held(tmp_path), pytest.raises(OutputError, match=f"process {os.getpid()}"), held(tmp_path):
         pass
     assert not (tmp_path / LOCK).exists()
+
+
+def test_a_disk_without_locks_is_said_and_used(tmp_path, monkeypatch, caplog):
+    def none(*_: Any) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("pydiffgeo.files.fcntl.flock", none)
+    with held(tmp_path):
+        assert f"{tmp_path} cannot be locked (No locks available)" in caplog.text and (tmp_path / LOCK).exists()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_two_writers_of_one_file_leave_it_whole(tmp_path):
@@ -367,7 +378,7 @@ def test_a_disk_that_is_full_for_tensorboard_does_not_end_the_training(basins, t
     from test_basin_training import trainer
 
     def full(*_: Any) -> None:
-        raise OSError(28, "No space left on device")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(writers.RecordWriter, "flush", full)
     history = trainer(tiny(basins).run("run"), tmp_path).run(progress=False)

@@ -7,12 +7,12 @@ import os
 import subprocess
 import tomllib
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 from urllib.error import URLError
 
 from pydiffgeo.bridge.runtime import installed, sources
 from pydiffgeo.errors import EngineUnavailable
+from pydiffgeo.files import write_file
 
 OWN = "or set PYTHON_JULIACALL_EXE and PYTHON_JULIACALL_PROJECT, a Julia and a project of your own with PythonCall"
 
@@ -63,7 +63,7 @@ def prepare(say: Callable[[str], None]) -> dict[str, str]:
         subprocess.run(command, check=True)
     except (OSError, subprocess.CalledProcessError) as error:
         raise EngineUnavailable(_advice(error)) from error
-    _write(installed(), place)
+    write_file(installed(), json.dumps(place, indent=1) + "\n")
     say(f"3/3 Written to {installed()}: the engine starts with {place['exe']} and {place['project']}")
     return place
 
@@ -89,10 +89,3 @@ def _advice(error: Exception) -> str:
     if isinstance(error, URLError | ConnectionError | TimeoutError) or "Errno" in str(error):
         return f"{what}. julialang.org must be reachable; behind a proxy set HTTPS_PROXY; {OWN}"
     return f"{what}. Try again with PYTHON_JULIAPKG_EXE naming a julia executable, {OWN}"
-
-
-def _write(path: Path, place: dict[str, str]) -> None:
-    # whole or not at all
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(place, indent=1) + "\n")
-    part.replace(path)

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from pydiffgeo import __version__
 from pydiffgeo.data.archives import ARCHIVES, ArchiveFile
 from pydiffgeo.errors import DataError, lookup
+from pydiffgeo.files import write_file
 
 RECORD = "hashes.json"  # sha256 of files without a published hash, as first downloaded
 ATTEMPTS = 3
@@ -118,7 +119,7 @@ def _fetch_file(file: ArchiveFile, folder: Path, accept: bool, progress: bool, s
         logger.setLevel(level)
     if file.hash is None and file.name not in recorded:
         found = "sha256:" + pooch.file_hash(str(target))
-        (folder / RECORD).write_text(json.dumps(recorded | {file.name: found}, indent=1) + "\n", encoding="utf-8")
+        write_file(folder / RECORD, json.dumps(recorded | {file.name: found}, indent=1) + "\n")
         say(f"{file.name}: {found}, recorded in {RECORD}; nobody published one to compare it with")
 
 

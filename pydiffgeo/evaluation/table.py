@@ -44,22 +44,27 @@ def print_table(
     names = [str(name) for name in frame.columns]
     cells = {name: [_text(value) for value in frame[name]] for name in names}
     out = console or standard()
-    for k, part in enumerate(_parts(names, cells, [name for name in names if frame[name].dtype == object], out.width)):
+    wide = {name: max(map(len, [name, *cells[name]])) for name in names}
+    first = list(takewhile(lambda name: frame[name].dtype == object, names))
+    # the columns of text that come first stand in every part, in no more than two thirds of the width
+    caps = range(max(wide.values()), 0, -1)
+    cap = next(w for w in caps if w < 8 or sum(3 + min(wide[n], w) for n in first) <= 2 * out.width // 3)
+    wide |= {name: min(wide[name], cap) for name in first}
+    for k, part in enumerate(_parts(first, names[len(first) :], wide, out.width)):
         table = Table(title=Text(title if k == 0 else f"{title} (continued)"), title_justify="left")
         for name in part:
-            table.add_column(Text(name), justify="left" if frame[name].dtype == object else "right")
+            kind = frame[name].dtype == object
+            table.add_column(Text(name), justify="left" if kind else "right", max_width=wide[name], overflow="fold")
         for i in range(len(frame)):
             table.add_row(*(Text(cells[name][i], "bold" if winners.get(name) == i else "") for name in part))
         out.print(table, soft_wrap=False)
 
 
-def _parts(names: Sequence[str], cells: Mapping[str, Sequence[str]], texts: Sequence[str], width: int) -> list[list[str]]:
-    """Return the columns of each table: as many as fit; those of text that come first stand in every one."""
-    wide = {name: 3 + max(map(len, [name, *cells[name]])) for name in names}
-    first = list(takewhile(lambda name: name in texts, names))
+def _parts(first: list[str], others: Sequence[str], wide: Mapping[str, int], width: int) -> list[list[str]]:
+    """Return the columns of each part: the first ones, and as many of the others as fit beside them."""
     parts = [list(first)]
-    for name in names[len(first) :]:
-        if len(parts[-1]) > len(first) and 1 + sum(wide[n] for n in parts[-1]) + wide[name] > width:
+    for name in others:
+        if len(parts[-1]) > len(first) and 1 + sum(3 + wide[n] for n in [*parts[-1], name]) > width:
             parts.append(list(first))
         parts[-1].append(name)
     return parts
