@@ -151,12 +151,15 @@ def read_state(model: ProcessModel, initial: Any, dtype: torch.dtype, device: to
     if x.ndim == 1 and len(x) == model.size:
         x = x[None]
     if x.ndim != 2 or x.shape[1] != model.size:
+        names = f"{', '.join(model.spec.states)}; or a mapping by name" if len(model.spec.states) > 1 else state.unit
         raise DataError(
-            f"initial_state has shape {list(x.shape)}; give a number, [{model.size}] or [batch, {model.size}] ({state.unit})"
+            f"initial_state has shape {list(x.shape)}; give a number, [{model.size}] or [batch, {model.size}] ({names})."
         )
     if not _between(x, -math.inf, math.inf):
         at = (~torch.isfinite(x)).nonzero()[0].tolist()
-        raise DataError(f"initial_state is not finite at column {at[0]}, cell {at[1]}")
+        names = list(model.spec.states)
+        place = f"cell {at[1]}" if len(names) == 1 else f"state {names[at[1]]!r}"
+        raise DataError(f"initial_state is not finite at column {at[0]}, {place}: fill or correct it.")
     return x
 
 

@@ -63,9 +63,8 @@ def check_model(
     counts = (spec.states, "states"), (spec.parameters, "parameters"), (spec.forcings, "forcings"), (spec.fluxes, "fluxes")
     lines = [f"specification {spec.name}: " + ", ".join(f"{len(entries)} {what}" for entries, what in counts)]
     problem = _problem(model, forcing or {}, parameters or {}, initial_state)
-    engine = "julia" if isinstance(model, JuliaModel) else "torch"
     _, state, weather, p = first_interval(problem)
-    error = check_at(model, state, weather, p, engine)
+    error = check_at(model, state, weather, p)
     lines.append(f"shapes and precision: as declared, for {model.size} values per column")
     if isinstance(model, JuliaModel):
         _finite(name, julia_models.evaluate(start(), model, state, weather, p))

@@ -115,9 +115,9 @@ give!(pool::Pool, w) = lock(() -> push!(pool.free, w), pool.lock)
 
 const FITTING = Set{UInt}()
 
-"Check the shapes of a model's functions before they are first used."
+"Check the shapes of the functions of a model that is not one of this package, before they are first used."
 function check_once(m::Model, inputs)
-    lock(() -> objectid(m) in FITTING, POOL_LOCK) && return
+    (shipped(spec(m)) || lock(() -> objectid(m) in FITTING, POOL_LOCK)) && return
     dynamic(check_shapes)(m, inputs)
     lock(() -> push!(FITTING, objectid(m)), POOL_LOCK)
     return

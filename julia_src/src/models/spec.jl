@@ -55,6 +55,9 @@ read_spec(name) = get!(SPEC_FILES, name) do
     return TOML.parse(String(copy(bytes))), bytes2hex(sha256(bytes))
 end
 
+"Whether a specification is one of this package."
+shipped(s::ModelSpec) = haskey(SPEC_FILES, s.name) && last(SPEC_FILES[s.name]) == s.digest
+
 "A specification restricted to these parameters and forcings; the file must know them all."
 function select(name, parameters, forcings)
     file, digest = read_spec(name)
