@@ -157,8 +157,8 @@ def read_state(model: ProcessModel, initial: Any, dtype: torch.dtype, device: to
         )
     if not _between(x, -math.inf, math.inf):
         at = (~torch.isfinite(x)).nonzero()[0].tolist()
-        names = list(model.spec.states)
-        place = f"cell {at[1]}" if len(names) == 1 else f"state {names[at[1]]!r}"
+        stores = list(model.spec.states)
+        place = f"cell {at[1]}" if len(stores) == 1 else f"state {stores[at[1]]!r}"
         raise DataError(f"initial_state is not finite at column {at[0]}, {place}: fill or correct it.")
     return x
 
