@@ -160,8 +160,8 @@ def _attributes(records: xr.Dataset, ids: Sequence[str], wanted: Sequence[str]) 
     static = [str(name) for name, values in records.data_vars.items() if values.dims == ("basin",)]
     values = {name: records[name].values for name in dict.fromkeys([*wanted, *static])}
     places = {str(name): c.values for name, c in records.coords.items() if c.dims == ("basin",) and name != "basin"}
-    # the area may come from elsewhere
-    from_table = [absent(known) for name, known in (values | places).items() if name != "area" or len(values | places) == 1]
+    of_table = {name: known for name, known in values.items() if name != "area"}  # which may come from elsewhere
+    from_table = [absent(known) for known in (of_table or places or values).values()]
     if not from_table:
         yield Problem("no table of attributes", "", "", "", "", 0, "the records have no attributes of basins.")
         return
