@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import lzma
 import shutil
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -16,6 +18,7 @@ from tqdm import tqdm
 
 from pydiffgeo import __version__
 from pydiffgeo.data.archives import ARCHIVES, ArchiveFile
+from pydiffgeo.data.unpack import unpack_archive
 from pydiffgeo.errors import DataError, lookup
 from pydiffgeo.files import write_file
 
@@ -222,17 +225,9 @@ def _unpack(packed: Path, folder: Path, progress: bool, say: Callable[[str], Non
         say(f"{packed.name}: already unpacked")
         return
     say(f"{packed.name}: unpacking into {folder}")
-    bar = {"desc": f"unpacking {packed.name}", "unit": "file", "disable": not progress}
     try:
-        if zipfile.is_zipfile(packed):
-            with zipfile.ZipFile(packed) as archive:
-                for member in tqdm(archive.infolist(), **bar):
-                    archive.extract(member, folder)
-        else:
-            with tarfile.open(packed) as tar:
-                for entry in tqdm(tar, **bar):
-                    tar.extract(entry, folder, filter="data")  # refuses what would land outside the folder
-    except (OSError, tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
+        unpack_archive(packed, folder, progress)
+    except (OSError, tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError) as error:
         why = " ".join(str(error).split())
         raise DataError(f"{packed} cannot be unpacked ({why}); make room on the disk, or delete it and fetch again.") from error
     done.write_text(stamp)
