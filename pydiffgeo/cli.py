@@ -34,7 +34,7 @@ data_app = typer.Typer(no_args_is_help=True, help="Records of basins: download, 
 app.add_typer(data_app, name="data")
 
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar and no tables; warnings are shown all the same.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Less output, no progress bar; warnings are shown all the same.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from the checkpoints in the folder.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Remove the run that the folder holds, with its evaluations.")]
 

@@ -107,6 +107,7 @@ def test_a_run_that_went_on_says_that_its_evaluation_is_of_before(basins, tmp_pa
     with run_folder(tmp_path / "run", run.run("run").model_dump(mode="json"), resume=True):
         pass
     evaluate([tmp_path / "run"], progress=False, figures=False)
+    assert f"{tmp_path}/run is not trained to its end: 2 of 3 epochs are done." in caplog.text
     train(run, tmp_path, resume=True, progress=False)
     assert [r.message for r in caplog.records if "judged" in r.message] == [
         f"{tmp_path}/run/evaluation_test judged other weights than the run has now: judge it again with `pydiffgeo evaluate`."

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import ValidationError
 from torch import nn
 
 from pydiffgeo.console import console
@@ -20,14 +19,13 @@ from pydiffgeo.evaluation import score_basins
 from pydiffgeo.evaluation.plots import matplotlib_missing
 from pydiffgeo.files import require_room
 from pydiffgeo.settings import load_tagged_settings
-from pydiffgeo.training.basins.calibrate import calibrate_run, calibrated_model
+from pydiffgeo.training.basins.calibrate import calibrate_run
 from pydiffgeo.training.basins.closures import begin_as_formulas
 from pydiffgeo.training.basins.data import (
     BasinData,
     days_of,
     load_basins,
     make_sampler,
-    read_left_out,
     say_left_out,
     write_data_report,
 )
@@ -36,12 +34,13 @@ from pydiffgeo.training.basins.models import HybridModel, build_model, process_o
 from pydiffgeo.training.basins.prediction import predict
 from pydiffgeo.training.basins.processes import SolvedProcess
 from pydiffgeo.training.basins.report import compare_runs, remove_comparisons, report_run
-from pydiffgeo.training.basins.settings import BasinExperiment, BasinRun, Period
+from pydiffgeo.training.basins.runs import load_run, load_settings_of, period_of, runs_in
+from pydiffgeo.training.basins.settings import BasinExperiment, BasinRun
 from pydiffgeo.training.basins.trainer import CHECKPOINT, BasinTrainer
 from pydiffgeo.training.basins.untrained import untrained_fluxes
-from pydiffgeo.training.checkpoint import chosen_weights, load_checkpoint, load_weights, weights_hash
+from pydiffgeo.training.checkpoint import weights_hash
 from pydiffgeo.training.distributed import Group, process_group
-from pydiffgeo.training.run_folder import SETTINGS, check_run, judging, kept_settings, run_folder, stale_evaluations
+from pydiffgeo.training.run_folder import check_run, judging, run_folder, stale_evaluations
 
 log = logging.getLogger("pydiffgeo")
 
@@ -262,14 +261,14 @@ def evaluate(
     """
     runs = [run for folder in folders for run in runs_in(Path(folder))]
     for folder in runs:  # what is wrong is said before the first one is judged
-        _period(folder, load_settings_of(folder), period)
+        period_of(folder, load_settings_of(folder), period)
         require_room(folder)
     if figures and (missing := matplotlib_missing()):
         log.warning(missing)
     reports = {}
     for folder in runs:
         settings, data, model = load_run(folder)
-        span = _period(folder, settings, period)
+        span = period_of(folder, settings, period)
         warm_up, size = settings.evaluation.warm_up, settings.evaluation.batch_size
         also = untrained_fluxes(settings.data.targets)
         groups = {name: (group, data.judged(group, period, *days_of(span), warm_up)) for name, group in data.groups().items()}
@@ -291,80 +290,6 @@ def evaluate(
     if len(reports) > 1:
         compare_runs(runs, period, progress, figures)
     return reports
-
-
-def _period(folder: Path, settings: BasinRun, name: str) -> Period:
-    names = ("train", "validation", "test")
-    if name not in names:
-        raise SettingsError(f"the run {folder} has no period {name!r}{nearest(name, names)} Known: {', '.join(names)}.")
-    span: Period | None = getattr(settings.data, name)
-    if span is None:
-        raise SettingsError(
-            f"the run {folder} has no period {name!r}. Give data.validation a start and an end in the settings, apart from "
-            "data.train, and train again; or judge --period test."
-        )
-    return span
-
-
-def runs_in(folder: Path) -> list[Path]:
-    """Return the folders of trained runs in a folder: itself, or those in it.
-
-    Raises
-    ------
-    DataError
-        There is none.
-    """
-    if (folder / "settings.yaml").is_file():
-        return [folder]
-    found = sorted(path.parent for path in folder.glob("*/settings.yaml") if (path.parent / CHECKPOINT).is_file())
-    if not found:
-        raise DataError(f"no trained run in {str(folder)!r}: its folder has settings.yaml and {CHECKPOINT}; train one first.")
-    return found
-
-
-def load_run(folder: Path) -> tuple[BasinRun, BasinData, nn.Module]:
-    """Return settings, data and trained model of a run's folder.
-
-    Raises
-    ------
-    DataError
-        The folder has no settings or no checkpoint, or they cannot be read.
-    """
-    settings = load_settings_of(folder)
-    saved = load_checkpoint(folder / CHECKPOINT, ["model"])
-    if saved is None:
-        raise DataError(f"the run {folder} has no checkpoint {CHECKPOINT} yet; train it first.")
-    process = process_of(settings)
-    data = load_basins(settings, () if process is None else tuple(process.forcing.values()), left_out=read_left_out(folder))
-    if saved.get("calibrated") and process is not None:
-        model: nn.Module = calibrated_model(settings, data, process)
-        data = replace(data, held_out=None)  # which have no parameters
-    else:
-        model = build_model(settings, data.tensors, data.scaling, process)
-    load_weights(model, chosen_weights(saved), folder / CHECKPOINT)
-    return settings, data, model.eval()
-
-
-def load_settings_of(folder: Path) -> BasinRun:
-    """Return the settings of a run's folder.
-
-    Raises
-    ------
-    DataError
-        There are none, or they are not those of a run on basins.
-    """
-    found = kept_settings(folder)
-    if found is None:
-        raise DataError(f"{folder / SETTINGS} does not hold the settings of a run. Train one into the folder, or name another.")
-    try:
-        return BasinRun.model_validate(found)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "all of it"
-        raise DataError(
-            f"{folder / SETTINGS} does not hold the settings of a run on basins ({where}: {first['msg'].rstrip('.')}). Correct "
-            "it, or train again with --overwrite."
-        ) from error
 
 
 def _validation(settings: BasinRun, model: nn.Module, data: BasinData, group: Group) -> Callable[[], float] | None:
