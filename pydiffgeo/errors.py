@@ -89,6 +89,10 @@ class SolveFailed(PyDiffGeoError, RuntimeError):
         self.failed = dict(failed or {})
 
 
+class DerivativeError(PyDiffGeoError, RuntimeError):
+    """A derivative that a function does not have: second ones, forward mode, those of torch.func."""
+
+
 class TrainingFailed(PyDiffGeoError, RuntimeError):
     """A training that cannot go on: a loss or a gradient that is not a number."""
 

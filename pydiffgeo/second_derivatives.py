@@ -1,30 +1,79 @@
-"""Gradients that cannot be differentiated again say so, instead of passing for constants."""
+"""Derivatives that hand-written gradients do not have are refused, by whatever road they are asked for.
+
+Gradients that torch's own operations do not compute are constants to torch: their derivatives would silently be zero, or lack a
+part. So a backward pass is itself a function of autograd, of all cotangents and of all inputs, whose derivative is an error.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
+
+from pydiffgeo.errors import DerivativeError
+
+Pull = Callable[[Sequence[Tensor | None]], Sequence[Tensor | None]]
+
+ROAD_OUT = (
+    "Take first derivatives: the Jacobian J of simulated values by torch.autograd.functional.jacobian, and J^T J in place of "
+    "the Hessian of a sum of squares (Gauss-Newton), or differences of gradients."
+)
 
 
-def first_derivatives(gradients: Iterable[Tensor | None]) -> list[Tensor | None]:
-    """The gradients that a `backward` returns; with create_graph=True, differentiating them again raises RuntimeError.
+def refuse_transforms(what: str) -> None:
+    """Raise DerivativeError where torch.func or forward mode is at work: they reach into what is computed outside of torch."""
+    if torch._C._are_functorch_transforms_active():
+        raise DerivativeError(f"{what} cannot run inside torch.func (grad, vjp, jvp, jacrev, jacfwd, hessian, vmap): call "
+                              f"torch.autograd.grad on its results, and give a batch in place of vmap. {ROAD_OUT}")  # fmt: skip
+    if forward_ad._current_level >= 0:
+        raise DerivativeError(f"{what} has no forward-mode derivatives: it carries no tangents. {ROAD_OUT}")
 
-    torch's own `once_differentiable` does so only where the cotangents require grad: the gradient of a plain sum would silently
-    count as a constant.
+
+def first_derivatives(
+    what: str, pull: Pull, cotangents: Sequence[Tensor | None], inputs: Sequence[Tensor], wanted: Sequence[bool]
+) -> list[Tensor | None]:
+    """Return what a `backward` returns: `pull(cotangents)`, whose derivatives are an error.
+
+    Parameters
+    ----------
+    what : str
+        Who has no second derivatives, for the message.
+    pull : callable
+        From the cotangents of the results to those of the inputs, computed outside of any graph.
+    cotangents : sequence of Tensor or None
+    inputs : sequence of Tensor
+        All inputs that may require gradients, with their graph.
+    wanted : sequence of bool
+        Which of the cotangents that `pull` gives are needed: `ctx.needs_input_grad`. The others become None.
     """
+    given = [c for c in cotangents if c is not None]
+    if torch._C._are_functorch_transforms_active() or any(map(torch._C._functorch.is_legacy_batchedtensor, given)):
+        raise DerivativeError(f"{what} has no vectorised gradients (jacobian(vectorize=True), is_grads_batched, vmap): take "
+                              f"one row after the other, as torch.autograd.functional.jacobian does by itself.")  # fmt: skip
     if not torch.is_grad_enabled():
-        return list(gradients)
-    return [None if g is None else _First.apply(g.detach().requires_grad_()) for g in gradients]
+        found = pull(cotangents)
+        return [g if want else None for g, want in zip(found, wanted, strict=True)]
+    there = [c is not None for c in cotangents]
+
+    def of_given(those: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        rest = iter(those)
+        found = pull([next(rest) if is_there else None for is_there in there])
+        return tuple(g for g, want in zip(found, wanted, strict=True) if want and g is not None)
+
+    rest = iter(_First.apply(what, of_given, len(given), *given, *inputs))
+    return [next(rest) if want else None for want in wanted]
 
 
 class _First(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, gradient: Tensor) -> Tensor:
-        return gradient.view_as(gradient)
+    def forward(ctx: Any, what: str, pull: Callable[..., Any], count: int, *tensors: Tensor) -> Any:
+        ctx.what = what
+        return pull(tensors[:count])
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:  # type: ignore[override]
-        raise RuntimeError("solves have no second derivatives: do not differentiate their gradients again (no double backward)")
+        raise DerivativeError(f"{ctx.what} has no second derivatives: its gradient cannot be differentiated again (hessian, "
+                              f"hvp, vhp, double backward). {ROAD_OUT}")  # fmt: skip

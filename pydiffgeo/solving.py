@@ -19,6 +19,7 @@ from pydiffgeo.errors import EngineUnavailable, ParameterError, SolveFailed, loo
 from pydiffgeo.inputs import batch_size, read_forcing, read_parameters, read_state, read_times
 from pydiffgeo.models.base import ProcessModel
 from pydiffgeo.named import without_names
+from pydiffgeo.second_derivatives import refuse_transforms
 from pydiffgeo.solution import Solution
 from pydiffgeo.solvers import Solver
 from pydiffgeo.solvers.problem import Problem
@@ -80,7 +81,10 @@ def solve(
         Columns that did not reach the end, unless `Solver(on_failure="report")`.
     EngineUnavailable
         The engine cannot run here.
+    DerivativeError
+        Inside torch.func or forward mode; and later, when gradients are differentiated again.
     """
+    refuse_transforms("solve")
     options = solver if isinstance(solver, Solver) else Solver(solver)
     check_declared(model)
     options.absolute(model.spec)  # refuses names of states that the model does not have

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import weakref
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from pydiffgeo.bridge.runtime import STOPPED, interruptible, start
 from pydiffgeo.errors import ParameterError
-from pydiffgeo.second_derivatives import first_derivatives
+from pydiffgeo.second_derivatives import first_derivatives, refuse_transforms
 
 
 class JuliaFunction:
@@ -29,6 +30,7 @@ class JuliaFunction:
         if x.dtype not in (torch.float64, torch.float32) or x.ndim == 0:
             given = f"{x.dtype} {list(x.shape)}"
             raise ParameterError(f"a Julia function takes tensors [..., n] of float64 or float32, got {given}")
+        refuse_transforms("a Julia function")
         y: Tensor = _Apply.apply(self, x)
         return y
 
@@ -41,6 +43,11 @@ class JuliaFunction:
                 raise KeyboardInterrupt
 
 
+def _rows(x: Tensor) -> Tensor:
+    """The vectors of a batch `[row, n]`."""
+    return x.detach().reshape(-1, x.shape[-1]).contiguous()
+
+
 def _bits(x: Tensor) -> int:
     return 64 if x.dtype == torch.float64 else 32
 
@@ -48,19 +55,25 @@ def _bits(x: Tensor) -> int:
 class _Apply(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, f: JuliaFunction, x: Tensor) -> Tensor:
-        rows = x.detach().reshape(-1, x.shape[-1]).contiguous()
+        rows = _rows(x)
         size = f.julia.call("function_size", f.number, _bits(x), rows.data_ptr(), rows.shape[1]) if len(rows) else 0
         y = rows.new_empty(len(rows), max(size, 1))
         if len(rows):
             f.call(rows, y)
-        ctx.f, ctx.shape = f, x.shape
-        ctx.save_for_backward(rows)
+        ctx.f = f
+        ctx.save_for_backward(x)
         return y.view(*x.shape[:-1], *([size] if size else []))
 
     @staticmethod
     def backward(ctx: Any, weights: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
-        (rows,) = ctx.saved_tensors
-        gradient = torch.zeros_like(rows)
-        if len(rows):
-            ctx.f.call(rows, weights.detach().reshape(len(rows), -1).contiguous(), gradient)
-        return None, *first_derivatives([gradient.view(ctx.shape)])
+        (x,) = ctx.saved_tensors
+        f = ctx.f
+
+        def pull(cotangents: Sequence[Tensor | None]) -> list[Tensor]:
+            rows, (w,) = _rows(x), cotangents
+            gradient = torch.zeros_like(rows)
+            if len(rows) and w is not None:
+                f.call(rows, w.reshape(len(rows), -1).contiguous(), gradient)
+            return [gradient.view(x.shape)]
+
+        return None, *first_derivatives("a Julia function", pull, [weights], [x], [True])

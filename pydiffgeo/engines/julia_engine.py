@@ -172,11 +172,12 @@ class _Solve(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:  # type: ignore[override]
-        _ = ctx.saved_tensors  # torch's own errors: an input was changed in place, or the graph has been freed
-        out = ctx.run.backward(grads, ctx.needs_input_grad[1:])
+        inputs = ctx.saved_tensors  # or torch's own errors: an input was changed in place, or the graph has been freed
+        run, wanted = ctx.run, ctx.needs_input_grad[1:]
+        out = first_derivatives("solve", lambda cotangents: run.backward(cotangents, wanted), grads, inputs, wanted)
         if not keeps_graph():
-            ctx.run.free()
-        return None, *first_derivatives(out)
+            run.free()
+        return None, *out
 
 
 _threads = 0

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pydiffgeo.errors import ParameterError, nearest
-from pydiffgeo.parameters.recurrence import Recurrence
+from pydiffgeo.parameters.recurrence import hidden_states
 from pydiffgeo.parameters.transforms import Bounds
 
 Named = dict[str, Tensor]
@@ -51,7 +51,7 @@ class SeriesNetwork(nn.Module):
     """g_Z: an LSTM of daily series and attributes, with a linear layer after it. Also the pure LSTM of the baselines.
 
     Attributes enter every day, as in Kratzert et al. (2019, doi:10.5194/hess-23-5089-2019). On CPU the recurrence is
-    `recurrence.Recurrence`, elsewhere torch's own; the weights are those of `torch.nn.LSTM`.
+    `recurrence.hidden_states`, elsewhere torch's own; the weights are those of `torch.nn.LSTM`.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ class SeriesNetwork(nn.Module):
         else:
             base = attributes @ w_in[:, features:].t() + b_in + b_state
             weight = torch.cat([w_state.t(), w_in[:, :features].t()])
-            states = Recurrence.apply(series.transpose(0, 1), base, weight, gradient)  # type: ignore[no-untyped-call]
+            states = hidden_states(series.transpose(0, 1), base, weight, gradient)
         return self.head(self.dropout(states[keep:])).transpose(0, 1)
 
 

@@ -8,27 +8,48 @@ tanh takes six times as long), and the gradients of the weights are one product 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from pydiffgeo.errors import ParameterError
+from pydiffgeo.second_derivatives import first_derivatives, refuse_transforms
 
+WHO = "the LSTM"
 WorkSpace = tuple[Tensor, Tensor, Tensor, Tensor]
 _free: defaultdict[tuple, list[WorkSpace]] = defaultdict(list)
 
 
-class Recurrence(torch.autograd.Function):
+def hidden_states(series: Tensor, base: Tensor, weight: Tensor, first: int = 0) -> Tensor:
     """Hidden states of an LSTM (Hochreiter & Schmidhuber 1997, doi:10.1162/neco.1997.9.8.1735, with a forget gate).
 
-    ``Recurrence.apply(series, base, weight, first)`` takes series [time, batch, feature], the part of the gates that does not
-    change in time [batch, 4 hidden], the weights [hidden + feature, 4 hidden] (gates in torch's order: input, forget, cell,
-    output), and the first day through which gradients flow. It returns hidden states [time, batch, hidden], which are part of
-    the work space: use them before the backward pass, and do not keep them.
-    """
+    Parameters
+    ----------
+    series : Tensor, [time, batch, feature]
+    base : Tensor, [batch, 4 hidden]
+        The part of the gates that does not change in time; gates in torch's order: input, forget, cell, output.
+    weight : Tensor, [hidden + feature, 4 hidden]
+    first : int
+        First day through which gradients flow.
 
+    Returns
+    -------
+    Tensor, [time, batch, hidden]
+        Part of the work space: use them before the backward pass, and do not keep them.
+
+    Raises
+    ------
+    DerivativeError
+        Inside torch.func or forward mode, and when gradients are differentiated again.
+    """
+    refuse_transforms(WHO)
+    states: Tensor = _Recurrence.apply(series, base, weight, first)  # type: ignore[no-untyped-call]
+    return states
+
+
+class _Recurrence(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, series: Tensor, base: Tensor, weight: Tensor, first: int) -> Tensor:
         days, batch, features = series.shape
@@ -53,48 +74,58 @@ class Recurrence(torch.autograd.Function):
             torch.mul(new_cell, 2, out=tanh).sigmoid_().mul_(2).sub_(1)
             torch.mul(o, tanh, out=new_state)
         ctx.key, ctx.first, ctx.space = key, first, space
-        ctx.save_for_backward(weight)
+        ctx.save_for_backward(series, base, weight)
         return states[1:]
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None]:
-        if ctx.space is None:
-            raise ParameterError("the LSTM keeps its work space for one backward pass only; run the network again.")
-        (weight,), (cotangent,) = ctx.saved_tensors, cotangents
-        joined, gates, cells, squashed = ctx.space
-        hidden, first = cells.shape[2], ctx.first
-        back = weight[:hidden].t().contiguous()
-        dh, dc, spare = (torch.zeros_like(cells[0]) for _ in range(3))
-        slope = torch.empty_like(gates[0])
-        slope_g = slope[:, 2 * hidden : 3 * hidden]
-        for t in range(len(gates) - 1, first - 1, -1):
-            gate, tanh = gates[t], squashed[t]
-            i, f, g, o = gate.chunk(4, 1)
-            torch.mul(gate, gate, out=slope)
-            torch.sub(gate, slope, out=slope)  # logistic: s (1 - s)
-            torch.mul(g, g, out=slope_g).neg_().add_(1)  # tanh: 1 - g^2
-            dh.add_(cotangent[t])
-            dc.add_(torch.mul(dh, o, out=spare)).addcmul_(spare.mul_(tanh), tanh, value=-1)
-            torch.mul(dh, tanh, out=o)  # the gates give way to their cotangents
-            torch.mul(dc, f, out=spare)
-            torch.mul(dc, cells[t], out=f)
-            torch.mul(dc, g, out=dh)
-            torch.mul(dc, i, out=g)
-            i.copy_(dh)
-            dc, spare = spare, dc
-            gate.mul_(slope)
-            torch.mm(gate, back, out=dh)
-        used = gates[first:]
-        d_weight = joined[first : len(gates)].flatten(0, 1).t() @ used.flatten(0, 1)
-        d_series = None
-        if ctx.needs_input_grad[0]:
-            d_series = torch.zeros_like(joined[: len(gates), :, hidden:])
-            d_series[first:] = used @ weight[hidden:].t()
-        d_base = used.sum(0)
-        _free[ctx.key].append(ctx.space)
-        ctx.space = None
-        return d_series, d_base, d_weight, None
+    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
+        inputs, wanted = ctx.saved_tensors, ctx.needs_input_grad[:3]
+
+        def pull(given: Sequence[Tensor | None]) -> tuple[Tensor | None, ...]:
+            (cotangent,) = given
+            assert cotangent is not None
+            return _gradients(ctx, cotangent, inputs[2])
+
+        return *first_derivatives(WHO, pull, cotangents, inputs, wanted), None
+
+
+def _gradients(ctx: Any, cotangent: Tensor, weight: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
+    """Of series, base and weights; the work space is free after it."""
+    if ctx.space is None:
+        raise ParameterError("the LSTM keeps its work space for one backward pass only; run the network again.")
+    joined, gates, cells, squashed = ctx.space
+    hidden, first = cells.shape[2], ctx.first
+    back = weight[:hidden].t().contiguous()
+    dh, dc, spare = (torch.zeros_like(cells[0]) for _ in range(3))
+    slope = torch.empty_like(gates[0])
+    slope_g = slope[:, 2 * hidden : 3 * hidden]
+    for t in range(len(gates) - 1, first - 1, -1):
+        gate, tanh = gates[t], squashed[t]
+        i, f, g, o = gate.chunk(4, 1)
+        torch.mul(gate, gate, out=slope)
+        torch.sub(gate, slope, out=slope)  # logistic: s (1 - s)
+        torch.mul(g, g, out=slope_g).neg_().add_(1)  # tanh: 1 - g^2
+        dh.add_(cotangent[t])
+        dc.add_(torch.mul(dh, o, out=spare)).addcmul_(spare.mul_(tanh), tanh, value=-1)
+        torch.mul(dh, tanh, out=o)  # the gates give way to their cotangents
+        torch.mul(dc, f, out=spare)
+        torch.mul(dc, cells[t], out=f)
+        torch.mul(dc, g, out=dh)
+        torch.mul(dc, i, out=g)
+        i.copy_(dh)
+        dc, spare = spare, dc
+        gate.mul_(slope)
+        torch.mm(gate, back, out=dh)
+    used = gates[first:]
+    d_weight = joined[first : len(gates)].flatten(0, 1).t() @ used.flatten(0, 1)
+    d_series = None
+    if ctx.needs_input_grad[0]:
+        d_series = torch.zeros_like(joined[: len(gates), :, hidden:])
+        d_series[first:] = used @ weight[hidden:].t()
+    d_base = used.sum(0)
+    _free[ctx.key].append(ctx.space)
+    ctx.space = None
+    return d_series, d_base, d_weight
 
 
 def _new(series: Tensor, hidden: int) -> WorkSpace:

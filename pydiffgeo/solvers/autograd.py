@@ -64,17 +64,20 @@ class _Solve(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
-        _ = ctx.saved_tensors  # torch's own errors: an input was changed in place, or the graph has been freed
+        inputs = ctx.saved_tensors  # or torch's own errors: an input was changed in place, or the graph has been freed
         run: Run = ctx.run
         names = [(g, k) for g in GROUPS for k in getattr(run.problem, g)]
-        wanted = ctx.needs_input_grad[2 : 2 + len(names)]
+        wanted = ctx.needs_input_grad[1:]
         needs: dict[str, set[str]] = {g: set() for g in GROUPS}
-        for (group, name), want in zip(names, wanted, strict=True):
+        for (group, name), want in zip(names, wanted[1:], strict=False):
             if want:
                 needs[group].add(name)
-        with torch.no_grad():
-            found = run.backward(grads, needs)
-        return None, *first_derivatives([found.initial, *(found.grads[g].get(k) for g, k in names), *found.weights])
+
+        def pull(cotangents: Sequence[Any]) -> list[Tensor | None]:
+            found = run.backward(tuple(cotangents), needs)
+            return [found.initial, *(found.grads[g].get(k) for g, k in names), *found.weights]
+
+        return None, *first_derivatives("solve", pull, grads, inputs, wanted)
 
 
 def _detached(problem: Problem) -> Problem:
