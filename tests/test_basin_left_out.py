@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import basin_runs
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 import xarray as xr
 
 from pydiffgeo.errors import DataError
-from pydiffgeo.training.basins.data import load_basins
+from pydiffgeo.training.basins.data import load_basins, say_left_out
 from pydiffgeo.training.basins.experiment import evaluate, series_needed, train
 from pydiffgeo.training.basins.settings import BasinExperiment
 
@@ -109,3 +110,8 @@ def test_excluded_basins_are_replaced_where_a_number_is_asked_for(records, tmp_p
     with pytest.raises(DataError, match="data.exclude: no basin 'b00009' in the records; did you mean 'b0000'") as error:
         load_basins(settings(tmp_path, records, exclude=["b00009"]).run("run"))
     assert error.value.setting == ("data", "exclude", 0)
+
+
+def test_quiet_hides_no_basin_that_is_left_out(caplog):
+    say_left_out(SimpleNamespace(left_out={"all": {"b0001": "named in data.exclude"}}, remarks=[]), "run", aloud=False)
+    assert "run: 1 basin is left out:" in caplog.text and "b0001: named in data.exclude" in caplog.text

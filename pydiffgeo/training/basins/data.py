@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -35,6 +36,8 @@ from pydiffgeo.data.pet import pet_places, pet_sources
 from pydiffgeo.errors import DataError, nearest
 from pydiffgeo.files import write_file
 from pydiffgeo.training.basins.settings import BasinRun, DataSettings, Period
+
+log = logging.getLogger("pydiffgeo")
 
 DERIVED = ("potential_evapotranspiration", "tair_mean")  # what `add_pet` adds
 DATA_REPORT = "data_report.csv"
@@ -239,12 +242,15 @@ def read_left_out(folder: Path) -> dict[str, dict[str, str]]:
 
 
 def say_left_out(data: BasinData, name: str, aloud: bool) -> None:
-    """Print which basins a run leaves out, and what was put up with in others, the first of each."""
+    """Print which basins a run leaves out, and what was put up with in others, the first of each; else warn of them."""
     remarks = dict(data.remarks)
     lines = left_out_lines(data.left_out) + ([f"{len(remarks)} basins with remarks:"] if remarks else [])
     lines += [f"  {text}" for text in list(remarks.values())[:3]]
     for line in lines:
-        console(quiet=not aloud).print(f"{name}: {line}")
+        if aloud:
+            console().print(f"{name}: {line}")
+        else:
+            log.warning("%s: %s", name, line)
 
 
 def _in_memory(records: xr.Dataset) -> xr.Dataset:

@@ -158,7 +158,8 @@ def train_run(
         f"{folder.name}: {settings.model.name}, {count} weights, {len(data.tensors.basins)} basins, {trainer.per_epoch} steps "
         f"per epoch, {trainer.t.epochs} epochs, {group.size} processes"
     )
-    say_left_out(data, folder.name, progress and group.first)
+    if group.first:
+        say_left_out(data, folder.name, progress)
     for slot, fit in fits.items():
         say(f"{folder.name}: the network of {slot} begins within {fit.largest:.2g} of its formula")
     with run_folder(folder, run, resume, overwrite, FREE) if group.first else nullcontext():
