@@ -142,14 +142,19 @@ def read_state(model: ProcessModel, initial: Any, dtype: torch.dtype, device: to
     """Initial state `[column or 1, size]`, from one array or from a mapping of each state to its values."""
     if isinstance(initial, Mapping):
         initial = _by_state(model, initial, dtype, device)
-    if _is_number(initial):
+    states = model.spec.states
+    left_out = [s.default for s in states.values() if not math.isnan(s.default)]  # these come first
+    given = model.size - len(left_out)
+    if _is_number(initial) and not left_out:
         return torch.full((1, model.size), initial, dtype=dtype, device=device)
-    state = next(iter(model.spec.states.values()))
+    state = list(states.values())[len(left_out)]
     x = _tensor(initial, dtype, device, "initial_state")
     if x.ndim == 0:
-        x = x.expand(model.size)
-    if x.ndim == 1 and len(x) == model.size:
+        x = x.expand(given)
+    if x.ndim == 1 and len(x) in (given, model.size):
         x = x[None]
+    if left_out and x.ndim == 2 and x.shape[1] == given:
+        x = torch.cat([x.new_tensor(left_out).expand(len(x), -1), x], -1)
     if x.ndim != 2 or x.shape[1] != model.size:
         names = f"{', '.join(model.spec.states)}; or a mapping by name" if len(model.spec.states) > 1 else state.unit
         raise DataError(
@@ -167,19 +172,26 @@ def _by_state(model: ProcessModel, given: Mapping[str, Any], dtype: torch.dtype,
     """States by name as one array `[column or 1, size]`."""
     states = model.spec.states
     _names(given, states, "state", model)
-    missing = ", ".join(f"{k} ({s.unit})" for k, s in states.items() if k not in given)
+    missing = ", ".join(f"{k} ({s.unit})" for k, s in states.items() if k not in given and math.isnan(s.default))
     if missing:
         raise DataError(f"initial_state lacks the states {missing}; give each state of this {model.spec.name} model.")
     if len(states) == 1:
         return given[next(iter(states))]
-    values = {k: _tensor(given[k], dtype, device, f"initial_state {k!r}") for k in states}
-    for name, x in values.items():
-        if x.ndim > 2 or x.ndim == 2 and x.shape[1] != 1:
+    rows: dict[str, Tensor] = {}
+    for name, place in model.spec.places(model.size).items():
+        x = _tensor(given.get(name, states[name].default), dtype, device, f"initial_state {name!r}")
+        width = place.stop - place.start
+        if width == 1 and x.ndim < 2:
+            x = x.reshape(-1, 1)
+        elif x.ndim < 2 and x.shape in ((), (width,)):
+            x = x.expand(1, width)
+        if x.ndim != 2 or x.shape[1] != width:
             shape, unit = list(x.shape), states[name].unit
-            raise DataError(f"initial_state {name!r} has shape {shape}; give a number or [batch] ({unit}).")
-    rows = {k: x.reshape(-1) for k, x in values.items()}
+            allowed = "a number or [batch]" if width == 1 else f"a number, [{width}] or [batch, {width}]"
+            raise DataError(f"initial_state {name!r} has shape {shape}; give {allowed} ({unit}).")
+        rows[name] = x
     columns = batch_size({f"initial_state {k!r}": x for k, x in rows.items()})
-    return torch.stack([x.expand(columns) for x in rows.values()], -1)
+    return torch.cat([x.expand(columns, -1) for x in rows.values()], -1)
 
 
 def _is_number(value: Any) -> bool:

@@ -69,7 +69,7 @@ class Solution:
         """Return model, engine, batch, span, steps and failures, in a few lines."""
         spec, accepted = self.model.spec, self.stats["accepted"]
         unit = "" if self.times.dtype.kind in "mM" else f" {spec.time_unit}"
-        cells = f" in {self.model.size} cells" if len(spec.states) < self.model.size else ""
+        cells = f" in {self.model.size - len(spec.states) + 1} cells" if len(spec.states) < self.model.size else ""
         steps = "-".join(dict.fromkeys(str(int(x)) for x in (accepted.min(), accepted.max())))
         reasons = "; ".join(f"column {c} {why}" for c, why in list(self.failed.items())[:3])
         lines = {
@@ -144,9 +144,13 @@ class Solution:
         point, mean = "time: point", "time: mean"
         cells = len(spec.states) < self.model.size or hasattr(self.model, "grid")
         dims: tuple[str, ...] = ("batch", "time", "cell") if cells else ("batch", "time")
-        values = [self.states] if cells else self.states.unbind(-1)
-        for state, x in zip(spec.states.values(), values, strict=True):
-            yield state.name, dims, x, {"units": state.unit, "long_name": state.description, "cell_methods": point}
+        for name, place in spec.places(self.model.size).items():
+            state, x = spec.states[name], self.states[..., place]
+            about = {"units": state.unit, "long_name": state.description, "cell_methods": point}
+            if cells and (state.per == "cell" or len(spec.states) == 1):
+                yield name, dims, x, about
+            else:
+                yield name, ("batch", "time"), x[..., 0], about
         for name, (x, unit, what) in self.model.derived(self.states, self.parameters).items():
             yield name, dims, x, {"units": unit, "long_name": what, "cell_methods": point}
         for flux in spec.fluxes.values():

@@ -54,7 +54,7 @@ def test_density_by_depth_is_integrated_over_the_cells() -> None:
         ({"density": [1.0, 1.0], "depth": [10.0, 5.0]}, "must increase"),
         ({"density": [1.0], "depth": [5.0, 10.0]}, "has 1 values for 2 depths"),
         ({"profile": "given"}, "needs one"),
-        ({"profile": "uniform", "density": [1.0, 1.0, 1.0]}, "no other profile takes one"),
+        ({"profile": "uniform", "density": [1.0, 1.0, 1.0]}, "no other profile takes a density"),
         ({"depth": [1.0, 2.0]}, "give density"),
     ],
 )

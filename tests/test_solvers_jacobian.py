@@ -39,6 +39,8 @@ def test_richards_jacobian(top: str, bottom: str, layers: tuple[float, ...]) -> 
         forcing = {k: random(2, 1) * SCALES[k] for k in model.spec.forcings}
         psi = -torch.exp(random(2, 10) * 8 - 1)
         psi[0, -2:] = 3.0  # a saturated bottom
+        if model.size > 10:  # a pond, and a dry surface
+            psi = torch.cat([torch.tensor([[0.5], [0.004]], dtype=torch.float64), psi], -1)
         own, other = model.linearise(psi, forcing, p), coloured(model, psi, forcing, p)
         for a, b in zip((*own[:3], *own.jacobian), (*other[:3], *other.jacobian), strict=True):
             torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
@@ -115,4 +117,4 @@ def test_a_model_without_jacobian_against_the_matrix_exponential(structure: str,
 def test_spec_of_richards_is_complete() -> None:
     spec = load_spec("richards")
     assert all(p.unit and math.isfinite(p.default) and p.minimum <= p.lower for p in spec.parameters.values())
-    assert set(spec.fluxes) == {"infiltration", "runoff", "evaporation", "transpiration", "drainage"}
+    assert set(spec.fluxes) == {"infiltration", "runoff", "evaporation", "transpiration", "drainage", "ponding"}

@@ -26,7 +26,7 @@ end
 
 "States on which flux number `j` depends."
 flux_states(m::Model, j) = 1:statesize(m)
-flux_states(m::Richards, j) = j <= 3 ? (1:1) : j == 5 ? (statesize(m):statesize(m)) : m.roots === nothing ? (1:0) : (1:statesize(m))
+flux_states(m::Richards, j) = j in (1, 2, 3, 6) ? (1:1+ponds(m)) : j == 5 ? (statesize(m):statesize(m)) : m.roots === nothing ? (1:0) : (1:statesize(m))
 
 # ---- the extension -------------------------------------------------------------------------------------------------------
 

@@ -2,8 +2,8 @@
 
 const WEATHER = (rain=[3.0, 0.01, 0.2], potential_evaporation=[0.01, 0.05, 0.02], potential_transpiration=[0.02, 0.05, 0.04],
     top_head=[-30.0, -80.0, -10.0], top_flux=[0.3, -0.02, 0.1], bottom_head=[-60.0, -40.0, -90.0], bottom_flux=[0.02, -0.03, 0.0])
-const SURFACE = (ponding_height=0.3, minimum_surface_head=-15000.0, root_depth=15.0, feddes_1=-10.0, feddes_2=-25.0,
-    feddes_3=-500.0, feddes_4=-15000.0, specific_storage=1e-6)
+const SURFACE = (ponding_height=0.3, pond_film=0.01, minimum_surface_head=-15000.0, root_depth=15.0, feddes_1=-10.0, feddes_2=-25.0,
+    feddes_3=-500.0, feddes_4=-15000.0, feddes_3_high=-40.0, feddes_3_low=-150.0, demand_high=0.045, demand_low=0.015, specific_storage=1e-6)
 const SOILS = Dict(
     "van_genuchten" => (VanGenuchten(), (theta_r=[0.065, 0.095], theta_s=[0.41, 0.41], alpha=[0.075, 0.019], n=[1.89, 1.31], K_s=[4.42, 0.26],
         pore_connectivity=[0.5, 0.5])),
@@ -24,7 +24,7 @@ same_gradient(a, b; rtol) = isapprox(a.initial, b.initial; rtol) &&
 
 const TIMES = [0.0, 0.4, 1.0, 1.5]
 
-"Six cells, two soils, three intervals; `layers = false` has one soil."
+"Six cells, two soils, three intervals; `layers = false` has one soil. A surface layer is nearly full."
 function small(hydraulics="van_genuchten"; layers=true, top="atmospheric", bottom="free_drainage", roots=nothing, face_mean="arithmetic")
     h, soil = SOILS[hydraulics]
     faces = [0.0, 2.0, 5.0, 9.0, 14.0, 20.0, 30.0]
@@ -32,5 +32,5 @@ function small(hydraulics="van_genuchten"; layers=true, top="atmospheric", botto
     given = merge(map(x -> reshape(layers ? x : x[1:1], :, 1), soil), SURFACE)
     names(known, from) = NamedTuple{Tuple(known)}(Tuple(from[k] for k in known))
     s = DiffGeo.spec(m)
-    return m, names(s.forcings, WEATHER), names(s.parameters, given), collect(range(-60.0, -30.0; length=6))
+    return m, names(s.forcings, WEATHER), names(s.parameters, given), [fill(0.295, DiffGeo.ponds(m)); range(-60.0, -30.0; length=6)]
 end

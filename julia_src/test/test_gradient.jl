@@ -6,11 +6,12 @@ const TIGHT = (; newton_tolerance=1e-10, max_newton=30, rtol=1e-2)
 function compare(m, forcing, parameters, psi; method="kvaerno3", options...)
     s = solve(m, forcing, parameters, psi, TIMES; method, TIGHT..., options...)
     @test isempty(s.failed)
-    w = (; states=randn(rng, size(s.states)), storage=randn(rng, size(s.storage)), fluxes=randn(rng, 5, 3, 1))
+    count = length(DiffGeo.spec(m).fluxes)
+    w = (; states=randn(rng, size(s.states)), storage=randn(rng, size(s.storage)), fluxes=randn(rng, count, 3, 1))
     g = pullback(s; w...)
     function loss(forcing, parameters, psi)
         x = solve(m, forcing, parameters, psi, TIMES; method, replay=s.steps, TIGHT..., options...)
-        sum(w.states .* x.states) + sum(w.storage .* x.storage) + sum(w.fluxes[i, :, :] ⋅ x.fluxes[i] for i in 1:5)
+        sum(w.states .* x.states) + sum(w.storage .* x.storage) + sum(w.fluxes[i, :, :] ⋅ x.fluxes[i] for i in 1:count)
     end
     a ⋅ b = sum(a .* b)
     function difference(change, size)
@@ -43,6 +44,12 @@ end
 @testset "$top $bottom $face_mean" for (top, bottom, face_mean) in (("head", "head", "geometric"), ("flux", "seepage_face", "harmonic"),
         ("atmospheric", "flux", "arithmetic"), ("head", "seepage_face", "upstream"))
     compare(small(; top, bottom, face_mean)...)
+end
+@testset "surface layer, demand-dependent roots" begin
+    compare(small(; top="surface_layer", roots=RootUptake("linear"; demand_dependent=true))...)
+end
+@testset "roots of one's own" begin
+    compare(small(; roots=RootUptake([0.1, 0.05, 0.0, 0.1, 0.02, 0.003]))...)
 end
 @testset "one soil" begin
     compare(small(; layers=false)...)

@@ -15,7 +15,7 @@ function evaluation(m, forcing, parameters, psi)
 end
 
 @testset "Jacobian $name $top $bottom $face_mean" for name in keys(SOILS), (top, bottom) in (("atmospheric", "free_drainage"),
-        ("head", "head"), ("flux", "seepage_face"), ("atmospheric", "flux")), face_mean in keys(DiffGeo.FACE_MEANS)
+        ("head", "head"), ("flux", "seepage_face"), ("atmospheric", "flux"), ("surface_layer", "free_drainage")), face_mean in keys(DiffGeo.FACE_MEANS)
     m, forcing, parameters, psi = small(name; top, bottom, face_mean, roots="linear")
     x = evaluation(m, forcing, parameters, psi)
     n = length(psi)
@@ -40,6 +40,17 @@ end
     @test isempty(s.failed)
     @test maximum(abs, gain - change) < 1e-13 * sum(abs, gain) * 100
     @test vec(q.infiltration + q.runoff) ≈ forcing.rain rtol = 1e-12
+end
+
+@testset "balance of a pond $method" for method in sort!(collect(keys(METHODS)))
+    m, forcing, parameters, psi = small(; roots=RootUptake("linear"; demand_dependent=true), top="surface_layer")
+    s = solve(m, forcing, parameters, psi, TIMES; method, rtol=1e-3)
+    dz, dt, q = [1; diff(m.faces)], diff(TIMES), s.fluxes
+    gain = vec(q.infiltration + q.ponding - q.evaporation - q.transpiration - q.drainage) .* dt
+    @test isempty(s.failed)
+    @test sum(dz .* (s.storage[:, end, 1] - s.storage[:, 1, 1])) ≈ sum(gain) rtol = 1e-11
+    @test vec(q.infiltration + q.runoff + q.ponding) ≈ forcing.rain rtol = 1e-12
+    @test all(x -> -1e-6 < x < 0.3 + 1e-6, s.states[1, :, 1]) && q.runoff[1] > 0.1
 end
 
 @testset "steady flow in Gardner's soil" begin

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pydiffgeo.models.base import Values
+from pydiffgeo.models.base import Linearisation, Values
 from pydiffgeo.models.face_means import Mean
 
 SMOOTH = 0.05  # width of the switch between demand and capacity, as a fraction of the demand
@@ -24,9 +24,9 @@ class Side:
 
     Parameters
     ----------
-    q, slopes : Tensor, [..., face]
+    q, slopes, outer : Tensor, [..., face]
         Darcy fluxes through the faces, that of the boundary's innermost head included, and their derivatives in psi of the
-        cell at the boundary (None where no derivative is wanted).
+        cell at the boundary and in the boundary's head (None where no derivative is wanted).
     psi : Tensor, [..., cell]
     K, dK : Tensor, [..., place]
         Conductivity and its slope at all places of the Richards model.
@@ -37,11 +37,11 @@ class Side:
     """
 
     def __init__(
-        self, top: bool, q: Tensor, slopes: Tensor | None, psi: Tensor, K: Tensor, dK: Tensor | None, cell: int, heads: slice,
-        conductance: float, mean: Callable[[Tensor, Tensor, Tensor], Mean],
+        self, top: bool, q: Tensor, slopes: Tensor | None, outer: Tensor | None, psi: Tensor, K: Tensor, dK: Tensor | None,
+        cell: int, heads: slice, conductance: float, mean: Callable[[Tensor, Tensor, Tensor], Mean],
     ):  # fmt: skip
         self._end = slice(0, 1) if top else slice(-1, None)
-        self._q, self._slopes, self._psi, self._K, self._dK, self._heads = q, slopes, psi, K, dK, heads
+        self._q, self._slopes, self._outer, self._psi, self._K, self._dK, self._heads = q, slopes, outer, psi, K, dK, heads
         self._cell = slice(cell, cell + 1)
         self.conductance, self.mean = conductance, mean
 
@@ -54,6 +54,11 @@ class Side:
     def slope(self) -> Tensor | None:
         """Derivative of `flux` in psi of the cell."""
         return None if self._slopes is None else self._slopes[..., self._end]
+
+    @property
+    def outer_slope(self) -> Tensor | None:
+        """Derivative of `flux` in the boundary's innermost head."""
+        return None if self._outer is None else self._outer[..., self._end]
 
     @property
     def psi(self) -> Tensor:
@@ -76,19 +81,35 @@ class Side:
         return self._K[..., self._heads]
 
 
+class Pond(NamedTuple):
+    """Rate of change of a pond, its derivatives in the pond and in psi of the cell, and that of the flux through the face in
+    the pond."""
+
+    rate: Tensor
+    by_pond: Tensor | None = None
+    by_psi: Tensor | None = None
+    flux_by_pond: Tensor | None = None
+
+
 class Flow(NamedTuple):
-    """Flux through the face (positive downward), its derivative in psi of the cell, and the reported parts."""
+    """Flux through the face (positive downward), its derivative in psi of the cell, the reported parts, and the pond."""
 
     flux: Tensor
     slope: Tensor | None
     parts: Mapping[str, Tensor]
+    pond: Pond | None = None
 
 
 class Boundary:
-    """Base: names of the forcings and parameters it needs, number of its heads, and where it may be used."""
+    """Base: names of the forcings and parameters it needs and of fluxes it adds, number of its heads, where it may be used.
+
+    One that `stores` water has the depth of a pond as the first state, which its functions find as `p["pond"]`.
+    """
 
     forcings: tuple[str, ...] = ()
     parameters: tuple[str, ...] = ()
+    fluxes: tuple[str, ...] = ()
+    stores = False
     n_heads = 0
     top_allowed = True
     bottom_allowed = True
@@ -177,7 +198,7 @@ class Atmospheric(Boundary):
     """
 
     forcings = ("rain", "potential_evaporation")
-    parameters = ("ponding_height", "minimum_surface_head")
+    parameters: tuple[str, ...] = ("ponding_height", "minimum_surface_head")
     n_heads = 2
     bottom_allowed = False
 
@@ -187,20 +208,99 @@ class Atmospheric(Boundary):
     def flow(self, side: Side, forcing: Values, p: Values) -> Flow:
         rain, demand = forcing["rain"], forcing["potential_evaporation"]
         infiltration, in_slope = _smooth_min(rain, side.flux)
+        evaporation, out_slope = self._from_soil(side, demand, p)
+        slope = None
+        if out_slope is not None and side.slope is not None:
+            slope = in_slope * side.slope - out_slope
+        parts = {"infiltration": infiltration, "runoff": rain - infiltration, "evaporation": evaporation}
+        return Flow(infiltration - evaporation, slope, parts)
+
+    @staticmethod
+    def _from_soil(side: Side, demand: Tensor, p: Values) -> tuple[Tensor, Tensor | None]:
+        """Evaporation that the soil yields, and its derivative in psi of the cell."""
         # Darcy flux between a surface at the minimum head and the first cell, upward positive
         gradient = (side.psi - p["minimum_surface_head"]) * side.conductance - 1.0
         K, _, weight = side.mean(side.K_face[..., :1], side.K, gradient)
         supply = K * gradient
         root = torch.sqrt(supply * supply + (1e-3 * demand) ** 2 + TINY)
         upward = 0.5 * (supply + root)  # smooth positive part
-        evaporation, out_slope = _smooth_min(demand, upward)
-        slope = None
-        dK, in_flux_slope = side.dK, side.slope
-        if dK is not None and in_flux_slope is not None:
-            supply_slope = dK * weight * gradient + K * side.conductance
-            slope = in_slope * in_flux_slope - out_slope * (upward / root) * supply_slope
-        parts = {"infiltration": infiltration, "runoff": rain - infiltration, "evaporation": evaporation}
-        return Flow(infiltration - evaporation, slope, parts)
+        evaporation, by_upward = _smooth_min(demand, upward)
+        dK = side.dK
+        if dK is None:
+            return evaporation, None
+        supply_slope = dK * weight * gradient + K * side.conductance
+        return evaporation, by_upward * (upward / root) * supply_slope
+
+
+class SurfaceLayer(Atmospheric):
+    """Rain and potential evaporation on a surface that stores water up to `ponding_height`: what is more runs off.
+
+    The depth of the pond W is the first state. Where there is a pond, the surface has the head W, the Darcy flux from there
+    infiltrates, and the pond evaporates at the potential rate. Where there is none, infiltration and evaporation are those of
+    `Atmospheric` with a surface at zero head, and rain that does not infiltrate begins a pond. Up to the depth `pond_film` the
+    two are blended, with the share s = x (2 - x), x = W / pond_film; a full pond begins to overflow likewise, when `pond_film`
+    is left to its top. It is the "atmospheric boundary condition with surface layer" of HYDRUS-1D (manual of version 4.17,
+    section 2.7), where ponding_height is hCritS.
+    """
+
+    parameters: tuple[str, ...] = ("ponding_height", "minimum_surface_head", "pond_film")
+    fluxes = ("ponding",)
+    stores = True
+
+    def heads(self, forcing: Values, p: Values) -> Sequence[Tensor | float]:
+        return [p["minimum_surface_head"], p["pond"].clamp_min(0)]
+
+    def flow(self, side: Side, forcing: Values, p: Values) -> Flow:
+        rain, demand, pond, film = forcing["rain"], forcing["potential_evaporation"], p["pond"], p["pond_film"]
+        capacity = side.flux
+        dry, by_capacity = _smooth_min(rain, capacity)
+        soil, soil_slope = self._from_soil(side, demand, p)
+        wet, wet_slope = _share(pond, film)
+        room, room_slope = _share(p["ponding_height"] - pond, film)
+        infiltration = dry + (capacity - dry) * wet
+        from_pond, from_soil = demand * wet, soil * (1 - wet)
+        surplus = rain - infiltration - from_pond - from_soil
+        runoff = surplus.clamp_min(0) * (1 - room)
+        flux = infiltration - from_soil
+        parts = {
+            "infiltration": infiltration, "runoff": runoff, "evaporation": from_pond + from_soil,
+            "ponding": rain - runoff - infiltration,
+        }  # fmt: skip
+        rate = parts["ponding"] - from_pond
+        if side.slope is None or side.outer_slope is None or soil_slope is None:
+            return Flow(flux, None, parts, Pond(rate))
+        in_capacity = by_capacity + (1 - by_capacity) * wet
+        in_psi, in_pond = in_capacity * side.slope, in_capacity * side.outer_slope * (pond >= 0) + (capacity - dry) * wet_slope
+        soil_psi, soil_pond = soil_slope * (1 - wet), -soil * wet_slope
+        over = (surplus > 0) * (1 - room)
+        runoff_psi = -over * (in_psi + soil_psi)
+        runoff_pond = surplus.clamp_min(0) * room_slope - over * (in_pond + demand * wet_slope + soil_pond)
+        by_pond = -runoff_pond - in_pond - demand * wet_slope
+        return Flow(flux, in_psi - soil_psi, parts, Pond(rate, by_pond, -runoff_psi - in_psi, in_pond - soil_pond))
+
+
+def with_pond(lin: Linearisation, pond: Pond | None, depth: Tensor, inverse_dz: Tensor) -> Linearisation:
+    """Linearisation of a pond `[..., 1]` and the cells below it, of which the first has this thickness."""
+    assert pond is not None and pond.by_pond is not None and pond.by_psi is not None and pond.flux_by_pond is not None
+    lower, main, upper = lin.jacobian
+    return Linearisation(
+        torch.cat([depth, lin.storage], -1),
+        torch.cat([torch.ones_like(depth), lin.capacity], -1),
+        torch.cat([pond.rate, lin.rates], -1),
+        (
+            torch.cat([torch.zeros_like(depth), pond.flux_by_pond * inverse_dz, lower[..., 1:]], -1),
+            torch.cat([pond.by_pond, main], -1),
+            torch.cat([pond.by_psi, upper], -1),
+        ),
+    )
+
+
+def _share(depth: Tensor, film: Tensor) -> tuple[Tensor, Tensor]:
+    """x (2 - x) of x = depth / film, 1 above the film and 2 x below zero, where Newton may pass; and its slope in the depth."""
+    x = depth / film
+    inside = x.clamp(0, 1)
+    slope = 2 * (1 - inside) / film
+    return inside * (2 - inside) + 2 * (x - x.clamp_min(0)), slope
 
 
 def _smooth_min(demand: Tensor, capacity: Tensor) -> tuple[Tensor, Tensor]:
@@ -217,4 +317,5 @@ BOUNDARIES: dict[str, type[Boundary]] = {
     "free_drainage": FreeDrainage,
     "seepage_face": SeepageFace,
     "atmospheric": Atmospheric,
+    "surface_layer": SurfaceLayer,
 }

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from pydiffgeo.errors import ParameterError, SpecError, lookup
 from pydiffgeo.models.base import Evaluation, Linearisation, ProcessModel, Values
-from pydiffgeo.models.boundaries import BOUNDARIES, Head, Side
+from pydiffgeo.models.boundaries import BOUNDARIES, Head, Side, with_pond
 from pydiffgeo.models.face_means import FACE_MEANS, Mean
 from pydiffgeo.models.grid import Grid
 from pydiffgeo.models.root_uptake import Roots
@@ -32,7 +32,8 @@ class Richards(ProcessModel):
     hydraulics : str or SoilHydraulics
         "van_genuchten", "brooks_corey", "gardner", "haverkamp", or an object with user functions.
     top, bottom : str
-        Boundary conditions: top "head", "flux" or "atmospheric"; bottom "head", "flux", "free_drainage" or "seepage_face".
+        Boundary conditions: top "head", "flux", "atmospheric" or "surface_layer"; bottom "head", "flux", "free_drainage" or
+        "seepage_face". With "surface_layer" the state begins with the depth of the pond, before the heads of the cells.
     roots : Roots, optional
         Root water uptake; adds the forcing `potential_transpiration`.
     face_mean : {"arithmetic", "geometric", "harmonic", "upstream"}
@@ -79,29 +80,33 @@ class Richards(ProcessModel):
         self.top = lookup(BOUNDARIES, top, "boundary condition")(top=True)
         self.bottom = lookup(BOUNDARIES, bottom, "boundary condition")(top=False)
         if not self.top.top_allowed:
-            raise SpecError(f"boundary condition {top!r} cannot be used at the top; use head, flux or atmospheric")
+            allowed = "head, flux, atmospheric or surface_layer"
+            raise SpecError(f"boundary condition {top!r} cannot be used at the top; use {allowed}")
         if not self.bottom.bottom_allowed:
             raise SpecError(
                 f"boundary condition {bottom!r} cannot be used at the bottom; use head, flux, free_drainage or seepage_face"
             )
-        self.roots = roots
-        if roots is not None and roots.profile == "given":
-            roots.given_density(grid.faces)  # raises where it does not fit the grid
+        self.roots = None if roots is None else roots.on(grid.faces)
         self.face_mean = lookup(FACE_MEANS, face_mean, "face mean")
-        self.size = grid.cells
+        self.size = grid.cells + int(self.top.stores)
         soil = [*self.hydraulics.parameters, "specific_storage"]
         column = [*self.top.parameters, *self.bottom.parameters, *(roots.parameters if roots else ())]
         forcings = [*self.top.forcings, *self.bottom.forcings, *(["potential_transpiration"] if roots else [])]
-        self.spec = whole.select(parameters=[*soil, *column], forcings=forcings, extra=self.hydraulics.own)
+        stored = {f for b in BOUNDARIES.values() for f in b.fluxes}
+        fluxes = [k for k in whole.fluxes if k not in stored or k in self.top.fluxes]
+        self.spec = whole.select(
+            parameters=[*soil, *column], forcings=forcings, states=["pond", "psi"] if self.top.stores else ["psi"],
+            fluxes=fluxes, extra=self.hydraulics.own,
+        )  # fmt: skip
         self._faces = torch.nonzero(grid.layer.diff())[:, 0]  # upper cells of the layer boundaries
         # places where the curves are evaluated: heads of the top boundary, cells, heads of the bottom boundary, and the
         # other soil's at each layer boundary; the `line` of places that neighbour each other; its faces between cells
-        first, last = self.top.n_heads, self.top.n_heads + self.size
+        first, last = self.top.n_heads, self.top.n_heads + grid.cells
         has_top, has_bottom = min(self.top.n_heads, 1), min(self.bottom.n_heads, 1)
         self._cells = slice(first, last)
         self._line = slice(first - has_top, last + has_bottom)
         self._all_in_line = max(self.top.n_heads, self.bottom.n_heads) < 2 and not len(self._faces)
-        self._inner = slice(has_top, has_top + self.size - 1)
+        self._inner = slice(has_top, has_top + grid.cells - 1)
         self._heads_only = isinstance(self.top, Head) and isinstance(self.bottom, Head)
         self._edge_conductance = 2 / float(grid.thickness[0]), 2 / float(grid.thickness[-1])
         self._constants: dict[tuple[torch.dtype, torch.device], dict[str, Tensor]] = {}
@@ -166,12 +171,17 @@ class Richards(ProcessModel):
                 )
 
     def water_content(self, psi: Tensor, parameters: Mapping[str, Tensor | float]) -> Tensor:
-        """Volumetric water content `[batch, (time,) cell]` at the heads psi; the parameters as given to `solve`."""
+        """Volumetric water content `[batch, (time,) cell]` at the heads psi; the parameters as given to `solve`.
+
+        States with the depth of a pond before the heads will do as well, here and in `conductivity`.
+        """
+        psi = self._heads(psi)
         soil = self._soil_at_cells(psi, parameters)
         return self.hydraulics.curves(psi, soil)[0]
 
     def conductivity(self, psi: Tensor, parameters: Mapping[str, Tensor | float]) -> Tensor:
         """Hydraulic conductivity (cm/h) `[batch, (time,) cell]` at the heads psi; the parameters as given to `solve`."""
+        psi = self._heads(psi)
         return self.hydraulics.curves(psi, self._soil_at_cells(psi, parameters))[1]
 
     def head(self, theta: Tensor, parameters: Mapping[str, Tensor | float]) -> Tensor:
@@ -183,20 +193,25 @@ class Richards(ProcessModel):
         return {"water_content": (self.water_content(states, parameters), "1", "volumetric water content")}
 
     def total_storage(self, storage: Tensor) -> Tensor:
-        """Water in the column, cm."""
-        return storage @ self._geometry(storage)["dz"]
+        """Water in the column and on its surface, cm."""
+        water = self._heads(storage) @ self._geometry(storage)["dz"]
+        return water + storage[..., 0] if self.top.stores else water
 
     # ---- equations --------------------------------------------------------------------------------------------------
 
     def storage(self, state: Tensor, parameters: Values) -> Tensor:
         """Water content plus specific storage times positive head."""
-        places = self.size + self.top.n_heads + self.bottom.n_heads + 2 * len(self._faces)
+        places = self.grid.cells + self.top.n_heads + self.bottom.n_heads + 2 * len(self._faces)
         cells = {k: v[..., self._cells] if v.shape[-1] == places else v for k, v in parameters.items()}
-        return self.hydraulics.curves(state, cells)[0] + parameters["specific_storage"] * state.clamp_min(0)
+        psi = self._heads(state)
+        water = self.hydraulics.curves(psi, cells)[0] + parameters["specific_storage"] * psi.clamp_min(0)
+        return torch.cat([state[..., :1], water], -1) if self.top.stores else water
 
     def evaluate(self, state: Tensor, forcing: Values, parameters: Values, fluxes: bool = False) -> Evaluation:
         """Storage, rates and fluxes."""
-        p, g = parameters, self._geometry(state)
+        p, g, whole = parameters, self._geometry(state), state
+        if self.top.stores:
+            state, p = whole[..., 1:], {**parameters, "pond": whole[..., :1]}
         heads = self._extend(state, forcing, p)
         theta, K = self.hydraulics.curves(heads, p)
         line, K_line = (heads, K) if self._all_in_line else (heads[..., self._line], K[..., self._line])
@@ -206,8 +221,8 @@ class Richards(ProcessModel):
             K_face = K_face.index_copy(-1, g["interface"], self._interface(K, gradient, g)[0])
         q = -K_face * gradient
         if fluxes or not self._heads_only:
-            top = self.top.flow(self._side(True, q, None, state, K, None), forcing, p)
-            bottom = self.bottom.flow(self._side(False, q, None, state, K, None), forcing, p)
+            top = self.top.flow(self._side(True, q, None, None, state, K, None), forcing, p)
+            bottom = self.bottom.flow(self._side(False, q, None, None, state, K, None), forcing, p)
         if not self._heads_only:
             q = torch.cat([top.flux, q[..., self._inner], bottom.flux], -1)
         rates = (q[..., :-1] - q[..., 1:]) * g["inverse_dz"]
@@ -217,6 +232,9 @@ class Richards(ProcessModel):
             uptake = demand * p["density"] * self.roots.stress(state, demand, p)
             rates = rates - uptake
         storage = theta[..., self._cells] + p["specific_storage"] * state.clamp_min(0)
+        if self.top.stores:
+            assert top.pond is not None
+            rates, storage = torch.cat([top.pond.rate, rates], -1), torch.cat([whole[..., :1], storage], -1)
         if not fluxes:
             return Evaluation(storage, rates, state.new_empty(0))
         parts = {**top.parts, **bottom.parts}
@@ -226,16 +244,18 @@ class Richards(ProcessModel):
         return Evaluation(storage, rates, torch.cat([parts.get(k, zero) for k in self.spec.fluxes], -1))
 
     def rates(self, state: Tensor, forcing: Values, parameters: Values) -> Tensor:
-        """Rate of change of the water content, 1/h."""
+        """Rate of change of the water content, 1/h, and of the pond, cm/h."""
         return self.evaluate(state, forcing, parameters).rates
 
     def fluxes(self, state: Tensor, forcing: Values, parameters: Values) -> Tensor:
-        """Infiltration, runoff, evaporation, transpiration, drainage, cm/h."""
+        """Infiltration, runoff, evaporation, transpiration, drainage and, with a pond, ponding, cm/h."""
         return self.evaluate(state, forcing, parameters, fluxes=True).fluxes
 
     def linearise(self, state: Tensor, forcing: Values, parameters: Values) -> Linearisation:  # type: ignore[override]
         """Storage, capacity, rates and the tridiagonal Jacobian of the rates, analytically."""
-        p, g = parameters, self._geometry(state)
+        p, g, whole = parameters, self._geometry(state), state
+        if self.top.stores:
+            state, p = whole[..., 1:], {**parameters, "pond": whole[..., :1]}
         heads = self._extend(state, forcing, p)
         curves = self.hydraulics.slopes(heads, p)
         K, dK = curves.K, curves.dK
@@ -256,8 +276,8 @@ class Richards(ProcessModel):
         by_up = torch.addcmul(conductance, slope_up, gradient, value=-1)
         by_low = torch.addcmul(conductance, slope_low, gradient).neg_()
         if not self._heads_only:
-            top = self.top.flow(self._side(True, q, by_low, state, K, dK), forcing, p)
-            bottom = self.bottom.flow(self._side(False, q, by_up, state, K, dK), forcing, p)
+            top = self.top.flow(self._side(True, q, by_low, by_up, state, K, dK), forcing, p)
+            bottom = self.bottom.flow(self._side(False, q, by_up, by_low, state, K, dK), forcing, p)
             assert top.slope is not None and bottom.slope is not None
             inner = self._inner
             q = torch.cat([top.flux, q[..., inner], bottom.flux], -1)
@@ -276,9 +296,14 @@ class Richards(ProcessModel):
         if curves.wet:
             theta = theta + p["specific_storage"] * state.clamp_min(0)
             capacity = capacity + p["specific_storage"] * (state > 0)
-        return Linearisation(theta, capacity, rates, (lower_diagonal, main, upper_diagonal))
+        lin = Linearisation(theta, capacity, rates, (lower_diagonal, main, upper_diagonal))
+        return with_pond(lin, top.pond, whole[..., :1], g["inverse_dz"][:1]) if self.top.stores else lin
 
     # ---- helpers ----------------------------------------------------------------------------------------------------
+
+    def _heads(self, state: Tensor) -> Tensor:
+        """The cells' part of a state or storage, which may begin with the pond."""
+        return state[..., 1:] if self.top.stores and state.shape[-1] == self.size else state
 
     def _geometry(self, like: Tensor) -> dict[str, Tensor]:
         """Constants of the grid in the dtype and on the device of the state."""
@@ -332,10 +357,12 @@ class Richards(ProcessModel):
             parts += [psi[..., i], psi[..., i + 1]]
         return torch.cat(parts, -1)
 
-    def _side(self, top: bool, q: Tensor, slopes: Tensor | None, psi: Tensor, K: Tensor, dK: Tensor | None) -> Side:
+    def _side(
+        self, top: bool, q: Tensor, slopes: Tensor | None, outer: Tensor | None, psi: Tensor, K: Tensor, dK: Tensor | None
+    ) -> Side:
         first, last = self._cells.start, self._cells.stop
         cell, heads = (first, slice(0, first)) if top else (last - 1, slice(last, last + self.bottom.n_heads))
-        return Side(top, q, slopes, psi, K, dK, cell, heads, self._edge_conductance[0 if top else 1], self.face_mean)
+        return Side(top, q, slopes, outer, psi, K, dK, cell, heads, self._edge_conductance[0 if top else 1], self.face_mean)
 
     def _interface(self, K: Tensor, gradient: Tensor, g: dict[str, Tensor], dK: Tensor | None = None) -> Mean:
         """Conductivity of the faces between layers and, with dK, its derivatives in the heads above and below."""

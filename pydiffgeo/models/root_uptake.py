@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -96,6 +96,12 @@ class Roots:
         depth = () if self.profile == "given" else ("root_depth",)
         dry = ("feddes_3_high", "feddes_3_low", "demand_high", "demand_low") if self.demand_dependent else ("feddes_3",)
         return (*depth, "feddes_1", "feddes_2", *dry, "feddes_4")
+
+    def on(self, faces: Tensor) -> Roots:
+        """Return these roots with a density of each cell of a grid in place of one by depth, whatever the unit of length."""
+        if self.profile != "given":
+            return self
+        return replace(self, density=self.given_density(faces).tolist(), depth=None)
 
     def given_density(self, faces: Tensor) -> Tensor:
         """Share of the roots per unit of length in each cell `[cell]`, where the density is given.

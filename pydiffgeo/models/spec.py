@@ -28,7 +28,8 @@ class StateSpec:
 
     `scale` and `storage_scale` are typical magnitudes: the default absolute tolerances of this state are `rtol` times them.
     `lower` is where a store is empty: Newton's method comes near it in parts, and does not pass it where there is a solution
-    above.
+    above. `per` is "cell" for the state of every cell of a column beside states of the whole column; `default` is what a column
+    begins with where its initial state leaves this one out.
     """
 
     name: str
@@ -38,6 +39,8 @@ class StateSpec:
     storage_unit: str
     storage_scale: float
     lower: float = -math.inf
+    per: str = "column"
+    default: float = math.nan
     description: str = ""
 
 
@@ -186,26 +189,41 @@ class ModelSpec:
                 yield f", slot {slot.name!r}: needs a unit for each input, and range and domain = [low, high]"
 
     def each_state(self, size: int) -> list[StateSpec]:
-        """What each of the `size` values of a column is: the one state in all cells, or the states in their order."""
-        states = list(self.states.values())
-        if len(states) == 1:
-            return states * size
-        if len(states) != size:
+        """What each of the `size` values of a column is: the states in their order, one of which may be that of all cells."""
+        return [s for name, place in self.places(size).items() for s in [self.states[name]] * (place.stop - place.start)]
+
+    def places(self, size: int) -> dict[str, slice]:
+        """Where each state stands among the `size` values of a column."""
+        names = list(self.states)
+        in_cells = names if len(names) == 1 else [k for k, s in self.states.items() if s.per == "cell"]
+        if (len(in_cells) != 1 and len(names) != size) or len(names) > size:
             raise SpecError(
                 f"model {self.name!r} declares the states {', '.join(self.states)}, but has a size of {size}: set `size` to "
-                f"{len(states)}, or declare one state for all cells."
+                f"{len(names)}, or declare one state for all cells."
             )
-        return states
+        out, first = {}, 0
+        for name in names:
+            out[name] = slice(first, first + (size - len(names) + 1 if name in in_cells else 1))
+            first = out[name].stop
+        return out
 
     def select(
-        self, *, parameters: list[str], forcings: list[str], extra: Mapping[str, ParameterSpec] | None = None
+        self,
+        *,
+        parameters: list[str],
+        forcings: list[str],
+        states: list[str],
+        fluxes: list[str],
+        extra: Mapping[str, ParameterSpec] | None = None,
     ) -> ModelSpec:
-        """Return the specification with only these parameters and forcings, in this order; `extra` adds parameters."""
+        """Return the specification with only these entries, in this order; `extra` adds parameters."""
         known = {**self.parameters, **(extra or {})}
         return replace(
             self,
+            states={k: lookup(self.states, k, f"state of {self.name}") for k in states},
             parameters={k: lookup(known, k, f"parameter of {self.name}") for k in parameters},
             forcings={k: lookup(self.forcings, k, f"forcing of {self.name}") for k in forcings},
+            fluxes={k: lookup(self.fluxes, k, f"flux of {self.name}") for k in fluxes},
         )
 
 

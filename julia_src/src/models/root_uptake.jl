@@ -47,11 +47,11 @@ end
     low + (high - low) * min(max((demand - demand_low) / (demand_high - demand_low), zero(demand)), one(demand))
 
 "Share of the roots per cm in each cell, and its derivative in the root depth."
-function root_density!(density::Vector{T}, slope::Vector{T}, profile::GivenRoots, faces, depth::T) where {T}
+function root_density!(density::AbstractVector{T}, slope::AbstractVector{T}, profile::GivenRoots, faces, depth::T) where {T}
     density .= profile.density
     slope .= zero(T)
 end
-function root_density!(density::Vector{T}, slope::Vector{T}, profile::RootProfile, faces, depth::T) where {T}
+function root_density!(density::AbstractVector{T}, slope::AbstractVector{T}, profile::RootProfile, faces, depth::T) where {T}
     d = Dual{Nothing}(depth, one(T))
     above = share(profile, T(faces[1]), d)
     total = share(profile, T(faces[end]), d) - above

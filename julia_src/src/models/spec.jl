@@ -1,12 +1,17 @@
 # Specifications: the TOML files that every engine reads.
 
-"Typical magnitudes of a state and of its storage; `lower` is where a store is empty, minus infinity for a state that is no store."
+"""
+Typical magnitudes of a state and of its storage; `lower` is where a store is empty, minus infinity for a state that is no store;
+`in_cells` says that it is the state of every cell of a column.
+"""
 struct StateSpec
     name::Symbol
     scale::Float64
     storage_scale::Float64
     lower::Float64
+    in_cells::Bool
 end
+StateSpec(name, scale, storage_scale, lower) = StateSpec(name, scale, storage_scale, lower, false)
 
 """
     ModelSpec
@@ -23,18 +28,20 @@ struct ModelSpec
     digest::String
 end
 
-"The state of each of a column's values: the one state in all cells, or the states in their order."
-function each_state(s::ModelSpec, size)
-    length(s.states) == 1 && return fill(only(s.states), size)
-    length(s.states) == size || throw(Refused("the model $(s.name) declares $(length(s.states)) states and has $size"))
-    return s.states
+"The state of each of a column's values: the states in their order, one of which may be that of all cells."
+each_state(s::ModelSpec, size) = s.states[state_numbers(s, size)]
+function state_numbers(s::ModelSpec, size)
+    count = length(s.states)
+    wide = count == 1 ? 1 : something(findfirst(x -> x.in_cells, s.states), 0)
+    size == count || (wide > 0 && size > count) || throw(Refused("the model $(s.name) declares $count states and has $size"))
+    return reduce(vcat, (fill(i, i == wide ? size - count + 1 : 1) for i in 1:count); init=Int[])
 end
 
 "States of a specification file, in their order."
 function read_states(file, text)
     return map(ordered_names(text, "states")) do name
         given = file["states"][String(name)]
-        return StateSpec(name, given["scale"], given["storage_scale"], get(given, "lower", -Inf))
+        return StateSpec(name, given["scale"], given["storage_scale"], get(given, "lower", -Inf), get(given, "per", "column") == "cell")
     end
 end
 
@@ -58,14 +65,15 @@ end
 "Whether a specification is one of this package."
 shipped(s::ModelSpec) = haskey(SPEC_FILES, s.name) && last(SPEC_FILES[s.name]) == s.digest
 
-"A specification restricted to these parameters and forcings; the file must know them all."
-function select(name, parameters, forcings)
+"A specification restricted to these parameters and forcings, and without some states and fluxes; the file must know them all."
+function select(name, parameters, forcings, without=())
     file, digest = read_spec(name)
     for (section, names) in (("parameters", parameters), ("forcings", forcings)), n in names
         haskey(file[section], String(n)) || throw(SpecMismatch("$name.toml has no $n among its $section"))
     end
     text = read(joinpath(spec_folder(), name * ".toml"), String)
-    return ModelSpec(name, read_states(file, text), collect(Symbol, parameters), collect(Symbol, forcings), ordered_names(text, "fluxes"), digest)
+    states = filter(s -> !(s.name in without), read_states(file, text))
+    return ModelSpec(name, states, collect(Symbol, parameters), collect(Symbol, forcings), setdiff(ordered_names(text, "fluxes"), without), digest)
 end
 
 "A whole specification."

@@ -42,5 +42,5 @@ function absolute(m::Model, rtol, atol)
     given = atol === nothing ? fill(NaN, length(states)) : atol isa Number ? fill(Float64(atol), length(states)) : atol
     length(given) == length(states) || throw(Refused("atol has $(length(given)) values for the states $(join((s.name for s in states), ", "))"))
     each = [isnan(a) ? rtol * s.scale : a for (a, s) in zip(given, states)]
-    return length(each) == 1 ? fill(only(each), statesize(m)) : each
+    return each[state_numbers(spec(m), statesize(m))]
 end

@@ -1,0 +1,158 @@
+"""A surface that stores water: an analytic solution, the balance, gradients, and both engines."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from richards_cases import F64, Small
+from torch import Tensor
+
+from pydiffgeo import Grid, Richards, Roots, Solution, Solver, solve, usda_soil
+from pydiffgeo.bridge.models import evaluate
+from pydiffgeo.errors import DataError
+from pydiffgeo.solvers.jacobian import coloured
+
+TIMES = torch.tensor([0.0, 1.0, 2.0, 4.0, 8.0, 24.0], dtype=F64)
+STORM = {
+    "rain": [5.0, 0.0, 0.0, 0.05, 0.0],
+    "potential_evaporation": [0.0, 0.02, 0.02, 0.02, 0.04],
+    "potential_transpiration": 0.02,
+}
+
+
+def storm(height: float, method: str = "kvaerno3", top: str = "surface_layer", **options: Any) -> Solution:
+    """An hour of 5 cm on a silt loam, then a dry day."""
+    model = Richards(Grid.graded(50.0, 20, 0.5), top=top, roots=Roots())
+    parameters = {"ponding_height": height, **usda_soil("silt loam")}
+    return solve(model, STORM, parameters, -300.0, TIMES, Solver(method, **options))
+
+
+def test_pond_over_a_saturated_column(engine: str) -> None:
+    # Darcy with a falling head: dW/dt = -K_s (W + L) / L over a column of length L that ends in a free water table
+    length, K_s, start = 20.0, 0.5, 8.0
+    grid = Grid.uniform(length, 10)
+    model = Richards(grid, top="surface_layer", bottom="head")
+    psi = start * (1 - grid.depth / length)  # the steady profile, linear from the pond to the table
+    times = torch.linspace(0, 12, 13, dtype=F64)
+    forcing = {"rain": 0.0, "potential_evaporation": 0.0, "bottom_head": 0.0}
+    parameters = {**usda_soil("loam"), "K_s": K_s, "ponding_height": 10.0, "specific_storage": 1e-9}
+    solution = solve(model, forcing, parameters, torch.cat([torch.tensor([start], dtype=F64), psi]), times, Solver(rtol=1e-6))
+    expected = (start + length) * torch.exp(-K_s * times / length) - length
+    assert float(expected[-1]) > 0.5
+    torch.testing.assert_close(solution.states[0, :, 0], expected[1:], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(solution.fluxes["ponding"], -solution.fluxes["infiltration"])
+    # all of it runs through: what infiltrates drains
+    torch.testing.assert_close(solution.fluxes["infiltration"], solution.fluxes["drainage"], rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("method", ["implicit_euler", "sdirk2", "kvaerno3"])
+def test_water_of_a_storm(engine: str, method: str) -> None:
+    s = storm(1.5, method)
+    pond, q = s.states[0, :, 0], {k: v[0] for k, v in s.fluxes.items()}
+    rain = torch.tensor(STORM["rain"], dtype=F64)
+    assert float(s.balance_error().max()) < 1e-12
+    torch.testing.assert_close(q["infiltration"] + q["runoff"] + q["ponding"], rain, rtol=1e-12, atol=1e-12)
+    # full at the end of the storm, and no fuller; what stands there infiltrates in the next hours, when no rain falls
+    assert float(pond[0]) == pytest.approx(1.5, abs=1e-6) and float(q["runoff"][0]) > 1.5
+    assert float(q["infiltration"][1]) > 0.5 and float(pond[1]) < 1.0 and float(pond[-1]) == pytest.approx(0.0, abs=1e-6)
+    assert float(pond.min()) > -1e-9 and (q["runoff"][1:].abs() < 1e-12).all()
+    # it evaporates at the potential rate
+    assert float(q["evaporation"][1]) == pytest.approx(0.02, rel=1e-4)
+
+
+def test_a_deep_pond_never_overflows_and_a_flat_surface_stores_nothing(engine: str) -> None:
+    deep, flat, plain = storm(50.0), storm(0.0), storm(0.0, top="atmospheric")
+    assert float(deep.fluxes["runoff"].abs().max()) < 1e-12 and float(deep.states[0, 0, 0]) > 3
+    assert float(flat.states[0, :, 0].abs().max()) < 1e-9
+    for name, q in plain.fluxes.items():
+        torch.testing.assert_close(flat.fluxes[name], q, rtol=2e-3, atol=1e-4)
+    gained = torch.stack([s.fluxes["infiltration"].sum() for s in (plain, storm(1.0), deep)])
+    assert (gained.diff() > 0.1).all()
+
+
+def test_narrower_films_change_little(engine: str) -> None:
+    def infiltrated(film: float) -> Tensor:
+        model = Richards(Grid.graded(50.0, 12, 1.0), top="surface_layer")
+        parameters = {"ponding_height": 0.5, "pond_film": film, **usda_soil("silt loam")}
+        forcing = {"rain": STORM["rain"][:2], "potential_evaporation": 0.0}
+        s = solve(model, forcing, parameters, -300.0, TIMES[:3], Solver(rtol=1e-4))
+        return s.fluxes["infiltration"].sum()
+
+    assert float(infiltrated(0.01) / infiltrated(0.001)) == pytest.approx(1, abs=1e-3)
+
+
+def test_initial_states_with_and_without_the_pond() -> None:
+    model = Richards(Grid.uniform(30.0, 3), top="surface_layer", bottom="flux")
+    dry = {"rain": 0.0, "potential_evaporation": 0.0, "bottom_flux": 0.0}
+    heads = [-100.0] * 3
+    for initial in (-100.0, heads, [0.0, *heads], [[0.0, *heads]], {"psi": -100.0}, {"psi": [heads], "pond": [0.0]}):
+        solution = solve(model, dry, {}, initial, [0.0, 1.0], engine="torch")
+        assert solution.initial_state.tolist() == [[0.0, -100.0, -100.0, -100.0]]
+    wrong = [(heads[:2], "state has shape"), ({"psi": heads[:2]}, "'psi' has shape"), ({"pond": 1.0}, "psi")]
+    for initial, message in wrong:
+        with pytest.raises(DataError, match=message):
+            solve(model, dry, {}, initial, [0.0, 1.0])
+    assert "pond, psi in 3 cells" in repr(solution)
+    theta = model.water_content(solution.states, {})
+    assert theta.shape == (1, 1, 3) and torch.equal(theta, model.water_content(solution.states[..., 1:], {}))
+    data = solution.to_xarray()
+    assert data["pond"].dims == ("batch", "time") and data["pond"].attrs["units"] == "cm" and data["psi"].shape == (1, 1, 3)
+
+
+PONDS = torch.tensor([[0.2], [0.998]], dtype=F64)  # one of them nearly full
+
+
+def pond(method: str) -> Small:
+    case = Small(method, top="surface_layer", roots=Roots())
+    case.parameters["ponding_height"] = torch.tensor([0.5, 1.0], dtype=F64)
+    case.initial = torch.cat([PONDS, case.initial], -1)
+    return case
+
+
+@pytest.mark.parametrize("rain", [0.0, 0.3, 3.0])
+def test_jacobian(rain: float) -> None:
+    case = pond("kvaerno3")
+    parameters = {k: torch.tensor([[s.default]], dtype=F64) for k, s in case.model.spec.parameters.items()}
+    parameters["ponding_height"] += 1.0
+    p = case.model.prepare(parameters)
+    forcing = {k: torch.tensor([[v]], dtype=F64) for k, v in {**STORM, "rain": rain, "potential_evaporation": 0.03}.items()}
+    depths = torch.tensor([0.3, 0.004, 0.995, 0.0, -0.001, 1.2], dtype=F64)[:, None]
+    state = torch.cat([depths, -100 * torch.rand(6, 6, dtype=F64)], -1)
+    ours, theirs = case.model.linearise(state, forcing, p), coloured(case.model, state, forcing, p)
+    for a, b in zip((*ours[:3], *ours.jacobian), (*theirs[:3], *theirs.jacobian), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("method", ["implicit_euler", "trbdf2"])
+def test_gradients(engine: str, method: str) -> None:
+    case = pond(method)
+    case.parameters["pond_film"] = torch.tensor([0.02, 0.05], dtype=F64)
+
+    def scaled(x: Tensor) -> dict[str, Any]:
+        pond, heads, height, film, K_s, rain, evaporation = x
+        parameters = {"ponding_height": height, "pond_film": film, "K_s": K_s}
+        forcing = {"rain": rain, "potential_evaporation": evaporation}
+        return {
+            "initial": torch.cat([case.initial[:, :1] * pond, case.initial[:, 1:] * heads], -1),
+            "parameters": {k: v * case.parameters[k] for k, v in parameters.items()},
+            "forcing": {k: v * case.forcing[k] for k, v in forcing.items()},
+        }
+
+    assert case.gradcheck(torch.ones(7, dtype=F64), scaled)
+
+
+@pytest.mark.parametrize("face_mean", ["arithmetic", "upstream"])
+def test_engines_agree(julia: Any, face_mean: str) -> None:
+    grid, rows = Grid.from_faces([0.0, 2.0, 5.0, 9.0, 14.0, 20.0, 30.0], layers=[0.0, 9.0]), 60
+    model = Richards(grid, top="surface_layer", roots=Roots(demand_dependent=True), face_mean=face_mean)
+    forcing = {k: torch.rand(rows, 1, dtype=F64) * v for k, v in (("rain", 3.0), ("potential_evaporation", 0.05))}
+    forcing["potential_transpiration"] = 0.1 * torch.rand(rows, 1, dtype=F64)
+    parameters = {k: torch.tensor([[s.default]], dtype=F64) for k, s in model.spec.parameters.items()}
+    parameters["ponding_height"] += 1.0
+    depths = torch.cat([torch.rand(40, dtype=F64), 0.01 * torch.rand(10, dtype=F64), 1 - 0.01 * torch.rand(10, dtype=F64)])
+    state = torch.cat([depths[:, None], -(10 ** (3 * torch.rand(rows, 6, dtype=F64)))], -1)
+    ours = model.evaluate(state, forcing, model.prepare(parameters), fluxes=True)
+    for a, b in zip(ours, evaluate(julia, model, state, forcing, parameters), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
