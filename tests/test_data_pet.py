@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from pydiffgeo.data import PET_METHODS, add_pet, potential_evapotranspiration, synthetic_weather
+from pydiffgeo.data import PET_METHODS, add_pet, open_basins, potential_evapotranspiration, synthetic_weather
 from pydiffgeo.errors import DataError, UnknownName
 
 
@@ -94,3 +94,78 @@ def test_bad_input_is_named():
     day.rh_min[0, 0] = np.nan
     with pytest.raises(DataError, match="rh_min at station Uccle on 2015-07-06"):
         potential_evapotranspiration(day)
+
+
+def with_vapour_pressure(weather: xr.Dataset) -> xr.Dataset:
+    """The same humidity as vapour pressure (FAO-56, eq. 17), Pa, and none as relative humidity."""
+    saturated = {name: 610.8 * np.exp(17.27 * weather[name] / (weather[name] + 237.3)) for name in ("tair_min", "tair_max")}
+    pressure = saturated["tair_min"] * weather.rh_max / 200 + saturated["tair_max"] * weather.rh_min / 200
+    return weather.assign(vapour_pressure=pressure).drop_vars(["rh_min", "rh_max", "rh_mean"])
+
+
+def test_penman_monteith_from_the_vapour_pressure_of_fao56_example_17():
+    # Bangkok, April: 34.8 and 25.6 degC, ea = 2.85 kPa, 2 m/s, Rs = 22.65 MJ m-2 d-1, 13.73 N, 2 m. FAO-56: slope 0.246 and
+    # gamma 0.0674 kPa/K, Rn = 14.33, es = 4.42 kPa, ETo = 5.72 mm/d with a soil heat flux of 0.14; without it (a day):
+    # [0.408 * 0.246 * 14.33 + 0.0674 * 900 / 303.2 * 2 * (4.42 - 2.85)] / (0.246 + 0.0674 * 1.68) = 5.75 mm/d.
+    values = {"tair_mean": 30.2, "tair_min": 25.6, "tair_max": 34.8, "shortwave_down": 22.65, "vapour_pressure": 2850.0}
+    day = xr.Dataset(
+        {name: (("basin", "time"), [[value]]) for name, value in values.items()},
+        {"basin": ["Bangkok"], "time": np.array(["2015-04-15"], "datetime64[ns]"), "lat": ("basin", [13.73]),
+         "elevation": ("basin", [2.0])},
+    )  # fmt: skip
+    found = add_pet(day, "penman_monteith").potential_evapotranspiration
+    assert float(found[0, 0]) == pytest.approx(5.75, abs=0.02)
+    # 1.26 * 0.246 / (0.246 + 0.0674) * 14.33 / (2.501 - 0.002361 * 30.2) = 5.83 mm/d
+    assert float(add_pet(day, "priestley_taylor").potential_evapotranspiration[0, 0]) == pytest.approx(5.83, abs=0.02)
+    without = add_pet(day.drop_vars("tair_mean"), "penman_monteith").potential_evapotranspiration
+    assert float(without[0, 0]) == float(found[0, 0])
+    saturated, above = (add_pet(day.assign(vapour_pressure=0 * day.vapour_pressure + pascal), "penman_monteith")
+                        for pascal in (4421.0, 9000.0))  # fmt: skip
+    # more than saturated counts as saturated
+    np.testing.assert_allclose(above.potential_evapotranspiration, saturated.potential_evapotranspiration, rtol=1e-3)
+
+
+@pytest.mark.parametrize("method", ["penman_monteith", "priestley_taylor"])
+def test_vapour_pressure_gives_what_the_same_relative_humidity_gives(method):
+    weather = synthetic_weather(seed=2, stations=2)
+    found = potential_evapotranspiration(with_vapour_pressure(weather), method, 300.0)
+    np.testing.assert_allclose(found, potential_evapotranspiration(weather, method, 300.0), rtol=1e-9)
+    both = weather.assign(vapour_pressure=with_vapour_pressure(weather).vapour_pressure * 0.5)
+    np.testing.assert_array_equal(
+        potential_evapotranspiration(both, method, 300.0), potential_evapotranspiration(weather, method, 300.0)
+    )
+    bare = weather.drop_vars(["rh_min", "rh_max"])
+    with pytest.raises(DataError, match=rf"{method}. needs 'rh_max' .or vapour_pressure for humidity., .*have: turc, harg"):
+        potential_evapotranspiration(bare, method)
+
+
+def test_a_real_basin_follows_the_equations_of_fao56(shared_data):
+    """Daymet in CAMELS-US: radiation is a mean over daylight, humidity a vapour pressure; equation numbers of FAO-56."""
+    records = open_basins(shared_data("camels_us_sample"), basins=["01547700"], start="2001-01-01", end="2001-12-31")
+    day = {name: records[name].values[0] for name in ("tair_min", "tair_max", "vapour_pressure", "shortwave_down")}
+    low, high, ea, rs = day["tair_min"], day["tair_max"], day["vapour_pressure"] / 1000, day["shortwave_down"]
+    mean, height, phi = 0.5 * (low + high), float(records.elevation[0]), np.deg2rad(float(records.lat[0]))
+
+    def saturated(t):
+        return 0.6108 * np.exp(17.27 * t / (t + 237.3))  # 11
+
+    es = 0.5 * (saturated(low) + saturated(high))  # 12
+    slope = 4098 * saturated(mean) / (mean + 237.3) ** 2  # 13
+    gamma = 0.665e-3 * 101.3 * ((293 - 0.0065 * height) / 293) ** 5.26  # 7, 8
+    j = records.time.dt.dayofyear.values
+    tilt = 0.409 * np.sin(2 * np.pi * j / 365 - 1.39)  # 24
+    sunset = np.arccos(-np.tan(phi) * np.tan(tilt))  # 25
+    near = 1 + 0.033 * np.cos(2 * np.pi * j / 365)  # 23
+    ra = 37.586 * near * (sunset * np.sin(phi) * np.sin(tilt) + np.cos(phi) * np.cos(tilt) * np.sin(sunset))  # 21
+    clear = np.clip(rs / ((0.75 + 2e-5 * height) * ra), 0.3, 1)  # 37
+    emitted = 4.903e-9 * ((high + 273.16) ** 4 + (low + 273.16) ** 4) / 2
+    net = 0.77 * rs - emitted * (0.34 - 0.14 * np.sqrt(ea)) * (1.35 * clear - 0.35)  # 38, 39, 40
+    wet = 0.408 * slope * net + gamma * 900 / (mean + 273) * 2 * (es - ea)
+    expected = {
+        "penman_monteith": wet / (slope + gamma * 1.68),  # 6
+        "priestley_taylor": 1.26 * slope / (slope + gamma) * net / (2.501 - 2.361e-3 * mean),
+    }
+    for method, values in expected.items():
+        found = add_pet(records, method).potential_evapotranspiration
+        np.testing.assert_allclose(found[0], np.maximum(values, 0), rtol=5e-3, atol=0.02)
+        assert 0.8 < float(found.mean() / records.pet_mean[0]) < 1.15  # CAMELS: Priestley-Taylor, calibrated, 1989 to 2009

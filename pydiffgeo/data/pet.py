@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,18 +18,22 @@ from pydiffgeo.errors import DataError, lookup
 
 
 def _priestley_taylor(day: Any, latitude: Any, elevation: Any) -> Any:
-    return pyet.priestley_taylor(
-        day.tair_mean, rs=day.shortwave_down, tmax=day.tair_max, tmin=day.tair_min,
-        rhmax=day.rh_max, rhmin=day.rh_min, elevation=elevation, lat=latitude,
-    )  # fmt: skip
+    net = pyet.calc_rad_net(day.tair_mean, rs=day.shortwave_down, lat=latitude, elevation=elevation, **_humidity(day))
+    return pyet.priestley_taylor(day.tair_mean, rn=net, elevation=elevation)
 
 
 def _penman_monteith(day: Any, latitude: Any, elevation: Any) -> Any:
     # FAO-56 (p. 63) recommends 2 m/s, the average of 2000 weather stations, where wind is not measured.
-    return pyet.pm_fao56(
-        day.tair_mean, day.tair_mean * 0.0 + 2.0, rs=day.shortwave_down, tmax=day.tair_max, tmin=day.tair_min,
-        rhmax=day.rh_max, rhmin=day.rh_min, elevation=elevation, lat=latitude,
-    )  # fmt: skip
+    wind = day.tair_mean * 0.0 + 2.0
+    return pyet.pm_fao56(day.tair_mean, wind, rs=day.shortwave_down, elevation=elevation, lat=latitude, **_humidity(day))
+
+
+def _humidity(day: Any) -> dict[str, Any]:
+    """Return the temperatures and the humidity: relative, or as vapour pressure (Pa), which is at most that of saturation."""
+    found = {"tmax": day.tair_max, "tmin": day.tair_min}
+    if "vapour_pressure" not in day:
+        return found | {"rhmax": day.rh_max, "rhmin": day.rh_min}
+    return found | {"ea": np.minimum(day.vapour_pressure / 1000.0, pyet.calc_es(tmax=day.tair_max, tmin=day.tair_min))}
 
 
 def _turc(day: Any, latitude: Any, elevation: Any) -> Any:
@@ -52,18 +56,25 @@ def _hamon(day: Any, latitude: Any, elevation: Any) -> Any:
 class PetMethod(NamedTuple):
     """A method: what computes it, from weather by name, latitude (radians) and elevation (m); what it needs of the three.
 
-    `needs` names the weather, `by_elevation` says whether the elevation enters.
+    `needs` names the weather, `by_elevation` says whether the elevation enters, `or_needs` the weather that will do as well.
     """
 
     compute: Callable[[Any, Any, Any], Any]
     needs: tuple[str, ...]
     by_elevation: bool = False
+    or_needs: tuple[str, ...] | None = None
+
+    def weather(self, available: Collection[str]) -> tuple[str, ...]:
+        """Return the weather that it takes of what is available; `needs` where that is all there, or nothing is enough."""
+        other = self.or_needs
+        return other if other and set(other) <= set(available) and not set(self.needs) <= set(available) else self.needs
 
 
-_HUMID = ("tair_mean", "tair_max", "tair_min", "shortwave_down", "rh_max", "rh_min")
+_RADIATION = ("tair_mean", "tair_max", "tair_min", "shortwave_down")
+_HUMID = ((*_RADIATION, "rh_max", "rh_min"), True, (*_RADIATION, "vapour_pressure"))
 PET_METHODS: dict[str, PetMethod] = {
-    "priestley_taylor": PetMethod(_priestley_taylor, _HUMID, by_elevation=True),
-    "penman_monteith": PetMethod(_penman_monteith, _HUMID, by_elevation=True),
+    "priestley_taylor": PetMethod(_priestley_taylor, *_HUMID),
+    "penman_monteith": PetMethod(_penman_monteith, *_HUMID),
     "turc": PetMethod(_turc, ("tair_mean", "shortwave_down", "rh_mean")),
     "hargreaves": PetMethod(_hargreaves, ("tair_mean", "tair_max", "tair_min")),
     "oudin": PetMethod(_oudin, ("tair_mean",)),
@@ -106,12 +117,12 @@ def potential_evapotranspiration(
     DataError
         Forcing is missing, or the result is not finite; station or basin and date are named.
     """
-    needs = lookup(PET_METHODS, method, "potential evapotranspiration method").needs
-    site = site_dimension(records)
-    _require_known(records, set(map(str, records.data_vars)), method, site)
+    site, available = site_dimension(records), set(map(str, records.data_vars))
+    needs = lookup(PET_METHODS, method, "potential evapotranspiration method").weather(available)
+    _require_known(records, available, method, site)
     require_complete(records, needs)
     heights = (xr.zeros_like(records.lat, dtype=float) + elevation).values
-    parts = [_compute(records.isel({site: slice(i, i + BLOCK)}), method, heights[i : i + BLOCK], site)
+    parts = [_compute(records.isel({site: slice(i, i + BLOCK)}), method, needs, heights[i : i + BLOCK], site)
              for i in range(0, records.sizes[site], BLOCK)]  # fmt: skip
     values = np.concatenate(parts)
     if not np.isfinite(values).all():
@@ -130,7 +141,7 @@ def potential_evapotranspiration(
 
 
 def add_pet(records: xr.Dataset, method: str = "oudin") -> xr.Dataset:
-    """Return records of basins with ``potential_evapotranspiration`` by a method that needs temperature only.
+    """Return records of basins with ``potential_evapotranspiration``.
 
     The default is Oudin et al. (2005, doi:10.1016/j.jhydrol.2004.08.026), made for rainfall-runoff models: of 27 formulas
     none gave better discharge, and it needs mean temperature and latitude. Where the records have no daily mean, it is the mean
@@ -141,7 +152,9 @@ def add_pet(records: xr.Dataset, method: str = "oudin") -> xr.Dataset:
     records : xarray.Dataset
         Basin form, with the coordinate ``lat``.
     method : str
-        A name of `PET_METHODS`: oudin, hamon, hargreaves, or one that needs more than CAMELS has.
+        A name of `PET_METHODS`: oudin, hamon and hargreaves need temperature alone; priestley_taylor and penman_monteith also
+        radiation, elevation, and humidity: relative, or the vapour pressure that CAMELS-US has. The method of Penman and
+        Monteith takes a wind of 2 m/s, as FAO-56 recommends where none is measured.
 
     Returns
     -------
@@ -156,10 +169,8 @@ def add_pet(records: xr.Dataset, method: str = "oudin") -> xr.Dataset:
         A variable or a latitude is missing, or an elevation that the method needs, or the daily range is zero throughout where
         the method lives on it; the basins are named.
     """
-    needs = lookup(PET_METHODS, method, "potential evapotranspiration method").needs
-    available = set(map(str, records.data_vars))
-    if {"tair_min", "tair_max"} <= available:
-        available.add("tair_mean")
+    available = _available(records)
+    needs = lookup(PET_METHODS, method, "potential evapotranspiration method").weather(available)
     _require_known(records, available, method, "basin")
     heights = _heights(records, method)
     known = {name: records[name] for name in {*needs, "tair_min", "tair_max"} if name in records}
@@ -170,7 +181,7 @@ def add_pet(records: xr.Dataset, method: str = "oudin") -> xr.Dataset:
             part["tair_mean"] = 0.5 * (part.tair_min + part.tair_max)
         if method == "hargreaves":
             _refuse_flat(part)
-        return _compute(part, method, heights[rows], "basin")
+        return _compute(part, method, needs, heights[rows], "basin")
 
     def mean(rows: Rows) -> NDArray:
         return 0.5 * (records.tair_min.isel(basin=rows).values + records.tair_max.isel(basin=rows).values)
@@ -190,9 +201,15 @@ def add_pet(records: xr.Dataset, method: str = "oudin") -> xr.Dataset:
 
 def pet_sources(records: xr.Dataset, method: str) -> tuple[str, ...]:
     """Return the series of `records` that `add_pet` reads; what they lack it says itself."""
-    needs = lookup(PET_METHODS, method, "potential evapotranspiration method").needs
+    needs = lookup(PET_METHODS, method, "potential evapotranspiration method").weather(_available(records))
     means = () if "tair_mean" in records else ("tair_min", "tair_max")
     return tuple(name for name in dict.fromkeys((*needs, *means)) if name in records)
+
+
+def _available(records: xr.Dataset) -> set[str]:
+    """Return the series of records and those that follow from them."""
+    found = set(map(str, records.data_vars))
+    return found | {"tair_mean"} if {"tair_min", "tair_max"} <= found else found
 
 
 def pet_places(method: str | None) -> tuple[str, ...]:
@@ -201,12 +218,14 @@ def pet_places(method: str | None) -> tuple[str, ...]:
 
 
 def _require_known(records: xr.Dataset, available: set[str], method: str, site: str) -> None:
-    for name in PET_METHODS[method].needs:
+    one = PET_METHODS[method]
+    for name in one.weather(available):
         if name not in available:
-            usable = [other for other, one in PET_METHODS.items() if available.issuperset(one.needs)]
+            usable = [other for other, known in PET_METHODS.items() if available.issuperset(known.weather(available))]
+            other = f" (or {', '.join(sorted(set(one.or_needs) - set(one.needs)))} for humidity)" if one.or_needs else ""
             raise DataError(
-                f"potential evapotranspiration ({method}) needs {name!r}, which the records do not have; with what they have: "
-                f"{', '.join(usable) or 'none'}."
+                f"potential evapotranspiration ({method}) needs {name!r}{other}, which the records do not have; with what they "
+                f"have: {', '.join(usable) or 'none'}."
             )
     if "lat" not in records.coords:
         raise DataError(f"coordinate 'lat' (degrees north, per {site}) is missing; radiation geometry needs it.")
@@ -240,10 +259,10 @@ def _refuse_flat(part: xr.Dataset) -> None:
         )
 
 
-def _compute(records: xr.Dataset, method: str, elevation: NDArray, site: str) -> NDArray:
+def _compute(records: xr.Dataset, method: str, needs: Sequence[str], elevation: NDArray, site: str) -> NDArray:
     """Return [site, time]; the sites go through pyet as the cells of a grid, which is far faster than one by one."""
     weather = {}
-    for name in PET_METHODS[method].needs:
+    for name in needs:
         values = records[name].transpose("time", site).values.astype(float)
         if name.startswith("rh_"):
             values = values.clip(max=100.0)

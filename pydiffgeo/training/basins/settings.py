@@ -44,7 +44,7 @@ class DataSettings(Settings):
     forcing: tuple[str, ...] = Field(FORCING, min_length=1, description="Series that networks read.")
     attributes: tuple[str, ...] = Field(ATTRIBUTES, description="Attributes that networks read.")
     targets: tuple[str, ...] = Field(("discharge",), min_length=1, description="Observed series.")
-    pet: Literal["oudin", "hamon", "hargreaves"] | None = Field(
+    pet: Literal["oudin", "hamon", "hargreaves", "priestley_taylor", "penman_monteith"] | None = Field(
         "oudin", description="Potential evapotranspiration to compute; none where the records have it."
     )
     basins: tuple[str, ...] | Annotated[int, Field(ge=1)] | None = Field(
