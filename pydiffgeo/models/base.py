@@ -30,12 +30,16 @@ class Linearisation(NamedTuple):
     The Jacobian is a tuple of tensors `[..., size]`: for "tridiagonal" the diagonals (lower, main, upper), aligned by
     row, with the first lower and the last upper entry zero; for "banded" the diagonals from the lowest to the uppermost,
     aligned by row; for "dense" one tensor `[..., size, size]`.
+
+    A model whose capacity may vanish gives `least_capacity`, `[..., size or 1]`: Newton's first update from a state of which
+    nothing is known takes at least that. A saturated column, which stores nothing, leaves its state so.
     """
 
     storage: Tensor
     capacity: Tensor
     rates: Tensor
     jacobian: tuple[Tensor, ...]
+    least_capacity: Tensor | None = None
 
 
 class ProcessModel:

@@ -282,6 +282,7 @@ class SurfaceLayer(Atmospheric):
 def with_pond(lin: Linearisation, pond: Pond | None, depth: Tensor, inverse_dz: Tensor) -> Linearisation:
     """Linearisation of a pond `[..., 1]` and the cells below it, of which the first has this thickness."""
     assert pond is not None and pond.by_pond is not None and pond.by_psi is not None and pond.flux_by_pond is not None
+    assert lin.least_capacity is not None
     lower, main, upper = lin.jacobian
     return Linearisation(
         torch.cat([depth, lin.storage], -1),
@@ -292,6 +293,7 @@ def with_pond(lin: Linearisation, pond: Pond | None, depth: Tensor, inverse_dz: 
             torch.cat([pond.by_pond, main], -1),
             torch.cat([pond.by_psi, upper], -1),
         ),
+        torch.cat([torch.zeros_like(depth), lin.least_capacity.expand_as(lin.capacity)], -1),
     )
 
 

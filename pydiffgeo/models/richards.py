@@ -295,8 +295,8 @@ class Richards(ProcessModel):
         theta, capacity = curves.theta[..., self._cells], curves.capacity[..., self._cells]
         if curves.wet:
             theta = theta + p["specific_storage"] * state.clamp_min(0)
-            capacity = capacity + p["specific_storage"] * (state > 0)
-        lin = Linearisation(theta, capacity, rates, (lower_diagonal, main, upper_diagonal))
+            capacity = capacity + p["specific_storage"] * (state >= 0)  # at zero head the slope is that of the wet side
+        lin = Linearisation(theta, capacity, rates, (lower_diagonal, main, upper_diagonal), p["specific_storage"])
         return with_pond(lin, top.pond, whole[..., :1], g["inverse_dz"][:1]) if self.top.stores else lin
 
     # ---- helpers ----------------------------------------------------------------------------------------------------

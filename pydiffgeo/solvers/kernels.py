@@ -53,12 +53,18 @@ class Kernels:
         return type(None), ()  # who copies or pickles a model compiles anew
 
     def system(
-        self, u: Tensor, target: Tensor, step: Tensor, forcing: Values, parameters: Values
+        self, u: Tensor, target: Tensor, step: Tensor, forcing: Values, parameters: Values, unseen: Tensor | None = None
     ) -> tuple[Matrix, Tensor, Tensor]:
-        """Matrix C - step J, right-hand side target - m(u) + step f(u), and the capacity C, of each row."""
+        """Matrix C - step J, right-hand side target - m(u) + step f(u), and the capacity C, of each row.
+
+        `unseen` `[row, 1]` are the rows whose capacity is at least the model's least one.
+        """
         lin = self.linearise(u, forcing, parameters)
-        matrix = self.linear.assemble(lin.capacity, lin.jacobian, step)
-        return matrix, torch.addcmul(target - lin.storage, step, lin.rates), lin.capacity
+        capacity = lin.capacity
+        if unseen is not None and lin.least_capacity is not None:
+            capacity = torch.where(unseen, torch.maximum(capacity, lin.least_capacity), capacity)
+        matrix = self.linear.assemble(capacity, lin.jacobian, step)
+        return matrix, torch.addcmul(target - lin.storage, step, lin.rates), capacity
 
     def update(self, u: Tensor, d: Tensor, scale: Tensor, reach: Tensor) -> tuple[Tensor, Tensor]:
         """State after the limited update, and the size of the update d in units of the tolerance `[row, 1]`.

@@ -76,9 +76,11 @@ def newton(
     before: Tensor | None = None
     first: Matrix = ()
     done: Tensor | None = None  # active rows that converged earlier: they stay as they are, whatever the others need
+    fresh = contraction >= UNSEEN
+    unseen = fresh if bool(fresh.any()) else None
     count = 0
     while count < max_iterations:
-        matrix, right, capacity = kernels.system(u, target, step, forcing, parameters)
+        matrix, right, capacity = kernels.system(u, target, step, forcing, parameters, unseen if count == 0 else None)
         if not first:
             first, capacities = matrix, capacity
         else:  # each row keeps the capacity of its own last iteration, so that no row depends on the others
@@ -131,6 +133,7 @@ def newton(
         before = None if before is None else before[keep]
         done = None if done is None else done[keep]
         target, step, scale, reach, contraction = (x[keep] for x in (target, step, scale, reach, contraction))
+        unseen = None if unseen is None else unseen[keep]
         forcing = {n: v[keep] if v.shape[0] > 1 else v for n, v in forcing.items()}
         parameters = {n: v[keep] if v.shape[0] > 1 else v for n, v in parameters.items()}
     assert done is not None

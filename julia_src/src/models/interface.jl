@@ -8,6 +8,7 @@
 #   bind!(col, m, inputs, c, k)         read the parameters and forcing of column c in interval k
 #   linearise!(lin, col, m, u, keep)    storage, capacity, rates and Jacobian at the state u; `keep` what `pull!` needs
 #   evaluate!(lin, col, m, u)           storage, capacity, rates and fluxes there; the Jacobian too if `leaves_jacobian(m)`
+#   raise_capacity!(lin, col, m)        raise the capacity to a least one, with which Newton leaves a state that stores nothing
 #   add_flux_slopes!(out, col, m, u, w) out += derivative of w . fluxes in the state, after `linearise!` with `keep`
 #   pull!(col, m, u, on_storage, on_rates, on_fluxes)  add cotangents of parameters and forcing to those of the column
 #   flush!(parameter_fields, forcing_fields, col, m, c, k)  write them out, and begin anew
@@ -45,6 +46,7 @@ end
 
 evaluate!(lin, col, m::Model, u) = linearise!(lin, col, m, u, false)
 leaves_jacobian(::Model) = true
+raise_capacity!(lin, col, m::Model) = nothing
 networks(::Model) = (;)
 flush_weights!(fields, col, c) = nothing
 

@@ -297,6 +297,14 @@ end
     storage, capacity, theta, slope = lin.storage, lin.capacity, curves.theta, curves.capacity
     @inbounds @simd ivdep for i in range
         storage[i] = muladd(specific, max(psi[i], zero(T)), theta[i])
-        capacity[i] = slope[i] + ifelse(psi[i] > 0, specific, zero(T))
+        # at zero head the slope is that of the wet side
+        capacity[i] = slope[i] + ifelse(psi[i] >= 0, specific, zero(T))
+    end
+end
+
+"Next to saturation a soil without air entry stores nothing: the specific storage is the least capacity."
+function raise_capacity!(lin::Linearisation, col::RichardsColumn, m::Richards)
+    for l in eachindex(m.layers), i in m.layers[l]
+        lin.capacity[i] = max(lin.capacity[i], col.specific_storage[l])
     end
 end

@@ -152,6 +152,7 @@ function solve_stages!(w::Work{T}, m::Model, h::T, landed::Bool, o::Options{T}, 
         if i == s && o.step == 0
             fresh || linearise!(w.linearisation, w.column, m, w.states[i], false)
             fresh = true
+            contraction >= UNSEEN && raise_capacity!(w.linearisation, w.column, m)
             copyto!(w.filter[1], w.linearisation.jacobian)
             copyto!(w.filter[2], w.linearisation.capacity)
         end

@@ -28,6 +28,7 @@ function newton!(w::Work{T}, m::Model, u::Vector{T}, a::T, fresh::Bool, contract
     for iteration in 1:o.max_newton
         fresh || linearise!(lin, w.column, m, u, false)
         fresh = false
+        iteration == 1 && contraction >= UNSEEN && raise_capacity!(lin, w.column, m)
         residual!(w.right, w.target, lin.storage, lin.rates, a)
         solve!(d, lin.jacobian, lin.capacity, a, w.right)
         size = take_update!(u, d, w.scale, w.reach, o)
