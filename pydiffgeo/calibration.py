@@ -74,7 +74,7 @@ def sce_ua(
     try:
         import spotpy
     except ImportError:
-        raise EngineUnavailable("spotpy is not installed: pip install 'pydiffgeo[calibrate]'") from None
+        raise EngineUnavailable("spotpy is not installed: pip install 'pydiffgeo[calibrate]' brings it.") from None
     count = len(bounds)
     complexes = complexes or max(2, count)
     least = complexes * (2 * count + 1)

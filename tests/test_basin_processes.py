@@ -263,7 +263,7 @@ def test_basins_are_chosen_so_that_fewer_are_a_part_of_more():
     ({"data": {"test": {"start": "2000-06-01", "end": "2001-06-30"}}}, "test period shares days with the training period"),
     ({"data": {"validation": {"start": "2000-12-01", "end": "2001-01-30"}}}, "validation period shares days"),
     ({"data": {"train": {"start": "2000-12-31", "end": "1999-12-01"}}}, "the period ends on 1999-12-01, not after"),
-    ({"training": {"window": 30}}, "hold no day after a warm-up of 30"),
+    ({"training": {"window": 30}}, "have no day after a warm-up of 30"),
     ({"training": {"patience": 3}}, "patience needs data.validation"),
     ({"loss": [{"loss": "nse", "target": "snow"}]}, "'snow', which is not among data.targets"),
     ({"model": {"network": {"varying": ["k"]}}}, "need `kind: series`"),

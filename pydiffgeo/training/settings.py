@@ -35,9 +35,9 @@ class PeriodSettings(Settings):
     @model_validator(mode="after")
     def _in_order(self) -> PeriodSettings:
         if not self.train_start < self.train_end < self.test_start < self.test_end:
-            raise ValueError("train_start, train_end, test_start, test_end must follow each other")
+            raise ValueError("train_start, train_end, test_start, test_end must follow each other. Put them in order.")
         if (self.train_end - self.train_start).days <= self.warm_up_days + self.validation_days + 10:
-            raise ValueError("the training period is too short for warm_up_days and validation_days")
+            raise ValueError("the training period is too short for warm_up_days and validation_days. Shorten them.")
         return self
 
 

@@ -31,7 +31,7 @@ class Period(Settings):
     @model_validator(mode="after")
     def _in_order(self) -> Period:
         if self.end <= self.start:
-            raise ValueError(f"the period ends on {self.end}, not after its start on {self.start}")
+            raise ValueError(f"the period ends on {self.end}, not after its start on {self.start}. Exchange or correct them.")
         return self
 
 
@@ -70,9 +70,9 @@ class DataSettings(Settings):
     @model_validator(mode="after")
     def _apart(self) -> DataSettings:
         if self.validation and self.validation.start <= self.train.end and self.train.start <= self.validation.end:
-            raise ValueError("the validation period shares days with the training period; end one before the other")
+            raise ValueError("the validation period shares days with the training period; end one before the other.")
         if self.test.start <= self.train.end and self.train.start <= self.test.end:
-            raise ValueError("the test period shares days with the training period; end one before the other")
+            raise ValueError("the test period shares days with the training period; end one before the other.")
         return self
 
 
@@ -102,9 +102,9 @@ class NetworkSettings(Settings):
     @model_validator(mode="after")
     def _series(self) -> NetworkSettings:
         if self.kind == "attributes" and (self.varying or self.past_discharge):
-            raise ValueError("varying parameters and past_discharge need `kind: series` or `mixed`")
+            raise ValueError("varying parameters and past_discharge need `kind: series` or `mixed`.")
         if self.kind == "mixed" and not self.varying:
-            raise ValueError("`kind: mixed` is for varying parameters, and `varying` names none; take `kind: attributes`")
+            raise ValueError("`kind: mixed` is for varying parameters, and `varying` names none; take `kind: attributes`.")
         return self
 
 
@@ -124,7 +124,7 @@ class ClosureSettings(Settings):
     @model_validator(mode="after")
     def _beside(self) -> ClosureSettings:
         if self.residual and self.initial == "random":
-            raise ValueError("a closure with `residual: true` begins as its formula; leave `initial: random` out")
+            raise ValueError("a closure with `residual: true` begins as its formula; leave `initial: random` out.")
         return self
 
 
@@ -158,9 +158,9 @@ class ModelSettings(Settings):
     @model_validator(mode="after")
     def _closures(self) -> ModelSettings:
         if self.process.closures and self.name == "lstm":
-            raise ValueError("process.closures: a pure LSTM has no equations to put networks in; name a process model")
+            raise ValueError("process.closures: a pure LSTM has no equations to put networks in; name a process model.")
         if self.process.closures and self.process.solver == "explicit_loop":
-            raise ValueError("process.closures: the explicit loop has formulas alone; take another process.solver")
+            raise ValueError("process.closures: the explicit loop has formulas alone; take another process.solver.")
         return self
 
 
@@ -194,7 +194,7 @@ class OptimiserSettings(Settings):
     @model_validator(mode="after")
     def _window(self) -> OptimiserSettings:
         if self.window <= self.warm_up:
-            raise ValueError(f"windows of {self.window} days hold no day after a warm-up of {self.warm_up}")
+            raise ValueError(f"windows of {self.window} days have no day after a warm-up of {self.warm_up}. Take longer ones.")
         return self
 
 
@@ -224,9 +224,9 @@ class BasinRun(RunSettings):
     def _together(self) -> BasinRun:
         for term in self.loss:
             if term.target not in self.data.targets:
-                raise ValueError(f"the loss is on {term.target!r}, which is not among data.targets")
+                raise ValueError(f"the loss is on {term.target!r}, which is not among data.targets. Add it there.")
         if self.training.patience and not self.data.validation:
-            raise ValueError("training.patience needs data.validation: the days by which a training is stopped")
+            raise ValueError("training.patience needs data.validation, by which it stops a training. Give it start and end.")
         return self
 
 
@@ -242,7 +242,7 @@ class BasinExperiment(Settings):
     def _names(cls, runs: dict[str, RunSettings]) -> dict[str, RunSettings]:
         for name in runs:
             if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
-                raise ValueError(f"{name!r} cannot be the name of a folder; take letters, digits, _ and -")
+                raise ValueError(f"{name!r} cannot be the name of a folder; take letters, digits, _ and -.")
         return runs
 
     @model_validator(mode="after")
