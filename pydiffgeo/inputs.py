@@ -162,9 +162,9 @@ def read_state(model: ProcessModel, initial: Any, dtype: torch.dtype, device: to
         )
     if not _between(x, -math.inf, math.inf):
         at = (~torch.isfinite(x)).nonzero()[0].tolist()
-        stores = list(model.spec.states)
-        place = f"cell {at[1]}" if len(stores) == 1 else f"state {stores[at[1]]!r}"
-        raise DataError(f"initial_state is not finite at column {at[0]}, {place}: fill or correct it.")
+        name, place = next((k, p) for k, p in model.spec.places(model.size).items() if p.start <= at[1] < p.stop)
+        cell = f", cell {at[1] - place.start}" if place.stop - place.start > 1 else ""
+        raise DataError(f"initial_state is not finite at column {at[0]}{cell} (state {name!r}): fill or correct it.")
     return x
 
 

@@ -159,5 +159,5 @@ def test_states_that_do_not_fit() -> None:
         attempt(**{**STORES, "lower": [1.0, 2.0, 3.0]})
     with pytest.raises(UnitError, match="initial_state soil has units 'cm', the model needs 'mm'"):
         attempt(**{**STORES, "soil": xr.DataArray([5.0, 8.0], dims="basin", attrs={"units": "cm"})})
-    with pytest.raises(DataError, match="not finite at column 0, state 'lower'"):
+    with pytest.raises(DataError, match="not finite at column 0 .state 'lower'"):
         attempt(**{**STORES, "lower": float("nan")})

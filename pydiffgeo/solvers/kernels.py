@@ -36,7 +36,8 @@ class Kernels:
 
     def __init__(self, model: ProcessModel, compile: bool = False):
         self.model = model
-        states = [*model.spec.states.values()]
+        states = [*model.spec.states.values()]  # one serves for all cells
+        states = states if len(states) == 1 else model.spec.each_state(model.size)
         self.states = [(s.lower, s.scale) for s in states]
         self.stores = [s.lower > -math.inf for s in states]
         self.linear = structure(model.structure, model.bandwidth)
