@@ -207,7 +207,8 @@ def test_a_good_model_passes(tmp_path: Path) -> None:
     assert float(run(Cascade(tmp_path)).balance_error().max()) < 1e-13
     closure = NeuralClosure(1, (4,), output_range=(0.0, 1.0))
     assert "networks: recharge" in check_model(HBV(closures={"recharge": closure}))
-    assert "linearise as by automatic" in check_model(Richards(Grid.uniform(50.0, 8)), initial_state=-80.0)
+    assert "linearise as by automatic" in check_model(Richards(Grid.uniform(50.0, 8)))
+    assert "2 states" in check_model(Richards(Grid.uniform(50.0, 8), top="surface_layer"))
 
 
 def test_a_balance_of_some_states_and_none(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -78,7 +79,9 @@ class ProcessModel:
         return parameters
 
     def start(self, parameters: Values) -> dict[str, Tensor]:
-        """States near those that years of weather leave, for a short warm-up; by default the typical magnitude.
+        """States near those that years of weather leave, for a short warm-up.
+
+        Unless a model knows better, those of the specification's defaults, or else the typical magnitude.
 
         Parameters
         ----------
@@ -90,7 +93,8 @@ class ProcessModel:
         dict of str to Tensor, [] or [batch]
             Each state, as `solve` takes it for `initial_state`.
         """
-        return {name: torch.tensor(state.scale, dtype=torch.float64) for name, state in self.spec.states.items()}
+        states = {k: s.scale if math.isnan(s.default) else s.default for k, s in self.spec.states.items()}
+        return {name: torch.tensor(value, dtype=torch.float64) for name, value in states.items()}
 
     def storage(self, state: Tensor, parameters: Values) -> Tensor:
         """Conserved storage `m(u)`, elementwise in the state."""

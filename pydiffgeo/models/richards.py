@@ -188,6 +188,10 @@ class Richards(ProcessModel):
         """Pressure head (cm) `[batch, cell]` at the water contents theta: for initial states from measurements."""
         return self.hydraulics.head(theta, self._raw_at_cells(theta, parameters))
 
+    def start(self, parameters: Values) -> dict[str, Tensor]:
+        """A moist soil, psi = -100 cm, and no water on it."""
+        return super().start(parameters) | {"psi": torch.tensor(-self.spec.states["psi"].scale, dtype=torch.float64)}
+
     def derived(self, states: Tensor, parameters: Values) -> dict[str, tuple[Tensor, str, str]]:
         """Volumetric water content."""
         return {"water_content": (self.water_content(states, parameters), "1", "volumetric water content")}
