@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from pydantic import ValidationError
@@ -327,3 +328,42 @@ def test_example_settings_are_valid():
     path = Path(__file__).parents[1] / "examples" / "soil_moisture_uscrn.yaml"
     _, settings = load_tagged_settings(path, {"soil_moisture": SoilMoistureSettings}, key="experiment")
     assert settings.leave_one_out and settings.stations is None
+
+
+def test_stations_that_cannot_be_used_are_named_or_left_out(settings):
+    few = settings.model_copy(update={"source": "synthetic", "synthetic_stations": 5})
+    records = load_records(few)
+    day = {date: int(records.indexes["time"].get_loc(date)) for date in ("2020-04-10", "2020-04-20")}
+    whole = build_record(records, few)
+    records.soil_moisture[1, day["2020-04-10"], 1] = 43.0
+    records.tair_max[2, day["2020-04-20"] : day["2020-04-20"] + 8] = np.nan
+    records.soil_moisture[3, :, 4] = np.nan
+    with pytest.raises(DataError, match="1 of 5 stations(.|\n)*soil_moisture is 43 m3 m-3, .* station S02 on 2020-04-10"):
+        build_record(records, few.model_copy(update={"missing": "skip"}))
+    with pytest.raises(DataError, match="2 of 5 stations(.|\n)*tair_max of station S03 .*2020-04-20(.|\n)*S04 has 0 training"):
+        build_record(records, few.model_copy(update={"impossible": "missing"}))
+    kept = build_record(records, few.model_copy(update={"impossible": "missing", "missing": "skip"}))
+    assert kept.stations == ("S01", "S02", "S05") and list(kept.left_out) == ["S03", "S04"]
+    assert torch.equal(kept.weather, whole.weather[[0, 1, 4]]) and torch.isnan(kept.observed[1, day["2020-04-10"], 1])
+    assert load_records(few.model_copy(update={"exclude": ("S02", "S05")})).station.values.tolist() == ["S01", "S03", "S04"]
+    with pytest.raises(DataError, match="exclude: no station 'S9' in the records"):
+        load_records(few.model_copy(update={"exclude": ("S9",)}))
+
+
+def test_what_no_period_touches_does_not_matter(settings):
+    few = settings.model_copy(update={"source": "synthetic"})
+    records = load_records(few)
+    whole = build_record(records, few)
+    more = records.reindex(time=pd.date_range("2019-11-01", records.indexes["time"][-1] + pd.Timedelta(90, "D")))
+    more.soil_moisture[0, :20] = -999.0
+    more.shortwave_down[1, -5:] = -9999.0
+    again = build_record(more, few)
+    assert again.fills == whole.fills and again.left_out == {}
+    for name in ("rain", "pet", "weather"):
+        assert torch.equal(getattr(again, name), getattr(whole, name))
+
+
+def test_no_real_station_is_left_out(shared_data):
+    whole = SoilMoistureSettings(source="file", data=shared_data("soil_moisture/uscrn_2020_daily_profiles.nc"))
+    record = build_record(load_records(whole), whole)
+    assert len(record.stations) == 15 and record.left_out == {}

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 import xarray as xr
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from pyet import extraterrestrial_r
 
@@ -70,7 +71,9 @@ DEAD_SHARE = 0.05
 DEAD_WINDOW = 15
 
 
-def fill_forcing(records: xr.Dataset, gaps: GapSettings) -> tuple[xr.Dataset, list[Fill]]:
+def fill_forcing(
+    records: xr.Dataset, gaps: GapSettings, period: tuple[pd.Timestamp, pd.Timestamp] | None = None
+) -> tuple[xr.Dataset, list[Fill]]:
     """Return the records with forcing filled as `gaps` allows, and the list of what was filled.
 
     Days of a dead radiation sensor (15-day running median below 5 % of extraterrestrial radiation) count as
@@ -82,6 +85,8 @@ def fill_forcing(records: xr.Dataset, gaps: GapSettings) -> tuple[xr.Dataset, li
         Station form (see `pydiffgeo.data.checks`).
     gaps : GapSettings
         What may be filled.
+    period : tuple of Timestamp, optional
+        First and last day that are needed: gaps outside of them stay, and are no error. All days by default.
 
     Raises
     ------
@@ -95,14 +100,18 @@ def fill_forcing(records: xr.Dataset, gaps: GapSettings) -> tuple[xr.Dataset, li
     """
     filled = records.copy(deep=True)
     fills: list[Fill] = []
+    days = pd.DatetimeIndex(filled.time.values)
+    first, last = period or (days[0], days[-1])
+    needed = np.asarray((days >= first) & (days <= last))
     for variable in FORCING:  # radiation comes after the temperatures, which its estimate needs
         for i, station in enumerate(records.station.values):
             series = filled[variable].isel(station=i).to_series()
             if variable == "shortwave_down":
-                series, replaced = _revive_radiation(series, filled.isel(station=i), str(station), gaps)
+                series, replaced = _revive_radiation(series, filled.isel(station=i), str(station), gaps, needed)
                 fills += replaced
             for start, end in runs(series.isna()):
-                fills.append(_fill_run(series, start, end, str(station), variable, gaps))
+                if needed[start : end + 1].any():
+                    fills.append(_fill_run(series, start, end, str(station), variable, gaps))
             filled[variable].loc[{"station": station}] = series.to_numpy()
     filled["tair_mean"] = filled.tair_mean.clip(filled.tair_min, filled.tair_max, keep_attrs=True)
     return filled, fills
@@ -131,10 +140,10 @@ def _extraterrestrial(days: pd.Index, latitude: float) -> pd.Series:
 
 
 def _revive_radiation(
-    radiation: pd.Series, record: xr.Dataset, station: str, gaps: GapSettings
+    radiation: pd.Series, record: xr.Dataset, station: str, gaps: GapSettings, needed: NDArray
 ) -> tuple[pd.Series, list[Fill]]:
     dead = dead_radiation(radiation, float(record.lat))
-    if not dead.any():
+    if not (dead & needed).any():
         return radiation, []
     spans = runs(dead)
     if gaps.dead_radiation == "error":

@@ -16,7 +16,7 @@ from pydiffgeo.data.checks import site_dimension
 from pydiffgeo.data.lazy import Rows, is_lazy, lazy_variable
 from pydiffgeo.data.problems import Problem, attribute_problems, gap_problems, impossible_problems
 from pydiffgeo.data.variables import find_impossible
-from pydiffgeo.errors import DataError
+from pydiffgeo.errors import DataError, nearest
 
 SHOWN = 10  # sites named in a message or on the screen; files have all
 
@@ -162,14 +162,11 @@ def select_sites(
             found[site] = problems
     kept = tuple(site for site in sites if site not in found)
     problems = [p for those in found.values() for p in those]
-    wrong = [p for p in problems if missing == "error" or p.kind == "impossible value"]
-    if wrong:
-        raise DataError(_refusal(wrong, len(sites), what))
-    left_out = {"all": {site: _reason(those) for site, those in found.items()}} | unjudged
-    for name, reasons in left_out.items():
+    left_out = {"all": left_or_refused(found, len(sites), what, missing)} | unjudged
+    for name, reasons in unjudged.items():
         if set(reasons) >= set(kept):
-            use = "can be used" if name == "all" else f"can be judged in the {name} period"
-            raise DataError("\n".join([f"no {what} {use}.", *left_out_lines({name: reasons}, what)]))
+            lines = left_out_lines({name: reasons}, what)
+            raise DataError("\n".join([f"no {what} can be judged in the {name} period.", *lines]))
     for span, some in judged.items():
         if not some:
             raise DataError(
@@ -194,6 +191,56 @@ def without_impossible(records: xr.Dataset, names: Iterable[str]) -> xr.Dataset:
         else:
             changed[name] = values.copy(data=_masked(name, values.values)).variable
     return records.assign(changed)
+
+
+def left_or_refused(
+    found: Mapping[str, Sequence[Problem]], count: int, what: str, missing: Literal["error", "skip"]
+) -> dict[str, str]:
+    """Return why sites are left out, for their problems.
+
+    Parameters
+    ----------
+    found : mapping of str to sequence of Problem
+        Problems of the sites that have some.
+    count : int
+        All sites.
+    what : str
+        What a site is called.
+    missing : {"error", "skip"}
+        As in `select_sites`.
+
+    Raises
+    ------
+    DataError
+        An impossible value, or any problem where it is an error; or no site is left.
+    """
+    wrong = [p for those in found.values() for p in those if missing == "error" or p.kind == "impossible value"]
+    if wrong:
+        raise DataError(_refusal(wrong, count, what))
+    reasons = {site: _reason(those) for site, those in found.items()}
+    if len(reasons) == count:
+        raise DataError("\n".join([f"no {what} can be used.", *left_out_lines({"all": reasons}, what)]))
+    return reasons
+
+
+def drop_sites(records: xr.Dataset, names: Sequence[str]) -> xr.Dataset:
+    """Return records without some sites.
+
+    Raises
+    ------
+    DataError
+        There is no such site, or no other.
+    """
+    what = site_dimension(records)
+    known = [str(site) for site in records[what].values]
+    for name in names:
+        if name not in known:
+            hint = f"{nearest(name, known) or '.'} They have {', '.join(known)}."
+            raise DataError(f"exclude: no {what} {name!r} in the records{hint}", ("exclude",))
+    kept = [row for row, site in enumerate(known) if site not in set(names)]
+    if not kept:
+        raise DataError(f"exclude leaves no {what}; take some out of it.")
+    return records.isel({what: kept})
 
 
 def _masked(name: str, values: NDArray) -> NDArray:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import xarray as xr
 
-from pydiffgeo.data.checks import check_stations
+from pydiffgeo.data.checks import check_form
+from pydiffgeo.data.layouts.base import open_netcdf, values_of
 from pydiffgeo.errors import DataError, nearest
 
 FILE = "soil_moisture/uscrn_2020_daily_profiles.nc"
@@ -59,23 +60,20 @@ def load_uscrn(path: str | Path, stations: Sequence[str] | None = None) -> xr.Da
     Raises
     ------
     DataError
-        The file cannot be read, a station is unknown, or the records fail `check_stations`.
+        The file cannot be read, a station is unknown, or the records fail `check_form`; `check_stations`
+        looks at the values.
     UnitError
         A variable is in another unit.
     """
-    try:
-        with xr.open_dataset(path) as file:
-            records = file.load()
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"{str(path)!r} cannot be read as netCDF ({error}); check that the file is whole."
-        ) from error
+    with open_netcdf(Path(path)) as file:
+        read = {name: (v.dims, values_of(v, str(name), Path(path)), v.attrs) for name, v in file.data_vars.items()}
+        records = file.assign(read).load()
     if stations is not None:
         known = [str(name) for name in records.station.values]
         for name in stations:
             if name not in known:
                 raise DataError(
-                    f"no station {name!r} in the file{nearest(name, known)} It has {', '.join(known)}."
+                    f"no station {name!r} in the file{nearest(name, known) or '.'} It has {', '.join(known)}."
                 )
         records = records.sel(station=list(stations))
-    return check_stations(records)
+    return check_form(records)

@@ -10,7 +10,18 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from pydiffgeo.data import Fill, check_stations, degree_day, fill_forcing, potential_evapotranspiration
+from pydiffgeo.data import (
+    Fill,
+    Problem,
+    Span,
+    degree_day,
+    fill_forcing,
+    potential_evapotranspiration,
+    select_sites,
+    without_impossible,
+)
+from pydiffgeo.data.checks import FORCING, OBSERVED, check_form
+from pydiffgeo.data.selection import left_or_refused
 from pydiffgeo.errors import DataError
 from pydiffgeo.training.settings import SoilMoistureSettings
 
@@ -46,6 +57,8 @@ class Record:
         Degrees north.
     fills : tuple of Fill
         Forcing that was filled.
+    left_out : dict of str to str
+        Stations that cannot be used, and why.
     """
 
     source: str
@@ -60,6 +73,7 @@ class Record:
     test: Tensor
     latitude: np.ndarray
     fills: tuple[Fill, ...]
+    left_out: dict[str, str]
 
     @property
     def training_days(self) -> int:
@@ -80,10 +94,11 @@ def build_record(records: xr.Dataset, settings: SoilMoistureSettings) -> Record:
     Raises
     ------
     DataError
-        The records do not cover the periods, a gap may not be filled, or a station and depth has fewer than
-        30 observed training days or no observed day to be judged.
+        The records do not cover the periods; a value of these days is impossible; or a gap may not be filled, or a station and
+        depth has fewer than 30 observed training days or no observed day to be judged, where the settings do not leave such
+        stations out. What is wrong on other days does not matter.
     """
-    check_stations(records)
+    check_form(records)
     period = settings.period
     first, last = pd.Timestamp(period.train_start), pd.Timestamp(period.test_end)
     times = pd.DatetimeIndex(records.time.values)
@@ -93,10 +108,23 @@ def build_record(records: xr.Dataset, settings: SoilMoistureSettings) -> Record:
             f"{first:%Y-%m-%d} to "
             f"{last:%Y-%m-%d}; change `period` or the data."
         )
+    span = Span("simulated", period.train_start, period.test_end, gaps="any")
+    selection = select_sites(
+        records, [span], FORCING, OBSERVED, ["lat"], missing=settings.missing, impossible=settings.impossible
+    )  # fmt: skip
+    left_out = dict(selection.left_out["all"])
+    # what is impossible on days that matter is an error or missing; on others it must not reach a neighbour that is filled
+    records = without_impossible(records.sel(station=list(selection.kept)), (*FORCING, *OBSERVED))
+    found = {}
+    for station in selection.kept:
+        if problems := _problems(records.sel(station=[station]), settings, (first, last)):
+            found[station] = problems
+    left_out |= left_or_refused(found, records.sizes["station"], "station", settings.missing)
+    records = records.sel(station=[station for station in selection.kept if station not in found])
     # gaps are filled before the cut, so that neighbours outside the period can help
-    filled, fills = fill_forcing(records, settings.gaps)
-    filled["potential_evapotranspiration"] = potential_evapotranspiration(filled, settings.column.pet_method)
+    filled, fills = fill_forcing(records, settings.gaps, (first, last))
     filled = filled.sel(time=slice(first, last))
+    filled["potential_evapotranspiration"] = potential_evapotranspiration(filled, settings.column.pet_method)
     filled["rain_and_melt"] = degree_day(
         filled.precipitation, filled.tair_mean, settings.column.snow_threshold, settings.column.snow_factor
     )
@@ -105,7 +133,7 @@ def build_record(records: xr.Dataset, settings: SoilMoistureSettings) -> Record:
     def tensor(name: str, *more: str) -> Tensor:
         return torch.tensor(filled[name].transpose("station", "time", *more).values, dtype=torch.float64)
 
-    record = Record(
+    return Record(
         source=str(records.attrs.get("source", "records without a source attribute")),
         stations=tuple(str(s) for s in filled.station.values),
         days=days,
@@ -118,19 +146,28 @@ def build_record(records: xr.Dataset, settings: SoilMoistureSettings) -> Record:
         test=torch.tensor(days >= pd.Timestamp(period.test_start)),
         latitude=filled.lat.values.astype(float),
         fills=tuple(fills),
+        left_out=left_out,
     )
-    _check_observed(record)
-    return record
 
 
-def _check_observed(record: Record) -> None:
-    seen = torch.isfinite(record.observed)
-    for name, mask, least in (("training", record.train, 30), ("judged", record.test, 2)):
-        counts = seen[:, mask].sum(1)
-        if (counts < least).any():
-            station, depth = (counts < least).nonzero()[0].tolist()
-            raise DataError(
-                f"station {record.stations[station]} has {int(counts[station, depth])} {name} days of soil "
-                "moisture "
-                f"at {record.depths[depth]:g} cm, {least} are needed; leave the station out."
+def _problems(
+    record: xr.Dataset, settings: SoilMoistureSettings, days: tuple[pd.Timestamp, pd.Timestamp]
+) -> list[Problem]:  # fmt: skip
+    """Return why one station cannot be used: a gap that may not be filled, or too few observations at a depth."""
+    station, period = str(record.station.values[0]), settings.period
+    try:
+        fill_forcing(record, settings.gaps, days)
+    except DataError as error:
+        return [Problem("missing forcing", station, "", "", "", 0, str(error))]
+    for name, start, end, least in (
+        ("training", period.train_start, period.train_end, 30), ("judged", period.test_start, period.test_end, 2),
+    ):  # fmt: skip
+        seen = record.soil_moisture.isel(station=0).sel(time=slice(str(start), str(end))).notnull().sum("time")
+        if (seen < least).any():
+            k = int((seen.values < least).argmax())
+            text = (
+                f"station {station} has {int(seen[k])} {name} days of soil moisture at {float(record.depth[k]) * 100:g} cm, "
+                f"{least} are needed; leave the station out."
             )
+            return [Problem("no observation", station, "soil_moisture", "", "", 0, text)]
+    return []

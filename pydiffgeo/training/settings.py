@@ -150,6 +150,13 @@ class SoilMoistureSettings(Settings):
         description="Stations of the file: WBAN numbers, or a number of stations spread over it; all by "
         "default.",
     )
+    exclude: tuple[str, ...] = Field((), description="Stations left out of everything: WBAN numbers, in quotes.")
+    missing: Literal["error", "skip"] = Field(
+        "error", description="Stations with a gap that may not be filled, or with too few observations: an error, or left out."
+    )
+    impossible: Literal["error", "missing"] = Field(
+        "error", description="Values that nature does not allow, such as a soil moisture of 25: an error, or missing."
+    )
     synthetic_stations: int = Field(5, ge=2, le=100, description="Number of synthetic stations.")
     synthetic_seed: int = Field(1, ge=0, description="Seed of the synthetic truth and its noise.")
     period: PeriodSettings = PeriodSettings()  # type: ignore[call-arg]

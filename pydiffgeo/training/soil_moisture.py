@@ -18,7 +18,8 @@ from rich.console import Console
 from torch import Tensor
 
 from pydiffgeo.console import console as standard
-from pydiffgeo.data import filled_lines, find_uscrn, load_uscrn
+from pydiffgeo.data import filled_lines, find_uscrn, left_out_lines, load_uscrn
+from pydiffgeo.data.selection import drop_sites
 from pydiffgeo.errors import DataError
 from pydiffgeo.evaluation.plots import matplotlib_missing
 from pydiffgeo.evaluation.profiles import profile_table
@@ -74,9 +75,11 @@ def load_records(settings: SoilMoistureSettings) -> xr.Dataset:
     """
     path = None if settings.source == "synthetic" else find_uscrn(settings.data)
     if path is not None:
+        records = drop_sites(load_uscrn(path), settings.exclude)
+        if settings.stations is None:
+            return records
         if not isinstance(settings.stations, int):
-            return load_uscrn(path, settings.stations)
-        records = load_uscrn(path)
+            return load_uscrn(path, [station for station in settings.stations if station not in settings.exclude])
         number = min(settings.stations, records.sizes["station"])
         return records.isel(station=np.linspace(0, records.sizes["station"] - 1, number).round().astype(int))
     if settings.source == "file":
@@ -85,7 +88,7 @@ def load_records(settings: SoilMoistureSettings) -> xr.Dataset:
             "or let "
             "`source` be 'synthetic'."
         )
-    return synthetic_stations(settings)
+    return drop_sites(synthetic_stations(settings), settings.exclude)
 
 
 def run_experiment(
@@ -138,6 +141,9 @@ def _train_and_report(
 ) -> dict[str, Any]:
     console = standard()
     console.print(f"Records: {record.source}; {len(record.stations)} stations, {len(record.days)} days.")
+    left_out = dict.fromkeys(settings.exclude, "named in exclude") | record.left_out
+    for line in left_out_lines({"all": left_out}, "station"):
+        console.print(line)
     for line in filled_lines(record.fills):
         console.print(f"  filled: {line}")
     run = _Run(settings, record, StationColumns(record, settings), output, progress, resume)
@@ -303,6 +309,7 @@ class _Run:
             "hours": {name: seconds / 3600 for name, seconds in self.seconds.items()},
             "epoch_chosen": {name: done.chosen for name, done in self.trainings.items()},
             "best_class": self.best_class,
+            "left_out": dict.fromkeys(settings.exclude, "named in exclude") | record.left_out,
             "filled": [asdict(fill) for fill in record.fills],
             "failures": self.failures,
             "figures": [str(path.relative_to(self.output)) for path in figures],
