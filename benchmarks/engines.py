@@ -56,12 +56,12 @@ print(json.dumps(min(many() for _ in range(5))))
 
 SOLVE = """
 import json, time, torch
-from pydiffgeo import Grid, Richards, Solver, solve
+from pydiffgeo import Grid, Richards, Solver, solve, usda_soil
 model = Richards(Grid.uniform(100.0, {cells}), top="head", bottom="head")
-alpha = torch.tensor([0.0335], dtype=torch.float64, requires_grad=True)
+soil = {{**usda_soil("loam"), "alpha": torch.tensor([0.0335], dtype=torch.float64, requires_grad=True)}}
 solver = Solver(step=24.0, max_newton=1, on_failure="report", max_steps=1)
 def one():
-    s = solve(model, {{"top_head": -75.0, "bottom_head": -1000.0}}, {{"alpha": alpha}}, -1000.0, [0.0, 24.0], solver, "julia")
+    s = solve(model, {{"top_head": -75.0, "bottom_head": -1000.0}}, soil, -1000.0, [0.0, 24.0], solver, "julia")
     s.states.sum().backward()
 for _ in range(20):
     one()
@@ -76,11 +76,11 @@ import json, sys, time
 begin = time.perf_counter()
 import torch
 torch_s = time.perf_counter() - begin
-from pydiffgeo import Grid, Richards, Solver, solve
+from pydiffgeo import Grid, Richards, Solver, solve, usda_soil
 model = Richards(Grid.uniform(100.0, 100), top="head", bottom="head")
-alpha = torch.tensor([0.0335], dtype=torch.float64, requires_grad=True)
+soil = {{**usda_soil("loam"), "alpha": torch.tensor([0.0335], dtype=torch.float64, requires_grad=True)}}
 heads, solver = {{"top_head": -75.0, "bottom_head": -1000.0}}, Solver({solver})
-s = solve(model, heads, {{"alpha": alpha}}, -1000.0, [0.0, 24.0], solver, "julia")
+s = solve(model, heads, soil, -1000.0, [0.0, 24.0], solver, "julia")
 s.states.sum().backward()
 print(json.dumps(torch_s))
 """

@@ -15,6 +15,7 @@ from pydiffgeo.bridge import models as julia_models
 from pydiffgeo.bridge.runtime import start
 from pydiffgeo.checking import check_at, check_declared, check_shapes, drawn, first_interval, prepared
 from pydiffgeo.closures import output_of
+from pydiffgeo.conversion import to_core
 from pydiffgeo.engines.julia_engine import solve_julia
 from pydiffgeo.errors import ModelError
 from pydiffgeo.inputs import read_forcing, read_parameters, read_state
@@ -62,7 +63,8 @@ def check_model(
     spec, name = model.spec, type(model).__name__
     counts = (spec.states, "states"), (spec.parameters, "parameters"), (spec.forcings, "forcings"), (spec.fluxes, "fluxes")
     lines = [f"specification {spec.name}: " + ", ".join(f"{len(entries)} {what}" for entries, what in counts)]
-    problem = _problem(model, forcing or {}, parameters or {}, initial_state)
+    problem = to_core(_problem(model, forcing or {}, parameters or {}, initial_state))
+    model = problem.model
     _, state, weather, p = first_interval(problem)
     error = check_at(model, state, weather, p)
     lines.append(f"shapes and precision: as declared, for {model.size} values per column")

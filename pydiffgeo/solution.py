@@ -125,7 +125,7 @@ class Solution:
         coords: dict[str, Any] = {"time": ("time", self.times, {**about_time, "axis": "T", "bounds": "time_bounds"})}
         if hasattr(self.model, "grid"):
             grid = self.model.grid
-            depth = {"units": "cm", "positive": "down", "long_name": "depth of the centre of the cell", "axis": "Z"}
+            depth = {"units": grid.unit, "positive": "down", "long_name": "depth of the centre of the cell", "axis": "Z"}
             coords["depth"] = ("cell", _numpy(grid.depth), depth)
         about = {
             "title": spec.title,

@@ -13,6 +13,7 @@ from torch import Tensor
 from pydiffgeo.bridge.models import missing
 from pydiffgeo.bridge.runtime import start, unavailable
 from pydiffgeo.checking import check_declared, check_equations
+from pydiffgeo.conversion import from_core, options_to_core, to_core
 from pydiffgeo.engines import ENGINES
 from pydiffgeo.engines.julia_engine import torch_only
 from pydiffgeo.errors import EngineUnavailable, ParameterError, SolveFailed, lookup
@@ -93,7 +94,7 @@ def solve(
     device = tensors[0].device if tensors else torch.device("cpu")
     if any(x.device != device for x in tensors):
         raise ParameterError(f"inputs lie on different devices: {sorted({str(x.device) for x in tensors})}; move them to one")
-    chosen = _choose(engine, model, options, device)
+    chosen = _choose(engine, model.core, options, device)
     run = lookup(ENGINES, chosen, "engine")
     dtype = options.dtype
     lengths, labels = read_times(times, model.spec.time_unit)
@@ -105,8 +106,10 @@ def solve(
     columns = batch_size({**drivers, **static, **varying, "initial_state": state})
     state = state.expand(columns, -1)
     problem = Problem(model, state, static, varying, drivers, lengths.to(dtype=dtype, device=device))
+    problem, options = to_core(problem), options_to_core(model, options)
     check_equations(problem, chosen)
     result = run(problem, options, None if replay is None else read_replay(replay, problem, options.method))
+    result, storage = from_core(model, result, problem.model.total_storage(result.storage))
     failed = {c: f"in the interval that ends at {labels[k + 1]}: {why}" for c, (k, why) in sorted(result.failed.items())}
     if failed and options.on_failure == "raise":
         shown = "; ".join(f"column {c} {why}" for c, why in list(failed.items())[:5])
@@ -124,7 +127,7 @@ def solve(
         states=result.states,
         initial_state=state,
         fluxes=dict(zip(model.spec.fluxes, result.fluxes, strict=True)),
-        storage=model.total_storage(result.storage),
+        storage=storage,
         failed=failed,
         stats=result.stats,
         engine=chosen,

@@ -174,6 +174,19 @@ def test_parameters_varying_in_time_are_checked_too() -> None:
     check(ParameterError, "theta_r", "theta_s", parameters=varying)
 
 
+def test_soil_parameters_are_given_all_or_none() -> None:
+    model, weather = Untouched(Grid.uniform(50.0, 10)), {"rain": 0.0, "potential_evaporation": 0.0}
+    loam = usda_soil("loam")
+    for name, unit in (("K_s", "cm h-1"), ("theta_r", "1"), ("alpha", "cm-1")):
+        with pytest.raises(ParameterError, match=rf"missing soil parameters: {name} \({unit}\); give all of theta_r, theta_s"):
+            solve(model, weather, {k: v for k, v in loam.items() if k != name}, -100.0, [0.0, 1.0], engine="torch")
+    with pytest.raises(ParameterError, match="K_s"):
+        model.conductivity(torch.full((1, 10), -10.0), {k: v for k, v in loam.items() if k != "K_s"})
+    for whole in ({}, {"ponding_height": 1.0}, loam, loam | {"specific_storage": 1e-5}):
+        with pytest.raises(AssertionError, match="the solve was started"):
+            solve(model, weather, whole, -100.0, [0.0, 1.0], engine="torch")
+
+
 PLANTS = {"potential_transpiration": 0.01}
 
 

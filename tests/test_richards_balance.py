@@ -74,7 +74,8 @@ def test_balance_closes(method: str, top: str, bottom: str) -> None:
 @pytest.mark.parametrize("hydraulics", ["brooks_corey", "gardner", "haverkamp"])
 def test_balance_of_the_other_soils(hydraulics: str, method: str) -> None:
     model = Richards(Grid.uniform(60.0, 20), hydraulics=hydraulics, roots=Roots())
-    parameters = {"alpha": 0.03} if hydraulics == "gardner" else {}
+    loam = {k: model.spec.parameters[k].default for k in model.hydraulics.parameters}
+    parameters = loam | {"alpha": 0.03} if hydraulics == "gardner" else {}
     forcing = {k: FORCING[k] for k in model.spec.forcings}
     initial = torch.full((1, 20), -80.0, dtype=F64)
     times = 6 * HOURS

@@ -10,7 +10,7 @@ import torch
 from richards_cases import F64, Small
 from torch import Tensor
 
-from pydiffgeo import Grid, Richards, Roots, Solver, solve
+from pydiffgeo import Grid, Richards, Roots, Solver, solve, usda_soil
 from pydiffgeo.bridge.models import evaluate
 from pydiffgeo.errors import ParameterError, UnknownName
 
@@ -105,7 +105,7 @@ def test_roots_take_up_where_they_are_and_water_balances(engine: str) -> None:
     grid = Grid.uniform(30.0, 6)
     model = Richards(grid, top="flux", bottom="flux", roots=Roots(density=[0.0, 0.0, 1.0, 0.0, 0.0, 0.0]))
     # hardly any flow between the cells: only the third loses water
-    soil = {"K_s": 1e-9}
+    soil = usda_soil("loam") | {"K_s": 1e-9}
     forcing = {"top_flux": 0.0, "bottom_flux": 0.0, "potential_transpiration": 0.005}
     solution = solve(model, forcing, soil, -100.0, [0.0, 5.0, 10.0], Solver(rtol=1e-6))
     lost = model.water_content(torch.full((1, 6), -100.0, dtype=F64), soil) - model.water_content(solution.states[:, -1], soil)

@@ -230,6 +230,7 @@ def test_columns_start_at_the_first_profile(record, settings):
     columns = StationColumns(record, settings)
     stations = torch.arange(2)
     parameters = columns.default_parameters("loam", 2)
+    parameters = {k: v for k, v in parameters.items() if k in columns.model.spec.parameters}
     theta = (
         columns.model.water_content(columns.initial_head(parameters, stations), parameters) @ columns.probes
     )

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pydiffgeo.closures import JuliaClosure, NeuralClosure
 from pydiffgeo.models.spec import ModelSpec
+from pydiffgeo.units import Units
 
 Values = Mapping[str, Tensor]
 Entries = dict[tuple[int, int], Tensor]
@@ -65,6 +66,8 @@ class ProcessModel:
         Networks in the slots of the specification, in its order.
     replaced : mapping of str to str
         Parameters that the model has no longer, since they belong to a formula whose slot a closure fills; and that slot.
+    units : Units
+        Length and time in `spec`, where they can be chosen.
     """
 
     spec: ModelSpec
@@ -73,6 +76,12 @@ class ProcessModel:
     bandwidth: tuple[int, int] = (0, 0)
     closures: Mapping[str, torch.nn.Module] = {}
     replaced: Mapping[str, str] = {}
+    units: Units = Units()
+
+    @property
+    def core(self) -> ProcessModel:
+        """The model that engines solve: this one, or its twin in cm and h where `units`, those of its inputs, are others."""
+        return self
 
     def prepare(self, parameters: dict[str, Tensor]) -> dict[str, Tensor]:
         """Turn parameters `[batch or 1, (time,) width]` into what the rates read; differentiable, called once per solve."""

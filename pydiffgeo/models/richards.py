@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from copy import copy
 
 import torch
 from torch import Tensor, nn
 
 from pydiffgeo.errors import ParameterError, SpecError, lookup
-from pydiffgeo.models.base import Evaluation, Linearisation, ProcessModel, Values
+from pydiffgeo.models.base import Evaluation, Linearisation, Values
 from pydiffgeo.models.boundaries import BOUNDARIES, Head, Side, with_pond
 from pydiffgeo.models.face_means import FACE_MEANS, Mean
 from pydiffgeo.models.grid import Grid
 from pydiffgeo.models.root_uptake import Roots
 from pydiffgeo.models.slots import filled
-from pydiffgeo.models.soil_hydraulics import HYDRAULICS, LearnedHydraulics, SoilHydraulics, formula_of_slot
+from pydiffgeo.models.soil_functions import SoilFunctions
+from pydiffgeo.models.soil_hydraulics import (
+    HYDRAULICS,
+    ConvertedHydraulics,
+    LearnedHydraulics,
+    SoilHydraulics,
+)
 from pydiffgeo.models.spec import load_spec
+from pydiffgeo.units import Units
 
 
-class Richards(ProcessModel):
+class Richards(SoilFunctions):
     """d(theta + S_s max(psi, 0))/dt = d/dz [K (d psi/dz - 1)] - uptake, depth z positive downward.
 
     Cell-centred finite volumes. A boundary head acts at the face, half a cell from the outermost centre, with the face
@@ -28,9 +36,11 @@ class Richards(ProcessModel):
     Parameters
     ----------
     grid : Grid
-        Cells and soil layers, cm.
+        Cells and soil layers. Its units of length and time are those of all that is given to the model and comes from it:
+        forcing, parameters, heads, fluxes, storage, tolerances and steps, and `spec` says so.
     hydraulics : str or SoilHydraulics
-        "van_genuchten", "brooks_corey", "gardner", "haverkamp", or an object with user functions.
+        "van_genuchten", "brooks_corey", "gardner", "haverkamp", or an object with user functions, which are called with heads
+        and parameters in the grid's units.
     top, bottom : str
         Boundary conditions: top "head", "flux", "atmospheric" or "surface_layer"; bottom "head", "flux", "free_drainage" or
         "seepage_face". With "surface_layer" the state begins with the depth of the pond, before the heads of the cells.
@@ -46,6 +56,9 @@ class Richards(ProcessModel):
     ----------
     spec : ModelSpec
         Parameters, forcings and fluxes of this configuration, with units and bounds.
+    core : Richards
+        The same model in cm and hours, which the engines solve. The functions that they call (`prepare`, `storage`, `rates`,
+        `fluxes`, `evaluate`, `linearise`, `total_storage`) compute in cm and hours whatever the grid's units.
 
     Raises
     ------
@@ -71,9 +84,13 @@ class Richards(ProcessModel):
         face_mean: str = "arithmetic",
         closures: Mapping[str, nn.Module] | None = None,
     ):
-        self.grid = grid
+        self.units = Units(grid.unit, grid.time_unit)
+        given, grid = grid, grid.computed()
+        self.grid = self._column = grid
         whole, self.closures, _ = filled(load_spec("richards"), closures)
         formula = lookup(HYDRAULICS, hydraulics, "soil hydraulics")() if isinstance(hydraulics, str) else hydraulics
+        if not self.units.computed and type(formula) not in HYDRAULICS.values():
+            formula = ConvertedHydraulics(formula, self.units, whole.parameters)
         self.hydraulics = LearnedHydraulics(formula, self.closures, whole.slots) if self.closures else formula
         self.replaced = {p: next(iter(self.closures)) for p in formula.parameters if p not in self.hydraulics.parameters}
         self.top_name, self.bottom_name, self.face_mean_name = top, bottom, face_mean
@@ -86,7 +103,7 @@ class Richards(ProcessModel):
             raise SpecError(
                 f"boundary condition {bottom!r} cannot be used at the bottom; use head, flux, free_drainage or seepage_face"
             )
-        self.roots = None if roots is None else roots.on(grid.faces)
+        self.roots = None if roots is None else roots.on(given.faces)
         self.face_mean = lookup(FACE_MEANS, face_mean, "face mean")
         self.size = grid.cells + int(self.top.stores)
         soil = [*self.hydraulics.parameters, "specific_storage"]
@@ -110,33 +127,22 @@ class Richards(ProcessModel):
         self._heads_only = isinstance(self.top, Head) and isinstance(self.bottom, Head)
         self._edge_conductance = 2 / float(grid.thickness[0]), 2 / float(grid.thickness[-1])
         self._constants: dict[tuple[torch.dtype, torch.device], dict[str, Tensor]] = {}
+        self._core: Richards | None = None
+        if not self.units.computed:
+            self._core = copy(self)
+            self._core.units = Units()
+            self.grid, self.spec = given, self.spec.in_units(self.units, self.hydraulics.own)
+
+    @property
+    def core(self) -> Richards:
+        """This model in cm and hours."""
+        return self._core or self
 
     def closure_weights(self) -> list[torch.nn.Parameter]:
         """Weights of the networks in slots, or inside user-given hydraulics."""
-        inside = [w for m in vars(self.hydraulics).values() if isinstance(m, nn.Module) for w in m.parameters()]
+        h = self.hydraulics.hydraulics if isinstance(self.hydraulics, ConvertedHydraulics) else self.hydraulics
+        inside = [w for m in vars(h).values() if isinstance(m, nn.Module) for w in m.parameters()]
         return [*super().closure_weights(), *inside]
-
-    def formula(self, slot: str, parameters: Mapping[str, float] | None = None) -> Callable[[Tensor], Tensor]:
-        """Return what a closure in a slot would give to be the formula; see `pydiffgeo.fit_closure`.
-
-        Parameters
-        ----------
-        slot : {"retention", "conductivity"}
-        parameters : mapping of str to float, optional
-            Of the soil hydraulics, in their units; those not given take the default of the specification.
-
-        Returns
-        -------
-        callable
-            Takes the dryness log10(1 + suction / cm) `[...]`, above zero.
-        """
-        whole = load_spec("richards")
-        lookup(whole.slots, slot, "slot of richards")
-        formula = self.hydraulics.formula if isinstance(self.hydraulics, LearnedHydraulics) else self.hydraulics
-        for k in parameters or {}:
-            lookup(dict.fromkeys(formula.parameters), k, f"parameter of {formula.name}")
-        known = {**whole.parameters, **formula.own}
-        return formula_of_slot(formula, slot, {k: known[k].default for k in formula.parameters} | dict(parameters or {}))
 
     # ---- parameters -------------------------------------------------------------------------------------------------
 
@@ -170,31 +176,9 @@ class Richards(ProcessModel):
                     f"{low} must be below {high}: got {low}={float(a[at]):g}, {high}={float(b[at]):g} at {', '.join(place)}"
                 )
 
-    def water_content(self, psi: Tensor, parameters: Mapping[str, Tensor | float]) -> Tensor:
-        """Volumetric water content `[batch, (time,) cell]` at the heads psi; the parameters as given to `solve`.
-
-        States with the depth of a pond before the heads will do as well, here and in `conductivity`.
-        """
-        psi = self._heads(psi)
-        soil = self._soil_at_cells(psi, parameters)
-        return self.hydraulics.curves(psi, soil)[0]
-
-    def conductivity(self, psi: Tensor, parameters: Mapping[str, Tensor | float]) -> Tensor:
-        """Hydraulic conductivity (cm/h) `[batch, (time,) cell]` at the heads psi; the parameters as given to `solve`."""
-        psi = self._heads(psi)
-        return self.hydraulics.curves(psi, self._soil_at_cells(psi, parameters))[1]
-
-    def head(self, theta: Tensor, parameters: Mapping[str, Tensor | float]) -> Tensor:
-        """Pressure head (cm) `[batch, cell]` at the water contents theta: for initial states from measurements."""
-        return self.hydraulics.head(theta, self._raw_at_cells(theta, parameters))
-
     def start(self, parameters: Values) -> dict[str, Tensor]:
         """A moist soil, psi = -100 cm, and no water on it."""
         return super().start(parameters) | {"psi": torch.tensor(-self.spec.states["psi"].scale, dtype=torch.float64)}
-
-    def derived(self, states: Tensor, parameters: Values) -> dict[str, tuple[Tensor, str, str]]:
-        """Volumetric water content."""
-        return {"water_content": (self.water_content(states, parameters), "1", "volumetric water content")}
 
     def total_storage(self, storage: Tensor) -> Tensor:
         """Water in the column and on its surface, cm."""
@@ -313,7 +297,7 @@ class Richards(ProcessModel):
         """Constants of the grid in the dtype and on the device of the state."""
         key = (like.dtype, like.device)
         if key not in self._constants:
-            g = self.grid
+            g = self._column
             centre, half = g.depth.diff(), g.thickness / 2
             zero = torch.zeros(1, dtype=half.dtype)
             ends = half[:1] if self.top.n_heads else half[:0], half[-1:] if self.bottom.n_heads else half[:0]
@@ -386,19 +370,3 @@ class Richards(ProcessModel):
         above = by_upper * upper[1] * dK[..., i] + by_lower * lower[1] * dK[..., across[0]]
         below = by_upper * upper[2] * dK[..., across[1]] + by_lower * lower[2] * dK[..., i + 1]
         return mean, above, below
-
-    def _raw_at_cells(self, like: Tensor, parameters: Mapping[str, Tensor | float]) -> dict[str, Tensor]:
-        layer = self._geometry(like)["layer"]
-        out = {}
-        for k, spec in self.spec.parameters.items():
-            if spec.per == "layer":
-                v = torch.as_tensor(parameters.get(k, spec.default), dtype=like.dtype, device=like.device)
-                v = v.reshape(-1, 1) if v.ndim < 2 else v
-                out[k] = v[..., layer] if v.shape[-1] > 1 else v
-        return out
-
-    def _soil_at_cells(self, psi: Tensor, parameters: Mapping[str, Tensor | float]) -> dict[str, Tensor]:
-        raw = self._raw_at_cells(psi, parameters)
-        raw.pop("specific_storage")
-        soil = self.hydraulics.derive(raw)
-        return {k: v.unsqueeze(1) if psi.ndim == 3 and v.ndim == 2 else v for k, v in soil.items()}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import sys
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from itertools import chain
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any
 
 from pydiffgeo.errors import SpecError, lookup, nearest
 from pydiffgeo.times import SECONDS
-from pydiffgeo.units import is_unit
+from pydiffgeo.units import Units, is_unit
 
 SPEC_FOLDER = Path(__file__).parent / "specs"
 TRANSFORMS = ("linear", "log")
@@ -49,7 +49,8 @@ class ParameterSpec:
     """A parameter: unit, default, range and transform for learning it, and whether each soil layer has its own.
 
     `lower` and `upper` bound what a network may learn; `minimum` is the value that physics requires it to exceed, and the
-    only bound that is enforced on given values.
+    only bound that is enforced on given values. Parameters of one `group` are given all or none: the defaults of a group
+    belong together, and one of them beside values of the user would be no parameter of anything.
     """
 
     name: str
@@ -60,6 +61,7 @@ class ParameterSpec:
     transform: str = "linear"
     per: str = "column"
     minimum: float = -math.inf
+    group: str = ""
     description: str = ""
     source: str = ""
 
@@ -225,6 +227,37 @@ class ModelSpec:
             forcings={k: lookup(self.forcings, k, f"forcing of {self.name}") for k in forcings},
             fluxes={k: lookup(self.fluxes, k, f"flux of {self.name}") for k in fluxes},
         )
+
+    def in_units(self, units: Units, keep: Container[str] = ()) -> ModelSpec:
+        """Return the specification with the user's length and time in place of cm and h, and its numbers with them.
+
+        Every quantity follows from the text of its unit. Slots stay as they are: closures read what is computed.
+
+        Parameters
+        ----------
+        units : Units
+        keep : container of str
+            Parameters that stay as they are.
+        """
+
+        def converted(table: dict[str, Any]) -> dict[str, Any]:
+            return {k: v if k in keep else _converted(v, units) for k, v in table.items()}
+
+        return replace(
+            self, time_unit=units.name(self.time_unit), states=converted(self.states), forcings=converted(self.forcings),
+            parameters=converted(self.parameters), fluxes=converted(self.fluxes),
+        )  # fmt: skip
+
+
+def _converted(entry: Any, units: Units) -> Any:
+    """An entry of a specification in other units."""
+    storage = getattr(entry, "storage_unit", "1")
+    out: dict[str, Any] = {"unit": units.name(entry.unit)} | ({"storage_unit": units.name(storage)} if storage != "1" else {})
+    for f in fields(entry):
+        value = getattr(entry, f.name)
+        if isinstance(value, int | float) and f.name != "balance":
+            out[f.name] = value / units.factor(storage if f.name.startswith("storage_") else entry.unit)
+    return replace(entry, **out)
 
 
 SECTIONS: dict[str, type] = {

@@ -2,6 +2,7 @@
 
 from pydiffgeo.models.soil_hydraulics.base import Curves, SoilHydraulics
 from pydiffgeo.models.soil_hydraulics.brooks_corey import BrooksCorey
+from pydiffgeo.models.soil_hydraulics.converted import ConvertedHydraulics
 from pydiffgeo.models.soil_hydraulics.gardner import Gardner
 from pydiffgeo.models.soil_hydraulics.haverkamp import Haverkamp
 from pydiffgeo.models.soil_hydraulics.learned import LearnedHydraulics, formula_of_slot
@@ -22,6 +23,7 @@ __all__ = [
     "HYDRAULICS",
     "USDA_SOILS",
     "BrooksCorey",
+    "ConvertedHydraulics",
     "Curves",
     "Gardner",
     "Haverkamp",

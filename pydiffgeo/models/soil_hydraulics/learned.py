@@ -68,6 +68,8 @@ class LearnedHydraulics(SoilHydraulics):
         self.formula, self.closures, self.slots = formula, dict(closures), slots
         read = {p for k, names in formula.reads.items() if self.needs_formula(k) for p in names}
         self.parameters = tuple(p for p in formula.parameters if p in read | SCALE)
+        own = {"retention": ("theta_r", "theta_s"), "conductivity": ("K_s",)}
+        self.reads = {k: formula.reads[k] if self.needs_formula(k) else own[k] for k in own}
 
     def needs_formula(self, slot: str) -> bool:
         """Whether the formula of a slot is evaluated."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pydiffgeo.errors import lookup
+from pydiffgeo.units import Units
 
 NAMES = ("theta_r", "theta_s", "alpha", "n", "K_s")
+UNITS = {"alpha": "cm-1", "K_s": "cm h-1"}
 
 USDA_SOILS: dict[str, tuple[float, float, float, float, float]] = {
     "sand": (0.045, 0.43, 0.145, 2.68, 29.70),
@@ -23,27 +25,30 @@ USDA_SOILS: dict[str, tuple[float, float, float, float, float]] = {
 """theta_r, theta_s, alpha (1/cm), n, K_s (cm/h)."""
 
 
-def usda_soil(name: str) -> dict[str, float]:
+def usda_soil(name: str, unit: str = "cm", time_unit: str = "h") -> dict[str, float]:
     """Return the mean van Genuchten parameters of a USDA texture class.
 
     Parameters
     ----------
     name : str
         Such as "sandy loam"; capitals, underscores and hyphens do not matter.
+    unit, time_unit : str
+        Units of length and time, those of the grid: see `Grid`.
 
     Returns
     -------
     dict of str to float
-        theta_r, theta_s, alpha (1/cm), n, K_s (cm/h).
+        theta_r, theta_s, alpha (1/cm, or 1/unit), n, K_s (cm/h, or unit/time_unit).
 
     Raises
     ------
     UnknownName
-        Not one of the 12 classes; the message lists them and the nearest.
+        Not one of the 12 classes, or not a known unit; the message lists them and the nearest.
 
     References
     ----------
     Carsel, R. F., Parrish, R. S. (1988), doi:10.1029/WR024i005p00755.
     """
     plain = " ".join(str(name).lower().replace("_", " ").replace("-", " ").split())
-    return dict(zip(NAMES, lookup(USDA_SOILS, plain, "USDA soil class"), strict=True))
+    soil, units = dict(zip(NAMES, lookup(USDA_SOILS, plain, "USDA soil class"), strict=True)), Units(unit, time_unit)
+    return {k: v / units.factor(UNITS.get(k, "1")) for k, v in soil.items()}

@@ -25,7 +25,7 @@ class UserHydraulics(SoilHydraulics):
     Parameters
     ----------
     theta_fn, K_fn : callable or torch.nn.Module
-        Water content (cm3/cm3) and conductivity (cm/h) at psi (cm).
+        Water content (1) and conductivity at psi, in the units of the grid: cm/h and cm, unless it has others.
     parameters : sequence of str or ParameterSpec
         Names that the Richards model knows ("theta_s", "K_s", ...), or specifications of new parameters.
     head_fn : callable, optional

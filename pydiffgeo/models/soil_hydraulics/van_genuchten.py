@@ -23,7 +23,7 @@ class VanGenuchten(SoilHydraulics):
     Parameters
     ----------
     entry_width : float
-        Width of that band, cm; 0.5 by default.
+        Width of that band, cm whatever the unit of the grid; 0.5 by default.
 
     References
     ----------
