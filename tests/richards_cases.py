@@ -82,6 +82,11 @@ def resolved(method: str, **options: Any) -> Solver:
 SMALL_TIMES = torch.tensor([0.0, 0.4, 1.0, 1.5], dtype=F64)
 
 
+def whole_soil(model: Richards, given: dict[str, Any]) -> dict[str, Any]:
+    """Soil parameters with the defaults of those that are not given: `solve` takes all or none."""
+    return {k: model.spec.parameters[k].default for k in model.hydraulics.parameters} | given
+
+
 class Small:
     """Two columns of six cells and two soils, 1.5 hours; any of their inputs may be replaced."""
 
@@ -119,7 +124,7 @@ class Small:
         return solve(
             self.model,
             forcing={**self.forcing, **(forcing or {})},
-            parameters={**self.parameters, **(parameters or {})},
+            parameters=whole_soil(self.model, {**self.parameters, **(parameters or {})}),
             initial_state=self.initial if initial is None else initial,
             times=SMALL_TIMES,
             solver=self.solver,

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from richards_cases import F64, METHODS, balance_errors, new_mexico, water_moved
+from richards_cases import F64, METHODS, balance_errors, new_mexico, water_moved, whole_soil
 from torch import Tensor
 
 from pydiffgeo import Grid, Richards, Roots, Solution, Solver, solve
@@ -74,8 +74,7 @@ def test_balance_closes(method: str, top: str, bottom: str) -> None:
 @pytest.mark.parametrize("hydraulics", ["brooks_corey", "gardner", "haverkamp"])
 def test_balance_of_the_other_soils(hydraulics: str, method: str) -> None:
     model = Richards(Grid.uniform(60.0, 20), hydraulics=hydraulics, roots=Roots())
-    loam = {k: model.spec.parameters[k].default for k in model.hydraulics.parameters}
-    parameters = loam | {"alpha": 0.03} if hydraulics == "gardner" else {}
+    parameters = whole_soil(model, {"alpha": 0.03}) if hydraulics == "gardner" else {}
     forcing = {k: FORCING[k] for k in model.spec.forcings}
     initial = torch.full((1, 20), -80.0, dtype=F64)
     times = 6 * HOURS

@@ -93,8 +93,7 @@ def test_other_face_means(face_mean: str) -> None:
 def test_other_soils(hydraulics: str | BrooksCorey, name: str, value: list[float]) -> None:
     case = Small("kvaerno3", hydraulics=hydraulics)
     given = torch.tensor(value, dtype=F64)[:, None]
-    soil = {k: torch.tensor([case.model.spec.parameters[k].default], dtype=F64) for k in case.model.hydraulics.parameters}
-    case.parameters = {"ponding_height": case.parameters["ponding_height"], **soil, name: given}
+    case.parameters = {"ponding_height": case.parameters["ponding_height"], name: given}
     assert case.gradcheck(given, lambda x: {"parameters": {name: x}})
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from richards_cases import F64, METHODS, resolved
+from richards_cases import F64, METHODS, resolved, whole_soil
 from torch import Tensor
 
 from pydiffgeo import Grid, Richards, Solver, solve
@@ -35,7 +35,7 @@ def test_hydrostatic_equilibrium_stays(hydraulics: str, face_mean: str) -> None:
     # without flux, psi falls by 1 cm per cm above the water table, whatever the soils
     grid = Grid.graded(120.0, 30, top=1.0, layers=[0.0, 40.0])
     model = Richards(grid, hydraulics=hydraulics, top="flux", bottom="head", face_mean=face_mean)
-    parameters = {k: torch.tensor(v, dtype=F64) for k, v in TWO_SOILS[hydraulics].items()}
+    parameters = whole_soil(model, {k: torch.tensor(v, dtype=F64) for k, v in TWO_SOILS[hydraulics].items()})
     psi = grid.depth - 120.0
     forcing = {"top_flux": 0.0, "bottom_head": 0.0}
     times = torch.tensor([0.0, 1000.0], dtype=F64)

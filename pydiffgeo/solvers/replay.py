@@ -22,10 +22,11 @@ def read_replay(replay: Solution, problem: Problem, method: str) -> Tensor:
     if len(replay.lengths) != len(lengths):
         raise ParameterError(f"replay is a solution of {len(replay.lengths)} intervals, this solve has {len(lengths)}; "
                              "give the times of that solution.")  # fmt: skip
-    differ = ((replay.lengths - lengths).abs() > 1e-9 * lengths).nonzero()[:, 0].tolist()
+    own = replay.lengths * replay.model.units.factor("h")  # the problem is in the units in which the model is computed
+    differ = ((own - lengths).abs() > 1e-9 * lengths).nonzero()[:, 0].tolist()
     if differ:
         i = differ[0]
-        raise ParameterError(f"replay has other intervals: number {i} is {float(replay.lengths[i]):g} long there and "
+        raise ParameterError(f"replay has other intervals: number {i} is {float(own[i]):g} long there and "
                              f"{float(lengths[i]):g} here; give the times of that solution.")  # fmt: skip
     if any(t.dtype != problem.initial.dtype for t in tables):
         raise ParameterError(f"replay is a solution in {tables[0].dtype}, this solve is in {problem.initial.dtype}; "
