@@ -239,6 +239,8 @@ class ModelSpec:
         keep : container of str
             Parameters that stay as they are.
         """
+        if units.computed:
+            return self
 
         def converted(table: dict[str, Any]) -> dict[str, Any]:
             return {k: v if k in keep else _converted(v, units) for k, v in table.items()}
