@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 from torch.autograd.functional import hessian, hvp, jacobian, jvp, vhp
 
-from pydiffgeo import HBV, ExpHydro, Grid, NeuralClosure, Richards, Solver, solve
+from pydiffgeo import HBV, ExpHydro, Grid, NeuralClosure, Richards, Solver, solve, usda_soil
 from pydiffgeo.errors import DerivativeError
 from pydiffgeo.julia import function
 from pydiffgeo.parameters import SeriesNetwork
@@ -41,7 +41,8 @@ def soil(engine: str) -> Callable[[Tensor], Tensor]:
     def run(x: Tensor) -> Tensor:
         model = Richards(Grid.uniform(20.0, 4), top="head", bottom="head")
         top = {"top_head": -75.0 * x[1], "bottom_head": -1000.0}
-        s = solve(model, top, {"alpha": 1e-4 * x[0]}, -1000.0, [0.0, 0.1, 0.2], Solver("trbdf2", rtol=1e-2), engine)
+        loam = usda_soil("loam") | {"alpha": 1e-4 * x[0]}
+        s = solve(model, top, loam, -1000.0, [0.0, 0.1, 0.2], Solver("trbdf2", rtol=1e-2), engine)
         return torch.cat([s.states.flatten(), s.storage.flatten()]) / 100
 
     return run
