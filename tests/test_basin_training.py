@@ -27,6 +27,7 @@ from pydiffgeo.training.basins.prediction import predict
 from pydiffgeo.training.basins.settings import BasinRun
 from pydiffgeo.training.basins.trainer import CHECKPOINT, BasinTrainer
 from pydiffgeo.training.checkpoint import load_checkpoint, save_checkpoint
+from pydiffgeo.training.distributed import process_group
 
 ROOT = Path(__file__).parents[1]
 SHORT = {"epochs": 2, "steps_per_epoch": 2, "batch_size": 4, "window": 16, "warm_up": 6}
@@ -209,6 +210,17 @@ def test_a_batch_that_does_not_divide_over_the_processes_is_refused(basins):
     sampler, std = make_sampler(run, data.tensors)
     with pytest.raises(SettingsError, match="batch_size 4 does not divide over 3 processes"):
         BasinTrainer(build_model(run, data.tensors, data.scaling, None), sampler, std, run, Group(1, 3))
+
+
+def test_a_gpu_is_taken_only_when_asked_for(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with process_group() as group:
+        assert group.device == torch.device("cpu")
+    with process_group("cuda") as group:
+        assert group.device == torch.device("cuda", 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with pytest.raises(SettingsError, match="needs a GPU for each of the 1 processes.*torch sees 0"), process_group("cuda"):
+        pass
 
 
 def test_a_full_disk_leaves_the_old_checkpoint(basins, tmp_path, full_disk):

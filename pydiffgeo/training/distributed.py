@@ -12,6 +12,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from pydiffgeo.errors import SettingsError
+
 
 @dataclass(frozen=True)
 class Group:
@@ -74,19 +76,40 @@ class Group:
 
 
 @contextmanager
-def process_group() -> Iterator[Group]:
-    """Join the processes that torchrun started, by NCCL where there is a GPU for each, else by gloo; alone without torchrun."""
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    local, gpus = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
-    enough = gpus >= int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    device = torch.device("cuda", local) if gpus and enough else torch.device("cpu")
+def process_group(device: str = "cpu") -> Iterator[Group]:
+    """Join the processes that torchrun started, by NCCL on GPUs and by gloo on CPUs; alone without torchrun.
+
+    Parameters
+    ----------
+    device : {"cpu", "cuda"}
+        Where each process computes; a GPU is taken only when asked for.
+
+    Raises
+    ------
+    SettingsError
+        "cuda", and fewer GPUs than processes on this machine.
+    """
+    place, size = _place(device), int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
-        yield Group(device=device)
+        yield Group(device=place)
         return
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    if place.type == "cuda":
+        torch.cuda.set_device(place)
+    dist.init_process_group("nccl" if place.type == "cuda" else "gloo")
     try:
-        yield Group(dist.get_rank(), size, device)
+        yield Group(dist.get_rank(), size, place)
     finally:
         dist.destroy_process_group()
+
+
+def _place(device: str) -> torch.device:
+    """Device of this process."""
+    if device == "cpu":
+        return torch.device("cpu")
+    gpus, processes = torch.cuda.device_count(), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if gpus < processes:
+        raise SettingsError(
+            f"device: {device} needs a GPU for each of the {processes} processes on this machine, and torch sees {gpus}. "
+            "Set device: cpu, start fewer processes, or see what `pydiffgeo doctor` says about CUDA."
+        )
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))

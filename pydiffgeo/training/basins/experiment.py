@@ -102,7 +102,7 @@ def train(
             raise SettingsError(f"no run {name!r}{nearest(name, settings.runs)} Known: {', '.join(settings.runs)}.")
     names = list(only or settings.runs)
     folders, needed = [output / name for name in names], series_needed(settings)
-    with process_group() as group:
+    with process_group(settings.device) as group:
         for name, folder in zip(names, folders, strict=True):  # what is wrong is said before the first one is trained
             process_of(settings.run(name))
             if group.first:

@@ -236,6 +236,7 @@ class BasinExperiment(Settings):
     data: DataSettings
     evaluation: EvaluationSettings = EvaluationSettings()  # type: ignore[call-arg]
     runs: dict[str, RunSettings] = Field(min_length=1, description="Models by name.")
+    device: Literal["cpu", "cuda"] = Field("cpu", description="Where each process trains; cuda needs a GPU for each.")
 
     @field_validator("runs")
     @classmethod
