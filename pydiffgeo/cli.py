@@ -85,7 +85,7 @@ def run(
 ) -> None:
     """Run the experiment that a settings file describes."""
     output = output or Path("runs", config.stem)
-    with _reporting(debug, output, ["run", str(config), "--output", str(output), "--resume"]):
+    with _reporting(debug, output, ["run", str(config), "--output", str(output), "--resume"], config):
         from .settings import load_tagged_settings
 
         experiments = {name: load() for name, load in EXPERIMENTS.items()}
@@ -107,7 +107,7 @@ def train(
     """Train the models of an experiment on basins; several processes: torchrun --nproc-per-node 2 -m pydiffgeo.cli train ..."""
     output = output or Path("runs", config.stem)
     only = [word for name in run or () for word in ("--run", name)]
-    with _reporting(debug, output, ["train", str(config), "--output", str(output), *only, "--resume"]):
+    with _reporting(debug, output, ["train", str(config), "--output", str(output), *only, "--resume"], config):
         from .training.basins.experiment import load_experiment
         from .training.basins.experiment import train as train_runs
 
@@ -131,7 +131,7 @@ def calibrate(
     output = output or Path("runs", config.stem)
     number = [] if basins is None else ["--basins", str(basins)]
     again = ["calibrate", str(config), "--run", run, "--evaluations", str(evaluations), *number, "--output", str(output)]
-    with _reporting(debug, output, [*again, "--resume"]):
+    with _reporting(debug, output, [*again, "--resume"], config):
         from .training.basins.experiment import calibrate as calibrate_basins
         from .training.basins.experiment import load_experiment
 
@@ -271,7 +271,9 @@ def _options(
 
 
 @contextmanager
-def _reporting(debug: bool, output: Path | None = None, again: list[str] | None = None) -> Iterator[None]:
+def _reporting(
+    debug: bool, output: Path | None = None, again: list[str] | None = None, config: Path | None = None
+) -> Iterator[None]:
     """Show an error as one line with exit code 1, an interrupt, SIGTERM or SIGHUP as one with exit code 130, and warnings.
 
     Parameters
@@ -282,6 +284,8 @@ def _reporting(debug: bool, output: Path | None = None, again: list[str] | None 
         Folder that holds what was written until an interrupt.
     again : list of str, optional
         Command that goes on from there.
+    config : Path, optional
+        Settings file, whose line is shown where a setting does not fit the data.
     """
     errors = console(errors=True)
     try:
@@ -290,7 +294,7 @@ def _reporting(debug: bool, output: Path | None = None, again: list[str] | None 
     except PyDiffGeoError as error:
         if debug:
             raise
-        errors.print(Text(f"error: {error}", "red"))
+        errors.print(Text(f"error: {_place(error, config)}{error}", "red"))
         raise typer.Exit(1) from None
     except OSError as error:
         if debug or error.errno == errno.EPIPE:
@@ -305,6 +309,16 @@ def _reporting(debug: bool, output: Path | None = None, again: list[str] | None 
         if _first():
             errors.print(Text(f"interrupted{kept}", "yellow"))
         raise typer.Exit(130) from None
+
+
+def _place(error: PyDiffGeoError, config: Path | None) -> str:
+    """Return file and line of the setting that does not fit the data; "" for any other error."""
+    setting = getattr(error, "setting", ())
+    if not setting or config is None:
+        return ""
+    from .settings import line_of
+
+    return f"{config}, line {line_of(config, setting)}: "
 
 
 @contextmanager

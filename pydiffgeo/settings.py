@@ -19,6 +19,7 @@ from .errors import PyDiffGeoError, SettingsError, nearest
 
 M = TypeVar("M", bound=BaseModel)
 Location = tuple[int | str, ...]
+SHOWN = 20  # problems that are listed
 
 
 def load_settings(path: str | Path, model_class: type[M]) -> M:
@@ -92,7 +93,7 @@ class _Document:
     @classmethod
     def read(cls, path: Path) -> _Document:
         try:
-            loader = yaml.SafeLoader(path.read_text(encoding="utf-8"))
+            loader = _Loader(path.read_text(encoding="utf-8"))
             root = loader.get_single_node()
             if root is None:
                 raise SettingsError(f"{path}: the file is empty. Write the settings as 'key: value' lines.")
@@ -108,6 +109,8 @@ class _Document:
             raise SettingsError(f"{path}: cannot be read: {error.strerror}. Name a file that you may read.") from error
         except UnicodeDecodeError as error:
             raise SettingsError(f"{path}: not UTF-8 text (byte {error.start}). Save it as UTF-8.") from error
+        except _Trap as error:
+            raise SettingsError(f"{path}, line {error.problem_mark.line + 1}: {error.problem}.") from None
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -119,6 +122,10 @@ class _Document:
 
     def line(self, location: Location) -> int:
         """Line (from 1) of the entry at `location`, or of the innermost entry around it."""
+        return self.place(location)[0]
+
+    def place(self, location: Location) -> tuple[int, str]:
+        """Line (from 1) and text of the entry at `location`, or of the innermost around it; "" for what is no single value."""
         node: yaml.Node = self.root
         line = _line(node)
         for part in location:
@@ -131,7 +138,47 @@ class _Document:
                 node = node.value[part]
                 line = _line(node)
             # any other part is pydantic's name of a union member and stands for no entry
-        return line
+        return line, node.value if isinstance(node, yaml.ScalarNode) else ""
+
+
+class _Trap(yaml.constructor.ConstructorError):
+    """A word that YAML would silently take for something else, or that is nothing."""
+
+    def __init__(self, problem: str, node: yaml.Node):
+        super().__init__(None, None, problem, node.start_mark)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML without the numbers that YAML 1.1 makes of identifiers and times, and with a line for a date that is none."""
+
+
+def _integer(loader: _Loader, node: yaml.ScalarNode) -> int:
+    number = loader.construct_yaml_int(node)
+    octal, sixty = re.fullmatch(r"[-+]?0[0-7_]+", node.value), ":" in node.value
+    if octal or sixty:
+        kind = f"the octal number {number}" if octal else f"{number}, a number in base 60"
+        remedy = ", or write a number without leading zeros" if octal else ""
+        raise _Trap(f"{node.value} would be {kind}. Put identifiers in quotes, '{node.value}'{remedy}", node)
+    return number
+
+
+def _date(loader: _Loader, node: yaml.ScalarNode) -> Any:
+    try:
+        return loader.construct_yaml_timestamp(node)
+    except ValueError as error:
+        raise _Trap(f"{node.value} is no date: {error}", node) from error
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _integer)
+_Loader.add_constructor("tag:yaml.org,2002:timestamp", _date)
+
+
+def line_of(path: Path, location: Location) -> int | None:
+    """Line of an entry of a settings file, or of the innermost entry around it; None where the file cannot be read."""
+    try:
+        return _Document.read(path).line(location)
+    except SettingsError:
+        return None
 
 
 def _line(node: yaml.Node) -> int:
@@ -164,16 +211,21 @@ def _validate(document: _Document, model_class: type[M]) -> M:
     try:
         return model_class.model_validate(document.data)
     except ValidationError as error:
-        problems = sorted((document.line(e["loc"]), _explain(dict(e), model_class)) for e in error.errors())
+        found: list[dict[str, Any]] = [dict(e) for e in error.errors()]
+        # of a list that may also be a number, what is wrong inside of the list is said, not that a list is no number
+        deeper = {e["loc"][:k] for e in found for k in range(len(e["loc"]))}
+        found = [e for e in found if not (isinstance(e["input"], list) and e["type"] == "int_type" and e["loc"][:-1] in deeper)]
+        problems = sorted((document.line(e["loc"]), _explain(e, document, model_class)) for e in found)
     except PyDiffGeoError as error:  # a validator that calls the package: its message names the input
         raise SettingsError(f"{document.path}: {error}") from error
     if len(problems) == 1:
         raise SettingsError("{}, line {}: {}".format(document.path, *problems[0]))
-    listed = "\n".join(f"  line {line}: {text}" for line, text in problems)
+    listed = "\n".join(f"  line {line}: {text}" for line, text in problems[:SHOWN])
+    listed += f"\n  and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
     raise SettingsError(f"{document.path}: {len(problems)} problems\n{listed}")
 
 
-def _explain(error: dict[str, Any], model_class: type[BaseModel]) -> str:
+def _explain(error: dict[str, Any], document: _Document, model_class: type[BaseModel]) -> str:
     """One sentence on a pydantic error: where, what was given, what is allowed."""
     location, kind, given = error["loc"], error["type"], error["input"]
     if not location:  # a check of the whole file, whose input is everything
@@ -188,10 +240,24 @@ def _explain(error: dict[str, Any], model_class: type[BaseModel]) -> str:
     if kind == "model_type":
         known = _keys(_models_at(list(location), model_class))
         message = f"it is a section with the keys: {', '.join(known)}"
+    text = document.place(location)[1]
+    if kind == "string_type" and text:  # a number, date or truth value in the place of a name
+        return f"{_dotted(location)}: {text} is read as {_kind(given)}. Put it in quotes: '{text}'."
     choices = re.findall(r"'([^']*)'", str(error.get("ctx", {}).get("expected", "")))
     hint = nearest(given, choices) if isinstance(given, str) else "."
     shown = "a section" if isinstance(given, dict) else reprlib.repr(given)
-    return f"{'.'.join(map(str, location))}: {shown} is not allowed: {message[:1].lower()}{message[1:].rstrip('.')}{hint}"
+    return f"{_dotted(location)}: {shown} is not allowed: {message[:1].lower()}{message[1:].rstrip('.')}{hint}"
+
+
+def _dotted(location: Location) -> str:
+    """A location as it stands in the file, without pydantic's names of the members of a union."""
+    return ".".join(str(part) for part in location if not re.match(r"(tuple|list|dict)\[|constrained-", str(part)))
+
+
+def _kind(given: Any) -> str:
+    """What YAML made of a plain word."""
+    names = {bool: "a truth value", int: "a number", float: "a number", type(None): "nothing"}
+    return names.get(type(given), "a date")
 
 
 def _instead(given: Any, known: Iterable[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,7 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from typer.testing import CliRunner
 
+from pydiffgeo import cli
 from pydiffgeo.errors import DataError
 from pydiffgeo.training.basins.data import load_basins, say_left_out
 from pydiffgeo.training.basins.experiment import evaluate, series_needed, train
@@ -115,3 +118,27 @@ def test_excluded_basins_are_replaced_where_a_number_is_asked_for(records, tmp_p
 def test_quiet_hides_no_basin_that_is_left_out(caplog):
     say_left_out(SimpleNamespace(left_out={"all": {"b0001": "named in data.exclude"}}, remarks=[]), "run", aloud=False)
     assert "run: 1 basin is left out:" in caplog.text and "b0001: named in data.exclude" in caplog.text
+
+
+@pytest.mark.parametrize(("old", "new", "words"), [
+    ("tair_max]", "tair_mex]", r"line {}: data.forcing: no series in time 'tair_mex' in the records; did you mean 'tair_max'"),
+    ("attributes: [area]", "attributes: [aria]", r"line {}: data.attributes: no attribute 'aria' in the records; did you mean '"),
+    ("exclude: []", "exclude: ['b09']", r"line {}: data.exclude: no basin 'b09' in the records; did you mean 'b000"),
+])  # fmt: skip
+def test_a_name_that_the_data_do_not_have_is_answered_with_its_line(old, new, words, records, tmp_path):
+    records.to_netcdf(tmp_path / "changed.nc")
+    text = f"""experiment: basins
+data:
+  path: {tmp_path / "changed.nc"}
+  forcing: [precipitation, tair_max]
+  attributes: [area]
+  exclude: []
+  train: {{start: 1999-12-01, end: 2000-12-31}}
+  test: {{start: 2001-04-01, end: 2001-06-30}}
+runs: {{lstm: {{training: {{epochs: 1, steps_per_epoch: 1, batch_size: 2, window: 20, warm_up: 5}}}}}}
+"""
+    config = tmp_path / "c.yaml"
+    config.write_text(text.replace(old, new))
+    line = next(i for i, row in enumerate(config.read_text().splitlines(), 1) if new in row)
+    result = CliRunner().invoke(cli.app, ["train", str(config), "--output", str(tmp_path / "runs")])
+    assert result.exit_code == 1 and re.search("error: .*c.yaml, " + words.format(line), result.stderr.replace("\n", " "))

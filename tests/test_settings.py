@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import date
 from pathlib import Path
 from typing import Literal
 
@@ -191,3 +192,38 @@ def test_tag_mistakes(tmp_path: Path, text: str, words: str) -> None:
     with pytest.raises(SettingsError) as caught:
         load_tagged_settings(write(tmp_path, text), {"layer": Layer, "rain": Rain}, "experiment")
     assert words in str(caught.value)
+
+
+class Sites(Strict):
+    basins: tuple[str, ...] | int | None = None
+    number: int = 1
+    day: date = date(2000, 1, 1)
+
+
+@pytest.mark.parametrize(("text", "words"), [
+    ("basins: [01013500, x]", "line 1: 01013500 would be the octal number 268096. Put identifiers in quotes, '01013500', or write"),
+    ("basins: 01013500", "line 1: 01013500 would be the octal number 268096"),
+    ("number: 010", "line 1: 010 would be the octal number 8"),
+    ("basins:\n- 'a'\n- 12:30", "line 3: 12:30 would be 750, a number in base 60. Put identifiers in quotes, '12:30'."),
+    ("basins:\n- '01'\n- 1022500", "line 3: basins.1: 1022500 is read as a number. Put it in quotes: '1022500'."),
+    ("basins: [NO]", "line 1: basins.0: NO is read as a truth value. Put it in quotes: 'NO'."),
+    ("basins: [2001-01-31]", "line 1: basins.0: 2001-01-31 is read as a date. Put it in quotes: '2001-01-31'."),
+    ("number: 1\nday: 2001-02-30", "line 2: 2001-02-30 is no date: day"),
+])  # fmt: skip
+def test_words_that_yaml_takes_for_something_else_are_said(text: str, words: str, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=re.escape(words)) as error:
+        load_settings(write(tmp_path, text), Sites)
+    assert str(error.value).endswith(".") and len(str(error.value).splitlines()) == 1
+
+
+def test_many_unquoted_identifiers_are_not_listed_one_by_one(tmp_path: Path) -> None:
+    text = "basins: [" + ", ".join(str(1_000_000 + i) for i in range(500)) + "]"
+    with pytest.raises(SettingsError, match="500 problems") as error:
+        load_settings(write(tmp_path, text), Sites)
+    assert len(str(error.value).splitlines()) == 22 and str(error.value).endswith("and 480 more")
+
+
+def test_good_numbers_and_dates_are_what_they_were(tmp_path: Path) -> None:
+    read = load_settings(write(tmp_path, "basins: ['01013500', 01022509]\nnumber: 0\nday: 2001-02-28"), Sites)
+    assert read == Sites(basins=("01013500", "01022509"), number=0, day=date(2001, 2, 28))
+    assert load_settings(write(tmp_path, "basins: 7\nnumber: 1_000"), Sites).number == 1000

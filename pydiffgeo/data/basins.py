@@ -143,7 +143,7 @@ def _variables(source: Source, wanted: Sequence[str] | None, names: Mapping[str,
         name = given if given in source.columns else request.name(given)
         if name not in source.columns:
             raise DataError(
-                f"no variable {given!r} in {path}{nearest(given, source.columns) or '.'} It has {', '.join(source.columns)}."
+                f"no variable {given!r} in {path}{nearest(given, source.columns)} It has {', '.join(source.columns)}."
             )
         kept.append(name)
     return list(dict.fromkeys(kept))

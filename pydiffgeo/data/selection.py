@@ -235,7 +235,7 @@ def drop_sites(records: xr.Dataset, names: Sequence[str]) -> xr.Dataset:
     known = [str(site) for site in records[what].values]
     for name in names:
         if name not in known:
-            hint = f"{nearest(name, known) or '.'} They have {', '.join(known)}."
+            hint = f"{nearest(name, known)} They have {', '.join(known)}."
             raise DataError(f"exclude: no {what} {name!r} in the records{hint}", ("exclude",))
     kept = [row for row, site in enumerate(known) if site not in set(names)]
     if not kept:

@@ -73,7 +73,7 @@ def load_uscrn(path: str | Path, stations: Sequence[str] | None = None) -> xr.Da
         for name in stations:
             if name not in known:
                 raise DataError(
-                    f"no station {name!r} in the file{nearest(name, known) or '.'} It has {', '.join(known)}."
+                    f"no station {name!r} in the file{nearest(name, known)} It has {', '.join(known)}."
                 )
         records = records.sel(station=list(stations))
     return check_form(records)

@@ -129,7 +129,7 @@ def select_basins(known: Sequence[str], wanted: Sequence[str] | None, where: Pat
     for basin in listed:
         if basin not in present:
             raise DataError(
-                f"no basin {basin!r} in {where}{nearest(basin, known) or '.'} It has {len(known)} basins, from {known[0]!r} to "
+                f"no basin {basin!r} in {where}{nearest(basin, known)} It has {len(known)} basins, from {known[0]!r} to "
                 f"{known[-1]!r}; identifiers are text, with leading zeros."
             )
     if len(present & set(listed)) < len(listed):
