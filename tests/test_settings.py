@@ -201,7 +201,7 @@ class Sites(Strict):
 
 
 @pytest.mark.parametrize(("text", "words"), [
-    ("basins: [01013500, x]", "line 1: 01013500 would be the octal number 268096. Put identifiers in quotes, '01013500', or write"),
+    ("basins: [01013500, x]", "line 1: 01013500 would be the octal number 268096. Put identifiers in quotes, '01013500', or"),
     ("basins: 01013500", "line 1: 01013500 would be the octal number 268096"),
     ("number: 010", "line 1: 010 would be the octal number 8"),
     ("basins:\n- 'a'\n- 12:30", "line 3: 12:30 would be 750, a number in base 60. Put identifiers in quotes, '12:30'."),
