@@ -149,7 +149,8 @@ def check_shapes(model: ProcessModel, state: Tensor, forcing: Values, parameters
         lin = linearise(state, forcing, parameters)
         for part in ("storage", "capacity", "rates"):
             check(f"linearise, whose {part}", getattr(lin, part), values)
-        diagonals = {"dense": 1, "tridiagonal": 3, "banded": sum(model.bandwidth) + 1}[model.structure]
+        counts = {"dense": 1, "tridiagonal": 3, "tridiagonal_rank_one": 5, "banded": sum(model.bandwidth) + 1}
+        diagonals = counts[model.structure]
         if len(lin.jacobian) != diagonals:
             raise ModelError(
                 f"{check.name}.linearise returns a Jacobian of {len(lin.jacobian)} tensors; that of structure = "

@@ -23,7 +23,7 @@ from pydiffgeo.models.base import Evaluation, ProcessModel, Values
 from pydiffgeo.models.julia_model import JuliaModel
 from pydiffgeo.solvers import Solver
 from pydiffgeo.solvers.jacobian import linearisation
-from pydiffgeo.solvers.linear import dense_from_bands
+from pydiffgeo.solvers.linear import structure
 from pydiffgeo.solvers.problem import Problem
 
 
@@ -150,8 +150,8 @@ def _derivatives(model: ProcessModel, state: Tensor, forcing: Values, parameters
         raise ModelError(f"{name}.storage: the storage of a state depends on other states; it must be elementwise.")
     with torch.no_grad():
         lin = linearisation(model)(u, f, p)
-        below = {"dense": n - 1, "tridiagonal": 1, "banded": model.bandwidth[0]}[model.structure]
-        full = lin.jacobian[0][0] if model.structure == "dense" else dense_from_bands(lin.jacobian, below)[0]
+        # the rows of a matrix are the columns of its transpose
+        full = structure(model.structure, model.bandwidth).transpose_apply(lin.jacobian, torch.eye(n).to(u))
         own = "linearise" if model.linearise is not None else f"structure = {model.structure!r}"
         compare(f"{own}, Jacobian of the rates", full, true)
         compare(f"{own}, capacity", lin.capacity[0].diag(), stored)

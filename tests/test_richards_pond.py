@@ -72,6 +72,24 @@ def test_a_deep_pond_never_overflows_and_a_flat_surface_stores_nothing(engine: s
     assert (gained.diff() > 0.1).all()
 
 
+def test_storm_of_hydrus_on_two_layers(engine: str) -> None:
+    # the second example of the HYDRUS-1D tutorial (Rassam et al. 2018) with model 3: 6, 10 and 2 cm/d for 2, 3 and 2 days on
+    # 50 cm of clay loam over sandy loam, a surface layer up to 3 cm, a seepage face; run with HYDRUS-1D 4.08, nodes every cm
+    model = Richards(Grid.uniform(100.0, 100, layers=[0.0, 50.0]), "van_genuchten_vogel", "surface_layer", "seepage_face")
+    soil = {"theta_r": [0.095, 0.065], "theta_s": [0.41, 0.41], "alpha": [0.019, 0.075], "n": [1.31, 1.89]}
+    soil["K_s"] = [6.24 / 24, 106.1 / 24]
+    forcing = {"rain": [[6 / 24, 10 / 24, 2 / 24]], "potential_evaporation": 0.0}
+    parameters = {k: torch.tensor([v], dtype=F64) for k, v in soil.items()} | {"ponding_height": 3.0}
+    times = 24 * torch.tensor([0.0, 2.0, 5.0, 7.0], dtype=F64)
+    solution = solve(model, forcing, parameters, -100.0, times)
+    sums = {k: (q[0] * times.diff()).cumsum(0).tolist() for k, q in solution.fluxes.items()}
+    hydrus = {"infiltration": [12.0, 33.26, 40.17], "runoff": [0.0, 5.83, 5.83], "drainage": [0.0, 19.26, 28.29]}
+    for name, expected in hydrus.items():
+        assert sums[name] == pytest.approx(expected, abs=0.1), name
+    assert solution.states[0, :, 0].tolist() == pytest.approx([0.0, 3.0, 0.0], abs=1e-4)
+    assert float(solution.balance_error()) < 1e-12
+
+
 def test_narrower_films_change_little(engine: str) -> None:
     def infiltrated(film: float) -> Tensor:
         model = Richards(Grid.graded(50.0, 12, 1.0), top="surface_layer")
@@ -156,3 +174,23 @@ def test_engines_agree(julia: Any, face_mean: str) -> None:
     ours = model.evaluate(state, forcing, model.prepare(parameters), fluxes=True)
     for a, b in zip(ours, evaluate(julia, model, state, forcing, parameters), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
+
+
+def test_metres_and_days() -> None:
+    roots = Roots(density=[2.0, 1.0], depth=[0.0, 30.0], demand_dependent=True, compensated=True)
+    metres = Roots(density=[2.0, 1.0], depth=[0.0, 0.3], demand_dependent=True, compensated=True)
+    faces = torch.tensor([0.0, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5], dtype=F64)
+    models = [
+        Richards(Grid.from_faces(100 * faces), "van_genuchten_vogel", top="surface_layer", roots=roots),
+        Richards(Grid.from_faces(faces, unit="m", time_unit="d"), "van_genuchten_vogel", top="surface_layer", roots=metres),
+    ]
+    solutions = []
+    for model, length, time in zip(models, (1.0, 0.01), (1.0, 24.0), strict=True):
+        forcing = {k: length * time * torch.as_tensor(v, dtype=F64) for k, v in STORM.items()}
+        initial = {"pond": 0.5 * length, "psi": -200.0 * length}
+        solutions.append(solve(model, forcing, {"ponding_height": 2.0 * length}, initial, TIMES / time, engine="torch"))
+    ours, theirs = solutions
+    torch.testing.assert_close(theirs.states, 0.01 * ours.states, rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(theirs.storage, 0.01 * ours.storage, rtol=1e-9, atol=1e-12)
+    for name, q in ours.fluxes.items():
+        torch.testing.assert_close(theirs.fluxes[name], 0.24 * q, rtol=1e-6, atol=1e-9)

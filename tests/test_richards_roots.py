@@ -13,6 +13,7 @@ from torch import Tensor
 from pydiffgeo import Grid, Richards, Roots, Solver, solve, usda_soil
 from pydiffgeo.bridge.models import evaluate
 from pydiffgeo.errors import ParameterError, UnknownName
+from pydiffgeo.solvers.linear import structure
 
 OWN = Roots(density=[3.0, 2.0, 0.0, 1.0, 0.5, 0.0])
 BY_DEPTH = Roots(density=[2.0, 1.0, 0.0], depth=[0.0, 10.0, 25.0])
@@ -93,6 +94,64 @@ def test_thresholds_out_of_order() -> None:
             solve(model, {"top_flux": 0.0, "potential_transpiration": 0.01}, wrong, -100.0, [0.0, 1.0])
 
 
+COMPENSATED = Roots("linear", demand_dependent=True, compensated=True)
+
+
+def test_compensation_of_dry_roots() -> None:
+    # Jarvis (1989): uptake is divided by the larger of omega, the mean stress of the roots, and omega_c
+    grid, plain = Grid.uniform(30.0, 3), Richards(Grid.uniform(30.0, 3), roots=Roots(density=[2, 1, 1]))
+    model = Richards(grid, roots=Roots(density=[2, 1, 1], compensated=True))
+    forcing = {k: torch.tensor([[0.05]], dtype=F64) for k in model.spec.forcings}
+    psi = torch.tensor([[-14000.0, -100.0, -15.0], [-14000.0, -12000.0, -11.0]], dtype=F64)
+    raw = {k: torch.tensor([[s.default]], dtype=F64) for k, s in model.spec.parameters.items()}
+    stress = torch.tensor([[1e3 / 14500, 1.0, 5 / 15], [1e3 / 14500, 3e3 / 14500, 1 / 15]], dtype=F64)
+    share = torch.tensor([0.5, 0.25, 0.25], dtype=F64)
+    omega = stress @ share
+    transpired = list(model.spec.fluxes).index("transpiration")
+    for critical in (0.2, 0.5, 1.0):
+        p = model.prepare(raw | {"omega_c": torch.tensor([[critical]], dtype=F64)})
+        fluxes = model.evaluate(psi, forcing, p, fluxes=True).fluxes[:, transpired]
+        torch.testing.assert_close(fluxes, 0.05 * omega / omega.clamp_min(critical), rtol=1e-12, atol=0)
+        if critical == 0.2:  # the first plant makes up for all that its dry roots lack, the second cannot
+            assert float(fluxes[0]) == pytest.approx(0.05) and float(fluxes[1]) < 0.04
+    without = plain.evaluate(psi, forcing, plain.prepare({k: v for k, v in raw.items() if k != "omega_c"}), fluxes=True)
+    torch.testing.assert_close(fluxes, without.fluxes[:, transpired], rtol=1e-14, atol=0)  # omega_c is 1
+
+
+@pytest.mark.parametrize("top", ["atmospheric", "surface_layer"])
+def test_jacobian_of_compensated_roots(top: str) -> None:
+    model = Richards(Grid.uniform(60.0, 6), top=top, roots=COMPENSATED)
+    raw = {k: torch.tensor([[s.default]], dtype=F64) for k, s in model.spec.parameters.items()}
+    p = model.prepare(raw | {"omega_c": torch.tensor([[0.3]], dtype=F64)})
+    forcing = {k: torch.tensor([[v]], dtype=F64) for k, v in zip(model.spec.forcings, (0.3, 0.02, 0.1), strict=True)}
+    for psi in ([-3000.0, -900.0, -17.0, -14.0, -50.0, -12.0], [-9000.0, -8000.0, -7000.0, -12.0, -9000.0, -5000.0]):
+        state = torch.tensor([[0.1] * (model.size - 6) + psi], dtype=F64)
+        whole = torch.autograd.functional.jacobian(lambda u: model.evaluate(u, forcing, p).rates[0], state)[:, 0]
+        lin, algebra = model.linearise(state, forcing, p), structure(model.structure, (0, 0))
+        rows = algebra.transpose_apply(lin.jacobian, torch.eye(model.size, dtype=F64))
+        torch.testing.assert_close(rows, whole, rtol=1e-10, atol=1e-14)
+        step, right = torch.tensor([[0.7]], dtype=F64), torch.rand(1, model.size, dtype=F64)
+        matrix = algebra.assemble(lin.capacity, lin.jacobian, step)
+        full = lin.capacity[0].diag() - 0.7 * whole
+        torch.testing.assert_close(algebra.solve(matrix, right)[0], torch.linalg.solve(full, right[0]))
+        torch.testing.assert_close(algebra.solve_transposed(matrix, right)[0], torch.linalg.solve(full.T, right[0]))
+
+
+def test_compensated_roots_balance_and_transpire_more(engine: str) -> None:
+    # the upper half dries out, the lower half of the roots is in wet soil
+    grid = Grid.uniform(60.0, 12)
+    initial = torch.where(grid.depth < 30, -6000.0, -60.0)[None]
+    forcing = {"top_flux": 0.0, "bottom_flux": 0.0, "potential_transpiration": 0.02}
+    sums = []
+    for roots in (Roots("uniform"), Roots("uniform", compensated=True)):
+        model = Richards(grid, top="flux", bottom="flux", roots=roots)
+        parameters = {"root_depth": 60.0} | ({"omega_c": 0.4} if roots.compensated else {})
+        solution = solve(model, forcing, parameters, initial, [0.0, 6.0, 24.0])
+        assert float(solution.balance_error().max()) < 1e-12
+        sums.append(float(solution.fluxes["transpiration"][0, 0]))
+    assert sums[0] < 0.017 and sums[1] == pytest.approx(0.02, rel=1e-6)
+
+
 def test_equal_thresholds_are_the_plain_ones(engine: str) -> None:
     plain, dependent = (Small("kvaerno3", roots=Roots(demand_dependent=d)) for d in (False, True))
     plain.parameters["feddes_3"] = torch.tensor(-60.0, dtype=F64)
@@ -117,6 +176,8 @@ def test_roots_take_up_where_they_are_and_water_balances(engine: str) -> None:
 GRADIENTS: list[tuple[Roots, str, Tensor]] = [
     (OWN, "feddes_3", torch.tensor([-40.0, -150.0], dtype=F64)),
     (DEPENDENT, "potential_transpiration", torch.tensor([[0.02, 0.05, 0.04], [0.06, 0.03, 0.02]], dtype=F64)),
+    (COMPENSATED, "omega_c", torch.tensor([0.3, 0.9], dtype=F64)),
+    (COMPENSATED, "feddes_3_low", torch.tensor([DEMAND["feddes_3_low"]], dtype=F64)),
     *((DEPENDENT, k, torch.tensor([DEMAND[k]], dtype=F64)) for k in ("feddes_3_high", "demand_low")),
 ]
 
@@ -130,7 +191,7 @@ def test_gradients(engine: str, roots: Roots, name: str, value: Tensor) -> None:
     assert case.gradcheck(value, lambda x: {kind: {name: x}})
 
 
-@pytest.mark.parametrize("roots", [OWN, BY_DEPTH, Roots("linear", demand_dependent=True)])
+@pytest.mark.parametrize("roots", [OWN, BY_DEPTH, Roots("linear", demand_dependent=True), COMPENSATED])
 def test_engines_agree(julia: Any, roots: Roots) -> None:
     case = Small("kvaerno3", roots=roots)
     rows = 50

@@ -46,8 +46,8 @@ open_richards(d, hydraulics::SoilHydraulics) = Richards(d["faces"]::Vector{Float
 
 open_roots(::Nothing) = nothing
 function open_roots(d::Dict{String,Any})
-    name, demand_dependent = d["profile"]::String, d["demand_dependent"]::Bool
-    return name == "given" ? RootUptake(d["density"]::Vector{Float64}; demand_dependent) : RootUptake(name; demand_dependent)
+    name, options = d["profile"]::String, (demand_dependent=d["demand_dependent"]::Bool, compensated=d["compensated"]::Bool)
+    return name == "given" ? RootUptake(d["density"]::Vector{Float64}; options...) : RootUptake(name; options...)
 end
 
 """

@@ -17,7 +17,7 @@
         :potential_transpiration => 0.02, :top_head => -75.0, :bottom_head => -100.0, :top_flux => 0.1, :bottom_flux => 0.0)
     @compile_workload begin
         entry_points_text()
-        for (top, bottom, roots) in (("atmospheric", "free_drainage", "roots = { profile = \"exponential\", density = [], demand_dependent = false }"), ("head", "head", ""))
+        for (top, bottom, roots) in (("atmospheric", "free_drainage", "roots = { profile = \"exponential\", density = [], demand_dependent = false, compensated = false }"), ("head", "head", ""))
             file = TOML.parse(description(top, bottom, roots))
             m = BUILDERS["richards"](file)
             s = spec(m)

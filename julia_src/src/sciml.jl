@@ -92,9 +92,15 @@ function SciMLOptions(m::Model, method::AbstractString, sensitivity::AbstractStr
                                             "$(s.name); choose one of $(join(sort!(collect(keys(METHODS))), ", "))"))
     isempty(networks(m)) || throw(Refused("the methods of SciML know nothing of networks in the equations; choose one of " *
                                           join(sort!(collect(keys(METHODS))), ", ")))
+    unchecked = unchecked_part(m)
+    isempty(unchecked) || throw(Refused("the methods of SciML have not been checked with $unchecked; choose one of " *
+                                        join(sort!(collect(keys(METHODS))), ", ")))
     return SciMLOptions(method, sensitivity, rtol, absolute(m, rtol, atol), rtol * minimum(x -> x.storage_scale, s.states), initial_step, max_steps,
         checkpoints)
 end
+
+unchecked_part(::Model) = ""
+unchecked_part(m::Richards) = compensated(m) ? "roots that compensate" : ponds(m) > 0 ? "a surface layer" : ""
 
 const SCIML_DEFAULT_RTOL = 1e-6
 const SCIML_MODELS = ("richards",)

@@ -3,7 +3,7 @@
 const WEATHER = (rain=[3.0, 0.01, 0.2], potential_evaporation=[0.01, 0.05, 0.02], potential_transpiration=[0.02, 0.05, 0.04],
     top_head=[-30.0, -80.0, -10.0], top_flux=[0.3, -0.02, 0.1], bottom_head=[-60.0, -40.0, -90.0], bottom_flux=[0.02, -0.03, 0.0])
 const SURFACE = (ponding_height=0.3, pond_film=0.01, minimum_surface_head=-15000.0, root_depth=15.0, feddes_1=-10.0, feddes_2=-25.0,
-    feddes_3=-500.0, feddes_4=-15000.0, feddes_3_high=-40.0, feddes_3_low=-150.0, demand_high=0.045, demand_low=0.015, specific_storage=1e-6)
+    feddes_3=-500.0, feddes_4=-15000.0, feddes_3_high=-40.0, feddes_3_low=-150.0, demand_high=0.045, demand_low=0.015, omega_c=0.4, specific_storage=1e-6)
 const SOILS = Dict(
     "van_genuchten" => (VanGenuchten(), (theta_r=[0.065, 0.095], theta_s=[0.41, 0.41], alpha=[0.075, 0.019], n=[1.89, 1.31], K_s=[4.42, 0.26],
         pore_connectivity=[0.5, 0.5])),

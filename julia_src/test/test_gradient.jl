@@ -48,6 +48,10 @@ end
 @testset "surface layer, demand-dependent roots" begin
     compare(small(; top="surface_layer", roots=RootUptake("linear"; demand_dependent=true))...)
 end
+@testset "compensated roots, omega_c $omega_c, $top" for omega_c in (0.1, 0.97), top in ("atmospheric", "surface_layer")
+    m, forcing, parameters, psi = small(; top, roots=RootUptake("linear"; demand_dependent=true, compensated=true))
+    compare(m, forcing, merge(parameters, (; omega_c)), psi)
+end
 @testset "roots of one's own" begin
     compare(small(; roots=RootUptake([0.1, 0.05, 0.0, 0.1, 0.02, 0.003]))...)
 end

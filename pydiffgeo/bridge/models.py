@@ -66,7 +66,8 @@ def _roots(model: Richards) -> dict[str, Any]:
     roots = model.roots
     assert roots is not None
     density = roots.given_density(model.grid.faces).tolist() if roots.profile == "given" else []
-    return {"profile": roots.profile, "density": density, "demand_dependent": roots.demand_dependent}
+    options = {"demand_dependent": roots.demand_dependent, "compensated": roots.compensated}
+    return {"profile": roots.profile, "density": density, **options}
 
 
 def _networks(model: ProcessModel) -> list[dict[str, Any]]:

@@ -31,7 +31,8 @@ class Linearisation(NamedTuple):
 
     The Jacobian is a tuple of tensors `[..., size]`: for "tridiagonal" the diagonals (lower, main, upper), aligned by
     row, with the first lower and the last upper entry zero; for "banded" the diagonals from the lowest to the uppermost,
-    aligned by row; for "dense" one tensor `[..., size, size]`.
+    aligned by row; for "dense" one tensor `[..., size, size]`; for "tridiagonal_rank_one" the diagonals, and a column and a
+    row whose product is added to them.
 
     A model whose capacity may vanish gives `least_capacity`, `[..., size or 1]`: Newton's first update from a state of which
     nothing is known takes at least that. A saturated column, which stores nothing, leaves its state so.
@@ -58,8 +59,8 @@ class ProcessModel:
         States, parameters, forcings, fluxes, closures.
     size : int
         Number of state values per column.
-    structure : {"dense", "tridiagonal", "banded"}
-        Structure of the Jacobian of the rates.
+    structure : {"dense", "tridiagonal", "tridiagonal_rank_one", "banded"}
+        Structure of the Jacobian of the rates. That of rank one needs `linearise`.
     bandwidth : tuple of int
         Lower and upper bandwidth, for "banded".
     closures : mapping of str to torch.nn.Module

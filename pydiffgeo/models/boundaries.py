@@ -280,20 +280,22 @@ class SurfaceLayer(Atmospheric):
 
 
 def with_pond(lin: Linearisation, pond: Pond | None, depth: Tensor, inverse_dz: Tensor) -> Linearisation:
-    """Linearisation of a pond `[..., 1]` and the cells below it, of which the first has this thickness."""
+    """Linearisation of a pond `[..., 1]` and the cells below it, from one over the thickness of the first."""
     assert pond is not None and pond.by_pond is not None and pond.by_psi is not None and pond.flux_by_pond is not None
     assert lin.least_capacity is not None
-    lower, main, upper = lin.jacobian
+    lower, main, upper, *dense = lin.jacobian
+    none = torch.zeros_like(depth)
     return Linearisation(
         torch.cat([depth, lin.storage], -1),
         torch.cat([torch.ones_like(depth), lin.capacity], -1),
         torch.cat([pond.rate, lin.rates], -1),
         (
-            torch.cat([torch.zeros_like(depth), pond.flux_by_pond * inverse_dz, lower[..., 1:]], -1),
+            torch.cat([none, pond.flux_by_pond * inverse_dz, lower[..., 1:]], -1),
             torch.cat([pond.by_pond, main], -1),
             torch.cat([pond.by_psi, upper], -1),
+            *(torch.cat([none, x], -1) for x in dense),
         ),
-        torch.cat([torch.zeros_like(depth), lin.least_capacity.expand_as(lin.capacity)], -1),
+        torch.cat([none, lin.least_capacity.expand_as(lin.capacity)], -1),
     )
 
 

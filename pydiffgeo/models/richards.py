@@ -104,6 +104,8 @@ class Richards(SoilFunctions):
                 f"boundary condition {bottom!r} cannot be used at the bottom; use head, flux, free_drainage or seepage_face"
             )
         self.roots = None if roots is None else roots.on(given.faces)
+        if self.roots is not None and self.roots.compensated:
+            self.structure = "tridiagonal_rank_one"
         self.face_mean = lookup(FACE_MEANS, face_mean, "face mean")
         self.size = grid.cells + int(self.top.stores)
         soil = [*self.hydraulics.parameters, "specific_storage"]
@@ -216,8 +218,7 @@ class Richards(SoilFunctions):
         rates = (q[..., :-1] - q[..., 1:]) * g["inverse_dz"]
         uptake = None
         if self.roots is not None:
-            demand = forcing["potential_transpiration"]
-            uptake = demand * p["density"] * self.roots.stress(state, demand, p)
+            uptake = self.roots.uptake(state, forcing["potential_transpiration"], p)
             rates = rates - uptake
         storage = theta[..., self._cells] + p["specific_storage"] * state.clamp_min(0)
         if self.top.stores:
@@ -240,7 +241,7 @@ class Richards(SoilFunctions):
         return self.evaluate(state, forcing, parameters, fluxes=True).fluxes
 
     def linearise(self, state: Tensor, forcing: Values, parameters: Values) -> Linearisation:  # type: ignore[override]
-        """Storage, capacity, rates and the tridiagonal Jacobian of the rates, analytically."""
+        """Storage, capacity, rates and the Jacobian of the rates, analytically."""
         p, g, whole = parameters, self._geometry(state), state
         if self.top.stores:
             state, p = whole[..., 1:], {**parameters, "pond": whole[..., :1]}
@@ -275,16 +276,17 @@ class Richards(SoilFunctions):
         main = (by_low[..., :-1] - by_up[..., 1:]).mul_(g["inverse_dz"])
         # no cell is above the first face and none below the last: these two factors are zero
         lower_diagonal, upper_diagonal = by_up[..., :-1] * g["lower_inverse_dz"], by_low[..., 1:] * g["upper_inverse_dz"]
+        compensation: tuple[Tensor, ...] = ()
         if self.roots is not None:
-            stress, slope = self.roots.stress_slope(state, forcing["potential_transpiration"], p)
-            demand = forcing["potential_transpiration"] * p["density"]
-            rates = torch.addcmul(rates, demand, stress, value=-1)
-            main = torch.addcmul(main, demand, slope, value=-1)
+            stress, slope, factor, compensation = self.roots.uptake_slope(state, forcing["potential_transpiration"], p)
+            rates = torch.addcmul(rates, factor, stress, value=-1)
+            main = torch.addcmul(main, factor, slope, value=-1)
         theta, capacity = curves.theta[..., self._cells], curves.capacity[..., self._cells]
         if curves.wet:
             theta = theta + p["specific_storage"] * state.clamp_min(0)
             capacity = capacity + p["specific_storage"] * (state >= 0)  # at zero head the slope is that of the wet side
-        lin = Linearisation(theta, capacity, rates, (lower_diagonal, main, upper_diagonal), p["specific_storage"])
+        jacobian = lower_diagonal, main, upper_diagonal, *compensation
+        lin = Linearisation(theta, capacity, rates, jacobian, p["specific_storage"])
         return with_pond(lin, top.pond, whole[..., :1], g["inverse_dz"][:1]) if self.top.stores else lin
 
     # ---- helpers ----------------------------------------------------------------------------------------------------

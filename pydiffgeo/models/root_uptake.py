@@ -36,7 +36,7 @@ PROFILES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 @dataclass(frozen=True)
 class Roots:
-    """Root water uptake: potential transpiration x root density x stress of Feddes.
+    """Root water uptake: potential transpiration x root density x stress of Feddes, compensated or not.
 
     The stress factor rises linearly from 0 at the head `feddes_1` to 1 at `feddes_2`, and falls from 1 at `feddes_3` to 0 at
     `feddes_4`.
@@ -56,6 +56,10 @@ class Roots:
         Let the threshold of drought depend on the demand as in HYDRUS. `feddes_3` becomes `feddes_3_high` (P2H) where the
         potential transpiration is `demand_high` (r2H) or more, `feddes_3_low` (P2L) where it is `demand_low` (r2L) or less,
         and is linear in it between.
+    compensated : bool
+        Let roots that find water make up for those that do not (Jarvis 1989): the uptake of every cell is divided by
+        max(omega, omega_c), where omega is the mean of the stress factor over the roots. Above the parameter `omega_c` the
+        plant transpires as much as it can, below it less in proportion to omega; 1 is no compensation.
 
     Raises
     ------
@@ -66,14 +70,16 @@ class Roots:
 
     References
     ----------
-    Feddes, R. A., Kowalik, P. J., Zaradny, H. (1978), Simulation of field water use and crop yield. Simunek, J., Sejna, M.,
-    Saito, H., Sakai, M., van Genuchten, M. Th. (2013), The HYDRUS-1D software package, version 4.17, section 2.2.
+    Feddes, R. A., Kowalik, P. J., Zaradny, H. (1978), Simulation of field water use and crop yield. Jarvis, N. J. (1989),
+    doi:10.1016/0022-1694(89)90050-4. Simunek, J., Hopmans, J. W. (2009), doi:10.1016/j.ecolmodel.2008.11.004. Simunek, J.,
+    Sejna, M., Saito, H., Sakai, M., van Genuchten, M. Th. (2013), The HYDRUS-1D software package, version 4.17, section 2.2.
     """
 
     profile: str | None = None
     density: Sequence[float] | None = None
     depth: Sequence[float] | None = None
     demand_dependent: bool = False
+    compensated: bool = False
 
     def __post_init__(self) -> None:
         profile = self.profile or ("exponential" if self.density is None else "given")
@@ -95,7 +101,7 @@ class Roots:
         """Names of the parameters."""
         depth = () if self.profile == "given" else ("root_depth",)
         dry = ("feddes_3_high", "feddes_3_low", "demand_high", "demand_low") if self.demand_dependent else ("feddes_3",)
-        return (*depth, "feddes_1", "feddes_2", *dry, "feddes_4")
+        return (*depth, "feddes_1", "feddes_2", *dry, "feddes_4", *(("omega_c",) if self.compensated else ()))
 
     def on(self, faces: Tensor) -> Roots:
         """Return these roots with a density of each cell of a grid in place of one by depth, whatever the unit of length."""
@@ -136,6 +142,8 @@ class Roots:
     def prepare(self, faces: Tensor, p: dict[str, Tensor]) -> None:
         """Add what the iterations need to the parameters, and take out what they do not."""
         p["density"] = self.shares(faces, p)
+        if self.compensated:
+            p["root_share"] = p["density"] * faces.diff()
         p["feddes_wet"] = 1 / (p["feddes_1"] - p["feddes_2"])
         if not self.demand_dependent:
             p["feddes_dry"] = 1 / (p["feddes_3"] - p["feddes_4"])
@@ -148,6 +156,32 @@ class Roots:
             return p["feddes_dry"]
         high = ((demand - p["demand_low"]) / (p["demand_high"] - p["demand_low"])).clamp(0, 1)
         return 1 / (p["feddes_3_low"] + high * (p["feddes_3_high"] - p["feddes_3_low"]) - p["feddes_4"])
+
+    def uptake(self, psi: Tensor, demand: Tensor, p: Values) -> Tensor:
+        """What each cell gives, per unit of time."""
+        stress = self.stress(psi, demand, p)
+        uptake = demand * p["density"] * stress
+        return uptake / self._divisor(stress, p)[0] if self.compensated else uptake
+
+    def uptake_slope(self, psi: Tensor, demand: Tensor, p: Values) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, ...]]:
+        """Stress factor and its slope in psi, and the factor of both in the uptake.
+
+        Where roots compensate, the uptake of each cell depends on all heads besides: by the last, a column times a row.
+        """
+        stress, slope = self.stress_slope(psi, demand, p)
+        factor = demand * p["density"]
+        if not self.compensated:
+            return stress, slope, factor, ()
+        divisor, over = self._divisor(stress, p)
+        factor = factor / divisor
+        return stress, slope, factor, (factor * stress * over / divisor, p["root_share"] * slope)
+
+    @staticmethod
+    def _divisor(stress: Tensor, p: Values) -> tuple[Tensor, Tensor]:
+        """The larger of omega and omega_c, and whether it is omega."""
+        omega = (p["root_share"] * stress).sum(-1, keepdim=True)
+        over = omega > p["omega_c"]
+        return torch.where(over, omega, p["omega_c"]), over
 
     def stress(self, psi: Tensor, demand: Tensor, p: Values) -> Tensor:
         """Stress factor between 0 (no uptake) and 1."""

@@ -91,6 +91,42 @@ class Tridiagonal:
         return out
 
 
+class TridiagonalRankOne:
+    """Three diagonals as in `Tridiagonal` and a column times a row, solved by the formula of Sherman and Morrison."""
+
+    @staticmethod
+    def assemble(capacity: Tensor, jacobian: Matrix, step: Tensor) -> Matrix:
+        """C - step J."""
+        *diagonals, column, row = jacobian
+        return (*Tridiagonal.assemble(capacity, tuple(diagonals), step), -step * column, row)
+
+    @staticmethod
+    def solve(matrix: Matrix, right: Tensor) -> Tensor:
+        """x from matrix x = right `[row, size]`."""
+        *diagonals, column, row = matrix
+        return TridiagonalRankOne._corrected(Tridiagonal.solve, tuple(diagonals), right, column, row)
+
+    @staticmethod
+    def solve_transposed(matrix: Matrix, right: Tensor) -> Tensor:
+        """x from matrix^T x = right."""
+        *diagonals, column, row = matrix
+        return TridiagonalRankOne._corrected(Tridiagonal.solve_transposed, tuple(diagonals), right, row, column)
+
+    @staticmethod
+    def transpose_apply(jacobian: Matrix, vector: Tensor) -> Tensor:
+        """J^T vector."""
+        *diagonals, column, row = jacobian
+        return Tridiagonal.transpose_apply(tuple(diagonals), vector) + row * (column * vector).sum(-1, keepdim=True)
+
+    @staticmethod
+    def _corrected(
+        solve: Callable[[Matrix, Tensor], Tensor], diagonals: Matrix, right: Tensor, column: Tensor, row: Tensor
+    ) -> Tensor:
+        """x from (T + column row^T) x = right."""
+        x, z = solve(diagonals, right), solve(diagonals, column)
+        return x - z * ((row * x).sum(-1, keepdim=True) / (1 + (row * z).sum(-1, keepdim=True)))
+
+
 class Banded:
     """Diagonals from the lowest to the uppermost, aligned by row: `jacobian[k][i]` multiplies x[i + k - lower]."""
 
@@ -202,9 +238,16 @@ def _row_by_row(solve: Callable[[Matrix, Tensor], Tensor], matrix: Matrix, right
     return torch.cat([solve(tuple(m[i : i + 1] for m in matrix), right[i : i + 1]) for i in range(right.shape[0])])
 
 
-def structure(model_structure: str, bandwidth: tuple[int, int]) -> Dense | Tridiagonal | Banded:
+Structure = Dense | Tridiagonal | TridiagonalRankOne | Banded
+
+
+def structure(model_structure: str, bandwidth: tuple[int, int]) -> Structure:
     """The linear algebra of a model's declared structure."""
     if model_structure == "banded":
         return Banded(*bandwidth)
-    plain: dict[str, type[Dense] | type[Tridiagonal]] = {"dense": Dense, "tridiagonal": Tridiagonal}
+    plain: dict[str, type[Dense] | type[Tridiagonal] | type[TridiagonalRankOne]] = {
+        "dense": Dense,
+        "tridiagonal": Tridiagonal,
+        "tridiagonal_rank_one": TridiagonalRankOne,
+    }
     return lookup(plain, model_structure, "structure of a Jacobian")()

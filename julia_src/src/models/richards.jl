@@ -47,7 +47,8 @@ end
 @inline ponds(m::Richards) = Int(stores(m.top))
 statesize(m::Richards) = length(m.faces) - 1 + ponds(m)
 spec(m::Richards) = m.spec
-jacobian(m::Richards, ::Type{T}) where {T} = Tridiagonal(T, statesize(m))
+jacobian(m::Richards, ::Type{T}) where {T} = Tridiagonal(T, statesize(m); rank_one=compensated(m))
+compensated(m::Richards) = m.roots !== nothing && m.roots.compensated
 networks(m::Richards) = networks(m.hydraulics)
 
 "One side of a column: constants of an interval, and cotangents."
@@ -86,6 +87,9 @@ mutable struct RichardsColumn{T,N,S,H}
     feddes::NTuple{4,T}
     drought::NTuple{4,T}
     transpiration::T
+    omega_c::T
+    divisor::T    # of the uptake where roots compensate: the larger of omega and omega_c
+    over::Bool    # it is omega
     # curves, faces
     curves::Curves{T}
     gradient::Vector{T}
@@ -100,6 +104,7 @@ mutable struct RichardsColumn{T,N,S,H}
     on_specific_storage::Vector{T}
     on_feddes::NTuple{4,T}
     on_root_depth::T
+    on_omega_c::T
     on_transpiration::T
     static_bound::Bool
 end
@@ -115,9 +120,9 @@ function column(m::Richards, ::Type{T}, ::Val{N}) where {T,N}
     none = ntuple(_ -> zero(T), Val(4))
     hydraulics = for_column(m.hydraulics, n, T)
     return RichardsColumn(hydraulics, dz, T[ones(ponds(m)); 1 ./ diff(m.faces)], T[zeros(1 + ponds(m)); 1 ./ diff(centre); 0], raw, fill(derive(hydraulics, raw[1]), count),
-        vector(count), Edge{T}(2 / dz[1+ponds(m)]), Edge{T}(2 / dz[end]), vector(n), vector(n), none, none, zero(T), Curves{T}(n),
+        vector(count), Edge{T}(2 / dz[1+ponds(m)]), Edge{T}(2 / dz[end]), vector(n), vector(n), none, none, zero(T), one(T), one(T), false, Curves{T}(n),
         vector(n + 1), vector(n + 1), vector(n + 1), vector(n + 1), vector(n), vector(n), vector(n + 1),
-        zero(raw), vector(count), none, zero(T), zero(T), false)
+        zero(raw), vector(count), none, zero(T), zero(T), zero(T), false)
 end
 
 # ---- inputs of an interval ---------------------------------------------------------------------------------------------
@@ -155,6 +160,7 @@ function bind_roots!(col::RichardsColumn{T}, m::Richards, roots::RootUptake, par
     else
         col.feddes = ntuple(i -> parameter(next + i), Val(4))
     end
+    roots.compensated && (col.omega_c = parameter(length(parameters(roots))))
 end
 
 function bind_demand!(col::RichardsColumn{T}, roots::RootUptake, demand::T) where {T}
@@ -224,7 +230,7 @@ function linearise!(lin::Linearisation{T}, col::RichardsColumn{T}, m::Richards, 
         lower[1], upper[n] = zero(T), zero(T)
         upper[1] += out_of_pond
     end
-    m.roots === nothing || (lin.fluxes[4] = uptake!(rates, J.main, col, psi))
+    m.roots === nothing || (lin.fluxes[4] = m.roots.compensated ? compensated_uptake!(rates, J, col, psi) : uptake!(rates, J.main, col, psi))
     for l in eachindex(m.layers)
         add_specific_storage!(lin, curves, col.specific_storage[l], psi, m.layers[l])
     end
@@ -291,6 +297,25 @@ function uptake!(rates, main, col::RichardsColumn{T}, psi) where {T}
         total += demand * stress * col.dz[i]
     end
     return total
+end
+
+"Uptake that is divided by the larger of the mean stress of the roots and omega_c: it depends on the heads of all cells."
+function compensated_uptake!(rates, J, col::RichardsColumn{T}, psi) where {T}
+    omega = zero(T)
+    for i in eachindex(psi)
+        omega += col.density[i] * col.dz[i] * feddes(psi[i], col.feddes...)[1]
+    end
+    col.over = omega > col.omega_c
+    col.divisor = col.over ? omega : col.omega_c
+    for i in eachindex(psi)
+        stress, slope, _ = feddes(psi[i], col.feddes...)
+        factor = col.transpiration * col.density[i] / col.divisor
+        rates[i] -= factor * stress
+        J.main[i] -= factor * slope
+        J.column[i] = col.over ? factor * stress / col.divisor : zero(T)
+        J.row[i] = col.density[i] * col.dz[i] * slope
+    end
+    return col.transpiration * omega / col.divisor
 end
 
 @inline function add_specific_storage!(lin::Linearisation{T}, curves, specific::T, psi, range) where {T}

@@ -13,9 +13,11 @@ function add_flux_slopes!(out::Vector{T}, col::RichardsColumn{T}, m::Richards, p
         out[1] += w[1] * slopes[1] + w[2] * slopes[2] + w[3] * slopes[3]
     end
     out[n] += w[5] * flow_slope(m.bottom, side(m, col.bottom, psi[n], K[n]), dK[n])[4][1]
-    if m.roots !== nothing && w[4] != 0
+    # where the divisor is omega, the sum of the uptake is the demand
+    if m.roots !== nothing && w[4] != 0 && !(m.roots.compensated && col.over)
+        weight = m.roots.compensated ? w[4] / col.divisor : w[4]
         for i in eachindex(psi)
-            out[i] += w[4] * col.transpiration * col.density[i] * col.dz[i] * feddes(psi[i], col.feddes...)[2]
+            out[i] += weight * col.transpiration * col.density[i] * col.dz[i] * feddes(psi[i], col.feddes...)[2]
         end
     end
     return out
@@ -48,7 +50,7 @@ function pull!(col::RichardsColumn{T}, m::Richards, psi::Vector{T}, on_storage::
     by = flow_pull(m.bottom, side(m, col.bottom, psi[n], K[n]), on_face[n+1], (T(w[5]), zero(T), zero(T)))
     on_K[n] += by[2]
     keep_edge!(col.bottom, by)
-    m.roots === nothing || pull_uptake!(col, psi, on_rates, T(w[4]))
+    m.roots === nothing || (m.roots.compensated ? pull_compensated!(col, psi, on_rates, T(w[4])) : pull_uptake!(col, psi, on_rates, T(w[4])))
     for l in eachindex(m.layers)
         range = m.layers[l]
         col.on_raw[l] += pull(col.hydraulics, col.raw[l], col.soil[l], curves, psi, on_storage, on_K, range)
@@ -100,6 +102,26 @@ end
     edge.on_heads = edge.on_heads .+ (by[3], by[4])
     edge.on_K_heads = edge.on_K_heads .+ (by[5], by[6])
     edge.on_forcing = edge.on_forcing .+ (by[7], by[8])
+end
+
+function pull_compensated!(col::RichardsColumn{T}, psi, on_rates, w::T) where {T}
+    demand, taken = col.transpiration, zero(T)
+    for i in eachindex(psi)
+        taken += (w * col.dz[i] - on_rates[i]) * col.density[i] * feddes(psi[i], col.feddes...)[1]
+    end
+    taken /= col.divisor
+    on_depth, on_feddes = zero(T), ntuple(_ -> zero(T), 4)
+    for i in eachindex(psi)
+        stress, _, by = feddes(psi[i], col.feddes...)
+        # of the stress of this cell in its own uptake and, through omega, in that of all
+        weight = (w * col.dz[i] - on_rates[i] - (col.over ? taken * col.dz[i] : zero(T))) * demand / col.divisor
+        on_depth += weight * stress * col.density_slope[i]
+        on_feddes = on_feddes .+ (weight * col.density[i]) .* by
+    end
+    col.on_transpiration += taken
+    col.on_root_depth += on_depth
+    col.on_feddes = col.on_feddes .+ on_feddes
+    col.over || (col.on_omega_c -= demand * taken / col.divisor)
 end
 
 function pull_uptake!(col::RichardsColumn{T}, psi, on_rates, w::T) where {T}
@@ -159,6 +181,7 @@ function flush_roots!(write::F, col::RichardsColumn, roots::RootUptake, on_droug
             write(next + i, on[i])
         end
     end
+    roots.compensated && write(length(parameters(roots)), col.on_omega_c)
 end
 
 "Hand the cotangents of a boundary's heads on to soil, forcing and parameters, and write those of its forcing."
@@ -182,7 +205,7 @@ function clear!(col::RichardsColumn{T}) where {T}
         edge.on_parameter = (zero(T), zero(T), zero(T))
     end
     col.on_feddes = ntuple(_ -> zero(T), 4)
-    col.on_root_depth = col.on_transpiration = zero(T)
+    col.on_root_depth = col.on_transpiration = col.on_omega_c = zero(T)
     return col
 end
 

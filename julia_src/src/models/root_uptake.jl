@@ -21,25 +21,27 @@ struct GivenRoots <: RootProfile
 end
 
 """
-    RootUptake(profile; demand_dependent = false)
+    RootUptake(profile; demand_dependent = false, compensated = false)
 
 Root water uptake with a profile of root density, which is the name of one or a vector of shares per unit of length. `demand_dependent`:
-whether the threshold of drought depends on the demand.
+whether the threshold of drought depends on the demand. `compensated`: whether roots that find water make up for others (Jarvis 1989,
+doi:10.1016/0022-1694(89)90050-4): the uptake of every cell is divided by the larger of omega, the mean stress of the roots, and `omega_c`.
 """
 struct RootUptake
     profile::Union{UniformRoots,LinearRoots,ExponentialRoots,GivenRoots}
     demand_dependent::Bool
+    compensated::Bool
 end
 RootUptake(name::String; options...) = RootUptake(lookup(ROOT_PROFILES, name, "root profile"); options...)
 RootUptake(density::Vector{Float64}; options...) = RootUptake(GivenRoots(density); options...)
-RootUptake(profile::RootProfile; demand_dependent=false) = RootUptake(profile, demand_dependent)
+RootUptake(profile::RootProfile; demand_dependent=false, compensated=false) = RootUptake(profile, demand_dependent, compensated)
 
 has_depth(r::RootUptake) = !(r.profile isa GivenRoots)
 
 function parameters(r::RootUptake)
     names = has_depth(r) ? [:root_depth] : Symbol[]
     dry = r.demand_dependent ? [:feddes_3_high, :feddes_3_low, :demand_high, :demand_low] : [:feddes_3]
-    return [names; :feddes_1; :feddes_2; dry; :feddes_4]
+    return [names; :feddes_1; :feddes_2; dry; :feddes_4; r.compensated ? [:omega_c] : Symbol[]]
 end
 
 "feddes_3 from its values at high and low demand, these demands, and the demand."

@@ -2,31 +2,62 @@
 # recurrences take half the time of one.
 
 """
-    Tridiagonal(T, n)
+    Tridiagonal(T, n; rank_one = false)
 
-Jacobian by its diagonals, aligned by row; `lower[1]` and `upper[n]` are zero. `ratio` is work space of the solver.
+Jacobian by its diagonals, aligned by row; `lower[1]` and `upper[n]` are zero. `ratio` is work space of the solver. With `rank_one` the product
+of `column` and `row`, which are empty otherwise, is added, and solved for by the formula of Sherman and Morrison; `aside` is work space.
 """
 struct Tridiagonal{T}
     lower::Vector{T}
     main::Vector{T}
     upper::Vector{T}
     ratio::Vector{T}
+    column::Vector{T}
+    row::Vector{T}
+    aside::Vector{T}
 end
 
-Tridiagonal(::Type{T}, n::Integer) where {T} = Tridiagonal{T}(ntuple(_ -> zeros(T, n), 4)...)
+Tridiagonal(::Type{T}, n::Integer; rank_one=false) where {T} =
+    Tridiagonal{T}(ntuple(_ -> zeros(T, n), 4)..., ntuple(_ -> zeros(T, rank_one ? n : 0), 3)...)
 
 function Base.copyto!(to::Tridiagonal, from::Tridiagonal)
     copyto!(to.lower, from.lower)
     copyto!(to.main, from.main)
     copyto!(to.upper, from.upper)
+    copyto!(to.column, from.column)
+    copyto!(to.row, from.row)
     return to
 end
 
 "x from (C - a J) x = r, with the capacity C on the diagonal."
-solve!(x, J::Tridiagonal, C, a, r) = two_ended!(x, J.ratio, C, a, Row(J.lower), J.main, Row(J.upper), r)
+function solve!(x, J::Tridiagonal, C, a, r)
+    two_ended!(x, J.ratio, C, a, Row(J.lower), J.main, Row(J.upper), r)
+    isempty(J.column) && return x
+    two_ended!(J.aside, J.ratio, C, a, Row(J.lower), J.main, Row(J.upper), J.column)
+    return correct!(x, J.aside, a, J.row)
+end
 
 "x from (C - a J)' x = r."
-solve_transposed!(x, J::Tridiagonal, C, a, r) = two_ended!(x, J.ratio, C, a, Above(J.upper), J.main, Below(J.lower), r)
+function solve_transposed!(x, J::Tridiagonal, C, a, r)
+    two_ended!(x, J.ratio, C, a, Above(J.upper), J.main, Below(J.lower), r)
+    isempty(J.column) && return x
+    two_ended!(J.aside, J.ratio, C, a, Above(J.upper), J.main, Below(J.lower), J.row)
+    return correct!(x, J.aside, a, J.column)
+end
+
+"x of a matrix T made that of T - a u v', from z = T \\ u."
+function correct!(x, z, a, v)
+    x .+= z .* (a * product(v, x) / (1 - a * product(v, z)))
+    return x
+end
+
+@inline function product(a::Vector{T}, b::Vector{T}) where {T}
+    total = zero(T)
+    @inbounds @simd for i in eachindex(a, b)
+        total = muladd(a[i], b[i], total)
+    end
+    return total
+end
 
 # The transpose has upper[i - 1] left of the diagonal of row i, and lower[i + 1] right of it
 struct Row{T}
@@ -99,5 +130,6 @@ end
             out[i] += muladd(main[i], v[i], muladd(upper[i-1], v[i-1], lower[i+1] * v[i+1]))
         end
     end
+    isempty(J.column) || (out .+= J.row .* product(J.column, v))
     return out
 end
