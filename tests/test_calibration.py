@@ -69,6 +69,8 @@ def test_basins_are_calibrated_judged_and_resumed(tmp_path, monkeypatch):
     before = (folder / "calibration.csv").read_bytes()
     calibrate(experiment, tmp_path / "runs", "run", 90, basins=2, resume=True, progress=False)
     assert (folder / "calibration.csv").read_bytes() == before
+    with pytest.raises(SettingsError, match="--evaluations is 91, those that are done had 90"):
+        calibrate(experiment, tmp_path / "runs", "run", 91, basins=2, resume=True, progress=False)
     rows = evaluate([folder], progress=False, figures=False)[str(folder)]
     assert next(row["median"] for row in rows if row["measure"] == "nse") > 0.9
     with pytest.raises(SettingsError, match="no run 'rum'; did you mean 'run'"):

@@ -4,38 +4,23 @@ from __future__ import annotations
 
 import errno
 import json
-import os
-import resource
 import shutil
-import signal
-import socket
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import basin_runs
-import numpy as np
 import pandas as pd
 import pytest
 import torch
-import xarray as xr
 import yaml
-from rich.console import Console
 
-from pydiffgeo.console import Steady
-from pydiffgeo.data.scaling import Scaling
 from pydiffgeo.errors import DataError, OutputError, SettingsError
-from pydiffgeo.evaluation import print_table, write_table
-from pydiffgeo.evaluation.discharge_plots import plot_cdf, plot_hydrographs, plot_map
-from pydiffgeo.evaluation.page import Page
 from pydiffgeo.evaluation.plots import matplotlib_missing
-from pydiffgeo.files import LOCK, file_name, held, replacing, require_room, write_file, write_netcdf
+from pydiffgeo.files import require_room
 from pydiffgeo.training.basins.experiment import evaluate, load_run, train, train_run
 from pydiffgeo.training.basins.report import compare_runs
 from pydiffgeo.training.basins.trainer import CHECKPOINT
 from pydiffgeo.training.checkpoint import chosen_weights, load_checkpoint, load_weights, save_checkpoint, weights_hash
-from pydiffgeo.training.logs import TrainingLog
 from pydiffgeo.training.run_folder import JUDGED, check_judged, check_run, judging, run_folder
 
 SETTINGS = {"model": {"hidden": 8}, "evaluation": {"warm_up": 3}}
@@ -170,51 +155,6 @@ def test_results_without_a_checkpoint_are_not_resumed_over(tmp_path):
         check_run(tmp_path, SETTINGS, resume=True)
 
 
-HOLDER = """
-import sys, time, pathlib
-from pydiffgeo.files import held
-with held(pathlib.Path(sys.argv[1])):
-    print(1, flush=True)
-    time.sleep(60)
-"""
-
-
-def test_a_second_process_is_told_who_holds_the_folder_and_a_dead_one_holds_nothing(tmp_path):
-    other = subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE)
-    try:
-        assert other.stdout is not None and other.stdout.readline()
-        with pytest.raises(OutputError, match=rf"by process {other.pid} on {socket.gethostname()} since 20.*another folder\."):
-            with run_folder(tmp_path, SETTINGS):
-                pass
-        assert [p.name for p in tmp_path.iterdir()] == [LOCK]
-    finally:
-        other.send_signal(signal.SIGKILL)
-        other.wait()
-    assert (tmp_path / LOCK).exists()
-    with held(tmp_path), pytest.raises(OutputError, match=f"process {os.getpid()}"), held(tmp_path):
-        pass
-    assert not (tmp_path / LOCK).exists()
-
-
-def test_a_disk_without_locks_is_said_and_used(tmp_path, monkeypatch, caplog):
-    def none(*_: Any) -> None:
-        raise OSError(errno.ENOLCK, "No locks available")
-
-    monkeypatch.setattr("pydiffgeo.files.fcntl.flock", none)
-    with held(tmp_path):
-        assert f"{tmp_path} cannot be locked (No locks available)" in caplog.text and (tmp_path / LOCK).exists()
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_two_writers_of_one_file_leave_it_whole(tmp_path):
-    path = tmp_path / "x"
-    with replacing(path) as first, replacing(path) as second:
-        assert first != second
-        first.write_text("a" * 100)
-        second.write_text("b" * 50)
-    assert path.read_text() == "a" * 100 and [p.name for p in tmp_path.iterdir()] == ["x"]
-
-
 def test_what_killed_processes_left_is_removed_and_links_stay_links(tmp_path):
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / ".last.pt.1-0.part").write_text("half")
@@ -223,45 +163,6 @@ def test_what_killed_processes_left_is_removed_and_links_stay_links(tmp_path):
     with run_folder(tmp_path, SETTINGS):
         assert list((tmp_path / "checkpoints").iterdir()) == []
     assert (tmp_path / "settings.yaml").is_symlink() and yaml.safe_load((tmp_path / "real.yaml").read_text()) == SETTINGS
-
-
-WRITERS = {
-    "text": lambda path: write_file(path, "new"),
-    "table": lambda path: write_table([{"a": 1}], path.with_suffix("")),
-    "page": lambda path: Page("new").write(path),
-    "scaling": lambda path: Scaling({"a": 1.0}, {"a": 1.0}, "2000-01-01", "2000-12-31", ("b",)).save(path),
-    "netCDF": lambda path: write_netcdf(xr.Dataset({"a": ("x", np.zeros(3))}), path),
-    "figure": lambda path: plot_cdf(path.with_suffix(".png"), {"a": [0.5]}, "NSE"),
-    "checkpoint": lambda path: save_checkpoint(path, {"a": 1}),
-    "history": lambda path: TrainingLog(path.parent).table([{"epoch": 1}]),
-}
-
-
-@pytest.mark.parametrize("writer", WRITERS)
-def test_a_full_disk_leaves_every_file_as_it_was(tmp_path, full_disk, writer, monkeypatch):
-    if writer == "figure" and matplotlib_missing():
-        pytest.skip(str(matplotlib_missing()))
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    names = {"table": "f.csv", "figure": "f.png", "history": "history.csv"}
-    path = tmp_path / names.get(writer, "f.txt")
-    path.write_text("old")
-    words = rf"{path} cannot be written \(No space left on device; .*Make room, then .*\."
-    with full_disk(), pytest.raises(OutputError, match=words):
-        WRITERS[writer](path)
-    assert path.read_text() == "old" and [p.name for p in tmp_path.iterdir()] == [path.name]
-    WRITERS[writer](path)
-    assert path.read_bytes() != b"old"
-
-
-def test_netcdf_that_the_system_cuts_off_is_one_line(tmp_path):
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
-    try:
-        with pytest.raises(OutputError, match=r"a.nc cannot be written \(.*; .* MiB are free there\)"):
-            write_netcdf(xr.Dataset({"a": ("x", np.random.default_rng(0).random(10_000))}), tmp_path / "a.nc")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_cannot_be_written_is_said_before_training(basins, tmp_path, full_disk, monkeypatch):
@@ -388,40 +289,3 @@ def test_a_disk_that_is_full_for_tensorboard_does_not_end_the_training(basins, t
         "no more TensorBoard files (No space left on device): the training goes on without them."
     ]
     assert "Traceback" not in capfd.readouterr().err
-
-
-def test_a_closed_pipe_ends_nothing(caplog):
-    reading, writing = os.pipe()
-    os.close(reading)
-    with os.fdopen(writing, "w") as stream:
-        out = Console(file=Steady(stream))  # type: ignore[arg-type]
-        for _ in range(3):
-            out.print("a line")
-    told = ["the output can no longer be written (Broken pipe); the work goes on without it."]
-    assert [r.message for r in caplog.records] == told
-
-
-@needs_matplotlib
-def test_a_dollar_in_a_name_is_a_dollar(tmp_path):
-    name = r"a$b^$_\frac{$"
-    days, values = pd.date_range("2000-01-01", periods=3), np.ones((1, 3))
-    assert plot_hydrographs(tmp_path / "h.png", days, values, values, [name]).is_file()
-    assert plot_cdf(tmp_path / "c.png", {name: [0.1]}, name).is_file()
-    assert plot_map(tmp_path / "m.png", [1.0], [2.0], [3.0], name).is_file()
-    assert file_name("a/b$c") == "a%2Fb%24c" and file_name("01013500") == "01013500"
-
-
-def test_wide_tables_fit_the_terminal_and_brackets_stay(tmp_path):
-    names = [f"measure_{k:02d}" for k in range(12)]
-    rows = [{"run": f"pydiffgeo[{r}]", "target": "discharge"} | {n: r + k / 7 for k, n in enumerate(names)} for r in (1, 2)]
-    with (tmp_path / "t.txt").open("w") as file:
-        print_table(rows, "Medians [bold]", {"measure_03": "max"}, Console(file=file, width=80))
-    text = (tmp_path / "t.txt").read_text()
-    assert max(map(len, text.splitlines())) <= 80 and text.count("Medians [bold]") > 1
-    parts = text.count("discharge") // 2
-    assert text.count("pydiffgeo[1]") == parts > 1 and all(f"{r + k / 7:.3f}" in text for r in (1, 2) for k in range(12))
-    assert all(name in text for name in names)
-    page = Page("p")
-    page.table(rows)
-    html = page.write(tmp_path / "p.html").read_text()
-    assert '<div class="wide"><table>' in html and "div.wide { overflow-x: auto }" in html

@@ -16,8 +16,20 @@ from pydiffgeo.files import write_file
 log = logging.getLogger("pydiffgeo")
 
 
+def write_history(folder: Path, history: Sequence[Mapping[str, float]]) -> None:
+    """Write ``history.csv``, the table of all epochs.
+
+    Raises
+    ------
+    OutputError
+        It cannot be written.
+    """
+    if history:
+        write_file(folder / "history.csv", pd.DataFrame(list(history)).to_csv(index=False, float_format="%.9g"))
+
+
 class TrainingLog:
-    """Writes ``history.csv`` and, where tensorboard is installed, ``tensorboard/``, without which a training goes on.
+    """Writes ``tensorboard/`` where tensorboard is installed; a training goes on without it.
 
     Parameters
     ----------
@@ -28,7 +40,6 @@ class TrainingLog:
     """
 
     def __init__(self, folder: Path | None, step: int = 0):
-        self.folder = folder
         self.writer: Any = None
         if folder is not None:
             with self._surviving():
@@ -50,17 +61,6 @@ class TrainingLog:
         if self.writer is not None:
             with self._surviving():
                 self.writer.flush()
-
-    def table(self, history: Sequence[Mapping[str, float]]) -> None:
-        """Write the table of all epochs.
-
-        Raises
-        ------
-        OutputError
-            It cannot be written.
-        """
-        if self.folder is not None and history:
-            write_file(self.folder / "history.csv", pd.DataFrame(list(history)).to_csv(index=False, float_format="%.9g"))
 
     def close(self) -> None:
         """Write out what is not yet on the disk."""

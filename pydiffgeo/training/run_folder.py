@@ -83,7 +83,8 @@ def run_folder(
     """
     with held(folder):
         check_run(folder, settings, resume, overwrite, free)
-        remove_parts(folder / "checkpoints")
+        for place in (folder, folder / "checkpoints"):
+            remove_parts(place)
         if overwrite and _precious(folder):
             _clear(folder)
         write_file(folder / SETTINGS, yaml.safe_dump(dict(settings), sort_keys=False))
@@ -133,6 +134,7 @@ def judging(out: Path, weights: str) -> Iterator[None]:
         Their `pydiffgeo.training.checkpoint.weights_hash`.
     """
     with held(out):
+        remove_parts(out)
         if _judged(out) != weights:
             for pattern in ("*.csv", "*.json", "*.nc", "*.png", "*.html"):
                 for old in out.glob(pattern):

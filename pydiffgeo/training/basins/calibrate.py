@@ -128,6 +128,11 @@ def _calibrate(
     if saved is not None:
         load_weights(model, saved["model"], folder / CHECKPOINT)
         rows = saved["rows"]
+        if saved.get("evaluations", evaluations) != evaluations:
+            raise SettingsError(
+                f"cannot resume: --evaluations is {evaluations}, those that are done had {saved['evaluations']}. Give that "
+                "number, choose another folder with --output, or begin anew with --overwrite."
+            )
     first, last = data.tensors.span(*days_of(settings.data.train))
     warm_up = min(settings.evaluation.warm_up, last - first - 1)
     begin = max(0, first - warm_up)
@@ -154,7 +159,7 @@ def _calibrate(
             {"basin": names[row], "nse": 1 - found.loss, "evaluations": found.evaluations, "converged": found.converged,
              "failed": failed, "cpu_seconds": time.process_time() - start, **found.parameters}
         )  # fmt: skip
-        state = {"model": model.state_dict(), "rows": rows, "calibrated": True, "settings": settings.model_dump(mode="json")}
-        save_checkpoint(folder / CHECKPOINT, state)
+        state = {"model": model.state_dict(), "rows": rows, "calibrated": True, "evaluations": evaluations}
+        save_checkpoint(folder / CHECKPOINT, {**state, "settings": settings.model_dump(mode="json")})
         write_file(folder / "calibration.csv", pd.DataFrame(rows).to_csv(index=False, float_format="%.6g"))
     return pd.DataFrame(rows)

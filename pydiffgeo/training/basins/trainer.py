@@ -21,7 +21,7 @@ from pydiffgeo.training.basins.settings import BasinRun
 from pydiffgeo.training.checkpoint import load_checkpoint, load_weights, save_checkpoint
 from pydiffgeo.training.distributed import Group
 from pydiffgeo.training.interrupt import Interrupt, interrupt_between_steps
-from pydiffgeo.training.logs import TrainingLog
+from pydiffgeo.training.logs import TrainingLog, write_history
 
 CHECKPOINT = Path("checkpoints", "last.pt")
 STATE = ("model", "optimiser", "sampler", "seconds", "sums", "history", "best", "best_epoch", "best_weights", "stopped")
@@ -114,6 +114,8 @@ class BasinTrainer:
         """
         if resume and self.folder and (saved := load_checkpoint(self.folder / CHECKPOINT, STATE)) is not None:
             self.restore(saved)
+            if self.group.first:
+                write_history(self.folder, self.history)  # a process that was killed may have left that of before
         if not self.finished:
             self._run(progress and self.group.first)
         if self.best_weights is not None:
@@ -128,7 +130,6 @@ class BasinTrainer:
 
     def _run(self, progress: bool) -> None:
         self.log = TrainingLog(self.folder if self.group.first else None, self.step)
-        self.log.table(self.history)
         bar = progress_bar(progress, total=self.total, initial=self.step, unit="step", mininterval=1)
         every = self.t.checkpoint_every or self.per_epoch
         try:
@@ -162,7 +163,7 @@ class BasinTrainer:
         if self.folder is not None and self.group.first:
             self.log.flush()
             save_checkpoint(self.folder / CHECKPOINT, self.snapshot())
-            self.log.table(self.history)
+            write_history(self.folder, self.history)
 
     def snapshot(self) -> dict[str, Any]:
         """Return all that the next step depends on, what was learned until now, and the settings."""
