@@ -258,6 +258,9 @@ def _names(given: Mapping[str, Any], known: Mapping[str, Any], what: str, model:
 def _tensor(value: Any, dtype: torch.dtype, device: torch.device, what: str) -> Tensor:
     if isinstance(value, Tensor):
         return value if value.dtype == dtype and value.device == device else value.to(dtype=dtype, device=device)
+    kind = getattr(getattr(value, "dtype", None), "kind", "f")
+    if kind in "mMc":
+        raise DataError(f"{what} is of type {value.dtype}: give real numbers.")
     try:
         if np.ma.isMaskedArray(value):  # as netCDF4 returns: what lies under the mask is no number
             value = np.ma.filled(value.astype(float), np.nan)

@@ -160,6 +160,22 @@ def parameters_without_names(model: ProcessModel, parameters: Mapping[str, Any],
     return out
 
 
+def by_name(values: Any, what: str) -> Mapping[str, Any]:
+    """Values by name: a mapping, a Dataset, or a table of pandas by its columns.
+
+    Raises
+    ------
+    DataError
+        No names.
+    """
+    if isinstance(values, dict):
+        return values
+    try:
+        return dict(values)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{what} must be a mapping of names to values, got {type(values).__name__}.") from error
+
+
 def has_names(value: Any) -> bool:
     """Whether this is an array of xarray or pandas, which need not be imported for that: whoever has one has done so."""
     if type(value) in (int, float, np.ndarray):
@@ -198,7 +214,7 @@ def _order(dims: list[Any], coordinates: list[Any], axes: Sequence[str], needs: 
 
 def _role(name: Any, coordinate: Any) -> str | None:
     if coordinate is not None and len(coordinate):
-        if coordinate.dtype.kind in "mM" or hasattr(coordinate[0], "isoformat"):
+        if coordinate.dtype.kind in "mM" or hasattr(coordinate[0], "isoformat") or hasattr(coordinate[0], "to_timestamp"):
             return "time"
         if name is None and isinstance(coordinate[0], str):  # an index of pandas
             return "batch"

@@ -19,7 +19,7 @@ from pydiffgeo.engines.julia_engine import torch_only
 from pydiffgeo.errors import EngineUnavailable, ParameterError, SolveFailed, lookup
 from pydiffgeo.inputs import batch_size, read_forcing, read_parameters, read_state, read_times
 from pydiffgeo.models.base import ProcessModel
-from pydiffgeo.named import without_names
+from pydiffgeo.named import by_name, without_names
 from pydiffgeo.second_derivatives import refuse_transforms
 from pydiffgeo.solution import Solution
 from pydiffgeo.solvers import Solver
@@ -87,6 +87,7 @@ def solve(
     """
     refuse_transforms("solve")
     options = solver if isinstance(solver, Solver) else Solver(solver)
+    forcing, parameters = by_name(forcing, "forcing"), by_name(parameters, "parameters")
     check_declared(model)
     options.absolute(model.spec)  # refuses names of states that the model does not have
     states = initial_state.values() if isinstance(initial_state, Mapping) else [initial_state]

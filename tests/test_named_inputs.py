@@ -126,6 +126,22 @@ def test_rounding_at_a_bound_is_the_bound() -> None:
             run(below)
 
 
+def test_tables_by_their_columns() -> None:
+    model, sites = Richards(Grid.uniform(20.0, 4)), pd.DataFrame([LOAM, usda_soil("clay")], index=["a", "b"])
+    weather = pd.DataFrame({"rain": RAIN[0], "potential_evaporation": 0.01}, index=DATES[1:])
+
+    def states(forcing: Any, parameters: Any) -> torch.Tensor:
+        return solve(model, forcing, parameters, -100.0, DATES, Solver("implicit_euler", step=24.0), "torch").states
+
+    wanted = states(*({k: v.to_numpy() for k, v in table.items()} for table in (weather, sites)))
+    assert torch.equal(states(weather, sites), wanted)
+    assert torch.equal(states(weather.to_xarray().rename(index="time"), sites), wanted)
+    for bad, words in ((0.1, "must be a mapping"), ({**weather, "rain": weather["rain"].to_period()}, "Period"),
+                       ({**weather, "rain": DATES[1:].to_numpy()}, "give real numbers")):  # fmt: skip
+        with pytest.raises(DataError, match=words):
+            states(bad, sites)
+
+
 def test_models_of_basins_too() -> None:
     weather = {"precipitation": RAIN * 100, "temperature": RAIN * 0 + 5, "potential_evapotranspiration": RAIN}
     spec = HBV().spec
