@@ -153,6 +153,8 @@ def test_unknown_method_engine_and_options() -> None:
 
 def test_residual_above_saturated_water_content() -> None:
     check(ParameterError, "theta_r", "theta_s", "0.5", "0.43", "column 0", parameters={"theta_r": 0.5})
+    percent = {"theta_s": torch.tensor([0.43, 43.0])}
+    check(ParameterError, "theta_s is 43 at column 1", "share of the volume", "Divide percent by 100", parameters=percent)
     check(ParameterError, "theta_r", "column 1", parameters={"theta_r": torch.tensor([0.05, 0.43])})
     soil = {"theta_r": torch.tensor([[0.05, 0.44]]), "theta_s": torch.tensor([[0.4, 0.4]])}
     check(ParameterError, "theta_r", "layer 1", layers=(0.0, 20.0), parameters=soil)

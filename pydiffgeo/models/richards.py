@@ -162,7 +162,13 @@ class Richards(SoilFunctions):
         return p
 
     def check_parameters(self, parameters: Mapping[str, Tensor]) -> None:
-        """Raise ParameterError for theta_r >= theta_s or Feddes heads out of order, naming the column."""
+        """Raise ParameterError for theta_r >= theta_s, theta_s above 1 or Feddes heads out of order, naming the column."""
+        if "theta_s" in parameters and bool((parameters["theta_s"] > 1).any()):
+            at = tuple((parameters["theta_s"] > 1).nonzero()[0].tolist())
+            raise ParameterError(
+                f"theta_s is {float(parameters['theta_s'][at]):g} at {_where(parameters['theta_s'], at)}: a water content is a "
+                "share of the volume, at most 1. Divide percent by 100."
+            )
         pairs = [("theta_r", "theta_s"), ("feddes_2", "feddes_1"), ("demand_low", "demand_high")]
         for dry in ("feddes_3", "feddes_3_high", "feddes_3_low"):
             pairs += [(dry, "feddes_2"), ("feddes_4", dry)]
@@ -172,10 +178,8 @@ class Richards(SoilFunctions):
             if bool((parameters[low] >= parameters[high]).any()):
                 a, b = torch.broadcast_tensors(parameters[low], parameters[high])
                 at = tuple((a >= b).nonzero()[0].tolist())
-                place = [f"column {at[0]}", *([f"interval {at[1]}"] if a.ndim == 3 else [])]
-                place += [f"layer {at[-1]}"] if a.shape[-1] > 1 else []
                 raise ParameterError(
-                    f"{low} must be below {high}: got {low}={float(a[at]):g}, {high}={float(b[at]):g} at {', '.join(place)}"
+                    f"{low} must be below {high}: got {low}={float(a[at]):g}, {high}={float(b[at]):g} at {_where(a, at)}"
                 )
 
     def start(self, parameters: Values) -> dict[str, Tensor]:
@@ -372,3 +376,9 @@ class Richards(SoilFunctions):
         above = by_upper * upper[1] * dK[..., i] + by_lower * lower[1] * dK[..., across[0]]
         below = by_upper * upper[2] * dK[..., across[1]] + by_lower * lower[2] * dK[..., i + 1]
         return mean, above, below
+
+
+def _where(values: Tensor, at: tuple[int, ...]) -> str:
+    """Return column, interval and layer of an index into parameters `[column, layer]` or `[column, interval, layer]`."""
+    place = [f"column {at[0]}", *([f"interval {at[1]}"] if values.ndim == 3 else [])]
+    return ", ".join([*place, *([f"layer {at[-1]}"] if values.shape[-1] > 1 else [])])
