@@ -96,7 +96,7 @@ def read_parameters(
             raise ParameterError(f"parameter {name!r} belongs to the formula that the closure in the slot "
                                  f"{model.replaced[name]!r} replaces: it would do nothing, leave it out")  # fmt: skip
     _names(parameters, model.spec.parameters, "parameter", model)
-    _check_groups(model, parameters, model.spec.parameters if needed is None else needed)
+    model.spec.check_groups(parameters, needed)
     static: dict[str, Tensor] = {}
     varying: dict[str, Tensor] = {}
     for name, spec in model.spec.parameters.items():
@@ -117,19 +117,6 @@ def read_parameters(
     aligned = {k: v[:, None] for k, v in static.items()} if varying else static
     model.check_parameters({**aligned, **varying})
     return static, varying
-
-
-def _check_groups(model: ProcessModel, given: Mapping[str, Any], needed: Collection[str]) -> None:
-    """Raise ParameterError for a group of parameters of which some are given and some would be the default."""
-    members = {k: spec.group for k, spec in model.spec.parameters.items() if spec.group}
-    for group in {members[k] for k in given if k in members}:
-        missing = [k for k, g in members.items() if g == group and k in needed and k not in given]
-        if missing:
-            need = ", ".join(f"{k} ({model.spec.parameters[k].unit})" for k in missing)
-            raise ParameterError(
-                f"missing {group} parameters: {need}; give all of {', '.join(k for k, g in members.items() if g == group)}, "
-                "or none of them for the defaults of the specification."
-            )
 
 
 def _shaped(x: Tensor, spec: ParameterSpec, intervals: int, layers: int) -> tuple[Tensor, bool]:

@@ -22,6 +22,8 @@ TICKS: dict[str, Fraction] = {
 """Seconds in each unit of NumPy's dates and durations."""
 CALENDARS = ("standard", "gregorian", "proleptic_gregorian")
 """Calendars of cftime whose days are those of datetime64."""
+FORMS = {6: "%Y%m", 7: "%Y%j", 8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
+"""Dates that are written as integers, by the number of their digits."""
 NANOSECONDS = 1e14  # numbers above are counts of nanoseconds or microseconds since 1970: no model runs for so long
 
 
@@ -212,12 +214,15 @@ def _no_gap(bad: NDArray, what: str, reason: str) -> None:
 
 
 def _no_calendar(x: NDArray, what: str) -> None:
-    """Refuse integers that a reader takes for dates: 20000101, 2000010112, ... and counts of nanoseconds since 1970."""
-    if not x.size or abs(x[0]) < 1e7:
+    """Refuse integers that a reader takes for dates: 20000101, 2000010112, ... and counts of nanoseconds since 1970.
+
+    Months (200012, 200101) and days of the year (2000366, 2001001) could be numbers: they are refused where a year ends.
+    """
+    if not x.size or abs(x[0]) < 1e5:
         return
     digits = len(str(int(x[0])))
-    if digits in (8, 10, 12, 14) and (x == np.floor(x)).all() and _are_dates(x, digits):
-        form = "%Y%m%d%H%M%S"[: digits - 2]
+    if digits in FORMS and (x == np.floor(x)).all() and _are_dates(x, digits):
+        form = FORMS[digits]
         raise DataError(
             f"{what} are dates written as integers ({int(x[0])}, ...), which would be taken for numbers: give dates, "
             f'pandas.to_datetime({what}.astype(str), format="{form}"), or, if they are numbers, {what} - {what}[0].'
@@ -231,6 +236,11 @@ def _no_calendar(x: NDArray, what: str) -> None:
 def _are_dates(x: NDArray, digits: int) -> bool:
     """Whether all numbers read as year, month, day and so on, between the years 1500 and 2500."""
     rest = x.astype(np.int64)
+    if digits == 6 and not (np.diff(rest) == 89).any():
+        return False
+    if digits == 7:
+        years, days = np.divmod(rest, 1000)
+        return bool(((1 <= days) & (days <= 366) & (years >= 1500) & (years <= 2500)).all() and (np.diff(rest) > 600).any())
     parts: list[NDArray] = []
     for _ in range((digits - 4) // 2):
         rest, part = np.divmod(rest, 100)

@@ -231,7 +231,7 @@ class Exact(nn.Module):
 
     def __init__(self, model: Richards, slot: str) -> None:
         super().__init__()
-        self.of = model.formula(slot, {k: v for k, v in LOAM.items()})
+        self.of = model.formula(slot, loam(model))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.of(x[..., 0].clamp_min(1e-12))

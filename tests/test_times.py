@@ -57,6 +57,8 @@ def test_dates_however_far_apart(times: Any, days: list[int]) -> None:
         ([20000131, 20000201], ["times are dates written as integers", "20000131", "%Y%m%d"]),
         (np.array([2000013100, 2000013101]), ["dates written as integers", "%Y%m%d%H"]),
         ([20000131.0, 20000201.0], ["dates written as integers"]),
+        ([200011, 200012, 200101], ["dates written as integers", '"%Y%m"']),
+        ([2000365, 2000366, 2001001], ["dates written as integers", '"%Y%j"']),
         (HOURS.asi8, ["since 1970"]),
         ([cftime.DatetimeNoLeap(2000, 1, 1)] * 2, ["times[0]", "noleap", "date2num"]),
         ([cftime.DatetimeGregorian(1500, 1, 1)] * 2, ["before 1582-10-15"]),
@@ -82,7 +84,7 @@ def test_what_is_no_time_is_named(times: Any, words: list[str]) -> None:
 
 
 def test_numbers_that_are_no_dates_pass() -> None:
-    for numbers in ([20000100, 20000200], [17520000, 17520024], [1.7e9, 1.7e9 + 3600]):
+    for numbers in ([20000100, 20000200], [17520000, 17520024], [1.7e9, 1.7e9 + 3600], [200001, 200002], [2000001, 2000002]):
         assert parse_times(numbers).tolist() == numbers
 
 

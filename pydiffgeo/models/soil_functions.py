@@ -34,7 +34,7 @@ class SoilFunctions(ProcessModel):
         ----------
         slot : {"retention", "conductivity"}
         parameters : mapping of str to float, optional
-            Of the soil hydraulics, in their units; those not given take the default of the specification.
+            Of the soil hydraulics, in their units: those that the formula reads, or none of them for the defaults.
 
         Returns
         -------
@@ -47,6 +47,7 @@ class SoilFunctions(ProcessModel):
         for k in parameters or {}:
             lookup(dict.fromkeys(formula.parameters), k, f"parameter of {formula.name}")
         known = {**whole.parameters, **formula.own}
+        whole.check_groups(parameters or {}, formula.reads[slot])
         given = {k: v * self.units.factor(known[k].unit) for k, v in (parameters or {}).items()}
         return formula_of_slot(formula, slot, {k: known[k].default for k in formula.parameters} | given)
 

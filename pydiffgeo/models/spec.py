@@ -14,7 +14,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from pydiffgeo.errors import SpecError, lookup, nearest
+from pydiffgeo.errors import ParameterError, SpecError, lookup, nearest
 from pydiffgeo.times import SECONDS
 from pydiffgeo.units import Units, is_unit
 
@@ -227,6 +227,27 @@ class ModelSpec:
             forcings={k: lookup(self.forcings, k, f"forcing of {self.name}") for k in forcings},
             fluxes={k: lookup(self.fluxes, k, f"flux of {self.name}") for k in fluxes},
         )
+
+    def check_groups(self, given: Container[str], needed: Container[str] | None = None) -> None:
+        """Raise ParameterError for a group of parameters of which some are given and others would be the defaults.
+
+        Parameters
+        ----------
+        given : container of str
+            Names.
+        needed : container of str, optional
+            Names without which a group is not complete; default: all.
+        """
+        members = {k: p.group for k, p in self.parameters.items() if p.group}
+        begun = {group for k, group in members.items() if k in given}
+        missing = [k for k, group in members.items() if group in begun and k not in given and (needed is None or k in needed)]
+        if missing:
+            group = members[missing[0]]
+            need = ", ".join(f"{k} ({self.parameters[k].unit})" for k in missing)
+            raise ParameterError(
+                f"missing {group} parameters: {need}; give all of {', '.join(k for k, g in members.items() if g == group)}, "
+                "or none of them for the defaults of the specification."
+            )
 
     def in_units(self, units: Units, keep: Container[str] = ()) -> ModelSpec:
         """Return the specification with the user's length and time in place of cm and h, and its numbers with them.
