@@ -34,7 +34,7 @@ def read_times(times: Any, unit: str) -> tuple[Tensor, np.ndarray]:
     """
     labels = parse_times(times)
     if labels.size < 2:
-        raise DataError(f"times must have the start and at least one interval end, got {labels.size}.")
+        raise DataError(f"times must have the start and at least one end, got {labels.size}; give n + 1 for n intervals.")
     return torch.from_numpy(intervals(labels, unit)), labels
 
 
@@ -48,7 +48,7 @@ def read_forcing(
     missing = [k for k in known if k not in forcing]
     if missing:
         need = ", ".join(f"{k} ({known[k].unit})" for k in missing)
-        raise DataError(f"missing forcing of this {model.spec.name} model: {need}")
+        raise DataError(f"missing forcing of this {model.spec.name} model: {need}; give each, 0.0 for none.")
     out = {}
     for name, spec in known.items():
         given = forcing[name]
@@ -63,7 +63,7 @@ def read_forcing(
         if x.ndim != 2 or x.shape[1] != intervals:
             raise DataError(
                 f"forcing {name!r} has shape {list(np.shape(given))}; give a number, [time] or [batch, time] with "
-                f"{intervals} intervals (times has the start and {intervals} ends)"
+                f"{intervals} intervals (times has the start and {intervals} ends)."
             )
         if not _between(x, spec.lower, spec.upper):
             x = _rounded(x, spec)
@@ -72,7 +72,7 @@ def read_forcing(
             column, i = (int(v) for v in bad.nonzero()[0])
             raise DataError(
                 f"forcing {name!r} is {float(x[column, i]):g} {spec.unit} at column {column}, in the interval that ends at "
-                f"{labels[i + 1]}; allowed: {spec.lower:g} to {spec.upper:g}, no gaps; fill or correct it first"
+                f"{labels[i + 1]}; allowed: {spec.lower:g} to {spec.upper:g}, no gaps; fill or correct it first."
             )
         out[name] = x[..., None]
     return out
@@ -94,7 +94,7 @@ def read_parameters(
     for name in model.replaced:
         if name in parameters:
             raise ParameterError(f"parameter {name!r} belongs to the formula that the closure in the slot "
-                                 f"{model.replaced[name]!r} replaces: it would do nothing, leave it out")  # fmt: skip
+                                 f"{model.replaced[name]!r} replaces: it would do nothing, leave it out.")  # fmt: skip
     _names(parameters, model.spec.parameters, "parameter", model)
     model.spec.check_groups(parameters, needed)
     static: dict[str, Tensor] = {}
@@ -111,7 +111,7 @@ def read_parameters(
             at = bad.nonzero()[0].tolist()
             rule = "finite" if spec.minimum == -float("inf") else f"finite and above {spec.minimum:g}"
             raise ParameterError(
-                f"parameter {name!r} is {float(x[tuple(at)]):g} at column {at[0]}; it must be {rule} ({spec.unit})"
+                f"parameter {name!r} is {float(x[tuple(at)]):g} at column {at[0]}; it must be {rule} ({spec.unit})."
             )
         (varying if in_time else static)[name] = x
     aligned = {k: v[:, None] for k, v in static.items()} if varying else static
@@ -127,7 +127,7 @@ def _shaped(x: Tensor, spec: ParameterSpec, intervals: int, layers: int) -> tupl
         if per_layer and layers > 1 and len(x) == layers:
             raise ParameterError(
                 f"parameter {spec.name!r} of shape [{len(x)}] could mean {layers} columns or {layers} layers; give "
-                f"[1, {layers}] for layers or [{len(x)}, 1] for columns"
+                f"[1, {layers}] for layers or [{len(x)}, 1] for columns."
             )
         return x[:, None], False
     if x.ndim == 2 and per_layer and x.shape[1] in (1, layers):
@@ -139,7 +139,7 @@ def _shaped(x: Tensor, spec: ParameterSpec, intervals: int, layers: int) -> tupl
     allowed = "a number, [batch], [batch, layer] or [batch, time, layer]" if per_layer else "a number, [batch] or [batch, time]"
     raise ParameterError(
         f"parameter {spec.name!r} has shape {list(x.shape)}; give {allowed}, here with {intervals} intervals"
-        + (f" and {layers} layers" if per_layer else "")
+        + (f" and {layers} layers." if per_layer else ".")
     )
 
 
@@ -229,7 +229,8 @@ def batch_size(tensors: Mapping[str, Tensor]) -> int:
     """Number of columns that all inputs agree on."""
     sizes = {k: v.shape[0] for k, v in tensors.items() if v.shape[0] != 1}
     if len(set(sizes.values())) > 1:
-        raise DataError("inputs disagree on the number of columns: " + ", ".join(f"{k} has {n}" for k, n in sizes.items()))
+        found = ", ".join(f"{k} has {n}" for k, n in sizes.items())
+        raise DataError(f"inputs disagree on the number of columns: {found}; give each for all columns, or for one.")
     return next(iter(sizes.values()), 1)
 
 
@@ -254,4 +255,4 @@ def _tensor(value: Any, dtype: torch.dtype, device: torch.device, what: str) -> 
         # a copy: an array that changes after the solve must not change its gradient
         return torch.as_tensor(np.array(value, dtype=float), dtype=dtype, device=device)
     except (TypeError, ValueError) as error:
-        raise DataError(f"{what} is not numeric: {error}") from error
+        raise DataError(f"{what} is not numeric: {str(error).rstrip('.')}; give numbers.") from error

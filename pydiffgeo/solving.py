@@ -94,7 +94,7 @@ def solve(
     tensors = [x for x in (*forcing.values(), *parameters.values(), *states) if isinstance(x, Tensor)]
     device = tensors[0].device if tensors else torch.device("cpu")
     if any(x.device != device for x in tensors):
-        raise ParameterError(f"inputs lie on different devices: {sorted({str(x.device) for x in tensors})}; move them to one")
+        raise ParameterError(f"inputs lie on different devices: {sorted({str(x.device) for x in tensors})}; move them to one.")
     chosen = _choose(engine, model.core, options, device)
     run = lookup(ENGINES, chosen, "engine")
     dtype = options.dtype

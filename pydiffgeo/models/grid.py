@@ -67,26 +67,26 @@ class Grid:
         """
         z = np.asarray(faces, dtype=float).ravel()
         if z.size < 3 or not np.isfinite(z).all():
-            raise GridError(f"a grid needs at least two cells with finite faces, got faces={z.tolist()[:5]}...")
+            raise GridError(f"a grid needs at least two cells with finite faces, got faces={z.tolist()[:5]}.")
         if z[0] != 0:
-            raise GridError(f"the first face must be the surface at 0 {unit}, got {z[0]}")
+            raise GridError(f"the first face must be the surface at 0 {unit}, got {z[0]}.")
         dz = np.diff(z)
         if (dz <= 0).any():
             i = int(np.argmax(dz <= 0))
             raise GridError(
                 f"cell {i} between {z[i]} and {z[i + 1]} {unit} has thickness {dz[i]}; "
-                "depths are positive downward and must increase"
+                "depths are positive downward and must increase."
             )
         tops = np.asarray(layers, dtype=float).ravel()
         if tops.size == 0 or tops[0] != 0 or (np.diff(tops) <= 0).any() or tops[-1] >= z[-1]:
             raise GridError(
-                f"layers must begin at 0 {unit}, increase, and end above the bottom at {z[-1]} {unit}; got {tops.tolist()}"
+                f"layers must begin at 0 {unit}, increase, and end above the bottom at {z[-1]} {unit}; got {tops.tolist()}."
             )
         for top in tops:
             if np.abs(z - top).min() > 1e-9 * z[-1]:
                 raise GridError(
                     f"layer boundary at {top} {unit} is not a face of the grid; nearest face: "
-                    f"{z[np.abs(z - top).argmin()]} {unit}"
+                    f"{z[np.abs(z - top).argmin()]} {unit}; move one of them."
                 )
         middle = 0.5 * (z[1:] + z[:-1])
         return cls(torch.tensor(z), torch.tensor(np.searchsorted(tops, middle, side="right") - 1), unit, time_unit)
@@ -106,7 +106,7 @@ class Grid:
         """Cells growing geometrically from thickness `top` at the surface; faces are moved to the layer boundaries."""
         _check_size(depth, cells, unit)
         if not 0 < top <= depth / cells:
-            raise GridError(f"the top cell must be thinner than the mean, {depth / cells:g} {unit}; got top={top}")
+            raise GridError(f"the top cell must be thinner than the mean, {depth / cells:g} {unit}; got top={top}.")
         low, high = 1.0, 1e3
         for _ in range(200):  # bisection on the growth ratio
             ratio = 0.5 * (low + high)
@@ -146,6 +146,6 @@ class Grid:
 
 def _check_size(depth: float, cells: int, unit: str) -> None:
     if not (np.isfinite(depth) and depth > 0):
-        raise GridError(f"depth must be a positive number of {unit}, got {depth}")
+        raise GridError(f"depth must be a positive number of {unit}, got {depth}.")
     if int(cells) != cells or cells < 2:
-        raise GridError(f"a grid needs at least 2 cells, got cells={cells}")
+        raise GridError(f"a grid needs at least 2 cells, got cells={cells}.")
