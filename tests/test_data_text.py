@@ -148,7 +148,13 @@ def test_stamps_with_a_zone_are_the_days_that_they_say(zone: str, tmp_path: Path
     xr.testing.assert_equal(part.precipitation, plain.precipitation.sel(time=slice("2001-01-10", "2001-01-19")))
 
 
-@pytest.mark.parametrize("written", ["20010131", "2001-01-31", b"2001-01-31", "2001-01-31T23:59:59.5", "01/31/2001"])
+@pytest.mark.parametrize("written", ["01/31/2001", "31.01.2001", "soon", "2001-13-01", ""])
+def test_a_date_that_does_not_begin_with_the_year_is_refused(written: str) -> None:
+    with pytest.raises(DataError, match="here has .* in row 2; correct the file, with dates such as 2000-01-31"):
+        parse_days(["2001-01-30", written], "here")
+
+
+@pytest.mark.parametrize("written", ["20010131", "2001-01-31", b"2001-01-31", "2001-01-31T23:59:59.5"])
 def test_dates_are_read_in_other_forms(written: str | bytes) -> None:
     assert parse_days([written], "here").normalize()[0] == pd.Timestamp("2001-01-31")
 
@@ -178,6 +184,23 @@ def test_a_file_that_is_cut_off_is_named(tmp_path: Path) -> None:
         (tmp_path / "cut.nc").write_bytes(whole[: int(share * len(whole))])
         with pytest.raises(DataError, match="cut.nc' cannot be read"):
             open_basins(tmp_path / "cut.nc", lazy=False)
+
+
+@pytest.mark.parametrize("content", ["", "44.8", "44.8\n133\nlarge\n", "44.8\n133\n5e8\nYear Mnth Day Hr a b\n"])
+@pytest.mark.parametrize("which", ["01010101", "02020202"])
+def test_a_damaged_forcing_file_of_camels_does_not_hide_the_others(content: str, which: str, tmp_path: Path) -> None:
+    next(basin_files.camels_us(tmp_path).rglob(f"{which}*cida*")).write_text(content)
+    problems = check_basins(open_basins(tmp_path, lazy=True)).serious
+    assert [(p.kind, p.site) for p in problems] == [("unreadable", which)] and f"{which}_lump_cida" in problems[0].message
+
+
+def test_empty_records_and_places_in_words_are_named(tmp_path: Path) -> None:
+    basin_files.records(basins=1).isel(time=[]).to_netcdf(tmp_path / "all.nc")
+    with pytest.raises(DataError, match="all.nc has no days"):
+        open_basins(tmp_path / "all.nc")
+    assert np.isnan(attributes(tmp_path / "a", "gauge_id,lat\n").lat).all()
+    with pytest.raises(DataError, match="attribute 'lat' of basin x2 is '51N', no number"):
+        attributes(tmp_path / "b", GOOD.replace("51.0", "51N"))
 
 
 def test_check_shows_the_first_of_each_kind_and_writes_all(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from pydiffgeo.data.layouts import LOADERS, Request, Source
 from pydiffgeo.data.lazy import Reader
+from pydiffgeo.data.problems import absent
 from pydiffgeo.errors import DataError, lookup, nearest
 
 EAGER_BYTES = 2**30  # what is read at once, unless the caller says otherwise
@@ -190,12 +191,20 @@ def _static(source: Source) -> dict[str, xr.Variable]:
     found: dict[str, xr.Variable] = {}
     for name in map(str, table.columns):
         values = table[name].to_numpy()
-        if table[name].dtype == object:
+        if table[name].isna().all():
+            values = np.full(len(table), np.nan)
+        elif table[name].dtype == object:
             values = table[name].fillna("").astype(str).to_numpy(dtype=str)
         unit = source.attribute_units.get(name)
         found[name] = xr.Variable("basin", values, {} if unit is None else {"units": unit})
     for name, (unit, natives) in PLACES.items():
         native = next((n for n in natives if n in found), None)
         if native is not None:
-            found[name] = xr.Variable("basin", found[native].values.astype(float), {"units": unit})
+            numbers = pd.to_numeric(pd.Series(found[native].values), errors="coerce").to_numpy(float)
+            words = np.isnan(numbers) & ~absent(found[native].values)
+            if words.any():
+                row = int(words.argmax())
+                text = str(found[native].values[row])
+                raise DataError(f"attribute {native!r} of basin {source.basins[row]} is {text!r}, no number; correct it.")
+            found[name] = xr.Variable("basin", numbers, {"units": unit})
     return found

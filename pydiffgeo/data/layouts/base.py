@@ -269,6 +269,8 @@ def daily_index(times: pd.DatetimeIndex, what: str, line: Line | None = None) ->
     def place(row: int) -> str:
         return f" (line {line(row)})" if line else ""
 
+    if not len(times):
+        raise DataError(f"{what} has no days; leave it out, or get it again.")
     if times.hasnans:
         row = int(np.flatnonzero(times.isna())[0])
         raise DataError(f"{what} has an invalid date in {f'line {line(row)}' if line else f'row {row + 1}'}; correct the file.")

@@ -200,8 +200,8 @@ def _header(file: Path) -> tuple[float, float, float]:
     """Return latitude (degrees), elevation (m) and area (m2) of a forcing file."""
     try:
         with open(file, encoding="ascii") as lines:
-            latitude, elevation, area = (float(next(lines)) for _ in range(3))
-    except (OSError, ValueError, StopIteration) as error:
+            latitude, elevation, area = (float(lines.readline()) for _ in range(3))
+    except (OSError, ValueError) as error:
         raise DataError(f"the header of {file} is damaged ({error}); download it again.") from error
     return latitude, elevation, area
 
@@ -233,13 +233,13 @@ def _days(table: pd.DataFrame, what: str, line: Line) -> pd.DatetimeIndex:
 
 def _ends(file: Path, header: int, first: int) -> tuple[pd.Timestamp, pd.Timestamp]:
     """Return the first and last date of a text file, from its first and last line."""
-    with open(file, "rb") as stream:
-        start = [stream.readline() for _ in range(header + 1)][-1]
-        stream.seek(0, 2)
-        stream.seek(max(0, stream.tell() - 400))
-        end = (stream.read().strip().splitlines() or [b""])[-1]
     try:
+        with open(file, "rb") as stream:
+            start = [stream.readline() for _ in range(header + 1)][-1]
+            stream.seek(0, 2)
+            stream.seek(max(0, stream.tell() - 400))
+            end = (stream.read().strip().splitlines() or [b""])[-1]
         dates = [pd.Timestamp(*map(int, line.decode("ascii").split()[first : first + 3])) for line in (start, end)]
-    except (ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise DataError(f"{file} begins or ends without a date ({error}); download it again.") from error
     return dates[0], dates[1]

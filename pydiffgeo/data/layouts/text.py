@@ -109,12 +109,8 @@ def parse_days(values: Any, what: str, line: Line | None = None, strict: bool = 
     given = given.astype("string").str.strip()
     with_time = given.str.contains(":", na=False)
     text = given.where(~with_time, given.str.replace(ZONE, "", regex=True))
+    # year first: of 01.02.2000 nobody knows whether it is in January
     found = pd.to_datetime(text, errors="coerce", format="ISO8601")
-    if found.isna().any():
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # that no format could be inferred: see below
-            other = pd.to_datetime(text, errors="coerce")
-        found = found if other.isna().any() else other
     if strict and found.isna().any():
         row = int(np.flatnonzero(found.isna())[0])
         place = f"line {line(row)}" if line else f"row {row + 1}"
