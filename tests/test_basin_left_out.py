@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from types import SimpleNamespace
 
+import basin_files
 import basin_runs
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ import xarray as xr
 from typer.testing import CliRunner
 
 from pydiffgeo import cli
-from pydiffgeo.errors import DataError
+from pydiffgeo.errors import DataError, DataWarning
 from pydiffgeo.training.basins.data import load_basins, say_left_out
 from pydiffgeo.training.basins.experiment import evaluate, series_needed, train
 from pydiffgeo.training.basins.settings import BasinExperiment
@@ -118,6 +119,36 @@ def test_excluded_basins_are_replaced_where_a_number_is_asked_for(records, tmp_p
 def test_quiet_hides_no_basin_that_is_left_out(caplog):
     say_left_out(SimpleNamespace(left_out={"all": {"b0001": "named in data.exclude"}}, remarks=[]), "run", aloud=False)
     assert "run: 1 basin is left out:" in caplog.text and "b0001: named in data.exclude" in caplog.text
+
+
+def test_runs_that_judge_different_basins_are_not_compared_without_a_word(records, tmp_path):
+    for name, excluded in (("a", []), ("b", ["b0003"])):
+        one = settings(tmp_path, records, exclude=excluded)
+        train(one.model_copy(update={"runs": {name: one.runs["run"]}}), tmp_path / "runs", progress=False)
+    with pytest.warns(DataWarning, match=r"not judge the same basins .trained, test period: a 9, b 8; 8 are common.*b0003"):
+        evaluate([tmp_path / "runs"], progress=False, figures=False)
+    assert "do not judge the same basins" in (tmp_path / "runs" / "comparison_test.html").read_text()
+
+
+def test_a_file_that_cannot_be_read_leaves_its_basin_out(tmp_path, monkeypatch):
+    root = basin_files.caravan(tmp_path, "csv", pd.date_range("1999-10-01", "2001-06-30"))
+    for k, file in enumerate(sorted(root.rglob("timeseries/csv/*/*.csv"))):
+        table = pd.read_csv(file)
+        weather = np.random.default_rng(k).random((len(table), 2))
+        table["total_precipitation_sum"], table["streamflow"] = weather.T
+        table["temperature_2m_max"] += 9 * weather[:, 0]
+        table.to_csv(file, index=False)
+    lines = file.read_text().splitlines()
+    file.write_text("\n".join([*lines[:50], lines[50].replace(",4.0", ",Ice"), *lines[51:]]))
+    changes = {**PERIODS, "attributes": [], "forcing": ["precipitation", "tair_max", "tair_min"], "missing": "skip"}
+    for most in (2**30, 0):  # in memory, and read as needed
+        monkeypatch.setattr("pydiffgeo.training.basins.data.EAGER_BYTES", most)
+        with pytest.raises(DataError, match="tair_min' has the same value"):  # what is kept goes on to the scaling
+            load_basins(basin_runs.experiment(root, data=changes, training=TINY).run("run"))
+        less = changes | {"forcing": ["precipitation", "tair_max"]}
+        data = load_basins(basin_runs.experiment(root, data=less, training=TINY).run("run"), also_needed=["tair_min"])
+        assert list(data.left_out["all"]) == ["lamah_7"] and data.tensors.basins == ("camels_01", "camels_02")
+        assert "'Ice', no number, in line 51 of" in data.left_out["all"]["lamah_7"]
 
 
 @pytest.mark.parametrize(("old", "new", "words"), [

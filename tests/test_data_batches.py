@@ -233,3 +233,11 @@ def test_basins_are_drawn_evenly_and_windows_too(tensors: BasinTensors) -> None:
     counts = np.histogram(starts, bins=4, range=(0, 401))[0]
     expected = len(starts) / 4
     assert ((counts - expected) ** 2 / expected).sum() < 16.3  # chi squared, three degrees of freedom, 0.1 %
+
+
+@pytest.mark.parametrize("day", ["2000-02-30", "soon"])
+def test_a_period_that_begins_on_no_date_is_refused(day: str, records: xr.Dataset, tensors: BasinTensors) -> None:
+    for call in (lambda: fit_scaling(records, FORCING, start=day), lambda: WindowSampler(tensors, 4, 30, start=day)):
+        with pytest.raises(DataError, match=f"start={day!r} is no date .*write it as 2000-01-31"):
+            call()
+    assert tensors.span("2000-01-01T00:00Z", "20000201") == tensors.span("2000-01-01", "2000-02-01")

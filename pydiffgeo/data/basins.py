@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import date
 from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -13,6 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from pydiffgeo.data.layouts import LOADERS, Request, Source
+from pydiffgeo.data.layouts.text import Day, parse_day
 from pydiffgeo.data.lazy import Reader
 from pydiffgeo.data.problems import absent
 from pydiffgeo.errors import DataError, lookup, nearest
@@ -24,7 +23,6 @@ PLACES: dict[str, tuple[str, tuple[str, ...]]] = {
     "lon": ("degrees_east", ("lon", "gauge_lon", "longitude")),
     "elevation": ("m", ("elevation", "elev_mean", "ele_mt_sav")),
 }
-Day: TypeAlias = str | date | None
 
 
 def open_basins(
@@ -151,7 +149,7 @@ def _variables(source: Source, wanted: Sequence[str] | None, names: Mapping[str,
 
 
 def _days(source: Source, start: Day, end: Day) -> pd.DatetimeIndex:
-    first, last = _day(start, "start"), _day(end, "end")  # NaT where not given
+    first, last = (parse_day(day, name) for day, name in ((start, "start"), (end, "end")))  # NaT where not given
     if first is pd.NaT or last is pd.NaT:
         spans = _spans(source)
         first = min(a for a, _ in spans) if first is pd.NaT else first
@@ -172,17 +170,6 @@ def _spans(source: Source) -> list[tuple[pd.Timestamp, pd.Timestamp]]:
     if not spans:
         raise errors[0]
     return spans
-
-
-def _day(given: Day, name: str) -> pd.Timestamp:
-    """Return a day without a zone, NaT for none."""
-    if given is None:
-        return pd.NaT
-    try:
-        day = pd.Timestamp(str(given))  # as text: an integer such as 20000131 is no count of nanoseconds
-    except (ValueError, TypeError, OverflowError) as error:
-        raise DataError(f"{name}={given!r} is no date ({error}); write it as 2000-01-31.") from error
-    return day.tz_localize(None).normalize()
 
 
 def _static(source: Source) -> dict[str, xr.Variable]:

@@ -14,6 +14,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pydiffgeo.data.layouts.text import parse_day
 from pydiffgeo.data.lazy import blocks
 from pydiffgeo.data.problems import Problem, gap_problems, impossible_problems
 from pydiffgeo.data.report import BasinReport
@@ -225,8 +226,8 @@ class BasinTensors:
         DataError
             The record does not cover it.
         """
-        first = pd.Timestamp(start) if start else self.days[0]
-        last = pd.Timestamp(end) if end else self.days[-1]
+        first = parse_day(start, "start") if start else self.days[0]
+        last = parse_day(end, "end") if end else self.days[-1]
         if first < self.days[0] or last > self.days[-1] or last < first:
             raise DataError(
                 f"the period {first:%Y-%m-%d} to {last:%Y-%m-%d} is not in the record, {self.days[0]:%Y-%m-%d} to "

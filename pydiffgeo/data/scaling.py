@@ -13,6 +13,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from pydiffgeo.data.layouts.text import parse_day
 from pydiffgeo.data.lazy import blocks
 from pydiffgeo.data.problems import absent, attribute_problems
 from pydiffgeo.errors import DataError, lookup
@@ -111,7 +112,7 @@ def fit_scaling(
         A variable is absent, is text, is constant or has no values, or the record has no days in the period.
     """
     days = pd.DatetimeIndex(records.time.values)
-    first_day, last_day = pd.Timestamp(start or days[0]), pd.Timestamp(end or days[-1])
+    first_day, last_day = parse_day(start or days[0], "start"), parse_day(end or days[-1], "end")
     chosen = np.flatnonzero((days >= first_day) & (days <= last_day))
     if not chosen.size:
         raise DataError(f"no days between {start} and {end}; the records cover {days[0]:%Y-%m-%d} to {days[-1]:%Y-%m-%d}.")

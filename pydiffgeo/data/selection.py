@@ -13,6 +13,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from pydiffgeo.data.checks import site_dimension
+from pydiffgeo.data.layouts.text import parse_day
 from pydiffgeo.data.lazy import Rows, is_lazy, lazy_variable
 from pydiffgeo.data.problems import Problem, attribute_problems, gap_problems, impossible_problems
 from pydiffgeo.data.variables import find_impossible
@@ -249,7 +250,7 @@ def _masked(name: str, values: NDArray) -> NDArray:
 
 def _positions(span: Span, days: pd.DatetimeIndex) -> tuple[int, int, int]:
     """Return positions: of the first day of the warm-up, of the first day that counts, and of the day after the last."""
-    start, end = pd.Timestamp(span.start), pd.Timestamp(span.end)
+    start, end = parse_day(span.start, "start"), parse_day(span.end, "end")
     if start < days[0] or end > days[-1]:
         raise DataError(
             f"the {span.name} period, {start:%Y-%m-%d} to {end:%Y-%m-%d}, is not in the record, {days[0]:%Y-%m-%d} to "

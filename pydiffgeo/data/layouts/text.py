@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable, Collection
+from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,7 @@ SEPARATORS = (",", ";", "\t")
 DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?")
 ZONE = re.compile(r"(?<=\d)\s*(?:Z|UTC|[+-]\d\d(?::?\d\d)?)$")
 Line = Callable[[int], int]
+Day: TypeAlias = str | date | None
 
 
 def separator_of(file: Path, usual: str = ",") -> str:
@@ -117,6 +119,23 @@ def parse_days(values: Any, what: str, line: Line | None = None, strict: bool = 
         shown = "no date" if pd.isna(given[row]) or not given[row] else f"the invalid date {given[row]!r}"
         raise DataError(f"{what} has {shown} in {place}; correct the file, with dates such as 2000-01-31.")
     return pd.DatetimeIndex(found)
+
+
+def parse_day(given: Day, name: str) -> pd.Timestamp:
+    """Return the first or last day that somebody asks for, without a zone; NaT for none.
+
+    Raises
+    ------
+    DataError
+        It is no date; `name` says which.
+    """
+    if given is None:
+        return pd.NaT
+    try:
+        day = pd.Timestamp(str(given))  # as text: an integer such as 20000131 is no count of nanoseconds
+    except (ValueError, TypeError, OverflowError) as error:
+        raise DataError(f"{name}={given!r} is no date ({error}); write it as 2000-01-31.") from error
+    return day.tz_localize(None).normalize()
 
 
 def numbers_of(

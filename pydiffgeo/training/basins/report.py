@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pandas as pd
 import xarray as xr
 import yaml
 
-from pydiffgeo.errors import SettingsError, nearest
+from pydiffgeo.errors import DataWarning, SettingsError, nearest
 from pydiffgeo.evaluation import median_scores, print_table, score_basins, write_scores, write_table
 from pydiffgeo.evaluation.discharge_plots import plot_cdf, plot_hydrographs, plot_map
 from pydiffgeo.evaluation.function_plots import plot_function
@@ -139,6 +140,7 @@ def compare_runs(folders: Sequence[Path], period: str, progress: bool = True, fi
     untrained: Rows = []
     lines: dict[str, np.ndarray] = {}
     weights: list[str] = []
+    judged: dict[str, dict[str, set[str]]] = {}
     for folder in folders:
         weights.append(weights_hash(chosen_weights(load_checkpoint(folder / CHECKPOINT, ["model"]) or {"model": {}})))
         check_judged(folder / f"evaluation_{period}", weights[-1])
@@ -146,8 +148,9 @@ def compare_runs(folders: Sequence[Path], period: str, progress: bool = True, fi
         for (target, group), part in medians.groupby(["target", "group"], sort=False):
             value = part.set_index("measure")["median"]
             rows.append({"run": folder.name, "target": target, "group": group} | {n: float(value[n]) for n in SHOWN})
-        scores = pd.read_csv(folder / f"evaluation_{period}" / "scores.csv")
+        scores = pd.read_csv(folder / f"evaluation_{period}" / "scores.csv", dtype={"basin": str})
         for group, part in scores.groupby("group", sort=False):
+            judged.setdefault(str(group), {})[folder.name] = set(part.basin)
             lines[f"{folder.name}, {group}"] = part["nse"].to_numpy()
         checks = folder / f"evaluation_{period}" / "untrained_summary.csv"
         if checks.is_file():
@@ -155,6 +158,9 @@ def compare_runs(folders: Sequence[Path], period: str, progress: bool = True, fi
     write_table(rows, out / f"comparison_{period}")
     page = Page(f"Comparison, {period} period")
     page.table(rows, "Medians over basins")
+    for text in _different_basins(judged, period):
+        warnings.warn(text, DataWarning, stacklevel=2)
+        page.text(text)
     without = [folder.name for folder in folders if folder.name not in {row["run"] for row in untrained}]
     if untrained:
         write_table(untrained, out / f"comparison_{period}_untrained")
@@ -172,6 +178,20 @@ def compare_runs(folders: Sequence[Path], period: str, progress: bool = True, fi
         if untrained:
             print_table(untrained, f"Variables that were never trained on, {period} period")
     return rows
+
+
+def _different_basins(judged: Mapping[str, Mapping[str, set[str]]], period: str) -> list[str]:
+    """Return a sentence for each group of basins in which runs judge different ones, for basins by group and run."""
+    found = []
+    for group, runs in judged.items():
+        every, common = set.union(*runs.values()), set.intersection(*runs.values())
+        if every != common:
+            counts = ", ".join(f"{name} {len(basins)}" for name, basins in runs.items())
+            found.append(
+                f"The runs do not judge the same basins ({group}, {period} period: {counts}; {len(common)} are common to all): "
+                f"their medians cannot be compared. Name {', '.join(sorted(every - common)[:10])} in data.exclude of all runs."
+            )
+    return found
 
 
 def remove_comparisons(folder: Path) -> None:
