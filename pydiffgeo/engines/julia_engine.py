@@ -18,15 +18,17 @@ from pydiffgeo.bridge.runtime import STOPPED, Julia, interruptible, load_sciml, 
 from pydiffgeo.engines.base import Result, constant_after_failure
 from pydiffgeo.errors import ParameterError
 from pydiffgeo.second_derivatives import first_derivatives
+from pydiffgeo.solvers.control import MANY, SHORT, STALLED, patience
 from pydiffgeo.solvers.options import Solver
 from pydiffgeo.solvers.problem import Problem
 from pydiffgeo.solvers.sciml import SCIML_METHODS
 
 NOWHERE = (0, 0, 0, 0)
-OUTCOMES = {1: "DtLessThanMin: no step above {shortest:.1e} {unit} meets the tolerances",
-            2: "MaxIters: {max_steps} steps were not enough; raise max_steps or loosen rtol",
+OUTCOMES = {1: f"DtLessThanMin: {SHORT}",
+            2: f"MaxIters: {MANY}",
             4: "Unstable: {method} found no step that works; a saturated soil is beyond a method that integrates heads",
-            5: "{method} ended without a solution; tighten rtol"}  # fmt: skip
+            5: "{method} ended without a solution; tighten rtol",
+            6: STALLED}  # fmt: skip
 
 
 def solve_julia(problem: Problem, options: Solver, replay: Tensor | None = None) -> Result:
@@ -143,6 +145,7 @@ class _Run:
                 "shortest": 1e-12 * float(lengths.min()),
                 "unit": self.problem.model.spec.time_unit,
                 "max_steps": self.options.max_steps,
+                "patience": patience(self.options.max_newton),
                 "method": self.options.method,
             }
             for column in codes[:, 0].nonzero()[0].tolist():

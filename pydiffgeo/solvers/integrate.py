@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pydiffgeo.models.base import Evaluation, Values
-from pydiffgeo.solvers.control import next_step
+from pydiffgeo.solvers.control import MANY, SHORT, STALLED, next_step, patience, stalled
 from pydiffgeo.solvers.kernels import Kernels
 from pydiffgeo.solvers.newton import UNSEEN, Stage, newton
 from pydiffgeo.solvers.options import Solver
@@ -25,7 +25,10 @@ ROUND = 1e-9  # parts of an interval that count as rounding of its end
 
 @dataclass
 class Carry:
-    """Everything that a column takes from one step to the next, `[row, ...]`."""
+    """Everything that a column takes from one step to the next, `[row, ...]`.
+
+    `asked` and `reached` are the interval and the time in it where the column was last asked whether it makes progress.
+    """
 
     column: Tensor
     interval: Tensor
@@ -44,6 +47,8 @@ class Carry:
     starts: Tensor
     attempts: Tensor
     taken: Tensor
+    asked: Tensor
+    reached: Tensor
 
     def select(self, keep: Tensor) -> Carry:
         """Some of the rows."""
@@ -119,6 +124,8 @@ def start(problem: Problem, options: Solver) -> Carry:
         starts=torch.ones(rows, dtype=torch.bool, device=device),
         attempts=counter(),
         taken=counter(),
+        asked=counter(),
+        reached=column(0.0),
     )
 
 
@@ -170,7 +177,7 @@ class _Integration:
         )
         for name in ("accepted", "rejected", "newton_iterations"):
             self.out.stats[name] = torch.zeros(rows, dtype=torch.long, device=u.device)
-        self.shortest = 1e-12 * problem.lengths.min()
+        self.shortest, self.patience = 1e-12 * problem.lengths.min(), patience(options.max_newton)
 
     def run(self, c: Carry) -> tuple[Carry, Outcome]:
         """Step until all columns have arrived or failed."""
@@ -415,15 +422,22 @@ class _Integration:
         """Rows that cannot go on; their reasons are written down."""
         short = (c.step < self.shortest)[:, 0]
         long = c.attempts >= self.options.max_steps
-        failed = (short | long) & (c.interval < self.until)
+        failed = short | long
+        due = c.attempts % self.patience == 0
+        if self.replay is None and bool(due.any()):
+            slow = stalled(c.elapsed, c.reached, length, self.patience, self.options.max_steps)[:, 0]
+            failed = failed | (due & (c.asked == c.interval) & slow)
+            c.asked = torch.where(due, c.interval, c.asked)
+            c.reached = torch.where(due[:, None], c.elapsed, c.reached)
+        failed = failed & (c.interval < self.until)
         if bool(failed.any()):
+            known = {
+                "shortest": float(self.shortest), "unit": self.model.spec.time_unit,
+                "max_steps": self.options.max_steps, "patience": self.patience,
+            }  # fmt: skip
             for r in failed.nonzero()[:, 0].tolist():
-                reason = (
-                    f"no step above {float(self.shortest):.1e} {self.model.spec.time_unit} meets the tolerances"
-                    if bool(short[r])
-                    else f"{self.options.max_steps} steps were not enough; raise max_steps or loosen rtol"
-                )
-                self.out.failed[int(c.column[r])] = int(c.interval[r]), reason
+                reason = SHORT if bool(short[r]) else MANY if bool(long[r]) else STALLED
+                self.out.failed[int(c.column[r])] = int(c.interval[r]), reason.format(**known)
         return failed
 
 

@@ -18,11 +18,13 @@ mutable struct Carry{T}
     starts::Bool
     attempts::Int
     taken::Int
+    asked::Int   # interval and time in it where the column was last asked whether it makes progress
+    reached::T
 end
 
 function Carry{T}(size::Integer, fluxes::Integer) where {T}
     state() = zeros(T, size)
-    return Carry{T}(state(), state(), state(), zeros(T, fluxes), zeros(T, fluxes), state(), state(), 1, 0, 0, 0, 0, 0, true, 0, 0)
+    return Carry{T}(state(), state(), state(), zeros(T, fluxes), zeros(T, fluxes), state(), state(), 1, 0, 0, 0, 0, 0, true, 0, 0, 1, 0)
 end
 
 Base.copy(y::Carry{T}) where {T} = copyto!(Carry{T}(length(y.psi), length(y.total)), y)
@@ -63,7 +65,7 @@ end
 
 "Memory of a tape in bytes."
 bytes(tape::Tape{T}) where {T} = sizeof(T) * (length(tape.states) + length(tape.steps)) + 6 * length(tape.steps) +
-                                 sum(sizeof(T) * (6 * length(y.psi) + 2 * length(y.total) + 6) for y in tape.stretches; init=0)
+                                 sum(sizeof(T) * (6 * length(y.psi) + 2 * length(y.total) + 8) for y in tape.stretches; init=0)
 
 "Vectors of one solve, `[size]` unless said otherwise."
 struct Work{T,L,C,J,N}
