@@ -15,7 +15,6 @@ import torch
 import yaml
 
 from pydiffgeo.errors import DataError, OutputError, SettingsError
-from pydiffgeo.evaluation.plots import matplotlib_missing
 from pydiffgeo.files import require_room
 from pydiffgeo.training.basins.experiment import evaluate, load_run, train, train_run
 from pydiffgeo.training.basins.report import compare_runs
@@ -24,7 +23,6 @@ from pydiffgeo.training.checkpoint import chosen_weights, load_checkpoint, load_
 from pydiffgeo.training.run_folder import JUDGED, check_judged, check_run, judging, run_folder
 
 SETTINGS = {"model": {"hidden": 8}, "evaluation": {"warm_up": 3}}
-needs_matplotlib = pytest.mark.skipif(matplotlib_missing() is not None, reason=str(matplotlib_missing()))
 
 
 @pytest.fixture(scope="module")
