@@ -81,18 +81,18 @@ class NeuralClosure(nn.Module):
         super().__init__()
         self.widths = (inputs, *hidden, 1)
         if min(self.widths) < 1:
-            raise ParameterError(f"the layers of a closure need positive widths, got inputs={inputs}, hidden={tuple(hidden)}")
+            raise ParameterError(f"the layers of a closure need positive widths, got inputs={inputs}, hidden={tuple(hidden)}.")
         if output_range is not None and not output_range[0] < output_range[1]:
-            raise ParameterError(f"output_range={output_range}: give the lower bound, then a higher one")
+            raise ParameterError(f"output_range={output_range}: give the lower bound, then a higher one.")
         if residual and output_range is None:
-            raise ParameterError("a closure beside a formula needs the range that both share: output_range=(low, high)")
+            raise ParameterError("a closure beside a formula needs the range that both share: output_range=(low, high).")
         lookup(ACTIVATIONS, activation, "activation")
         self.activation, self.output_range, self.residual = activation, output_range, residual
         self.monotone_in = tuple(monotone_in)
         if not set(self.monotone_in) <= set(range(inputs)):
-            raise ParameterError(f"monotone_in={self.monotone_in}: a closure's inputs have the numbers 0 to {inputs - 1}")
+            raise ParameterError(f"monotone_in={self.monotone_in}: a closure's inputs have the numbers 0 to {inputs - 1}.")
         if self.monotone_in and activation not in RISING:
-            raise ParameterError(f"monotone_in needs an activation that rises ({', '.join(RISING)}), not {activation!r}")
+            raise ParameterError(f"monotone_in needs an activation that rises ({', '.join(RISING)}), not {activation!r}.")
         random = torch.Generator().manual_seed(seed)
         parts = []
         for a, b in zip(self.widths[:-1], self.widths[1:], strict=True):
@@ -129,7 +129,7 @@ class NeuralClosure(nn.Module):
         if len(inputs) == 1 < self.widths[0] and inputs[0].shape[-1:] == self.widths[:1]:
             inputs = inputs[0].unbind(-1)
         if len(inputs) != self.widths[0]:
-            raise ParameterError(f"a closure of {self.widths[0]} inputs was called with {len(inputs)}")
+            raise ParameterError(f"a closure of {self.widths[0]} inputs was called with {len(inputs)}. Give as many.")
         if self.residual and formula is None:
             raise ParameterError("this closure stands beside a formula: give what that gives, formula=...")
         y = self._layers(torch.stack(torch.broadcast_tensors(*inputs), -1) if len(inputs) > 1 else inputs[0][..., None])
@@ -234,5 +234,5 @@ def output_of(module: nn.Module, x: Tensor) -> Tensor:
         y = y[..., 0]
     if y.shape != x.shape[:-1]:
         raise ParameterError(f"a closure must turn inputs [..., input] into [...] or [..., 1]; this one made {list(x.shape)} "
-                             f"into {list(y.shape)}")  # fmt: skip
+                             f"into {list(y.shape)}.")  # fmt: skip
     return y

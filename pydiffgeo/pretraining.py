@@ -76,12 +76,12 @@ def fit_closure(
     bounds = getattr(closure, "output_range", None)
     lookup({"output": 1, "logit": 1}, space, "space")
     if getattr(closure, "residual", False):
-        raise ParameterError("a residual closure begins as its formula: there is nothing to fit")
+        raise ParameterError("a residual closure begins as its formula: there is nothing to fit.")
     if space == "logit" and bounds is None:
-        raise ParameterError('space="logit" needs a closure with an output_range')
+        raise ParameterError('space="logit" needs a closure with an output_range.')
     x = samples.detach()[:, None] if samples.ndim == 1 else samples.detach()
     if x.ndim != 2 or (isinstance(closure, NeuralClosure) and x.shape[1] != closure.widths[0]):
-        raise ParameterError(f"samples have the shape {list(samples.shape)}; give [sample, input], one column for each input")
+        raise ParameterError(f"samples have the shape {list(samples.shape)}; give [sample, input], one column for each input.")
     low, high = bounds or (0.0, 1.0)
 
     def scaled(y: Tensor) -> Tensor:
@@ -112,7 +112,7 @@ def fit_closure(
     if tolerance is not None and not fit.largest <= tolerance:
         raise ParameterError(
             f"the closure is up to {fit.largest:.2g} away from its formula after {count} evaluations, more than "
-            f"tolerance={tolerance:g}: give it more hidden units, or more iterations"
+            f"tolerance={tolerance:g}: give it more hidden units, or more iterations."
         )
     return fit
 

@@ -44,11 +44,11 @@ def gamma_unit_hydrograph(a: Tensor, b: Tensor, length: int = 15) -> Tensor:
     Their code takes the density in the middle of each day for its integral over the day.
     """
     if length < 1:
-        raise ParameterError(f"length={length}: the unit hydrograph needs at least one day")
+        raise ParameterError(f"length={length}: the unit hydrograph needs at least one day.")
     for name, values in (("a", a), ("b", b)):
         if bool((values.detach() < 0).any()) or not bool(values.detach().isfinite().all()):
             raise ParameterError(f"parameter {name!r} of the unit hydrograph must be finite and not negative, "
-                                 f"its least value is {float(values.detach().min()):g}")  # fmt: skip
+                                 f"its least value is {float(values.detach().min()):g}.")  # fmt: skip
     shape, scale = (a + LEAST_SHAPE)[..., None], (b + LEAST_SCALE)[..., None]
     x = torch.arange(1, length + 1, dtype=a.dtype, device=a.device) / scale
     # the incomplete gamma function by its series, whose terms are positive: torch's own has no derivative in the shape
@@ -90,11 +90,11 @@ def route(inflow: Tensor, a: Tensor, b: Tensor, length: int = 15) -> Tensor:
         `a` or `b` that is negative or of another shape.
     """
     if inflow.ndim != 2:
-        raise DataError(f"inflow has shape {list(inflow.shape)}; give [batch, day]")
+        raise DataError(f"inflow has shape {list(inflow.shape)}; give [batch, day].")
     batch, days = inflow.shape
     for name, values in (("a", a), ("b", b)):
         if values.ndim > 1 or values.numel() not in (1, batch):
-            raise ParameterError(f"parameter {name!r} of the unit hydrograph has shape {list(values.shape)}; give [{batch}]")
+            raise ParameterError(f"parameter {name!r} of the unit hydrograph has shape {list(values.shape)}; give [{batch}].")
     shape, scale = torch.broadcast_tensors(a.reshape(-1), b.reshape(-1))
     parts = gamma_unit_hydrograph(shape, scale, length).to(inflow.dtype)
     padded = torch.nn.functional.pad(inflow, (length - 1, 0))
@@ -121,7 +121,7 @@ class Components:
 
     def __post_init__(self) -> None:
         if self.count < 1:
-            raise ParameterError(f"Components({self.count}): give at least one")
+            raise ParameterError(f"Components({self.count}): give at least one.")
 
     def weather(self, forcing: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Forcing `[basin, day]` for every copy, `[basin x component, day]`; that of all basins `[day]` stays as it is."""
@@ -132,7 +132,7 @@ class Components:
         for name, v in values.items():
             if v.ndim not in (2, 3) or v.shape[1] != self.count:
                 raise ParameterError(f"parameter {name!r} has shape {list(v.shape)}; give [basin, {self.count}] or "
-                                     f"[basin, {self.count}, day]")  # fmt: skip
+                                     f"[basin, {self.count}, day].")  # fmt: skip
         return {k: v.flatten(0, 1) for k, v in values.items()}
 
     def mean(self, values: Tensor) -> Tensor:

@@ -166,7 +166,7 @@ def _date(loader: _Loader, node: yaml.ScalarNode) -> Any:
     try:
         return loader.construct_yaml_timestamp(node)
     except ValueError as error:
-        raise _Trap(f"{node.value} is no date: {error}", node) from error
+        raise _Trap(f"{node.value} is no date: {error}; correct it", node) from error
 
 
 _Loader.add_constructor("tag:yaml.org,2002:int", _integer)

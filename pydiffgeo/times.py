@@ -193,7 +193,7 @@ def _from_calendar(value: Any) -> np.datetime64:
     julian = value.calendar in CALENDARS[:2] and (value.year, value.month, value.day) < (1582, 10, 15)
     if value.calendar not in CALENDARS or julian:
         era = " before 1582-10-15" if julian else ""
-        raise DataError(f"the calendar {value.calendar!r}{era} has other days; give numbers since the start (cftime.date2num)")
+        raise DataError(f"the calendar {value.calendar!r}{era} has other days; give numbers since the start (cftime.date2num).")
     return np.datetime64(value.isoformat(), "us")
 
 

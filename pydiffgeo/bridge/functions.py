@@ -29,7 +29,7 @@ class JuliaFunction:
     def __call__(self, x: Tensor) -> Tensor:
         if x.dtype not in (torch.float64, torch.float32) or x.ndim == 0:
             given = f"{x.dtype} {list(x.shape)}"
-            raise ParameterError(f"a Julia function takes tensors [..., n] of float64 or float32, got {given}")
+            raise ParameterError(f"a Julia function takes tensors [..., n] of float64 or float32, got {given}.")
         refuse_transforms("a Julia function")
         y: Tensor = _Apply.apply(self, x)
         return y

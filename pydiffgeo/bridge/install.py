@@ -37,11 +37,11 @@ def prepare(say: Callable[[str], None]) -> dict[str, str]:
     """
     for variable in ("PYTHON_JULIACALL_EXE", "PYTHON_JULIACALL_PROJECT"):
         if os.environ.get(variable):
-            raise EngineUnavailable(f"{variable} is set, so that what is installed here would not be used; unset it first")
+            raise EngineUnavailable(f"{variable} is set, so that what is installed here would not be used; unset it first.")
     juliapkg = _juliapkg()
     if not os.access(installed().parent, os.W_OK):
         raise EngineUnavailable(f"{installed().parent} cannot be written: make a virtual environment (python -m venv) and "
-                                f"install pydiffgeo there; {OWN}")  # fmt: skip
+                                f"install pydiffgeo there; {OWN}.")  # fmt: skip
     project = tomllib.loads((sources() / "Project.toml").read_text())
     # PythonCall comes with juliacall
     extras: dict[str, str] = {k: v for k, v in project.get("weakdeps", {}).items() if k != "PythonCall"}
@@ -72,7 +72,7 @@ def _juliapkg() -> Any:
     try:
         import juliapkg
     except ImportError as error:
-        reason = f'juliapkg is missing, which comes with juliacall: pip install "pydiffgeo[julia]" ({error})'
+        reason = f'juliapkg is missing, which comes with juliacall: pip install "pydiffgeo[julia]" brings it ({error}).'
         raise EngineUnavailable(reason) from error
     return juliapkg
 
@@ -81,11 +81,11 @@ def _advice(error: Exception) -> str:
     """What to do about an error of juliapkg or Julia."""
     what = f"{type(error).__name__}: {error}"
     if isinstance(error, PermissionError):
-        return f"{what}. Let JULIA_DEPOT_PATH begin with a folder that you may write to; {OWN}"
+        return f"{what}. Let JULIA_DEPOT_PATH begin with a folder that you may write to; {OWN}."
     if os.environ.get("PYTHON_JULIAPKG_OFFLINE") == "yes":
-        return f"{what}. PYTHON_JULIAPKG_OFFLINE=yes forbids downloads: unset it once, {OWN}"
+        return f"{what}. PYTHON_JULIAPKG_OFFLINE=yes forbids downloads: unset it once, {OWN}."
     if isinstance(error, subprocess.CalledProcessError):
-        return f"Julia failed, its reason stands above ({what}). If it could not reach pkg.julialang.org, see to that; {OWN}"
+        return f"Julia failed, its reason stands above ({what}). If it could not reach pkg.julialang.org, see to that; {OWN}."
     if isinstance(error, URLError | ConnectionError | TimeoutError) or "Errno" in str(error):
-        return f"{what}. julialang.org must be reachable; behind a proxy set HTTPS_PROXY; {OWN}"
-    return f"{what}. Try again with PYTHON_JULIAPKG_EXE naming a julia executable, {OWN}"
+        return f"{what}. julialang.org must be reachable; behind a proxy set HTTPS_PROXY; {OWN}."
+    return f"{what}. Try again with PYTHON_JULIAPKG_EXE naming a julia executable, {OWN}."

@@ -47,7 +47,7 @@ def _richards(model: Richards) -> dict[str, Any]:
     if type(hydraulics) not in HYDRAULICS:
         raise ParameterError(
             f"the Julia engine cannot call the torch functions of {type(hydraulics).__name__}; "
-            f'use engine="torch", or one of the soil hydraulics {", ".join(sorted(h.name for h in HYDRAULICS))}'
+            f'use engine="torch", or one of the soil hydraulics {", ".join(sorted(h.name for h in HYDRAULICS))}.'
         )
     faces = model.grid.faces
     out = {
@@ -78,7 +78,7 @@ def _networks(model: ProcessModel) -> list[dict[str, Any]]:
         if not isinstance(c, NeuralClosure):
             raise ParameterError(
                 f"the Julia engine cannot call the torch module {type(c).__name__} in the slot {name!r}; "
-                'use engine="torch", or a NeuralClosure'
+                'use engine="torch", or a NeuralClosure.'
             )
         low, high = c.output_range or (math.nan, math.nan)
         layers = {"widths": list(c.widths), "activation": c.activation, "low": low, "high": high}
@@ -118,7 +118,7 @@ def description(model: ProcessModel) -> dict[str, Any]:
     if type(model) not in DESCRIPTIONS:
         raise ParameterError(
             f'the model {type(model).__name__} exists in torch only: use engine="torch", or write it in Julia and load it with '
-            "pydiffgeo.julia.load_model"
+            "pydiffgeo.julia.load_model."
         )
     spec = model.spec
     file = model.spec_file if isinstance(model, JuliaModel) else SPEC_FOLDER / f"{spec.name}.toml"

@@ -70,26 +70,26 @@ def found() -> dict[str, str]:
     """
     if importlib.util.find_spec("juliacall") is None:
         raise EngineUnavailable(f'the Julia engine needs juliacall: pip install "pydiffgeo[julia]", then {INSTALL}; '
-                                'or use engine="torch", which solves the same models')  # fmt: skip
+                                'or use engine="torch", which solves the same models.')  # fmt: skip
     given = {k: os.environ.get(f"PYTHON_JULIACALL_{k.upper()}") for k in ("exe", "project")}
     if given["exe"] and given["project"]:
         for k, path in given.items():
             if not Path(str(path)).exists():
-                raise EngineUnavailable(f"PYTHON_JULIACALL_{k.upper()}={path} does not exist; correct it, or unset it")
+                raise EngineUnavailable(f"PYTHON_JULIACALL_{k.upper()}={path} does not exist; correct it, or unset it.")
         return {k: str(v) for k, v in given.items()}
     if any(given.values()):
-        raise EngineUnavailable("set both PYTHON_JULIACALL_EXE and PYTHON_JULIACALL_PROJECT, or neither")
+        raise EngineUnavailable("set both PYTHON_JULIACALL_EXE and PYTHON_JULIACALL_PROJECT, or neither.")
     if "juliacall" in sys.modules:  # started by somebody else, with a project of theirs
         return {}
     try:
         written: dict[str, str] = json.loads(installed().read_text())
     except (OSError, ValueError):
         raise EngineUnavailable(
-            f'no Julia was prepared for pydiffgeo: {INSTALL}; or use engine="torch", which solves the same models'
+            f'no Julia was prepared for pydiffgeo: {INSTALL}; or use engine="torch", which solves the same models.'
         ) from None
     for k in ("exe", "project"):
         if not Path(written.get(k, "")).exists():
-            raise EngineUnavailable(f"the prepared Julia is gone ({k} {written.get(k)}): {INSTALL}")
+            raise EngineUnavailable(f"the prepared Julia is gone ({k} {written.get(k)}): {INSTALL}.")
     return written
 
 
@@ -207,14 +207,14 @@ def start() -> Julia:
     """
     global _julia, _failure
     if _forked:
-        raise EngineUnavailable("Julia does not survive a fork: solve in the parent, or let multiprocessing spawn processes")
+        raise EngineUnavailable("Julia does not survive a fork: solve in the parent, or let multiprocessing spawn processes.")
     if _julia is not None:
         return _julia
     with _lock:
         if _julia is None:
             place = found()
             if threading.current_thread() is not threading.main_thread():
-                raise EngineUnavailable("Julia must be started from the main thread: call pydiffgeo.julia.start() there first")
+                raise EngineUnavailable("Julia must be started from the main thread: call pydiffgeo.julia.start() there first.")
             if _failure is not None:  # Julia starts once, or not at all
                 raise _failure
             try:
@@ -241,7 +241,7 @@ def _start(place: dict[str, str]) -> Julia:
             warnings.filterwarnings("ignore", "torch was imported before juliacall")
             from juliacall import Main  # starts Julia
     except Exception as error:
-        raise EngineUnavailable(f"Julia did not start: {error}. See `pydiffgeo doctor`") from error
+        raise EngineUnavailable(f"Julia did not start: {error}. See `pydiffgeo doctor`.") from error
     # Julia takes Ctrl-C for itself: give it back to Python
     signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     if interrupt is not None:
@@ -249,7 +249,7 @@ def _start(place: dict[str, str]) -> Julia:
     answer, *rest = _evaluate(_LOAD % json.dumps(str(sources()))).split("\n")
     if answer != "ok":
         reason = answer.partition("Stacktrace:")[0].strip()
-        raise EngineUnavailable(f"the Julia package DiffGeo does not load: {reason}. To repair its project {INSTALL}")
+        raise EngineUnavailable(f"the Julia package DiffGeo does not load: {reason}. To repair its project {INSTALL}.")
     version, threads, *lines = rest
     functions = {}
     for line in lines:
@@ -303,7 +303,7 @@ def load_sciml() -> None:
         return
     with _lock:
         if threading.current_thread() is not threading.main_thread():
-            raise EngineUnavailable("SciML must be loaded from the main thread: solve once there with a method of SciML first")
+            raise EngineUnavailable("SciML must be loaded from the main thread: solve once there with a method of SciML first.")
         library = ctypes.PyDLL(None)
         library.jl_gc_safe_leave(ctypes.c_int8(0))
         try:
@@ -311,7 +311,7 @@ def load_sciml() -> None:
         finally:
             library.jl_gc_safe_enter()
         if answer != "ok":
-            raise EngineUnavailable(f"the methods of SciML do not load: {answer}. To repair the project of Julia {INSTALL}")
+            raise EngineUnavailable(f"the methods of SciML do not load: {answer}. To repair the project of Julia {INSTALL}.")
         _sciml_loaded = True
 
 
@@ -322,7 +322,7 @@ def _evaluate(code: str) -> str:
     library.jl_unbox_uint64.restype, library.jl_unbox_uint64.argtypes = ctypes.c_uint64, (_pointer,)
     value = library.jl_eval_string(code.encode())
     if not value:
-        raise EngineUnavailable("Julia does not evaluate code; see `pydiffgeo doctor`")
+        raise EngineUnavailable("Julia does not evaluate code; see `pydiffgeo doctor`.")
     return ctypes.string_at(library.jl_unbox_uint64(value)).decode()
 
 

@@ -116,7 +116,7 @@ def _fetch_file(file: ArchiveFile, folder: Path, accept: bool, progress: bool, s
         raise DataError(
             f"{file.url} gave a file whose hash is not the known one ({known}); it was deleted. Give the same command again; "
             "if it happens twice, the archive has changed: compare with its page, and do not use the file before that. "
-            f"({error})"
+            f"({error})."
         ) from error
     finally:
         logger.setLevel(level)

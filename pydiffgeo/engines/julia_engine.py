@@ -63,7 +63,7 @@ def torch_only(options: Solver) -> str:
     """Why Julia cannot solve with these options, "" where it can."""
     for name in ("shared_step", "compile"):
         if getattr(options, name):
-            return f'Solver({name}=True) is an option of the torch engine; leave it out, or use engine="torch"'
+            return f'Solver({name}=True) is an option of the torch engine; leave it out, or use engine="torch".'
     return ""
 
 
@@ -195,5 +195,5 @@ def set_threads(count: int) -> None:
     """Let solves use this many of Julia's threads, or all of them for 0."""
     global _threads
     if count < 0:
-        raise ParameterError(f"set_threads({count}): give the number of threads, or 0 for all")
+        raise ParameterError(f"set_threads({count}): give the number of threads, or 0 for all.")
     _threads = count

@@ -27,7 +27,7 @@ CACHED_VALUES = 25_600  # state values of a chunk: its tensors of 0.2 MB share t
 def solve_torch(problem: Problem, options: Solver, replay: Tensor | None = None) -> Result:
     """Solve all columns in chunks; see `pydiffgeo.engines.base.Engine`."""
     if options.method in SCIML_METHODS:
-        raise ParameterError(f'{options.method} is a method of SciML: it needs engine="julia"; torch has {", ".join(METHODS)}')
+        raise ParameterError(f'{options.method} is a method of SciML: it needs engine="julia"; torch has {", ".join(METHODS)}.')
     model = problem.model
     prepared = model.prepare({**problem.static, **problem.varying})
     groups = {n: {k: v for k, v in prepared.items() if v.ndim == n} for n in (2, 3)}

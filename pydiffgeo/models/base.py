@@ -112,7 +112,7 @@ class ProcessModel:
 
     def rates(self, state: Tensor, forcing: Values, parameters: Values) -> Tensor:
         """Rate of change of the storage, `d m / dt`."""
-        raise TypeError(f"model {type(self).__name__} must define rates(state, forcing, parameters)")
+        raise TypeError(f"model {type(self).__name__} must define rates(state, forcing, parameters).")
 
     def fluxes(self, state: Tensor, forcing: Values, parameters: Values) -> Tensor:
         """Fluxes `[..., flux]` in the order of the spec."""

@@ -123,7 +123,7 @@ class Boundary:
 
     def flow(self, side: Side, forcing: Values, p: Values) -> Flow:
         """Flux through the face."""
-        raise TypeError(f"{type(self).__name__} must define flow(side, forcing, p)")
+        raise TypeError(f"{type(self).__name__} must define flow(side, forcing, p).")
 
 
 class Head(Boundary):

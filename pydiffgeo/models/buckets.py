@@ -106,5 +106,5 @@ def not_negative(spec: ModelSpec, parameters: Mapping[str, Tensor], names: Itera
             at = (values < 0).nonzero()[0].tolist()
             raise ParameterError(
                 f"parameter {name!r} is {float(values[tuple(at)]):g} at column {at[0]}; it must not be negative "
-                f"({spec.parameters[name].unit})"
+                f"({spec.parameters[name].unit})."
             )

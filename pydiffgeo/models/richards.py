@@ -98,10 +98,10 @@ class Richards(SoilFunctions):
         self.bottom = lookup(BOUNDARIES, bottom, "boundary condition")(top=False)
         if not self.top.top_allowed:
             allowed = "head, flux, atmospheric or surface_layer"
-            raise SpecError(f"boundary condition {top!r} cannot be used at the top; use {allowed}")
+            raise SpecError(f"boundary condition {top!r} cannot be used at the top; use {allowed}.")
         if not self.bottom.bottom_allowed:
             raise SpecError(
-                f"boundary condition {bottom!r} cannot be used at the bottom; use head, flux, free_drainage or seepage_face"
+                f"boundary condition {bottom!r} cannot be used at the bottom; use head, flux, free_drainage or seepage_face."
             )
         self.roots = None if roots is None else roots.on(given.faces)
         if self.roots is not None and self.roots.compensated:
@@ -179,7 +179,7 @@ class Richards(SoilFunctions):
                 a, b = torch.broadcast_tensors(parameters[low], parameters[high])
                 at = tuple((a >= b).nonzero()[0].tolist())
                 raise ParameterError(
-                    f"{low} must be below {high}: got {low}={float(a[at]):g}, {high}={float(b[at]):g} at {_where(a, at)}"
+                    f"{low} must be below {high}: got {low}={float(a[at]):g}, {high}={float(b[at]):g} at {_where(a, at)}."
                 )
 
     def start(self, parameters: Values) -> dict[str, Tensor]:

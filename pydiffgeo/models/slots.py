@@ -47,24 +47,28 @@ def filled(spec: ModelSpec, closures: Mapping[str, nn.Module] | None) -> tuple[M
 def _check(slot: SlotSpec, closure: nn.Module) -> None:
     low, high = slot.range
     if isinstance(closure, JuliaClosure):
-        raise ParameterError(f"a JuliaClosure is for a model from a Julia file; in the slot {slot.name!r} take a NeuralClosure")
+        raise ParameterError(
+            f"a JuliaClosure is for a model from a Julia file; in the slot {slot.name!r} take a NeuralClosure."
+        )
     if not isinstance(closure, nn.Module):
-        raise ParameterError(f"the slot {slot.name!r} takes a NeuralClosure or a torch.nn.Module, got {type(closure).__name__}")
+        raise ParameterError(
+            f"the slot {slot.name!r} takes a NeuralClosure or a torch.nn.Module, got {type(closure).__name__}."
+        )
     if not isinstance(closure, NeuralClosure):
         return
     if closure.widths[0] != len(slot.inputs):
         names = ", ".join(slot.inputs)
-        raise ParameterError(f"the slot {slot.name!r} has the inputs {names}, got a network of {closure.widths[0]}")
+        raise ParameterError(f"the slot {slot.name!r} has the inputs {names}, got a network of {closure.widths[0]}.")
     own = closure.output_range
     if own is None or own[0] < low or own[1] > high:
         raise ParameterError(
             f"the slot {slot.name!r} gives the {slot.output}: its closure needs an output_range within ({low:g}, {high:g}), "
-            f"got {own}"
+            f"got {own}."
         )
     rising = tuple(i for i, name in enumerate(slot.inputs) if name in slot.monotone)
     if slot.must_rise and not set(rising) <= set(closure.monotone_in):
         raise ParameterError(f"the {slot.output} must rise with the {', '.join(slot.monotone)}, or the equations have no "
-                             f"solution: give the closure in the slot {slot.name!r} monotone_in={rising}")  # fmt: skip
+                             f"solution: give the closure in the slot {slot.name!r} monotone_in={rising}.")  # fmt: skip
 
 
 def share(
@@ -91,7 +95,7 @@ def share(
         if bool(outside.any()):
             raise ParameterError(
                 f"the module in the slot {slot.name!r} gave {float(out[outside][0]):g}, outside of {low:g} to {high:g}: "
-                "end it with a sigmoid, or take a NeuralClosure"
+                "end it with a sigmoid, or take a NeuralClosure."
             )
     return out if guard is None else out * guard
 

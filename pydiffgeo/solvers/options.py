@@ -96,9 +96,9 @@ class Solver:
             value = getattr(self, name)
             for number in value.values() if isinstance(value, Mapping) else [value]:
                 if number is not None and not (number > 0 and math.isfinite(number)):
-                    raise ParameterError(f"Solver({name}={value}): must be a positive number")
+                    raise ParameterError(f"Solver({name}={value}): must be a positive number.")
         if self.dtype not in (torch.float64, torch.float32):
-            raise ParameterError(f"Solver(dtype={self.dtype}): float64 or float32")
+            raise ParameterError(f"Solver(dtype={self.dtype}): float64 or float32.")
         refused = refusal(self.method, self.sensitivity)
         if refused:
             raise ParameterError(refused)
@@ -108,13 +108,13 @@ class Solver:
     def _check_sciml(self) -> None:
         if self.step is not None:
             own = ", ".join(METHODS)
-            raise ParameterError(f"Solver(step={self.step}): {self.method} chooses its steps; {own} take fixed ones")
+            raise ParameterError(f"Solver(step={self.step}): {self.method} chooses its steps; {own} take fixed ones.")
         if self.rtol > SCIML_LOOSEST_RTOL:
             raise ParameterError(
-                f"Solver(rtol={self.rtol}): too loose for {self.method}, which integrates heads: at most {SCIML_LOOSEST_RTOL}"
+                f"Solver(rtol={self.rtol}): too loose for {self.method}, which integrates heads: at most {SCIML_LOOSEST_RTOL}."
             )
         if self.dtype != torch.float64:
-            raise ParameterError(f"Solver(dtype={self.dtype}): {self.method} is checked in float64 only")
+            raise ParameterError(f"Solver(dtype={self.dtype}): {self.method} is checked in float64 only.")
 
     def absolute(self, spec: ModelSpec) -> dict[str, float]:
         """Absolute tolerance of each state of a model.

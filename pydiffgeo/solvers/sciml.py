@@ -37,9 +37,9 @@ def refusal(method: str, sensitivity: str) -> str:
     if method not in SCIML_METHODS:
         if sensitivity == "discrete":
             return ""
-        return f"{method} has the discrete adjoint; {sensitivity} is for the methods of SciML: {', '.join(SCIML_METHODS)}"
+        return f"{method} has the discrete adjoint; {sensitivity} is for the methods of SciML: {', '.join(SCIML_METHODS)}."
     known = allowed(method)
-    instead = f"Choose the sensitivity {' or '.join(known)}" if known else "Choose another method"
+    instead = f"Choose the sensitivity {' or '.join(known)}." if known else "Choose another method."
     if sensitivity == "discrete":
         return f"{method} has no discrete adjoint. {instead}"
     reason = REFUSED.get((method, sensitivity))

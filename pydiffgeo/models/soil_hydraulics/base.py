@@ -43,12 +43,12 @@ class SoilHydraulics:
 
     def curves(self, psi: Tensor, p: Values) -> tuple[Tensor, Tensor]:
         """Water content (cm3/cm3) and conductivity (cm/h) at the pressure head psi (cm)."""
-        raise TypeError(f"{type(self).__name__} must define curves(psi, p)")
+        raise TypeError(f"{type(self).__name__} must define curves(psi, p).")
 
     def slopes(self, psi: Tensor, p: Values) -> Curves:
         """The curves and their derivatives in psi."""
-        raise TypeError(f"{type(self).__name__} must define slopes(psi, p)")
+        raise TypeError(f"{type(self).__name__} must define slopes(psi, p).")
 
     def head(self, theta: Tensor, p: Values) -> Tensor:
         """Pressure head (cm) at a water content between theta_r and theta_s: the inverse of the retention curve."""
-        raise TypeError(f"{type(self).__name__} has no inverse retention curve; give the initial state as pressure head")
+        raise TypeError(f"{type(self).__name__} has no inverse retention curve; give the initial state as pressure head.")

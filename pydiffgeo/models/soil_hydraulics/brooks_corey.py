@@ -42,7 +42,7 @@ class BrooksCorey(SoilHydraulics):
     def __init__(self, conductivity: str = "burdine", entry_width: float = 0.03):
         own = lookup(CONDUCTIVITY, conductivity, "conductivity exponent of Brooks and Corey")
         if not 0 < entry_width <= 0.5:
-            raise ParameterError(f"entry_width must be above 0 and at most 0.5, got {entry_width}")
+            raise ParameterError(f"entry_width must be above 0 and at most 0.5, got {entry_width}.")
         self.conductivity, self.entry_width = conductivity, entry_width
         retention = ("theta_r", "theta_s", "psi_b", "pore_index")
         self.parameters = (*retention, "K_s", *own)

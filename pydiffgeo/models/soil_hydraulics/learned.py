@@ -64,7 +64,7 @@ class LearnedHydraulics(SoilHydraulics):
     def __init__(self, formula: SoilHydraulics, closures: Mapping[str, nn.Module], slots: Mapping[str, SlotSpec]):
         if not formula.reads:
             raise ParameterError(f"closures have slots in built-in soil hydraulics, not in {type(formula).__name__}: call the "
-                                 "network in its functions")  # fmt: skip
+                                 "network in its functions.")  # fmt: skip
         self.formula, self.closures, self.slots = formula, dict(closures), slots
         read = {p for k, names in formula.reads.items() if self.needs_formula(k) for p in names}
         self.parameters = tuple(p for p in formula.parameters if p in read | SCALE)
@@ -114,7 +114,7 @@ class LearnedHydraulics(SoilHydraulics):
             missed = (water - theta).abs() > 1e-9
         if bool(missed.any()):
             raise ParameterError(f"the retention curve does not reach the water content {float(theta[missed][0]):g}: change "
-                                 "theta_r or theta_s, or give the initial state as pressure head")  # fmt: skip
+                                 "theta_r or theta_s, or give the initial state as pressure head.")  # fmt: skip
         # a step of Newton's method, of which nothing is left but the gradient
         return psi - (self._curve("retention", psi, p) - theta) / capacity
 
@@ -145,7 +145,7 @@ class LearnedHydraulics(SoilHydraulics):
         if not isinstance(closure, NeuralClosure) and bool((slope > 0).any()):
             at = float(psi.broadcast_to(slope.shape)[slope > 0][0])
             raise ParameterError(f"the module in the slot {slot!r} falls with the dryness at a head of {at:g} cm: take a "
-                                 "NeuralClosure with monotone_in=(0,)")  # fmt: skip
+                                 "NeuralClosure with monotone_in=(0,).")  # fmt: skip
         if slot == "retention":
             return p["theta_r"] + p["span"] * (1 - out), -p["span"] * slope
         K = p["K_s"] * torch.exp(-DECADE * out)
@@ -153,7 +153,7 @@ class LearnedHydraulics(SoilHydraulics):
 
 
 def _no_formula(p: Values, x: Tensor) -> Tensor:
-    raise TypeError("only residual closures have a formula")
+    raise TypeError("only residual closures have a formula.")
 
 
 def formula_of_slot(formula: SoilHydraulics, slot: str, values: Mapping[str, float]) -> Callable[[Tensor], Tensor]:

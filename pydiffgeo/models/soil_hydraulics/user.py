@@ -59,7 +59,7 @@ class UserHydraulics(SoilHydraulics):
                 raise ParameterError(
                     f"{what} of UserHydraulics returned shape {tuple(value.shape)} for psi of shape "
                     f"{tuple(psi.shape)}; return one value per head: a network of one input needs "
-                    "psi.unsqueeze(-1) and .squeeze(-1)"
+                    "psi.unsqueeze(-1) and .squeeze(-1)."
                 )
         return theta, K
 
