@@ -39,7 +39,7 @@ def read_nodes(folder: str | Path) -> pd.DataFrame:
     lines = path.read_text(errors="replace").splitlines()
     heads = [i for i, line in enumerate(lines) if line.split()[:1] == ["time"]]
     if not heads:
-        raise DataError(f"{path} has no line that begins with 'time'; is it an OBS_NODE.OUT of HYDRUS-1D?")
+        raise DataError(f"{path} has no line that begins with 'time'; give an OBS_NODE.OUT of HYDRUS-1D.")
     nodes = [int(n) for n in re.findall(r"Node\(\s*(\d+)\)", "".join(lines[: heads[0]]))]
     names = lines[heads[0]].split()[1:]
     width = len(names) // max(len(nodes), 1)
@@ -72,7 +72,7 @@ def read_levels(folder: str | Path) -> pd.DataFrame:
     lines = path.read_text(errors="replace").splitlines()
     heads = [i for i, line in enumerate(lines) if line.split()[:1] == ["Time"]]
     if not heads:
-        raise DataError(f"{path} has no line that begins with 'Time'; is it a T_LEVEL.OUT of HYDRUS-1D?")
+        raise DataError(f"{path} has no line that begins with 'Time'; give a T_LEVEL.OUT of HYDRUS-1D.")
     table = _numbers(path, lines, heads[0] + 2, len(LEVELS))
     return pd.DataFrame(table[:, 1:], pd.Index(table[:, 0], name="time"), list(LEVELS[1:]))
 

@@ -86,11 +86,7 @@ class Grid:
             if np.abs(z - top).min() > 1e-9 * z[-1]:
                 raise GridError(
                     f"layer boundary at {top} {unit} is not a face of the grid; nearest face: "
-<<<<<<< HEAD
                     f"{z[np.abs(z - top).argmin()]} {unit}; move one of them."
-=======
-                    f"{z[np.abs(z - top).argmin()]} {unit}."
->>>>>>> bc78a35 (Every message that the package raises ends in a full stop, and a test sees to it)
                 )
         middle = 0.5 * (z[1:] + z[:-1])
         return cls(torch.tensor(z), torch.tensor(np.searchsorted(tops, middle, side="right") - 1), unit, time_unit)
