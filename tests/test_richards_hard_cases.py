@@ -156,3 +156,14 @@ def test_gradients_of_hard_columns_are_finite(hard: Hard) -> None:
 def test_a_hard_column_does_not_slow_the_easy_ones(solution: Solution) -> None:
     accepted = solution.stats["accepted"].double()
     assert float(accepted.max()) > 2 * float(accepted.median())
+
+
+def test_storm_on_very_dry_sand(engine: str) -> None:
+    # sand at -8e4 cm below a loam, where the capacity is a millionth of the specific storage
+    hard = Hard(60)
+    row = slice(8, 9)
+    model = Richards(hard.grid, "van_genuchten_vogel", roots=Roots())
+    parameters = {k: v[row] for k, v in hard.parameters.items()}
+    forcing = {k: v[row, :1] for k, v in hard.forcing.items()}
+    solution = solve(model, forcing, parameters, hard.initial[row], HOURS[:2])
+    assert float(solution.balance_error()) < 1e-12 and float(solution.fluxes["infiltration"]) > 1

@@ -290,10 +290,17 @@ class Richards(SoilFunctions):
             theta = theta + p["specific_storage"] * state.clamp_min(0)
             capacity = capacity + p["specific_storage"] * (state >= 0)  # at zero head the slope is that of the wet side
         jacobian = lower_diagonal, main, upper_diagonal, *compensation
-        lin = Linearisation(theta, capacity, rates, jacobian, p["specific_storage"])
+        lin = Linearisation(theta, capacity, rates, jacobian, self._least_capacity(K, p))
         return with_pond(lin, top.pond, whole[..., :1], g["inverse_dz"][:1]) if self.top.stores else lin
 
     # ---- helpers ----------------------------------------------------------------------------------------------------
+
+    def _least_capacity(self, K: Tensor, p: Values) -> Tensor:
+        """The specific storage, as far as the soil conducts as if saturated: in dry soil a smaller capacity is true."""
+        if "K_s" not in p:
+            return p["specific_storage"]
+        K_s = p["K_s"]
+        return p["specific_storage"] * K[..., self._cells] / (K_s if K_s.shape[-1] == 1 else K_s[..., self._cells])
 
     def _heads(self, state: Tensor) -> Tensor:
         """The cells' part of a state or storage, which may begin with the pond."""

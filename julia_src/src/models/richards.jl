@@ -330,6 +330,7 @@ end
 "Next to saturation a soil without air entry stores nothing: the specific storage is the least capacity."
 function raise_capacity!(lin::Linearisation, col::RichardsColumn, m::Richards)
     for l in eachindex(m.layers), i in m.layers[l]
-        lin.capacity[i] = max(lin.capacity[i], col.specific_storage[l])
+        # as far as the soil conducts as if saturated: in dry soil the capacity may be smaller, and is true
+        lin.capacity[i] = max(lin.capacity[i], col.specific_storage[l] * col.curves.K[i] / col.soil[l].K_s)
     end
 end
