@@ -37,8 +37,9 @@ class Span:
     gaps : {"none", "windows", "any"}
         Whether forcing must be there on all days; or, where missing forcing may be skipped, in one window at least; or is no
         matter here, since it is filled.
-    window : tuple of int
-        Days of a window before and after its warm-up is over, for "windows": (warm-up, days that count).
+    window : tuple of int or None
+        Days of a window before and after its warm-up is over, for "windows": (warm-up, days that count). None for one, of
+        the whole span.
     varied : tuple of str
         Observed series of which each site needs two different values.
     judged : tuple of str
@@ -50,7 +51,7 @@ class Span:
     end: str | date
     warm_up: int = 0
     gaps: Literal["none", "windows", "any"] = "none"
-    window: tuple[int, int] = (0, 1)
+    window: tuple[int, int] | None = None
     varied: tuple[str, ...] = ()
     judged: tuple[str, ...] = ()
 
@@ -308,8 +309,8 @@ def _lacks(
         for problem in gap_problems(part, site, days[begin:last], what):
             yield replace(problem, message=f"{span.name} period: {problem.message}")
     if span.gaps == "windows" and not _has_window(span, weather, seen, positions):
-        length = f"{span.window[0]} + {span.window[1]} days"
-        text = f"{what} {site} has no window of {length} with complete forcing and an observation {period}."
+        length = "of all days" if span.window is None else f"of {span.window[0]} + {span.window[1]} days"
+        text = f"{what} {site} has no window {length} with complete forcing and an observation {period}."
         yield Problem("no window", site, "", "", "", 0, text)
     for name in span.varied:
         if not _varied(seen[name][first:last]):
@@ -339,7 +340,7 @@ def _has_window(
 ) -> bool:
     """Return whether a window fits: all forcing from its first day, an observation after its warm-up."""
     begin, first, last = positions
-    warm_up, length = span.window
+    warm_up, length = span.window or (first - begin, last - first)
     begin = max(begin, first - warm_up)
     starts = np.arange(begin, last - warm_up - length + 1)
     gap = np.logical_or.reduce([np.isnan(array) for array in weather.values()])

@@ -119,7 +119,7 @@ ATTRIBUTES: dict[str, tuple[float, float]] = {
     "max_water_content": (0.0, 1000.0), "carbonate_rocks_frac": (0.0, 1.0), "dom_land_cover_frac": (0.0, 1.0),
     "glim_1st_class_frac": (0.0, 1.0), "glim_2nd_class_frac": (0.0, 1.0), "sand_frac": (0.0, 100.0),
     "silt_frac": (0.0, 100.0), "clay_frac": (0.0, 100.0), "water_frac": (0.0, 100.0), "organic_frac": (0.0, 100.0),
-    "other_frac": (0.0, 100.0), "geol_permeability": (-40.0, 0.0), "runoff_ratio": (0.0, 100.0),
+    "other_frac": (0.0, 100.0), "runoff_ratio": (0.0, 100.0),
     "pet_mean": (0.0, 100.0), "aridity": (0.0, 10000.0), "area": (0.0, 1e8), "lai_": (0.0, 50.0), "gvf_": (0.0, 1.0),
     "soil_depth_": (0.0, 10000.0), "root_depth_": (0.0, 1000.0), "high_prec_freq": (0.0, 366.0), "low_prec_freq": (0.0, 366.0),
     "high_prec_dur": (0.0, 10000.0), "low_prec_dur": (0.0, 10000.0), "high_q_": (0.0, 10000.0), "low_q_": (0.0, 10000.0),

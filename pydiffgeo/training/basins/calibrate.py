@@ -20,7 +20,7 @@ from pydiffgeo.files import require_room, write_file
 from pydiffgeo.training.basins.data import BasinData, days_of, load_basins, say_left_out, write_data_report
 from pydiffgeo.training.basins.models import HybridModel, Inputs, process_of
 from pydiffgeo.training.basins.processes import Process
-from pydiffgeo.training.basins.settings import BasinRun, TermSettings
+from pydiffgeo.training.basins.settings import BasinRun
 from pydiffgeo.training.basins.trainer import CHECKPOINT
 from pydiffgeo.training.checkpoint import load_checkpoint, load_weights, save_checkpoint
 from pydiffgeo.training.run_folder import check_run, run_folder
@@ -111,8 +111,7 @@ def calibrate_run(
     run = settings.model_dump(mode="json")
     check_run(folder, run, resume, overwrite, FREE)  # what is wrong is said before the data are read
     require_room(folder)
-    by_nse = settings.model_copy(update={"loss": (TermSettings(loss="nse", target=settings.data.targets[0], weight=1.0),)})
-    data = load_basins(by_nse, tuple(process.forcing.values()), also_needed)
+    data = load_basins(settings, tuple(process.forcing.values()), also_needed, calibrated=True)
     with run_folder(folder, run, resume, overwrite, FREE):
         write_data_report(folder, data)
         say_left_out(data, folder.name, progress)

@@ -146,6 +146,7 @@ def load_basins(
     process_forcing: Sequence[str] = (),
     also_needed: Sequence[str] = (),
     left_out: Mapping[str, Mapping[str, str]] | None = None,
+    calibrated: bool = False,
 ) -> BasinData:
     """Open the records of a run, look at all of its periods, and turn the basins that can be used into tensors.
 
@@ -159,6 +160,8 @@ def load_basins(
         Series that other runs need: a basin without them is left out here, too, so that all runs have the same basins.
     left_out : mapping of str to mapping of str to str, optional
         Basins that are left out whatever they have, as `BasinData.left_out`: those of the training that is judged.
+    calibrated : bool
+        Whether each basin is fitted to the whole training period at once, instead of to windows of it.
 
     Raises
     ------
@@ -185,7 +188,7 @@ def load_basins(
     series = tuple(name for name in dict.fromkeys((*needed, *(pet_sources(opened, pet) if pet else ()))) if name in opened)
     attributes = (*data.attributes, *(name for name in pet_places(pet) if name in opened.coords))
     selections = []
-    for basins, spans in ((trained, _spans(settings)), (held, _spans(settings)[-1:])):
+    for basins, spans in ((trained, _spans(settings, calibrated)), (held, _spans(settings)[-1:])):
         if basins:
             selections.append(select_sites(opened.sel(basin=basins), spans, series, data.targets, attributes,
                                            missing=data.missing, impossible=data.impossible))  # fmt: skip
@@ -263,12 +266,15 @@ def _in_memory(records: xr.Dataset) -> xr.Dataset:
         return records
 
 
-def _spans(settings: BasinRun) -> list[Span]:
+def _spans(settings: BasinRun, calibrated: bool = False) -> list[Span]:
     """Return the periods of a run, the test period last."""
     data, t, warm_up = settings.data, settings.training, settings.evaluation.warm_up
     varied = data.targets if any(term.loss == "nse" for term in settings.loss) else ()
-    window = (t.warm_up, t.window - t.warm_up)
-    found = [Span("training", *days_of(data.train), t.warm_up, "windows", window, varied)]
+    train = days_of(data.train)
+    if calibrated:
+        found = [Span("training", *train, warm_up, "windows", None, data.targets[:1])]
+    else:
+        found = [Span("training", *train, t.warm_up, "windows", (t.warm_up, t.window - t.warm_up), varied)]
     if data.validation:
         found.append(Span("validation", *days_of(data.validation), warm_up, judged=data.targets[:1]))
     return [*found, Span("test", *days_of(data.test), warm_up)]

@@ -51,8 +51,9 @@ def load_run(folder: Path) -> tuple[BasinRun, BasinData, nn.Module]:
     if saved is None:
         raise DataError(f"the run {folder} has no checkpoint {CHECKPOINT} yet; train it first.")
     process = process_of(settings)
-    data = load_basins(settings, () if process is None else tuple(process.forcing.values()), left_out=read_left_out(folder))
-    if saved.get("calibrated") and process is not None:
+    forcing, calibrated = () if process is None else tuple(process.forcing.values()), bool(saved.get("calibrated"))
+    data = load_basins(settings, forcing, left_out=read_left_out(folder), calibrated=calibrated)
+    if calibrated and process is not None:
         model: nn.Module = calibrated_model(settings, data, process)
         data = replace(data, held_out=None)  # which have no parameters
     else:
