@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -63,11 +64,104 @@ def gamma_unit_hydrograph(a: Tensor, b: Tensor, length: int = 15) -> Tensor:
     return parts / parts.sum(-1, keepdim=True)
 
 
+def triangular_unit_hydrograph(maxbas: Tensor, length: int = 10) -> Tensor:
+    """Parts of a day's runoff that arrive on that and on the following days, from a triangle.
+
+    The triangle is isosceles, its base is `maxbas` days long, and it is integrated over each day: water is conserved.
+
+    Parameters
+    ----------
+    maxbas : Tensor, [...]
+        Base of the triangle, d; above 0. Usual bounds: 1 to 7.
+    length : int
+        Days of the result; at least `maxbas`.
+
+    Returns
+    -------
+    Tensor, [..., length]
+
+    Raises
+    ------
+    ParameterError
+        A base that is not positive, or longer than `length`.
+
+    Source: MAXBAS of HBV: Seibert & Vis (2012), doi:10.5194/hess-16-3315-2012, eq. 6.
+    """
+    low, high = (float(v) for v in torch.aminmax(maxbas.detach()))
+    if not (0 < low and high <= length):
+        raise ParameterError(f"parameter 'maxbas' of the unit hydrograph lies between {low:g} and {high:g} days; it must be "
+                             f"above 0 and at most length={length}: raise length, or correct it.")  # fmt: skip
+    x = torch.arange(1, length + 1, dtype=maxbas.dtype, device=maxbas.device) / maxbas[..., None]
+    rising, falling = x.clamp(max=0.5), (1 - x).clamp(min=0, max=0.5)
+    cumulative = 2 * rising.square() + 0.5 - 2 * falling.square()
+    return torch.diff(cumulative, prepend=torch.zeros_like(cumulative[..., :1]))
+
+
+class Routed(NamedTuple):
+    """What `route_through` returns.
+
+    Attributes
+    ----------
+    discharge : Tensor, [batch, day]
+        At the outlet, mm d-1.
+    in_transit : Tensor, [batch, length - 1]
+        What has not arrived on the last day, by the day after it on which it arrives, mm d-1: the state of the routing.
+    """
+
+    discharge: Tensor
+    in_transit: Tensor
+
+
+def route_through(inflow: Tensor, hydrograph: Tensor, in_transit: Tensor | None = None) -> Routed:
+    """Discharge at the outlet from the runoff of a basin, by any unit hydrograph, and what is still on its way.
+
+    Water is conserved: what was in transit and the inflow equal the discharge and what is in transit at the end. A record cut
+    in two gives the discharge of the whole, where the second part begins with what the first left in transit. Differentiable in
+    all three.
+
+    Parameters
+    ----------
+    inflow : Tensor, [batch, day]
+        Runoff, mm d-1.
+    hydrograph : Tensor, [batch or 1, length]
+        Parts of a day's runoff that arrive on that and on the following days; they sum to 1.
+    in_transit : Tensor, [batch or 1, length - 1], optional
+        What an earlier call left; nothing by default.
+
+    Raises
+    ------
+    DataError
+        A tensor of another shape.
+    """
+    if inflow.ndim != 2:
+        raise DataError(f"inflow has shape {list(inflow.shape)}; give [batch, day].")
+    batch, days = inflow.shape
+    if hydrograph.ndim != 2 or len(hydrograph) not in (1, batch):
+        raise DataError(f"hydrograph has shape {list(hydrograph.shape)}; give [{batch}, length].")
+    length = hydrograph.shape[1]
+    if in_transit is not None and tuple(in_transit.shape) not in ((1, length - 1), (batch, length - 1)):
+        raise DataError(f"in_transit has shape {list(in_transit.shape)}; give [{batch}, {length - 1}], as an earlier call with "
+                        f"a hydrograph of {length} days returned it.")  # fmt: skip
+    kernel = hydrograph.to(inflow.dtype).flip(-1).expand(batch, -1)[:, None]
+
+    def days_from(padded: Tensor) -> Tensor:
+        return torch.nn.functional.conv1d(padded[None], kernel, groups=batch)[0]
+
+    before, last = length - 1, min(length - 1, days)
+    discharge = days_from(torch.nn.functional.pad(inflow, (before, 0)))
+    tail = torch.nn.functional.pad(inflow[:, days - last :], (before - last, before))
+    after = days_from(tail) if before else discharge[:, :0]
+    if in_transit is None:
+        return Routed(discharge, after)
+    waiting = torch.nn.functional.pad(in_transit, (0, days))
+    return Routed(discharge + waiting[:, :days], after + waiting[:, days:])
+
+
 def route(inflow: Tensor, a: Tensor, b: Tensor, length: int = 15) -> Tensor:
     """Discharge at the outlet from the runoff of a basin, by the gamma unit hydrograph.
 
     Causal and conserving: no runoff before the first day is assumed, and what has not arrived on the last day is still on its
-    way. Differentiable in all three.
+    way; `route_through` returns that too, and begins with it. Differentiable in all three.
 
     Parameters
     ----------
@@ -89,17 +183,12 @@ def route(inflow: Tensor, a: Tensor, b: Tensor, length: int = 15) -> Tensor:
     ParameterError
         `a` or `b` that is negative or of another shape.
     """
-    if inflow.ndim != 2:
-        raise DataError(f"inflow has shape {list(inflow.shape)}; give [batch, day].")
-    batch, days = inflow.shape
+    batch = len(inflow) if inflow.ndim == 2 else 1
     for name, values in (("a", a), ("b", b)):
         if values.ndim > 1 or values.numel() not in (1, batch):
             raise ParameterError(f"parameter {name!r} of the unit hydrograph has shape {list(values.shape)}; give [{batch}].")
     shape, scale = torch.broadcast_tensors(a.reshape(-1), b.reshape(-1))
-    parts = gamma_unit_hydrograph(shape, scale, length).to(inflow.dtype)
-    padded = torch.nn.functional.pad(inflow, (length - 1, 0))
-    kernel = parts.flip(-1).expand(batch, -1)[:, None]
-    return torch.nn.functional.conv1d(padded[None], kernel, groups=batch)[0]
+    return route_through(inflow, gamma_unit_hydrograph(shape, scale, length)).discharge
 
 
 @dataclass(frozen=True)

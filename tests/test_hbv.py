@@ -76,6 +76,34 @@ def test_limits_of_hbv() -> None:
     assert full["discharge"] == pytest.approx(full["quick_flow"] + 0.1 * 70 + 0.02 * 10)
 
 
+def test_melt_threshold_of_its_own(engine: str) -> None:
+    """Equal thresholds are HBV as it is, to the last bit; apart from each other, rain may fall on snow that does not melt."""
+    plain, own, days = HBV(), HBV(melt_threshold=True), 60
+    assert "TTM" not in plain.spec.parameters and "TTM" in own.spec.parameters
+    p = random_parameters(plain, 5)
+    a, b = run(plain, 5, days, DAILY, engine, **p), run(own, 5, days, DAILY, engine, **p, TTM=p["TT"])
+    torch.testing.assert_close(a.states, b.states, rtol=0, atol=0)
+    forcing = {"precipitation": 8.0, "temperature": 0.0, "potential_evapotranspiration": 0.0}
+    p = {"TT": torch.tensor([-10.0, 10.0]), "TTM": torch.tensor([10.0, -10.0]), "CFR": 0.0}
+    snow = solve(own, forcing, p, [1000.0, 0.0, 100.0, 10.0, 10.0], [0, 1], DAILY, engine).states[:, 0, 0]
+    # rain on cold snow; snow on melting snow, CFMAX (T - TTM)
+    assert snow.tolist() == [pytest.approx(1000, abs=1e-6), pytest.approx(1008 - 3 * 10, rel=1e-3)]
+
+
+def test_gradcheck_of_both_thresholds(engine: str) -> None:
+    model, days = HBV(melt_threshold=True), 6
+    forcing, parameters = weather(2, days, seed=1), random_parameters(model, 2, seed=1)
+    given = (forcing["temperature"], *(parameters[k] for k in ("TT", "TTM", "CFMAX")))
+    leaves = [x.clone().requires_grad_() for x in given]
+
+    def out(temperature: torch.Tensor, *values: torch.Tensor) -> torch.Tensor:
+        given = parameters | dict(zip(("TT", "TTM", "CFMAX"), values, strict=True))
+        state = initial_state(model)
+        return solve(model, forcing | {"temperature": temperature}, given, state, range(days + 1), DAILY, engine).states
+
+    assert torch.autograd.gradcheck(out, leaves, eps=1e-6, atol=1e-6, rtol=1e-5)
+
+
 def test_limits_of_exp_hydro() -> None:
     model = ExpHydro()
     p = {k: torch.full((1, 1), s.default, dtype=F64) for k, s in model.spec.parameters.items()}

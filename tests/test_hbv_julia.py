@@ -11,15 +11,16 @@ import torch
 from hbv_cases import F64, initial_state, random_parameters, weather
 from torch import Tensor
 
-from pydiffgeo import MODELS, ProcessModel, Solver, solve
+from pydiffgeo import HBV, MODELS, ExpHydro, ProcessModel, Solver, solve
 from pydiffgeo.bridge.models import evaluate
 
 EXACT = {"newton_tolerance": 1e-9}  # stages of the Julia engine are as exact as those of windows
 
 
-@pytest.fixture(params=["hbv", "exp_hydro"])
+@pytest.fixture(params=[HBV, ExpHydro, lambda: HBV(melt_threshold=True)], ids=["hbv", "exp_hydro", "melt_threshold"])
 def model(request: pytest.FixtureRequest) -> ProcessModel:
-    return MODELS[request.param]()  # type: ignore[call-arg]
+    built: ProcessModel = request.param()
+    return built
 
 
 def test_rates(julia: Any, model: ProcessModel) -> None:

@@ -6,10 +6,21 @@ import pytest
 import torch
 from hbv_cases import F64, initial_state, weather
 from scipy.special import gammainc
+from scipy.stats import triang
 
 from pydiffgeo import HBV, Solver, solve
 from pydiffgeo.errors import DataError, ParameterError
-from pydiffgeo.routing import LEAST_SCALE, LEAST_SHAPE, SCALE_BOUNDS, SHAPE_BOUNDS, Components, gamma_unit_hydrograph, route
+from pydiffgeo.routing import (
+    LEAST_SCALE,
+    LEAST_SHAPE,
+    SCALE_BOUNDS,
+    SHAPE_BOUNDS,
+    Components,
+    gamma_unit_hydrograph,
+    route,
+    route_through,
+    triangular_unit_hydrograph,
+)
 
 
 def grid(n: int = 12) -> tuple[torch.Tensor, torch.Tensor]:
@@ -55,7 +66,55 @@ def test_gradients() -> None:
     assert a.grad is not None and bool(a.grad.isfinite().all())
 
 
+def test_triangle_is_that_of_the_distribution() -> None:
+    """Bases shorter than a day, whole and broken ones; the exact integral over each day."""
+    maxbas = torch.tensor([0.4, 1.0, 2.0, 2.7, 5.0, 7.0, 10.0], dtype=F64)
+    parts = triangular_unit_hydrograph(maxbas)
+    exact = torch.from_numpy(triang(0.5, scale=maxbas[:, None].numpy()).cdf(torch.arange(11.0, dtype=F64).numpy())).diff()
+    assert float((parts - exact).abs().max()) < 1e-14 and float((parts.sum(-1) - 1).abs().max()) < 1e-14
+    inner = torch.tensor([0.7, 2.7, 5.3], dtype=F64, requires_grad=True)
+    assert torch.autograd.gradcheck(triangular_unit_hydrograph, inner)
+
+
+@pytest.mark.parametrize("cuts", [(7,), (30, 33), (3, 5, 9)], ids=str)
+def test_a_record_cut_in_parts_gives_the_discharge_of_the_whole(cuts: tuple[int, ...]) -> None:
+    """Also where a part is shorter than the hydrograph; and water is conserved with what is on its way."""
+    torch.manual_seed(0)
+    a, b = grid(4)
+    hydrograph, inflow = gamma_unit_hydrograph(a, b), 12 * torch.rand(16, 40, dtype=F64)
+    whole = route_through(inflow, hydrograph)
+    torch.testing.assert_close(whole.discharge, route(inflow, a, b), rtol=0, atol=0)
+    balance = inflow.sum(-1) - whole.discharge.sum(-1) - whole.in_transit.sum(-1)
+    assert float(balance.abs().max()) < 1e-12
+    in_transit, parts = None, []
+    for part in inflow.tensor_split(cuts, dim=1):
+        discharge, in_transit = route_through(part, hydrograph, in_transit)
+        parts.append(discharge)
+    torch.testing.assert_close(torch.cat(parts, 1), whole.discharge, rtol=1e-14, atol=1e-13)
+    torch.testing.assert_close(in_transit, whole.in_transit, rtol=1e-14, atol=1e-13)
+
+
+def test_nothing_is_on_its_way_after_one_day() -> None:
+    routed = route_through(torch.ones(1, 3), torch.ones(1, 1))
+    assert routed.discharge.tolist() == [[1, 1, 1]] and routed.in_transit.shape == (1, 0)
+
+
+def test_gradient_goes_across_a_joint() -> None:
+    torch.manual_seed(0)
+    inflow, in_transit = (torch.rand(2, n, dtype=F64, requires_grad=True) for n in (4, 5))
+    maxbas = torch.tensor([3.3, 5.2], dtype=F64, requires_grad=True)
+    assert torch.autograd.gradcheck(
+        lambda q, m, w: tuple(route_through(q, triangular_unit_hydrograph(m, 6), w)), (inflow, maxbas, in_transit)
+    )
+
+
 def test_wrong_input_is_named() -> None:
+    with pytest.raises(ParameterError, match="'maxbas' of the unit hydrograph lies between 2 and 12 days"):
+        triangular_unit_hydrograph(torch.tensor([2.0, 12.0]))
+    with pytest.raises(DataError, match=r"in_transit has shape \[2, 3\]; give \[2, 9\]"):
+        route_through(torch.zeros(2, 5), triangular_unit_hydrograph(torch.tensor([2.0])), torch.zeros(2, 3))
+    with pytest.raises(DataError, match=r"hydrograph has shape \[3, 10\]; give \[2, length\]"):
+        route_through(torch.zeros(2, 5), triangular_unit_hydrograph(torch.ones(3)))
     with pytest.raises(DataError, match=r"inflow has shape \[5\]; give \[batch, day\]"):
         route(torch.zeros(5), torch.ones(1), torch.ones(1))
     with pytest.raises(ParameterError, match="'b' of the unit hydrograph must be finite and not negative"):

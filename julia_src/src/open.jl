@@ -12,7 +12,7 @@ const HYDRAULICS = Dict{String,Function}(
 "Models by name: a function from a description to a model."
 const BUILDERS = Dict{String,Function}(
     "richards" => d -> open_richards(d, d["hydraulics"]::Dict{String,Any}),
-    "hbv" => d -> open_slots(hbv, d),
+    "hbv" => d -> open_slots((; x...) -> hbv(; melt_threshold=get(d, "melt_threshold", false)::Bool, x...), d),
     "exp_hydro" => d -> open_slots(exp_hydro, d),
     "user" => d -> open_user(d),
 )

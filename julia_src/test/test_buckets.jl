@@ -14,7 +14,9 @@ function bucket_inputs(m, days, basins)
     return f, p
 end
 
-@testset "derivatives of $(DiffGeo.spec(m).name) by hand" for (m, most) in ((hbv(), SVector(100.0, 20.0, 900.0, 100.0, 100.0)), (exp_hydro(), SVector(100.0, 1500.0)))
+@testset "derivatives of $(DiffGeo.spec(m).name) by hand" for (m, most) in ((hbv(), SVector(100.0, 20.0, 900.0, 100.0, 100.0)),
+    (hbv(; melt_threshold=true), SVector(100.0, 20.0, 900.0, 100.0, 100.0)), (exp_hydro(), SVector(100.0, 1500.0)))
+
     f, p = bucket_inputs(m, 1, 200)
     rng, sp = Xoshiro(8), DiffGeo.spec(m)
     inputs = [SVector(c == 1 ? 0.0 : 20rand(rng), 6randn(rng), 5rand(rng)) for c in 1:200]

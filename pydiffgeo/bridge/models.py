@@ -98,7 +98,7 @@ def _by_name(model: ProcessModel) -> dict[str, Any]:
 
 DESCRIPTIONS: dict[type[ProcessModel], Callable[[Any], dict[str, Any]]] = {
     Richards: _richards,
-    HBV: _by_name,
+    HBV: lambda model: {**_by_name(model), "melt_threshold": model.melt_threshold},
     ExpHydro: _by_name,
     JuliaModel: _julia_model,
 }

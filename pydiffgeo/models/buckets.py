@@ -21,15 +21,18 @@ class Buckets(ProcessModel):
     """A few stores whose storage is the state itself: a subclass defines `evaluate`, `slopes` and, if it has any, `drivers`.
 
     `formulas` has the formula of each slot as a function of the parameters and the slot's input; `arguments` what that input
-    is made of: the name of a state or of a forcing, and a function of it and of the parameters.
+    is made of: the name of a state or of a forcing, and a function of it and of the parameters. `without` names parameters of
+    options that are not taken.
     """
 
     structure = "dense"
     formulas: ClassVar[Mapping[str, Formula]] = {}
     arguments: ClassVar[Mapping[str, tuple[str, Callable[[Tensor, Values], Tensor]]]] = {}
 
-    def __init__(self, name: str, closures: Mapping[str, nn.Module] | None) -> None:
-        self.spec, self.closures, self.replaced = filled(load_spec(name), closures)
+    def __init__(self, name: str, closures: Mapping[str, nn.Module] | None, without: Iterable[str] = ()) -> None:
+        whole = load_spec(name)
+        used = [k for k in whole.parameters if k not in without]
+        self.spec, self.closures, self.replaced = filled(whole.select(parameters=used, forcings=[*whole.forcings]), closures)
         self.size = len(self.spec.states)
 
     def formula(self, slot: str, parameters: Mapping[str, float] | None = None) -> Callable[..., Tensor]:

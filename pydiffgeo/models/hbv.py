@@ -36,6 +36,9 @@ class HBV(Buckets):
     closures : mapping of str to NeuralClosure or torch.nn.Module `[..., input] -> [...]` or `[..., 1]`, optional
         Networks in the slots "recharge", "evapotranspiration" and "percolation"; see docs/closures.md. The parameter of a
         formula that is replaced (BETA, BETAET) is no longer one of the model.
+    melt_threshold : bool
+        Melting and refreezing have a threshold temperature of their own, the parameter TTM (as DTTM in HBV-96: Lindstrom et al.
+        1997, doi:10.1016/S0022-1694(97)00041-3); else TT is theirs too.
 
     Raises
     ------
@@ -56,8 +59,9 @@ class HBV(Buckets):
         "percolation": ("upper", lambda upper, p: available(upper, FILLING)),
     }
 
-    def __init__(self, closures: Mapping[str, nn.Module] | None = None) -> None:
-        super().__init__("hbv", closures)
+    def __init__(self, closures: Mapping[str, nn.Module] | None = None, melt_threshold: bool = False) -> None:
+        super().__init__("hbv", closures, without=() if melt_threshold else ("TTM",))
+        self.melt_threshold = melt_threshold
 
     def start(self, parameters: Values) -> dict[str, Tensor]:
         """Soil half full, and a lower zone that gives back what percolates; no snow."""
@@ -69,8 +73,10 @@ class HBV(Buckets):
         """Rain, snowfall, and potential melting and refreezing, mm d-1: what weather and parameters alone decide."""
         precipitation = forcing["precipitation"]
         above = forcing["temperature"] - parameters["TT"]
-        warmth = positive(above, PHASE_WIDTH)
         rain = precipitation * step_up(above, PHASE_WIDTH)
+        if self.melt_threshold:
+            above = forcing["temperature"] - parameters["TTM"]
+        warmth = positive(above, PHASE_WIDTH)
         return {
             "rain": rain,
             "snowfall": precipitation - rain,

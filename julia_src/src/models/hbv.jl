@@ -21,9 +21,11 @@ end
 
 "What no store changes: rain, and what temperature melts and freezes at most."
 @inline function hbv_weather(f, p)
-    warmth, rain_share = positive(f.temperature - p.TT, PHASE_WIDTH)
-    cold = warmth - (f.temperature - p.TT)
-    return (; f.precipitation, f.potential_evapotranspiration, warmth, cold, rain_share, rain=f.precipitation * rain_share,
+    above, rain_share = positive(f.temperature - p.TT, PHASE_WIDTH)
+    own = haskey(p, :TTM)  # else TT parts freezing from melting too
+    warmth, warm_share = own ? positive(f.temperature - p.TTM, PHASE_WIDTH) : (above, rain_share)
+    cold = warmth - (f.temperature - (own ? p.TTM : p.TT))
+    return (; f.precipitation, f.potential_evapotranspiration, warmth, cold, rain_share, warm_share, rain=f.precipitation * rain_share,
         melt=p.CFMAX * warmth, freezing=p.CFR * p.CFMAX * cold, log_LP=vlog(p.LP), per_FC=1 / p.FC, per_limit=1 / (p.FC * p.LP))
 end
 
@@ -115,8 +117,8 @@ end
     # of what stands in their formulas
     on_melting, on_freezing = on_melt * t.in_snow[1], -on_melt * t.in_melt[1]
     on_warmth = p.CFMAX * (on_melting + p.CFR * on_freezing)
-    on_temperature = on_warmth * w.rain_share - p.CFR * p.CFMAX * on_freezing +
-                     on_rain * w.precipitation * w.rain_share * (1 - w.rain_share) / PHASE_WIDTH
+    by_melting = on_warmth * w.warm_share - p.CFR * p.CFMAX * on_freezing
+    by_phase = on_rain * w.precipitation * w.rain_share * (1 - w.rain_share) / PHASE_WIDTH
     on_passed = on_recharge * (w.rain + RELEASE * t.loose[1] * t.in_melt[1])
     on_demand = on_evapotranspiration * w.potential_evapotranspiration * t.in_soil[1]
     on_passing = on_percolation * p.PERC
@@ -133,12 +135,12 @@ end
         on_percolation * d.percolation + on_quick * d.quick + on_interflow * p.K1,
         on_base * p.K2,
     )
-    on_forcing = (; precipitation=on_snow + on_inflow + on_rain * w.rain_share, temperature=on_temperature,
+    on_forcing = (; precipitation=on_snow + on_inflow + on_rain * w.rain_share, temperature=by_melting + by_phase,
         potential_evapotranspiration=on_evapotranspiration * t.demand.value * t.in_soil[1])
     on_parameters = (; BETA=on_passed * slope_in(t.passed, y -> y * t.log_wetness, zero(t.wetness)),
         FC=(on_passed * by_FC + by_limit - on_full) * w.per_FC - on_recharge * RELEASE * t.over[2] * t.wetness,
         K0=on_brim * t.brim[1], K1=on_interflow * upper, K2=on_base * lower, LP=by_limit / p.LP, PERC=on_percolation * t.passing.value,
-        UZL=-on_brim * p.K0 * t.brim[2], TT=-on_temperature, CFMAX=on_melting * w.warmth + p.CFR * on_freezing * w.cold,
+        UZL=-on_brim * p.K0 * t.brim[2], TT=-(haskey(p, :TTM) ? by_phase : by_melting + by_phase), TTM=-by_melting, CFMAX=on_melting * w.warmth + p.CFR * on_freezing * w.cold,
         CFR=p.CFMAX * on_freezing * w.cold, CWH=-on_released * RELEASE * t.loose[2] * t.in_melt[1] * snow,
         BETAET=on_demand * slope_in(t.demand, y -> y * t.log_share, zero(x)))
     return on_state, on_forcing, on_parameters, on_networks(s; recharge=(t.passed, t.wetness, on_passed),
@@ -146,15 +148,16 @@ end
 end
 
 """
-    hbv(; networks = (;), residual = ())
+    hbv(; networks = (;), residual = (), melt_threshold = false)
 
-HBV with the specification `hbv.toml`. `networks` fill its slots, in place of formulas or, those named in `residual`, beside them.
+HBV with the specification `hbv.toml`. `networks` fill its slots, in place of formulas or, those named in `residual`, beside them. With
+`melt_threshold` melting and refreezing have the threshold TTM, else TT.
 """
-function hbv(; networks=(;), residual=())
+function hbv(; networks=(;), residual=(), melt_threshold=false)
     s = Slots("hbv", networks, residual)
     # inlined, or every evaluation would be a call through memory
     @inline terms(u, w, p) = hbv_terms(u, w, p, s)
     @inline linearise(u, w, p, t=terms(u, w, p)) = hbv_linearise(u, w, p, s, t)
     @inline rates(u, w, p) = hbv_rates(u, w, p, terms(u, w, p))
-    return SmallModel{5}(slots_spec("hbv", s), rates; prepare=hbv_weather, linearise, terms, networks=s.called)
+    return SmallModel{5}(slots_spec("hbv", s; without=melt_threshold ? () : (:TTM,)), rates; prepare=hbv_weather, linearise, terms, networks=s.called)
 end

@@ -36,11 +36,11 @@ unranged(::Network{W,A}) where {W,A} = Network{W,A}(NaN, NaN)
 
 const NO_SLOTS = Slots((;), (;))
 
-"A whole specification without the parameters that no formula reads any more."
-function slots_spec(name, s::Slots)
+"A whole specification without the parameters that no formula reads any more, and without those of options that are not taken."
+function slots_spec(name, s::Slots; without=())
     known, whole = first(read_spec(name))["slots"], whole_spec(name)
     gone = [Symbol(p) for k in keys(s.called) if !haskey(s.beside, k) for p in known[String(k)]["replaces"]]
-    return ModelSpec(whole.name, whole.states, setdiff(whole.parameters, gone), whole.forcings, whole.fluxes, whole.digest)
+    return ModelSpec(whole.name, whole.states, setdiff(whole.parameters, gone, without), whole.forcings, whole.fluxes, whole.digest)
 end
 
 "What the formula of a slot gives, where no network is."
