@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
@@ -31,8 +32,8 @@ class Buckets(ProcessModel):
 
     def __init__(self, name: str, closures: Mapping[str, nn.Module] | None, without: Iterable[str] = ()) -> None:
         whole = load_spec(name)
-        used = [k for k in whole.parameters if k not in without]
-        self.spec, self.closures, self.replaced = filled(whole.select(parameters=used, forcings=[*whole.forcings]), closures)
+        used = {k: v for k, v in whole.parameters.items() if k not in without}
+        self.spec, self.closures, self.replaced = filled(replace(whole, parameters=used), closures)
         self.size = len(self.spec.states)
 
     def formula(self, slot: str, parameters: Mapping[str, float] | None = None) -> Callable[..., Tensor]:
