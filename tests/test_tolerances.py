@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -69,10 +70,11 @@ class Tracer(ProcessModel):
 Model = Callable[[list[str]], ProcessModel]
 
 
-@pytest.fixture
-def model(engine: str, tmp_path: Path) -> Model:
-    def make(order: list[str]) -> ProcessModel:
-        stem = tmp_path / "_".join(order)
+@pytest.fixture(scope="module")
+def model(engine: str, tmp_path_factory: pytest.TempPathFactory) -> Model:
+    @cache  # Julia compiles a model once
+    def make(*order: str) -> ProcessModel:
+        stem = tmp_path_factory.mktemp("tracer") / "_".join(order)
         stem.with_suffix(".toml").write_text('name = "tracer"\ntime_unit = "d"\n' + "".join(STATES[k] for k in order) + REST)
         if engine == "torch":
             return Tracer(stem.with_suffix(".toml"))
@@ -80,7 +82,7 @@ def model(engine: str, tmp_path: Path) -> Model:
         stem.with_suffix(".jl").write_text(JULIA.format(names=names, changes=names.replace(",", "_,") + "_", A=A, B=B))
         return load_model(stem.with_suffix(".jl"))
 
-    return make
+    return lambda order: make(*order)
 
 
 def exact(rain: list[float]) -> dict[str, list[float]]:

@@ -51,6 +51,7 @@ end
         SmallModel{2}(spec, rates; fluxes=(u, f, p) -> SVector(u[1])) => "fluxes returns 1 values; it must return 2, one for each of the fluxes out, into",
         SmallModel{2}(spec, (u, f, p) -> SVector(u[1], u[2], u[1]); fluxes=both) => "rates returns 3 values",
         SmallModel{2}(spec, (u, f, p) -> u[1]; fluxes=both) => "rates returns Float64; it must return an SVector of 2 values",
+        SmallModel{2}(spec, rates; fluxes=both, storage=(u, p) -> SVector(u[1])) => "storage returns 1 values",
         SmallModel{2}(spec, rates; fluxes=both, jacobian=(u, f, p) -> SMatrix{1,1}(-p.k)) => "jacobian returns")
         @test_throws message run(m)
     end
