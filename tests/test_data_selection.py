@@ -41,6 +41,9 @@ def test_fill_values_and_other_units_are_impossible(name: str, value: float) -> 
 
 def test_rounding_of_packed_numbers_is_not_impossible() -> None:
     assert not find_impossible("precipitation", np.array([-1e-18, -1e-9, 0.0])).any()
+    records = basin_files.records(basins=2)
+    records.precipitation[1, 3:5] = [-1e-7, -1e-18]
+    assert float(load_tensors(records, FORCING).windows([1], [3], 2).forcing[0, :, 0].min()) == 0.0  # which models ask for
     assert not find_impossible("dom_land_cover_frac", np.array([1.00000000000009])).any()
 
 

@@ -19,7 +19,7 @@ from pydiffgeo.data.lazy import blocks
 from pydiffgeo.data.problems import Problem, gap_problems, impossible_problems
 from pydiffgeo.data.report import BasinReport
 from pydiffgeo.data.scaling import attribute_matrix
-from pydiffgeo.data.variables import find_impossible
+from pydiffgeo.data.variables import find_impossible, without_rounding
 from pydiffgeo.errors import DataError
 
 MISSING = ("missing day", "missing forcing")
@@ -169,7 +169,8 @@ class BasinTensors:
     def _read(self, rows: slice) -> NDArray:
         names = (*self.forcing_names, *self.target_names)
         part = self._series.isel(basin=rows)
-        return np.stack([part[n].variable.transpose("basin", "time").values.astype(NUMPY[self.dtype]) for n in names], -1)
+        read = {name: part[name].variable.transpose("basin", "time").values.astype(NUMPY[self.dtype]) for name in names}
+        return np.stack([without_rounding(name, values) for name, values in read.items()], -1)
 
     def _basin(self, row: int) -> Tensor:
         """Return one basin, [time, feature], from memory or from its file."""

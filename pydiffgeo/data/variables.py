@@ -228,6 +228,13 @@ def convert(values: NDArray, factor: float, offset: float) -> NDArray:
     return values if (factor, offset) == (1.0, 0.0) else values * factor + offset
 
 
+def without_rounding(name: str, values: NDArray) -> NDArray:
+    """Return values, those below the range of the variable by no more than `ROUNDING` at its end: no rain is -1e-9."""
+    lower = limits(name)[0]
+    below = (values < lower) & (values >= lower - ROUNDING)
+    return np.where(below, values.dtype.type(lower), values) if below.any() else values
+
+
 def daylight_mean(attributes: Mapping[str, object]) -> bool:
     """Return whether CF attributes say that a radiation is a mean over daylight, as Daymet's is, not over the day."""
     texts = (str(attributes.get(key, "")) for key in ("long_name", "cell_methods", "units", "unit"))
