@@ -152,8 +152,6 @@ def _refuse(folder: Path, selector: Selector, v: dict[str, float], nodes: pd.Dat
         bad.append(f"soil hydraulic model {v['iModel']:g} (iModel; known: {', '.join(map(str, HYDRAULICS))})")
     if v["lSink"] and v["iMoSink"] != 0:
         bad.append("the S-shaped water stress (iMoSink)")
-    if v["lSink"] and v["OmegaC"] < 1:
-        bad.append(f"compensated root water uptake (OmegaC = {v['OmegaC']:g})")
     if len(set(selector.optimum)) > 1:
         bad.append(f"POptm that differs between materials ({', '.join(f'{x:g}' for x in selector.optimum)})")
     if v["SeepF"] and v["hSeep"]:
@@ -187,7 +185,8 @@ def _bottom(v: dict[str, float]) -> str:
 def _roots(v: dict[str, float], nodes: pd.DataFrame) -> Roots | None:
     if not v["lSink"]:
         return None
-    return Roots(density=nodes.root_density.tolist(), demand_dependent=v["P2H"] != v["P2L"])
+    density, by_demand = nodes.root_density.tolist(), v["P2H"] != v["P2L"]
+    return Roots(density=density, demand_dependent=by_demand, compensated=v["OmegaC"] < 1)
 
 
 def _parameters(v: dict[str, float], selector: Selector, materials: np.ndarray, model: Richards) -> dict[str, Any]:
@@ -202,7 +201,7 @@ def _parameters(v: dict[str, float], selector: Selector, materials: np.ndarray, 
     if v["lSink"]:
         own |= {"feddes_1": -abs(v["P0"]), "feddes_2": selector.optimum[0], "feddes_4": -abs(v["P3"])}
         own |= {"feddes_3": -abs(v["P2H"]), "feddes_3_high": -abs(v["P2H"]), "feddes_3_low": -abs(v["P2L"])}
-        own |= {"demand_high": v["r2H"], "demand_low": v["r2L"]}
+        own |= {"demand_high": v["r2H"], "demand_low": v["r2L"], "omega_c": v["OmegaC"]}
     return {k: x for k, x in own.items() if k in model.spec.parameters}
 
 
