@@ -44,13 +44,14 @@ end
 
 @testset "balance of a pond $method" for method in sort!(collect(keys(METHODS)))
     m, forcing, parameters, psi = small(; roots=RootUptake("linear"; demand_dependent=true), top="surface_layer")
+    forcing = merge(forcing, (; rain=[20.0, 0.01, 0.2]))
     s = solve(m, forcing, parameters, psi, TIMES; method, rtol=1e-3)
     dz, dt, q = [1; diff(m.faces)], diff(TIMES), s.fluxes
     gain = vec(q.infiltration + q.ponding - q.evaporation - q.transpiration - q.drainage) .* dt
     @test isempty(s.failed)
     @test sum(dz .* (s.storage[:, end, 1] - s.storage[:, 1, 1])) ≈ sum(gain) rtol = 1e-11
     @test vec(q.infiltration + q.runoff + q.ponding) ≈ forcing.rain rtol = 1e-12
-    @test all(x -> -1e-6 < x < 0.3 + 1e-6, s.states[1, :, 1]) && q.runoff[1] > 0.1
+    @test all(x -> -1e-3 < x < 0.3 + 1e-3, s.states[1, :, 1]) && q.runoff[1] > 1
 end
 
 @testset "steady flow in Gardner's soil" begin
