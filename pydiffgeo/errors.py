@@ -10,7 +10,15 @@ T = TypeVar("T")
 
 
 class PyDiffGeoError(Exception):
-    """Base of every error that this package raises on purpose."""
+    """Base of every error that this package raises on purpose.
+
+    Attributes
+    ----------
+    julia_backtrace : str
+        Where in Julia an error came from that was not foreseen there; "" for all others.
+    """
+
+    julia_backtrace: str = ""
 
 
 class UnknownName(PyDiffGeoError, KeyError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from typing import Any
 
 import pytest
@@ -64,3 +65,17 @@ def test_errors(julia: Any) -> None:
         function("x -> no_such_name(x)")(torch.ones(2, dtype=F64))
     with pytest.raises(ParameterError, match="int64"):
         function(VECTOR)(torch.ones(2, dtype=torch.long))
+
+
+def test_errors_carry_the_backtrace_of_julia(julia: Any) -> None:
+    f = function("well_named(x) = error(\"dry\"); x -> x[1] < 0 ? well_named(x) : 2x")
+    x = torch.ones(8, 2, dtype=F64)
+    x[5] = -1.0  # not the first row, which is computed alone
+    with pytest.raises(PyDiffGeoError, match="^Julia: dry") as raised:
+        f(x)
+    assert str(raised.value) == "Julia: dry" and "well_named" in raised.value.julia_backtrace
+    # what Python prints of an error that nobody catches, as with --debug
+    assert "well_named" in "".join(traceback.format_exception(raised.value))
+    with pytest.raises(UnknownName) as foreseen:
+        function(VECTOR, "Enzyme")
+    assert foreseen.value.julia_backtrace == ""

@@ -22,7 +22,7 @@ Loss = Callable[[Tensor], Tensor]
 
 RAIN = torch.tensor([[9.0, 0.0, 4.0, 20.0]], dtype=F64)
 NETWORK = SeriesNetwork(1, 1, 1, hidden=4).double()
-CLOSURE = NeuralClosure(1, hidden=(3,), output_range=(0.0, 1.0))
+CLOSURE = NeuralClosure(1, hidden=(8,), output_range=(0.0, 1.0))
 
 
 def bucket(solver: Solver, engine: str, **model: Any) -> Callable[[Tensor], Tensor]:

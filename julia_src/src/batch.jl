@@ -73,7 +73,12 @@ function each_column(f, columns::Int, workers::Int, stop::Stop)
         end
     end
     for task in tasks
-        istaskfailed(task) && throw(task.result)
+        istaskfailed(task) || continue
+        try
+            wait(task) # throws again, with the backtrace of the task, which stays among the current exceptions
+        catch
+            throw(task.result)
+        end
     end
 end
 
@@ -245,19 +250,22 @@ function backward_column!(w, run::Run{T}, c, seeds, replay, stopping) where {T}
     for x in (w.on_storage, w.on_rates, w.on_state, w.weight_fluxes)
         x .= 0
     end
+    last = last_wanted(seeds, c, intervals(inputs), statesize(m))
     if isempty(tape.stretches)
-        sweep!(w, m, inputs, c, o, tape, seeds, stopping)
+        sweep!(w, m, inputs, c, o, tape, seeds, last, stopping)
     else
         ends = stretches(o, intervals(inputs), true)
         for k in length(tape.stretches):-1:1
             stopping() && return
+            k > 1 && ends[k-1] >= last && continue
             empty!(w.tape)
             release!(w.column)
             copyto!(w.carry, tape.stretches[k])
             integrate!(w, m, inputs, c, ends[k], o, nothing, MVector{3,Int64}(0, 0, 0), w.tape, true, replay, stopping)
-            sweep!(w, m, inputs, c, o, w.tape, seeds, stopping)
+            sweep!(w, m, inputs, c, o, w.tape, seeds, last, stopping)
         end
     end
+    last > 0 || wants_start(seeds, c, intervals(inputs), statesize(m)) || return
     finish!(w, m, inputs, c, seeds)
     return
 end

@@ -13,16 +13,33 @@ keep!(table, x) = lock(ENTRY_LOCK) do
     return LAST_NUMBER[]
 end
 
-"Run f, or write why it failed into `message`, a buffer of `size` bytes."
+"Run f, or write why it failed into `message`, a buffer of `size` bytes: the error, a zero, and the backtrace, where there is room, and a zero."
 function guarded(f, message::Ptr{UInt8}, size::Int64)
     try
         return f()::Int64
     catch error
-        text = sprint(showerror, error)
-        n = min(ncodeunits(text), size - 1)
-        GC.@preserve text unsafe_copyto!(message, pointer(text), n)
-        unsafe_store!(message, 0x00, n + 1)
+        text, trace = sprint(showerror, error), backtrace_of(error)
+        at = write_text(message, 0, text, isempty(trace) ? size : size ÷ 4)
+        at < size && write_text(message, at, trace, size)
         return Int64(FAILED)
+    end
+end
+
+"Write a text and a zero behind the first `at` bytes, of which there are `size` in all, and return where it ends."
+function write_text(message, at, text, size)
+    n = min(ncodeunits(text), size - at - 1)
+    GC.@preserve text unsafe_copyto!(message + at, pointer(text), n)
+    unsafe_store!(message, 0x00, at + n + 1)
+    return at + n + 1
+end
+
+"Where an error that nobody foresaw came from, on its own thread and on this one."
+backtrace_of(::Union{UnknownName,SpecMismatch,Refused}) = ""
+function backtrace_of(error)
+    try
+        return sprint(show, MIME("text/plain"), current_exceptions())
+    catch
+        return ""
     end
 end
 

@@ -8,8 +8,10 @@ A function from a vector to a vector or a number, and the package that different
 """
 struct ArrayFunction{F,B}
     f::F
+    called::Set{Tuple{Function,DataType}}
+    lock::ReentrantLock
 end
-ArrayFunction(f::F, backend::Symbol) where {F} = ArrayFunction{F,backend}(f)
+ArrayFunction(f::F, backend::Symbol) where {F} = ArrayFunction{F,backend}(f, Set{Tuple{Function,DataType}}(), ReentrantLock())
 
 const BACKENDS = Dict("ForwardDiff" => "f6369f11-7733-5829-9624-2563aa707210", "ReverseDiff" => "37e2e3b7-166d-5795-8a7a-e32c996b4267",
     "Zygote" => "e88e6eb3-aa80-5325-afca-941959d7151f")
@@ -34,16 +36,26 @@ output_size(g::ArrayFunction, x) = (y = g.f(x); y isa Number ? 0 : length(y))
 
 rows(pointer::Ptr{T}, n, count) where {T} = unsafe_wrap(Array, pointer, (n, count))
 
-function apply!(y::Matrix, g::ArrayFunction, x::Matrix, stop)
-    each_column(size(x, 2), worker_count(0, size(x, 2)), stop) do _, c, _
-        y[:, c] .= g.f(x[:, c])
-    end
+function apply!(y::Matrix{T}, g::ArrayFunction, x::Matrix{T}, stop) where {T}
+    each_row(c -> (y[:, c] .= g.f(x[:, c])), g, (apply!, T), size(x, 2), stop)
 end
 
-function pullback!(gradient::Matrix, g::ArrayFunction, x::Matrix, w::Matrix, stop)
-    each_column(size(x, 2), worker_count(0, size(x, 2)), stop) do _, c, _
-        gradient[:, c] .= dynamic(pullback)(g, x[:, c], w[:, c])
+function pullback!(gradient::Matrix{T}, g::ArrayFunction, x::Matrix{T}, w::Matrix{T}, stop) where {T}
+    each_row(c -> (gradient[:, c] .= dynamic(pullback)(g, x[:, c], w[:, c])), g, (pullback!, T), size(x, 2), stop)
+end
+
+"""
+Call f(c) for every row, on all threads. The first row of a first call is alone: it compiles what the others use, and fills what packages of
+automatic differentiation keep for later, while no other thread does the same.
+"""
+function each_row(f, g::ArrayFunction, call, count, stop)
+    alone = lock(g.lock) do
+        (call in g.called || count == 0) && return 0
+        f(1)
+        push!(g.called, call)
+        return 1
     end
+    each_column((_, c, _) -> f(c + alone), count - alone, worker_count(0, count - alone), stop)
 end
 
 # ---- calls from other languages ------------------------------------------------------------------------------------------

@@ -27,6 +27,13 @@ end
     message = fill(0xff, 32)
     status = DiffGeo.guarded(() -> throw(UnknownName("x"^100)), pointer(message), 32)
     @test status == DiffGeo.FAILED && unsafe_string(pointer(message)) == "UnknownName: " * "x"^18
+    # an error that nobody foresaw, on a thread of its own if there is one: its backtrace follows
+    failing(_, c, _) = c == 2 ? error("no such column") : nothing
+    message = fill(0xff, 16384)
+    DiffGeo.guarded(() -> (DiffGeo.each_column(failing, 3, 2, DiffGeo.Stop()); 0), pointer(message), 16384)
+    text = unsafe_string(pointer(message))
+    trace = unsafe_string(pointer(message, ncodeunits(text) + 2))
+    @test text == "no such column" && occursin("no such column", trace) && occursin("failing", trace) && occursin("test_entry.jl", trace)
 end
 
 @testset "forward, backward, release" begin

@@ -27,7 +27,7 @@ from typing import Any
 from pydiffgeo.errors import EngineUnavailable, ParameterError, PyDiffGeoError, SpecMismatch, UnknownName
 
 INSTALL = "run `pydiffgeo julia install`, which needs the internet once"
-MESSAGE_BYTES = 4096
+MESSAGE_BYTES = 16384
 FAILED, STOPPED = -1, -2
 
 _long, _pointer = ctypes.c_int64, ctypes.c_void_p
@@ -117,16 +117,23 @@ class Julia:
         Raises
         ------
         SpecMismatch, UnknownName, PyDiffGeoError
-            What Julia reported.
+            What Julia reported; with Julia's backtrace as a note and as `julia_backtrace`, where the error was not foreseen.
         """
         message = _message()
         status = int(self.functions[name](*arguments, message, MESSAGE_BYTES))
         if status == FAILED:
-            kind, _, text = message.value.decode(errors="replace").partition(": ")
+            reported, trace, *_ = (*message.raw.decode(errors="replace").split("\0", 2), "", "")
+            kind, _, text = reported.partition(": ")
             known: dict[str, type[PyDiffGeoError]] = {
                 "SpecMismatch": SpecMismatch, "UnknownName": UnknownName, "Refused": ParameterError,
             }  # fmt: skip
-            raise known[kind](text) if kind in known else PyDiffGeoError(f"Julia: {kind}{': ' if text else ''}{text}")
+            if kind in known:
+                raise known[kind](text)
+            error = PyDiffGeoError(f"Julia: {reported}")
+            if trace:
+                error.julia_backtrace = trace
+                error.add_note(f"In Julia:\n{trace}")
+            raise error
         return status
 
     def forget(self, name: str, number: int) -> None:

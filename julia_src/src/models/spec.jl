@@ -55,15 +55,18 @@ function spec_folder()
 end
 
 const SPEC_FILES = Dict{String,Tuple{Dict{String,Any},String}}()
+const SPEC_LOCK = ReentrantLock() # models may be opened on several threads at once
 
 "The specification file of a model and its SHA-256, read once."
-read_spec(name) = get!(SPEC_FILES, name) do
-    bytes = read(joinpath(spec_folder(), name * ".toml"))
-    return TOML.parse(String(copy(bytes))), bytes2hex(sha256(bytes))
+read_spec(name) = lock(SPEC_LOCK) do
+    get!(SPEC_FILES, name) do
+        bytes = read(joinpath(spec_folder(), name * ".toml"))
+        return TOML.parse(String(copy(bytes))), bytes2hex(sha256(bytes))
+    end
 end
 
 "Whether a specification is one of this package."
-shipped(s::ModelSpec) = haskey(SPEC_FILES, s.name) && last(SPEC_FILES[s.name]) == s.digest
+shipped(s::ModelSpec) = lock(() -> haskey(SPEC_FILES, s.name) && last(SPEC_FILES[s.name]) == s.digest, SPEC_LOCK)
 
 "A specification restricted to these parameters and forcings, and without some states and fluxes; the file must know them all."
 function select(name, parameters, forcings, without=())

@@ -17,12 +17,28 @@ struct Cotangents{T}
     weights::Vector{Field{T}}
 end
 
-"""
-    sweep!(w, m, inputs, c, o, tape, seeds, stopping)
+"The last interval of a column whose results have a cotangent; 0 where none has."
+function last_wanted(seeds::Cotangents, c, T_, n)
+    for k in T_:-1:1
+        any_nonzero(seeds.states, ((c - 1) * T_ + k - 1) * n, n) && return k
+        any_nonzero(seeds.storage, ((c - 1) * (T_ + 1) + k) * n, n) && return k
+        any(flux -> given(flux, c, k) != 0, seeds.fluxes) && return k
+    end
+    return 0
+end
 
-Move the cotangents in `w` backwards over one tape of column `c`; where `stopping()` tells it to stop they are left as they are.
+"Whether the storage at the start of a column has a cotangent."
+wants_start(seeds::Cotangents, c, T_, n) = any_nonzero(seeds.storage, (c - 1) * (T_ + 1) * n, n)
+
+any_nonzero(values, before, n) = values != C_NULL && any(i -> unsafe_load(values, before + i) != 0, 1:n)
+
 """
-function sweep!(w::Work{T}, m::Model, inputs::Inputs{T}, c, o::Options{T}, tape::Tape{T}, seeds::Cotangents{T}, stopping) where {T}
+    sweep!(w, m, inputs, c, o, tape, seeds, last, stopping)
+
+Move the cotangents in `w` backwards over one tape of column `c`; where `stopping()` tells it to stop they are left as they are. Steps after
+interval `last` take no part: zero times a derivative that overflows is no number.
+"""
+function sweep!(w::Work{T}, m::Model, inputs::Inputs{T}, c, o::Options{T}, tape::Tape{T}, seeds::Cotangents{T}, last, stopping) where {T}
     t, n = o.tableau, statesize(m)
     s, A = stages(t), t.A
     u, bound = w.states[1], 0
@@ -30,6 +46,7 @@ function sweep!(w::Work{T}, m::Model, inputs::Inputs{T}, c, o::Options{T}, tape:
     for k in length(tape.steps):-1:1
         stopping() && return
         h, interval = tape.steps[k], Int(tape.interval[k])
+        interval > last && continue
         if interval != bound
             bound == 0 || flush!(seeds.parameters, seeds.forcing, w.column, m, c, bound)
             bind!(w.column, m, inputs, c, interval)
