@@ -243,3 +243,22 @@ def test_sdirk2_can_overdraw_a_store() -> None:
     assert lowest("implicit_euler", 1.0) >= 0
     assert -3 < lowest("sdirk2", 1.0) < -0.1
     assert lowest("sdirk2", 0.02) > -1e-3  # steps that resolve the melting
+
+
+def test_a_basin_across_a_threshold_does_not_slow_its_batch(step_by_step: Callable[[bool], None]) -> None:
+    """A thin soil whose evapotranspiration falls with the fifth power of its water: Newton finished a day per iteration."""
+    days = 120
+    forcing = {
+        "precipitation": 5 * torch.rand(1, days, dtype=F64),
+        "temperature": torch.full((1, days), 5.0, dtype=F64),
+        "potential_evapotranspiration": torch.full((1, days), 8.0, dtype=F64),
+    }
+    easy = {"FC": torch.full((4,), 250.0), "LP": torch.full((4,), 0.7), "BETAET": torch.ones(4)}
+    mixed = {k: torch.cat([v[:3], torch.tensor([x])]) for (k, v), x in zip(easy.items(), (50.0, 0.2, 5.0), strict=True)}
+    solver = Solver("implicit_euler", step=1.0, **EXACT)
+    alone, both = (run(HBV(), solver, forcing, p, [0.0] * 5) for p in (easy, mixed))
+    assert int(both.stats["newton_iterations"].max()) < 3 * int(alone.stats["newton_iterations"].max()) < 60
+    torch.testing.assert_close(both.states[:3], alone.states[:3], rtol=1e-12, atol=1e-12)
+    step_by_step(True)
+    one_by_one = run(HBV(), solver, forcing, mixed, [0.0] * 5)
+    torch.testing.assert_close(both.states, one_by_one.states, rtol=1e-8, atol=1e-8)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from pydiffgeo.models.base import Entries, ProcessModel, Values
 from pydiffgeo.solvers.jacobian import coloured
-from pydiffgeo.solvers.kernels import lowest
+from pydiffgeo.solvers.kernels import BELOW, FALL
 from pydiffgeo.solvers.options import Solver
 from pydiffgeo.solvers.problem import Problem
 from pydiffgeo.solvers.small_matrices import implicit_matrix, inverse
@@ -29,6 +29,8 @@ MOST_STATES = 8  # the work on small matrices grows with the cube
 VALUES = 12_000  # values of one state in a window: some hundred such arrays share the second-level cache
 COLUMNS = 1024  # columns solved together
 ROUND = 1e-9  # parts of an interval that count as rounding of its end
+FEW = 8  # steps finished by a sweep: where fewer are, Newton may go to and fro across a threshold,
+TURN = 0.6  # and a state turns back by no more than this part of its last update
 
 Slopes = Callable[[Tensor, Values, Values], tuple[list[Tensor], Entries]]
 
@@ -174,6 +176,8 @@ class Window:
     ----------
     states : Tensor, [size, 1 + node, column]
         Initial state, then that of every node.
+    moves : Tensor, [size, node, column]
+        The last update of every node of the window; zero for those that have just entered.
     rows : Tensor, [column]
         The columns that were solved; the others are in `stuck`, with the interval in which they were.
     patience : int
@@ -189,6 +193,7 @@ class Window:
         size = problem.model.size
         states = [(s.scale, s.lower) for s in problem.model.spec.each_state(size)]
         self.scale, self.lower = problem.initial.new_tensor(states).T[:, :, None, None]
+        self.from_zero, self.below = not bool(self.lower.any()), -BELOW * self.scale  # as in `lowest`
         self.tolerance = math.sqrt(torch.finfo(problem.initial.dtype).eps)  # the error is the square of the last update
         self.sweeps, self.stuck = 0, dict[int, int]()
         self.columns = Columns(problem, rows)
@@ -196,19 +201,19 @@ class Window:
         initial = self.columns.initial
         self.states = initial.new_empty(size, 1 + nodes.count, len(rows))
         self.states[:, 0] = initial
+        self.moves = initial.new_empty(size, 0, len(rows))
 
     @torch.no_grad()
     def solve(self) -> None:
         """Move the window from the first to the last node."""
         s, count = self.nodes.stages, self.nodes.count
         width = max(2, VALUES // max(1, len(self.rows) * s)) * s
-        first, stop, waited = 0, min(width, count), 0
+        first, stop, waited, done = 0, min(width, count), 0, 0
         self.states[:, 1 : stop + 1] = self.states[:, :1]
         while first < count and len(self.rows):
-            size = self._sweep(slice(first, stop))
+            size = self._sweep(slice(first, stop), careful=self.sweeps > 0 and done < FEW * s)
             self.sweeps += 1
-            done = (size.amax((0, 2)) < self.tolerance).cumprod(0).sum().item()
-            done = int(done) // s * s
+            done = int((size.amax((0, 2)) < self.tolerance).cumprod(0).sum()) // s * s
             waited = 0 if done else waited + 1
             failed = None
             if not bool(torch.isfinite(size).all()):
@@ -221,10 +226,16 @@ class Window:
                 continue
             enter = min(count, stop + done)
             self.states[:, stop + 1 : enter + 1] = self.states[:, stop : stop + 1]
+            if done:
+                entered = self.moves.new_zeros(len(self.moves), enter - stop, len(self.rows))
+                self.moves = torch.cat([self.moves[:, done:], entered], 1)
             first, stop = first + done, enter
 
-    def _sweep(self, nodes: slice) -> Tensor:
-        """One iteration of Newton on a window; sizes of the updates relative to the states, `[size, node, column]`."""
+    def _sweep(self, nodes: slice, careful: bool) -> Tensor:
+        """One iteration of Newton on a window; sizes of the updates relative to the states, `[size, node, column]`.
+
+        With `careful` no state turns back by more than a part of its last update.
+        """
         plan, a = self.nodes, self.nodes.a_of(nodes)
         state = self.states[:, nodes.start + 1 : nodes.stop + 1]
         forcing, parameters = self.inputs(nodes)
@@ -235,8 +246,15 @@ class Window:
             x.add_(rate, alpha=a) if isinstance(a, float) else x.addcmul_(a, rate)
         right = left.movedim(0, 1).contiguous()
         update = forward_substitution(inverses, right, plan).movedim(1, 0)
-        size = update.abs().div_(state.abs().add_(self.scale))
-        torch.maximum(update.add_(state), lowest(state, self.lower, self.scale), out=state)
+        magnitude = state.abs()
+        size = update.abs().div_(magnitude + self.scale)
+        above = magnitude if self.from_zero else (state - self.lower).abs_()
+        torch.maximum(update, torch.add(self.below, above, alpha=-FALL), out=update)
+        if careful:
+            back = self.moves.mul_(-TURN)
+            update = torch.where(update * back > back * back, back, update)
+        self.moves = update
+        state.add_(update)
         return size
 
     def inputs(self, nodes: slice) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -264,6 +282,7 @@ class Window:
         self.columns = Columns(self.problem, self.rows)
         self.forcing = self.columns.with_drivers()
         self.states = self.states[:, :, wanted].contiguous()
+        self.moves = self.moves[:, :, wanted].contiguous()
 
     @torch.no_grad()
     def write(self, states: Tensor, storage: Tensor, fluxes: Tensor) -> None:
