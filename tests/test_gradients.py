@@ -75,7 +75,9 @@ def test_a_failed_column_leaves_no_trace_in_gradients(dtype: torch.dtype, head: 
 
 @pytest.mark.parametrize("solver", [Solver(), Solver("implicit_euler", step=1.0), Solver("sdirk2", step=0.5)])
 @pytest.mark.parametrize("bad", ["not a number", "overflow"])
-def test_columns_that_fail_in_their_first_step_are_reported(bad: str, solver: Solver) -> None:
+def test_columns_that_fail_in_their_first_step_are_reported(bad: str, solver: Solver, engine: str) -> None:
+    if engine == "julia" and solver.step is None:
+        pytest.skip("Julia would compile another method; with fixed steps it meets the same first step")
     days = {"precipitation": [5.0, 0.0, 3.0], "temperature": 10.0, "potential_evapotranspiration": 1.0}
     closure = NeuralClosure(1, hidden=(8,), output_range=(0.0, 1.0))  # Julia compiles a model for each: that of other tests
     if bad == "not a number":

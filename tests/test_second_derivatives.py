@@ -146,6 +146,8 @@ def test_a_function_of_julia_has_none(road: str, julia: Any) -> None:
 
 @pytest.mark.parametrize("solver", [Solver("kvaerno3", rtol=1e-2), Solver("implicit_euler", step=1.0)])
 def test_weights_inside_the_equations_have_none(solver: Solver, engine: str) -> None:
+    if engine == "julia" and solver.step is None:
+        pytest.skip("Julia would compile another method, whose gradient takes the same way back")
     run = bucket(solver, engine, closures={"recharge": CLOSURE})
     (g,) = torch.autograd.grad(run(START).sum(), CLOSURE.weights, create_graph=True)
     assert bool((g != 0).any())
