@@ -10,6 +10,7 @@ SHRINK = 0.2  # a step is never cut to less than this fraction for its error,
 GROW = 5.0  # nor lengthened by more than this factor
 NEWTON_CUT = 0.25  # cut where Newton did not converge
 PATIENCE = 4000  # iterations of Newton, at most, after which a column is asked how far it came since it was asked before
+ASKS = 3  # answers of no progress in a row that make a failure: after a jump the steps are short for one or two
 SHARE = 0.5  # part of `max_steps` that the rest of one interval may take at that pace
 
 SHORT = "no step above {shortest:.1e} {unit} meets the tolerances"

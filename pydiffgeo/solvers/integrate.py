@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pydiffgeo.models.base import Evaluation, Values
-from pydiffgeo.solvers.control import MANY, SHORT, STALLED, next_step, patience, stalled
+from pydiffgeo.solvers.control import ASKS, MANY, SHORT, STALLED, next_step, patience, stalled
 from pydiffgeo.solvers.kernels import Kernels
 from pydiffgeo.solvers.newton import UNSEEN, Stage, newton
 from pydiffgeo.solvers.options import Solver
@@ -27,7 +27,8 @@ ROUND = 1e-9  # parts of an interval that count as rounding of its end
 class Carry:
     """Everything that a column takes from one step to the next, `[row, ...]`.
 
-    `asked` and `reached` are the interval and the time in it where the column was last asked whether it makes progress.
+    `asked` and `reached` are the interval and the time in it where the column was last asked whether it makes progress, and
+    `slow` how often in a row it made none.
     """
 
     column: Tensor
@@ -48,6 +49,7 @@ class Carry:
     attempts: Tensor
     taken: Tensor
     asked: Tensor
+    slow: Tensor
     reached: Tensor
 
     def select(self, keep: Tensor) -> Carry:
@@ -125,6 +127,7 @@ def start(problem: Problem, options: Solver) -> Carry:
         attempts=counter(),
         taken=counter(),
         asked=counter(),
+        slow=counter(),
         reached=column(0.0),
     )
 
@@ -426,7 +429,8 @@ class _Integration:
         due = c.attempts % self.patience == 0
         if self.replay is None and bool(due.any()):
             slow = stalled(c.elapsed, c.reached, length, self.patience, self.options.max_steps)[:, 0]
-            failed = failed | (due & (c.asked == c.interval) & slow)
+            c.slow = torch.where(due, torch.where(slow & (c.asked == c.interval), c.slow + 1, 0), c.slow)
+            failed = failed | (c.slow >= ASKS)
             c.asked = torch.where(due, c.interval, c.asked)
             c.reached = torch.where(due[:, None], c.elapsed, c.reached)
         failed = failed & (c.interval < self.until)

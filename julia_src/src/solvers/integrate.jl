@@ -10,6 +10,7 @@ const SHRINK = 0.2      # a step is never cut to less than this fraction for its
 const GROW = 5.0        # nor lengthened by more than this factor
 const NEWTON_CUT = 0.25 # cut where Newton did not converge
 const PATIENCE = 4000   # iterations of Newton, at most, after which a column is asked how far it came since it was asked before
+const ASKS = 3          # answers of no progress in a row that make a failure: steps after a jump are short for one or two, then grow
 const SHARE = 0.5       # part of max_steps that the rest of one interval may take at that pace
 
 @enum Outcome::Int64 ARRIVED = 0 TOO_SHORT = 1 TOO_MANY = 2 INTERRUPTED = 3 UNSTABLE = 4 UNSOLVED = 5 STALLED = 6
@@ -38,7 +39,7 @@ function start!(w::Work{T}, m::Model, inputs::Inputs{T}, c, o::Options{T}) where
     y.rates .= 0
     y.fluxes .= 0
     y.total .= 0
-    y.interval, y.elapsed, y.starts, y.attempts, y.taken, y.asked, y.reached = 1, 0, true, 0, 0, 1, 0
+    y.interval, y.elapsed, y.starts, y.attempts, y.taken, y.asked, y.slow, y.reached = 1, 0, true, 0, 0, 1, 0, 0
     y.step = o.step > 0 ? o.step : o.initial_step > 0 ? o.initial_step : T(1e-5) * inputs.lengths[1]
     y.step_before, y.error_before, y.contraction = UNSEEN, 1, UNSEEN
     return y
@@ -70,13 +71,14 @@ function integrate!(w::Work{T}, m::Model, inputs::Inputs{T}, c, until, o::Option
     return ARRIVED
 end
 
-"Whether the last attempts brought a column so little further that the rest of its interval would take most of `max_steps`."
+"Whether attempts bring a column so little further, again and again, that the rest of its interval would take most of `max_steps`."
 function stalled!(y::Carry{T}, len::T, o::Options{T}) where {T}
     patience = max(100, PATIENCE ÷ o.max_newton)
     y.attempts % patience == 0 || return false
     slow = y.asked == y.interval && (y.elapsed - y.reached) * T(SHARE * o.max_steps) < patience * (len - y.reached)
+    y.slow = slow ? y.slow + 1 : 0
     y.asked, y.reached = y.interval, y.elapsed
-    return slow
+    return y.slow >= ASKS
 end
 
 "Rates and fluxes at the first state of an interval, where the solution or the error of its first step needs them."

@@ -18,13 +18,14 @@ mutable struct Carry{T}
     starts::Bool
     attempts::Int
     taken::Int
-    asked::Int   # interval and time in it where the column was last asked whether it makes progress
+    asked::Int   # interval and time in it where the column was last asked whether it makes progress,
+    slow::Int    # and how often in a row it made none
     reached::T
 end
 
 function Carry{T}(size::Integer, fluxes::Integer) where {T}
     state() = zeros(T, size)
-    return Carry{T}(state(), state(), state(), zeros(T, fluxes), zeros(T, fluxes), state(), state(), 1, 0, 0, 0, 0, 0, true, 0, 0, 1, 0)
+    return Carry{T}(state(), state(), state(), zeros(T, fluxes), zeros(T, fluxes), state(), state(), 1, 0, 0, 0, 0, 0, true, 0, 0, 1, 0, 0)
 end
 
 Base.copy(y::Carry{T}) where {T} = copyto!(Carry{T}(length(y.psi), length(y.total)), y)
