@@ -72,3 +72,4 @@ def test_slow_is_not_stalled() -> None:
     for share, expected in ((0.0101, False), (0.0099, True)):
         assert bool(stalled(reached + 8 * share, reached, length, 500, 100_000)) is expected
     assert not bool(stalled(reached + 0.01, reached, length, 500, 10_000_000))  # whoever raises max_steps waits longer
+    assert not bool(stalled(reached + 0.1, reached, length, 500, 2_000))  # and a small one ends the solve by itself

@@ -11,7 +11,8 @@ GROW = 5.0  # nor lengthened by more than this factor
 NEWTON_CUT = 0.25  # cut where Newton did not converge
 PATIENCE = 4000  # iterations of Newton, at most, after which a column is asked how far it came since it was asked before
 ASKS = 3  # answers of no progress in a row that make a failure: after a jump the steps are short for one or two
-SHARE = 0.5  # part of `max_steps` that the rest of one interval may take at that pace
+SHARE = 0.5  # part of `max_steps` that the rest of one interval may take at that pace,
+LEAST = 50_000  # but no fewer attempts than this: a small `max_steps` ends the solve soon by itself
 
 SHORT = "no step above {shortest:.1e} {unit} meets the tolerances"
 MANY = "{max_steps} steps were not enough; raise max_steps or loosen rtol"
@@ -31,7 +32,7 @@ def patience(max_newton: int) -> int:
 
 def stalled(elapsed: Tensor, reached: Tensor, length: Tensor, attempts: int, max_steps: int) -> Tensor:
     """Rows that came from `reached` to `elapsed` in an interval, all `[row, 1]`, which is too little for so many attempts."""
-    return (elapsed - reached) * (SHARE * max_steps) < attempts * (length - reached)
+    return (elapsed - reached) * max(SHARE * max_steps, LEAST) < attempts * (length - reached)
 
 
 def next_step(step: Tensor, error: Tensor, error_before: Tensor, accepted: Tensor, converged: Tensor, order: int) -> Tensor:

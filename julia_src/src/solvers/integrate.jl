@@ -11,7 +11,8 @@ const GROW = 5.0        # nor lengthened by more than this factor
 const NEWTON_CUT = 0.25 # cut where Newton did not converge
 const PATIENCE = 4000   # iterations of Newton, at most, after which a column is asked how far it came since it was asked before
 const ASKS = 3          # answers of no progress in a row that make a failure: steps after a jump are short for one or two, then grow
-const SHARE = 0.5       # part of max_steps that the rest of one interval may take at that pace
+const SHARE = 0.5       # part of max_steps that the rest of one interval may take at that pace,
+const LEAST = 50_000    # but no fewer attempts than this: a small max_steps ends the solve soon by itself
 
 @enum Outcome::Int64 ARRIVED = 0 TOO_SHORT = 1 TOO_MANY = 2 INTERRUPTED = 3 UNSTABLE = 4 UNSOLVED = 5 STALLED = 6
 
@@ -75,7 +76,7 @@ end
 function stalled!(y::Carry{T}, len::T, o::Options{T}) where {T}
     patience = max(100, PATIENCE ÷ o.max_newton)
     y.attempts % patience == 0 || return false
-    slow = y.asked == y.interval && (y.elapsed - y.reached) * T(SHARE * o.max_steps) < patience * (len - y.reached)
+    slow = y.asked == y.interval && (y.elapsed - y.reached) * T(max(SHARE * o.max_steps, LEAST)) < patience * (len - y.reached)
     y.slow = slow ? y.slow + 1 : 0
     y.asked, y.reached = y.interval, y.elapsed
     return y.slow >= ASKS
