@@ -11,8 +11,6 @@ const SOILS = Dict(
         pore_connectivity=[-1.0, 0.5])),
     "van_genuchten_vogel" => (VanGenuchtenVogel(), (theta_r=[0.065, 0.095], theta_s=[0.41, 0.41], alpha=[0.075, 0.019], n=[1.89, 1.31],
         K_s=[4.42, 0.26], pore_connectivity=[-1.0, 0.5], air_entry=[2.0, 5.0])),
-    "brooks_corey, mualem" => (BrooksCorey(:mualem), (theta_r=[0.04, 0.05], theta_s=[0.42, 0.4], psi_b=[20.0, 25.0], pore_index=[0.3, 0.25],
-        K_s=[3.0, 0.5], pore_connectivity=[-1.0, 0.5])),
     "brooks_corey" => (BrooksCorey(), (theta_r=[0.04, 0.05], theta_s=[0.42, 0.4], psi_b=[20.0, 25.0], pore_index=[0.3, 0.25], K_s=[3.0, 0.5])),
     "gardner" => (Gardner(), (theta_r=[0.06, 0.05], theta_s=[0.4, 0.45], alpha=[0.1, 0.05], K_s=[1.0, 2.0])),
     "haverkamp" => (Haverkamp(), (theta_r=[0.075, 0.1], theta_s=[0.287, 0.3], A_theta=[1.611e6, 1e6], beta=[3.96, 3.5], A_K=[1.175e6, 1e6],
