@@ -121,6 +121,34 @@ def test_quiet_hides_no_basin_that_is_left_out(caplog):
     assert "run: 1 basin is left out:" in caplog.text and "b0001: named in data.exclude" in caplog.text
 
 
+def test_each_remark_on_a_basin_is_counted_and_the_first_are_shown(caplog):
+    remarks = [("b0001", "rain is -999: counts as missing."), ("b0001", "no sun."), ("b0002", "no rain."), ("b0003", "no sun.")]
+    say_left_out(SimpleNamespace(left_out={}, remarks=remarks), "run", aloud=False)
+    shown = [record.getMessage() for record in caplog.records]
+    assert shown[0] == "run: remarks on 3 basins:" and shown[1:3] == [f"run:   {text}" for _, text in remarks[:2]]
+    assert shown[4:] == ["run:   and 1 more, in data_report.csv"]
+
+
+def test_an_exclusion_that_leaves_too_few_says_so(records, tmp_path):
+    with pytest.raises(DataError, match="records have 9, of which data.exclude leaves 8. Ask for fewer, or"):
+        load_basins(settings(tmp_path, records, basins=9, exclude=["b0001"]).run("run"))
+    with pytest.raises(DataError, match="of which data.exclude leaves 0.") as error:
+        load_basins(settings(tmp_path, records, exclude=[f"b{i:04d}" for i in range(9)]).run("run"))
+    assert error.value.setting == ("data", "exclude")
+
+
+def test_runs_of_different_days_are_not_compared_without_a_word_nor_those_of_one_name_mixed(records, tmp_path):
+    for folder, start in (("one", "2001-04-01"), ("two", "2001-05-01")):
+        given = settings(tmp_path, records, test={"start": start, "end": "2001-06-30"})
+        train(given, tmp_path / folder, progress=False)
+    one, two = (tmp_path / folder / "run" for folder in ("one", "two"))
+    (two / "settings.yaml").unlink()  # the checkpoint holds the settings, too
+    with pytest.warns(DataWarning, match=r"same days .test period: .*one/run 2001-04-01 to .*two/run 2001-05-01 to"):
+        evaluate([one, tmp_path / "two", one], progress=False, figures=False)
+    table = pd.read_csv(tmp_path / "one" / "comparison_test.csv")
+    assert table.run.tolist() == [str(one), str(two)]
+
+
 def test_runs_that_judge_different_basins_are_not_compared_without_a_word(records, tmp_path):
     for name, excluded in (("a", []), ("b", ["b0003"])):
         one = settings(tmp_path, records, exclude=excluded)

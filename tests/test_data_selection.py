@@ -154,6 +154,20 @@ def test_skipping_leaves_out_only_what_cannot_be_used(tmp_path: Path) -> None:
     assert int(eager.precipitation.isnull().sum()) == 3 + 1 + 1
 
 
+def test_a_basin_that_gets_no_score_is_said_before_the_first_step() -> None:
+    records = basin_files.records(basins=3)
+    at = int(records.indexes["time"].get_loc("2000-09-01"))
+    records.discharge[1, at:] = np.nan
+    records.discharge[2, at:] = 1.0
+    found = select_sites(records, [TRAIN, TEST], FORCING, DISCHARGE)
+    assert found.kept == ("b0000", "b0001", "b0002") and not any(found.left_out.values())
+    period = "of discharge in the test period, 2000-09-01 to 2000-10-31: it gets no NSE there."
+    assert found.remarks == (
+        ("b0001", f"basin b0001 has no observation {period}"),
+        ("b0002", f"basin b0002 has fewer than two different observations {period}"),
+    )
+
+
 def test_what_leaves_nothing_is_an_error_before_the_first_step() -> None:
     records = basin_files.records(basins=3)
     with pytest.raises(DataError, match=r"the test period, 2000-09-01 to 2010-10-31, is not in the record, 1999-10-01 to "):

@@ -116,6 +116,24 @@ def test_text_that_is_no_utf8_is_named(first: str, tmp_path: Path) -> None:
     assert [(p.kind, p.site) for p in problems] == [("unreadable", first)] and "save it as UTF-8" in problems[0].message
 
 
+def test_a_table_of_series_with_decimal_commas_throughout_is_not_taken_for_words(tmp_path: Path) -> None:
+    for file in basin_files.caravan(tmp_path, "csv").glob("timeseries/csv/*/*.csv"):
+        file.write_text(file.read_text().replace(",", ";").replace(".", ","))
+    problems = check_basins(open_basins(tmp_path, lazy=True)).serious
+    assert [p.kind for p in problems] == ["unreadable"] * 3
+    assert "'1,0', with a decimal comma, in line 2 of " in problems[0].message
+
+
+def test_a_gauge_that_begins_in_ice_keeps_its_discharge(tmp_path: Path) -> None:
+    file = next(basin_files.caravan(tmp_path, "csv").rglob("camels_01.csv"))
+    for line in range(2, len(file.read_text().splitlines()) + 1):
+        edit(file, cell(line, 7, "Ice"))
+    opened = open_basins(tmp_path, lazy=True)
+    with pytest.warns(DataWarning, match="streamflow of basin camels_01 is text on 40 days, first 'Ice' in line 2 of"):
+        assert np.isnan(opened.discharge.sel(basin="camels_01").values).all()
+    assert np.isfinite(opened.discharge.sel(basin="camels_02").values).any()
+
+
 def test_ice_in_a_discharge_is_missing_and_counted(tmp_path: Path) -> None:
     caravan = basin_files.caravan(tmp_path / "a", "csv")
     file = next(caravan.rglob("camels_02.csv"))

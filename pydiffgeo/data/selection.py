@@ -70,7 +70,7 @@ class Selection:
     problems : tuple of Problem
         All that was found, those of sites that are kept as well.
     remarks : tuple of (str, str)
-        Site, and what was put up with there: gaps that windows avoid, values that count as missing.
+        Site, and what was put up with there: gaps that windows avoid, values that count as missing, nothing to judge by.
     """
 
     kept: tuple[str, ...]
@@ -158,6 +158,8 @@ def select_sites(
                 unjudged[span.name][site] = _reason(lacks)
                 continue
             problems += lacks
+            if span.name in unjudged:
+                remarks += [(site, _unscored(span, name, seen[name][first:last], site, what)) for name in observed]
             if span.judged and any(_varied(seen[name][first:last]) for name in span.judged):
                 judged[span] = judged[span] or not problems
         if problems:
@@ -328,6 +330,14 @@ def _avoided(
         return ""
     day = days[begin + int(gap.argmax())]
     return f"{what} {site} lacks forcing on {int(gap.sum())} days, first on {day:%Y-%m-%d}: no {span.name} window touches them."
+
+
+def _unscored(span: Span, name: str, values: NDArray, site: str, what: str) -> str:
+    """Return that no NSE can be told in a span that is judged, in words; "" where one can."""
+    if _varied(values):
+        return ""
+    few = "fewer than two different observations" if np.isfinite(values).any() else "no observation"
+    return f"{what} {site} has {few} of {name} in the {span.name} period, {span.start} to {span.end}: it gets no NSE there."
 
 
 def _varied(values: NDArray) -> bool:

@@ -9,7 +9,8 @@ import pandas as pd
 import xarray as xr
 
 from pydiffgeo.data.layouts.base import daily_index, open_netcdf, values_of
-from pydiffgeo.data.layouts.text import line_of, numbers_of, parse_days, read_csv, separator_of
+from pydiffgeo.data.layouts.text import DECIMAL_COMMA, line_of, numbers_of, parse_days, read_csv, separator_of
+from pydiffgeo.data.variables import VARIABLES, canonical_name
 from pydiffgeo.errors import DataError
 
 TIMES = ("date", "time")
@@ -18,14 +19,14 @@ TIMES = ("date", "time")
 def columns_of(file: Path, basin: str) -> list[str]:
     """Return the variables with numbers of a file; raises as `read_series`, as far as it reads.
 
-    A column of a CSV file without any number in its first hundred rows has none.
+    A column of a CSV file whose first hundred rows are words alone has none, unless its name is that of a known variable: a
+    gauge may begin in ice. Decimal commas are numbers here, so that `read_series` says where they stand.
     """
     if file.suffix != ".csv":
         with open_netcdf(file) as opened:
             return series_names(opened, time_dimension(opened, str(file)))
     frame = read_csv(file, f"the series of basin {basin}", TIMES, nrows=100)
-    numbers = frame.apply(pd.to_numeric, errors="coerce")
-    return [str(name) for name in frame if name not in TIMES and (numbers[name].notna().any() or frame[name].isna().all())]
+    return [str(name) for name in frame if name not in TIMES and (canonical_name(name) in VARIABLES or _numbers(frame[name]))]
 
 
 def read_series(
@@ -70,6 +71,12 @@ def read_series(
         there = [n for n in series_names(opened, label) if names is None or n in names]
         frame = pd.DataFrame({n: values_of(opened[n], n, file) for n in there}, index=range(opened.sizes[label]))
         return frame.set_index(daily_index(parse_days(opened[label].values, what), what))
+
+
+def _numbers(values: pd.Series) -> bool:
+    """Return whether some value is a number, or there is none at all."""
+    given = values.dropna().astype(str).str.strip()
+    return given.empty or bool((pd.to_numeric(given, errors="coerce").notna() | given.str.fullmatch(DECIMAL_COMMA)).any())
 
 
 def series_names(opened: xr.Dataset, *dims: str) -> list[str]:

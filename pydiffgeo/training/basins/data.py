@@ -41,6 +41,7 @@ log = logging.getLogger("pydiffgeo")
 
 DERIVED = ("potential_evapotranspiration", "tair_mean")  # what `add_pet` adds
 DATA_REPORT = "data_report.csv"
+REMARKS = 3  # that are printed; the report has all
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
@@ -61,7 +62,8 @@ class BasinData:
     left_out : dict of str to dict of str to str
         Basins that cannot be used, or shall not, and why: of ``"all"``, and of the judgement in a period.
     remarks : tuple of (str, str)
-        Basin, and what was put up with there: gaps that windows avoid, impossible values that count as missing.
+        Basin, and what was put up with there: gaps that windows avoid, impossible values that count as missing, no observations
+        to judge by.
     skip : bool
         Whether basins are left out of a period whose forcing has a gap, instead of an error.
     """
@@ -133,9 +135,11 @@ def choose_basins(known: list[str], settings: DataSettings) -> tuple[list[str], 
     if both := sorted(set(held) & set(chosen)):
         raise DataError(f"basin {both[0]} is in data.basins and in data.held_out; take it out of one.")
     if not chosen or (isinstance(wanted, int) and len(chosen) < wanted):
+        fewer = f", of which data.exclude leaves {len(order)}" if settings.exclude else ""
         raise DataError(
             f"data.basins asks for {'some' if wanted is None else wanted} basins and data.held_out for {len(held)}; the "
-            f"records have {len(known)}."
+            f"records have {len(known)}{fewer}. Ask for fewer{', or exclude fewer' if settings.exclude else ''}.",
+            ("data", "basins" if wanted is not None else "exclude" if settings.exclude else "held_out"),
         )
     left = set(settings.exclude)
     return [b for b in known if b in set(chosen) - left], [b for b in known if b in set(held) - left]
@@ -246,9 +250,11 @@ def read_left_out(folder: Path) -> dict[str, dict[str, str]]:
 
 def say_left_out(data: BasinData, name: str, aloud: bool) -> None:
     """Print which basins a run leaves out, and what was put up with in others, the first of each; else warn of them."""
-    remarks = dict(data.remarks)
-    lines = left_out_lines(data.left_out) + ([f"{len(remarks)} basins with remarks:"] if remarks else [])
-    lines += [f"  {text}" for text in list(remarks.values())[:3]]
+    count = len({basin for basin, _ in data.remarks})
+    lines = left_out_lines(data.left_out)
+    lines += [f"remarks on {count} basin{'s' if count > 1 else ''}:"] if count else []
+    lines += [f"  {text}" for _, text in data.remarks[:REMARKS]]
+    lines += [f"  and {len(data.remarks) - REMARKS} more, in {DATA_REPORT}"] if len(data.remarks) > REMARKS else []
     for line in lines:
         if aloud:
             console().print(f"{name}: {line}")

@@ -108,8 +108,6 @@ def train(
             if group.first:
                 check_run(folder, settings.run(name).model_dump(mode="json"), resume, overwrite, FREE)
                 require_room(folder)
-        if overwrite and group.first:
-            remove_comparisons(output)  # in which these runs are
         for name, folder in zip(names, folders, strict=True):
             train_run(settings.run(name), folder, resume, progress, group, overwrite, needed)
     return folders
@@ -164,6 +162,8 @@ def train_run(
         say(f"{folder.name}: the network of {slot} begins within {fit.largest:.2g} of its formula")
     with run_folder(folder, run, resume, overwrite, FREE) if group.first else nullcontext():
         if group.first:
+            if overwrite:
+                remove_comparisons(folder.parent)  # in which this run is
             data.scaling.save(folder / "scaling.json")
             write_data_report(folder, data)
             # weights, the best ones and two moments of each, and the file before it, which is there until then
@@ -260,7 +260,7 @@ def evaluate(
     OutputError
         A folder cannot be written.
     """
-    runs = [run for folder in folders for run in runs_in(Path(folder))]
+    runs = list({run.resolve(): run for folder in folders for run in runs_in(Path(folder))}.values())  # each of them once
     for folder in runs:  # what is wrong is said before the first one is judged
         period_of(folder, load_settings_of(folder), period)
         require_room(folder)

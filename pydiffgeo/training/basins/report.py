@@ -141,27 +141,32 @@ def compare_runs(folders: Sequence[Path], period: str, progress: bool = True, fi
     lines: dict[str, np.ndarray] = {}
     weights: list[str] = []
     judged: dict[str, dict[str, set[str]]] = {}
+    days: dict[str, str] = {}
+    names = [folder.name for folder in folders]
     for folder in folders:
+        label = folder.name if names.count(folder.name) == 1 else str(folder)
         weights.append(weights_hash(chosen_weights(load_checkpoint(folder / CHECKPOINT, ["model"]) or {"model": {}})))
         check_judged(folder / f"evaluation_{period}", weights[-1])
         medians = pd.read_csv(folder / f"evaluation_{period}" / "medians.csv")
         for (target, group), part in medians.groupby(["target", "group"], sort=False):
             value = part.set_index("measure")["median"]
-            rows.append({"run": folder.name, "target": target, "group": group} | {n: float(value[n]) for n in SHOWN})
+            rows.append({"run": label, "target": target, "group": group} | {n: float(value[n]) for n in SHOWN})
         scores = pd.read_csv(folder / f"evaluation_{period}" / "scores.csv", dtype={"basin": str})
         for group, part in scores.groupby("group", sort=False):
-            judged.setdefault(str(group), {})[folder.name] = set(part.basin)
-            lines[f"{folder.name}, {group}"] = part["nse"].to_numpy()
+            judged.setdefault(str(group), {})[label] = set(part.basin)
+            lines[f"{label}, {group}"] = part["nse"].to_numpy()
         checks = folder / f"evaluation_{period}" / "untrained_summary.csv"
         if checks.is_file():
-            untrained += [{"run": folder.name} | row for row in _rows(pd.read_csv(checks))]
+            untrained += [{"run": label} | row for row in _rows(pd.read_csv(checks))]
+        with xr.open_dataset(folder / f"evaluation_{period}" / "series.nc") as series:
+            days[label] = " to ".join(str(series.time.values[k])[:10] for k in (0, -1))
     write_table(rows, out / f"comparison_{period}")
     page = Page(f"Comparison, {period} period")
     page.table(rows, "Medians over basins")
-    for text in _different_basins(judged, period):
+    for text in (*_different_days(days, period), *_different_basins(judged, period)):
         warnings.warn(text, DataWarning, stacklevel=2)
         page.text(text)
-    without = [folder.name for folder in folders if folder.name not in {row["run"] for row in untrained}]
+    without = [name for name in days if name not in {row["run"] for row in untrained}]
     if untrained:
         write_table(untrained, out / f"comparison_{period}_untrained")
         page.heading("Variables that were never trained on")
@@ -171,13 +176,24 @@ def compare_runs(folders: Sequence[Path], period: str, progress: bool = True, fi
             page.text(f"Left out, since they simulate no such variables: {', '.join(without)}.")
     if figures and not matplotlib_missing():
         page.figure(plot_cdf(out / f"comparison_{period}.png", lines, "NSE"), "Share of basins with at most this NSE")
-    page.text("Weights that were judged: " + "; ".join(f"{f.name} {w}" for f, w in zip(folders, weights, strict=True)) + ".")
+    page.text("Weights that were judged: " + "; ".join(f"{name} {w}" for name, w in zip(days, weights, strict=True)) + ".")
     page.write(out / f"comparison_{period}.html")
     if progress:
         print_table(rows, f"Medians over basins, {period} period", {"nse": "max", "kge": "max"})
         if untrained:
             print_table(untrained, f"Variables that were never trained on, {period} period")
     return rows
+
+
+def _different_days(days: Mapping[str, str], period: str) -> list[str]:
+    """Return a sentence where runs judge different days, for first and last day by run."""
+    if len(set(days.values())) < 2:
+        return []
+    told = ", ".join(f"{name} {span}" for name, span in days.items())
+    return [
+        f"The runs do not judge the same days ({period} period: {told}): their medians cannot be compared. Give data.{period} "
+        "the same start and end in all runs."
+    ]
 
 
 def _different_basins(judged: Mapping[str, Mapping[str, set[str]]], period: str) -> list[str]:

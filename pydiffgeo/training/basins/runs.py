@@ -23,18 +23,18 @@ log = logging.getLogger("pydiffgeo")
 
 
 def runs_in(folder: Path) -> list[Path]:
-    """Return the folders of trained runs in a folder: itself, or those in it.
+    """Return the folders of trained runs in a folder: itself, or those in it. A checkpoint has the settings, too.
 
     Raises
     ------
     DataError
         There is none.
     """
-    if (folder / "settings.yaml").is_file():
+    if (folder / SETTINGS).is_file() or (folder / CHECKPOINT).is_file():
         return [folder]
-    found = sorted(path.parent for path in folder.glob("*/settings.yaml") if (path.parent / CHECKPOINT).is_file())
+    found = sorted(path.parents[1] for path in folder.glob(f"*/{CHECKPOINT}"))
     if not found:
-        raise DataError(f"no trained run in {str(folder)!r}: its folder has settings.yaml and {CHECKPOINT}; train one first.")
+        raise DataError(f"no trained run in {str(folder)!r}: its folder has {SETTINGS} and {CHECKPOINT}; train one first.")
     return found
 
 
