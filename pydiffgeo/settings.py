@@ -9,6 +9,7 @@ import re
 import reprlib
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -20,6 +21,12 @@ from .errors import PyDiffGeoError, SettingsError, nearest
 M = TypeVar("M", bound=BaseModel)
 Location = tuple[int | str, ...]
 SHOWN = 20  # problems that are listed
+_DAY = "it is a day, such as 2000-01-31"
+PLAIN = {  # pydantic's kinds of errors whose words name Python's types -> what is allowed
+    "tuple_type": "it is a list, such as [a, b]", "list_type": "it is a list, such as [a, b]",
+    "dict_type": "it is a section of 'name: value' lines", "path_type": "it is the name of a file or folder",
+    "date_type": _DAY, "date_parsing": _DAY, "date_from_datetime_parsing": _DAY, "date_from_datetime_inexact": _DAY,
+}  # fmt: skip
 
 
 def load_settings(path: str | Path, model_class: type[M]) -> M:
@@ -236,7 +243,7 @@ def _explain(error: dict[str, Any], document: _Document, model_class: type[BaseM
         return f"unknown key{inside}: {_instead(last, _keys(_models_at(parents, model_class)))}"
     if kind == "missing":
         return f"the key {str(last)!r} is missing{inside}. Add it."
-    message = str(error["msg"]).removeprefix("Value error, ")
+    message = PLAIN.get(kind, str(error["msg"]).removeprefix("Value error, "))
     if kind == "model_type":
         known = _keys(_models_at(list(location), model_class))
         message = f"it is a section with the keys: {', '.join(known)}"
@@ -245,7 +252,7 @@ def _explain(error: dict[str, Any], document: _Document, model_class: type[BaseM
         return f"{_dotted(location)}: {text} is read as {_kind(given)}. Put it in quotes: '{text}'."
     choices = re.findall(r"'([^']*)'", str(error.get("ctx", {}).get("expected", "")))
     hint = nearest(given, choices) if isinstance(given, str) else "."
-    shown = "a section" if isinstance(given, dict) else reprlib.repr(given)
+    shown = "a section" if isinstance(given, dict) else text if isinstance(given, date) else reprlib.repr(given)
     return f"{_dotted(location)}: {shown} is not allowed: {message[:1].lower()}{message[1:].rstrip('.')}{hint}"
 
 

@@ -257,6 +257,11 @@ def test_basins_are_chosen_so_that_fewer_are_a_part_of_more():
         chosen(basins=["03"], held_out=["03"])
     with pytest.raises(DataError, match="asks for 35 basins and data.held_out for 10; the records have 40"):
         chosen(basins=35, held_out=10)
+    assert chosen(basins=few, held_out=10)[1] == held  # a number draws from basins that are not named
+    mine, others = chosen(basins=held, held_out=10)
+    assert mine == held and len(others) == 10 and not set(others) & set(held)
+    with pytest.raises(DataError, match="asks for 10 basins and data.held_out for 31; the records have 40. Ask for fewer."):
+        chosen(basins=held, held_out=31)
 
 
 @pytest.mark.parametrize(("changes", "words"), [

@@ -196,6 +196,7 @@ def test_tag_mistakes(tmp_path: Path, text: str, words: str) -> None:
 
 class Sites(Strict):
     basins: tuple[str, ...] | int | None = None
+    days: tuple[str, ...] = ()
     number: int = 1
     day: date = date(2000, 1, 1)
 
@@ -209,6 +210,10 @@ class Sites(Strict):
     ("basins: [NO]", "line 1: basins.0: NO is read as a truth value. Put it in quotes: 'NO'."),
     ("basins: [2001-01-31]", "line 1: basins.0: 2001-01-31 is read as a date. Put it in quotes: '2001-01-31'."),
     ("number: 1\nday: 2001-02-30", "line 2: 2001-02-30 is no date: day"),
+    ("day: 20010131", "line 1: day: 20010131 is not allowed: it is a day, such as 2000-01-31."),
+    ("day: 2001-01-31 06:00:00", "line 1: day: 2001-01-31 06:00:00 is not allowed: it is a day, such as 2000-01-31."),
+    ("day: soon", "line 1: day: 'soon' is not allowed: it is a day, such as 2000-01-31."),
+    ("days:", "line 1: days: None is not allowed: it is a list, such as [a, b]."),
 ])  # fmt: skip
 def test_words_that_yaml_takes_for_something_else_are_said(text: str, words: str, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=re.escape(words)) as error:

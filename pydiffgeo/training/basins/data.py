@@ -123,9 +123,11 @@ def choose_basins(known: list[str], settings: DataSettings) -> tuple[list[str], 
     """
     order = [known[i] for i in np.random.default_rng(settings.split_seed).permutation(len(known))]
     order = [basin for basin in order if basin not in set(settings.exclude)]
-    held = order[: settings.held_out] if isinstance(settings.held_out, int) else list(settings.held_out)
-    rest = [basin for basin in order if basin not in set(held)]
     wanted = settings.basins
+    named = set(wanted) if isinstance(wanted, tuple) else set()  # which a number of held-out ones leaves alone
+    free = [basin for basin in order if basin not in named]
+    held = free[: settings.held_out] if isinstance(settings.held_out, int) else list(settings.held_out)
+    rest = [basin for basin in order if basin not in set(held)]
     chosen = rest if wanted is None else rest[:wanted] if isinstance(wanted, int) else list(wanted)
     for which, given in (("basins", chosen), ("held_out", held), ("exclude", settings.exclude)):
         for k, basin in enumerate(given):
@@ -134,10 +136,13 @@ def choose_basins(known: list[str], settings: DataSettings) -> tuple[list[str], 
                 raise DataError(f"data.{which}: no basin {basin!r} in the records{hint}", ("data", which, k))
     if both := sorted(set(held) & set(chosen)):
         raise DataError(f"basin {both[0]} is in data.basins and in data.held_out; take it out of one.")
-    if not chosen or (isinstance(wanted, int) and len(chosen) < wanted):
+    short = (isinstance(given, int) and len(found) < given for given, found in ((wanted, chosen), (settings.held_out, held)))
+    if not chosen or any(short):
+        count = "some" if wanted is None else wanted if isinstance(wanted, int) else len(wanted)
+        apart = settings.held_out if isinstance(settings.held_out, int) else len(settings.held_out)
         fewer = f", of which data.exclude leaves {len(order)}" if settings.exclude else ""
         raise DataError(
-            f"data.basins asks for {'some' if wanted is None else wanted} basins and data.held_out for {len(held)}; the "
+            f"data.basins asks for {count} basins and data.held_out for {apart}; the "
             f"records have {len(known)}{fewer}. Ask for fewer{', or exclude fewer' if settings.exclude else ''}.",
             ("data", "basins" if wanted is not None else "exclude" if settings.exclude else "held_out"),
         )
