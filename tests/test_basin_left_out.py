@@ -15,7 +15,7 @@ import xarray as xr
 from typer.testing import CliRunner
 
 from pydiffgeo import cli
-from pydiffgeo.errors import DataError, DataWarning
+from pydiffgeo.errors import DataError, DataWarning, SettingsError
 from pydiffgeo.training.basins.data import load_basins, say_left_out
 from pydiffgeo.training.basins.experiment import evaluate, series_needed, train
 from pydiffgeo.training.basins.settings import BasinExperiment
@@ -147,6 +147,15 @@ def test_runs_of_different_days_are_not_compared_without_a_word_nor_those_of_one
         evaluate([one, tmp_path / "two", one], progress=False, figures=False)
     table = pd.read_csv(tmp_path / "one" / "comparison_test.csv")
     assert table.run.tolist() == [str(one), str(two)]
+
+
+def test_a_run_does_not_go_on_with_other_records(records, tmp_path):
+    train(settings(tmp_path, records), tmp_path / "runs", progress=False)
+    kept = {path: path.read_bytes() for path in (tmp_path / "runs" / "run").glob("*.*")}
+    records.tair_max[:] = records.tair_max - 5.0
+    with pytest.raises(SettingsError, match=r"cannot resume: the records are not those.*series_mean of the training period"):
+        train(settings(tmp_path, records), tmp_path / "runs", resume=True, progress=False)
+    assert kept == {path: path.read_bytes() for path in kept}
 
 
 def test_runs_that_judge_different_basins_are_not_compared_without_a_word(records, tmp_path):

@@ -36,9 +36,9 @@ from pydiffgeo.training.basins.processes import SolvedProcess
 from pydiffgeo.training.basins.report import compare_runs, remove_comparisons, report_run
 from pydiffgeo.training.basins.runs import load_run, load_settings_of, period_of, runs_in
 from pydiffgeo.training.basins.settings import BasinExperiment, BasinRun
-from pydiffgeo.training.basins.trainer import CHECKPOINT, BasinTrainer
+from pydiffgeo.training.basins.trainer import CHECKPOINT, BasinTrainer, require_same_scaling
 from pydiffgeo.training.basins.untrained import untrained_fluxes
-from pydiffgeo.training.checkpoint import weights_hash
+from pydiffgeo.training.checkpoint import load_checkpoint, weights_hash
 from pydiffgeo.training.distributed import Group, process_group
 from pydiffgeo.training.run_folder import check_run, judging, run_folder, stale_evaluations
 
@@ -160,6 +160,8 @@ def train_run(
         say_left_out(data, folder.name, progress)
     for slot, fit in fits.items():
         say(f"{folder.name}: the network of {slot} begins within {fit.largest:.2g} of its formula")
+    if resume and (saved := load_checkpoint(folder / CHECKPOINT, ["model"])) is not None:
+        require_same_scaling(model, saved["model"])  # before the folder is changed
     with run_folder(folder, run, resume, overwrite, FREE) if group.first else nullcontext():
         if group.first:
             if overwrite:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from pydiffgeo.training.logs import TrainingLog, write_history
 
 CHECKPOINT = Path("checkpoints", "last.pt")
 STATE = ("model", "optimiser", "sampler", "seconds", "sums", "history", "best", "best_epoch", "best_weights", "stopped")
+SCALING = {f"{group}_{what}" for group in ("series", "attribute", "target") for what in ("mean", "std")}  # buffers of `Inputs`
 
 
 class BasinTrainer:
@@ -190,6 +191,7 @@ class BasinTrainer:
             It was made with other data or settings, or is of another model.
         """
         self.sampler.load_state_dict(saved["sampler"])
+        require_same_scaling(self.model, saved["model"])
         load_weights(self.model, saved["model"], (self.folder or Path()) / CHECKPOINT)
         self.step = self.sampler.step
         self.optimiser.load_state_dict(saved["optimiser"])
@@ -296,3 +298,23 @@ class BasinTrainer:
 def _largest(errors: Tensor) -> Tensor:
     """Return the sample [batch, time, target] of the largest error, where no value is infinite and their sum is."""
     return torch.nan_to_num(errors.detach().abs(), 0.0).flatten(1).amax(1).argmax()
+
+
+def require_same_scaling(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Check that a new model has the scaling of saved weights, that is of the same records.
+
+    Raises
+    ------
+    SettingsError
+        A mean or standard deviation of the training period differs.
+    """
+    for name, now in model.named_buffers():
+        before = weights.get(name)
+        if name.rpartition(".")[2] not in SCALING or before is None or before.shape != now.shape:
+            continue
+        if not torch.allclose(now.double(), before.to(now.device).double(), rtol=1e-4, atol=1e-6):
+            raise SettingsError(
+                f"cannot resume: the records are not those of the run in the folder: {name} of the training period is "
+                f"{now.tolist()}, the checkpoint has {before.tolist()}. Put the records back, choose another folder with "
+                "--output, or begin anew with --overwrite."
+            )
