@@ -144,13 +144,23 @@ def _shaped(x: Tensor, spec: ParameterSpec, intervals: int, layers: int) -> tupl
 
 
 def read_state(model: ProcessModel, initial: Any, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Initial state `[column or 1, size]`, from one array or from a mapping of each state to its values."""
+    """Initial state `[column or 1, size]`, from one array or from a mapping of each state to its values.
+
+    A store that is less than empty by up to one `scale` of its specification is left as it is: a method such as sdirk2 may end
+    there, and a solve that goes on from its last state must begin there. What lies further below is a gap or a mistake.
+
+    Raises
+    ------
+    DataError
+        Another shape, a value that is not finite, or one below the least of its state.
+    """
     if isinstance(initial, Mapping):
         initial = _by_state(model, initial, dtype, device)
     states = model.spec.states
     left_out = [s.default for s in states.values() if not math.isnan(s.default)]  # these come first
     given = model.size - len(left_out)
-    if _is_number(initial) and not left_out:
+    least = max(s.least - s.scale for s in states.values())
+    if _is_number(initial) and not left_out and initial >= least:
         return torch.full((1, model.size), initial, dtype=dtype, device=device)
     state = list(states.values())[len(left_out)]
     x = _tensor(initial, dtype, device, "initial_state")
@@ -170,7 +180,23 @@ def read_state(model: ProcessModel, initial: Any, dtype: torch.dtype, device: to
         name, place = next((k, p) for k, p in model.spec.places(model.size).items() if p.start <= at[1] < p.stop)
         cell = f", cell {at[1] - place.start}" if place.stop - place.start > 1 else ""
         raise DataError(f"initial_state is not finite at column {at[0]}{cell} (state {name!r}): fill or correct it.")
+    if not _between(x, least, math.inf):  # below the bound of some state: perhaps of one that has none
+        _not_below(model, x)
     return x
+
+
+def _not_below(model: ProcessModel, x: Tensor) -> None:
+    """Raise DataError where a state `[column, size]` is below its least by more than its magnitude."""
+    for name, place in model.spec.places(model.size).items():
+        state = model.spec.states[name]
+        bad = x[:, place] < state.least - state.scale
+        if bool(bad.any()):
+            column, i = bad.nonzero()[0].tolist()
+            cell = f", cell {i}" if place.stop - place.start > 1 else ""
+            raise DataError(
+                f"initial_state: {name!r} is {float(x[:, place][column, i]):g} {state.unit} at column {column}{cell}, below "
+                f"its least of {state.least:g} {state.unit}: fill the gap or correct it; an empty store is {state.least:g}."
+            )
 
 
 def _by_state(model: ProcessModel, given: Mapping[str, Any], dtype: torch.dtype, device: torch.device) -> Any:

@@ -9,7 +9,7 @@ import pytest
 import torch
 import xarray as xr
 
-from pydiffgeo import Grid, Richards, Roots, Solver, solve, usda_soil
+from pydiffgeo import HBV, Grid, Richards, Roots, Solver, solve, usda_soil
 from pydiffgeo.errors import (
     DataError,
     GridError,
@@ -284,6 +284,34 @@ def test_bad_initial_states() -> None:
     bad = torch.full((2, 10), -100.0)
     bad[1, 4] = float("nan")
     check(DataError, "initial_state", "column 1", "cell 4", initial_state=bad)
+
+
+@pytest.mark.parametrize(
+    ("initial", "words"),
+    [
+        ([10.0, 2.0, 50.0, 5.0, -999.0], ["'lower' is -999 mm at column 0", "least of 0 mm", "fill"]),
+        (torch.tensor([[10.0, 2.0, 50.0, 5.0, 9.0], [10.0, 2.0, -11.0, 5.0, 9.0]]), ["'soil' is -11 mm at column 1"]),
+        (-9999.0, ["'snow' is -9999 mm at column 0"]),
+        ({"snow": 1.0, "melt_water": 0.0, "soil": [9.0, -999.0], "upper": 1.0, "lower": 1.0}, ["'soil'", "column 1"]),
+    ],
+)
+def test_stores_less_than_empty(initial: Any, words: list[str]) -> None:
+    weather = {"precipitation": 1.0, "temperature": 5.0, "potential_evapotranspiration": 1.0}
+    with pytest.raises(DataError) as error:
+        solve(HBV(), weather, {}, initial, [0.0, 1.0], engine="torch")
+    assert all(word in str(error.value) for word in words), str(error.value)
+
+
+def test_a_pond_is_not_less_than_empty_and_a_restart_may_be() -> None:
+    pond, weather = Richards(Grid.uniform(30.0, 3), top="surface_layer"), {"rain": 0.0, "potential_evaporation": 0.0}
+    with pytest.raises(DataError, match=r"'pond' is -5 cm at column 0, below its least of 0 cm.*\.$"):
+        solve(pond, weather, {}, {"pond": -5.0, "psi": -100.0}, [0.0, 1.0], engine="torch")
+    dry = {"precipitation": 0.0, "temperature": [5.0, 20.0, 25.0], "potential_evapotranspiration": 8.0}
+    solver = Solver("sdirk2", step=1.0)
+    last = solve(HBV(), dry, {}, [3.0, 1.0, 2.0, 1.0, 1.0], range(4), solver, engine="torch").states[:, -1]
+    assert torch.equal(solve(HBV(), dry, {}, last, range(4), solver, engine="torch").initial_state, last)
+    below = torch.tensor([[0.0, -0.5, -9.0, 0.0, -1e-12]])
+    assert torch.equal(solve(HBV(), dry, {}, below, range(4), solver, engine="torch").initial_state, below.double())
 
 
 # ---- failures of the solve itself -------------------------------------------------------------------

@@ -28,7 +28,8 @@ class StateSpec:
 
     `scale` and `storage_scale` are typical magnitudes: the default absolute tolerances of this state are `rtol` times them.
     `lower` is where a store is empty: Newton's method comes near it in parts, and does not pass it where there is a solution
-    above. `per` is "cell" for the state of every cell of a column beside states of the whole column; `default` is what a column
+    above. `minimum`, where it is higher, is the least that an initial state may be: a bound that Newton's method does not know.
+    `per` is "cell" for the state of every cell of a column beside states of the whole column; `default` is what a column
     begins with where its initial state leaves this one out.
     """
 
@@ -39,9 +40,15 @@ class StateSpec:
     storage_unit: str
     storage_scale: float
     lower: float = -math.inf
+    minimum: float = -math.inf
     per: str = "column"
     default: float = math.nan
     description: str = ""
+
+    @property
+    def least(self) -> float:
+        """The least that an initial state may be."""
+        return max(self.lower, self.minimum)
 
 
 @dataclass(frozen=True)
