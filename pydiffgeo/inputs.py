@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -271,14 +271,46 @@ def _names(given: Mapping[str, Any], known: Mapping[str, Any], what: str, model:
 
 def _tensor(value: Any, dtype: torch.dtype, device: torch.device, what: str) -> Tensor:
     if isinstance(value, Tensor):
+        if value.is_complex():
+            raise DataError(f"{what} is of type {value.dtype}: give real numbers.")
         return value if value.dtype == dtype and value.device == device else value.to(dtype=dtype, device=device)
     kind = getattr(getattr(value, "dtype", None), "kind", "f")
     if kind in "mMc":
         raise DataError(f"{what} is of type {value.dtype}: give real numbers.")
+    if isinstance(value, np.ndarray) and value.dtype == object:
+        value = value.tolist()
+    members = _types(value)
+    if any(issubclass(k, Tensor) for k in members) and any(x.requires_grad for x in _flat(value)):
+        raise DataError(f"{what} is a list of tensors that require gradients, which would be lost: give torch.stack([...]).")
     try:
-        if np.ma.isMaskedArray(value):  # as netCDF4 returns: what lies under the mask is no number
-            value = np.ma.filled(value.astype(float), np.nan)
+        if any(issubclass(k, np.ma.MaskedArray) for k in members):
+            value = _filled(value)
         # a copy: an array that changes after the solve must not change its gradient
         return torch.as_tensor(np.array(value, dtype=float), dtype=dtype, device=device)
     except (TypeError, ValueError) as error:
         raise DataError(f"{what} is not numeric: {str(error).rstrip('.')}; give numbers.") from error
+
+
+def _types(value: Any) -> set[type]:
+    """Types of a value, or of the members of lists in lists."""
+    if not isinstance(value, list | tuple):
+        return {type(value)}
+    kinds = set(map(type, value))
+    nested = any(issubclass(k, list | tuple) for k in kinds)
+    return kinds.union(*map(_types, value)) if nested else kinds
+
+
+def _flat(value: Any) -> Iterator[Tensor]:
+    """Tensors in lists in lists."""
+    if isinstance(value, list | tuple):
+        for member in value:
+            yield from _flat(member)
+    elif isinstance(value, Tensor):
+        yield value
+
+
+def _filled(value: Any) -> Any:
+    """A masked array, as netCDF4 returns it, or lists of such, with NaN under the mask: what lies there is no number."""
+    if isinstance(value, list | tuple):
+        return [_filled(v) for v in value]
+    return np.ma.filled(value.astype(float), np.nan) if isinstance(value, np.ma.MaskedArray) else value

@@ -101,6 +101,11 @@ MASK = [0.0, 1.0, 0.0]
         ({"rain": np.ma.masked_array([1, -9999, 2], MASK)}, DataError, ["'rain'", "nan"]),
         ({"parameters": LOAM | {"K_s": np.ma.masked_array([1.0, 1e20, 1.0], MASK)}}, ParameterError, ["'K_s'", "column 1"]),
         ({"initial_state": np.ma.masked_values([-100.0, -9999.0, -1.0, -1.0], -9999.0)}, DataError, ["cell 1"]),
+        ({"rain": [np.ma.masked_array(row, MASK) for row in RAIN]}, DataError, ["'rain'", "nan", "2020-06-03"]),
+        ({"rain": (np.ma.masked_array(RAIN[0], MASK),)}, DataError, ["'rain'", "nan", "2020-06-03"]),
+        ({"rain": np.array([[0.1, np.ma.masked, 0.2]], dtype=object)}, DataError, ["'rain'", "nan", "2020-06-03"]),
+        ({"parameters": LOAM | {"K_s": [1.0, np.ma.masked]}}, ParameterError, ["'K_s'", "column 1"]),
+        ({"initial_state": [np.ma.masked_values([-100.0, -9999.0, -1.0, -1.0], -9999.0)]}, DataError, ["cell 1"]),
         ({"times": np.ma.masked_array([0.0, 1.0, 2.0, 3.0], [0, 0, 1, 0])}, DataError, ["times[2] is masked"]),
     ],
 )
@@ -110,7 +115,20 @@ def test_masked_values_are_gaps(given: dict[str, Any], kind: type[PyDiffGeoError
     assert all(word in str(error.value) for word in words), str(error.value)
 
 
+def test_lists_of_tensors() -> None:
+    k = torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64)
+    assert torch.equal(run(RAIN, LOAM | {"K_s": list(k)}).states, run(RAIN, LOAM | {"K_s": k}).states)
+    assert torch.equal(run(list(torch.tensor(RAIN))).states, run(RAIN).states)
+    k.requires_grad_()
+    for several in (list(k), tuple(k), [[x] for x in k]):
+        with pytest.raises(DataError, match=r"parameter 'K_s' is a list of tensors that require gradients.*torch\.stack"):
+            run(RAIN, LOAM | {"K_s": several})
+    with pytest.raises(DataError, match="'rain' is of type torch.complex64: give real numbers"):
+        run(torch.tensor([0.1 + 1j, 0.0, 0.2]))
+
+
 def test_masked_arrays_without_a_gap_are_arrays() -> None:
+    assert torch.equal(run([np.ma.masked_array(row) for row in RAIN]).states, run(RAIN).states)
     assert torch.equal(run(np.ma.masked_array(RAIN)).states, run(RAIN).states)
 
 
