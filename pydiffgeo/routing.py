@@ -39,7 +39,7 @@ def gamma_unit_hydrograph(a: Tensor, b: Tensor, length: int = 15) -> Tensor:
     Raises
     ------
     ParameterError
-        A negative `a` or `b`, or a length below 1.
+        A negative `a` or `b`, a length below 1, or a shape so large that its numbers leave the range of the dtype.
 
     Source: Feng et al. (2022), doi:10.1029/2022WR032404, after Mizukami et al. (2016), doi:10.5194/gmd-9-2223-2016.
     Their code takes the density in the middle of each day for its integral over the day.
@@ -52,16 +52,25 @@ def gamma_unit_hydrograph(a: Tensor, b: Tensor, length: int = 15) -> Tensor:
                                  f"its least value is {float(values.detach().min()):g}.")  # fmt: skip
     shape, scale = (a + LEAST_SHAPE)[..., None], (b + LEAST_SCALE)[..., None]
     x = torch.arange(1, length + 1, dtype=a.dtype, device=a.device) / scale
+    # all has arrived, to rounding, before exp(x) leaves the range of the dtype: Chernoff's bound of what has not
+    last = 0.9 * math.log(torch.finfo(a.dtype).max)
+    within = shape.detach().clamp(max=last)
+    late = -(last - within + within * (within / last).log()).expand_as(x)[x.detach() > last]
+    x = x.clamp(max=last)
     # the incomplete gamma function by its series, whose terms are positive: torch's own has no derivative in the shape
     term = 1 / shape.expand_as(x)
     total = term
-    longest = length / LEAST_SCALE
-    for k in range(1, math.ceil(longest + 6 * math.sqrt(longest) + 20)):
+    longest = min(length / LEAST_SCALE, last)
+    for k in range(1, math.ceil(longest + max(6 * math.sqrt(longest) + 20, 9 * math.sqrt(longest)))):
         term = term * (x / (shape + k))
         total = total + term
     cumulative = total * torch.exp(shape * x.log() - x)
     parts = torch.diff(cumulative, prepend=torch.zeros_like(cumulative[..., :1])).clamp_min(0)
-    return parts / parts.sum(-1, keepdim=True)
+    parts = parts / parts.sum(-1, keepdim=True)
+    if not bool(parts.detach().isfinite().all()) or bool((late > math.log(torch.finfo(a.dtype).eps)).any()):
+        raise ParameterError(f"parameter 'a' of the unit hydrograph is up to {float(a.detach().max()):g}, which is too large to "
+                             f"compute with in {a.dtype}: its usual bounds are {SHAPE_BOUNDS[0]:g} to {SHAPE_BOUNDS[1]:g}.")  # fmt: skip
+    return parts
 
 
 def triangular_unit_hydrograph(maxbas: Tensor, length: int = 10) -> Tensor:
@@ -124,20 +133,21 @@ def route_through(inflow: Tensor, hydrograph: Tensor, in_transit: Tensor | None 
     inflow : Tensor, [batch, day]
         Runoff, mm d-1.
     hydrograph : Tensor, [batch or 1, length]
-        Parts of a day's runoff that arrive on that and on the following days; they sum to 1.
+        Parts of a day's runoff that arrive on that and on the following days; none is negative and they sum to 1.
     in_transit : Tensor, [batch or 1, length - 1], optional
         What an earlier call left; nothing by default.
 
     Raises
     ------
     DataError
-        A tensor of another shape.
+        A tensor of another shape, inflow without a day, or a hydrograph that loses or makes water.
     """
-    if inflow.ndim != 2:
-        raise DataError(f"inflow has shape {list(inflow.shape)}; give [batch, day].")
+    if inflow.ndim != 2 or not inflow.numel():
+        raise DataError(f"inflow has shape {list(inflow.shape)}; give [batch, day], with at least one day.")
     batch, days = inflow.shape
-    if hydrograph.ndim != 2 or len(hydrograph) not in (1, batch):
+    if hydrograph.ndim != 2 or len(hydrograph) not in (1, batch) or not hydrograph.numel():
         raise DataError(f"hydrograph has shape {list(hydrograph.shape)}; give [{batch}, length].")
+    _check_hydrograph(hydrograph.detach())
     length = hydrograph.shape[1]
     if in_transit is not None and tuple(in_transit.shape) not in ((1, length - 1), (batch, length - 1)):
         raise DataError(f"in_transit has shape {list(in_transit.shape)}; give [{batch}, {length - 1}], as an earlier call with "
@@ -155,6 +165,18 @@ def route_through(inflow: Tensor, hydrograph: Tensor, in_transit: Tensor | None 
         return Routed(discharge, after)
     waiting = torch.nn.functional.pad(in_transit, (0, days))
     return Routed(discharge + waiting[:, :days], after + waiting[:, days:])
+
+
+def _check_hydrograph(hydrograph: Tensor) -> None:
+    """Raise DataError for parts that are negative or do not sum to 1, naming the basin."""
+    sums, least = hydrograph.sum(-1), hydrograph.amin(-1)
+    rounding = 1e-9 if hydrograph.dtype == torch.float64 else max(1e-5, 4 * torch.finfo(hydrograph.dtype).eps)
+    bad = ~(((sums - 1).abs() <= rounding) & (least >= 0))  # also where one is NaN
+    if bool(bad.any()):
+        i = int(bad.nonzero()[0])
+        raise DataError(f"the hydrograph of basin number {i} sums to {float(sums[i]):g} and its least part is "
+                        f"{float(least[i]):g}: its parts must not be negative and must sum to 1, or water is lost or made. "
+                        "Divide them by their sum.")  # fmt: skip
 
 
 def route(inflow: Tensor, a: Tensor, b: Tensor, length: int = 15) -> Tensor:

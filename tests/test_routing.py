@@ -38,6 +38,43 @@ def test_parts_are_those_of_the_gamma_distribution() -> None:
     assert float((parts - exact).abs().max()) < 1e-12
 
 
+@pytest.mark.parametrize(("dtype", "length", "tolerance"), [(torch.float32, 60, 5e-5), (F64, 60, 1e-13), (F64, 400, 1e-11)])
+def test_long_hydrographs_do_not_overflow(dtype: torch.dtype, length: int, tolerance: float) -> None:
+    a, b = (x.to(dtype).requires_grad_() for x in grid(4))
+    parts = gamma_unit_hydrograph(a, b, length)
+    shape, scale = (x.detach().to(F64)[:, None].numpy() for x in (a + LEAST_SHAPE, b + LEAST_SCALE))
+    cumulative = torch.from_numpy(gammainc(shape, torch.arange(length + 1, dtype=F64).numpy() / scale))
+    assert bool(((parts - cumulative.diff() / cumulative[:, -1:]).abs() < tolerance).all())
+    (parts * torch.arange(length)).sum().backward()  # the mean delay grows with both
+    for x in (a.grad, b.grad):
+        assert x is not None and bool((x.isfinite() & (x > 0)).all())
+    assert route(torch.ones(1, 3), torch.tensor(0.0), torch.tensor(0.0), length).isfinite().all()
+
+
+def test_a_shape_beyond_the_numbers_is_refused() -> None:
+    b = torch.tensor([6.5, 0.0])
+    for shape in (45.0, 100.0, 1e4, 3e38):
+        with pytest.raises(ParameterError, match="'a' of the unit hydrograph is up to .* in torch.float32"):
+            gamma_unit_hydrograph(torch.full((2,), shape), b, 60)
+    exact = gammainc(45.1, 2.0 * torch.arange(61, dtype=F64).numpy())
+    parts = gamma_unit_hydrograph(torch.tensor([45.0], dtype=F64), torch.zeros(1, dtype=F64), 60)[0]
+    assert float((parts - torch.from_numpy(exact).diff() / exact[-1]).abs().max()) < 1e-12
+
+
+def test_a_hydrograph_that_makes_or_loses_water_is_refused() -> None:
+    inflow, whole = torch.ones(2, 5), triangular_unit_hydrograph(torch.tensor([2.0, 3.0]))
+    for factor, total in ((1.091, "1.091"), (0.9, "0.9"), (float("nan"), "nan")):
+        with pytest.raises(DataError, match=f"hydrograph of basin number 1 sums to {total} and its least part is .* sum to 1"):
+            route_through(inflow, whole * torch.tensor([[1.0], [factor]]))
+    with pytest.raises(DataError, match=r"basin number 0 sums to 1 and its least part is -0.5"):
+        route_through(inflow, torch.tensor([[1.5, -0.5]]))
+    with pytest.raises(DataError, match="sums to 1"):
+        route_through(inflow.double(), torch.tensor([[0.5, 0.5 + 1e-7]], dtype=F64))
+    route_through(inflow.double(), torch.tensor([[0.5, 0.5 + 1e-7]]))
+    with pytest.raises(DataError, match=r"inflow has shape \[2, 0\]; give \[batch, day\], with at least one day"):
+        route_through(inflow[:, :0], whole)
+
+
 def test_water_is_conserved_and_never_early() -> None:
     a, b = grid(5)
     inflow = torch.zeros(25, 60, dtype=F64)
