@@ -68,8 +68,8 @@ def gamma_unit_hydrograph(a: Tensor, b: Tensor, length: int = 15) -> Tensor:
     parts = torch.diff(cumulative, prepend=torch.zeros_like(cumulative[..., :1])).clamp_min(0)
     parts = parts / parts.sum(-1, keepdim=True)
     if not bool(parts.detach().isfinite().all()) or bool((late > math.log(torch.finfo(a.dtype).eps)).any()):
-        raise ParameterError(f"parameter 'a' of the unit hydrograph is up to {float(a.detach().max()):g}, which is too large to "
-                             f"compute with in {a.dtype}: its usual bounds are {SHAPE_BOUNDS[0]:g} to {SHAPE_BOUNDS[1]:g}.")  # fmt: skip
+        raise ParameterError(f"parameter 'a' of the unit hydrograph is up to {float(a.detach().max()):g}, too large to compute "
+                             f"with in {a.dtype}: usual bounds are {SHAPE_BOUNDS[0]:g} to {SHAPE_BOUNDS[1]:g}.")  # fmt: skip
     return parts
 
 

@@ -215,3 +215,21 @@ def test_broken_files_name_file_and_line(tmp_path: Path) -> None:
     (tmp_path / "selector.in").write_text(text[: text.index("*** BLOCK C")])
     with pytest.raises(DataError, match=r"selector.in, line 28: the file ends too early"):
         read_project(tmp_path)
+
+
+@pytest.mark.parametrize("material", [0, 3, -1, 1.5])
+def test_a_material_without_a_soil_is_refused(tmp_path: Path, material: float) -> None:
+    write(tmp_path)
+    path = tmp_path / "PROFILE.DAT"
+    path.write_text(path.read_text().replace("-2.000000e+01 -7.000000e+01 2", f"-2.000000e+01 -7.000000e+01 {material}"))
+    message = f"PROFILE.DAT, line 12: the node has material {material}, but SELECTOR.IN has the materials 1 to 2"
+    with pytest.raises(DataError, match=message):
+        read_project(tmp_path)
+
+
+def test_fewer_soils_than_materials_are_refused(tmp_path: Path) -> None:
+    write(tmp_path)
+    text = (tmp_path / "selector.in").read_text()
+    (tmp_path / "selector.in").write_text(text.replace("  0.065   0.41   0.075     1.89     106.1     0.5\n", ""))
+    with pytest.raises(DataError, match="selector.in, line 27: block B ends after 1 rows of soil parameters, but NMat is 2"):
+        read_project(tmp_path)

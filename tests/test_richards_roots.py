@@ -92,6 +92,9 @@ def test_thresholds_out_of_order() -> None:
     ):
         with pytest.raises(ParameterError, match=message):
             solve(model, {"top_flux": 0.0, "potential_transpiration": 0.01}, wrong, -100.0, [0.0, 1.0])
+    model = Richards(Grid.uniform(30.0, 3), top="flux", roots=Roots(compensated=True))
+    with pytest.raises(ParameterError, match="omega_c is 1.5 at column 1: .* at most 1, which is no compensation"):
+        solve(model, {"top_flux": 0.0, "potential_transpiration": 0.01}, {"omega_c": [1.0, 1.5]}, -100.0, [0.0, 1.0])
 
 
 COMPENSATED = Roots("linear", demand_dependent=True, compensated=True)

@@ -63,6 +63,10 @@ class Lines:
         self._next += 1
         return self._lines[self._next - 1]
 
+    def peek(self) -> str:
+        """The next line, which stays the next; empty at the end of the file."""
+        return self._lines[self._next] if self._next < len(self._lines) else ""
+
     def go_behind(self, text: str) -> None:
         """Skip everything up to the next line that has `text` in it."""
         while text.lower() not in self.line().lower():
@@ -130,7 +134,7 @@ def read_selector(path: Path) -> Selector:
     if v["iHyst"]:
         lines.labelled("iKappa")
     lines.line()
-    soils = pd.DataFrame([lines.row(SOIL) for _ in materials])
+    soils = pd.DataFrame([_soil(lines, i, len(materials)) for i in materials])
 
     lines.go_behind("BLOCK C")
     lines.labelled("dt dtMin dtMax")
@@ -150,15 +154,34 @@ def read_selector(path: Path) -> Selector:
     return Selector(length, time, v, soils, optimum)
 
 
-def read_profile(path: Path) -> tuple[pd.DataFrame, list[int]]:
-    """Read PROFILE.DAT: nodes from the surface down, `x` upwards from there, and the places of the observation nodes."""
+def _soil(lines: Lines, material: int, count: int) -> dict[str, float]:
+    """The next row of soil parameters; DataError where the next block begins before it."""
+    if (words := lines.peek().split()) and words[0].startswith("***"):
+        raise lines.error(f"block B ends after {material} rows of soil parameters, but NMat is {count}: write the missing rows, "
+                          "or correct NMat")  # fmt: skip
+    return lines.row(SOIL)
+
+
+def _node(lines: Lines, materials: int) -> dict[str, float]:
+    """The next node; DataError where SELECTOR.IN has no soil of its material."""
+    node = lines.row(f"{NODE} {SCALES}")
+    if node["material"] not in range(1, materials + 1):
+        raise lines.error(f"the node has material {node['material']:g}, but SELECTOR.IN has the materials 1 to {materials} (NMat)")
+    return node
+
+
+def read_profile(path: Path, materials: int) -> tuple[pd.DataFrame, list[int]]:
+    """Read PROFILE.DAT: nodes from the surface down, `x` upwards from there, and the places of the observation nodes.
+
+    Each node has one of so many `materials`.
+    """
     lines = Lines(path)
     if "version" in (first := lines.line()).lower():
         first = lines.line()
     for _ in range(int(lines.value(first.split()[0], "number of fixed points"))):
         lines.line()
     count = int(lines.value(lines.line().split()[0], "number of nodes"))
-    nodes = pd.DataFrame([lines.row(f"{NODE} {SCALES}") for _ in range(count)])
+    nodes = pd.DataFrame([_node(lines, materials) for _ in range(count)])
     if not (np.diff(nodes.x) < 0).all():
         raise lines.error("nodes must go from the surface downwards, with x upwards")
     observed = int(lines.value(lines.line().split()[0], "number of observation nodes"))

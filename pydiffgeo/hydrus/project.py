@@ -116,7 +116,7 @@ def read_project(folder: str | Path) -> Project:
     """
     folder = Path(folder)
     selector = read_selector(find(folder, "SELECTOR.IN"))
-    nodes, observed = read_profile(find(folder, "PROFILE.DAT"))
+    nodes, observed = read_profile(find(folder, "PROFILE.DAT"), len(selector.soils))
     v, weather = dict(selector.values), None
     if v["TopInf"] or v["BotInf"] or v["AtmInf"]:
         weather, switches = read_weather(find(folder, "ATMOSPH.IN"))

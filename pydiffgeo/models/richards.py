@@ -25,6 +25,11 @@ from pydiffgeo.models.soil_hydraulics import (
 from pydiffgeo.models.spec import load_spec
 from pydiffgeo.units import Units
 
+AT_MOST_ONE = {
+    "theta_s": "a water content is a share of the volume, at most 1. Divide percent by 100.",
+    "omega_c": "it is a share of what roots without stress take up, at most 1, which is no compensation.",
+}
+
 
 class Richards(SoilFunctions):
     """d(theta + S_s max(psi, 0))/dt = d/dz [K (d psi/dz - 1)] - uptake, depth z positive downward.
@@ -162,13 +167,12 @@ class Richards(SoilFunctions):
         return p
 
     def check_parameters(self, parameters: Mapping[str, Tensor]) -> None:
-        """Raise ParameterError for theta_r >= theta_s, theta_s above 1 or Feddes heads out of order, naming the column."""
-        if "theta_s" in parameters and bool((parameters["theta_s"] > 1).any()):
-            at = tuple((parameters["theta_s"] > 1).nonzero()[0].tolist())
-            raise ParameterError(
-                f"theta_s is {float(parameters['theta_s'][at]):g} at {_where(parameters['theta_s'], at)}: a water content is a "
-                "share of the volume, at most 1. Divide percent by 100."
-            )
+        """Raise ParameterError: theta_r >= theta_s, theta_s or omega_c above 1 or Feddes heads out of order."""
+        for name, rule in AT_MOST_ONE.items():
+            if name in parameters and bool((parameters[name] > 1).any()):
+                at = tuple((parameters[name] > 1).nonzero()[0].tolist())
+                value = float(parameters[name][at])
+                raise ParameterError(f"{name} is {value:g} at {_where(parameters[name], at)}: {rule}")
         pairs = [("theta_r", "theta_s"), ("feddes_2", "feddes_1"), ("demand_low", "demand_high")]
         for dry in ("feddes_3", "feddes_3_high", "feddes_3_low"):
             pairs += [(dry, "feddes_2"), ("feddes_4", dry)]
