@@ -222,7 +222,7 @@ def test_a_material_without_a_soil_is_refused(tmp_path: Path, material: float) -
     write(tmp_path)
     path = tmp_path / "PROFILE.DAT"
     path.write_text(path.read_text().replace("-2.000000e+01 -7.000000e+01 2", f"-2.000000e+01 -7.000000e+01 {material}"))
-    message = f"PROFILE.DAT, line 12: the node has material {material}, but SELECTOR.IN has the materials 1 to 2"
+    message = f"PROFILE.DAT, line 12: the node has material {material}, but SELECTOR.IN has materials 1 to 2"
     with pytest.raises(DataError, match=message):
         read_project(tmp_path)
 

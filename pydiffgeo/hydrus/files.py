@@ -157,7 +157,7 @@ def read_selector(path: Path) -> Selector:
 def _soil(lines: Lines, material: int, count: int) -> dict[str, float]:
     """The next row of soil parameters; DataError where the next block begins before it."""
     if (words := lines.peek().split()) and words[0].startswith("***"):
-        raise lines.error(f"block B ends after {material} rows of soil parameters, but NMat is {count}: write the missing rows, "
+        raise lines.error(f"block B ends after {material} rows of soil parameters, but NMat is {count}: write the others, "
                           "or correct NMat")  # fmt: skip
     return lines.row(SOIL)
 
@@ -166,7 +166,7 @@ def _node(lines: Lines, materials: int) -> dict[str, float]:
     """The next node; DataError where SELECTOR.IN has no soil of its material."""
     node = lines.row(f"{NODE} {SCALES}")
     if node["material"] not in range(1, materials + 1):
-        raise lines.error(f"the node has material {node['material']:g}, but SELECTOR.IN has the materials 1 to {materials} (NMat)")
+        raise lines.error(f"the node has material {node['material']:g}, but SELECTOR.IN has materials 1 to {materials} (NMat)")
     return node
 
 

@@ -167,7 +167,7 @@ class Richards(SoilFunctions):
         return p
 
     def check_parameters(self, parameters: Mapping[str, Tensor]) -> None:
-        """Raise ParameterError: theta_r >= theta_s, theta_s or omega_c above 1 or Feddes heads out of order."""
+        """Raise ParameterError for theta_r >= theta_s, a share above 1 or Feddes heads out of order, naming the column."""
         for name, rule in AT_MOST_ONE.items():
             if name in parameters and bool((parameters[name] > 1).any()):
                 at = tuple((parameters[name] > 1).nonzero()[0].tolist())
