@@ -6,6 +6,7 @@ import basin_runs
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 
 from pydiffgeo.calibration import sce_ua
 from pydiffgeo.errors import DataError, SettingsError
@@ -71,6 +72,12 @@ def test_basins_are_calibrated_judged_and_resumed(tmp_path, monkeypatch):
     assert (folder / "calibration.csv").read_bytes() == before
     with pytest.raises(SettingsError, match="--evaluations is 91, those that are done had 90"):
         calibrate(experiment, tmp_path / "runs", "run", 91, basins=2, resume=True, progress=False)
+    kept = {path: path.read_bytes() for path in folder.glob("*.*")}
+    xr.load_dataset(path).assign(discharge=lambda r: 3 * r.discharge).to_netcdf(path)
+    with pytest.raises(SettingsError, match="cannot resume: the records are not those of the run.*target_mean"):
+        calibrate(experiment, tmp_path / "runs", "run", 90, basins=2, resume=True, progress=False)
+    assert kept == {path: path.read_bytes() for path in kept}
+    xr.load_dataset(path).assign(discharge=lambda r: r.discharge / 3).to_netcdf(path)
     rows = evaluate([folder], progress=False, figures=False)[str(folder)]
     assert next(row["median"] for row in rows if row["measure"] == "nse") > 0.9
     with pytest.raises(SettingsError, match="no run 'rum'; did you mean 'run'"):

@@ -17,7 +17,7 @@ from pydiffgeo import Grid
 from pydiffgeo.errors import DataError, OutputError, SettingsError, SolveFailed
 from pydiffgeo.evaluation.plots import matplotlib_missing
 from pydiffgeo.evaluation.profiles import profile_table
-from pydiffgeo.training.checkpoint import load_checkpoint
+from pydiffgeo.training.checkpoint import load_checkpoint, save_checkpoint
 from pydiffgeo.training.columns import StationColumns, probe_weights
 from pydiffgeo.training.members import Member, ensemble, fitted_days, folds
 from pydiffgeo.training.models import column_inputs, column_network, lstm_inputs, lstm_network
@@ -167,12 +167,30 @@ def test_whole_experiment_writes_its_report(tmp_path, capsys):
         "richards_station_out",
         "lstm_station_out",
     }
+    records = {load_checkpoint(path)["records"] for path in (tmp_path / "checkpoints").iterdir()}
+    assert records == {build_record(load_records(settings), settings).training_hash}
     with pytest.raises(OutputError, match="holds a run already.*--resume.*--overwrite"):
         run_experiment(settings, tmp_path, progress=False)
     (tmp_path / "settings.yaml").unlink()  # the checkpoints hold the settings, too
     check_run(tmp_path, settings.model_dump(mode="json"), resume=True, free=FREE)
     with pytest.raises(SettingsError, match="'network.epochs' is 4, the run in the folder has 2"):
         run_experiment(tiny(leave_one_out=True, leave_one_out_epochs=1), tmp_path, progress=False, resume=True)
+
+
+def test_a_run_does_not_go_on_with_other_records(settings, record, tmp_path, monkeypatch):
+    with run_folder(tmp_path, settings.model_dump(mode="json")):
+        save_checkpoint(tmp_path / "checkpoints" / "richards.pt", {"records": record.training_hash})
+    kept = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in tmp_path.rglob("*.*") if path.is_file()}
+    records = load_records(settings)
+    exchanged = records.soil_moisture.copy(deep=True)  # of the same mean and standard deviation
+    exchanged[:, 20:22] = records.soil_moisture[:, [21, 20]].values
+    for change in ({"precipitation": records.precipitation * 1.01}, {"soil_moisture": exchanged}):
+        monkeypatch.setattr("pydiffgeo.training.soil_moisture.load_records", lambda _, c=change: records.assign(c))
+        with pytest.raises(SettingsError, match="cannot resume: the records are not those of the run.*richards.pt"):
+            run_experiment(settings, tmp_path, progress=False, resume=True)
+        assert kept == {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in kept}
+    rounded = records.assign(soil_moisture=records.soil_moisture * (1 + 1e-15))  # as another machine may
+    assert build_record(rounded, settings).training_hash == record.training_hash
 
 
 def test_resume_refuses_other_settings(tmp_path):

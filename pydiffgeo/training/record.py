@@ -23,6 +23,7 @@ from pydiffgeo.data import (
 from pydiffgeo.data.checks import FORCING, OBSERVED, check_form
 from pydiffgeo.data.selection import left_or_refused
 from pydiffgeo.errors import DataError
+from pydiffgeo.training.checkpoint import weights_hash
 from pydiffgeo.training.settings import SoilMoistureSettings
 
 MM_PER_DAY = 0.1 / 24.0  # cm/h
@@ -79,6 +80,12 @@ class Record:
     def training_days(self) -> int:
         """Days from the start to the end of training."""
         return int(self.train.sum())
+
+    @property
+    def training_hash(self) -> str:
+        """SHA-256 of what is trained on: in single precision, in which results of two machines do not differ by rounding."""
+        given = {"rain": self.rain, "pet": self.pet, "weather": self.weather, "observed": self.observed}
+        return weights_hash({k: v[:, : self.training_days].float().nan_to_num(nan=-1.0) for k, v in given.items()})
 
 
 def build_record(records: xr.Dataset, settings: SoilMoistureSettings) -> Record:

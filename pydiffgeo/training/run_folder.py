@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import time
 from collections.abc import Collection, Iterator, Mapping
@@ -16,6 +17,8 @@ from pydiffgeo.errors import DataError, OutputError, SettingsError
 from pydiffgeo.files import held, remove_parts, write_file
 from pydiffgeo.training.checkpoint import load_checkpoint
 from pydiffgeo.training.provenance import provenance
+
+log = logging.getLogger("pydiffgeo")
 
 SETTINGS, CHECKPOINTS, JUDGED = "settings.yaml", "checkpoints/*.pt", "judged.json"
 # what was computed, in the order in which it is removed: no evaluation is left without its weights
@@ -71,6 +74,26 @@ def check_run(
             f"{folder} holds a run already, last written on {latest}. Go on with it by --resume, remove it with its "
             "evaluations and begin anew by --overwrite, or choose another folder with --output."
         )
+
+
+def check_records(folder: Path, records: str) -> None:
+    """Check that the checkpoints in the folder of a run, if there are any, are of the records with this hash.
+
+    Raises
+    ------
+    SettingsError
+        They are of other ones.
+    """
+    for path in sorted(folder.glob(CHECKPOINTS)):
+        before = (load_checkpoint(path) or {}).get("records")
+        if before is None:
+            log.warning("%s does not say which records it was trained on: they cannot be compared with those of now.", path)
+        elif before != records:
+            raise SettingsError(
+                f"cannot resume: the records are not those of the run in the folder: values of training days differ from those "
+                f"that {path} was trained on. Put the records back, choose another folder with --output, or begin anew with "
+                "--overwrite."
+            )
 
 
 @contextmanager

@@ -31,7 +31,7 @@ from pydiffgeo.training.members import Member, ensemble, fitted_days, folds
 from pydiffgeo.training.models import column_inputs, column_network, lstm_inputs, lstm_network
 from pydiffgeo.training.predictors import column_parameters, through_columns, through_lstm
 from pydiffgeo.training.record import Record, build_record
-from pydiffgeo.training.run_folder import check_run, run_folder
+from pydiffgeo.training.run_folder import check_records, check_run, run_folder
 from pydiffgeo.training.settings import SoilMoistureSettings, TrainingSettings
 from pydiffgeo.training.synthetic import synthetic_stations
 from pydiffgeo.training.trainer import Predict, Training, train
@@ -119,7 +119,7 @@ def run_experiment(
     Raises
     ------
     DataError, SettingsError
-        Input that cannot be used; nothing is trained then.
+        Input that cannot be used, or a run of other settings or training records to go on with; nothing is changed then.
     OutputError
         The folder holds a run, and neither `resume` nor `overwrite` is asked for; another process writes into it; or none can.
     SolveFailed
@@ -132,6 +132,8 @@ def run_experiment(
     record = build_record(load_records(settings), settings)
     if settings.figures and (missing := matplotlib_missing()):
         log.warning(missing)
+    if resume:
+        check_records(output, record.training_hash)  # before the folder is changed
     with run_folder(output, plain, resume, overwrite, FREE):
         return _train_and_report(settings, record, output, progress, resume)
 
@@ -255,7 +257,7 @@ class _Run:
             self.resume,
             self.settings.solver.max_failed,
             self.progress,
-            {"settings": self.settings.model_dump(mode="json")},
+            {"settings": self.settings.model_dump(mode="json"), "records": self.record.training_hash},
         )
         self.trainings[name] = done
         self.seconds[name] = done.seconds

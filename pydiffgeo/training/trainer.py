@@ -123,7 +123,7 @@ def train(
     progress : bool
         Show a progress bar.
     also : mapping, optional
-        Kept in the checkpoint beside the state: the settings of the run.
+        Kept in the checkpoint beside the state: the settings of the run, the hash of its records.
 
     Raises
     ------

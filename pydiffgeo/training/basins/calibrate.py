@@ -21,11 +21,11 @@ from pydiffgeo.training.basins.data import BasinData, days_of, load_basins, say_
 from pydiffgeo.training.basins.models import HybridModel, Inputs, process_of
 from pydiffgeo.training.basins.processes import Process
 from pydiffgeo.training.basins.settings import BasinRun
-from pydiffgeo.training.basins.trainer import CHECKPOINT
+from pydiffgeo.training.basins.trainer import CHECKPOINT, require_same_scaling
 from pydiffgeo.training.checkpoint import load_checkpoint, load_weights, save_checkpoint
 from pydiffgeo.training.run_folder import check_run, run_folder
 
-FREE = {"evaluation", "data.path"}  # settings that do not change the result
+FREE = {"evaluation.batch_size", "evaluation.mapped", "data.path"}  # settings that do not change the result
 
 
 class CalibratedModel(HybridModel):
@@ -112,26 +112,33 @@ def calibrate_run(
     check_run(folder, run, resume, overwrite, FREE)  # what is wrong is said before the data are read
     require_room(folder)
     data = load_basins(settings, tuple(process.forcing.values()), also_needed, calibrated=True)
-    with run_folder(folder, run, resume, overwrite, FREE):
-        write_data_report(folder, data)
-        say_left_out(data, folder.name, progress)
-        return _calibrate(settings, data, process, folder, evaluations, resume, progress)
-
-
-def _calibrate(
-    settings: BasinRun, data: BasinData, process: Process, folder: Path, evaluations: int, resume: bool, progress: bool
-) -> pd.DataFrame:
     model = calibrated_model(settings, data, process).eval()
     saved = load_checkpoint(folder / CHECKPOINT, ["model", "rows"]) if resume else None
-    rows: list[dict[str, Any]] = []
-    if saved is not None:
+    if saved is not None:  # what does not fit is said before the folder is changed
+        require_same_scaling(model, saved["model"])
         load_weights(model, saved["model"], folder / CHECKPOINT)
-        rows = saved["rows"]
         if saved.get("evaluations", evaluations) != evaluations:
             raise SettingsError(
                 f"cannot resume: --evaluations is {evaluations}, those that are done had {saved['evaluations']}. Give that "
                 "number, choose another folder with --output, or begin anew with --overwrite."
             )
+    rows = [] if saved is None else saved["rows"]
+    with run_folder(folder, run, resume, overwrite, FREE):
+        write_data_report(folder, data)
+        say_left_out(data, folder.name, progress)
+        return _calibrate(settings, data, model, rows, folder, evaluations, progress)
+
+
+def _calibrate(
+    settings: BasinRun,
+    data: BasinData,
+    model: CalibratedModel,
+    rows: list[dict[str, Any]],
+    folder: Path,
+    evaluations: int,
+    progress: bool,
+) -> pd.DataFrame:
+    """Calibrate the basins that have no row yet."""
     first, last = data.tensors.span(*days_of(settings.data.train))
     warm_up = min(settings.evaluation.warm_up, last - first - 1)
     begin = max(0, first - warm_up)
@@ -152,7 +159,7 @@ def _calibrate(
                 return float("inf")
             return 1 - nse(simulated.numpy(), batch.observed[0, warm_up:, 0].numpy())
 
-        found = sce_ua(loss, process.bounds, evaluations, seed=settings.training.seed)
+        found = sce_ua(loss, model.process.bounds, evaluations, seed=settings.training.seed)
         model.table[row] = torch.tensor([found.parameters[name] for name in model.names])
         rows.append(
             {"basin": names[row], "nse": 1 - found.loss, "evaluations": found.evaluations, "converged": found.converged,
