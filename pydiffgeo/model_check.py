@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -66,7 +65,7 @@ def check_model(
     problem = to_core(_problem(model, forcing or {}, parameters or {}, initial_state))
     model = problem.model
     _, state, weather, p = first_interval(problem)
-    error = check_at(model, state, weather, p)
+    error = check_at(problem)
     lines.append(f"shapes and precision: as declared, for {model.size} values per column")
     if isinstance(model, JuliaModel):
         _finite(name, julia_models.evaluate(start(), model, state, weather, p))
@@ -88,10 +87,7 @@ def check_model(
 def _problem(model: ProcessModel, forcing: Mapping[str, Any], parameters: Mapping[str, Any], initial: Any) -> Problem:
     """One interval of three columns, at given values or at defaults."""
     spec, cpu, columns = model.spec, torch.device("cpu"), 3
-    middle = {}
-    for name, f in spec.forcings.items():
-        bounded = math.isfinite(f.lower) + 2 * math.isfinite(f.upper)
-        middle[name] = (1.0, f.lower + 1.0, f.upper - 1.0, (f.lower + f.upper) / 2)[bounded]
+    middle = {name: f.typical for name, f in spec.forcings.items()}
     drivers = read_forcing(model, middle | dict(forcing), np.array([0.0, 1.0]), torch.float64, cpu)
     layers = model.grid.n_layers if hasattr(model, "grid") else 1
     static, varying = read_parameters(model, parameters, 1, layers, torch.float64, cpu)

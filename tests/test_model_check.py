@@ -98,7 +98,7 @@ WRONG: dict[str, tuple[dict[str, Callable[..., Any]], str]] = {
     ),
     "runoff is the rain": (
         {"fluxes": lambda self, u, f, p: FLUXES(self, u, f, p).flip(-1)},
-        r"with upper = 4, lower = 7, rain_in - runoff is 6 mm d-1 \(rain_in = 7, runoff = 1\), but the storage changes by -6 "
+        r"with upper = 4, lower = 7, rain = 1, rain_in - runoff is 6 mm d-1 \(rain_in = 7, runoff = 1\), but the storage changes by -6 "
         r"\(rates: upper = -3, lower = -3\), so that 12 is left",
     ),
     "rates of one state": (
@@ -131,6 +131,31 @@ def test_equations_that_do_not_fit_are_refused(tmp_path: Path, case: str, method
         run(model, solver=Solver(method, step=1.0))
     with pytest.raises(ModelError):
         check_model(model)
+
+
+def twice_when_wet(self: Any, u: Any, f: Any, p: Any) -> Tensor:
+    return FLUXES(self, u, f, p) + torch.where(f["rain"] > 0, f["rain"] * torch.tensor([0.0, 1.0]).to(u), 0.0)
+
+
+def cold_rain(self: Any, u: Any, f: Any, p: Any) -> Tensor:
+    return FLUXES(self, u, f, p) * (1 + ((f["rain"] > 0) & (f["warmth"] < 0)).to(u))
+
+
+
+WARMTH = {"[fluxes.rain_in]": '[forcings.warmth]\nunit = "degC"\nlower = -80.0\nupper = 60.0\n[fluxes.rain_in]'}
+
+
+@pytest.mark.parametrize("rain", [[0.0, 3.0], [0.0, 0.0]])
+def test_fluxes_that_are_wrong_only_when_it_rains(tmp_path: Path, rain: list[float]) -> None:
+    """The first interval is dry, or the whole record."""
+    own = type("Own", (Cascade,), {"fluxes": twice_when_wet})(tmp_path)
+    with pytest.raises(ModelError, match=r"fluxes of Own do not close the balance .*with upper = .*, rain = [1-9]"):
+        solve(own, {"rain": [rain]}, {}, [4.0, 7.0], range(3), engine="torch")
+    own = type("Own", (Cascade,), {"fluxes": cold_rain})(tmp_path, WARMTH)
+    with pytest.raises(ModelError, match=r"do not close .*rain = .*, warmth = -"):
+        solve(own, {"rain": [rain], "warmth": 9.0}, {}, [4.0, 7.0], range(3), engine="torch")
+    right = Cascade(tmp_path, WARMTH)
+    solve(right, {"rain": [rain], "warmth": 9.0}, {"k": [1.0, 0.5, 0.3]}, [4.0, 7.0], range(3), engine="torch")
 
 
 def test_a_name_that_the_specification_does_not_have(tmp_path: Path) -> None:

@@ -83,6 +83,12 @@ class ForcingSpec:
     upper: float = math.inf
     description: str = ""
 
+    @property
+    def typical(self) -> float:
+        """A value within the bounds: the middle, one unit from the only bound, or 1."""
+        bounded = math.isfinite(self.lower) + 2 * math.isfinite(self.upper)
+        return (1.0, self.lower + 1.0, self.upper - 1.0, (self.lower + self.upper) / 2)[bounded]
+
 
 @dataclass(frozen=True)
 class FluxSpec:
