@@ -10,12 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pydiffgeo.errors import DataError, ParameterError, UnknownName, nearest
+from pydiffgeo.errors import DataError, ParameterError, UnitError, UnknownName, nearest
 from pydiffgeo.models.base import ProcessModel
 from pydiffgeo.models.spec import ForcingSpec, ParameterSpec
 from pydiffgeo.times import intervals, parse_times
+from pydiffgeo.units import same_unit
 
 ROUNDING = 1e-12  # of the range of a forcing: so far beyond its bounds a value is taken for the bound
+LATEST, LATEST_SECONDS = 1e8, 1e11  # times that all are above are no min, h or d, and no s: the last begins in the year 5138
 FLOAT32_MAX = torch.finfo(torch.float32).max
 
 
@@ -30,12 +32,28 @@ def read_times(times: Any, unit: str) -> tuple[Tensor, np.ndarray]:
     Raises
     ------
     DataError
-        Fewer than two times, a gap, times that do not increase, or integers that are dates for a reader.
+        Fewer than two times, a gap, times that do not increase, or numbers that are dates: 20000101, or seconds since 1970.
+    UnitError
+        Numbers whose attribute `units` has another unit of time.
     """
     labels = parse_times(times)
+    if labels.dtype.kind in "iuf":
+        _no_other_unit(times, labels, unit)
     if labels.size < 2:
         raise DataError(f"times must have the start and at least one end, got {labels.size}; give n + 1 for n intervals.")
     return torch.from_numpy(intervals(labels, unit)), labels
+
+
+def _no_other_unit(times: Any, numbers: np.ndarray, unit: str) -> None:
+    """Refuse numbers that are not in the model's unit of time, by their attributes or by their size."""
+    named = (getattr(times, "attrs", None) or {}).get("units")
+    if named is not None and not same_unit(str(named), unit):
+        raise UnitError(f"times has units {str(named)!r}, the model needs {unit!r}; convert them, or give dates or durations.")
+    if numbers.size and abs(numbers).min() > (LATEST_SECONDS if unit == "s" else LATEST):
+        raise DataError(
+            f"times begin with {numbers[0]:g} {unit}, by its size a count of seconds or milliseconds since 1970: give the "
+            'dates, times.astype("datetime64[s]") or "datetime64[ms]", or, if they are numbers in this unit, times - times[0].'
+        )
 
 
 def read_forcing(

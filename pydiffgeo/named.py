@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pydiffgeo.errors import DataError, UnitError
 from pydiffgeo.models.base import ProcessModel
-from pydiffgeo.times import differing, intervals, parse_times
+from pydiffgeo.times import decoded, differing, intervals, parse_times
 from pydiffgeo.units import same_unit
 
 ROLES = {
@@ -189,10 +189,15 @@ def has_names(value: Any) -> bool:
 def _parts(value: Any) -> tuple[NDArray, list[Any], list[Any]]:
     """Values, names of the dimensions, and their coordinates or None."""
     if hasattr(value, "coords"):
-        return value.values, list(value.dims), [value.coords[d].values if d in value.coords else None for d in value.dims]
+        return value.values, list(value.dims), [_coordinate(value, d) for d in value.dims]
     axes = value.axes
     # numbers in an index of pandas count rows, they name nothing
     return value.to_numpy(), [axis.name for axis in axes], [None if axis.dtype.kind in "iuf" else axis for axis in axes]
+
+
+def _coordinate(value: Any, dim: Any) -> NDArray | None:
+    values: NDArray | None = decoded(value.coords[dim], f"dates of {dim!r}").values if dim in value.coords else None
+    return values
 
 
 def _order(dims: list[Any], coordinates: list[Any], axes: Sequence[str], needs: str | None, what: str) -> list[str] | None:

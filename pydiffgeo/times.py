@@ -33,8 +33,9 @@ def parse_times(values: Any, what: str = "times") -> NDArray:
     Parameters
     ----------
     values : array-like, [time]
-        Dates (datetime64, lists of `datetime` or `date`, a pandas index or series, a DataArray, cftime, ISO 8601 text),
-        durations (timedelta64, `timedelta`, a TimedeltaIndex), or numbers. Dates with a time zone are turned into UTC.
+        Dates (datetime64, lists of `datetime` or `date`, a pandas index or series, a DataArray, cftime, ISO 8601 text, or
+        numbers whose attribute `units` says "days since 2000-01-01"), durations (timedelta64, `timedelta`, a TimedeltaIndex), or
+        numbers. Dates with a time zone are turned into UTC.
     what : str
         What they are, for the messages.
 
@@ -94,7 +95,11 @@ def intervals(times: NDArray, unit: str, what: str = "times") -> NDArray[np.floa
     if times.dtype.kind in "mM":
         step, count = np.datetime_data(times.dtype)
         ratio = TICKS[step] * count / lookup(SECONDS, unit, "unit of time")
-        lengths = np.diff(times).astype(np.int64) * float(ratio.numerator) / float(ratio.denominator)
+        ticks = times.astype(np.int64)
+        steps = np.diff(ticks)
+        if ((steps > 0) != (ticks[1:] > ticks[:-1])).any():  # more nanoseconds apart than an integer of 64 bits counts
+            steps = np.diff(ticks.astype(object)).astype(np.float64)
+        lengths = steps * float(ratio.numerator) / float(ratio.denominator)
     else:
         lengths = np.diff(times.astype(np.float64))
     if lengths.size and not lengths.min() > 0:
@@ -116,7 +121,23 @@ def differing(given: NDArray, wanted: NDArray) -> int | None:
     return int(away.argmax()) if away.any() else None
 
 
+def decoded(values: Any, what: str) -> Any:
+    """Dates in place of numbers whose attribute `units` says since when they count, as CF has it; anything else as it is."""
+    attributes = getattr(values, "attrs", None) or {}
+    if " since " not in str(attributes.get("units", "")) or values.dtype.kind not in "iuf":
+        return values
+    import xarray as xr  # half a second, for those who have such numbers
+
+    x = np.asarray(values)
+    try:
+        count = xr.Variable([f"axis_{i}" for i in range(x.ndim)], x, dict(attributes))
+        return xr.decode_cf(xr.Dataset({"values": count}))["values"]
+    except (ValueError, OverflowError) as error:
+        raise DataError(f"{what} have the units {attributes['units']!r}, which cannot be read: give the dates.") from error
+
+
 def _array(values: Any, what: str) -> NDArray:
+    values = decoded(values, what)
     if hasattr(values, "detach"):  # a tensor
         return np.asarray(values.detach().cpu().numpy())
     if getattr(getattr(values, "dtype", None), "tz", None) is not None:  # pandas, with a time zone
@@ -140,7 +161,8 @@ def _from_objects(values: list[Any], what: str) -> NDArray:
         try:
             instant, zone = _instant(value)
         except (ValueError, OverflowError) as error:
-            hint = str(error) if isinstance(error, DataError) else "write dates as 2000-12-31 or 2000-12-31T18:00 (ISO 8601)"
+            known = isinstance(error, DataError)
+            hint = str(error).rstrip(".") if known else "write dates as 2000-12-31 or 2000-12-31T18:00 (ISO 8601)"
             raise DataError(f"{what}[{i}] is {value!r}, which is no date: {hint}.") from error
         zones.add(zone)
         found.append(instant)
@@ -185,6 +207,8 @@ def _instant(value: Any) -> tuple[Any, bool]:
         return np.timedelta64(value, "us"), False
     if hasattr(value, "calendar") and hasattr(value, "isoformat"):  # cftime
         return _from_calendar(value), False
+    if hasattr(value, "to_timestamp"):  # pandas
+        raise DataError("a Period has a start and an end; give one of them, .to_timestamp() or .to_timestamp(how='end').")
     raise ValueError(f"a {type(value).__name__}")
 
 

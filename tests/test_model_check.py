@@ -98,7 +98,8 @@ WRONG: dict[str, tuple[dict[str, Callable[..., Any]], str]] = {
     ),
     "runoff is the rain": (
         {"fluxes": lambda self, u, f, p: FLUXES(self, u, f, p).flip(-1)},
-        r"with upper = 4, lower = 7, rain = 1, rain_in - runoff is 6 mm d-1 \(rain_in = 7, runoff = 1\), but the storage changes by -6 "
+        r"with upper = 4, lower = 7, rain = 1, rain_in - runoff is 6 mm d-1 \(rain_in = 7, runoff = 1\), "
+        r"but the storage changes by -6 "
         r"\(rates: upper = -3, lower = -3\), so that 12 is left",
     ),
     "rates of one state": (
