@@ -34,8 +34,8 @@ def parse_times(values: Any, what: str = "times") -> NDArray:
     ----------
     values : array-like, [time]
         Dates (datetime64, lists of `datetime` or `date`, a pandas index or series, a DataArray, cftime, ISO 8601 text, or
-        numbers whose attribute `units` says "days since 2000-01-01"), durations (timedelta64, `timedelta`, a TimedeltaIndex), or
-        numbers. Dates with a time zone are turned into UTC.
+        numbers whose attribute `units` says "days since 2000-01-01"), durations (timedelta64, `timedelta`, a TimedeltaIndex),
+        or numbers. Dates with a time zone are turned into UTC.
     what : str
         What they are, for the messages.
 
