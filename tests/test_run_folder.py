@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import shutil
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ import basin_runs
 import pandas as pd
 import pytest
 import torch
+import xarray as xr
 import yaml
 
-from pydiffgeo.errors import DataError, OutputError, SettingsError
+from pydiffgeo.errors import DataError, DataWarning, OutputError, SettingsError
 from pydiffgeo.files import require_room
 from pydiffgeo.training.basins.experiment import evaluate, load_run, train, train_run
 from pydiffgeo.training.basins.report import compare_runs
@@ -90,11 +92,34 @@ def test_a_run_that_went_on_says_that_its_evaluation_is_of_before(basins, tmp_pa
     with run_folder(tmp_path / "run", run.run("run").model_dump(mode="json"), resume=True):
         pass
     evaluate([tmp_path / "run"], progress=False, figures=False)
-    assert f"{tmp_path}/run is not trained to its end: 2 of 3 epochs are done." in caplog.text
+    said = f"{tmp_path}/run is not trained to its end: 2 of 3 epochs are done."
+    assert said in caplog.text and said in (tmp_path / "run" / "evaluation_test" / "report.html").read_text()
     train(run, tmp_path, resume=True, progress=False)
     assert [r.message for r in caplog.records if "judged" in r.message] == [
         f"{tmp_path}/run/evaluation_test judged other weights than the run has now: judge it again with `pydiffgeo evaluate`."
     ]
+
+
+def test_settings_and_records_changed_since_the_training_are_said(basins, done, tmp_path, caplog, capsys):
+    shutil.copytree(done, done.parent / "as_it_was")
+    settings = yaml.safe_load((done / "settings.yaml").read_text())
+    end, path = settings["data"]["test"]["end"], tmp_path / "other.nc"
+    xr.load_dataset(basins).assign(discharge=lambda r: 2 * r.discharge).to_netcdf(path)
+    settings["data"] |= {"path": str(path), "test": settings["data"]["test"] | {"end": "2001-06-01"}}
+    settings["evaluation"]["batch_size"] = 2  # changes no number
+    (done / "settings.yaml").write_text(yaml.safe_dump(settings))
+    with pytest.warns(DataWarning, match="same days"):
+        evaluate([done, done.parent / "as_it_was"], figures=False)
+    changed, records = (r.message for r in caplog.records if r.levelname == "WARNING")
+    assert changed == (
+        f"{done}/settings.yaml was changed since the training: data.path is {str(path)!r}, the run was trained with "
+        f"{str(basins)!r}; data.test.end is '2001-06-01', the run was trained with {end!r}. What stands there now is taken."
+    )
+    assert records.startswith(f"The records are not those that {done} was trained on: ") and "target_mean" in records
+    comparison = done.parent / "comparison_test.html"
+    for page in (done / "evaluation_test" / "report.html", comparison):
+        assert all(escape(text) in page.read_text() for text in (changed, records))
+    assert f"Comparison: {comparison}" in capsys.readouterr().out.replace("\n", "")
 
 
 def test_an_evaluation_says_which_weights_it_judged(done):

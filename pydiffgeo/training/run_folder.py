@@ -62,7 +62,11 @@ def check_run(
     if resume:
         before = kept_settings(folder)
         if before is not None:
-            _compare(_flat(before), _flat(settings), free)
+            for key, was, now in changed_settings(before, settings, free):
+                raise SettingsError(
+                    f"cannot resume: setting {key!r} is {now!r}, the run in the folder has {was!r}. Restore it, choose another "
+                    "folder with --output, or begin anew with --overwrite."
+                )
         if found and not any(folder.glob(CHECKPOINTS)):
             raise OutputError(
                 f"{folder} has no checkpoint to go on from, but results such as {found[0].name}. Put the checkpoint back, or "
@@ -202,13 +206,13 @@ def _clear(folder: Path) -> None:
             shutil.rmtree(old) if old.is_dir() and not old.is_symlink() else old.unlink()
 
 
-def _compare(before: Mapping[str, Any], after: Mapping[str, Any], free: Collection[str]) -> None:
-    for key in sorted(set(after) | set(before)):
-        if after.get(key) != before.get(key) and not any(key == f or key.startswith(f + ".") for f in free):
-            raise SettingsError(
-                f"cannot resume: setting {key!r} is {after.get(key)!r}, the run in the folder has {before.get(key)!r}. "
-                "Restore it, choose another folder with --output, or begin anew with --overwrite."
-            )
+def changed_settings(
+    before: Mapping[str, Any], after: Mapping[str, Any], free: Collection[str] = ()
+) -> list[tuple[str, Any, Any]]:
+    """Return dotted name, former and present value of each setting that differs; those in `free` are as for `check_run`."""
+    old, new = _flat(before), _flat(after)
+    differ = [key for key in sorted(old | new) if old.get(key) != new.get(key)]
+    return [(key, old.get(key), new.get(key)) for key in differ if not any(key == f or key.startswith(f + ".") for f in free)]
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -66,6 +66,8 @@ class BasinData:
         to judge by.
     skip : bool
         Whether basins are left out of a period whose forcing has a gap, instead of an error.
+    notes : tuple of str
+        What else a reader of the scores must know, in sentences: a training that did not end, settings changed since.
     """
 
     records: xr.Dataset
@@ -75,6 +77,7 @@ class BasinData:
     left_out: dict[str, dict[str, str]] = field(default_factory=dict)
     remarks: tuple[tuple[str, str], ...] = ()
     skip: bool = False
+    notes: tuple[str, ...] = ()
 
     def judged(self, tensors: BasinTensors, period: str, start: str, end: str, warm_up: int) -> NDArray:
         """Return positions of the basins of a group that are judged in a period: all forcing is there, nothing leaves them out.

@@ -34,7 +34,7 @@ from pydiffgeo.training.basins.models import HybridModel, build_model, process_o
 from pydiffgeo.training.basins.prediction import predict
 from pydiffgeo.training.basins.processes import SolvedProcess
 from pydiffgeo.training.basins.report import compare_runs, remove_comparisons, report_run
-from pydiffgeo.training.basins.runs import load_run, load_settings_of, period_of, runs_in
+from pydiffgeo.training.basins.runs import FREE, load_run, load_settings_of, period_of, runs_in
 from pydiffgeo.training.basins.settings import BasinExperiment, BasinRun
 from pydiffgeo.training.basins.trainer import CHECKPOINT, BasinTrainer, require_same_scaling
 from pydiffgeo.training.basins.untrained import untrained_fluxes
@@ -43,9 +43,6 @@ from pydiffgeo.training.distributed import Group, process_group
 from pydiffgeo.training.run_folder import check_run, judging, run_folder, stale_evaluations
 
 log = logging.getLogger("pydiffgeo")
-
-# settings that do not change what is trained
-FREE = {"evaluation", "data.path", "data.memory", "training.threads", "training.checkpoint_every"}
 
 
 def load_experiment(path: Path) -> BasinExperiment:
@@ -268,9 +265,11 @@ def evaluate(
         require_room(folder)
     if figures and (missing := matplotlib_missing()):
         log.warning(missing)
-    reports = {}
+    reports: dict[str, list[dict[str, Any]]] = {}
+    notes: list[str] = []
     for folder in runs:
         settings, data, model = load_run(folder)
+        notes += data.notes
         span = period_of(folder, settings, period)
         warm_up, size = settings.evaluation.warm_up, settings.evaluation.batch_size
         also = untrained_fluxes(settings.data.targets)
@@ -291,7 +290,7 @@ def evaluate(
         with judging(folder / f"evaluation_{period}", weights):
             reports[str(folder)] = report_run(folder, period, settings, data, periods, progress, figures, functions, weights)
     if len(reports) > 1:
-        compare_runs(runs, period, progress, figures)
+        compare_runs(runs, period, progress, figures, notes)
     return reports
 
 

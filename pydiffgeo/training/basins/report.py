@@ -12,6 +12,7 @@ import pandas as pd
 import xarray as xr
 import yaml
 
+from pydiffgeo.console import console
 from pydiffgeo.errors import DataWarning, SettingsError, nearest
 from pydiffgeo.evaluation import median_scores, print_table, score_basins, write_scores, write_table
 from pydiffgeo.evaluation.discharge_plots import plot_cdf, plot_hydrographs, plot_map
@@ -115,7 +116,7 @@ def report_run(
             labels = f"{', '.join(f.slot.inputs)} ({', '.join(f.slot.units)})", f.slot.output
             path = plot_function(out / f"closure_{slot}.png", x, y, f.formulas, (f.inputs, f.outputs), labels)
             drawn[f"Learned function: {slot}"] = path
-    _page(out, folder, period, settings, rows, untrained, scores[target], drawn, data.left_out, weights)
+    _page(out, folder, period, settings, rows, untrained, scores[target], drawn, data, weights)
     if progress:
         for group in periods:
             kept = ("measure", "median", "lower", "upper", "basins")
@@ -127,8 +128,12 @@ def report_run(
     return rows
 
 
-def compare_runs(folders: Sequence[Path], period: str, progress: bool = True, figures: bool = True) -> Rows:
-    """Write tables of several judged runs, a figure and a page, into the folder that holds them all; return the medians.
+def compare_runs(
+    folders: Sequence[Path], period: str, progress: bool = True, figures: bool = True, notes: Sequence[str] = ()
+) -> Rows:
+    """Write tables of several judged runs, a figure and a page, into the folder of the first; return the medians.
+
+    The page begins with `notes`: what a reader must know of single runs.
 
     Raises
     ------
@@ -162,6 +167,8 @@ def compare_runs(folders: Sequence[Path], period: str, progress: bool = True, fi
             days[label] = " to ".join(str(series.time.values[k])[:10] for k in (0, -1))
     write_table(rows, out / f"comparison_{period}")
     page = Page(f"Comparison, {period} period")
+    for text in notes:
+        page.text(text)
     page.table(rows, "Medians over basins")
     for text in (*_different_days(days, period), *_different_basins(judged, period)):
         warnings.warn(text, DataWarning, stacklevel=2)
@@ -178,6 +185,7 @@ def compare_runs(folders: Sequence[Path], period: str, progress: bool = True, fi
         page.figure(plot_cdf(out / f"comparison_{period}.png", lines, "NSE"), "Share of basins with at most this NSE")
     page.text("Weights that were judged: " + "; ".join(f"{name} {w}" for name, w in zip(days, weights, strict=True)) + ".")
     page.write(out / f"comparison_{period}.html")
+    console(quiet=not progress).print(f"Comparison: {out / f'comparison_{period}.html'}, with tables beside it")
     if progress:
         print_table(rows, f"Medians over basins, {period} period", {"nse": "max", "kge": "max"})
         if untrained:
@@ -266,16 +274,18 @@ def _page(
     untrained: Rows,
     scores: xr.Dataset,
     drawn: Mapping[str, Path],
-    left_out: Mapping[str, Mapping[str, str]],
+    data: BasinData,
     weights: str,
 ) -> None:
     span = getattr(settings.data, period)
     page = Page(f"{folder.name}: {settings.model.name}, {period} period")
     warm_up = settings.evaluation.warm_up
     page.text(f"{scores.sizes['basin']} basins, {span.start} to {span.end}, after {warm_up} days of warm-up.")
+    for note in data.notes:
+        page.text(note)
     page.table(rows, "Medians over basins with 95 % bootstrap intervals; undefined: basins without the measure")
-    if left_out_rows(left_out):
-        page.table(left_out_rows(left_out), "Basins that were left out")
+    if left_out_rows(data.left_out):
+        page.table(left_out_rows(data.left_out), "Basins that were left out")
     page.heading("Variables that were never trained on")
     if untrained:
         page.text(UNTRAINED)

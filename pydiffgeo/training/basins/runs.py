@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,14 @@ from pydiffgeo.training.basins.calibrate import calibrated_model
 from pydiffgeo.training.basins.data import BasinData, load_basins, read_left_out
 from pydiffgeo.training.basins.models import build_model, process_of
 from pydiffgeo.training.basins.settings import BasinRun, Period
-from pydiffgeo.training.basins.trainer import CHECKPOINT
+from pydiffgeo.training.basins.trainer import CHECKPOINT, other_scaling
 from pydiffgeo.training.checkpoint import chosen_weights, load_checkpoint, load_weights
-from pydiffgeo.training.run_folder import SETTINGS, kept_settings
+from pydiffgeo.training.run_folder import SETTINGS, changed_settings, kept_settings
 
 log = logging.getLogger("pydiffgeo")
+
+# settings that do not change what is trained
+FREE = {"evaluation", "data.path", "data.memory", "training.threads", "training.checkpoint_every"}
 
 
 def runs_in(folder: Path) -> list[Path]:
@@ -39,7 +43,7 @@ def runs_in(folder: Path) -> list[Path]:
 
 
 def load_run(folder: Path) -> tuple[BasinRun, BasinData, nn.Module]:
-    """Return settings, data and trained model of a run's folder.
+    """Return settings, data and trained model of a run's folder; what stands in the notes of the data is warned of.
 
     Raises
     ------
@@ -58,8 +62,9 @@ def load_run(folder: Path) -> tuple[BasinRun, BasinData, nn.Module]:
         data = replace(data, held_out=None)  # which have no parameters
     else:
         model = build_model(settings, data.tensors, data.scaling, process)
-    if reason := _unfinished(saved, settings, data):
-        log.warning("%s is not trained to its end: %s. Its weights until then are taken; --resume goes on.", folder, reason)
+    data = replace(data, notes=tuple(_notes(folder, saved, settings, data, model)))
+    for note in data.notes:
+        log.warning(note)
     load_weights(model, chosen_weights(saved), folder / CHECKPOINT)
     return settings, data, model.eval()
 
@@ -84,6 +89,21 @@ def load_settings_of(folder: Path) -> BasinRun:
             f"{folder / SETTINGS} does not hold the settings of a run on basins ({where}: {first['msg'].rstrip('.')}). Correct "
             "it, or train again with --overwrite."
         ) from error
+
+
+def _notes(
+    folder: Path, saved: dict[str, Any], settings: BasinRun, data: BasinData, model: nn.Module
+) -> Iterator[str]:
+    """Yield what a reader of the scores must know of a run whose model has not taken the saved weights yet."""
+    if reason := _unfinished(saved, settings, data):
+        yield f"{folder} is not trained to its end: {reason}. Its weights until then are taken; --resume goes on."
+    now = settings.model_dump(mode="json")
+    changed = changed_settings(saved.get("settings", now), now, FREE - {"data.path"})  # which may now lead to other records
+    if changed:
+        told = "; ".join(f"{key} is {new!r}, the run was trained with {old!r}" for key, old, new in changed)
+        yield f"{folder / SETTINGS} was changed since the training: {told}. What stands there now is taken."
+    if differs := other_scaling(model, saved["model"]):
+        yield f"The records are not those that {folder} was trained on: {differs}. Those of now are taken."
 
 
 def _unfinished(saved: dict[str, Any], settings: BasinRun, data: BasinData) -> str:

@@ -308,13 +308,19 @@ def require_same_scaling(model: nn.Module, weights: Mapping[str, Tensor]) -> Non
     SettingsError
         A mean or standard deviation of the training period differs.
     """
+    if differs := other_scaling(model, weights):
+        raise SettingsError(
+            f"cannot resume: the records are not those of the run in the folder: {differs}. Put the records back, choose "
+            "another folder with --output, or begin anew with --overwrite."
+        )
+
+
+def other_scaling(model: nn.Module, weights: Mapping[str, Tensor]) -> str:
+    """Return in words how the scaling of a new model differs from that of saved weights; "" where it does not."""
     for name, now in model.named_buffers():
         before = weights.get(name)
         if name.rpartition(".")[2] not in SCALING or before is None or before.shape != now.shape:
             continue
         if not torch.allclose(now.double(), before.to(now.device).double(), rtol=1e-4, atol=1e-6):
-            raise SettingsError(
-                f"cannot resume: the records are not those of the run in the folder: {name} of the training period is "
-                f"{now.tolist()}, the checkpoint has {before.tolist()}. Put the records back, choose another folder with "
-                "--output, or begin anew with --overwrite."
-            )
+            return f"{name} of the training period is {now.tolist()}, the checkpoint has {before.tolist()}"
+    return ""
