@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -60,6 +61,22 @@ def test_water_of_a_storm(engine: str, method: str) -> None:
     assert float(pond.min()) > -1e-9 and (q["runoff"][1:].abs() < 1e-12).all()
     # it evaporates at the potential rate
     assert float(q["evaporation"][1]) == pytest.approx(0.02, rel=1e-4)
+
+
+@pytest.mark.parametrize("height", [2.0, [[5.0, 2.0, 2.0, 2.0]]], ids=["at the start", "since it fell"])
+def test_what_is_above_the_greatest_depth_runs_off_without_rain(engine: str, height: Any) -> None:
+    # the excess e of a pond on clay without pores: de/dt = -60 (e - f/2) above the film f, -60 e^2 / (2 f) within it
+    model = Richards(Grid.uniform(20.0, 4), top="surface_layer", bottom="flux")
+    falls = [0.0, 0.02, 0.5, 6.0] if height == 2.0 else [0.0, 1.0, 1.02, 1.5, 7.0]
+    parameters = {**usda_soil("clay"), "K_s": 1e-9, "pond_film": 0.01, "ponding_height": torch.as_tensor(height, dtype=F64)}
+    dry = {"rain": 0.0, "potential_evaporation": 0.0, "bottom_flux": 0.0}
+    s = solve(model, dry, parameters, {"pond": 5.0, "psi": -0.01}, falls, Solver(rtol=1e-6))
+    pond, f = s.states[0, -3:, 0] - 2, 0.01
+    left = f / (1 + 30 * (torch.tensor([0.5, 6.0], dtype=F64) - math.log((3 - f / 2) / (f / 2)) / 60))
+    expected = torch.tensor([(3 - f / 2) * math.exp(-1.2) + f / 2, *left.tolist()], dtype=F64)
+    torch.testing.assert_close(pond, expected, rtol=1e-3, atol=1e-5)
+    runoff = (s.fluxes["runoff"][0] * s.lengths).sum()
+    assert float(runoff + s.states[0, -1, 0]) == pytest.approx(5.0, abs=1e-6) and float(s.balance_error()) < 1e-12
 
 
 def test_a_deep_pond_never_overflows_and_a_flat_surface_stores_nothing(engine: str) -> None:
@@ -122,10 +139,10 @@ def test_initial_states_with_and_without_the_pond() -> None:
 PONDS = torch.tensor([[0.2], [0.998]], dtype=F64)  # one of them nearly full
 
 
-def pond(method: str) -> Small:
+def pond(method: str, ponds: Tensor = PONDS) -> Small:
     case = Small(method, top="surface_layer", roots=Roots())
     case.parameters["ponding_height"] = torch.tensor([0.5, 1.0], dtype=F64)
-    case.initial = torch.cat([PONDS, case.initial], -1)
+    case.initial = torch.cat([ponds, case.initial], -1)
     return case
 
 
@@ -136,16 +153,16 @@ def test_jacobian(rain: float) -> None:
     parameters["ponding_height"] += 1.0
     p = case.model.prepare(parameters)
     forcing = {k: torch.tensor([[v]], dtype=F64) for k, v in {**STORM, "rain": rain, "potential_evaporation": 0.03}.items()}
-    depths = torch.tensor([0.3, 0.004, 0.995, 0.0, -0.001, 1.2], dtype=F64)[:, None]
-    state = torch.cat([depths, -100 * torch.rand(6, 6, dtype=F64)], -1)
+    depths = torch.tensor([0.3, 0.004, 0.995, 0.0, -0.001, 1.2, 1.003], dtype=F64)[:, None]
+    state = torch.cat([depths, -100 * torch.rand(7, 6, dtype=F64)], -1)
     ours, theirs = case.model.linearise(state, forcing, p), coloured(case.model, state, forcing, p)
     for a, b in zip((*ours[:3], *ours.jacobian), (*theirs[:3], *theirs.jacobian), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-11)
 
 
-@pytest.mark.parametrize("method", ["implicit_euler", "trbdf2"])
-def test_gradients(engine: str, method: str) -> None:
-    case = pond(method)
+@pytest.mark.parametrize(("method", "above"), [("implicit_euler", 0.4), ("trbdf2", 0.0)])
+def test_gradients(engine: str, method: str, above: float) -> None:
+    case = pond(method, PONDS + above)
     case.parameters["pond_film"] = torch.tensor([0.02, 0.05], dtype=F64)
 
     def scaled(x: Tensor) -> dict[str, Any]:
@@ -169,7 +186,7 @@ def test_engines_agree(julia: Any, face_mean: str) -> None:
     forcing["potential_transpiration"] = 0.1 * torch.rand(rows, 1, dtype=F64)
     parameters = {k: torch.tensor([[s.default]], dtype=F64) for k, s in model.spec.parameters.items()}
     parameters["ponding_height"] += 1.0
-    depths = torch.cat([torch.rand(40, dtype=F64), 0.01 * torch.rand(10, dtype=F64), 1 - 0.01 * torch.rand(10, dtype=F64)])
+    depths = torch.cat([torch.rand(40, dtype=F64), 0.01 * torch.rand(10, dtype=F64), 1.01 - 0.02 * torch.rand(10, dtype=F64)])
     state = torch.cat([depths[:, None], -(10 ** (3 * torch.rand(rows, 6, dtype=F64)))], -1)
     ours = model.evaluate(state, forcing, model.prepare(parameters), fluxes=True)
     for a, b in zip(ours, evaluate(julia, model, state, forcing, parameters), strict=True):
@@ -187,7 +204,7 @@ def test_metres_and_days() -> None:
     solutions = []
     for model, length, time in zip(models, (1.0, 0.01), (1.0, 24.0), strict=True):
         forcing = {k: length * time * torch.as_tensor(v, dtype=F64) for k, v in STORM.items()}
-        initial = {"pond": 0.5 * length, "psi": -200.0 * length}
+        initial = {"pond": 2.5 * length, "psi": -200.0 * length}
         solutions.append(solve(model, forcing, {"ponding_height": 2.0 * length}, initial, TIMES / time, engine="torch"))
     ours, theirs = solutions
     torch.testing.assert_close(theirs.states, 0.01 * ours.states, rtol=1e-6, atol=1e-9)

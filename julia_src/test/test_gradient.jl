@@ -46,7 +46,10 @@ end
     compare(small(; top, bottom, face_mean)...)
 end
 @testset "surface layer, demand-dependent roots" begin
-    compare(small(; top="surface_layer", roots=RootUptake("linear"; demand_dependent=true))...)
+    m, forcing, parameters, psi = small(; top="surface_layer", roots=RootUptake("linear"; demand_dependent=true))
+    for pond in (psi[1], 0.45)  # nearly full, and above its greatest depth
+        compare(m, forcing, parameters, [pond; psi[2:end]])
+    end
 end
 @testset "compensated roots, omega_c $omega_c, $top" for omega_c in (0.1, 0.97), top in ("atmospheric", "surface_layer")
     m, forcing, parameters, psi = small(; top, roots=RootUptake("linear"; demand_dependent=true, compensated=true))

@@ -52,6 +52,8 @@ end
     @test sum(dz .* (s.storage[:, end, 1] - s.storage[:, 1, 1])) ≈ sum(gain) rtol = 1e-11
     @test vec(q.infiltration + q.runoff + q.ponding) ≈ forcing.rain rtol = 1e-12
     @test all(x -> -1e-3 < x < 0.3 + 1e-3, s.states[1, :, 1]) && q.runoff[1] > 1
+    deep = solve(m, merge(forcing, (; rain=zeros(3))), merge(parameters, (; ponding_height=0.1)), [2.0; psi[2:end]], TIMES; method, rtol=1e-3)
+    @test deep.fluxes.runoff[1] * dt[1] > 1 && deep.states[1, 1, 1] < 0.103  # without rain
 end
 
 @testset "steady flow in Gardner's soil" begin

@@ -16,6 +16,7 @@ from pydiffgeo.models.base import Linearisation, Values
 from pydiffgeo.models.face_means import Mean
 
 SMOOTH = 0.05  # width of the switch between demand and capacity, as a fraction of the demand
+RELEASE = 60.0  # h-1: rate at which a pond releases what is above its greatest depth
 TINY = 1e-24  # keeps the slope of a square root finite where both its terms vanish
 
 
@@ -239,8 +240,9 @@ class SurfaceLayer(Atmospheric):
     infiltrates, and the pond evaporates at the potential rate. Where there is none, infiltration and evaporation are those of
     `Atmospheric` with a surface at zero head, and rain that does not infiltrate begins a pond. Up to the depth `pond_film` the
     two are blended, with the share s = x (2 - x), x = W / pond_film; a full pond begins to overflow likewise, when `pond_film`
-    is left to its top. It is the "atmospheric boundary condition with surface layer" of HYDRUS-1D (manual of version 4.17,
-    section 2.7), where ponding_height is hCritS.
+    is left to its top. What a pond has above `ponding_height` (at the start, or since it fell) runs off at the rate of 60 per
+    hour, whether it rains or not. It is the "atmospheric boundary condition with surface layer" of HYDRUS-1D (manual of
+    version 4.17, section 2.7), where ponding_height is hCritS.
     """
 
     parameters: tuple[str, ...] = ("ponding_height", "minimum_surface_head", "pond_film")
@@ -260,7 +262,8 @@ class SurfaceLayer(Atmospheric):
         infiltration = dry + (capacity - dry) * wet
         from_pond, from_soil = demand * wet, soil * (1 - wet)
         surplus = rain - infiltration - from_pond - from_soil
-        runoff = surplus.clamp_min(0) * (1 - room)
+        excess, excess_slope = _excess(pond - p["ponding_height"], film)
+        runoff = surplus.clamp_min(0) * (1 - room) + RELEASE * excess
         flux = infiltration - from_soil
         parts = {
             "infiltration": infiltration, "runoff": runoff, "evaporation": from_pond + from_soil,
@@ -275,6 +278,7 @@ class SurfaceLayer(Atmospheric):
         over = (surplus > 0) * (1 - room)
         runoff_psi = -over * (in_psi + soil_psi)
         runoff_pond = surplus.clamp_min(0) * room_slope - over * (in_pond + demand * wet_slope + soil_pond)
+        runoff_pond = runoff_pond + RELEASE * excess_slope
         by_pond = -runoff_pond - in_pond - demand * wet_slope
         return Flow(flux, in_psi - soil_psi, parts, Pond(rate, by_pond, -runoff_psi - in_psi, in_pond - soil_pond))
 
@@ -305,6 +309,12 @@ def _share(depth: Tensor, film: Tensor) -> tuple[Tensor, Tensor]:
     inside = x.clamp(0, 1)
     slope = 2 * (1 - inside) / film
     return inside * (2 - inside) + 2 * (x - x.clamp_min(0)), slope
+
+
+def _excess(depth: Tensor, film: Tensor) -> tuple[Tensor, Tensor]:
+    """max(depth, 0), smooth within one film above zero, where it is depth^2 / (2 film); and its slope in the depth."""
+    slope = (depth / film).clamp(0, 1)
+    return slope * (depth.clamp_min(0) - 0.5 * film * slope), slope
 
 
 def _smooth_min(demand: Tensor, capacity: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,6 +7,7 @@
 # Parts are (infiltration, runoff, evaporation) at the top and (drainage,) at the bottom. A boundary that stores water has `pond_flow`.
 
 const SMOOTH = 0.05  # width of the switch between demand and capacity, as a fraction of the demand
+const POND_RELEASE = 60.0  # h-1: rate at which a pond releases what is above its greatest depth
 const TINY_FLUX = 1e-24  # keeps the slope of a square root finite where both its terms vanish
 
 abstract type Boundary end
@@ -32,6 +33,7 @@ struct Atmospheric <: Boundary end
 """
 Rain and potential evaporation on a surface that stores water up to `ponding_height`; its depth is the first state. Where there is a pond,
 the surface has its depth as head, else zero; over a depth of `pond_film` both are blended, and a full pond begins to overflow likewise.
+What is above `ponding_height` runs off at the rate of 60 per hour, whether it rains or not.
 """
 struct SurfaceLayer <: Boundary end
 
@@ -128,13 +130,16 @@ ponding after the others. The head number 2 of the side is the depth of the pond
     infiltration = dry + (capacity - dry) * wet
     of_pond, of_soil = demand * wet, from_soil(x, demand) * (1 - wet)
     surplus = rain - infiltration - of_pond - of_soil
-    runoff = max(surplus, zero(surplus)) * (1 - room)
+    runoff = max(surplus, zero(surplus)) * (1 - room) + oftype(x.conductance, POND_RELEASE) * excess(pond - ponding_height, film)
     evaporation = of_pond + of_soil
     return rain - runoff - evaporation, infiltration - of_soil, (infiltration, runoff, evaporation, rain - runoff - infiltration)
 end
 
 "x (2 - x), one above a film, and 2 x below zero, where Newton may pass."
 @inline share_of_film(x) = x < 0 ? 2x : x < 1 ? x * (2 - x) : one(x)
+
+"max(depth, 0), smooth within one film above zero, where it is depth^2 / (2 film)."
+@inline excess(depth, film) = depth < 0 ? zero(depth) : depth < film ? depth * (depth / film) / 2 : depth - film / 2
 
 @inline function smooth_min(demand, capacity, like)
     gap = demand - capacity
