@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -221,6 +221,27 @@ class JuliaClosure(nn.Module):
     def flat(self) -> Tensor:
         """Weights `[weight]`."""
         return self.weights
+
+
+def check_modes(networks: Mapping[str, nn.Module]) -> None:
+    """Raise ParameterError for a network with a layer, such as Dropout in training mode, that is another one at each call."""
+    for name, network in networks.items():
+        for layer in network.modules():
+            if layer.training and _changes(layer):
+                raise ParameterError(
+                    f"the network {name} has {type(layer).__name__} in training mode, which makes it another function at each "
+                    "call: the equations have no solution then, and no gradient. Call module.eval() on it before the solve, "
+                    "and after every .train()."
+                )
+
+
+def _changes(layer: nn.Module) -> bool:
+    """Whether a layer in training mode draws numbers, or mixes the columns of a batch."""
+    if isinstance(layer, nn.modules.dropout._DropoutNd):
+        return layer.p > 0
+    if isinstance(layer, nn.RNNBase):
+        return layer.dropout > 0
+    return isinstance(layer, nn.modules.batchnorm._BatchNorm | nn.RReLU)
 
 
 def output_of(module: nn.Module, x: Tensor) -> Tensor:

@@ -73,7 +73,7 @@ def read_forcing(
         if _is_number(given) and spec.lower <= given <= spec.upper:
             out[name] = torch.full((1, intervals, 1), given, dtype=dtype, device=device)
             continue
-        x = _tensor(given, dtype, device, f"forcing {name!r}")
+        x = numeric(given, dtype, device, f"forcing {name!r}")
         if x.ndim == 0:
             x = x.expand(1, intervals)
         elif x.ndim == 1:
@@ -122,7 +122,7 @@ def read_parameters(
         if _is_number(given) and given > spec.minimum:
             static[name] = torch.full((1, 1), given, dtype=dtype, device=device)
             continue
-        x = _tensor(given, dtype, device, f"parameter {name!r}")
+        x = numeric(given, dtype, device, f"parameter {name!r}")
         x, in_time = _shaped(x, spec, intervals, layers)
         if not _between(x, math.nextafter(spec.minimum, math.inf), math.inf):
             bad = ~torch.isfinite(x) | (x <= spec.minimum)
@@ -181,7 +181,7 @@ def read_state(model: ProcessModel, initial: Any, dtype: torch.dtype, device: to
     if _is_number(initial) and not left_out and initial >= least:
         return torch.full((1, model.size), initial, dtype=dtype, device=device)
     state = list(states.values())[len(left_out)]
-    x = _tensor(initial, dtype, device, "initial_state")
+    x = numeric(initial, dtype, device, "initial_state")
     if x.ndim == 0:
         x = x.expand(given)
     if x.ndim == 1 and len(x) in (given, model.size):
@@ -228,7 +228,7 @@ def _by_state(model: ProcessModel, given: Mapping[str, Any], dtype: torch.dtype,
         return given[next(iter(states))]
     rows: dict[str, Tensor] = {}
     for name, place in model.spec.places(model.size).items():
-        x = _tensor(given.get(name, states[name].default), dtype, device, f"initial_state {name!r}")
+        x = numeric(given.get(name, states[name].default), dtype, device, f"initial_state {name!r}")
         width = place.stop - place.start
         if width == 1 and x.ndim < 2:
             x = x.reshape(-1, 1)
@@ -287,7 +287,14 @@ def _names(given: Mapping[str, Any], known: Mapping[str, Any], what: str, model:
             )
 
 
-def _tensor(value: Any, dtype: torch.dtype, device: torch.device, what: str) -> Tensor:
+def numeric(value: Any, dtype: torch.dtype, device: torch.device, what: str) -> Tensor:
+    """Real numbers as a tensor; gaps under a mask are NaN.
+
+    Raises
+    ------
+    DataError
+        Dates, complex numbers, text; lists of tensors whose gradients would be lost.
+    """
     if isinstance(value, Tensor):
         if value.is_complex():
             raise DataError(f"{what} is of type {value.dtype}: give real numbers.")

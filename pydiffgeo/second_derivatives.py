@@ -75,5 +75,6 @@ class _First(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:  # type: ignore[override]
-        raise DerivativeError(f"{ctx.what} has no second derivatives: its gradient cannot be differentiated again (hessian, "
-                              f"hvp, vhp, double backward). {ROAD_OUT}")  # fmt: skip
+        raise DerivativeError(f"{ctx.what} has no second derivatives: its gradient cannot be differentiated again (by "
+                              f"hessian, hvp, vhp, double backward, or by torch.autograd.functional.jvp, which does that too). "
+                              f"{ROAD_OUT}")  # fmt: skip

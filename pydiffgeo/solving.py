@@ -13,6 +13,7 @@ from torch import Tensor
 from pydiffgeo.bridge.models import missing
 from pydiffgeo.bridge.runtime import start, unavailable
 from pydiffgeo.checking import check_declared, check_equations
+from pydiffgeo.closures import check_modes
 from pydiffgeo.conversion import from_core, options_to_core, to_core
 from pydiffgeo.engines import ENGINES
 from pydiffgeo.engines.julia_engine import torch_only
@@ -89,6 +90,7 @@ def solve(
     options = solver if isinstance(solver, Solver) else Solver(solver)
     forcing, parameters = by_name(forcing, "forcing"), by_name(parameters, "parameters")
     check_declared(model)
+    check_modes(model.networks())
     options.absolute(model.spec)  # refuses names of states that the model does not have
     states = initial_state.values() if isinstance(initial_state, Mapping) else [initial_state]
     tensors = [x for x in (*forcing.values(), *parameters.values(), *states) if isinstance(x, Tensor)]

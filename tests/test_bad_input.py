@@ -314,6 +314,29 @@ def test_a_pond_is_not_less_than_empty_and_a_restart_may_be() -> None:
     assert torch.equal(solve(HBV(), dry, {}, below, range(4), solver, engine="torch").initial_state, below.double())
 
 
+def test_heads_and_water_contents_of_any_kind() -> None:
+    model, loam = Richards(Grid.uniform(20.0, 2)), usda_soil("loam")
+    psi = torch.tensor([[-100.0, -50.0]], dtype=torch.float64)
+    theta = model.water_content(psi, loam)
+    for given in (psi.numpy(), psi.tolist(), psi.int(), psi.numpy().astype(int)):
+        assert torch.equal(model.water_content(given, loam), theta)
+        assert torch.equal(model.conductivity(given, loam), model.conductivity(psi, loam))
+    assert torch.equal(model.head(theta.numpy(), loam), model.head(theta, loam))
+    assert model.water_content(psi.float(), loam).dtype == torch.float32
+    for whole in (torch.tensor([[0, 1]]), np.array([[0, 1]]), [[0, 1]]):
+        with pytest.raises(ParameterError, match=r"no head has the water content 0 at \[0, 0\].*theta_r=0.078 to theta_s=0.43"):
+            model.head(whole, loam)
+    with pytest.raises(DataError, match="theta is not numeric"):
+        model.head("wet", loam)  # type: ignore[arg-type]
+
+
+def test_replay_takes_a_solution() -> None:
+    arguments = (HBV(), {"precipitation": 1.0, "temperature": 5.0, "potential_evapotranspiration": 1.0}, {}, 10.0, [0.0, 1.0])
+    steps: Any = solve(*arguments, engine="torch").steps
+    with pytest.raises(ParameterError, match="replay takes the Solution .*, got list: give what solve returned"):
+        solve(*arguments, engine="torch", replay=steps)
+
+
 # ---- failures of the solve itself -------------------------------------------------------------------
 
 

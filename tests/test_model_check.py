@@ -171,6 +171,8 @@ def test_a_name_that_the_specification_does_not_have(tmp_path: Path) -> None:
 def test_what_a_model_must_have(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="Own lacks `size`.*set size = 2"):
         run(type("Own", (Cascade,), {"size": None})(tmp_path))
+    with pytest.raises(ModelError, match=r"Own lacks `rates`: define rates\(self, state, forcing, parameters\)"):
+        run(type("Own", (ProcessModel,), {"size": 2, "spec": Cascade(tmp_path).spec})())
     with pytest.raises(SpecError, match="states upper, lower, but has a size of 3"):
         run(type("Own", (Cascade,), {"size": 3})(tmp_path))
     with pytest.raises(ModelError, match="Own lacks `spec`"):

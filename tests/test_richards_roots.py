@@ -57,6 +57,10 @@ def test_density_by_depth_is_integrated_over_the_cells() -> None:
         ({"profile": "given"}, "needs one"),
         ({"profile": "uniform", "density": [1.0, 1.0, 1.0]}, "no other profile takes a density"),
         ({"depth": [1.0, 2.0]}, "give density"),
+        ({"density": [[1.0, 2.0], [3.0, 4.0]]}, r"density of roots must be a list of numbers, got \[\[1.0, 2.0\]"),
+        ({"density": torch.ones(2, 3)}, "density of roots must be a list of numbers"),
+        ({"density": "much"}, "density of roots must be a list of numbers"),
+        ({"density": 1.0}, "density of roots must be a list of numbers, got 1.0"),
     ],
 )
 def test_densities_that_are_none(options: dict[str, Any], message: str) -> None:

@@ -227,6 +227,22 @@ def test_any_module_of_torch() -> None:
     assert bool((gradient != 0).all())
 
 
+@pytest.mark.parametrize("layer", [nn.Dropout(0.5), nn.AlphaDropout(0.1), nn.BatchNorm1d(4), nn.RReLU()])
+def test_networks_in_training_mode_are_refused(layer: nn.Module) -> None:
+    """Those with layers that draw numbers or mix columns; others may train."""
+    network = nn.Sequential(nn.Linear(1, 4), layer, nn.Linear(4, 1), nn.Sigmoid()).double()
+    model = HBV(closures={"recharge": network})
+    x = inputs(model, 2, 3)
+    with pytest.raises(ParameterError, match=rf"'recharge' has {type(layer).__name__} in training mode.*module\.eval\(\)"):
+        run(model, x, "torch")
+    if not isinstance(layer, nn.BatchNorm1d):  # which takes two dimensions
+        network.eval()
+        assert torch.equal(run(model, x, "torch").states, run(model, x, "torch").states)
+    network.train()
+    network[1] = nn.Dropout(0.0)
+    run(model, x, "torch")
+
+
 def test_what_does_not_fit_is_refused() -> None:
     share = {"output_range": (0.0, 1.0)}
     with pytest.raises(UnknownName, match=r"slot of hbv 'rechrge'; did you mean 'recharge'.*Known: evapotranspiration, percol"):

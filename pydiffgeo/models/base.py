@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pydiffgeo.closures import JuliaClosure, NeuralClosure
+from pydiffgeo.errors import ModelError
 from pydiffgeo.models.spec import ModelSpec
 from pydiffgeo.units import Units
 
@@ -112,7 +113,7 @@ class ProcessModel:
 
     def rates(self, state: Tensor, forcing: Values, parameters: Values) -> Tensor:
         """Rate of change of the storage, `d m / dt`."""
-        raise TypeError(f"model {type(self).__name__} must define rates(state, forcing, parameters).")
+        raise ModelError(f"{type(self).__name__} lacks `rates`: define rates(self, state, forcing, parameters), or evaluate.")
 
     def fluxes(self, state: Tensor, forcing: Values, parameters: Values) -> Tensor:
         """Fluxes `[..., flux]` in the order of the spec."""
@@ -157,11 +158,15 @@ class ProcessModel:
         The parameters are `[column or 1, width]`, or all `[column or 1, interval or 1, width]` where any varies in time.
         """
 
+    def networks(self) -> dict[str, torch.nn.Module]:
+        """Networks inside the equations by where they are: an attribute, or a slot."""
+        own = {f"{k!r}": m for k, m in vars(self).items() if isinstance(m, torch.nn.Module)}
+        return own | {f"in the slot {k!r}": m for k, m in self.closures.items() if isinstance(m, torch.nn.Module)}
+
     def closure_weights(self) -> list[torch.nn.Parameter]:
         """Weights of the networks inside the equations that are not frozen; gradients reach them."""
-        modules = [m for m in (*vars(self).values(), *self.closures.values()) if isinstance(m, torch.nn.Module)]
-        weights = {id(w): w for m in modules for w in m.parameters() if w.requires_grad}  # two slots may share a module
-        return list(weights.values())
+        weights = (w for m in self.networks().values() for w in m.parameters() if w.requires_grad)
+        return list({id(w): w for w in weights}.values())  # two slots may share a module
 
     def closure_vectors(self) -> list[Tensor]:
         """Weights of each closure as the Julia engine reads them, one vector `[weight]` each, with gradients."""

@@ -94,7 +94,7 @@ class Roots:
         object.__setattr__(self, "profile", profile)
         for name, values in (("density", self.density), ("depth", self.depth)):
             if values is not None:
-                object.__setattr__(self, name, tuple(float(v) for v in values))
+                object.__setattr__(self, name, _numbers(values, name))
 
     @property
     def parameters(self) -> tuple[str, ...]:
@@ -198,6 +198,14 @@ class Roots:
         slope = torch.where(wet < dry, -p["feddes_wet"], per_dry)
         inside = (stress > 0) & (stress < 1)
         return stress.clamp(0, 1), torch.where(inside, slope, torch.zeros_like(slope))
+
+
+def _numbers(values: Sequence[float], name: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(v) for v in values)
+    except (TypeError, ValueError, RuntimeError) as error:  # of a list or array, of text, of a tensor of several
+        raise ParameterError(f"the {name} of roots must be a list of numbers, got {str(values)[:60]}: give one for each cell "
+                             "or depth, the same for all columns.") from error  # fmt: skip
 
 
 def _integrals(depth: np.ndarray, density: np.ndarray, faces: np.ndarray) -> np.ndarray:

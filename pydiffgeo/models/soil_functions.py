@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from pydiffgeo.errors import ParameterError, lookup
@@ -51,12 +52,12 @@ class SoilFunctions(ProcessModel):
         given = {k: v * self.units.factor(known[k].unit) for k, v in (parameters or {}).items()}
         return formula_of_slot(formula, slot, {k: known[k].default for k in formula.parameters} | given)
 
-    def water_content(self, psi: Tensor, parameters: Mapping[str, Any]) -> Tensor:
-        """Volumetric water content (1) `[batch, (time,) cell]` at the heads psi; the parameters as given to `solve`.
+    def water_content(self, psi: Tensor | ArrayLike, parameters: Mapping[str, Any]) -> Tensor:
+        """Volumetric water content (1) `[batch, (time,) cell]` at the heads psi, a tensor or an array.
 
-        States with the depth of a pond before the heads will do as well, here and in `conductivity`.
+        The parameters are as given to `solve`. States with the depth of a pond before the heads will do as well, here and in `conductivity`.
         """
-        psi = self._heads(psi)
+        psi = self._heads(_floating(psi, "psi"))
         soil = self.hydraulics.derive(self._soil_at_cells(psi, parameters, "retention"))
         return self.hydraulics.curves(psi * self.units.factor("cm"), soil)[0]
 
@@ -64,18 +65,18 @@ class SoilFunctions(ProcessModel):
         """Volumetric water content."""
         return {"water_content": (self.water_content(states, parameters), "1", "volumetric water content")}
 
-    def conductivity(self, psi: Tensor, parameters: Mapping[str, Any]) -> Tensor:
+    def conductivity(self, psi: Tensor | ArrayLike, parameters: Mapping[str, Any]) -> Tensor:
         """Hydraulic conductivity `[batch, (time,) cell]`, in the grid's units, at heads psi; parameters as given to `solve`."""
-        psi = self._heads(psi)
+        psi = self._heads(_floating(psi, "psi"))
         soil = self.hydraulics.derive(self._soil_at_cells(psi, parameters, "conductivity"))
         return self.hydraulics.curves(psi * self.units.factor("cm"), soil)[1] / self.units.factor("cm h-1")
 
-    def head(self, theta: Tensor, parameters: Mapping[str, Any], outside: str = "raise") -> Tensor:
+    def head(self, theta: Tensor | ArrayLike, parameters: Mapping[str, Any], outside: str = "raise") -> Tensor:
         """Pressure head (cm, or the grid's unit) at water contents: for initial states from measurements.
 
         Parameters
         ----------
-        theta : Tensor, [batch, (time,) cell]
+        theta : Tensor or array, [batch, (time,) cell]
             Above theta_r, and at most theta_s (by more than a rounding of 1e-6 of their difference).
         parameters : mapping
             As given to `solve`; of the soil, those of its retention curve suffice.
@@ -92,6 +93,7 @@ class SoilFunctions(ProcessModel):
             A water content that no head has.
         """
         lookup({"raise": 0, "nan": 0}, outside, "choice for outside")
+        theta = _floating(theta, "theta")
         soil = self._soil_at_cells(theta, parameters, "retention")
         bad, inside = torch.zeros_like(theta, dtype=torch.bool), theta
         if "theta_r" in soil and "theta_s" in soil:
@@ -135,6 +137,15 @@ class SoilFunctions(ProcessModel):
                 factor = 1.0 if k in self.hydraulics.own else self.units.factor(self.core.spec.parameters[k].unit)
                 out[k] = (v[..., layer] if v.shape[-1] > 1 else v) * factor
         return out
+
+
+def _floating(x: Any, what: str) -> Tensor:
+    """Arrays, lists and whole numbers as float64; a tensor with a point as it is."""
+    from pydiffgeo.inputs import numeric  # which imports the models
+
+    if isinstance(x, Tensor) and x.is_floating_point():
+        return x
+    return numeric(x, torch.float64, x.device if isinstance(x, Tensor) else torch.device("cpu"), what)
 
 
 def _on_curve(theta: Tensor, soil: Values, bad: Tensor) -> None:

@@ -13,6 +13,9 @@ from pydiffgeo.solvers.sciml import SCIML_METHODS
 
 def read_replay(replay: Solution, problem: Problem, method: str) -> Tensor:
     """Steps `[column, step]` of an earlier solution, padded with zeros, if they are steps of this problem."""
+    if not isinstance(replay, Solution):
+        raise ParameterError(f"replay takes the Solution whose steps are to be taken again, got {type(replay).__name__}: give "
+                             "what solve returned, not its steps.")  # fmt: skip
     tables, lengths, columns = replay.steps, problem.lengths.double().cpu(), len(problem.initial)
     if method in SCIML_METHODS:
         raise ParameterError(f"replay: {method} chooses its steps; replay with a method of this package, such as kvaerno3.")
