@@ -55,7 +55,8 @@ class SoilFunctions(ProcessModel):
     def water_content(self, psi: Tensor | ArrayLike, parameters: Mapping[str, Any]) -> Tensor:
         """Volumetric water content (1) `[batch, (time,) cell]` at the heads psi, a tensor or an array.
 
-        The parameters are as given to `solve`. States with the depth of a pond before the heads will do as well, here and in `conductivity`.
+        The parameters are as given to `solve`. States with the depth of a pond before the heads will do as well, here and in
+        `conductivity`.
         """
         psi = self._heads(_floating(psi, "psi"))
         soil = self.hydraulics.derive(self._soil_at_cells(psi, parameters, "retention"))
