@@ -24,9 +24,8 @@ from pydiffgeo import Grid, NeuralClosure, Richards, Solution, Solver, fit_slots
 from pydiffgeo.evaluation import print_table
 from pydiffgeo.evaluation.plots import new_figure, save_figure
 from pydiffgeo.parameters import Bounds
-from pydiffgeo.settings import load_settings
+from pydiffgeo.settings import Settings, load_settings
 from pydiffgeo.training.descent import descend
-from pydiffgeo.training.settings import Settings
 
 TRUTH, SEARCH = Solver("kvaerno3", rtol=1e-4), Solver("sdirk2", rtol=1e-2)
 RATE = {"parameters": 0.05, "networks": 0.02}

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidatorFunctionWrapHandler, field_validator
 
 from .errors import PyDiffGeoError, SettingsError, nearest
 
@@ -27,6 +27,31 @@ PLAIN = {  # pydantic's kinds of errors whose words name Python's types -> what 
     "dict_type": "it is a section of 'name: value' lines", "path_type": "it is the name of a file or folder",
     "date_type": _DAY, "date_parsing": _DAY, "date_from_datetime_parsing": _DAY, "date_from_datetime_inexact": _DAY,
 }  # fmt: skip
+
+
+class Settings(BaseModel):
+    """Base of all settings: an unknown key is an error, no truth value is a number, and settings do not change once read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @field_validator("*", mode="wrap")
+    @classmethod
+    def _no_truth_value_as_number(cls, given: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+        made = handler(given)
+        if _truth_value_as_number(given, made):
+            raise ValueError("it takes numbers, and yes, no, on, off, true and false are truth values")
+        return made
+
+
+def _truth_value_as_number(given: Any, made: Any) -> bool:
+    """Return whether a truth value, or one in a list or section, became a number."""
+    if isinstance(given, bool):
+        return isinstance(made, (int, float)) and not isinstance(made, bool)
+    if isinstance(given, Mapping) and isinstance(made, Mapping):
+        return any(_truth_value_as_number(value, made.get(key)) for key, value in given.items())
+    if isinstance(given, (list, tuple)) and isinstance(made, (list, tuple)):
+        return any(map(_truth_value_as_number, given, made))
+    return False
 
 
 def load_settings(path: str | Path, model_class: type[M]) -> M:
@@ -252,7 +277,8 @@ def _explain(error: dict[str, Any], document: _Document, model_class: type[BaseM
         return f"{_dotted(location)}: {text} is read as {_kind(given)}. Put it in quotes: '{text}'."
     choices = re.findall(r"'([^']*)'", str(error.get("ctx", {}).get("expected", "")))
     hint = nearest(given, choices) if isinstance(given, str) else "."
-    shown = "a section" if isinstance(given, dict) else text if isinstance(given, date) else reprlib.repr(given)
+    as_it_stands = text if isinstance(given, (date, bool)) else ""
+    shown = "a section" if isinstance(given, dict) else as_it_stands or reprlib.repr(given)
     return f"{_dotted(location)}: {shown} is not allowed: {message[:1].lower()}{message[1:].rstrip('.')}{hint}"
 
 

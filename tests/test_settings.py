@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from pydiffgeo.errors import SettingsError, lookup
+from pydiffgeo.settings import Settings as Base
 from pydiffgeo.settings import load_settings, load_tagged_settings
 
 
-class Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+class Strict(Base):
+    """With what all settings of the package have."""
 
 
 class Layer(Strict):
@@ -232,3 +233,24 @@ def test_good_numbers_and_dates_are_what_they_were(tmp_path: Path) -> None:
     read = load_settings(write(tmp_path, "basins: ['01013500', 01022509]\nnumber: 0\nday: 2001-02-28"), Sites)
     assert read == Sites(basins=("01013500", "01022509"), number=0, day=date(2001, 2, 28))
     assert load_settings(write(tmp_path, "basins: 7\nnumber: 1_000"), Sites).number == 1000
+
+
+class Numbers(Strict):
+    count: int | tuple[str, ...] = 1
+    rate: float | None = None
+    hidden: tuple[int, ...] = ()
+    bounds: dict[str, tuple[float, float]] = {}
+    figures: bool = True
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [("count: yes", "count: yes"), ("rate: off", "rate: off"), ("hidden: [8, on]", "hidden: [8, True]"),
+     ("bounds: {k: [no, 1]}", "bounds: a section")],
+)  # fmt: skip
+def test_a_truth_value_is_no_number(tmp_path: Path, text: str, shown: str) -> None:
+    said = f"line 2: {shown} is not allowed: it takes numbers, and yes, no, on, off, true and false are truth values."
+    with pytest.raises(SettingsError, match=re.escape(said)):
+        load_settings(write(tmp_path, f"figures: no\n{text}\n"), Numbers)
+    good = load_settings(write(tmp_path, "figures: no\ncount: 2\nhidden: [8]\nbounds: {k: [0, 1]}\n"), Numbers)
+    assert good == Numbers(count=2, hidden=(8,), bounds={"k": (0.0, 1.0)}, figures=False)

@@ -10,17 +10,16 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from pyet import extraterrestrial_r
 
 from pydiffgeo.data.checks import FORCING, runs
 from pydiffgeo.errors import DataError
+from pydiffgeo.settings import Settings
 
 
-class GapSettings(BaseModel):
+class GapSettings(Settings):
     """Which gaps of the forcing may be filled, and how."""
-
-    model_config = ConfigDict(extra="forbid")
 
     max_days: int = Field(
         3,

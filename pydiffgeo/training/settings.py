@@ -6,16 +6,11 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from pydiffgeo.data import PET_METHODS, GapSettings
 from pydiffgeo.models.soil_hydraulics.usda import USDA_SOILS
-
-
-class Settings(BaseModel):
-    """Base of all settings: an unknown key is an error, and settings do not change once read."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+from pydiffgeo.settings import Settings
 
 
 class PeriodSettings(Settings):

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from pydiffgeo.training.settings import Settings
+from pydiffgeo.settings import Settings
 
 # those of Kratzert et al. (2019, doi:10.5194/hess-23-5089-2019) without the share of carbonate rocks, mostly zero
 ATTRIBUTES = (
