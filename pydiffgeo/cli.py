@@ -18,7 +18,7 @@ from rich.text import Text
 from . import __version__
 from .console import console
 from .doctor import examine, show
-from .errors import PyDiffGeoError
+from .errors import OutputError, PyDiffGeoError
 from .training.interrupt import signals_as_interrupts
 
 if TYPE_CHECKING:
@@ -231,6 +231,7 @@ def data_convert(
     variable: Annotated[list[str] | None, typer.Option(help="Variable in time to keep; may be repeated; default all.")] = None,
     start: Annotated[str | None, typer.Option(help="First day.")] = None,
     end: Annotated[str | None, typer.Option(help="Last day.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file, where there is one.")] = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
@@ -238,6 +239,8 @@ def data_convert(
     with _reporting(debug):
         from .data import open_basins, write_basins
 
+        if output.exists() and not overwrite:
+            raise OutputError(f"{output} exists already. Name another file, or replace it by --overwrite.")
         opened = open_basins(path, format, None, variable, start, end, product=product, lazy=True)
         typer.echo(f"{write_basins(opened, output, progress=not quiet)}: {dict(opened.sizes)}")
 

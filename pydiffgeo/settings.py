@@ -147,6 +147,8 @@ class _Document:
             mark = error.problem_mark or error.context_mark
             where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
             text = "; ".join(part for part in (error.context, error.problem) if part)
+            if "'\\t'" in text:
+                raise SettingsError(f"{path}{where}: a tab, which YAML does not allow there. Use spaces.") from error
             raise SettingsError(f"{path}{where}: not valid YAML: {text}. Correct it there.") from error
         except yaml.YAMLError as error:
             raise SettingsError(f"{path}: not valid YAML: {' '.join(str(error).split())}. Save it as plain text.") from error

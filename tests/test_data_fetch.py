@@ -220,6 +220,12 @@ def test_from_download_to_records(kind: str, server: Server, tmp_path: Path, mon
     assert "discharge: 2 of 80 days are not observed" in checked.stdout
     convert = ["data", "convert", "data/test", "all.nc", "--variable", "prcp", "--variable", "discharge", "--quiet"]
     assert CliRunner().invoke(cli.app, convert).exit_code == 0
+    before = Path("all.nc").stat().st_mtime_ns
+    again = CliRunner().invoke(cli.app, convert)
+    assert again.exit_code == 1 and Path("all.nc").stat().st_mtime_ns == before
+    assert "all.nc exists already. Name another file, or replace it by --overwrite." in again.output
+    assert CliRunner().invoke(cli.app, [*convert, "--overwrite"]).exit_code == 0
+    assert Path("all.nc").stat().st_mtime_ns > before
     np.testing.assert_allclose(open_basins("all.nc").precipitation, opened.precipitation)
     bad = CliRunner().invoke(cli.app, ["data", "check", "data/test", "--end", "2001-03-01"])
     assert bad.exit_code == 1 and "missing day: 2 in 2 of 2 basins\n  no record of any forcing in basin 0101" in bad.stdout

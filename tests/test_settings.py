@@ -116,7 +116,7 @@ def test_reads_nested_settings_with_defaults(tmp_path: Path) -> None:
     ("- name\n- other\n", 1, "'key: value' lines"),
     ("just words\n", 1, "'key: value' lines"),
     ("name: a\ntraining: {epochs: 3\n", 3, "not valid YAML"),
-    ("name: a\ntraining:\n\tepochs: 3\n", 3, "not valid YAML"),
+    ("name: a\ntraining:\n\tepochs: 3\n", 3, "column 1: a tab, which YAML does not allow there. Use spaces."),
     ("name: a\nmethod: *missing\n", 2, "not valid YAML: found undefined alias"),
     ("name: a\nmethod: !!python/object:os.system x\n", 2,
      "not valid YAML: could not determine a constructor"),
