@@ -103,3 +103,19 @@ def test_gradient_from_a_saturated_start(method: str) -> None:
         return column.outputs(forcing={"top_flux": x.pop("top_flux")}, parameters=x)
 
     assert gradcheck(along, torch.zeros((), dtype=F64, requires_grad=True))
+
+
+@pytest.mark.parametrize("bottom", ["free_drainage", "flux"])
+def test_float32_fills_a_clay_in_as_many_steps_as_float64(engine: str, bottom: str) -> None:
+    """A saturated clay stores 1e-6 per cm: what float32 rounds off a water content is a tenth of a cm of head, and no trend."""
+    if bottom == "flux":
+        top, forcing = "atmospheric", {"rain": 0.3, "potential_evaporation": 0.0, "bottom_flux": 0.0}
+    else:
+        top, forcing = "head", {"top_head": 0.0}
+    model = Richards(Grid.uniform(50.0, 12), top=top, bottom=bottom)
+    exact, rounded = (
+        solve(model, forcing, usda_soil("clay"), -300.0, [0.0, 24.0, 48.0], Solver(dtype=dtype, max_steps=3000), engine)
+        for dtype in (torch.float64, torch.float32)
+    )
+    assert int(rounded.stats["accepted"]) < 1.3 * int(exact.stats["accepted"])
+    torch.testing.assert_close(rounded.storage.double(), exact.storage, rtol=2e-4, atol=0)

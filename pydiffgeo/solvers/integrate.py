@@ -21,6 +21,7 @@ from pydiffgeo.solvers.record import Entry, Record
 from pydiffgeo.solvers.tolerances import Tolerances
 
 ROUND = 1e-9  # parts of an interval that count as rounding of its end
+STILL = 1e-3  # parts of a state and its typical magnitude: smaller changes from step to step say nothing in float32
 
 
 @dataclass
@@ -301,7 +302,7 @@ class _Integration:
         o = self.options
         stage = newton(
             self.kernels, x.guess, x.target, x.step, x.scale, x.reach, x.contraction, x.forcing, x.parameters,
-            o.newton_tolerance, o.max_newton,
+            o.newton_tolerance, o.max_newton, self.small.newton_rounding,
         )  # fmt: skip
         return stage, self.kernels.evaluate(stage.state, x.forcing, x.parameters, fluxes=True)
 
@@ -335,6 +336,8 @@ class _Integration:
                 d = (base - c.psi) * (ahead / at)
             else:
                 d = _parabola(base, (-at, c.psi), (-at - before, c.psi_before), ahead)
+        if base.dtype == torch.float32:  # changes so small are rounding, and no trend
+            d = torch.where((c.psi - c.psi_before).abs() * reach < STILL, 0.0, d)
         return base + d / (1 + (d * reach).abs())
 
     def _error(

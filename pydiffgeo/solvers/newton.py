@@ -46,6 +46,7 @@ def newton(
     parameters: Values,
     tolerance: float,
     max_iterations: int,
+    rounding: float | Tensor | None = None,
 ) -> Stage:
     """Solve m(u) - step f(u) = target for each row.
 
@@ -66,6 +67,8 @@ def newton(
         iteration; `UNSEEN` where none was seen.
     tolerance : float
         A row has converged when the update that would follow is expected to be below it, in units of the error tolerance.
+    rounding : float or Tensor, [size], optional
+        What rounding leaves of a storage: a row has converged, too, when no more than that was left to solve for.
     """
     rows = guess.shape[0]
     u = guess
@@ -98,6 +101,8 @@ def newton(
             factors = contraction if active is None else factors.index_copy(0, active, contraction)
         # no less than the update itself is expected of a row that does not contract
         ok = ((contraction * size).clamp_max_(1.0).mul_(size) < tolerance) & (size < 1)
+        if rounding is not None:
+            ok = ok | ((right.abs() <= rounding).all(-1, keepdim=True) & torch.isfinite(size))
         if done is not None:
             ok = ok | done
         unfinished = not bool(ok.all())

@@ -4,6 +4,7 @@
 # that storage and fluxes balance to rounding whatever Newton leaves unresolved.
 
 const ROUND = 1e-9      # parts of an interval that count as rounding of its end
+const STILL = 1f-3      # parts of a state and its typical magnitude: smaller changes from step to step say nothing in Float32
 const UNSEEN = 1e30     # contraction, or step before, of a column that has none yet
 const SAFETY = 0.9
 const SHRINK = 0.2      # a step is never cut to less than this fraction for its error,
@@ -207,25 +208,27 @@ function guess!(w::Work{T}, i, times, h::T) where {T}
     if i == 1
         ahead = h * T(times[2])
         if length(times) == 2
-            extrapolate!(w.states[1], y.psi, y.psi_before, -before, y.psi_before, -before, ahead, true, w.reach)
+            extrapolate!(w.states[1], y.psi, y.psi_before, -before, y.psi_before, -before, ahead, true, w)
         else
             late = before * T(1 - times[2])
-            extrapolate!(w.states[1], y.psi, y.psi_between, -late, y.psi_before, -before, ahead, false, w.reach)
+            extrapolate!(w.states[1], y.psi, y.psi_between, -late, y.psi_before, -before, ahead, false, w)
         end
     else
         at = h * T(times[i])
         line = times[i+1] > 1.5 * times[i]
-        extrapolate!(w.states[i], w.states[i-1], y.psi, -at, y.psi_before, -at - before, h * T(times[i+1]) - at, line, w.reach)
+        extrapolate!(w.states[i], w.states[i-1], y.psi, -at, y.psi_before, -at - before, h * T(times[i+1]) - at, line, w)
     end
     return
 end
 
 "From `base`, at time 0, to time t along the line through state a, or the parabola through a and b as well."
-@inline function extrapolate!(out::Vector{T}, base, a, ta::T, b, tb::T, t::T, line::Bool, reach) where {T}
+@inline function extrapolate!(out::Vector{T}, base, a, ta::T, b, tb::T, t::T, line::Bool, w::Work{T}) where {T}
+    reach, now, past = w.reach, w.carry.psi, w.carry.psi_before
     by_a = line ? t / ta : t * (t - tb) / (ta * (ta - tb))
     by_b = line ? zero(T) : t * (t - ta) / (tb * (tb - ta))
     @inbounds @simd ivdep for i in eachindex(out)
         d = muladd(by_a, a[i] - base[i], by_b * (b[i] - base[i]))
+        T === Float32 && (d = ifelse(abs(now[i] - past[i]) * reach[i] < STILL, zero(T), d))  # rounding, and no trend
         out[i] = base[i] + d / (1 + abs(d * reach[i]))
     end
 end

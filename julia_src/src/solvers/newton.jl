@@ -30,14 +30,16 @@ function newton!(w::Work{T}, m::Model, u::Vector{T}, a::T, fresh::Bool, contract
         fresh = false
         iteration == 1 && contraction >= UNSEEN && raise_capacity!(lin, w.column, m)
         residual!(w.right, w.target, lin.storage, lin.rates, a)
+        settled = T === Float32 && all_within(w.right, o.rounding)
         solve!(d, lin.jacobian, lin.capacity, a, w.right)
         size = take_update!(u, d, w.scale, w.reach, o)
         isfinite(size) || return false, contraction, iteration
         if !isnan(before)
             contraction = size / (before * before)
         end
-        # no less than the update itself is expected of a column that does not contract
-        if min(contraction * size, one(T)) * size < o.newton_tolerance && size < 1
+        # no less than the update itself is expected of a column that does not contract; where no more than the rounding of a Float32
+        # was left, no iteration gets nearer
+        if settled || (min(contraction * size, one(T)) * size < o.newton_tolerance && size < 1)
             evaluate!(lin, w.column, m, u)
             return true, contraction, iteration
         end
@@ -51,6 +53,8 @@ end
         right[i] = muladd(a, rates[i], target[i] - storage[i])
     end
 end
+
+all_within(x, bound) = all(i -> abs(x[i]) <= bound[i], eachindex(x))
 
 "The state after a limited update: x + d / (1 + |d| reach)."
 @inline shortened(x, d, reach) = x + d / (1 + abs(d * reach))
