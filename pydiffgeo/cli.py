@@ -315,13 +315,12 @@ def _reporting(
 
 
 def _place(error: PyDiffGeoError, config: Path | None) -> str:
-    """Return file and line of the setting that does not fit the data; "" for any other error."""
-    setting = getattr(error, "setting", ())
-    if not setting or config is None:
+    """Return file and line of the setting that is wrong; "" for an error that names none."""
+    if not error.setting or config is None:
         return ""
     from .settings import line_of
 
-    return f"{config}, line {line_of(config, setting)}: "
+    return f"{config}, line {line_of(config, error.setting)}: "
 
 
 @contextmanager

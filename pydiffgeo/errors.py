@@ -16,9 +16,12 @@ class PyDiffGeoError(Exception):
     ----------
     julia_backtrace : str
         Where in Julia an error came from that was not foreseen there; "" for all others.
+    setting : tuple
+        Place in the settings of what is wrong, such as ("data", "forcing", 2); () where it is no matter of settings.
     """
 
     julia_backtrace: str = ""
+    setting: tuple[str | int, ...] = ()
 
 
 class UnknownName(PyDiffGeoError, KeyError):
@@ -45,14 +48,7 @@ class ParameterError(PyDiffGeoError, ValueError):
 
 
 class DataError(PyDiffGeoError, ValueError):
-    """Forcing, observations or attributes that cannot be used as they are.
-
-    Attributes
-    ----------
-    setting : tuple
-        Place in the settings of what does not fit the data, such as ("data", "forcing", 2); () where it is no matter of
-        settings.
-    """
+    """Forcing, observations or attributes that cannot be used as they are."""
 
     def __init__(self, message: str, setting: Sequence[str | int] = ()):
         super().__init__(message)

@@ -184,3 +184,14 @@ def test_version_and_help() -> None:
 def test_the_command_line_imports_neither_torch_nor_julia() -> None:
     code = "import sys, pydiffgeo.cli; sys.exit(bool({'torch', 'xarray', 'juliacall'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("command", [["train"], ["calibrate", "--run", "a"]])
+def test_a_model_that_is_not_there_has_file_and_line(tmp_path, command):
+    period = "{start: 2000-01-01, end: 2001-01-01}"
+    text = f"experiment: basins\ndata: {{path: x, train: {period}, test: {period.replace('200', '201')}}}\nruns:\n  a:\n"
+    file = tmp_path / "hvb.yaml"
+    file.write_text(text + "    model: {name: hvb}\n")
+    result = CliRunner().invoke(cli.app, [*command, str(file), "--output", str(tmp_path / "out")])
+    said = " ".join(result.output.split())
+    assert result.exit_code == 1 and "hvb.yaml, line 5: unknown model (besides lstm) 'hvb'; did you mean 'hbv'" in said

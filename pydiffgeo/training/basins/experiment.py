@@ -101,13 +101,22 @@ def train(
     folders, needed = [output / name for name in names], series_needed(settings)
     with process_group(settings.device) as group:
         for name, folder in zip(names, folders, strict=True):  # what is wrong is said before the first one is trained
-            process_of(settings.run(name))
+            _check_model(settings, name)
             if group.first:
                 check_run(folder, settings.run(name).model_dump(mode="json"), resume, overwrite, FREE)
                 require_room(folder)
         for name, folder in zip(names, folders, strict=True):
             train_run(settings.run(name), folder, resume, progress, group, overwrite, needed)
     return folders
+
+
+def _check_model(settings: BasinExperiment, name: str) -> None:
+    """Raise what is wrong with the model of a run, with its place in the settings."""
+    try:
+        process_of(settings.run(name))
+    except PyDiffGeoError as error:
+        error.setting = error.setting or ("runs", name, "model")
+        raise
 
 
 def series_needed(settings: BasinExperiment) -> tuple[str, ...]:
@@ -219,6 +228,7 @@ def calibrate(
     """
     if run not in settings.runs:
         raise SettingsError(f"no run {run!r}{nearest(run, settings.runs)} Known: {', '.join(settings.runs)}.")
+    _check_model(settings, run)
     one = settings.run(run)
     if basins is not None:
         one = one.model_copy(update={"data": one.data.model_copy(update={"basins": basins})})
