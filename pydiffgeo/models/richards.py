@@ -26,8 +26,8 @@ from pydiffgeo.models.spec import load_spec
 from pydiffgeo.units import Units
 
 AT_MOST_ONE = {
-    "theta_s": "a water content is a share of the volume, at most 1. Divide percent by 100.",
-    "omega_c": "it is a share of what roots without stress take up, at most 1, which is no compensation.",
+    "theta_s": "a water content is a share of the volume, at most 1. Divide percent by 100",
+    "omega_c": "it is a share of what roots without stress take up, at most 1, which is no compensation",
 }
 
 
@@ -172,7 +172,7 @@ class Richards(SoilFunctions):
             if name in parameters and bool((parameters[name] > 1).any()):
                 at = tuple((parameters[name] > 1).nonzero()[0].tolist())
                 value = float(parameters[name][at])
-                raise ParameterError(f"{name} is {value:g} at {_where(parameters[name], at)}: {rule}")
+                raise ParameterError(f"{name} is {value:g} at {_where(parameters[name], at)}: {rule}.")
         pairs = [("theta_r", "theta_s"), ("feddes_2", "feddes_1"), ("demand_low", "demand_high")]
         for dry in ("feddes_3", "feddes_3_high", "feddes_3_low"):
             pairs += [(dry, "feddes_2"), ("feddes_4", dry)]
