@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from pydiffgeo.models.spec import load_spec
+from pydiffgeo.models.hbv import HBV
 from pydiffgeo.parameters import Bounds
 from pydiffgeo.training.explicit_hbv import explicit_hbv
 
@@ -16,7 +16,7 @@ class ExplicitHBV:
     """`explicit_hbv` with the parameters and bounds of the model "hbv", from empty stores; see `processes.Process`."""
 
     def __init__(self) -> None:
-        spec = load_spec("hbv")
+        spec = HBV().spec
         self.states = tuple(spec.states)
         self.bounds = {name: Bounds.of(p) for name, p in spec.parameters.items()}
         self.default: dict[str, float] = {}
