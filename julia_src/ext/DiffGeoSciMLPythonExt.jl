@@ -12,8 +12,8 @@ using PrecompileTools: @compile_workload, @setup_workload
 using PythonCall: PythonCall
 
 @setup_workload begin
-    values = Dict(:theta_r => 0.078, :theta_s => 0.43, :alpha => 0.036, :n => 1.56, :K_s => 1.04, :specific_storage => 1e-6, :top_head => -75.0,
-        :bottom_head => -100.0)
+    values = Dict(:theta_r => 0.078, :theta_s => 0.43, :alpha => 0.036, :n => 1.56, :K_s => 1.04, :pore_connectivity => 0.5,
+        :specific_storage => 1e-6, :top_head => -75.0, :bottom_head => -100.0)
     @compile_workload begin
         m = DiffGeo.Richards([0.0, 2.0, 5.0, 10.0, 20.0]; top="head", bottom="head")
         for sensitivity in ("GaussAdjoint", "ForwardDiff")

@@ -126,10 +126,10 @@ function refusal(method, sensitivity; step=0.0, rtol=SCIML_DEFAULT_RTOL)
     if !is_sciml(method)
         lookup(METHODS, method, "method")
         return sensitivity == "discrete" ? "" : "$method has the discrete adjoint; $sensitivity is for the methods of SciML: " *
-                                                join(SCIML_METHODS, ", ")
+                                                join(SCIML_METHODS, ", ") * "."
     end
     known = allowed(method)
-    instead = isempty(known) ? "Choose another method" : "Choose the sensitivity " * join(known, " or ")
+    instead = isempty(known) ? "Choose another method." : "Choose the sensitivity " * join(known, " or ") * "."
     sensitivity == "discrete" && return "$method has no discrete adjoint. $instead"
     reason = get(REFUSED, (method, sensitivity), "")
     isempty(reason) || return "$method with $sensitivity: $reason. $instead"
