@@ -82,7 +82,8 @@ def test_memory_does_not_grow_with_calls(torch_only: None) -> None:
 
     def call(i: int) -> None:
         alpha = torch.tensor([0.03, 0.04], dtype=torch.float64, requires_grad=True)
-        s = solve(model, {"top_head": -75.0, "bottom_head": -1000.0}, {"alpha": alpha}, -1000.0, [0.0, 0.1], Solver(rtol=1e-2))
+        soil = {**usda_soil("loam"), "alpha": alpha}
+        s = solve(model, {"top_head": -75.0, "bottom_head": -1000.0}, soil, -1000.0, [0.0, 0.1], Solver(rtol=1e-2))
         if i % 2:
             s.states.sum().backward()
 
@@ -99,7 +100,7 @@ def test_memory_does_not_grow_with_calls(torch_only: None) -> None:
 
 def test_failed_columns_are_named_and_others_kept() -> None:
     model = Richards(Grid.uniform(100, 20), top="head", bottom="head")
-    soils = {"K_s": torch.tensor([1e-3, 10.0], dtype=torch.float64)}
+    soils = {**usda_soil("loam"), "K_s": torch.tensor([1e-3, 10.0], dtype=torch.float64)}
     forcing = {"top_head": -10.0, "bottom_head": -1000.0}
     options = {"method": "kvaerno3", "rtol": 1e-3, "max_steps": 60}
     with pytest.raises(SolveFailed, match="column 1 in the interval that ends at 50.*max_steps") as caught:
