@@ -35,15 +35,11 @@ def read_nodes(folder: str | Path) -> pd.DataFrame:
     DataError
         There is no such file, or it is none of HYDRUS-1D.
     """
-    path = find(Path(folder), "OBS_NODE.OUT")
-    lines = path.read_text(errors="replace").splitlines()
-    heads = [i for i, line in enumerate(lines) if line.split()[:1] == ["time"]]
-    if not heads:
-        raise DataError(f"{path} has no line that begins with 'time'; give an OBS_NODE.OUT of HYDRUS-1D.")
-    nodes = [int(n) for n in re.findall(r"Node\(\s*(\d+)\)", "".join(lines[: heads[0]]))]
-    names = lines[heads[0]].split()[1:]
+    path, lines, head = _open(folder, "OBS_NODE.OUT", "time")
+    nodes = [int(n) for n in re.findall(r"Node\(\s*(\d+)\)", "".join(lines[: head]))]
+    names = lines[head].split()[1:]
     width = len(names) // max(len(nodes), 1)
-    table = _numbers(path, lines, heads[0] + 1, 1 + len(names))
+    table = _numbers(path, lines, head + 1, 1 + len(names))
     columns = [(node, name) for i, node in enumerate(nodes) for name in names[i * width : (i + 1) * width]]
     names_of = pd.MultiIndex.from_tuples(columns, names=("node", "name"))
     out = pd.DataFrame(table[:, 1:], pd.Index(table[:, 0], name="time"), names_of)
@@ -68,13 +64,19 @@ def read_levels(folder: str | Path) -> pd.DataFrame:
     DataError
         There is no such file, or it is none of HYDRUS-1D.
     """
-    path = find(Path(folder), "T_LEVEL.OUT")
-    lines = path.read_text(errors="replace").splitlines()
-    heads = [i for i, line in enumerate(lines) if line.split()[:1] == ["Time"]]
-    if not heads:
-        raise DataError(f"{path} has no line that begins with 'Time'; give a T_LEVEL.OUT of HYDRUS-1D.")
-    table = _numbers(path, lines, heads[0] + 2, len(LEVELS))
+    path, lines, head = _open(folder, "T_LEVEL.OUT", "Time")
+    table = _numbers(path, lines, head + 2, len(LEVELS))
     return pd.DataFrame(table[:, 1:], pd.Index(table[:, 0], name="time"), list(LEVELS[1:]))
+
+
+def _open(folder: str | Path, name: str, first: str) -> tuple[Path, list[str], int]:
+    """Path and lines of a file, and the place of the line whose first word is that of its table's head."""
+    path = find(Path(folder), name)
+    lines = path.read_text(errors="replace").splitlines()
+    for i, line in enumerate(lines):
+        if line.split()[:1] == [first]:
+            return path, lines, i
+    raise DataError(f"{path} has no line that begins with {first!r}: it is no {name} of HYDRUS-1D; let HYDRUS write it again.")
 
 
 def _numbers(path: Path, lines: list[str], first: int, width: int) -> np.ndarray:
