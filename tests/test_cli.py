@@ -120,10 +120,11 @@ def test_a_closed_terminal_or_a_scheduler_interrupts(calls: Calls, monkeypatch: 
 
     monkeypatch.setitem(cli.EXPERIMENTS, "soil_moisture", lambda: (Settings, stopped))
     config = write("experiment: soil_moisture\n")
-    assert invoke("run", config).exit_code == 130
-    assert signal.getsignal(number) is signal.SIG_DFL, "afterwards it is as before"
-    before = signal.signal(number, signal.SIG_IGN)  # as nohup does: the command goes on
+    before = signal.signal(number, signal.SIG_DFL)  # the tests themselves may run under nohup
     try:
+        assert invoke("run", config).exit_code == 130
+        assert signal.getsignal(number) is signal.SIG_DFL, "afterwards it is as before"
+        signal.signal(number, signal.SIG_IGN)  # as nohup does: the command goes on
         assert invoke("run", config).exit_code == 0
     finally:
         signal.signal(number, before)
