@@ -30,6 +30,7 @@ check: lint types
 
 lint: $(VENV)/installed-dev
 	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
 
 types: $(VENV)/installed-dev
 	@$(BIN)/mypy

@@ -7,8 +7,25 @@ from typing import Any
 
 ERROR_TARGET = 3e-3  # equal gradient error: relative, of dL/dln p
 # rtol; atol is 100 cm times that. Four to a decade, so that no peer pays for a tolerance much tighter than it needs
-TOLERANCES = (1e-2, 5.6e-3, 3.2e-3, 1.8e-3, 1e-3, 5.6e-4, 3.2e-4, 1.8e-4, 1e-4, 5.6e-5, 3.2e-5, 1.8e-5, 1e-5, 1e-6)
-ADJOINT_SCALE = 1e6  # makes the adjoint at the final time, up to 1e-3 / cm of loss, as large as the heads
+TOLERANCES = (
+    1e-2,
+    5.6e-3,
+    3.2e-3,
+    1.8e-3,
+    1e-3,
+    5.6e-4,
+    3.2e-4,
+    1.8e-4,
+    1e-4,
+    5.6e-5,
+    3.2e-5,
+    1.8e-5,
+    1e-5,
+    1e-6,
+)
+ADJOINT_SCALE = (
+    1e6  # makes the adjoint at the final time, up to 1e-3 / cm of loss, as large as the heads
+)
 
 
 @dataclass(frozen=True)
@@ -48,7 +65,9 @@ OWN_BATCHES = (1, 16, 64, 256, 1024)
 MEMORY_RTOL = 1e-3  # the tolerance at which the memory of the adjoint is judged
 
 CASES: tuple[Case, ...] = (
-    Case(OWN, "pydiffgeo_peer", "kvaerno3", "adjoint", {}, OWN_BATCHES, FINE_BATCHES, (MEMORY_RTOL,)),
+    Case(
+        OWN, "pydiffgeo_peer", "kvaerno3", "adjoint", {}, OWN_BATCHES, FINE_BATCHES, (MEMORY_RTOL,)
+    ),
     Case(COMPILED, "pydiffgeo_peer", "kvaerno3", "adjoint", {"compile": True}, OWN_BATCHES),
     Case(DIFFRAX, "diffrax_peer", "Kvaerno3", "checkpointed adjoint", {}, (1, 64)),
     Case("CasADi CVODES, adjoint", "casadi_peer", "cvodes", "adjoint"),
@@ -60,7 +79,13 @@ CASES: tuple[Case, ...] = (
     Case("diffsol BDF, adjoint", "diffsol_peer", "bdf", "adjoint"),
     Case("diffsol BDF, adjoint, scaled loss", "diffsol_peer", "bdf", "adjoint", SCALED),
     Case("diffsol BDF, forward", "diffsol_peer", "bdf", "forward"),
-    Case("diffsol BDF, mixed form, adjoint", "diffsol_peer", "bdf", "adjoint", {"form": "mixed", **SCALED}),
+    Case(
+        "diffsol BDF, mixed form, adjoint",
+        "diffsol_peer",
+        "bdf",
+        "adjoint",
+        {"form": "mixed", **SCALED},
+    ),
     Case("torchdiffeq dopri5, backprop", "torchdiffeq_peer", "dopri5", "backprop"),
     Case("torchdiffeq dopri5, odeint_adjoint", "torchdiffeq_peer", "dopri5", "adjoint"),
     Case("torchode Dopri5, backprop", "torchode_peer", "Dopri5", "backprop"),

@@ -67,20 +67,27 @@ def bucket_run(name: str, closures: Mapping[str, Any], engine: str, basins: int,
     fit_slots(model, iterations=200)  # type: ignore[arg-type]
     f = {k: torch.from_numpy(v) for k, v in weather(basins, days).items()}
     g = torch.Generator().manual_seed(2)
-    share = {k: 0.25 + 0.5 * torch.rand(basins, generator=g, dtype=torch.float64) for k in MODELS[name]().spec.parameters}
+    share = {
+        k: 0.25 + 0.5 * torch.rand(basins, generator=g, dtype=torch.float64)
+        for k in MODELS[name]().spec.parameters
+    }
     values = {k: s.lower + (s.upper - s.lower) * share[k] for k, s in model.spec.parameters.items()}
     solver = Solver("implicit_euler", step=1.0)
 
     def run() -> Any:
         p = {k: v.clone().requires_grad_() for k, v in values.items()}
         s = solve(model, f, p, START[name], range(days + 1), solver, engine)
-        torch.autograd.grad(s.fluxes["discharge"].square().mean(), [*p.values(), *model.closure_weights()])
+        torch.autograd.grad(
+            s.fluxes["discharge"].square().mean(), [*p.values(), *model.closure_weights()]
+        )
         return s
 
     return run
 
 
-def richards_run(name: str, closures: Mapping[str, Any], engine: str, columns: int, days: int) -> Run:
+def richards_run(
+    name: str, closures: Mapping[str, Any], engine: str, columns: int, days: int
+) -> Run:
     """Columns of loam whose K_s differs, an hour of a storm or of drying for 15 of those days."""
     import torch
 
@@ -94,16 +101,25 @@ def richards_run(name: str, closures: Mapping[str, Any], engine: str, columns: i
     p = {"theta_r": 0.078, "theta_s": 0.43}
 
     def run() -> Any:
-        soil = {**{k: torch.full_like(K_s, v).requires_grad_() for k, v in p.items()}, "K_s": K_s.clone().requires_grad_()}
+        soil = {
+            **{k: torch.full_like(K_s, v).requires_grad_() for k, v in p.items()},
+            "K_s": K_s.clone().requires_grad_(),
+        }
         f = {"rain": rain, "potential_evaporation": 0.02}
-        s = solve(model, f, soil, -200.0, torch.arange(hours + 1).double(), Solver("kvaerno3"), engine)
+        s = solve(
+            model, f, soil, -200.0, torch.arange(hours + 1).double(), Solver("kvaerno3"), engine
+        )
         torch.autograd.grad(s.states.square().mean(), [*soil.values(), *model.closure_weights()])
         return s
 
     return run
 
 
-RUNS: dict[str, Callable[..., Run]] = {"hbv": bucket_run, "exp_hydro": bucket_run, "richards": richards_run}
+RUNS: dict[str, Callable[..., Run]] = {
+    "hbv": bucket_run,
+    "exp_hydro": bucket_run,
+    "richards": richards_run,
+}
 
 
 def networks(case: Case, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -111,7 +127,10 @@ def networks(case: Case, options: Mapping[str, Any]) -> dict[str, Any]:
     from pydiffgeo import NeuralClosure
 
     ranges = {"conductivity": (0.0, 12.0)}
-    return {slot: NeuralClosure(1, (16,), output_range=ranges.get(slot, (0.0, 1.0)), **options) for slot in case.slots}
+    return {
+        slot: NeuralClosure(1, (16,), output_range=ranges.get(slot, (0.0, 1.0)), **options)
+        for slot in case.slots
+    }
 
 
 def seconds(runs: Mapping[str, Run], repeats: int) -> dict[str, float]:
@@ -161,12 +180,21 @@ def show(records: list[Record]) -> None:
         line = f"{r['engine']:8s}{r['model']:12s}{slots:36s}{r['formula_us']:10.3f}"
         line += "".join(f"{r.get(f'{k}_ratio', math.nan):8.2f}" for k in KINDS) + "  "
         line += "".join(f"{r.get(f'{k}_iterations', math.nan):8.2f}" for k in KINDS)
-        print(line + ("" if max(v for k, v in r.items() if k.endswith("_ratio")) <= MOST else f"   above {MOST:g}"))
+        print(
+            line
+            + (
+                ""
+                if max(v for k, v in r.items() if k.endswith("_ratio")) <= MOST
+                else f"   above {MOST:g}"
+            )
+        )
 
 
 def main() -> None:
     """Measure each engine in a process of its own, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--engines", default=",".join(ENGINES))
     parser.add_argument("--only", default="", help="cases whose model and slots contain this")
     parser.add_argument("--basins", type=int, default=64)

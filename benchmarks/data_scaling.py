@@ -43,22 +43,33 @@ TRAINING = {"batch_size": 64, "window": 730, "warm_up": 365, "learning_rate": 0.
 Record = dict[str, Any]
 
 
-def experiment(arguments: argparse.Namespace, run: str, basins: int, components: int, steps: int | None) -> BasinExperiment:
+def experiment(
+    arguments: argparse.Namespace, run: str, basins: int, components: int, steps: int | None
+) -> BasinExperiment:
     """One run on so many basins; without steps the settings of training are the package's, and nobody trains."""
     training: Record = {}
     if steps is not None:
         each = math.gcd(steps, 50)
         training = {**TRAINING, "epochs": steps // each, "steps_per_epoch": each}
-    process = {"solver": "implicit_euler", "step": 1.0, "engine": arguments.engine, "components": components}
+    process = {
+        "solver": "implicit_euler",
+        "step": 1.0,
+        "engine": arguments.engine,
+        "components": components,
+    }
     data = {
         "path": arguments.data, "forcing": ["precipitation"],  # for HBV; g_A reads no series
         "basins": basins, "held_out": arguments.held_out, "train": TRAIN, "test": TEST,
     }  # fmt: skip
     model = {"name": "hbv", "network": NETWORK, "process": process}
-    return BasinExperiment.model_validate({"data": data, "runs": {run: {"model": model, "training": training}}})
+    return BasinExperiment.model_validate(
+        {"data": data, "runs": {run: {"model": model, "training": training}}}
+    )
 
 
-def timed_training(settings: BasinExperiment, folder: Path, resume: bool, progress: bool) -> float | None:
+def timed_training(
+    settings: BasinExperiment, folder: Path, resume: bool, progress: bool
+) -> float | None:
     """Train and return the CPU seconds of all calls that brought the training on; None where those of one are not known."""
     checkpoint, record = folder / CHECKPOINT, folder / "cpu_seconds.json"
     saved = load_checkpoint(checkpoint) if resume else None
@@ -84,7 +95,10 @@ def judge(folder: Path, basins: int, chosen: dict[int, list[str]], calibrated: i
     with xr.open_dataset(folder / "evaluation_test" / "scores.nc") as opened:
         scores = opened.load()
     groups = scores.group.values.astype(str)
-    sets = {group: [str(b) for b in scores.basin.values[groups == group]] for group in dict.fromkeys(groups)}
+    sets = {
+        group: [str(b) for b in scores.basin.values[groups == group]]
+        for group in dict.fromkeys(groups)
+    }
     sets |= {f"common {n}": known for n, known in chosen.items() if n <= min(basins, calibrated)}
     found = {}
     for name, members in sets.items():
@@ -99,7 +113,9 @@ def start_engine(engine: str) -> None:
     forcing = {name: series for name in HBV().spec.forcings}
     capacity = torch.full((2,), 200.0, dtype=torch.float64, requires_grad=True)
     solver = Solver("implicit_euler", step=1.0)
-    done = solve(HBV(), forcing, {"FC": capacity}, [0.0, 0.0, 100.0, 10.0, 20.0], range(11), solver, engine)
+    done = solve(
+        HBV(), forcing, {"FC": capacity}, [0.0, 0.0, 100.0, 10.0, 20.0], range(11), solver, engine
+    )
     done.fluxes["discharge"].sum().backward()
 
 
@@ -107,7 +123,11 @@ def show(result: Record) -> None:
     """Print the table, what SCE-UA would cost on more basins, and what is missing."""
     sets = list(dict.fromkeys(name for part in result["parts"].values() for name in part["nse"]))
     print("test period: median NSE over basins (95 % bootstrap interval)")
-    print(f"{'':18s}{'basins':>8s}" + "".join(f"{name:>26s}" for name in sets) + f"{'CPU s':>10s}{'per basin':>10s}")
+    print(
+        f"{'':18s}{'basins':>8s}"
+        + "".join(f"{name:>26s}" for name in sets)
+        + f"{'CPU s':>10s}{'per basin':>10s}"
+    )
     for name, part in result["parts"].items():
         line = f"{name:18s}{part['basins']:8d}"
         for which in sets:
@@ -116,7 +136,9 @@ def show(result: Record) -> None:
         seconds = (part["cpu_seconds"], part["cpu_seconds_per_basin"])
         print(line + "".join(f"{'unknown' if s is None else f'{s:.1f}':>10s}" for s in seconds))
     for n, seconds in result["sce_ua_extrapolated"].items():
-        print(f"SCE-UA on {n} basins: {seconds:.0f} s of CPU, extrapolated linearly in basins, not run")
+        print(
+            f"SCE-UA on {n} basins: {seconds:.0f} s of CPU, extrapolated linearly in basins, not run"
+        )
     for name, why in result["missing"].items():
         print(f"{name}: left out, {why}")
 
@@ -135,19 +157,38 @@ def draw(path: Path, result: Record) -> None:
             n, found = zip(*points, strict=True)
             middle = [f["median"] for f in found]
             # a bootstrap interval has its median inside but for rounding
-            ends = [[max(0.0, f["median"] - f["lower"]) for f in found], [max(0.0, f["upper"] - f["median"]) for f in found]]
-            left.errorbar(n, middle, ends, marker="o", capsize=3, linewidth=1.2, label=f"network, {label}")
+            ends = [
+                [max(0.0, f["median"] - f["lower"]) for f in found],
+                [max(0.0, f["upper"] - f["median"]) for f in found],
+            ]
+            left.errorbar(
+                n, middle, ends, marker="o", capsize=3, linewidth=1.2, label=f"network, {label}"
+            )
     if search:
         found = search["nse"]["trained"]
-        left.axhline(found["median"], color="black", linestyle="--", label=f"SCE-UA, its {search['basins']} basins")
+        left.axhline(
+            found["median"],
+            color="black",
+            linestyle="--",
+            label=f"SCE-UA, its {search['basins']} basins",
+        )
         left.axhspan(found["lower"], found["upper"], color="0.93", zorder=0)
-    known = [(part["basins"], part["cpu_seconds"]) for part in trained if part["cpu_seconds"] is not None]
+    known = [
+        (part["basins"], part["cpu_seconds"]) for part in trained if part["cpu_seconds"] is not None
+    ]
     if known:
         right.plot(*zip(*known, strict=True), marker="o", label="network")
     if search:
         right.plot(search["basins"], search["cpu_seconds"], "ks", label="SCE-UA, measured")
-        line = {search["basins"]: search["cpu_seconds"]} | {int(n): s for n, s in result["sce_ua_extrapolated"].items()}
-        right.plot(sorted(line), [line[n] for n in sorted(line)], "k:", label="SCE-UA, extrapolated linearly in basins")
+        line = {search["basins"]: search["cpu_seconds"]} | {
+            int(n): s for n, s in result["sce_ua_extrapolated"].items()
+        }
+        right.plot(
+            sorted(line),
+            [line[n] for n in sorted(line)],
+            "k:",
+            label="SCE-UA, extrapolated linearly in basins",
+        )
     left.set(xscale="log", xlabel="basins trained on", ylabel="median NSE, test period")
     right.set(xscale="log", yscale="log", xlabel="basins", ylabel="CPU time (s)")
     sizes = sorted({part["basins"] for part in result["parts"].values()})
@@ -160,13 +201,23 @@ def draw(path: Path, result: Record) -> None:
     save_figure(figure, path)
 
 
-def summary(arguments: argparse.Namespace, chosen: dict[int, list[str]], parts: Record, missing: dict[str, str]) -> Record:
+def summary(
+    arguments: argparse.Namespace,
+    chosen: dict[int, list[str]],
+    parts: Record,
+    missing: dict[str, str],
+) -> Record:
     """Return everything that is known until now."""
     search = next((part for part in parts.values() if part["method"] == "SCE-UA"), None)
     more = [n for n in arguments.basins if n > search["basins"]] if search else []
-    asked = {name: value for name, value in vars(arguments).items() if name not in ("output", "resume", "quiet")}
+    asked = {
+        name: value
+        for name, value in vars(arguments).items()
+        if name not in ("output", "resume", "quiet")
+    }
     return {
-        "settings": asked | {"train": TRAIN, "test": TEST, "network": NETWORK, "training": TRAINING},
+        "settings": asked
+        | {"train": TRAIN, "test": TEST, "network": NETWORK, "training": TRAINING},
         "parts": parts,
         "common": {str(n): basins for n, basins in chosen.items() if n <= arguments.calibrated},
         "sce_ua_extrapolated": {str(n): search["cpu_seconds_per_basin"] * n for n in more},
@@ -176,24 +227,47 @@ def summary(arguments: argparse.Namespace, chosen: dict[int, list[str]], parts: 
 
 def prepare(argv: Sequence[str] | None) -> tuple[argparse.Namespace, dict[int, list[str]]]:
     """Return the arguments and the basins of each size; what cannot work is refused before hours of training."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default="camels_us_daymet_500.nc", help="basins; looked for here, then in $PYDIFFGEO_DATA")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--data",
+        default="camels_us_daymet_500.nc",
+        help="basins; looked for here, then in $PYDIFFGEO_DATA",
+    )
     parser.add_argument("--basins", default="5,20,80,320", help="numbers of basins to train on")
-    parser.add_argument("--held-out", type=int, default=50, help="basins only judged, the same for all")
+    parser.add_argument(
+        "--held-out", type=int, default=50, help="basins only judged, the same for all"
+    )
     parser.add_argument("--steps", type=int, default=1500, help="optimiser steps of each training")
-    parser.add_argument("--calibrated", type=int, default=20, help="basins calibrated by SCE-UA, the first ones; 0 for none")
-    parser.add_argument("--evaluations", type=int, default=3000, help="model runs per basin of SCE-UA")
-    parser.add_argument("--components", type=int, default=1, help="of the network's HBV; SCE-UA has one")
+    parser.add_argument(
+        "--calibrated",
+        type=int,
+        default=20,
+        help="basins calibrated by SCE-UA, the first ones; 0 for none",
+    )
+    parser.add_argument(
+        "--evaluations", type=int, default=3000, help="model runs per basin of SCE-UA"
+    )
+    parser.add_argument(
+        "--components", type=int, default=1, help="of the network's HBV; SCE-UA has one"
+    )
     parser.add_argument("--engine", choices=("auto", "julia", "torch"), default="auto")
-    parser.add_argument("--output", type=Path, default=HERE / "results" / "data_scaling", help="folder")
-    parser.add_argument("--resume", action="store_true", help="keep what is finished, go on with what is not")
+    parser.add_argument(
+        "--output", type=Path, default=HERE / "results" / "data_scaling", help="folder"
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="keep what is finished, go on with what is not"
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     arguments = parser.parse_args(argv)
     try:
         arguments.basins = sorted({int(n) for n in arguments.basins.split(",")})
         known = [str(basin) for basin in open_basins(find_data(Path(arguments.data))).basin.values]
         sizes = sorted({*arguments.basins, arguments.calibrated} - {0})
-        settings = {n: experiment(arguments, "run", n, arguments.components, arguments.steps) for n in sizes}
+        settings = {
+            n: experiment(arguments, "run", n, arguments.components, arguments.steps) for n in sizes
+        }
         chosen = {n: choose_basins(known, settings[n].data)[0] for n in sizes}
         start_engine(arguments.engine)
     except (PyDiffGeoError, ValueError) as error:
@@ -223,9 +297,17 @@ def main(argv: Sequence[str] | None = None) -> int:
                 settings = experiment(arguments, search, n, 1, None)
                 calibrate(settings, output, search, arguments.evaluations, None, resume, progress)
                 table = pd.read_csv(folder / "calibration.csv")
-                seconds = float(table.cpu_seconds.sum())  # of the searches, without reading the data
-                part |= {"method": "SCE-UA", "evaluations_per_basin": float(table.evaluations.mean())}
-            part |= {"cpu_seconds": seconds, "cpu_seconds_per_basin": None if seconds is None else seconds / n}
+                seconds = float(
+                    table.cpu_seconds.sum()
+                )  # of the searches, without reading the data
+                part |= {
+                    "method": "SCE-UA",
+                    "evaluations_per_basin": float(table.evaluations.mean()),
+                }
+            part |= {
+                "cpu_seconds": seconds,
+                "cpu_seconds_per_basin": None if seconds is None else seconds / n,
+            }
             parts[name] = part | {"nse": judge(folder, n, chosen, arguments.calibrated)}
             del missing[name]
         except PyDiffGeoError as error:

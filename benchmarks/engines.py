@@ -28,7 +28,14 @@ from richards_peers import HERE, Record, machine, measure
 JULIA, JULIA_2, TORCH = "Julia engine", "Julia engine, 2 threads", "torch engine"
 CASES = (
     Case(JULIA, "pydiffgeo_peer", "kvaerno3", "adjoint", {"engine": "julia"}, (1, 64, 256)),
-    Case(JULIA_2, "pydiffgeo_peer", "kvaerno3", "adjoint", {"engine": "julia", "threads": 2}, (1, 64, 256)),
+    Case(
+        JULIA_2,
+        "pydiffgeo_peer",
+        "kvaerno3",
+        "adjoint",
+        {"engine": "julia", "threads": 2},
+        (1, 64, 256),
+    ),
     Case(TORCH, "pydiffgeo_peer", "kvaerno3", "adjoint", {}, (1, 64, 256)),
     Case(DIFFRAX, "diffrax_peer", "Kvaerno3", "checkpointed adjoint", {}, (1, 64)),
 )
@@ -93,8 +100,16 @@ def seconds(code: str) -> tuple[float, float]:
     measured = []
     for _ in range(3):
         begin = time.perf_counter()
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ})
-        measured.append((time.perf_counter() - begin, float(json.loads(done.stdout.strip().splitlines()[-1]))))
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ},
+        )
+        measured.append(
+            (time.perf_counter() - begin, float(json.loads(done.stdout.strip().splitlines()[-1])))
+        )
     return statistics.median(m[0] for m in measured), statistics.median(m[1] for m in measured)
 
 
@@ -105,7 +120,10 @@ def start_and_bridge() -> dict[str, tuple[float, float]]:
     print(f"of the first gradient {torch_s:.2f} s are the import of torch", file=sys.stderr)
     return {
         "call with three arrays, us": (seconds(CALL)[1], 5.0),
-        "solve and backward of nothing (one failed step of 3 cells), us": (seconds(SOLVE.format(cells=3))[1], float("inf")),
+        "solve and backward of nothing (one failed step of 3 cells), us": (
+            seconds(SOLVE.format(cells=3))[1],
+            float("inf"),
+        ),
         "Python start to first gradient, s": (first, 4.0),
         "first gradient of a SciML method, s": (sciml, 10.0),
         "python -c 'import pydiffgeo', s": (seconds(IMPORT)[0], 2.0),
@@ -116,7 +134,15 @@ def show(records: list[Record], small: dict[str, tuple[float, float]]) -> None:
     """Both tables."""
     find = finder(records)
     table = Table(title="New Mexico infiltration with gradient, ms per column")
-    for heading in ("case", "batch", "rtol", "forward", "with gradient", "gradient error", "yardstick"):
+    for heading in (
+        "case",
+        "batch",
+        "rtol",
+        "forward",
+        "with gradient",
+        "gradient error",
+        "yardstick",
+    ):
         table.add_column(heading, justify="left" if heading == "case" else "right")
     for case in CASES:
         for batch in case.batches:
@@ -142,25 +168,43 @@ def show(records: list[Record], small: dict[str, tuple[float, float]]) -> None:
 
 def main() -> None:
     """Measure, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--python", default=sys.executable, help="interpreter of the peers' environment")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--python", default=sys.executable, help="interpreter of the peers' environment"
+    )
     parser.add_argument("--limit", type=float, default=600.0, help="seconds a process may take")
     parser.add_argument("--repeats", type=int, default=5, help="runs the median is taken over")
-    parser.add_argument("--cpu", type=int, default=0, help="core that processes with one thread are pinned to")
-    parser.add_argument("--only", default="", help="run the cases whose name contains one of these, separated by commas")
+    parser.add_argument(
+        "--cpu", type=int, default=0, help="core that processes with one thread are pinned to"
+    )
+    parser.add_argument(
+        "--only",
+        default="",
+        help="run the cases whose name contains one of these, separated by commas",
+    )
     parser.add_argument("--output", type=Path, default=HERE / "results" / "engines.json")
     arguments = parser.parse_args()
-    selected = [case for case in CASES if any(part in case.name for part in arguments.only.split(","))]
+    selected = [
+        case for case in CASES if any(part in case.name for part in arguments.only.split(","))
+    ]
     names = {case.name for case in selected}
     records: list[Record] = []
     if arguments.output.exists():
-        records = [r for r in json.loads(arguments.output.read_text())["records"] if r["case"] not in names]
+        records = [
+            r for r in json.loads(arguments.output.read_text())["records"] if r["case"] not in names
+        ]
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     for case in selected:
         records += list(measure(case, arguments))
-        arguments.output.write_text(json.dumps({"machine": machine(), "records": records}, indent=1))
+        arguments.output.write_text(
+            json.dumps({"machine": machine(), "records": records}, indent=1)
+        )
     small = start_and_bridge()
-    arguments.output.write_text(json.dumps({"machine": machine(), "records": records, "small": small}, indent=1))
+    arguments.output.write_text(
+        json.dumps({"machine": machine(), "records": records, "small": small}, indent=1)
+    )
     show(records, small)
 
 

@@ -35,13 +35,26 @@ CASES = {  # name: (peer, options, own interpreter)
 def measure(name: str, batch: int, arguments: argparse.Namespace) -> Record:
     """One case in a process of its own; what goes wrong becomes its record."""
     peer, options, own = CASES[name]
-    request = {"peer": peer, "options": options, "batch": batch, "days": arguments.days, "repeats": arguments.repeats}
+    request = {
+        "peer": peer,
+        "options": options,
+        "batch": batch,
+        "days": arguments.days,
+        "repeats": arguments.repeats,
+    }
     paths = [str(HERE), str(HERE.parent), os.environ.get("PYTHONPATH", "")]
-    environment = {**os.environ, **ONE_THREAD, **ONE_JULIA_THREAD, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    environment = {
+        **os.environ,
+        **ONE_THREAD,
+        **ONE_JULIA_THREAD,
+        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+    }
     command = [sys.executable if own else arguments.python, "-m", "peers.hbv", json.dumps(request)]
     head: Record = {"case": name, **request}
     try:
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=arguments.limit)
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=arguments.limit
+        )
     except subprocess.TimeoutExpired:
         return {**head, "status": f"stopped after {arguments.limit:g} s"}
     lines = done.stdout.strip().splitlines()
@@ -69,17 +82,29 @@ def show(records: list[Record], batches: list[int]) -> None:
 
 def main() -> None:
     """Measure the cases asked for, and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--python", default=sys.executable, help="interpreter of the peers' environment")
-    parser.add_argument("--only", default="", help="cases whose name contains one of these, separated by commas")
-    parser.add_argument("--batches", default=",".join(map(str, BATCHES)), help="basins solved together")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--python", default=sys.executable, help="interpreter of the peers' environment"
+    )
+    parser.add_argument(
+        "--only", default="", help="cases whose name contains one of these, separated by commas"
+    )
+    parser.add_argument(
+        "--batches", default=",".join(map(str, BATCHES)), help="basins solved together"
+    )
     parser.add_argument("--days", type=int, default=730)
     parser.add_argument("--repeats", type=int, default=3, help="runs the median is taken over")
     parser.add_argument("--limit", type=float, default=600.0, help="seconds a process may take")
     parser.add_argument("--output", type=Path, default=HERE / "results" / "hbv_peers.json")
     arguments = parser.parse_args()
     batches = [int(b) for b in arguments.batches.split(",")]
-    chosen = [name for name in CASES if name == BASE or any(part in name for part in arguments.only.split(","))]
+    chosen = [
+        name
+        for name in CASES
+        if name == BASE or any(part in name for part in arguments.only.split(","))
+    ]
     records: list[Record] = []
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     for batch in batches:

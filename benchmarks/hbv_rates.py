@@ -34,7 +34,10 @@ def weather(basins: int, days: int, seed: int = 1) -> dict[str, np.ndarray]:
 def parameters(basins: int, seed: int = 2) -> dict[str, np.ndarray]:
     """Parameters `[basin]` within the middle half of their bounds."""
     random = np.random.default_rng(seed)
-    return {k: low + (high - low) * random.uniform(0.25, 0.75, basins) for k, (low, high) in BOUNDS.items()}
+    return {
+        k: low + (high - low) * random.uniform(0.25, 0.75, basins)
+        for k, (low, high) in BOUNDS.items()
+    }
 
 
 def rates(state: Any, forcing: Any, p: Any, xp: Any) -> tuple[list[Any], Any]:
@@ -65,7 +68,9 @@ def rates(state: Any, forcing: Any, p: Any, xp: Any) -> tuple[list[Any], Any]:
     infiltration = rain + released
     wetness = soil / p["FC"]
     log_wetness = xp.log(xp.clip(soil, 1e-6, None) / p["FC"])
-    recharge = infiltration * xp.exp(p["BETA"] * log_wetness) + 2 * positive(soil - p["FC"], 1.0) * wetness
+    recharge = (
+        infiltration * xp.exp(p["BETA"] * log_wetness) + 2 * positive(soil - p["FC"], 1.0) * wetness
+    )
     log_share = log_wetness - xp.log(p["LP"]) - xp.log1p((wetness / p["LP"]) ** 8) / 8
     evapotranspiration = potential * xp.exp(p["BETAET"] * log_share) * available(soil)
     percolation = p["PERC"] * available(upper)

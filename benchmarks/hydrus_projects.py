@@ -37,9 +37,15 @@ def compared(project: Project, rtol: float, engine: str) -> dict[str, object]:
     for name, column in SUMS.items():
         if name in solution.fluxes:
             own = float((solution.fluxes[name][0] * solution.lengths)[whole].sum())
-            sums[name] = {"pydiffgeo": own, "hydrus": abs(float(np.interp(last, levels.index, levels[column])))}
+            sums[name] = {
+                "pydiffgeo": own,
+                "hydrus": abs(float(np.interp(last, levels.index, levels[column]))),
+            }
     return {
-        "theta": {n: {"rms": float(np.sqrt((x**2).mean())), "largest": float(x.abs().max())} for n, x in away.items()},
+        "theta": {
+            n: {"rms": float(np.sqrt((x**2).mean())), "largest": float(x.abs().max())}
+            for n, x in away.items()
+        },
         "sums": sums,
         "until": float(last),
         "balance_error": float(solution.balance_error().max()),
@@ -48,7 +54,9 @@ def compared(project: Project, rtol: float, engine: str) -> dict[str, object]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folders", nargs="+", type=Path)
     parser.add_argument("--rtol", type=float, default=1e-3)
     parser.add_argument("--engine", default="auto")
@@ -60,7 +68,9 @@ def main() -> None:
         print(f"{folder}: to time {result['until']:g}, {result['cpu_seconds']:.1f} s of CPU")
         print(f"  balance error {result['balance_error']:.1e}")
         for node, x in result["theta"].items():  # type: ignore[attr-defined]
-            print(f"  node {node:4d}   water content: RMS {x['rms']:.5f}, largest {x['largest']:.4f}")
+            print(
+                f"  node {node:4d}   water content: RMS {x['rms']:.5f}, largest {x['largest']:.4f}"
+            )
         for name, x in result["sums"].items():  # type: ignore[attr-defined]
             print(f"  {name:15s} {x['pydiffgeo']:10.4f}   HYDRUS {x['hydrus']:10.4f}")
     if options.json:

@@ -22,7 +22,13 @@ import numpy as np
 
 Join = Callable[[list[Any]], Any]  # concatenates along the cell axis
 
-PARAMETERS: dict[str, float] = {"alpha": 0.0335, "n": 2.0, "K_s": 0.00922, "theta_s": 0.368, "theta_r": 0.102}
+PARAMETERS: dict[str, float] = {
+    "alpha": 0.0335,
+    "n": 2.0,
+    "K_s": 0.00922,
+    "theta_s": 0.368,
+    "theta_r": 0.102,
+}
 DEPTH = 100.0  # cm
 HORIZON = 86400.0  # s
 PSI_INITIAL, PSI_TOP, PSI_BOTTOM = -1000.0, -75.0, -1000.0  # cm
@@ -30,7 +36,13 @@ LOSS_SCALE = 100.0  # cm
 
 REFERENCE_FILE = Path("richards_reference") / "celia_new_mexico.json"
 # The reference file was written with the names of its own solver.
-REFERENCE_NAMES = {"alpha": "alpha", "n": "n", "K_s": "Ks", "theta_s": "theta_s", "theta_r": "theta_r"}
+REFERENCE_NAMES = {
+    "alpha": "alpha",
+    "n": "n",
+    "K_s": "Ks",
+    "theta_s": "theta_s",
+    "theta_r": "theta_r",
+}
 
 
 @dataclass(frozen=True)
@@ -83,7 +95,9 @@ def load_reference() -> Reference:
 def parameter_batch(batch: int, seed: int = 0) -> np.ndarray:
     """Parameters [batch, 5]: the reference in the first column, the others spread by +-5 % around it."""
     values = np.tile(np.array(list(PARAMETERS.values())), (batch, 1))
-    values[1:] *= 1.0 + 0.05 * np.random.default_rng(seed).uniform(-1.0, 1.0, (batch - 1, values.shape[1]))
+    values[1:] *= 1.0 + 0.05 * np.random.default_rng(seed).uniform(
+        -1.0, 1.0, (batch - 1, values.shape[1])
+    )
     return values
 
 

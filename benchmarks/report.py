@@ -16,9 +16,13 @@ Find = Callable[..., Record | None]
 
 def finder(records: list[Record]) -> Find:
     """Look up the record of (case, batch, cells) at the tolerance chosen for case and cells, or at a given rtol."""
-    chosen = {(entry["case"], entry["cells"]): entry["rtol"] for entry in records if entry.get("chosen")}
+    chosen = {
+        (entry["case"], entry["cells"]): entry["rtol"] for entry in records if entry.get("chosen")
+    }
 
-    def find(case: str, batch: int = 1, cells: int = 100, rtol: float | None = None) -> Record | None:
+    def find(
+        case: str, batch: int = 1, cells: int = 100, rtol: float | None = None
+    ) -> Record | None:
         wanted = (case, batch, cells, chosen.get((case, cells)) if rtol is None else rtol)
         for entry in records:
             if (entry["case"], entry["batch"], entry["cells"], entry["rtol"]) == wanted:
@@ -35,7 +39,9 @@ def number(value: float | None, form: str = ".3g") -> str:
 def print_results(records: list[Record]) -> None:
     """One line per case and batch, at the case's tolerance."""
     find = finder(records)
-    table = Table(title="New Mexico infiltration, gradient: CPU milliseconds per column, one thread")
+    table = Table(
+        title="New Mexico infiltration, gradient: CPU milliseconds per column, one thread"
+    )
     for heading in (
         "case",
         "batch",
@@ -51,7 +57,10 @@ def print_results(records: list[Record]) -> None:
     ):
         table.add_column(heading, justify="left" if heading in ("case", "remark") else "right")
     for case in CASES:
-        sizes = [*((batch, 100) for batch in case.batches), *((batch, FINE_CELLS) for batch in case.fine)]
+        sizes = [
+            *((batch, 100) for batch in case.batches),
+            *((batch, FINE_CELLS) for batch in case.fine),
+        ]
         for batch, cells in sizes:
             entry = find(case.name, batch, cells)
             if entry is None:
@@ -112,7 +121,12 @@ TARGETS: tuple[Target, ...] = (
     Target("the same with the compiled step", costs((DIFFRAX, 64), (COMPILED, 256)), 110, True),
     Target("cost per column, batch 1024 over 256", costs((OWN, 1024), (OWN, 256)), 1.4, False),
     *(
-        Target(f"cost per column, {FINE_CELLS} cells over 100, batch {b}", costs((OWN, b, FINE_CELLS), (OWN, b)), 12, False)
+        Target(
+            f"cost per column, {FINE_CELLS} cells over 100, batch {b}",
+            costs((OWN, b, FINE_CELLS), (OWN, b)),
+            12,
+            False,
+        )
         for b in FINE_BATCHES
     ),
     Target("adjoint memory per column, MB, rtol 1e-3", megabytes_per_column, 0.6, False),
@@ -127,7 +141,11 @@ def print_targets(records: list[Record]) -> None:
         table.add_column(heading, justify="left" if heading == "aim" else "right")
     for target in TARGETS:
         value = target.value(find)
-        met = None if value is None else (value >= target.bound if target.least else value <= target.bound)
+        met = (
+            None
+            if value is None
+            else (value >= target.bound if target.least else value <= target.bound)
+        )
         sign = ">=" if target.least else "<="
         verdict = {None: "not measured", True: "yes", False: "NO"}[met]
         table.add_row(target.name, f"{sign} {target.bound:g}", number(value), verdict)

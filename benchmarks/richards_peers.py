@@ -60,7 +60,12 @@ def ask(case: Case, request: Request, python: str, cpu: int | None, limit: float
     answer: Record = {**asdict(request), "case": case.name, "date": date}
     try:
         done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=limit, preexec_fn=pinned(cpu)
+            command,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=limit,
+            preexec_fn=pinned(cpu),
         )
     except subprocess.TimeoutExpired:
         return {**answer, "status": "timeout", "message": f"stopped after {limit:g} s"}
@@ -82,7 +87,13 @@ def measure(case: Case, arguments: argparse.Namespace) -> Iterator[Record]:
 
     def one(rtol: float, batch: int, cells: int = CELLS) -> Record:
         request = Request(
-            case.method, case.sensitivity, rtol, batch, cells, repeats=arguments.repeats, options=case.options
+            case.method,
+            case.sensitivity,
+            rtol,
+            batch,
+            cells,
+            repeats=arguments.repeats,
+            options=case.options,
         )
         answer = ask(case, request, python, arguments.cpu, arguments.limit)
         detail = answer.get("total_ms_per_column", answer.get("message"))
@@ -95,14 +106,19 @@ def measure(case: Case, arguments: argparse.Namespace) -> Iterator[Record]:
         tried = []
         for rtol in TOLERANCES:
             tried.append(one(rtol, case.batches[0], cells))
-            if error(tried[-1]) <= ERROR_TARGET or tried[-1]["status"] in ("timeout", "not installed"):
+            if error(tried[-1]) <= ERROR_TARGET or tried[-1]["status"] in (
+                "timeout",
+                "not installed",
+            ):
                 break  # tighter tolerances would only be slower
         best = min(tried, key=error)
         best["chosen"] = True
         yield from tried
         if error(best) <= ERROR_TARGET:
             batches = case.batches if cells == CELLS else case.fine
-            yield from (one(best["rtol"], batch, cells) for batch in batches if batch != case.batches[0])
+            yield from (
+                one(best["rtol"], batch, cells) for batch in batches if batch != case.batches[0]
+            )
 
     measured = set()
     for entry in search(CELLS, error_of):
@@ -141,8 +157,14 @@ def parse() -> argparse.Namespace:
     """Command line."""
     plain = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=plain)
-    parser.add_argument("--python", default=sys.executable, help="interpreter of the peers' environment")
-    parser.add_argument("--only", default="", help="run the cases whose name contains one of these, separated by commas")
+    parser.add_argument(
+        "--python", default=sys.executable, help="interpreter of the peers' environment"
+    )
+    parser.add_argument(
+        "--only",
+        default="",
+        help="run the cases whose name contains one of these, separated by commas",
+    )
     parser.add_argument("--limit", type=float, default=600.0, help="seconds a process may take")
     parser.add_argument("--repeats", type=int, default=3, help="runs the median is taken over")
     parser.add_argument("--cpu", type=int, default=0, help="core the processes are pinned to")
@@ -154,9 +176,13 @@ def main() -> None:
     """Measure, keeping the records of cases not asked for, then print what the file holds."""
     arguments = parse()
     load_reference()
-    selected = [case for case in CASES if any(part in case.name for part in arguments.only.split(","))]
+    selected = [
+        case for case in CASES if any(part in case.name for part in arguments.only.split(","))
+    ]
     if not selected:
-        sys.exit(f"no case contains {arguments.only!r}; known: " + "; ".join(case.name for case in CASES))
+        sys.exit(
+            f"no case contains {arguments.only!r}; known: " + "; ".join(case.name for case in CASES)
+        )
     records: list[Record] = []
     if arguments.output.exists():
         names = {case.name for case in selected}

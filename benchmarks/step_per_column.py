@@ -42,7 +42,9 @@ def spread(batch: int, everything: bool, seed: int) -> dict[str, np.ndarray]:
 
 def work(soil: dict[str, np.ndarray], shared: bool, rtol: float) -> dict[str, float]:
     """Newton iterations, steps and CPU seconds of one forward solve."""
-    model = Richards(Grid.uniform(DEPTH, 100), top="head", bottom="head", roots=None, face_mean="arithmetic")
+    model = Richards(
+        Grid.uniform(DEPTH, 100), top="head", bottom="head", roots=None, face_mean="arithmetic"
+    )
     start = time.process_time()
     with torch.no_grad():
         solution = solve(
@@ -87,8 +89,12 @@ def main() -> None:
         results[name] = {"per column": own, "shared": shared, "ratio": ratio}
         for kind, counts in (("per column", own), ("shared", shared)):
             steps = (f"{counts['accepted']:.0f}", f"{counts['rejected']:.0f}")
-            table.add_row(name, kind, f"{counts['newton_iterations']:.0f}", *steps, f"{counts['cpu_s']:.2f}")
-        table.add_row(name, "ratio", f"{ratio['newton_iterations']:.2f}", "", "", f"{ratio['cpu_s']:.2f}")
+            table.add_row(
+                name, kind, f"{counts['newton_iterations']:.0f}", *steps, f"{counts['cpu_s']:.2f}"
+            )
+        table.add_row(
+            name, "ratio", f"{ratio['newton_iterations']:.2f}", "", "", f"{ratio['cpu_s']:.2f}"
+        )
         table.add_section()
     Console().print(table)
     arguments.output.parent.mkdir(parents=True, exist_ok=True)

@@ -38,7 +38,10 @@ SLOTS = {
 SERIES = {"precipitation": "precipitation", "temperature": "tair_mean",
           "potential_evapotranspiration": "potential_evapotranspiration"}  # fmt: skip
 TRAIN, TEST = ("1980-10-01", "1995-09-30"), ("1995-10-01", "2000-09-30")
-WARM_UP, WINDOWS = 365, 8  # days before those that count; parts of the training period that are solved side by side
+WARM_UP, WINDOWS = (
+    365,
+    8,
+)  # days before those that count; parts of the training period that are solved side by side
 RATE = {"parameters": 0.03, "networks": 0.01}  # of Adam, at the start
 
 
@@ -55,7 +58,9 @@ class Basin(nn.Module):
         for name, b in self.bounds.items():
             margin = 1e-3 * (b.upper - b.lower)
             inside = min(max(parameters[name], b.lower + margin), b.upper - margin)
-            self.raw[name] = nn.Parameter(b.from_physical(torch.tensor([inside], dtype=torch.float64)))
+            self.raw[name] = nn.Parameter(
+                b.from_physical(torch.tensor([inside], dtype=torch.float64))
+            )
 
     def parameters_now(self) -> dict[str, Tensor]:
         """Return parameters [1] in their units."""
@@ -66,28 +71,41 @@ class Basin(nn.Module):
         windows, days = forcing["precipitation"].shape
         p = {name: value.expand(windows) for name, value in self.parameters_now().items()}
         solver = Solver("implicit_euler", step=1.0)
-        return solve(self.model, forcing, p, self.model.start(p), range(days + 1), solver).fluxes["discharge"]
+        return solve(self.model, forcing, p, self.model.start(p), range(days + 1), solver).fluxes[
+            "discharge"
+        ]
 
 
-def train(basin: Basin, forcing: dict[str, Tensor], observed: Tensor, steps: int, label: str) -> None:
+def train(
+    basin: Basin, forcing: dict[str, Tensor], observed: Tensor, steps: int, label: str
+) -> None:
     """Minimise 1 - NSE over all days that count; observed [window, day], NaN where they do not."""
     known = torch.isfinite(observed)
     spread = (observed[known] - observed[known].mean()).square().sum()
-    rates = {RATE["parameters"]: basin.raw.parameters(), RATE["networks"]: basin.closures.parameters()}
+    rates = {
+        RATE["parameters"]: basin.raw.parameters(),
+        RATE["networks"]: basin.closures.parameters(),
+    }
     descend(lambda: (basin(forcing) - observed)[known].square().sum() / spread, rates, steps, label)
 
 
 def side_by_side(records: dict[str, Tensor], days: int) -> dict[str, Tensor]:
     """Cut series [day] of the training period into windows [window, day]; discharge that is not to count is NaN."""
     length = math.ceil((days - WARM_UP) / WINDOWS)
-    first = [min(k * length, days - WARM_UP - length) for k in range(WINDOWS)]  # the last may overlap the one before
-    parts = {k: torch.stack([v[i : i + WARM_UP + length] for i in first]) for k, v in records.items()}
+    first = [
+        min(k * length, days - WARM_UP - length) for k in range(WINDOWS)
+    ]  # the last may overlap the one before
+    parts = {
+        k: torch.stack([v[i : i + WARM_UP + length] for i in first]) for k, v in records.items()
+    }
     parts["discharge"][:, :WARM_UP] = torch.nan
     parts["discharge"][-1, : WARM_UP + first[-2] + length - first[-1]] = torch.nan
     return parts
 
 
-def run_basin(name: str, records: dict[str, Tensor], train_days: int, steps: int) -> tuple[list[dict], list[dict]]:
+def run_basin(
+    name: str, records: dict[str, Tensor], train_days: int, steps: int
+) -> tuple[list[dict], list[dict]]:
     """Train the three models of a basin, and return their scores, and what their networks have learned."""
     parts = side_by_side(records, train_days)
     observed = parts.pop("discharge")
@@ -118,7 +136,9 @@ def run_basin(name: str, records: dict[str, Tensor], train_days: int, steps: int
 
 def draw(scores: pd.DataFrame, functions: pd.DataFrame, out: Path) -> None:
     """Draw the NSE of all basins, and the functions of the first one."""
-    plot_cdf(out / "nse.png", {m: scores.nse_test[scores.model == m] for m in SLOTS}, "NSE, test period")
+    plot_cdf(
+        out / "nse.png", {m: scores.nse_test[scores.model == m] for m in SLOTS}, "NSE, test period"
+    )
     one = functions[functions.basin == functions.basin.iloc[0]]
     figure, axes = new_figure(1, len(SLOTS["M100"]), (14.0, 3.0))
     for axis, slot in zip(axes[0], SLOTS["M100"], strict=True):
@@ -137,10 +157,19 @@ def draw(scores: pd.DataFrame, functions: pd.DataFrame, out: Path) -> None:
 def main() -> None:
     """Read arguments and records, train what is missing, and judge it all."""
     read = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    read.add_argument("--data", type=Path, default=Path("camels_us_daymet_500.nc"), help="here or in $PYDIFFGEO_DATA")
+    read.add_argument(
+        "--data",
+        type=Path,
+        default=Path("camels_us_daymet_500.nc"),
+        help="here or in $PYDIFFGEO_DATA",
+    )
     read.add_argument("--output", type=Path, default=Path("runs/hydro_node"))
-    read.add_argument("--basins", type=int, default=20, help="as many at random; fewer are a part of more")
-    read.add_argument("--steps", type=int, default=1500, help="of EXP-HYDRO, and as many again of each model")
+    read.add_argument(
+        "--basins", type=int, default=20, help="as many at random; fewer are a part of more"
+    )
+    read.add_argument(
+        "--steps", type=int, default=1500, help="of EXP-HYDRO, and as many again of each model"
+    )
     given = read.parse_args()
     torch.set_num_threads(1)
     given.output.mkdir(parents=True, exist_ok=True)
@@ -149,15 +178,23 @@ def main() -> None:
     records = add_pet(opened.isel(basin=order), "oudin").sel(time=slice(TRAIN[0], TEST[1]))
     train_days = records.sel(time=slice(*TRAIN)).sizes["time"]
     files = given.output / "scores.csv", given.output / "functions.csv"
-    exact = {"dtype": {"basin": str}, "float_precision": "round_trip"}  # rows are written anew with each basin
+    exact = {
+        "dtype": {"basin": str},
+        "float_precision": "round_trip",
+    }  # rows are written anew with each basin
     scores, functions = (pd.read_csv(f, **exact) if f.is_file() else pd.DataFrame() for f in files)
     if len(scores) and set(scores.steps) != {2 * given.steps}:
-        read.error(f"{files[0]} has models of {scores.steps[0] // 2} steps; give --steps as there, or another --output")
+        read.error(
+            f"{files[0]} has models of {scores.steps[0] // 2} steps; give --steps as there, or another --output"
+        )
     for basin in tqdm([str(b) for b in records.basin.values], unit="basin"):
         if len(scores) and basin in set(scores.basin):
             continue
         one = records.sel(basin=basin)
-        series = {k: torch.from_numpy(one[v].values.astype("float64")) for k, v in {**SERIES, "discharge": "discharge"}.items()}
+        series = {
+            k: torch.from_numpy(one[v].values.astype("float64"))
+            for k, v in {**SERIES, "discharge": "discharge"}.items()
+        }
         more, learned = run_basin(basin, series, train_days, given.steps)
         functions = pd.concat([functions, pd.DataFrame(learned)])
         scores = pd.concat([scores, pd.DataFrame(more)])
@@ -165,7 +202,11 @@ def main() -> None:
         scores.to_csv(files[0], index=False)  # last: a basin that is in it is done
     draw(scores, functions, given.output)
     medians = scores.groupby("model", sort=False)[["nse_train", "nse_test", "kge_test"]].median()
-    print_table(medians.reset_index().to_dict("records"), f"Medians over {scores.basin.nunique()} basins", {"nse_test": "max"})
+    print_table(
+        medians.reset_index().to_dict("records"),
+        f"Medians over {scores.basin.nunique()} basins",
+        {"nse_test": "max"},
+    )
 
 
 if __name__ == "__main__":

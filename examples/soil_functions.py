@@ -29,7 +29,9 @@ from pydiffgeo.training.descent import descend
 
 TRUTH, SEARCH = Solver("kvaerno3", rtol=1e-4), Solver("sdirk2", rtol=1e-2)
 RATE = {"parameters": 0.05, "networks": 0.02}
-HEADS = -torch.logspace(0, 4.2, 200, dtype=torch.float64)  # cm, from the entry of air to the wilting point
+HEADS = -torch.logspace(
+    0, 4.2, 200, dtype=torch.float64
+)  # cm, from the entry of air to the wilting point
 
 
 class Storm(Settings):
@@ -73,13 +75,21 @@ class Column:
 
     def __init__(self, x: Experiment):
         self.x, self.grid = x, Grid.uniform(100.0, x.cells)
-        self.places = (self.grid.depth[:, None] - torch.tensor(x.depths, dtype=torch.float64)).abs().argmin(0)
+        self.places = (
+            (self.grid.depth[:, None] - torch.tensor(x.depths, dtype=torch.float64)).abs().argmin(0)
+        )
         self.initial = (self.grid.depth - x.water_table)[None]  # at rest above the water table
         self.wet, self.strong = self.weather(x.storms, x.days), self.weather((x.test_storm,), 6)
         self.observed_at = slice(round(x.every / x.interval) - 1, None, round(x.every / x.interval))
-        self.model, self.soil = Richards(self.grid, bottom="head"), {k: torch.tensor([v]) for k, v in usda_soil(x.soil).items()}
+        self.model, self.soil = (
+            Richards(self.grid, bottom="head"),
+            {k: torch.tensor([v]) for k, v in usda_soil(x.soil).items()},
+        )
         with torch.no_grad():
-            self.truth = {name: self.solve(self.model, self.soil, w, TRUTH) for name, w in self.storms().items()}
+            self.truth = {
+                name: self.solve(self.model, self.soil, w, TRUTH)
+                for name, w in self.storms().items()
+            }
 
     def storms(self) -> dict[str, dict[str, Tensor]]:
         """Weather by what it is for."""
@@ -92,9 +102,19 @@ class Column:
             first, count = round(24 * s.day / self.x.interval), round(s.hours / self.x.interval)
             rain[0, first : first + count] = s.rain / (count * self.x.interval)
         dry = torch.full_like(rain, self.x.evaporation)
-        return {"rain": rain, "potential_evaporation": dry, "bottom_head": torch.full_like(rain, 100.0 - self.x.water_table)}
+        return {
+            "rain": rain,
+            "potential_evaporation": dry,
+            "bottom_head": torch.full_like(rain, 100.0 - self.x.water_table),
+        }
 
-    def solve(self, model: Richards, soil: dict[str, Tensor], weather: dict[str, Tensor], solver: Solver = SEARCH) -> Solution:
+    def solve(
+        self,
+        model: Richards,
+        soil: dict[str, Tensor],
+        weather: dict[str, Tensor],
+        solver: Solver = SEARCH,
+    ) -> Solution:
         """Heads of a storm."""
         times = self.x.interval * torch.arange(weather["rain"].shape[1] + 1, dtype=torch.float64)
         return solve(model, weather, soil, self.initial, times, solver)
@@ -106,7 +126,9 @@ class Column:
     def observations(self, seed: int) -> Tensor:
         """Noisy water content [time, depth]."""
         theta = self.moisture(self.model, self.soil, self.truth["observed"])[self.observed_at]
-        return theta + self.x.noise * torch.randn(theta.shape, generator=torch.Generator().manual_seed(seed), dtype=theta.dtype)
+        return theta + self.x.noise * torch.randn(
+            theta.shape, generator=torch.Generator().manual_seed(seed), dtype=theta.dtype
+        )
 
 
 class Searcher(nn.Module):
@@ -119,15 +141,22 @@ class Searcher(nn.Module):
         if family == "networks":
             ranges = {"retention": (0.0, 1.0), "conductivity": (0.0, 12.0)}
             for k, (slot, bounds) in enumerate(ranges.items()):
-                closures[slot] = NeuralClosure(1, (x.units,), output_range=bounds, monotone_in=(0,), seed=2 * seed + k)
-        self.model = Richards(column.grid, "van_genuchten" if closures else family, bottom="head", closures=closures)
+                closures[slot] = NeuralClosure(
+                    1, (x.units,), output_range=bounds, monotone_in=(0,), seed=2 * seed + k
+                )
+        self.model = Richards(
+            column.grid, "van_genuchten" if closures else family, bottom="head", closures=closures
+        )
         self.closures = nn.ModuleDict(closures)
         fit_slots(self.model, parameters=soil)
         # the air-entry suction is 1 / alpha, and the slope of the dry retention curve n - 1
         known = {**soil, "psi_b": 1 / soil["alpha"], "pore_index": soil["n"] - 1}
         own = {k: p for k, p in self.model.spec.parameters.items() if k in known}
         self.bounds = {k: Bounds.of(p) for k, p in own.items()}
-        raw = {k: b.from_physical(torch.tensor([known[k]], dtype=torch.float64)) for k, b in self.bounds.items()}
+        raw = {
+            k: b.from_physical(torch.tensor([known[k]], dtype=torch.float64))
+            for k, b in self.bounds.items()
+        }
         self.raw = nn.ParameterDict({k: nn.Parameter(v) for k, v in raw.items()})
 
     def soil(self) -> dict[str, Tensor]:
@@ -142,7 +171,10 @@ class Searcher(nn.Module):
             theta = column.moisture(self.model, soil, column.solve(self.model, soil, column.wet))
             return (theta[column.observed_at] - observed).square().mean()
 
-        rates = {RATE["parameters"]: self.raw.parameters(), RATE["networks"]: self.closures.parameters()}
+        rates = {
+            RATE["parameters"]: self.raw.parameters(),
+            RATE["networks"]: self.closures.parameters(),
+        }
         descend(loss, rates, column.x.steps, label)
 
 
@@ -172,22 +204,35 @@ def rmse(a: Tensor, b: Tensor) -> float:
     return float((a - b).square().mean().sqrt())
 
 
-def judge(column: Column, searcher: Searcher) -> tuple[dict[str, float], pd.DataFrame, dict[str, Tensor]]:
+def judge(
+    column: Column, searcher: Searcher
+) -> tuple[dict[str, float], pd.DataFrame, dict[str, Tensor]]:
     """Scores, curves, and moisture of both storms, of a soil that was found."""
     soil, model, true = searcher.soil(), searcher.model, column.model
     curves = {"theta": model.water_content(HEADS, soil), "K": model.conductivity(HEADS, soil)}
-    right = {"theta": true.water_content(HEADS, column.soil), "K": true.conductivity(HEADS, column.soil)}
+    right = {
+        "theta": true.water_content(HEADS, column.soil),
+        "K": true.conductivity(HEADS, column.soil),
+    }
     curves, right = ({k: v.flatten() for k, v in c.items()} for c in (curves, right))
-    low, high = column.truth["observed"].states.flatten().quantile(torch.tensor([0.01, 0.99], dtype=torch.float64))
+    low, high = (
+        column.truth["observed"]
+        .states.flatten()
+        .quantile(torch.tensor([0.01, 0.99], dtype=torch.float64))
+    )
     occurred = (low <= HEADS) & (high >= HEADS)
     out, moisture = {}, {}
     for name, weather in column.storms().items():
         solution = column.solve(model, soil, weather)
         moisture[name] = column.moisture(model, soil, solution)
-        out[f"theta, {name}"] = rmse(moisture[name], column.moisture(true, column.soil, column.truth[name]))
+        out[f"theta, {name}"] = rmse(
+            moisture[name], column.moisture(true, column.soil, column.truth[name])
+        )
     for where, rows in (("occurred", occurred), ("all", torch.ones_like(occurred))):
         out[f"theta(psi), {where}"] = rmse(curves["theta"][rows], right["theta"][rows])
-        out[f"log10 K(psi), {where}"] = rmse(*(c["K"][rows].clamp_min(1e-12).log10() for c in (curves, right)))
+        out[f"log10 K(psi), {where}"] = rmse(
+            *(c["K"][rows].clamp_min(1e-12).log10() for c in (curves, right))
+        )
     table = {"psi": HEADS, "occurred": occurred, "theta": curves["theta"], "K": curves["K"], "true_theta": right["theta"],
              "true_K": right["K"]}  # fmt: skip
     return out, pd.DataFrame({k: v.numpy() for k, v in table.items()}), moisture
@@ -203,13 +248,28 @@ def draw(column: Column, curves: pd.DataFrame, strong: pd.DataFrame, path: Path)
             axis.plot(-part.psi, part[name], color=colours[model], linewidth=0.9)
         one = curves[(curves.model == curves.model.iloc[0]) & (curves.seed == curves.seed.iloc[0])]
         axis.plot(-one.psi, one[f"true_{name}"], color="black", label="true")
-        axis.axvspan(-one.psi[one.occurred].max(), -one.psi[one.occurred].min(), color="0.9", label="heads that occurred")
-        axis.set(xscale="log", xlabel="suction (cm)", ylabel={"theta": "water content", "K": "K (cm h$^{-1}$)"}[name])
+        axis.axvspan(
+            -one.psi[one.occurred].max(),
+            -one.psi[one.occurred].min(),
+            color="0.9",
+            label="heads that occurred",
+        )
+        axis.set(
+            xscale="log",
+            xlabel="suction (cm)",
+            ylabel={"theta": "water content", "K": "K (cm h$^{-1}$)"}[name],
+        )
     axes[0, 1].set(yscale="log", ylim=(1e-8, 10.0))
     for axis, depth in zip(axes[0, 2:], (column.x.depths[0], column.x.depths[-2]), strict=True):
         for (model, _), part in strong.groupby(["model", "seed"], sort=False):
             label = model if part.seed.iloc[0] == column.x.seeds[0] else None
-            axis.plot(part.hours / 24, part[f"{depth:g} cm"], color=colours.get(model, "black"), linewidth=0.9, label=label)
+            axis.plot(
+                part.hours / 24,
+                part[f"{depth:g} cm"],
+                color=colours.get(model, "black"),
+                linewidth=0.9,
+                label=label,
+            )
         axis.set(title=f"storm twice as strong, {depth:g} cm", xlabel="day", ylabel="water content")
     axes[0, 0].legend(fontsize=8)
     axes[0, 2].legend(fontsize=8)
@@ -230,7 +290,9 @@ def main() -> None:
     files = {k: given.output / f"{k}.csv" for k in ("curves", "strong", "scores")}
     done = {k: pd.read_csv(f) if f.is_file() else pd.DataFrame() for k, f in files.items()}
     if len(done["scores"]) and set(done["scores"].steps) != {x.steps}:
-        read.error(f"{files['scores']} has searches of other steps; give --steps as there, or another --output")
+        read.error(
+            f"{files['scores']} has searches of other steps; give --steps as there, or another --output"
+        )
     column = Column(x)
     hours = x.interval * np.arange(1, column.strong["rain"].shape[1] + 1)
 
@@ -246,7 +308,10 @@ def main() -> None:
         observed = column.observations(seed)
         for model in ("networks", "van_genuchten", "brooks_corey", "gardner", "lstm"):
             who = {"model": model, "seed": seed, "steps": x.steps}
-            if len(done["scores"]) and ((done["scores"].model == model) & (done["scores"].seed == seed)).any():
+            if (
+                len(done["scores"])
+                and ((done["scores"].model == model) & (done["scores"].seed == seed)).any()
+            ):
                 continue
             if model == "lstm":
                 lstm = MoistureLSTM(x.lstm.hidden, len(x.depths), seed)
@@ -267,8 +332,16 @@ def main() -> None:
     true = series(column.moisture(column.model, column.soil, column.truth["twice as strong"]))
     strong = pd.concat([done["strong"], true.assign(model="true", seed=x.seeds[0])])
     draw(column, done["curves"], strong, given.output / "soil_functions.png")
-    means = done["scores"].drop(columns=["seed", "steps"]).groupby("model", sort=False).mean().reset_index()
-    print_table(means.to_dict("records"), f"Root mean square errors, means over {len(x.seeds)} seeds")
+    means = (
+        done["scores"]
+        .drop(columns=["seed", "steps"])
+        .groupby("model", sort=False)
+        .mean()
+        .reset_index()
+    )
+    print_table(
+        means.to_dict("records"), f"Root mean square errors, means over {len(x.seeds)} seeds"
+    )
 
 
 if __name__ == "__main__":

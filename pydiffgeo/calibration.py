@@ -74,7 +74,9 @@ def sce_ua(
     try:
         import spotpy
     except ImportError:
-        raise EngineUnavailable("spotpy is not installed: pip install 'pydiffgeo[calibrate]' brings it.") from None
+        raise EngineUnavailable(
+            "spotpy is not installed: pip install 'pydiffgeo[calibrate]' brings it."
+        ) from None
     count = len(bounds)
     complexes = complexes or max(2, count)
     least = complexes * (2 * count + 1)
@@ -88,15 +90,21 @@ def sce_ua(
     try:
         problem = _Problem(objective, bounds)
         with redirect_stdout(StringIO()):  # spotpy prints every improvement
-            sampler = spotpy.algorithms.sceua(problem, dbname="sceua", dbformat="ram", random_state=seed, save_sim=False)
+            sampler = spotpy.algorithms.sceua(
+                problem, dbname="sceua", dbformat="ram", random_state=seed, save_sim=False
+            )
             sampler.sample(evaluations, ngs=complexes, kstop=10, pcento=0.01, peps=1e-4)
     finally:
         np.random.set_state(state)
     if not np.isfinite(problem.losses).any():
-        raise DataError(f"none of {len(problem.losses)} runs gave a loss; check forcing and observations of this basin.")
+        raise DataError(
+            f"none of {len(problem.losses)} runs gave a loss; check forcing and observations of this basin."
+        )
     best = int(np.nanargmin(problem.losses))
     losses = np.array(problem.losses)
-    return Calibration(problem.tried[best], float(losses[best]), len(losses), len(losses) < evaluations, losses)
+    return Calibration(
+        problem.tried[best], float(losses[best]), len(losses), len(losses) < evaluations, losses
+    )
 
 
 class _Problem:
@@ -107,7 +115,10 @@ class _Problem:
 
         self.objective, self.bounds = objective, bounds
         # once: spotpy draws 100,000 numbers for each that it makes, and asks for all of them in every run
-        self.uniform = [Uniform(name, 0.0, 1.0, step=0.1, optguess=0.5, minbound=0.0, maxbound=1.0) for name in bounds]
+        self.uniform = [
+            Uniform(name, 0.0, 1.0, step=0.1, optguess=0.5, minbound=0.0, maxbound=1.0)
+            for name in bounds
+        ]
         self.losses: list[float] = []
         self.tried: list[dict[str, float]] = []
 
@@ -119,7 +130,10 @@ class _Problem:
 
     def simulation(self, vector: NDArray) -> list[float]:
         """Run the model and return its loss."""
-        given = {name: _physical(float(x), b) for (name, b), x in zip(self.bounds.items(), vector, strict=True)}
+        given = {
+            name: _physical(float(x), b)
+            for (name, b), x in zip(self.bounds.items(), vector, strict=True)
+        }
         self.tried.append(given)
         self.losses.append(float(self.objective(given)))
         return [self.losses[-1]]
@@ -128,7 +142,9 @@ class _Problem:
         """Return the observation, which the objective has used already."""
         return [0.0]
 
-    def objectivefunction(self, simulation: list[float], evaluation: list[float], params: object = None) -> float:
+    def objectivefunction(
+        self, simulation: list[float], evaluation: list[float], params: object = None
+    ) -> float:
         """Return the loss; a failed run is worse than any other."""
         return simulation[0] if np.isfinite(simulation[0]) else 1e30
 

@@ -36,13 +36,19 @@ def check_declared(model: Any) -> None:
     if isinstance(model, type):
         raise ModelError(f"{name} is a class: give a model that it makes, such as {name}().")
     if not isinstance(model, ProcessModel):
-        raise ModelError(f"a model is a ProcessModel, got {name}; see CONTRIBUTING.md, How to add a model.")
+        raise ModelError(
+            f"a model is a ProcessModel, got {name}; see CONTRIBUTING.md, How to add a model."
+        )
     if not isinstance(getattr(model, "spec", None), ModelSpec):
-        raise ModelError(f'{name} lacks `spec`: set self.spec = load_spec("{name.lower()}.toml") in __init__.')
+        raise ModelError(
+            f'{name} lacks `spec`: set self.spec = load_spec("{name.lower()}.toml") in __init__.'
+        )
     size, states = getattr(model, "size", None), model.spec.states
     if not isinstance(size, int) or size < 1:
         cells = ", or the number of cells" if len(states) == 1 else ""
-        raise ModelError(f"{name} lacks `size`, the number of state values of a column: set size = {len(states)}{cells}.")
+        raise ModelError(
+            f"{name} lacks `size`, the number of state values of a column: set size = {len(states)}{cells}."
+        )
     model.spec.each_state(size)
     structure(model.structure, model.bandwidth)
 
@@ -61,8 +67,12 @@ def check_equations(problem: Problem, engine: str) -> None:
     model = problem.model
     if model in _fitting:
         return
-    if (engine == "julia") == isinstance(model, JuliaModel):  # the built-in models in Julia have tests of their own
-        with torch.random.fork_rng(devices=[]):  # a network inside that draws numbers does not draw others for the check
+    if (engine == "julia") == isinstance(
+        model, JuliaModel
+    ):  # the built-in models in Julia have tests of their own
+        with torch.random.fork_rng(
+            devices=[]
+        ):  # a network inside that draws numbers does not draw others for the check
             check_at(problem)
         _fitting.add(model)
 
@@ -90,7 +100,10 @@ def check_at(problem: Problem) -> float | None:
         return balance_error(model, u, f, found)
 
     errors = [error(state, forcing, parameters)]
-    for given in ((drawn(model, state), forcing, parameters), _other_weather(problem, state, parameters)):
+    for given in (
+        (drawn(model, state), forcing, parameters),
+        _other_weather(problem, state, parameters),
+    ):
         try:
             errors.append(error(*given))
         except (ModelError, UnknownName):
@@ -105,7 +118,10 @@ def prepared(model: ProcessModel, state: Tensor, forcing: Values, parameters: Va
     name, spec = type(model).__name__, model.spec
     given = Declared(parameters, f"parameter that {name} reads", spec.parameters)
     p = model.prepare(given)
-    f = {**forcing, **model.drivers(Declared(forcing, f"forcing that {name} reads", spec.forcings), p)}
+    f = {
+        **forcing,
+        **model.drivers(Declared(forcing, f"forcing that {name} reads", spec.forcings), p),
+    }
     p = p if p is given else Declared(p, f"parameter that {name} reads", p)
     return state, Declared(f, f"forcing that {name} reads", f), p
 
@@ -144,14 +160,21 @@ def check_shapes(model: ProcessModel, state: Tensor, forcing: Values, parameters
             check(f"slopes, whose rate {i}", rate, values[:-1])
         for (row, column), entry in entries.items():
             if not (0 <= row < model.size and 0 <= column < model.size):
-                raise ModelError(f"{check.name}.slopes has an entry ({row}, {column}), but there are {model.size} states.")
+                raise ModelError(
+                    f"{check.name}.slopes has an entry ({row}, {column}), but there are {model.size} states."
+                )
             check(f"slopes, whose entry ({row}, {column})", entry, values[:-1])
     linearise: Any = model.linearise
     if linearise is not None:
         lin = linearise(state, forcing, parameters)
         for part in ("storage", "capacity", "rates"):
             check(f"linearise, whose {part}", getattr(lin, part), values)
-        counts = {"dense": 1, "tridiagonal": 3, "tridiagonal_rank_one": 5, "banded": sum(model.bandwidth) + 1}
+        counts = {
+            "dense": 1,
+            "tridiagonal": 3,
+            "tridiagonal_rank_one": 5,
+            "banded": sum(model.bandwidth) + 1,
+        }
         diagonals = counts[model.structure]
         if len(lin.jacobian) != diagonals:
             raise ModelError(
@@ -159,7 +182,11 @@ def check_shapes(model: ProcessModel, state: Tensor, forcing: Values, parameters
                 f"{model.structure!r} has {diagonals}."
             )
         for part in lin.jacobian:
-            check("linearise, whose Jacobian", part, (*values, model.size) if model.structure == "dense" else values)
+            check(
+                "linearise, whose Jacobian",
+                part,
+                (*values, model.size) if model.structure == "dense" else values,
+            )
 
 
 def check_leading(model: ProcessModel, state: Tensor, forcing: Values, parameters: Values) -> None:
@@ -181,10 +208,19 @@ class _Shapes:
     def __init__(self, name: str, state: Tensor):
         self.name, self.state = name, state
 
-    def __call__(self, function: str, value: Any, wanted: tuple[int, ...], names: str = "", exact: bool = False) -> None:
+    def __call__(
+        self,
+        function: str,
+        value: Any,
+        wanted: tuple[int, ...],
+        names: str = "",
+        exact: bool = False,
+    ) -> None:
         where = f"{self.name}.{function}{' returns' if ',' not in function else ' is'}"
         if not isinstance(value, Tensor):
-            raise ModelError(f"{where} {type(value).__name__}; it must be a tensor of shape {list(wanted)}{names}.")
+            raise ModelError(
+                f"{where} {type(value).__name__}; it must be a tensor of shape {list(wanted)}{names}."
+            )
         have = tuple(value.shape)
         fits = have == wanted or not exact and have[-1:] == wanted[-1:] and _expands(have, wanted)
         if not fits:
@@ -201,10 +237,14 @@ class _Shapes:
 
 
 def _expands(have: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
-    return len(have) <= len(wanted) and all(a in (1, b) for a, b in zip(have[::-1], wanted[::-1], strict=False))
+    return len(have) <= len(wanted) and all(
+        a in (1, b) for a, b in zip(have[::-1], wanted[::-1], strict=False)
+    )
 
 
-def balance_error(model: ProcessModel, state: Tensor, forcing: Values, e: Evaluation) -> float | None:
+def balance_error(
+    model: ProcessModel, state: Tensor, forcing: Values, e: Evaluation
+) -> float | None:
     """Largest difference of the fluxes of the balance and the rate of change of the storage, relative to both.
 
     Raises
@@ -224,9 +264,16 @@ def balance_error(model: ProcessModel, state: Tensor, forcing: Values, e: Evalua
     k = int(error.argmax())
     if float(error[k]) > torch.finfo(error.dtype).eps ** 0.5:
         unit = next(q.unit for _, q in declared.values())
-        sums = " ".join(f"{'+' if q.balance > 0 else '-'} {name}" for name, (_, q) in declared.items()).removeprefix("+ ")
-        states, weather = list(model.spec.states), [forcing[f].expand(len(state), 1)[k, 0] for f in model.spec.forcings]
-        shown = ", ".join(x for x in (_shown(states, state[k]), _shown(model.spec.forcings, weather)) if x)
+        sums = " ".join(
+            f"{'+' if q.balance > 0 else '-'} {name}" for name, (_, q) in declared.items()
+        ).removeprefix("+ ")
+        states, weather = (
+            list(model.spec.states),
+            [forcing[f].expand(len(state), 1)[k, 0] for f in model.spec.forcings],
+        )
+        shown = ", ".join(
+            x for x in (_shown(states, state[k]), _shown(model.spec.forcings, weather)) if x
+        )
         raise ModelError(
             f"the fluxes of {type(model).__name__} do not close the balance that its specification declares: with "
             f"{shown}, {sums} is {float(signed[k].sum()):g} {unit} "
@@ -246,7 +293,9 @@ def _shown(names: Iterable[str], values: Iterable[Tensor]) -> str:
 def _total(model: ProcessModel, storage: Tensor, rates: Tensor) -> Tensor:
     """Rate of change of the total storage `[...]`."""
     with forward_ad._set_fwd_grad_enabled(True), forward_ad.dual_level():
-        total = forward_ad.unpack_dual(model.total_storage(forward_ad.make_dual(storage.contiguous(), rates.contiguous())))
+        total = forward_ad.unpack_dual(
+            model.total_storage(forward_ad.make_dual(storage.contiguous(), rates.contiguous()))
+        )
     return torch.zeros_like(total.primal) if total.tangent is None else total.tangent
 
 
@@ -255,7 +304,9 @@ def drawn(model: ProcessModel, state: Tensor) -> Tensor:
     states = model.spec.each_state(model.size)
     lower, scale = (state.new_tensor([getattr(s, k) for s in states]) for k in ("lower", "scale"))
     share = torch.rand(state.shape, generator=torch.Generator().manual_seed(0)).to(state)
-    return torch.where(lower.isfinite(), lower + (0.2 + 0.8 * share) * scale, state + 0.2 * (share - 0.5) * scale)
+    return torch.where(
+        lower.isfinite(), lower + (0.2 + 0.8 * share) * scale, state + 0.2 * (share - 0.5) * scale
+    )
 
 
 def _other_weather(problem: Problem, state: Tensor, parameters: Values) -> Inputs:
@@ -264,7 +315,9 @@ def _other_weather(problem: Problem, state: Tensor, parameters: Values) -> Input
     Fluxes may be wrong only when it rains, or only where it freezes, and the first interval may be dry and warm.
     """
     model, rows = problem.model, torch.arange(DRAWS)
-    shares = torch.rand(DRAWS, len(problem.forcing), generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    shares = torch.rand(
+        DRAWS, len(problem.forcing), generator=torch.Generator().manual_seed(1), dtype=torch.float64
+    )
     shares[0], shares[1] = 0, 1
     forcing = {}
     for i, (name, x) in enumerate(problem.forcing.items()):
@@ -272,12 +325,25 @@ def _other_weather(problem: Problem, state: Tensor, parameters: Values) -> Input
         low, high = min(float(x.min()), typical), max(float(x.max()), typical)
         forcing[name] = (low + shares[:, i : i + 1] * (high - low)).to(x)
     taken: Callable[[Tensor], Tensor] = lambda x: x if len(x) == 1 else x[rows % len(x)]  # noqa: E731
-    return drawn(model, state[rows % len(state)]), forcing, {k: taken(v) for k, v in parameters.items()}
+    return (
+        drawn(model, state[rows % len(state)]),
+        forcing,
+        {k: taken(v) for k, v in parameters.items()},
+    )
 
 
-def first_interval(problem: Problem) -> tuple[ProcessModel, Tensor, dict[str, Tensor], dict[str, Tensor]]:
+def first_interval(
+    problem: Problem,
+) -> tuple[ProcessModel, Tensor, dict[str, Tensor], dict[str, Tensor]]:
     """Model, states, forcing and parameters of some columns in the first interval."""
     cut: Callable[[Tensor], Tensor] = lambda x: x[:ROWS].detach().contiguous()  # noqa: E731
-    varying, forcing = ({k: cut(v[:, 0]) for k, v in g.items()} for g in (problem.varying, problem.forcing))
+    varying, forcing = (
+        {k: cut(v[:, 0]) for k, v in g.items()} for g in (problem.varying, problem.forcing)
+    )
     static = {k: cut(v) for k, v in problem.static.items()}
-    return problem.model, cut(problem.initial), forcing, {k: {**static, **varying}[k] for k in problem.model.spec.parameters}
+    return (
+        problem.model,
+        cut(problem.initial),
+        forcing,
+        {k: {**static, **varying}[k] for k in problem.model.spec.parameters},
+    )

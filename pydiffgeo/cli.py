@@ -25,8 +25,12 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
     from rich.console import Console
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
-                  help="Differentiable process models of hydrology: stiff solvers, exact gradients, torch.")
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Differentiable process models of hydrology: stiff solvers, exact gradients, torch.",
+)
 
 julia_app = typer.Typer(no_args_is_help=True, help="Julia, for the Julia engine.")
 app.add_typer(julia_app, name="julia")
@@ -34,9 +38,15 @@ data_app = typer.Typer(no_args_is_help=True, help="Records of basins: download, 
 app.add_typer(data_app, name="data")
 
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Less output, no progress bar; warnings are shown all the same.")]
+Quiet = Annotated[
+    bool,
+    typer.Option("--quiet", help="Less output, no progress bar; warnings are shown all the same."),
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from the checkpoints in the folder.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Remove the run that the folder holds, with its evaluations.")]
+Overwrite = Annotated[
+    bool,
+    typer.Option("--overwrite", help="Remove the run that the folder holds, with its evaluations."),
+]
 
 
 def _soil_moisture() -> tuple[type[BaseModel], Callable[..., dict[str, Any]]]:
@@ -61,7 +71,9 @@ EXPERIMENTS: dict[str, Callable[[], tuple[type[BaseModel], Callable[..., dict[st
 
 @app.command()
 def demo(
-    output: Annotated[Path, typer.Option(help="Folder for the table and the figures.")] = Path("runs/demo"),
+    output: Annotated[Path, typer.Option(help="Folder for the table and the figures.")] = Path(
+        "runs/demo"
+    ),
     resume: Resume = False,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
@@ -77,7 +89,9 @@ def demo(
 @app.command()
 def run(
     config: Annotated[Path, typer.Argument(help="Settings, a YAML file; see examples/.")],
-    output: Annotated[Path | None, typer.Option(help="Folder for the results; default runs/CONFIG.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Folder for the results; default runs/CONFIG.")
+    ] = None,
     resume: Resume = False,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
@@ -85,7 +99,9 @@ def run(
 ) -> None:
     """Run the experiment that a settings file describes."""
     output = output or Path("runs", config.stem)
-    with _reporting(debug, output, ["run", str(config), "--output", str(output), "--resume"], config):
+    with _reporting(
+        debug, output, ["run", str(config), "--output", str(output), "--resume"], config
+    ):
         from .settings import load_tagged_settings
 
         experiments = {name: load() for name, load in EXPERIMENTS.items()}
@@ -96,9 +112,17 @@ def run(
 
 @app.command()
 def train(
-    config: Annotated[Path, typer.Argument(help="Settings of an experiment on basins, a YAML file; see examples/.")],
-    output: Annotated[Path | None, typer.Option(help="Folder for the runs; default runs/CONFIG.")] = None,
-    run: Annotated[list[str] | None, typer.Option(help="Name of a run in the file; may be repeated; default all.")] = None,
+    config: Annotated[
+        Path,
+        typer.Argument(help="Settings of an experiment on basins, a YAML file; see examples/."),
+    ],
+    output: Annotated[
+        Path | None, typer.Option(help="Folder for the runs; default runs/CONFIG.")
+    ] = None,
+    run: Annotated[
+        list[str] | None,
+        typer.Option(help="Name of a run in the file; may be repeated; default all."),
+    ] = None,
     resume: Resume = False,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
@@ -107,7 +131,9 @@ def train(
     """Train the models of an experiment on basins; several processes: torchrun --nproc-per-node 2 -m pydiffgeo.cli train ..."""
     output = output or Path("runs", config.stem)
     only = [word for name in run or () for word in ("--run", name)]
-    with _reporting(debug, output, ["train", str(config), "--output", str(output), *only, "--resume"], config):
+    with _reporting(
+        debug, output, ["train", str(config), "--output", str(output), *only, "--resume"], config
+    ):
         from .training.basins.experiment import load_experiment
         from .training.basins.experiment import train as train_runs
 
@@ -117,12 +143,20 @@ def train(
 
 @app.command()
 def calibrate(
-    config: Annotated[Path, typer.Argument(help="Settings of an experiment on basins, a YAML file.")],
+    config: Annotated[
+        Path, typer.Argument(help="Settings of an experiment on basins, a YAML file.")
+    ],
     run: Annotated[str, typer.Option(help="Run of the file whose process model is calibrated.")],
     evaluations: Annotated[int, typer.Option(min=1, help="Runs of the model per basin.")] = 5000,
-    basins: Annotated[int | None, typer.Option(min=1, help="Number of basins; default those of the file.")] = None,
-    output: Annotated[Path | None, typer.Option(help="Folder for the runs; default runs/CONFIG.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Keep the basins that are done.")] = False,
+    basins: Annotated[
+        int | None, typer.Option(min=1, help="Number of basins; default those of the file.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Folder for the runs; default runs/CONFIG.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Keep the basins that are done.")
+    ] = False,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -130,19 +164,33 @@ def calibrate(
     """Calibrate a process model basin by basin with SCE-UA (spotpy), into OUTPUT/RUN_sceua; `evaluate` judges it."""
     output = output or Path("runs", config.stem)
     number = [] if basins is None else ["--basins", str(basins)]
-    again = ["calibrate", str(config), "--run", run, "--evaluations", str(evaluations), *number, "--output", str(output)]
+    again = [
+        "calibrate",
+        str(config),
+        "--run",
+        run,
+        "--evaluations",
+        str(evaluations),
+        *number,
+        "--output",
+        str(output),
+    ]
     with _reporting(debug, output, [*again, "--resume"], config):
         from .training.basins.experiment import calibrate as calibrate_basins
         from .training.basins.experiment import load_experiment
 
         experiment = load_experiment(config)
-        folder = calibrate_basins(experiment, output, run, evaluations, basins, resume, not quiet, overwrite)
+        folder = calibrate_basins(
+            experiment, output, run, evaluations, basins, resume, not quiet, overwrite
+        )
         _next(quiet, ["evaluate", str(folder)])
 
 
 @app.command()
 def evaluate(
-    folders: Annotated[list[Path], typer.Argument(help="Folders of runs, or of an experiment with several.")],
+    folders: Annotated[
+        list[Path], typer.Argument(help="Folders of runs, or of an experiment with several.")
+    ],
     period: Annotated[str, typer.Option(help="test, validation or train.")] = "test",
     figures: Annotated[bool, typer.Option(help="Draw figures.")] = True,
     quiet: Quiet = False,
@@ -181,26 +229,48 @@ def data_list() -> None:
 def data_fetch(
     name: Annotated[str, typer.Argument(help="An archive; `pydiffgeo data list` shows all.")],
     output: Annotated[Path | None, typer.Option(help="Folder for it; default data/NAME.")] = None,
-    accept_unverified: Annotated[bool, typer.Option("--accept-unverified", help="Allow the first download of a file whose "
-                                                    "hash nobody published; its own is recorded.")] = False,
+    accept_unverified: Annotated[
+        bool,
+        typer.Option(
+            "--accept-unverified",
+            help="Allow the first download of a file whose "
+            "hash nobody published; its own is recorded.",
+        ),
+    ] = False,
     unpack: Annotated[bool, typer.Option(help="Unpack zip and tar files.")] = True,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Download a public archive; given again, it goes on where it was interrupted."""
     output = output or Path("data", name)
-    again = ["data", "fetch", name, "--output", str(output), *(["--accept-unverified"] if accept_unverified else [])]
+    again = [
+        "data",
+        "fetch",
+        name,
+        "--output",
+        str(output),
+        *(["--accept-unverified"] if accept_unverified else []),
+    ]
     with _reporting(debug, output, again if unpack else [*again, "--no-unpack"]):
         from .data.fetch import fetch
 
-        fetch(name, output, accept_unverified=accept_unverified, unpack=unpack, progress=not quiet, say=typer.echo)
+        fetch(
+            name,
+            output,
+            accept_unverified=accept_unverified,
+            unpack=unpack,
+            progress=not quiet,
+            say=typer.echo,
+        )
 
 
 @data_app.command("check")
 def data_check(
     path: Annotated[Path, typer.Argument(help="A folder or file of basins, in any known layout.")],
     format: Annotated[str, typer.Option(help="Layout, where it is not recognised.")] = "auto",
-    product: Annotated[list[str] | None, typer.Option(help="Forcing product (CAMELS-US), or data set (Caravan).")] = None,
+    product: Annotated[
+        list[str] | None, typer.Option(help="Forcing product (CAMELS-US), or data set (Caravan).")
+    ] = None,
     start: Annotated[str | None, typer.Option(help="First day.")] = None,
     end: Annotated[str | None, typer.Option(help="Last day.")] = None,
     csv: Annotated[Path | None, typer.Option(help="File for the table of all problems.")] = None,
@@ -213,11 +283,15 @@ def data_check(
 
         opened = open_basins(path, format, start=start, end=end, product=product, lazy=True)
         report = check_basins(opened)
-        typer.echo(f"{len(report.basins)} basins, {report.days} days, {len(report.serious)} problems")
+        typer.echo(
+            f"{len(report.basins)} basins, {report.days} days, {len(report.serious)} problems"
+        )
         for line in report.summary():
             typer.echo(line)
         if csv is not None:
-            typer.echo(f"All {len(report.problems)} lines: {write_file(csv, report.table().to_csv(index=False))}")
+            typer.echo(
+                f"All {len(report.problems)} lines: {write_file(csv, report.table().to_csv(index=False))}"
+            )
         if report.serious:
             raise typer.Exit(1)
 
@@ -225,13 +299,22 @@ def data_check(
 @data_app.command("convert")
 def data_convert(
     path: Annotated[Path, typer.Argument(help="A folder or file of basins, in any known layout.")],
-    output: Annotated[Path, typer.Argument(help="NetCDF file to write, which is fast to train from.")],
+    output: Annotated[
+        Path, typer.Argument(help="NetCDF file to write, which is fast to train from.")
+    ],
     format: Annotated[str, typer.Option(help="Layout, where it is not recognised.")] = "auto",
-    product: Annotated[list[str] | None, typer.Option(help="Forcing product (CAMELS-US), or data set (Caravan).")] = None,
-    variable: Annotated[list[str] | None, typer.Option(help="Variable in time to keep; may be repeated; default all.")] = None,
+    product: Annotated[
+        list[str] | None, typer.Option(help="Forcing product (CAMELS-US), or data set (Caravan).")
+    ] = None,
+    variable: Annotated[
+        list[str] | None,
+        typer.Option(help="Variable in time to keep; may be repeated; default all."),
+    ] = None,
     start: Annotated[str | None, typer.Option(help="First day.")] = None,
     end: Annotated[str | None, typer.Option(help="Last day.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file, where there is one.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the file, where there is one.")
+    ] = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
@@ -240,7 +323,9 @@ def data_convert(
         from .data import open_basins, write_basins
 
         if output.exists() and not overwrite:
-            raise OutputError(f"{output} exists already. Name another file, or replace it by --overwrite.")
+            raise OutputError(
+                f"{output} exists already. Name another file, or replace it by --overwrite."
+            )
         opened = open_basins(path, format, None, variable, start, end, product=product, lazy=True)
         typer.echo(f"{write_basins(opened, output, progress=not quiet)}: {dict(opened.sizes)}")
 
@@ -267,15 +352,22 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
-    version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True,
-                                          help="Show the version and exit.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
 ) -> None:
     pass
 
 
 @contextmanager
 def _reporting(
-    debug: bool, output: Path | None = None, again: list[str] | None = None, config: Path | None = None
+    debug: bool,
+    output: Path | None = None,
+    again: list[str] | None = None,
+    config: Path | None = None,
 ) -> Iterator[None]:
     """Show an error as one line with exit code 1, an interrupt, SIGTERM or SIGHUP as one with exit code 130, and warnings.
 
@@ -302,8 +394,17 @@ def _reporting(
     except OSError as error:
         if debug or error.errno == errno.EPIPE:
             raise
-        what = f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error)
-        errors.print(Text(f"error: {what}. See that the file is there and the disk has room; --debug shows where.", "red"))
+        what = (
+            f"{error.filename}: {error.strerror}"
+            if error.filename
+            else error.strerror or str(error)
+        )
+        errors.print(
+            Text(
+                f"error: {what}. See that the file is there and the disk has room; --debug shows where.",
+                "red",
+            )
+        )
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         kept = f"; what was written until then is in {output}" if output and output.exists() else ""
@@ -334,7 +435,11 @@ def _warnings_shown(errors: Console) -> Iterator[None]:
     def show(message: Warning | str, *_: object, **__: object) -> None:
         errors.print(Text(f"warning: {' '.join(str(message).split())}", "yellow"))
 
-    log, handler, before = logging.getLogger("pydiffgeo"), Shown(logging.WARNING), warnings.showwarning
+    log, handler, before = (
+        logging.getLogger("pydiffgeo"),
+        Shown(logging.WARNING),
+        warnings.showwarning,
+    )
     log.addHandler(handler)
     warnings.showwarning = show  # type: ignore[assignment]
     try:
@@ -352,7 +457,11 @@ def _first() -> bool:
 def _command(words: list[str]) -> str:
     """Return a command of this program as one types it."""
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    program = ["torchrun", "--nproc-per-node", str(processes), "-m", "pydiffgeo.cli"] if processes > 1 else ["pydiffgeo"]
+    program = (
+        ["torchrun", "--nproc-per-node", str(processes), "-m", "pydiffgeo.cli"]
+        if processes > 1
+        else ["pydiffgeo"]
+    )
     return shlex.join([*program, *words])
 
 

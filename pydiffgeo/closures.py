@@ -81,23 +81,36 @@ class NeuralClosure(nn.Module):
         super().__init__()
         self.widths = (inputs, *hidden, 1)
         if min(self.widths) < 1:
-            raise ParameterError(f"the layers of a closure need positive widths, got inputs={inputs}, hidden={tuple(hidden)}.")
+            raise ParameterError(
+                f"the layers of a closure need positive widths, got inputs={inputs}, hidden={tuple(hidden)}."
+            )
         if output_range is not None and not output_range[0] < output_range[1]:
-            raise ParameterError(f"output_range={output_range}: give the lower bound, then a higher one.")
+            raise ParameterError(
+                f"output_range={output_range}: give the lower bound, then a higher one."
+            )
         if residual and output_range is None:
-            raise ParameterError("a closure beside a formula needs the range that both share: output_range=(low, high).")
+            raise ParameterError(
+                "a closure beside a formula needs the range that both share: output_range=(low, high)."
+            )
         lookup(ACTIVATIONS, activation, "activation")
         self.activation, self.output_range, self.residual = activation, output_range, residual
         self.monotone_in = tuple(monotone_in)
         if not set(self.monotone_in) <= set(range(inputs)):
-            raise ParameterError(f"monotone_in={self.monotone_in}: a closure's inputs have the numbers 0 to {inputs - 1}.")
+            raise ParameterError(
+                f"monotone_in={self.monotone_in}: a closure's inputs have the numbers 0 to {inputs - 1}."
+            )
         if self.monotone_in and activation not in RISING:
-            raise ParameterError(f"monotone_in needs an activation that rises ({', '.join(RISING)}), not {activation!r}.")
+            raise ParameterError(
+                f"monotone_in needs an activation that rises ({', '.join(RISING)}), not {activation!r}."
+            )
         random = torch.Generator().manual_seed(seed)
         parts = []
         for a, b in zip(self.widths[:-1], self.widths[1:], strict=True):
             # uniform within 1 / sqrt(inputs), as torch.nn.Linear begins
-            parts.append((2 * torch.rand((a + 1) * b, generator=random, dtype=torch.float64) - 1) / math.sqrt(a))
+            parts.append(
+                (2 * torch.rand((a + 1) * b, generator=random, dtype=torch.float64) - 1)
+                / math.sqrt(a)
+            )
         if residual:
             parts[-1].zero_()
         start, positive = torch.cat(parts), self._on_rising_ways()
@@ -129,10 +142,18 @@ class NeuralClosure(nn.Module):
         if len(inputs) == 1 < self.widths[0] and inputs[0].shape[-1:] == self.widths[:1]:
             inputs = inputs[0].unbind(-1)
         if len(inputs) != self.widths[0]:
-            raise ParameterError(f"a closure of {self.widths[0]} inputs was called with {len(inputs)}. Give as many.")
+            raise ParameterError(
+                f"a closure of {self.widths[0]} inputs was called with {len(inputs)}. Give as many."
+            )
         if self.residual and formula is None:
-            raise ParameterError("this closure stands beside a formula: give what that gives, formula=...")
-        y = self._layers(torch.stack(torch.broadcast_tensors(*inputs), -1) if len(inputs) > 1 else inputs[0][..., None])
+            raise ParameterError(
+                "this closure stands beside a formula: give what that gives, formula=..."
+            )
+        y = self._layers(
+            torch.stack(torch.broadcast_tensors(*inputs), -1)
+            if len(inputs) > 1
+            else inputs[0][..., None]
+        )
         if self.output_range is None:
             return y
         low, high = self.output_range
@@ -172,7 +193,10 @@ class NeuralClosure(nn.Module):
         at, out = 0, []
         weights, last = self.flat().to(dtype), len(self.widths) - 2
         for k, (a, b) in enumerate(zip(self.widths[:-1], self.widths[1:], strict=True)):
-            matrix, bias = weights[at : at + a * b].view(a, b), weights[at + a * b : at + (a + 1) * b]
+            matrix, bias = (
+                weights[at : at + a * b].view(a, b),
+                weights[at + a * b : at + (a + 1) * b],
+            )
             if self.activation == "tanh":
                 if k > 0:
                     matrix, bias = 2 * matrix, bias - matrix.sum(0)

@@ -43,8 +43,12 @@ class Steady:
 
     def _give_up(self, error: OSError) -> None:
         with suppress(OSError), open(os.devnull, "w") as nowhere:
-            os.dup2(nowhere.fileno(), self.stream.fileno())  # else Python complains again when it ends
-        log.warning("the output can no longer be written (%s); the work goes on without it.", error.strerror)
+            os.dup2(
+                nowhere.fileno(), self.stream.fileno()
+            )  # else Python complains again when it ends
+        log.warning(
+            "the output can no longer be written (%s); the work goes on without it.", error.strerror
+        )
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.stream, name)
@@ -61,7 +65,9 @@ def console(quiet: bool = False, errors: bool = False) -> Console:
         On standard error instead of standard output.
     """
     stream: Any = Steady(sys.stderr if errors else sys.stdout)
-    return Console(file=stream, markup=False, highlight=False, soft_wrap=True, quiet=quiet, emoji=False)
+    return Console(
+        file=stream, markup=False, highlight=False, soft_wrap=True, quiet=quiet, emoji=False
+    )
 
 
 def progress_bar(show: bool, **options: Any) -> tqdm:

@@ -36,7 +36,9 @@ def options_to_core(model: ProcessModel, options: Solver) -> Solver:
     state, hour, atol = _state_factor(model), model.units.factor("h"), options.atol
     return replace(
         options,
-        atol={k: v * state for k, v in atol.items()} if isinstance(atol, Mapping) else atol and atol * state,
+        atol={k: v * state for k, v in atol.items()}
+        if isinstance(atol, Mapping)
+        else atol and atol * state,
         step=options.step and options.step * hour,
         initial_step=options.initial_step and options.initial_step * hour,
     )
@@ -48,13 +50,19 @@ def from_core(model: ProcessModel, result: Result, storage: Tensor) -> tuple[Res
         return result, storage
     units = [spec.unit for spec in model.core.spec.fluxes.values()]
     fluxes = [x / model.units.factor(unit) for x, unit in zip(result.fluxes, units, strict=True)]
-    amount = model.units.factor(f"{units[0]} h")  # the storage is in the unit of the fluxes times time
-    return replace(result, states=result.states / _state_factor(model), fluxes=fluxes), storage / amount
+    amount = model.units.factor(
+        f"{units[0]} h"
+    )  # the storage is in the unit of the fluxes times time
+    return replace(
+        result, states=result.states / _state_factor(model), fluxes=fluxes
+    ), storage / amount
 
 
 def _scaled(model: ProcessModel, kind: str, values: Mapping[str, Any]) -> dict[str, Any]:
     given, computed = getattr(model.spec, kind), getattr(model.core.spec, kind)
-    factor = {k: model.units.factor(computed[k].unit) for k in values if given[k].unit != computed[k].unit}
+    factor = {
+        k: model.units.factor(computed[k].unit) for k in values if given[k].unit != computed[k].unit
+    }
     return {k: v * factor[k] if k in factor else v for k, v in values.items()}
 
 

@@ -83,10 +83,18 @@ def examine(environment: Mapping[str, str] | None = None) -> Report:
         The findings; `Report.healthy` sums them up.
     """
     environment = os.environ if environment is None else environment
-    return Report((
-        _python(), _own_version(), *map(_package, PACKAGES), _threads(), _cuda(), _lapack(),
-        julia_finding(environment), _engine(environment),
-    ))
+    return Report(
+        (
+            _python(),
+            _own_version(),
+            *map(_package, PACKAGES),
+            _threads(),
+            _cuda(),
+            _lapack(),
+            julia_finding(environment),
+            _engine(environment),
+        )
+    )
 
 
 def show(report: Report, console: Console) -> None:
@@ -103,7 +111,9 @@ def show(report: Report, console: Console) -> None:
     for heading in ("", "state", "found"):
         table.add_column(heading, overflow="fold")
     for finding in report.findings:
-        table.add_row(finding.name, Text(finding.state, COLOURS[finding.state]), Text(finding.found))
+        table.add_row(
+            finding.name, Text(finding.state, COLOURS[finding.state]), Text(finding.found)
+        )
     console.print(table, soft_wrap=False)
     for finding in report.findings:
         if finding.remedy:
@@ -130,13 +140,21 @@ def julia_finding(environment: Mapping[str, str]) -> Finding:
     for variable in ("PYTHON_JULIACALL_EXE", "PYTHON_JULIAPKG_EXE"):
         value = environment.get(variable)
         if value and shutil.which(value, path=path) is None:
-            return Finding("Julia", "problem", f"{variable}={value} is not an executable",
-                           f"let {variable} name the julia executable, or unset it")
+            return Finding(
+                "Julia",
+                "problem",
+                f"{variable}={value} is not an executable",
+                f"let {variable} name the julia executable, or unset it",
+            )
     given = environment.get("PYTHON_JULIACALL_EXE")
     if bool(given) != bool(environment.get("PYTHON_JULIACALL_PROJECT")):
-        return Finding("Julia", "problem", "PYTHON_JULIACALL_EXE or PYTHON_JULIACALL_PROJECT is set alone",
-                       "juliacall wants both or neither: set the other (the project must have PythonCall), or neither, "
-                       "and let `pydiffgeo julia install` prepare a project")
+        return Finding(
+            "Julia",
+            "problem",
+            "PYTHON_JULIACALL_EXE or PYTHON_JULIACALL_PROJECT is set alone",
+            "juliacall wants both or neither: set the other (the project must have PythonCall), or neither, "
+            "and let `pydiffgeo julia install` prepare a project",
+        )
     try:
         juliacall = importlib.metadata.version("juliacall")
     except importlib.metadata.PackageNotFoundError:
@@ -147,35 +165,52 @@ def julia_finding(environment: Mapping[str, str]) -> Finding:
     if juliacall is None:
         remedies.append('pip install "pydiffgeo[julia]"')
     elif _numbers(juliacall) < JULIACALL_OLDEST:
-        remedies.append(f"pip install --upgrade juliacall ({'.'.join(map(str, JULIACALL_OLDEST))} or newer)")
+        remedies.append(
+            f"pip install --upgrade juliacall ({'.'.join(map(str, JULIACALL_OLDEST))} or newer)"
+        )
     if not ready:
         remedies.append(INSTALL)
     found = f"{julia}; juliacall {juliacall or 'not installed'}"
     if remedies:
-        return Finding("Julia", "absent", found, f"only for the Julia engine: {'; then '.join(remedies)}")
+        return Finding(
+            "Julia", "absent", found, f"only for the Julia engine: {'; then '.join(remedies)}"
+        )
     return Finding("Julia", "ok", found)
 
 
 def _python() -> Finding:
-    found = f"{platform.python_version()} on {platform.system()} {platform.machine()}, {sys.executable}"
+    found = (
+        f"{platform.python_version()} on {platform.system()} {platform.machine()}, {sys.executable}"
+    )
     return Finding("Python", "ok", found)
 
 
 def _own_version() -> Finding:
     if "unknown" in __version__:
-        return Finding("pydiffgeo", "absent", f"source tree, not installed: {Path(__file__).parent}",
-                       "`make install`, or `pip install -e .`, also gives the command `pydiffgeo`")
+        return Finding(
+            "pydiffgeo",
+            "absent",
+            f"source tree, not installed: {Path(__file__).parent}",
+            "`make install`, or `pip install -e .`, also gives the command `pydiffgeo`",
+        )
     return Finding("pydiffgeo", "ok", __version__)
 
 
 def _package(name: str) -> Finding:
     try:
         module = importlib.import_module(name)
-    except Exception as error:  # a broken binary raises what it likes: ImportError, OSError, AttributeError
+    except (
+        Exception
+    ) as error:  # a broken binary raises what it likes: ImportError, OSError, AttributeError
         return Finding(name, "problem", f"cannot be imported: {error}", _reinstall(name))
     found = str(module.__version__)
     if name == "torch" and _numbers(found)[:2] < TORCH_OLDEST:
-        return Finding(name, "problem", f"{found}, in which a checkpoint can run code", "pip install --upgrade 'torch>=2.6'")
+        return Finding(
+            name,
+            "problem",
+            f"{found}, in which a checkpoint can run code",
+            "pip install --upgrade 'torch>=2.6'",
+        )
     return Finding(name, "ok", found)
 
 
@@ -192,7 +227,9 @@ def _threads() -> Finding:
         import torch
     except Exception:
         return Finding("CPU", "ok", f"{os.cpu_count()} cores")
-    return Finding("CPU", "ok", f"{os.cpu_count()} cores, torch uses {torch.get_num_threads()} threads")
+    return Finding(
+        "CPU", "ok", f"{os.cpu_count()} cores, torch uses {torch.get_num_threads()} threads"
+    )
 
 
 def _cuda() -> Finding:
@@ -204,10 +241,18 @@ def _cuda() -> Finding:
         names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
         return Finding("CUDA", "ok", f"{', '.join(names)} (CUDA {torch.version.cuda})")
     if torch.version.cuda is None:
-        return Finding("CUDA", "absent", "torch is a CPU build",
-                       "only for a GPU: make clean install TORCH_INDEX=  (takes the CUDA build of torch)")
-    return Finding("CUDA", "absent", f"torch is built for CUDA {torch.version.cuda} but sees no device",
-                   "only for a GPU: `nvidia-smi` must run, with a driver as new; unset CUDA_VISIBLE_DEVICES")
+        return Finding(
+            "CUDA",
+            "absent",
+            "torch is a CPU build",
+            "only for a GPU: make clean install TORCH_INDEX=  (takes the CUDA build of torch)",
+        )
+    return Finding(
+        "CUDA",
+        "absent",
+        f"torch is built for CUDA {torch.version.cuda} but sees no device",
+        "only for a GPU: `nvidia-smi` must run, with a driver as new; unset CUDA_VISIBLE_DEVICES",
+    )
 
 
 def _lapack() -> Finding:
@@ -221,7 +266,9 @@ def _lapack() -> Finding:
         *_, solution, info = dgtsv(off, numpy.full(3, 2.0), off, right)
         library = scipy.show_config(mode="dicts")["Build Dependencies"]["lapack"]
         if info != 0 or not numpy.allclose(solution, 1.0):
-            raise ArithmeticError(f"gtsv gives {solution.ravel()} (info {info}) where 1, 1, 1 is right")
+            raise ArithmeticError(
+                f"gtsv gives {solution.ravel()} (info {info}) where 1, 1, 1 is right"
+            )
     except Exception as error:
         return Finding("LAPACK", "problem", str(error), _reinstall("scipy"))
     return Finding("LAPACK", "ok", f"{library.get('name')} {library.get('version')} through scipy")
@@ -233,9 +280,17 @@ def _engine(environment: Mapping[str, str]) -> Finding:
         return Finding(ENGINE_VARIABLE, "ok", "not set: auto")
     if choice not in ENGINE_CHOICES:
         found = f"unknown engine {choice!r}{nearest(choice, ENGINE_CHOICES)}"
-        return Finding(ENGINE_VARIABLE, "problem", found,
-                       f"set it to one of: {', '.join(ENGINE_CHOICES)}; or unset it")
+        return Finding(
+            ENGINE_VARIABLE,
+            "problem",
+            found,
+            f"set it to one of: {', '.join(ENGINE_CHOICES)}; or unset it",
+        )
     if choice == "julia" and julia_finding(environment).state != "ok":
-        return Finding(ENGINE_VARIABLE, "problem", "julia, which cannot start here",
-                       "do what is said about Julia above, or set it to torch, or unset it")
+        return Finding(
+            ENGINE_VARIABLE,
+            "problem",
+            "julia, which cannot start here",
+            "do what is said about Julia above, or set it to torch, or unset it",
+        )
     return Finding(ENGINE_VARIABLE, "ok", choice)

@@ -111,4 +111,6 @@ def lookup(mapping: Mapping[str, T], name: str, what: str) -> T:
     """Return `mapping[name]`, or raise UnknownName with the list of known names and the nearest one."""
     if name in mapping:
         return mapping[name]
-    raise UnknownName(f"unknown {what} {name!r}{nearest(name, mapping)} Known: {', '.join(sorted(mapping))}.")
+    raise UnknownName(
+        f"unknown {what} {name!r}{nearest(name, mapping)} Known: {', '.join(sorted(mapping))}."
+    )

@@ -39,7 +39,9 @@ REMEDIES = {
 
 
 @contextmanager
-def replacing(path: str | Path, then: str = "run the command again", kept: str = "") -> Iterator[Path]:
+def replacing(
+    path: str | Path, then: str = "run the command again", kept: str = ""
+) -> Iterator[Path]:
     """Give the name of a file to write, which takes the place of `path` at the end; whatever fails leaves `path` as it was.
 
     The name is new in each call: two processes that write one path leave the file of the one or the other, never a mixture.
@@ -65,7 +67,9 @@ def replacing(path: str | Path, then: str = "run the command again", kept: str =
         os.replace(part, path)
     except (OSError, RuntimeError) as error:
         # on a full disk the netCDF library says no more than "NetCDF: HDF error", as a RuntimeError
-        if isinstance(error, PyDiffGeoError) or not (isinstance(error, OSError) or str(error).startswith("NetCDF: ")):
+        if isinstance(error, PyDiffGeoError) or not (
+            isinstance(error, OSError) or str(error).startswith("NetCDF: ")
+        ):
             raise
         raise _refused(path, error, then, kept) from error
     finally:
@@ -164,13 +168,21 @@ def _locked(path: Path) -> IO[str]:
                 "folder."
             ) from None
         except OSError as error:  # some network disks have no locks
-            log.warning("%s cannot be locked (%s): let no second process write there.", path.parent, error.strerror or error)
+            log.warning(
+                "%s cannot be locked (%s): let no second process write there.",
+                path.parent,
+                error.strerror or error,
+            )
         with suppress(FileNotFoundError):  # the one before us has just removed it
             if os.path.samestat(os.fstat(file.fileno()), path.stat()):
                 break
         file.close()
     file.truncate(0)
-    own = {"process": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S %z")}
+    own = {
+        "process": os.getpid(),
+        "host": socket.gethostname(),
+        "since": time.strftime("%Y-%m-%d %H:%M:%S %z"),
+    }
     file.write(json.dumps(own) + "\n")
     file.flush()
     return file
@@ -199,6 +211,8 @@ def _refused(path: Path, error: OSError | RuntimeError, then: str, kept: str = "
         free = f"; {shutil.disk_usage(there).free / 2**20:,.0f} MiB are free there"
     except OSError:
         free = ""
-    remedy = REMEDIES.get(getattr(error, "errno", None) or 0, "See that the disk has room and can be written")
+    remedy = REMEDIES.get(
+        getattr(error, "errno", None) or 0, "See that the disk has room and can be written"
+    )
     reason = getattr(error, "strerror", None) or error
     return OutputError(f"{path} cannot be written ({reason}{free}). {kept}{remedy}, then {then}.")

@@ -16,8 +16,13 @@ from pydiffgeo.models.spec import ForcingSpec, ParameterSpec
 from pydiffgeo.times import intervals, parse_times
 from pydiffgeo.units import same_unit
 
-ROUNDING = 1e-12  # of the range of a forcing: so far beyond its bounds a value is taken for the bound
-LATEST, LATEST_SECONDS = 1e8, 1e11  # times that all are above are no min, h or d, and no s: the last begins in the year 5138
+ROUNDING = (
+    1e-12  # of the range of a forcing: so far beyond its bounds a value is taken for the bound
+)
+LATEST, LATEST_SECONDS = (
+    1e8,
+    1e11,
+)  # times that all are above are no min, h or d, and no s: the last begins in the year 5138
 FLOAT32_MAX = torch.finfo(torch.float32).max
 
 
@@ -40,7 +45,9 @@ def read_times(times: Any, unit: str) -> tuple[Tensor, np.ndarray]:
     if labels.dtype.kind in "iuf":
         _no_other_unit(times, labels, unit)
     if labels.size < 2:
-        raise DataError(f"times must have the start and at least one end, got {labels.size}; give n + 1 for n intervals.")
+        raise DataError(
+            f"times must have the start and at least one end, got {labels.size}; give n + 1 for n intervals."
+        )
     return torch.from_numpy(intervals(labels, unit)), labels
 
 
@@ -48,7 +55,9 @@ def _no_other_unit(times: Any, numbers: np.ndarray, unit: str) -> None:
     """Refuse numbers that are not in the model's unit of time, by their attributes or by their size."""
     named = (getattr(times, "attrs", None) or {}).get("units")
     if named is not None and not same_unit(str(named), unit):
-        raise UnitError(f"times has units {str(named)!r}, the model needs {unit!r}; convert them, or give dates or durations.")
+        raise UnitError(
+            f"times has units {str(named)!r}, the model needs {unit!r}; convert them, or give dates or durations."
+        )
     if numbers.size and abs(numbers).min() > (LATEST_SECONDS if unit == "s" else LATEST):
         raise DataError(
             f"times begin with {numbers[0]:g} {unit}, by its size a count of seconds or milliseconds since 1970: give the "
@@ -57,7 +66,11 @@ def _no_other_unit(times: Any, numbers: np.ndarray, unit: str) -> None:
 
 
 def read_forcing(
-    model: ProcessModel, forcing: Mapping[str, Any], labels: np.ndarray, dtype: torch.dtype, device: torch.device
+    model: ProcessModel,
+    forcing: Mapping[str, Any],
+    labels: np.ndarray,
+    dtype: torch.dtype,
+    device: torch.device,
 ) -> dict[str, Tensor]:
     """Forcing as `[column or 1, interval, 1]`, in the order of the spec."""
     known = model.spec.forcings
@@ -66,7 +79,9 @@ def read_forcing(
     missing = [k for k in known if k not in forcing]
     if missing:
         need = ", ".join(f"{k} ({known[k].unit})" for k in missing)
-        raise DataError(f"missing forcing of this {model.spec.name} model: {need}; give each, 0.0 for none.")
+        raise DataError(
+            f"missing forcing of this {model.spec.name} model: {need}; give each, 0.0 for none."
+        )
     out = {}
     for name, spec in known.items():
         given = forcing[name]
@@ -127,7 +142,9 @@ def read_parameters(
         if not _between(x, math.nextafter(spec.minimum, math.inf), math.inf):
             bad = ~torch.isfinite(x) | (x <= spec.minimum)
             at = bad.nonzero()[0].tolist()
-            rule = "finite" if spec.minimum == -float("inf") else f"finite and above {spec.minimum:g}"
+            rule = (
+                "finite" if spec.minimum == -float("inf") else f"finite and above {spec.minimum:g}"
+            )
             raise ParameterError(
                 f"parameter {name!r} is {float(x[tuple(at)]):g} at column {at[0]}; it must be {rule} ({spec.unit})."
             )
@@ -154,14 +171,20 @@ def _shaped(x: Tensor, spec: ParameterSpec, intervals: int, layers: int) -> tupl
         return x[..., None], True
     if x.ndim == 3 and per_layer and x.shape[1] == intervals and x.shape[2] in (1, layers):
         return x, True
-    allowed = "a number, [batch], [batch, layer] or [batch, time, layer]" if per_layer else "a number, [batch] or [batch, time]"
+    allowed = (
+        "a number, [batch], [batch, layer] or [batch, time, layer]"
+        if per_layer
+        else "a number, [batch] or [batch, time]"
+    )
     raise ParameterError(
         f"parameter {spec.name!r} has shape {list(x.shape)}; give {allowed}, here with {intervals} intervals"
         + (f" and {layers} layers." if per_layer else ".")
     )
 
 
-def read_state(model: ProcessModel, initial: Any, dtype: torch.dtype, device: torch.device) -> Tensor:
+def read_state(
+    model: ProcessModel, initial: Any, dtype: torch.dtype, device: torch.device
+) -> Tensor:
     """Initial state `[column or 1, size]`, from one array or from a mapping of each state to its values.
 
     A store that is less than empty by up to one `scale` of its specification is left as it is: a method such as sdirk2 may end
@@ -189,16 +212,26 @@ def read_state(model: ProcessModel, initial: Any, dtype: torch.dtype, device: to
     if left_out and x.ndim == 2 and x.shape[1] == given:
         x = torch.cat([x.new_tensor(left_out).expand(len(x), -1), x], -1)
     if x.ndim != 2 or x.shape[1] != model.size:
-        names = f"{', '.join(model.spec.states)}; or a mapping by name" if len(model.spec.states) > 1 else state.unit
+        names = (
+            f"{', '.join(model.spec.states)}; or a mapping by name"
+            if len(model.spec.states) > 1
+            else state.unit
+        )
         raise DataError(
             f"initial_state has shape {list(x.shape)}; give a number, [{model.size}] or [batch, {model.size}] ({names})."
         )
     if not _between(x, -math.inf, math.inf):
         at = (~torch.isfinite(x)).nonzero()[0].tolist()
-        name, place = next((k, p) for k, p in model.spec.places(model.size).items() if p.start <= at[1] < p.stop)
+        name, place = next(
+            (k, p) for k, p in model.spec.places(model.size).items() if p.start <= at[1] < p.stop
+        )
         cell = f", cell {at[1] - place.start}" if place.stop - place.start > 1 else ""
-        raise DataError(f"initial_state is not finite at column {at[0]}{cell} (state {name!r}): fill or correct it.")
-    if not _between(x, least, math.inf):  # below the bound of some state: perhaps of one that has none
+        raise DataError(
+            f"initial_state is not finite at column {at[0]}{cell} (state {name!r}): fill or correct it."
+        )
+    if not _between(
+        x, least, math.inf
+    ):  # below the bound of some state: perhaps of one that has none
         _not_below(model, x)
     return x
 
@@ -217,13 +250,19 @@ def _not_below(model: ProcessModel, x: Tensor) -> None:
             )
 
 
-def _by_state(model: ProcessModel, given: Mapping[str, Any], dtype: torch.dtype, device: torch.device) -> Any:
+def _by_state(
+    model: ProcessModel, given: Mapping[str, Any], dtype: torch.dtype, device: torch.device
+) -> Any:
     """States by name as one array `[column or 1, size]`."""
     states = model.spec.states
     _names(given, states, "state", model)
-    missing = ", ".join(f"{k} ({s.unit})" for k, s in states.items() if k not in given and math.isnan(s.default))
+    missing = ", ".join(
+        f"{k} ({s.unit})" for k, s in states.items() if k not in given and math.isnan(s.default)
+    )
     if missing:
-        raise DataError(f"initial_state lacks the states {missing}; give each state of this {model.spec.name} model.")
+        raise DataError(
+            f"initial_state lacks the states {missing}; give each state of this {model.spec.name} model."
+        )
     if len(states) == 1:
         return given[next(iter(states))]
     rows: dict[str, Tensor] = {}
@@ -236,7 +275,9 @@ def _by_state(model: ProcessModel, given: Mapping[str, Any], dtype: torch.dtype,
             x = x.expand(1, width)
         if x.ndim != 2 or x.shape[1] != width:
             shape, unit = list(x.shape), states[name].unit
-            allowed = "a number or [batch]" if width == 1 else f"a number, [{width}] or [batch, {width}]"
+            allowed = (
+                "a number or [batch]" if width == 1 else f"a number, [{width}] or [batch, {width}]"
+            )
             raise DataError(f"initial_state {name!r} has shape {shape}; give {allowed} ({unit}).")
         rows[name] = x
     columns = batch_size({f"initial_state {k!r}": x for k, x in rows.items()})
@@ -274,11 +315,15 @@ def batch_size(tensors: Mapping[str, Tensor]) -> int:
     sizes = {k: v.shape[0] for k, v in tensors.items() if v.shape[0] != 1}
     if len(set(sizes.values())) > 1:
         found = ", ".join(f"{k} has {n}" for k, n in sizes.items())
-        raise DataError(f"inputs disagree on the number of columns: {found}; give each for all columns, or for one.")
+        raise DataError(
+            f"inputs disagree on the number of columns: {found}; give each for all columns, or for one."
+        )
     return next(iter(sizes.values()), 1)
 
 
-def _names(given: Mapping[str, Any], known: Mapping[str, Any], what: str, model: ProcessModel) -> None:
+def _names(
+    given: Mapping[str, Any], known: Mapping[str, Any], what: str, model: ProcessModel
+) -> None:
     for name in given:
         if name not in known:
             raise UnknownName(
@@ -298,7 +343,11 @@ def numeric(value: Any, dtype: torch.dtype, device: torch.device, what: str) -> 
     if isinstance(value, Tensor):
         if value.is_complex():
             raise DataError(f"{what} is of type {value.dtype}: give real numbers.")
-        return value if value.dtype == dtype and value.device == device else value.to(dtype=dtype, device=device)
+        return (
+            value
+            if value.dtype == dtype and value.device == device
+            else value.to(dtype=dtype, device=device)
+        )
     kind = getattr(getattr(value, "dtype", None), "kind", "f")
     if kind in "mMc":
         raise DataError(f"{what} is of type {value.dtype}: give real numbers.")
@@ -306,14 +355,18 @@ def numeric(value: Any, dtype: torch.dtype, device: torch.device, what: str) -> 
         value = value.tolist()
     members = _types(value)
     if any(issubclass(k, Tensor) for k in members) and any(x.requires_grad for x in _flat(value)):
-        raise DataError(f"{what} is a list of tensors that require gradients, which would be lost: give torch.stack([...]).")
+        raise DataError(
+            f"{what} is a list of tensors that require gradients, which would be lost: give torch.stack([...])."
+        )
     try:
         if any(issubclass(k, np.ma.MaskedArray) for k in members):
             value = _filled(value)
         # a copy: an array that changes after the solve must not change its gradient
         return torch.as_tensor(np.array(value, dtype=float), dtype=dtype, device=device)
     except (TypeError, ValueError) as error:
-        raise DataError(f"{what} is not numeric: {str(error).rstrip('.')}; give numbers.") from error
+        raise DataError(
+            f"{what} is not numeric: {str(error).rstrip('.')}; give numbers."
+        ) from error
 
 
 def _types(value: Any) -> set[type]:
@@ -338,4 +391,6 @@ def _filled(value: Any) -> Any:
     """A masked array, as netCDF4 returns it, or lists of such, with NaN under the mask: what lies there is no number."""
     if isinstance(value, list | tuple):
         return [_filled(v) for v in value]
-    return np.ma.filled(value.astype(float), np.nan) if isinstance(value, np.ma.MaskedArray) else value
+    return (
+        np.ma.filled(value.astype(float), np.nan) if isinstance(value, np.ma.MaskedArray) else value
+    )

@@ -1,7 +1,7 @@
 """Julia from Python: models written in Julia, and the Julia that runs them.
 
-    model = pydiffgeo.julia.load_model("my_model.jl")
-    solution = pydiffgeo.solve(model, forcing, parameters, initial_state, times)
+model = pydiffgeo.julia.load_model("my_model.jl")
+solution = pydiffgeo.solve(model, forcing, parameters, initial_state, times)
 """
 
 from __future__ import annotations

@@ -12,7 +12,14 @@ from torch import Tensor
 
 from pydiffgeo.bridge import models as julia_models
 from pydiffgeo.bridge.runtime import start
-from pydiffgeo.checking import check_at, check_declared, check_shapes, drawn, first_interval, prepared
+from pydiffgeo.checking import (
+    check_at,
+    check_declared,
+    check_shapes,
+    drawn,
+    first_interval,
+    prepared,
+)
 from pydiffgeo.closures import output_of
 from pydiffgeo.conversion import to_core
 from pydiffgeo.engines.julia_engine import solve_julia
@@ -60,8 +67,16 @@ def check_model(
     """
     check_declared(model)
     spec, name = model.spec, type(model).__name__
-    counts = (spec.states, "states"), (spec.parameters, "parameters"), (spec.forcings, "forcings"), (spec.fluxes, "fluxes")
-    lines = [f"specification {spec.name}: " + ", ".join(f"{len(entries)} {what}" for entries, what in counts)]
+    counts = (
+        (spec.states, "states"),
+        (spec.parameters, "parameters"),
+        (spec.forcings, "forcings"),
+        (spec.fluxes, "fluxes"),
+    )
+    lines = [
+        f"specification {spec.name}: "
+        + ", ".join(f"{len(entries)} {what}" for entries, what in counts)
+    ]
     problem = to_core(_problem(model, forcing or {}, parameters or {}, initial_state))
     model = problem.model
     _, state, weather, p = first_interval(problem)
@@ -80,11 +95,16 @@ def check_model(
         derivatives = _derivatives(model, *inputs)
         if model.closures:
             lines.append(_networks(model))
-    lines.append("balance: " + ("no flux has a balance, nothing to check" if error is None else f"closes to {error:.0e}"))
+    lines.append(
+        "balance: "
+        + ("no flux has a balance, nothing to check" if error is None else f"closes to {error:.0e}")
+    )
     return "\n".join([*lines, derivatives])
 
 
-def _problem(model: ProcessModel, forcing: Mapping[str, Any], parameters: Mapping[str, Any], initial: Any) -> Problem:
+def _problem(
+    model: ProcessModel, forcing: Mapping[str, Any], parameters: Mapping[str, Any], initial: Any
+) -> Problem:
     """One interval of three columns, at given values or at defaults."""
     spec, cpu, columns = model.spec, torch.device("cpu"), 3
     middle = {name: f.typical for name, f in spec.forcings.items()}
@@ -110,7 +130,9 @@ def _finite(name: str, e: Evaluation) -> None:
 def _independent(model: ProcessModel, state: Tensor, forcing: Values, parameters: Values) -> None:
     together = model.evaluate(state, forcing, parameters, fluxes=True)
     f, p = ({k: v[:1] for k, v in values.items()} for values in (forcing, parameters))
-    for what, alone, batch in zip(Evaluation._fields, model.evaluate(state[:1], f, p, fluxes=True), together, strict=True):
+    for what, alone, batch in zip(
+        Evaluation._fields, model.evaluate(state[:1], f, p, fluxes=True), together, strict=True
+    ):
         if not torch.allclose(alone, batch[:1], rtol=1e-9, atol=1e-12):
             raise ModelError(
                 f"{type(model).__name__}.{what} of a column depends on the other columns of its batch: work on the last "
@@ -123,7 +145,9 @@ def _single(model: ProcessModel, state: Tensor, forcing: Values, parameters: Val
     try:
         check_shapes(model, *prepared(model, state.float(), f, p))
     except (RuntimeError, ModelError) as error:
-        return f"cannot be used, Solver(dtype=torch.float32) will fail ({str(error).splitlines()[0]})"
+        return (
+            f"cannot be used, Solver(dtype=torch.float32) will fail ({str(error).splitlines()[0]})"
+        )
     return "can be used"
 
 
@@ -140,14 +164,22 @@ def _derivatives(model: ProcessModel, state: Tensor, forcing: Values, parameters
                 f"{name}.{what}: entry {at} is {float(found[at]):g}, but {float(true[at]):g} by automatic differentiation."
             )
 
-    true = torch.autograd.functional.jacobian(lambda x: model.evaluate(x, f, p).rates.expand(1, n)[0], u)[:, 0]
-    stored = torch.autograd.functional.jacobian(lambda x: model.storage(x, p).expand(1, n)[0], u)[:, 0]
+    true = torch.autograd.functional.jacobian(
+        lambda x: model.evaluate(x, f, p).rates.expand(1, n)[0], u
+    )[:, 0]
+    stored = torch.autograd.functional.jacobian(lambda x: model.storage(x, p).expand(1, n)[0], u)[
+        :, 0
+    ]
     if bool((stored - stored.diagonal().diag()).any()):
-        raise ModelError(f"{name}.storage: the storage of a state depends on other states; it must be elementwise.")
+        raise ModelError(
+            f"{name}.storage: the storage of a state depends on other states; it must be elementwise."
+        )
     with torch.no_grad():
         lin = linearisation(model)(u, f, p)
         # the rows of a matrix are the columns of its transpose
-        full = structure(model.structure, model.bandwidth).transpose_apply(lin.jacobian, torch.eye(n).to(u))
+        full = structure(model.structure, model.bandwidth).transpose_apply(
+            lin.jacobian, torch.eye(n).to(u)
+        )
         own = "linearise" if model.linearise is not None else f"structure = {model.structure!r}"
         compare(f"{own}, Jacobian of the rates", full, true)
         compare(f"{own}, capacity", lin.capacity[0].diag(), stored)
@@ -176,7 +208,9 @@ def _networks(model: ProcessModel) -> str:
         y = output_of(closure, x)
         least, most = float(y.min()), float(y.max())
         if not slot.range[0] <= least <= most <= slot.range[1]:
-            raise ModelError(f"the network in the slot {name!r} gives {least:g} to {most:g}, beyond its range {slot.range}.")
+            raise ModelError(
+                f"the network in the slot {name!r} gives {least:g} to {most:g}, beyond its range {slot.range}."
+            )
         if slot.must_rise and bool((y.diff() < 0).any()):
             raise ModelError(f"the network in the slot {name!r} falls where it must rise.")
     return "networks: " + ", ".join(model.closures)
@@ -184,19 +218,36 @@ def _networks(model: ProcessModel) -> str:
 
 def _gradient_error(problem: Problem) -> float:
     """Largest error of the gradient of a step by the engine, in any group of inputs, against central differences."""
-    given = {"initial": problem.initial, **problem.static, **{k: v[..., 0] for k, v in problem.forcing.items()}}
+    given = {
+        "initial": problem.initial,
+        **problem.static,
+        **{k: v[..., 0] for k, v in problem.forcing.items()},
+    }
     options = Solver("implicit_euler", step=0.01, newton_tolerance=1e-12, max_newton=40)
     generator = torch.Generator().manual_seed(0)
 
     def outputs(x: Mapping[str, Tensor]) -> Tensor:
-        static, forcing = {k: x[k] for k in problem.static}, {k: x[k][..., None] for k in problem.forcing}
-        whole = replace(problem, initial=x["initial"], static=static, forcing=forcing, lengths=problem.lengths * 0.01)
+        static, forcing = (
+            {k: x[k] for k in problem.static},
+            {k: x[k][..., None] for k in problem.forcing},
+        )
+        whole = replace(
+            problem,
+            initial=x["initial"],
+            static=static,
+            forcing=forcing,
+            lengths=problem.lengths * 0.01,
+        )
         result = solve_julia(whole, options)
         flat = torch.cat([result.states.flatten(), *[q.flatten() for q in result.fluxes]])
-        return flat @ torch.rand(flat.shape, generator=torch.Generator().manual_seed(1), dtype=flat.dtype)
+        return flat @ torch.rand(
+            flat.shape, generator=torch.Generator().manual_seed(1), dtype=flat.dtype
+        )
 
     leaves = {k: v.detach().clone().requires_grad_() for k, v in given.items()}
-    grads = dict(zip(leaves, torch.autograd.grad(outputs(leaves), list(leaves.values())), strict=True))
+    grads = dict(
+        zip(leaves, torch.autograd.grad(outputs(leaves), list(leaves.values())), strict=True)
+    )
     worst = 0.0
     for name, x in given.items():
         d = 1e-4 * torch.rand(x.shape, generator=generator, dtype=x.dtype) * (x.abs() + 1e-6)

@@ -17,7 +17,21 @@ from pydiffgeo.times import decoded, differing, intervals, parse_times
 from pydiffgeo.units import same_unit
 
 ROLES = {
-    **dict.fromkeys(("batch", "column", "site", "basin", "station", "gauge", "gauge_id", "member", "sample", "id"), "batch"),
+    **dict.fromkeys(
+        (
+            "batch",
+            "column",
+            "site",
+            "basin",
+            "station",
+            "gauge",
+            "gauge_id",
+            "member",
+            "sample",
+            "id",
+        ),
+        "batch",
+    ),
     **dict.fromkeys(("time", "date", "datetime", "valid_time"), "time"),
     **dict.fromkeys(("state", "cell", "layer", "depth", "z"), "state"),
 }
@@ -42,7 +56,9 @@ class Names:
     time_unit: str
     columns: tuple[str, NDArray] | None = None
 
-    def drop(self, value: Any, axes: Sequence[str], unit: str, what: str, needs: str | None = None) -> Any:
+    def drop(
+        self, value: Any, axes: Sequence[str], unit: str, what: str, needs: str | None = None
+    ) -> Any:
         """Values of an array with names, its dimensions in the order of `axes`; anything else as it is.
 
         Parameters
@@ -110,7 +126,9 @@ class Names:
     def _same_lengths(self, given: NDArray, what: str) -> None:
         """Compare dates with times that are numbers or durations: no origin is known, but the steps are."""
         assert self.times is not None
-        own, wanted = (intervals(x, self.time_unit, f"dates of {what}") for x in (given, self.times[1:]))
+        own, wanted = (
+            intervals(x, self.time_unit, f"dates of {what}") for x in (given, self.times[1:])
+        )
         away = ~np.isclose(own, wanted, rtol=1e-6)
         if away.any():
             i = int(away.argmax())
@@ -134,7 +152,11 @@ class Names:
 
 
 def without_names(
-    model: ProcessModel, forcing: Mapping[str, Any], parameters: Mapping[str, Any], initial: Any, times: NDArray
+    model: ProcessModel,
+    forcing: Mapping[str, Any],
+    parameters: Mapping[str, Any],
+    initial: Any,
+    times: NDArray,
 ) -> tuple[Mapping[str, Any], Mapping[str, Any], Any]:
     """Forcing, parameters and initial state without names; unknown ones as they are, for the checks that follow."""
     by_state = initial if isinstance(initial, Mapping) else {"": initial}
@@ -150,7 +172,9 @@ def without_names(
     return forcing, parameters, by_state if isinstance(initial, Mapping) else by_state[""]
 
 
-def parameters_without_names(model: ProcessModel, parameters: Mapping[str, Any], names: Names) -> dict[str, Any]:
+def parameters_without_names(
+    model: ProcessModel, parameters: Mapping[str, Any], names: Names
+) -> dict[str, Any]:
     """Parameters without names; unknown ones as they are."""
     out = dict(parameters)
     for name, spec in model.spec.parameters.items():
@@ -173,7 +197,9 @@ def by_name(values: Any, what: str) -> Mapping[str, Any]:
     try:
         return dict(values)
     except (TypeError, ValueError) as error:
-        raise DataError(f"{what} must be a mapping of names to values, got {type(values).__name__}.") from error
+        raise DataError(
+            f"{what} must be a mapping of names to values, got {type(values).__name__}."
+        ) from error
 
 
 def has_names(value: Any) -> bool:
@@ -192,15 +218,23 @@ def _parts(value: Any) -> tuple[NDArray, list[Any], list[Any]]:
         return value.values, list(value.dims), [_coordinate(value, d) for d in value.dims]
     axes = value.axes
     # numbers in an index of pandas count rows, they name nothing
-    return value.to_numpy(), [axis.name for axis in axes], [None if axis.dtype.kind in "iuf" else axis for axis in axes]
+    return (
+        value.to_numpy(),
+        [axis.name for axis in axes],
+        [None if axis.dtype.kind in "iuf" else axis for axis in axes],
+    )
 
 
 def _coordinate(value: Any, dim: Any) -> NDArray | None:
-    values: NDArray | None = decoded(value.coords[dim], f"dates of {dim!r}").values if dim in value.coords else None
+    values: NDArray | None = (
+        decoded(value.coords[dim], f"dates of {dim!r}").values if dim in value.coords else None
+    )
     return values
 
 
-def _order(dims: list[Any], coordinates: list[Any], axes: Sequence[str], needs: str | None, what: str) -> list[str] | None:
+def _order(
+    dims: list[Any], coordinates: list[Any], axes: Sequence[str], needs: str | None, what: str
+) -> list[str] | None:
     """Which of the axes each dimension is; names that say nothing stand for the rest. None where no name says anything."""
     roles = [_role(name, c) for name, c in zip(dims, coordinates, strict=True)]
     if not any(roles):
@@ -213,13 +247,19 @@ def _order(dims: list[Any], coordinates: list[Any], axes: Sequence[str], needs: 
     free = iter([a for a in axes if a not in roles])
     order = [role or next(free, axes[-1]) for role in roles]
     if needs is not None and needs not in order:
-        raise DataError(f"{what} has the dimensions {', '.join(map(str, dims))}, but needs {needs}: name it or give its dates.")
+        raise DataError(
+            f"{what} has the dimensions {', '.join(map(str, dims))}, but needs {needs}: name it or give its dates."
+        )
     return order
 
 
 def _role(name: Any, coordinate: Any) -> str | None:
     if coordinate is not None and len(coordinate):
-        if coordinate.dtype.kind in "mM" or hasattr(coordinate[0], "isoformat") or hasattr(coordinate[0], "to_timestamp"):
+        if (
+            coordinate.dtype.kind in "mM"
+            or hasattr(coordinate[0], "isoformat")
+            or hasattr(coordinate[0], "to_timestamp")
+        ):
             return "time"
         if name is None and isinstance(coordinate[0], str):  # an index of pandas
             return "batch"

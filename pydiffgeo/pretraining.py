@@ -81,11 +81,17 @@ def fit_closure(
         raise ParameterError('space="logit" needs a closure with an output_range.')
     x = samples.detach()[:, None] if samples.ndim == 1 else samples.detach()
     if x.ndim != 2 or (isinstance(closure, NeuralClosure) and x.shape[1] != closure.widths[0]):
-        raise ParameterError(f"samples have the shape {list(samples.shape)}; give [sample, input], one column for each input.")
+        raise ParameterError(
+            f"samples have the shape {list(samples.shape)}; give [sample, input], one column for each input."
+        )
     low, high = bounds or (0.0, 1.0)
 
     def scaled(y: Tensor) -> Tensor:
-        return y if space == "output" else ((y - low) / (high - low)).clamp(NEAREST, 1 - NEAREST).logit()
+        return (
+            y
+            if space == "output"
+            else ((y - low) / (high - low)).clamp(NEAREST, 1 - NEAREST).logit()
+        )
 
     with torch.no_grad():
         wanted = formula(*x.unbind(-1))
@@ -150,7 +156,12 @@ def fit_slots(
         slots = [name for name, c in model.closures.items() if not getattr(c, "residual", False)]
     fits = {}
     for name in slots:
-        closure, slot = lookup(model.closures, name, f"slot of this {model.spec.name} with a closure"), model.spec.slots[name]
+        closure, slot = (
+            lookup(model.closures, name, f"slot of this {model.spec.name} with a closure"),
+            model.spec.slots[name],
+        )
         samples = torch.linspace(*slot.domain, SAMPLES, dtype=torch.float64)
-        fits[name] = fit_closure(closure, model.formula(name, parameters), samples, iterations, slot.space)
+        fits[name] = fit_closure(
+            closure, model.formula(name, parameters), samples, iterations, slot.space
+        )
     return fits

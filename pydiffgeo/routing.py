@@ -61,13 +61,17 @@ def gamma_unit_hydrograph(a: Tensor, b: Tensor, length: int = 15) -> Tensor:
     term = 1 / shape.expand_as(x)
     total = term
     longest = min(length / LEAST_SCALE, last)
-    for k in range(1, math.ceil(longest + max(6 * math.sqrt(longest) + 20, 9 * math.sqrt(longest)))):
+    for k in range(
+        1, math.ceil(longest + max(6 * math.sqrt(longest) + 20, 9 * math.sqrt(longest)))
+    ):
         term = term * (x / (shape + k))
         total = total + term
     cumulative = total * torch.exp(shape * x.log() - x)
     parts = torch.diff(cumulative, prepend=torch.zeros_like(cumulative[..., :1])).clamp_min(0)
     parts = parts / parts.sum(-1, keepdim=True)
-    if not bool(parts.detach().isfinite().all()) or bool((late > math.log(torch.finfo(a.dtype).eps)).any()):
+    if not bool(parts.detach().isfinite().all()) or bool(
+        (late > math.log(torch.finfo(a.dtype).eps)).any()
+    ):
         raise ParameterError(f"parameter 'a' of the unit hydrograph is up to {float(a.detach().max()):g}, too large to compute "
                              f"with in {a.dtype}: usual bounds are {SHAPE_BOUNDS[0]:g} to {SHAPE_BOUNDS[1]:g}.")  # fmt: skip
     return parts
@@ -143,13 +147,18 @@ def route_through(inflow: Tensor, hydrograph: Tensor, in_transit: Tensor | None 
         A tensor of another shape, inflow without a day, or a hydrograph that loses or makes water.
     """
     if inflow.ndim != 2 or not inflow.numel():
-        raise DataError(f"inflow has shape {list(inflow.shape)}; give [batch, day], with at least one day.")
+        raise DataError(
+            f"inflow has shape {list(inflow.shape)}; give [batch, day], with at least one day."
+        )
     batch, days = inflow.shape
     if hydrograph.ndim != 2 or len(hydrograph) not in (1, batch) or not hydrograph.numel():
         raise DataError(f"hydrograph has shape {list(hydrograph.shape)}; give [{batch}, length].")
     _check_hydrograph(hydrograph.detach())
     length = hydrograph.shape[1]
-    if in_transit is not None and tuple(in_transit.shape) not in ((1, length - 1), (batch, length - 1)):
+    if in_transit is not None and tuple(in_transit.shape) not in (
+        (1, length - 1),
+        (batch, length - 1),
+    ):
         raise DataError(f"in_transit has shape {list(in_transit.shape)}; give [{batch}, {length - 1}], as an earlier call with "
                         f"a hydrograph of {length} days returned it.")  # fmt: skip
     kernel = hydrograph.to(inflow.dtype).flip(-1).expand(batch, -1)[:, None]
@@ -170,7 +179,11 @@ def route_through(inflow: Tensor, hydrograph: Tensor, in_transit: Tensor | None 
 def _check_hydrograph(hydrograph: Tensor) -> None:
     """Raise DataError for parts that are negative or do not sum to 1, naming the basin."""
     sums, least = hydrograph.sum(-1), hydrograph.amin(-1)
-    rounding = 1e-9 if hydrograph.dtype == torch.float64 else max(1e-5, 4 * torch.finfo(hydrograph.dtype).eps)
+    rounding = (
+        1e-9
+        if hydrograph.dtype == torch.float64
+        else max(1e-5, 4 * torch.finfo(hydrograph.dtype).eps)
+    )
     bad = ~(((sums - 1).abs() <= rounding) & (least >= 0))  # also where one is NaN
     if bool(bad.any()):
         i = int(bad.nonzero()[0])
@@ -208,7 +221,9 @@ def route(inflow: Tensor, a: Tensor, b: Tensor, length: int = 15) -> Tensor:
     batch = len(inflow) if inflow.ndim == 2 else 1
     for name, values in (("a", a), ("b", b)):
         if values.ndim > 1 or values.numel() not in (1, batch):
-            raise ParameterError(f"parameter {name!r} of the unit hydrograph has shape {list(values.shape)}; give [{batch}].")
+            raise ParameterError(
+                f"parameter {name!r} of the unit hydrograph has shape {list(values.shape)}; give [{batch}]."
+            )
     shape, scale = torch.broadcast_tensors(a.reshape(-1), b.reshape(-1))
     return route_through(inflow, gamma_unit_hydrograph(shape, scale, length)).discharge
 
@@ -236,7 +251,9 @@ class Components:
 
     def weather(self, forcing: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Forcing `[basin, day]` for every copy, `[basin x component, day]`; that of all basins `[day]` stays as it is."""
-        return {k: v.repeat_interleave(self.count, 0) if v.ndim == 2 else v for k, v in forcing.items()}
+        return {
+            k: v.repeat_interleave(self.count, 0) if v.ndim == 2 else v for k, v in forcing.items()
+        }
 
     def parameters(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Parameters `[basin, component]` or `[basin, component, day]` as `solve` takes them, `[basin x component, ...]`."""

@@ -29,11 +29,17 @@ def refuse_transforms(what: str) -> None:
         raise DerivativeError(f"{what} cannot run inside torch.func (grad, vjp, jvp, jacrev, jacfwd, hessian, vmap): call "
                               f"torch.autograd.grad on its results, and give a batch in place of vmap. {ROAD_OUT}")  # fmt: skip
     if forward_ad._current_level >= 0:
-        raise DerivativeError(f"{what} has no forward-mode derivatives: it carries no tangents. {ROAD_OUT}")
+        raise DerivativeError(
+            f"{what} has no forward-mode derivatives: it carries no tangents. {ROAD_OUT}"
+        )
 
 
 def first_derivatives(
-    what: str, pull: Pull, cotangents: Sequence[Tensor | None], inputs: Sequence[Tensor], wanted: Sequence[bool]
+    what: str,
+    pull: Pull,
+    cotangents: Sequence[Tensor | None],
+    inputs: Sequence[Tensor],
+    wanted: Sequence[bool],
 ) -> list[Tensor | None]:
     """Return what a `backward` returns: `pull(cotangents)`, whose derivatives are an error.
 
@@ -50,7 +56,9 @@ def first_derivatives(
         Which of the cotangents that `pull` gives are needed: `ctx.needs_input_grad`. The others become None.
     """
     given = [c for c in cotangents if c is not None]
-    if torch._C._are_functorch_transforms_active() or any(map(torch._C._functorch.is_legacy_batchedtensor, given)):
+    if torch._C._are_functorch_transforms_active() or any(
+        map(torch._C._functorch.is_legacy_batchedtensor, given)
+    ):
         raise DerivativeError(f"{what} has no vectorised gradients (jacobian(vectorize=True), is_grads_batched, vmap): take "
                               f"one row after the other, as torch.autograd.functional.jacobian does by itself.")  # fmt: skip
     if not torch.is_grad_enabled():

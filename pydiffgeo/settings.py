@@ -14,7 +14,13 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError, ValidatorFunctionWrapHandler, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+)
 
 from .errors import PyDiffGeoError, SettingsError, nearest
 
@@ -39,7 +45,9 @@ class Settings(BaseModel):
     def _no_truth_value_as_number(cls, given: Any, handler: ValidatorFunctionWrapHandler) -> Any:
         made = handler(given)
         if _truth_value_as_number(given, made):
-            raise ValueError("it takes numbers, and yes, no, on, off, true and false are truth values")
+            raise ValueError(
+                "it takes numbers, and yes, no, on, off, true and false are truth values"
+            )
         return made
 
 
@@ -78,7 +86,9 @@ def load_settings(path: str | Path, model_class: type[M]) -> M:
     return _validate(_Document.read(Path(path)), model_class)
 
 
-def load_tagged_settings(path: str | Path, classes: Mapping[str, type[M]], key: str) -> tuple[str, M]:
+def load_tagged_settings(
+    path: str | Path, classes: Mapping[str, type[M]], key: str
+) -> tuple[str, M]:
     """Read a YAML file whose top-level entry `key` names the settings class.
 
     Parameters
@@ -103,12 +113,22 @@ def load_tagged_settings(path: str | Path, classes: Mapping[str, type[M]], key: 
     document = _Document.read(Path(path))
     known = ", ".join(sorted(classes))
     if key not in document.data:
-        hint = next((f" (line {document.line((name,))}: did you mean {key!r} by {name!r}?)"
-                     for name in map(str, document.data) if nearest(key, [name]) != "."), "")
-        raise SettingsError(f"{path}: the key {key!r} is missing{hint}. Add it; it is one of: {known}.")
+        hint = next(
+            (
+                f" (line {document.line((name,))}: did you mean {key!r} by {name!r}?)"
+                for name in map(str, document.data)
+                if nearest(key, [name]) != "."
+            ),
+            "",
+        )
+        raise SettingsError(
+            f"{path}: the key {key!r} is missing{hint}. Add it; it is one of: {known}."
+        )
     name = document.data[key]
     if not isinstance(name, str) or name not in classes:
-        raise SettingsError(f"{path}, line {document.line((key,))}: unknown {key} {_instead(name, classes)}")
+        raise SettingsError(
+            f"{path}, line {document.line((key,))}: unknown {key} {_instead(name, classes)}"
+        )
     if key not in classes[name].model_fields:
         del document.data[key]
     return name, _validate(document, classes[name])
@@ -128,30 +148,48 @@ class _Document:
             loader = _Loader(path.read_text(encoding="utf-8"))
             root = loader.get_single_node()
             if root is None:
-                raise SettingsError(f"{path}: the file is empty. Write the settings as 'key: value' lines.")
+                raise SettingsError(
+                    f"{path}: the file is empty. Write the settings as 'key: value' lines."
+                )
             if not isinstance(root, yaml.MappingNode):
-                raise SettingsError(f"{path}, line {_line(root)}: not settings but a {root.id}. "
-                                    "Write them as 'key: value' lines.")
+                raise SettingsError(
+                    f"{path}, line {_line(root)}: not settings but a {root.id}. "
+                    "Write them as 'key: value' lines."
+                )
             _refuse_duplicates(path, root)
             # this also merges '<<: *anchor' entries into the nodes, so that their keys have lines too
             data = loader.construct_document(root)
         except FileNotFoundError:
-            raise SettingsError(f"{path}: no such file, looked for from {Path.cwd()}. Correct the path.") from None
+            raise SettingsError(
+                f"{path}: no such file, looked for from {Path.cwd()}. Correct the path."
+            ) from None
         except OSError as error:
-            raise SettingsError(f"{path}: cannot be read: {error.strerror}. Name a file that you may read.") from error
+            raise SettingsError(
+                f"{path}: cannot be read: {error.strerror}. Name a file that you may read."
+            ) from error
         except UnicodeDecodeError as error:
-            raise SettingsError(f"{path}: not UTF-8 text (byte {error.start}). Save it as UTF-8.") from error
+            raise SettingsError(
+                f"{path}: not UTF-8 text (byte {error.start}). Save it as UTF-8."
+            ) from error
         except _Trap as error:
-            raise SettingsError(f"{path}, line {error.problem_mark.line + 1}: {error.problem}.") from None
+            raise SettingsError(
+                f"{path}, line {error.problem_mark.line + 1}: {error.problem}."
+            ) from None
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
             text = "; ".join(part for part in (error.context, error.problem) if part)
             if "'\\t'" in text:
-                raise SettingsError(f"{path}{where}: a tab, which YAML does not allow there. Use spaces.") from error
-            raise SettingsError(f"{path}{where}: not valid YAML: {text}. Correct it there.") from error
+                raise SettingsError(
+                    f"{path}{where}: a tab, which YAML does not allow there. Use spaces."
+                ) from error
+            raise SettingsError(
+                f"{path}{where}: not valid YAML: {text}. Correct it there."
+            ) from error
         except yaml.YAMLError as error:
-            raise SettingsError(f"{path}: not valid YAML: {' '.join(str(error).split())}. Save it as plain text.") from error
+            raise SettingsError(
+                f"{path}: not valid YAML: {' '.join(str(error).split())}. Save it as plain text."
+            ) from error
         return cls(path, data, root)
 
     def line(self, location: Location) -> int:
@@ -168,7 +206,11 @@ class _Document:
                 match = [(k, v) for k, v in node.value if str(part) == k.value]
                 if match:
                     line, node = _line(match[-1][0]), match[-1][1]
-            elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            elif (
+                isinstance(node, yaml.SequenceNode)
+                and isinstance(part, int)
+                and part < len(node.value)
+            ):
                 node = node.value[part]
                 line = _line(node)
             # any other part is pydantic's name of a union member and stands for no entry
@@ -192,7 +234,9 @@ def _integer(loader: _Loader, node: yaml.ScalarNode) -> int:
     if octal or sixty:
         kind = f"the octal number {number}" if octal else f"{number}, a number in base 60"
         remedy = ", or write a number without leading zeros" if octal else ""
-        raise _Trap(f"{node.value} would be {kind}. Put identifiers in quotes, '{node.value}'{remedy}", node)
+        raise _Trap(
+            f"{node.value} would be {kind}. Put identifiers in quotes, '{node.value}'{remedy}", node
+        )
     return number
 
 
@@ -236,8 +280,10 @@ def _refuse_duplicates(path: Path, root: yaml.Node) -> None:
                 if not isinstance(key, yaml.ScalarNode) or key.value == "<<":
                     continue
                 if key.value in first:
-                    raise SettingsError(f"{path}, line {_line(key)}: the key {key.value!r} was already given "
-                                        f"in line {first[key.value]}. Keep one of them.")
+                    raise SettingsError(
+                        f"{path}, line {_line(key)}: the key {key.value!r} was already given "
+                        f"in line {first[key.value]}. Keep one of them."
+                    )
                 first[key.value] = _line(key)
 
 
@@ -248,9 +294,19 @@ def _validate(document: _Document, model_class: type[M]) -> M:
         found: list[dict[str, Any]] = [dict(e) for e in error.errors()]
         # of a list that may also be a number, what is wrong inside of the list is said, not that a list is no number
         deeper = {e["loc"][:k] for e in found for k in range(len(e["loc"]))}
-        found = [e for e in found if not (isinstance(e["input"], list) and e["type"] == "int_type" and e["loc"][:-1] in deeper)]
-        problems = sorted((document.line(e["loc"]), _explain(e, document, model_class)) for e in found)
-    except PyDiffGeoError as error:  # a validator that calls the package: its message names the input
+        found = [
+            e
+            for e in found
+            if not (
+                isinstance(e["input"], list) and e["type"] == "int_type" and e["loc"][:-1] in deeper
+            )
+        ]
+        problems = sorted(
+            (document.line(e["loc"]), _explain(e, document, model_class)) for e in found
+        )
+    except (
+        PyDiffGeoError
+    ) as error:  # a validator that calls the package: its message names the input
         raise SettingsError(f"{document.path}: {error}") from error
     if len(problems) == 1:
         raise SettingsError("{}, line {}: {}".format(document.path, *problems[0]))
@@ -286,7 +342,11 @@ def _explain(error: dict[str, Any], document: _Document, model_class: type[BaseM
 
 def _dotted(location: Location) -> str:
     """A location as it stands in the file, without pydantic's names of the members of a union."""
-    return ".".join(str(part) for part in location if not re.match(r"(tuple|list|dict)\[|constrained-", str(part)))
+    return ".".join(
+        str(part)
+        for part in location
+        if not re.match(r"(tuple|list|dict)\[|constrained-", str(part))
+    )
 
 
 def _kind(given: Any) -> str:
@@ -302,7 +362,9 @@ def _instead(given: Any, known: Iterable[str]) -> str:
 
 
 def _keys(models: list[type[BaseModel]]) -> list[str]:
-    return sorted({field.alias or name for model in models for name, field in model.model_fields.items()})
+    return sorted(
+        {field.alias or name for model in models for name, field in model.model_fields.items()}
+    )
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:
@@ -316,7 +378,9 @@ def _models_at(parents: list[int | str], model_class: type[BaseModel]) -> list[t
     """The settings models whose keys are allowed at a location."""
     models = [model_class]
     for part in parents:
-        fields = [f for m in models for name, f in m.model_fields.items() if part in (name, f.alias)]
+        fields = [
+            f for m in models for name, f in m.model_fields.items() if part in (name, f.alias)
+        ]
         if fields:
             models = [inner for field in fields for inner in _models_in(field.annotation)]
         elif any(part == m.__name__ for m in models):  # pydantic names the member of a union

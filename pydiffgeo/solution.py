@@ -69,7 +69,11 @@ class Solution:
         """Return model, engine, batch, span, steps and failures, in a few lines."""
         spec, accepted = self.model.spec, self.stats["accepted"]
         unit = "" if self.times.dtype.kind in "mM" else f" {spec.time_unit}"
-        cells = f" in {self.model.size - len(spec.states) + 1} cells" if len(spec.states) < self.model.size else ""
+        cells = (
+            f" in {self.model.size - len(spec.states) + 1} cells"
+            if len(spec.states) < self.model.size
+            else ""
+        )
         steps = "-".join(dict.fromkeys(str(int(x)) for x in (accepted.min(), accepted.max())))
         reasons = "; ".join(f"column {c} {why}" for c, why in list(self.failed.items())[:3])
         lines = {
@@ -78,7 +82,9 @@ class Solution:
             "states": ", ".join(spec.states) + cells,
             "fluxes": ", ".join(spec.fluxes) or "none",
             "steps": f"{steps} per column, {int(self.stats['rejected'].sum())} rejected in all",
-            "failed": f"{len(self.failed)}: {reasons}{' ...' if len(self.failed) > 3 else ''}" if self.failed else "none",
+            "failed": f"{len(self.failed)}: {reasons}{' ...' if len(self.failed) > 3 else ''}"
+            if self.failed
+            else "none",
         }
         head = f"Solution of {spec.name} by the {self.engine} engine"
         return "\n".join([head, *(f"  {name:8} {text}" for name, text in lines.items())])
@@ -94,7 +100,9 @@ class Solution:
         storage, length = self.storage.detach(), self.lengths.to(self.states)
         if not balanced:
             return torch.full_like(storage[:, 0], torch.nan)
-        amounts = torch.stack([sign * (self.fluxes[name].detach() * length) for name, sign in balanced.items()])
+        amounts = torch.stack(
+            [sign * (self.fluxes[name].detach() * length) for name, sign in balanced.items()]
+        )
         left = amounts.sum((0, 2)) - (storage[:, -1] - storage[:, 0])
         moved, stored = amounts.abs().sum((0, 2)), storage.abs().amax(1)
         rounding = torch.finfo(storage.dtype).eps ** 0.5
@@ -115,17 +123,31 @@ class Solution:
         import xarray as xr  # half a second, for those who ask for it
 
         spec = self.model.spec
-        data = {name: (dims, _numpy(x), _attributes(**about)) for name, dims, x, about in self._variables(spec)}
-        starts = np.concatenate([np.atleast_1d(self.start).astype(self.times.dtype), self.times[:-1]])
+        data = {
+            name: (dims, _numpy(x), _attributes(**about))
+            for name, dims, x, about in self._variables(spec)
+        }
+        starts = np.concatenate(
+            [np.atleast_1d(self.start).astype(self.times.dtype), self.times[:-1]]
+        )
         data["time_bounds"] = (("time", "bounds"), np.stack([starts, self.times], 1), {})
         dates = self.times.dtype.kind == "M"
-        about_time = {"standard_name": "time"} if dates else {"units": spec.time_unit, "long_name": "time"}
+        about_time = (
+            {"standard_name": "time"} if dates else {"units": spec.time_unit, "long_name": "time"}
+        )
         if self.times.dtype.kind == "m":
             about_time = {"long_name": "time since the start"}
-        coords: dict[str, Any] = {"time": ("time", self.times, {**about_time, "axis": "T", "bounds": "time_bounds"})}
+        coords: dict[str, Any] = {
+            "time": ("time", self.times, {**about_time, "axis": "T", "bounds": "time_bounds"})
+        }
         if hasattr(self.model, "grid"):
             grid = self.model.grid
-            depth = {"units": grid.unit, "positive": "down", "long_name": "depth of the centre of the cell", "axis": "Z"}
+            depth = {
+                "units": grid.unit,
+                "positive": "down",
+                "long_name": "depth of the centre of the cell",
+                "axis": "Z",
+            }
             coords["depth"] = ("cell", _numpy(grid.depth), depth)
         about = {
             "title": spec.title,
@@ -139,7 +161,9 @@ class Solution:
             out["time"].encoding["units"] = f"seconds since {starts.astype('datetime64[s]')[0]}"
         return out
 
-    def _variables(self, spec: ModelSpec) -> Iterator[tuple[str, tuple[str, ...], Tensor, dict[str, str]]]:
+    def _variables(
+        self, spec: ModelSpec
+    ) -> Iterator[tuple[str, tuple[str, ...], Tensor, dict[str, str]]]:
         """Name, dimensions, values and attributes of each variable."""
         point, mean = "time: point", "time: mean"
         cells = len(spec.states) < self.model.size or hasattr(self.model, "grid")

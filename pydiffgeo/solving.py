@@ -93,27 +93,40 @@ def solve(
     check_modes(model.networks())
     options.absolute(model.spec)  # refuses names of states that the model does not have
     states = initial_state.values() if isinstance(initial_state, Mapping) else [initial_state]
-    tensors = [x for x in (*forcing.values(), *parameters.values(), *states) if isinstance(x, Tensor)]
+    tensors = [
+        x for x in (*forcing.values(), *parameters.values(), *states) if isinstance(x, Tensor)
+    ]
     device = tensors[0].device if tensors else torch.device("cpu")
     if any(x.device != device for x in tensors):
-        raise ParameterError(f"inputs lie on different devices: {sorted({str(x.device) for x in tensors})}; move them to one.")
+        raise ParameterError(
+            f"inputs lie on different devices: {sorted({str(x.device) for x in tensors})}; move them to one."
+        )
     chosen = _choose(engine, model.core, options, device)
     run = lookup(ENGINES, chosen, "engine")
     dtype = options.dtype
     lengths, labels = read_times(times, model.spec.time_unit)
-    forcing, parameters, initial_state = without_names(model, forcing, parameters, initial_state, labels)
+    forcing, parameters, initial_state = without_names(
+        model, forcing, parameters, initial_state, labels
+    )
     drivers = read_forcing(model, forcing, labels, dtype, device)
     layers = model.grid.n_layers if hasattr(model, "grid") else 1
     static, varying = read_parameters(model, parameters, len(lengths), layers, dtype, device)
     state = read_state(model, initial_state, dtype, device)
     columns = batch_size({**drivers, **static, **varying, "initial_state": state})
     state = state.expand(columns, -1)
-    problem = Problem(model, state, static, varying, drivers, lengths.to(dtype=dtype, device=device))
+    problem = Problem(
+        model, state, static, varying, drivers, lengths.to(dtype=dtype, device=device)
+    )
     problem, options = to_core(problem), options_to_core(model, options)
     check_equations(problem, chosen)
-    result = run(problem, options, None if replay is None else read_replay(replay, problem, options.method))
+    result = run(
+        problem, options, None if replay is None else read_replay(replay, problem, options.method)
+    )
     result, storage = from_core(model, result, problem.model.total_storage(result.storage))
-    failed = {c: f"in the interval that ends at {labels[k + 1]}: {why}" for c, (k, why) in sorted(result.failed.items())}
+    failed = {
+        c: f"in the interval that ends at {labels[k + 1]}: {why}"
+        for c, (k, why) in sorted(result.failed.items())
+    }
     if failed and options.on_failure == "raise":
         shown = "; ".join(f"column {c} {why}" for c, why in list(failed.items())[:5])
         raise SolveFailed(
@@ -157,7 +170,10 @@ def _choose(engine: str, model: ProcessModel, options: Solver, device: torch.dev
     try:
         start()
     except EngineUnavailable as error:
-        _say(logging.WARNING, f"solving with the torch engine, since the Julia engine did not start: {error}")
+        _say(
+            logging.WARNING,
+            f"solving with the torch engine, since the Julia engine did not start: {error}",
+        )
         return "torch"
     _say(logging.INFO, "solving with the julia engine")
     return "julia"

@@ -13,7 +13,12 @@ from numpy.typing import NDArray
 
 from pydiffgeo.errors import DataError, lookup
 
-SECONDS: dict[str, Fraction] = {"s": Fraction(1), "min": Fraction(60), "h": Fraction(3600), "d": Fraction(86400)}
+SECONDS: dict[str, Fraction] = {
+    "s": Fraction(1),
+    "min": Fraction(60),
+    "h": Fraction(3600),
+    "d": Fraction(86400),
+}
 """Seconds in each unit of time that a model may have."""
 TICKS: dict[str, Fraction] = {
     "W": Fraction(604800), "D": Fraction(86400), "h": Fraction(3600), "m": Fraction(60), "s": Fraction(1),
@@ -97,7 +102,9 @@ def intervals(times: NDArray, unit: str, what: str = "times") -> NDArray[np.floa
         ratio = TICKS[step] * count / lookup(SECONDS, unit, "unit of time")
         ticks = times.astype(np.int64)
         steps = np.diff(ticks)
-        if ((steps > 0) != (ticks[1:] > ticks[:-1])).any():  # more nanoseconds apart than an integer of 64 bits counts
+        if (
+            (steps > 0) != (ticks[1:] > ticks[:-1])
+        ).any():  # more nanoseconds apart than an integer of 64 bits counts
             steps = np.diff(ticks.astype(object)).astype(np.float64)
         lengths = steps * float(ratio.numerator) / float(ratio.denominator)
     else:
@@ -133,7 +140,9 @@ def decoded(values: Any, what: str) -> Any:
         count = xr.Variable([f"axis_{i}" for i in range(x.ndim)], x, dict(attributes))
         return xr.decode_cf(xr.Dataset({"values": count}))["values"]
     except (ValueError, OverflowError) as error:
-        raise DataError(f"{what} have the units {attributes['units']!r}, which cannot be read: give the dates.") from error
+        raise DataError(
+            f"{what} have the units {attributes['units']!r}, which cannot be read: give the dates."
+        ) from error
 
 
 def _array(values: Any, what: str) -> NDArray:
@@ -162,7 +171,11 @@ def _from_objects(values: list[Any], what: str) -> NDArray:
             instant, zone = _instant(value)
         except (ValueError, OverflowError) as error:
             known = isinstance(error, DataError)
-            hint = str(error).rstrip(".") if known else "write dates as 2000-12-31 or 2000-12-31T18:00 (ISO 8601)"
+            hint = (
+                str(error).rstrip(".")
+                if known
+                else "write dates as 2000-12-31 or 2000-12-31T18:00 (ISO 8601)"
+            )
             raise DataError(f"{what}[{i}] is {value!r}, which is no date: {hint}.") from error
         zones.add(zone)
         found.append(instant)
@@ -176,7 +189,9 @@ def _from_objects(values: list[Any], what: str) -> NDArray:
 def _from_days(values: list[str]) -> NDArray | None:
     """Dates from text like 2000-12-31, which NumPy reads at once; None for any other."""
     text = np.array(values)
-    if text.dtype.itemsize != 40 or not (np.char.count(text, "-") == 2).all():  # ten letters of four bytes
+    if (
+        text.dtype.itemsize != 40 or not (np.char.count(text, "-") == 2).all()
+    ):  # ten letters of four bytes
         return None
     try:
         return text.astype("M8[D]")
@@ -200,7 +215,9 @@ def _instant(value: Any) -> tuple[Any, bool]:
         return (value.tz_convert(None) if zone else value).to_datetime64(), zone
     if isinstance(value, datetime):
         zone = value.tzinfo is not None
-        return np.datetime64(value.astimezone(UTC).replace(tzinfo=None) if zone else value, "us"), zone
+        return np.datetime64(
+            value.astimezone(UTC).replace(tzinfo=None) if zone else value, "us"
+        ), zone
     if isinstance(value, date):
         return np.datetime64(value, "D"), False
     if isinstance(value, timedelta):
@@ -208,16 +225,24 @@ def _instant(value: Any) -> tuple[Any, bool]:
     if hasattr(value, "calendar") and hasattr(value, "isoformat"):  # cftime
         return _from_calendar(value), False
     if hasattr(value, "to_timestamp"):  # pandas
-        raise DataError("a Period has a start and an end; give one of them, .to_timestamp() or .to_timestamp(how='end').")
+        raise DataError(
+            "a Period has a start and an end; give one of them, .to_timestamp() or .to_timestamp(how='end')."
+        )
     raise ValueError(f"a {type(value).__name__}")
 
 
 def _from_calendar(value: Any) -> np.datetime64:
     """A date of cftime, where its calendar counts days as datetime64 does."""
-    julian = value.calendar in CALENDARS[:2] and (value.year, value.month, value.day) < (1582, 10, 15)
+    julian = value.calendar in CALENDARS[:2] and (value.year, value.month, value.day) < (
+        1582,
+        10,
+        15,
+    )
     if value.calendar not in CALENDARS or julian:
         era = " before 1582-10-15" if julian else ""
-        raise DataError(f"the calendar {value.calendar!r}{era} has other days; give numbers since the start (cftime.date2num).")
+        raise DataError(
+            f"the calendar {value.calendar!r}{era} has other days; give numbers since the start (cftime.date2num)."
+        )
     return np.datetime64(value.isoformat(), "us")
 
 
@@ -228,7 +253,9 @@ def _checked(x: NDArray, what: str) -> NDArray:
     if x.dtype.kind == "M" and step in ("Y", "M"):
         return x.astype("M8[D]")
     if step not in TICKS:
-        raise DataError(f"{what} are durations in the unit {step!r}, whose length is not known: give days, hours or seconds.")
+        raise DataError(
+            f"{what} are durations in the unit {step!r}, whose length is not known: give days, hours or seconds."
+        )
     return x
 
 
@@ -264,11 +291,16 @@ def _are_dates(x: NDArray, digits: int) -> bool:
         return False
     if digits == 7:
         years, days = np.divmod(rest, 1000)
-        return bool(((1 <= days) & (days <= 366) & (years >= 1500) & (years <= 2500)).all() and (np.diff(rest) > 600).any())
+        return bool(
+            ((1 <= days) & (days <= 366) & (years >= 1500) & (years <= 2500)).all()
+            and (np.diff(rest) > 600).any()
+        )
     parts: list[NDArray] = []
     for _ in range((digits - 4) // 2):
         rest, part = np.divmod(rest, 100)
         parts.insert(0, part)
     limits: Iterable[tuple[int, int]] = ((1, 12), (1, 31), (0, 24), (0, 59), (0, 59))
-    inside = all(((low <= p) & (p <= high)).all() for p, (low, high) in zip(parts, limits, strict=False))
+    inside = all(
+        ((low <= p) & (p <= high)).all() for p, (low, high) in zip(parts, limits, strict=False)
+    )
     return bool(inside and ((rest >= 1500) & (rest <= 2500)).all())

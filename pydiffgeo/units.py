@@ -10,7 +10,12 @@ from functools import cache
 from pydiffgeo.errors import lookup
 from pydiffgeo.times import SECONDS
 
-LENGTHS: dict[str, Fraction] = {"mm": Fraction(1, 10), "cm": Fraction(1), "dm": Fraction(10), "m": Fraction(100)}
+LENGTHS: dict[str, Fraction] = {
+    "mm": Fraction(1, 10),
+    "cm": Fraction(1),
+    "dm": Fraction(10),
+    "m": Fraction(100),
+}
 """Centimetres in each unit of length that a column may have."""
 SPELLINGS = {
     **dict.fromkeys(("hour", "hours", "hr", "hrs"), "h"),
@@ -61,7 +66,26 @@ def product(*units: str) -> str:
     return " ".join(f"{k}{v if v != 1 else ''}" for k, v in out.items() if v) or "1"
 
 
-SCALED = ("m", "g", "s", "K", "Pa", "bar", "J", "W", "N", "mol", "eq", "L", "l", "V", "A", "Hz", "S", "Bq")
+SCALED = (
+    "m",
+    "g",
+    "s",
+    "K",
+    "Pa",
+    "bar",
+    "J",
+    "W",
+    "N",
+    "mol",
+    "eq",
+    "L",
+    "l",
+    "V",
+    "A",
+    "Hz",
+    "S",
+    "Bq",
+)
 """Symbols that take a prefix of the SI."""
 SYMBOLS = {
     *(prefix + symbol for prefix in ("", "n", "u", "m", "c", "d", "h", "k", "M", "G") for symbol in SCALED),
@@ -114,5 +138,7 @@ class Units:
     def factor(self, unit: str) -> float:
         """What a value in these units is multiplied by to be in a unit of cm and h, such as 100 / 24 for "cm h-1"."""
         p = powers(unit)
-        exact = LENGTHS[self.length] ** p.get("cm", 0) * (SECONDS[self.time] / 3600) ** p.get("h", 0)
+        exact = LENGTHS[self.length] ** p.get("cm", 0) * (SECONDS[self.time] / 3600) ** p.get(
+            "h", 0
+        )
         return float(exact)

@@ -12,7 +12,9 @@ DAYS = pd.date_range("2001-01-01", periods=40)
 AREAS = {"01010101": 5.0e8, "02020202": 1.0e9}
 
 
-def records(basins: int = 3, days: int = 400, seed: int = 0, start: str = "1999-10-01") -> xr.Dataset:
+def records(
+    basins: int = 3, days: int = 400, seed: int = 0, start: str = "1999-10-01"
+) -> xr.Dataset:
     """The basin form with weather, discharge with gaps, and attributes."""
     random = np.random.default_rng(seed)
     time = pd.date_range(start, periods=days)
@@ -32,7 +34,11 @@ def records(basins: int = 3, days: int = 400, seed: int = 0, start: str = "1999-
             "aridity": ("basin", random.uniform(0.3, 3.0, basins), {"units": "1"}),
             "geology": ("basin", np.array([f"rock {i % 3}" for i in range(basins)])),
         },
-        {"basin": names, "time": time, "lat": ("basin", np.linspace(30, 48, basins), {"units": "degrees_north"})},
+        {
+            "basin": names,
+            "time": time,
+            "lat": ("basin", np.linspace(30, 48, basins), {"units": "degrees_north"}),
+        },
     )
 
 
@@ -46,20 +52,29 @@ def camels_us(root: Path, days: pd.DatetimeIndex = DAYS) -> Path:
                      "Year Mnth Day Hr dayl(s) prcp(mm/day) srad(W/m2) swe(mm) tmax(C) tmin(C) vp(Pa)"]  # fmt: skip
             for k, day in enumerate(days):
                 i = k % 50  # no weather grows for ever
-                lines.append(f"{day:%Y %m %d} 12\t36000.00\t{i:.2f}\t200.00\t0.00\t{i + 10}.00\t{i}.00\t700.00")
+                lines.append(
+                    f"{day:%Y %m %d} 12\t36000.00\t{i:.2f}\t200.00\t0.00\t{i + 10}.00\t{i}.00\t700.00"
+                )
             (folder / f"{basin}_lump_{tag}_forcing_leap.txt").write_text("\n".join(lines) + "\n")
-        folder = root / "usgs_streamflow" / "99"  # not the region of its number, as for some gauges of the archive
+        folder = (
+            root / "usgs_streamflow" / "99"
+        )  # not the region of its number, as for some gauges of the archive
         folder.mkdir(parents=True, exist_ok=True)
         flags = ["A:e" if i == 1 else "M" if i == 2 else "A" for i in range(len(days))]
         flows = [-999 if f == "M" else 1 + i // 4 % 7 for i, f in enumerate(flags)]
-        rows = [f"{basin} {d:%Y %m %d} {q:8.2f} {f}" for d, q, f in zip(days, flows, flags, strict=True)]
+        rows = [
+            f"{basin} {d:%Y %m %d} {q:8.2f} {f}" for d, q, f in zip(days, flows, flags, strict=True)
+        ]
         (folder / f"{basin}_streamflow_qc.txt").write_text("\n".join(rows) + "\n")
     folder = root / "camels_attributes_v2.0"
     folder.mkdir()
     (folder / "camels_topo.txt").write_text(
-        "gauge_id;gauge_lat;gauge_lon;elev_mean\n" + "".join(f"{b};44.8;-68.0;250.0\n" for b in AREAS)
+        "gauge_id;gauge_lat;gauge_lon;elev_mean\n"
+        + "".join(f"{b};44.8;-68.0;250.0\n" for b in AREAS)
     )
-    (folder / "camels_clim.txt").write_text("gauge_id;aridity;season\n01010101;0.8; son\n02020202;NA;mam\n")
+    (folder / "camels_clim.txt").write_text(
+        "gauge_id;aridity;season\n01010101;0.8; son\n02020202;NA;mam\n"
+    )
     return root
 
 
@@ -79,15 +94,23 @@ def caravan(root: Path, kind: str = "netcdf", days: pd.DatetimeIndex = DAYS) -> 
             frame.to_csv(folder / f"{basin}.csv")
         else:
             text = (
-                "temperature_2m: 2m air temperature [°C]\ntotal_precipitation: Total precipitation [mm]\nstreamflow: Q [mm/d]\n"
+                "temperature_2m: 2m air temperature [°C]\n"
+                "total_precipitation: Total precipitation [mm]\nstreamflow: Q [mm/d]\n"
             )
             frame.to_xarray().assign_attrs(Units=text).to_netcdf(folder / f"{basin}.nc")
         tables = root / "attributes" / source
         tables.mkdir(parents=True, exist_ok=True)
-        for table, columns, last in (("other", "gauge_lat,gauge_lon,area", 321.0), ("caravan", "p_mean,aridity,frac_snow", 1)):
+        for table, columns, last in (
+            ("other", "gauge_lat,gauge_lon,area", 321.0),
+            ("caravan", "p_mean,aridity,frac_snow", 1),
+        ):
             file = tables / f"attributes_{table}_{source}.csv"
             head = "" if file.exists() else f"gauge_id,{columns}\n"
-            file.write_text((file.read_text() if file.exists() else "") + head + f"{basin},47.5,{number}.0,{last}\n")
+            file.write_text(
+                (file.read_text() if file.exists() else "")
+                + head
+                + f"{basin},47.5,{number}.0,{last}\n"
+            )
     return root
 
 

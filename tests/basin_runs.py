@@ -95,7 +95,9 @@ def write_data(folder: Path, basins: int = 12, days: int = 700) -> Path:
         flow[:, day] = k * water
     flow[:, 100:110] = np.nan
     records["discharge"] = ("basin", "time"), flow, records.discharge.attrs
-    return write_basins(records.assign_coords(lon=("basin", np.linspace(-120, -80, basins))), folder / "basins.nc")
+    return write_basins(
+        records.assign_coords(lon=("basin", np.linspace(-120, -80, basins))), folder / "basins.nc"
+    )
 
 
 def experiment(path: Path, name: str = "lstm", **changes: dict[str, Any]) -> BasinExperiment:
@@ -117,5 +119,9 @@ def experiment(path: Path, name: str = "lstm", **changes: dict[str, Any]) -> Bas
             settings[section] = values
         else:
             settings.setdefault(section, {}).update(values)
-    run = {section: settings.pop(section) for section in ("model", "training", "loss") if section in settings}
+    run = {
+        section: settings.pop(section)
+        for section in ("model", "training", "loss")
+        if section in settings
+    }
     return BasinExperiment.model_validate({**settings, "runs": {"run": run}})

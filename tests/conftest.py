@@ -17,7 +17,9 @@ from pydiffgeo.bridge.runtime import unavailable
 
 torch.set_num_threads(1)
 
-DATA = Path(os.environ.get("PYDIFFGEO_DATA") or Path(__file__).parents[1] / ".." / "shared" / "data")
+DATA = Path(
+    os.environ.get("PYDIFFGEO_DATA") or Path(__file__).parents[1] / ".." / "shared" / "data"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +41,9 @@ def shared_data() -> Callable[[str], Path]:
     def find(name: str) -> Path:
         path = DATA / name
         if not path.exists():
-            pytest.skip(f"no real data file {name} in {DATA}; set PYDIFFGEO_DATA to the folder that has it")
+            pytest.skip(
+                f"no real data file {name} in {DATA}; set PYDIFFGEO_DATA to the folder that has it"
+            )
         return path
 
     return find

@@ -1,6 +1,6 @@
 """Results of the Julia engine that machines without Julia are compared with; run as a script it writes them anew.
 
-    python tests/golden.py
+python tests/golden.py
 """
 
 from __future__ import annotations
@@ -39,7 +39,9 @@ def small(name: str) -> dict[str, Any]:
     forcing = {k: v.clone().requires_grad_() for k, v in case.forcing.items()}
     solution = case.run(initial=initial, parameters=x, forcing=forcing)
     inputs = {"initial_state": initial, **x, **forcing}
-    loss = (solution.states / 100).square().sum() + sum(q.square().sum() for q in solution.fluxes.values())
+    loss = (solution.states / 100).square().sum() + sum(
+        q.square().sum() for q in solution.fluxes.values()
+    )
     grads = torch.autograd.grad(loss, list(inputs.values()))
     return {
         "states": solution.states.tolist(),
@@ -51,9 +53,15 @@ def small(name: str) -> dict[str, Any]:
 def infiltration() -> dict[str, Any]:
     """The New Mexico soil: heads, infiltration, gradient of the mean square of the heads in metres."""
     logs = torch.tensor(list(NEW_MEXICO.values()), dtype=F64).log().requires_grad_()
-    _, solution = new_mexico(100, dict(zip(NEW_MEXICO, logs.exp().unbind(), strict=True)), solver=Solver(rtol=1e-7))
+    _, solution = new_mexico(
+        100, dict(zip(NEW_MEXICO, logs.exp().unbind(), strict=True)), solver=Solver(rtol=1e-7)
+    )
     (g,) = torch.autograd.grad((solution.states / 100).square().mean(), logs)
-    return {"states": solution.states.tolist(), "fluxes": _listed(solution.fluxes), "gradients": {"logs": g.tolist()}}
+    return {
+        "states": solution.states.tolist(),
+        "fluxes": _listed(solution.fluxes),
+        "gradients": {"logs": g.tolist()},
+    }
 
 
 def results() -> dict[str, Any]:

@@ -10,7 +10,10 @@ from torch import Tensor
 from pydiffgeo import ProcessModel
 
 F64 = torch.float64
-FULL = {"hbv": [20.0, 1.0, 150.0, 10.0, 30.0], "exp_hydro": [20.0, 300.0]}  # mm: an initial state of each model
+FULL = {
+    "hbv": [20.0, 1.0, 150.0, 10.0, 30.0],
+    "exp_hydro": [20.0, 300.0],
+}  # mm: an initial state of each model
 
 
 def weather(basins: int, days: int, seed: int = 0) -> dict[str, Tensor]:
@@ -21,12 +24,17 @@ def weather(basins: int, days: int, seed: int = 0) -> dict[str, Tensor]:
         return torch.rand(*shape, generator=g, dtype=F64)
 
     season = torch.cos(2 * math.pi * (torch.arange(days, dtype=F64) - 20) / 365)
-    amount = -12 * torch.log(uniform(basins, days).clamp_min(1e-12)) * (uniform(basins, days) < 0.35)
+    amount = (
+        -12 * torch.log(uniform(basins, days).clamp_min(1e-12)) * (uniform(basins, days) < 0.35)
+    )
     noise = 3 * torch.randn(basins, days, generator=g, dtype=F64)
     return {
         "precipitation": amount,
         "temperature": 7 - 11 * season + 6 * uniform(basins, 1) + noise,
-        "potential_evapotranspiration": (2.2 - 2 * season).expand(basins, days).clamp_min(0.1).clone(),
+        "potential_evapotranspiration": (2.2 - 2 * season)
+        .expand(basins, days)
+        .clamp_min(0.1)
+        .clone(),
     }
 
 
@@ -34,7 +42,8 @@ def random_parameters(model: ProcessModel, basins: int, seed: int = 0) -> dict[s
     """Parameters `[basin]` anywhere within the bounds of the specification."""
     g = torch.Generator().manual_seed(seed)
     return {
-        k: s.lower + (s.upper - s.lower) * torch.rand(basins, generator=g, dtype=F64) for k, s in model.spec.parameters.items()
+        k: s.lower + (s.upper - s.lower) * torch.rand(basins, generator=g, dtype=F64)
+        for k, s in model.spec.parameters.items()
     }
 
 

@@ -18,7 +18,13 @@ import numpy as np
 import xarray as xr
 
 FILE = Path(__file__).parent / "data" / "neuralhydrology_metrics.json"
-REAL = ("01022500", "02064000", "03015500", "14400000", "07226500")  # the last is dry on four days of five
+REAL = (
+    "01022500",
+    "02064000",
+    "03015500",
+    "14400000",
+    "07226500",
+)  # the last is dry on four days of five
 # the name in neuralhydrology to ours
 NAMES = {
     "NSE": "nse",
@@ -47,7 +53,9 @@ def made_up(seed: int) -> tuple[np.ndarray, np.ndarray]:
     for day in range(1, days):
         flow[day] = (0.8 + 0.03 * (seed % 5)) * flow[day - 1] + 0.2 * rain[day]
     observed = flow * np.exp(random.normal(0, 0.05, days))
-    simulated = np.roll(flow, seed % 3) * np.exp(random.normal(0, 0.2, days)) * random.uniform(0.7, 1.3)
+    simulated = (
+        np.roll(flow, seed % 3) * np.exp(random.normal(0, 0.2, days)) * random.uniform(0.7, 1.3)
+    )
     if seed % 2:
         observed[observed < np.quantile(observed, 0.1)] = 0.0
         simulated[random.random(days) < 0.02] = -0.01
@@ -70,13 +78,20 @@ def main() -> None:
     from neuralhydrology.evaluation import metrics
 
     file = Path(os.environ.get("PYDIFFGEO_DATA") or "../shared/data", "camels_us_daymet_500.nc")
-    series = {f"seed {seed}": made_up(seed) for seed in range(12)} | {basin: real(file, basin) for basin in REAL}
+    series = {f"seed {seed}": made_up(seed) for seed in range(12)} | {
+        basin: real(file, basin) for basin in REAL
+    }
     values = {}
     for name, (simulated, observed) in series.items():
         days = np.datetime64("1990-10-01", "ns") + np.arange(len(observed)) * np.timedelta64(1, "D")
-        s, o = (xr.DataArray(x.copy(), dims="date", coords={"date": days}) for x in (simulated, observed))
+        s, o = (
+            xr.DataArray(x.copy(), dims="date", coords={"date": days})
+            for x in (simulated, observed)
+        )
         found = metrics.calculate_metrics(o, s, list(NAMES), resolution="1D", datetime_coord="date")
-        values[name] = {NAMES[key]: None if np.isnan(value) else float(value) for key, value in found.items()}
+        values[name] = {
+            NAMES[key]: None if np.isnan(value) else float(value) for key, value in found.items()
+        }
     versions = {"neuralhydrology": version("neuralhydrology"), "numpy": np.__version__}
     FILE.write_text(json.dumps({"versions": versions, "values": values}, indent=1) + "\n")
     print(FILE, versions)

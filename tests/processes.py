@@ -81,7 +81,9 @@ DIFFGEO = 'only(m for m in values(Base.loaded_modules) if nameof(m) == :DiffGeo)
 def python(code: str, preamble: str = PREAMBLE, **environment: str | None) -> str:
     """Output of Python code in a new process, which must end by itself and well; None unsets a variable."""
     # what starting Julia in this process has set is not what a user sets
-    variables = os.environ | {"PYTHON_JULIACALL_THREADS": None, "PYDIFFGEO_ENGINE": None} | environment
+    variables = (
+        os.environ | {"PYTHON_JULIACALL_THREADS": None, "PYDIFFGEO_ENGINE": None} | environment
+    )
     done = subprocess.run(
         [sys.executable, "-c", preamble + code], capture_output=True, text=True, timeout=LIMIT, check=False, cwd=ROOT,
         env={k: v for k, v in variables.items() if v is not None},

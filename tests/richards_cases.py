@@ -56,7 +56,9 @@ def balance_errors(
     moved = water_moved(solution, times)[:, None]
     heads = torch.cat([initial.expand(len(gain), 1, -1), solution.states.detach()], 1)
     storages = (solution.storage.detach(), column_water(model, heads, parameters))
-    reported, recomputed = [(gain.cumsum(-1) - (s[:, 1:] - s[:, :1])).abs() / moved for s in storages]
+    reported, recomputed = [
+        (gain.cumsum(-1) - (s[:, 1:] - s[:, :1])).abs() / moved for s in storages
+    ]
     return reported, recomputed
 
 
@@ -90,7 +92,9 @@ def whole_soil(model: Richards, given: dict[str, Any]) -> dict[str, Any]:
 class Small:
     """Two columns of six cells and two soils, 1.5 hours; any of their inputs may be replaced."""
 
-    def __init__(self, method: str, top: str = "atmospheric", bottom: str = "free_drainage", **model: Any):
+    def __init__(
+        self, method: str, top: str = "atmospheric", bottom: str = "free_drainage", **model: Any
+    ):
         grid = Grid.from_faces([0.0, 2.0, 5.0, 9.0, 14.0, 20.0, 30.0], layers=[0.0, 9.0])
         self.model = Richards(grid, top=top, bottom=bottom, **model)
         self.solver = resolved(method, rtol=1e-2)
@@ -114,11 +118,17 @@ class Small:
         known = self.model.spec.parameters
         self.forcing = {k: torch.tensor(weather[k], dtype=F64) for k in self.model.spec.forcings}
         self.parameters = {k: torch.tensor(v, dtype=F64) for k, v in soils.items() if k in known}
-        self.initial = torch.linspace(-60, -30, 6, dtype=F64) - torch.tensor([[0.0], [150.0]], dtype=F64)
+        self.initial = torch.linspace(-60, -30, 6, dtype=F64) - torch.tensor(
+            [[0.0], [150.0]], dtype=F64
+        )
         self.frozen: Solution | None = None
 
     def run(
-        self, initial: Tensor | None = None, parameters: Any = None, forcing: Any = None, **more: Any
+        self,
+        initial: Tensor | None = None,
+        parameters: Any = None,
+        forcing: Any = None,
+        **more: Any,
     ) -> Solution:
         """Solve with some inputs replaced."""
         return solve(

@@ -20,7 +20,9 @@ KINDS: dict[str, dict[str, Any]] = {
 DAILY = Solver("implicit_euler", step=1.0, newton_tolerance=1e-9)
 
 
-def closure(seed: int = 0, hidden: tuple[int, ...] = (8,), spread: float = 1.0, **options: Any) -> NeuralClosure:
+def closure(
+    seed: int = 0, hidden: tuple[int, ...] = (8,), spread: float = 1.0, **options: Any
+) -> NeuralClosure:
     """A network of one input whose weights are random, also those that begin at zero."""
     out = NeuralClosure(1, hidden, output_range=(0.0, 1.0), seed=seed, **options)
     noise = torch.randn(len(out.weights), dtype=F64, generator=torch.Generator().manual_seed(seed))
@@ -44,5 +46,8 @@ def inputs(model: ProcessModel, basins: int, days: int, seed: int = 0) -> dict[s
 
 def run(model: ProcessModel, x: dict[str, Tensor], engine: str, solver: Solver = DAILY) -> Solution:
     days = x["precipitation"].shape[1]
-    forcing, parameters = {k: x[k] for k in model.spec.forcings}, {k: x[k] for k in model.spec.parameters}
+    forcing, parameters = (
+        {k: x[k] for k in model.spec.forcings},
+        {k: x[k] for k in model.spec.parameters},
+    )
     return solve(model, forcing, parameters, x["state"], range(days + 1), solver, engine)

@@ -41,7 +41,11 @@ def series(depth: np.ndarray, hours: np.ndarray) -> np.ndarray:
     height, T = LAYER - depth, hours[:, None] / SPAN
     k = np.array(
         [
-            brentq(lambda x: np.tan(LAYER * x) + 2 * x, (i - 0.5) * np.pi / LAYER + 1e-9, i * np.pi / LAYER)
+            brentq(
+                lambda x: np.tan(LAYER * x) + 2 * x,
+                (i - 0.5) * np.pi / LAYER + 1e-9,
+                i * np.pi / LAYER,
+            )
             for i in range(1, 120)
         ]
     )
@@ -54,7 +58,9 @@ def series(depth: np.ndarray, hours: np.ndarray) -> np.ndarray:
     return np.log(steady(depth, (1.0,), AFTER) + np.exp(-height / 2 - T / 4) * sums)
 
 
-def spectral(depth: np.ndarray, hours: np.ndarray, K_s: Sequence[float], degree: int = 48) -> np.ndarray:
+def spectral(
+    depth: np.ndarray, hours: np.ndarray, K_s: Sequence[float], degree: int = 48
+) -> np.ndarray:
     """Heads `[time, depth]` (cm) of layers of 10 cm: Chebyshev collocation in space, exponential in time."""
     x, D = _chebyshev(degree)
     m, layers = degree + 1, len(K_s)
@@ -75,7 +81,9 @@ def spectral(depth: np.ndarray, hours: np.ndarray, K_s: Sequence[float], degree:
     inner = np.setdiff1d(np.arange(size), faces)
     lift = -np.linalg.solve(C[:, faces], C[:, inner])  # the faces from the inner nodes
     values, vectors = eig(rate[np.ix_(inner, inner)] + rate[np.ix_(inner, faces)] @ lift)
-    start = np.linalg.solve(vectors, (steady(nodes, K_s, BEFORE) - steady(nodes, K_s, AFTER))[inner])
+    start = np.linalg.solve(
+        vectors, (steady(nodes, K_s, BEFORE) - steady(nodes, K_s, AFTER))[inner]
+    )
     departure = np.empty((len(hours), size))
     departure[:, inner] = ((np.exp(np.outer(hours, values)) * start) @ vectors.T).real
     departure[:, faces] = departure[:, inner] @ lift.T

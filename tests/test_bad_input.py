@@ -152,9 +152,17 @@ def test_unknown_method_engine_and_options() -> None:
 
 
 def test_residual_above_saturated_water_content() -> None:
-    check(ParameterError, "theta_r", "theta_s", "0.5", "0.43", "column 0", parameters={"theta_r": 0.5})
+    check(
+        ParameterError, "theta_r", "theta_s", "0.5", "0.43", "column 0", parameters={"theta_r": 0.5}
+    )
     percent = {"theta_s": torch.tensor([0.43, 43.0])}
-    check(ParameterError, "theta_s is 43 at column 1", "share of the volume", "Divide percent by 100", parameters=percent)
+    check(
+        ParameterError,
+        "theta_s is 43 at column 1",
+        "share of the volume",
+        "Divide percent by 100",
+        parameters=percent,
+    )
     check(ParameterError, "theta_r", "column 1", parameters={"theta_r": torch.tensor([0.05, 0.43])})
     soil = {"theta_r": torch.tensor([[0.05, 0.44]]), "theta_s": torch.tensor([[0.4, 0.4]])}
     check(ParameterError, "theta_r", "layer 1", layers=(0.0, 20.0), parameters=soil)
@@ -168,7 +176,14 @@ def test_parameters_beyond_physics() -> None:
 
 
 def test_feddes_heads_out_of_order() -> None:
-    check(ParameterError, "feddes_3", "feddes_2", roots=Roots(), forcing=PLANTS, parameters={"feddes_3": -5.0})
+    check(
+        ParameterError,
+        "feddes_3",
+        "feddes_2",
+        roots=Roots(),
+        forcing=PLANTS,
+        parameters={"feddes_3": -5.0},
+    )
 
 
 def test_parameters_varying_in_time_are_checked_too() -> None:
@@ -180,10 +195,22 @@ def test_soil_parameters_are_given_all_or_none() -> None:
     model, weather = Untouched(Grid.uniform(50.0, 10)), {"rain": 0.0, "potential_evaporation": 0.0}
     loam = usda_soil("loam")
     for name, unit in (("K_s", "cm h-1"), ("theta_r", "1"), ("alpha", "cm-1")):
-        with pytest.raises(ParameterError, match=rf"missing soil parameters: {name} \({unit}\); give all of theta_r, theta_s"):
-            solve(model, weather, {k: v for k, v in loam.items() if k != name}, -100.0, [0.0, 1.0], engine="torch")
+        with pytest.raises(
+            ParameterError,
+            match=rf"missing soil parameters: {name} \({unit}\); give all of theta_r, theta_s",
+        ):
+            solve(
+                model,
+                weather,
+                {k: v for k, v in loam.items() if k != name},
+                -100.0,
+                [0.0, 1.0],
+                engine="torch",
+            )
     with pytest.raises(ParameterError, match="K_s"):
-        model.conductivity(torch.full((1, 10), -10.0), {k: v for k, v in loam.items() if k != "K_s"})
+        model.conductivity(
+            torch.full((1, 10), -10.0), {k: v for k, v in loam.items() if k != "K_s"}
+        )
     for whole in ({}, {"ponding_height": 1.0}, loam, loam | {"specific_storage": 1e-5}):
         with pytest.raises(AssertionError, match="the solve was started"):
             solve(model, weather, whole, -100.0, [0.0, 1.0], engine="torch")
@@ -219,15 +246,30 @@ def test_parameters_of_the_wrong_shape(value: Any, words: list[str]) -> None:
 
 def test_layers_that_could_be_columns() -> None:
     two = torch.tensor([0.02, 0.03])
-    check(ParameterError, "'alpha'", "layers", "columns", layers=(0.0, 20.0), parameters={"alpha": two})
-    check(ParameterError, "'alpha'", "[2, 5]", layers=(0.0, 20.0), parameters={"alpha": torch.ones(2, 5)})
+    check(
+        ParameterError,
+        "'alpha'",
+        "layers",
+        "columns",
+        layers=(0.0, 20.0),
+        parameters={"alpha": two},
+    )
+    check(
+        ParameterError,
+        "'alpha'",
+        "[2, 5]",
+        layers=(0.0, 20.0),
+        parameters={"alpha": torch.ones(2, 5)},
+    )
 
 
 # ---- forcing, state and times ----------------------------------------------------------------------
 
 
 def test_gap_in_the_forcing_is_dated() -> None:
-    rain = xr.DataArray([[0.1, 0.2, 0.3], [0.1, np.nan, 0.3]], dims=("station", "time"), coords={"time": DATES[1:]})
+    rain = xr.DataArray(
+        [[0.1, 0.2, 0.3], [0.1, np.nan, 0.3]], dims=("station", "time"), coords={"time": DATES[1:]}
+    )
     check(DataError, "'rain'", "nan", "column 1", "2020-06-03", forcing={"rain": rain}, times=DATES)
     check(DataError, "'rain'", "column 1", "2020-06-03", forcing={"rain": rain.values}, times=DATES)
     check(DataError, "'rain'", "column 0", "48", forcing={"rain": [0.1, float("nan"), 0.1]})
@@ -263,7 +305,11 @@ def test_impossible_times() -> None:
     dates = DATES[[0, 2, 1, 3]]
     check(DataError, "times must increase", "2020-06-02", times=dates)
     check(DataError, "times[1]", times=[0.0, float("nan"), 48.0, 72.0])
-    check(DataError, "times[1]", times=np.array(["2020-06-01", "NaT", "2020-06-03", "2020-06-04"], dtype="M8[D]"))
+    check(
+        DataError,
+        "times[1]",
+        times=np.array(["2020-06-01", "NaT", "2020-06-03", "2020-06-04"], dtype="M8[D]"),
+    )
     check(DataError, "times", times=[0.0])
 
 
@@ -273,8 +319,16 @@ def test_wrong_units() -> None:
 
     check(UnitError, "'rain'", "mm d-1", "cm h-1", forcing={"rain": rain("mm d-1")})
     check(UnitError, "'rain'", "furlong", forcing={"rain": rain("furlong")})
-    check(UnitError, "'alpha'", "m-1", "cm-1", parameters={"alpha": xr.DataArray(3.6, attrs={"units": "m-1"})})
-    check(UnitError, "initial_state", "kPa", initial_state=xr.DataArray(-10.0, attrs={"units": "kPa"}))
+    check(
+        UnitError,
+        "'alpha'",
+        "m-1",
+        "cm-1",
+        parameters={"alpha": xr.DataArray(3.6, attrs={"units": "m-1"})},
+    )
+    check(
+        UnitError, "initial_state", "kPa", initial_state=xr.DataArray(-10.0, attrs={"units": "kPa"})
+    )
     with pytest.raises(AssertionError, match="the solve was started"):
         attempt(forcing={"rain": rain("cm/h")})
 
@@ -289,10 +343,19 @@ def test_bad_initial_states() -> None:
 @pytest.mark.parametrize(
     ("initial", "words"),
     [
-        ([10.0, 2.0, 50.0, 5.0, -999.0], ["'lower' is -999 mm at column 0", "least of 0 mm", "fill"]),
-        (torch.tensor([[10.0, 2.0, 50.0, 5.0, 9.0], [10.0, 2.0, -11.0, 5.0, 9.0]]), ["'soil' is -11 mm at column 1"]),
+        (
+            [10.0, 2.0, 50.0, 5.0, -999.0],
+            ["'lower' is -999 mm at column 0", "least of 0 mm", "fill"],
+        ),
+        (
+            torch.tensor([[10.0, 2.0, 50.0, 5.0, 9.0], [10.0, 2.0, -11.0, 5.0, 9.0]]),
+            ["'soil' is -11 mm at column 1"],
+        ),
         (-9999.0, ["'snow' is -9999 mm at column 0"]),
-        ({"snow": 1.0, "melt_water": 0.0, "soil": [9.0, -999.0], "upper": 1.0, "lower": 1.0}, ["'soil'", "column 1"]),
+        (
+            {"snow": 1.0, "melt_water": 0.0, "soil": [9.0, -999.0], "upper": 1.0, "lower": 1.0},
+            ["'soil'", "column 1"],
+        ),
     ],
 )
 def test_stores_less_than_empty(initial: Any, words: list[str]) -> None:
@@ -303,15 +366,30 @@ def test_stores_less_than_empty(initial: Any, words: list[str]) -> None:
 
 
 def test_a_pond_is_not_less_than_empty_and_a_restart_may_be() -> None:
-    pond, weather = Richards(Grid.uniform(30.0, 3), top="surface_layer"), {"rain": 0.0, "potential_evaporation": 0.0}
-    with pytest.raises(DataError, match=r"'pond' is -5 cm at column 0, below its least of 0 cm.*\.$"):
+    pond, weather = (
+        Richards(Grid.uniform(30.0, 3), top="surface_layer"),
+        {"rain": 0.0, "potential_evaporation": 0.0},
+    )
+    with pytest.raises(
+        DataError, match=r"'pond' is -5 cm at column 0, below its least of 0 cm.*\.$"
+    ):
         solve(pond, weather, {}, {"pond": -5.0, "psi": -100.0}, [0.0, 1.0], engine="torch")
-    dry = {"precipitation": 0.0, "temperature": [5.0, 20.0, 25.0], "potential_evapotranspiration": 8.0}
+    dry = {
+        "precipitation": 0.0,
+        "temperature": [5.0, 20.0, 25.0],
+        "potential_evapotranspiration": 8.0,
+    }
     solver = Solver("sdirk2", step=1.0)
-    last = solve(HBV(), dry, {}, [3.0, 1.0, 2.0, 1.0, 1.0], range(4), solver, engine="torch").states[:, -1]
-    assert torch.equal(solve(HBV(), dry, {}, last, range(4), solver, engine="torch").initial_state, last)
+    last = solve(
+        HBV(), dry, {}, [3.0, 1.0, 2.0, 1.0, 1.0], range(4), solver, engine="torch"
+    ).states[:, -1]
+    assert torch.equal(
+        solve(HBV(), dry, {}, last, range(4), solver, engine="torch").initial_state, last
+    )
     below = torch.tensor([[0.0, -0.5, -9.0, 0.0, -1e-12]])
-    assert torch.equal(solve(HBV(), dry, {}, below, range(4), solver, engine="torch").initial_state, below.double())
+    assert torch.equal(
+        solve(HBV(), dry, {}, below, range(4), solver, engine="torch").initial_state, below.double()
+    )
 
 
 def test_heads_and_water_contents_of_any_kind() -> None:
@@ -324,16 +402,27 @@ def test_heads_and_water_contents_of_any_kind() -> None:
     assert torch.equal(model.head(theta.numpy(), loam), model.head(theta, loam))
     assert model.water_content(psi.float(), loam).dtype == torch.float32
     for whole in (torch.tensor([[0, 1]]), np.array([[0, 1]]), [[0, 1]]):
-        with pytest.raises(ParameterError, match=r"no head has the water content 0 at \[0, 0\].*theta_r=0.078 to theta_s=0.43"):
+        with pytest.raises(
+            ParameterError,
+            match=r"no head has the water content 0 at \[0, 0\].*theta_r=0.078 to theta_s=0.43",
+        ):
             model.head(whole, loam)
     with pytest.raises(DataError, match="theta is not numeric"):
         model.head("wet", loam)  # type: ignore[arg-type]
 
 
 def test_replay_takes_a_solution() -> None:
-    arguments = (HBV(), {"precipitation": 1.0, "temperature": 5.0, "potential_evapotranspiration": 1.0}, {}, 10.0, [0.0, 1.0])
+    arguments = (
+        HBV(),
+        {"precipitation": 1.0, "temperature": 5.0, "potential_evapotranspiration": 1.0},
+        {},
+        10.0,
+        [0.0, 1.0],
+    )
     steps: Any = solve(*arguments, engine="torch").steps
-    with pytest.raises(ParameterError, match="replay takes the Solution .*, got list: give what solve returned"):
+    with pytest.raises(
+        ParameterError, match="replay takes the Solution .*, got list: give what solve returned"
+    ):
         solve(*arguments, engine="torch", replay=steps)
 
 
@@ -344,6 +433,8 @@ def test_a_failed_solve_says_which_columns_and_what_to_do() -> None:
     model = Richards(Grid.uniform(50.0, 10), top="flux")
     forcing = {"top_flux": [[0.1], [50.0]]}
     solver = Solver(max_steps=40)
-    with pytest.raises(SolveFailed, match="1 of 2 columns of the richards model failed: column 1 .*raise max_steps") as error:
+    with pytest.raises(
+        SolveFailed, match="1 of 2 columns of the richards model failed: column 1 .*raise max_steps"
+    ) as error:
         solve(model, forcing, usda_soil("loam"), -100.0, [0.0, 24.0], solver=solver, engine="torch")
     assert list(error.value.failed) == [1]

@@ -46,11 +46,16 @@ def trainer(run: BasinRun, folder: Path | None = None) -> BasinTrainer:
     process = process_of(run)
     data = load_basins(run, () if process is None else tuple(process.forcing.values()))
     sampler, std = make_sampler(run, data.tensors)
-    return BasinTrainer(build_model(run, data.tensors, data.scaling, process), sampler, std, run, folder=folder)
+    return BasinTrainer(
+        build_model(run, data.tensors, data.scaling, process), sampler, std, run, folder=folder
+    )
 
 
 def same_weights(a: torch.nn.Module, b: torch.nn.Module) -> bool:
-    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+    return all(
+        torch.equal(x, y)
+        for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True)
+    )
 
 
 def losses(history) -> list[float]:
@@ -65,11 +70,19 @@ def test_the_lstm_learns(basins):
     assert all(row["basin_days_per_second"] > 0 for row in history)
 
 
-@pytest.mark.parametrize("network", [{"kind": "attributes"}, {"kind": "series", "past_discharge": 3}])
+@pytest.mark.parametrize(
+    "network", [{"kind": "attributes"}, {"kind": "series", "past_discharge": 3}]
+)
 def test_a_hybrid_model_learns(basins, network, monkeypatch):
     monkeypatch.setattr(models, "build_process", lambda settings: basin_runs.FastReservoir())
     model = {"network": {"hidden": [8], **network}, "process": {"engine": "torch", "components": 2}}
-    training = SHORT | {"epochs": 5, "batch_size": 12, "window": 24, "warm_up": 14, "learning_rate": 0.2}
+    training = SHORT | {
+        "epochs": 5,
+        "batch_size": 12,
+        "window": 24,
+        "warm_up": 14,
+        "learning_rate": 0.2,
+    }
     hybrid = trainer(settings(basins, "reservoir", model=model, training=training))
     unseen = hybrid.sampler.batch(1000)
     before = float(hybrid._loss(unseen)[0].detach())
@@ -77,13 +90,22 @@ def test_a_hybrid_model_learns(basins, network, monkeypatch):
     assert float(hybrid._loss(unseen)[0].detach()) < 0.7 * before
 
 
-@pytest.mark.parametrize(("kind", "name"), [("series", "head"), ("mixed", "daily.head"), ("mixed", "static.layers.0")])
-def test_gradients_reach_the_network_through_a_solved_process_with_daily_parameters(basins, tmp_path, monkeypatch, kind, name):
+@pytest.mark.parametrize(
+    ("kind", "name"), [("series", "head"), ("mixed", "daily.head"), ("mixed", "static.layers.0")]
+)
+def test_gradients_reach_the_network_through_a_solved_process_with_daily_parameters(
+    basins, tmp_path, monkeypatch, kind, name
+):
     monkeypatch.setitem(MODELS, "reservoir", basin_runs.reservoir(tmp_path))
     network = {"kind": kind, "hidden": [8, 8], "varying": ["loss"], "dropout": 0.0}
     model = {"network": network, "process": {"engine": "torch", "components": 2}}
-    hybrid = trainer(settings(basins, "reservoir", model=model, training=SHORT | {"dtype": "float64"}))
-    batch, weight = hybrid.sampler.batch(0), hybrid.model.get_parameter(f"learned.network.{name}.weight")
+    hybrid = trainer(
+        settings(basins, "reservoir", model=model, training=SHORT | {"dtype": "float64"})
+    )
+    batch, weight = (
+        hybrid.sampler.batch(0),
+        hybrid.model.get_parameter(f"learned.network.{name}.weight"),
+    )
     loss = hybrid._loss(batch)[0]
     gradient = torch.autograd.grad(loss, weight)[0]
     step = 1e-3 * gradient / gradient.norm()
@@ -118,7 +140,9 @@ def test_an_interrupt_in_an_epoch_leaves_a_checkpoint_and_the_rest_is_the_same_t
         taken.append(1)
         if len(taken) == 4:  # the first step of the second epoch: it is finished, and then kept
             os.kill(os.getpid(), signal_number)
-            os.kill(os.getpid(), signal.SIGINT)  # as torchrun passes Ctrl-C on to those who had it from the terminal
+            os.kill(
+                os.getpid(), signal.SIGINT
+            )  # as torchrun passes Ctrl-C on to those who had it from the terminal
         return step(noted)
 
     monkeypatch.setattr(cut, "_step", interrupted)
@@ -147,7 +171,11 @@ def test_a_second_interrupt_does_not_wait_for_the_step(monkeypatch):
 
 
 def command(*arguments: str, processes: int = 1, **options) -> subprocess.Popen:
-    several = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)] if processes > 1 else []
+    several = (
+        ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+        if processes > 1
+        else []
+    )
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(
         [sys.executable, *several, "-m", "pydiffgeo.cli", *arguments], env=environment, cwd=ROOT, stdout=subprocess.PIPE,
@@ -209,7 +237,9 @@ def test_a_batch_that_does_not_divide_over_the_processes_is_refused(basins):
     data = load_basins(run)
     sampler, std = make_sampler(run, data.tensors)
     with pytest.raises(SettingsError, match="batch_size 4 does not divide over 3 processes"):
-        BasinTrainer(build_model(run, data.tensors, data.scaling, None), sampler, std, run, Group(1, 3))
+        BasinTrainer(
+            build_model(run, data.tensors, data.scaling, None), sampler, std, run, Group(1, 3)
+        )
 
 
 def test_a_gpu_is_taken_only_when_asked_for(monkeypatch):
@@ -219,16 +249,24 @@ def test_a_gpu_is_taken_only_when_asked_for(monkeypatch):
     with process_group("cuda") as group:
         assert group.device == torch.device("cuda", 0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    with pytest.raises(SettingsError, match="needs a GPU for each of the 1 processes.*torch sees 0"), process_group("cuda"):
+    with (
+        pytest.raises(SettingsError, match="needs a GPU for each of the 1 processes.*torch sees 0"),
+        process_group("cuda"),
+    ):
         pass
 
 
 def test_a_full_disk_leaves_the_old_checkpoint(basins, tmp_path, full_disk):
     save_checkpoint(tmp_path / CHECKPOINT, {"step": 1})
     before = (tmp_path / CHECKPOINT).read_bytes()
-    with full_disk(), pytest.raises(OutputError, match="No space left on device.*before it is intact.*--resume"):
+    with (
+        full_disk(),
+        pytest.raises(OutputError, match="No space left on device.*before it is intact.*--resume"),
+    ):
         trainer(settings(basins), tmp_path).run(progress=False)
-    assert (tmp_path / CHECKPOINT).read_bytes() == before and len(list((tmp_path / "checkpoints").iterdir())) == 1
+    assert (tmp_path / CHECKPOINT).read_bytes() == before and len(
+        list((tmp_path / "checkpoints").iterdir())
+    ) == 1
 
 
 def test_a_checkpoint_that_is_cut_off_or_of_other_data_is_refused(basins, tmp_path):
@@ -245,10 +283,15 @@ def test_a_loss_that_is_no_number_names_basin_and_window(basins, tmp_path):
     broken = trainer(settings(basins), tmp_path)
     series = broken.sampler.tensors
     series._all[3, :, 0] = torch.nan
-    with pytest.raises(TrainingFailed, match=r"the loss of step \d+ is not a number: basin b0003, \d{4}-\d\d-\d\d to .*"
-                                             r"warm-up 30 days\): not finite from .*--resume"):
+    with pytest.raises(
+        TrainingFailed,
+        match=r"the loss of step \d+ is not a number: basin b0003, \d{4}-\d\d-\d\d to .*"
+        r"warm-up 30 days\): not finite from .*--resume",
+    ):
         broken.run(progress=False)
-    assert not any(torch.isnan(weight).any() for weight in broken.model.parameters())  # the weights were left as they were
+    assert not any(
+        torch.isnan(weight).any() for weight in broken.model.parameters()
+    )  # the weights were left as they were
 
 
 def test_a_gradient_that_is_no_number_names_basin_and_window(basins, monkeypatch):
@@ -270,19 +313,31 @@ def test_a_gradient_that_is_no_number_names_basin_and_window(basins, monkeypatch
         return torch.where(wrong, Root.apply(out), out) if wrong.any() else out
 
     monkeypatch.setattr(broken.model, "forward", forward)
-    with pytest.raises(TrainingFailed, match=r"the gradient of step \d+ is not a number: basin b0002, "):
+    with pytest.raises(
+        TrainingFailed, match=r"the gradient of step \d+ is not a number: basin b0002, "
+    ):
         broken.run(progress=False)
 
 
 def test_early_stopping_keeps_the_best_weights(basins, tmp_path):
-    periods = {"validation": {"start": "2001-01-01", "end": "2001-03-31"}, "test": {"start": "2001-04-01", "end": "2001-06-30"}}
+    periods = {
+        "validation": {"start": "2001-01-01", "end": "2001-03-31"},
+        "test": {"start": "2001-04-01", "end": "2001-06-30"},
+    }
     run = settings(basins, data=periods, training={"epochs": 9, "patience": 2})
     scores = iter([0.1, 0.4, 0.3, 0.2, 0.9])
     stopped = trainer(run, tmp_path)
     seen = []
-    stopped.validate = lambda: seen.append(stopped.model.state_dict()["network.head.bias"].clone()) or next(scores)
+    stopped.validate = lambda: (
+        seen.append(stopped.model.state_dict()["network.head.bias"].clone()) or next(scores)
+    )
     history = stopped.run(progress=False)
-    assert [row["validation"] for row in history] == [0.1, 0.4, 0.3, 0.2] and "best in epoch 2" in stopped.stopped
+    assert [row["validation"] for row in history] == [
+        0.1,
+        0.4,
+        0.3,
+        0.2,
+    ] and "best in epoch 2" in stopped.stopped
     assert torch.equal(stopped.model.state_dict()["network.head.bias"], seen[1])
     resumed = trainer(run, tmp_path)
     assert len(resumed.run(resume=True, progress=False)) == 4  # stopped stays stopped
@@ -297,11 +352,21 @@ def test_a_run_folder_has_everything_and_gives_the_model_back(basins, tmp_path):
     }  # fmt: skip
     kept, data, model = load_run(tmp_path / "run")
     assert kept == run and data.held_out is not None and same_weights(model, done.model)
-    assert len(data.tensors.basins) == 6 and not set(data.tensors.basins) & set(data.held_out.basins)
-    with pytest.raises(SettingsError, match="'training.learning_rate' is 0.5, the run in the folder has 0.02"):
-        train_run(settings(basins, data={"held_out": 3, "basins": 6}, training={"learning_rate": 0.5}), tmp_path / "run", True)
+    assert len(data.tensors.basins) == 6 and not set(data.tensors.basins) & set(
+        data.held_out.basins
+    )
+    with pytest.raises(
+        SettingsError, match="'training.learning_rate' is 0.5, the run in the folder has 0.02"
+    ):
+        train_run(
+            settings(basins, data={"held_out": 3, "basins": 6}, training={"learning_rate": 0.5}),
+            tmp_path / "run",
+            True,
+        )
     more = settings(basins, data={"held_out": 3, "basins": 6}, evaluation={"batch_size": 2})
-    assert train_run(more, tmp_path / "run", True, progress=False).step == 6  # how it is judged may change
+    assert (
+        train_run(more, tmp_path / "run", True, progress=False).step == 6
+    )  # how it is judged may change
     with pytest.raises(DataError, match="no trained run in"):
         evaluate([tmp_path / "checkpoints"])
 
@@ -309,7 +374,10 @@ def test_a_run_folder_has_everything_and_gives_the_model_back(basins, tmp_path):
 def test_simulations_do_not_depend_on_how_many_basins_go_together(basins):
     run = settings(basins)
     built = trainer(run)
-    a, b = (predict(built.model, built.sampler.tensors, "2001-01-01", "2001-02-01", 60, size).series for size in (12, 5))
+    a, b = (
+        predict(built.model, built.sampler.tensors, "2001-01-01", "2001-02-01", 60, size).series
+        for size in (12, 5)
+    )
     np.testing.assert_allclose(a.discharge_simulated, b.discharge_simulated, rtol=1e-5, atol=1e-6)
     assert a.sizes == {"basin": 12, "time": 32} and np.isfinite(a.discharge_observed).all()
     assert (a.discharge_simulated >= 0).all()

@@ -24,7 +24,9 @@ from pydiffgeo.training.basins.untrained import FLUXES, untrained_fluxes
 def test_the_index_of_camels_is_that_of_its_own_table(shared_data) -> None:
     """Addor et al. (2017), doi:10.5194/hess-21-5293-2017, from 1989 to 2009; the series here ends in 2000."""
     table = pd.read_csv(
-        shared_data("camels_us_sample") / "camels_attributes_v2.0" / "camels_hydro.txt", sep=";", dtype={"gauge_id": str}
+        shared_data("camels_us_sample") / "camels_attributes_v2.0" / "camels_hydro.txt",
+        sep=";",
+        dtype={"gauge_id": str},
     ).set_index("gauge_id")
     with xr.open_dataset(shared_data("camels_us_daymet_500.nc")) as opened:
         flow = opened.qobs.sel(time=slice("1989-10-01", None)).load()
@@ -32,14 +34,19 @@ def test_the_index_of_camels_is_that_of_its_own_table(shared_data) -> None:
     found = np.array([base_flow(row).sum() / row.sum() for row in flow.values.astype(float)])
     published = table.baseflow_index[flow.basin.values].to_numpy()
     assert np.corrcoef(found, published)[0, 1] > 0.99
-    assert abs(np.median(found - published)) < 0.005 and np.quantile(abs(found - published), 0.9) < 0.025
+    assert (
+        abs(np.median(found - published)) < 0.005
+        and np.quantile(abs(found - published), 0.9) < 0.025
+    )
 
 
 def test_one_pass_by_hand() -> None:
     # without memory (alpha 0) quick flow is half of each rise
     flow = np.random.default_rng(0).gamma(1.0, 2.0, 100)
     before = np.append(flow[1], flow[:-1])  # reflected
-    np.testing.assert_allclose(base_flow(flow, 0.0, 1), flow - 0.5 * (flow - before).clip(min=0), rtol=1e-12)
+    np.testing.assert_allclose(
+        base_flow(flow, 0.0, 1), flow - 0.5 * (flow - before).clip(min=0), rtol=1e-12
+    )
     # an impulse on a steady flow: quick flow of (1 + alpha) / 2 of it on its day, none where the filter is below zero
     steady = np.full(400, 3.0)
     steady[200] += 8.0
@@ -53,7 +60,9 @@ def test_base_flow_is_a_part_of_the_flow_and_has_its_unit() -> None:
     found = base_flow(flow)
     assert ((found >= 0) & (found <= flow)).all() and 0.1 < found.sum() / flow.sum() < 0.9
     np.testing.assert_allclose(base_flow(86.4 * flow), 86.4 * found, rtol=1e-12)
-    assert base_flow(flow, 0.98).sum() < found.sum() and base_flow(flow, passes=1).sum() > found.sum()
+    assert (
+        base_flow(flow, 0.98).sum() < found.sum() and base_flow(flow, passes=1).sum() > found.sum()
+    )
     with pytest.raises(DataError, match="alpha 1.0 must be"):
         base_flow(flow, alpha=1.0)
     with pytest.raises(DataError, match="passes 0 at least 1"):
@@ -71,9 +80,13 @@ def test_parts_between_gaps_are_filtered_by_themselves() -> None:
 
 
 def test_days_count_in_water_years_that_are_nearly_complete() -> None:
-    days = pd.date_range("1999-09-01", "2002-08-25")  # a month, a leap year, a year, and one without 36 days
+    days = pd.date_range(
+        "1999-09-01", "2002-08-25"
+    )  # a month, a leap year, a year, and one without 36 days
     observed = np.ones((4, len(days)), bool)
-    year = {end: (days >= f"{end - 1}-10-01") & (days <= f"{end}-09-30") for end in (2000, 2001, 2002)}
+    year = {
+        end: (days >= f"{end - 1}-10-01") & (days <= f"{end}-09-30") for end in (2000, 2001, 2002)
+    }
     assert [int(inside.sum()) for inside in year.values()] == [366, 365, 329]
     observed[1, np.flatnonzero(year[2000])[:36]] = False  # 330 of 366 days: more than 90 %
     observed[2, np.flatnonzero(year[2000])[:37]] = False  # 329: less
@@ -95,18 +108,25 @@ def test_balance_and_ratio_by_hand_over_the_days_that_count() -> None:
     simulated = {"evapotranspiration": np.where(seen, 2.5, 99.0), "base_flow": np.where(seen, 0.3, 99.0),
                  "runoff": np.where(seen, 1.2, 99.0), "inflow": np.where(seen, 6.0, 99.0)}  # fmt: skip
     table = untrained_table(simulated, observed, np.full((3, 365), 5.0), days, ["a", "b", "c"])
-    assert table.days.tolist() == [365, 345, 0] and table.loc["c"].drop(["days", "storage_gain"]).isna().all()
+    assert (
+        table.days.tolist() == [365, 345, 0]
+        and table.loc["c"].drop(["days", "storage_gain"]).isna().all()
+    )
     assert table.storage_gain["a"] == pytest.approx((6.0 - 2.5 - 1.2) * 365.25)
     for basin in ("a", "b"):
         one = table.loc[basin]
-        assert one.evapotranspiration == pytest.approx(2.5 * 365.25) and one.base_flow_index == pytest.approx(0.25)
+        assert one.evapotranspiration == pytest.approx(
+            2.5 * 365.25
+        ) and one.base_flow_index == pytest.approx(0.25)
         assert one.precipitation_less_discharge == pytest.approx(3.0 * 365.25)
         assert one.inflow_less_discharge == pytest.approx(4.0 * 365.25)
     # sums, not means of ratios
     flow = random.gamma(0.5, 4.0, (1, 365))
     varied = untrained_table({"base_flow": flow**0.5, "runoff": flow}, flow, flow, days, ["a"])
     assert varied.base_flow_index["a"] == pytest.approx((flow**0.5).sum() / flow.sum())
-    assert varied.observed_base_flow_index["a"] == pytest.approx(base_flow(flow[0]).sum() / flow.sum())
+    assert varied.observed_base_flow_index["a"] == pytest.approx(
+        base_flow(flow[0]).sum() / flow.sum()
+    )
     assert list(varied) == ["days", "base_flow_index", "observed_base_flow_index"]
     dry = untrained_table({"base_flow": 0 * flow, "runoff": flow}, 0 * flow, flow, days, ["a"])
     assert dry.base_flow_index["a"] == 0 and math.isnan(dry.observed_base_flow_index["a"])
@@ -118,20 +138,37 @@ def test_a_summary_by_hand() -> None:
         "precipitation_less_discharge": [100.0, 200.0, 300.0, -40.0, np.nan], "base_flow_index": 0.5,
     })  # fmt: skip
     [row] = untrained_summary(table)  # the observed base-flow index is not there
-    assert row["check"] == "evapotranspiration" and row["unit"] == "mm year-1" and row["basins"] == 4
+    assert (
+        row["check"] == "evapotranspiration" and row["unit"] == "mm year-1" and row["basins"] == 4
+    )
     assert (row["simulated"], row["reference"], row["difference"]) == (145.0, 150.0, 20.0)
-    assert row["relative_bias"] == pytest.approx(10.0)  # of 10, -10 and 10 %: water that comes from elsewhere has none
-    assert row["correlation"] == pytest.approx(np.corrcoef([110, 180, 330, 50], [100, 200, 300, -40])[0, 1])
+    assert row["relative_bias"] == pytest.approx(
+        10.0
+    )  # of 10, -10 and 10 %: water that comes from elsewhere has none
+    assert row["correlation"] == pytest.approx(
+        np.corrcoef([110, 180, 330, 50], [100, 200, 300, -40])[0, 1]
+    )
     gains = untrained_summary(pd.DataFrame({"storage_gain": [10.0, -4.0, 2.0, np.nan]}))
-    assert [(row["check"], row["basins"], row["difference"]) for row in gains] == [("gain of storage", 3, 2.0)]
+    assert [(row["check"], row["basins"], row["difference"]) for row in gains] == [
+        ("gain of storage", 3, 2.0)
+    ]
     [none] = untrained_summary(table.iloc[4:])
-    assert none["basins"] == 0 and math.isnan(none["difference"]) and math.isnan(none["correlation"])
+    assert (
+        none["basins"] == 0 and math.isnan(none["difference"]) and math.isnan(none["correlation"])
+    )
     assert math.isnan(none["relative_bias"])
 
 
-BUCKET = {"name": "hbv", "network": {"hidden": [8], "dropout": 0.0}, "process": {"engine": "torch", "components": 2}}
+BUCKET = {
+    "name": "hbv",
+    "network": {"hidden": [8], "dropout": 0.0},
+    "process": {"engine": "torch", "components": 2},
+}
 STORES = ("snow", "melt_water", "soil", "upper", "lower")
-PERIODS = {"train": {"start": "1999-12-01", "end": "2000-12-31"}, "test": {"start": "2001-10-01", "end": "2002-09-30"}}
+PERIODS = {
+    "train": {"start": "1999-12-01", "end": "2000-12-31"},
+    "test": {"start": "2001-10-01", "end": "2002-09-30"},
+}
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +183,9 @@ def runs(tmp_path_factory) -> Path:
     def run(**process):
         model = BUCKET | {"process": BUCKET["process"] | process}
         training = {"epochs": 1, "steps_per_epoch": 1, "batch_size": 2, "window": 40, "warm_up": 20}
-        return basin_runs.experiment(path, model=model, data={"held_out": 2, **PERIODS}, training=training)
+        return basin_runs.experiment(
+            path, model=model, data={"held_out": 2, **PERIODS}, training=training
+        )
 
     lstm = basin_runs.experiment(path, data={"held_out": 2, **PERIODS})
     several = {"lstm": lstm.runs["run"], "hbv": run().runs["run"], "corrected": run(correct_precipitation=True).runs["run"],
@@ -165,13 +204,19 @@ def test_fluxes_that_are_checked_balance_with_the_stores(runs, name) -> None:
     also = found.also
     assert set(also) == set(both) - {"nothing"} and also.sizes == {"basin": 3, "time": 365}
     stored = sum(also[store] for store in STORES)
-    table = pd.read_csv(runs / name / "evaluation_test" / "untrained.csv", index_col="basin", dtype={"basin": str})
-    whole = predict(model, data.tensors, "2001-10-01", "2002-09-30", settings.evaluation.warm_up, 2, also=both).also
+    table = pd.read_csv(
+        runs / name / "evaluation_test" / "untrained.csv", index_col="basin", dtype={"basin": str}
+    )
+    whole = predict(
+        model, data.tensors, "2001-10-01", "2002-09-30", settings.evaluation.warm_up, 2, also=both
+    ).also
     gained = (whole.inflow - whole.evapotranspiration - whole.runoff).mean("time") * 365.25
     np.testing.assert_allclose(table.storage_gain[gained.basin.values], gained, rtol=1e-3, atol=0.1)
     change = (also.inflow - also.evapotranspiration - also.runoff)[:, 1:].values
     np.testing.assert_allclose(np.diff(stored.values), change, atol=2e-4)
-    assert (abs(also.runoff - found.series.discharge_simulated) > 1e-3).any()  # the target is routed
+    assert (
+        abs(also.runoff - found.series.discharge_simulated) > 1e-3
+    ).any()  # the target is routed
     measured = data.records.precipitation.sel(basin=also.basin, time=also.time)
     factor = found.parameters.get("precipitation_factor", np.ones(3))
     np.testing.assert_allclose(also.inflow, factor[:, None] * measured, rtol=1e-5)
@@ -185,26 +230,48 @@ def test_a_run_leaves_its_checks_as_tables(runs, name) -> None:
     out = runs / name / "evaluation_test"
     table = pd.read_csv(out / "untrained.csv", index_col="basin")
     scores = pd.read_csv(out / "scores.csv", index_col="basin")
-    assert table.index.tolist() == scores.index.tolist() and table.group.tolist() == scores.group.tolist()
-    assert table.days.to_dict() == {"b0000": 0, "b0001": 335, "b0002": 365, "b0003": 365, "b0004": 365}
+    assert (
+        table.index.tolist() == scores.index.tolist()
+        and table.group.tolist() == scores.group.tolist()
+    )
+    assert table.days.to_dict() == {
+        "b0000": 0,
+        "b0001": 335,
+        "b0002": 365,
+        "b0003": 365,
+        "b0004": 365,
+    }
     settings, data, model = load_run(runs / name)
     also = untrained_fluxes(settings.data.targets)
     for tensors in data.groups().values():
         found = predict(model, tensors, "2001-10-01", "2002-09-30", 60, 5, also=also)
         for basin in set(tensors.basins) - {"b0000"}:
-            flow, sums = found.series.discharge_observed.sel(basin=basin), found.also.sel(basin=basin)
+            flow, sums = (
+                found.series.discharge_observed.sel(basin=basin),
+                found.also.sel(basin=basin),
+            )
             rain = data.records.precipitation.sel(basin=basin, time=flow.time)
             seen, row = flow.notnull(), table.loc[basin]
-            assert row.evapotranspiration == pytest.approx(float(sums.evapotranspiration[seen].mean()) * 365.25, rel=1e-4)
-            assert row.precipitation_less_discharge == pytest.approx(float((rain - flow).mean()) * 365.25, rel=1e-4)
-            assert row.base_flow_index == pytest.approx(float(sums.base_flow[seen].sum() / sums.runoff[seen].sum()), rel=1e-4)
+            assert row.evapotranspiration == pytest.approx(
+                float(sums.evapotranspiration[seen].mean()) * 365.25, rel=1e-4
+            )
+            assert row.precipitation_less_discharge == pytest.approx(
+                float((rain - flow).mean()) * 365.25, rel=1e-4
+            )
+            assert row.base_flow_index == pytest.approx(
+                float(sums.base_flow[seen].sum() / sums.runoff[seen].sum()), rel=1e-4
+            )
             if name != "hbv":
-                assert row.inflow_less_discharge == pytest.approx(float((sums.inflow - flow).mean()) * 365.25, rel=1e-4)
+                assert row.inflow_less_discharge == pytest.approx(
+                    float((sums.inflow - flow).mean()) * 365.25, rel=1e-4
+                )
     assert ("inflow_less_discharge" in table) == (name != "hbv")
     summary = pd.read_csv(out / "untrained_summary.csv")
     corrected = ["evapotranspiration, corrected precipitation"] if name != "hbv" else []
     checks = ["evapotranspiration", *corrected, "base-flow index", "gain of storage"]
-    assert list(zip(summary.group, summary.check, strict=True)) == [(g, c) for g in ("trained", "held out") for c in checks]
+    assert list(zip(summary.group, summary.check, strict=True)) == [
+        (g, c) for g in ("trained", "held out") for c in checks
+    ]
     # one of the basins has too few observations, which the gain does not need
     assert summary.basins.sum() == 4 * len(checks) + 1
 
@@ -213,13 +280,23 @@ def test_runs_are_compared_and_the_lstm_is_left_out(runs) -> None:
     table = pd.read_csv(runs / "comparison_test_untrained.csv")
     assert set(table.run) == {"hbv", "corrected", "explicit"} and len(table) == 2 * (3 + 4 + 4)
     page = (runs / "comparison_test.html").read_text()
-    assert "never trained on" in page and "Left out, since they simulate no such variables: lstm." in page
+    assert (
+        "never trained on" in page
+        and "Left out, since they simulate no such variables: lstm." in page
+    )
     assert not (runs / "lstm" / "evaluation_test" / "untrained.csv").exists()
-    assert "A pure LSTM simulates its targets alone" in (runs / "lstm" / "evaluation_test" / "report.html").read_text()
+    assert (
+        "A pure LSTM simulates its targets alone"
+        in (runs / "lstm" / "evaluation_test" / "report.html").read_text()
+    )
     report = (runs / "hbv" / "evaluation_test" / "report.html").read_text()
     assert "base-flow index" in report and "simulates its targets alone" not in report
 
 
 def test_what_was_trained_on_is_no_check() -> None:
     assert untrained_fluxes(["discharge"]) == FLUXES
-    assert set(untrained_fluxes(["discharge", "evapotranspiration"])) == {"base_flow", "runoff", "inflow"}
+    assert set(untrained_fluxes(["discharge", "evapotranspiration"])) == {
+        "base_flow",
+        "runoff",
+        "inflow",
+    }

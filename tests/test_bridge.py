@@ -25,7 +25,11 @@ HEAD = 15  # numbers of a forward call before those of the inputs, julia_src/src
 
 def column(engine: str = "julia", grad: bool = True, **changes: Any) -> tuple[Solution, Tensor]:
     K_s = torch.tensor([0.5, 1.0], dtype=F64, requires_grad=grad)
-    inputs: dict[str, Any] = {"solver": Solver(rtol=1e-3), "times": torch.arange(4.0), "forcing": {"top_flux": 0.01}} | changes
+    inputs: dict[str, Any] = {
+        "solver": Solver(rtol=1e-3),
+        "times": torch.arange(4.0),
+        "forcing": {"top_flux": 0.01},
+    } | changes
     model = Richards(Grid.uniform(10.0, 5), top="flux")
     parameters = usda_soil("loam") | {"K_s": K_s}
     return solve(model, parameters=parameters, initial_state=-100.0, engine=engine, **inputs), K_s
@@ -34,10 +38,16 @@ def column(engine: str = "julia", grad: bool = True, **changes: Any) -> tuple[So
 def runs(julia: Any) -> int:
     """Solves that Julia keeps in memory."""
     gc.collect()
-    return int(julia.main.seval("length(only(m for m in values(Base.loaded_modules) if nameof(m) == :DiffGeo).RUNS)"))
+    return int(
+        julia.main.seval(
+            "length(only(m for m in values(Base.loaded_modules) if nameof(m) == :DiffGeo).RUNS)"
+        )
+    )
 
 
-def test_julia_reads_and_writes_the_memory_of_torch(julia: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_julia_reads_and_writes_the_memory_of_torch(
+    julia: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     calls: list[list[int]] = []
     original = julia.functions["forward"]
 
@@ -49,10 +59,25 @@ def test_julia_reads_and_writes_the_memory_of_torch(julia: Any, monkeypatch: pyt
     model = Richards(Grid.uniform(10.0, 5), top="flux", bottom="head")
     state = torch.full((2, 5), -100.0, dtype=F64, requires_grad=True)
     flux, head = torch.full((2, 3), 0.01, dtype=F64), torch.full((3,), -100.0, dtype=F64)
-    soil = {k: torch.full((2, 1), v, dtype=F64, requires_grad=True) for k, v in usda_soil("loam").items()}
-    s = solve(model, {"top_flux": flux, "bottom_head": head}, soil, state, torch.arange(4.0), engine="julia")
+    soil = {
+        k: torch.full((2, 1), v, dtype=F64, requires_grad=True)
+        for k, v in usda_soil("loam").items()
+    }
+    s = solve(
+        model,
+        {"top_flux": flux, "bottom_head": head},
+        soil,
+        state,
+        torch.arange(4.0),
+        engine="julia",
+    )
     (call,) = calls
-    given = {"initial": state, **{k: soil.get(k) for k in model.spec.parameters}, "top_flux": flux, "bottom_head": head}
+    given = {
+        "initial": state,
+        **{k: soil.get(k) for k in model.spec.parameters},
+        "top_flux": flux,
+        "bottom_head": head,
+    }
     addresses = dict(zip(given, call[HEAD::4], strict=True))
     for name, x in given.items():
         assert x is None or addresses[name] == x.data_ptr(), name
@@ -77,14 +102,18 @@ def test_memory_of_results_is_used_again_when_nobody_holds_it() -> None:
 def test_cotangents_of_a_flux_in_any_layout(julia: Any) -> None:
     solution, K_s = column()
     drainage = solution.fluxes["drainage"]
-    weights = torch.rand(drainage.shape[::-1], dtype=F64, generator=torch.Generator().manual_seed(3)).T
+    weights = torch.rand(
+        drainage.shape[::-1], dtype=F64, generator=torch.Generator().manual_seed(3)
+    ).T
 
     def gradient(loss: Tensor) -> Tensor:
         return torch.autograd.grad(loss, K_s, retain_graph=True)[0]
 
     day_by_day = [gradient(x.sum()) for x in drainage.unbind(1)]
     assert all(bool((g != 0).all()) for g in day_by_day)
-    torch.testing.assert_close(gradient(drainage.sum()), sum(day_by_day), rtol=1e-12, atol=0)  # one number, expanded
+    torch.testing.assert_close(
+        gradient(drainage.sum()), sum(day_by_day), rtol=1e-12, atol=0
+    )  # one number, expanded
     weighted = sum(w * g for w, g in zip(weights.unbind(1), day_by_day, strict=True))
     torch.testing.assert_close(gradient((weights * drainage).sum()), weighted, rtol=1e-12, atol=0)
 
@@ -129,7 +158,9 @@ def test_second_derivatives_are_refused(julia: Any) -> None:
         first.sum().backward()
 
 
-@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads the resident memory from /proc")
+@pytest.mark.skipif(
+    not Path("/proc/self/statm").exists(), reason="reads the resident memory from /proc"
+)
 @pytest.mark.parametrize("backward", [True, False])
 def test_memory_is_flat(julia: Any, backward: bool) -> None:
     """1,000 calls of about 80 kB each: 80 MB if they were kept."""
@@ -157,7 +188,9 @@ def test_failures_name_column_time_and_reason(julia: Any) -> None:
     with pytest.raises(SolveFailed, match="2 of 2 columns of the richards model failed") as raised:
         column(solver=Solver(max_steps=3), grad=False)
     assert set(raised.value.failed) == {0, 1}
-    assert raised.value.failed[0].startswith("in the interval that ends at 1.0: MaxIters: 3 steps were not enough")
+    assert raised.value.failed[0].startswith(
+        "in the interval that ends at 1.0: MaxIters: 3 steps were not enough"
+    )
 
 
 def test_what_julia_throws_is_an_error_of_the_package(julia: Any) -> None:
@@ -173,7 +206,9 @@ def fresh(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
-def test_auto_takes_julia_and_says_so_once(julia: Any, fresh: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_auto_takes_julia_and_says_so_once(
+    julia: Any, fresh: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO, "pydiffgeo")
     assert [column("auto")[0].engine for _ in range(2)] == ["julia", "julia"]
     assert [r.message for r in caplog.records] == ["solving with the julia engine"]
@@ -184,7 +219,9 @@ class Own(Richards):
 
 
 @pytest.mark.parametrize("what", ["options", "model", "variable"])
-def test_auto_takes_torch_where_julia_has_it_not(what: str, fresh: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_auto_takes_torch_where_julia_has_it_not(
+    what: str, fresh: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO, "pydiffgeo")
     fresh.setattr(solving, "unavailable", lambda: "")
     fresh.setattr(solving, "start", lambda: pytest.fail("Julia was started"))
@@ -196,10 +233,14 @@ def test_auto_takes_torch_where_julia_has_it_not(what: str, fresh: Any, caplog: 
         s = solve(model, {"top_flux": 0.0}, usda_soil("loam"), -100.0, [0.0, 1.0], options, "auto")
         assert s.engine == "torch"
     (said,) = caplog.records
-    assert {"options": "shared_step", "model": "Own", "variable": "PYDIFFGEO_ENGINE"}[what] in said.message
+    assert {"options": "shared_step", "model": "Own", "variable": "PYDIFFGEO_ENGINE"}[
+        what
+    ] in said.message
 
 
-def test_auto_warns_once_where_julia_does_not_start(fresh: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_auto_warns_once_where_julia_does_not_start(
+    fresh: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     def fail() -> None:
         raise EngineUnavailable("a broken Julia")
 

@@ -42,7 +42,9 @@ def test_each_parameter_is_made_once_not_in_every_run(monkeypatch):
     from spotpy import parameter
 
     made, make = [], parameter.Base.__init__
-    monkeypatch.setattr(parameter.Base, "__init__", lambda self, *a, **k: made.append(a[2]) or make(self, *a, **k))
+    monkeypatch.setattr(
+        parameter.Base, "__init__", lambda self, *a, **k: made.append(a[2]) or make(self, *a, **k)
+    )
     assert sce_ua(wavy, BOUNDS, 100, complexes=2).evaluations > 20
     assert made == ["x", "k"]  # each takes milliseconds, as long as a year of a model
 
@@ -50,7 +52,9 @@ def test_each_parameter_is_made_once_not_in_every_run(monkeypatch):
 def test_runs_that_fail_are_avoided_and_too_few_evaluations_refused():
     found = sce_ua(lambda p: wavy(p) if p["x"] > 0 else float("nan"), BOUNDS, 500, complexes=3)
     assert found.parameters["x"] == pytest.approx(0.7, abs=0.05)
-    with pytest.raises(DataError, match="20 evaluations are fewer than the 25 .* 5 complexes of 5 points"):
+    with pytest.raises(
+        DataError, match="20 evaluations are fewer than the 25 .* 5 complexes of 5 points"
+    ):
         sce_ua(wavy, BOUNDS, 20, complexes=5)
     with pytest.raises(DataError, match="none of .* runs gave a loss"):
         sce_ua(lambda p: float("inf"), BOUNDS, 60, complexes=2)
@@ -66,7 +70,11 @@ def test_basins_are_calibrated_judged_and_resumed(tmp_path, monkeypatch):
     folder = calibrate(experiment, tmp_path / "runs", "run", 90, basins=2, progress=False)
     table = pd.read_csv(folder / "calibration.csv")
     assert len(table) == 2 and (table.evaluations >= 20).all() and (table.failed == 0).all()
-    assert (table.nse > 0.95).all() and table.k.between(0.08, 0.4).all() and table.loss.between(0.1, 0.3).all()
+    assert (
+        (table.nse > 0.95).all()
+        and table.k.between(0.08, 0.4).all()
+        and table.loss.between(0.1, 0.3).all()
+    )
     before = (folder / "calibration.csv").read_bytes()
     calibrate(experiment, tmp_path / "runs", "run", 90, basins=2, resume=True, progress=False)
     assert (folder / "calibration.csv").read_bytes() == before
@@ -74,7 +82,9 @@ def test_basins_are_calibrated_judged_and_resumed(tmp_path, monkeypatch):
         calibrate(experiment, tmp_path / "runs", "run", 91, basins=2, resume=True, progress=False)
     kept = {path: path.read_bytes() for path in folder.glob("*.*")}
     xr.load_dataset(path).assign(discharge=lambda r: 3 * r.discharge).to_netcdf(path)
-    with pytest.raises(SettingsError, match="cannot resume: the records are not those of the run.*target_mean"):
+    with pytest.raises(
+        SettingsError, match="cannot resume: the records are not those of the run.*target_mean"
+    ):
         calibrate(experiment, tmp_path / "runs", "run", 90, basins=2, resume=True, progress=False)
     assert kept == {path: path.read_bytes() for path in kept}
     xr.load_dataset(path).assign(discharge=lambda r: r.discharge / 3).to_netcdf(path)

@@ -60,7 +60,10 @@ def test_run_passes_settings_output_and_progress(calls: Calls) -> None:
     assert invoke("run", config).exit_code == 0
     assert invoke("run", config, "--output", "elsewhere", "--quiet").exit_code == 0
     settings = Settings(epochs=7)
-    assert invoke("run", config, "--resume").exit_code == 0 and invoke("run", config, "--overwrite").exit_code == 0
+    assert (
+        invoke("run", config, "--resume").exit_code == 0
+        and invoke("run", config, "--overwrite").exit_code == 0
+    )
     here = Path("runs/loam")
     assert calls == [
         (settings, here, True, False, False), (settings, Path("elsewhere"), False, False, False),
@@ -68,12 +71,20 @@ def test_run_passes_settings_output_and_progress(calls: Calls) -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("text", "words"), [
-    ("experiment: soil_moisture\nepohcs: 7\n", "line 2: unknown key: 'epohcs'; did you mean 'epochs'?"),
-    ("experiment: soil_mositure\n",
-     "line 1: unknown experiment 'soil_mositure'; did you mean 'soil_moisture'?"),
-    ("epochs: 3\n", "the key 'experiment' is missing"),
-])
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            "experiment: soil_moisture\nepohcs: 7\n",
+            "line 2: unknown key: 'epohcs'; did you mean 'epochs'?",
+        ),
+        (
+            "experiment: soil_mositure\n",
+            "line 1: unknown experiment 'soil_mositure'; did you mean 'soil_moisture'?",
+        ),
+        ("epochs: 3\n", "the key 'experiment' is missing"),
+    ],
+)
 def test_mistakes_in_the_settings(calls: Calls, text: str, words: str) -> None:
     result = invoke("run", write(text))
     assert result.exit_code == 1 and calls == []
@@ -87,7 +98,9 @@ def test_missing_file(calls: Calls) -> None:
 
 
 def test_error_of_the_package_is_one_line_without_traceback(calls: Calls) -> None:
-    calls.error = SolveFailed("columns 3 failed at [batch, time]: try a larger max_steps", {3: "max_steps"})
+    calls.error = SolveFailed(
+        "columns 3 failed at [batch, time]: try a larger max_steps", {3: "max_steps"}
+    )
     config = write("experiment: soil_moisture\n")
     result = invoke("run", config)
     assert result.exit_code == 1
@@ -109,11 +122,16 @@ def test_interrupt_ends_with_130(calls: Calls) -> None:
     Path("runs/loam").mkdir(parents=True)
     stopped = invoke("run", config, "--overwrite").stderr
     again = "pydiffgeo run loam.yaml --output runs/loam --resume"
-    assert stopped == f"interrupted; what was written until then is in runs/loam. Go on with: {again}\n"
+    assert (
+        stopped
+        == f"interrupted; what was written until then is in runs/loam. Go on with: {again}\n"
+    )
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_closed_terminal_or_a_scheduler_interrupts(calls: Calls, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+def test_a_closed_terminal_or_a_scheduler_interrupts(
+    calls: Calls, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
     def stopped(*_: Any) -> None:
         os.kill(os.getpid(), number)
         time.sleep(1)
@@ -130,7 +148,9 @@ def test_a_closed_terminal_or_a_scheduler_interrupts(calls: Calls, monkeypatch: 
         signal.signal(number, before)
 
 
-def test_warnings_are_one_line_each_and_quiet_does_not_hide_them(calls: Calls, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_warnings_are_one_line_each_and_quiet_does_not_hide_them(
+    calls: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def warned(*_: Any) -> None:
         logging.getLogger("pydiffgeo").warning("pip install 'pydiffgeo[plot]' brings it.")
         warnings.warn("two\nlines", stacklevel=1)
@@ -139,13 +159,18 @@ def test_warnings_are_one_line_each_and_quiet_does_not_hide_them(calls: Calls, m
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         result = invoke("run", write("experiment: soil_moisture\n"), "--quiet")
-    assert result.stderr == "warning: pip install 'pydiffgeo[plot]' brings it.\nwarning: two lines\n" and not result.stdout
+    assert (
+        result.stderr == "warning: pip install 'pydiffgeo[plot]' brings it.\nwarning: two lines\n"
+        and not result.stdout
+    )
 
 
 def test_a_file_that_the_system_refuses_is_one_line(calls: Calls) -> None:
     calls.error = OSError(errno.ENOSPC, "No space left on device", "x.nc")
     result = invoke("run", write("experiment: soil_moisture\n"))
-    assert result.exit_code == 1 and result.stderr.startswith("error: x.nc: No space left on device. ")
+    assert result.exit_code == 1 and result.stderr.startswith(
+        "error: x.nc: No space left on device. "
+    )
     assert result.stderr.count("\n") == 1
 
 
@@ -162,7 +187,9 @@ def test_example_settings_are_valid() -> None:
 
     classes = {name: load()[0] for name, load in cli.EXPERIMENTS.items()}
     examples = sorted((Path(__file__).parents[1] / "examples").glob("*.yaml"))
-    of_commands = [path for path in examples if not path.with_suffix(".py").is_file()]  # of a script
+    of_commands = [
+        path for path in examples if not path.with_suffix(".py").is_file()
+    ]  # of a script
     assert len(of_commands) >= 3
     for path in of_commands:
         assert load_tagged_settings(path, classes, "experiment")[0] in classes
@@ -195,4 +222,7 @@ def test_a_model_that_is_not_there_has_file_and_line(tmp_path, command):
     file.write_text(text + "    model: {name: hvb}\n")
     result = CliRunner().invoke(cli.app, [*command, str(file), "--output", str(tmp_path / "out")])
     said = " ".join(result.output.split())
-    assert result.exit_code == 1 and "hvb.yaml, line 5: unknown model (besides lstm) 'hvb'; did you mean 'hbv'" in said
+    assert (
+        result.exit_code == 1
+        and "hvb.yaml, line 5: unknown model (besides lstm) 'hvb'; did you mean 'hbv'" in said
+    )

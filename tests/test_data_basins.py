@@ -45,20 +45,38 @@ def test_every_layout_gives_the_one_form(kind: str, lazy: bool, tmp_path: Path) 
 def test_camels_us_units_and_flags(tmp_path: Path) -> None:
     opened = open_basins(basin_files.camels_us(tmp_path))
     # 1 ft3/s = 0.028316846592 m3/s = 2446.575545... m3/day; over 500 km2: 0.0048931511 mm/day
-    assert opened.discharge.sel(basin="01010101", time="2001-01-01").item() == pytest.approx(0.0048931511, rel=1e-8)
-    assert opened.discharge.sel(basin="02020202", time="2001-01-02").item() == pytest.approx(0.0048931511 / 2, rel=1e-8)
+    assert opened.discharge.sel(basin="01010101", time="2001-01-01").item() == pytest.approx(
+        0.0048931511, rel=1e-8
+    )
+    assert opened.discharge.sel(basin="02020202", time="2001-01-02").item() == pytest.approx(
+        0.0048931511 / 2, rel=1e-8
+    )
     assert opened.discharge.isnull().sum() == 2 and np.isnan(opened.discharge[0, 2])
     assert opened.discharge_quality[0, :4].values.tolist() == [0, 1, 2, 0]
-    assert opened.shortwave_down[0, 0] == pytest.approx(200 * 36000 / 1e6)  # W/m2 over ten hours of daylight
+    assert opened.shortwave_down[0, 0] == pytest.approx(
+        200 * 36000 / 1e6
+    )  # W/m2 over ten hours of daylight
     assert opened.tair_mean[0, 3] == pytest.approx(8.0)
-    assert opened.area.values.tolist() == [500.0, 1000.0] and opened.season.values.tolist() == ["son", "mam"]
-    two = open_basins(tmp_path, product=["daymet", "nldas"], variables=["precipitation_nldas", "tair_mean_daymet"])
-    assert list(v for v in two.data_vars if two[v].ndim == 2) == ["precipitation_nldas", "tair_mean_daymet"]
+    assert opened.area.values.tolist() == [500.0, 1000.0] and opened.season.values.tolist() == [
+        "son",
+        "mam",
+    ]
+    two = open_basins(
+        tmp_path, product=["daymet", "nldas"], variables=["precipitation_nldas", "tair_mean_daymet"]
+    )
+    assert list(v for v in two.data_vars if two[v].ndim == 2) == [
+        "precipitation_nldas",
+        "tair_mean_daymet",
+    ]
 
 
 def test_camels_us_sample_agrees_with_the_file_of_all_basins(shared_data) -> None:
-    text = open_basins(shared_data("camels_us_sample"), basins=["02064000", "01022500"], end="2000-09-30")
-    file = open_basins(shared_data("camels_us_daymet_500.nc"), basins=["02064000", "01022500"], start="2000-01-01")
+    text = open_basins(
+        shared_data("camels_us_sample"), basins=["02064000", "01022500"], end="2000-09-30"
+    )
+    file = open_basins(
+        shared_data("camels_us_daymet_500.nc"), basins=["02064000", "01022500"], start="2000-01-01"
+    )
     assert text.basin.values.tolist() == ["02064000", "01022500"] and text.sizes == file.sizes
     for name, tolerance in (("precipitation", 5e-3), ("tair_min", 6e-3), ("vapour_pressure", 0.6)):
         np.testing.assert_allclose(text[name], file[name], atol=tolerance)
@@ -66,7 +84,9 @@ def test_camels_us_sample_agrees_with_the_file_of_all_basins(shared_data) -> Non
     # the day length of the file is computed from latitude, that of the text files is Daymet's: they agree to 1 %
     np.testing.assert_allclose(text.shortwave_down, file.shortwave_down, rtol=0.015)
     for product in ("daymet", "maurer_extended", "nldas"):
-        assert check_basins(open_basins(shared_data("camels_us_sample"), product=product, end="2002-12-31")).lines()
+        assert check_basins(
+            open_basins(shared_data("camels_us_sample"), product=product, end="2002-12-31")
+        ).lines()
 
 
 def test_era5land_and_camels_are_both_read(shared_data) -> None:
@@ -80,7 +100,9 @@ def test_caravan_of_both_kinds_is_the_same(tmp_path: Path) -> None:
     b = open_basins(basin_files.caravan(tmp_path / "b", "csv"), basins=["lamah_7", "camels_02"])
     xr.testing.assert_allclose(a, b)
     assert a.precipitation[:, 0].values.tolist() == [3.0, 2.0] and a.discharge.isnull().sum() == 10
-    assert a.potential_evaporation_sum.attrs["units"] == "mm day-1"  # ERA5-Land's is not taken for the form's
+    assert (
+        a.potential_evaporation_sum.attrs["units"] == "mm day-1"
+    )  # ERA5-Land's is not taken for the form's
     assert "potential_evapotranspiration" not in a and a.p_mean.attrs["units"] == "mm day-1"
     basin_files.caravan(tmp_path / "archive" / "Caravan-nc")  # packed one level down
     assert open_basins(tmp_path / "archive").sizes["basin"] == 3
@@ -89,10 +111,14 @@ def test_caravan_of_both_kinds_is_the_same(tmp_path: Path) -> None:
 
 def test_units_are_converted_or_asked_for(tmp_path: Path) -> None:
     opened = open_basins(basin_files.generic(tmp_path / "a"))
-    assert opened.precipitation[1, 0] == pytest.approx(2.0) and opened.tair_mean[0, 0] == pytest.approx(7.0)
+    assert opened.precipitation[1, 0] == pytest.approx(2.0) and opened.tair_mean[
+        0, 0
+    ] == pytest.approx(7.0)
     assert opened.own_index[0, 3] == 3.0 and opened.slope.values.tolist() == [3.5, 4.5]
     bare = basin_files.generic(tmp_path / "b", units=False)
-    with pytest.raises(UnitError, match="'prcp' of x1.nc has no unit, expected 'mm day-1'.*pass units="):
+    with pytest.raises(
+        UnitError, match="'prcp' of x1.nc has no unit, expected 'mm day-1'.*pass units="
+    ):
         open_basins(bare)
     told = open_basins(bare, units={"prcp": "m/day", "tair_mean": "K"})
     xr.testing.assert_equal(told.precipitation, opened.precipitation)
@@ -102,13 +128,23 @@ def test_units_are_converted_or_asked_for(tmp_path: Path) -> None:
 
 def test_a_written_file_is_read_back(tmp_path: Path) -> None:
     before = basin_files.records(basins=40)
-    after = open_basins(write_basins(before, tmp_path / "deep" / "all.nc", dtype="float64"), format="netcdf")
+    after = open_basins(
+        write_basins(before, tmp_path / "deep" / "all.nc", dtype="float64"), format="netcdf"
+    )
     for name in before.data_vars:
         np.testing.assert_array_equal(before[name].values, after[name].values)
     np.testing.assert_array_equal(before.lat, after.lat)
-    cut = open_basins(tmp_path / "deep" / "all.nc", basins=["b0003"], variables=["prcp"], start="1999-12-30", end="2000-01-02")
+    cut = open_basins(
+        tmp_path / "deep" / "all.nc",
+        basins=["b0003"],
+        variables=["prcp"],
+        start="1999-12-30",
+        end="2000-01-02",
+    )
     assert dict(cut.sizes) == {"basin": 1, "time": 4}
-    np.testing.assert_array_equal(cut.precipitation, before.precipitation.sel(basin=["b0003"], time=cut.time))
+    np.testing.assert_array_equal(
+        cut.precipitation, before.precipitation.sel(basin=["b0003"], time=cut.time)
+    )
     flags = open_basins(basin_files.camels_us(tmp_path / "camels"))
     stored = open_basins(write_basins(flags, tmp_path / "flags.nc"))
     np.testing.assert_array_equal(stored.discharge_quality, flags.discharge_quality)
@@ -148,11 +184,15 @@ def test_memory_stays_bounded(tmp_path: Path) -> None:
 
 def test_unknown_names_are_answered(tmp_path: Path) -> None:
     root = basin_files.camels_us(tmp_path)
-    with pytest.raises(DataError, match="no basin '1010101'.*did you mean '01010101'.*leading zeros"):
+    with pytest.raises(
+        DataError, match="no basin '1010101'.*did you mean '01010101'.*leading zeros"
+    ):
         open_basins(root, basins=["1010101"])
     with pytest.raises(DataError, match="'01010101' is asked for twice"):
         open_basins(root, basins=["01010101", "01010101"])
-    with pytest.raises(DataError, match="no variable 'precipitatoin'.*did you mean 'precipitation'"):
+    with pytest.raises(
+        DataError, match="no variable 'precipitatoin'.*did you mean 'precipitation'"
+    ):
         open_basins(root, variables=["precipitatoin"])
     with pytest.raises(UnknownName, match="did you mean 'daymet'"):
         open_basins(root, product="dayment")
@@ -208,13 +248,19 @@ def test_caravan_in_other_units_is_refused(tmp_path: Path) -> None:
     file = basin_files.caravan(tmp_path) / "timeseries" / "netcdf" / "camels" / "camels_01.nc"
     whole = xr.load_dataset(file)
     whole.assign_attrs(Units="temperature_2m: 2m air temperature [K]\n").to_netcdf(file)
-    with pytest.raises(UnitError, match="'temperature_2m_mean' of .*camels_01.nc is in 'K', Caravan's is in 'degC'"):
+    with pytest.raises(
+        UnitError, match="'temperature_2m_mean' of .*camels_01.nc is in 'K', Caravan's is in 'degC'"
+    ):
         open_basins(tmp_path)
-    told = open_basins(tmp_path, units={f"temperature_2m_{part}": "K" for part in ("mean", "min", "max")})
+    told = open_basins(
+        tmp_path, units={f"temperature_2m_{part}": "K" for part in ("mean", "min", "max")}
+    )
     assert told.tair_mean[0, 0] == pytest.approx(9.0 - 273.15)
 
 
 def test_half_days_are_not_taken_for_days(tmp_path: Path) -> None:
     basin_files.generic(tmp_path, days=pd.date_range("2001-01-01", periods=8, freq="12h"))
-    with pytest.raises(DataError, match="2001-01-01 occurs twice in the series of basin x1.*aggregate it to days"):
+    with pytest.raises(
+        DataError, match="2001-01-01 occurs twice in the series of basin x1.*aggregate it to days"
+    ):
         open_basins(tmp_path, start="2001-01-01", end="2001-01-05")

@@ -12,7 +12,14 @@ import pytest
 import torch
 import xarray as xr
 
-from pydiffgeo.data import Scaling, WindowSampler, fit_scaling, load_tensors, open_basins, write_basins
+from pydiffgeo.data import (
+    Scaling,
+    WindowSampler,
+    fit_scaling,
+    load_tensors,
+    open_basins,
+    write_basins,
+)
 from pydiffgeo.data.batches import BasinTensors, Batch
 from pydiffgeo.errors import DataError, SettingsError, UnknownName
 
@@ -30,7 +37,10 @@ def tensors(records: xr.Dataset) -> BasinTensors:
 
 
 def same(a: Batch, b: Batch) -> bool:
-    pairs = [(getattr(a, n), getattr(b, n)) for n in ("forcing", "observed", "attributes", "basin", "start")]
+    pairs = [
+        (getattr(a, n), getattr(b, n))
+        for n in ("forcing", "observed", "attributes", "basin", "start")
+    ]
     return all(torch.equal(torch.nan_to_num(x, 9e9), torch.nan_to_num(y, 9e9)) for x, y in pairs)
 
 
@@ -38,7 +48,9 @@ def test_scaling_is_fitted_on_the_training_period_alone(records: xr.Dataset) -> 
     records.precipitation[1, 3] = np.nan
     period = slice("1999-11-01", "2000-06-30")
     scaling = fit_scaling(records, FORCING, STATIC, "1999-11-01", "2000-06-30")
-    records.precipitation.loc[{"time": slice("2000-07-01", None)}] = 1e6  # what comes later must not matter
+    records.precipitation.loc[{"time": slice("2000-07-01", None)}] = (
+        1e6  # what comes later must not matter
+    )
     assert scaling == fit_scaling(records, FORCING, STATIC, "1999-11-01", "2000-06-30")
     part = records.sel(time=period)
     for name in FORCING:
@@ -83,14 +95,22 @@ def test_what_cannot_be_scaled_is_named(records: xr.Dataset) -> None:
 
 
 def test_windows_are_those_of_the_records(records: xr.Dataset, tensors: BasinTensors) -> None:
-    sampler = WindowSampler(tensors, batch_size=5, days=30, warm_up=20, start="1999-12-01", end="2000-12-31")
+    sampler = WindowSampler(
+        tensors, batch_size=5, days=30, warm_up=20, start="1999-12-01", end="2000-12-31"
+    )
     scored = set()
     for batch in (next(sampler) for _ in range(100)):
-        assert batch.forcing.shape == (5, 50, 2) and batch.observed.shape == (5, 50, 1) and batch.forcing.dtype == torch.float64
+        assert (
+            batch.forcing.shape == (5, 50, 2)
+            and batch.observed.shape == (5, 50, 1)
+            and batch.forcing.dtype == torch.float64
+        )
         assert len(set(batch.basin.tolist())) == 5  # different basins as long as there are enough
         for i in range(5):
             part = records.isel(basin=int(batch.basin[i])).sel(time=batch.times(i))
-            np.testing.assert_array_equal(batch.forcing[i], np.stack([part[n] for n in FORCING], -1))
+            np.testing.assert_array_equal(
+                batch.forcing[i], np.stack([part[n] for n in FORCING], -1)
+            )
             np.testing.assert_array_equal(batch.observed[i, :, 0], part.discharge)
             np.testing.assert_array_equal(batch.attributes[i], [part.aridity, part.area])
             assert batch.observed[i, 20:].isfinite().any()
@@ -131,14 +151,18 @@ def test_a_resumed_run_gets_the_very_next_batch(tensors: BasinTensors, tmp_path:
     ({"batch_size": 5}, "batch_size is 5"),
     ({"end": "2000-11-30"}, "data is"),
 ])  # fmt: skip
-def test_a_run_does_not_resume_as_another(tensors: BasinTensors, change: dict[str, object], words: str) -> None:
+def test_a_run_does_not_resume_as_another(
+    tensors: BasinTensors, change: dict[str, object], words: str
+) -> None:
     state = WindowSampler(tensors, 4, 30, seed=3).state_dict()
     other = WindowSampler(tensors, **({"batch_size": 4, "days": 30, "seed": 3} | change))
     with pytest.raises(SettingsError, match=f"cannot resume: {words}"):
         other.load_state_dict(state)
 
 
-def test_lazy_tensors_give_the_same_batches(records: xr.Dataset, tensors: BasinTensors, tmp_path: Path) -> None:
+def test_lazy_tensors_give_the_same_batches(
+    records: xr.Dataset, tensors: BasinTensors, tmp_path: Path
+) -> None:
     write_basins(records, tmp_path / "all.nc", dtype="float64")
     row = 500 * 3 * 8
     opened = open_basins(tmp_path / "all.nc", lazy=True)
@@ -157,17 +181,29 @@ def test_lazy_tensors_give_the_same_batches(records: xr.Dataset, tensors: BasinT
 def test_missing_forcing_is_refused_or_never_touched(records: xr.Dataset) -> None:
     records.precipitation[2, 100:103] = np.nan
     records.tair_max[4] = np.nan
-    with pytest.raises(DataError, match="2 problems in 2 of 7 basins:\n.*basin b0002 from 2000-01-09 to 2000-01-11 .3 days"):
+    with pytest.raises(
+        DataError,
+        match="2 problems in 2 of 7 basins:\n.*basin b0002 from 2000-01-09 to 2000-01-11 .3 days",
+    ):
         load_tensors(records, FORCING)
     tensors = load_tensors(records, FORCING, missing="skip")
     assert [p.site for p in tensors.report.problems] == ["b0002", "b0004"]
     with pytest.warns(UserWarning, match="1 basins have no window .*not trained on: b0004"):
         sampler = WindowSampler(tensors, 6, 30, warm_up=30)
     assert sampler.left_out == ("b0004",)
-    drawn = [(int(r), int(s)) for _ in range(100) for b in [next(sampler)] for r, s in zip(b.basin, b.start, strict=True)]
+    drawn = [
+        (int(r), int(s))
+        for _ in range(100)
+        for b in [next(sampler)]
+        for r, s in zip(b.basin, b.start, strict=True)
+    ]
     assert 4 not in {row for row, _ in drawn}
-    assert all(start + 60 <= 100 or start >= 103 for row, start in drawn if row == 2) and 2 in {row for row, _ in drawn}
-    with pytest.raises(DataError, match="forcing is missing in basin b0002 on 2000-01-09, and in 2 basins"):
+    assert all(start + 60 <= 100 or start >= 103 for row, start in drawn if row == 2) and 2 in {
+        row for row, _ in drawn
+    }
+    with pytest.raises(
+        DataError, match="forcing is missing in basin b0002 on 2000-01-09, and in 2 basins"
+    ):
         tensors.periods(3)
 
 
@@ -183,23 +219,38 @@ def test_windows_without_observations_are_never_drawn(records: xr.Dataset) -> No
     starts = {int(s) for _ in range(50) for s in next(sampler).start}
     assert starts == set(range(250 - 29, 252 - 20))
     assert tensors.report.missing_observations["discharge"]["b0003"] == 498
-    with pytest.raises(DataError, match="no basin has a window of 20 . 10 days .* between 2000-08-17 and 2001-02-11"):
+    with pytest.raises(
+        DataError,
+        match="no basin has a window of 20 . 10 days .* between 2000-08-17 and 2001-02-11",
+    ):
         WindowSampler(tensors, 4, 10, warm_up=20, start="2000-08-17")
-    with pytest.raises(DataError, match="7 basins have fewer than two different .*b0003 .discharge."):
+    with pytest.raises(
+        DataError, match="7 basins have fewer than two different .*b0003 .discharge."
+    ):
         tensors.observed_std()  # the two observations of b0003 are equal
 
 
 def test_whole_periods_come_in_order(records: xr.Dataset, tensors: BasinTensors) -> None:
     batches = list(tensors.periods(3, "2000-01-01", "2000-12-31", warm_up=90))
     assert [b.basin.tolist() for b in batches] == [[0, 1, 2], [3, 4, 5], [6]]
-    assert batches[0].forcing.shape == (3, 456, 2) and batches[0].times(0)[90] == np.datetime64("2000-01-01")
-    np.testing.assert_array_equal(batches[2].observed[0, 90:, 0], records.discharge[6].sel(time="2000"))
-    with pytest.raises(DataError, match="93 days of warm-up before 2000-01-01 do not fit .* begins on 1999-10-01"):
+    assert batches[0].forcing.shape == (3, 456, 2) and batches[0].times(0)[90] == np.datetime64(
+        "2000-01-01"
+    )
+    np.testing.assert_array_equal(
+        batches[2].observed[0, 90:, 0], records.discharge[6].sel(time="2000")
+    )
+    with pytest.raises(
+        DataError, match="93 days of warm-up before 2000-01-01 do not fit .* begins on 1999-10-01"
+    ):
         tensors.periods(3, "2000-01-01", "2000-12-31", warm_up=93)
-    with pytest.raises(DataError, match="2000-01-01 to 2003-12-31 is not in the record, 1999-10-01 to 2001-02-11"):
+    with pytest.raises(
+        DataError, match="2000-01-01 to 2003-12-31 is not in the record, 1999-10-01 to 2001-02-11"
+    ):
         tensors.periods(3, "2000-01-01", "2003-12-31")
     std = tensors.observed_std("2000-01-01", "2000-12-31")
-    np.testing.assert_allclose(std[:, 0], records.discharge.sel(time="2000").std("time"), rtol=1e-12)
+    np.testing.assert_allclose(
+        std[:, 0], records.discharge.sel(time="2000").std("time"), rtol=1e-12
+    )
 
 
 def test_more_windows_than_basins_and_several_targets(records: xr.Dataset) -> None:
@@ -207,7 +258,11 @@ def test_more_windows_than_basins_and_several_targets(records: xr.Dataset) -> No
     records.snow[:, :50] = 1.0
     tensors = load_tensors(records, FORCING, targets=("discharge", "snow"))
     batch = next(WindowSampler(tensors, 64, 20))
-    assert batch.observed.shape == (64, 20, 2) and batch.observed.dtype == torch.float32 and batch.attributes.shape == (64, 0)
+    assert (
+        batch.observed.shape == (64, 20, 2)
+        and batch.observed.dtype == torch.float32
+        and batch.attributes.shape == (64, 0)
+    )
     assert batch.to("cpu").where(3) == batch.where(3)
 
 
@@ -232,12 +287,19 @@ def test_basins_are_drawn_evenly_and_windows_too(tensors: BasinTensors) -> None:
     starts = np.concatenate([next(sampler).start.numpy() for _ in range(500)])
     counts = np.histogram(starts, bins=4, range=(0, 401))[0]
     expected = len(starts) / 4
-    assert ((counts - expected) ** 2 / expected).sum() < 16.3  # chi squared, three degrees of freedom, 0.1 %
+    assert (
+        (counts - expected) ** 2 / expected
+    ).sum() < 16.3  # chi squared, three degrees of freedom, 0.1 %
 
 
 @pytest.mark.parametrize("day", ["2000-02-30", "soon"])
-def test_a_period_that_begins_on_no_date_is_refused(day: str, records: xr.Dataset, tensors: BasinTensors) -> None:
-    for call in (lambda: fit_scaling(records, FORCING, start=day), lambda: WindowSampler(tensors, 4, 30, start=day)):
+def test_a_period_that_begins_on_no_date_is_refused(
+    day: str, records: xr.Dataset, tensors: BasinTensors
+) -> None:
+    for call in (
+        lambda: fit_scaling(records, FORCING, start=day),
+        lambda: WindowSampler(tensors, 4, 30, start=day),
+    ):
         with pytest.raises(DataError, match=f"start={day!r} is no date .*write it as 2000-01-31"):
             call()
     assert tensors.span("2000-01-01T00:00Z", "20000201") == tensors.span("2000-01-01", "2000-02-01")

@@ -75,7 +75,9 @@ class Handler(BaseHTTPRequestHandler):
 def server() -> Iterator[Server]:
     serving = Server(("127.0.0.1", 0), Handler)
     serving.files, serving.cut, serving.ranges = {"a.bin": CONTENT}, [], []
-    thread = threading.Thread(target=serving.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread = threading.Thread(
+        target=serving.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
+    )
     thread.start()
     yield serving
     serving.shutdown()
@@ -111,12 +113,17 @@ def test_a_download_arrives_and_is_not_repeated(archive: Server, tmp_path: Path)
 
 def test_an_interrupted_download_goes_on_where_it_stopped(archive: Server, tmp_path: Path) -> None:
     archive.cut = [65_536, 0, 70_000]  # three attempts of the first call break off
-    with pytest.raises(DataError, match="131072 bytes are kept; give the same command again to go on") as error:
+    with pytest.raises(
+        DataError, match="131072 bytes are kept; give the same command again to go on"
+    ) as error:
         fetch("test", tmp_path, progress=False)
     assert "HTTPS_PROXY" in str(error.value)
     assert archive.ranges == [None, "bytes=65536-", "bytes=65536-"]
     fetch("test", tmp_path, progress=False)
-    assert archive.ranges[3:] == ["bytes=131072-"] and (tmp_path / "inside" / "a.bin").read_bytes() == CONTENT
+    assert (
+        archive.ranges[3:] == ["bytes=131072-"]
+        and (tmp_path / "inside" / "a.bin").read_bytes() == CONTENT
+    )
 
 
 def test_a_broken_connection_is_tried_again_within_a_call(archive: Server, tmp_path: Path) -> None:
@@ -146,14 +153,19 @@ def test_a_part_that_was_complete_is_taken(archive: Server, tmp_path: Path) -> N
 
 def test_a_wrong_hash_is_refused_and_nothing_is_kept(archive: Server, tmp_path: Path) -> None:
     archive.files["a.bin"] = CONTENT[:-1] + b"x"
-    with pytest.raises(DataError, match="hash is not the known one .md5:.*it was deleted. Give the same command again"):
+    with pytest.raises(
+        DataError,
+        match="hash is not the known one .md5:.*it was deleted. Give the same command again",
+    ):
         fetch("test", tmp_path, progress=False)
     assert not list((tmp_path / "inside").iterdir())
     archive.files["a.bin"] = CONTENT
     fetch("test", tmp_path, progress=False)  # the remedy works
 
 
-def test_a_file_without_a_hash_needs_consent_once(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_without_a_hash_needs_consent_once(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     offer(monkeypatch, ArchiveFile(f"{server.url}/a.bin", "a.bin", None))
     with pytest.raises(DataError, match="no hash of a.bin is known.*--accept-unverified"):
         fetch("test", tmp_path, progress=False)
@@ -171,7 +183,9 @@ def test_a_file_without_a_hash_needs_consent_once(server: Server, tmp_path: Path
         fetch("test", tmp_path, progress=False)
 
 
-def test_what_the_server_refuses_and_a_full_disk(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_server_refuses_and_a_full_disk(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     offer(monkeypatch, ArchiveFile(f"{server.url}/absent", "absent", md5(b"")))
     with pytest.raises(DataError, match="404.*nothing arrived. If it stays so, check the address"):
         fetch("test", tmp_path, progress=False)
@@ -186,7 +200,11 @@ def test_what_the_server_refuses_and_a_full_disk(server: Server, tmp_path: Path,
 def packed(kind: str, root: Path) -> bytes:
     """A small CAMELS-US, packed one level down as the archive is."""
     memory = io.BytesIO()
-    files = [(f"basin_dataset_public_v1p2/{p.relative_to(root)}", p) for p in sorted(root.rglob("*")) if p.is_file()]
+    files = [
+        (f"basin_dataset_public_v1p2/{p.relative_to(root)}", p)
+        for p in sorted(root.rglob("*"))
+        if p.is_file()
+    ]
     if kind == "zip":
         with zipfile.ZipFile(memory, "w") as out:
             for name, path in files:
@@ -199,7 +217,9 @@ def packed(kind: str, root: Path) -> bytes:
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar.gz"])
-def test_from_download_to_records(kind: str, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_from_download_to_records(
+    kind: str, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     root = basin_files.camels_us(tmp_path / "source")
     tables = {p.name: p.read_bytes() for p in (root / "camels_attributes_v2.0").iterdir()}
     for path in (root / "camels_attributes_v2.0").iterdir():
@@ -212,13 +232,27 @@ def test_from_download_to_records(kind: str, server: Server, tmp_path: Path, mon
     result = CliRunner().invoke(cli.app, ["data", "fetch", "test", "--quiet"])
     assert result.exit_code == 0, result.output
     opened = open_basins("data/test")
-    assert opened.sizes["basin"] == 2 and opened.aridity[0] == 0.8 and opened.precipitation.notnull().all()
+    assert (
+        opened.sizes["basin"] == 2
+        and opened.aridity[0] == 0.8
+        and opened.precipitation.notnull().all()
+    )
     again = CliRunner().invoke(cli.app, ["data", "fetch", "test", "--quiet"])
     assert "already unpacked" in again.stdout and len(server.ranges) == 1 + len(tables)
     checked = CliRunner().invoke(cli.app, ["data", "check", "data/test"])
     assert checked.exit_code == 0 and "2 basins, 40 days, 0 problems" in checked.stdout
     assert "discharge: 2 of 80 days are not observed" in checked.stdout
-    convert = ["data", "convert", "data/test", "all.nc", "--variable", "prcp", "--variable", "discharge", "--quiet"]
+    convert = [
+        "data",
+        "convert",
+        "data/test",
+        "all.nc",
+        "--variable",
+        "prcp",
+        "--variable",
+        "discharge",
+        "--quiet",
+    ]
     assert CliRunner().invoke(cli.app, convert).exit_code == 0
     before = Path("all.nc").stat().st_mtime_ns
     again = CliRunner().invoke(cli.app, convert)
@@ -228,10 +262,16 @@ def test_from_download_to_records(kind: str, server: Server, tmp_path: Path, mon
     assert Path("all.nc").stat().st_mtime_ns > before
     np.testing.assert_allclose(open_basins("all.nc").precipitation, opened.precipitation)
     bad = CliRunner().invoke(cli.app, ["data", "check", "data/test", "--end", "2001-03-01"])
-    assert bad.exit_code == 1 and "missing day: 2 in 2 of 2 basins\n  no record of any forcing in basin 0101" in bad.stdout
+    assert (
+        bad.exit_code == 1
+        and "missing day: 2 in 2 of 2 basins\n  no record of any forcing in basin 0101"
+        in bad.stdout
+    )
 
 
-def test_a_damaged_archive_is_named(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_damaged_archive_is_named(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     offer(monkeypatch, ArchiveFile(f"{server.url}/a.bin", "a.tar.gz", md5(CONTENT), unpack=True))
     with pytest.raises(DataError, match="a.tar.gz cannot be unpacked .*delete it and fetch again"):
         fetch("test", tmp_path, progress=False)
@@ -239,16 +279,22 @@ def test_a_damaged_archive_is_named(server: Server, tmp_path: Path, monkeypatch:
     with tarfile.open(fileobj=evil, mode="w") as out:
         out.addfile(tarfile.TarInfo("../outside"))
     server.files["a.bin"] = evil.getvalue()
-    offer(monkeypatch, ArchiveFile(f"{server.url}/a.bin", "b.tar", md5(evil.getvalue()), unpack=True))
+    offer(
+        monkeypatch, ArchiveFile(f"{server.url}/a.bin", "b.tar", md5(evil.getvalue()), unpack=True)
+    )
     with pytest.raises(DataError, match="b.tar has an entry .*leads out of the folder"):
         fetch("test", tmp_path / "in", progress=False)
     assert not (tmp_path / "outside").exists()
 
 
-def test_errors_of_the_command_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_of_the_command_are_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(cli.app, ["data", "fetch", "karavan"])
-    assert result.exit_code == 1 and result.stderr.startswith("error: unknown archive 'karavan'; did you mean 'caravan'?")
+    assert result.exit_code == 1 and result.stderr.startswith(
+        "error: unknown archive 'karavan'; did you mean 'caravan'?"
+    )
     listed = CliRunner().invoke(cli.app, ["data", "list"]).stdout
     assert all(name in listed for name in ARCHIVES) and listed.count("no known hash") == 1
 
@@ -259,4 +305,6 @@ def test_the_hashes_are_those_of_the_tables_at_hand(shared_data) -> None:
         assert md5((folder / name).read_bytes()) == known
     for archive in ARCHIVES.values():
         for file in archive.files:
-            assert file.url.startswith("https://") and (file.hash is None or len(file.hash) == 4 + 32)
+            assert file.url.startswith("https://") and (
+                file.hash is None or len(file.hash) == 4 + 32
+            )

@@ -8,7 +8,13 @@ import basin_files
 import numpy as np
 import pytest
 
-from pydiffgeo.data import PET_METHODS, add_pet, check_basins, open_basins, potential_evapotranspiration
+from pydiffgeo.data import (
+    PET_METHODS,
+    add_pet,
+    check_basins,
+    open_basins,
+    potential_evapotranspiration,
+)
 from pydiffgeo.data.lazy import is_lazy
 from pydiffgeo.errors import DataError
 
@@ -18,7 +24,9 @@ def test_good_records_have_no_problems_and_their_gaps_are_counted() -> None:
     report.require()
     assert report.problems == () and report.table().empty
     assert report.missing_observations == {"discharge": {"b0000": 10, "b0001": 10, "b0002": 10}}
-    assert report.lines() == ["discharge: 30 of 1200 days are not observed (2.5%); most in basin b0000 (10 days)"]
+    assert report.lines() == [
+        "discharge: 30 of 1200 days are not observed (2.5%); most in basin b0000 (10 days)"
+    ]
 
 
 def test_everything_that_is_wrong_is_listed_by_basin_and_date() -> None:
@@ -46,7 +54,10 @@ def test_everything_that_is_wrong_is_listed_by_basin_and_date() -> None:
     ]
     with pytest.raises(DataError, match="8 problems in 4 of 3 basins:\n  wrong unit"):
         report.require()
-    with pytest.raises(DataError, match="precipitation is missing in basin b0000 from 1999-10-06 to 1999-10-08 .3 days.; fill"):
+    with pytest.raises(
+        DataError,
+        match="precipitation is missing in basin b0000 from 1999-10-06 to 1999-10-08 .3 days.; fill",
+    ):
         report.require("missing forcing")
     report.require("unreadable")
     assert len(report.lines()) == 9 and "b0002 (400 days)" in report.lines()[-1]
@@ -79,10 +90,14 @@ def test_days_that_a_file_lacks_are_missing_days(tmp_path: Path) -> None:
 def test_a_basin_without_attributes_is_kept_and_named(tmp_path: Path) -> None:
     root = basin_files.camels_us(tmp_path)
     for file in (root / "camels_attributes_v2.0").iterdir():
-        file.write_text("".join(line for line in file.read_text().splitlines(True) if not line.startswith("02")))
+        file.write_text(
+            "".join(line for line in file.read_text().splitlines(True) if not line.startswith("02"))
+        )
     opened = open_basins(root)
     assert opened.sizes["basin"] == 2
-    assert [(p.kind, p.site) for p in check_basins(opened).problems] == [("no attributes", "02020202")]
+    assert [(p.kind, p.site) for p in check_basins(opened).problems] == [
+        ("no attributes", "02020202")
+    ]
     with pytest.raises(DataError, match="1 basins have no latitude: 02020202"):
         add_pet(opened)
 
@@ -112,16 +127,24 @@ def test_pet_of_basins_is_that_of_a_single_series(method: str) -> None:
 def test_oudin_and_hamon_by_hand() -> None:
     # Uccle, 6 July (FAO-56, example 18): Ra = 41.09 MJ m-2 d-1, 16.1 hours of daylight. Oudin at 16.9 degC:
     # 41.09 / 2.45 * (16.9 + 5) / 100 = 3.67 mm. Hamon as in Oudin et al. 2005: (16.1 / 12)^2 exp(16.9 / 16) = 5.18 mm.
-    records = basin_files.records(basins=1, days=1, start="2015-07-06").assign_coords(lat=("basin", [50.8]))
+    records = basin_files.records(basins=1, days=1, start="2015-07-06").assign_coords(
+        lat=("basin", [50.8])
+    )
     records["tair_mean"] = (("basin", "time"), [[16.9]], {"units": "degC"})
     assert add_pet(records).potential_evapotranspiration.item() == pytest.approx(3.67, abs=0.03)
-    assert add_pet(records, "hamon").potential_evapotranspiration.item() == pytest.approx(5.18, abs=0.05)
+    assert add_pet(records, "hamon").potential_evapotranspiration.item() == pytest.approx(
+        5.18, abs=0.05
+    )
 
 
 def test_pet_is_lazy_where_the_weather_is_and_missing_where_it_is(tmp_path: Path) -> None:
     root = basin_files.camels_us(tmp_path)
-    eager, lazy = (add_pet(open_basins(root, lazy=lazy, end="2001-02-12")) for lazy in (False, True))
-    assert is_lazy(lazy.potential_evapotranspiration) and not is_lazy(eager.potential_evapotranspiration)
+    eager, lazy = (
+        add_pet(open_basins(root, lazy=lazy, end="2001-02-12")) for lazy in (False, True)
+    )
+    assert is_lazy(lazy.potential_evapotranspiration) and not is_lazy(
+        eager.potential_evapotranspiration
+    )
     found = eager.potential_evapotranspiration
     np.testing.assert_array_equal(lazy.potential_evapotranspiration, found)
     assert np.isnan(found[:, -3:]).all() and found[:, :-3].notnull().all()
@@ -132,7 +155,9 @@ def test_pet_says_what_it_lacks(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="turc.* needs 'shortwave_down'.*hargreaves, oudin, hamon"):
         add_pet(records, "turc")
     records["tair_min"] = records.tair_max
-    with pytest.raises(DataError, match="equals tair_max on every day in basin b0000 .*take oudin or hamon"):
+    with pytest.raises(
+        DataError, match="equals tair_max on every day in basin b0000 .*take oudin or hamon"
+    ):
         add_pet(records, "hargreaves")
     with pytest.raises(DataError, match="'lat'"):
         add_pet(records.drop_vars("lat"))

@@ -43,35 +43,62 @@ def test_rounding_of_packed_numbers_is_not_impossible() -> None:
     assert not find_impossible("precipitation", np.array([-1e-18, -1e-9, 0.0])).any()
     records = basin_files.records(basins=2)
     records.precipitation[1, 3:5] = [-1e-7, -1e-18]
-    assert float(load_tensors(records, FORCING).windows([1], [3], 2).forcing[0, :, 0].min()) == 0.0  # which models ask for
+    assert (
+        float(load_tensors(records, FORCING).windows([1], [3], 2).forcing[0, :, 0].min()) == 0.0
+    )  # which models ask for
     assert not find_impossible("dom_land_cover_frac", np.array([1.00000000000009])).any()
 
 
-@pytest.mark.parametrize("file", ["camels_us_daymet_500.nc", "era5land_us.nc", "camels_us_nldas_1993_2000.nc"])
+@pytest.mark.parametrize(
+    "file", ["camels_us_daymet_500.nc", "era5land_us.nc", "camels_us_nldas_1993_2000.nc"]
+)
 def test_no_real_value_is_impossible(file: str, shared_data) -> None:
     with xr.open_dataset(shared_data(file)) as opened:
-        numbers = {canonical_name(str(n)): v for n, v in opened.variables.items() if v.dtype.kind in "fiu"}
+        numbers = {
+            canonical_name(str(n)): v for n, v in opened.variables.items() if v.dtype.kind in "fiu"
+        }
         for name, values in numbers.items():
             if name != "shortwave_down":  # in these files a mean over daylight, W m-2
-                assert not find_impossible(name, values.values.astype(float)).any(), (name, limits(name))
+                assert not find_impossible(name, values.values.astype(float)).any(), (
+                    name,
+                    limits(name),
+                )
 
 
 def test_no_real_basin_of_the_original_text_files_is_left_out(shared_data) -> None:
     for table in shared_data("camels_us_sample/camels_attributes_v2.0").glob("*.txt"):
-        for name, values in pd.read_csv(table, sep=";", index_col=0).select_dtypes("number").items():
+        for name, values in (
+            pd.read_csv(table, sep=";", index_col=0).select_dtypes("number").items()
+        ):
             assert not find_impossible(str(name), values.to_numpy(float)).any(), name
     span = Span("test", "2000-10-01", "2002-12-31", 270)
     for product in ("daymet", "maurer_extended", "nldas"):
-        opened = open_basins(shared_data("camels_us_sample"), product=product, lazy=True, end="2002-12-31")
-        series = [str(name) for name, values in opened.data_vars.items() if values.ndim == 2 and name != "discharge_quality"]
-        found = select_sites(opened, [span], [n for n in series if n != "discharge"], DISCHARGE, ["elev_mean", "soil_porosity"])
+        opened = open_basins(
+            shared_data("camels_us_sample"), product=product, lazy=True, end="2002-12-31"
+        )
+        series = [
+            str(name)
+            for name, values in opened.data_vars.items()
+            if values.ndim == 2 and name != "discharge_quality"
+        ]
+        found = select_sites(
+            opened,
+            [span],
+            [n for n in series if n != "discharge"],
+            DISCHARGE,
+            ["elev_mean", "soil_porosity"],
+        )
         assert len(found.kept) == 4 and not found.left_out["all"]
 
 
 def test_the_nldas_file_opens_with_its_remark_on_daylight(shared_data) -> None:
     opened = open_basins(shared_data("camels_us_nldas_1993_2000.nc"))
-    assert 10 < float(opened.shortwave_down.mean()) < 20  # MJ m-2 day-1; 24 hours of the mean over daylight would be twice that
-    assert [(p.kind, p.site) for p in check_basins(opened).serious] == [("no observation", "06221400")]
+    assert (
+        10 < float(opened.shortwave_down.mean()) < 20
+    )  # MJ m-2 day-1; 24 hours of the mean over daylight would be twice that
+    assert [(p.kind, p.site) for p in check_basins(opened).serious] == [
+        ("no observation", "06221400")
+    ]
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -80,12 +107,18 @@ def test_integer_temperatures_in_kelvin_become_degrees(packed: bool, tmp_path: P
     kelvin = (records[["tair_min", "tair_max"]] + 273.15).round(2 if packed else 0)
     for values in kelvin.data_vars.values():
         values.attrs["units"] = "K"
-    rest = records.drop_vars(["tair_min", "tair_max"]).assign(quality=(("basin", "time"), np.ones((2, 60), "int8")))
-    how = {"dtype": "int16", "_FillValue": -32768} | ({"scale_factor": 0.01, "add_offset": 273.15} if packed else {})
+    rest = records.drop_vars(["tair_min", "tair_max"]).assign(
+        quality=(("basin", "time"), np.ones((2, 60), "int8"))
+    )
+    how = {"dtype": "int16", "_FillValue": -32768} | (
+        {"scale_factor": 0.01, "add_offset": 273.15} if packed else {}
+    )
     rest.merge(kelvin).to_netcdf(tmp_path / "all.nc", encoding={name: how for name in kelvin})
     opened = open_basins(tmp_path / "all.nc")
     np.testing.assert_allclose(opened.tair_min, records.tair_min, atol=0.011 if packed else 0.51)
-    assert opened.tair_min.attrs["units"] == "degC" and opened.quality.dtype == np.int8  # a flag stays one
+    assert (
+        opened.tair_min.attrs["units"] == "degC" and opened.quality.dtype == np.int8
+    )  # a flag stays one
     assert 0 < float(add_pet(opened).potential_evapotranspiration.max()) < 10
     assert not check_basins(opened).serious
 
@@ -137,15 +170,33 @@ def test_all_that_is_wrong_is_said_at_once_with_site_and_date() -> None:
 
 def test_skipping_leaves_out_only_what_cannot_be_used(tmp_path: Path) -> None:
     records = broken()
-    with pytest.raises(DataError, match=r"3 of 10 basins(.|\n)*b0002(.|\n)*b0004(.|\n)*b0008(.|\n)*impossible: missing"):
+    with pytest.raises(
+        DataError,
+        match=r"3 of 10 basins(.|\n)*b0002(.|\n)*b0004(.|\n)*b0008(.|\n)*impossible: missing",
+    ):
         select_sites(records, [TRAIN, TEST], FORCING, DISCHARGE, ["aridity"], missing="skip")
-    found = select_sites(records, [TRAIN, TEST], FORCING, DISCHARGE, ["aridity"], missing="skip", impossible="missing")
-    assert list(found.left_out["all"]) == ["b0003", "b0004", "b0005", "b0006"] and list(found.left_out["test"]) == ["b0001"]
+    found = select_sites(
+        records,
+        [TRAIN, TEST],
+        FORCING,
+        DISCHARGE,
+        ["aridity"],
+        missing="skip",
+        impossible="missing",
+    )
+    assert list(found.left_out["all"]) == ["b0003", "b0004", "b0005", "b0006"] and list(
+        found.left_out["test"]
+    ) == ["b0001"]
     assert found.kept == ("b0000", "b0001", "b0002", "b0007", "b0008", "b0009")
     remarks = dict(found.remarks)
-    assert "counts as missing" in remarks["b0002"] and "no training window touches them" in remarks["b0007"]
+    assert (
+        "counts as missing" in remarks["b0002"]
+        and "no training window touches them" in remarks["b0007"]
+    )
     write_basins(records, tmp_path / "all.nc", dtype="float64")
-    lazy = without_impossible(open_basins(tmp_path / "all.nc", lazy=True), ["precipitation", "discharge"])
+    lazy = without_impossible(
+        open_basins(tmp_path / "all.nc", lazy=True), ["precipitation", "discharge"]
+    )
     eager = without_impossible(records, ["precipitation", "discharge"])
     assert is_lazy(lazy.precipitation) and lazy.discharge.attrs["units"] == "mm day-1"
     for name in ("precipitation", "discharge"):
@@ -170,14 +221,22 @@ def test_a_basin_that_gets_no_score_is_said_before_the_first_step() -> None:
 
 def test_what_leaves_nothing_is_an_error_before_the_first_step() -> None:
     records = basin_files.records(basins=3)
-    with pytest.raises(DataError, match=r"the test period, 2000-09-01 to 2010-10-31, is not in the record, 1999-10-01 to "):
+    with pytest.raises(
+        DataError,
+        match=r"the test period, 2000-09-01 to 2010-10-31, is not in the record, 1999-10-01 to ",
+    ):
         select_sites(records, [Span("test", "2000-09-01", "2010-10-31")], FORCING)
     records.tair_min[:, -30:] = np.nan
-    with pytest.raises(DataError, match=r"no basin can be judged in the test period.\n3 basins are left out of"):
+    with pytest.raises(
+        DataError, match=r"no basin can be judged in the test period.\n3 basins are left out of"
+    ):
         select_sites(records, [TRAIN, TEST], FORCING, DISCHARGE, missing="skip")
     judged = Span("validation", "2000-07-01", "2000-08-01", judged=DISCHARGE)
     records.discharge[:, 270:320] = 2.0
-    with pytest.raises(DataError, match="no basin has two different observations of discharge in the validation period"):
+    with pytest.raises(
+        DataError,
+        match="no basin has two different observations of discharge in the validation period",
+    ):
         select_sites(records, [TRAIN, judged], FORCING, DISCHARGE)
     records.aridity[:] = np.nan
     with pytest.raises(DataError, match="no basin can be used"):
@@ -187,9 +246,14 @@ def test_what_leaves_nothing_is_an_error_before_the_first_step() -> None:
 def test_tensors_are_not_made_of_impossible_values() -> None:
     records = basin_files.records(basins=3)
     records.discharge[1, 7:9] = -999.0
-    with pytest.raises(DataError, match=r"discharge is -999 mm day-1, outside \[0, 2000\] in basin b0001 from 1999-10-08 to"):
+    with pytest.raises(
+        DataError,
+        match=r"discharge is -999 mm day-1, outside \[0, 2000\] in basin b0001 from 1999-10-08 to",
+    ):
         load_tensors(records, FORCING)
     assert load_tensors(without_impossible(records, DISCHARGE), FORCING).report.problems == ()
     records.aridity[2] = np.inf
-    with pytest.raises(DataError, match=r"attribute aridity is inf, outside \[0, 10000\] in basin b0002"):
+    with pytest.raises(
+        DataError, match=r"attribute aridity is inf, outside \[0, 10000\] in basin b0002"
+    ):
         load_tensors(without_impossible(records, DISCHARGE), FORCING, attributes=["aridity"])

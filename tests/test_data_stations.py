@@ -132,7 +132,9 @@ def test_snow_waits_for_warmth_and_keeps_its_water(records):
 def test_uscrn_file_loads_and_its_known_faults_are_found():
     path = find_uscrn()
     if path is None:
-        pytest.skip("soil_moisture/uscrn_2020_daily_profiles.nc is not in $PYDIFFGEO_DATA or ../shared/data")
+        pytest.skip(
+            "soil_moisture/uscrn_2020_daily_profiles.nc is not in $PYDIFFGEO_DATA or ../shared/data"
+        )
     records = load_uscrn(path)
     assert dict(records.sizes) == {"station": 15, "time": 366, "depth": 5}
     with pytest.raises(DataError, match="precipitation at station 03047 on 2020-02-19"):

@@ -41,7 +41,9 @@ def attributes(folder: Path, text: str, ids: tuple[str, str] = ("x1", "x2")) -> 
     ("gauge_id,lat,slope\n0101,50.0,3.5\n0202,51.0,4.5\n", ("0101", "0202")),  # numbers alone
     ("gauge_id,lat,area,slope\n0101,50.0,2,3.5\n0202,51.0,,4.5\n", ("0101", "0202")),
 ])  # fmt: skip
-def test_attributes_are_found_however_the_table_is_written(text: str, ids: tuple[str, str], tmp_path: Path) -> None:
+def test_attributes_are_found_however_the_table_is_written(
+    text: str, ids: tuple[str, str], tmp_path: Path
+) -> None:
     opened = attributes(tmp_path, text, ids)
     assert opened.basin.values.tolist() == list(ids)
     assert opened.lat.values.tolist() == [50.0, 51.0] and opened.slope.values.tolist() == [3.5, 4.5]
@@ -69,7 +71,9 @@ def edit(file: Path, change: Callable[[list[str]], list[str]]) -> None:
     file.write_text("\n".join(change(file.read_text().splitlines())) + "\n")
 
 
-def cell(line: int, column: int, text: str, separator: str = ",") -> Callable[[list[str]], list[str]]:
+def cell(
+    line: int, column: int, text: str, separator: str = ","
+) -> Callable[[list[str]], list[str]]:
     """Put text into a cell of a file; lines count from 1."""
 
     def change(lines: list[str]) -> list[str]:
@@ -113,10 +117,14 @@ def test_text_that_is_no_utf8_is_named(first: str, tmp_path: Path) -> None:
     file = next(basin_files.caravan(tmp_path, "csv").rglob(f"{first}.csv"))
     file.write_bytes(file.read_bytes().replace(b"0.5", "½".encode("latin-1")))
     problems = check_basins(open_basins(tmp_path, lazy=True)).serious
-    assert [(p.kind, p.site) for p in problems] == [("unreadable", first)] and "save it as UTF-8" in problems[0].message
+    assert [(p.kind, p.site) for p in problems] == [
+        ("unreadable", first)
+    ] and "save it as UTF-8" in problems[0].message
 
 
-def test_a_table_of_series_with_decimal_commas_throughout_is_not_taken_for_words(tmp_path: Path) -> None:
+def test_a_table_of_series_with_decimal_commas_throughout_is_not_taken_for_words(
+    tmp_path: Path,
+) -> None:
     for file in basin_files.caravan(tmp_path, "csv").glob("timeseries/csv/*/*.csv"):
         file.write_text(file.read_text().replace(",", ";").replace(".", ","))
     problems = check_basins(open_basins(tmp_path, lazy=True)).serious
@@ -129,7 +137,10 @@ def test_a_gauge_that_begins_in_ice_keeps_its_discharge(tmp_path: Path) -> None:
     for line in range(2, len(file.read_text().splitlines()) + 1):
         edit(file, cell(line, 7, "Ice"))
     opened = open_basins(tmp_path, lazy=True)
-    with pytest.warns(DataWarning, match="streamflow of basin camels_01 is text on 40 days, first 'Ice' in line 2 of"):
+    with pytest.warns(
+        DataWarning,
+        match="streamflow of basin camels_01 is text on 40 days, first 'Ice' in line 2 of",
+    ):
         assert np.isnan(opened.discharge.sel(basin="camels_01").values).all()
     assert np.isfinite(opened.discharge.sel(basin="camels_02").values).any()
 
@@ -139,16 +150,34 @@ def test_ice_in_a_discharge_is_missing_and_counted(tmp_path: Path) -> None:
     file = next(caravan.rglob("camels_02.csv"))
     for line in (10, 12):
         edit(file, cell(line, 7, "Ice"))
-    edit(file, lambda lines: [*lines[:9], "", *lines[9:]])  # an empty line is none of the rows, but counts as a line
+    edit(
+        file, lambda lines: [*lines[:9], "", *lines[9:]]
+    )  # an empty line is none of the rows, but counts as a line
     words = r"streamflow of basin camels_02 is text on 2 days, first 'Ice' in line 11 of .*, 2001-01-09; text counts as missing"
     with pytest.warns(DataWarning, match=words):
         opened = open_basins(caravan)
-    assert np.flatnonzero(np.isnan(opened.discharge.sel(basin="camels_02"))).tolist() == [0, 1, 2, 3, 4, 8, 10]
+    assert np.flatnonzero(np.isnan(opened.discharge.sel(basin="camels_02"))).tolist() == [
+        0,
+        1,
+        2,
+        3,
+        4,
+        8,
+        10,
+    ]
     report = check_basins(open_basins(caravan, lazy=True))
-    assert [(p.kind, p.site) for p in report.problems] == [("text", "camels_02")] and not report.serious
+    assert [(p.kind, p.site) for p in report.problems] == [
+        ("text", "camels_02")
+    ] and not report.serious
     camels = basin_files.camels_us(tmp_path / "b")
-    edit(next(camels.rglob("01010101_streamflow*")), lambda lines: [*lines[:5], lines[5].replace("2.00", "Ice"), *lines[6:]])
-    with pytest.warns(DataWarning, match="of basin 01010101 is text on 1 day, first 'Ice' in line 6 of .*, 2001-01-06"):
+    edit(
+        next(camels.rglob("01010101_streamflow*")),
+        lambda lines: [*lines[:5], lines[5].replace("2.00", "Ice"), *lines[6:]],
+    )
+    with pytest.warns(
+        DataWarning,
+        match="of basin 01010101 is text on 1 day, first 'Ice' in line 6 of .*, 2001-01-06",
+    ):
         opened = open_basins(camels)
     assert np.isnan(opened.discharge[0, 5]) and opened.discharge_quality[0, 5] == 2
 
@@ -160,26 +189,37 @@ def test_stamps_with_a_zone_are_the_days_that_they_say(zone: str, tmp_path: Path
     plain = open_basins(basin_files.caravan(tmp_path / "a", "csv"))
     stamped = basin_files.caravan(tmp_path / "b", "csv")
     for file in stamped.rglob("timeseries/csv/*/*.csv"):
-        edit(file, lambda lines: [lines[0], *(line.replace(",", f"{zone},", 1) for line in lines[1:])])
+        edit(
+            file,
+            lambda lines: [lines[0], *(line.replace(",", f"{zone},", 1) for line in lines[1:])],
+        )
     xr.testing.assert_equal(open_basins(stamped), plain)
     part = open_basins(stamped, start="2001-01-10T00:00+00:00", end="2001-01-19")
-    xr.testing.assert_equal(part.precipitation, plain.precipitation.sel(time=slice("2001-01-10", "2001-01-19")))
+    xr.testing.assert_equal(
+        part.precipitation, plain.precipitation.sel(time=slice("2001-01-10", "2001-01-19"))
+    )
 
 
 @pytest.mark.parametrize("written", ["01/31/2001", "31.01.2001", "soon", "2001-13-01", ""])
 def test_a_date_that_does_not_begin_with_the_year_is_refused(written: str) -> None:
-    with pytest.raises(DataError, match="here has .* in row 2; correct the file, with dates such as 2000-01-31"):
+    with pytest.raises(
+        DataError, match="here has .* in row 2; correct the file, with dates such as 2000-01-31"
+    ):
         parse_days(["2001-01-30", written], "here")
 
 
-@pytest.mark.parametrize("written", ["20010131", "2001-01-31", b"2001-01-31", "2001-01-31T23:59:59.5"])
+@pytest.mark.parametrize(
+    "written", ["20010131", "2001-01-31", b"2001-01-31", "2001-01-31T23:59:59.5"]
+)
 def test_dates_are_read_in_other_forms(written: str | bytes) -> None:
     assert parse_days([written], "here").normalize()[0] == pd.Timestamp("2001-01-31")
 
 
 def test_times_of_netcdf_may_be_text_and_other_calendars_are_refused(tmp_path: Path) -> None:
     records = basin_files.records(basins=1, days=3)
-    text = records.assign_coords(time=["1999-10-01T00:00Z", "1999-10-02T00:00Z", "1999-10-03T00:00Z"])
+    text = records.assign_coords(
+        time=["1999-10-01T00:00Z", "1999-10-02T00:00Z", "1999-10-03T00:00Z"]
+    )
     text.to_netcdf(tmp_path / "text.nc")
     assert open_basins(tmp_path / "text.nc").indexes["time"].equals(records.indexes["time"])
     records.convert_calendar("noleap", use_cftime=True).to_netcdf(tmp_path / "noleap.nc")
@@ -204,12 +244,18 @@ def test_a_file_that_is_cut_off_is_named(tmp_path: Path) -> None:
             open_basins(tmp_path / "cut.nc", lazy=False)
 
 
-@pytest.mark.parametrize("content", ["", "44.8", "44.8\n133\nlarge\n", "44.8\n133\n5e8\nYear Mnth Day Hr a b\n"])
+@pytest.mark.parametrize(
+    "content", ["", "44.8", "44.8\n133\nlarge\n", "44.8\n133\n5e8\nYear Mnth Day Hr a b\n"]
+)
 @pytest.mark.parametrize("which", ["01010101", "02020202"])
-def test_a_damaged_forcing_file_of_camels_does_not_hide_the_others(content: str, which: str, tmp_path: Path) -> None:
+def test_a_damaged_forcing_file_of_camels_does_not_hide_the_others(
+    content: str, which: str, tmp_path: Path
+) -> None:
     next(basin_files.camels_us(tmp_path).rglob(f"{which}*cida*")).write_text(content)
     problems = check_basins(open_basins(tmp_path, lazy=True)).serious
-    assert [(p.kind, p.site) for p in problems] == [("unreadable", which)] and f"{which}_lump_cida" in problems[0].message
+    assert [(p.kind, p.site) for p in problems] == [
+        ("unreadable", which)
+    ] and f"{which}_lump_cida" in problems[0].message
 
 
 def test_empty_records_and_places_in_words_are_named(tmp_path: Path) -> None:
@@ -225,14 +271,25 @@ def test_check_shows_the_first_of_each_kind_and_writes_all(tmp_path: Path) -> No
     records = basin_files.records(basins=4)
     records.tair_min[:, ::9] = records.tair_max[:, ::9] + 0.01
     records.to_netcdf(tmp_path / "all.nc")
-    fine = CliRunner().invoke(cli.app, ["data", "check", str(tmp_path / "all.nc"), "--csv", str(tmp_path / "all.csv")])
-    assert fine.exit_code == 0 and "4 basins, 400 days, 0 problems" in fine.stdout and len(fine.stdout.splitlines()) < 10
-    assert "minimum above maximum (a remark): 180 in 4 of 4 basins" in fine.stdout and "and 177 more" in fine.stdout
+    fine = CliRunner().invoke(
+        cli.app, ["data", "check", str(tmp_path / "all.nc"), "--csv", str(tmp_path / "all.csv")]
+    )
+    assert (
+        fine.exit_code == 0
+        and "4 basins, 400 days, 0 problems" in fine.stdout
+        and len(fine.stdout.splitlines()) < 10
+    )
+    assert (
+        "minimum above maximum (a remark): 180 in 4 of 4 basins" in fine.stdout
+        and "and 177 more" in fine.stdout
+    )
     assert len(pd.read_csv(tmp_path / "all.csv")) == 180
     records.discharge[1, 7] = -999.0
     records.to_netcdf(tmp_path / "bad.nc")
     bad = CliRunner().invoke(cli.app, ["data", "check", str(tmp_path / "bad.nc")])
-    assert bad.exit_code == 1 and "impossible value: 1 in 1 of 4 basins" in bad.stdout.splitlines()[1]
+    assert (
+        bad.exit_code == 1 and "impossible value: 1 in 1 of 4 basins" in bad.stdout.splitlines()[1]
+    )
 
 
 def test_text_of_good_files_gives_no_warning(tmp_path: Path) -> None:

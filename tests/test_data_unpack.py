@@ -46,9 +46,16 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_files_and_folders_arrive(folder: Path) -> None:
-    packed = tar(folder / "a.tar.gz", entry("data", tarfile.DIRTYPE), entry("./data/deep/x.txt"), entry("y.txt"))
+    packed = tar(
+        folder / "a.tar.gz",
+        entry("data", tarfile.DIRTYPE),
+        entry("./data/deep/x.txt"),
+        entry("y.txt"),
+    )
     unpack_archive(packed, folder / "in", progress=False)
-    assert (folder / "in/data/deep/x.txt").read_text() == "from the archive" and (folder / "in/y.txt").is_file()
+    assert (folder / "in/data/deep/x.txt").read_text() == "from the archive" and (
+        folder / "in/y.txt"
+    ).is_file()
     with zipfile.ZipFile(folder / "a.zip", "w") as out:
         out.mkdir("data")
         out.writestr("data/x.txt", "again")
@@ -58,14 +65,21 @@ def test_files_and_folders_arrive(folder: Path) -> None:
 
 @pytest.mark.parametrize("kind", TYPES)
 @pytest.mark.parametrize("link", ["x.txt", "../secret", "/etc/passwd"])
-def test_links_and_devices_are_refused_wherever_they_lead(kind: str, link: str, folder: Path) -> None:
-    packed = tar(folder / "a.tar.gz", entry("x.txt"), entry("bad", TYPES[kind], link), entry("bad/secret"))
+def test_links_and_devices_are_refused_wherever_they_lead(
+    kind: str, link: str, folder: Path
+) -> None:
+    packed = tar(
+        folder / "a.tar.gz", entry("x.txt"), entry("bad", TYPES[kind], link), entry("bad/secret")
+    )
     with pytest.raises(DataError, match=f"a.tar.gz has a .*{kind}.*, 'bad', which is not unpacked"):
         unpack_archive(packed, folder / "in", progress=False)
     assert [p.name for p in (folder / "in").iterdir()] == ["x.txt"] and untouched(folder)
 
 
-@pytest.mark.parametrize("name", ["../secret", "a/../../secret", "/tmp/secret", "..\\secret", "C:\\secret", "C:/x", "data/.."])
+@pytest.mark.parametrize(
+    "name",
+    ["../secret", "a/../../secret", "/tmp/secret", "..\\secret", "C:\\secret", "C:/x", "data/.."],
+)
 @pytest.mark.parametrize("kind", ["tar", "zip"])
 def test_names_that_lead_out_are_refused(kind: str, name: str, folder: Path) -> None:
     packed = folder / ("a.zip" if kind == "zip" else "a.tar.gz")

@@ -82,7 +82,9 @@ def test_broken_package_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not report.healthy
 
 
-def test_a_torch_whose_checkpoints_can_run_code_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_torch_whose_checkpoints_can_run_code_is_a_problem(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     import torch
 
     for version, state in (("2.5.1+cpu", "problem"), ("2.6.0", "ok"), ("2.13.0+cu126", "ok")):
@@ -98,12 +100,15 @@ def test_wrong_lapack_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert doctor.examine({})["LAPACK"].state == "problem"
 
 
-@pytest.mark.parametrize(("value", "state", "words"), [
-    ("torch", "ok", "torch"),
-    ("auto", "ok", "auto"),
-    ("", "ok", "not set"),
-    ("jula", "problem", "did you mean 'julia'?"),
-])
+@pytest.mark.parametrize(
+    ("value", "state", "words"),
+    [
+        ("torch", "ok", "torch"),
+        ("auto", "ok", "auto"),
+        ("", "ok", "not set"),
+        ("jula", "problem", "did you mean 'julia'?"),
+    ],
+)
 def test_engine_variable(value: str, state: str, words: str) -> None:
     finding = doctor.examine({doctor.ENGINE_VARIABLE: value})[doctor.ENGINE_VARIABLE]
     assert finding.state == state and words in finding.found
@@ -120,7 +125,9 @@ def test_julia_engine_without_julia(juliacall: pytest.MonkeyPatch) -> None:
     assert finding.state == "problem" and "torch" in finding.remedy
 
 
-def test_a_prepared_project_is_ok(juliacall: pytest.MonkeyPatch, julia: Path, tmp_path: Path) -> None:
+def test_a_prepared_project_is_ok(
+    juliacall: pytest.MonkeyPatch, julia: Path, tmp_path: Path
+) -> None:
     report = doctor.examine({"PATH": str(julia.parent)})
     assert report["Julia"].state == "absent" and "pydiffgeo julia install" in report["Julia"].remedy
     juliacall.setattr(sys, "prefix", str(tmp_path))
@@ -129,11 +136,14 @@ def test_a_prepared_project_is_ok(juliacall: pytest.MonkeyPatch, julia: Path, tm
     assert not (tmp_path / "started").exists()
 
 
-@pytest.mark.parametrize(("version", "words"), [
-    (None, 'pip install "pydiffgeo[julia]"'),
-    ("0.9.9", "--upgrade juliacall"),  # older than 0.9.34, though not as text
-    ("0.9.33.post1", "--upgrade juliacall"),
-])
+@pytest.mark.parametrize(
+    ("version", "words"),
+    [
+        (None, 'pip install "pydiffgeo[julia]"'),
+        ("0.9.9", "--upgrade juliacall"),  # older than 0.9.34, though not as text
+        ("0.9.33.post1", "--upgrade juliacall"),
+    ],
+)
 def test_juliacall_missing_or_old(
     juliacall: pytest.MonkeyPatch, julia: Path, version: str | None, words: str
 ) -> None:

@@ -17,7 +17,9 @@ ROOT = Path(__file__).parents[1]
 
 def blocks(document: str, language: str) -> list[str]:
     """Code blocks of a language in a document, indented or not."""
-    found = re.findall(rf"^( *)```{language}\n(.*?)^\1```$", (ROOT / document).read_text(), re.M | re.S)
+    found = re.findall(
+        rf"^( *)```{language}\n(.*?)^\1```$", (ROOT / document).read_text(), re.M | re.S
+    )
     return [textwrap.dedent(code) for _, code in found]
 
 
@@ -53,8 +55,14 @@ def test_contributing_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(spec, "SPEC_FOLDER", tmp_path)
     names: dict[str, type] = {}
     exec(blocks("CONTRIBUTING.md", "python")[0], names)
-    solution = solve(names["Reservoir"](), forcing={"rain": 2.0}, parameters={"k": 0.3}, initial_state=10.0,
-                     times=torch.arange(6.0), solver=Solver("kvaerno3", rtol=1e-7))
+    solution = solve(
+        names["Reservoir"](),
+        forcing={"rain": 2.0},
+        parameters={"k": 0.3},
+        initial_state=10.0,
+        times=torch.arange(6.0),
+        solver=Solver("kvaerno3", rtol=1e-7),
+    )
     t = torch.as_tensor(solution.times).double()
     exact = 2 / 0.3 + (10 - 2 / 0.3) * torch.exp(-0.3 * t)
     assert torch.allclose(solution.states[0, :, 0], exact, rtol=1e-5)
@@ -67,21 +75,33 @@ def test_contributing_tableau() -> None:
     exec(blocks("CONTRIBUTING.md", "python")[1], names)
     tableau = names["TABLEAU"]
     b, c = tableau.b, tableau.c  # type: ignore[attr-defined]
-    assert sum(b) == pytest.approx(1) and sum(x * y for x, y in zip(b, c, strict=True)) == pytest.approx(0.5)
+    assert sum(b) == pytest.approx(1) and sum(
+        x * y for x, y in zip(b, c, strict=True)
+    ) == pytest.approx(0.5)
     assert sum(tableau.b_hat) == pytest.approx(1)  # type: ignore[attr-defined]
 
 
 def test_data_from_archive_to_scores(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    root = basin_files.camels_us(tmp_path / "data" / "camels_us", pd.date_range("1980-10-01", "2008-09-30"))
-    (root / "camels_attributes_v2.0" / "camels_clim.txt").write_text("gauge_id;aridity\n01010101;0.8\n02020202;1.2\n")
+    root = basin_files.camels_us(
+        tmp_path / "data" / "camels_us", pd.date_range("1980-10-01", "2008-09-30")
+    )
+    (root / "camels_attributes_v2.0" / "camels_clim.txt").write_text(
+        "gauge_id;aridity\n01010101;0.8\n02020202;1.2\n"
+    )
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
     for code in blocks("docs/data.md", "python"):
         exec(code, names)
-    assert "torch.Size([100, 730, 3])" in capsys.readouterr().out and names["parts"].keys() >= {"nse of discharge"}
-    assert sorted(p.name for p in (tmp_path / "runs").iterdir()) == ["scaling.json", "scores.csv", "scores.nc"]
+    assert "torch.Size([100, 730, 3])" in capsys.readouterr().out and names["parts"].keys() >= {
+        "nse of discharge"
+    }
+    assert sorted(p.name for p in (tmp_path / "runs").iterdir()) == [
+        "scaling.json",
+        "scores.csv",
+        "scores.nc",
+    ]
 
 
 def test_own_network_of_basin_parameters(capsys: pytest.CaptureFixture[str]) -> None:

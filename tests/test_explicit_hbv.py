@@ -22,7 +22,9 @@ def test_balance_and_positive_stores() -> None:
     before = torch.cat([initial_state(model).expand(20, 1, 5), states[:, :-1]], 1)
     net = forcing["precipitation"] - fluxes["evapotranspiration"] - fluxes["discharge"]
     torch.testing.assert_close((states - before).sum(-1), net, rtol=0.0, atol=1e-9)
-    torch.testing.assert_close(fluxes["discharge"], fluxes["quick_flow"] + fluxes["interflow"] + fluxes["base_flow"])
+    torch.testing.assert_close(
+        fluxes["discharge"], fluxes["quick_flow"] + fluxes["interflow"] + fluxes["base_flow"]
+    )
 
 
 def test_same_model_as_the_smooth_one() -> None:
@@ -34,7 +36,9 @@ def test_same_model_as_the_smooth_one() -> None:
     s = solve(model, forcing, parameters, initial_state(model), range(1096), solver, "torch")
     a, b = fluxes["discharge"][:, 365:], s.fluxes["discharge"][:, 365:]
     assert float(((a.mean(1) - b.mean(1)).abs() / b.mean(1)).median()) < 0.1
-    correlation = torch.stack([torch.corrcoef(torch.stack(x))[0, 1] for x in zip(a, b, strict=True)])
+    correlation = torch.stack(
+        [torch.corrcoef(torch.stack(x))[0, 1] for x in zip(a, b, strict=True)]
+    )
     assert float(correlation.median()) > 0.9
 
 
@@ -56,6 +60,8 @@ def test_benchmark_integrates_the_same_rates() -> None:
     f = {k: torch.from_numpy(v) for k, v in hbv_rates.weather(1, 200).items()}
     state = torch.rand(200, 5, dtype=F64) * 4 * initial_state(model)
     changes, discharge = hbv_rates.rates(state.unbind(-1), [v[0] for v in f.values()], p, torch)
-    e = model.evaluate(state, {k: v.T for k, v in f.items()}, {k: v[:, None] for k, v in p.items()}, fluxes=True)
+    e = model.evaluate(
+        state, {k: v.T for k, v in f.items()}, {k: v[:, None] for k, v in p.items()}, fluxes=True
+    )
     torch.testing.assert_close(torch.stack(changes, -1), e.rates, rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(discharge, e.fluxes[:, 2], rtol=1e-9, atol=1e-9)

@@ -28,7 +28,9 @@ from pydiffgeo.files import LOCK, file_name, held, replacing, write_file, write_
 from pydiffgeo.training.checkpoint import save_checkpoint
 from pydiffgeo.training.logs import write_history
 
-needs_matplotlib = pytest.mark.skipif(matplotlib_missing() is not None, reason=str(matplotlib_missing()))
+needs_matplotlib = pytest.mark.skipif(
+    matplotlib_missing() is not None, reason=str(matplotlib_missing())
+)
 
 
 HOLDER = """
@@ -44,7 +46,10 @@ def test_a_second_process_is_told_who_holds_the_folder_and_a_dead_one_holds_noth
     other = subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE)
     try:
         assert other.stdout is not None and other.stdout.readline()
-        with pytest.raises(OutputError, match=rf"by process {other.pid} on {socket.gethostname()} since 20.*another folder\."):
+        with pytest.raises(
+            OutputError,
+            match=rf"by process {other.pid} on {socket.gethostname()} since 20.*another folder\.",
+        ):
             with held(tmp_path):
                 pass
         assert [p.name for p in tmp_path.iterdir()] == [LOCK]
@@ -63,7 +68,10 @@ def test_a_disk_without_locks_is_said_and_used(tmp_path, monkeypatch, caplog):
 
     monkeypatch.setattr("pydiffgeo.files.fcntl.flock", none)
     with held(tmp_path):
-        assert f"{tmp_path} cannot be locked (No locks available)" in caplog.text and (tmp_path / LOCK).exists()
+        assert (
+            f"{tmp_path} cannot be locked (No locks available)" in caplog.text
+            and (tmp_path / LOCK).exists()
+        )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -80,7 +88,9 @@ WRITERS = {
     "text": lambda path: write_file(path, "new"),
     "table": lambda path: write_table([{"a": 1}], path.with_suffix("")),
     "page": lambda path: Page("new").write(path),
-    "scaling": lambda path: Scaling({"a": 1.0}, {"a": 1.0}, "2000-01-01", "2000-12-31", ("b",)).save(path),
+    "scaling": lambda path: Scaling(
+        {"a": 1.0}, {"a": 1.0}, "2000-01-01", "2000-12-31", ("b",)
+    ).save(path),
     "netCDF": lambda path: write_netcdf(xr.Dataset({"a": ("x", np.zeros(3))}), path),
     "figure": lambda path: plot_cdf(path.with_suffix(".png"), {"a": [0.5]}, "NSE"),
     "checkpoint": lambda path: save_checkpoint(path, {"a": 1}),
@@ -107,8 +117,12 @@ def test_netcdf_that_the_system_cuts_off_is_one_line(tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
     try:
-        with pytest.raises(OutputError, match=r"a.nc cannot be written \(.*; .* MiB are free there\)"):
-            write_netcdf(xr.Dataset({"a": ("x", np.random.default_rng(0).random(10_000))}), tmp_path / "a.nc")
+        with pytest.raises(
+            OutputError, match=r"a.nc cannot be written \(.*; .* MiB are free there\)"
+        ):
+            write_netcdf(
+                xr.Dataset({"a": ("x", np.random.default_rng(0).random(10_000))}), tmp_path / "a.nc"
+            )
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert list(tmp_path.iterdir()) == []
@@ -137,13 +151,19 @@ def test_a_dollar_in_a_name_is_a_dollar(tmp_path):
 
 def test_wide_tables_fit_the_terminal_and_brackets_stay(tmp_path):
     names = [f"measure_{k:02d}" for k in range(12)]
-    rows = [{"run": f"pydiffgeo[{r}]", "target": "discharge"} | {n: r + k / 7 for k, n in enumerate(names)} for r in (1, 2)]
+    rows = [
+        {"run": f"pydiffgeo[{r}]", "target": "discharge"}
+        | {n: r + k / 7 for k, n in enumerate(names)}
+        for r in (1, 2)
+    ]
     with (tmp_path / "t.txt").open("w") as file:
         print_table(rows, "Medians [bold]", {"measure_03": "max"}, Console(file=file, width=80))
     text = (tmp_path / "t.txt").read_text()
     assert max(map(len, text.splitlines())) <= 80 and text.count("Medians [bold]") > 1
     parts = text.count("discharge") // 2
-    assert text.count("pydiffgeo[1]") == parts > 1 and all(f"{r + k / 7:.3f}" in text for r in (1, 2) for k in range(12))
+    assert text.count("pydiffgeo[1]") == parts > 1 and all(
+        f"{r + k / 7:.3f}" in text for r in (1, 2) for k in range(12)
+    )
     assert all(name in text for name in names)
     page = Page("p")
     page.table(rows)

@@ -28,5 +28,8 @@ def test_results_are_those_of_the_file(reference: dict[str, Any], name: str) -> 
     for part, allowed in (("states", 1e-6), ("fluxes", 1e-6), ("gradients", 1e-4)):
         values, expected = found[part], reference[name][part]
         for key in expected if isinstance(expected, dict) else [None]:
-            a, b = (torch.tensor(x if key is None else x[key], dtype=torch.float64) for x in (values, expected))
+            a, b = (
+                torch.tensor(x if key is None else x[key], dtype=torch.float64)
+                for x in (values, expected)
+            )
             assert float((a - b).norm()) <= allowed * float(b.norm()) + 1e-12, (part, key)

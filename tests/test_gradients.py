@@ -16,7 +16,17 @@ import torch
 from richards_cases import F64
 from torch import Tensor
 
-from pydiffgeo import HBV, Grid, NeuralClosure, ProcessModel, Richards, Solution, Solver, load_spec, solve
+from pydiffgeo import (
+    HBV,
+    Grid,
+    NeuralClosure,
+    ProcessModel,
+    Richards,
+    Solution,
+    Solver,
+    load_spec,
+    solve,
+)
 from pydiffgeo.errors import ParameterError, SolveFailed
 from pydiffgeo.models.base import Values
 from pydiffgeo.solvers.kernels import KEPT
@@ -52,12 +62,20 @@ def test_an_array_that_changes_after_the_solve_changes_nothing(changed: str) -> 
 
 @pytest.mark.parametrize("loss", ["first column", "mean of what is there"])
 @pytest.mark.parametrize(("dtype", "head", "n"), [(F64, -1e300, 1.56), (torch.float32, -1e5, 10.0)])
-def test_a_failed_column_leaves_no_trace_in_gradients(dtype: torch.dtype, head: float, n: float, loss: str) -> None:
+def test_a_failed_column_leaves_no_trace_in_gradients(
+    dtype: torch.dtype, head: float, n: float, loss: str
+) -> None:
     # its curves overflow: zero times their slopes is NaN; and masks leave NaN as the cotangent of NaN
     model, grads = Richards(Grid.uniform(100.0, 10)), []
-    heads, ns = torch.tensor([[-300.0], [head]], dtype=F64).expand(-1, 10), torch.tensor([1.56, n], dtype=F64)
+    heads, ns = (
+        torch.tensor([[-300.0], [head]], dtype=F64).expand(-1, 10),
+        torch.tensor([1.56, n], dtype=F64),
+    )
     for columns in (2, 1):
-        alpha, rain = torch.tensor(0.5, dtype=F64, requires_grad=True), torch.tensor([0.5, 0.0], dtype=F64, requires_grad=True)
+        alpha, rain = (
+            torch.tensor(0.5, dtype=F64, requires_grad=True),
+            torch.tensor([0.5, 0.0], dtype=F64, requires_grad=True),
+        )
         s = solve(
             model, {"rain": rain, "potential_evaporation": 0.01}, {**LOAM, "alpha": alpha, "n": ns[:columns]}, heads[:columns],
             np.arange(3.0), Solver(on_failure="report", dtype=dtype, max_steps=500),
@@ -66,20 +84,34 @@ def test_a_failed_column_leaves_no_trace_in_gradients(dtype: torch.dtype, head: 
         if loss == "first column":
             value = s.states[0].sum() + s.storage[0].sum() + s.fluxes["infiltration"][0].sum()
         else:
-            value = (s.states - 1.0).square().nanmean() + (s.storage[:, 1:] + s.fluxes["infiltration"]).nanmean()
+            value = (s.states - 1.0).square().nanmean() + (
+                s.storage[:, 1:] + s.fluxes["infiltration"]
+            ).nanmean()
         value.backward()
         grads.append((alpha.grad, rain.grad))
     for a, b in zip(*grads, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4 if dtype == torch.float32 else 1e-9, atol=0)
 
 
-@pytest.mark.parametrize("solver", [Solver(), Solver("implicit_euler", step=1.0), Solver("sdirk2", step=0.5)])
+@pytest.mark.parametrize(
+    "solver", [Solver(), Solver("implicit_euler", step=1.0), Solver("sdirk2", step=0.5)]
+)
 @pytest.mark.parametrize("bad", ["not a number", "overflow"])
-def test_columns_that_fail_in_their_first_step_are_reported(bad: str, solver: Solver, engine: str) -> None:
+def test_columns_that_fail_in_their_first_step_are_reported(
+    bad: str, solver: Solver, engine: str
+) -> None:
     if engine == "julia" and solver.step is None:
-        pytest.skip("Julia would compile another method; with fixed steps it meets the same first step")
-    days = {"precipitation": [5.0, 0.0, 3.0], "temperature": 10.0, "potential_evapotranspiration": 1.0}
-    closure = NeuralClosure(1, hidden=(8,), output_range=(0.0, 1.0))  # Julia compiles a model for each: that of other tests
+        pytest.skip(
+            "Julia would compile another method; with fixed steps it meets the same first step"
+        )
+    days = {
+        "precipitation": [5.0, 0.0, 3.0],
+        "temperature": 10.0,
+        "potential_evapotranspiration": 1.0,
+    }
+    closure = NeuralClosure(
+        1, hidden=(8,), output_range=(0.0, 1.0)
+    )  # Julia compiles a model for each: that of other tests
     if bad == "not a number":
         torch.nn.init.constant_(closure.weights, float("nan"))
     model = HBV(closures={"recharge": closure}) if bad == "not a number" else HBV()
@@ -125,7 +157,9 @@ class Tank(ProcessModel):
     fluxes = rates
 
 
-@pytest.mark.parametrize("solver", [Solver("implicit_euler", step=1.0), Solver("kvaerno3", rtol=1e-2)])
+@pytest.mark.parametrize(
+    "solver", [Solver("implicit_euler", step=1.0), Solver("kvaerno3", rtol=1e-2)]
+)
 def test_fluxes_that_depend_on_no_state(torch_only: None, solver: Solver, tmp_path: Path) -> None:
     rain = torch.tensor([[1.0, 2.0, 3.0]], dtype=F64, requires_grad=True)
     s = solve(Tank(tmp_path), {"rain": rain}, {}, 10.0, np.arange(4), solver)
@@ -138,7 +172,14 @@ def test_fluxes_that_depend_on_no_state(torch_only: None, solver: Solver, tmp_pa
 def test_fluxes_given_at_both_ends_are_the_forcing(method: str) -> None:
     top = torch.tensor([[0.01, 0.0, 0.03, 0.02]], dtype=F64, requires_grad=True)
     model = Richards(Grid.uniform(100.0, 10), top="flux", bottom="flux")
-    s = solve(model, {"top_flux": top, "bottom_flux": 0.005}, LOAM, -100.0, np.arange(5.0), Solver(method, rtol=1e-2))
+    s = solve(
+        model,
+        {"top_flux": top, "bottom_flux": 0.005},
+        LOAM,
+        -100.0,
+        np.arange(5.0),
+        Solver(method, rtol=1e-2),
+    )
     (g,) = torch.autograd.grad(s.fluxes["infiltration"].sum(), top, retain_graph=True)
     torch.testing.assert_close(g, torch.ones_like(g), rtol=1e-12, atol=0)
     (g,) = torch.autograd.grad(s.storage[:, -1].sum(), top)
@@ -159,9 +200,21 @@ def test_a_replay_of_another_problem_is_refused() -> None:
         ("of 2 columns, this solve has 3", s, {"columns": 3}),
         ("of 2 intervals, this solve has 3", s, {"times": (0.0, 1.0, 2.0, 3.0)}),
         ("number 1 is 2 long there and 2.5 here", s, {"times": (0.0, 1.0, 3.5)}),
-        ("in torch.float64, this solve is in torch.float32", s, {"solver": Solver(dtype=torch.float32)}),
-        ("the steps of column 1 do not fill interval 0", replace(s, steps=[t * shorter for t in s.steps]), {}),
-        ("the steps of column 0 do not fill interval", replace(s, steps=[t[:, :-3] for t in s.steps]), {}),
+        (
+            "in torch.float64, this solve is in torch.float32",
+            s,
+            {"solver": Solver(dtype=torch.float32)},
+        ),
+        (
+            "the steps of column 1 do not fill interval 0",
+            replace(s, steps=[t * shorter for t in s.steps]),
+            {},
+        ),
+        (
+            "the steps of column 0 do not fill interval",
+            replace(s, steps=[t[:, :-3] for t in s.steps]),
+            {},
+        ),
         ("FBDF chooses its steps", s, {"solver": Solver("FBDF", sensitivity="GaussAdjoint")}),
     ]
     for words, other, given in refused:
@@ -177,14 +230,26 @@ def test_steps_taken_in_other_chunks_can_be_replayed(torch_only: None) -> None:
     torch.testing.assert_close(again.states, s.states, rtol=1e-10, atol=1e-10)
 
 
-def test_compiled_kernels_live_as_long_as_their_model(torch_only: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compiled_kernels_live_as_long_as_their_model(
+    torch_only: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # in place of torch's compiler, which takes a minute, something that holds the function as it does
-    monkeypatch.setattr(torch, "compile", lambda f, dynamic: lambda *given, **named: f(*given, **named))
+    monkeypatch.setattr(
+        torch, "compile", lambda f, dynamic: lambda *given, **named: f(*given, **named)
+    )
     days = {"precipitation": [5.0, 0.0], "temperature": 10.0, "potential_evapotranspiration": 1.0}
     made = []
 
     def run(model: HBV) -> Tensor:
-        return solve(model, days, {}, 10.0, [0, 1, 2], Solver("implicit_euler", step=1.0, compile=True), engine="torch").states
+        return solve(
+            model,
+            days,
+            {},
+            10.0,
+            [0, 1, 2],
+            Solver("implicit_euler", step=1.0, compile=True),
+            engine="torch",
+        ).states
 
     model = HBV()
     states = run(model)

@@ -19,7 +19,12 @@ def model(request: pytest.FixtureRequest) -> ProcessModel:
 
 
 def run(
-    model: ProcessModel, basins: int, days: int, solver: Solver = DAILY, engine: str = "torch", **changes: object
+    model: ProcessModel,
+    basins: int,
+    days: int,
+    solver: Solver = DAILY,
+    engine: str = "torch",
+    **changes: object,
 ) -> Solution:
     inputs = {**weather(basins, days), **random_parameters(model, basins), **changes}
     forcing = {k: inputs[k] for k in model.spec.forcings}
@@ -32,7 +37,9 @@ def test_work_and_memory_grow_no_faster_than_the_days(model: ProcessModel) -> No
     windows, kept = [], []
     for days in (300, 1200):
         first = next(iter(model.spec.parameters))
-        solution = run(model, 6, days, **{first: random_parameters(model, 6)[first].requires_grad_()})
+        solution = run(
+            model, 6, days, **{first: random_parameters(model, 6)[first].requires_grad_()}
+        )
         windows.append(float(solution.stats["newton_iterations"].sum()))
         kept.append(int(solution.stats["recorded_bytes"]))
     assert windows[0] < windows[1] < 4.4 * windows[0]
@@ -54,9 +61,21 @@ def test_limits_of_hbv() -> None:
     p = {k: torch.full((1, 1), s.default, dtype=F64) for k, s in model.spec.parameters.items()}
 
     def at(state: list[float], P: float = 0.0, T: float = 0.0, E: float = 0.0) -> dict[str, float]:
-        forcing = dict(zip(model.spec.forcings, (torch.full((1, 1), x, dtype=F64) for x in (P, T, E)), strict=True))
+        forcing = dict(
+            zip(
+                model.spec.forcings,
+                (torch.full((1, 1), x, dtype=F64) for x in (P, T, E)),
+                strict=True,
+            )
+        )
         e = model.evaluate(torch.tensor([state], dtype=F64), forcing, p, fluxes=True)
-        return dict(zip([*model.spec.states, *model.spec.fluxes], torch.cat([e.rates[0], e.fluxes[0]]).tolist(), strict=True))
+        return dict(
+            zip(
+                [*model.spec.states, *model.spec.fluxes],
+                torch.cat([e.rates[0], e.fluxes[0]]).tolist(),
+                strict=True,
+            )
+        )
 
     cold = at([1e5, 0.0, 100.0, 10.0, 10.0], P=8.0, T=-10.0)
     assert cold["snow"] == pytest.approx(8.0, abs=1e-6)  # all precipitation is snow, nothing melts
@@ -65,9 +84,13 @@ def test_limits_of_hbv() -> None:
     refreezing = at([1e5, 1e3, 100.0, 10.0, 10.0], T=-10.0)
     assert refreezing["melt_water"] == pytest.approx(-0.05 * 3 * 10, rel=2e-3)  # CFR CFMAX (TT - T)
     soil = at([0.0, 0.0, 100.0, 10.0, 10.0], P=8.0, T=10.0)
-    assert soil["soil"] == pytest.approx(8 * (1 - (100 / 250) ** 2), rel=1e-6)  # recharge P (soil / FC)^BETA
+    assert soil["soil"] == pytest.approx(
+        8 * (1 - (100 / 250) ** 2), rel=1e-6
+    )  # recharge P (soil / FC)^BETA
     dry = at([0.0, 0.0, 60.0, 10.0, 10.0], T=10.0, E=4.0)
-    assert dry["evapotranspiration"] == pytest.approx(4 * 60 / (0.7 * 250), rel=0.02)  # PET (soil / (LP FC))^BETAET
+    assert dry["evapotranspiration"] == pytest.approx(
+        4 * 60 / (0.7 * 250), rel=0.02
+    )  # PET (soil / (LP FC))^BETAET
     wet = at([0.0, 0.0, 245.0, 10.0, 10.0], T=10.0, E=4.0)
     assert wet["evapotranspiration"] == pytest.approx(4, rel=0.02)  # PET above LP FC
     full = at([0.0, 0.0, 100.0, 70.0, 10.0], T=10.0)
@@ -81,11 +104,16 @@ def test_melt_threshold_of_its_own(engine: str) -> None:
     plain, own, days = HBV(), HBV(melt_threshold=True), 60
     assert "TTM" not in plain.spec.parameters and "TTM" in own.spec.parameters
     p = random_parameters(plain, 5)
-    a, b = run(plain, 5, days, DAILY, engine, **p), run(own, 5, days, DAILY, engine, **p, TTM=p["TT"])
+    a, b = (
+        run(plain, 5, days, DAILY, engine, **p),
+        run(own, 5, days, DAILY, engine, **p, TTM=p["TT"]),
+    )
     torch.testing.assert_close(a.states, b.states, rtol=0, atol=0)
     forcing = {"precipitation": 8.0, "temperature": 0.0, "potential_evapotranspiration": 0.0}
     p = {"TT": torch.tensor([-10.0, 10.0]), "TTM": torch.tensor([10.0, -10.0]), "CFR": 0.0}
-    snow = solve(own, forcing, p, [1000.0, 0.0, 100.0, 10.0, 10.0], [0, 1], DAILY, engine).states[:, 0, 0]
+    snow = solve(own, forcing, p, [1000.0, 0.0, 100.0, 10.0, 10.0], [0, 1], DAILY, engine).states[
+        :, 0, 0
+    ]
     # rain on cold snow; snow on melting snow, CFMAX (T - TTM)
     assert snow.tolist() == [pytest.approx(1000, abs=1e-6), pytest.approx(1008 - 3 * 10, rel=1e-3)]
 
@@ -99,7 +127,15 @@ def test_gradcheck_of_both_thresholds(engine: str) -> None:
     def out(temperature: torch.Tensor, *values: torch.Tensor) -> torch.Tensor:
         given = parameters | dict(zip(("TT", "TTM", "CFMAX"), values, strict=True))
         state = initial_state(model)
-        return solve(model, forcing | {"temperature": temperature}, given, state, range(days + 1), DAILY, engine).states
+        return solve(
+            model,
+            forcing | {"temperature": temperature},
+            given,
+            state,
+            range(days + 1),
+            DAILY,
+            engine,
+        ).states
 
     assert torch.autograd.gradcheck(out, leaves, eps=1e-6, atol=1e-6, rtol=1e-5)
 
@@ -107,10 +143,15 @@ def test_gradcheck_of_both_thresholds(engine: str) -> None:
 def test_limits_of_exp_hydro() -> None:
     model = ExpHydro()
     p = {k: torch.full((1, 1), s.default, dtype=F64) for k, s in model.spec.parameters.items()}
-    f = {k: torch.full((1, 1), x, dtype=F64) for k, x in zip(model.spec.forcings, (0.0, 10.0, 4.0), strict=True)}
+    f = {
+        k: torch.full((1, 1), x, dtype=F64)
+        for k, x in zip(model.spec.forcings, (0.0, 10.0, 4.0), strict=True)
+    }
     state = torch.tensor([[1e5, 400.0], [0.0, 550.0]], dtype=F64)
     evapotranspiration, discharge, base, spill = model.fluxes(state, f, p)[:, 1:].unbind(-1)
-    assert float(model.rates(state, f, p)[0, 0]) == pytest.approx(-2.5 * 9, rel=1e-4)  # D_f (T - T_max)
+    assert float(model.rates(state, f, p)[0, 0]) == pytest.approx(
+        -2.5 * 9, rel=1e-4
+    )  # D_f (T - T_max)
     assert float(base[0]) == pytest.approx(20 * torch.tensor(-0.02 * 100).exp().item(), rel=1e-2)
     assert float(base[1]) == pytest.approx(20, rel=1e-2)
     assert float(spill[1]) == pytest.approx(50, rel=1e-2)
@@ -119,7 +160,13 @@ def test_limits_of_exp_hydro() -> None:
 
 
 @pytest.mark.parametrize(
-    "solver", [DAILY, Solver("sdirk2", step=1.0), Solver("implicit_euler", step=0.3), Solver("kvaerno3", rtol=1e-3)]
+    "solver",
+    [
+        DAILY,
+        Solver("sdirk2", step=1.0),
+        Solver("implicit_euler", step=0.3),
+        Solver("kvaerno3", rtol=1e-3),
+    ],
 )
 def test_balance_of_every_basin(model: ProcessModel, engine: str, solver: Solver) -> None:
     solution = run(model, 10, 150, solver, engine)
@@ -127,7 +174,9 @@ def test_balance_of_every_basin(model: ProcessModel, engine: str, solver: Solver
     # and day by day
     net = sum(s.balance * solution.fluxes[k] for k, s in model.spec.fluxes.items())
     torch.testing.assert_close(net, solution.storage.diff(), rtol=0.0, atol=1e-8)
-    torch.testing.assert_close(solution.states.sum(-1), solution.storage[:, 1:], rtol=1e-9, atol=1e-8)
+    torch.testing.assert_close(
+        solution.states.sum(-1), solution.storage[:, 1:], rtol=1e-9, atol=1e-8
+    )
 
 
 def test_stores_stay_positive_under_implicit_euler(model: ProcessModel, engine: str) -> None:
@@ -140,7 +189,9 @@ def test_stores_stay_positive_under_implicit_euler(model: ProcessModel, engine: 
     forcing["potential_evapotranspiration"][:, 90:] = 15.0
     corners = torch.rand(basins, len(model.spec.parameters)) < 0.5
     names = model.spec.parameters.values()
-    extremes = {s.name: torch.where(corners[:, i], s.lower, s.upper).to(F64) for i, s in enumerate(names)}
+    extremes = {
+        s.name: torch.where(corners[:, i], s.lower, s.upper).to(F64) for i, s in enumerate(names)
+    }
     solution = run(model, basins, days, DAILY, engine, **forcing, **extremes)
     assert float(solution.states.min()) > -1e-12  # Newton ends within rounding of an empty store
     assert float(solution.balance_error().max()) < 1e-9
@@ -155,14 +206,25 @@ def test_gradcheck(model: ProcessModel, engine: str) -> None:
     for k in daily:
         parameters[k] = parameters[k][:, None] * torch.linspace(0.9, 1.1, days, dtype=F64)
     names = [*forcing, *parameters]
-    leaves = [x.clone().requires_grad_() for x in (*forcing.values(), *parameters.values(), initial_state(model).expand(2, -1))]
+    leaves = [
+        x.clone().requires_grad_()
+        for x in (*forcing.values(), *parameters.values(), initial_state(model).expand(2, -1))
+    ]
 
     def out(*values: torch.Tensor) -> torch.Tensor:
         given = dict(zip(names, values, strict=False))
         s = solve(
-            model, {k: given[k] for k in forcing}, {k: given[k] for k in parameters}, values[-1], range(days + 1), DAILY, engine
+            model,
+            {k: given[k] for k in forcing},
+            {k: given[k] for k in parameters},
+            values[-1],
+            range(days + 1),
+            DAILY,
+            engine,
         )
-        return torch.cat([s.states.flatten(), s.storage.flatten(), *(q.flatten() for q in s.fluxes.values())])
+        return torch.cat(
+            [s.states.flatten(), s.storage.flatten(), *(q.flatten() for q in s.fluxes.values())]
+        )
 
     assert torch.autograd.gradcheck(out, leaves, eps=1e-6, atol=1e-6, rtol=1e-5)
 

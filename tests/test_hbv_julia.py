@@ -17,7 +17,10 @@ from pydiffgeo.bridge.models import evaluate
 EXACT = {"newton_tolerance": 1e-9}  # stages of the Julia engine are as exact as those of windows
 
 
-@pytest.fixture(params=[HBV, ExpHydro, lambda: HBV(melt_threshold=True)], ids=["hbv", "exp_hydro", "melt_threshold"])
+@pytest.fixture(
+    params=[HBV, ExpHydro, lambda: HBV(melt_threshold=True)],
+    ids=["hbv", "exp_hydro", "melt_threshold"],
+)
 def model(request: pytest.FixtureRequest) -> ProcessModel:
     built: ProcessModel = request.param()
     return built
@@ -30,10 +33,14 @@ def test_rates(julia: Any, model: ProcessModel) -> None:
     state = torch.rand(rows, model.size, dtype=F64) * 4 * initial_state(model) - 2
     ours, theirs = model.evaluate(state, f, p, fluxes=True), evaluate(julia, model, state, f, p)
     for name, a, b in zip(("storage", "rates", "fluxes"), ours, theirs, strict=True):
-        torch.testing.assert_close(b, a.contiguous(), rtol=1e-12, atol=1e-12, msg=lambda m, n=name: f"{n}: {m}")
+        torch.testing.assert_close(
+            b, a.contiguous(), rtol=1e-12, atol=1e-12, msg=lambda m, n=name: f"{n}: {m}"
+        )
 
 
-def differences(model: ProcessModel, solver: Solver, forcing: dict[str, Tensor], daily: bool = False) -> tuple[float, float]:
+def differences(
+    model: ProcessModel, solver: Solver, forcing: dict[str, Tensor], daily: bool = False
+) -> tuple[float, float]:
     """Between the engines: the largest of discharge on any day, relative; and of the gradient in any input, by its norm."""
     basins, days = forcing["precipitation"].shape
     parameters = random_parameters(model, basins)
@@ -55,12 +62,16 @@ def differences(model: ProcessModel, solver: Solver, forcing: dict[str, Tensor],
 
 @pytest.mark.parametrize("method", ["implicit_euler", "sdirk2"])
 def test_discharge_and_gradient(julia: Any, model: ProcessModel, method: str) -> None:
-    of_discharge, of_gradient = differences(model, Solver(method, step=1.0, **EXACT), weather(37, 400))
+    of_discharge, of_gradient = differences(
+        model, Solver(method, step=1.0, **EXACT), weather(37, 400)
+    )
     assert of_discharge < 1e-6 and of_gradient < 1e-5
 
 
 def test_daily_parameters_and_substeps(julia: Any, model: ProcessModel) -> None:
-    of_discharge, of_gradient = differences(model, Solver("implicit_euler", step=0.4, **EXACT), weather(9, 60), daily=True)
+    of_discharge, of_gradient = differences(
+        model, Solver("implicit_euler", step=0.4, **EXACT), weather(9, 60), daily=True
+    )
     assert of_discharge < 1e-6 and of_gradient < 1e-5
 
 
@@ -68,7 +79,15 @@ def test_adaptive_steps(julia: Any, model: ProcessModel) -> None:
     """Two solves with steps of their own: the difference is that of the tolerance."""
     days, forcing, parameters = 30, weather(3, 30), random_parameters(model, 3)
     a, b = (
-        solve(model, forcing, parameters, initial_state(model), range(days + 1), Solver("kvaerno3", rtol=1e-6), engine)
+        solve(
+            model,
+            forcing,
+            parameters,
+            initial_state(model),
+            range(days + 1),
+            Solver("kvaerno3", rtol=1e-6),
+            engine,
+        )
         for engine in ("torch", "julia")
     )
     torch.testing.assert_close(a.states, b.states, rtol=1e-4, atol=1e-3)
@@ -77,7 +96,9 @@ def test_adaptive_steps(julia: Any, model: ProcessModel) -> None:
 def test_real_basins(julia: Any, shared_data: Callable[[str], Path]) -> None:
     xarray = pytest.importorskip("xarray")
     with xarray.open_dataset(shared_data("camels_us_daymet_500.nc")) as data:
-        part = data[["prcp", "tmin", "tmax"]].isel(basin=slice(0, 500, 8), time=slice(0, 730)).load()
+        part = (
+            data[["prcp", "tmin", "tmax"]].isel(basin=slice(0, 500, 8), time=slice(0, 730)).load()
+        )
     temperature = torch.from_numpy((part["tmin"].values + part["tmax"].values) / 2)
     forcing = {
         "precipitation": torch.from_numpy(part["prcp"].values),

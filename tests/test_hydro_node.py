@@ -29,7 +29,9 @@ def test_each_day_after_the_first_year_counts_once(example: ModuleType, days: in
     parts = example.side_by_side({"precipitation": day, "discharge": day.clone()}, days)
     counted = torch.isfinite(parts["discharge"])
     assert torch.equal(parts["discharge"][counted].sort().values, day[365:days])
-    assert torch.equal(parts["discharge"][counted], parts["precipitation"][counted])  # forcing of the same day
+    assert torch.equal(
+        parts["discharge"][counted], parts["precipitation"][counted]
+    )  # forcing of the same day
     assert not counted[:, :365].any() and bool((parts["precipitation"].diff() == 1).all())
 
 
@@ -46,13 +48,19 @@ def test_a_stopped_run_goes_on_with_the_next_basin(
         monkeypatch.setattr("sys.argv", ["hydro_node.py", *map(str, arguments)])
         example.main()
         scores = pd.read_csv(table, dtype={"basin": str}, float_precision="round_trip")
-        assert list(scores.model) == ["EXP-HYDRO", "M50", "M100"] * basins and scores.basin.nunique() == basins
+        assert (
+            list(scores.model) == ["EXP-HYDRO", "M50", "M100"] * basins
+            and scores.basin.nunique() == basins
+        )
         assert scores[["nse_train", "nse_test", "kge_test"]].notna().all().all()
         assert first.empty or scores[:3].equals(first)
         first = scores
     functions = pd.read_csv(tmp_path / "out" / "functions.csv")
     assert functions.groupby("model").slot.nunique().to_dict() == {"M100": 5, "M50": 3}
-    assert functions[["learned", "formula"]].notna().all().all() and functions.learned.between(0, 1).all()
+    assert (
+        functions[["learned", "formula"]].notna().all().all()
+        and functions.learned.between(0, 1).all()
+    )
     assert {p.name for p in (tmp_path / "out").glob("*.png")} == {"nse.png", "functions.png"}
     monkeypatch.setattr("sys.argv", ["hydro_node.py", *map(str, arguments[:-1]), "2"])
     with pytest.raises(SystemExit):

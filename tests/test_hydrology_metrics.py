@@ -19,7 +19,9 @@ from pydiffgeo.evaluation.hydrology import HYDROLOGICAL
 REFERENCE = json.loads(reference.FILE.read_text())["values"]
 
 
-def scores(simulated: np.ndarray, observed: np.ndarray, names: list[str]) -> dict[str, float | None]:
+def scores(
+    simulated: np.ndarray, observed: np.ndarray, names: list[str]
+) -> dict[str, float | None]:
     """Ours, where neuralhydrology's have None for what is not a number."""
     found = {name: HYDROLOGICAL[name](simulated, observed) for name in names}
     return {name: None if math.isnan(value) else value for name, value in found.items()}
@@ -28,7 +30,9 @@ def scores(simulated: np.ndarray, observed: np.ndarray, names: list[str]) -> dic
 @pytest.mark.parametrize("seed", range(12))
 def test_made_up_series_as_neuralhydrology(seed: int) -> None:
     expected = REFERENCE[f"seed {seed}"]
-    assert scores(*reference.made_up(seed), list(expected)) == pytest.approx(expected, rel=1e-9, abs=1e-12)
+    assert scores(*reference.made_up(seed), list(expected)) == pytest.approx(
+        expected, rel=1e-9, abs=1e-12
+    )
 
 
 @pytest.mark.parametrize("basin", reference.REAL)
@@ -49,12 +53,20 @@ def test_peaks_by_hand() -> None:
     observed = np.ones(400)
     observed[[50, 200, 350]] = 10.0
     simulated = np.ones(400)
-    simulated[[52, 200, 346]] = 8.0, 10.0, 12.0  # two days late, right, four days early: outside the window
+    simulated[[52, 200, 346]] = (
+        8.0,
+        10.0,
+        12.0,
+    )  # two days late, right, four days early: outside the window
     # in the window of the third the simulation is flat: its first day counts as the peak, three days early
     assert HYDROLOGICAL["peak_timing"](simulated, observed) == pytest.approx((2 + 0 + 3) / 3)
     assert HYDROLOGICAL["missed_peaks"](simulated, observed) == pytest.approx(2 / 3)
-    assert HYDROLOGICAL["peak_mape"](simulated, observed) == pytest.approx((0.9 + 0 + 0.9) / 3 * 100)
-    observed[198] = np.nan  # the middle peak is at a gap: not judged for timing, found for the other
+    assert HYDROLOGICAL["peak_mape"](simulated, observed) == pytest.approx(
+        (0.9 + 0 + 0.9) / 3 * 100
+    )
+    observed[198] = (
+        np.nan
+    )  # the middle peak is at a gap: not judged for timing, found for the other
     assert HYDROLOGICAL["peak_timing"](simulated, observed) == pytest.approx((2 + 3) / 2)
     assert math.isnan(HYDROLOGICAL["peak_timing"](simulated[:40], observed[:40]))
 
@@ -70,7 +82,9 @@ def test_flow_duration_by_hand() -> None:
 
 
 def test_error_of_the_highest_flows_by_hand() -> None:
-    observed = np.arange(1.0, 101.0)  # the 98th percentile lies between 98 and 99: two days, of mean 99.5
+    observed = np.arange(
+        1.0, 101.0
+    )  # the 98th percentile lies between 98 and 99: two days, of mean 99.5
     simulated = observed.copy()
     simulated[98:] += 3.0, -4.0
     simulated[:98] += 50.0  # other days do not count
@@ -78,12 +92,16 @@ def test_error_of_the_highest_flows_by_hand() -> None:
     assert HYDROLOGICAL["nrmse_high"](simulated, observed) == pytest.approx(error)
     order = np.random.default_rng(0).permutation(100)
     assert HYDROLOGICAL["nrmse_high"](simulated[order], observed[order]) == pytest.approx(error)
-    assert HYDROLOGICAL["nrmse_high"](7 * simulated, 7 * observed) == pytest.approx(error)  # no unit
+    assert HYDROLOGICAL["nrmse_high"](7 * simulated, 7 * observed) == pytest.approx(
+        error
+    )  # no unit
     assert HYDROLOGICAL["nrmse_high"](1.2 * observed, observed, None, 0.005) == pytest.approx(0.2)
     # the right flows in the wrong order: FHV is content
     swapped = observed[::-1]
     assert HYDROLOGICAL["fhv"](swapped, observed) == pytest.approx(0.0, abs=1e-12)
-    assert HYDROLOGICAL["nrmse_high"](swapped, observed) == pytest.approx(np.sqrt((97**2 + 99**2) / 2) / 99.5)
+    assert HYDROLOGICAL["nrmse_high"](swapped, observed) == pytest.approx(
+        np.sqrt((97**2 + 99**2) / 2) / 99.5
+    )
 
 
 @pytest.mark.parametrize("name", HYDROLOGICAL)
@@ -127,7 +145,8 @@ def test_a_table_of_basins(tmp_path: Path) -> None:
     scores = table()
     simulated, observed = (x[51:] for x in reference.made_up(3))
     assert (
-        scores.nse[0] == HYDROLOGICAL["nse"](simulated, observed) and scores.days[0] == np.isfinite(simulated + observed).sum()
+        scores.nse[0] == HYDROLOGICAL["nse"](simulated, observed)
+        and scores.days[0] == np.isfinite(simulated + observed).sum()
     )
     assert scores.days[2] == 0 and all(np.isnan(scores[name][2]) for name in HYDROLOGICAL)
     csv, netcdf = write_scores(scores, tmp_path / "run" / "scores.test")
@@ -146,7 +165,13 @@ def test_medians_and_their_intervals() -> None:
     random = np.random.default_rng(0)
     values = random.normal(0.7, 0.1, 400)
     values[:3] = np.nan
-    scores = xr.Dataset({"nse": ("basin", values), "fhv": ("basin", np.full(400, np.nan)), "days": ("basin", np.ones(400))})
+    scores = xr.Dataset(
+        {
+            "nse": ("basin", values),
+            "fhv": ("basin", np.full(400, np.nan)),
+            "days": ("basin", np.ones(400)),
+        }
+    )
     nse, fhv = median_scores(scores)
     assert nse["median"] == np.nanmedian(values) and nse["basins"] == 397 and nse["undefined"] == 3
     # the median of n normal values has the standard error sqrt(pi / 2n) sd = 0.0063

@@ -87,7 +87,13 @@ def write(folder: Path, heads: np.ndarray = HEADS, weather: str = WEATHER, **cha
     (folder / "ATMOSPH.IN").write_text(weather)
     nodes = enumerate(zip(X, heads, MATERIAL, BETA, strict=True), start=1)
     rows = [f"{i:5d} {x:.6e} {h:.6e} {m} 1 {b:.6e} 1 1 1 20.0" for i, (x, h, m, b) in nodes]
-    lines = ["Pcp_File_Version=4", "2", "1 0.0 1.0 1.0", "2 -30.0 1.0 1.0", "8 0 0 1 x h Mat Lay Beta Axz Bxz Dxz Temp"]
+    lines = [
+        "Pcp_File_Version=4",
+        "2",
+        "1 0.0 1.0 1.0",
+        "2 -30.0 1.0 1.0",
+        "8 0 0 1 x h Mat Lay Beta Axz Bxz Dxz Temp",
+    ]
     (folder / "PROFILE.DAT").write_text("\n".join([*lines, *rows, "2", "  3", "  6", ""]))
     return folder
 
@@ -102,8 +108,13 @@ def test_a_cell_for_each_node(project: Project) -> None:
     assert grid.faces.tolist() == [0, 1, 3, 5.5, 8.5, 12.5, 17.5, 25, 30]
     assert grid.layer.tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
     assert project.initial_state[0].tolist() == HEADS.tolist() and project.observed == [2, 5]
-    assert project.model.spec.parameters["K_s"].unit == "cm d-1" and project.model.spec.time_unit == "d"
-    assert project.parameters["alpha"].tolist() == [[0.036, 0.075]] and project.parameters["K_s"].tolist() == [[24.96, 106.1]]
+    assert (
+        project.model.spec.parameters["K_s"].unit == "cm d-1"
+        and project.model.spec.time_unit == "d"
+    )
+    assert project.parameters["alpha"].tolist() == [[0.036, 0.075]] and project.parameters[
+        "K_s"
+    ].tolist() == [[24.96, 106.1]]
     assert project.parameters["minimum_surface_head"] == -15000
     stress = {k: project.parameters[k] for k in ("feddes_1", "feddes_2", "feddes_3", "feddes_4")}
     assert stress == {"feddes_1": -10, "feddes_2": -25, "feddes_3": -300, "feddes_4": -8000}
@@ -122,10 +133,13 @@ def test_water_goes_where_the_project_says(project: Project) -> None:
     s = solve(**project.problem)
     assert float(s.balance_error().max()) < 1e-9
     amounts = {k: float((x[0] * s.lengths).sum()) for k, x in s.fluxes.items()}
-    assert amounts["infiltration"] == pytest.approx(1.2, rel=0.01) and 0.3 < amounts["transpiration"] <= 0.6
-    assert project.model.total_storage(project.model.water_content(s.states, project.parameters))[0, -1] == pytest.approx(
-        float(s.storage[0, -1]), rel=1e-9
+    assert (
+        amounts["infiltration"] == pytest.approx(1.2, rel=0.01)
+        and 0.3 < amounts["transpiration"] <= 0.6
     )
+    assert project.model.total_storage(project.model.water_content(s.states, project.parameters))[
+        0, -1
+    ] == pytest.approx(float(s.storage[0, -1]), rel=1e-9)
 
 
 def test_comparison_with_what_was_printed(project: Project) -> None:
@@ -138,15 +152,24 @@ def test_comparison_with_what_was_printed(project: Project) -> None:
             for k, t in enumerate([1.0, 2.0, 2.5])]  # fmt: skip
     (project.folder / "Obs_Node.out").write_text("\n".join([*head, *rows, "end", ""]))
     table = project.compare(s)
-    assert table.index.tolist() == [1, 2, 2.5] and set(table.columns.get_level_values("node")) == {3, 6}
+    assert table.index.tolist() == [1, 2, 2.5] and set(table.columns.get_level_values("node")) == {
+        3,
+        6,
+    }
     for node in (3, 6):
         assert np.abs(table[node, "theta"] - table[node, "theta_hydrus"]).max() < 6e-5
         assert np.abs(table[node, "h"] - table[node, "h_hydrus"]).max() < 6e-3
     level = " ".join(["0.1"] * 18)
-    (project.folder / "T_Level.out").write_text(f"header\n\n Time rTop\n [T] [L/T]\n\n 1.0 {level} 14\n 2.5 {level} 20\nend\n")
+    (project.folder / "T_Level.out").write_text(
+        f"header\n\n Time rTop\n [T] [L/T]\n\n 1.0 {level} 14\n 2.5 {level} 20\nend\n"
+    )
     assert read_levels(project.folder).loc[2.5, "sum(vBot)"] == 0.1
-    (project.folder / "T_Level.out").write_text(f"header\n\n Time rTop\n [T] [L/T]\n\n 1.0 {level}\n 2.5 0.1 *****\n")
-    with pytest.raises(DataError, match=r"T_Level.out, line 7: expected 19 numbers, got '2.5 0.1 \*\*\*\*\*'"):
+    (project.folder / "T_Level.out").write_text(
+        f"header\n\n Time rTop\n [T] [L/T]\n\n 1.0 {level}\n 2.5 0.1 *****\n"
+    )
+    with pytest.raises(
+        DataError, match=r"T_Level.out, line 7: expected 19 numbers, got '2.5 0.1 \*\*\*\*\*'"
+    ):
         read_levels(project.folder)
 
 
@@ -167,11 +190,15 @@ def test_initial_water_contents(tmp_path: Path, project: Project) -> None:
     ],
     ids=["heads", "fluxes", "head", "flux", "seepage"],
 )
-def test_bottom_boundaries(tmp_path: Path, bottom: str, rates: str, forcing: dict[str, object]) -> None:
+def test_bottom_boundaries(
+    tmp_path: Path, bottom: str, rates: str, forcing: dict[str, object]
+) -> None:
     """HYDRUS counts fluxes upwards, this package downwards."""
     project = read_project(write(tmp_path, bottom=f" {bottom}", rates=rates))
     assert {k: x.tolist() for k, x in project.forcing.items() if "bottom" in k} == forcing
-    assert project.model.bottom_name == ("seepage_face" if "f t" in bottom else "head" if " 1 " in bottom else "flux")
+    assert project.model.bottom_name == (
+        "seepage_face" if "f t" in bottom else "head" if " 1 " in bottom else "flux"
+    )
 
 
 def test_a_surface_that_stores_water_and_other_soils(tmp_path: Path) -> None:
@@ -179,11 +206,18 @@ def test_a_surface_that_stores_water_and_other_soils(tmp_path: Path) -> None:
     weather = WEATHER.replace("hCritS\n0", "hCritS\n4.5").replace("1.2 0.1", "60 0.1")
     project = read_project(write(tmp_path, weather=weather, layer="t", model="3", P2L="-1000"))
     assert project.parameters["ponding_height"] == 4.5 and project.parameters["air_entry"] == 2
-    assert project.parameters["feddes_3_high"] == -300 and project.parameters["feddes_3_low"] == -1000
+    assert (
+        project.parameters["feddes_3_high"] == -300 and project.parameters["feddes_3_low"] == -1000
+    )
     s = solve(**project.problem)
-    assert float(s.balance_error().max()) < 1e-9 and float(s.states[0, 0, 0]) == pytest.approx(4.5, abs=0.02)
+    assert float(s.balance_error().max()) < 1e-9 and float(s.states[0, 0, 0]) == pytest.approx(
+        4.5, abs=0.02
+    )
     soil = read_project(write(tmp_path, model="2"))
-    assert soil.parameters["psi_b"][0] == pytest.approx([1 / 0.036, 1 / 0.075]) and soil.parameters["pore_index"][0, 1] == 1.89
+    assert (
+        soil.parameters["psi_b"][0] == pytest.approx([1 / 0.036, 1 / 0.075])
+        and soil.parameters["pore_index"][0, 1] == 1.89
+    )
     assert float(solve(**soil.problem).balance_error().max()) < 1e-9
 
 
@@ -191,13 +225,20 @@ def test_stress_index_stands_behind_the_solutes(tmp_path: Path) -> None:
     """A cRootMax for each solute stands before OmegaC: without solutes the first number is OmegaC, whatever phydrus writes."""
     assert "omega_c" not in read_project(write(tmp_path, omega="100 0")).parameters
     project = read_project(write(tmp_path, chem="t", solutes=SOLUTES, omega="0.5 0.7 1"))
-    assert project.parameters["omega_c"] == 0.7 and float(solve(**project.problem).balance_error().max()) < 1e-9
+    assert (
+        project.parameters["omega_c"] == 0.7
+        and float(solve(**project.problem).balance_error().max()) < 1e-9
+    )
 
 
 def test_everything_that_cannot_be_rebuilt_is_named_at_once(tmp_path: Path) -> None:
     with pytest.raises(DataError) as error:
         read_project(write(tmp_path, snow="t", slope="0.5", hysteresis="1\niKappa\n-1"))
-    for what in ("snow (lSnow)", "hysteresis (iHyst)", "a column that is not vertical (CosAlfa = 0.5)"):
+    for what in (
+        "snow (lSnow)",
+        "hysteresis (iHyst)",
+        "a column that is not vertical (CosAlfa = 0.5)",
+    ):
         assert what in str(error.value)
 
 
@@ -205,10 +246,15 @@ def test_broken_files_name_file_and_line(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="there is no file SELECTOR.IN"):
         read_project(tmp_path)
     write(tmp_path, weather=WEATHER.replace("9.0 9.0", "9.0 n/a"))
-    with pytest.raises(DataError, match=r"ATMOSPH.IN, line 13: evaporation should be a number or a switch, got 'n/a'"):
+    with pytest.raises(
+        DataError,
+        match=r"ATMOSPH.IN, line 13: evaporation should be a number or a switch, got 'n/a'",
+    ):
         read_project(tmp_path)
     write(tmp_path, weather=WEATHER.replace(" 4  9.0 9.0  9.0   15000  0  0  0\n", ""))
-    with pytest.raises(DataError, match=r'ATMOSPH.IN, line 13: expected time, rain, .*, got "end\*\*\* END'):
+    with pytest.raises(
+        DataError, match=r'ATMOSPH.IN, line 13: expected time, rain, .*, got "end\*\*\* END'
+    ):
         read_project(tmp_path)
     write(tmp_path)
     text = (tmp_path / "selector.in").read_text()
@@ -221,7 +267,11 @@ def test_broken_files_name_file_and_line(tmp_path: Path) -> None:
 def test_a_material_without_a_soil_is_refused(tmp_path: Path, material: float) -> None:
     write(tmp_path)
     path = tmp_path / "PROFILE.DAT"
-    path.write_text(path.read_text().replace("-2.000000e+01 -7.000000e+01 2", f"-2.000000e+01 -7.000000e+01 {material}"))
+    path.write_text(
+        path.read_text().replace(
+            "-2.000000e+01 -7.000000e+01 2", f"-2.000000e+01 -7.000000e+01 {material}"
+        )
+    )
     message = f"PROFILE.DAT, line 12: the node has material {material}, but SELECTOR.IN has materials 1 to 2"
     with pytest.raises(DataError, match=message):
         read_project(tmp_path)
@@ -230,6 +280,11 @@ def test_a_material_without_a_soil_is_refused(tmp_path: Path, material: float) -
 def test_fewer_soils_than_materials_are_refused(tmp_path: Path) -> None:
     write(tmp_path)
     text = (tmp_path / "selector.in").read_text()
-    (tmp_path / "selector.in").write_text(text.replace("  0.065   0.41   0.075     1.89     106.1     0.5\n", ""))
-    with pytest.raises(DataError, match="selector.in, line 27: block B ends after 1 rows of soil parameters, but NMat is 2"):
+    (tmp_path / "selector.in").write_text(
+        text.replace("  0.065   0.41   0.075     1.89     106.1     0.5\n", "")
+    )
+    with pytest.raises(
+        DataError,
+        match="selector.in, line 27: block B ends after 1 rows of soil parameters, but NMat is 2",
+    ):
         read_project(tmp_path)

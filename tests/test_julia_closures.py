@@ -33,21 +33,32 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def model(folder: Path) -> JuliaModel:
-    return load_model(folder / "learned.jl", closures={"recharge": NeuralClosure(1, (16,), output_range=(0.0, 1.0), seed=3)})
+    return load_model(
+        folder / "learned.jl",
+        closures={"recharge": NeuralClosure(1, (16,), output_range=(0.0, 1.0), seed=3)},
+    )
 
 
-def run(model: JuliaModel, solver: Solver, FC: Any = 200.0, replay: Solution | None = None) -> Solution:
+def run(
+    model: JuliaModel, solver: Solver, FC: Any = 200.0, replay: Solution | None = None
+) -> Solution:
     seeded = torch.Generator().manual_seed(0)
     forcing = {
         "precipitation": 10 * torch.rand(BASINS, DAYS, dtype=F64, generator=seeded),
         "temperature": 4 + 4 * torch.randn(BASINS, DAYS, dtype=F64, generator=seeded),
         "potential_evapotranspiration": 1 + torch.rand(BASINS, DAYS, dtype=F64, generator=seeded),
     }
-    return solve(model, forcing, {"FC": FC}, START, torch.arange(DAYS + 1.0), solver, "julia", replay=replay)
+    return solve(
+        model, forcing, {"FC": FC}, START, torch.arange(DAYS + 1.0), solver, "julia", replay=replay
+    )
 
 
-@pytest.mark.parametrize(("method", "step"), [("implicit_euler", 1.0), ("sdirk2", 0.5), ("kvaerno3", None)])
-def test_gradcheck_of_the_weights(julia: Any, model: JuliaModel, method: str, step: float | None) -> None:
+@pytest.mark.parametrize(
+    ("method", "step"), [("implicit_euler", 1.0), ("sdirk2", 0.5), ("kvaerno3", None)]
+)
+def test_gradcheck_of_the_weights(
+    julia: Any, model: JuliaModel, method: str, step: float | None
+) -> None:
     tight = Solver(method, step=step, newton_tolerance=1e-11, max_newton=40)
     frozen = run(model, tight)
     assert float(frozen.balance_error().max()) < 1e-11
@@ -88,7 +99,12 @@ def test_float32(julia: Any, model: JuliaModel) -> None:
 
 def test_both_languages_compute_the_same(julia: Any) -> None:
     x = torch.linspace(-3.0, 3.0, 12, dtype=F64).view(4, 3)
-    for activation, bounds in (("tanh", None), ("softplus", (-2.0, 5.0)), ("swish", None), ("sigmoid", (0.0, 1.0))):
+    for activation, bounds in (
+        ("tanh", None),
+        ("softplus", (-2.0, 5.0)),
+        ("swish", None),
+        ("sigmoid", (0.0, 1.0)),
+    ):
         c = NeuralClosure(3, (5, 7), activation, bounds, seed=1)
         low, high = bounds or ("NaN", "NaN")
         code = (
@@ -102,12 +118,18 @@ def test_both_languages_compute_the_same(julia: Any) -> None:
 def test_training_reaches_a_known_law(julia: Any, model: JuliaModel) -> None:
     truth = run(load_model(FIVE_STORES), Solver("implicit_euler", step=1.0)).fluxes["discharge"]
     start = model.closures["recharge"].weights.detach().clone()
-    optimiser = torch.optim.LBFGS(model.closure_weights(), max_iter=60, line_search_fn="strong_wolfe")
+    optimiser = torch.optim.LBFGS(
+        model.closure_weights(), max_iter=60, line_search_fn="strong_wolfe"
+    )
     losses = []
 
     def closure() -> torch.Tensor:
         optimiser.zero_grad()
-        loss = (run(model, Solver("implicit_euler", step=1.0)).fluxes["discharge"] - truth).square().mean()
+        loss = (
+            (run(model, Solver("implicit_euler", step=1.0)).fluxes["discharge"] - truth)
+            .square()
+            .mean()
+        )
         loss.backward()
         losses.append(float(loss.detach()))
         return loss
@@ -165,15 +187,23 @@ def with_lux(folder: Path, name: str) -> JuliaModel:
 def test_a_model_of_lux_in_the_file(julia: Any, folder: Path) -> None:
     """The layers that a NeuralClosure has too: the same discharge and gradients with the same weights."""
     lux = with_lux(folder, "layers")
-    own = load_model(folder / "learned.jl", closures={"recharge": NeuralClosure(1, (5,), output_range=(0.0, 1.0))})
+    own = load_model(
+        folder / "learned.jl",
+        closures={"recharge": NeuralClosure(1, (5,), output_range=(0.0, 1.0))},
+    )
     weights = lux.closures["recharge"].weights
-    assert len(weights) == len(own.closures["recharge"].weights) == 16 and float(weights.detach().std()) > 0.1
+    assert (
+        len(weights) == len(own.closures["recharge"].weights) == 16
+        and float(weights.detach().std()) > 0.1
+    )
     own.closures["recharge"].load_state_dict(lux.closures["recharge"].state_dict())
     found = []
     for model in (lux, own):
         s = run(model, Solver("implicit_euler", step=1.0, newton_tolerance=1e-11))
         loss = s.fluxes["discharge"].square().sum()
-        found.append((s.fluxes["discharge"].detach(), torch.autograd.grad(loss, model.closure_weights())[0]))
+        found.append(
+            (s.fluxes["discharge"].detach(), torch.autograd.grad(loss, model.closure_weights())[0])
+        )
     torch.testing.assert_close(found[0][0], found[1][0], rtol=1e-10, atol=1e-12)
     torch.testing.assert_close(found[0][1], found[1][1], rtol=1e-8, atol=1e-12)
 
@@ -191,11 +221,18 @@ def test_any_model_of_lux(julia: Any, folder: Path) -> None:
                 weights[i] += h
                 ends.append(float(run(model, solver).fluxes["discharge"].sum()))
             weights[i] += 1e-5
-            assert float(gradient[i]) == pytest.approx((ends[0] - ends[1]) / 2e-5, rel=1e-5, abs=1e-7)
+            assert float(gradient[i]) == pytest.approx(
+                (ends[0] - ends[1]) / 2e-5, rel=1e-5, abs=1e-7
+            )
     again = with_lux(folder, "others")
-    torch.testing.assert_close(again.closures["recharge"].weights, weights, rtol=0, atol=1e-15)  # moved there and back
+    torch.testing.assert_close(
+        again.closures["recharge"].weights, weights, rtol=0, atol=1e-15
+    )  # moved there and back
 
 
 def test_a_network_that_the_file_lacks(julia: Any, folder: Path) -> None:
-    with pytest.raises(ParameterError, match=r"learned.jl defines no network recharge: write networks = \(; recharge = ...\)"):
+    with pytest.raises(
+        ParameterError,
+        match=r"learned.jl defines no network recharge: write networks = \(; recharge = ...\)",
+    ):
         load_model(folder / "learned.jl", closures={"recharge": JuliaClosure()})

@@ -68,7 +68,7 @@ def test_errors(julia: Any) -> None:
 
 
 def test_errors_carry_the_backtrace_of_julia(julia: Any) -> None:
-    f = function("well_named(x) = error(\"dry\"); x -> x[1] < 0 ? well_named(x) : 2x")
+    f = function('well_named(x) = error("dry"); x -> x[1] < 0 ? well_named(x) : 2x')
     x = torch.ones(8, 2, dtype=F64)
     x[5] = -1.0  # not the first row, which is computed alone
     with pytest.raises(PyDiffGeoError, match="^Julia: dry") as raised:

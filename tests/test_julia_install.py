@@ -70,7 +70,9 @@ def install() -> Result:
     return CliRunner().invoke(app, ["julia", "install"])
 
 
-def test_it_resolves_loads_and_writes_what_the_engine_finds(juliapkg: JuliaPkg, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_resolves_loads_and_writes_what_the_engine_finds(
+    juliapkg: JuliaPkg, monkeypatch: pytest.MonkeyPatch
+) -> None:
     result = install()
     assert result.exit_code == 0, result.output
     assert juliapkg.julia == PROJECT["compat"]["julia"] and juliapkg.resolved == 1
@@ -80,20 +82,32 @@ def test_it_resolves_loads_and_writes_what_the_engine_finds(juliapkg: JuliaPkg, 
     assert {k: v["uuid"] for k, v in juliapkg.added.items()} == weak
     (arguments,) = (juliapkg.folder / "arguments").read_text().splitlines()
     assert f"--project={juliapkg.folder}" in arguments and "DiffGeo, PythonCall" in arguments
-    assert json.loads(runtime.installed().read_text()) == {"exe": juliapkg.executable(), "project": juliapkg.project()}
+    assert json.loads(runtime.installed().read_text()) == {
+        "exe": juliapkg.executable(),
+        "project": juliapkg.project(),
+    }
     monkeypatch.setattr("importlib.util.find_spec", lambda name: sys)
     monkeypatch.delitem(sys.modules, "juliacall", raising=False)
     assert runtime.found() == {"exe": juliapkg.executable(), "project": juliapkg.project()}
-    assert [line[:3] for line in result.stdout.splitlines() if line[1:3] == "/3"] == ["1/3", "2/3", "3/3"]
+    assert [line[:3] for line in result.stdout.splitlines() if line[1:3] == "/3"] == [
+        "1/3",
+        "2/3",
+        "3/3",
+    ]
 
 
-@pytest.mark.parametrize(("raised", "words"), [
-    (URLError("Name or service not known"), ("julialang.org must be reachable", "HTTPS_PROXY")),
-    (PermissionError(13, "Permission denied", "/depot"), ("JULIA_DEPOT_PATH",)),
-    (subprocess.CalledProcessError(1, ["julia"]), ("pkg.julialang.org",)),
-    (Exception("no compatible Julia"), ("no compatible Julia", "PYTHON_JULIAPKG_EXE")),
-])
-def test_what_juliapkg_cannot_do(juliapkg: JuliaPkg, raised: Exception, words: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    ("raised", "words"),
+    [
+        (URLError("Name or service not known"), ("julialang.org must be reachable", "HTTPS_PROXY")),
+        (PermissionError(13, "Permission denied", "/depot"), ("JULIA_DEPOT_PATH",)),
+        (subprocess.CalledProcessError(1, ["julia"]), ("pkg.julialang.org",)),
+        (Exception("no compatible Julia"), ("no compatible Julia", "PYTHON_JULIAPKG_EXE")),
+    ],
+)
+def test_what_juliapkg_cannot_do(
+    juliapkg: JuliaPkg, raised: Exception, words: tuple[str, ...]
+) -> None:
     juliapkg.error = raised
     message = error()
     assert all(w in message for w in (*words, "PYTHON_JULIACALL_EXE")), message
@@ -111,7 +125,9 @@ def test_packages_that_do_not_load(juliapkg: JuliaPkg) -> None:
     assert "Julia failed, its reason stands above" in error()
 
 
-def test_a_prefix_that_cannot_be_written(juliapkg: JuliaPkg, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_prefix_that_cannot_be_written(
+    juliapkg: JuliaPkg, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("os.access", lambda path, mode: False)
     message = error()
     assert "cannot be written" in message and "PYTHON_JULIACALL_EXE" in message

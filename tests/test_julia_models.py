@@ -34,22 +34,40 @@ def weather(columns: int) -> dict[str, torch.Tensor]:
 def run(inputs: dict[str, Any], solver: Solver, replay: Solution | None = None) -> Solution:
     forcing = {k: inputs[k] for k in MODEL.spec.forcings}
     parameters = {k: v for k, v in inputs.items() if k in MODEL.spec.parameters}
-    return solve(MODEL, forcing, parameters, inputs["initial"], torch.arange(DAYS + 1.0), solver, "julia", replay=replay)
+    return solve(
+        MODEL,
+        forcing,
+        parameters,
+        inputs["initial"],
+        torch.arange(DAYS + 1.0),
+        solver,
+        "julia",
+        replay=replay,
+    )
 
 
 @pytest.mark.parametrize(("method", "step"), [("implicit_euler", 1.0), ("kvaerno3", None)])
 def test_gradcheck(julia: Any, method: str, step: float | None) -> None:
     tight = Solver(method, step=step, rtol=1e-3, newton_tolerance=1e-11, max_newton=40)
     fixed = {**weather(2), "initial": torch.tensor([START, START], dtype=F64)}
-    moved = {"BETA": torch.tensor([1.5, 2.5], dtype=F64), "K0": torch.full((2, DAYS), 0.3, dtype=F64)}
+    moved = {
+        "BETA": torch.tensor([1.5, 2.5], dtype=F64),
+        "K0": torch.full((2, DAYS), 0.3, dtype=F64),
+    }
     frozen = run({**fixed, **moved}, tight)
     names = ["initial", "temperature", "BETA", "K0"]
     values = [({**fixed, **moved}[k]).clone().requires_grad_() for k in names]
 
     def outputs(*x: torch.Tensor) -> torch.Tensor:
         # fixed steps need no replay, which would solve the columns one by one
-        s = run({**fixed, **moved, **dict(zip(names, x, strict=True))}, tight, replay=None if step else frozen)
-        return torch.stack([s.fluxes["discharge"].sum(), s.states[:, -1].sum(), s.storage.square().mean() / 100])
+        s = run(
+            {**fixed, **moved, **dict(zip(names, x, strict=True))},
+            tight,
+            replay=None if step else frozen,
+        )
+        return torch.stack(
+            [s.fluxes["discharge"].sum(), s.states[:, -1].sum(), s.storage.square().mean() / 100]
+        )
 
     assert torch.autograd.gradcheck(outputs, values, eps=1e-5, atol=1e-5, rtol=1e-4)
 
@@ -64,12 +82,24 @@ def test_a_column_of_cells(julia: Any) -> None:
     model = load_model(ROOT / "julia_src" / "test" / "heat.jl", cells=20)
     x = (torch.arange(20, dtype=F64) + 0.5) / 20
     k = torch.tensor([0.3, 0.6], dtype=F64, requires_grad=True)
-    s = solve(model, {"ends": 0.0}, {"diffusivity": k}, torch.sin(torch.pi * x), [0.0, 0.5], Solver(rtol=1e-7), "julia")
+    s = solve(
+        model,
+        {"ends": 0.0},
+        {"diffusivity": k},
+        torch.sin(torch.pi * x),
+        [0.0, 0.5],
+        Solver(rtol=1e-7),
+        "julia",
+    )
     rate = 4 * 400 * torch.sin(torch.tensor(torch.pi / 40, dtype=F64)) ** 2
     exact = torch.exp(-0.5 * rate * k)
-    torch.testing.assert_close(s.states[:, 0], exact[:, None] * torch.sin(torch.pi * x), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(
+        s.states[:, 0], exact[:, None] * torch.sin(torch.pi * x), rtol=1e-4, atol=1e-6
+    )
     (g,) = torch.autograd.grad(s.states.sum(), k)
-    torch.testing.assert_close(g, -0.5 * rate * exact.detach() * torch.sin(torch.pi * x).sum(), rtol=1e-4, atol=0)
+    torch.testing.assert_close(
+        g, -0.5 * rate * exact.detach() * torch.sin(torch.pi * x).sum(), rtol=1e-4, atol=0
+    )
 
 
 def test_flows_between_cells(julia: Any) -> None:
@@ -81,12 +111,17 @@ def test_flows_between_cells(julia: Any) -> None:
     own = solve(model, forcing, soil, -1000.0, times, engine="julia")
     torch.testing.assert_close(own.states, first.states, rtol=1e-8, atol=0)
     target = torch.linspace(-100.0, -1000.0, 100, dtype=F64)
-    expected, found = (torch.autograd.grad((s.states - target).square().mean(), soil.values()) for s in (first, own))
+    expected, found = (
+        torch.autograd.grad((s.states - target).square().mean(), soil.values())
+        for s in (first, own)
+    )
     torch.testing.assert_close(found, expected, rtol=1e-6, atol=0)
 
 
 def test_the_module_is_an_attribute_of_the_package() -> None:
-    code = "import pydiffgeo, sys; pydiffgeo.julia.set_threads; sys.exit('juliacall' in sys.modules)"
+    code = (
+        "import pydiffgeo, sys; pydiffgeo.julia.set_threads; sys.exit('juliacall' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
@@ -107,7 +142,21 @@ def test_errors_of_the_file_are_shown(julia: Any, tmp_path: Path) -> None:
     code = "fluxes(u, f, p) = SVector(f.precipitation)\nrates(u, f, p) = u .* p.no_such_parameter\n"
     (tmp_path / "wrong.jl").write_text(code)
     with pytest.raises(PyDiffGeoError, match="no_such_parameter"):
-        solve(load_model(tmp_path / "wrong.jl"), weather(1), {}, START, range(DAYS + 1), engine="julia")
+        solve(
+            load_model(tmp_path / "wrong.jl"),
+            weather(1),
+            {},
+            START,
+            range(DAYS + 1),
+            engine="julia",
+        )
     (tmp_path / "wrong.jl").write_text("rate(u, f, p) = u\n")
     with pytest.raises(PyDiffGeoError, match=r"wrong\.jl defines neither rates"):
-        solve(load_model(tmp_path / "wrong.jl"), weather(1), {}, START, range(DAYS + 1), engine="julia")
+        solve(
+            load_model(tmp_path / "wrong.jl"),
+            weather(1),
+            {},
+            START,
+            range(DAYS + 1),
+            engine="julia",
+        )

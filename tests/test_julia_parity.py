@@ -15,7 +15,12 @@ from pydiffgeo.models.base import Evaluation
 
 STATES = 1000
 HYDRAULICS = ("van_genuchten", "van_genuchten_vogel", "brooks_corey", "gardner", "haverkamp")
-BOUNDARIES = (("atmospheric", "free_drainage"), ("head", "seepage_face"), ("flux", "head"), ("atmospheric", "flux"))
+BOUNDARIES = (
+    ("atmospheric", "free_drainage"),
+    ("head", "seepage_face"),
+    ("flux", "head"),
+    ("atmospheric", "flux"),
+)
 
 
 def _random(shape: tuple[int, ...], low: float, high: float, log: bool = False) -> Tensor:
@@ -31,7 +36,9 @@ def random_soil(model: Richards, columns: int) -> dict[str, Tensor]:
               "pore_connectivity": (-1.0, 2.0)}  # fmt: skip
     width = {"layer": model.grid.n_layers, "column": 1}
     return {
-        k: _random((columns, width[s.per]), *narrow.get(k, (s.lower, s.upper)), s.transform == "log")
+        k: _random(
+            (columns, width[s.per]), *narrow.get(k, (s.lower, s.upper)), s.transform == "log"
+        )
         for k, s in model.spec.parameters.items()
     }
 
@@ -43,7 +50,9 @@ def random_weather(model: Richards, columns: int) -> dict[str, Tensor]:
     return {k: _random((columns, 1), *ranges[k]) for k in model.spec.forcings}
 
 
-def torch_evaluation(model: Richards, psi: Tensor, forcing: dict[str, Tensor], parameters: dict[str, Tensor]) -> Evaluation:
+def torch_evaluation(
+    model: Richards, psi: Tensor, forcing: dict[str, Tensor], parameters: dict[str, Tensor]
+) -> Evaluation:
     return model.evaluate(psi, forcing, model.prepare(parameters), fluxes=True)
 
 
@@ -57,7 +66,9 @@ def test_rates(julia: Any, hydraulics: str, top: str, bottom: str, face_mean: st
     # from ponded to -1e4 cm; Gardner's exponential underflows long before
     dry = 1e3 if hydraulics == "gardner" else 1e4
     psi = 2.0 - _random((STATES, 20), 1.0, dry, log=True)
-    ours, theirs = (f(model, psi, forcing, soil) for f in (torch_evaluation, lambda *x: evaluate(julia, *x)))
+    ours, theirs = (
+        f(model, psi, forcing, soil) for f in (torch_evaluation, lambda *x: evaluate(julia, *x))
+    )
     # fluxes come as differences, of heads and of minima: what is rounded is a part of the largest Darcy flux of a column
     flow = largest_flow(model, psi, forcing, soil)
     scales = (torch.ones_like(flow), flow / model.grid.thickness.min(), flow)
@@ -65,7 +76,9 @@ def test_rates(julia: Any, hydraulics: str, top: str, bottom: str, face_mean: st
         assert float(((a - b).abs() / scale).max()) < 1e-12, name
 
 
-def largest_flow(model: Richards, psi: Tensor, forcing: dict[str, Tensor], soil: dict[str, Tensor]) -> Tensor:
+def largest_flow(
+    model: Richards, psi: Tensor, forcing: dict[str, Tensor], soil: dict[str, Tensor]
+) -> Tensor:
     """Largest conductivity x (gradient of head + 1) of the faces of each column, those of the boundaries included."""
     prepared = model.prepare(soil)
     heads = model._extend(psi, forcing, prepared)
@@ -79,7 +92,10 @@ def test_trajectories_and_gradients(julia: Any, hydraulics: str) -> None:
     case = Small("kvaerno3", roots=Roots(), hydraulics=hydraulics)
     case.solver = Solver("kvaerno3", rtol=1e-7, newton_tolerance=1e-6, max_newton=20)
     soil = random_soil(case.model, 2) | case.parameters
-    soil = {k: v.reshape(2, -1) if case.model.spec.parameters[k].per == "layer" else v.reshape(2) for k, v in soil.items()}
+    soil = {
+        k: v.reshape(2, -1) if case.model.spec.parameters[k].per == "layer" else v.reshape(2)
+        for k, v in soil.items()
+    }
     inputs = {"initial": case.initial, **soil, **case.forcing}
     frozen: Solution | None = None
     results = []
@@ -92,7 +108,9 @@ def test_trajectories_and_gradients(julia: Any, hydraulics: str) -> None:
         )  # fmt: skip
         frozen = solution if frozen is None else frozen
         parts = [solution.states / 100, solution.storage, *solution.fluxes.values()]
-        loss = sum((p * torch.linspace(0.5, 1.5, p.numel(), dtype=F64).view(p.shape)).sum() for p in parts)
+        loss = sum(
+            (p * torch.linspace(0.5, 1.5, p.numel(), dtype=F64).view(p.shape)).sum() for p in parts
+        )
         grads = torch.autograd.grad(loss, list(x.values()))
         results.append(([p.detach() for p in parts], dict(zip(x, grads, strict=True))))
     (ours, our_gradient), *others = results
@@ -103,7 +121,10 @@ def test_trajectories_and_gradients(julia: Any, hydraulics: str) -> None:
     own = 1e-3 if hydraulics in ("brooks_corey", "haverkamp") else 1e-5
     for name, a in our_gradient.items():
         for (_, theirs), allowed in zip(others, (own, 1e-7), strict=True):
-            assert float((a - theirs[name]).norm()) <= allowed * float(a.norm()) + 1e-14, (name, allowed)
+            assert float((a - theirs[name]).norm()) <= allowed * float(a.norm()) + 1e-14, (
+                name,
+                allowed,
+            )
 
 
 @pytest.mark.parametrize("rtol", [1e-3, 1e-5])
@@ -112,7 +133,10 @@ def test_gradient_of_new_mexico(julia: Any, rtol: float) -> None:
     for engine in ("torch", "julia"):
         logs = torch.tensor(list(NEW_MEXICO.values()), dtype=F64).log().requires_grad_()
         _, solution = new_mexico(
-            100, dict(zip(NEW_MEXICO, logs.exp().unbind(), strict=True)), solver=Solver(rtol=rtol), engine=engine
+            100,
+            dict(zip(NEW_MEXICO, logs.exp().unbind(), strict=True)),
+            solver=Solver(rtol=rtol),
+            engine=engine,
         )
         grads.append(torch.autograd.grad((solution.states / 100).square().mean(), logs)[0])
     # two solves within the tolerance

@@ -30,7 +30,15 @@ def infiltration(logs: Tensor, solver: Solver, engine: str = "julia") -> Solutio
     model = Richards(Grid.uniform(50.0, 20), top="head", bottom="head")
     values = dict(zip(NEW_MEXICO, logs.exp().unbind(), strict=True))
     forcing = {"top_head": torch.tensor([-75.0, -300.0, -100.0], dtype=F64), "bottom_head": -1000.0}
-    return solve(model, forcing, values, -1000.0, torch.tensor([0.0, 6.0, 12.0, 18.0], dtype=F64), solver=solver, engine=engine)
+    return solve(
+        model,
+        forcing,
+        values,
+        -1000.0,
+        torch.tensor([0.0, 6.0, 12.0, 18.0], dtype=F64),
+        solver=solver,
+        engine=engine,
+    )
 
 
 def gradient(solver: Solver, engine: str = "julia") -> tuple[Solution, Tensor]:
@@ -47,10 +55,14 @@ def exact() -> tuple[Solution, Tensor]:
 
 
 @pytest.mark.parametrize(("method", "sensitivity"), COMBINATIONS)
-def test_gradient(method: str, sensitivity: str, exact: tuple[Solution, Tensor], julia: Any) -> None:
+def test_gradient(
+    method: str, sensitivity: str, exact: tuple[Solution, Tensor], julia: Any
+) -> None:
     solution, found = gradient(Solver(method, sensitivity=sensitivity, rtol=1e-7))
     reference, expected = exact
-    assert solution.states.detach().numpy() == pytest.approx(reference.states.detach().numpy(), rel=1e-3)
+    assert solution.states.detach().numpy() == pytest.approx(
+        reference.states.detach().numpy(), rel=1e-3
+    )
     assert (found - expected).norm() / expected.norm() < 1e-3
 
 
@@ -78,7 +90,9 @@ print(bool(K_s.grad.isfinite().all()))
 def test_failed_columns_are_named(julia: Any) -> None:
     model = Richards(Grid.uniform(20.0, 4), top="flux", bottom="free_drainage")
     soil = {**usda_soil("loam"), "specific_storage": 0.0}
-    start = torch.tensor([[-100.0] * 4, [50.0] * 4], dtype=F64)  # the second column is saturated: its heads have no rate
+    start = torch.tensor(
+        [[-100.0] * 4, [50.0] * 4], dtype=F64
+    )  # the second column is saturated: its heads have no rate
     arguments = (model, {"top_flux": 0.01}, soil, start, torch.arange(3.0))
     solver = Solver("FBDF", sensitivity="GaussAdjoint", on_failure="report")
     solution = solve(*arguments, solver=solver, engine="julia")
@@ -127,7 +141,9 @@ def test_torch_engine_says_where_the_method_is() -> None:
 
 def test_both_languages_refuse_the_same(julia: Any) -> None:
     text = (Path(__file__).parents[1] / "julia_src" / "src" / "sciml.jl").read_text()
-    assert re.search(r"const SCIML_METHODS = \((.*)\)", text)[1] == ", ".join(f'"{m}"' for m in SCIML_METHODS)
+    assert re.search(r"const SCIML_METHODS = \((.*)\)", text)[1] == ", ".join(
+        f'"{m}"' for m in SCIML_METHODS
+    )
     package = julia.main.pydiffgeo_package
     for method in SCIML_METHODS:
         for sensitivity in SENSITIVITIES:

@@ -13,7 +13,16 @@ from torch import Tensor
 from pydiffgeo.data import load_tensors
 from pydiffgeo.errors import DataError, UnknownName
 from pydiffgeo.evaluation import metrics
-from pydiffgeo.evaluation.losses import LOSSES, Term, combined_loss, kge_loss, log_rmse_loss, mse_loss, nse_loss, rmse_loss
+from pydiffgeo.evaluation.losses import (
+    LOSSES,
+    Term,
+    combined_loss,
+    kge_loss,
+    log_rmse_loss,
+    mse_loss,
+    nse_loss,
+    rmse_loss,
+)
 
 STD = torch.tensor([1.5, 0.4, 3.0], dtype=torch.float64)
 OPTIONS: dict[str, dict[str, Tensor]] = {"nse": {"std": STD}}
@@ -22,7 +31,9 @@ OPTIONS: dict[str, dict[str, Tensor]] = {"nse": {"std": STD}}
 def series(batch: int = 3, days: int = 40) -> tuple[Tensor, Tensor]:
     random = torch.Generator().manual_seed(1)
     observed = torch.rand(batch, days, generator=random, dtype=torch.float64) * 5 + 0.1
-    simulated = (observed + torch.randn(batch, days, generator=random, dtype=torch.float64)).abs() + 0.05
+    simulated = (
+        observed + torch.randn(batch, days, generator=random, dtype=torch.float64)
+    ).abs() + 0.05
     observed[0, 3:9] = torch.nan
     observed[1, ::4] = torch.nan
     return simulated, observed
@@ -40,7 +51,9 @@ def test_the_measures_of_the_same_name() -> None:
         loss = nse_loss(simulated[i : i + 1], observed[i : i + 1], std=std, offset=0.0)
         assert float(loss) == pytest.approx(1 - metrics.nse(s[i], o[i]), rel=1e-12)
     both = [np.log(np.sqrt(x) + 0.1) for x in (s, o)]
-    assert float(log_rmse_loss(simulated, observed)) == pytest.approx(metrics.rmse(*both), rel=1e-12)
+    assert float(log_rmse_loss(simulated, observed)) == pytest.approx(
+        metrics.rmse(*both), rel=1e-12
+    )
 
 
 def test_nse_weighs_basins_by_their_spread() -> None:
@@ -55,7 +68,9 @@ def test_gradients(name: str) -> None:
     simulated, observed = series()
     mask = torch.arange(40) >= 5
     options = OPTIONS.get(name, {})
-    assert torch.autograd.gradcheck(lambda s: LOSSES[name](s, observed, mask, **options), simulated.requires_grad_())
+    assert torch.autograd.gradcheck(
+        lambda s: LOSSES[name](s, observed, mask, **options), simulated.requires_grad_()
+    )
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -109,18 +124,26 @@ def test_combinations_of_losses_and_variables() -> None:
     days = torch.arange(40) >= 5
     expected = [nse_loss(simulated, observed, days, std=STD), log_rmse_loss(simulated, observed, days),
                 rmse_loss(2 * simulated, seen[..., 1], days)]  # fmt: skip
-    assert float(total) == pytest.approx(sum(w * float(e) for w, e in zip((2, 0.25, 0.5), expected, strict=True)), rel=1e-12)
+    assert float(total) == pytest.approx(
+        sum(w * float(e) for w, e in zip((2, 0.25, 0.5), expected, strict=True)), rel=1e-12
+    )
     assert list(parts) == ["nse of discharge", "log_rmse of discharge", "rmse of snow"]
     assert list(parts.values()) == pytest.approx([float(e) for e in expected])
-    assert torch.autograd.gradcheck(lambda s: combined_loss(s, seen, terms, ("discharge", "snow"), mask, std)[0], both)
+    assert torch.autograd.gradcheck(
+        lambda s: combined_loss(s, seen, terms, ("discharge", "snow"), mask, std)[0], both
+    )
 
 
 def test_a_variable_that_is_not_observed_adds_nothing() -> None:
     simulated, observed = series()
     both = torch.stack([simulated, simulated], -1).requires_grad_()
     seen = torch.stack([observed, torch.full_like(observed, torch.nan)], -1)
-    total, parts = combined_loss(both, seen, [Term("mse"), Term("rmse", "snow")], ("discharge", "snow"))
-    assert float(total) == float(mse_loss(simulated, observed)) and math.isnan(parts["rmse of snow"])
+    total, parts = combined_loss(
+        both, seen, [Term("mse"), Term("rmse", "snow")], ("discharge", "snow")
+    )
+    assert float(total) == float(mse_loss(simulated, observed)) and math.isnan(
+        parts["rmse of snow"]
+    )
     (gradient,) = torch.autograd.grad(total, both)
     assert (gradient[..., 1] == 0).all()
     with pytest.raises(DataError, match="none of discharge, snow is observed"):

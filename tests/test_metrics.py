@@ -23,7 +23,9 @@ EXPECTED = {
     "bias": 1.0,
     "correlation": 1.5 / (1.5 * math.sqrt(1.25)),
     "kge": 1
-    - math.sqrt((1 / math.sqrt(1.25) - 1) ** 2 + (1.5 / math.sqrt(1.25) - 1) ** 2 + (3.5 / 2.5 - 1) ** 2),
+    - math.sqrt(
+        (1 / math.sqrt(1.25) - 1) ** 2 + (1.5 / math.sqrt(1.25) - 1) ** 2 + (3.5 / 2.5 - 1) ** 2
+    ),
     "nse": 1 - 6 / 5,
 }
 
@@ -74,7 +76,10 @@ def test_unknown_metric_is_answered():
 
 
 def test_table_is_printed_and_read_back(tmp_path):
-    rows = [{"model": "a", "rmse": 0.2, "kge": float("nan")}, {"model": "b", "rmse": 0.1, "kge": 0.5}]
+    rows = [
+        {"model": "a", "rmse": 0.2, "kge": float("nan")},
+        {"model": "b", "rmse": 0.1, "kge": 0.5},
+    ]
     console = Console(record=True, width=80, force_terminal=False)
     print_table(rows, "Scores", best={"rmse": "min"}, console=console)
     text = console.export_text()

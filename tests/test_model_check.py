@@ -12,7 +12,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from pydiffgeo import HBV, Grid, NeuralClosure, ProcessModel, Richards, Solution, Solver, check_model, load_spec, solve
+from pydiffgeo import (
+    HBV,
+    Grid,
+    NeuralClosure,
+    ProcessModel,
+    Richards,
+    Solution,
+    Solver,
+    check_model,
+    load_spec,
+    solve,
+)
 from pydiffgeo.errors import ModelError, PyDiffGeoError, SpecError, UnknownName
 from pydiffgeo.julia import load_model
 from pydiffgeo.models.base import Linearisation
@@ -76,7 +87,15 @@ class Cascade(ProcessModel):
 
 
 def run(model: Any, **options: Any) -> Solution:
-    return solve(model, {"rain": [[1.0, 2.0]] * 3}, {}, [4.0, 7.0], [0.0, 1.0, 2.0], engine="torch", **options)
+    return solve(
+        model,
+        {"rain": [[1.0, 2.0]] * 3},
+        {},
+        [4.0, 7.0],
+        [0.0, 1.0, 2.0],
+        engine="torch",
+        **options,
+    )
 
 
 FLUXES, RATES = Cascade.fluxes, Cascade.rates
@@ -84,7 +103,11 @@ FLUXES, RATES = Cascade.fluxes, Cascade.rates
 
 def slopes(self: Any, u: Tensor, f: Any, p: Any) -> Any:
     k, rain = p["k"][..., 0].expand(u.shape[:-1]), f["rain"][..., 0]
-    return [rain - k * u[..., 0], k * (u[..., 0] - u[..., 1])], {(0, 0): -k, (1, 0): k, (1, 1): -2 * k}
+    return [rain - k * u[..., 0], k * (u[..., 0] - u[..., 1])], {
+        (0, 0): -k,
+        (1, 0): k,
+        (1, 1): -2 * k,
+    }
 
 
 WRONG: dict[str, tuple[dict[str, Callable[..., Any]], str]] = {
@@ -135,35 +158,51 @@ def test_equations_that_do_not_fit_are_refused(tmp_path: Path, case: str, method
 
 
 def twice_when_wet(self: Any, u: Any, f: Any, p: Any) -> Tensor:
-    return FLUXES(self, u, f, p) + torch.where(f["rain"] > 0, f["rain"] * torch.tensor([0.0, 1.0]).to(u), 0.0)
+    return FLUXES(self, u, f, p) + torch.where(
+        f["rain"] > 0, f["rain"] * torch.tensor([0.0, 1.0]).to(u), 0.0
+    )
 
 
 def cold_rain(self: Any, u: Any, f: Any, p: Any) -> Tensor:
     return FLUXES(self, u, f, p) * (1 + ((f["rain"] > 0) & (f["warmth"] < 0)).to(u))
 
 
-
-WARMTH = {"[fluxes.rain_in]": '[forcings.warmth]\nunit = "degC"\nlower = -80.0\nupper = 60.0\n[fluxes.rain_in]'}
+WARMTH = {
+    "[fluxes.rain_in]": '[forcings.warmth]\nunit = "degC"\nlower = -80.0\nupper = 60.0\n[fluxes.rain_in]'
+}
 
 
 @pytest.mark.parametrize("rain", [[0.0, 3.0], [0.0, 0.0]])
 def test_fluxes_that_are_wrong_only_when_it_rains(tmp_path: Path, rain: list[float]) -> None:
     """The first interval is dry, or the whole record."""
     own = type("Own", (Cascade,), {"fluxes": twice_when_wet})(tmp_path)
-    with pytest.raises(ModelError, match=r"fluxes of Own do not close the balance .*with upper = .*, rain = [1-9]"):
+    with pytest.raises(
+        ModelError, match=r"fluxes of Own do not close the balance .*with upper = .*, rain = [1-9]"
+    ):
         solve(own, {"rain": [rain]}, {}, [4.0, 7.0], range(3), engine="torch")
     own = type("Own", (Cascade,), {"fluxes": cold_rain})(tmp_path, WARMTH)
     with pytest.raises(ModelError, match=r"do not close .*rain = .*, warmth = -"):
         solve(own, {"rain": [rain], "warmth": 9.0}, {}, [4.0, 7.0], range(3), engine="torch")
     right = Cascade(tmp_path, WARMTH)
-    solve(right, {"rain": [rain], "warmth": 9.0}, {"k": [1.0, 0.5, 0.3]}, [4.0, 7.0], range(3), engine="torch")
+    solve(
+        right,
+        {"rain": [rain], "warmth": 9.0},
+        {"k": [1.0, 0.5, 0.3]},
+        [4.0, 7.0],
+        range(3),
+        engine="torch",
+    )
 
 
 def test_a_name_that_the_specification_does_not_have(tmp_path: Path) -> None:
-    own = type("Own", (Cascade,), {"rates": lambda self, u, f, p: RATES(self, u, f, {"k": p["kk"]})})(tmp_path)
+    own = type(
+        "Own", (Cascade,), {"rates": lambda self, u, f, p: RATES(self, u, f, {"k": p["kk"]})}
+    )(tmp_path)
     with pytest.raises(UnknownName, match="parameter that Own reads: 'kk'; did you mean 'k'"):
         run(own)
-    own = type("Own", (Cascade,), {"rates": lambda self, u, f, p: RATES(self, u, {"rain": f["rian"]}, p)})(tmp_path)
+    own = type(
+        "Own", (Cascade,), {"rates": lambda self, u, f, p: RATES(self, u, {"rain": f["rian"]}, p)}
+    )(tmp_path)
     with pytest.raises(UnknownName, match="forcing that Own reads: 'rian'; did you mean 'rain'"):
         run(own)
 
@@ -171,13 +210,17 @@ def test_a_name_that_the_specification_does_not_have(tmp_path: Path) -> None:
 def test_what_a_model_must_have(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="Own lacks `size`.*set size = 2"):
         run(type("Own", (Cascade,), {"size": None})(tmp_path))
-    with pytest.raises(ModelError, match=r"Own lacks `rates`: define rates\(self, state, forcing, parameters\)"):
+    with pytest.raises(
+        ModelError, match=r"Own lacks `rates`: define rates\(self, state, forcing, parameters\)"
+    ):
         run(type("Own", (ProcessModel,), {"size": 2, "spec": Cascade(tmp_path).spec})())
     with pytest.raises(SpecError, match="states upper, lower, but has a size of 3"):
         run(type("Own", (Cascade,), {"size": 3})(tmp_path))
     with pytest.raises(ModelError, match="Own lacks `spec`"):
         run(type("Own", (Cascade,), {"__init__": lambda self: None})())
-    with pytest.raises(ModelError, match=r"HBV is a class: give a model that it makes, such as HBV\(\)"):
+    with pytest.raises(
+        ModelError, match=r"HBV is a class: give a model that it makes, such as HBV\(\)"
+    ):
         run(HBV)
     with pytest.raises(UnknownName, match="structure of a Jacobian 'denser'; did you mean 'dense'"):
         run(type("Own", (Cascade,), {"structure": "denser"})(tmp_path))
@@ -187,10 +230,19 @@ def test_what_a_model_must_have(tmp_path: Path) -> None:
     ("changes", "message"),
     [
         ({"scale = 10.0\n": ""}, r"cascade\.toml: \[states\.upper\] lacks 'scale'"),
-        ({"default = 1.0\n": "", "lower = 0.1\n": ""}, r"\[parameters\.k\] lacks 'lower', 'default'"),
-        ({'[forcings.rain]\nunit = "mm d-1"\n': "[forcings.rain]\n"}, r"\[forcings\.rain\] lacks 'unit'"),
+        (
+            {"default = 1.0\n": "", "lower = 0.1\n": ""},
+            r"\[parameters\.k\] lacks 'lower', 'default'",
+        ),
+        (
+            {'[forcings.rain]\nunit = "mm d-1"\n': "[forcings.rain]\n"},
+            r"\[forcings\.rain\] lacks 'unit'",
+        ),
         ({"balance = -1\n": ""}, r"\[fluxes\.runoff\] lacks 'balance'"),
-        ({"default = 1.0": "defualt = 1.0"}, r"\[parameters\.k\] has an unknown key 'defualt'; did you mean 'default'"),
+        (
+            {"default = 1.0": "defualt = 1.0"},
+            r"\[parameters\.k\] has an unknown key 'defualt'; did you mean 'default'",
+        ),
         ({'time_unit = "d"\n': ""}, r"lacks 'time_unit'"),
         ({'time_unit = "d"': 'time_unit = "day"'}, "time_unit 'day' is none of s, min, h, d"),
         ({"balance = 1\n": "balance = 2\n"}, "flux 'rain_in': balance = 2 must be 1"),
@@ -202,28 +254,39 @@ def test_what_a_model_must_have(tmp_path: Path) -> None:
         ({"[states.upper]": "[states]"}, r"\[states\] needs a table for each name"),
         ({"fluxes.runoff": "fluxes.lower"}, "'lower' is the name of a state and of a flux"),
         ({"fluxes.runoff": 'fluxes."run-off"'}, "letters, digits and underscores"),
-        ({'unit = "mm d-1"\nbalance = -1': 'unit = "m3 s-1"\nbalance = -1'}, "rain_in in mm d-1, runoff in m3 s-1"),
+        (
+            {'unit = "mm d-1"\nbalance = -1': 'unit = "m3 s-1"\nbalance = -1'},
+            "rain_in in mm d-1, runoff in m3 s-1",
+        ),
         ({"[fluxes.rain_in]": "fluxes.rain_in ="}, "not valid TOML"),
     ],
     ids=lambda x: next(iter(x)).strip() if isinstance(x, dict) else "",
 )
-def test_specifications_with_an_error(tmp_path: Path, changes: dict[str, str], message: str) -> None:
+def test_specifications_with_an_error(
+    tmp_path: Path, changes: dict[str, str], message: str
+) -> None:
     with pytest.raises(SpecError, match=message) as error:
         load_spec(write(tmp_path, changes))
     assert str(error.value).endswith(".")
 
 
-def test_a_path_is_relative_to_the_file_that_gives_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_path_is_relative_to_the_file_that_gives_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "elsewhere").mkdir()
     write(tmp_path)
-    (tmp_path / "own_cascade.py").write_text('from pydiffgeo import load_spec\nspec = load_spec("cascade.toml")\n')
+    (tmp_path / "own_cascade.py").write_text(
+        'from pydiffgeo import load_spec\nspec = load_spec("cascade.toml")\n'
+    )
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.chdir(tmp_path / "elsewhere")
     from own_cascade import spec  # type: ignore[import-not-found]
 
     assert list(spec.states) == ["upper", "lower"]
     del sys.modules["own_cascade"]
-    with pytest.raises(SpecError, match=rf"no model specification {Path(__file__).parent}.*cascade\.toml"):
+    with pytest.raises(
+        SpecError, match=rf"no model specification {Path(__file__).parent}.*cascade\.toml"
+    ):
         load_spec("cascade.toml")
     with pytest.raises(SpecError, match=r"'hvb'; did you mean 'hbv'"):
         load_spec("hvb")
@@ -231,7 +294,9 @@ def test_a_path_is_relative_to_the_file_that_gives_it(tmp_path: Path, monkeypatc
 
 def test_a_good_model_passes(tmp_path: Path) -> None:
     report = check_model(Cascade(tmp_path))
-    assert "2 states, 1 parameters, 1 forcings, 2 fluxes" in report and "balance: closes to" in report
+    assert (
+        "2 states, 1 parameters, 1 forcings, 2 fluxes" in report and "balance: closes to" in report
+    )
     assert float(run(Cascade(tmp_path)).balance_error().max()) < 1e-13
     closure = NeuralClosure(1, (4,), output_range=(0.0, 1.0))
     assert "networks: recharge" in check_model(HBV(closures={"recharge": closure}))
@@ -249,7 +314,9 @@ def test_a_balance_of_some_states_and_none(tmp_path: Path) -> None:
 
     with pytest.raises(ModelError, match="define total_storage"):
         run(Own(tmp_path))
-    summed = type("Summed", (Own,), {"total_storage": lambda self, storage: storage[..., 0]})(tmp_path)
+    summed = type("Summed", (Own,), {"total_storage": lambda self, storage: storage[..., 0]})(
+        tmp_path
+    )
     assert float(run(summed).balance_error().max()) < 1e-13
     none = Own(tmp_path, {"balance = 1": "balance = 0", "balance = -1": "balance = 0"})
     run(none)
@@ -258,7 +325,9 @@ def test_a_balance_of_some_states_and_none(tmp_path: Path) -> None:
 
 def test_derivatives_that_are_wrong(tmp_path: Path) -> None:
     own = type("Own", (Cascade,), {"slopes": slopes})(tmp_path)
-    with pytest.raises(ModelError, match=r"Own\.slopes: entry \(1, 1\) is -2, but -1 by automatic differentiation"):
+    with pytest.raises(
+        ModelError, match=r"Own\.slopes: entry \(1, 1\) is -2, but -1 by automatic differentiation"
+    ):
         check_model(own)
     own = type("Own", (Cascade,), {"structure": "banded", "bandwidth": (0, 1)})(tmp_path)
     with pytest.raises(ModelError, match=r"structure = 'banded'.*entry \(1, 0\) is 0, but 1"):
@@ -268,7 +337,9 @@ def test_derivatives_that_are_wrong(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="storage of a state depends on other states"):
         check_model(own)
     unbalanced = {"balance = -1": "balance = 0", "balance = 1": "balance = 0"}
-    own = type("Own", (Cascade,), {"rates": lambda self, u, f, p: RATES(self, u - u.mean(0), f, p)})(tmp_path, unbalanced)
+    own = type(
+        "Own", (Cascade,), {"rates": lambda self, u, f, p: RATES(self, u - u.mean(0), f, p)}
+    )(tmp_path, unbalanced)
     with pytest.raises(ModelError, match="depends on the other columns"):
         check_model(own)
 
@@ -295,7 +366,9 @@ def test_models_in_julia(julia: Any, tmp_path: Path, change: tuple[str, str], me
     model = load_model(tmp_path / "cascade.jl")
     if message:
         with pytest.raises(PyDiffGeoError, match=message):
-            solve(model, {"rain": [[1.0, 2.0]] * 3}, {}, [4.0, 7.0], [0.0, 1.0, 2.0], engine="julia")
+            solve(
+                model, {"rain": [[1.0, 2.0]] * 3}, {}, [4.0, 7.0], [0.0, 1.0, 2.0], engine="julia"
+            )
     else:  # a Jacobian that is wrong is seen in gradients
         with pytest.raises(ModelError, match="by differences: mend `jacobian`"):
             check_model(model)

@@ -19,14 +19,34 @@ SITES = ["a", "b", "c"]
 LOAM = usda_soil("loam")
 
 
-def run(rain: Any, parameters: Any = LOAM, initial_state: Any = -100.0, times: Any = DATES, layers: Any = (0.0,)) -> Solution:
+def run(
+    rain: Any,
+    parameters: Any = LOAM,
+    initial_state: Any = -100.0,
+    times: Any = DATES,
+    layers: Any = (0.0,),
+) -> Solution:
     model = Richards(Grid.uniform(20.0, 4, layers=layers))
     forcing = {"rain": rain, "potential_evaporation": 0.0}
-    return solve(model, forcing, parameters, initial_state, times, Solver("implicit_euler", step=24.0), engine="torch")
+    return solve(
+        model,
+        forcing,
+        parameters,
+        initial_state,
+        times,
+        Solver("implicit_euler", step=24.0),
+        engine="torch",
+    )
 
 
-def named(x: np.ndarray = RAIN, dims: tuple[str, ...] = ("site", "time"), **coordinates: Any) -> xr.DataArray:
-    return xr.DataArray(x, dims=dims, coords={k: v for k, v in {"time": DATES[1:], **coordinates}.items() if k in dims})
+def named(
+    x: np.ndarray = RAIN, dims: tuple[str, ...] = ("site", "time"), **coordinates: Any
+) -> xr.DataArray:
+    return xr.DataArray(
+        x,
+        dims=dims,
+        coords={k: v for k, v in {"time": DATES[1:], **coordinates}.items() if k in dims},
+    )
 
 
 @pytest.mark.parametrize(
@@ -43,7 +63,10 @@ def test_a_square_array_is_turned_by_its_names(rain: Any) -> None:
 
 
 def test_parameters_and_states_are_turned_by_their_names() -> None:
-    layers, three = (0.0, 5.0, 10.0), np.array([[0.02, 0.03, 0.04], [0.05, 0.06, 0.07], [0.08, 0.09, 0.1]])
+    layers, three = (
+        (0.0, 5.0, 10.0),
+        np.array([[0.02, 0.03, 0.04], [0.05, 0.06, 0.07], [0.08, 0.09, 0.1]]),
+    )
     wanted = run(RAIN, LOAM | {"alpha": torch.tensor(three)}, layers=layers).states
     turned = xr.DataArray(three.T, dims=("layer", "site"))
     assert torch.equal(run(named(), LOAM | {"alpha": turned}, layers=layers).states, wanted)
@@ -53,7 +76,10 @@ def test_parameters_and_states_are_turned_by_their_names() -> None:
     assert torch.equal(run(RAIN, LOAM | {"alpha": in_time}, layers=layers).states, wanted)
     psi = -np.arange(100.0, 116.0).reshape(4, 4)
     rain = np.tile(RAIN[:1], (4, 1))
-    assert torch.equal(run(rain, initial_state=named(psi.T, ("depth", "site"))).states, run(rain, initial_state=psi).states)
+    assert torch.equal(
+        run(rain, initial_state=named(psi.T, ("depth", "site"))).states,
+        run(rain, initial_state=psi).states,
+    )
 
 
 @pytest.mark.parametrize(
@@ -87,7 +113,9 @@ def test_columns_are_those_of_the_other_inputs() -> None:
     K_s = xr.DataArray([1.0, 2.0, 3.0], dims="site", coords={"site": SITES})
     same = run(named(site=SITES), LOAM | {"K_s": K_s}).states
     assert torch.equal(same, run(RAIN, LOAM | {"K_s": K_s.values}).states)
-    with pytest.raises(DataError, match="'K_s' and forcing 'rain' name different columns: column 0 is c and a"):
+    with pytest.raises(
+        DataError, match="'K_s' and forcing 'rain' name different columns: column 0 is c and a"
+    ):
         run(named(site=SITES), LOAM | {"K_s": K_s[::-1]})
 
 
@@ -97,19 +125,57 @@ MASK = [0.0, 1.0, 0.0]
 @pytest.mark.parametrize(
     ("given", "kind", "words"),
     [
-        ({"rain": np.ma.masked_array(RAIN, [MASK] * 3)}, DataError, ["'rain'", "nan", "2020-06-03"]),
+        (
+            {"rain": np.ma.masked_array(RAIN, [MASK] * 3)},
+            DataError,
+            ["'rain'", "nan", "2020-06-03"],
+        ),
         ({"rain": np.ma.masked_array([1, -9999, 2], MASK)}, DataError, ["'rain'", "nan"]),
-        ({"parameters": LOAM | {"K_s": np.ma.masked_array([1.0, 1e20, 1.0], MASK)}}, ParameterError, ["'K_s'", "column 1"]),
-        ({"initial_state": np.ma.masked_values([-100.0, -9999.0, -1.0, -1.0], -9999.0)}, DataError, ["cell 1"]),
-        ({"rain": [np.ma.masked_array(row, MASK) for row in RAIN]}, DataError, ["'rain'", "nan", "2020-06-03"]),
-        ({"rain": (np.ma.masked_array(RAIN[0], MASK),)}, DataError, ["'rain'", "nan", "2020-06-03"]),
-        ({"rain": np.array([[0.1, np.ma.masked, 0.2]], dtype=object)}, DataError, ["'rain'", "nan", "2020-06-03"]),
-        ({"parameters": LOAM | {"K_s": [1.0, np.ma.masked]}}, ParameterError, ["'K_s'", "column 1"]),
-        ({"initial_state": [np.ma.masked_values([-100.0, -9999.0, -1.0, -1.0], -9999.0)]}, DataError, ["cell 1"]),
-        ({"times": np.ma.masked_array([0.0, 1.0, 2.0, 3.0], [0, 0, 1, 0])}, DataError, ["times[2] is masked"]),
+        (
+            {"parameters": LOAM | {"K_s": np.ma.masked_array([1.0, 1e20, 1.0], MASK)}},
+            ParameterError,
+            ["'K_s'", "column 1"],
+        ),
+        (
+            {"initial_state": np.ma.masked_values([-100.0, -9999.0, -1.0, -1.0], -9999.0)},
+            DataError,
+            ["cell 1"],
+        ),
+        (
+            {"rain": [np.ma.masked_array(row, MASK) for row in RAIN]},
+            DataError,
+            ["'rain'", "nan", "2020-06-03"],
+        ),
+        (
+            {"rain": (np.ma.masked_array(RAIN[0], MASK),)},
+            DataError,
+            ["'rain'", "nan", "2020-06-03"],
+        ),
+        (
+            {"rain": np.array([[0.1, np.ma.masked, 0.2]], dtype=object)},
+            DataError,
+            ["'rain'", "nan", "2020-06-03"],
+        ),
+        (
+            {"parameters": LOAM | {"K_s": [1.0, np.ma.masked]}},
+            ParameterError,
+            ["'K_s'", "column 1"],
+        ),
+        (
+            {"initial_state": [np.ma.masked_values([-100.0, -9999.0, -1.0, -1.0], -9999.0)]},
+            DataError,
+            ["cell 1"],
+        ),
+        (
+            {"times": np.ma.masked_array([0.0, 1.0, 2.0, 3.0], [0, 0, 1, 0])},
+            DataError,
+            ["times[2] is masked"],
+        ),
     ],
 )
-def test_masked_values_are_gaps(given: dict[str, Any], kind: type[PyDiffGeoError], words: list[str]) -> None:
+def test_masked_values_are_gaps(
+    given: dict[str, Any], kind: type[PyDiffGeoError], words: list[str]
+) -> None:
     with pytest.raises(kind) as error:
         run(**{"rain": RAIN, **given})
     assert all(word in str(error.value) for word in words), str(error.value)
@@ -117,11 +183,16 @@ def test_masked_values_are_gaps(given: dict[str, Any], kind: type[PyDiffGeoError
 
 def test_lists_of_tensors() -> None:
     k = torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64)
-    assert torch.equal(run(RAIN, LOAM | {"K_s": list(k)}).states, run(RAIN, LOAM | {"K_s": k}).states)
+    assert torch.equal(
+        run(RAIN, LOAM | {"K_s": list(k)}).states, run(RAIN, LOAM | {"K_s": k}).states
+    )
     assert torch.equal(run(list(torch.tensor(RAIN))).states, run(RAIN).states)
     k.requires_grad_()
     for several in (list(k), tuple(k), [[x] for x in k]):
-        with pytest.raises(DataError, match=r"parameter 'K_s' is a list of tensors that require gradients.*torch\.stack"):
+        with pytest.raises(
+            DataError,
+            match=r"parameter 'K_s' is a list of tensors that require gradients.*torch\.stack",
+        ):
             run(RAIN, LOAM | {"K_s": several})
     with pytest.raises(DataError, match="'rain' is of type torch.complex64: give real numbers"):
         run(torch.tensor([0.1 + 1j, 0.0, 0.2]))
@@ -145,11 +216,16 @@ def test_rounding_at_a_bound_is_the_bound() -> None:
 
 
 def test_tables_by_their_columns() -> None:
-    model, sites = Richards(Grid.uniform(20.0, 4)), pd.DataFrame([LOAM, usda_soil("clay")], index=["a", "b"])
+    model, sites = (
+        Richards(Grid.uniform(20.0, 4)),
+        pd.DataFrame([LOAM, usda_soil("clay")], index=["a", "b"]),
+    )
     weather = pd.DataFrame({"rain": RAIN[0], "potential_evaporation": 0.01}, index=DATES[1:])
 
     def states(forcing: Any, parameters: Any) -> torch.Tensor:
-        return solve(model, forcing, parameters, -100.0, DATES, Solver("implicit_euler", step=24.0), "torch").states
+        return solve(
+            model, forcing, parameters, -100.0, DATES, Solver("implicit_euler", step=24.0), "torch"
+        ).states
 
     wanted = states(*({k: v.to_numpy() for k, v in table.items()} for table in (weather, sites)))
     assert torch.equal(states(weather, sites), wanted)
@@ -161,9 +237,15 @@ def test_tables_by_their_columns() -> None:
 
 
 def test_models_of_basins_too() -> None:
-    weather = {"precipitation": RAIN * 100, "temperature": RAIN * 0 + 5, "potential_evapotranspiration": RAIN}
+    weather = {
+        "precipitation": RAIN * 100,
+        "temperature": RAIN * 0 + 5,
+        "potential_evapotranspiration": RAIN,
+    }
     spec = HBV().spec
     names = dict(zip(spec.forcings, weather.values(), strict=True))
     turned = {k: named(v.T, ("time", "basin")) for k, v in names.items()}
-    one, other = (solve(HBV(), f, {}, 1.0, DATES, "implicit_euler", "torch") for f in (names, turned))
+    one, other = (
+        solve(HBV(), f, {}, 1.0, DATES, "implicit_euler", "torch") for f in (names, turned)
+    )
     assert torch.equal(one.states, other.states)

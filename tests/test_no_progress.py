@@ -19,7 +19,12 @@ def test_a_drying_flux_that_the_soil_cannot_give(engine: str) -> None:
     """The heads run away; 100,000 attempts took half an hour. The columns beside it are solved."""
     model = Richards(Grid.uniform(40.0, 8), top="flux", bottom="flux")
     flux = torch.tensor([[0.0, -0.1], [0.0, -1e-4]], dtype=F64)
-    inputs: Any = {"top_flux": flux, "bottom_flux": 0.0}, usda_soil("loam"), -100.0, [0.0, 5.0, 480.0]
+    inputs: Any = (
+        {"top_flux": flux, "bottom_flux": 0.0},
+        usda_soil("loam"),
+        -100.0,
+        [0.0, 5.0, 480.0],
+    )
     solution = solve(model, *inputs, Solver(on_failure="report"))
     assert list(solution.failed) == [0]
     assert solution.failed[0].startswith("in the interval that ends at 480.0: no progress")
@@ -49,7 +54,9 @@ class Steep(ProcessModel):
 
     def linearise(self, state: Tensor, forcing: Values, parameters: Values) -> Linearisation:  # type: ignore[override]
         rates = self.rates(state, forcing, parameters)
-        return Linearisation(state, torch.ones_like(state), rates, (-(state.abs()[..., None] ** -0.8),))
+        return Linearisation(
+            state, torch.ones_like(state), rates, (-(state.abs()[..., None] ** -0.8),)
+        )
 
     def fluxes(self, state: Tensor, forcing: Values, parameters: Values) -> Tensor:
         rain = forcing["rain"].expand_as(state)
@@ -71,5 +78,9 @@ def test_slow_is_not_stalled() -> None:
     # a hundredth of the rest in 500 steps: 50,000 for all of it
     for share, expected in ((0.0101, False), (0.0099, True)):
         assert bool(stalled(reached + 8 * share, reached, length, 500, 100_000)) is expected
-    assert not bool(stalled(reached + 0.01, reached, length, 500, 10_000_000))  # whoever raises max_steps waits longer
-    assert not bool(stalled(reached + 0.1, reached, length, 500, 2_000))  # and a small one ends the solve by itself
+    assert not bool(
+        stalled(reached + 0.01, reached, length, 500, 10_000_000)
+    )  # whoever raises max_steps waits longer
+    assert not bool(
+        stalled(reached + 0.1, reached, length, 500, 2_000)
+    )  # and a small one ends the solve by itself

@@ -56,7 +56,8 @@ def test_network_starts_at_default_and_stays_inside():
 def test_network_seed_and_global_random_state():
     before = torch.random.get_rng_state()
     a, b, c = (
-        ParameterNetwork(2, BOUNDS, {"theta_s": 0.4, "K_s": 1.0}, seed=s).layers[0].weight for s in (1, 1, 2)
+        ParameterNetwork(2, BOUNDS, {"theta_s": 0.4, "K_s": 1.0}, seed=s).layers[0].weight
+        for s in (1, 1, 2)
     )
     assert torch.equal(a, b) and not torch.equal(a, c)
     assert torch.equal(before, torch.random.get_rng_state())

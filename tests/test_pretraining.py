@@ -33,7 +33,11 @@ def test_a_formula_is_learned(name: str, slot: str) -> None:
 
 
 def test_rising_networks_learn_rising_formulas() -> None:
-    for name, slot in (("hbv", "recharge"), ("hbv", "evapotranspiration"), ("exp_hydro", "base_flow")):
+    for name, slot in (
+        ("hbv", "recharge"),
+        ("hbv", "evapotranspiration"),
+        ("exp_hydro", "base_flow"),
+    ):
         assert pretrained(name, slot, monotone_in=(0,))[1] < 0.02
 
 
@@ -43,7 +47,10 @@ def test_the_same_start_gives_the_same_weights() -> None:
 
 
 def test_small_shares_by_their_ratio() -> None:
-    formula, x = MODELS["exp_hydro"]().formula("base_flow"), torch.linspace(0.3, 1.1, 201, dtype=F64)  # type: ignore[attr-defined]
+    formula, x = (
+        MODELS["exp_hydro"]().formula("base_flow"),
+        torch.linspace(0.3, 1.1, 201, dtype=F64),
+    )  # type: ignore[attr-defined]
     ratios = []
     for space in ("output", "logit"):
         c = NeuralClosure(1, (16,), output_range=(0.0, 1.0))
@@ -56,14 +63,26 @@ def test_small_shares_by_their_ratio() -> None:
 def test_a_model_trained_from_the_formula_gives_its_discharge() -> None:
     days = 400
     forcing, start = weather(4, days), initial_state(HBV())
-    closures = {k: pretrained("hbv", k)[0] for k in ("recharge", "evapotranspiration", "percolation")}
+    closures = {
+        k: pretrained("hbv", k)[0] for k in ("recharge", "evapotranspiration", "percolation")
+    }
     found = []
     for model in (HBV(), HBV(closures=closures)):
         with torch.no_grad():
-            s = solve(model, forcing, {}, start, range(days + 1), Solver("implicit_euler", step=1.0), "torch")
+            s = solve(
+                model,
+                forcing,
+                {},
+                start,
+                range(days + 1),
+                Solver("implicit_euler", step=1.0),
+                "torch",
+            )
         found.append(s.fluxes["discharge"])
     truth, q = found
-    efficiency = 1 - (q - truth).square().sum(1) / (truth - truth.mean(1, keepdim=True)).square().sum(1)
+    efficiency = 1 - (q - truth).square().sum(1) / (
+        truth - truth.mean(1, keepdim=True)
+    ).square().sum(1)
     assert float(efficiency.min()) > 0.995
     assert float((q.sum(1) / truth.sum(1) - 1).abs().max()) < 0.02
 
@@ -77,7 +96,9 @@ def test_any_module() -> None:
 def test_what_cannot_be_fitted() -> None:
     x = torch.linspace(0, 1, 10, dtype=F64)
     with pytest.raises(ParameterError, match="up to .* away from its formula after"):
-        fit_closure(NeuralClosure(1, (1,)), lambda x: torch.sin(20 * x), x, tolerance=1e-6, iterations=20)
+        fit_closure(
+            NeuralClosure(1, (1,)), lambda x: torch.sin(20 * x), x, tolerance=1e-6, iterations=20
+        )
     with pytest.raises(ParameterError, match="nothing to fit"):
         fit_closure(NeuralClosure(1, output_range=(0.0, 1.0), residual=True), torch.sin, x)
     with pytest.raises(ParameterError, match=r"\[sample, input\]"):

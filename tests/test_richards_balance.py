@@ -62,7 +62,9 @@ def test_balance_closes(method: str, top: str, bottom: str) -> None:
     for rtol, allowed in ((1e-3, 1e-8), (1e-5, 1e-10)):
         # first order takes ten times the steps at the tight tolerance: the first hour shows as much
         times = HOURS[:3] if method == "implicit_euler" and rtol == 1e-5 else HOURS
-        model, solution, parameters, initial = run(top, bottom, Solver(method, rtol=rtol), roots, times)
+        model, solution, parameters, initial = run(
+            top, bottom, Solver(method, rtol=rtol), roots, times
+        )
         reported, recomputed = balance_errors(model, solution, parameters, initial[:, None], times)
         assert not solution.failed
         assert (water_moved(solution, times) > 0.01).all()
@@ -87,13 +89,19 @@ def test_rain_is_infiltration_plus_runoff() -> None:
     model, solution, parameters, _ = run("atmospheric", "free_drainage", Solver(), roots=True)
     q = solution.fluxes
     rain = torch.tensor(FORCING["rain"], dtype=F64)
-    torch.testing.assert_close(q["infiltration"] + q["runoff"], rain.expand(3, -1), rtol=1e-12, atol=1e-14)
-    assert (q["runoff"] > -1e-9).all() and (q["runoff"][:2, 1] > 0.5).all()  # 8 cm/h on a loam runs off
+    torch.testing.assert_close(
+        q["infiltration"] + q["runoff"], rain.expand(3, -1), rtol=1e-12, atol=1e-14
+    )
+    assert (q["runoff"] > -1e-9).all() and (
+        q["runoff"][:2, 1] > 0.5
+    ).all()  # 8 cm/h on a loam runs off
     demand = torch.tensor(FORCING["potential_evaporation"], dtype=F64)
     # a mean over stages with negative weights may pass the demand by what the stages differ
     assert (q["evaporation"] >= -1e-12).all() and (q["evaporation"] <= demand * (1 + 1e-6)).all()
     demand = torch.tensor(FORCING["potential_transpiration"], dtype=F64)
-    assert (q["transpiration"] >= -1e-12).all() and (q["transpiration"] <= demand * (1 + 1e-6)).all()
+    assert (q["transpiration"] >= -1e-12).all() and (
+        q["transpiration"] <= demand * (1 + 1e-6)
+    ).all()
     # the surface cell never stands above the pond
     assert float(solution.states[..., 0].max()) < parameters["ponding_height"] + 0.5 + 1e-6
     assert set(model.spec.fluxes) == set(q)

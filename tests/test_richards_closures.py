@@ -11,7 +11,16 @@ from richards_cases import F64, Small, gradcheck
 from slot_cases import KINDS
 from torch import Tensor, nn
 
-from pydiffgeo import Grid, NeuralClosure, Richards, Solver, fit_closure, fit_slots, solve, usda_soil
+from pydiffgeo import (
+    Grid,
+    NeuralClosure,
+    Richards,
+    Solver,
+    fit_closure,
+    fit_slots,
+    solve,
+    usda_soil,
+)
 from pydiffgeo.bridge.models import evaluate
 from pydiffgeo.errors import ParameterError
 from pydiffgeo.models.soil_hydraulics import LearnedHydraulics, UserHydraulics
@@ -30,14 +39,19 @@ def closures(
     """Networks whose weights are random, also those that begin at zero."""
     out = {}
     for i, slot in enumerate(slots):
-        out[slot] = NeuralClosure(1, hidden, output_range=RANGES[slot], seed=seed + i, **{"monotone_in": (0,), **options})
+        out[slot] = NeuralClosure(
+            1, hidden, output_range=RANGES[slot], seed=seed + i, **{"monotone_in": (0,), **options}
+        )
         disturb(out[slot], 100 * seed + i, spread)
     return out
 
 
 def disturb(c: NeuralClosure, seed: int, spread: float) -> None:
     with torch.no_grad():
-        c.weights.add_(spread * torch.randn(len(c.weights), dtype=F64, generator=torch.Generator().manual_seed(seed)))
+        c.weights.add_(
+            spread
+            * torch.randn(len(c.weights), dtype=F64, generator=torch.Generator().manual_seed(seed))
+        )
 
 
 @cache
@@ -49,7 +63,9 @@ def fitted(slot: str, units: int) -> Tensor:
     return c.weights.detach()
 
 
-def soils(*slots: str, seed: int = 0, spread: float = 0.3, kind: str = "rising", units: int = 3) -> dict[str, NeuralClosure]:
+def soils(
+    *slots: str, seed: int = 0, spread: float = 0.3, kind: str = "rising", units: int = 3
+) -> dict[str, NeuralClosure]:
     """Networks near the curves of a loam: soils of some texture. Others are no soils, and have steps that no method solves."""
     out = {}
     for i, slot in enumerate(slots):
@@ -60,7 +76,9 @@ def soils(*slots: str, seed: int = 0, spread: float = 0.3, kind: str = "rising",
     return out
 
 
-def small(method: str, kind: str, slots: tuple[str, ...] = ("retention", "conductivity"), **options: Any) -> Small:
+def small(
+    method: str, kind: str, slots: tuple[str, ...] = ("retention", "conductivity"), **options: Any
+) -> Small:
     return Small(method, closures=soils(*slots, kind=kind), **options)
 
 
@@ -73,11 +91,15 @@ def heads(count: int = 400) -> Tensor:
 @pytest.mark.parametrize("kind", RISING)
 @pytest.mark.parametrize("family", ["van_genuchten", "brooks_corey", "gardner", "haverkamp"])
 @pytest.mark.parametrize("slots", FILLED)
-def test_capacity_and_slope_of_K_are_those_of_the_curves(slots: tuple[str, ...], family: str, kind: str) -> None:
+def test_capacity_and_slope_of_K_are_those_of_the_curves(
+    slots: tuple[str, ...], family: str, kind: str
+) -> None:
     model = Richards(Grid.uniform(10.0, 5), family, closures=closures(*slots, **RISING[kind]))
     assert isinstance(model.hydraulics, LearnedHydraulics)
     whole = Richards(Grid.uniform(10.0, 5), family).spec.parameters
-    p = model.hydraulics.derive({k: torch.tensor(whole[k].default, dtype=F64) for k in model.hydraulics.parameters})
+    p = model.hydraulics.derive(
+        {k: torch.tensor(whole[k].default, dtype=F64) for k in model.hydraulics.parameters}
+    )
     psi = heads().requires_grad_()
     theta, K = model.hydraulics.curves(psi, p)
     found = model.hydraulics.slopes(psi.detach(), p)
@@ -100,7 +122,10 @@ def test_parameters_are_those_that_something_reads(slots: tuple[str, ...], kind:
 
 def test_curves_of_100_random_networks() -> None:
     """Water content between its bounds and never falling, K positive and never rising with suction; saturated is saturated."""
-    p = {k: torch.tensor(v, dtype=F64) for k, v in {**LOAM, "alpha": 0.036, "n": 1.56, "pore_connectivity": 0.5}.items()}
+    p = {
+        k: torch.tensor(v, dtype=F64)
+        for k, v in {**LOAM, "alpha": 0.036, "n": 1.56, "pore_connectivity": 0.5}.items()
+    }
     psi = heads()
     for seed in range(100):
         kind = [*RISING][seed % 2]
@@ -180,8 +205,17 @@ def test_gradcheck_of_weights_and_inputs(engine: str, slots: tuple[str, ...], ki
     def out(*values: Tensor) -> Tensor:  # the weights are moved where they lie
         v = dict(zip(leaves, values[len(weights) :], strict=True))
         forcing = {k: v[k] for k in model.spec.forcings}
-        s = solve(model, forcing, {k: v[k] for k in model.spec.parameters if k in v}, v["initial"], [0.0, 1.0], solver)
-        return torch.cat([s.states.flatten(), s.storage.flatten(), *(q.flatten() for q in s.fluxes.values())])
+        s = solve(
+            model,
+            forcing,
+            {k: v[k] for k in model.spec.parameters if k in v},
+            v["initial"],
+            [0.0, 1.0],
+            solver,
+        )
+        return torch.cat(
+            [s.states.flatten(), s.storage.flatten(), *(q.flatten() for q in s.fluxes.values())]
+        )
 
     assert gradcheck(out, [*weights, *leaves.values()])
 
@@ -207,8 +241,12 @@ def test_engines_agree(julia: Any, slots: tuple[str, ...], kind: str) -> None:
 @pytest.mark.parametrize("family", ["van_genuchten", "brooks_corey", "gardner", "haverkamp"])
 def test_rates_of_the_engines(julia: Any, family: str, kind: str) -> None:
     rows, size = 200, 9
-    model = Richards(Grid.uniform(20.0, size), family, closures=closures("conductivity", **RISING[kind]))
-    whole = {k: torch.full((rows, 1), s.default, dtype=F64) for k, s in model.spec.parameters.items()}
+    model = Richards(
+        Grid.uniform(20.0, size), family, closures=closures("conductivity", **RISING[kind])
+    )
+    whole = {
+        k: torch.full((rows, 1), s.default, dtype=F64) for k, s in model.spec.parameters.items()
+    }
     forcing = {k: torch.zeros(rows, 1, dtype=F64) + 0.1 for k in model.spec.forcings}
     state = -torch.pow(10.0, 5 * torch.rand(rows, size, dtype=F64) - 1)
     state[::7] = -state[::7] * 1e-4
@@ -221,7 +259,10 @@ def test_rates_of_the_engines(julia: Any, family: str, kind: str) -> None:
 
 
 def test_methods_of_sciml_are_refused(julia: Any) -> None:
-    with pytest.raises(ParameterError, match="know nothing of networks in the equations; choose one of implicit_euler"):
+    with pytest.raises(
+        ParameterError,
+        match="know nothing of networks in the equations; choose one of implicit_euler",
+    ):
         model = Richards(Grid.uniform(50.0, 5), closures=soils("retention"))
         storm(model, solver=Solver("FBDF", sensitivity="GaussAdjoint"), engine="julia")
 
@@ -249,12 +290,17 @@ def test_a_network_that_is_the_formula_changes_nothing() -> None:
 def test_pretraining_begins_from_physics() -> None:
     """Sixteen units learn both curves of a loam; a storm wets the soil alike."""
     plain = Richards(Grid.uniform(50.0, 20))
-    networks = {k: NeuralClosure(1, (16,), output_range=RANGES[k], monotone_in=(0,), seed=i) for i, k in enumerate(RANGES)}
+    networks = {
+        k: NeuralClosure(1, (16,), output_range=RANGES[k], monotone_in=(0,), seed=i)
+        for i, k in enumerate(RANGES)
+    }
     filled = Richards(Grid.uniform(50.0, 20), closures=networks)
     fits = fit_slots(filled, iterations=300)
     assert fits["retention"].largest < 5e-3 and fits["conductivity"].largest < 0.05  # decades
     a, b = (storm(m, solver=Solver("kvaerno3"), engine="torch") for m in (plain, filled))
-    away = (plain.water_content(a.states, loam(plain)) - filled.water_content(b.states, loam(filled))).detach()
+    away = (
+        plain.water_content(a.states, loam(plain)) - filled.water_content(b.states, loam(filled))
+    ).detach()
     # largest at the wetting front, a part of a cell of 2.5 cm away
     assert float(away.abs().max()) < 0.01 and float(away.square().mean().sqrt()) < 0.003
 
@@ -266,23 +312,39 @@ def test_head_inverts_a_learned_retention_and_carries_gradients() -> None:
     theta = model.water_content(psi, p).detach()
     torch.testing.assert_close(model.head(theta, p), psi, rtol=1e-8, atol=0)
     weights = model.closure_weights()
-    assert torch.autograd.gradcheck(lambda t, *_: model.head(t, p), [theta.requires_grad_(), *weights], eps=1e-7, rtol=1e-4)
+    assert torch.autograd.gradcheck(
+        lambda t, *_: model.head(t, p), [theta.requires_grad_(), *weights], eps=1e-7, rtol=1e-4
+    )
     with pytest.raises(ParameterError, match="no head has the water content 0.5 at"):
         model.head(torch.full((1, 6), 0.5, dtype=F64), p)
 
 
 def test_what_does_not_fit_is_refused() -> None:
     grid = Grid.uniform(10.0, 5)
-    with pytest.raises(ParameterError, match=r"must rise with the dryness.*'retention' monotone_in=\(0,\)"):
+    with pytest.raises(
+        ParameterError, match=r"must rise with the dryness.*'retention' monotone_in=\(0,\)"
+    ):
         Richards(grid, closures={"retention": NeuralClosure(1, output_range=(0.0, 1.0))})
     with pytest.raises(ParameterError, match=r"output_range within \(0, 20\), got \(0.0, 30.0\)"):
-        Richards(grid, closures={"conductivity": NeuralClosure(1, output_range=(0.0, 30.0), monotone_in=(0,))})
+        Richards(
+            grid,
+            closures={"conductivity": NeuralClosure(1, output_range=(0.0, 30.0), monotone_in=(0,))},
+        )
     own = UserHydraulics(lambda psi, p: psi, lambda psi, p: psi)
     with pytest.raises(ParameterError, match="built-in soil hydraulics, not in UserHydraulics"):
         Richards(grid, own, closures=closures("retention"))
     model = Richards(grid, closures=closures(*RANGES))
-    with pytest.raises(ParameterError, match="'alpha' belongs to the formula that the closure in the slot 'retention'"):
-        solve(model, {"rain": 0.0, "potential_evaporation": 0.0}, {**LOAM, "alpha": 0.03}, -100.0, [0.0, 1.0])
+    with pytest.raises(
+        ParameterError,
+        match="'alpha' belongs to the formula that the closure in the slot 'retention'",
+    ):
+        solve(
+            model,
+            {"rain": 0.0, "potential_evaporation": 0.0},
+            {**LOAM, "alpha": 0.03},
+            -100.0,
+            [0.0, 1.0],
+        )
 
     class Falling(nn.Module):
         def forward(self, x: Tensor) -> Tensor:

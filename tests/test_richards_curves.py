@@ -18,7 +18,10 @@ PSI = -torch.tensor([[[1e-3, 5.0, 50.0, 500.0]] * 3], dtype=F64)  # one column, 
 
 
 def test_parameters_that_vary_in_time_are_those_of_each_interval() -> None:
-    theta_s, K_s = torch.tensor([[0.43, 0.40, 0.45]], dtype=F64), torch.tensor([[1.0, 2.0, 3.0]], dtype=F64)
+    theta_s, K_s = (
+        torch.tensor([[0.43, 0.40, 0.45]], dtype=F64),
+        torch.tensor([[1.0, 2.0, 3.0]], dtype=F64),
+    )
     soil = {**LOAM, "theta_s": theta_s, "K_s": K_s}
     theta, K = MODEL.water_content(PSI, soil), MODEL.conductivity(PSI, soil)
     for t in range(3):
@@ -52,11 +55,17 @@ def test_parameters_in_time_need_states_in_time() -> None:
 def test_water_contents_that_no_head_has(hydraulics: str) -> None:
     model = Richards(Grid.uniform(30.0, 3), hydraulics)
     curve = dict.fromkeys(model.hydraulics.reads["retention"])
-    soil = {k: torch.tensor([[model.spec.parameters[k].default]], dtype=F64, requires_grad=True) for k in curve}
+    soil = {
+        k: torch.tensor([[model.spec.parameters[k].default]], dtype=F64, requires_grad=True)
+        for k in curve
+    }
     low, high = soil["theta_r"].item(), soil["theta_s"].item()
     for bad in (low, low - 0.01, high + 0.01, float("nan"), 43.0):
         theta = torch.tensor([[0.3, bad, 0.25]], dtype=F64)
-        with pytest.raises(ParameterError, match=rf"content {bad:g} at \[0, 1\].*theta_r={low:g} to theta_s={high:g}.*nan"):
+        with pytest.raises(
+            ParameterError,
+            match=rf"content {bad:g} at \[0, 1\].*theta_r={low:g} to theta_s={high:g}.*nan",
+        ):
             model.head(theta, soil)
         psi = model.head(theta, soil, outside="nan")
         assert torch.isnan(psi).tolist() == [[False, True, False]]

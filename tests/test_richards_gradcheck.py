@@ -14,13 +14,16 @@ from pydiffgeo.models.soil_hydraulics import BrooksCorey, UserHydraulics
 
 pytestmark = pytest.mark.usefixtures("engine")
 
+
 @pytest.mark.parametrize("method", METHODS)
 def test_initial_state(method: str) -> None:
     case = Small(method)
     assert case.gradcheck(case.initial, lambda x: {"initial": x})
 
 
-@pytest.mark.parametrize(("name", "values"), [("ponding_height", [0.3, 1.0]), ("root_depth", [20.0, 40.0])])
+@pytest.mark.parametrize(
+    ("name", "values"), [("ponding_height", [0.3, 1.0]), ("root_depth", [20.0, 40.0])]
+)
 @pytest.mark.parametrize("method", METHODS)
 def test_static_parameter(method: str, name: str, values: list[float]) -> None:
     case = Small(method, roots=Roots())
@@ -107,7 +110,9 @@ class Conductivity(torch.nn.Module):
 
     def forward(self, psi: Tensor, p: Any) -> Tensor:
         x = torch.asinh(psi.clamp_max(0.0)).unsqueeze(-1)
-        y = torch.tanh(0.2 * torch.exp(self.hidden[0]) * (x + 4) + self.hidden[1]) * torch.exp(self.out)
+        y = torch.tanh(0.2 * torch.exp(self.hidden[0]) * (x + 4) + self.hidden[1]) * torch.exp(
+            self.out
+        )
         return p["K_s"] * torch.exp(y.sum(-1) - torch.exp(self.out).sum())
 
 

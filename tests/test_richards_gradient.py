@@ -10,7 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from richards_cases import F64, METHODS, NEW_MEXICO, NEW_MEXICO_REFERENCE, Small, new_mexico, resolved
+from richards_cases import (
+    F64,
+    METHODS,
+    NEW_MEXICO,
+    NEW_MEXICO_REFERENCE,
+    Small,
+    new_mexico,
+    resolved,
+)
 from torch import Tensor
 
 from pydiffgeo import Solution, Solver, solve
@@ -86,7 +94,9 @@ def test_checkpoints_give_the_same_solution_and_gradient(method: str) -> None:
     times = torch.linspace(0, 4, 13, dtype=F64)
     results = []
     for checkpoints in (False, True):
-        alpha, rain = (x.clone().requires_grad_() for x in (case.parameters["alpha"], case.forcing["rain"]))
+        alpha, rain = (
+            x.clone().requires_grad_() for x in (case.parameters["alpha"], case.forcing["rain"])
+        )
         forcing = {k: v.repeat(1, 4) for k, v in {**case.forcing, "rain": rain}.items()}
         parameters = {**case.parameters, "alpha": alpha}
         solver = Solver(method, rtol=1e-3, checkpoints=checkpoints)

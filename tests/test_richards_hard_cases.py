@@ -18,7 +18,9 @@ pytestmark = pytest.mark.usefixtures("engine")
 
 COLUMNS = 200
 # an hour of storm, hours of rain, eight days of drought, a second storm on dry soil, a day to drain
-HOURS = torch.tensor([0.0, 1.0, 3.0, 6.0, 12.0, 24.0, 72.0, 144.0, 216.0, 217.0, 220.0, 240.0], dtype=F64)
+HOURS = torch.tensor(
+    [0.0, 1.0, 3.0, 6.0, 12.0, 24.0, 72.0, 144.0, 216.0, 217.0, 220.0, 240.0], dtype=F64
+)
 STORMS = [0, 8]
 
 
@@ -53,7 +55,9 @@ class Hard:
             "potential_transpiration": 0.06 * uniform(columns, 1) * dry,
         }
 
-    def solve(self, rows: slice = slice(None), replay: Solution | None = None, **options: Any) -> Solution:
+    def solve(
+        self, rows: slice = slice(None), replay: Solution | None = None, **options: Any
+    ) -> Solution:
         """Solve some of the columns, reporting failures."""
         return solve(
             self.model,
@@ -79,7 +83,9 @@ def solution(engine: str, hard: Hard) -> Solution:
 def test_every_column_solves_or_is_reported(hard: Hard, solution: Solution) -> None:
     failed = sorted(solution.failed)
     solved = [i for i in range(COLUMNS) if i not in solution.failed]
-    warnings.warn(f"{len(solved)} of {COLUMNS} hard columns solved, reported: {solution.failed}", stacklevel=1)
+    warnings.warn(
+        f"{len(solved)} of {COLUMNS} hard columns solved, reported: {solution.failed}", stacklevel=1
+    )
     for x in (solution.states, solution.storage, *solution.fluxes.values()):
         assert torch.isfinite(x[solved]).all()
     assert all("interval that ends at" in why and len(why) > 40 for why in solution.failed.values())
@@ -111,7 +117,9 @@ def test_fluxes_stay_within_what_the_weather_offers(hard: Hard, solution: Soluti
     torch.testing.assert_close(q["infiltration"] + q["runoff"], rain, rtol=1e-9, atol=1e-12)
     for name in ("evaporation", "transpiration"):
         demand = hard.forcing[f"potential_{name}"][solved]
-        assert (q[name] >= -1e-3 * demand - 1e-12).all() and (q[name] <= demand * (1 + 1e-3) + 1e-12).all()
+        assert (q[name] >= -1e-3 * demand - 1e-12).all() and (
+            q[name] <= demand * (1 + 1e-3) + 1e-12
+        ).all()
     assert (q["drainage"] >= 0).all()
 
 
@@ -125,18 +133,24 @@ def test_every_method_takes_hard_columns(hard: Hard, method: str) -> None:
 
 
 @pytest.mark.parametrize("i", [0, 57, 133])
-def test_a_column_is_the_same_alone_and_among_hard_ones(hard: Hard, solution: Solution, i: int) -> None:
+def test_a_column_is_the_same_alone_and_among_hard_ones(
+    hard: Hard, solution: Solution, i: int
+) -> None:
     # Each column has its own steps and Newton iterations, and the chained linear systems are not coupled. What differs
     # are the last bits of vectorised exp and log, which depend on the place in memory. Step control amplifies them, so
     # that hundreds of steps later the steps differ, within the tolerance. Compare on the same steps, where only the
     # first guesses after a rejected step differ, which Newton resolves below its tolerance, a fraction of the solver's 1e-3 ...
     assert i not in solution.failed
-    same = hard.solve(slice(i, i + 1), replay=replace(solution, steps=[solution.steps[0][i : i + 1]]))
+    same = hard.solve(
+        slice(i, i + 1), replay=replace(solution, steps=[solution.steps[0][i : i + 1]])
+    )
     torch.testing.assert_close(same.states[0], solution.states[i], rtol=3e-5, atol=3e-3)
     # ... and with steps of its own within what a tolerance of 1e-3 allows: 1e-3 of a column's 40 cm of water
     alone = hard.solve(slice(i, i + 1))
     assert float((alone.storage[0] - solution.storage[i]).abs().max()) < 0.04
-    assert int(alone.stats["accepted"][0]) == pytest.approx(int(solution.stats["accepted"][i]), rel=0.05)
+    assert int(alone.stats["accepted"][0]) == pytest.approx(
+        int(solution.stats["accepted"][i]), rel=0.05
+    )
 
 
 def test_gradients_of_hard_columns_are_finite(hard: Hard) -> None:
@@ -147,8 +161,13 @@ def test_gradients_of_hard_columns_are_finite(hard: Hard) -> None:
     solver = Solver(on_failure="report", max_steps=20_000)
     solution = solve(hard.model, weather, soil, initial, HOURS, solver=solver)
     solved = [i for i in range(10) if i not in solution.failed]
-    loss = hard.model.water_content(solution.states[solved], {k: v[solved] for k, v in soil.items()}).sum()
-    grads = torch.autograd.grad(loss + solution.fluxes["drainage"][solved].sum(), [*weather.values(), *soil.values(), initial])
+    loss = hard.model.water_content(
+        solution.states[solved], {k: v[solved] for k, v in soil.items()}
+    ).sum()
+    grads = torch.autograd.grad(
+        loss + solution.fluxes["drainage"][solved].sum(),
+        [*weather.values(), *soil.values(), initial],
+    )
     assert all(torch.isfinite(g).all() for g in grads)
     assert all(float(g.abs().max()) > 0 for g in grads)
 

@@ -23,7 +23,9 @@ STORM = {
 }
 
 
-def storm(height: float, method: str = "kvaerno3", top: str = "surface_layer", **options: Any) -> Solution:
+def storm(
+    height: float, method: str = "kvaerno3", top: str = "surface_layer", **options: Any
+) -> Solution:
     """An hour of 5 cm on a silt loam, then a dry day."""
     model = Richards(Grid.graded(50.0, 20, 0.5), top=top, roots=Roots())
     parameters = {"ponding_height": height, **usda_soil("silt loam")}
@@ -39,13 +41,22 @@ def test_pond_over_a_saturated_column(engine: str) -> None:
     times = torch.linspace(0, 12, 13, dtype=F64)
     forcing = {"rain": 0.0, "potential_evaporation": 0.0, "bottom_head": 0.0}
     parameters = {**usda_soil("loam"), "K_s": K_s, "ponding_height": 10.0, "specific_storage": 1e-9}
-    solution = solve(model, forcing, parameters, torch.cat([torch.tensor([start], dtype=F64), psi]), times, Solver(rtol=1e-6))
+    solution = solve(
+        model,
+        forcing,
+        parameters,
+        torch.cat([torch.tensor([start], dtype=F64), psi]),
+        times,
+        Solver(rtol=1e-6),
+    )
     expected = (start + length) * torch.exp(-K_s * times / length) - length
     assert float(expected[-1]) > 0.5
     torch.testing.assert_close(solution.states[0, :, 0], expected[1:], rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(solution.fluxes["ponding"], -solution.fluxes["infiltration"])
     # all of it runs through: what infiltrates drains
-    torch.testing.assert_close(solution.fluxes["infiltration"], solution.fluxes["drainage"], rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(
+        solution.fluxes["infiltration"], solution.fluxes["drainage"], rtol=1e-5, atol=1e-7
+    )
 
 
 @pytest.mark.parametrize("method", ["implicit_euler", "sdirk2", "kvaerno3"])
@@ -54,29 +65,47 @@ def test_water_of_a_storm(engine: str, method: str) -> None:
     pond, q = s.states[0, :, 0], {k: v[0] for k, v in s.fluxes.items()}
     rain = torch.tensor(STORM["rain"], dtype=F64)
     assert float(s.balance_error().max()) < 1e-12
-    torch.testing.assert_close(q["infiltration"] + q["runoff"] + q["ponding"], rain, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(
+        q["infiltration"] + q["runoff"] + q["ponding"], rain, rtol=1e-12, atol=1e-12
+    )
     # full at the end of the storm, and no fuller; what stands there infiltrates in the next hours, when no rain falls
     assert float(pond[0]) == pytest.approx(1.5, abs=1e-6) and float(q["runoff"][0]) > 1.5
-    assert float(q["infiltration"][1]) > 0.5 and float(pond[1]) < 1.0 and float(pond[-1]) == pytest.approx(0.0, abs=1e-6)
+    assert (
+        float(q["infiltration"][1]) > 0.5
+        and float(pond[1]) < 1.0
+        and float(pond[-1]) == pytest.approx(0.0, abs=1e-6)
+    )
     assert float(pond.min()) > -1e-9 and (q["runoff"][1:].abs() < 1e-12).all()
     # it evaporates at the potential rate
     assert float(q["evaporation"][1]) == pytest.approx(0.02, rel=1e-4)
 
 
-@pytest.mark.parametrize("height", [2.0, [[5.0, 2.0, 2.0, 2.0]]], ids=["at the start", "since it fell"])
+@pytest.mark.parametrize(
+    "height", [2.0, [[5.0, 2.0, 2.0, 2.0]]], ids=["at the start", "since it fell"]
+)
 def test_what_is_above_the_greatest_depth_runs_off_without_rain(engine: str, height: Any) -> None:
     # the excess e of a pond on clay without pores: de/dt = -60 (e - f/2) above the film f, -60 e^2 / (2 f) within it
     model = Richards(Grid.uniform(20.0, 4), top="surface_layer", bottom="flux")
     falls = [0.0, 0.02, 0.5, 6.0] if height == 2.0 else [0.0, 1.0, 1.02, 1.5, 7.0]
-    parameters = {**usda_soil("clay"), "K_s": 1e-9, "pond_film": 0.01, "ponding_height": torch.as_tensor(height, dtype=F64)}
+    parameters = {
+        **usda_soil("clay"),
+        "K_s": 1e-9,
+        "pond_film": 0.01,
+        "ponding_height": torch.as_tensor(height, dtype=F64),
+    }
     dry = {"rain": 0.0, "potential_evaporation": 0.0, "bottom_flux": 0.0}
     s = solve(model, dry, parameters, {"pond": 5.0, "psi": -0.01}, falls, Solver(rtol=1e-6))
     pond, f = s.states[0, -3:, 0] - 2, 0.01
-    left = f / (1 + 30 * (torch.tensor([0.5, 6.0], dtype=F64) - math.log((3 - f / 2) / (f / 2)) / 60))
+    left = f / (
+        1 + 30 * (torch.tensor([0.5, 6.0], dtype=F64) - math.log((3 - f / 2) / (f / 2)) / 60)
+    )
     expected = torch.tensor([(3 - f / 2) * math.exp(-1.2) + f / 2, *left.tolist()], dtype=F64)
     torch.testing.assert_close(pond, expected, rtol=1e-3, atol=1e-5)
     runoff = (s.fluxes["runoff"][0] * s.lengths).sum()
-    assert float(runoff + s.states[0, -1, 0]) == pytest.approx(5.0, abs=1e-6) and float(s.balance_error()) < 1e-12
+    assert (
+        float(runoff + s.states[0, -1, 0]) == pytest.approx(5.0, abs=1e-6)
+        and float(s.balance_error()) < 1e-12
+    )
 
 
 def test_a_deep_pond_never_overflows_and_a_flat_surface_stores_nothing(engine: str) -> None:
@@ -92,15 +121,31 @@ def test_a_deep_pond_never_overflows_and_a_flat_surface_stores_nothing(engine: s
 def test_storm_of_hydrus_on_two_layers(engine: str) -> None:
     # the second example of the HYDRUS-1D tutorial (Rassam et al. 2018) with model 3: 6, 10 and 2 cm/d for 2, 3 and 2 days on
     # 50 cm of clay loam over sandy loam, a surface layer up to 3 cm, a seepage face; run with HYDRUS-1D 4.08, nodes every cm
-    model = Richards(Grid.uniform(100.0, 100, layers=[0.0, 50.0]), "van_genuchten_vogel", "surface_layer", "seepage_face")
-    soil = {"theta_r": [0.095, 0.065], "theta_s": [0.41, 0.41], "alpha": [0.019, 0.075], "n": [1.31, 1.89]}
+    model = Richards(
+        Grid.uniform(100.0, 100, layers=[0.0, 50.0]),
+        "van_genuchten_vogel",
+        "surface_layer",
+        "seepage_face",
+    )
+    soil = {
+        "theta_r": [0.095, 0.065],
+        "theta_s": [0.41, 0.41],
+        "alpha": [0.019, 0.075],
+        "n": [1.31, 1.89],
+    }
     soil["K_s"] = [6.24 / 24, 106.1 / 24]
     forcing = {"rain": [[6 / 24, 10 / 24, 2 / 24]], "potential_evaporation": 0.0}
-    parameters = {k: torch.tensor([v], dtype=F64) for k, v in soil.items()} | {"ponding_height": 3.0}
+    parameters = {k: torch.tensor([v], dtype=F64) for k, v in soil.items()} | {
+        "ponding_height": 3.0
+    }
     times = 24 * torch.tensor([0.0, 2.0, 5.0, 7.0], dtype=F64)
     solution = solve(model, forcing, parameters, -100.0, times)
     sums = {k: (q[0] * times.diff()).cumsum(0).tolist() for k, q in solution.fluxes.items()}
-    hydrus = {"infiltration": [12.0, 33.26, 40.17], "runoff": [0.0, 5.83, 5.83], "drainage": [0.0, 19.26, 28.29]}
+    hydrus = {
+        "infiltration": [12.0, 33.26, 40.17],
+        "runoff": [0.0, 5.83, 5.83],
+        "drainage": [0.0, 19.26, 28.29],
+    }
     for name, expected in hydrus.items():
         assert sums[name] == pytest.approx(expected, abs=0.1), name
     assert solution.states[0, :, 0].tolist() == pytest.approx([0.0, 3.0, 0.0], abs=1e-4)
@@ -122,18 +167,35 @@ def test_initial_states_with_and_without_the_pond() -> None:
     model = Richards(Grid.uniform(30.0, 3), top="surface_layer", bottom="flux")
     dry = {"rain": 0.0, "potential_evaporation": 0.0, "bottom_flux": 0.0}
     heads = [-100.0] * 3
-    for initial in (-100.0, heads, [0.0, *heads], [[0.0, *heads]], {"psi": -100.0}, {"psi": [heads], "pond": [0.0]}):
+    for initial in (
+        -100.0,
+        heads,
+        [0.0, *heads],
+        [[0.0, *heads]],
+        {"psi": -100.0},
+        {"psi": [heads], "pond": [0.0]},
+    ):
         solution = solve(model, dry, {}, initial, [0.0, 1.0], engine="torch")
         assert solution.initial_state.tolist() == [[0.0, -100.0, -100.0, -100.0]]
-    wrong = [(heads[:2], "state has shape"), ({"psi": heads[:2]}, "'psi' has shape"), ({"pond": 1.0}, "psi")]
+    wrong = [
+        (heads[:2], "state has shape"),
+        ({"psi": heads[:2]}, "'psi' has shape"),
+        ({"pond": 1.0}, "psi"),
+    ]
     for initial, message in wrong:
         with pytest.raises(DataError, match=message):
             solve(model, dry, {}, initial, [0.0, 1.0])
     assert "pond, psi in 3 cells" in repr(solution)
     theta = model.water_content(solution.states, {})
-    assert theta.shape == (1, 1, 3) and torch.equal(theta, model.water_content(solution.states[..., 1:], {}))
+    assert theta.shape == (1, 1, 3) and torch.equal(
+        theta, model.water_content(solution.states[..., 1:], {})
+    )
     data = solution.to_xarray()
-    assert data["pond"].dims == ("batch", "time") and data["pond"].attrs["units"] == "cm" and data["psi"].shape == (1, 1, 3)
+    assert (
+        data["pond"].dims == ("batch", "time")
+        and data["pond"].attrs["units"] == "cm"
+        and data["psi"].shape == (1, 1, 3)
+    )
 
 
 PONDS = torch.tensor([[0.2], [0.998]], dtype=F64)  # one of them nearly full
@@ -149,10 +211,15 @@ def pond(method: str, ponds: Tensor = PONDS) -> Small:
 @pytest.mark.parametrize("rain", [0.0, 0.3, 3.0])
 def test_jacobian(rain: float) -> None:
     case = pond("kvaerno3")
-    parameters = {k: torch.tensor([[s.default]], dtype=F64) for k, s in case.model.spec.parameters.items()}
+    parameters = {
+        k: torch.tensor([[s.default]], dtype=F64) for k, s in case.model.spec.parameters.items()
+    }
     parameters["ponding_height"] += 1.0
     p = case.model.prepare(parameters)
-    forcing = {k: torch.tensor([[v]], dtype=F64) for k, v in {**STORM, "rain": rain, "potential_evaporation": 0.03}.items()}
+    forcing = {
+        k: torch.tensor([[v]], dtype=F64)
+        for k, v in {**STORM, "rain": rain, "potential_evaporation": 0.03}.items()
+    }
     depths = torch.tensor([0.3, 0.004, 0.995, 0.0, -0.001, 1.2, 1.003], dtype=F64)[:, None]
     state = torch.cat([depths, -100 * torch.rand(7, 6, dtype=F64)], -1)
     ours, theirs = case.model.linearise(state, forcing, p), coloured(case.model, state, forcing, p)
@@ -181,12 +248,25 @@ def test_gradients(engine: str, method: str, above: float) -> None:
 @pytest.mark.parametrize("face_mean", ["arithmetic", "upstream"])
 def test_engines_agree(julia: Any, face_mean: str) -> None:
     grid, rows = Grid.from_faces([0.0, 2.0, 5.0, 9.0, 14.0, 20.0, 30.0], layers=[0.0, 9.0]), 60
-    model = Richards(grid, top="surface_layer", roots=Roots(demand_dependent=True), face_mean=face_mean)
-    forcing = {k: torch.rand(rows, 1, dtype=F64) * v for k, v in (("rain", 3.0), ("potential_evaporation", 0.05))}
+    model = Richards(
+        grid, top="surface_layer", roots=Roots(demand_dependent=True), face_mean=face_mean
+    )
+    forcing = {
+        k: torch.rand(rows, 1, dtype=F64) * v
+        for k, v in (("rain", 3.0), ("potential_evaporation", 0.05))
+    }
     forcing["potential_transpiration"] = 0.1 * torch.rand(rows, 1, dtype=F64)
-    parameters = {k: torch.tensor([[s.default]], dtype=F64) for k, s in model.spec.parameters.items()}
+    parameters = {
+        k: torch.tensor([[s.default]], dtype=F64) for k, s in model.spec.parameters.items()
+    }
     parameters["ponding_height"] += 1.0
-    depths = torch.cat([torch.rand(40, dtype=F64), 0.01 * torch.rand(10, dtype=F64), 1.01 - 0.02 * torch.rand(10, dtype=F64)])
+    depths = torch.cat(
+        [
+            torch.rand(40, dtype=F64),
+            0.01 * torch.rand(10, dtype=F64),
+            1.01 - 0.02 * torch.rand(10, dtype=F64),
+        ]
+    )
     state = torch.cat([depths[:, None], -(10 ** (3 * torch.rand(rows, 6, dtype=F64)))], -1)
     ours = model.evaluate(state, forcing, model.prepare(parameters), fluxes=True)
     for a, b in zip(ours, evaluate(julia, model, state, forcing, parameters), strict=True):
@@ -198,14 +278,30 @@ def test_metres_and_days() -> None:
     metres = Roots(density=[2.0, 1.0], depth=[0.0, 0.3], demand_dependent=True, compensated=True)
     faces = torch.tensor([0.0, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5], dtype=F64)
     models = [
-        Richards(Grid.from_faces(100 * faces), "van_genuchten_vogel", top="surface_layer", roots=roots),
-        Richards(Grid.from_faces(faces, unit="m", time_unit="d"), "van_genuchten_vogel", top="surface_layer", roots=metres),
+        Richards(
+            Grid.from_faces(100 * faces), "van_genuchten_vogel", top="surface_layer", roots=roots
+        ),
+        Richards(
+            Grid.from_faces(faces, unit="m", time_unit="d"),
+            "van_genuchten_vogel",
+            top="surface_layer",
+            roots=metres,
+        ),
     ]
     solutions = []
     for model, length, time in zip(models, (1.0, 0.01), (1.0, 24.0), strict=True):
         forcing = {k: length * time * torch.as_tensor(v, dtype=F64) for k, v in STORM.items()}
         initial = {"pond": 2.5 * length, "psi": -200.0 * length}
-        solutions.append(solve(model, forcing, {"ponding_height": 2.0 * length}, initial, TIMES / time, engine="torch"))
+        solutions.append(
+            solve(
+                model,
+                forcing,
+                {"ponding_height": 2.0 * length},
+                initial,
+                TIMES / time,
+                engine="torch",
+            )
+        )
     ours, theirs = solutions
     torch.testing.assert_close(theirs.states, 0.01 * ours.states, rtol=1e-6, atol=1e-9)
     torch.testing.assert_close(theirs.storage, 0.01 * ours.storage, rtol=1e-9, atol=1e-12)

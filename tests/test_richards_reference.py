@@ -82,7 +82,9 @@ def test_srivastava_yeh_against_the_reference_file(name: str, shared_data: Find)
         # the file's nodes are faces of our grid: between two centres, within each layer, whose slopes differ
         for number, cells in zip((2, 1), (0, 1), strict=True) if layer.max() == 2 else ((1, 0),):
             node, cell = layer == number, grid.layer.numpy() == cells
-            got = np.stack([_interpolate(depth[node], grid.depth.numpy()[cell], row[cell]) for row in psi])
+            got = np.stack(
+                [_interpolate(depth[node], grid.depth.numpy()[cell], row[cell]) for row in psi]
+            )
             assert np.abs(got - expected[:, node]).max() < allowed
 
 
@@ -105,9 +107,17 @@ class Hydrus:
         ends = np.round(hours[1:], 6)
         self.times = torch.tensor(hours)
         self.top_flux = np.where(ends <= 8, 0.3, np.where(ends <= 12, -0.02, 0.2))
-        names = {"theta_r": "theta_r", "theta_s": "theta_s", "alpha": "alpha", "n": "n", "K_s": "Ks"}
+        names = {
+            "theta_r": "theta_r",
+            "theta_s": "theta_s",
+            "alpha": "alpha",
+            "n": "n",
+            "K_s": "Ks",
+        }
         soils = self.file.sel(mat=[2, 1])  # 2, the loam, lies above 1, the sandy loam
-        self.soil = {ours: torch.tensor(soils[f"vg_{theirs}"].values)[None] for ours, theirs in names.items()}
+        self.soil = {
+            ours: torch.tensor(soils[f"vg_{theirs}"].values)[None] for ours, theirs in names.items()
+        }
         # its nodes lie every 0.1 cm from 0 to 20 cm; that of the interface, at 10 cm, is stored twice
         layer = np.r_[0.0, np.arange(dz / 2, 10, dz), 10.0]
         self.grid = Grid.from_faces(np.r_[layer, 10 + layer[1:]], layers=[0.0, 10.0])
@@ -126,11 +136,18 @@ class Hydrus:
         centre, psi = self.grid.depth.numpy(), solution.states[0].numpy()
         theta = []
         for layer, material in ((0, 2), (1, 1)):
-            node, here = self.file.depth.values[self.file.material.values == material], cell == layer
+            node, here = (
+                self.file.depth.values[self.file.material.values == material],
+                cell == layer,
+            )
             heads = np.stack([_interpolate(node, centre[here], row[here]) for row in psi])
             p = {k: v[:, layer : layer + 1] for k, v in self.soil.items()}
-            theta.append(VanGenuchten().curves(torch.tensor(heads), VanGenuchten().derive(p))[0].numpy())
-        return float(np.sqrt(np.mean((np.hstack(theta) - self.file.water_content.values[1 : T + 1]) ** 2)))
+            theta.append(
+                VanGenuchten().curves(torch.tensor(heads), VanGenuchten().derive(p))[0].numpy()
+            )
+        return float(
+            np.sqrt(np.mean((np.hstack(theta) - self.file.water_content.values[1 : T + 1]) ** 2))
+        )
 
 
 def hydrus_table(psi: Tensor, p: Values, which: int) -> Tensor:

@@ -28,7 +28,12 @@ BOTTOMS: dict[str, dict[str, float]] = {
 
 
 def drain(
-    initial: Any, hydraulics: str, bottom: str, soil: dict[str, Any] | None = None, method: str = "kvaerno3", **options: Any
+    initial: Any,
+    hydraulics: str,
+    bottom: str,
+    soil: dict[str, Any] | None = None,
+    method: str = "kvaerno3",
+    **options: Any,
 ) -> Solution:
     """A day without rain."""
     model = Richards(GRID, hydraulics, top="flux", bottom=bottom)
@@ -52,13 +57,17 @@ def drained(solution: Solution) -> Tensor:
 def test_zero_head_drains_as_heads_near_zero(hydraulics: str, bottom: str) -> None:
     for method in METHODS:
         full = torch.zeros(1, GRID.cells, dtype=F64)
-        out = drained(drain(torch.cat([full, -full, full - 1e-6]), hydraulics, bottom, method=method))
+        out = drained(
+            drain(torch.cat([full, -full, full - 1e-6]), hydraulics, bottom, method=method)
+        )
         assert float(out[0]) > 1.0
         torch.testing.assert_close(out, out[:1].expand(3), rtol=1e-3, atol=0.0)
 
 
 def test_a_saturated_loam_loses_28_mm_in_a_day() -> None:
-    assert float(drained(drain(0.0, "van_genuchten", "seepage_face"))) == pytest.approx(2.790, abs=2e-3)
+    assert float(drained(drain(0.0, "van_genuchten", "seepage_face"))) == pytest.approx(
+        2.790, abs=2e-3
+    )
 
 
 def test_the_head_of_the_saturated_water_content_is_a_start() -> None:
@@ -86,7 +95,9 @@ def test_partly_saturated_columns(hydraulics: str) -> None:
     initial = torch.stack([below, below.clamp_max(0.0)])
     for method in METHODS:
         out = drained(drain(initial, hydraulics, "seepage_face", method=method))
-        torch.testing.assert_close(out[1], out[0], rtol=2e-3, atol=0.0)  # what is below the table hangs on specific storage
+        torch.testing.assert_close(
+            out[1], out[0], rtol=2e-3, atol=0.0
+        )  # what is below the table hangs on specific storage
 
 
 @pytest.mark.parametrize("method", ["implicit_euler", "kvaerno3"])
@@ -94,7 +105,11 @@ def test_gradient_from_a_saturated_start(method: str) -> None:
     """Along a random direction of soil and flux, against central differences of the same steps."""
     column = Small(method, top="flux", bottom="seepage_face")
     column.initial = torch.zeros(2, 6, dtype=F64)
-    given = {"K_s": column.parameters["K_s"], "n": column.parameters["n"], "top_flux": column.forcing["top_flux"]}
+    given = {
+        "K_s": column.parameters["K_s"],
+        "n": column.parameters["n"],
+        "top_flux": column.forcing["top_flux"],
+    }
     random = torch.Generator().manual_seed(3)
     ways = {k: v * torch.rand(v.shape, generator=random, dtype=F64) for k, v in given.items()}
 
@@ -109,12 +124,23 @@ def test_gradient_from_a_saturated_start(method: str) -> None:
 def test_float32_fills_a_clay_in_as_many_steps_as_float64(engine: str, bottom: str) -> None:
     """A saturated clay stores 1e-6 per cm: what float32 rounds off a water content is a tenth of a cm of head, and no trend."""
     if bottom == "flux":
-        top, forcing = "atmospheric", {"rain": 0.3, "potential_evaporation": 0.0, "bottom_flux": 0.0}
+        top, forcing = (
+            "atmospheric",
+            {"rain": 0.3, "potential_evaporation": 0.0, "bottom_flux": 0.0},
+        )
     else:
         top, forcing = "head", {"top_head": 0.0}
     model = Richards(Grid.uniform(50.0, 12), top=top, bottom=bottom)
     exact, rounded = (
-        solve(model, forcing, usda_soil("clay"), -300.0, [0.0, 24.0, 48.0], Solver(dtype=dtype, max_steps=3000), engine)
+        solve(
+            model,
+            forcing,
+            usda_soil("clay"),
+            -300.0,
+            [0.0, 24.0, 48.0],
+            Solver(dtype=dtype, max_steps=3000),
+            engine,
+        )
         for dtype in (torch.float64, torch.float32)
     )
     assert int(rounded.stats["accepted"]) < 1.3 * int(exact.stats["accepted"])

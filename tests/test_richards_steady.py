@@ -35,7 +35,9 @@ def test_hydrostatic_equilibrium_stays(hydraulics: str, face_mean: str) -> None:
     # without flux, psi falls by 1 cm per cm above the water table, whatever the soils
     grid = Grid.graded(120.0, 30, top=1.0, layers=[0.0, 40.0])
     model = Richards(grid, hydraulics=hydraulics, top="flux", bottom="head", face_mean=face_mean)
-    parameters = whole_soil(model, {k: torch.tensor(v, dtype=F64) for k, v in TWO_SOILS[hydraulics].items()})
+    parameters = whole_soil(
+        model, {k: torch.tensor(v, dtype=F64) for k, v in TWO_SOILS[hydraulics].items()}
+    )
     psi = grid.depth - 120.0
     forcing = {"top_flux": 0.0, "bottom_head": 0.0}
     times = torch.tensor([0.0, 1000.0], dtype=F64)
@@ -48,7 +50,9 @@ def test_hydrostatic_equilibrium_stays(hydraulics: str, face_mean: str) -> None:
 @pytest.mark.parametrize("face_mean", MEANS)
 def test_unit_gradient_flow_is_steady(face_mean: str) -> None:
     # a uniform soil at -30 cm passes its conductivity
-    model = Richards(Grid.uniform(50.0, 25), top="flux", bottom="free_drainage", face_mean=face_mean)
+    model = Richards(
+        Grid.uniform(50.0, 25), top="flux", bottom="free_drainage", face_mean=face_mean
+    )
     p = usda_soil("loam")
     m = 1 - 1 / p["n"]
     S = (1 + (p["alpha"] * 30.0) ** p["n"]) ** -m
@@ -115,6 +119,8 @@ def exact(engine: str) -> Tensor:
 @pytest.mark.parametrize("method", METHODS)
 def test_order_in_time(method: str, exact: Tensor) -> None:
     steps = (1.0, 0.5, 0.25)
-    errors = [float((smooth(resolved(method, rtol=1e-6, step=h)) - exact).abs().max()) for h in steps]
+    errors = [
+        float((smooth(resolved(method, rtol=1e-6, step=h)) - exact).abs().max()) for h in steps
+    ]
     orders = np.log2(np.array(errors[:-1]) / errors[1:])
     assert orders[-1] == pytest.approx(ORDERS[method], abs=0.15)

@@ -33,17 +33,26 @@ def test_parts_are_those_of_the_gamma_distribution() -> None:
     parts = gamma_unit_hydrograph(a, b, 15)
     assert float((parts.sum(-1) - 1).abs().max()) < 1e-14 and bool((parts >= 0).all())
     days = torch.arange(16, dtype=F64)
-    cumulative = torch.from_numpy(gammainc((a + LEAST_SHAPE)[:, None].numpy(), (days / (b + LEAST_SCALE)[:, None]).numpy()))
+    cumulative = torch.from_numpy(
+        gammainc((a + LEAST_SHAPE)[:, None].numpy(), (days / (b + LEAST_SCALE)[:, None]).numpy())
+    )
     exact = cumulative.diff() / cumulative[:, -1:]
     assert float((parts - exact).abs().max()) < 1e-12
 
 
-@pytest.mark.parametrize(("dtype", "length", "tolerance"), [(torch.float32, 60, 5e-5), (F64, 60, 1e-13), (F64, 400, 1e-11)])
-def test_long_hydrographs_do_not_overflow(dtype: torch.dtype, length: int, tolerance: float) -> None:
+@pytest.mark.parametrize(
+    ("dtype", "length", "tolerance"),
+    [(torch.float32, 60, 5e-5), (F64, 60, 1e-13), (F64, 400, 1e-11)],
+)
+def test_long_hydrographs_do_not_overflow(
+    dtype: torch.dtype, length: int, tolerance: float
+) -> None:
     a, b = (x.to(dtype).requires_grad_() for x in grid(4))
     parts = gamma_unit_hydrograph(a, b, length)
     shape, scale = (x.detach().to(F64)[:, None].numpy() for x in (a + LEAST_SHAPE, b + LEAST_SCALE))
-    cumulative = torch.from_numpy(gammainc(shape, torch.arange(length + 1, dtype=F64).numpy() / scale))
+    cumulative = torch.from_numpy(
+        gammainc(shape, torch.arange(length + 1, dtype=F64).numpy() / scale)
+    )
     assert bool(((parts - cumulative.diff() / cumulative[:, -1:]).abs() < tolerance).all())
     (parts * torch.arange(length)).sum().backward()  # the mean delay grows with both
     for x in (a.grad, b.grad):
@@ -54,7 +63,9 @@ def test_long_hydrographs_do_not_overflow(dtype: torch.dtype, length: int, toler
 def test_a_shape_beyond_the_numbers_is_refused() -> None:
     b = torch.tensor([6.5, 0.0])
     for shape in (45.0, 100.0, 1e4, 3e38):
-        with pytest.raises(ParameterError, match="'a' of the unit hydrograph is up to .* in torch.float32"):
+        with pytest.raises(
+            ParameterError, match="'a' of the unit hydrograph is up to .* in torch.float32"
+        ):
             gamma_unit_hydrograph(torch.full((2,), shape), b, 60)
     exact = gammainc(45.1, 2.0 * torch.arange(61, dtype=F64).numpy())
     parts = gamma_unit_hydrograph(torch.tensor([45.0], dtype=F64), torch.zeros(1, dtype=F64), 60)[0]
@@ -64,14 +75,19 @@ def test_a_shape_beyond_the_numbers_is_refused() -> None:
 def test_a_hydrograph_that_makes_or_loses_water_is_refused() -> None:
     inflow, whole = torch.ones(2, 5), triangular_unit_hydrograph(torch.tensor([2.0, 3.0]))
     for factor, total in ((1.091, "1.091"), (0.9, "0.9"), (float("nan"), "nan")):
-        with pytest.raises(DataError, match=f"hydrograph of basin number 1 sums to {total} and its least part is .* sum to 1"):
+        with pytest.raises(
+            DataError,
+            match=f"hydrograph of basin number 1 sums to {total} and its least part is .* sum to 1",
+        ):
             route_through(inflow, whole * torch.tensor([[1.0], [factor]]))
     with pytest.raises(DataError, match=r"basin number 0 sums to 1 and its least part is -0.5"):
         route_through(inflow, torch.tensor([[1.5, -0.5]]))
     with pytest.raises(DataError, match="sums to 1"):
         route_through(inflow.double(), torch.tensor([[0.5, 0.5 + 1e-7]], dtype=F64))
     route_through(inflow.double(), torch.tensor([[0.5, 0.5 + 1e-7]]))
-    with pytest.raises(DataError, match=r"inflow has shape \[2, 0\]; give \[batch, day\], with at least one day"):
+    with pytest.raises(
+        DataError, match=r"inflow has shape \[2, 0\]; give \[batch, day\], with at least one day"
+    ):
         route_through(inflow[:, :0], whole)
 
 
@@ -107,8 +123,13 @@ def test_triangle_is_that_of_the_distribution() -> None:
     """Bases shorter than a day, whole and broken ones; the exact integral over each day."""
     maxbas = torch.tensor([0.4, 1.0, 2.0, 2.7, 5.0, 7.0, 10.0], dtype=F64)
     parts = triangular_unit_hydrograph(maxbas)
-    exact = torch.from_numpy(triang(0.5, scale=maxbas[:, None].numpy()).cdf(torch.arange(11.0, dtype=F64).numpy())).diff()
-    assert float((parts - exact).abs().max()) < 1e-14 and float((parts.sum(-1) - 1).abs().max()) < 1e-14
+    exact = torch.from_numpy(
+        triang(0.5, scale=maxbas[:, None].numpy()).cdf(torch.arange(11.0, dtype=F64).numpy())
+    ).diff()
+    assert (
+        float((parts - exact).abs().max()) < 1e-14
+        and float((parts.sum(-1) - 1).abs().max()) < 1e-14
+    )
     inner = torch.tensor([0.7, 2.7, 5.3], dtype=F64, requires_grad=True)
     assert torch.autograd.gradcheck(triangular_unit_hydrograph, inner)
 
@@ -141,22 +162,31 @@ def test_gradient_goes_across_a_joint() -> None:
     inflow, in_transit = (torch.rand(2, n, dtype=F64, requires_grad=True) for n in (4, 5))
     maxbas = torch.tensor([3.3, 5.2], dtype=F64, requires_grad=True)
     assert torch.autograd.gradcheck(
-        lambda q, m, w: tuple(route_through(q, triangular_unit_hydrograph(m, 6), w)), (inflow, maxbas, in_transit)
+        lambda q, m, w: tuple(route_through(q, triangular_unit_hydrograph(m, 6), w)),
+        (inflow, maxbas, in_transit),
     )
 
 
 def test_wrong_input_is_named() -> None:
-    with pytest.raises(ParameterError, match="'maxbas' of the unit hydrograph lies between 2 and 12 days"):
+    with pytest.raises(
+        ParameterError, match="'maxbas' of the unit hydrograph lies between 2 and 12 days"
+    ):
         triangular_unit_hydrograph(torch.tensor([2.0, 12.0]))
     with pytest.raises(DataError, match=r"in_transit has shape \[2, 3\]; give \[2, 9\]"):
-        route_through(torch.zeros(2, 5), triangular_unit_hydrograph(torch.tensor([2.0])), torch.zeros(2, 3))
+        route_through(
+            torch.zeros(2, 5), triangular_unit_hydrograph(torch.tensor([2.0])), torch.zeros(2, 3)
+        )
     with pytest.raises(DataError, match=r"hydrograph has shape \[3, 10\]; give \[2, length\]"):
         route_through(torch.zeros(2, 5), triangular_unit_hydrograph(torch.ones(3)))
     with pytest.raises(DataError, match=r"inflow has shape \[5\]; give \[batch, day\]"):
         route(torch.zeros(5), torch.ones(1), torch.ones(1))
-    with pytest.raises(ParameterError, match="'b' of the unit hydrograph must be finite and not negative"):
+    with pytest.raises(
+        ParameterError, match="'b' of the unit hydrograph must be finite and not negative"
+    ):
         route(torch.zeros(1, 5), torch.ones(1), -torch.ones(1))
-    with pytest.raises(ParameterError, match=r"'a' of the unit hydrograph has shape \[3\]; give \[2\]"):
+    with pytest.raises(
+        ParameterError, match=r"'a' of the unit hydrograph has shape \[3\]; give \[2\]"
+    ):
         route(torch.zeros(2, 5), torch.ones(3), torch.ones(2))
     with pytest.raises(ParameterError, match=r"'FC' has shape \[4\]; give \[basin, 16\]"):
         Components().parameters({"FC": torch.ones(4)})
@@ -169,7 +199,9 @@ def test_components_are_the_mean_of_columns() -> None:
     beta = (1.5 + torch.rand(2, 3, days, dtype=F64)).requires_grad_()
     solver = Solver("implicit_euler", step=1.0)
     given = parts.parameters({"FC": FC, "BETA": beta})
-    s = solve(model, parts.weather(forcing), given, initial_state(model), range(days + 1), solver, "torch")
+    s = solve(
+        model, parts.weather(forcing), given, initial_state(model), range(days + 1), solver, "torch"
+    )
     runoff = parts.mean(s.fluxes["discharge"])
     assert runoff.shape == (2, days)
     alone = [

@@ -21,7 +21,13 @@ from pydiffgeo.files import require_room
 from pydiffgeo.training.basins.experiment import evaluate, load_run, train, train_run
 from pydiffgeo.training.basins.report import compare_runs
 from pydiffgeo.training.basins.trainer import CHECKPOINT
-from pydiffgeo.training.checkpoint import chosen_weights, load_checkpoint, load_weights, save_checkpoint, weights_hash
+from pydiffgeo.training.checkpoint import (
+    chosen_weights,
+    load_checkpoint,
+    load_weights,
+    save_checkpoint,
+    weights_hash,
+)
 from pydiffgeo.training.run_folder import JUDGED, check_judged, check_run, judging, run_folder
 
 SETTINGS = {"model": {"hidden": 8}, "evaluation": {"warm_up": 3}}
@@ -33,7 +39,9 @@ def basins(tmp_path_factory) -> Path:
 
 
 def tiny(basins: Path, **changes: Any):
-    training = {"epochs": 2, "steps_per_epoch": 2, "window": 40, "warm_up": 10} | changes.pop("training", {})
+    training = {"epochs": 2, "steps_per_epoch": 2, "window": 40, "warm_up": 10} | changes.pop(
+        "training", {}
+    )
     return basin_runs.experiment(basins, training=training, **changes)
 
 
@@ -52,22 +60,34 @@ def done(trained, tmp_path) -> Path:
 
 
 def content(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 def test_a_run_is_overwritten_only_when_asked_and_its_evaluation_goes_with_it(basins, done):
     (done / "notes.txt").write_text("mine")
     (done.parent / "comparison_test.csv").write_text("of this run and others")
     before = content(done)
-    with pytest.raises(OutputError, match=r"holds a run already, last written on 20.*--resume.*--overwrite.*--output\."):
+    with pytest.raises(
+        OutputError,
+        match=r"holds a run already, last written on 20.*--resume.*--overwrite.*--output\.",
+    ):
         train(tiny(basins), done.parent, progress=False)
     with pytest.raises(SettingsError, match="Give one of them"):
         train(tiny(basins), done.parent, resume=True, progress=False, overwrite=True)
-    with pytest.raises(DataError, match="absent.nc"):  # what is wrong with the data is said before anything is removed
+    with pytest.raises(
+        DataError, match="absent.nc"
+    ):  # what is wrong with the data is said before anything is removed
         train(tiny(basins, data={"path": "absent.nc"}), done.parent, progress=False, overwrite=True)
     assert content(done) == before
     train(tiny(basins, training={"seed": 1}), done.parent, progress=False, overwrite=True)
-    assert not (done / "evaluation_test").exists() and not (done.parent / "comparison_test.csv").exists()
+    assert (
+        not (done / "evaluation_test").exists()
+        and not (done.parent / "comparison_test.csv").exists()
+    )
     assert (done / "notes.txt").read_text() == "mine"
     assert load_checkpoint(done / CHECKPOINT)["sampler"]["seed"] == 1
 
@@ -93,19 +113,27 @@ def test_a_run_that_went_on_says_that_its_evaluation_is_of_before(basins, tmp_pa
         pass
     evaluate([tmp_path / "run"], progress=False, figures=False)
     said = f"{tmp_path}/run is not trained to its end: 2 of 3 epochs are done."
-    assert said in caplog.text and said in (tmp_path / "run" / "evaluation_test" / "report.html").read_text()
+    assert (
+        said in caplog.text
+        and said in (tmp_path / "run" / "evaluation_test" / "report.html").read_text()
+    )
     train(run, tmp_path, resume=True, progress=False)
     assert [r.message for r in caplog.records if "judged" in r.message] == [
         f"{tmp_path}/run/evaluation_test judged other weights than the run has now: judge it again with `pydiffgeo evaluate`."
     ]
 
 
-def test_settings_and_records_changed_since_the_training_are_said(basins, done, tmp_path, caplog, capsys):
+def test_settings_and_records_changed_since_the_training_are_said(
+    basins, done, tmp_path, caplog, capsys
+):
     shutil.copytree(done, done.parent / "as_it_was")
     settings = yaml.safe_load((done / "settings.yaml").read_text())
     end, path = settings["data"]["test"]["end"], tmp_path / "other.nc"
     xr.load_dataset(basins).assign(discharge=lambda r: 2 * r.discharge).to_netcdf(path)
-    settings["data"] |= {"path": str(path), "test": settings["data"]["test"] | {"end": "2001-06-01"}}
+    settings["data"] |= {
+        "path": str(path),
+        "test": settings["data"]["test"] | {"end": "2001-06-01"},
+    }
     settings["evaluation"]["batch_size"] = 2  # changes no number
     (done / "settings.yaml").write_text(yaml.safe_dump(settings))
     with pytest.warns(DataWarning, match="same days"):
@@ -115,7 +143,10 @@ def test_settings_and_records_changed_since_the_training_are_said(basins, done, 
         f"{done}/settings.yaml was changed since the training: data.path is {str(path)!r}, the run was trained with "
         f"{str(basins)!r}; data.test.end is '2001-06-01', the run was trained with {end!r}. What stands there now is taken."
     )
-    assert records.startswith(f"The records are not those that {done} was trained on: ") and "target_mean" in records
+    assert (
+        records.startswith(f"The records are not those that {done} was trained on: ")
+        and "target_mean" in records
+    )
     comparison = done.parent / "comparison_test.html"
     for page in (done / "evaluation_test" / "report.html", comparison):
         assert all(escape(text) in page.read_text() for text in (changed, records))
@@ -132,11 +163,16 @@ def test_an_evaluation_says_which_weights_it_judged(done):
     check_judged(out, digest)
     saved["model"]["network.head.bias"] += 1e-6
     save_checkpoint(done / CHECKPOINT, saved)
-    with pytest.raises(DataError, match=rf"judged other weights \({digest[:8]}\) than the run has .*evaluate .*run`\."):
+    with pytest.raises(
+        DataError,
+        match=rf"judged other weights \({digest[:8]}\) than the run has .*evaluate .*run`\.",
+    ):
         compare_runs([done], "test", progress=False, figures=False)
     with pytest.raises(KeyboardInterrupt), judging(out, weights_hash(saved["model"])):
         raise KeyboardInterrupt
-    assert [p.name for p in out.iterdir()] == []  # that of other weights is gone, and the new one was not finished
+    assert [
+        p.name for p in out.iterdir()
+    ] == []  # that of other weights is gone, and the new one was not finished
     with pytest.raises(DataError, match="is not whole"):
         compare_runs([done], "test", progress=False, figures=False)
 
@@ -145,11 +181,21 @@ def test_an_evaluation_says_which_weights_it_judged(done):
 def test_resume_without_settings_keeps_the_checkpoints(basins, done, damage):
     weights = (done / CHECKPOINT).read_bytes()
     path = done / "settings.yaml"
-    path.unlink() if damage == "missing" else path.write_text("" if damage == "empty" else "data: {path")
-    with pytest.raises(SettingsError, match="'training.learning_rate' is 0.5, the run in the folder has 0.02"):
-        train(tiny(basins, training={"learning_rate": 0.5}), done.parent, resume=True, progress=False)
-    train(tiny(basins), done.parent, resume=True, progress=False)  # the checkpoint knows its settings
-    assert (done / CHECKPOINT).read_bytes() == weights and yaml.safe_load(path.read_text())["training"]["epochs"] == 2
+    path.unlink() if damage == "missing" else path.write_text(
+        "" if damage == "empty" else "data: {path"
+    )
+    with pytest.raises(
+        SettingsError, match="'training.learning_rate' is 0.5, the run in the folder has 0.02"
+    ):
+        train(
+            tiny(basins, training={"learning_rate": 0.5}), done.parent, resume=True, progress=False
+        )
+    train(
+        tiny(basins), done.parent, resume=True, progress=False
+    )  # the checkpoint knows its settings
+    assert (done / CHECKPOINT).read_bytes() == weights and yaml.safe_load(path.read_text())[
+        "training"
+    ]["epochs"] == 2
 
 
 def test_checkpoints_of_unknown_settings_are_neither_resumed_nor_removed(tmp_path):
@@ -157,7 +203,10 @@ def test_checkpoints_of_unknown_settings_are_neither_resumed_nor_removed(tmp_pat
     for given in (None, ""):
         if given is not None:
             (tmp_path / "settings.yaml").write_text(given)
-        with pytest.raises(SettingsError, match=r"settings.yaml is (missing|damaged).*Nothing was changed.*--overwrite\."):
+        with pytest.raises(
+            SettingsError,
+            match=r"settings.yaml is (missing|damaged).*Nothing was changed.*--overwrite\.",
+        ):
             check_run(tmp_path, SETTINGS, resume=True)
         assert (tmp_path / CHECKPOINT).is_file()
     with run_folder(tmp_path, SETTINGS, overwrite=True):
@@ -174,7 +223,9 @@ def test_an_empty_settings_file_alone_is_no_run(tmp_path):
 
 def test_results_without_a_checkpoint_are_not_resumed_over(tmp_path):
     (tmp_path / "evaluation_test").mkdir()
-    with pytest.raises(OutputError, match="no checkpoint to go on from, but results such as evaluation_test"):
+    with pytest.raises(
+        OutputError, match="no checkpoint to go on from, but results such as evaluation_test"
+    ):
         check_run(tmp_path, SETTINGS, resume=True)
 
 
@@ -185,12 +236,19 @@ def test_what_killed_processes_left_is_removed_and_links_stay_links(tmp_path):
     (tmp_path / "settings.yaml").symlink_to("real.yaml")
     with run_folder(tmp_path, SETTINGS):
         assert list((tmp_path / "checkpoints").iterdir()) == []
-    assert (tmp_path / "settings.yaml").is_symlink() and yaml.safe_load((tmp_path / "real.yaml").read_text()) == SETTINGS
+    assert (tmp_path / "settings.yaml").is_symlink() and yaml.safe_load(
+        (tmp_path / "real.yaml").read_text()
+    ) == SETTINGS
 
 
-def test_a_folder_that_cannot_be_written_is_said_before_training(basins, tmp_path, full_disk, monkeypatch):
+def test_a_folder_that_cannot_be_written_is_said_before_training(
+    basins, tmp_path, full_disk, monkeypatch
+):
     (tmp_path / "file").write_text("")
-    monkeypatch.setattr("pydiffgeo.training.basins.experiment.load_basins", lambda *_: pytest.fail("it reads the data first"))
+    monkeypatch.setattr(
+        "pydiffgeo.training.basins.experiment.load_basins",
+        lambda *_: pytest.fail("it reads the data first"),
+    )
     with pytest.raises(OutputError, match="Choose a folder whose parents are all folders"):
         train(tiny(basins), tmp_path / "file" / "out", progress=False)
     with full_disk(), pytest.raises(OutputError, match="Make room"):
@@ -240,7 +298,9 @@ def test_a_validation_that_fails_leaves_a_checkpoint_of_all_steps(basins, tmp_pa
         cut.run(progress=False)
     assert load_checkpoint(tmp_path / "b" / CHECKPOINT)["sampler"]["step"] == 2
     history = resumed.run(resume=True, progress=False)
-    assert [row["loss"] for row in history] == [row["loss"] for row in expected] and same_weights(resumed.model, straight.model)
+    assert [row["loss"] for row in history] == [row["loss"] for row in expected] and same_weights(
+        resumed.model, straight.model
+    )
 
 
 def test_a_checkpoint_of_another_model_or_training_is_one_line(basins, done):
@@ -248,8 +308,14 @@ def test_a_checkpoint_of_another_model_or_training_is_one_line(basins, done):
     train(other, done.parents[1] / "other", progress=False)
     before = content(done)
     (done / CHECKPOINT).write_bytes((done.parents[1] / "other" / "run" / CHECKPOINT).read_bytes())
-    for call in (lambda: train(tiny(basins), done.parent, resume=True, progress=False), lambda: load_run(done)):
-        with pytest.raises(SettingsError, match=r"last.pt is of another model: it has '.*' of shape .*--overwrite\.") as caught:
+    for call in (
+        lambda: train(tiny(basins), done.parent, resume=True, progress=False),
+        lambda: load_run(done),
+    ):
+        with pytest.raises(
+            SettingsError,
+            match=r"last.pt is of another model: it has '.*' of shape .*--overwrite\.",
+        ) as caught:
             call()
         assert "\n" not in str(caught.value)
     save_checkpoint(done / CHECKPOINT, {"epoch": 3, "weights": []})
@@ -266,13 +332,18 @@ def test_a_checkpoint_of_another_model_or_training_is_one_line(basins, done):
 def test_load_weights_changes_nothing_where_one_differs():
     module = torch.nn.Linear(2, 1)
     before = module.weight.detach().clone()
-    with pytest.raises(SettingsError, match=r"it has no 'bias', the model of the settings has 'bias' of shape \[1\], and"):
+    with pytest.raises(
+        SettingsError,
+        match=r"it has no 'bias', the model of the settings has 'bias' of shape \[1\], and",
+    ):
         load_weights(module, {"weight": torch.zeros(1, 2)}, Path("last.pt"))
     assert torch.equal(module.weight, before)
 
 
 def test_tensorboard_has_each_step_once_after_a_kill_and_a_resume(basins, tmp_path):
-    pytest.importorskip("tensorboard", reason="tensorboard is not installed: pip install 'pydiffgeo[train]'")
+    pytest.importorskip(
+        "tensorboard", reason="tensorboard is not installed: pip install 'pydiffgeo[train]'"
+    )
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     from test_basin_training import trainer
 
@@ -298,8 +369,12 @@ def test_tensorboard_has_each_step_once_after_a_kill_and_a_resume(basins, tmp_pa
     assert [e.step for e in events.Scalars("epoch/loss")] == [2, 4, 6]
 
 
-def test_a_disk_that_is_full_for_tensorboard_does_not_end_the_training(basins, tmp_path, monkeypatch, caplog, capfd):
-    writers = pytest.importorskip("tensorboard.summary.writer.record_writer", reason="tensorboard is not installed")
+def test_a_disk_that_is_full_for_tensorboard_does_not_end_the_training(
+    basins, tmp_path, monkeypatch, caplog, capfd
+):
+    writers = pytest.importorskip(
+        "tensorboard.summary.writer.record_writer", reason="tensorboard is not installed"
+    )
     from test_basin_training import trainer
 
     def full(*_: Any) -> None:

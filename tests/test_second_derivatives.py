@@ -29,8 +29,14 @@ def bucket(solver: Solver, engine: str, **model: Any) -> Callable[[Tensor], Tens
     """Discharge of HBV as a function of its field capacity and its rain."""
 
     def run(x: Tensor) -> Tensor:
-        days = {"precipitation": RAIN * x[1], "temperature": 5.0, "potential_evapotranspiration": 1.0}
-        return solve(HBV(**model), days, {"FC": x[:1]}, 20.0, range(5), solver, engine).fluxes["discharge"][0]
+        days = {
+            "precipitation": RAIN * x[1],
+            "temperature": 5.0,
+            "potential_evapotranspiration": 1.0,
+        }
+        return solve(HBV(**model), days, {"FC": x[:1]}, 20.0, range(5), solver, engine).fluxes[
+            "discharge"
+        ][0]
 
     return run
 
@@ -60,7 +66,9 @@ def unknown(name: str, engine: str) -> Callable[[Tensor], Tensor]:
     if name == "windows":
         return bucket(Solver("implicit_euler", step=1.0), engine)
     if name == "routed":
-        return lambda x: route(bucket(Solver("implicit_euler", step=1.0), engine)(x)[None], x[:1] / 200, x[1:]).flatten()
+        return lambda x: route(
+            bucket(Solver("implicit_euler", step=1.0), engine)(x)[None], x[:1] / 200, x[1:]
+        ).flatten()
     return soil(engine) if name == "soil" else lstm
 
 
@@ -98,7 +106,9 @@ ROADS: dict[str, Callable[[Callable[[Tensor], Tensor], Tensor], Any]] = {
     "hessian of a plain sum": lambda run, x: hessian(loss_of(run, 1), x),
     "hessian of logarithms": lambda run, x: hessian(of_logarithms(loss_of(run)), x),
     "hessian, vectorised": lambda run, x: hessian(loss_of(run), x, vectorize=True),
-    "hessian, forward": lambda run, x: hessian(loss_of(run), x, vectorize=True, outer_jacobian_strategy="forward-mode"),
+    "hessian, forward": lambda run, x: hessian(
+        loss_of(run), x, vectorize=True, outer_jacobian_strategy="forward-mode"
+    ),
     "hvp": lambda run, x: hvp(loss_of(run), x, torch.ones_like(x)),
     "vhp": lambda run, x: vhp(loss_of(run, 1), x, torch.ones_like(x)),
     "jvp": lambda run, x: jvp(run, x, torch.ones_like(x)),
@@ -121,7 +131,8 @@ CASES = [("windows", road) for road in ROADS] + [
     (name, road)
     for name in ("steps", "soil", "routed")
     for road in ROADS
-    if "double" in road or road in ("hessian", "hessian of logarithms", "hvp", "func.jacrev", "forward mode")
+    if "double" in road
+    or road in ("hessian", "hessian of logarithms", "hvp", "func.jacrev", "forward mode")
 ]
 
 
@@ -144,7 +155,9 @@ def test_a_function_of_julia_has_none(road: str, julia: Any) -> None:
         ROADS[road](f, START.clone().requires_grad_())
 
 
-@pytest.mark.parametrize("solver", [Solver("kvaerno3", rtol=1e-2), Solver("implicit_euler", step=1.0)])
+@pytest.mark.parametrize(
+    "solver", [Solver("kvaerno3", rtol=1e-2), Solver("implicit_euler", step=1.0)]
+)
 def test_weights_inside_the_equations_have_none(solver: Solver, engine: str) -> None:
     if engine == "julia" and solver.step is None:
         pytest.skip("Julia would compile another method, whose gradient takes the same way back")
@@ -161,11 +174,15 @@ def test_first_derivatives_by_every_road(name: str, engine: str) -> None:
     y = run(x)
     rows = torch.stack([torch.autograd.grad(y[i], x, retain_graph=True)[0] for i in range(len(y))])
     for create_graph in (False, True):
-        torch.testing.assert_close(jacobian(run, x, create_graph).detach(), rows, rtol=1e-12, atol=1e-14)
+        torch.testing.assert_close(
+            jacobian(run, x, create_graph).detach(), rows, rtol=1e-12, atol=1e-14
+        )
     with pytest.raises(DerivativeError, match="solve has no vectorised gradients"):
         jacobian(run, x, vectorize=True)
     with pytest.raises(DerivativeError, match="solve has no vectorised gradients"):
-        torch.func.vmap(lambda v: torch.autograd.grad(y, x, v, retain_graph=True)[0])(torch.eye(len(y), dtype=F64))
+        torch.func.vmap(lambda v: torch.autograd.grad(y, x, v, retain_graph=True)[0])(
+            torch.eye(len(y), dtype=F64)
+        )
     # the road that the errors name: J^T J against the differences of gradients of a sum of squares, at its least value
     target = y.detach()
 
@@ -175,19 +192,26 @@ def test_first_derivatives_by_every_road(name: str, engine: str) -> None:
 
     if name != "steps" and name != "soil":  # whose steps are chosen anew
         shifts = torch.diag(START * 1e-5)
-        differences = torch.stack([(gradient(START + d) - gradient(START - d)) / (2 * d.sum()) for d in shifts])
+        differences = torch.stack(
+            [(gradient(START + d) - gradient(START - d)) / (2 * d.sum()) for d in shifts]
+        )
         torch.testing.assert_close(rows.T @ rows, differences, rtol=1e-5, atol=1e-9)
 
 
 def test_what_torch_computes_keeps_them() -> None:
-    flow, a, b = (x.requires_grad_() for x in (torch.rand(2, 5, dtype=F64), torch.rand(2, dtype=F64), torch.rand(2, dtype=F64)))
+    flow, a, b = (
+        x.requires_grad_()
+        for x in (torch.rand(2, 5, dtype=F64), torch.rand(2, dtype=F64), torch.rand(2, dtype=F64))
+    )
     assert torch.autograd.gradgradcheck(lambda *x: route(*x, 3), (flow, a, b))
     wetness = torch.rand(3, dtype=F64, requires_grad=True)
 
     def closure(x: Tensor, weights: Tensor) -> Tensor:
         return torch.func.functional_call(CLOSURE, {"weights": weights}, (x,))
 
-    assert torch.autograd.gradgradcheck(closure, (wetness, CLOSURE.weights.detach().requires_grad_()))
+    assert torch.autograd.gradgradcheck(
+        closure, (wetness, CLOSURE.weights.detach().requires_grad_())
+    )
     shape = torch.rand(2, dtype=F64)
     by_backward = hessian(lambda x: route(flow.detach(), x, x, 3).square().sum(), shape)
     by_func = torch.func.hessian(lambda x: route(flow.detach(), x, x, 3).square().sum())(shape)

@@ -68,60 +68,124 @@ def complaint(path: Path) -> str:
     with pytest.raises(SettingsError) as caught:
         load_settings(path, Settings)
     assert str(path) in str(caught.value)
-    assert all(line[-1] in ".?" for line in str(caught.value).splitlines() if not line.endswith(" problems")), caught.value
+    assert all(
+        line[-1] in ".?"
+        for line in str(caught.value).splitlines()
+        if not line.endswith(" problems")
+    ), caught.value
     return str(caught.value)
 
 
 def test_reads_nested_settings_with_defaults(tmp_path: Path) -> None:
-    path = write(tmp_path, "name: a\ntraining:\n  learning_rate: 1e-2\nlayers:\n- depth: 20\n"
-                           "- {depth: 60, soil: clay}\nwind_speed: 2\ntop: {head: -75}\n")
+    path = write(
+        tmp_path,
+        "name: a\ntraining:\n  learning_rate: 1e-2\nlayers:\n- depth: 20\n"
+        "- {depth: 60, soil: clay}\nwind_speed: 2\ntop: {head: -75}\n",
+    )
     settings = load_settings(path, Settings)
     assert settings.training == Training(epochs=10, learning_rate=0.01)
     assert [layer.soil for layer in settings.layers] == ["loam", "clay"]
     assert settings.wind == 2.0 and settings.top == Head(head=-75)
 
 
-@pytest.mark.parametrize(("text", "line", "words"), [
-    # unknown and mistyped keys: top level, section, list, mapping of sections, alias, merged, not a string
-    ("name: a\n\nnmae: b\n", 3, "unknown key: 'nmae'; did you mean 'name'?"),
-    ("name: a\nqqq: 1\n", 2,
-     "unknown key: 'qqq'. Known: layers, method, name, sites, top, training, wind_speed"),
-    ("name: a\ntraining:\n  epochs: 3\n  learning_rte: 0.1\n", 4,
-     "unknown key in 'training': 'learning_rte'; did you mean 'learning_rate'? Known: epochs, learning_rate"),
-    ("name: a\nlayers:\n  - depth: 20\n  - depth: 60\n    sil: clay\n", 5,
-     "unknown key in 'layers.1': 'sil'; did you mean 'soil'? Known: depth, soil"),
-    ("name: a\nsites:\n  north:\n    depth: 20\n    soli: clay\n", 5,
-     "in 'sites.north': 'soli'; did you mean 'soil'?"),
-    ("name: a\nwind_sped: 3\n", 2, "did you mean 'wind_speed'?"),
-    ("name: a\nlayers:\n- &x\n  depth: 20\n- <<: *x\n  depht: 10\n", 6, "did you mean 'depth'?"),
-    ("name: a\ntraining:\n  1: 3\n", 3, "unknown key in 'training': "),
-    # wrong values: bound, type, choice, section instead of value and the reverse, a validator of one section
-    ("name: a\ntraining:\n  epochs: 0\n", 3,
-     "training.epochs: 0 is not allowed: input should be greater than or equal to 1"),
-    ("name: a\ntraining:\n  epochs: many\n", 3,
-     "training.epochs: 'many' is not allowed: input should be a valid integer"),
-    ("name: a\nlayers:\n- depth: 20\n- depth: 30\n  soil: clya\n", 5,
-     "layers.1.soil: 'clya' is not allowed: input should be 'sand', 'loam' or 'clay'; did you mean 'clay'?"),
-    ("name: a\ntraining: 5\n", 2,
-     "training: 5 is not allowed: it is a section with the keys: epochs, learning_rate"),
-    ("name: a\ntraining:\n", 2,
-     "training: None is not allowed: it is a section with the keys: epochs, learning_rate"),
-    ("name:\n  first: a\n", 1, "name: a section is not allowed: input should be a valid string"),
-    ("name: a\nlayers:\n- depth: 2\n- depth: 2000\n", 4, "no soil layer is deeper than 1000 cm"),
-    # missing keys
-    ("training:\n  epochs: 3\n", 1, "the key 'name' is missing"),
-    ("name: a\nlayers:\n- depth: 20\n- soil: clay\n", 4, "the key 'depth' is missing in 'layers.1'"),
-    # YAML itself
-    ("name: a\ntraining:\n  epochs: 3\n  epochs: 4\n", 4, "the key 'epochs' was already given in line 3"),
-    ("- name\n- other\n", 1, "'key: value' lines"),
-    ("just words\n", 1, "'key: value' lines"),
-    ("name: a\ntraining: {epochs: 3\n", 3, "not valid YAML"),
-    ("name: a\ntraining:\n\tepochs: 3\n", 3, "column 1: a tab, which YAML does not allow there. Use spaces."),
-    ("name: a\nmethod: *missing\n", 2, "not valid YAML: found undefined alias"),
-    ("name: a\nmethod: !!python/object:os.system x\n", 2,
-     "not valid YAML: could not determine a constructor"),
-    ("name: a\n---\nname: b\n", 2, "not valid YAML"),
-])
+@pytest.mark.parametrize(
+    ("text", "line", "words"),
+    [
+        # unknown and mistyped keys: top level, section, list, mapping of sections, alias, merged, not a string
+        ("name: a\n\nnmae: b\n", 3, "unknown key: 'nmae'; did you mean 'name'?"),
+        (
+            "name: a\nqqq: 1\n",
+            2,
+            "unknown key: 'qqq'. Known: layers, method, name, sites, top, training, wind_speed",
+        ),
+        (
+            "name: a\ntraining:\n  epochs: 3\n  learning_rte: 0.1\n",
+            4,
+            "unknown key in 'training': 'learning_rte'; did you mean 'learning_rate'? Known: epochs, learning_rate",
+        ),
+        (
+            "name: a\nlayers:\n  - depth: 20\n  - depth: 60\n    sil: clay\n",
+            5,
+            "unknown key in 'layers.1': 'sil'; did you mean 'soil'? Known: depth, soil",
+        ),
+        (
+            "name: a\nsites:\n  north:\n    depth: 20\n    soli: clay\n",
+            5,
+            "in 'sites.north': 'soli'; did you mean 'soil'?",
+        ),
+        ("name: a\nwind_sped: 3\n", 2, "did you mean 'wind_speed'?"),
+        (
+            "name: a\nlayers:\n- &x\n  depth: 20\n- <<: *x\n  depht: 10\n",
+            6,
+            "did you mean 'depth'?",
+        ),
+        ("name: a\ntraining:\n  1: 3\n", 3, "unknown key in 'training': "),
+        # wrong values: bound, type, choice, section instead of value and the reverse, a validator of one section
+        (
+            "name: a\ntraining:\n  epochs: 0\n",
+            3,
+            "training.epochs: 0 is not allowed: input should be greater than or equal to 1",
+        ),
+        (
+            "name: a\ntraining:\n  epochs: many\n",
+            3,
+            "training.epochs: 'many' is not allowed: input should be a valid integer",
+        ),
+        (
+            "name: a\nlayers:\n- depth: 20\n- depth: 30\n  soil: clya\n",
+            5,
+            "layers.1.soil: 'clya' is not allowed: input should be 'sand', 'loam' or 'clay'; did you mean 'clay'?",
+        ),
+        (
+            "name: a\ntraining: 5\n",
+            2,
+            "training: 5 is not allowed: it is a section with the keys: epochs, learning_rate",
+        ),
+        (
+            "name: a\ntraining:\n",
+            2,
+            "training: None is not allowed: it is a section with the keys: epochs, learning_rate",
+        ),
+        (
+            "name:\n  first: a\n",
+            1,
+            "name: a section is not allowed: input should be a valid string",
+        ),
+        (
+            "name: a\nlayers:\n- depth: 2\n- depth: 2000\n",
+            4,
+            "no soil layer is deeper than 1000 cm",
+        ),
+        # missing keys
+        ("training:\n  epochs: 3\n", 1, "the key 'name' is missing"),
+        (
+            "name: a\nlayers:\n- depth: 20\n- soil: clay\n",
+            4,
+            "the key 'depth' is missing in 'layers.1'",
+        ),
+        # YAML itself
+        (
+            "name: a\ntraining:\n  epochs: 3\n  epochs: 4\n",
+            4,
+            "the key 'epochs' was already given in line 3",
+        ),
+        ("- name\n- other\n", 1, "'key: value' lines"),
+        ("just words\n", 1, "'key: value' lines"),
+        ("name: a\ntraining: {epochs: 3\n", 3, "not valid YAML"),
+        (
+            "name: a\ntraining:\n\tepochs: 3\n",
+            3,
+            "column 1: a tab, which YAML does not allow there. Use spaces.",
+        ),
+        ("name: a\nmethod: *missing\n", 2, "not valid YAML: found undefined alias"),
+        (
+            "name: a\nmethod: !!python/object:os.system x\n",
+            2,
+            "not valid YAML: could not determine a constructor",
+        ),
+        ("name: a\n---\nname: b\n", 2, "not valid YAML"),
+    ],
+)
 def test_complaint_has_line_and_remedy(tmp_path: Path, text: str, line: int, words: str) -> None:
     message = complaint(write(tmp_path, text))
     assert re.search(r"line (\d+)", message).group(1) == str(line), message  # type: ignore[union-attr]
@@ -178,17 +242,24 @@ class Tagged(Strict):
 
 def test_tag_is_passed_to_a_class_that_declares_it(tmp_path: Path) -> None:
     path = write(tmp_path, "experiment: tagged\n")
-    assert load_tagged_settings(path, {"tagged": Tagged}, "experiment")[1] == Tagged(experiment="tagged")
+    assert load_tagged_settings(path, {"tagged": Tagged}, "experiment")[1] == Tagged(
+        experiment="tagged"
+    )
 
 
-@pytest.mark.parametrize(("text", "words"), [
-    ("depth: 20\nexperiment: layr\n",
-     "line 2: unknown experiment 'layr'; did you mean 'layer'? Known: layer, rain"),
-    ("depth: 20\nexperiment: [a]\n", "line 2: unknown experiment ['a']"),
-    ("depth: 20\nexperimnt: layer\n", "line 2: did you mean 'experiment'"),
-    ("depth: 20\n", "the key 'experiment' is missing"),
-    ("experiment: layer\ndpth: 20\n", "line 2: unknown key: 'dpth'; did you mean 'depth'?"),
-])
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            "depth: 20\nexperiment: layr\n",
+            "line 2: unknown experiment 'layr'; did you mean 'layer'? Known: layer, rain",
+        ),
+        ("depth: 20\nexperiment: [a]\n", "line 2: unknown experiment ['a']"),
+        ("depth: 20\nexperimnt: layer\n", "line 2: did you mean 'experiment'"),
+        ("depth: 20\n", "the key 'experiment' is missing"),
+        ("experiment: layer\ndpth: 20\n", "line 2: unknown key: 'dpth'; did you mean 'depth'?"),
+    ],
+)
 def test_tag_mistakes(tmp_path: Path, text: str, words: str) -> None:
     with pytest.raises(SettingsError) as caught:
         load_tagged_settings(write(tmp_path, text), {"layer": Layer, "rain": Rain}, "experiment")
@@ -216,7 +287,9 @@ class Sites(Strict):
     ("day: soon", "line 1: day: 'soon' is not allowed: it is a day, such as 2000-01-31."),
     ("days:", "line 1: days: None is not allowed: it is a list, such as [a, b]."),
 ])  # fmt: skip
-def test_words_that_yaml_takes_for_something_else_are_said(text: str, words: str, tmp_path: Path) -> None:
+def test_words_that_yaml_takes_for_something_else_are_said(
+    text: str, words: str, tmp_path: Path
+) -> None:
     with pytest.raises(SettingsError, match=re.escape(words)) as error:
         load_settings(write(tmp_path, text), Sites)
     assert str(error.value).endswith(".") and len(str(error.value).splitlines()) == 1
@@ -230,7 +303,9 @@ def test_many_unquoted_identifiers_are_not_listed_one_by_one(tmp_path: Path) -> 
 
 
 def test_good_numbers_and_dates_are_what_they_were(tmp_path: Path) -> None:
-    read = load_settings(write(tmp_path, "basins: ['01013500', 01022509]\nnumber: 0\nday: 2001-02-28"), Sites)
+    read = load_settings(
+        write(tmp_path, "basins: ['01013500', 01022509]\nnumber: 0\nday: 2001-02-28"), Sites
+    )
     assert read == Sites(basins=("01013500", "01022509"), number=0, day=date(2001, 2, 28))
     assert load_settings(write(tmp_path, "basins: 7\nnumber: 1_000"), Sites).number == 1000
 
@@ -252,5 +327,7 @@ def test_a_truth_value_is_no_number(tmp_path: Path, text: str, shown: str) -> No
     said = f"line 2: {shown} is not allowed: it takes numbers, and yes, no, on, off, true and false are truth values."
     with pytest.raises(SettingsError, match=re.escape(said)):
         load_settings(write(tmp_path, f"figures: no\n{text}\n"), Numbers)
-    good = load_settings(write(tmp_path, "figures: no\ncount: 2\nhidden: [8]\nbounds: {k: [0, 1]}\n"), Numbers)
+    good = load_settings(
+        write(tmp_path, "figures: no\ncount: 2\nhidden: [8]\nbounds: {k: [0, 1]}\n"), Numbers
+    )
     assert good == Numbers(count=2, hidden=(8,), bounds={"k": (0.0, 1.0)}, figures=False)

@@ -8,7 +8,17 @@ from hbv_cases import F64, initial_state, random_parameters, weather
 from slot_cases import DAILY, KINDS, SLOTS, closure, inputs, learned, run
 from torch import Tensor, nn
 
-from pydiffgeo import HBV, MODELS, ExpHydro, JuliaClosure, NeuralClosure, ProcessModel, Solution, load_spec, solve
+from pydiffgeo import (
+    HBV,
+    MODELS,
+    ExpHydro,
+    JuliaClosure,
+    NeuralClosure,
+    ProcessModel,
+    Solution,
+    load_spec,
+    solve,
+)
 from pydiffgeo.errors import ParameterError, UnknownName
 from pydiffgeo.solvers.jacobian import coloured
 
@@ -92,14 +102,18 @@ def test_gradient_of_an_explicit_loop(name: str, kind: str, engine: str) -> None
     found = []
     for states in (run(model, x, engine).states, by_the_textbook(model, x)):
         pattern = torch.linspace(0.5, 1.5, states.numel(), dtype=F64).view(states.shape)
-        found.append((states, torch.autograd.grad((pattern * states).mean(), [*weights, *x.values()])))
+        found.append(
+            (states, torch.autograd.grad((pattern * states).mean(), [*weights, *x.values()]))
+        )
     (ours, our_gradient), (theirs, their_gradient) = found
     torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-8)
     for a, b in zip(our_gradient, their_gradient, strict=True):
         assert float((a - b).norm()) <= 1e-6 * float(b.norm()) + 1e-12
 
 
-def cloudburst_and_drought(model: ProcessModel, basins: int, days: int, seed: int) -> dict[str, Tensor]:
+def cloudburst_and_drought(
+    model: ProcessModel, basins: int, days: int, seed: int
+) -> dict[str, Tensor]:
     """Weather with two days of cloudburst, a thaw, and a drought to the end."""
     x = inputs(model, basins, days, seed)
     x["precipitation"][:, 4:6], x["precipitation"][:, 9:] = 150.0, 0.0
@@ -111,14 +125,18 @@ def conserved(s: Solution) -> bool:
     """Whether the balance closes, and no store or flux is negative, to rounding."""
     # a store at -1e-13 mm, rounding of zero, times the steepest slope of a flux there: 15 mm d-1 over the guard's 0.1 mm
     fluxes = min(float(q.detach().min()) for q in s.fluxes.values()) > -1e-10
-    return float(s.balance_error().max()) < 1e-9 and float(s.states.detach().min()) > -1e-12 and fluxes
+    return (
+        float(s.balance_error().max()) < 1e-9 and float(s.states.detach().min()) > -1e-12 and fluxes
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", ["hbv", "exp_hydro"])
 def test_balance_and_stores_with_any_weights(name: str, kind: str, engine: str) -> None:
     """100 random networks of each kind create no water and empty no store below zero."""
-    spread = 0.5 if "beside" in kind and engine == "torch" else 1.5  # torch is slow where steps must be halved
+    spread = (
+        0.5 if "beside" in kind and engine == "torch" else 1.5
+    )  # torch is slow where steps must be halved
     # Julia compiles a model for each network: one model there, whose weights are changed
     model = learned(name, seed=0, spread=spread, **KINDS[kind])
     for seed in range(100):
@@ -149,14 +167,19 @@ def test_balance_and_range_while_training(name: str, kind: str, engine: str) -> 
         (s.fluxes["discharge"] - 1.0).square().mean().backward()
         optimiser.step()
     assert conserved(run(model, x, engine))
-    assert float((torch.cat([w.detach() for w in model.closure_weights()]) - start).abs().max()) > 1.0
+    assert (
+        float((torch.cat([w.detach() for w in model.closure_weights()]) - start).abs().max()) > 1.0
+    )
 
 
 def test_shares_keep_their_range_and_rise() -> None:
     x = torch.linspace(-3.0, 3.0, 200, dtype=F64)
     falling = 0
     for seed in range(100):
-        free, rising = closure(seed, spread=5.0), closure(seed, (8, 8), spread=5.0, monotone_in=(0,))
+        free, rising = (
+            closure(seed, spread=5.0),
+            closure(seed, (8, 8), spread=5.0, monotone_in=(0,)),
+        )
         for c in (free, rising):
             y = c(x)
             assert float(y.min()) >= 0 and float(y.max()) <= 1
@@ -165,14 +188,20 @@ def test_shares_keep_their_range_and_rise() -> None:
         beside = closure(seed, spread=5.0, monotone_in=(0,), residual=True)
         y = beside(x, formula=torch.sigmoid(2 * x))
         assert bool((y.diff() >= 0).all()) and float(y.min()) >= 0 and float(y.max()) <= 1
-        assert float(beside(x, formula=torch.zeros_like(x)).abs().max()) == 0  # nothing stays nothing
+        assert (
+            float(beside(x, formula=torch.zeros_like(x)).abs().max()) == 0
+        )  # nothing stays nothing
         with torch.no_grad():
             beside.weights.mul_(1000.0)
         assert bool(beside(x, formula=torch.zeros_like(x)).isfinite().all())
         # rising in one of two inputs only
         two = NeuralClosure(2, (6, 5), seed=seed, monotone_in=(1,))
         with torch.no_grad():
-            two.weights.add_(torch.randn(len(two.weights), dtype=F64, generator=torch.Generator().manual_seed(seed)))
+            two.weights.add_(
+                torch.randn(
+                    len(two.weights), dtype=F64, generator=torch.Generator().manual_seed(seed)
+                )
+            )
         a = torch.linspace(-2, 2, 20, dtype=F64)
         grid = two(torch.stack(torch.meshgrid(a, a, indexing="ij"), -1))
         assert bool((grid.diff(dim=1) > 0).all())
@@ -182,7 +211,10 @@ def test_shares_keep_their_range_and_rise() -> None:
 
 @pytest.mark.parametrize("name", ["hbv", "exp_hydro"])
 def test_a_residual_begins_as_the_formula(name: str, engine: str) -> None:
-    closures = {k: NeuralClosure(1, (8,), output_range=(0.0, 1.0), residual=True) for k in load_spec(name).slots}
+    closures = {
+        k: NeuralClosure(1, (8,), output_range=(0.0, 1.0), residual=True)
+        for k in load_spec(name).slots
+    }
     model, plain = MODELS[name](closures=closures), MODELS[name]()  # type: ignore[call-arg]
     assert list(model.spec.parameters) == list(plain.spec.parameters)
     x = inputs(plain, 5, 150)
@@ -203,8 +235,12 @@ def test_formula_of_a_slot(name: str, slot: str) -> None:
     model = MODELS[name](closures={slot: Exact()})  # type: ignore[call-arg]
     rows = 200
     p = {k: torch.full((1, 1), s.default, dtype=F64) for k, s in plain.spec.parameters.items()}
-    f = {k: v.T.clamp_max(20.0) for k, v in weather(1, rows).items()}  # the melting of a network ends at 21 degC
-    full = torch.tensor({"hbv": [200.0, 20.0, 240.0, 100.0, 100.0], "exp_hydro": [200.0, 600.0]}[name], dtype=F64)
+    f = {
+        k: v.T.clamp_max(20.0) for k, v in weather(1, rows).items()
+    }  # the melting of a network ends at 21 degC
+    full = torch.tensor(
+        {"hbv": [200.0, 20.0, 240.0, 100.0, 100.0], "exp_hydro": [200.0, 600.0]}[name], dtype=F64
+    )
     state = 20 + torch.rand(rows, model.size, dtype=F64) * (full - 20)
     a, b = (m.evaluate(state, f, p, fluxes=True) for m in (model, plain))
     guarded = slot == "percolation" or (name, slot) == ("exp_hydro", "evapotranspiration")
@@ -227,13 +263,18 @@ def test_any_module_of_torch() -> None:
     assert bool((gradient != 0).all())
 
 
-@pytest.mark.parametrize("layer", [nn.Dropout(0.5), nn.AlphaDropout(0.1), nn.BatchNorm1d(4), nn.RReLU()])
+@pytest.mark.parametrize(
+    "layer", [nn.Dropout(0.5), nn.AlphaDropout(0.1), nn.BatchNorm1d(4), nn.RReLU()]
+)
 def test_networks_in_training_mode_are_refused(layer: nn.Module) -> None:
     """Those with layers that draw numbers or mix columns; others may train."""
     network = nn.Sequential(nn.Linear(1, 4), layer, nn.Linear(4, 1), nn.Sigmoid()).double()
     model = HBV(closures={"recharge": network})
     x = inputs(model, 2, 3)
-    with pytest.raises(ParameterError, match=rf"'recharge' has {type(layer).__name__} in training mode.*module\.eval\(\)"):
+    with pytest.raises(
+        ParameterError,
+        match=rf"'recharge' has {type(layer).__name__} in training mode.*module\.eval\(\)",
+    ):
         run(model, x, "torch")
     if not isinstance(layer, nn.BatchNorm1d):  # which takes two dimensions
         network.eval()
@@ -245,22 +286,43 @@ def test_networks_in_training_mode_are_refused(layer: nn.Module) -> None:
 
 def test_what_does_not_fit_is_refused() -> None:
     share = {"output_range": (0.0, 1.0)}
-    with pytest.raises(UnknownName, match=r"slot of hbv 'rechrge'; did you mean 'recharge'.*Known: evapotranspiration, percol"):
+    with pytest.raises(
+        UnknownName,
+        match=r"slot of hbv 'rechrge'; did you mean 'recharge'.*Known: evapotranspiration, percol",
+    ):
         HBV(closures={"rechrge": NeuralClosure(1, **share)})
-    with pytest.raises(ParameterError, match=r"'recharge' has the inputs wetness, got a network of 2"):
+    with pytest.raises(
+        ParameterError, match=r"'recharge' has the inputs wetness, got a network of 2"
+    ):
         HBV(closures={"recharge": NeuralClosure(2, **share)})
     with pytest.raises(ParameterError, match=r"output_range within \(0, 1\), got None"):
         HBV(closures={"recharge": NeuralClosure(1)})
     with pytest.raises(ParameterError, match=r"output_range within \(0, 1\), got \(0.0, 2.0\)"):
         ExpHydro(closures={"melt": NeuralClosure(1, output_range=(0.0, 2.0))})
-    with pytest.raises(ParameterError, match="JuliaClosure is for a model from a Julia file; in the slot 'recharge'"):
+    with pytest.raises(
+        ParameterError,
+        match="JuliaClosure is for a model from a Julia file; in the slot 'recharge'",
+    ):
         HBV(closures={"recharge": JuliaClosure()})
-    with pytest.raises(ParameterError, match="takes a NeuralClosure or a torch.nn.Module, got builtin"):
+    with pytest.raises(
+        ParameterError, match="takes a NeuralClosure or a torch.nn.Module, got builtin"
+    ):
         HBV(closures={"recharge": torch.sigmoid})  # type: ignore[dict-item]
     model = HBV(closures={"recharge": NeuralClosure(1, **share)})
     x = inputs(model, 2, 3)
-    with pytest.raises(ParameterError, match="'BETA' belongs to the formula that the closure in the slot 'recharge' replaces"):
-        solve(model, {k: x[k] for k in model.spec.forcings}, {"BETA": 2.0}, x["state"], range(4), DAILY, "torch")
+    with pytest.raises(
+        ParameterError,
+        match="'BETA' belongs to the formula that the closure in the slot 'recharge' replaces",
+    ):
+        solve(
+            model,
+            {k: x[k] for k in model.spec.forcings},
+            {"BETA": 2.0},
+            x["state"],
+            range(4),
+            DAILY,
+            "torch",
+        )
     with pytest.raises(ParameterError, match=r"'recharge' gave .*, outside of 0 to 1"):
         run(HBV(closures={"recharge": Curve(nn.Hardtanh(3.0, 4.0))}), x, "torch")
     with pytest.raises(ParameterError, match=r"must turn inputs \[..., input\] into"):

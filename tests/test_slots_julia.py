@@ -23,7 +23,9 @@ def name(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(params=["rising", "beside"])
 def model(request: pytest.FixtureRequest, name: str) -> ProcessModel:
     # sharper networks beside formulas make some steps be halved, where the engines differ
-    return learned(name, seed=2, spread=0.5 if request.param == "beside" else 1.0, **KINDS[request.param])
+    return learned(
+        name, seed=2, spread=0.5 if request.param == "beside" else 1.0, **KINDS[request.param]
+    )
 
 
 def test_rates(julia: Any, model: ProcessModel) -> None:
@@ -35,7 +37,9 @@ def test_rates(julia: Any, model: ProcessModel) -> None:
     with torch.no_grad():
         ours, theirs = model.evaluate(state, f, p, fluxes=True), evaluate(julia, model, state, f, p)
     for part, a, b in zip(("storage", "rates", "fluxes"), ours, theirs, strict=True):
-        torch.testing.assert_close(b, a.contiguous(), rtol=1e-12, atol=1e-12, msg=lambda m, n=part: f"{n}: {m}")
+        torch.testing.assert_close(
+            b, a.contiguous(), rtol=1e-12, atol=1e-12, msg=lambda m, n=part: f"{n}: {m}"
+        )
 
 
 def test_discharge_and_gradient(julia: Any, model: ProcessModel) -> None:

@@ -48,15 +48,21 @@ def test_its_settings(script: ModuleType) -> None:
     assert x.test_storm.rain == 2 * max(s.rain for s in x.storms)
 
 
-def test_it_runs_and_goes_on(script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_runs_and_goes_on(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Every search ends nearer to the observations than the soil at which it began; a second call adds nothing."""
     config, out = tmp_path / "small.yaml", tmp_path / "out"
     config.write_text(SMALL)
-    monkeypatch.setattr(sys, "argv", ["soil_functions.py", "--config", str(config), "--output", str(out)])
+    monkeypatch.setattr(
+        sys, "argv", ["soil_functions.py", "--config", str(config), "--output", str(out)]
+    )
     column = script.Column(script.load_settings(config, script.Experiment))
     wanted = column.moisture(column.model, column.soil, column.truth["observed"])
     start = script.Searcher(column, "van_genuchten", 0)
-    before = column.moisture(start.model, start.soil(), column.solve(start.model, start.soil(), column.wet)).detach()
+    before = column.moisture(
+        start.model, start.soil(), column.solve(start.model, start.soil(), column.wet)
+    ).detach()
     script.main()
     scores = pd.read_csv(out / "scores.csv").set_index("model")
     assert list(scores.index) == ["networks", "van_genuchten", "brooks_corey", "gardner", "lstm"]

@@ -70,8 +70,12 @@ MODELS: dict[str, SoilHydraulics] = {
     "brooks_corey_mualem": BrooksCorey("mualem"),
     "van_genuchten_l": VanGenuchten(),
 }
-PARAMETERS["van_genuchten_l"] = PARAMETERS["van_genuchten"] | {"pore_connectivity": [0.5, -1.0, -2.0, 2.0]}
-PARAMETERS["brooks_corey_mualem"] = PARAMETERS["brooks_corey"] | {"pore_connectivity": [0.5, -1.0, -2.0, 2.0]}
+PARAMETERS["van_genuchten_l"] = PARAMETERS["van_genuchten"] | {
+    "pore_connectivity": [0.5, -1.0, -2.0, 2.0]
+}
+PARAMETERS["brooks_corey_mualem"] = PARAMETERS["brooks_corey"] | {
+    "pore_connectivity": [0.5, -1.0, -2.0, 2.0]
+}
 
 
 def parameters(name: str, dtype: torch.dtype = F64) -> dict[str, Tensor]:
@@ -90,7 +94,9 @@ def heads(count: int = 400, dtype: torch.dtype = F64, seed: int = 0) -> Tensor:
     return torch.cat([dry, band, wet, edges]).sort().values.to(dtype)
 
 
-def autograd_slopes(model: SoilHydraulics, psi: Tensor, p: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+def autograd_slopes(
+    model: SoilHydraulics, psi: Tensor, p: dict[str, Tensor]
+) -> tuple[Tensor, Tensor]:
     """Derivatives of the curves in psi by reverse-mode differentiation."""
     x = psi.expand(4, -1).clone().requires_grad_()
     theta, K = model.curves(x, p)
@@ -119,7 +125,9 @@ def test_slopes_are_the_derivatives_of_the_curves(name: str) -> None:
 def test_gradcheck_in_head_and_every_parameter(name: str) -> None:
     model = MODELS[name]
     raw = parameters(name)
-    psi = torch.tensor([-2e4, -300.0, -45.0, -3.0, -0.04, 4.0], dtype=F64)  # no kink within a difference step
+    psi = torch.tensor(
+        [-2e4, -300.0, -45.0, -3.0, -0.04, 4.0], dtype=F64
+    )  # no kink within a difference step
     # logarithms: one difference step then suits A_theta = 1e6 as well as theta_r = 0.05
     names = [k for k in raw if bool((raw[k] > 0).all())]
     logs = [raw[k].log().requires_grad_() for k in names]
@@ -128,7 +136,9 @@ def test_gradcheck_in_head_and_every_parameter(name: str) -> None:
         given = {k: v.exp() for k, v in zip(names, values, strict=True)}
         return model.curves(x, model.derive({**raw, **given}))
 
-    assert torch.autograd.gradcheck(curves, (psi.requires_grad_(), *logs), eps=1e-6, atol=1e-7, rtol=1e-5)
+    assert torch.autograd.gradcheck(
+        curves, (psi.requires_grad_(), *logs), eps=1e-6, atol=1e-7, rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, F64])
@@ -170,7 +180,9 @@ def test_limits_monotony_and_positivity(name: str) -> None:
     p = model.derive(raw)
     theta, K = model.curves(heads(), p)
     wet = heads() >= 0
-    torch.testing.assert_close(theta[:, wet], raw["theta_s"].expand_as(theta[:, wet]), rtol=1e-12, atol=0)
+    torch.testing.assert_close(
+        theta[:, wet], raw["theta_s"].expand_as(theta[:, wet]), rtol=1e-12, atol=0
+    )
     torch.testing.assert_close(K[:, wet], raw["K_s"].expand_as(K[:, wet]), rtol=1e-12, atol=0)
     assert (theta.diff(dim=-1) >= -1e-15).all()
     assert (K.diff(dim=-1) >= -1e-13 * K[:, 1:] - 1e-24).all()
@@ -180,7 +192,9 @@ def test_limits_monotony_and_positivity(name: str) -> None:
     # a soil at -1e12 cm holds theta_r only; n = 1.09 gets there slowly: S = (alpha psi)^-0.09
     theta_dry, K_dry = model.curves(torch.tensor([-1e12], dtype=F64), p)
     span = raw["theta_s"] - raw["theta_r"]
-    slow = {"van_genuchten": 0.2, "van_genuchten_vogel": 0.2, "brooks_corey": 0.05}.get(model.name, 1e-5)
+    slow = {"van_genuchten": 0.2, "van_genuchten_vogel": 0.2, "brooks_corey": 0.05}.get(
+        model.name, 1e-5
+    )
     assert ((theta_dry - raw["theta_r"]) / span < slow).all()
     assert (K_dry / raw["K_s"] < 1e-7).all()
 
@@ -218,7 +232,9 @@ def test_haverkamp_sand_of_celia_et_al() -> None:
 def test_van_genuchten_of_new_mexico() -> None:
     # Celia et al. (1990), section 5: -1000 cm is a water content of 0.110, -75 cm one of 0.200
     raw = {k: torch.tensor(v[3], dtype=F64) for k, v in PARAMETERS["van_genuchten"].items()}
-    theta, K = VanGenuchten().curves(torch.tensor([-1000.0, -75.0], dtype=F64), VanGenuchten().derive(raw))
+    theta, K = VanGenuchten().curves(
+        torch.tensor([-1000.0, -75.0], dtype=F64), VanGenuchten().derive(raw)
+    )
     torch.testing.assert_close(theta, torch.tensor([0.110, 0.200], dtype=F64), rtol=0, atol=5e-4)
     for head, value in zip((1000.0, 75.0), K.tolist(), strict=True):
         x = 0.0335 * head  # n = 2, m = 1/2: eq. 8 of van Genuchten (1980) in its published form
@@ -263,8 +279,12 @@ def test_pore_connectivity_of_mualem() -> None:
         other = VanGenuchten().curves(psi, VanGenuchten().derive(given))[1]
         torch.testing.assert_close(other, K * S ** (power - 0.5), rtol=1e-12, atol=0)
     half = raw | {"pore_connectivity": torch.full_like(raw["n"], 0.5)}
-    general = VanGenuchten().derive({k: v.clone().requires_grad_() for k, v in half.items()})  # whose gradient is wanted
-    for a, b in zip((theta, K), VanGenuchten().curves(psi, VanGenuchten().derive(half)), strict=True):
+    general = VanGenuchten().derive(
+        {k: v.clone().requires_grad_() for k, v in half.items()}
+    )  # whose gradient is wanted
+    for a, b in zip(
+        (theta, K), VanGenuchten().curves(psi, VanGenuchten().derive(half)), strict=True
+    ):
         assert torch.equal(a, b)
     for a, b in zip((theta, K), VanGenuchten().curves(psi, general), strict=True):
         assert torch.equal(a, b)
@@ -280,14 +300,20 @@ def test_air_entry_at_two_centimetres() -> None:
         m = 1 - 1 / n
         theta_m = theta_r + (theta_s - theta_r) * (1 + (alpha * h) ** n) ** m
         psi = np.array([-0.5 * h, -1.5 * h, -30.0, -400.0])
-        theta = np.where(psi < -h, theta_r + (theta_m - theta_r) * (1 + (alpha * -psi) ** n) ** -m, theta_s)
+        theta = np.where(
+            psi < -h, theta_r + (theta_m - theta_r) * (1 + (alpha * -psi) ** n) ** -m, theta_s
+        )
         S = (theta - theta_r) / (theta_s - theta_r)
 
-        def F(S: np.ndarray, share: float = (theta_s - theta_r) / (theta_m - theta_r), m: float = m) -> np.ndarray:
+        def F(
+            S: np.ndarray, share: float = (theta_s - theta_r) / (theta_m - theta_r), m: float = m
+        ) -> np.ndarray:
             return (1 - (share * S) ** (1 / m)) ** m
 
         K = K_s * S**power * ((1 - F(S)) / (1 - F(np.ones(1)))) ** 2
-        ours = model.curves(torch.tensor(psi)[None], model.derive({k: v[i : i + 1] for k, v in p.items()}))
+        ours = model.curves(
+            torch.tensor(psi)[None], model.derive({k: v[i : i + 1] for k, v in p.items()})
+        )
         np.testing.assert_allclose(ours[0][0], theta, rtol=1e-7)
         np.testing.assert_allclose(ours[1][0], K, rtol=1e-6)
 
@@ -378,7 +404,9 @@ def test_user_modules_carry_gradients_to_their_weights() -> None:
 
 def test_user_functions_of_the_wrong_shape_are_named() -> None:
     layer = torch.nn.Linear(1, 3, dtype=F64)
-    model = UserHydraulics(lambda psi, p: psi * 0, lambda psi, p: layer(psi.unsqueeze(-1)), modules=[layer])
+    model = UserHydraulics(
+        lambda psi, p: psi * 0, lambda psi, p: layer(psi.unsqueeze(-1)), modules=[layer]
+    )
     assert len(list(model.modules.parameters())) == 2
     with pytest.raises(ParameterError, match=r"K_fn of UserHydraulics returned shape \(5, 3\)"):
         model.slopes(torch.zeros(5, dtype=F64), {})
@@ -425,7 +453,13 @@ def test_texture_names_are_read_generously_and_typos_answered() -> None:
 
 
 def test_family_names() -> None:
-    assert set(HYDRAULICS) == {"van_genuchten", "van_genuchten_vogel", "brooks_corey", "gardner", "haverkamp"}
+    assert set(HYDRAULICS) == {
+        "van_genuchten",
+        "van_genuchten_vogel",
+        "brooks_corey",
+        "gardner",
+        "haverkamp",
+    }
     for name, kind in HYDRAULICS.items():
         table = PARAMETERS["van_genuchten_l" if name == "van_genuchten" else name]
         assert kind.name == name and set(table) == set(kind().parameters)

@@ -25,7 +25,13 @@ from pydiffgeo.training.predictors import through_columns, through_lstm
 from pydiffgeo.training.record import Record, build_record
 from pydiffgeo.training.run_folder import check_run, run_folder
 from pydiffgeo.training.settings import TrainingSettings
-from pydiffgeo.training.soil_moisture import FREE, SoilMoistureSettings, demo_settings, load_records, run_experiment
+from pydiffgeo.training.soil_moisture import (
+    FREE,
+    SoilMoistureSettings,
+    demo_settings,
+    load_records,
+    run_experiment,
+)
 from pydiffgeo.training.summary import summarise
 from pydiffgeo.training.trainer import Prediction, series_loss, train
 
@@ -70,7 +76,9 @@ def record(settings) -> Record:
     return build_record(load_records(settings), settings)
 
 
-def members_of(record: Record, settings: SoilMoistureSettings) -> tuple[list[Member], StationColumns]:
+def members_of(
+    record: Record, settings: SoilMoistureSettings
+) -> tuple[list[Member], StationColumns]:
     columns = StationColumns(record, settings)
     return ensemble(
         record, settings, column_inputs, lambda g, seed: column_network(columns, g, seed)
@@ -87,7 +95,9 @@ def run_training(record, settings, path, predict=None, resume=False, epochs=None
     return members, done
 
 
-def test_training_lowers_the_loss_and_an_interrupted_one_resumes_to_the_last_bit(record, settings, tmp_path):
+def test_training_lowers_the_loss_and_an_interrupted_one_resumes_to_the_last_bit(
+    record, settings, tmp_path
+):
     straight, done = run_training(record, settings, tmp_path / "straight.pt")
     losses = [row["loss"] for row in done.history]
     assert losses[-1] < 0.8 * losses[0] and not done.failures
@@ -117,7 +127,9 @@ def test_training_lowers_the_loss_and_an_interrupted_one_resumes_to_the_last_bit
 
 def test_lstm_resumes_with_its_dropout(record, settings, tmp_path):
     def run(path, resume=False, stop=None):
-        members = ensemble(record, settings, lstm_inputs, lambda g, seed: lstm_network(settings, g, seed))
+        members = ensemble(
+            record, settings, lstm_inputs, lambda g, seed: lstm_network(settings, g, seed)
+        )
         inner, calls = through_lstm(record.training_days), 0
 
         def predict(given):
@@ -129,7 +141,9 @@ def test_lstm_resumes_with_its_dropout(record, settings, tmp_path):
 
         torch.manual_seed(0)
         observed = record.observed[:, : record.training_days]
-        done = train(members, predict, observed, settings.lstm, "lstm", path, 1, resume, progress=False)
+        done = train(
+            members, predict, observed, settings.lstm, "lstm", path, 1, resume, progress=False
+        )
         return [row["loss"] for row in done.history]
 
     straight = run(tmp_path / "a.pt")
@@ -141,7 +155,9 @@ def test_lstm_resumes_with_its_dropout(record, settings, tmp_path):
 
 def test_whole_experiment_writes_its_report(tmp_path, capsys):
     drawn = matplotlib_missing() is None
-    settings = tiny(leave_one_out=True, leave_one_out_epochs=1, network={**TINY["network"], "epochs": 2})
+    settings = tiny(
+        leave_one_out=True, leave_one_out_epochs=1, network={**TINY["network"], "epochs": 2}
+    )
     report = run_experiment(settings, tmp_path, progress=False)
     assert "synthetic truth" in capsys.readouterr().out.replace("\n", " ")
     assert {row["model"] for row in report["scores"]} == {
@@ -156,10 +172,20 @@ def test_whole_experiment_writes_its_report(tmp_path, capsys):
     }
     assert report["failures"] == [] and set(report["best_class"]) == {"S01", "S02"}
     assert all(row["stations"] == 2 and np.isfinite(row["rmse"]) for row in report["scores"])
-    for name in ("settings.yaml", "provenance.json", "table.csv", "predictions.nc", "parameters.csv"):
+    for name in (
+        "settings.yaml",
+        "provenance.json",
+        "table.csv",
+        "predictions.nc",
+        "parameters.csv",
+    ):
         assert (tmp_path / name).is_file()
-    assert json.loads((tmp_path / "report.json").read_text())["judged"] == "2020-05-06 to 2020-05-20"
-    assert len(report["figures"]) == 6 * drawn  # scores, training, two stations, retention, conductivity
+    assert (
+        json.loads((tmp_path / "report.json").read_text())["judged"] == "2020-05-06 to 2020-05-20"
+    )
+    assert (
+        len(report["figures"]) == 6 * drawn
+    )  # scores, training, two stations, retention, conductivity
     assert all((tmp_path / figure).stat().st_size > 1000 for figure in report["figures"])
     assert {p.stem for p in (tmp_path / "checkpoints").iterdir()} == {
         "richards",
@@ -174,22 +200,34 @@ def test_whole_experiment_writes_its_report(tmp_path, capsys):
     (tmp_path / "settings.yaml").unlink()  # the checkpoints hold the settings, too
     check_run(tmp_path, settings.model_dump(mode="json"), resume=True, free=FREE)
     with pytest.raises(SettingsError, match="'network.epochs' is 4, the run in the folder has 2"):
-        run_experiment(tiny(leave_one_out=True, leave_one_out_epochs=1), tmp_path, progress=False, resume=True)
+        run_experiment(
+            tiny(leave_one_out=True, leave_one_out_epochs=1), tmp_path, progress=False, resume=True
+        )
 
 
 def test_a_run_does_not_go_on_with_other_records(settings, record, tmp_path, monkeypatch):
     with run_folder(tmp_path, settings.model_dump(mode="json")):
         save_checkpoint(tmp_path / "checkpoints" / "richards.pt", {"records": record.training_hash})
-    kept = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in tmp_path.rglob("*.*") if path.is_file()}
+    kept = {
+        path: (path.read_bytes(), path.stat().st_mtime_ns)
+        for path in tmp_path.rglob("*.*")
+        if path.is_file()
+    }
     records = load_records(settings)
     exchanged = records.soil_moisture.copy(deep=True)  # of the same mean and standard deviation
     exchanged[:, 20:22] = records.soil_moisture[:, [21, 20]].values
     for change in ({"precipitation": records.precipitation * 1.01}, {"soil_moisture": exchanged}):
-        monkeypatch.setattr("pydiffgeo.training.soil_moisture.load_records", lambda _, c=change: records.assign(c))
-        with pytest.raises(SettingsError, match="cannot resume: the records are not those of the run.*richards.pt"):
+        monkeypatch.setattr(
+            "pydiffgeo.training.soil_moisture.load_records", lambda _, c=change: records.assign(c)
+        )
+        with pytest.raises(
+            SettingsError, match="cannot resume: the records are not those of the run.*richards.pt"
+        ):
             run_experiment(settings, tmp_path, progress=False, resume=True)
         assert kept == {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in kept}
-    rounded = records.assign(soil_moisture=records.soil_moisture * (1 + 1e-15))  # as another machine may
+    rounded = records.assign(
+        soil_moisture=records.soil_moisture * (1 + 1e-15)
+    )  # as another machine may
     assert build_record(rounded, settings).training_hash == record.training_hash
 
 
@@ -250,7 +288,8 @@ def test_columns_start_at_the_first_profile(record, settings):
     parameters = columns.default_parameters("loam", 2)
     parameters = {k: v for k, v in parameters.items() if k in columns.model.spec.parameters}
     theta = (
-        columns.model.water_content(columns.initial_head(parameters, stations), parameters) @ columns.probes
+        columns.model.water_content(columns.initial_head(parameters, stations), parameters)
+        @ columns.probes
     )
     torch.testing.assert_close(theta, columns.profile.clamp(0.09, 0.42), atol=0.02, rtol=0)
 
@@ -275,16 +314,37 @@ def test_failed_columns_are_recorded_and_too_many_stop_the_training(record, sett
 
     training = TrainingSettings(epochs=2)
     done = train(
-        [member()], predict, observed, training, "t", tmp_path / "a.pt", max_failed=0.5, progress=False
+        [member()],
+        predict,
+        observed,
+        training,
+        "t",
+        tmp_path / "a.pt",
+        max_failed=0.5,
+        progress=False,
     )
-    assert len(done.failures) == 2 and "epoch 1, m, station S02 on 2020-04-03: too steep" in done.failures[0]
+    assert (
+        len(done.failures) == 2
+        and "epoch 1, m, station S02 on 2020-04-03: too steep" in done.failures[0]
+    )
     assert all(np.isfinite(row["loss"]) for row in done.history)
     with pytest.raises(SolveFailed, match="1 of 2 columns failed in epoch 1"):
-        train([member()], predict, observed, training, "t", tmp_path / "b.pt", max_failed=0.4, progress=False)
+        train(
+            [member()],
+            predict,
+            observed,
+            training,
+            "t",
+            tmp_path / "b.pt",
+            max_failed=0.4,
+            progress=False,
+        )
 
 
 def test_a_column_that_fails_is_named_and_leaves_the_others_alone(record, settings):
-    hasty = settings.model_copy(update={"solver": settings.solver.model_copy(update={"max_steps": 100})})
+    hasty = settings.model_copy(
+        update={"solver": settings.solver.model_copy(update={"max_steps": 100})}
+    )
     columns = StationColumns(record, hasty)
     parameters = columns.default_parameters("loam", 3)
     parameters["n"][1] = 1.1  # a steep conductivity needs many steps
@@ -313,10 +373,14 @@ def test_profile_table_by_hand():
     simulated = observed + np.array([0.0, 0.2])[:, None, None]
     row = profile_table({"m": simulated}, observed, np.array([True, True]), [5.0])[1]
     assert row["depth"] == "all" and row["stations"] == 2
-    assert row["rmse"] == pytest.approx(np.sqrt(0.02)) and row["ubrmse"] == pytest.approx(0, abs=1e-12)
+    assert row["rmse"] == pytest.approx(np.sqrt(0.02)) and row["ubrmse"] == pytest.approx(
+        0, abs=1e-12
+    )
     assert row["bias"] == pytest.approx(0.1) and row["correlation"] == pytest.approx(1)
     simulated[1] = np.nan  # a failed column shows in the count
-    assert profile_table({"m": simulated}, observed, np.array([True, True]), [5.0])[1]["stations"] == 1
+    assert (
+        profile_table({"m": simulated}, observed, np.array([True, True]), [5.0])[1]["stations"] == 1
+    )
 
 
 def test_settings_refuse_what_they_do_not_know():
@@ -336,7 +400,9 @@ def test_records_that_are_not_there_are_an_error(monkeypatch, tmp_path):
 
 def test_period_outside_the_records_is_an_error(record, settings):
     records = load_records(settings)
-    late = settings.period.model_copy(update={"test_end": settings.period.test_end.replace(month=6)})
+    late = settings.period.model_copy(
+        update={"test_end": settings.period.test_end.replace(month=6)}
+    )
     with pytest.raises(DataError, match="2020-06-20"):
         build_record(records, settings.model_copy(update={"period": late}))
 
@@ -345,26 +411,42 @@ def test_example_settings_are_valid():
     from pydiffgeo.settings import load_tagged_settings
 
     path = Path(__file__).parents[1] / "examples" / "soil_moisture_uscrn.yaml"
-    _, settings = load_tagged_settings(path, {"soil_moisture": SoilMoistureSettings}, key="experiment")
+    _, settings = load_tagged_settings(
+        path, {"soil_moisture": SoilMoistureSettings}, key="experiment"
+    )
     assert settings.leave_one_out and settings.stations is None
 
 
 def test_stations_that_cannot_be_used_are_named_or_left_out(settings):
     few = settings.model_copy(update={"source": "synthetic", "synthetic_stations": 5})
     records = load_records(few)
-    day = {date: int(records.indexes["time"].get_loc(date)) for date in ("2020-04-10", "2020-04-20")}
+    day = {
+        date: int(records.indexes["time"].get_loc(date)) for date in ("2020-04-10", "2020-04-20")
+    }
     whole = build_record(records, few)
     records.soil_moisture[1, day["2020-04-10"], 1] = 43.0
     records.tair_max[2, day["2020-04-20"] : day["2020-04-20"] + 8] = np.nan
     records.soil_moisture[3, :, 4] = np.nan
-    with pytest.raises(DataError, match="1 of 5 stations(.|\n)*soil_moisture is 43 m3 m-3, .* station S02 on 2020-04-10"):
+    with pytest.raises(
+        DataError,
+        match="1 of 5 stations(.|\n)*soil_moisture is 43 m3 m-3, .* station S02 on 2020-04-10",
+    ):
         build_record(records, few.model_copy(update={"missing": "skip"}))
-    with pytest.raises(DataError, match="2 of 5 stations(.|\n)*tair_max of station S03 .*2020-04-20(.|\n)*S04 has 0 training"):
+    with pytest.raises(
+        DataError,
+        match="2 of 5 stations(.|\n)*tair_max of station S03 .*2020-04-20(.|\n)*S04 has 0 training",
+    ):
         build_record(records, few.model_copy(update={"impossible": "missing"}))
-    kept = build_record(records, few.model_copy(update={"impossible": "missing", "missing": "skip"}))
+    kept = build_record(
+        records, few.model_copy(update={"impossible": "missing", "missing": "skip"})
+    )
     assert kept.stations == ("S01", "S02", "S05") and list(kept.left_out) == ["S03", "S04"]
-    assert torch.equal(kept.weather, whole.weather[[0, 1, 4]]) and torch.isnan(kept.observed[1, day["2020-04-10"], 1])
-    assert load_records(few.model_copy(update={"exclude": ("S02", "S05")})).station.values.tolist() == ["S01", "S03", "S04"]
+    assert torch.equal(kept.weather, whole.weather[[0, 1, 4]]) and torch.isnan(
+        kept.observed[1, day["2020-04-10"], 1]
+    )
+    assert load_records(
+        few.model_copy(update={"exclude": ("S02", "S05")})
+    ).station.values.tolist() == ["S01", "S03", "S04"]
     with pytest.raises(DataError, match="exclude: no station 'S9' in the records"):
         load_records(few.model_copy(update={"exclude": ("S9",)}))
 
@@ -373,7 +455,9 @@ def test_what_no_period_touches_does_not_matter(settings):
     few = settings.model_copy(update={"source": "synthetic"})
     records = load_records(few)
     whole = build_record(records, few)
-    more = records.reindex(time=pd.date_range("2019-11-01", records.indexes["time"][-1] + pd.Timedelta(90, "D")))
+    more = records.reindex(
+        time=pd.date_range("2019-11-01", records.indexes["time"][-1] + pd.Timedelta(90, "D"))
+    )
     more.soil_moisture[0, :20] = -999.0
     more.shortwave_down[1, -5:] = -9999.0
     again = build_record(more, few)
@@ -383,6 +467,8 @@ def test_what_no_period_touches_does_not_matter(settings):
 
 
 def test_no_real_station_is_left_out(shared_data):
-    whole = SoilMoistureSettings(source="file", data=shared_data("soil_moisture/uscrn_2020_daily_profiles.nc"))
+    whole = SoilMoistureSettings(
+        source="file", data=shared_data("soil_moisture/uscrn_2020_daily_profiles.nc")
+    )
     record = build_record(load_records(whole), whole)
     assert len(record.stations) == 15 and record.left_out == {}

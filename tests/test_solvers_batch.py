@@ -55,7 +55,14 @@ def test_gradients_of_chunks_add_up() -> None:
     grads = []
     for chunk in (256, 2):
         n = torch.tensor(1.4, dtype=torch.float64, requires_grad=True)
-        s = solve(model, storms(5), {**usda_soil("loam"), "n": n}, -200.0, times, Solver("sdirk2", rtol=1e-2, chunk=chunk))
+        s = solve(
+            model,
+            storms(5),
+            {**usda_soil("loam"), "n": n},
+            -200.0,
+            times,
+            Solver("sdirk2", rtol=1e-2, chunk=chunk),
+        )
         (s.states[:, -1] / 100).square().sum().backward()
         grads.append(n.grad)
     torch.testing.assert_close(grads[0], grads[1], rtol=1e-8, atol=0)
@@ -71,9 +78,14 @@ def test_one_shared_step_costs_more_and_agrees(torch_only: None) -> None:
     own = solve(model, *case, -1000.0, [0.0, 20000.0], Solver(rtol=1e-3))
     shared = solve(model, *case, -1000.0, [0.0, 20000.0], Solver(rtol=1e-3, shared_step=True))
     torch.testing.assert_close(
-        model.water_content(own.states, case[1]), model.water_content(shared.states, case[1]), atol=2e-3, rtol=0
+        model.water_content(own.states, case[1]),
+        model.water_content(shared.states, case[1]),
+        atol=2e-3,
+        rtol=0,
     )
-    assert int(shared.stats["newton_iterations"].sum()) > 1.2 * int(own.stats["newton_iterations"].sum())
+    assert int(shared.stats["newton_iterations"].sum()) > 1.2 * int(
+        own.stats["newton_iterations"].sum()
+    )
     assert len(set(shared.stats["accepted"].tolist())) == 1
 
 
@@ -83,7 +95,14 @@ def test_memory_does_not_grow_with_calls(torch_only: None) -> None:
     def call(i: int) -> None:
         alpha = torch.tensor([0.03, 0.04], dtype=torch.float64, requires_grad=True)
         soil = {**usda_soil("loam"), "alpha": alpha}
-        s = solve(model, {"top_head": -75.0, "bottom_head": -1000.0}, soil, -1000.0, [0.0, 0.1], Solver(rtol=1e-2))
+        s = solve(
+            model,
+            {"top_head": -75.0, "bottom_head": -1000.0},
+            soil,
+            -1000.0,
+            [0.0, 0.1],
+            Solver(rtol=1e-2),
+        )
         if i % 2:
             s.states.sum().backward()
 
@@ -103,11 +122,17 @@ def test_failed_columns_are_named_and_others_kept() -> None:
     soils = {**usda_soil("loam"), "K_s": torch.tensor([1e-3, 10.0], dtype=torch.float64)}
     forcing = {"top_head": -10.0, "bottom_head": -1000.0}
     options = {"method": "kvaerno3", "rtol": 1e-3, "max_steps": 60}
-    with pytest.raises(SolveFailed, match="column 1 in the interval that ends at 50.*max_steps") as caught:
+    with pytest.raises(
+        SolveFailed, match="column 1 in the interval that ends at 50.*max_steps"
+    ) as caught:
         solve(model, forcing, soils, -1000.0, [0.0, 50.0], Solver(**options))
     assert set(caught.value.failed) == {1}
     s = solve(model, forcing, soils, -1000.0, [0.0, 50.0], Solver(**options, on_failure="report"))
-    assert set(s.failed) == {1} and bool(torch.isnan(s.states[1]).all()) and bool(torch.isfinite(s.states[0]).all())
+    assert (
+        set(s.failed) == {1}
+        and bool(torch.isnan(s.states[1]).all())
+        and bool(torch.isfinite(s.states[0]).all())
+    )
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
@@ -120,7 +145,12 @@ def test_cuda_agrees_with_cpu(torch_only: None, dtype: torch.dtype, size: float)
         soils = {k: v.to(device).requires_grad_() for k, v in mixed_soils(5).items()}
         forcing = {k: v.to(device) for k, v in storms(5).items()}
         s = solve(
-            model, forcing, soils, torch.full((5, 16), -200.0, device=device), times, Solver("sdirk2", rtol=1e-3, dtype=dtype)
+            model,
+            forcing,
+            soils,
+            torch.full((5, 16), -200.0, device=device),
+            times,
+            Solver("sdirk2", rtol=1e-3, dtype=dtype),
         )
         (g,) = torch.autograd.grad((s.states[:, -1] / 100).square().sum(), soils["n"])
         out.append((s.states.cpu().double(), g.cpu().double()))

@@ -31,10 +31,23 @@ def test_richards_jacobian(top: str, bottom: str, layers: tuple[float, ...]) -> 
         return torch.rand(*shape, generator=g, dtype=torch.float64)
 
     for face_mean in FACE_MEANS:
-        model = Richards(Grid.uniform(100, 10, layers=layers), top=top, bottom=bottom, roots=Roots(), face_mean=face_mean)
-        raw = {k: torch.full((1, 1), s.default, dtype=torch.float64) for k, s in model.spec.parameters.items()}
+        model = Richards(
+            Grid.uniform(100, 10, layers=layers),
+            top=top,
+            bottom=bottom,
+            roots=Roots(),
+            face_mean=face_mean,
+        )
+        raw = {
+            k: torch.full((1, 1), s.default, dtype=torch.float64)
+            for k, s in model.spec.parameters.items()
+        }
         n = len(layers)
-        raw |= {"K_s": random(2, n) + 0.5, "n": 1.3 + random(2, n), "alpha": 0.02 + 0.02 * random(2, n)}
+        raw |= {
+            "K_s": random(2, n) + 0.5,
+            "n": 1.3 + random(2, n),
+            "alpha": 0.02 + 0.02 * random(2, n),
+        }
         p = model.prepare(raw)
         forcing = {k: random(2, 1) * SCALES[k] for k in model.spec.forcings}
         psi = -torch.exp(random(2, 10) * 8 - 1)
@@ -73,7 +86,9 @@ class Chain(ProcessModel):
         out = parameters["k"] * state
         into = torch.zeros_like(out)
         into = (
-            into + torch.nn.functional.pad(0.5 * out[..., :-1], (1, 0)) + torch.nn.functional.pad(0.5 * out[..., :-2], (2, 0))
+            into
+            + torch.nn.functional.pad(0.5 * out[..., :-1], (1, 0))
+            + torch.nn.functional.pad(0.5 * out[..., :-2], (2, 0))
         )
         first = torch.zeros(self.size, dtype=state.dtype)
         first[0] = 1.0
@@ -86,7 +101,9 @@ class Chain(ProcessModel):
 
 @pytest.mark.parametrize("method", ["implicit_euler", "sdirk2", "trbdf2", "kvaerno3"])
 @pytest.mark.parametrize("structure", ["dense", "banded"])
-def test_a_model_without_jacobian_against_the_matrix_exponential(structure: str, method: str) -> None:
+def test_a_model_without_jacobian_against_the_matrix_exponential(
+    structure: str, method: str
+) -> None:
     model = Chain(structure)
     k = torch.tensor([0.4, 0.9], dtype=torch.float64, requires_grad=True)
     start = torch.arange(6.0, dtype=torch.float64) + 1
@@ -101,10 +118,14 @@ def test_a_model_without_jacobian_against_the_matrix_exponential(structure: str,
                     M[i + j, i] = 0.5
         steady = -torch.linalg.solve(M, torch.eye(6, dtype=torch.float64)[0])  # times rain / k
         rain = 2.0
-        return steady * rain / rate + torch.linalg.matrix_exp(M * rate * 3.0) @ (start - steady * rain / rate)
+        return steady * rain / rate + torch.linalg.matrix_exp(M * rate * 3.0) @ (
+            start - steady * rain / rate
+        )
 
     rtol = 1e-4 if method == "implicit_euler" else 1e-6
-    s = solve(model, {"rain": 2.0}, {"k": k}, start, times, Solver(method, rtol=rtol, atol=rtol * 1e-2))
+    s = solve(
+        model, {"rain": 2.0}, {"k": k}, start, times, Solver(method, rtol=rtol, atol=rtol * 1e-2)
+    )
     expected = torch.stack([exact(r) for r in k])
     size = 5e-3 if method == "implicit_euler" else 2e-4
     torch.testing.assert_close(s.states[:, -1], expected, rtol=size, atol=size)
@@ -116,5 +137,15 @@ def test_a_model_without_jacobian_against_the_matrix_exponential(structure: str,
 
 def test_spec_of_richards_is_complete() -> None:
     spec = load_spec("richards")
-    assert all(p.unit and math.isfinite(p.default) and p.minimum <= p.lower for p in spec.parameters.values())
-    assert set(spec.fluxes) == {"infiltration", "runoff", "evaporation", "transpiration", "drainage", "ponding"}
+    assert all(
+        p.unit and math.isfinite(p.default) and p.minimum <= p.lower
+        for p in spec.parameters.values()
+    )
+    assert set(spec.fluxes) == {
+        "infiltration",
+        "runoff",
+        "evaporation",
+        "transpiration",
+        "drainage",
+        "ponding",
+    }

@@ -8,7 +8,9 @@ from pydiffgeo.solvers.linear import Banded, Dense, Tridiagonal, cyclic_reductio
 ROWS, SIZE = 5, 9
 
 
-def random_bands(lower: int, upper: int, generator: torch.Generator, dtype: torch.dtype) -> tuple[torch.Tensor, ...]:
+def random_bands(
+    lower: int, upper: int, generator: torch.Generator, dtype: torch.dtype
+) -> tuple[torch.Tensor, ...]:
     """Diagonals aligned by row, zero outside the matrix, the main one dominant."""
     out = []
     for offset in range(-lower, upper + 1):
@@ -25,9 +27,14 @@ def random_bands(lower: int, upper: int, generator: torch.Generator, dtype: torc
 @pytest.mark.parametrize("lower,upper", [(1, 1), (2, 1), (1, 3), (0, 2)])
 def test_structured_solves_agree_with_dense(lower: int, upper: int, dtype: torch.dtype) -> None:
     g = torch.Generator().manual_seed(3)
-    tolerance = {"rtol": 1e-11, "atol": 1e-12} if dtype == torch.float64 else {"rtol": 1e-4, "atol": 1e-5}
+    tolerance = (
+        {"rtol": 1e-11, "atol": 1e-12} if dtype == torch.float64 else {"rtol": 1e-4, "atol": 1e-5}
+    )
     J = random_bands(lower, upper, g, dtype)
-    capacity, step = torch.rand(ROWS, SIZE, generator=g, dtype=dtype), -torch.rand(ROWS, 1, generator=g, dtype=dtype) - 0.5
+    capacity, step = (
+        torch.rand(ROWS, SIZE, generator=g, dtype=dtype),
+        -torch.rand(ROWS, 1, generator=g, dtype=dtype) - 0.5,
+    )
     r = torch.rand(ROWS, SIZE, generator=g, dtype=dtype)
     full = (dense_from_bands(J, lower),)
     dense = Dense.assemble(capacity, full, step)
@@ -35,18 +42,26 @@ def test_structured_solves_agree_with_dense(lower: int, upper: int, dtype: torch
     for s in structures:
         matrix = s.assemble(capacity, J, step)
         torch.testing.assert_close(s.solve(matrix, r), Dense.solve(dense, r), **tolerance)
-        torch.testing.assert_close(s.solve_transposed(matrix, r), Dense.solve_transposed(dense, r), **tolerance)
-        torch.testing.assert_close(s.transpose_apply(J, r), Dense.transpose_apply(full, r), **tolerance)
+        torch.testing.assert_close(
+            s.solve_transposed(matrix, r), Dense.solve_transposed(dense, r), **tolerance
+        )
+        torch.testing.assert_close(
+            s.transpose_apply(J, r), Dense.transpose_apply(full, r), **tolerance
+        )
 
 
 @pytest.mark.parametrize("size", [2, 7, 64, 101])
 def test_cyclic_reduction_agrees_with_lapack(size: int) -> None:
     g = torch.Generator().manual_seed(size)
-    lower, upper, r = (torch.rand(4, size, generator=g, dtype=torch.float64) - 0.5 for _ in range(3))
+    lower, upper, r = (
+        torch.rand(4, size, generator=g, dtype=torch.float64) - 0.5 for _ in range(3)
+    )
     lower[:, 0] = upper[:, -1] = 0
     main = 1.5 + torch.rand(4, size, generator=g, dtype=torch.float64)
     expected = Tridiagonal.solve((lower, main, upper), r)
-    torch.testing.assert_close(cyclic_reduction(lower, main, upper, r), expected, rtol=1e-11, atol=1e-12)
+    torch.testing.assert_close(
+        cyclic_reduction(lower, main, upper, r), expected, rtol=1e-11, atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("structure", ["dense", "tridiagonal", "banded"])

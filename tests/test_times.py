@@ -18,7 +18,9 @@ from pydiffgeo.inputs import read_times
 from pydiffgeo.times import intervals, parse_dates, parse_times
 
 HOURS = pd.date_range("2021-03-27 20:00", periods=9, freq="h")
-BERLIN = HOURS.tz_localize("UTC").tz_convert("Europe/Berlin")  # across the change to summer time: 2 o'clock is missing
+BERLIN = HOURS.tz_localize("UTC").tz_convert(
+    "Europe/Berlin"
+)  # across the change to summer time: 2 o'clock is missing
 
 
 def counted(numbers: Any, units: str, **attributes: str) -> xr.DataArray:
@@ -51,7 +53,13 @@ def test_hours_are_hours(times: Any) -> None:
         (np.array(["1700-01-01", "1700-01-02", "2200-01-01"], "M8[ns]"), [1, 182620]),
         (["1999-12", "2000-03"], [91]),
         ([date(2000, 2, 28), date(2000, 3, 1)], [2]),
-        ([datetime(2000, 1, 1, tzinfo=UTC), datetime(2000, 1, 1, 12, tzinfo=timezone(timedelta(hours=-12)))], [1]),
+        (
+            [
+                datetime(2000, 1, 1, tzinfo=UTC),
+                datetime(2000, 1, 1, 12, tzinfo=timezone(timedelta(hours=-12))),
+            ],
+            [1],
+        ),
     ],
 )
 def test_dates_however_far_apart(times: Any, days: list[int]) -> None:
@@ -77,7 +85,10 @@ def test_dates_however_far_apart(times: Any, days: list[int]) -> None:
         (["2000-01-01", "2000-13-01"], ["times[1] is '2000-13-01'"]),
         ([date(2000, 1, 1), None], ["times[1] is None"]),
         ([pd.Timestamp("2000"), pd.NaT], ["times[1] is not a date"]),
-        ([datetime(2000, 1, 1), datetime(2000, 1, 2, tzinfo=UTC)], ["with and without a time zone"]),
+        (
+            [datetime(2000, 1, 1), datetime(2000, 1, 2, tzinfo=UTC)],
+            ["with and without a time zone"],
+        ),
         ([date(2000, 1, 1), timedelta(1)], ["dates and durations"]),
         (np.ma.masked_array([0.0, 1.0, 2.0], [0, 1, 0]), ["times[1] is masked"]),
         (np.array([1, 2], "m8[M]"), ["length is not known"]),
@@ -95,7 +106,13 @@ def test_what_is_no_time_is_named(times: Any, words: list[str]) -> None:
 
 
 def test_numbers_that_are_no_dates_pass() -> None:
-    for numbers in ([20000100, 20000200], [17520000, 17520024], [1.7e9, 1.7e9 + 3600], [200001, 200002], [2000001, 2000002]):
+    for numbers in (
+        [20000100, 20000200],
+        [17520000, 17520024],
+        [1.7e9, 1.7e9 + 3600],
+        [200001, 200002],
+        [2000001, 2000002],
+    ):
         assert parse_times(numbers).tolist() == numbers
 
 
@@ -108,7 +125,9 @@ def test_numbers_of_another_unit(unit: str) -> None:
             assert read_times(count, unit)[0].tolist() == [86400.0] * 3
             continue
         for numbers in (count, count.astype(float), torch.tensor(count), list(map(int, count))):
-            with pytest.raises(DataError, match=r"times begin with 9.5.*since 1970: give the dates.*\.$"):
+            with pytest.raises(
+                DataError, match=r"times begin with 9.5.*since 1970: give the dates.*\.$"
+            ):
                 read_times(numbers, unit)
     assert read_times(np.arange(9.0) + 1e7, unit)[0].tolist() == [1.0] * 8
     same = {"s": "seconds", "min": "minutes", "h": "hours", "d": "days"}
@@ -116,21 +135,32 @@ def test_numbers_of_another_unit(unit: str) -> None:
         if name == unit:
             assert read_times(counted([0.0, 1.0], text), unit)[0].tolist() == [1.0]
         else:
-            with pytest.raises(UnitError, match=f"times has units '{text}', the model needs '{unit}'"):
+            with pytest.raises(
+                UnitError, match=f"times has units '{text}', the model needs '{unit}'"
+            ):
                 read_times(counted([0.0, 1.0], text), unit)
 
 
 def test_dates_of_forcing_are_decoded_too() -> None:
     def run(rain: Any, times: Any) -> torch.Tensor:
         forcing = {"rain": rain, "potential_evaporation": 0.0}
-        return solve(Richards(Grid.uniform(30.0, 5)), forcing, usda_soil("loam"), -100.0, times, engine="torch").states
+        return solve(
+            Richards(Grid.uniform(30.0, 5)),
+            forcing,
+            usda_soil("loam"),
+            -100.0,
+            times,
+            engine="torch",
+        ).states
 
     raw = counted(np.arange(4) / 24, "days since 2021-03-27 20:00")
     rain = xr.DataArray([0.1, 0.0, 0.2], dims="time", coords={"time": raw[1:]})
     wanted = run([0.1, 0.0, 0.2], range(4))
     for times in (raw, HOURS[:4], range(4)):
         assert torch.equal(run(rain, times), wanted)
-    with pytest.raises(DataError, match="'rain' is dated by the starts of the intervals .2021-03-27T21:00"):
+    with pytest.raises(
+        DataError, match="'rain' is dated by the starts of the intervals .2021-03-27T21:00"
+    ):
         run(rain, HOURS[1:5])
 
 
@@ -143,7 +173,10 @@ def test_only_dates() -> None:
 def test_solve_takes_durations_as_durations() -> None:
     model = Richards(Grid.uniform(30.0, 5))
     forcing = {"rain": 0.05, "potential_evaporation": 0.0}
-    runs = [solve(model, forcing, usda_soil("loam"), -100.0, t, engine="torch") for t in (HOURS, HOURS - HOURS[0], range(9))]
+    runs = [
+        solve(model, forcing, usda_soil("loam"), -100.0, t, engine="torch")
+        for t in (HOURS, HOURS - HOURS[0], range(9))
+    ]
     for run in runs[1:]:
         assert torch.equal(run.fluxes["infiltration"], runs[0].fluxes["infiltration"])
         assert torch.equal(run.states, runs[0].states)

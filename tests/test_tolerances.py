@@ -29,7 +29,9 @@ STATE = (
 STATES = {
     "water": STATE.format(name="water", unit="mm", scale=100.0, lower="lower = 0.0\n"),
     "solute": STATE.format(name="solute", unit="kg m-2", scale=1e-3, lower="lower = 0.0\n"),
-    "warmth": STATE.format(name="warmth", unit="K", scale=1.0, lower=""),  # no store: it may have any sign
+    "warmth": STATE.format(
+        name="warmth", unit="K", scale=1.0, lower=""
+    ),  # no store: it may have any sign
 }
 REST = (
     '[parameters.k]\nunit = "d-1"\nlower = 0.1\nupper = 2.0\ndefault = 0.7\n'
@@ -75,11 +77,15 @@ def model(engine: str, tmp_path_factory: pytest.TempPathFactory) -> Model:
     @cache  # Julia compiles a model once
     def make(*order: str) -> ProcessModel:
         stem = tmp_path_factory.mktemp("tracer") / "_".join(order)
-        stem.with_suffix(".toml").write_text('name = "tracer"\ntime_unit = "d"\n' + "".join(STATES[k] for k in order) + REST)
+        stem.with_suffix(".toml").write_text(
+            'name = "tracer"\ntime_unit = "d"\n' + "".join(STATES[k] for k in order) + REST
+        )
         if engine == "torch":
             return Tracer(stem.with_suffix(".toml"))
         names = ", ".join(order)
-        stem.with_suffix(".jl").write_text(JULIA.format(names=names, changes=names.replace(",", "_,") + "_", A=A, B=B))
+        stem.with_suffix(".jl").write_text(
+            JULIA.format(names=names, changes=names.replace(",", "_,") + "_", A=A, B=B)
+        )
         return load_model(stem.with_suffix(".jl"))
 
     return lambda order: make(*order)
@@ -105,7 +111,14 @@ def run(model: ProcessModel, solver: Solver) -> tuple[Solution, dict[str, Tensor
     """Solution, and the states by name."""
     order = list(model.spec.states)
     initial = torch.tensor([[START[k] for k in order]] * 2, dtype=F64)
-    s = solve(model, {"rain": torch.tensor(RAIN, dtype=F64)}, {"k": torch.full((2,), K, dtype=F64)}, initial, DAYS, solver)
+    s = solve(
+        model,
+        {"rain": torch.tensor(RAIN, dtype=F64)},
+        {"k": torch.full((2,), K, dtype=F64)},
+        initial,
+        DAYS,
+        solver,
+    )
     return s, dict(zip(order, s.states.unbind(-1), strict=True))
 
 
@@ -139,12 +152,17 @@ def test_a_small_state_is_as_accurate_as_a_large_one(model: Model, method: str) 
 
 def test_a_tolerance_for_a_state_by_name(model: Model) -> None:
     tracer = model(ORDERS[0])
-    loose, tight = (run(tracer, Solver("sdirk2", atol=atol)) for atol in ({"warmth": 0.5}, {"solute": 1e-9, "warmth": 0.5}))
+    loose, tight = (
+        run(tracer, Solver("sdirk2", atol=atol))
+        for atol in ({"warmth": 0.5}, {"solute": 1e-9, "warmth": 0.5})
+    )
     assert int(tight[0].stats["accepted"].min()) > int(loose[0].stats["accepted"].max())
     true = torch.tensor([exact(r)["solute"] for r in RAIN], dtype=F64)
     errors = [float((s["solute"] - true).abs().max()) for _, s in (loose, tight)]
     assert errors[1] < 0.6 * errors[0], errors
-    with pytest.raises(UnknownName, match="state of tracer in Solver.*'solut'; did you mean 'solute'"):
+    with pytest.raises(
+        UnknownName, match="state of tracer in Solver.*'solut'; did you mean 'solute'"
+    ):
         run(tracer, Solver(atol={"solut": 1e-9}))
 
 

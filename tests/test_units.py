@@ -11,7 +11,18 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from pydiffgeo import Grid, NeuralClosure, Richards, Roots, Solution, Solver, check_model, load_spec, solve, usda_soil
+from pydiffgeo import (
+    Grid,
+    NeuralClosure,
+    Richards,
+    Roots,
+    Solution,
+    Solver,
+    check_model,
+    load_spec,
+    solve,
+    usda_soil,
+)
 from pydiffgeo.errors import DataError, GridError, UnitError, UnknownName
 from pydiffgeo.models.soil_hydraulics import UserHydraulics
 from pydiffgeo.units import Units, same_unit
@@ -32,7 +43,8 @@ def test_spellings_of_one_unit(one: str, other: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("one", "other"), [("cm h-1", "cm"), ("cm h-1", "mm h-1"), ("cm", "cm-1"), ("m d-1", "m min-1"), ("%", "1")]
+    ("one", "other"),
+    [("cm h-1", "cm"), ("cm h-1", "mm h-1"), ("cm", "cm-1"), ("m d-1", "m min-1"), ("%", "1")],
 )
 def test_units_that_are_others(one: str, other: str) -> None:
     assert not same_unit(one, other)
@@ -51,7 +63,9 @@ def test_every_quantity_of_the_specification_follows_from_its_unit() -> None:
             assert units.factor(entry.unit) == pytest.approx(size, rel=1e-15)
             for field in ("lower", "upper", "default", "minimum", "scale"):
                 if hasattr(entry, field):
-                    assert getattr(other, field) * size == pytest.approx(getattr(entry, field), rel=1e-15, nan_ok=True)
+                    assert getattr(other, field) * size == pytest.approx(
+                        getattr(entry, field), rel=1e-15, nan_ok=True
+                    )
     assert spec.states["psi"].storage_scale == 1.0 and spec.states["pond"].storage_scale == 0.01
     assert whole.in_units(Units()) == whole
 
@@ -62,26 +76,50 @@ class Case:
     def __init__(self, unit: str = "cm", time_unit: str = "h", **model: Any):
         self.units = units = Units(unit, time_unit)
         f = units.factor
-        grid = Grid.graded(60 / f("cm"), 8, 2 / f("cm"), layers=(0.0, 20 / f("cm")), unit=unit, time_unit=time_unit)
+        grid = Grid.graded(
+            60 / f("cm"), 8, 2 / f("cm"), layers=(0.0, 20 / f("cm")), unit=unit, time_unit=time_unit
+        )
         self.model = Richards(grid, **model)
         loam, clay = (usda_soil(k, unit, time_unit) for k in ("sandy loam", "clay loam"))
-        values = {k: [[loam[k], clay[k]]] for k in loam} if model.get("hydraulics") is None else {"alpha": [[0.02 * f("cm")]]}
+        values = (
+            {k: [[loam[k], clay[k]]] for k in loam}
+            if model.get("hydraulics") is None
+            else {"alpha": [[0.02 * f("cm")]]}
+        )
         weather = {"rain": [2.0, 0.0, 0.1], "potential_evaporation": [0.0, 0.03, 0.0]}
         weather |= {"potential_transpiration": [0.0, 0.05, 0.0]} if model.get("roots") else {}
-        self.leaves = {k: torch.tensor(v, dtype=F64) for k, v in values.items() if k in self.model.spec.parameters}
+        self.leaves = {
+            k: torch.tensor(v, dtype=F64)
+            for k, v in values.items()
+            if k in self.model.spec.parameters
+        }
         self.leaves |= {k: torch.tensor([v], dtype=F64) / f("cm h-1") for k, v in weather.items()}
         heads = [-200.0] * 8
-        state = [0.5, *heads] if model.get("top") == "surface_layer" else heads  # with the depth of a pond
+        state = (
+            [0.5, *heads] if model.get("top") == "surface_layer" else heads
+        )  # with the depth of a pond
         self.leaves["initial"] = torch.tensor([state], dtype=F64) / f("cm")
         for x in self.leaves.values():
             x.requires_grad_()
 
     def solve(self, solver: Solver, **options: Any) -> Solution:
         spec, hour = self.model.spec, self.units.factor("h")
-        inputs = [{k: v for k, v in self.leaves.items() if k in names} for names in (spec.forcings, spec.parameters)]
+        inputs = [
+            {k: v for k, v in self.leaves.items() if k in names}
+            for names in (spec.forcings, spec.parameters)
+        ]
         atol = 0.2 / self.units.factor("cm")
-        solver = replace(solver, step=solver.step and solver.step / hour, initial_step=0.01 / hour, atol=atol)
-        return solve(self.model, *inputs, self.leaves["initial"], np.array([0.0, 6.0, 30.0, 36.0]) / hour, solver, **options)
+        solver = replace(
+            solver, step=solver.step and solver.step / hour, initial_step=0.01 / hour, atol=atol
+        )
+        return solve(
+            self.model,
+            *inputs,
+            self.leaves["initial"],
+            np.array([0.0, 6.0, 30.0, 36.0]) / hour,
+            solver,
+            **options,
+        )
 
     def results(self, solution: Solution) -> dict[str, Tensor]:
         """States, fluxes and storage, in cm and h."""
@@ -91,10 +129,19 @@ class Case:
 
     def gradients(self, results: dict[str, Tensor]) -> dict[str, Tensor]:
         """Those of a sum of all results, per cm and h."""
-        found = torch.autograd.grad(sum(x.sum() for x in results.values()), list(self.leaves.values()))
+        found = torch.autograd.grad(
+            sum(x.sum() for x in results.values()), list(self.leaves.values())
+        )
         spec = self.model.core.spec
-        known = {**spec.parameters, **spec.forcings, "initial": spec.states["psi"]}  # all states are lengths
-        return {k: g / self.units.factor(known[k].unit) for (k, g) in zip(self.leaves, found, strict=True)}
+        known = {
+            **spec.parameters,
+            **spec.forcings,
+            "initial": spec.states["psi"],
+        }  # all states are lengths
+        return {
+            k: g / self.units.factor(known[k].unit)
+            for (k, g) in zip(self.leaves, found, strict=True)
+        }
 
 
 PLANTS = Roots(density=[1.0, 0.5, 0.1], depth=[0.0, 10.0, 40.0], demand_dependent=True)
@@ -105,8 +152,12 @@ def plants(length: float) -> Roots:
 
 
 @pytest.mark.parametrize("other", OTHER, ids="/".join)
-@pytest.mark.parametrize("solver", [Solver("implicit_euler", step=1.0), Solver()], ids=["fixed", "adaptive"])
-def test_results_and_gradients_are_those_in_cm_and_h(engine: str, other: tuple[str, str], solver: Solver) -> None:
+@pytest.mark.parametrize(
+    "solver", [Solver("implicit_euler", step=1.0), Solver()], ids=["fixed", "adaptive"]
+)
+def test_results_and_gradients_are_those_in_cm_and_h(
+    engine: str, other: tuple[str, str], solver: Solver
+) -> None:
     top = "surface_layer" if solver.step else "atmospheric"
     cases = [Case(*u, roots=plants(Units(*u).factor("cm")), top=top) for u in (("cm", "h"), other)]
     solutions = [c.solve(solver) for c in cases]
@@ -117,7 +168,12 @@ def test_results_and_gradients_are_those_in_cm_and_h(engine: str, other: tuple[s
     for k, g in gradients[0].items():
         torch.testing.assert_close(gradients[1][k], g, rtol=1e-6, atol=1e-8 * float(g.abs().max()))
     assert solutions[1].balance_error().item() < 1e-12
-    torch.testing.assert_close(cases[1].solve(solver, replay=solutions[1]).states, solutions[1].states, rtol=1e-4, atol=1e-9)
+    torch.testing.assert_close(
+        cases[1].solve(solver, replay=solutions[1]).states,
+        solutions[1].states,
+        rtol=1e-4,
+        atol=1e-9,
+    )
 
 
 def test_heads_and_curves_of_the_model_are_in_the_units_of_its_grid() -> None:
@@ -125,14 +181,20 @@ def test_heads_and_curves_of_the_model_are_in_the_units_of_its_grid() -> None:
     psi = -torch.logspace(0.5, 3.5, 8, dtype=F64)[None]
     soils = [{k: v for k, v in c.leaves.items() if k in c.model.spec.parameters} for c in (cm, m)]
     theta = cm.model.water_content(psi, soils[0])
-    torch.testing.assert_close(m.model.water_content(psi / 100, soils[1]), theta, rtol=1e-13, atol=0)
+    torch.testing.assert_close(
+        m.model.water_content(psi / 100, soils[1]), theta, rtol=1e-13, atol=0
+    )
     K = cm.model.conductivity(psi, soils[0])
-    torch.testing.assert_close(m.model.conductivity(psi / 100, soils[1]), K * 0.24, rtol=1e-12, atol=0)
+    torch.testing.assert_close(
+        m.model.conductivity(psi / 100, soils[1]), K * 0.24, rtol=1e-12, atol=0
+    )
     torch.testing.assert_close(m.model.head(theta, soils[1]), psi / 100, rtol=1e-9, atol=0)
     dryness = torch.linspace(0.3, 4.0, 5, dtype=F64)
     given = [{k: v[0, 0].item() for k, v in soil.items()} for soil in soils]
     for slot in ("retention", "conductivity"):
-        one, other = (c.model.formula(slot, p)(dryness) for c, p in zip((cm, m), given, strict=True))
+        one, other = (
+            c.model.formula(slot, p)(dryness) for c, p in zip((cm, m), given, strict=True)
+        )
         torch.testing.assert_close(other, one, rtol=1e-12, atol=0)
 
 
@@ -148,7 +210,9 @@ def gardner(K_s: float) -> UserHydraulics:
 
 def test_functions_of_a_user_are_called_in_the_units_of_the_grid() -> None:
     cases = Case(hydraulics=gardner(2.0)), Case("m", "d", hydraulics=gardner(0.48))
-    results = [c.results(c.solve(Solver("implicit_euler", step=3.0), engine="torch")) for c in cases]
+    results = [
+        c.results(c.solve(Solver("implicit_euler", step=3.0), engine="torch")) for c in cases
+    ]
     for k, x in results[0].items():
         torch.testing.assert_close(results[1][k], x, rtol=1e-8, atol=1e-10)
     gradients = [c.gradients(r) for c, r in zip(cases, results, strict=True)]
@@ -165,7 +229,10 @@ def test_networks_read_the_same_dryness() -> None:
     cases = [Case(*u, closures={"conductivity": network()}) for u in (("cm", "h"), ("m", "d"))]
     psi = -torch.logspace(0.5, 3.5, 8, dtype=F64)[None]
     soils = [{k: v for k, v in c.leaves.items() if k in c.model.spec.parameters} for c in cases]
-    K = [c.model.conductivity(psi / c.units.factor("cm"), soil) for c, soil in zip(cases, soils, strict=True)]
+    K = [
+        c.model.conductivity(psi / c.units.factor("cm"), soil)
+        for c, soil in zip(cases, soils, strict=True)
+    ]
     torch.testing.assert_close(K[1], K[0] * 0.24, rtol=1e-12, atol=0)
 
 

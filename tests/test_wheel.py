@@ -39,7 +39,18 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ignored = shutil.ignore_patterns("__pycache__")
     for name in ("pydiffgeo", "julia_src"):
         shutil.copytree(ROOT / name, copy / name, ignore=ignored)
-    _run("-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", folder, copy)
+    _run(
+        "-m",
+        "pip",
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "--no-index",
+        "--wheel-dir",
+        folder,
+        copy,
+    )
     (built,) = folder.glob("*.whl")
     return built
 
@@ -56,10 +67,16 @@ def test_its_files(wheel: Path) -> None:
     names = set(ZipFile(wheel).namelist())
     for folder, inside in (("julia_src/src", "pydiffgeo/julia_src/src"), ("julia_src/ext", "pydiffgeo/julia_src/ext"),
                            ("pydiffgeo/models/specs", "pydiffgeo/models/specs")):  # fmt: skip
-        files = [p.relative_to(ROOT / folder).as_posix() for p in (ROOT / folder).rglob("*.*l") if p.is_file()]
+        files = [
+            p.relative_to(ROOT / folder).as_posix()
+            for p in (ROOT / folder).rglob("*.*l")
+            if p.is_file()
+        ]
         assert {f"{inside}/{f}" for f in files} <= names
     assert "pydiffgeo/julia_src/Project.toml" in names
-    assert not any(n.startswith("pydiffgeo/julia_src/test") or n.startswith("tests/") for n in names)
+    assert not any(
+        n.startswith("pydiffgeo/julia_src/test") or n.startswith("tests/") for n in names
+    )
 
 
 def test_doctor(installed: Path, tmp_path: Path) -> None:
@@ -68,7 +85,9 @@ def test_doctor(installed: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("engine", ["torch", "julia"])
-def test_solve(installed: Path, tmp_path: Path, engine: str, request: pytest.FixtureRequest) -> None:
+def test_solve(
+    installed: Path, tmp_path: Path, engine: str, request: pytest.FixtureRequest
+) -> None:
     environment: dict[str, Any] = {}
     if engine == "julia":
         request.getfixturevalue("julia")
@@ -79,7 +98,9 @@ def test_solve(installed: Path, tmp_path: Path, engine: str, request: pytest.Fix
     assert out.split() == [engine, "True"]
 
 
-def _run(*arguments: Any, path: Path | None = None, cwd: Path | None = None, **environment: Any) -> str:
+def _run(
+    *arguments: Any, path: Path | None = None, cwd: Path | None = None, **environment: Any
+) -> str:
     """Run this Python on what is in `path`, and the installed dependencies."""
     packages = os.pathsep.join(filter(None, (str(path or ""), sysconfig.get_path("purelib"))))
     done = subprocess.run(

@@ -19,23 +19,42 @@ EXACT = {"newton_tolerance": 1e-9}  # step by step: stages as exact as those of 
 
 
 def run(
-    model: ProcessModel, solver: Solver, forcing: Values, parameters: Values, state: Any = None, times: Any = None, **more: Any
+    model: ProcessModel,
+    solver: Solver,
+    forcing: Values,
+    parameters: Values,
+    state: Any = None,
+    times: Any = None,
+    **more: Any,
 ) -> Solution:
     times = range(forcing["precipitation"].shape[1] + 1) if times is None else times
-    return solve(model, forcing, parameters, initial_state(model) if state is None else state, times, solver, "torch", **more)
+    return solve(
+        model,
+        forcing,
+        parameters,
+        initial_state(model) if state is None else state,
+        times,
+        solver,
+        "torch",
+        **more,
+    )
 
 
 @pytest.fixture
 def step_by_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
     """Switch windows off and on."""
     own = torch_engine.in_windows
-    return lambda off: monkeypatch.setattr(torch_engine, "in_windows", (lambda *_: False) if off else own)
+    return lambda off: monkeypatch.setattr(
+        torch_engine, "in_windows", (lambda *_: False) if off else own
+    )
 
 
 @pytest.mark.parametrize("step", [1.0, 0.3])
 @pytest.mark.parametrize("method", ["implicit_euler", "sdirk2"])
 @pytest.mark.parametrize("name", ["hbv", "exp_hydro"])
-def test_same_as_step_by_step(name: str, method: str, step: float, step_by_step: Callable[[bool], None]) -> None:
+def test_same_as_step_by_step(
+    name: str, method: str, step: float, step_by_step: Callable[[bool], None]
+) -> None:
     model, basins, days = MODELS[name](), 6, 90  # type: ignore[call-arg]
     solver = Solver(method, step=step, **EXACT)
     state = initial_state(model).expand(basins, -1).clone()
@@ -48,10 +67,15 @@ def test_same_as_step_by_step(name: str, method: str, step: float, step_by_step:
     for off in (False, True):
         step_by_step(off)
         x = {k: v.clone().requires_grad_() for k, v in inputs.items()}
-        forcing, parameters = {k: x[k] for k in model.spec.forcings}, {k: x[k] for k in model.spec.parameters}
+        forcing, parameters = (
+            {k: x[k] for k in model.spec.forcings},
+            {k: x[k] for k in model.spec.parameters},
+        )
         s = run(model, solver, forcing, parameters, x["state"], times)
         parts = [s.states, s.storage, *s.fluxes.values()]
-        loss = sum((y * torch.linspace(0.5, 1.5, y.numel(), dtype=F64).view(y.shape)).mean() for y in parts)
+        loss = sum(
+            (y * torch.linspace(0.5, 1.5, y.numel(), dtype=F64).view(y.shape)).mean() for y in parts
+        )
         found.append((s, torch.autograd.grad(loss, list(x.values()))))  # type: ignore[arg-type]
     (ours, our_gradient), (theirs, their_gradient) = found
     same = theirs.stats["rejected"] == 0  # where Newton fails step by step, it halves the step
@@ -69,7 +93,9 @@ def test_same_as_step_by_step(name: str, method: str, step: float, step_by_step:
     torch.testing.assert_close(again.states[same], ours.states[same].detach(), rtol=1e-9, atol=1e-8)
 
 
-def against_differences(model: ProcessModel, solver: Solver, forcing: dict[str, Tensor], observed: Tensor) -> dict[str, float]:
+def against_differences(
+    model: ProcessModel, solver: Solver, forcing: dict[str, Tensor], observed: Tensor
+) -> dict[str, float]:
     """Relative errors of derivatives along random directions of the inputs, after a warm-up of half the time."""
     basins, days = observed.shape
     parameters = random_parameters(model, basins)
@@ -78,23 +104,31 @@ def against_differences(model: ProcessModel, solver: Solver, forcing: dict[str, 
     inputs = {**parameters, **forcing, "state": initial_state(model).expand(basins, -1).clone()}
 
     def loss(x: dict[str, Tensor]) -> Tensor:
-        s = run(model, solver, {k: x[k] for k in forcing}, {k: x[k] for k in parameters}, x["state"])
+        s = run(
+            model, solver, {k: x[k] for k in forcing}, {k: x[k] for k in parameters}, x["state"]
+        )
         late = slice(days // 2, None)
-        return (s.fluxes["discharge"][:, late] - observed[:, late]).square().mean() + s.states[:, late].square().mean() * 1e-4
+        return (s.fluxes["discharge"][:, late] - observed[:, late]).square().mean() + s.states[
+            :, late
+        ].square().mean() * 1e-4
 
     x = {k: v.clone().requires_grad_() for k, v in inputs.items()}
     grads = dict(zip(x, torch.autograd.grad(loss(x), list(x.values())), strict=True))
     static = [k for k in parameters if k != varying]
     errors = {}
     for names in (static, [varying], list(forcing), ["state"]):
-        directions = {k: torch.randn_like(inputs[k]) * inputs[k].abs() for k in names}  # what is zero stays so
+        directions = {
+            k: torch.randn_like(inputs[k]) * inputs[k].abs() for k in names
+        }  # what is zero stays so
         exact = float(sum((grads[k] * d).sum() for k, d in directions.items()))
 
         def along(t: float, directions: dict[str, Tensor] = directions) -> float:
             return float(loss({**inputs, **{k: inputs[k] + t * d for k, d in directions.items()}}))
 
         h = 3e-5
-        difference = (8 * (along(h) - along(-h)) - (along(2 * h) - along(-2 * h))) / (12 * h)  # of fourth order
+        difference = (8 * (along(h) - along(-h)) - (along(2 * h) - along(-2 * h))) / (
+            12 * h
+        )  # of fourth order
         errors[names[0]] = abs(difference - exact) / abs(exact)
     return errors
 
@@ -110,7 +144,11 @@ def test_gradient_against_differences(method: str) -> None:
 def test_gradient_on_real_basins(shared_data: Callable[[str], Path]) -> None:
     xarray = pytest.importorskip("xarray")
     with xarray.open_dataset(shared_data("camels_us_daymet_500.nc")) as data:
-        part = data[["prcp", "tmin", "tmax", "qobs"]].isel(basin=slice(0, 500, 8), time=slice(0, 730)).load()
+        part = (
+            data[["prcp", "tmin", "tmax", "qobs"]]
+            .isel(basin=slice(0, 500, 8), time=slice(0, 730))
+            .load()
+        )
     low, high = (torch.from_numpy(part[k].values) for k in ("tmin", "tmax"))
     temperature = (low + high) / 2
     forcing = {
@@ -128,7 +166,11 @@ def test_columns_do_not_depend_on_chunks_or_neighbours() -> None:
     forcing, parameters = weather(basins, days), random_parameters(model, basins)
     whole = run(model, Solver("sdirk2", step=1.0), forcing, parameters).states
     parts = run(model, Solver("sdirk2", step=1.0, chunk=3), forcing, parameters).states
-    alone = run(model, Solver("sdirk2", step=1.0), *({k: v[4:5] for k, v in x.items()} for x in (forcing, parameters))).states
+    alone = run(
+        model,
+        Solver("sdirk2", step=1.0),
+        *({k: v[4:5] for k, v in x.items()} for x in (forcing, parameters)),
+    ).states
     torch.testing.assert_close(parts, whole, rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(alone[0], whole[4], rtol=1e-9, atol=1e-9)
 
@@ -138,7 +180,9 @@ def test_single_precision() -> None:
     forcing, parameters = weather(basins, days), random_parameters(model, basins)
     exact = run(model, Solver("implicit_euler", step=1.0), forcing, parameters).fluxes["discharge"]
     single = {k: v.float().requires_grad_() for k, v in parameters.items()}
-    q = run(model, Solver("implicit_euler", step=1.0, dtype=torch.float32), forcing, single).fluxes["discharge"]
+    q = run(model, Solver("implicit_euler", step=1.0, dtype=torch.float32), forcing, single).fluxes[
+        "discharge"
+    ]
     assert q.dtype == torch.float32
     assert float((q - exact).abs().max()) < 1e-3 * float(exact.max())
     q.mean().backward()
@@ -155,7 +199,12 @@ def test_stuck_columns_are_solved_step_by_step(step_by_step: Callable[[bool], No
         x = {k: v.clone().requires_grad_() for k, v in parameters.items()}
         s = run(model, Solver("implicit_euler", step=1.0, **EXACT, **more), forcing, x)
         grads = torch.autograd.grad(s.fluxes["discharge"].square().mean(), list(x.values()))
-        results.append((s.stats["rejected"], torch.cat([s.states.detach().flatten(1), torch.stack(grads, 1)], 1)))
+        results.append(
+            (
+                s.stats["rejected"],
+                torch.cat([s.states.detach().flatten(1), torch.stack(grads, 1)], 1),
+            )
+        )
     (_, patient), (rejected, mixed), (_, by_steps) = results
     stuck = rejected > 0
     assert 0 < int(stuck.sum()) < basins
@@ -175,7 +224,9 @@ class Reservoir(ProcessModel):
         torch.nn.init.constant_(self.net.bias, 0.3)
 
     def rates(self, state: Tensor, forcing: Values, parameters: Values) -> Tensor:
-        out = torch.where(state > 1e6, torch.nan, parameters["k"] * self.net(state) * state)  # a store that cannot be
+        out = torch.where(
+            state > 1e6, torch.nan, parameters["k"] * self.net(state) * state
+        )  # a store that cannot be
         return forcing["precipitation"] - out
 
     def fluxes(self, state: Tensor, forcing: Values, parameters: Values) -> Tensor:
@@ -203,8 +254,18 @@ def test_model_without_slopes(reservoir: Reservoir, step_by_step: Callable[[bool
     grads = []
     for off in (False, True):
         step_by_step(off)
-        s = run(reservoir, Solver("implicit_euler", step=1.0, **EXACT), {"precipitation": rain}, {"k": k}, [5.0])
-        grads.append(torch.autograd.grad(s.fluxes["runoff"].square().mean(), list(reservoir.net.parameters())))
+        s = run(
+            reservoir,
+            Solver("implicit_euler", step=1.0, **EXACT),
+            {"precipitation": rain},
+            {"k": k},
+            [5.0],
+        )
+        grads.append(
+            torch.autograd.grad(
+                s.fluxes["runoff"].square().mean(), list(reservoir.net.parameters())
+            )
+        )
         before = torch.cat([torch.full((3, 1), 5.0, dtype=F64), s.states[:, :-1, 0].detach()], 1)
         a, b, c = 0.01 * k[:, None], 1 + 0.3 * k[:, None], before + rain
         root = (-b + (b * b + 4 * a * c).sqrt()) / (2 * a)
@@ -245,7 +306,9 @@ def test_sdirk2_can_overdraw_a_store() -> None:
     assert lowest("sdirk2", 0.02) > -1e-3  # steps that resolve the melting
 
 
-def test_a_basin_across_a_threshold_does_not_slow_its_batch(step_by_step: Callable[[bool], None]) -> None:
+def test_a_basin_across_a_threshold_does_not_slow_its_batch(
+    step_by_step: Callable[[bool], None],
+) -> None:
     """A thin soil whose evapotranspiration falls with the fifth power of its water: Newton finished a day per iteration."""
     days = 120
     forcing = {
@@ -254,10 +317,17 @@ def test_a_basin_across_a_threshold_does_not_slow_its_batch(step_by_step: Callab
         "potential_evapotranspiration": torch.full((1, days), 8.0, dtype=F64),
     }
     easy = {"FC": torch.full((4,), 250.0), "LP": torch.full((4,), 0.7), "BETAET": torch.ones(4)}
-    mixed = {k: torch.cat([v[:3], torch.tensor([x])]) for (k, v), x in zip(easy.items(), (50.0, 0.2, 5.0), strict=True)}
+    mixed = {
+        k: torch.cat([v[:3], torch.tensor([x])])
+        for (k, v), x in zip(easy.items(), (50.0, 0.2, 5.0), strict=True)
+    }
     solver = Solver("implicit_euler", step=1.0, **EXACT)
     alone, both = (run(HBV(), solver, forcing, p, [0.0] * 5) for p in (easy, mixed))
-    assert int(both.stats["newton_iterations"].max()) < 3 * int(alone.stats["newton_iterations"].max()) < 60
+    assert (
+        int(both.stats["newton_iterations"].max())
+        < 3 * int(alone.stats["newton_iterations"].max())
+        < 60
+    )
     torch.testing.assert_close(both.states[:3], alone.states[:3], rtol=1e-12, atol=1e-12)
     step_by_step(True)
     one_by_one = run(HBV(), solver, forcing, mixed, [0.0] * 5)

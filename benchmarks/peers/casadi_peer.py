@@ -45,7 +45,9 @@ def measure(request: Request, reference: Reference) -> Measurement:
     psi = casadi.SX.sym("psi", cells)
     values = [soil[index] for index in range(len(PARAMETERS))]
     theta, capacity, conductivity = hydraulics(psi, values, casadi)
-    supply = divergence(psi, conductivity, values, casadi, lambda parts: casadi.vertcat(*parts), cells)
+    supply = divergence(
+        psi, conductivity, values, casadi, lambda parts: casadi.vertcat(*parts), cells
+    )
     options = {"reltol": request.rtol, "abstol": request.atol, "max_num_steps": 200_000}
     options |= request.options.get("integrator", {})
 
@@ -54,7 +56,9 @@ def measure(request: Request, reference: Reference) -> Measurement:
     initial = np.full(cells, PSI_INITIAL)
     if request.method == "cvodes":
         system = {"x": psi, "p": soil, "ode": supply / capacity}
-        integrator = casadi.integrator("integrator", "cvodes", system, 0.0, request.horizon, options)
+        integrator = casadi.integrator(
+            "integrator", "cvodes", system, 0.0, request.horizon, options
+        )
         final = integrator(x0=initial, p=inputs)["xf"]
     else:
         storage = casadi.SX.sym("storage", cells)
@@ -66,9 +70,13 @@ def measure(request: Request, reference: Reference) -> Measurement:
             "alg": ATOL_PER_RTOL * theta - storage,
         }
         integrator = casadi.integrator("integrator", "idas", system, 0.0, request.horizon, options)
-        wetness = casadi.Function("wetness", [soil], [casadi.substitute(ATOL_PER_RTOL * theta, psi, initial)])
+        wetness = casadi.Function(
+            "wetness", [soil], [casadi.substitute(ATOL_PER_RTOL * theta, psi, initial)]
+        )
         stored = integrator(x0=wetness(inputs), z0=initial, p=inputs)["xf"]
-        final = heads_of(stored / ATOL_PER_RTOL, [inputs[index] for index in range(len(PARAMETERS))])
+        final = heads_of(
+            stored / ATOL_PER_RTOL, [inputs[index] for index in range(len(PARAMETERS))]
+        )
 
     target = target_on(cells, reference)
     scale = request.options.get("loss_scale", 1.0)
@@ -86,7 +94,12 @@ def measure(request: Request, reference: Reference) -> Measurement:
     forward_s, (_, heads) = timed(lambda: forward(point), request.repeats)
     total_s, (slope, _) = timed(lambda: gradient(point), request.repeats)
     return Measurement(
-        setup, forward_s, total_s, np.asarray(heads).ravel(), np.asarray(slope).ravel() * point / scale, {}
+        setup,
+        forward_s,
+        total_s,
+        np.asarray(heads).ravel(),
+        np.asarray(slope).ravel() * point / scale,
+        {},
     )
 
 

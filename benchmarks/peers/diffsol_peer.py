@@ -55,9 +55,13 @@ def model_code(cells: int, form: str) -> str:
     slope = {(i, i - 1): -1.0 / dz for i in inner} | {(i, i): 1.0 / dz for i in inner}
     slope |= {(0, 0): 2.0 / dz, (cells, cells - 1): -2.0 / dz}
     mean = {face: 0.5 for face in slope}
-    difference = {(i, i): 1.0 / dz for i in range(cells)} | {(i, i + 1): -1.0 / dz for i in range(cells)}
+    difference = {(i, i): 1.0 / dz for i in range(cells)} | {
+        (i, i + 1): -1.0 / dz for i in range(cells)
+    }
     psi = "u_i" if form == "head" else "h_i"
-    inputs = ", ".join(f"{name} = {value}" for name, value in zip(SYMBOLS, PARAMETERS.values(), strict=True))
+    inputs = ", ".join(
+        f"{name} = {value}" for name, value in zip(SYMBOLS, PARAMETERS.values(), strict=True)
+    )
 
     def at_faces(top: str, bottom: str) -> str:
         return f"(0:1): {top}, (1:{cells}): 0.0, ({cells}:{cells + 1}): {bottom}"
@@ -99,7 +103,9 @@ def model_code(cells: int, form: str) -> str:
             f"c_i {{ -(ths - thr) * m * n * s_i * x_i / ((1.0 + x_i) * {psi}) }}",
             "F_i { supply_i / c_i }",
         ],
-        "mixed": [f"F_i {{ {ATOL_PER_RTOL} * supply_i, {ATOL_PER_RTOL} * (thr + (ths - thr) * s_i) - w_i }}"],
+        "mixed": [
+            f"F_i {{ {ATOL_PER_RTOL} * supply_i, {ATOL_PER_RTOL} * (thr + (ths - thr) * s_i) - w_i }}"
+        ],
     }
     return "\n".join([*head, *unknowns[form], *fluxes, *rates[form], f"out_i {{ {psi} }}"])
 

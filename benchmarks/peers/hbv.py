@@ -16,7 +16,9 @@ Runs = tuple[Callable[[], Any], Callable[[], tuple[float, Any]]]
 """Forward alone, and forward with gradient: the loss and the gradient `[parameter, basin]`."""
 
 
-def torch_runs(discharge: Callable[[dict[str, Any], dict[str, Any]], Any], batch: int, days: int) -> Runs:
+def torch_runs(
+    discharge: Callable[[dict[str, Any], dict[str, Any]], Any], batch: int, days: int
+) -> Runs:
     """Runs of a torch function from weather and parameters to discharge `[basin, day]`."""
     import torch
 
@@ -42,7 +44,9 @@ def loop(batch: int, days: int, options: dict[str, Any]) -> Runs:
 
     from pydiffgeo.training.explicit_hbv import explicit_hbv
 
-    return torch_runs(lambda f, p: explicit_hbv(f, p, torch.from_numpy(INITIAL))[1]["discharge"], batch, days)
+    return torch_runs(
+        lambda f, p: explicit_hbv(f, p, torch.from_numpy(INITIAL))[1]["discharge"], batch, days
+    )
 
 
 def package(batch: int, days: int, options: dict[str, Any]) -> Runs:
@@ -53,7 +57,11 @@ def package(batch: int, days: int, options: dict[str, Any]) -> Runs:
 
     model, solver, state = HBV(), Solver(options["method"], step=1.0), torch.from_numpy(INITIAL)
     return torch_runs(
-        lambda f, p: solve(model, f, p, state, range(days + 1), solver, options["engine"]).fluxes["discharge"], batch, days
+        lambda f, p: solve(model, f, p, state, range(days + 1), solver, options["engine"]).fluxes[
+            "discharge"
+        ],
+        batch,
+        days,
     )
 
 
@@ -71,7 +79,9 @@ def torchdiffeq(batch: int, days: int, options: dict[str, Any]) -> Runs:
             return torch.stack(rates(stores, [d[day] for d in drivers], p, torch)[0], -1)
 
         start = torch.from_numpy(INITIAL).expand(batch, -1)
-        states = odeint(rate, start, torch.arange(days + 1, dtype=start.dtype), method=options["method"])[1:]
+        states = odeint(
+            rate, start, torch.arange(days + 1, dtype=start.dtype), method=options["method"]
+        )[1:]
         forcing = [f[k].T for k in FORCING]
         return rates(states.clamp(min=1e-3).unbind(-1), forcing, p, torch)[1].T
 

@@ -147,7 +147,9 @@ def versions(distributions: tuple[str, ...]) -> dict[str, str]:
     return found
 
 
-def serve(measure: Callable[[Request, Reference], Measurement], distributions: tuple[str, ...]) -> None:
+def serve(
+    measure: Callable[[Request, Reference], Measurement], distributions: tuple[str, ...]
+) -> None:
     """Answer the request in `sys.argv[1]` with one JSON line."""
     request = Request(**json.loads(sys.argv[1]))
     reference = load_reference()

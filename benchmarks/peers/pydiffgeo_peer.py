@@ -69,7 +69,9 @@ def measure(request: Request, reference: Reference) -> Measurement:
             return run(soil)
 
     def gradient() -> tuple[Any, dict[str, Any], list[float]]:
-        values: dict[str, Any] = {name: value.clone().requires_grad_() for name, value in soil.items()}
+        values: dict[str, Any] = {
+            name: value.clone().requires_grad_() for name, value in soil.items()
+        }
         solution = run(values)
         psi = solution.states[:, -1]
         (((psi - target) / LOSS_SCALE) ** 2).mean(-1).sum().backward()

@@ -24,7 +24,9 @@ def measure(request: Request, reference: Reference) -> Measurement:
         def __init__(self) -> None:
             super().__init__()
             columns = torch.tensor(parameter_batch(request.batch))
-            self.soil = torch.nn.ParameterList(torch.nn.Parameter(column.clone()) for column in columns.T)
+            self.soil = torch.nn.ParameterList(
+                torch.nn.Parameter(column.clone()) for column in columns.T
+            )
             self.evaluations = 0
 
         def forward(self, time: Any, psi: Any) -> Any:
@@ -40,7 +42,9 @@ def measure(request: Request, reference: Reference) -> Measurement:
     def solve() -> Any:
         options = {"first_step": FIRST_STEP}
         tolerances = {"rtol": request.rtol, "atol": request.atol}
-        return integrate(column, initial, times, method=request.method, options=options, **tolerances)[-1]
+        return integrate(
+            column, initial, times, method=request.method, options=options, **tolerances
+        )[-1]
 
     def forward() -> Any:
         column.evaluations = 0
@@ -57,7 +61,9 @@ def measure(request: Request, reference: Reference) -> Measurement:
     evaluations = column.evaluations
     total_s, psi = timed(gradient, request.repeats)
     slopes = np.array([float(value.grad[0] * value.detach()[0]) for value in column.soil])
-    return Measurement(0.0, forward_s, total_s, psi[:, 0].numpy(), slopes, {"rate_evaluations": evaluations})
+    return Measurement(
+        0.0, forward_s, total_s, psi[:, 0].numpy(), slopes, {"rate_evaluations": evaluations}
+    )
 
 
 if __name__ == "__main__":

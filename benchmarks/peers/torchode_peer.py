@@ -24,17 +24,24 @@ def measure(request: Request, reference: Reference) -> Measurement:
         def __init__(self) -> None:
             super().__init__()
             columns = torch.tensor(parameter_batch(request.batch))
-            self.soil = torch.nn.ParameterList(torch.nn.Parameter(column.clone()) for column in columns.T)
+            self.soil = torch.nn.ParameterList(
+                torch.nn.Parameter(column.clone()) for column in columns.T
+            )
 
         def forward(self, time: Any, psi: Any) -> Any:
             # cells come first in head_rate; under BacksolveAdjoint, which maps over samples, psi is [cell]
             cells_first = psi.movedim(-1, 0)
-            return head_rate(cells_first, list(self.soil), torch, torch.cat, request.cells).movedim(0, -1)
+            return head_rate(cells_first, list(self.soil), torch, torch.cat, request.cells).movedim(
+                0, -1
+            )
 
     column = Column()
     target = torch.tensor(target_on(request.cells, reference))
     initial = torch.full((request.batch, request.cells), PSI_INITIAL)
-    span = {"t_start": torch.zeros(request.batch), "t_end": torch.full((request.batch,), request.horizon)}
+    span = {
+        "t_start": torch.zeros(request.batch),
+        "t_end": torch.full((request.batch,), request.horizon),
+    }
     problem = torchode.InitialValueProblem(y0=initial, **span)
     first_step = torch.full((request.batch,), FIRST_STEP)
     term = torchode.ODETerm(column)

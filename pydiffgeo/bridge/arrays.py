@@ -14,7 +14,12 @@ def field(x: Tensor) -> tuple[int, int, int, int]:
     """Address, and strides of column, time and layer, of `[column or 1, (time,) width]`; zero where one value is shared."""
     shape, strides = x.shape, x.stride()
     time = strides[1] if x.ndim == 3 and shape[1] > 1 else 0
-    return x.data_ptr(), strides[0] if shape[0] > 1 else 0, time, strides[-1] if shape[-1] > 1 else 0
+    return (
+        x.data_ptr(),
+        strides[0] if shape[0] > 1 else 0,
+        time,
+        strides[-1] if shape[-1] > 1 else 0,
+    )
 
 
 def gradient_like(x: Tensor, columns: int) -> Tensor:

@@ -29,7 +29,9 @@ class JuliaFunction:
     def __call__(self, x: Tensor) -> Tensor:
         if x.dtype not in (torch.float64, torch.float32) or x.ndim == 0:
             given = f"{x.dtype} {list(x.shape)}"
-            raise ParameterError(f"a Julia function takes tensors [..., n] of float64 or float32, got {given}.")
+            raise ParameterError(
+                f"a Julia function takes tensors [..., n] of float64 or float32, got {given}."
+            )
         refuse_transforms("a Julia function")
         y: Tensor = _Apply.apply(self, x)
         return y
@@ -56,7 +58,11 @@ class _Apply(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, f: JuliaFunction, x: Tensor) -> Tensor:
         rows = _rows(x)
-        size = f.julia.call("function_size", f.number, _bits(x), rows.data_ptr(), rows.shape[1]) if len(rows) else 0
+        size = (
+            f.julia.call("function_size", f.number, _bits(x), rows.data_ptr(), rows.shape[1])
+            if len(rows)
+            else 0
+        )
         y = rows.new_empty(len(rows), max(size, 1))
         if len(rows):
             f.call(rows, y)

@@ -37,14 +37,18 @@ def prepare(say: Callable[[str], None]) -> dict[str, str]:
     """
     for variable in ("PYTHON_JULIACALL_EXE", "PYTHON_JULIACALL_PROJECT"):
         if os.environ.get(variable):
-            raise EngineUnavailable(f"{variable} is set, so that what is installed here would not be used; unset it first.")
+            raise EngineUnavailable(
+                f"{variable} is set, so that what is installed here would not be used; unset it first."
+            )
     juliapkg = _juliapkg()
     if not os.access(installed().parent, os.W_OK):
         raise EngineUnavailable(f"{installed().parent} cannot be written: make a virtual environment (python -m venv) and "
                                 f"install pydiffgeo there; {OWN}.")  # fmt: skip
     project = tomllib.loads((sources() / "Project.toml").read_text())
     # PythonCall comes with juliacall
-    extras: dict[str, str] = {k: v for k, v in project.get("weakdeps", {}).items() if k != "PythonCall"}
+    extras: dict[str, str] = {
+        k: v for k, v in project.get("weakdeps", {}).items() if k != "PythonCall"
+    }
     say(f"1/3 Julia {project['compat']['julia']} or newer, and the packages DiffGeo, PythonCall"
         f"{''.join(f', {name}' for name in extras)}: found or downloaded")  # fmt: skip
     try:
@@ -56,15 +60,25 @@ def prepare(say: Callable[[str], None]) -> dict[str, str]:
         place = {"exe": str(juliapkg.executable()), "project": str(juliapkg.project())}
     except Exception as error:  # juliapkg raises bare Exceptions too
         raise EngineUnavailable(_advice(error)) from error
-    say("2/3 Loading all of them once, which compiles what is not compiled yet: minutes the first time")
+    say(
+        "2/3 Loading all of them once, which compiles what is not compiled yet: minutes the first time"
+    )
     names = ", ".join((project["name"], "PythonCall", *extras))
-    command = [place["exe"], f"--project={place['project']}", "--startup-file=no", "-e", f"import {names}"]
+    command = [
+        place["exe"],
+        f"--project={place['project']}",
+        "--startup-file=no",
+        "-e",
+        f"import {names}",
+    ]
     try:
         subprocess.run(command, check=True)
     except (OSError, subprocess.CalledProcessError) as error:
         raise EngineUnavailable(_advice(error)) from error
     write_file(installed(), json.dumps(place, indent=1) + "\n")
-    say(f"3/3 Written to {installed()}: the engine starts with {place['exe']} and {place['project']}")
+    say(
+        f"3/3 Written to {installed()}: the engine starts with {place['exe']} and {place['project']}"
+    )
     return place
 
 

@@ -43,7 +43,11 @@ HYDRAULICS: dict[type[SoilHydraulics], Callable[[Any], dict[str, Any]]] = {
 
 
 def _richards(model: Richards) -> dict[str, Any]:
-    hydraulics = model.hydraulics.formula if isinstance(model.hydraulics, LearnedHydraulics) else model.hydraulics
+    hydraulics = (
+        model.hydraulics.formula
+        if isinstance(model.hydraulics, LearnedHydraulics)
+        else model.hydraulics
+    )
     if type(hydraulics) not in HYDRAULICS:
         raise ParameterError(
             f"the Julia engine cannot call the torch functions of {type(hydraulics).__name__}; "
@@ -52,7 +56,10 @@ def _richards(model: Richards) -> dict[str, Any]:
     faces = model.grid.faces
     out = {
         "faces": faces.tolist(),
-        "layers": [float(faces[0]), *(float(faces[i + 1]) for i in model.grid.layer.diff().nonzero()[:, 0])],
+        "layers": [
+            float(faces[0]),
+            *(float(faces[i + 1]) for i in model.grid.layer.diff().nonzero()[:, 0]),
+        ],
         "top": model.top_name,
         "bottom": model.bottom_name,
         "face_mean": model.face_mean_name,
@@ -123,8 +130,17 @@ def description(model: ProcessModel) -> dict[str, Any]:
     spec = model.spec
     file = model.spec_file if isinstance(model, JuliaModel) else SPEC_FOLDER / f"{spec.name}.toml"
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    names = {"states": [*spec.states], "parameters": [*spec.parameters], "forcings": [*spec.forcings], "fluxes": [*spec.fluxes]}
-    return {"kind": spec.name, **DESCRIPTIONS[type(model)](model), "spec": {"digest": digest, **names}}
+    names = {
+        "states": [*spec.states],
+        "parameters": [*spec.parameters],
+        "forcings": [*spec.forcings],
+        "fluxes": [*spec.fluxes],
+    }
+    return {
+        "kind": spec.name,
+        **DESCRIPTIONS[type(model)](model),
+        "spec": {"digest": digest, **names},
+    }
 
 
 def missing(model: ProcessModel) -> str:
@@ -169,7 +185,11 @@ def first_weights(julia: Julia, model: JuliaModel) -> None:
 
 
 def evaluate(
-    julia: Julia, model: ProcessModel, state: Tensor, forcing: Mapping[str, Tensor], parameters: Mapping[str, Tensor]
+    julia: Julia,
+    model: ProcessModel,
+    state: Tensor,
+    forcing: Mapping[str, Tensor],
+    parameters: Mapping[str, Tensor],
 ) -> Evaluation:
     """Storage, rates and fluxes at states `[column, size]`, as Julia computes them: for comparing the engines.
 
@@ -180,10 +200,19 @@ def evaluate(
         As `solve` passes them to an engine.
     """
     columns, size = state.shape
-    out = state.new_empty(columns, size), state.new_empty(columns, size), state.new_empty(columns, len(model.spec.fluxes))
+    out = (
+        state.new_empty(columns, size),
+        state.new_empty(columns, size),
+        state.new_empty(columns, len(model.spec.fluxes)),
+    )
     lengths = state.new_ones(1)
     weights = [w.detach()[None].to(state) for w in model.closure_vectors()]
-    inputs = [state, *(parameters[k] for k in model.spec.parameters), *(forcing[k] for k in model.spec.forcings), *weights]
+    inputs = [
+        state,
+        *(parameters[k] for k in model.spec.parameters),
+        *(forcing[k] for k in model.spec.forcings),
+        *weights,
+    ]
     head = [columns, 1, 0, 1, lengths.data_ptr(), *(x.data_ptr() for x in out), *[0] * 7]
     numbers = [*head, *(v for x in inputs for v in field(x))]
     call = struct.pack(f"{len(numbers)}q", *numbers)

@@ -24,7 +24,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pydiffgeo.errors import EngineUnavailable, ParameterError, PyDiffGeoError, SpecMismatch, UnknownName
+from pydiffgeo.errors import (
+    EngineUnavailable,
+    ParameterError,
+    PyDiffGeoError,
+    SpecMismatch,
+    UnknownName,
+)
 
 INSTALL = "run `pydiffgeo julia install`, which needs the internet once"
 MESSAGE_BYTES = 16384
@@ -75,10 +81,14 @@ def found() -> dict[str, str]:
     if given["exe"] and given["project"]:
         for k, path in given.items():
             if not Path(str(path)).exists():
-                raise EngineUnavailable(f"PYTHON_JULIACALL_{k.upper()}={path} does not exist; correct it, or unset it.")
+                raise EngineUnavailable(
+                    f"PYTHON_JULIACALL_{k.upper()}={path} does not exist; correct it, or unset it."
+                )
         return {k: str(v) for k, v in given.items()}
     if any(given.values()):
-        raise EngineUnavailable("set both PYTHON_JULIACALL_EXE and PYTHON_JULIACALL_PROJECT, or neither.")
+        raise EngineUnavailable(
+            "set both PYTHON_JULIACALL_EXE and PYTHON_JULIACALL_PROJECT, or neither."
+        )
     if "juliacall" in sys.modules:  # started by somebody else, with a project of theirs
         return {}
     try:
@@ -89,7 +99,9 @@ def found() -> dict[str, str]:
         ) from None
     for k in ("exe", "project"):
         if not Path(written.get(k, "")).exists():
-            raise EngineUnavailable(f"the prepared Julia is gone ({k} {written.get(k)}): {INSTALL}.")
+            raise EngineUnavailable(
+                f"the prepared Julia is gone ({k} {written.get(k)}): {INSTALL}."
+            )
     return written
 
 
@@ -192,7 +204,11 @@ os.register_at_fork(after_in_child=_after_fork)
 
 def unavailable() -> str:
     """Why Julia cannot start here without a download, "" where it can; looked up once per environment."""
-    return "" if _julia is not None else _unavailable(*(os.environ.get(f"PYTHON_JULIACALL_{k}") for k in ("EXE", "PROJECT")))
+    return (
+        ""
+        if _julia is not None
+        else _unavailable(*(os.environ.get(f"PYTHON_JULIACALL_{k}") for k in ("EXE", "PROJECT")))
+    )
 
 
 @cache
@@ -214,14 +230,18 @@ def start() -> Julia:
     """
     global _julia, _failure
     if _forked:
-        raise EngineUnavailable("Julia does not survive a fork: solve in the parent, or let multiprocessing spawn processes.")
+        raise EngineUnavailable(
+            "Julia does not survive a fork: solve in the parent, or let multiprocessing spawn processes."
+        )
     if _julia is not None:
         return _julia
     with _lock:
         if _julia is None:
             place = found()
             if threading.current_thread() is not threading.main_thread():
-                raise EngineUnavailable("Julia must be started from the main thread: call pydiffgeo.julia.start() there first.")
+                raise EngineUnavailable(
+                    "Julia must be started from the main thread: call pydiffgeo.julia.start() there first."
+                )
             if _failure is not None:  # Julia starts once, or not at all
                 raise _failure
             try:
@@ -241,7 +261,10 @@ def _start(place: dict[str, str]) -> Julia:
     # Julia stops its threads for its collector by SIGSEGV. Where faulthandler ends, as it does in pytest before the process, it
     # would put back the handler from before Julia, and the next stop would be a crash
     faulthandler.disable()
-    blocked, interrupt = signal.pthread_sigmask(signal.SIG_BLOCK, ()), signal.getsignal(signal.SIGINT)
+    blocked, interrupt = (
+        signal.pthread_sigmask(signal.SIG_BLOCK, ()),
+        signal.getsignal(signal.SIGINT),
+    )
     try:
         with warnings.catch_warnings(), _remembering_exit_hooks():
             # both orders of importing torch and juliacall are tested
@@ -256,7 +279,9 @@ def _start(place: dict[str, str]) -> Julia:
     answer, *rest = _evaluate(_LOAD % json.dumps(str(sources()))).split("\n")
     if answer != "ok":
         reason = answer.partition("Stacktrace:")[0].strip()
-        raise EngineUnavailable(f"the Julia package DiffGeo does not load: {reason}. To repair its project {INSTALL}.")
+        raise EngineUnavailable(
+            f"the Julia package DiffGeo does not load: {reason}. To repair its project {INSTALL}."
+        )
     version, threads, *lines = rest
     functions = {}
     for line in lines:
@@ -310,7 +335,9 @@ def load_sciml() -> None:
         return
     with _lock:
         if threading.current_thread() is not threading.main_thread():
-            raise EngineUnavailable("SciML must be loaded from the main thread: solve once there with a method of SciML first.")
+            raise EngineUnavailable(
+                "SciML must be loaded from the main thread: solve once there with a method of SciML first."
+            )
         library = ctypes.PyDLL(None)
         library.jl_gc_safe_leave(ctypes.c_int8(0))
         try:
@@ -318,7 +345,9 @@ def load_sciml() -> None:
         finally:
             library.jl_gc_safe_enter()
         if answer != "ok":
-            raise EngineUnavailable(f"the methods of SciML do not load: {answer}. To repair the project of Julia {INSTALL}.")
+            raise EngineUnavailable(
+                f"the methods of SciML do not load: {answer}. To repair the project of Julia {INSTALL}."
+            )
         _sciml_loaded = True
 
 

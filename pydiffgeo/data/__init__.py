@@ -9,7 +9,13 @@ from pydiffgeo.data.pet import PET_METHODS, add_pet, potential_evapotranspiratio
 from pydiffgeo.data.problems import Problem
 from pydiffgeo.data.report import BasinReport, check_basins
 from pydiffgeo.data.scaling import Scaling, fit_scaling
-from pydiffgeo.data.selection import Selection, Span, left_out_lines, select_sites, without_impossible
+from pydiffgeo.data.selection import (
+    Selection,
+    Span,
+    left_out_lines,
+    select_sites,
+    without_impossible,
+)
 from pydiffgeo.data.snow import degree_day
 from pydiffgeo.data.store import write_basins
 from pydiffgeo.data.uscrn import find_uscrn, load_uscrn

@@ -109,20 +109,30 @@ def open_basins(
     if lazy if lazy is not None else size * shape[0] > EAGER_BYTES:
         arrays = {name: reader.variable(name, shape, source.columns[name].dtype) for name in kept}
     else:
-        arrays = {name: xr.Variable(("basin", "time"), np.empty(shape, source.columns[name].dtype)) for name in kept}
+        arrays = {
+            name: xr.Variable(("basin", "time"), np.empty(shape, source.columns[name].dtype))
+            for name in kept
+        }
         for row in range(shape[0]):
             for name, values in read(row).items():
                 arrays[name].values[row] = values
     for name in kept:
         arrays[name].attrs.update(source.columns[name].attributes)
-    coords = {"basin": ("basin", np.array(source.basins, dtype=str), {"cf_role": "timeseries_id"}), "time": days}
-    opened = xr.Dataset(arrays | _static(source), coords, {**source.attrs, "featureType": "timeSeries"})
+    coords = {
+        "basin": ("basin", np.array(source.basins, dtype=str), {"cf_role": "timeseries_id"}),
+        "time": days,
+    }
+    opened = xr.Dataset(
+        arrays | _static(source), coords, {**source.attrs, "featureType": "timeSeries"}
+    )
     return opened.set_coords([name for name in PLACES if name in opened])
 
 
 def _source(path: Path, format: str, request: Request) -> Source:
     if not path.exists():
-        raise DataError(f"no file or folder {str(path)!r} (looked from {Path.cwd()}); `pydiffgeo data fetch` downloads some.")
+        raise DataError(
+            f"no file or folder {str(path)!r} (looked from {Path.cwd()}); `pydiffgeo data fetch` downloads some."
+        )
     if format != "auto":
         return lookup(LOADERS, format, "format").open_source(path, request)
     for loader in LOADERS.values():
@@ -134,7 +144,9 @@ def _source(path: Path, format: str, request: Request) -> Source:
     )
 
 
-def _variables(source: Source, wanted: Sequence[str] | None, names: Mapping[str, str], path: Path) -> list[str]:
+def _variables(
+    source: Source, wanted: Sequence[str] | None, names: Mapping[str, str], path: Path
+) -> list[str]:
     if wanted is None:
         return list(source.columns)
     request, kept = Request(names=names), []
@@ -149,13 +161,17 @@ def _variables(source: Source, wanted: Sequence[str] | None, names: Mapping[str,
 
 
 def _days(source: Source, start: Day, end: Day) -> pd.DatetimeIndex:
-    first, last = (parse_day(day, name) for day, name in ((start, "start"), (end, "end")))  # NaT where not given
+    first, last = (
+        parse_day(day, name) for day, name in ((start, "start"), (end, "end"))
+    )  # NaT where not given
     if first is pd.NaT or last is pd.NaT:
         spans = _spans(source)
         first = min(a for a, _ in spans) if first is pd.NaT else first
         last = max(b for _, b in spans) if last is pd.NaT else last
     if last < first:
-        raise DataError(f"the record would end on {last:%Y-%m-%d}, before its start on {first:%Y-%m-%d}; change start or end.")
+        raise DataError(
+            f"the record would end on {last:%Y-%m-%d}, before its start on {first:%Y-%m-%d}; change start or end."
+        )
     return pd.date_range(first.normalize(), last.normalize(), name="time")
 
 
@@ -187,11 +203,15 @@ def _static(source: Source) -> dict[str, xr.Variable]:
     for name, (unit, natives) in PLACES.items():
         native = next((n for n in natives if n in found), None)
         if native is not None:
-            numbers = pd.to_numeric(pd.Series(found[native].values), errors="coerce").to_numpy(float)
+            numbers = pd.to_numeric(pd.Series(found[native].values), errors="coerce").to_numpy(
+                float
+            )
             words = np.isnan(numbers) & ~absent(found[native].values)
             if words.any():
                 row = int(words.argmax())
                 text = str(found[native].values[row])
-                raise DataError(f"attribute {native!r} of basin {source.basins[row]} is {text!r}, no number; correct it.")
+                raise DataError(
+                    f"attribute {native!r} of basin {source.basins[row]} is {text!r}, no number; correct it."
+                )
             found[name] = xr.Variable("basin", numbers, {"units": unit})
     return found

@@ -75,7 +75,9 @@ class Batch:
 
     def not_finite(self, simulated: Tensor) -> list[str]:
         """Return, for each sample whose simulation [batch, time, ...] is not finite after the warm-up, where that begins."""
-        bad = ~torch.isfinite(simulated[:, self.warm_up :]).reshape(simulated.shape[0], -1, simulated[0, 0].numel()).all(2)
+        bad = ~torch.isfinite(simulated[:, self.warm_up :]).reshape(
+            simulated.shape[0], -1, simulated[0, 0].numel()
+        ).all(2)
         found = []
         for sample in bad.any(1).nonzero().flatten().tolist():
             day = self.times(sample)[self.warm_up + int(bad[sample].nonzero()[0])]
@@ -90,7 +92,9 @@ class Batch:
     def to(self, device: torch.device | str) -> Batch:
         """Return the batch with its tensors on a device."""
         values = ((f.name, getattr(self, f.name)) for f in fields(self))
-        moved: dict[str, Any] = {name: value.to(device) for name, value in values if isinstance(value, Tensor)}
+        moved: dict[str, Any] = {
+            name: value.to(device) for name, value in values if isinstance(value, Tensor)
+        }
         return replace(self, **moved)
 
 
@@ -125,11 +129,17 @@ class BasinTensors:
     ):
         self.basins = tuple(str(basin) for basin in records.basin.values)
         self.days = pd.DatetimeIndex(records.time.values)
-        self.forcing_names, self.target_names, self.attribute_names = tuple(forcing), tuple(targets), tuple(attributes)
+        self.forcing_names, self.target_names, self.attribute_names = (
+            tuple(forcing),
+            tuple(targets),
+            tuple(attributes),
+        )
         self.dtype = dtype
         for name in (*forcing, *targets):
             if name not in records or set(records[name].dims) != {"basin", "time"}:
-                raise DataError(f"no variable {name!r} in time in the records; `open_basins` and `add_pet` make them.")
+                raise DataError(
+                    f"no variable {name!r} in time in the records; `open_basins` and `add_pet` make them."
+                )
         self._series = xr.Dataset({name: records[name].variable for name in (*forcing, *targets)})
         self.attributes = attribute_matrix(records, attributes, dtype)
         self._width = len(forcing)
@@ -143,7 +153,11 @@ class BasinTensors:
         self._complete, self._seen, self.report = self._look_through(features, ranges)
 
     def _look_through(self, features: int, ranges: bool) -> tuple[NDArray, NDArray, BasinReport]:
-        kept = np.empty((len(self.basins), len(self.days), features), NUMPY[self.dtype]) if self.in_memory else None
+        kept = (
+            np.empty((len(self.basins), len(self.days), features), NUMPY[self.dtype])
+            if self.in_memory
+            else None
+        )
         complete, seen, problems = [], [], list[Problem]()
         counts: dict[str, dict[str, int]] = {name: {} for name in self.target_names}
         for rows in blocks(len(self.basins)):
@@ -152,7 +166,9 @@ class BasinTensors:
                 kept[rows] = block
             for k, name in enumerate((*self.forcing_names, *self.target_names) if ranges else ()):
                 for found in np.flatnonzero(find_impossible(name, block[:, :, k]).any(1)):
-                    problems += impossible_problems(name, block[found, :, k], self.basins[rows.start + int(found)], self.days)
+                    problems += impossible_problems(
+                        name, block[found, :, k], self.basins[rows.start + int(found)], self.days
+                    )
             gaps = np.isnan(block)
             complete.append(np.packbits(~gaps[:, :, : self._width].any(-1), axis=1))
             seen.append(np.packbits(~gaps[:, :, self._width :].all(-1), axis=1))
@@ -169,7 +185,10 @@ class BasinTensors:
     def _read(self, rows: slice) -> NDArray:
         names = (*self.forcing_names, *self.target_names)
         part = self._series.isel(basin=rows)
-        read = {name: part[name].variable.transpose("basin", "time").values.astype(NUMPY[self.dtype]) for name in names}
+        read = {
+            name: part[name].variable.transpose("basin", "time").values.astype(NUMPY[self.dtype])
+            for name in names
+        }
         return np.stack([without_rounding(name, values) for name, values in read.items()], -1)
 
     def _basin(self, row: int) -> Tensor:
@@ -190,14 +209,25 @@ class BasinTensors:
         self.attributes = self.attributes.to(device)
         return self
 
-    def windows(self, basin: Sequence[int] | NDArray, start: Sequence[int] | NDArray, length: int, warm_up: int = 0) -> Batch:
+    def windows(
+        self,
+        basin: Sequence[int] | NDArray,
+        start: Sequence[int] | NDArray,
+        length: int,
+        warm_up: int = 0,
+    ) -> Batch:
         """Return windows of `length` days (warm-up included) that begin at day positions `start` in basins `basin`."""
         rows, first = np.asarray(basin, np.int64), np.asarray(start, np.int64)
         if first.size and (first.min() < 0 or first.max() + length > len(self.days)):
             raise DataError(
                 f"a window of {length} days from position {first.max()} leaves the record of {len(self.days)} days."
             )
-        both = torch.stack([self._basin(int(i))[int(a) : int(a) + length] for i, a in zip(rows, first, strict=True)])
+        both = torch.stack(
+            [
+                self._basin(int(i))[int(a) : int(a) + length]
+                for i, a in zip(rows, first, strict=True)
+            ]
+        )
         return Batch(
             both[..., : self._width],
             both[..., self._width :],
@@ -215,7 +245,10 @@ class BasinTensors:
 
     def seen(self, basin: int) -> tuple[NDArray, NDArray]:
         """Return for one basin where all forcing is there and where some target was observed, bool [time]."""
-        bits = (np.unpackbits(packed[basin], count=len(self.days)) for packed in (self._complete, self._seen))
+        bits = (
+            np.unpackbits(packed[basin], count=len(self.days))
+            for packed in (self._complete, self._seen)
+        )
         complete, seen = (b.astype(bool) for b in bits)
         return complete, seen
 
@@ -260,7 +293,9 @@ class BasinTensors:
             )
         return torch.as_tensor(found, dtype=self.dtype, device=self.attributes.device)
 
-    def periods(self, batch_size: int, start: str | None = None, end: str | None = None, warm_up: int = 0) -> Iterator[Batch]:
+    def periods(
+        self, batch_size: int, start: str | None = None, end: str | None = None, warm_up: int = 0
+    ) -> Iterator[Batch]:
         """Return every basin once over a whole period, `batch_size` basins at a time, in order.
 
         Parameters
@@ -347,11 +382,18 @@ def load_tensors(
         basin and date.
     """
     if dtype not in NUMPY:
-        raise DataError(f"tensors of dtype {dtype} are not made; take torch.float32 or torch.float64.")
-    for name, given, known in (("missing", missing, ("error", "skip")), ("impossible", impossible, ("error", "ignore"))):
+        raise DataError(
+            f"tensors of dtype {dtype} are not made; take torch.float32 or torch.float64."
+        )
+    for name, given, known in (
+        ("missing", missing, ("error", "skip")),
+        ("impossible", impossible, ("error", "ignore")),
+    ):
         if given not in known:
             raise DataError(f"{name}={given!r} is neither {known[0]!r} nor {known[1]!r}.")
-    tensors = BasinTensors(records, forcing, targets, attributes, dtype, memory, impossible == "error")
+    tensors = BasinTensors(
+        records, forcing, targets, attributes, dtype, memory, impossible == "error"
+    )
     tensors.report.require("impossible value")
     if missing == "error":
         tensors.report.require(*MISSING)

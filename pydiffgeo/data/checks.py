@@ -16,7 +16,16 @@ from numpy.typing import ArrayLike
 from pydiffgeo.data.variables import SPELLINGS, VARIABLES, find_impossible, limits
 from pydiffgeo.errors import DataError, UnitError
 
-FORCING = ("precipitation", "tair_mean", "tair_min", "tair_max", "shortwave_down", "rh_mean", "rh_min", "rh_max")
+FORCING = (
+    "precipitation",
+    "tair_mean",
+    "tair_min",
+    "tair_max",
+    "shortwave_down",
+    "rh_mean",
+    "rh_min",
+    "rh_max",
+)
 OBSERVED = ("soil_moisture",)
 
 
@@ -53,9 +62,13 @@ def check_form(records: xr.Dataset) -> xr.Dataset:
     """
     for name in (*FORCING, *OBSERVED):
         if name not in records:
-            raise DataError(f"variable {name!r} is missing from the records; expected {', '.join((*FORCING, *OBSERVED))}.")
+            raise DataError(
+                f"variable {name!r} is missing from the records; expected {', '.join((*FORCING, *OBSERVED))}."
+            )
         if set(records[name].dims) != set(_dims(name)):
-            raise DataError(f"{name!r} has dimensions {records[name].dims}, expected {_dims(name)}.")
+            raise DataError(
+                f"{name!r} has dimensions {records[name].dims}, expected {_dims(name)}."
+            )
     if "lat" not in records.coords:
         raise DataError(
             "coordinate 'lat' (degrees north, per station) is missing; radiation geometry needs it."
@@ -93,7 +106,9 @@ def _check_index(records: xr.Dataset) -> None:
             "reindex to every day and let missing days be NaN."
         )
     if (np.diff(records.depth.values) <= 0).any():
-        raise DataError(f"depths {records.depth.values} are not increasing; sort with .sortby('depth').")
+        raise DataError(
+            f"depths {records.depth.values} are not increasing; sort with .sortby('depth')."
+        )
 
 
 def check_unit(values: xr.DataArray, unit: str) -> None:
@@ -101,7 +116,9 @@ def check_unit(values: xr.DataArray, unit: str) -> None:
     found = values.attrs.get("units")
     if found not in SPELLINGS[unit]:
         what = "no unit" if found is None else f"unit {found!r}"
-        raise UnitError(f"{values.name!r} has {what}, expected {unit!r}; convert it and set attrs['units'].")
+        raise UnitError(
+            f"{values.name!r} has {what}, expected {unit!r}; convert it and set attrs['units']."
+        )
 
 
 def _check_range(values: xr.DataArray) -> None:
@@ -125,13 +142,17 @@ def place(values: xr.DataArray, index: tuple[int, ...]) -> str:
     return f"station {station} on {str(day)[:10]}{depth}"
 
 
-def missing_forcing(records: xr.Dataset, names: Iterable[str] = FORCING) -> list[tuple[str, str, str]]:
+def missing_forcing(
+    records: xr.Dataset, names: Iterable[str] = FORCING
+) -> list[tuple[str, str, str]]:
     """Return (variable, station or basin, date) of every missing value of the forcing `names`, in that order."""
     found = []
     for name in names:
         values = records[name].transpose(site_dimension(records), "time")
         for i, j in np.argwhere(np.isnan(values.values)):
-            found.append((name, str(values[values.dims[0]].values[i]), str(values.time.values[j])[:10]))
+            found.append(
+                (name, str(values[values.dims[0]].values[i]), str(values.time.values[j])[:10])
+            )
     return found
 
 
@@ -151,7 +172,9 @@ def require_complete(records: xr.Dataset, names: Iterable[str] = FORCING) -> xr.
     missing = missing_forcing(records, names)
     if missing:
         site = site_dimension(records)
-        listed = "; ".join(f"{name} at {site} {place} on {day}" for name, place, day in missing[:10])
+        listed = "; ".join(
+            f"{name} at {site} {place} on {day}" for name, place, day in missing[:10]
+        )
         more = f" and {len(missing) - 10} more" if len(missing) > 10 else ""
         raise DataError(
             f"{len(missing)} forcing values are missing: {listed}{more}. Fill them yourself, allow filling "

@@ -85,7 +85,9 @@ def fetch(
     return folder
 
 
-def _fetch_file(file: ArchiveFile, folder: Path, accept: bool, progress: bool, say: Callable[[str], None]) -> None:
+def _fetch_file(
+    file: ArchiveFile, folder: Path, accept: bool, progress: bool, say: Callable[[str], None]
+) -> None:
     target = folder / file.name
     recorded = _recorded(folder)
     known = file.hash or recorded.get(file.name)
@@ -141,7 +143,9 @@ class ResumingDownloader:
         self.part, self.progress = part, progress
         self.version = part.with_name(part.name + ".version")
 
-    def __call__(self, url: str, output_file: Any, pooch: Any = None, check_only: bool = False) -> bool | None:
+    def __call__(
+        self, url: str, output_file: Any, pooch: Any = None, check_only: bool = False
+    ) -> bool | None:
         """Download `url` into `output_file`.
 
         Raises
@@ -157,8 +161,16 @@ class ResumingDownloader:
                 refused = getattr(error, "response", None) is not None
                 if refused or attempt == ATTEMPTS:
                     have = self.part.stat().st_size if self.part.exists() else 0
-                    kept = f"{have} bytes are kept; give the same command again to go on" if have else "nothing arrived"
-                    hint = "address and its status page" if refused else "connection (behind a proxy: HTTPS_PROXY)"
+                    kept = (
+                        f"{have} bytes are kept; give the same command again to go on"
+                        if have
+                        else "nothing arrived"
+                    )
+                    hint = (
+                        "address and its status page"
+                        if refused
+                        else "connection (behind a proxy: HTTPS_PROXY)"
+                    )
                     raise DataError(
                         f"{url} could not be downloaded ({error}); {kept}. If it stays so, check the {hint}."
                     ) from error
@@ -173,17 +185,30 @@ class ResumingDownloader:
         if have and version:  # without a version nobody knows whether it is still the same file
             headers |= {"Range": f"bytes={have}-", "If-Range": version}
         with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as answer:
-            if answer.status_code == 416 and answer.headers.get("Content-Range", "") == f"bytes */{have}":
+            if (
+                answer.status_code == 416
+                and answer.headers.get("Content-Range", "") == f"bytes */{have}"
+            ):
                 return  # it was complete already
             answer.raise_for_status()
-            resumed = answer.status_code == 206 and answer.headers.get("Content-Range", "").startswith(f"bytes {have}-")
+            resumed = answer.status_code == 206 and answer.headers.get(
+                "Content-Range", ""
+            ).startswith(f"bytes {have}-")
             if not resumed:
                 have = 0
                 self.version.write_text(_version(answer))
             length = answer.headers.get("Content-Length")
             total = have + int(length) if length else None
-            shown = {"unit": "B", "unit_scale": True, "desc": self.part.stem, "disable": not self.progress}
-            with open(self.part, "ab" if resumed else "wb") as stream, tqdm(total=total, initial=have, **shown) as bar:
+            shown = {
+                "unit": "B",
+                "unit_scale": True,
+                "desc": self.part.stem,
+                "disable": not self.progress,
+            }
+            with (
+                open(self.part, "ab" if resumed else "wb") as stream,
+                tqdm(total=total, initial=have, **shown) as bar,
+            ):
                 for chunk in answer.iter_content(CHUNK):
                     stream.write(chunk)
                     bar.update(len(chunk))
@@ -227,7 +252,17 @@ def _unpack(packed: Path, folder: Path, progress: bool, say: Callable[[str], Non
     say(f"{packed.name}: unpacking into {folder}")
     try:
         unpack_archive(packed, folder, progress)
-    except (OSError, tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError) as error:
+    except (
+        OSError,
+        tarfile.TarError,
+        zipfile.BadZipFile,
+        zlib.error,
+        lzma.LZMAError,
+        EOFError,
+        RuntimeError,
+    ) as error:
         why = " ".join(str(error).split())
-        raise DataError(f"{packed} cannot be unpacked ({why}); make room on the disk, or delete it and fetch again.") from error
+        raise DataError(
+            f"{packed} cannot be unpacked ({why}); make room on the disk, or delete it and fetch again."
+        ) from error
     done.write_text(stamp)

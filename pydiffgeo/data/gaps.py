@@ -28,7 +28,8 @@ class GapSettings(Settings):
         description="Longest gap (days) of temperature, humidity or radiation that is interpolated linearly.",
     )
     precipitation: Literal["error", "zero"] = Field(
-        "zero", description="What a missing precipitation day becomes: an error, or no precipitation."
+        "zero",
+        description="What a missing precipitation day becomes: an error, or no precipitation.",
     )
     dead_radiation: Literal["error", "temperature"] = Field(
         "temperature",
@@ -106,7 +107,9 @@ def fill_forcing(
         for i, station in enumerate(records.station.values):
             series = filled[variable].isel(station=i).to_series()
             if variable == "shortwave_down":
-                series, replaced = _revive_radiation(series, filled.isel(station=i), str(station), gaps, needed)
+                series, replaced = _revive_radiation(
+                    series, filled.isel(station=i), str(station), gaps, needed
+                )
                 fills += replaced
             for start, end in runs(series.isna()):
                 if needed[start : end + 1].any():
@@ -134,7 +137,8 @@ def dead_radiation(radiation: pd.Series, latitude: float) -> pd.Series:
 def _extraterrestrial(days: pd.Index, latitude: float) -> pd.Series:
     """Return extraterrestrial radiation, MJ m-2 day-1 (Allen et al. 1998, eq. 21)."""
     return pd.Series(
-        np.asarray(extraterrestrial_r(pd.DatetimeIndex(days), float(np.deg2rad(latitude)))).ravel(), days
+        np.asarray(extraterrestrial_r(pd.DatetimeIndex(days), float(np.deg2rad(latitude)))).ravel(),
+        days,
     )
 
 
@@ -166,7 +170,14 @@ def _revive_radiation(
     method = f"temperature range, k = {coefficient:.3f}"
     index = radiation.index
     fills = [
-        Fill(station, "shortwave_down", f"{index[a]:%Y-%m-%d}", f"{index[b]:%Y-%m-%d}", b - a + 1, method)
+        Fill(
+            station,
+            "shortwave_down",
+            f"{index[a]:%Y-%m-%d}",
+            f"{index[b]:%Y-%m-%d}",
+            b - a + 1,
+            method,
+        )
         for a, b in spans
     ]
     return radiation.where(~dead, coefficient * estimate), fills

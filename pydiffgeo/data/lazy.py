@@ -33,11 +33,15 @@ class BasinArray(BackendArray):
         Of the values.
     """
 
-    def __init__(self, read: Callable[[Rows], NDArray], shape: tuple[int, int], dtype: Any = np.float64):
+    def __init__(
+        self, read: Callable[[Rows], NDArray], shape: tuple[int, int], dtype: Any = np.float64
+    ):
         self.read, self.shape, self.dtype = read, shape, np.dtype(dtype)
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
-        return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.OUTER, self._get)
+        return indexing.explicit_indexing_adapter(
+            key, self.shape, indexing.IndexingSupport.OUTER, self._get
+        )
 
     def _get(self, key: tuple[Any, Any]) -> NDArray:
         rows, days = key
@@ -46,7 +50,9 @@ class BasinArray(BackendArray):
         wanted = np.arange(self.shape[0])[rows]
         if not wanted.size:
             return np.empty((0, self.shape[1]), self.dtype)[:, days]
-        return np.concatenate([self.read(wanted[i : i + BLOCK])[:, days] for i in range(0, len(wanted), BLOCK)])
+        return np.concatenate(
+            [self.read(wanted[i : i + BLOCK])[:, days] for i in range(0, len(wanted), BLOCK)]
+        )
 
 
 class Reader:
@@ -84,9 +90,13 @@ class Reader:
         return lazy_variable(rows, shape, dtype)
 
 
-def lazy_variable(read: Callable[[Rows], NDArray], shape: tuple[int, int], dtype: Any = np.float64) -> xr.Variable:
+def lazy_variable(
+    read: Callable[[Rows], NDArray], shape: tuple[int, int], dtype: Any = np.float64
+) -> xr.Variable:
     """Return a variable of dimensions basin, time whose rows `read` provides when they are needed."""
-    return xr.Variable(("basin", "time"), indexing.LazilyIndexedArray(BasinArray(read, shape, dtype)))
+    return xr.Variable(
+        ("basin", "time"), indexing.LazilyIndexedArray(BasinArray(read, shape, dtype))
+    )
 
 
 def is_lazy(values: xr.DataArray) -> bool:
@@ -97,7 +107,9 @@ def is_lazy(values: xr.DataArray) -> bool:
 def in_memory(records: xr.Dataset) -> xr.Dataset:
     """Return records with all lazy series read, some basins at a time: each file once, whatever the number of its series."""
     lazy = {name: values for name, values in records.data_vars.items() if is_lazy(values)}
-    read = {name: xr.Variable(v.dims, np.empty(v.shape, v.dtype), v.attrs) for name, v in lazy.items()}
+    read = {
+        name: xr.Variable(v.dims, np.empty(v.shape, v.dtype), v.attrs) for name, v in lazy.items()
+    }
     for rows in blocks(records.sizes.get("basin", 0)):
         for name, values in lazy.items():
             read[name].values[rows] = values.isel(basin=rows).values

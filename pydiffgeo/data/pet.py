@@ -18,14 +18,23 @@ from pydiffgeo.errors import DataError, lookup
 
 
 def _priestley_taylor(day: Any, latitude: Any, elevation: Any) -> Any:
-    net = pyet.calc_rad_net(day.tair_mean, rs=day.shortwave_down, lat=latitude, elevation=elevation, **_humidity(day))
+    net = pyet.calc_rad_net(
+        day.tair_mean, rs=day.shortwave_down, lat=latitude, elevation=elevation, **_humidity(day)
+    )
     return pyet.priestley_taylor(day.tair_mean, rn=net, elevation=elevation)
 
 
 def _penman_monteith(day: Any, latitude: Any, elevation: Any) -> Any:
     # FAO-56 (p. 63) recommends 2 m/s, the average of 2000 weather stations, where wind is not measured.
     wind = day.tair_mean * 0.0 + 2.0
-    return pyet.pm_fao56(day.tair_mean, wind, rs=day.shortwave_down, elevation=elevation, lat=latitude, **_humidity(day))
+    return pyet.pm_fao56(
+        day.tair_mean,
+        wind,
+        rs=day.shortwave_down,
+        elevation=elevation,
+        lat=latitude,
+        **_humidity(day),
+    )
 
 
 def _humidity(day: Any) -> dict[str, Any]:
@@ -33,7 +42,11 @@ def _humidity(day: Any) -> dict[str, Any]:
     found = {"tmax": day.tair_max, "tmin": day.tair_min}
     if "vapour_pressure" not in day:
         return found | {"rhmax": day.rh_max, "rhmin": day.rh_min}
-    return found | {"ea": np.minimum(day.vapour_pressure / 1000.0, pyet.calc_es(tmax=day.tair_max, tmin=day.tair_min))}
+    return found | {
+        "ea": np.minimum(
+            day.vapour_pressure / 1000.0, pyet.calc_es(tmax=day.tair_max, tmin=day.tair_min)
+        )
+    }
 
 
 def _turc(day: Any, latitude: Any, elevation: Any) -> Any:
@@ -42,7 +55,9 @@ def _turc(day: Any, latitude: Any, elevation: Any) -> Any:
 
 def _hargreaves(day: Any, latitude: Any, elevation: Any) -> Any:
     # Daymet has some days with a minimum above the maximum: no range, where pyet would give NaN
-    return pyet.hargreaves(day.tair_mean, np.maximum(day.tair_max, day.tair_min), day.tair_min, latitude)
+    return pyet.hargreaves(
+        day.tair_mean, np.maximum(day.tair_max, day.tair_min), day.tair_min, latitude
+    )
 
 
 def _oudin(day: Any, latitude: Any, elevation: Any) -> Any:
@@ -67,7 +82,11 @@ class PetMethod(NamedTuple):
     def weather(self, available: Collection[str]) -> tuple[str, ...]:
         """Return the weather that it takes of what is available; `needs` where that is all there, or nothing is enough."""
         other = self.or_needs
-        return other if other and set(other) <= set(available) and not set(self.needs) <= set(available) else self.needs
+        return (
+            other
+            if other and set(other) <= set(available) and not set(self.needs) <= set(available)
+            else self.needs
+        )
 
 
 _RADIATION = ("tair_mean", "tair_max", "tair_min", "shortwave_down")
@@ -184,10 +203,14 @@ def add_pet(records: xr.Dataset, method: str = "oudin") -> xr.Dataset:
         return _compute(part, method, needs, heights[rows], "basin")
 
     def mean(rows: Rows) -> NDArray:
-        return 0.5 * (records.tair_min.isel(basin=rows).values + records.tair_max.isel(basin=rows).values)
+        return 0.5 * (
+            records.tair_min.isel(basin=rows).values + records.tair_max.isel(basin=rows).values
+        )
 
     shape = (records.sizes["basin"], records.sizes["time"])
-    derived = {"potential_evapotranspiration": read} | ({} if "tair_mean" in records else {"tair_mean": mean})
+    derived = {"potential_evapotranspiration": read} | (
+        {} if "tair_mean" in records else {"tair_mean": mean}
+    )
     added = {}
     for name, rows_of in derived.items():
         values = lazy_variable(rows_of, shape)
@@ -201,7 +224,9 @@ def add_pet(records: xr.Dataset, method: str = "oudin") -> xr.Dataset:
 
 def pet_sources(records: xr.Dataset, method: str) -> tuple[str, ...]:
     """Return the series of `records` that `add_pet` reads; what they lack it says itself."""
-    needs = lookup(PET_METHODS, method, "potential evapotranspiration method").weather(_available(records))
+    needs = lookup(PET_METHODS, method, "potential evapotranspiration method").weather(
+        _available(records)
+    )
     means = () if "tair_mean" in records else ("tair_min", "tair_max")
     return tuple(name for name in dict.fromkeys((*needs, *means)) if name in records)
 
@@ -214,21 +239,37 @@ def _available(records: xr.Dataset) -> set[str]:
 
 def pet_places(method: str | None) -> tuple[str, ...]:
     """Return the coordinates that a method needs of each basin; none without a method."""
-    return () if method is None else ("lat", "elevation") if PET_METHODS[method].by_elevation else ("lat",)
+    return (
+        ()
+        if method is None
+        else ("lat", "elevation")
+        if PET_METHODS[method].by_elevation
+        else ("lat",)
+    )
 
 
 def _require_known(records: xr.Dataset, available: set[str], method: str, site: str) -> None:
     one = PET_METHODS[method]
     for name in one.weather(available):
         if name not in available:
-            usable = [other for other, known in PET_METHODS.items() if available.issuperset(known.weather(available))]
-            other = f" (or {', '.join(sorted(set(one.or_needs) - set(one.needs)))} for humidity)" if one.or_needs else ""
+            usable = [
+                other
+                for other, known in PET_METHODS.items()
+                if available.issuperset(known.weather(available))
+            ]
+            other = (
+                f" (or {', '.join(sorted(set(one.or_needs) - set(one.needs)))} for humidity)"
+                if one.or_needs
+                else ""
+            )
             raise DataError(
                 f"potential evapotranspiration ({method}) needs {name!r}{other}, which the records do not have; with what they "
                 f"have: {', '.join(usable) or 'none'}."
             )
     if "lat" not in records.coords:
-        raise DataError(f"coordinate 'lat' (degrees north, per {site}) is missing; radiation geometry needs it.")
+        raise DataError(
+            f"coordinate 'lat' (degrees north, per {site}) is missing; radiation geometry needs it."
+        )
     _require_finite(records, records.lat.values, site, "latitude")
 
 
@@ -236,7 +277,11 @@ def _heights(records: xr.Dataset, method: str) -> NDArray:
     """Return the elevation of each basin, m; zeros for a method that does not look at it."""
     if not PET_METHODS[method].by_elevation:
         return np.zeros(records.sizes["basin"])
-    heights = records.elevation.values if "elevation" in records.coords else np.full(records.sizes["basin"], np.nan)
+    heights = (
+        records.elevation.values
+        if "elevation" in records.coords
+        else np.full(records.sizes["basin"], np.nan)
+    )
     _require_finite(records, heights, "basin", f"elevation, which {method} needs")
     return heights
 
@@ -259,7 +304,9 @@ def _refuse_flat(part: xr.Dataset) -> None:
         )
 
 
-def _compute(records: xr.Dataset, method: str, needs: Sequence[str], elevation: NDArray, site: str) -> NDArray:
+def _compute(
+    records: xr.Dataset, method: str, needs: Sequence[str], elevation: NDArray, site: str
+) -> NDArray:
     """Return [site, time]; the sites go through pyet as the cells of a grid, which is far faster than one by one."""
     weather = {}
     for name in needs:
@@ -269,9 +316,14 @@ def _compute(records: xr.Dataset, method: str, needs: Sequence[str], elevation: 
         coords = {"time": pd.DatetimeIndex(records.time.values)}
         weather[name] = xr.DataArray(values[:, :, None], dims=("time", "y", "x"), coords=coords)
     latitude, height = (
-        xr.DataArray(numbers[:, None], dims=("y", "x")) for numbers in (np.deg2rad(records.lat.values), np.asarray(elevation))
+        xr.DataArray(numbers[:, None], dims=("y", "x"))
+        for numbers in (np.deg2rad(records.lat.values), np.asarray(elevation))
     )
     found = PET_METHODS[method].compute(xr.Dataset(weather), latitude, height)
     array = np.asarray(found.transpose("time", "y", "x").values)[:, :, 0].T
-    missing = np.logical_or.reduce([np.isnan(values.values[:, :, 0].T) for values in weather.values()])
-    return np.where(missing, np.nan, np.maximum(array, 0.0))  # pyet turns a missing temperature into zero
+    missing = np.logical_or.reduce(
+        [np.isnan(values.values[:, :, 0].T) for values in weather.values()]
+    )
+    return np.where(
+        missing, np.nan, np.maximum(array, 0.0)
+    )  # pyet turns a missing temperature into zero

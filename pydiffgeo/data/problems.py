@@ -78,7 +78,9 @@ def forcing_problems(
                       "daily range, such as hargreaves, cannot be used.")  # fmt: skip
 
 
-def gap_problems(values: Mapping[str, NDArray], site: str, days: pd.DatetimeIndex, what: str = "basin") -> Iterator[Problem]:
+def gap_problems(
+    values: Mapping[str, NDArray], site: str, days: pd.DatetimeIndex, what: str = "basin"
+) -> Iterator[Problem]:
     """Return where forcing is missing, run by run of days; days without any are one problem, not one for each variable."""
     gaps = {name: np.isnan(array) for name, array in values.items()}
     whole = np.logical_and.reduce(list(gaps.values())) if gaps else np.zeros(len(days), bool)
@@ -86,7 +88,9 @@ def gap_problems(values: Mapping[str, NDArray], site: str, days: pd.DatetimeInde
         yield of_days("missing day", site, "", days, first, last, "no record of any forcing", what)
     for name, gap in gaps.items():
         for first, last in runs(gap & ~whole):
-            yield of_days("missing forcing", site, name, days, first, last, f"{name} is missing", what)
+            yield of_days(
+                "missing forcing", site, name, days, first, last, f"{name} is missing", what
+            )
 
 
 def impossible_problems(
@@ -96,19 +100,28 @@ def impossible_problems(
     bad = find_impossible(name, array)
     for first, last in runs(bad.reshape(len(bad), -1).any(1)):
         value = np.atleast_1d(array[first])[np.atleast_1d(bad[first])][0]
-        yield of_days("impossible value", site, name, days, first, last, _outside(name, value), what)
+        yield of_days(
+            "impossible value", site, name, days, first, last, _outside(name, value), what
+        )
 
 
-def observed_problems(values: Mapping[str, NDArray], site: str, days: pd.DatetimeIndex) -> Iterator[Problem]:
+def observed_problems(
+    values: Mapping[str, NDArray], site: str, days: pd.DatetimeIndex
+) -> Iterator[Problem]:
     """Return what is impossible in the observations of a basin, [time] by variable, and which it never has."""
     for name, array in values.items():
         if np.isnan(array).all():
-            yield of_days("no observation", site, name, days, 0, len(days) - 1, f"{name} is never observed")
+            yield of_days(
+                "no observation", site, name, days, 0, len(days) - 1, f"{name} is never observed"
+            )
         yield from impossible_problems(name, array, site, days)
 
 
 def attribute_problems(
-    values: Mapping[str, NDArray], sites: Collection[str], wanted: Collection[str], what: str = "basin"
+    values: Mapping[str, NDArray],
+    sites: Collection[str],
+    wanted: Collection[str],
+    what: str = "basin",
 ) -> Iterator[Problem]:
     """Return which attributes [site] are impossible, and which of the `wanted` ones are missing.
 
@@ -124,7 +137,11 @@ def attribute_problems(
         What a site is called in messages.
     """
     missing = {name: absent(values[name]) for name in wanted}
-    bad = {name: find_impossible(name, array.astype(float)) for name, array in values.items() if array.dtype.kind in "fiu"}
+    bad = {
+        name: find_impossible(name, array.astype(float))
+        for name, array in values.items()
+        if array.dtype.kind in "fiu"
+    }
     for row, site in enumerate(sites):
         for name, array in values.items():
             if name in wanted and missing[name][row]:
@@ -138,11 +155,22 @@ def attribute_problems(
 
 def absent(values: NDArray) -> NDArray:
     """Return where attributes are missing: NaN, or empty text."""
-    return np.isnan(values) if values.dtype.kind == "f" else (values == "" if values.dtype.kind in "UO" else values != values)
+    return (
+        np.isnan(values)
+        if values.dtype.kind == "f"
+        else (values == "" if values.dtype.kind in "UO" else values != values)
+    )
 
 
 def of_days(
-    kind: str, site: str, name: str, days: pd.DatetimeIndex, first: int, last: int, text: str, what: str = "basin"
+    kind: str,
+    site: str,
+    name: str,
+    days: pd.DatetimeIndex,
+    first: int,
+    last: int,
+    text: str,
+    what: str = "basin",
 ) -> Problem:
     """Return the problem of a run of days, from position `first` to `last`, with its remedy."""
     start, end, number = f"{days[first]:%Y-%m-%d}", f"{days[last]:%Y-%m-%d}", last - first + 1
@@ -152,11 +180,17 @@ def of_days(
         "impossible value": "correct it, or set it to NaN",
         "minimum above maximum": "exchange them, or leave them where the daily range does not matter",
     }.get(kind, f"fill it yourself, choose another period, or leave the {what} out")
-    return Problem(kind, site, name, start, end, number, f"{text} in {what} {site} {when}; {remedy}.")
+    return Problem(
+        kind, site, name, start, end, number, f"{text} in {what} {site} {when}; {remedy}."
+    )
 
 
 def _outside(name: str, value: float) -> str:
     lower, upper = limits(name)
     unit = f" {VARIABLES[name].unit}" if name in VARIABLES else ""
-    rule = "no measurement but a fill value" if (lower, upper) == FALLBACK else f"outside [{lower:g}, {upper:g}]"
+    rule = (
+        "no measurement but a fill value"
+        if (lower, upper) == FALLBACK
+        else f"outside [{lower:g}, {upper:g}]"
+    )
     return f"{name} is {value:g}{unit}, {rule}"

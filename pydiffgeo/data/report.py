@@ -11,7 +11,14 @@ import pandas as pd
 import xarray as xr
 
 from pydiffgeo.data.checks import check_unit
-from pydiffgeo.data.problems import REMARKS, Problem, absent, attribute_problems, forcing_problems, observed_problems
+from pydiffgeo.data.problems import (
+    REMARKS,
+    Problem,
+    absent,
+    attribute_problems,
+    forcing_problems,
+    observed_problems,
+)
 from pydiffgeo.data.variables import OBSERVED, VARIABLES
 from pydiffgeo.errors import DataError, DataWarning
 
@@ -45,7 +52,9 @@ class BasinReport:
     def summary(self, first: int = 3) -> list[str]:
         """Return for each kind of problem how many there are and the `first` few, and a line per observed variable."""
         found: list[str] = []
-        for kind in dict.fromkeys(p.kind for p in sorted(self.problems, key=lambda p: p.kind in REMARKS)):
+        for kind in dict.fromkeys(
+            p.kind for p in sorted(self.problems, key=lambda p: p.kind in REMARKS)
+        ):
             those = [p for p in self.problems if p.kind == kind]
             sites = len({p.site for p in those})
             title = f"{kind} (a remark)" if kind in REMARKS else kind
@@ -88,7 +97,9 @@ class BasinReport:
             listed = "\n".join(f"  {p.kind}: {p.message}" for p in bad[:10])
             more = f"\n  and {len(bad) - 10} more; see `check_basins`" if len(bad) > 10 else ""
             touched = len({p.site for p in bad})
-            raise DataError(f"{len(bad)} problems in {touched} of {len(self.basins)} basins:\n{listed}{more}")
+            raise DataError(
+                f"{len(bad)} problems in {touched} of {len(self.basins)} basins:\n{listed}{more}"
+            )
 
 
 def check_basins(
@@ -120,12 +131,20 @@ def check_basins(
     DataError
         A variable is not in the records.
     """
-    in_time = [str(n) for n, v in records.data_vars.items() if set(v.dims) == {"basin", "time"} and v.dtype.kind == "f"]
+    in_time = [
+        str(n)
+        for n, v in records.data_vars.items()
+        if set(v.dims) == {"basin", "time"} and v.dtype.kind == "f"
+    ]
     observed = [name for name in observed if name in in_time]
-    needed = [name for name in in_time if name not in observed] if forcing is None else list(forcing)
+    needed = (
+        [name for name in in_time if name not in observed] if forcing is None else list(forcing)
+    )
     for name in [*needed, *attributes]:
         if name not in records:
-            raise DataError(f"no variable {name!r} in the records; they have {', '.join(map(str, records.data_vars))}.")
+            raise DataError(
+                f"no variable {name!r} in the records; they have {', '.join(map(str, records.data_vars))}."
+            )
     ids = [str(basin) for basin in records.basin.values]
     days = pd.DatetimeIndex(records.time.values)
     problems = list(_units(records, [*needed, *observed]))
@@ -135,16 +154,27 @@ def check_basins(
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", DataWarning)
             try:
-                values = {name: records[name].isel(basin=row).values for name in [*needed, *observed]}
+                values = {
+                    name: records[name].isel(basin=row).values for name in [*needed, *observed]
+                }
             except DataError as error:
                 problems.append(Problem("unreadable", basin, "", "", "", 0, str(error)))
                 continue
-        problems += [Problem("text", basin, "", "", "", 0, str(w.message)) for w in caught if w.category is DataWarning]
+        problems += [
+            Problem("text", basin, "", "", "", 0, str(w.message))
+            for w in caught
+            if w.category is DataWarning
+        ]
         problems += forcing_problems({name: values[name] for name in needed}, basin, days)
         problems += observed_problems({name: values[name] for name in observed}, basin, days)
         for name in observed:
             counts[name][basin] = int(np.isnan(values[name]).sum())
-    return BasinReport(tuple(ids), len(days), tuple(problems), {name: found for name, found in counts.items() if found})
+    return BasinReport(
+        tuple(ids),
+        len(days),
+        tuple(problems),
+        {name: found for name, found in counts.items() if found},
+    )
 
 
 def _units(records: xr.Dataset, names: Sequence[str]) -> Iterator[Problem]:
@@ -156,14 +186,24 @@ def _units(records: xr.Dataset, names: Sequence[str]) -> Iterator[Problem]:
                 yield Problem("wrong unit", "", name, "", "", 0, str(error))
 
 
-def _attributes(records: xr.Dataset, ids: Sequence[str], wanted: Sequence[str]) -> Iterator[Problem]:
+def _attributes(
+    records: xr.Dataset, ids: Sequence[str], wanted: Sequence[str]
+) -> Iterator[Problem]:
     static = [str(name) for name, values in records.data_vars.items() if values.dims == ("basin",)]
     values = {name: records[name].values for name in dict.fromkeys([*wanted, *static])}
-    places = {str(name): c.values for name, c in records.coords.items() if c.dims == ("basin",) and name != "basin"}
-    of_table = {name: known for name, known in values.items() if name != "area"}  # which may come from elsewhere
+    places = {
+        str(name): c.values
+        for name, c in records.coords.items()
+        if c.dims == ("basin",) and name != "basin"
+    }
+    of_table = {
+        name: known for name, known in values.items() if name != "area"
+    }  # which may come from elsewhere
     from_table = [absent(known) for known in (of_table or places or values).values()]
     if not from_table:
-        yield Problem("no table of attributes", "", "", "", "", 0, "the records have no attributes of basins.")
+        yield Problem(
+            "no table of attributes", "", "", "", "", 0, "the records have no attributes of basins."
+        )
         return
     nothing = np.logical_and.reduce(from_table)
     for row, basin in enumerate(ids):
@@ -171,4 +211,6 @@ def _attributes(records: xr.Dataset, ids: Sequence[str], wanted: Sequence[str]) 
             text = f"basin {basin} is in no table of attributes; add it, or leave the basin out."
             yield Problem("no attributes", basin, "", "", "", 0, text)
         else:
-            yield from attribute_problems({name: v[row : row + 1] for name, v in values.items()}, [basin], wanted)
+            yield from attribute_problems(
+                {name: v[row : row + 1] for name, v in values.items()}, [basin], wanted
+            )

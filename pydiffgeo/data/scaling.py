@@ -60,9 +60,15 @@ class Scaling:
 
     def _tensors(self, values: Tensor, names: Sequence[str]) -> tuple[Tensor, Tensor]:
         if values.shape[-1] != len(names):
-            raise DataError(f"values have {values.shape[-1]} features, {len(names)} names are given: {', '.join(names)}.")
+            raise DataError(
+                f"values have {values.shape[-1]} features, {len(names)} names are given: {', '.join(names)}."
+            )
         mean, std = (
-            torch.tensor([lookup(numbers, name, "scaled variable") for name in names], dtype=values.dtype, device=values.device)
+            torch.tensor(
+                [lookup(numbers, name, "scaled variable") for name in names],
+                dtype=values.dtype,
+                device=values.device,
+            )
             for numbers in (self.mean, self.std)
         )
         return mean, std
@@ -83,7 +89,9 @@ class Scaling:
         try:
             return cls(**json.loads(Path(path).read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError) as error:
-            raise DataError(f"{str(path)!r} is no scaling ({error}); fit it again with `fit_scaling`.") from error
+            raise DataError(
+                f"{str(path)!r} is no scaling ({error}); fit it again with `fit_scaling`."
+            ) from error
 
 
 def fit_scaling(
@@ -115,14 +123,22 @@ def fit_scaling(
     first_day, last_day = parse_day(start or days[0], "start"), parse_day(end or days[-1], "end")
     chosen = np.flatnonzero((days >= first_day) & (days <= last_day))
     if not chosen.size:
-        raise DataError(f"no days between {start} and {end}; the records cover {days[0]:%Y-%m-%d} to {days[-1]:%Y-%m-%d}.")
+        raise DataError(
+            f"no days between {start} and {end}; the records cover {days[0]:%Y-%m-%d} to {days[-1]:%Y-%m-%d}."
+        )
     for name in [*forcing, *attributes]:
         wanted = {"basin", "time"} if name in forcing else {"basin"}
         if name not in records or set(records[name].dims) != wanted:
-            raise DataError(f"no {'forcing' if name in forcing else 'attribute'} {name!r} in the records.")
+            raise DataError(
+                f"no {'forcing' if name in forcing else 'attribute'} {name!r} in the records."
+            )
         if records[name].dtype.kind not in "fiu":
-            raise DataError(f"{name!r} is text and cannot be standardised; leave it out, or encode it as numbers.")
-    sums = {name: np.zeros(3) for name in [*forcing, *attributes]}  # count, mean, sum of squared deviations
+            raise DataError(
+                f"{name!r} is text and cannot be standardised; leave it out, or encode it as numbers."
+            )
+    sums = {
+        name: np.zeros(3) for name in [*forcing, *attributes]
+    }  # count, mean, sum of squared deviations
     span = slice(int(chosen[0]), int(chosen[-1]) + 1)
     for rows in blocks(records.sizes["basin"]):
         for name in forcing:
@@ -134,13 +150,17 @@ def fit_scaling(
         spread = float(np.sqrt(squares / count)) if count else 0.0
         if spread <= 1e-12 * max(1.0, abs(centre)):
             what = "no values" if not count else f"the same value {centre:g} everywhere"
-            raise DataError(f"{name!r} has {what} in the training period and cannot be standardised; leave it out.")
+            raise DataError(
+                f"{name!r} has {what} in the training period and cannot be standardised; leave it out."
+            )
         mean[name], std[name] = float(centre), spread
     first, last = (f"{days[i]:%Y-%m-%d}" for i in (span.start, span.stop - 1))
     return Scaling(mean, std, first, last, records.sizes["basin"])
 
 
-def attribute_matrix(records: xr.Dataset, names: Sequence[str], dtype: torch.dtype = torch.float32) -> Tensor:
+def attribute_matrix(
+    records: xr.Dataset, names: Sequence[str], dtype: torch.dtype = torch.float32
+) -> Tensor:
     """Return attributes [basin, attribute].
 
     Raises
@@ -150,8 +170,14 @@ def attribute_matrix(records: xr.Dataset, names: Sequence[str], dtype: torch.dty
     """
     columns = []
     for name in names:
-        if name not in records or records[name].dims != ("basin",) or records[name].dtype.kind not in "fiu":
-            raise DataError(f"no attribute {name!r} with numbers in the records; leave it out, or encode it as numbers.")
+        if (
+            name not in records
+            or records[name].dims != ("basin",)
+            or records[name].dtype.kind not in "fiu"
+        ):
+            raise DataError(
+                f"no attribute {name!r} with numbers in the records; leave it out, or encode it as numbers."
+            )
         values = records[name].values.astype(float)
         if (lost := absent(values)).any():
             which = [str(basin) for basin in records.basin.values[lost]]

@@ -79,7 +79,9 @@ class Selection:
     remarks: tuple[tuple[str, str], ...] = ()
 
 
-def left_out_lines(left_out: Mapping[str, Mapping[str, str]], what: str = "basin", shown: int = SHOWN) -> list[str]:
+def left_out_lines(
+    left_out: Mapping[str, Mapping[str, str]], what: str = "basin", shown: int = SHOWN
+) -> list[str]:
     """Return how many sites are left out of what, and a line with the reason for each of the first."""
     lines: list[str] = []
     for scope, reasons in left_out.items():
@@ -135,13 +137,22 @@ def select_sites(
     remarks: list[tuple[str, str]] = []
     judged = {span: False for span in spans if span.judged}
     for row, site in enumerate(sites):
-        problems = list(attribute_problems({name: v[row : row + 1] for name, v in static.items()}, [site], attributes, what))
+        problems = list(
+            attribute_problems(
+                {name: v[row : row + 1] for name, v in static.items()}, [site], attributes, what
+            )
+        )
         try:
-            values = {name: _series(records, name, what, row) for name in dict.fromkeys((*forcing, *observed))}
+            values = {
+                name: _series(records, name, what, row)
+                for name in dict.fromkeys((*forcing, *observed))
+            }
         except DataError as error:
             found[site] = [*problems, Problem("unreadable", site, "", "", "", 0, str(error))]
             continue
-        problems += _impossible(values, positions.values(), site, days, what, erase=impossible == "missing")
+        problems += _impossible(
+            values, positions.values(), site, days, what, erase=impossible == "missing"
+        )
         if impossible == "missing":
             problems = [p if p.days else replace(p, kind="missing attribute") for p in problems]
             masked = [p.message.rsplit(";", 1)[0] for p in problems if p.kind == "impossible value"]
@@ -150,16 +161,23 @@ def select_sites(
         weather = {name: values[name] for name in forcing}
         if missing == "skip":
             windows = ((span, at) for span, at in positions.items() if span.gaps == "windows")
-            remarks += [(site, _avoided(span, weather, site, days, at, what)) for span, at in windows]
+            remarks += [
+                (site, _avoided(span, weather, site, days, at, what)) for span, at in windows
+            ]
         seen = {name: values[name] for name in observed}
         for span, (begin, first, last) in positions.items():
-            lacks = list(_lacks(span, weather, seen, site, days, (begin, first, last), what, missing))
+            lacks = list(
+                _lacks(span, weather, seen, site, days, (begin, first, last), what, missing)
+            )
             if lacks and missing == "skip" and span.name in unjudged:
                 unjudged[span.name][site] = _reason(lacks)
                 continue
             problems += lacks
             if span.name in unjudged:
-                remarks += [(site, _unscored(span, name, seen[name][first:last], site, what)) for name in observed]
+                remarks += [
+                    (site, _unscored(span, name, seen[name][first:last], site, what))
+                    for name in observed
+                ]
             if span.judged and any(_varied(seen[name][first:last]) for name in span.judged):
                 judged[span] = judged[span] or not problems
         if problems:
@@ -177,7 +195,9 @@ def select_sites(
                 f"no {what} has two different observations of {', '.join(span.judged)} in the {span.name} period, {span.start} "
                 f"to {span.end}, which is judged by them; choose another period."
             )
-    return Selection(kept, left_out, tuple(problems), tuple(remark for remark in remarks if remark[1]))
+    return Selection(
+        kept, left_out, tuple(problems), tuple(remark for remark in remarks if remark[1])
+    )
 
 
 def without_impossible(records: xr.Dataset, names: Iterable[str]) -> xr.Dataset:
@@ -218,12 +238,19 @@ def left_or_refused(
     DataError
         An impossible value, or any problem where it is an error; or no site is left.
     """
-    wrong = [p for those in found.values() for p in those if missing == "error" or p.kind == "impossible value"]
+    wrong = [
+        p
+        for those in found.values()
+        for p in those
+        if missing == "error" or p.kind == "impossible value"
+    ]
     if wrong:
         raise DataError(_refusal(wrong, count, what))
     reasons = {site: _reason(those) for site, those in found.items()}
     if len(reasons) == count:
-        raise DataError("\n".join([f"no {what} can be used.", *left_out_lines({"all": reasons}, what)]))
+        raise DataError(
+            "\n".join([f"no {what} can be used.", *left_out_lines({"all": reasons}, what)])
+        )
     return reasons
 
 
@@ -265,7 +292,9 @@ def _positions(span: Span, days: pd.DatetimeIndex) -> tuple[int, int, int]:
 
 def _series(records: xr.Dataset, name: str, what: str, row: int) -> NDArray:
     values = records[name].isel({what: row})
-    return np.array(values.transpose("time", ...).values, dtype=float)  # a copy: impossible values are taken out
+    return np.array(
+        values.transpose("time", ...).values, dtype=float
+    )  # a copy: impossible values are taken out
 
 
 def _impossible(
@@ -311,7 +340,9 @@ def _lacks(
         for problem in gap_problems(part, site, days[begin:last], what):
             yield replace(problem, message=f"{span.name} period: {problem.message}")
     if span.gaps == "windows" and not _has_window(span, weather, seen, positions):
-        length = "of all days" if span.window is None else f"of {span.window[0]} + {span.window[1]} days"
+        length = (
+            "of all days" if span.window is None else f"of {span.window[0]} + {span.window[1]} days"
+        )
         text = f"{what} {site} has no window {length} with complete forcing and an observation {period}."
         yield Problem("no window", site, "", "", "", 0, text)
     for name in span.varied:
@@ -321,7 +352,12 @@ def _lacks(
 
 
 def _avoided(
-    span: Span, weather: Mapping[str, NDArray], site: str, days: pd.DatetimeIndex, positions: tuple[int, int, int], what: str
+    span: Span,
+    weather: Mapping[str, NDArray],
+    site: str,
+    days: pd.DatetimeIndex,
+    positions: tuple[int, int, int],
+    what: str,
 ) -> str:
     """Return on how many days of a span windows will miss forcing, in words; "" where on none."""
     begin, _, last = positions
@@ -346,7 +382,10 @@ def _varied(values: NDArray) -> bool:
 
 
 def _has_window(
-    span: Span, weather: Mapping[str, NDArray], seen: Mapping[str, NDArray], positions: tuple[int, int, int]
+    span: Span,
+    weather: Mapping[str, NDArray],
+    seen: Mapping[str, NDArray],
+    positions: tuple[int, int, int],
 ) -> bool:
     """Return whether a window fits: all forcing from its first day, an observation after its warm-up."""
     begin, first, last = positions

@@ -7,7 +7,10 @@ import xarray as xr
 
 
 def degree_day(
-    precipitation: xr.DataArray, temperature: xr.DataArray, threshold: float = 0.0, factor: float = 3.0
+    precipitation: xr.DataArray,
+    temperature: xr.DataArray,
+    threshold: float = 0.0,
+    factor: float = 3.0,
 ) -> xr.DataArray:
     """Return the water that reaches the ground as rain and snow melt.
 
@@ -42,4 +45,6 @@ def degree_day(
         store -= melt
         liquid[:, day] = melt + np.where(frozen, 0.0, fall[:, day])
     result = precipitation.transpose("station", "time").copy(data=liquid)
-    return result.rename("rain_and_melt").assign_attrs(units="mm day-1", long_name="rain and snow melt")
+    return result.rename("rain_and_melt").assign_attrs(
+        units="mm day-1", long_name="rain and snow melt"
+    )

@@ -55,11 +55,17 @@ def write_basins(
     path = Path(path)
     if path.suffix != ".nc":
         raise DataError(f"{str(path)!r} must end in .nc, since it becomes a netCDF file.")
-    in_time = [str(name) for name, values in records.data_vars.items() if set(values.dims) == {"basin", "time"}]
+    in_time = [
+        str(name)
+        for name, values in records.data_vars.items()
+        if set(values.dims) == {"basin", "time"}
+    ]
     kept = in_time if variables is None else list(variables)
     for name in kept:
         if name not in in_time:
-            raise DataError(f"no variable {name!r} of dimensions basin and time; there are {', '.join(in_time)}.")
+            raise DataError(
+                f"no variable {name!r} of dimensions basin and time; there are {', '.join(in_time)}."
+            )
     static = records.drop_vars([name for name in in_time]).drop_vars("time")
     static.attrs["Conventions"] = "CF-1.11"
     with replacing(path) as part:
@@ -68,12 +74,20 @@ def write_basins(
     return path
 
 
-def _append(part: Path, records: xr.Dataset, kept: Sequence[str], dtype: str, progress: bool) -> None:
+def _append(
+    part: Path, records: xr.Dataset, kept: Sequence[str], dtype: str, progress: bool
+) -> None:
     with netCDF4.Dataset(part, "a") as file:
         days = (pd.DatetimeIndex(records.time.values) - EPOCH).days.to_numpy()
         file.createDimension("time", len(days))
         time = file.createVariable("time", "i4", ("time",))
-        time.setncatts({"units": f"days since {EPOCH:%Y-%m-%d}", "calendar": "standard", "standard_name": "time"})
+        time.setncatts(
+            {
+                "units": f"days since {EPOCH:%Y-%m-%d}",
+                "calendar": "standard",
+                "standard_name": "time",
+            }
+        )
         time[:] = days
         for name in kept:
             given = records[name]
@@ -81,9 +95,13 @@ def _append(part: Path, records: xr.Dataset, kept: Sequence[str], dtype: str, pr
             fill = None if kind.kind == "i" else np.nan
             variable = file.createVariable(name, kind, ("basin", "time"), zlib=True, complevel=1, shuffle=True,
                                            chunksizes=(1, len(days)), fill_value=fill)  # fmt: skip
-            places = " ".join(str(c) for c in records.coords if records[c].dims == ("basin",) and c != "basin")
+            places = " ".join(
+                str(c) for c in records.coords if records[c].dims == ("basin",) and c != "basin"
+            )
             variable.setncatts(given.attrs | ({"coordinates": places} if places else {}))
-        for rows in tqdm(list(blocks(records.sizes["basin"])), desc="basins", unit="block", disable=not progress):
+        for rows in tqdm(
+            list(blocks(records.sizes["basin"])), desc="basins", unit="block", disable=not progress
+        ):
             for name in kept:
                 values = records[name].isel(basin=rows).transpose("basin", "time").values
                 file[name][rows] = values

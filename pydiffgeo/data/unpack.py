@@ -57,7 +57,9 @@ def unpack_archive(packed: Path, folder: Path, progress: bool = True) -> None:
 def _write(member: Member, packed: Path, folder: Path) -> None:
     name, kind, content = member
     if kind not in ("file", "folder"):
-        raise DataError(f"{packed} has {kind}, {name!r}, which is not unpacked: data are plain files. Do not use this archive.")
+        raise DataError(
+            f"{packed} has {kind}, {name!r}, which is not unpacked: data are plain files. Do not use this archive."
+        )
     target = _inside(folder, name, packed)
     if content is None:
         target.mkdir(parents=True, exist_ok=True)
@@ -71,11 +73,22 @@ def _inside(folder: Path, name: str, packed: Path) -> Path:
     """Return the path of an entry, which is below the folder, also where a link that was there before stands in the way."""
     parts = PurePosixPath(name).parts
     windows = PureWindowsPath(name)
-    if not name or "\0" in name or ".." in parts or name.startswith("/") or windows.drive or ".." in windows.parts:
-        raise DataError(f"{packed} has an entry {name!r}, which leads out of the folder; do not use this archive.")
+    if (
+        not name
+        or "\0" in name
+        or ".." in parts
+        or name.startswith("/")
+        or windows.drive
+        or ".." in windows.parts
+    ):
+        raise DataError(
+            f"{packed} has an entry {name!r}, which leads out of the folder; do not use this archive."
+        )
     target = folder.joinpath(*parts)
     if not target.resolve().is_relative_to(folder.resolve()) or target.is_symlink():
-        raise DataError(f"{packed} would write {name!r} through a link out of {folder}; remove the link, or unpack elsewhere.")
+        raise DataError(
+            f"{packed} would write {name!r} through a link out of {folder}; remove the link, or unpack elsewhere."
+        )
     return target
 
 
@@ -86,7 +99,9 @@ def _of_zip(packed: Path) -> Iterator[Member]:
             if entry.is_dir():
                 yield Member(entry.filename, "folder", None)
             elif stat.S_IFMT(mode) not in (0, stat.S_IFREG):
-                yield Member(entry.filename, "a link" if stat.S_ISLNK(mode) else "a special file", None)
+                yield Member(
+                    entry.filename, "a link" if stat.S_ISLNK(mode) else "a special file", None
+                )
             else:
                 yield Member(entry.filename, "file", archive.open(entry))
 
@@ -99,5 +114,11 @@ def _of_tar(packed: Path) -> Iterator[Member]:
             elif entry.isreg():
                 yield Member(entry.name, "file", archive.extractfile(entry))
             else:
-                kind = "a symbolic link" if entry.issym() else "a hard link" if entry.islnk() else "a device or special file"
+                kind = (
+                    "a symbolic link"
+                    if entry.issym()
+                    else "a hard link"
+                    if entry.islnk()
+                    else "a device or special file"
+                )
                 yield Member(entry.name, kind, None)

@@ -37,8 +37,12 @@ def find_uscrn(path: str | Path | None = None) -> Path | None:
                 f"no file {str(path)!r}; correct the path, or leave it out to use PYDIFFGEO_DATA."
             )
         return Path(path)
-    folders = [os.environ["PYDIFFGEO_DATA"]] if os.environ.get("PYDIFFGEO_DATA") else ["../shared/data"]
-    return next((Path(folder) / FILE for folder in folders if (Path(folder) / FILE).is_file()), None)
+    folders = (
+        [os.environ["PYDIFFGEO_DATA"]] if os.environ.get("PYDIFFGEO_DATA") else ["../shared/data"]
+    )
+    return next(
+        (Path(folder) / FILE for folder in folders if (Path(folder) / FILE).is_file()), None
+    )
 
 
 def load_uscrn(path: str | Path, stations: Sequence[str] | None = None) -> xr.Dataset:
@@ -66,7 +70,10 @@ def load_uscrn(path: str | Path, stations: Sequence[str] | None = None) -> xr.Da
         A variable is in another unit.
     """
     with open_netcdf(Path(path)) as file:
-        read = {name: (v.dims, values_of(v, str(name), Path(path)), v.attrs) for name, v in file.data_vars.items()}
+        read = {
+            name: (v.dims, values_of(v, str(name), Path(path)), v.attrs)
+            for name, v in file.data_vars.items()
+        }
         records = file.assign(read).load()
     if stations is not None:
         known = [str(name) for name in records.station.values]

@@ -126,14 +126,31 @@ ATTRIBUTES: dict[str, tuple[float, float]] = {
     "zero_q_freq": (0.0, 100.0),
 }  # fmt: skip
 OBSERVED = ("discharge",)  # of basins: gaps of these are no fault of a record
-FALLBACK = (-1e12, 1e12)  # of variables and attributes that are in no table above: fill values such as 1e20 lie outside
+FALLBACK = (
+    -1e12,
+    1e12,
+)  # of variables and attributes that are in no table above: fill values such as 1e20 lie outside
 # numbers that stand for "missing" in files; where a variable has no range of its own, none of them is taken for a measurement
-FILL_VALUES = (-999.0, -9999.0, -99999.0, -999999.0, -9999999.0, -999.9, -999.99, -9999.9, -32768.0, -2147483648.0)
+FILL_VALUES = (
+    -999.0,
+    -9999.0,
+    -99999.0,
+    -999999.0,
+    -9999999.0,
+    -999.9,
+    -999.99,
+    -9999.9,
+    -32768.0,
+    -2147483648.0,
+)
 ROUNDING = 1e-6  # by which numbers that were packed as integers may leave their range
 
 # known unit -> unit of the form: (factor, offset)
 CONVERSIONS: dict[tuple[str, str], tuple[float, float]] = {
-    ("W m-2", "MJ m-2 day-1"): (0.0864, 0.0),  # a mean over the whole day; over daylight: see `daylight_mean`
+    ("W m-2", "MJ m-2 day-1"): (
+        0.0864,
+        0.0,
+    ),  # a mean over the whole day; over daylight: see `daylight_mean`
     ("percent", "m3 m-3"): (0.01, 0.0),
     ("1", "m3 m-3"): (1.0, 0.0),
     ("1", "percent"): (100.0, 0.0),
@@ -149,7 +166,9 @@ CONVERSIONS: dict[tuple[str, str], tuple[float, float]] = {
     ("h", "s"): (3600.0, 0.0),
 }
 _SPELLED = {spelling: unit for unit, spellings in SPELLINGS.items() for spelling in spellings}
-_KNOWN = {alias: name for name, variable in VARIABLES.items() for alias in (name, *variable.aliases)}
+_KNOWN = {
+    alias: name for name, variable in VARIABLES.items() for alias in (name, *variable.aliases)
+}
 
 
 def canonical_name(name: str) -> str:
@@ -209,7 +228,10 @@ def limits(name: str) -> tuple[float, float]:
     known = next((v for n, v in VARIABLES.items() if name == n or name.startswith(n + "_")), None)
     if known is not None:
         return known.lower, known.upper
-    return next((found for start, found in ATTRIBUTES.items() if len(start) > 3 and name.startswith(start)), FALLBACK)
+    return next(
+        (found for start, found in ATTRIBUTES.items() if len(start) > 3 and name.startswith(start)),
+        FALLBACK,
+    )
 
 
 def find_impossible(name: str, values: NDArray) -> NDArray:

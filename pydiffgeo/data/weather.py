@@ -74,7 +74,9 @@ def _one_station(
     spread = np.where(wet, 7.0, 15.0 - 4.0 * humid) * random.uniform(0.8, 1.2, n)
     outside = np.asarray(pyet.extraterrestrial_r(days, float(np.deg2rad(lat)))).ravel()
     share = np.where(wet, random.uniform(0.15, 0.5, n), random.uniform(0.5, 0.75, n))
-    humidity = np.clip(np.where(wet, 85.0, 40.0 + 30.0 * humid) + random.normal(0.0, 5.0, n), 15.0, 98.0)
+    humidity = np.clip(
+        np.where(wet, 85.0, 40.0 + 30.0 * humid) + random.normal(0.0, 5.0, n), 15.0, 98.0
+    )
     return {
         "precipitation": rain,
         "tair_mean": mean,

@@ -61,8 +61,16 @@ class WindowSampler:
         seed: int = 0,
     ):
         if batch_size < 1 or days < 1 or warm_up < 0:
-            raise DataError(f"batch_size {batch_size} and days {days} must be at least 1, warm_up {warm_up} at least 0.")
-        self.tensors, self.batch_size, self.days, self.warm_up, self.seed = tensors, batch_size, days, warm_up, seed
+            raise DataError(
+                f"batch_size {batch_size} and days {days} must be at least 1, warm_up {warm_up} at least 0."
+            )
+        self.tensors, self.batch_size, self.days, self.warm_up, self.seed = (
+            tensors,
+            batch_size,
+            days,
+            warm_up,
+            seed,
+        )
         self.step = 0
         first, last = tensors.span(start, end)
         self._first = max(0, first - warm_up)
@@ -104,7 +112,12 @@ class WindowSampler:
     @property
     def steps_per_epoch(self) -> int:
         """Batches after which as many days were drawn as the basins have in the period."""
-        return max(1, round((self._choices + self.days - 1) * len(self._rows) / (self.batch_size * self.days)))
+        return max(
+            1,
+            round(
+                (self._choices + self.days - 1) * len(self._rows) / (self.batch_size * self.days)
+            ),
+        )
 
     def __iter__(self) -> Iterator[Batch]:
         return self
@@ -125,8 +138,12 @@ class WindowSampler:
                 break
             choice[bad] = random.integers(self._choices, size=bad.size)
         for i in np.flatnonzero(~self._allowed(rows, choice)):  # a basin with few windows
-            choice[i] = random.choice(np.flatnonzero(np.unpackbits(self._bits[rows[i]], count=self._choices)))
-        return self.tensors.windows(rows[part], (self._first + choice)[part], self.warm_up + self.days, self.warm_up)
+            choice[i] = random.choice(
+                np.flatnonzero(np.unpackbits(self._bits[rows[i]], count=self._choices))
+            )
+        return self.tensors.windows(
+            rows[part], (self._first + choice)[part], self.warm_up + self.days, self.warm_up
+        )
 
     def _allowed(self, rows: np.ndarray, choice: np.ndarray) -> np.ndarray:
         return (self._bits[rows, choice >> 3] >> (7 - (choice & 7)) & 1).astype(bool)
@@ -152,7 +169,13 @@ class WindowSampler:
 
     def _made_for(self) -> dict[str, Any]:
         tensors = self.tensors
-        names = [*tensors.basins, *tensors.forcing_names, *tensors.target_names, str(tensors.days[0]), str(len(tensors.days))]
+        names = [
+            *tensors.basins,
+            *tensors.forcing_names,
+            *tensors.target_names,
+            str(tensors.days[0]),
+            str(len(tensors.days)),
+        ]
         data = hashlib.sha256("\n".join(names).encode())
         data.update(self._bits.tobytes())
         return {

@@ -42,7 +42,9 @@ class Result:
 G = TypeVar("G", Tensor, Tensor | None)
 
 
-def constant_after_failure(grads: Sequence[G], intervals: int, failed: dict[int, tuple[int, str]]) -> list[G]:
+def constant_after_failure(
+    grads: Sequence[G], intervals: int, failed: dict[int, tuple[int, str]]
+) -> list[G]:
     """Cotangents without those of results that columns did not reach.
 
     Such a result is NaN whatever the inputs are: nothing depends on it, though masks and nanmean leave NaN as its cotangent.

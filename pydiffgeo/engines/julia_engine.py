@@ -51,9 +51,16 @@ def solve_julia(problem: Problem, options: Solver, replay: Tensor | None = None)
     raw = {**problem.static, **problem.varying}
     # each vector of weights is shared by all columns
     weights = [w[None].to(problem.initial) for w in problem.model.closure_vectors()]
-    inputs = [problem.initial, *(raw[k] for k in problem.model.spec.parameters), *problem.forcing.values(), *weights]
+    inputs = [
+        problem.initial,
+        *(raw[k] for k in problem.model.spec.parameters),
+        *problem.forcing.values(),
+        *weights,
+    ]
     run = _Run(julia, problem, options, None if replay is None else replay.cpu())
-    if device.type != "cpu":  # the models of this package run on the CPU in Julia: tensors of a GPU are copied there and back
+    if (
+        device.type != "cpu"
+    ):  # the models of this package run on the CPU in Julia: tensors of a GPU are copied there and back
         inputs = [x.cpu() for x in inputs]
     states, storage, *fluxes = (x.to(device) for x in _Solve.apply(run, *inputs))
     return Result(states, storage, fluxes, run.failed, run.stats, [run.steps])
@@ -93,7 +100,10 @@ class _Run:
         lengths = self.problem.lengths.cpu()
         shapes = (columns, T, size), (columns, T + 1, size), (columns, T, len(spec.fluxes))
         states, storage, fluxes = (results(*shape, dtype=initial.dtype) for shape in shapes)
-        counts, outcome = torch.empty(columns, 3, dtype=torch.long), torch.empty(columns, 2, dtype=torch.long)
+        counts, outcome = (
+            torch.empty(columns, 3, dtype=torch.long),
+            torch.empty(columns, 2, dtype=torch.long),
+        )
         method, sensitivity = (ctypes.c_char_p(x.encode()) for x in (o.method, o.sensitivity))
         numbers = struct.pack(
             f"{7 + len(spec.states)}d", o.rtol, o.step or 0.0, o.initial_step or 0.0, o.newton_tolerance, o.max_newton,
@@ -107,7 +117,9 @@ class _Run:
             tail = [v for x in inputs for v in describe(x)]
             call = struct.pack(f"{len(head) + len(tail)}q", *head, *tail)
             bits = 64 if initial.dtype == torch.float64 else 32
-            status = self.julia.call("forward", number(self.julia, self.problem.model), bits, call, numbers)
+            status = self.julia.call(
+                "forward", number(self.julia, self.problem.model), bits, call, numbers
+            )
         if status == STOPPED:
             raise KeyboardInterrupt
         self.number, self.inputs = status, inputs if record else ()
@@ -116,15 +128,26 @@ class _Run:
             self.free()
         return states, storage, *fluxes.unbind(-1)
 
-    def backward(self, grads: Sequence[Tensor | None], wanted: Sequence[bool]) -> list[Tensor | None]:
+    def backward(
+        self, grads: Sequence[Tensor | None], wanted: Sequence[bool]
+    ) -> list[Tensor | None]:
         columns = len(self.inputs[0])
         grads = constant_after_failure(grads, len(self.problem.lengths), self.failed)
         seeds = [None if g is None else g.contiguous() for g in grads[:2]]
         on_fluxes = [None if g is None else g[..., None] for g in grads[2:]]
-        out = [gradient_like(x, columns) if want else None for x, want in zip(self.inputs, wanted, strict=True)]
+        out = [
+            gradient_like(x, columns) if want else None
+            for x, want in zip(self.inputs, wanted, strict=True)
+        ]
         with interruptible() as ask:
-            head = (*(0 if g is None else g.data_ptr() for g in (*seeds, out[0])), *self._replayed(), ask)
-            tail = [v for g in (*on_fluxes, *out[1:]) for v in (NOWHERE if g is None else describe(g))]
+            head = (
+                *(0 if g is None else g.data_ptr() for g in (*seeds, out[0])),
+                *self._replayed(),
+                ask,
+            )
+            tail = [
+                v for g in (*on_fluxes, *out[1:]) for v in (NOWHERE if g is None else describe(g))
+            ]
             call = struct.pack(f"{len(head) + len(tail)}q", *head, *tail)
             status = self.julia.call("backward", self.number, call)
         if status == STOPPED:
@@ -135,8 +158,12 @@ class _Run:
         return (0, 0) if self.replay is None else (self.replay.data_ptr(), self.replay.shape[1])
 
     def _report(self, counts: Tensor, outcome: Tensor, lengths: Tensor) -> None:
-        self.stats = dict(zip(("accepted", "rejected", "newton_iterations"), counts.unbind(1), strict=True))
-        self.steps = torch.zeros(len(counts), int(counts.numpy()[:, 0].max()), dtype=self.problem.initial.dtype)
+        self.stats = dict(
+            zip(("accepted", "rejected", "newton_iterations"), counts.unbind(1), strict=True)
+        )
+        self.steps = torch.zeros(
+            len(counts), int(counts.numpy()[:, 0].max()), dtype=self.problem.initial.dtype
+        )
         recorded = self.julia.call("steps", self.number, self.steps.data_ptr(), self.steps.shape[1])
         self.stats["recorded_bytes"] = torch.tensor(recorded)
         codes = outcome.numpy()
@@ -162,7 +189,9 @@ class _Run:
 
 
 # Whether this backward pass keeps the graph; where torch does not tell, the run lives as long as the graph
-keeps_graph: Callable[[], bool] = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", lambda: True)
+keeps_graph: Callable[[], bool] = getattr(
+    torch._C._autograd, "_get_current_graph_task_keep_graph", lambda: True
+)
 
 
 class _Solve(torch.autograd.Function):
@@ -175,9 +204,13 @@ class _Solve(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:  # type: ignore[override]
-        inputs = ctx.saved_tensors  # or torch's own errors: an input was changed in place, or the graph has been freed
+        inputs = (
+            ctx.saved_tensors
+        )  # or torch's own errors: an input was changed in place, or the graph has been freed
         run, wanted = ctx.run, ctx.needs_input_grad[1:]
-        out = first_derivatives("solve", lambda cotangents: run.backward(cotangents, wanted), grads, inputs, wanted)
+        out = first_derivatives(
+            "solve", lambda cotangents: run.backward(cotangents, wanted), grads, inputs, wanted
+        )
         if not keeps_graph():
             run.free()
         return None, *out

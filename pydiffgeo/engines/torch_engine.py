@@ -21,13 +21,17 @@ from pydiffgeo.solvers.sciml import SCIML_METHODS
 from pydiffgeo.solvers.windows import in_windows
 from pydiffgeo.solvers.windows_adjoint import solve_windows
 
-CACHED_VALUES = 25_600  # state values of a chunk: its tensors of 0.2 MB share the second-level cache
+CACHED_VALUES = (
+    25_600  # state values of a chunk: its tensors of 0.2 MB share the second-level cache
+)
 
 
 def solve_torch(problem: Problem, options: Solver, replay: Tensor | None = None) -> Result:
     """Solve all columns in chunks; see `pydiffgeo.engines.base.Engine`."""
     if options.method in SCIML_METHODS:
-        raise ParameterError(f'{options.method} is a method of SciML: it needs engine="julia"; torch has {", ".join(METHODS)}.')
+        raise ParameterError(
+            f'{options.method} is a method of SciML: it needs engine="julia"; torch has {", ".join(METHODS)}.'
+        )
     model = problem.model
     prepared = model.prepare({**problem.static, **problem.varying})
     groups = {n: {k: v for k, v in prepared.items() if v.ndim == n} for n in (2, 3)}
@@ -49,7 +53,11 @@ def _by_windows(problem: Problem, options: Solver) -> Result:
     columns = len(states)
     steps = run.nodes.steps.expand(columns, -1)
     accepted = torch.full((columns,), steps.shape[1])
-    stats = {"accepted": accepted, "rejected": torch.zeros_like(accepted), "newton_iterations": run.sweeps}
+    stats = {
+        "accepted": accepted,
+        "rejected": torch.zeros_like(accepted),
+        "newton_iterations": run.sweeps,
+    }
     stats["recorded_bytes"] = torch.tensor(sum(w.states.nbytes for w in run.windows))
     failed: dict[int, tuple[int, str]] = {}
     if run.stuck:
@@ -63,9 +71,18 @@ def _by_windows(problem: Problem, options: Solver) -> Result:
             stats[name] = stats[name].index_copy(0, rows.cpu(), again.stats[name].cpu())
         tables = again.steps
         width = max(steps.shape[1], *(t.shape[1] for t in tables))
-        steps, *tables = (torch.nn.functional.pad(t, (0, width - t.shape[1])) for t in (steps, *tables))
+        steps, *tables = (
+            torch.nn.functional.pad(t, (0, width - t.shape[1])) for t in (steps, *tables)
+        )
         steps = steps.index_copy(0, rows, torch.cat(tables))
-    return Result(states, storage, fluxes.unbind(-1), failed, stats, list(steps.split(_chunk(problem, options))))
+    return Result(
+        states,
+        storage,
+        fluxes.unbind(-1),
+        failed,
+        stats,
+        list(steps.split(_chunk(problem, options))),
+    )
 
 
 def _by_steps(problem: Problem, options: Solver, replay: Tensor | None = None) -> Result:
@@ -84,7 +101,9 @@ def _by_steps(problem: Problem, options: Solver, replay: Tensor | None = None) -
         failed.update({first + c: reason for c, reason in run.outcome.failed.items()})
     stats = {k: torch.cat([r.outcome.stats[k] for r in runs]) for k in runs[0].outcome.stats}
     stats["recorded_bytes"] = torch.tensor(sum(r.bytes for r in runs))
-    states, storage, fluxes = (torch.cat(x) if len(x) > 1 else x[0] for x in zip(*parts, strict=True))
+    states, storage, fluxes = (
+        torch.cat(x) if len(x) > 1 else x[0] for x in zip(*parts, strict=True)
+    )
     return Result(states, storage, fluxes.unbind(-1), failed, stats, [r.steps for r in runs])
 
 
@@ -112,14 +131,28 @@ class _Run:
         for first in range(0, T, length):
             until = min(first + length, T)
             self.stretches.append((carry, until))
-            carry, part = integrate(self.problem, self.kernels, self.options, carry, until, record and not keep, self.replay)
+            carry, part = integrate(
+                self.problem,
+                self.kernels,
+                self.options,
+                carry,
+                until,
+                record and not keep,
+                self.replay,
+            )
             outcome = part if outcome is None else _join(outcome, part, first, until)
         assert outcome is not None
         self.outcome = outcome
         self.steps = step_table(outcome.taken, self.problem.lengths, self.problem.initial.shape[0])
-        self.bytes = sum(sum(t.nbytes for t in vars(c).values()) for c, _ in self.stretches) if keep else outcome.record.bytes()
+        self.bytes = (
+            sum(sum(t.nbytes for t in vars(c).values()) for c, _ in self.stretches)
+            if keep
+            else outcome.record.bytes()
+        )
         results = outcome.states, torch.cat([at_start[:, None], outcome.storage], 1), outcome.fluxes
-        outcome.states = outcome.storage = outcome.fluxes = torch.empty(0)  # a graph that holds its own results is never freed
+        outcome.states = outcome.storage = outcome.fluxes = torch.empty(
+            0
+        )  # a graph that holds its own results is never freed
         return results
 
     def backward(self, grads: tuple[Tensor, ...], needs: dict[str, set[str]]) -> Adjoint:
@@ -131,7 +164,9 @@ class _Run:
             adjoint.sweep(self.outcome.record)
         else:
             for carry, until in reversed(self.stretches):
-                _, part = integrate(self.problem, self.kernels, self.options, carry, until, True, self.replay)
+                _, part = integrate(
+                    self.problem, self.kernels, self.options, carry, until, True, self.replay
+                )
                 adjoint.sweep(part.record)
         adjoint.finish()
         return adjoint

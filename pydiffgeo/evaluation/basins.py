@@ -52,8 +52,12 @@ def score_basins(
     """
     s, o = np.asarray(simulated, float), np.asarray(observed, float)
     if s.shape != o.shape or s.ndim != 2 or len(s) != len(basins):
-        raise DataError(f"simulated {s.shape} and observed {o.shape} must both be [basin, time] for {len(basins)} basins.")
-    judged = np.ones(s.shape, bool) if mask is None else np.broadcast_to(np.asarray(mask, bool), s.shape)
+        raise DataError(
+            f"simulated {s.shape} and observed {o.shape} must both be [basin, time] for {len(basins)} basins."
+        )
+    judged = (
+        np.ones(s.shape, bool) if mask is None else np.broadcast_to(np.asarray(mask, bool), s.shape)
+    )
     days = (np.isfinite(s) & np.isfinite(o) & judged).sum(1)
     found: dict[str, tuple[str, np.ndarray, dict[str, str]]] = {}
     for name in names:
@@ -68,7 +72,9 @@ def write_scores(scores: xr.Dataset, path: str | Path) -> list[Path]:
     """Write scores of `score_basins` as `path`.csv, one row per basin, and `path`.nc, and return both paths."""
     stem = Path(path)
     return [
-        write_file(stem.with_name(stem.name + ".csv"), scores.to_dataframe().to_csv(float_format="%.6g")),
+        write_file(
+            stem.with_name(stem.name + ".csv"), scores.to_dataframe().to_csv(float_format="%.6g")
+        ),
         write_netcdf(scores, stem.with_name(stem.name + ".nc")),
     ]
 
@@ -104,7 +110,9 @@ def median_scores(
         `confidence` or `draws` make no sense.
     """
     if not 0 < confidence < 1 or draws < 1:
-        raise DataError(f"confidence {confidence} must be between 0 and 1, draws {draws} at least 1.")
+        raise DataError(
+            f"confidence {confidence} must be between 0 and 1, draws {draws} at least 1."
+        )
     count = scores.sizes["basin"]
     drawn = np.random.default_rng(seed).integers(count, size=(draws, count))
     rows: list[dict[str, str | float | int]] = []

@@ -12,7 +12,12 @@ from numpy.typing import ArrayLike, NDArray
 from pydiffgeo.evaluation.plots import literal, new_figure, save_figure
 
 
-def plot_cdf(path: Path, scores: Mapping[str, ArrayLike], label: str, limits: tuple[float, float] = (-0.5, 1.0)) -> Path:
+def plot_cdf(
+    path: Path,
+    scores: Mapping[str, ArrayLike],
+    label: str,
+    limits: tuple[float, float] = (-0.5, 1.0),
+) -> Path:
     """Draw the share of basins with at most a score, one line per model.
 
     Parameters
@@ -68,7 +73,9 @@ def plot_hydrographs(
     return save_figure(figure, path)
 
 
-def plot_map(path: Path, longitude: ArrayLike, latitude: ArrayLike, values: ArrayLike, label: str) -> Path:
+def plot_map(
+    path: Path, longitude: ArrayLike, latitude: ArrayLike, values: ArrayLike, label: str
+) -> Path:
     """Draw a value of each basin at its place; the colours span the 2 % to 98 % quantiles.
 
     Parameters
@@ -88,7 +95,16 @@ def plot_map(path: Path, longitude: ArrayLike, latitude: ArrayLike, values: Arra
     axis = axes[0, 0]
     if known.any():
         low, high = np.quantile(shown[known], [0.02, 0.98])
-        dots = axis.scatter(lon[known], lat[known], c=shown[known], s=16, vmin=low, vmax=high, cmap="viridis", linewidths=0)
+        dots = axis.scatter(
+            lon[known],
+            lat[known],
+            c=shown[known],
+            s=16,
+            vmin=low,
+            vmax=high,
+            cmap="viridis",
+            linewidths=0,
+        )
         figure.colorbar(dots, label=literal(label), extend="both", shrink=0.7)
         axis.set_aspect(1 / np.cos(np.deg2rad(np.mean(lat[known]))))
     axis.set(xlabel="longitude (degrees east)", ylabel="latitude (degrees north)")

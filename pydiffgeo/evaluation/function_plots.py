@@ -39,11 +39,26 @@ def plot_function(
     axis = axes[0, 0]
     styles = ("-", "--", "-.", ":", (0, (6, 2)))
     for k, (name, values) in enumerate(formulas.items()):
-        axis.plot(x, values, color="black", linewidth=0.8, linestyle=styles[k % len(styles)], label=literal(name))
+        axis.plot(
+            x,
+            values,
+            color="black",
+            linewidth=0.8,
+            linestyle=styles[k % len(styles)],
+            label=literal(name),
+        )
     axis.plot(x, learned, color="tab:blue", linewidth=1.2, label="learned")
     # few and hollow: they lie on the line where the function has the input alone
     shown = (values[:: max(1, len(values) // DOTS)] for values in met)
-    axis.plot(*shown, "o", color="tab:blue", markerfacecolor="none", markersize=5, markeredgewidth=0.7, label="simulated days")
+    axis.plot(
+        *shown,
+        "o",
+        color="tab:blue",
+        markerfacecolor="none",
+        markersize=5,
+        markeredgewidth=0.7,
+        label="simulated days",
+    )
     axis.set(xlabel=literal(labels[0]), ylabel=literal(labels[1]))
     axis.margins(x=0)
     axis.grid(color="0.92")

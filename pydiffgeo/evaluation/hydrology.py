@@ -55,7 +55,9 @@ def beta_kge(simulated: ArrayLike, observed: ArrayLike, mask: ArrayLike | None =
     return float(s.mean() / o.mean()) if o.mean() != 0 else float("nan")
 
 
-def fhv(simulated: ArrayLike, observed: ArrayLike, mask: ArrayLike | None = None, share: float = 0.02) -> float:
+def fhv(
+    simulated: ArrayLike, observed: ArrayLike, mask: ArrayLike | None = None, share: float = 0.02
+) -> float:
     """Return the bias of the highest flows, percent: of the sum of the upper `share` of the flow duration curve; 0 is right.
 
     NaN where the series is too short for such flows or they are all zero. Yilmaz et al. (2008), doi:10.1029/2007WR006716,
@@ -64,10 +66,16 @@ def fhv(simulated: ArrayLike, observed: ArrayLike, mask: ArrayLike | None = None
     s, o = (_descending(x) for x in pairs(simulated, observed, mask))
     number = _count(share, len(o))
     total = o[:number].sum()
-    return float((s[:number] - o[:number]).sum() / total * 100) if number and total != 0 else float("nan")
+    return (
+        float((s[:number] - o[:number]).sum() / total * 100)
+        if number and total != 0
+        else float("nan")
+    )
 
 
-def nrmse_high(simulated: ArrayLike, observed: ArrayLike, mask: ArrayLike | None = None, share: float = 0.02) -> float:
+def nrmse_high(
+    simulated: ArrayLike, observed: ArrayLike, mask: ArrayLike | None = None, share: float = 0.02
+) -> float:
     """Return the relative error on the days of highest flow: their RMSE over their mean observed flow; 0 is right.
 
     Days are those on which the observed flow is at or above its quantile 1 - `share`. Unlike FHV, which compares flow duration
@@ -81,7 +89,11 @@ def nrmse_high(simulated: ArrayLike, observed: ArrayLike, mask: ArrayLike | None
 
 
 def fms(
-    simulated: ArrayLike, observed: ArrayLike, mask: ArrayLike | None = None, lower: float = 0.2, upper: float = 0.7
+    simulated: ArrayLike,
+    observed: ArrayLike,
+    mask: ArrayLike | None = None,
+    lower: float = 0.2,
+    upper: float = 0.7,
 ) -> float:
     """Return the bias of the slope of the flow duration curve between `lower` and `upper`, percent; 0 is right.
 
@@ -96,7 +108,9 @@ def fms(
     return float((simulated_slope - observed_slope) / (observed_slope + SMALL) * 100)
 
 
-def flv(simulated: ArrayLike, observed: ArrayLike, mask: ArrayLike | None = None, share: float = 0.3) -> float:
+def flv(
+    simulated: ArrayLike, observed: ArrayLike, mask: ArrayLike | None = None, share: float = 0.3
+) -> float:
     """Return the bias of the lowest flows, percent: of the lower `share` of the flow duration curve in logarithms; 0 is right.
 
     Yilmaz et al. (2008), doi:10.1029/2007WR006716, eq. A4. Flows of zero count as 1e-6, in the unit of the series. NaN where
@@ -106,12 +120,17 @@ def flv(simulated: ArrayLike, observed: ArrayLike, mask: ArrayLike | None = None
     number = _count(share, len(o))
     if not number:
         return float("nan")
-    s, o = np.log(np.where(s <= 0, SMALL, s)[-number:]), np.log(np.where(o == 0, SMALL, o)[-number:])
+    s, o = (
+        np.log(np.where(s <= 0, SMALL, s)[-number:]),
+        np.log(np.where(o == 0, SMALL, o)[-number:]),
+    )
     simulated_sum, observed_sum = (s - s.min()).sum(), (o - o.min()).sum()
     return float(-(simulated_sum - observed_sum) / (observed_sum + SMALL) * 100)
 
 
-def peak_timing(simulated: ArrayLike, observed: ArrayLike, mask: ArrayLike | None = None, window: int = 3) -> float:
+def peak_timing(
+    simulated: ArrayLike, observed: ArrayLike, mask: ArrayLike | None = None, window: int = 3
+) -> float:
     """Return the mean absolute error of the day of peaks, days; 0 is right. NaN where there is no peak to judge.
 
     Peaks are those of the observed series with a prominence of at least its standard deviation, at least 100 days apart; the
@@ -155,7 +174,11 @@ def peak_mape(simulated: ArrayLike, observed: ArrayLike, mask: ArrayLike | None 
     """
     s, o, _ = _with_days(simulated, observed, mask)
     peaks = _prominent(o)
-    return float(np.mean(np.abs((s[peaks] - o[peaks]) / o[peaks])) * 100) if len(peaks) else float("nan")
+    return (
+        float(np.mean(np.abs((s[peaks] - o[peaks]) / o[peaks])) * 100)
+        if len(peaks)
+        else float("nan")
+    )
 
 
 HYDROLOGICAL: dict[str, Callable[..., float]] = {
@@ -196,12 +219,21 @@ def _prominent(observed: NDArray) -> NDArray:
     return find_peaks(observed, distance=100, prominence=np.std(observed))[0]
 
 
-def _with_days(simulated: ArrayLike, observed: ArrayLike, mask: ArrayLike | None) -> tuple[NDArray, NDArray, NDArray]:
+def _with_days(
+    simulated: ArrayLike, observed: ArrayLike, mask: ArrayLike | None
+) -> tuple[NDArray, NDArray, NDArray]:
     """Return the compared values and the number of their day."""
     s, o = pairs(simulated, observed, mask)
-    return s, o, np.flatnonzero(both_known(np.asarray(simulated, float), np.asarray(observed, float), mask))
+    return (
+        s,
+        o,
+        np.flatnonzero(both_known(np.asarray(simulated, float), np.asarray(observed, float), mask)),
+    )
 
 
 def _uninterrupted(days: NDArray, peak: int, window: int) -> bool:
     """Return whether all days around a peak were compared."""
-    return window <= peak < len(days) - window and days[peak + window] - days[peak - window] == 2 * window
+    return (
+        window <= peak < len(days) - window
+        and days[peak + window] - days[peak - window] == 2 * window
+    )

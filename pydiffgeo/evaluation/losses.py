@@ -40,7 +40,9 @@ def rmse_loss(simulated: Tensor, observed: Tensor, mask: Tensor | None = None) -
     return _root(mse_loss(simulated, observed, mask))
 
 
-def log_rmse_loss(simulated: Tensor, observed: Tensor, mask: Tensor | None = None, offset: float = 0.1) -> Tensor:
+def log_rmse_loss(
+    simulated: Tensor, observed: Tensor, mask: Tensor | None = None, offset: float = 0.1
+) -> Tensor:
     """Return the root mean squared error of log(sqrt(q) + offset), which weighs low flows; `offset` in the root of the unit.
 
     Feng et al. (2022), doi:10.1029/2022WR032404. Negative simulations count as zero.
@@ -50,7 +52,14 @@ def log_rmse_loss(simulated: Tensor, observed: Tensor, mask: Tensor | None = Non
     return _root(((s - o).square() * counts).sum() / counts.sum())
 
 
-def nse_loss(simulated: Tensor, observed: Tensor, mask: Tensor | None = None, *, std: Tensor, offset: float = 0.1) -> Tensor:
+def nse_loss(
+    simulated: Tensor,
+    observed: Tensor,
+    mask: Tensor | None = None,
+    *,
+    std: Tensor,
+    offset: float = 0.1,
+) -> Tensor:
     """Return the mean of ((s - o) / (std + offset))^2, the squared error in standard deviations of the basin.
 
     The NSE of a batch of basins: each counts alike, however much water it carries. Kratzert et al. (2019),
@@ -71,12 +80,16 @@ def nse_loss(simulated: Tensor, observed: Tensor, mask: Tensor | None = None, *,
         As `mse_loss`, or `std` has another shape or is not finite.
     """
     if std.shape != simulated.shape[:1] or not bool(torch.isfinite(std).all()):
-        raise DataError(f"std {tuple(std.shape)} must be finite and [batch], as simulated {tuple(simulated.shape)} has it.")
+        raise DataError(
+            f"std {tuple(std.shape)} must be finite and [batch], as simulated {tuple(simulated.shape)} has it."
+        )
     s, o, counts = _known(simulated, observed, mask)
     return ((s - o) / (std[:, None] + offset)).square().sum() / counts.sum()
 
 
-def kge_loss(simulated: Tensor, observed: Tensor, mask: Tensor | None = None, least: int = 10) -> Tensor:
+def kge_loss(
+    simulated: Tensor, observed: Tensor, mask: Tensor | None = None, least: int = 10
+) -> Tensor:
     """Return 1 - KGE of each series, mean over the series that have at least `least` days that count and differ.
 
     Gupta et al. (2009), doi:10.1016/j.jhydrol.2009.08.003, eq. 9. It needs windows long enough to have a correlation: take a
@@ -101,7 +114,9 @@ def kge_loss(simulated: Tensor, observed: Tensor, mask: Tensor | None = None, le
     ds, do, mean_s, mean_o, var_o, n = (x[usable] for x in (ds, do, mean_s, mean_o, var_o, n))
     sd_s, sd_o = _root(ds.square().sum(1) / n), _root(var_o)
     r = (ds * do).sum(1) / n / (sd_s * sd_o)
-    return _root((r - 1).square() + (sd_s / sd_o - 1).square() + (mean_s / mean_o - 1).square()).mean()
+    return _root(
+        (r - 1).square() + (sd_s / sd_o - 1).square() + (mean_s / mean_o - 1).square()
+    ).mean()
 
 
 LOSSES: dict[str, Callable[..., Tensor]] = {
@@ -170,7 +185,11 @@ def combined_loss(
     UnknownName
         No such loss.
     """
-    if simulated.shape != observed.shape or simulated.ndim != 3 or simulated.shape[2] != len(targets):
+    if (
+        simulated.shape != observed.shape
+        or simulated.ndim != 3
+        or simulated.shape[2] != len(targets)
+    ):
         raise DataError(
             f"simulated {tuple(simulated.shape)} and observed {tuple(observed.shape)} must both be [batch, time, target] for "
             f"the targets {', '.join(targets)}."
@@ -189,7 +208,11 @@ def combined_loss(
                 )
             options = {"std": std[:, k]}
         here = None if allowed is None else allowed[..., k]
-        seen = torch.isfinite(observed[..., k]) if here is None else torch.isfinite(observed[..., k]) & here
+        seen = (
+            torch.isfinite(observed[..., k])
+            if here is None
+            else torch.isfinite(observed[..., k]) & here
+        )
         if not bool(seen.any()):
             parts[f"{term.loss} of {term.target}"] = float("nan")
             continue
@@ -197,19 +220,27 @@ def combined_loss(
         parts[f"{term.loss} of {term.target}"] = float(value.detach())
         total = term.weight * value if total is None else total + term.weight * value
     if total is None:
-        raise DataError(f"none of {', '.join(targets)} is observed in this batch; draw windows that have observations.")
+        raise DataError(
+            f"none of {', '.join(targets)} is observed in this batch; draw windows that have observations."
+        )
     return total, parts
 
 
 def _position(term: Term, targets: Sequence[str]) -> int:
     if term.target not in targets:
-        raise DataError(f"the loss {term.loss!r} is on {term.target!r}, which is none of the targets {', '.join(targets)}.")
+        raise DataError(
+            f"the loss {term.loss!r} is on {term.target!r}, which is none of the targets {', '.join(targets)}."
+        )
     if not term.weight >= 0:
-        raise DataError(f"the weight {term.weight} of {term.loss!r} on {term.target!r} must not be negative.")
+        raise DataError(
+            f"the weight {term.weight} of {term.loss!r} on {term.target!r} must not be negative."
+        )
     return list(targets).index(term.target)
 
 
-def _known(simulated: Tensor, observed: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+def _known(
+    simulated: Tensor, observed: Tensor, mask: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
     """Return both series with zeros where a day does not count, and where it counts, in their dtype."""
     if simulated.shape != observed.shape or simulated.ndim != 2:
         raise DataError(
@@ -220,9 +251,15 @@ def _known(simulated: Tensor, observed: Tensor, mask: Tensor | None) -> tuple[Te
     if mask is not None:
         counts = counts & mask
     if not bool(counts.any()):
-        raise DataError("no day of the batch is observed and allowed by the mask; draw windows that have observations.")
+        raise DataError(
+            "no day of the batch is observed and allowed by the mask; draw windows that have observations."
+        )
     zero = simulated.new_zeros(())
-    return torch.where(counts, simulated, zero), torch.where(counts, observed, zero), counts.to(simulated.dtype)
+    return (
+        torch.where(counts, simulated, zero),
+        torch.where(counts, observed, zero),
+        counts.to(simulated.dtype),
+    )
 
 
 def _root(values: Tensor) -> Tensor:

@@ -18,10 +18,14 @@ from pydiffgeo.errors import DataError, lookup
 def both_known(simulated: NDArray, observed: NDArray, mask: ArrayLike | None = None) -> NDArray:
     """Return where both are finite and `mask` is True, in the shape of the series."""
     both = np.isfinite(simulated) & np.isfinite(observed)
-    return both if mask is None else both & np.broadcast_to(np.asarray(mask, dtype=bool), both.shape)
+    return (
+        both if mask is None else both & np.broadcast_to(np.asarray(mask, dtype=bool), both.shape)
+    )
 
 
-def pairs(simulated: ArrayLike, observed: ArrayLike, mask: ArrayLike | None) -> tuple[NDArray, NDArray]:
+def pairs(
+    simulated: ArrayLike, observed: ArrayLike, mask: ArrayLike | None
+) -> tuple[NDArray, NDArray]:
     """Return the values that can be compared, [pair]; raise DataError where there are fewer than two."""
     s, o = np.asarray(simulated, dtype=float), np.asarray(observed, dtype=float)
     if s.shape != o.shape:
@@ -101,7 +105,10 @@ METRICS: dict[str, Callable[..., float]] = {
 
 
 def score(
-    simulated: ArrayLike, observed: ArrayLike, names: Iterable[str] = METRICS, mask: ArrayLike | None = None
+    simulated: ArrayLike,
+    observed: ArrayLike,
+    names: Iterable[str] = METRICS,
+    mask: ArrayLike | None = None,
 ) -> dict[str, float]:
     """Return several measures of one pair of series by name.
 

@@ -52,7 +52,9 @@ class Page:
         if not rows:
             return
         head = "".join(f"<th>{escape(str(name))}</th>" for name in rows[0])
-        body = "\n".join("<tr>" + "".join(_cell(row.get(name)) for name in rows[0]) + "</tr>" for row in rows)
+        body = "\n".join(
+            "<tr>" + "".join(_cell(row.get(name)) for name in rows[0]) + "</tr>" for row in rows
+        )
         table = f"<table><caption>{escape(caption)}</caption><tr>{head}</tr>\n{body}</table>"
         self.parts.append(f'<div class="wide">{table}</div>')
 

@@ -32,7 +32,9 @@ def matplotlib_missing() -> str | None:
     return None
 
 
-def new_figure(rows: int, columns: int, size: tuple[float, float], **kwargs: Any) -> tuple[Figure, NDArray]:
+def new_figure(
+    rows: int, columns: int, size: tuple[float, float], **kwargs: Any
+) -> tuple[Figure, NDArray]:
     """Return a figure of `size` inches and its axes [rows, columns]."""
     # a figure of its own canvas needs no display, and leaves the caller's backend and figures alone
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -83,11 +85,18 @@ def plot_series(
     figure, axes = new_figure(len(depths), 1, (9.0, 1.7 * len(depths) + 0.8), sharex=True)
     for j, (axis, depth) in enumerate(zip(axes[:, 0], depths, strict=True)):
         for name, values in series.items():
-            axis.plot(days, values[:, j], label=literal(name), **STYLES.get(name, {"color": "0.55", "linewidth": 1.0}))
+            axis.plot(
+                days,
+                values[:, j],
+                label=literal(name),
+                **STYLES.get(name, {"color": "0.55", "linewidth": 1.0}),
+            )
         axis.axvspan(test_start, days[-1], color="0.93", zorder=0)
         axis.set_ylabel(f"{depth:g} cm")
         axis.margins(x=0)
-    axes[0, 0].set_title(f"{literal(title)}: soil moisture (m³/m³); judged period shaded", fontsize=10)
+    axes[0, 0].set_title(
+        f"{literal(title)}: soil moisture (m³/m³); judged period shaded", fontsize=10
+    )
     axes[0, 0].legend(ncols=len(series), fontsize=8, loc="upper right")
     return save_figure(figure, path)
 
@@ -122,7 +131,9 @@ def plot_curves(
     """
     columns = min(5, len(learned))
     rows = -(-len(learned) // columns)
-    figure, axes = new_figure(rows, columns, (2.6 * columns + 0.6, 2.3 * rows + 0.6), sharex=True, sharey=True)
+    figure, axes = new_figure(
+        rows, columns, (2.6 * columns + 0.6, 2.3 * rows + 0.6), sharex=True, sharey=True
+    )
     colours = [(0.1 + 0.75 * i / max(len(layers) - 1, 1), 0.35, 0.75 - 0.6 * i / max(len(layers) - 1, 1))
                for i in range(len(layers))]  # fmt: skip
     for axis, (station, curves) in zip(axes.flat, learned.items(), strict=False):
@@ -164,7 +175,9 @@ def plot_scores(path: Path, rows: Sequence[Mapping[str, Any]], metric: str = "rm
     figure, axes = new_figure(1, 1, (8.5, 3.8))
     axis, width = axes[0, 0], 0.8 / len(models)
     for i, model in enumerate(models):
-        axis.bar(np.arange(len(order)) + i * width, frame.loc[model, order], width, label=literal(model))
+        axis.bar(
+            np.arange(len(order)) + i * width, frame.loc[model, order], width, label=literal(model)
+        )
     axis.set_xticks(np.arange(len(order)) + 0.4 - width / 2, order)
     axis.set_ylabel(metric)
     axis.legend(fontsize=7)

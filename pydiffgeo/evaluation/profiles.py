@@ -58,7 +58,9 @@ def profile_table(
     rows: list[dict[str, str | float]] = []
     for model, simulated in models.items():
         scores = series_scores(simulated, observed, days)
-        groups = {f"{depth:g} cm": [j] for j, depth in enumerate(depths)} | {"all": list(range(len(depths)))}
+        groups = {f"{depth:g} cm": [j] for j, depth in enumerate(depths)} | {
+            "all": list(range(len(depths)))
+        }
         for depth, members in groups.items():
             part = {name: values[:, members] for name, values in scores.items()}
             counted = np.isfinite(part["rmse"]).all(1)

@@ -20,7 +20,10 @@ Row = Mapping[str, str | float | int | None]
 
 
 def print_table(
-    rows: Sequence[Row], title: str, best: Mapping[str, str] | None = None, console: Console | None = None
+    rows: Sequence[Row],
+    title: str,
+    best: Mapping[str, str] | None = None,
+    console: Console | None = None,
 ) -> None:
     """Print rows as a table, the best number of some columns in bold; one that is too wide in parts, one below the other.
 
@@ -48,19 +51,30 @@ def print_table(
     first = list(takewhile(lambda name: frame[name].dtype == object, names))
     # the columns of text that come first stand in every part, in no more than two thirds of the width
     caps = range(max(wide.values()), 0, -1)
-    cap = next(w for w in caps if w < 8 or sum(3 + min(wide[n], w) for n in first) <= 2 * out.width // 3)
+    cap = next(
+        w for w in caps if w < 8 or sum(3 + min(wide[n], w) for n in first) <= 2 * out.width // 3
+    )
     wide |= {name: min(wide[name], cap) for name in first}
     for k, part in enumerate(_parts(first, names[len(first) :], wide, out.width)):
         table = Table(title=Text(title if k == 0 else f"{title} (continued)"), title_justify="left")
         for name in part:
             kind = frame[name].dtype == object
-            table.add_column(Text(name), justify="left" if kind else "right", max_width=wide[name], overflow="fold")
+            table.add_column(
+                Text(name),
+                justify="left" if kind else "right",
+                max_width=wide[name],
+                overflow="fold",
+            )
         for i in range(len(frame)):
-            table.add_row(*(Text(cells[name][i], "bold" if winners.get(name) == i else "") for name in part))
+            table.add_row(
+                *(Text(cells[name][i], "bold" if winners.get(name) == i else "") for name in part)
+            )
         out.print(table, soft_wrap=False)
 
 
-def _parts(first: list[str], others: Sequence[str], wide: Mapping[str, int], width: int) -> list[list[str]]:
+def _parts(
+    first: list[str], others: Sequence[str], wide: Mapping[str, int], width: int
+) -> list[list[str]]:
     """Return the columns of each part: the first ones, and as many of the others as fit beside them."""
     parts = [list(first)]
     for name in others:
@@ -88,9 +102,13 @@ def write_table(rows: Sequence[Row], path: str | Path) -> list[Path]:
     """
     stem = Path(path)
     clean = [
-        {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()} for row in rows
+        {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()}
+        for row in rows
     ]
     return [
-        write_file(stem.with_suffix(".csv"), pd.DataFrame(list(rows)).to_csv(index=False, float_format="%.6g")),
+        write_file(
+            stem.with_suffix(".csv"),
+            pd.DataFrame(list(rows)).to_csv(index=False, float_format="%.6g"),
+        ),
         write_file(stem.with_suffix(".json"), json.dumps(clean, indent=1) + "\n"),
     ]

@@ -22,7 +22,11 @@ DAYS_PER_YEAR = 365.25
 # what is compared in the summary: simulated, reference (columns of `untrained_table`, or zero), unit
 CHECKS: dict[str, tuple[str, str | None, str]] = {
     "evapotranspiration": ("evapotranspiration", "precipitation_less_discharge", "mm year-1"),
-    "evapotranspiration, corrected precipitation": ("evapotranspiration", "inflow_less_discharge", "mm year-1"),
+    "evapotranspiration, corrected precipitation": (
+        "evapotranspiration",
+        "inflow_less_discharge",
+        "mm year-1",
+    ),
     "base-flow index": ("base_flow_index", "observed_base_flow_index", "1"),
     # over years near zero: a store that fills for years hides water from the periods that a model is trained on
     "gain of storage": ("storage_gain", None, "mm year-1"),
@@ -55,7 +59,9 @@ def base_flow(discharge: ArrayLike, alpha: float = 0.925, passes: int = 3) -> ND
         `alpha` is not from 0 to below 1, or there is no pass.
     """
     if not 0 <= alpha < 1 or passes < 1:
-        raise DataError(f"alpha {alpha} must be at least 0 and below 1, passes {passes} at least 1.")
+        raise DataError(
+            f"alpha {alpha} must be at least 0 and below 1, passes {passes} at least 1."
+        )
     whole = np.asarray(discharge, float)
     found = np.full(whole.shape, np.nan)
     changes = np.flatnonzero(np.diff(np.isfinite(whole), prepend=False, append=False))
@@ -64,7 +70,9 @@ def base_flow(discharge: ArrayLike, alpha: float = 0.925, passes: int = 3) -> ND
             continue
         flow = np.pad(whole[first:last], REFLECTED, mode="reflect")
         for _ in range(passes):
-            quick = lfilter([1.0], [1.0, -alpha], np.append(flow[0], 0.5 * (1 + alpha) * np.diff(flow)))
+            quick = lfilter(
+                [1.0], [1.0, -alpha], np.append(flow[0], 0.5 * (1 + alpha) * np.diff(flow))
+            )
             flow = (flow - quick.clip(min=0))[::-1]  # the next pass comes back
         found[first:last] = flow[:: (-1) ** passes][REFLECTED:-REFLECTED].clip(min=0)
     return found
@@ -85,7 +93,9 @@ def counted_days(observed: NDArray, days: pd.DatetimeIndex) -> NDArray:
     ndarray of bool, [basin, time]
     """
     years, index = np.unique(days.year + (days.month >= 10), return_inverse=True)
-    length = np.array([(pd.Timestamp(year, 10, 1) - pd.Timestamp(year - 1, 10, 1)).days for year in years])
+    length = np.array(
+        [(pd.Timestamp(year, 10, 1) - pd.Timestamp(year - 1, 10, 1)).days for year in years]
+    )
     seen = observed.astype(int) @ np.eye(len(years), dtype=int)[index]
     return observed & (seen >= COMPLETE * length)[:, index]
 
@@ -124,13 +134,21 @@ def untrained_table(
     counted = counted_days(np.isfinite(flow), days)
     table: dict[str, NDArray] = {"days": counted.sum(1)}
     if "evapotranspiration" in given:
-        series = {"evapotranspiration": given["evapotranspiration"], "precipitation_less_discharge": precipitation - flow}
+        series = {
+            "evapotranspiration": given["evapotranspiration"],
+            "precipitation_less_discharge": precipitation - flow,
+        }
         if "inflow" in given:
             series["inflow_less_discharge"] = given["inflow"] - flow
-        table |= {name: _ratio(values, np.ones_like(flow), counted) * DAYS_PER_YEAR for name, values in series.items()}
+        table |= {
+            name: _ratio(values, np.ones_like(flow), counted) * DAYS_PER_YEAR
+            for name, values in series.items()
+        }
         if "runoff" in given:
             entering = given.get("inflow", np.asarray(precipitation, float))
-            table["storage_gain"] = (entering - given["evapotranspiration"] - given["runoff"]).mean(1) * DAYS_PER_YEAR
+            table["storage_gain"] = (entering - given["evapotranspiration"] - given["runoff"]).mean(
+                1
+            ) * DAYS_PER_YEAR
     if "base_flow" in given:
         filtered = np.array([base_flow(row) for row in flow])
         counted = counted & np.isfinite(filtered)
@@ -153,7 +171,11 @@ def untrained_summary(table: pd.DataFrame) -> list[dict[str, str | float | int]]
     for check, (name, reference, unit) in CHECKS.items():
         if not {name, reference or name} <= set(table):
             continue
-        known = table[[name, reference]].dropna() if reference else table[[name]].dropna().assign(zero=0.0)
+        known = (
+            table[[name, reference]].dropna()
+            if reference
+            else table[[name]].dropna().assign(zero=0.0)
+        )
         s, r = known.to_numpy().T
         some, positive = len(s) > 0, r > 0
         rows.append({

@@ -59,7 +59,9 @@ class Lines:
     def line(self) -> str:
         """The next line."""
         if self._next >= len(self._lines):
-            raise self.error("the file ends too early: it is no whole file of HYDRUS-1D, version 4; write it again with HYDRUS")
+            raise self.error(
+                "the file ends too early: it is no whole file of HYDRUS-1D, version 4; write it again with HYDRUS"
+            )
         self._next += 1
         return self._lines[self._next - 1]
 
@@ -105,7 +107,9 @@ def find(folder: Path, name: str) -> Path:
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         if path.name.lower() == name.lower():
             return path
-    raise DataError(f"there is no file {name} in {folder}; give the folder of a HYDRUS-1D project, where SELECTOR.IN lies.")
+    raise DataError(
+        f"there is no file {name} in {folder}; give the folder of a HYDRUS-1D project, where SELECTOR.IN lies."
+    )
 
 
 def read_selector(path: Path) -> Selector:
@@ -144,10 +148,14 @@ def read_selector(path: Path) -> Selector:
         solutes = 0
         if v["lChem"]:
             lines.go_behind("BLOCK F")
-            solutes = int(lines.labelled("Epsi lUpW lArtD lTDep cTolA cTolR MaxItC PeCr solutes")["solutes"])
+            solutes = int(
+                lines.labelled("Epsi lUpW lArtD lTDep cTolA cTolR MaxItC PeCr solutes")["solutes"]
+            )
         lines.go_behind("BLOCK G")
         # a cRootMax for each solute; phydrus writes one where there is none, and HYDRUS takes it for OmegaC
-        v |= lines.labelled(" ".join(["iMoSink", *(f"cRootMax({i + 1})" for i in range(solutes)), "OmegaC"]))
+        v |= lines.labelled(
+            " ".join(["iMoSink", *(f"cRootMax({i + 1})" for i in range(solutes)), "OmegaC"])
+        )
         if v["iMoSink"] == 0:
             v |= lines.labelled("P0 P2H P2L P3 r2H r2L")
             optimum = list(lines.labelled(" ".join(f"POptm({i + 1})" for i in materials)).values())
@@ -166,7 +174,9 @@ def _node(lines: Lines, materials: int) -> dict[str, float]:
     """The next node; DataError where SELECTOR.IN has no soil of its material."""
     node = lines.row(f"{NODE} {SCALES}")
     if node["material"] not in range(1, materials + 1):
-        raise lines.error(f"the node has material {node['material']:g}, but SELECTOR.IN has materials 1 to {materials} (NMat)")
+        raise lines.error(
+            f"the node has material {node['material']:g}, but SELECTOR.IN has materials 1 to {materials} (NMat)"
+        )
     return node
 
 

@@ -36,11 +36,13 @@ def read_nodes(folder: str | Path) -> pd.DataFrame:
         There is no such file, or it is none of HYDRUS-1D.
     """
     path, lines, head = _open(folder, "OBS_NODE.OUT", "time")
-    nodes = [int(n) for n in re.findall(r"Node\(\s*(\d+)\)", "".join(lines[: head]))]
+    nodes = [int(n) for n in re.findall(r"Node\(\s*(\d+)\)", "".join(lines[:head]))]
     names = lines[head].split()[1:]
     width = len(names) // max(len(nodes), 1)
     table = _numbers(path, lines, head + 1, 1 + len(names))
-    columns = [(node, name) for i, node in enumerate(nodes) for name in names[i * width : (i + 1) * width]]
+    columns = [
+        (node, name) for i, node in enumerate(nodes) for name in names[i * width : (i + 1) * width]
+    ]
     names_of = pd.MultiIndex.from_tuples(columns, names=("node", "name"))
     out = pd.DataFrame(table[:, 1:], pd.Index(table[:, 0], name="time"), names_of)
     return out[[c for c in columns if c[1] in ("h", "theta")]]
@@ -76,7 +78,9 @@ def _open(folder: str | Path, name: str, first: str) -> tuple[Path, list[str], i
     for i, line in enumerate(lines):
         if line.split()[:1] == [first]:
             return path, lines, i
-    raise DataError(f"{path} has no line that begins with {first!r}: it is no {name} of HYDRUS-1D; let HYDRUS write it again.")
+    raise DataError(
+        f"{path} has no line that begins with {first!r}: it is no {name} of HYDRUS-1D; let HYDRUS write it again."
+    )
 
 
 def _numbers(path: Path, lines: list[str], first: int, width: int) -> np.ndarray:
@@ -90,7 +94,11 @@ def _numbers(path: Path, lines: list[str], first: int, width: int) -> np.ndarray
         try:
             rows.append([float(word) for word in words[:width]])
         except ValueError:
-            raise DataError(f"{path}, line {i}: expected {width} numbers, got {line.strip()[:60]!r}.") from None
+            raise DataError(
+                f"{path}, line {i}: expected {width} numbers, got {line.strip()[:60]!r}."
+            ) from None
     if not rows or any(len(row) != width for row in rows):
-        raise DataError(f"{path}: expected rows of {width} numbers; HYDRUS may have stopped while it wrote them.")
+        raise DataError(
+            f"{path}: expected rows of {width} numbers; HYDRUS may have stopped while it wrote them."
+        )
     return np.array(rows)

@@ -17,10 +17,19 @@ from pydiffgeo.hydrus.output import read_nodes
 from pydiffgeo.models.grid import Grid
 from pydiffgeo.models.richards import Richards
 from pydiffgeo.models.root_uptake import Roots
-from pydiffgeo.models.soil_hydraulics import BrooksCorey, SoilHydraulics, VanGenuchten, VanGenuchtenVogel
+from pydiffgeo.models.soil_hydraulics import (
+    BrooksCorey,
+    SoilHydraulics,
+    VanGenuchten,
+    VanGenuchtenVogel,
+)
 from pydiffgeo.solution import Solution
 
-HYDRAULICS: dict[int, type[SoilHydraulics]] = {0: VanGenuchten, 2: BrooksCorey, 3: VanGenuchtenVogel}
+HYDRAULICS: dict[int, type[SoilHydraulics]] = {
+    0: VanGenuchten,
+    2: BrooksCorey,
+    3: VanGenuchtenVogel,
+}
 """By iModel."""
 UNREAD = {
     "lRoot": "root growth", "lSnow": "snow", "lMeteo": "meteorological data", "lVapor": "vapour flow", "lIrrig": "irrigation",
@@ -59,7 +68,10 @@ class Project:
     @property
     def problem(self) -> dict[str, Any]:
         """The arguments of `solve` by name."""
-        return {k: getattr(self, k) for k in ("model", "forcing", "parameters", "initial_state", "times")}
+        return {
+            k: getattr(self, k)
+            for k in ("model", "forcing", "parameters", "initial_state", "times")
+        }
 
     def compare(self, solution: Solution) -> pd.DataFrame:
         """Set heads and water contents of a solution beside those that HYDRUS printed at its observation nodes.
@@ -90,11 +102,17 @@ class Project:
         for cell in self.observed:
             node = cell + 1
             if node not in theirs.columns.get_level_values("node"):
-                raise DataError(f"OBS_NODE.OUT in {self.folder} has no node {node}, which PROFILE.DAT names; run HYDRUS again.")
+                raise DataError(
+                    f"OBS_NODE.OUT in {self.folder} has no node {node}, which PROFILE.DAT names; run HYDRUS again."
+                )
             for name, values in ours.items():
                 out[node, name] = values[0, inside, cell].numpy()
-                out[node, f"{name}_hydrus"] = np.interp(times[inside], theirs.index, theirs[node, name])
-        return pd.DataFrame(out, pd.Index(times[inside], name="time")).rename_axis(columns=("node", "name"))
+                out[node, f"{name}_hydrus"] = np.interp(
+                    times[inside], theirs.index, theirs[node, name]
+                )
+        return pd.DataFrame(out, pd.Index(times[inside], name="time")).rename_axis(
+            columns=("node", "name")
+        )
 
 
 def read_project(folder: str | Path) -> Project:
@@ -149,11 +167,15 @@ def _refuse(folder: Path, selector: Selector, v: dict[str, float], nodes: pd.Dat
     if v["CosAlfa"] != 1:
         bad.append(f"a column that is not vertical (CosAlfa = {v['CosAlfa']:g})")
     if v["iModel"] not in HYDRAULICS:
-        bad.append(f"soil hydraulic model {v['iModel']:g} (iModel; known: {', '.join(map(str, HYDRAULICS))})")
+        bad.append(
+            f"soil hydraulic model {v['iModel']:g} (iModel; known: {', '.join(map(str, HYDRAULICS))})"
+        )
     if v["lSink"] and v["iMoSink"] != 0:
         bad.append("the S-shaped water stress (iMoSink)")
     if len(set(selector.optimum)) > 1:
-        bad.append(f"POptm that differs between materials ({', '.join(f'{x:g}' for x in selector.optimum)})")
+        bad.append(
+            f"POptm that differs between materials ({', '.join(f'{x:g}' for x in selector.optimum)})"
+        )
     if v["SeepF"] and v["hSeep"]:
         bad.append(f"a seepage face at another head than zero (hSeep = {v['hSeep']:g})")
     if v["KodTop"] == 0:
@@ -189,7 +211,9 @@ def _roots(v: dict[str, float], nodes: pd.DataFrame) -> Roots | None:
     return Roots(density=density, demand_dependent=by_demand, compensated=v["OmegaC"] < 1)
 
 
-def _parameters(v: dict[str, float], selector: Selector, materials: np.ndarray, model: Richards) -> dict[str, Any]:
+def _parameters(
+    v: dict[str, float], selector: Selector, materials: np.ndarray, model: Richards
+) -> dict[str, Any]:
     """Parameters by their names here: of each layer, and of the roots, whose heads HYDRUS takes for negative."""
     soils = selector.soils.iloc[materials]
     own: dict[str, Any] = {k: soils[k].to_numpy()[None] for k in soils}
@@ -199,8 +223,16 @@ def _parameters(v: dict[str, float], selector: Selector, materials: np.ndarray, 
     if isinstance(model.hydraulics, VanGenuchtenVogel):
         own["air_entry"] = np.asarray(2.0 / model.units.factor("cm"))
     if v["lSink"]:
-        own |= {"feddes_1": -abs(v["P0"]), "feddes_2": selector.optimum[0], "feddes_4": -abs(v["P3"])}
-        own |= {"feddes_3": -abs(v["P2H"]), "feddes_3_high": -abs(v["P2H"]), "feddes_3_low": -abs(v["P2L"])}
+        own |= {
+            "feddes_1": -abs(v["P0"]),
+            "feddes_2": selector.optimum[0],
+            "feddes_4": -abs(v["P3"]),
+        }
+        own |= {
+            "feddes_3": -abs(v["P2H"]),
+            "feddes_3_high": -abs(v["P2H"]),
+            "feddes_3_low": -abs(v["P2L"]),
+        }
         own |= {"demand_high": v["r2H"], "demand_low": v["r2L"], "omega_c": v["OmegaC"]}
     return {k: x for k, x in own.items() if k in model.spec.parameters}
 
@@ -215,7 +247,9 @@ def _times(v: dict[str, float], weather: pd.DataFrame | None) -> tuple[np.ndarra
     return np.concatenate([[v["tInit"]], np.minimum(ends[inside], v["tMax"])]), inside
 
 
-def _forcing(v: dict[str, float], nodes: pd.DataFrame, weather: pd.DataFrame | None) -> dict[str, Any]:
+def _forcing(
+    v: dict[str, float], nodes: pd.DataFrame, weather: pd.DataFrame | None
+) -> dict[str, Any]:
     """Every forcing that a boundary may need, downwards positive; of the weather HYDRUS takes magnitudes."""
     constant = {
         "top_head": nodes.h.iloc[0], "bottom_head": nodes.h.iloc[-1], "top_flux": -v.get("rTop", 0.0),

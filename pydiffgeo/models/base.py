@@ -104,7 +104,9 @@ class ProcessModel:
         dict of str to Tensor, [] or [batch]
             Each state, as `solve` takes it for `initial_state`.
         """
-        states = {k: s.scale if math.isnan(s.default) else s.default for k, s in self.spec.states.items()}
+        states = {
+            k: s.scale if math.isnan(s.default) else s.default for k, s in self.spec.states.items()
+        }
         return {name: torch.tensor(value, dtype=torch.float64) for name, value in states.items()}
 
     def storage(self, state: Tensor, parameters: Values) -> Tensor:
@@ -113,13 +115,17 @@ class ProcessModel:
 
     def rates(self, state: Tensor, forcing: Values, parameters: Values) -> Tensor:
         """Rate of change of the storage, `d m / dt`."""
-        raise ModelError(f"{type(self).__name__} lacks `rates`: define rates(self, state, forcing, parameters), or evaluate.")
+        raise ModelError(
+            f"{type(self).__name__} lacks `rates`: define rates(self, state, forcing, parameters), or evaluate."
+        )
 
     def fluxes(self, state: Tensor, forcing: Values, parameters: Values) -> Tensor:
         """Fluxes `[..., flux]` in the order of the spec."""
         return state.new_zeros(*state.shape[:-1], 0)
 
-    def evaluate(self, state: Tensor, forcing: Values, parameters: Values, fluxes: bool = False) -> Evaluation:
+    def evaluate(
+        self, state: Tensor, forcing: Values, parameters: Values, fluxes: bool = False
+    ) -> Evaluation:
         """Storage, rates and fluxes together; override where they share work."""
         return Evaluation(
             self.storage(state, parameters),
@@ -161,7 +167,11 @@ class ProcessModel:
     def networks(self) -> dict[str, torch.nn.Module]:
         """Networks inside the equations by where they are: an attribute, or a slot."""
         own = {f"{k!r}": m for k, m in vars(self).items() if isinstance(m, torch.nn.Module)}
-        return own | {f"in the slot {k!r}": m for k, m in self.closures.items() if isinstance(m, torch.nn.Module)}
+        return own | {
+            f"in the slot {k!r}": m
+            for k, m in self.closures.items()
+            if isinstance(m, torch.nn.Module)
+        }
 
     def closure_weights(self) -> list[torch.nn.Parameter]:
         """Weights of the networks inside the equations that are not frozen; gradients reach them."""
@@ -170,4 +180,6 @@ class ProcessModel:
 
     def closure_vectors(self) -> list[Tensor]:
         """Weights of each closure as the Julia engine reads them, one vector `[weight]` each, with gradients."""
-        return [c.flat() for c in self.closures.values() if isinstance(c, NeuralClosure | JuliaClosure)]
+        return [
+            c.flat() for c in self.closures.values() if isinstance(c, NeuralClosure | JuliaClosure)
+        ]

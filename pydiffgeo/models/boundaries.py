@@ -42,7 +42,15 @@ class Side:
         cell: int, heads: slice, conductance: float, mean: Callable[[Tensor, Tensor, Tensor], Mean],
     ):  # fmt: skip
         self._end = slice(0, 1) if top else slice(-1, None)
-        self._q, self._slopes, self._outer, self._psi, self._K, self._dK, self._heads = q, slopes, outer, psi, K, dK, heads
+        self._q, self._slopes, self._outer, self._psi, self._K, self._dK, self._heads = (
+            q,
+            slopes,
+            outer,
+            psi,
+            K,
+            dK,
+            heads,
+        )
         self._cell = slice(cell, cell + 1)
         self.conductance, self.mean = conductance, mean
 
@@ -213,7 +221,11 @@ class Atmospheric(Boundary):
         slope = None
         if out_slope is not None and side.slope is not None:
             slope = in_slope * side.slope - out_slope
-        parts = {"infiltration": infiltration, "runoff": rain - infiltration, "evaporation": evaporation}
+        parts = {
+            "infiltration": infiltration,
+            "runoff": rain - infiltration,
+            "evaporation": evaporation,
+        }
         return Flow(infiltration - evaporation, slope, parts)
 
     @staticmethod
@@ -253,7 +265,12 @@ class SurfaceLayer(Atmospheric):
         return [p["minimum_surface_head"], p["pond"].clamp_min(0)]
 
     def flow(self, side: Side, forcing: Values, p: Values) -> Flow:
-        rain, demand, pond, film = forcing["rain"], forcing["potential_evaporation"], p["pond"], p["pond_film"]
+        rain, demand, pond, film = (
+            forcing["rain"],
+            forcing["potential_evaporation"],
+            p["pond"],
+            p["pond_film"],
+        )
         capacity = side.flux
         dry, by_capacity = _smooth_min(rain, capacity)
         soil, soil_slope = self._from_soil(side, demand, p)
@@ -273,19 +290,36 @@ class SurfaceLayer(Atmospheric):
         if side.slope is None or side.outer_slope is None or soil_slope is None:
             return Flow(flux, None, parts, Pond(rate))
         in_capacity = by_capacity + (1 - by_capacity) * wet
-        in_psi, in_pond = in_capacity * side.slope, in_capacity * side.outer_slope * (pond >= 0) + (capacity - dry) * wet_slope
+        in_psi, in_pond = (
+            in_capacity * side.slope,
+            in_capacity * side.outer_slope * (pond >= 0) + (capacity - dry) * wet_slope,
+        )
         soil_psi, soil_pond = soil_slope * (1 - wet), -soil * wet_slope
         over = (surplus > 0) * (1 - room)
         runoff_psi = -over * (in_psi + soil_psi)
-        runoff_pond = surplus.clamp_min(0) * room_slope - over * (in_pond + demand * wet_slope + soil_pond)
+        runoff_pond = surplus.clamp_min(0) * room_slope - over * (
+            in_pond + demand * wet_slope + soil_pond
+        )
         runoff_pond = runoff_pond + RELEASE * excess_slope
         by_pond = -runoff_pond - in_pond - demand * wet_slope
-        return Flow(flux, in_psi - soil_psi, parts, Pond(rate, by_pond, -runoff_psi - in_psi, in_pond - soil_pond))
+        return Flow(
+            flux,
+            in_psi - soil_psi,
+            parts,
+            Pond(rate, by_pond, -runoff_psi - in_psi, in_pond - soil_pond),
+        )
 
 
-def with_pond(lin: Linearisation, pond: Pond | None, depth: Tensor, inverse_dz: Tensor) -> Linearisation:
+def with_pond(
+    lin: Linearisation, pond: Pond | None, depth: Tensor, inverse_dz: Tensor
+) -> Linearisation:
     """Linearisation of a pond `[..., 1]` and the cells below it, from one over the thickness of the first."""
-    assert pond is not None and pond.by_pond is not None and pond.by_psi is not None and pond.flux_by_pond is not None
+    assert (
+        pond is not None
+        and pond.by_pond is not None
+        and pond.by_psi is not None
+        and pond.flux_by_pond is not None
+    )
     assert lin.least_capacity is not None
     lower, main, upper, *dense = lin.jacobian
     none = torch.zeros_like(depth)

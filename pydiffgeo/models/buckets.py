@@ -30,13 +30,17 @@ class Buckets(ProcessModel):
     formulas: ClassVar[Mapping[str, Formula]] = {}
     arguments: ClassVar[Mapping[str, tuple[str, Callable[[Tensor, Values], Tensor]]]] = {}
 
-    def __init__(self, name: str, closures: Mapping[str, nn.Module] | None, without: Iterable[str] = ()) -> None:
+    def __init__(
+        self, name: str, closures: Mapping[str, nn.Module] | None, without: Iterable[str] = ()
+    ) -> None:
         whole = load_spec(name)
         used = {k: v for k, v in whole.parameters.items() if k not in without}
         self.spec, self.closures, self.replaced = filled(replace(whole, parameters=used), closures)
         self.size = len(self.spec.states)
 
-    def formula(self, slot: str, parameters: Mapping[str, float] | None = None) -> Callable[..., Tensor]:
+    def formula(
+        self, slot: str, parameters: Mapping[str, float] | None = None
+    ) -> Callable[..., Tensor]:
         """Return the formula of a slot as a function of the slot's inputs, `[...]` each; see `pydiffgeo.fit_closure`.
 
         Parameters
@@ -56,20 +60,32 @@ class Buckets(ProcessModel):
     def with_defaults(self, parameters: Mapping[str, Any]) -> dict[str, Tensor]:
         """Return all parameters of the specification as tensors; those not given have their default."""
         all_ = {k: parameters.get(k, s.default) for k, s in self.spec.parameters.items()}
-        return {k: v if isinstance(v, Tensor) else torch.as_tensor(v, dtype=torch.float64) for k, v in all_.items()}
+        return {
+            k: v if isinstance(v, Tensor) else torch.as_tensor(v, dtype=torch.float64)
+            for k, v in all_.items()
+        }
 
     def slot_input(self, slot: str, series: Values, parameters: Values) -> Tensor:
         """Input of a slot `[...]` from states and forcing by name, and parameters, all `[...]`."""
         name, argument = self.arguments[slot]
         return argument(series[name], parameters)
 
-    def share(self, slot: str, parameters: Values, value: Tensor, guard: Tensor | None = None) -> Tensor:
+    def share(
+        self, slot: str, parameters: Values, value: Tensor, guard: Tensor | None = None
+    ) -> Tensor:
         """What the closure in a filled slot gives where the state or forcing that it reads has a value; see `slots.share`."""
         x = self.arguments[slot][1](value, parameters)
-        return share(self.spec.slots[slot], self.closures[slot], self.formulas[slot], (x,), parameters, guard)
+        return share(
+            self.spec.slots[slot], self.closures[slot], self.formulas[slot], (x,), parameters, guard
+        )
 
     def share_and_slope(
-        self, slot: str, parameters: Values, x: Tensor, by_store: Tensor, guard: tuple[Tensor, Tensor] | None = None
+        self,
+        slot: str,
+        parameters: Values,
+        x: Tensor,
+        by_store: Tensor,
+        guard: tuple[Tensor, Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """What the closure in a slot gives at the input `x`, and its slope in the store, in which that of `x` is `by_store`."""
         y, by_input, by_guard = share_and_slope(
@@ -77,7 +93,9 @@ class Buckets(ProcessModel):
         )
         return y, torch.addcmul(by_guard, by_input, by_store)
 
-    def inputs(self, forcing: Values, parameters: Values) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def inputs(
+        self, forcing: Values, parameters: Values
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Forcing with its drivers, and parameters, as `evaluate` and `slopes` take them: `[...]`."""
         if any(k not in self.spec.forcings for k in forcing):  # the solver has computed the drivers
             f = {k: v[..., 0] for k, v in forcing.items()}

@@ -48,9 +48,12 @@ class ExpHydro(Buckets):
         "rain": lambda p, warmth: step_up(WARM * warmth, PHASE_WIDTH),
         "melt": lambda p, warmth: positive(WARM * warmth, PHASE_WIDTH) / MELTING,
         "evapotranspiration": lambda p, filling: _limited(filling)[0],
-        "base_flow": lambda p, filling: torch.exp(-p["f"] * positive(p["S_max"] * (1 - filling), STORE_WIDTH)),
+        "base_flow": lambda p, filling: torch.exp(
+            -p["f"] * positive(p["S_max"] * (1 - filling), STORE_WIDTH)
+        ),
         "spill": lambda p, filling: (
-            positive(p["S_max"] * (filling - 1), STORE_WIDTH) / (p["S_max"] * filling.abs() + STORE_WIDTH)
+            positive(p["S_max"] * (filling - 1), STORE_WIDTH)
+            / (p["S_max"] * filling.abs() + STORE_WIDTH)
         ),
     }
     arguments = {
@@ -86,7 +89,9 @@ class ExpHydro(Buckets):
             melt = p["D_f"] * positive(temperature - p["T_max"], PHASE_WIDTH)
         return {"rain": rain, "snowfall": precipitation - rain, "melt": melt}
 
-    def evaluate(self, state: Tensor, forcing: Values, parameters: Values, fluxes: bool = False) -> Evaluation:
+    def evaluate(
+        self, state: Tensor, forcing: Values, parameters: Values, fluxes: bool = False
+    ) -> Evaluation:
         """Storage, rates and fluxes."""
         snow, water = state.unbind(-1)
         f, p = self.inputs(forcing, parameters)
@@ -97,10 +102,14 @@ class ExpHydro(Buckets):
         rates = stacked([f["snowfall"] - melt, f["rain"] + melt - evapotranspiration - discharge])
         out = state.new_empty(0)
         if fluxes:
-            out = stacked([f["precipitation"].expand_as(base), evapotranspiration, discharge, base, spill])
+            out = stacked(
+                [f["precipitation"].expand_as(base), evapotranspiration, discharge, base, spill]
+            )
         return Evaluation(state, rates, out)
 
-    def slopes(self, state: Tensor, forcing: Values, parameters: Values) -> tuple[list[Tensor], Entries]:
+    def slopes(
+        self, state: Tensor, forcing: Values, parameters: Values
+    ) -> tuple[list[Tensor], Entries]:
         """Rates of the stores, and those entries of their Jacobian that are not zero everywhere."""
         snow, water = state.unbind(-1)
         f, p = self.inputs(forcing, parameters)
@@ -108,11 +117,16 @@ class ExpHydro(Buckets):
         melt, on_snow = f["melt"] * in_snow, f["melt"] * on_snow
         if "evapotranspiration" in self.closures:
             guard = available_and_slope(water, GUARD)
-            part, slope = self.share_and_slope("evapotranspiration", p, water / p["S_max"], 1 / p["S_max"], guard)
+            part, slope = self.share_and_slope(
+                "evapotranspiration", p, water / p["S_max"], 1 / p["S_max"], guard
+            )
         else:
             part, slope = _limited(water / p["S_max"])
             slope = slope / p["S_max"]
-        evapotranspiration, drying = f["potential_evapotranspiration"] * part, f["potential_evapotranspiration"] * slope
+        evapotranspiration, drying = (
+            f["potential_evapotranspiration"] * part,
+            f["potential_evapotranspiration"] * slope,
+        )
         over = water - p["S_max"]
         in_store, on_store = available_and_slope(water, STORE_WIDTH)
         if "base_flow" in self.closures:

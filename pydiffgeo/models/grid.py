@@ -67,7 +67,9 @@ class Grid:
         """
         z = np.asarray(faces, dtype=float).ravel()
         if z.size < 3 or not np.isfinite(z).all():
-            raise GridError(f"a grid needs at least two cells with finite faces, got faces={z.tolist()[:5]}.")
+            raise GridError(
+                f"a grid needs at least two cells with finite faces, got faces={z.tolist()[:5]}."
+            )
         if z[0] != 0:
             raise GridError(f"the first face must be the surface at 0 {unit}, got {z[0]}.")
         dz = np.diff(z)
@@ -89,11 +91,21 @@ class Grid:
                     f"{z[np.abs(z - top).argmin()]} {unit}; move one of them."
                 )
         middle = 0.5 * (z[1:] + z[:-1])
-        return cls(torch.tensor(z), torch.tensor(np.searchsorted(tops, middle, side="right") - 1), unit, time_unit)
+        return cls(
+            torch.tensor(z),
+            torch.tensor(np.searchsorted(tops, middle, side="right") - 1),
+            unit,
+            time_unit,
+        )
 
     @classmethod
     def uniform(
-        cls, depth: float, cells: int, layers: Sequence[float] = (0.0,), unit: str = "cm", time_unit: str = "h"
+        cls,
+        depth: float,
+        cells: int,
+        layers: Sequence[float] = (0.0,),
+        unit: str = "cm",
+        time_unit: str = "h",
     ) -> Grid:
         """Cells of equal thickness from the surface to `depth`; units as in `Grid`."""
         _check_size(depth, cells, unit)
@@ -101,12 +113,20 @@ class Grid:
 
     @classmethod
     def graded(
-        cls, depth: float, cells: int, top: float, layers: Sequence[float] = (0.0,), unit: str = "cm", time_unit: str = "h"
+        cls,
+        depth: float,
+        cells: int,
+        top: float,
+        layers: Sequence[float] = (0.0,),
+        unit: str = "cm",
+        time_unit: str = "h",
     ) -> Grid:
         """Cells growing geometrically from thickness `top` at the surface; faces are moved to the layer boundaries."""
         _check_size(depth, cells, unit)
         if not 0 < top <= depth / cells:
-            raise GridError(f"the top cell must be thinner than the mean, {depth / cells:g} {unit}; got top={top}.")
+            raise GridError(
+                f"the top cell must be thinner than the mean, {depth / cells:g} {unit}; got top={top}."
+            )
         low, high = 1.0, 1e3
         for _ in range(200):  # bisection on the growth ratio
             ratio = 0.5 * (low + high)

@@ -47,9 +47,12 @@ class HBV(Buckets):
     """
 
     formulas: ClassVar[Mapping[str, Formula]] = {
-        "recharge": lambda p, wetness: torch.exp(p["BETA"] * wetness.clamp_min(DRIEST / p["FC"]).log()),
+        "recharge": lambda p, wetness: torch.exp(
+            p["BETA"] * wetness.clamp_min(DRIEST / p["FC"]).log()
+        ),
         "evapotranspiration": lambda p, wetness: torch.exp(
-            p["BETAET"] * _log_limited(wetness, wetness.clamp_min(DRIEST / (p["FC"] * p["LP"])).log())[0]
+            p["BETAET"]
+            * _log_limited(wetness, wetness.clamp_min(DRIEST / (p["FC"] * p["LP"])).log())[0]
         ),
         "percolation": lambda p, filling: available(_unfilled(filling), STORE_WIDTH),
     }
@@ -59,7 +62,9 @@ class HBV(Buckets):
         "percolation": ("upper", lambda upper, p: available(upper, FILLING)),
     }
 
-    def __init__(self, closures: Mapping[str, nn.Module] | None = None, melt_threshold: bool = False) -> None:
+    def __init__(
+        self, closures: Mapping[str, nn.Module] | None = None, melt_threshold: bool = False
+    ) -> None:
         super().__init__("hbv", closures, without=() if melt_threshold else ("TTM",))
         self.melt_threshold = melt_threshold
 
@@ -67,7 +72,11 @@ class HBV(Buckets):
         """Soil half full, and a lower zone that gives back what percolates; no snow."""
         p = self.with_defaults(parameters)
         stores = {"soil": 0.5 * p["FC"], "lower": p["PERC"].clamp(max=TYPICAL_RUNOFF) / p["K2"]}
-        return {"snow": torch.zeros(()), "melt_water": torch.zeros(()), "upper": torch.zeros(())} | stores
+        return {
+            "snow": torch.zeros(()),
+            "melt_water": torch.zeros(()),
+            "upper": torch.zeros(()),
+        } | stores
 
     def drivers(self, forcing: Values, parameters: Values) -> dict[str, Tensor]:
         """Rain, snowfall, and potential melting and refreezing, mm d-1: what weather and parameters alone decide."""
@@ -84,7 +93,9 @@ class HBV(Buckets):
             "refreezing": parameters["CFR"] * parameters["CFMAX"] * (warmth - above),
         }
 
-    def evaluate(self, state: Tensor, forcing: Values, parameters: Values, fluxes: bool = False) -> Evaluation:
+    def evaluate(
+        self, state: Tensor, forcing: Values, parameters: Values, fluxes: bool = False
+    ) -> Evaluation:
         """Storage, rates and fluxes."""
         snow, melt_water, soil, upper, lower = state.unbind(-1)
         f, p = self.inputs(forcing, parameters)
@@ -96,9 +107,13 @@ class HBV(Buckets):
         recharge = infiltration * self._recharge(soil, p)
         recharge = recharge + RELEASE * positive(soil - p["FC"], STORE_WIDTH) * (soil / p["FC"])
         share = self._evapotranspiration(soil, p)
-        evapotranspiration = f["potential_evapotranspiration"] * share * available(soil, STORE_WIDTH)
+        evapotranspiration = (
+            f["potential_evapotranspiration"] * share * available(soil, STORE_WIDTH)
+        )
         in_upper = available(upper, STORE_WIDTH)
-        percolation = p["PERC"] * (self._percolation(upper, p) if "percolation" in self.closures else in_upper)
+        percolation = p["PERC"] * (
+            self._percolation(upper, p) if "percolation" in self.closures else in_upper
+        )
         quick = p["K0"] * positive(upper - p["UZL"], STORE_WIDTH) * in_upper
         interflow = p["K1"] * upper
         base = p["K2"] * lower
@@ -112,16 +127,22 @@ class HBV(Buckets):
         out = state.new_empty(0)
         if fluxes:
             inflow = f["precipitation"].expand_as(base)
-            out = stacked([inflow, evapotranspiration, quick + interflow + base, quick, interflow, base])
+            out = stacked(
+                [inflow, evapotranspiration, quick + interflow + base, quick, interflow, base]
+            )
         return Evaluation(state, stacked(rates), out)
 
-    def slopes(self, state: Tensor, forcing: Values, parameters: Values) -> tuple[list[Tensor], Entries]:
+    def slopes(
+        self, state: Tensor, forcing: Values, parameters: Values
+    ) -> tuple[list[Tensor], Entries]:
         """Rates of the stores, and those entries of their Jacobian that are not zero everywhere."""
         snow, melt_water, soil, upper, lower = state.unbind(-1)
         f, p = self.inputs(forcing, parameters)
         in_snow, on_snow = available_and_slope(snow, STORE_WIDTH)
         in_melt, on_melt = available_and_slope(melt_water, STORE_WIDTH)
-        change = torch.addcmul(f["snowfall"], f["refreezing"], in_melt).addcmul_(f["melt"], in_snow, value=-1)
+        change = torch.addcmul(f["snowfall"], f["refreezing"], in_melt).addcmul_(
+            f["melt"], in_snow, value=-1
+        )
         on_snow, refreezing_slope = on_snow.mul_(f["melt"]), f["refreezing"] * on_melt
         above = torch.addcmul(melt_water, p["CWH"], snow, value=-1)
         excess = positive(above, SNOW_WIDTH)
@@ -143,10 +164,14 @@ class HBV(Buckets):
         spill = positive(over, STORE_WIDTH)
         recharge = (infiltration * fraction).addcmul_(spill, wetness, value=RELEASE)
         drainage = infiltration * by_soil
-        drainage.addcmul_(step_up(over, STORE_WIDTH), wetness, value=RELEASE).addcmul_(spill, 1 / p["FC"], value=RELEASE)
+        drainage.addcmul_(step_up(over, STORE_WIDTH), wetness, value=RELEASE).addcmul_(
+            spill, 1 / p["FC"], value=RELEASE
+        )
         in_soil, on_soil = available_and_slope(soil, STORE_WIDTH)
         if "evapotranspiration" in self.closures:
-            share, by_soil = self.share_and_slope("evapotranspiration", p, wetness / p["LP"], 1 / (p["FC"] * p["LP"]))
+            share, by_soil = self.share_and_slope(
+                "evapotranspiration", p, wetness / p["LP"], 1 / (p["FC"] * p["LP"])
+            )
             potential = share * f["potential_evapotranspiration"]
             drying = (by_soil * f["potential_evapotranspiration"]).mul_(in_soil)
         else:
@@ -159,7 +184,9 @@ class HBV(Buckets):
         in_upper, on_upper = available_and_slope(upper, STORE_WIDTH)
         above = upper - p["UZL"]
         quick = p["K0"] * positive(above, STORE_WIDTH)
-        emptying = torch.addcmul(p["K1"], quick, on_upper).addcmul_(p["K0"] * step_up(above, STORE_WIDTH), in_upper)
+        emptying = torch.addcmul(p["K1"], quick, on_upper).addcmul_(
+            p["K0"] * step_up(above, STORE_WIDTH), in_upper
+        )
         passing, by_upper = in_upper, on_upper
         if "percolation" in self.closures:
             filling, guard = (available_and_slope(upper, width) for width in (FILLING, GUARD))
@@ -170,7 +197,9 @@ class HBV(Buckets):
             change,
             melt_change,
             infiltration - recharge - evapotranspiration,
-            (recharge - percolation).addcmul_(quick, in_upper, value=-1).addcmul_(p["K1"], upper, value=-1),
+            (recharge - percolation)
+            .addcmul_(quick, in_upper, value=-1)
+            .addcmul_(p["K1"], upper, value=-1),
             torch.addcmul(percolation, p["K2"], lower, value=-1),
         ]
         kept = 1 - fraction

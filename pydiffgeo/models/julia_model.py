@@ -34,7 +34,9 @@ class JuliaModel(ProcessModel):
         closures: Mapping[str, NeuralClosure | JuliaClosure] | None = None,
     ):
         self.file = Path(file).resolve()
-        self.spec_file = Path(spec).resolve() if spec is not None else self.file.with_suffix(".toml")
+        self.spec_file = (
+            Path(spec).resolve() if spec is not None else self.file.with_suffix(".toml")
+        )
         for path, what in ((self.file, "Julia file"), (self.spec_file, "specification")):
             if not path.is_file():
                 raise DataError(f"there is no {what} {path}. Correct the path.")
@@ -48,17 +50,27 @@ class JuliaModel(ProcessModel):
             if isinstance(closure, NeuralClosure) and closure.widths[0] != len(wanted):
                 names = ", ".join(wanted)
                 given_inputs = closure.widths[0]
-                raise ParameterError(f"the closure {name!r} has the inputs {names}, got a network of {given_inputs}.")
+                raise ParameterError(
+                    f"the closure {name!r} has the inputs {names}, got a network of {given_inputs}."
+                )
         if len(given) < len(slots):
             missing = ", ".join(k for k in slots if k not in given)
-            raise ParameterError(f"{self.spec_file.name} declares closures that were not given: {missing}. Give closures=.")
+            raise ParameterError(
+                f"{self.spec_file.name} declares closures that were not given: {missing}. Give closures=."
+            )
         beside = ", ".join(k for k, c in given.items() if getattr(c, "residual", False))
         if beside:
-            raise ParameterError(f"a residual closure ({beside}) needs a formula, which only the built-in models' slots have.")
+            raise ParameterError(
+                f"a residual closure ({beside}) needs a formula, which only the built-in models' slots have."
+            )
         if self.spec.slots:
-            raise ParameterError(f"{self.spec_file.name}: slots are for the built-in models; write [closures.NAME].")
+            raise ParameterError(
+                f"{self.spec_file.name}: slots are for the built-in models; write [closures.NAME]."
+            )
         if given and cells:
-            raise ParameterError("closures are for models with a few states, not for a column of cells.")
+            raise ParameterError(
+                "closures are for models with a few states, not for a column of cells."
+            )
         self.closures = {k: given[k] for k in slots}
         self.cells = cells
         self.size = cells or len(self.spec.states)

@@ -93,11 +93,21 @@ class Richards(SoilFunctions):
         given, grid = grid, grid.computed()
         self.grid = self._column = grid
         whole, self.closures, _ = filled(load_spec("richards"), closures)
-        formula = lookup(HYDRAULICS, hydraulics, "soil hydraulics")() if isinstance(hydraulics, str) else hydraulics
+        formula = (
+            lookup(HYDRAULICS, hydraulics, "soil hydraulics")()
+            if isinstance(hydraulics, str)
+            else hydraulics
+        )
         if not self.units.computed and type(formula) not in HYDRAULICS.values():
             formula = ConvertedHydraulics(formula, self.units, whole.parameters)
-        self.hydraulics = LearnedHydraulics(formula, self.closures, whole.slots) if self.closures else formula
-        self.replaced = {p: next(iter(self.closures)) for p in formula.parameters if p not in self.hydraulics.parameters}
+        self.hydraulics = (
+            LearnedHydraulics(formula, self.closures, whole.slots) if self.closures else formula
+        )
+        self.replaced = {
+            p: next(iter(self.closures))
+            for p in formula.parameters
+            if p not in self.hydraulics.parameters
+        }
         self.top_name, self.bottom_name, self.face_mean_name = top, bottom, face_mean
         self.top = lookup(BOUNDARIES, top, "boundary condition")(top=True)
         self.bottom = lookup(BOUNDARIES, bottom, "boundary condition")(top=False)
@@ -114,8 +124,16 @@ class Richards(SoilFunctions):
         self.face_mean = lookup(FACE_MEANS, face_mean, "face mean")
         self.size = grid.cells + int(self.top.stores)
         soil = [*self.hydraulics.parameters, "specific_storage"]
-        column = [*self.top.parameters, *self.bottom.parameters, *(roots.parameters if roots else ())]
-        forcings = [*self.top.forcings, *self.bottom.forcings, *(["potential_transpiration"] if roots else [])]
+        column = [
+            *self.top.parameters,
+            *self.bottom.parameters,
+            *(roots.parameters if roots else ()),
+        ]
+        forcings = [
+            *self.top.forcings,
+            *self.bottom.forcings,
+            *(["potential_transpiration"] if roots else []),
+        ]
         stored = {f for b in BOUNDARIES.values() for f in b.fluxes}
         fluxes = [k for k in whole.fluxes if k not in stored or k in self.top.fluxes]
         self.spec = whole.select(
@@ -147,7 +165,11 @@ class Richards(SoilFunctions):
 
     def closure_weights(self) -> list[torch.nn.Parameter]:
         """Weights of the networks in slots, or inside user-given hydraulics."""
-        h = self.hydraulics.hydraulics if isinstance(self.hydraulics, ConvertedHydraulics) else self.hydraulics
+        h = (
+            self.hydraulics.hydraulics
+            if isinstance(self.hydraulics, ConvertedHydraulics)
+            else self.hydraulics
+        )
         inside = [w for m in vars(h).values() if isinstance(m, nn.Module) for w in m.parameters()]
         return [*super().closure_weights(), *inside]
 
@@ -160,7 +182,9 @@ class Richards(SoilFunctions):
         p = {k: v for k, v in parameters.items() if k not in layered}
         storage = layered.pop("specific_storage")
         p["specific_storage"] = storage[..., g["layer"]] if storage.shape[-1] > 1 else storage
-        spread = {k: (v[..., self._soil_index(v)] if v.shape[-1] > 1 else v) for k, v in layered.items()}
+        spread = {
+            k: (v[..., self._soil_index(v)] if v.shape[-1] > 1 else v) for k, v in layered.items()
+        }
         p |= self.hydraulics.derive(spread)
         if self.roots is not None:
             self.roots.prepare(g["faces"], p)
@@ -172,7 +196,9 @@ class Richards(SoilFunctions):
             if name in parameters and bool((parameters[name] > 1).any()):
                 at = tuple((parameters[name] > 1).nonzero()[0].tolist())
                 value = float(parameters[name][at])
-                raise ParameterError(f"{name} is {value:g} at {_where(parameters[name], at)}: {rule}.")
+                raise ParameterError(
+                    f"{name} is {value:g} at {_where(parameters[name], at)}: {rule}."
+                )
         pairs = [("theta_r", "theta_s"), ("feddes_2", "feddes_1"), ("demand_low", "demand_high")]
         for dry in ("feddes_3", "feddes_3_high", "feddes_3_low"):
             pairs += [(dry, "feddes_2"), ("feddes_4", dry)]
@@ -188,7 +214,9 @@ class Richards(SoilFunctions):
 
     def start(self, parameters: Values) -> dict[str, Tensor]:
         """A moist soil, psi = -100 cm, and no water on it."""
-        return super().start(parameters) | {"psi": torch.tensor(-self.spec.states["psi"].scale, dtype=torch.float64)}
+        return super().start(parameters) | {
+            "psi": torch.tensor(-self.spec.states["psi"].scale, dtype=torch.float64)
+        }
 
     def total_storage(self, storage: Tensor) -> Tensor:
         """Water in the column and on its surface, cm."""
@@ -200,19 +228,27 @@ class Richards(SoilFunctions):
     def storage(self, state: Tensor, parameters: Values) -> Tensor:
         """Water content plus specific storage times positive head."""
         places = self.grid.cells + self.top.n_heads + self.bottom.n_heads + 2 * len(self._faces)
-        cells = {k: v[..., self._cells] if v.shape[-1] == places else v for k, v in parameters.items()}
+        cells = {
+            k: v[..., self._cells] if v.shape[-1] == places else v for k, v in parameters.items()
+        }
         psi = self._heads(state)
-        water = self.hydraulics.curves(psi, cells)[0] + parameters["specific_storage"] * psi.clamp_min(0)
+        water = self.hydraulics.curves(psi, cells)[0] + parameters[
+            "specific_storage"
+        ] * psi.clamp_min(0)
         return torch.cat([state[..., :1], water], -1) if self.top.stores else water
 
-    def evaluate(self, state: Tensor, forcing: Values, parameters: Values, fluxes: bool = False) -> Evaluation:
+    def evaluate(
+        self, state: Tensor, forcing: Values, parameters: Values, fluxes: bool = False
+    ) -> Evaluation:
         """Storage, rates and fluxes."""
         p, g, whole = parameters, self._geometry(state), state
         if self.top.stores:
             state, p = whole[..., 1:], {**parameters, "pond": whole[..., :1]}
         heads = self._extend(state, forcing, p)
         theta, K = self.hydraulics.curves(heads, p)
-        line, K_line = (heads, K) if self._all_in_line else (heads[..., self._line], K[..., self._line])
+        line, K_line = (
+            (heads, K) if self._all_in_line else (heads[..., self._line], K[..., self._line])
+        )
         gradient = (line[..., 1:] - line[..., :-1]) * g["conductance"] - 1.0
         K_face = self.face_mean(K_line[..., :-1], K_line[..., 1:], gradient)[0]
         if len(self._faces):
@@ -231,14 +267,19 @@ class Richards(SoilFunctions):
         storage = theta[..., self._cells] + p["specific_storage"] * state.clamp_min(0)
         if self.top.stores:
             assert top.pond is not None
-            rates, storage = torch.cat([top.pond.rate, rates], -1), torch.cat([whole[..., :1], storage], -1)
+            rates, storage = (
+                torch.cat([top.pond.rate, rates], -1),
+                torch.cat([whole[..., :1], storage], -1),
+            )
         if not fluxes:
             return Evaluation(storage, rates, state.new_empty(0))
         parts = {**top.parts, **bottom.parts}
         if uptake is not None:
             parts["transpiration"] = (uptake * g["dz"]).sum(-1, keepdim=True)
         zero = torch.zeros_like(top.flux)
-        return Evaluation(storage, rates, torch.cat([parts.get(k, zero) for k in self.spec.fluxes], -1))
+        return Evaluation(
+            storage, rates, torch.cat([parts.get(k, zero) for k in self.spec.fluxes], -1)
+        )
 
     def rates(self, state: Tensor, forcing: Values, parameters: Values) -> Tensor:
         """Rate of change of the water content, 1/h, and of the pond, cm/h."""
@@ -257,7 +298,9 @@ class Richards(SoilFunctions):
         curves = self.hydraulics.slopes(heads, p)
         K, dK = curves.K, curves.dK
         parts = heads, K, dK
-        line, K_line, dK_line = parts if self._all_in_line else tuple(x[..., self._line] for x in parts)
+        line, K_line, dK_line = (
+            parts if self._all_in_line else tuple(x[..., self._line] for x in parts)
+        )
         gradient = (line[..., 1:] - line[..., :-1]).mul_(g["conductance"]).sub_(1.0)
         K_face, upper, lower = self.face_mean(K_line[..., :-1], K_line[..., 1:], gradient)
         slope_up, slope_low = dK_line[..., :-1] * upper, dK_line[..., 1:] * lower
@@ -283,19 +326,30 @@ class Richards(SoilFunctions):
         rates = (q[..., :-1] - q[..., 1:]).mul_(g["inverse_dz"])
         main = (by_low[..., :-1] - by_up[..., 1:]).mul_(g["inverse_dz"])
         # no cell is above the first face and none below the last: these two factors are zero
-        lower_diagonal, upper_diagonal = by_up[..., :-1] * g["lower_inverse_dz"], by_low[..., 1:] * g["upper_inverse_dz"]
+        lower_diagonal, upper_diagonal = (
+            by_up[..., :-1] * g["lower_inverse_dz"],
+            by_low[..., 1:] * g["upper_inverse_dz"],
+        )
         compensation: tuple[Tensor, ...] = ()
         if self.roots is not None:
-            stress, slope, factor, compensation = self.roots.uptake_slope(state, forcing["potential_transpiration"], p)
+            stress, slope, factor, compensation = self.roots.uptake_slope(
+                state, forcing["potential_transpiration"], p
+            )
             rates = torch.addcmul(rates, factor, stress, value=-1)
             main = torch.addcmul(main, factor, slope, value=-1)
         theta, capacity = curves.theta[..., self._cells], curves.capacity[..., self._cells]
         if curves.wet:
             theta = theta + p["specific_storage"] * state.clamp_min(0)
-            capacity = capacity + p["specific_storage"] * (state >= 0)  # at zero head the slope is that of the wet side
+            capacity = capacity + p["specific_storage"] * (
+                state >= 0
+            )  # at zero head the slope is that of the wet side
         jacobian = lower_diagonal, main, upper_diagonal, *compensation
         lin = Linearisation(theta, capacity, rates, jacobian, self._least_capacity(K, p))
-        return with_pond(lin, top.pond, whole[..., :1], g["inverse_dz"][:1]) if self.top.stores else lin
+        return (
+            with_pond(lin, top.pond, whole[..., :1], g["inverse_dz"][:1])
+            if self.top.stores
+            else lin
+        )
 
     # ---- helpers ----------------------------------------------------------------------------------------------------
 
@@ -304,7 +358,11 @@ class Richards(SoilFunctions):
         if "K_s" not in p:
             return p["specific_storage"]
         K_s = p["K_s"]
-        return p["specific_storage"] * K[..., self._cells] / (K_s if K_s.shape[-1] == 1 else K_s[..., self._cells])
+        return (
+            p["specific_storage"]
+            * K[..., self._cells]
+            / (K_s if K_s.shape[-1] == 1 else K_s[..., self._cells])
+        )
 
     def _heads(self, state: Tensor) -> Tensor:
         """The cells' part of a state or storage, which may begin with the pond."""
@@ -317,7 +375,10 @@ class Richards(SoilFunctions):
             g = self._column
             centre, half = g.depth.diff(), g.thickness / 2
             zero = torch.zeros(1, dtype=half.dtype)
-            ends = half[:1] if self.top.n_heads else half[:0], half[-1:] if self.bottom.n_heads else half[:0]
+            ends = (
+                half[:1] if self.top.n_heads else half[:0],
+                half[-1:] if self.bottom.n_heads else half[:0],
+            )
             values = {
                 "dz": g.thickness,
                 "faces": g.faces,
@@ -363,13 +424,36 @@ class Richards(SoilFunctions):
         return torch.cat(parts, -1)
 
     def _side(
-        self, top: bool, q: Tensor, slopes: Tensor | None, outer: Tensor | None, psi: Tensor, K: Tensor, dK: Tensor | None
+        self,
+        top: bool,
+        q: Tensor,
+        slopes: Tensor | None,
+        outer: Tensor | None,
+        psi: Tensor,
+        K: Tensor,
+        dK: Tensor | None,
     ) -> Side:
         first, last = self._cells.start, self._cells.stop
-        cell, heads = (first, slice(0, first)) if top else (last - 1, slice(last, last + self.bottom.n_heads))
-        return Side(top, q, slopes, outer, psi, K, dK, cell, heads, self._edge_conductance[0 if top else 1], self.face_mean)
+        cell, heads = (
+            (first, slice(0, first)) if top else (last - 1, slice(last, last + self.bottom.n_heads))
+        )
+        return Side(
+            top,
+            q,
+            slopes,
+            outer,
+            psi,
+            K,
+            dK,
+            cell,
+            heads,
+            self._edge_conductance[0 if top else 1],
+            self.face_mean,
+        )
 
-    def _interface(self, K: Tensor, gradient: Tensor, g: dict[str, Tensor], dK: Tensor | None = None) -> Mean:
+    def _interface(
+        self, K: Tensor, gradient: Tensor, g: dict[str, Tensor], dK: Tensor | None = None
+    ) -> Mean:
         """Conductivity of the faces between layers and, with dK, its derivatives in the heads above and below."""
         m, slope = len(self._faces), gradient[..., g["interface"]]
         i = self._faces.to(K.device) + self._cells.start

@@ -90,7 +90,9 @@ class Roots:
                 "each cell or at depth=[...]; no other profile takes a density, and profile='given' needs one."
             )
         if self.depth is not None and self.density is None:
-            raise ParameterError("depth gives the depths of a root density of one's own: give density=[...] too.")
+            raise ParameterError(
+                "depth gives the depths of a root density of one's own: give density=[...] too."
+            )
         object.__setattr__(self, "profile", profile)
         for name, values in (("density", self.density), ("depth", self.depth)):
             if values is not None:
@@ -100,8 +102,19 @@ class Roots:
     def parameters(self) -> tuple[str, ...]:
         """Names of the parameters."""
         depth = () if self.profile == "given" else ("root_depth",)
-        dry = ("feddes_3_high", "feddes_3_low", "demand_high", "demand_low") if self.demand_dependent else ("feddes_3",)
-        return (*depth, "feddes_1", "feddes_2", *dry, "feddes_4", *(("omega_c",) if self.compensated else ()))
+        dry = (
+            ("feddes_3_high", "feddes_3_low", "demand_high", "demand_low")
+            if self.demand_dependent
+            else ("feddes_3",)
+        )
+        return (
+            *depth,
+            "feddes_1",
+            "feddes_2",
+            *dry,
+            "feddes_4",
+            *(("omega_c",) if self.compensated else ()),
+        )
 
     def on(self, faces: Tensor) -> Roots:
         """Return these roots with a density of each cell of a grid in place of one by depth, whatever the unit of length."""
@@ -122,13 +135,21 @@ class Roots:
         places = "depths" if self.depth is not None else "cells of the grid"
         wanted = len(z) - 1 if self.depth is None else len(self.depth)
         if len(value) != wanted:
-            raise ParameterError(f"the root density has {len(value)} values for {wanted} {places}; give one for each.")
+            raise ParameterError(
+                f"the root density has {len(value)} values for {wanted} {places}; give one for each."
+            )
         if not (np.isfinite(value).all() and (value >= 0).all()):
             bad = int(np.argmin(np.isfinite(value) & (value >= 0)))
-            raise ParameterError(f"the root density is {value[bad]:g} at place {bad}; it must be finite and not negative.")
-        amount = value * np.diff(z) if self.depth is None else _integrals(np.array(self.depth), value, z)
+            raise ParameterError(
+                f"the root density is {value[bad]:g} at place {bad}; it must be finite and not negative."
+            )
+        amount = (
+            value * np.diff(z) if self.depth is None else _integrals(np.array(self.depth), value, z)
+        )
         if not amount.sum() > 0:
-            raise ParameterError("the root density is zero in the whole column; give one that lies within the grid.")
+            raise ParameterError(
+                "the root density is zero in the whole column; give one that lies within the grid."
+            )
         return torch.from_numpy(amount / amount.sum() / np.diff(z)).to(faces)
 
     def shares(self, faces: Tensor, p: Values) -> Tensor:
@@ -155,7 +176,9 @@ class Roots:
         if not self.demand_dependent:
             return p["feddes_dry"]
         high = ((demand - p["demand_low"]) / (p["demand_high"] - p["demand_low"])).clamp(0, 1)
-        return 1 / (p["feddes_3_low"] + high * (p["feddes_3_high"] - p["feddes_3_low"]) - p["feddes_4"])
+        return 1 / (
+            p["feddes_3_low"] + high * (p["feddes_3_high"] - p["feddes_3_low"]) - p["feddes_4"]
+        )
 
     def uptake(self, psi: Tensor, demand: Tensor, p: Values) -> Tensor:
         """What each cell gives, per unit of time."""
@@ -163,7 +186,9 @@ class Roots:
         uptake = demand * p["density"] * stress
         return uptake / self._divisor(stress, p)[0] if self.compensated else uptake
 
-    def uptake_slope(self, psi: Tensor, demand: Tensor, p: Values) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, ...]]:
+    def uptake_slope(
+        self, psi: Tensor, demand: Tensor, p: Values
+    ) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, ...]]:
         """Stress factor and its slope in psi, and the factor of both in the uptake.
 
         Where roots compensate, the uptake of each cell depends on all heads besides: by the last, a column times a row.
@@ -203,7 +228,11 @@ class Roots:
 def _numbers(values: Sequence[float], name: str) -> tuple[float, ...]:
     try:
         return tuple(float(v) for v in values)
-    except (TypeError, ValueError, RuntimeError) as error:  # of a list or array, of text, of a tensor of several
+    except (
+        TypeError,
+        ValueError,
+        RuntimeError,
+    ) as error:  # of a list or array, of text, of a tensor of several
         raise ParameterError(f"the {name} of roots must be a list of numbers, got {str(values)[:60]}: give one for each cell "
                              "or depth, the same for all columns.") from error  # fmt: skip
 
@@ -211,7 +240,9 @@ def _numbers(values: Sequence[float], name: str) -> tuple[float, ...]:
 def _integrals(depth: np.ndarray, density: np.ndarray, faces: np.ndarray) -> np.ndarray:
     """Integral over each cell of the density that is linear between depths and zero beyond them."""
     if len(depth) < 2 or not (np.isfinite(depth).all() and (np.diff(depth) > 0).all()):
-        raise ParameterError(f"the depths of a root density must increase, at least two of them, got {depth.tolist()[:5]}.")
+        raise ParameterError(
+            f"the depths of a root density must increase, at least two of them, got {depth.tolist()[:5]}."
+        )
     whole = np.concatenate([[0.0], np.cumsum(np.diff(depth) * (density[1:] + density[:-1]) / 2)])
     z = np.clip(faces, depth[0], depth[-1])
     i = np.clip(np.searchsorted(depth, z, side="right") - 1, 0, len(depth) - 2)

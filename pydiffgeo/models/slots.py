@@ -13,13 +13,17 @@ from pydiffgeo.errors import ParameterError, lookup
 from pydiffgeo.models.base import Values
 from pydiffgeo.models.spec import ModelSpec, SlotSpec
 
-GUARD = 0.1  # mm: of the factor that stops a flux at an empty store, where the formula itself does that
+GUARD = (
+    0.1  # mm: of the factor that stops a flux at an empty store, where the formula itself does that
+)
 
 Formula = Callable[..., Tensor]
 """`formula(parameters, *inputs)`: what a slot's formula gives at the inputs of the slot."""
 
 
-def filled(spec: ModelSpec, closures: Mapping[str, nn.Module] | None) -> tuple[ModelSpec, dict[str, nn.Module], dict[str, str]]:
+def filled(
+    spec: ModelSpec, closures: Mapping[str, nn.Module] | None
+) -> tuple[ModelSpec, dict[str, nn.Module], dict[str, str]]:
     """Check closures against the slots of a model.
 
     Returns
@@ -40,8 +44,17 @@ def filled(spec: ModelSpec, closures: Mapping[str, nn.Module] | None) -> tuple[M
     for name, closure in given.items():
         _check(lookup(spec.slots, name, f"slot of {spec.name}"), closure)
     ordered = {k: given[k] for k in spec.slots if k in given}
-    gone = {p: k for k, c in ordered.items() if not getattr(c, "residual", False) for p in spec.slots[k].replaces}
-    return replace(spec, parameters={k: v for k, v in spec.parameters.items() if k not in gone}), ordered, gone
+    gone = {
+        p: k
+        for k, c in ordered.items()
+        if not getattr(c, "residual", False)
+        for p in spec.slots[k].replaces
+    }
+    return (
+        replace(spec, parameters={k: v for k, v in spec.parameters.items() if k not in gone}),
+        ordered,
+        gone,
+    )
 
 
 def _check(slot: SlotSpec, closure: nn.Module) -> None:
@@ -58,7 +71,9 @@ def _check(slot: SlotSpec, closure: nn.Module) -> None:
         return
     if closure.widths[0] != len(slot.inputs):
         names = ", ".join(slot.inputs)
-        raise ParameterError(f"the slot {slot.name!r} has the inputs {names}, got a network of {closure.widths[0]}.")
+        raise ParameterError(
+            f"the slot {slot.name!r} has the inputs {names}, got a network of {closure.widths[0]}."
+        )
     own = closure.output_range
     if own is None or own[0] < low or own[1] > high:
         raise ParameterError(
@@ -72,7 +87,12 @@ def _check(slot: SlotSpec, closure: nn.Module) -> None:
 
 
 def share(
-    slot: SlotSpec, closure: nn.Module, formula: Formula, inputs: tuple[Tensor, ...], p: Values, guard: Tensor | None
+    slot: SlotSpec,
+    closure: nn.Module,
+    formula: Formula,
+    inputs: tuple[Tensor, ...],
+    p: Values,
+    guard: Tensor | None,
 ) -> Tensor:
     """What a closure gives in its slot, `[...]`.
 
@@ -101,7 +121,12 @@ def share(
 
 
 def share_and_slope(
-    slot: SlotSpec, closure: nn.Module, formula: Formula, x: Tensor, p: Values, guard: tuple[Tensor, Tensor] | None
+    slot: SlotSpec,
+    closure: nn.Module,
+    formula: Formula,
+    x: Tensor,
+    p: Values,
+    guard: tuple[Tensor, Tensor] | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """As `share`, for one input, with its slopes in the input and, by the guard, in the store; all outside of any graph.
 

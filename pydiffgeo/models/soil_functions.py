@@ -28,7 +28,9 @@ class SoilFunctions(ProcessModel):
     grid: Grid
     hydraulics: SoilHydraulics
 
-    def formula(self, slot: str, parameters: Mapping[str, float] | None = None) -> Callable[[Tensor], Tensor]:
+    def formula(
+        self, slot: str, parameters: Mapping[str, float] | None = None
+    ) -> Callable[[Tensor], Tensor]:
         """Return what a closure in a slot would give to be the formula; see `pydiffgeo.fit_closure`.
 
         Parameters
@@ -44,13 +46,19 @@ class SoilFunctions(ProcessModel):
         """
         whole = load_spec("richards")
         lookup(whole.slots, slot, "slot of richards")
-        formula = self.hydraulics.formula if isinstance(self.hydraulics, LearnedHydraulics) else self.hydraulics
+        formula = (
+            self.hydraulics.formula
+            if isinstance(self.hydraulics, LearnedHydraulics)
+            else self.hydraulics
+        )
         for k in parameters or {}:
             lookup(dict.fromkeys(formula.parameters), k, f"parameter of {formula.name}")
         known = {**whole.parameters, **formula.own}
         whole.check_groups(parameters or {}, formula.reads[slot])
         given = {k: v * self.units.factor(known[k].unit) for k, v in (parameters or {}).items()}
-        return formula_of_slot(formula, slot, {k: known[k].default for k in formula.parameters} | given)
+        return formula_of_slot(
+            formula, slot, {k: known[k].default for k in formula.parameters} | given
+        )
 
     def water_content(self, psi: Tensor | ArrayLike, parameters: Mapping[str, Any]) -> Tensor:
         """Volumetric water content (1) `[batch, (time,) cell]` at the heads psi, a tensor or an array.
@@ -64,15 +72,25 @@ class SoilFunctions(ProcessModel):
 
     def derived(self, states: Tensor, parameters: Values) -> dict[str, tuple[Tensor, str, str]]:
         """Volumetric water content."""
-        return {"water_content": (self.water_content(states, parameters), "1", "volumetric water content")}
+        return {
+            "water_content": (
+                self.water_content(states, parameters),
+                "1",
+                "volumetric water content",
+            )
+        }
 
     def conductivity(self, psi: Tensor | ArrayLike, parameters: Mapping[str, Any]) -> Tensor:
         """Hydraulic conductivity `[batch, (time,) cell]`, in the grid's units, at heads psi; parameters as given to `solve`."""
         psi = self._heads(_floating(psi, "psi"))
         soil = self.hydraulics.derive(self._soil_at_cells(psi, parameters, "conductivity"))
-        return self.hydraulics.curves(psi * self.units.factor("cm"), soil)[1] / self.units.factor("cm h-1")
+        return self.hydraulics.curves(psi * self.units.factor("cm"), soil)[1] / self.units.factor(
+            "cm h-1"
+        )
 
-    def head(self, theta: Tensor | ArrayLike, parameters: Mapping[str, Any], outside: str = "raise") -> Tensor:
+    def head(
+        self, theta: Tensor | ArrayLike, parameters: Mapping[str, Any], outside: str = "raise"
+    ) -> Tensor:
         """Pressure head (cm, or the grid's unit) at water contents: for initial states from measurements.
 
         Parameters
@@ -114,7 +132,9 @@ class SoilFunctions(ProcessModel):
         """The cells' part of a state."""
         return state
 
-    def _soil_at_cells(self, like: Tensor, parameters: Mapping[str, Any], curve: str) -> dict[str, Tensor]:
+    def _soil_at_cells(
+        self, like: Tensor, parameters: Mapping[str, Any], curve: str
+    ) -> dict[str, Tensor]:
         """What a curve reads of parameters as given to `solve` `[batch or 1, (time or 1,) cell or 1]`, in cm and hours."""
         from pydiffgeo.inputs import read_parameters  # which imports the models
         from pydiffgeo.named import Names, parameters_without_names
@@ -127,7 +147,9 @@ class SoilFunctions(ProcessModel):
         )
         if varying and like.ndim < 3:
             name = next(iter(varying))
-            raise ParameterError(f"parameter {name!r} varies in time: give the state as [batch, time, cell], at these times.")
+            raise ParameterError(
+                f"parameter {name!r} varies in time: give the state as [batch, time, cell], at these times."
+            )
         if like.ndim == 3:
             static = {k: v.unsqueeze(1) for k, v in static.items()}
         layer = self.grid.layer.to(like.device)
@@ -135,7 +157,11 @@ class SoilFunctions(ProcessModel):
         for k, v in {**static, **varying}.items():
             spec = self.spec.parameters[k]
             if spec.per == "layer" and k != "specific_storage":
-                factor = 1.0 if k in self.hydraulics.own else self.units.factor(self.core.spec.parameters[k].unit)
+                factor = (
+                    1.0
+                    if k in self.hydraulics.own
+                    else self.units.factor(self.core.spec.parameters[k].unit)
+                )
                 out[k] = (v[..., layer] if v.shape[-1] > 1 else v) * factor
         return out
 
@@ -146,7 +172,9 @@ def _floating(x: Any, what: str) -> Tensor:
 
     if isinstance(x, Tensor) and x.is_floating_point():
         return x
-    return numeric(x, torch.float64, x.device if isinstance(x, Tensor) else torch.device("cpu"), what)
+    return numeric(
+        x, torch.float64, x.device if isinstance(x, Tensor) else torch.device("cpu"), what
+    )
 
 
 def _on_curve(theta: Tensor, soil: Values, bad: Tensor) -> None:

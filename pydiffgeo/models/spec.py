@@ -149,7 +149,9 @@ class ModelSpec:
     slots: dict[str, SlotSpec] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for problem in chain(self._units(), self._states(), self._parameters(), self._fluxes(), self._slots()):
+        for problem in chain(
+            self._units(), self._states(), self._parameters(), self._fluxes(), self._slots()
+        ):
             raise SpecError(f"model {self.name!r}{problem}.")
         for slot in self.slots.values():
             for name in slot.monotone:
@@ -158,9 +160,19 @@ class ModelSpec:
     def _units(self) -> Iterator[str]:
         if self.time_unit not in SECONDS:
             yield f": time_unit {self.time_unit!r} is none of {', '.join(SECONDS)}"
-        states = [(f"state {s.name!r}", u) for s in self.states.values() for u in (s.unit, s.storage_unit)]
-        kinds: dict[str, Mapping[str, Any]] = {"parameter": self.parameters, "forcing": self.forcings, "flux": self.fluxes}
-        others = [(f"{kind} {name!r}", entry.unit) for kind, entries in kinds.items() for name, entry in entries.items()]
+        states = [
+            (f"state {s.name!r}", u) for s in self.states.values() for u in (s.unit, s.storage_unit)
+        ]
+        kinds: dict[str, Mapping[str, Any]] = {
+            "parameter": self.parameters,
+            "forcing": self.forcings,
+            "flux": self.fluxes,
+        }
+        others = [
+            (f"{kind} {name!r}", entry.unit)
+            for kind, entries in kinds.items()
+            for name, entry in entries.items()
+        ]
         for what, unit in states + others:
             if not is_unit(unit):
                 yield f", {what}: unknown unit {unit!r}; write units as 'mm d-1', 'm3 s-1', 'degC' or '1'"
@@ -184,8 +196,10 @@ class ModelSpec:
                     f"default={p.default}, upper={p.upper}"
                 )
             if p.transform not in TRANSFORMS:
-                yield f", parameter {p.name!r}: unknown transform {p.transform!r}{nearest(p.transform, TRANSFORMS)} " \
-                      f"Known: {', '.join(TRANSFORMS)}"
+                yield (
+                    f", parameter {p.name!r}: unknown transform {p.transform!r}{nearest(p.transform, TRANSFORMS)} "
+                    f"Known: {', '.join(TRANSFORMS)}"
+                )
             if p.transform == "log" and p.lower <= 0:
                 yield f", parameter {p.name!r}: a log transform needs a positive lower bound"
 
@@ -200,17 +214,25 @@ class ModelSpec:
 
     def _slots(self) -> Iterator[str]:
         for slot in self.slots.values():
-            if len(slot.units) != len(slot.inputs) or any(len(r) != 2 or not r[0] < r[1] for r in (slot.range, slot.domain)):
+            if len(slot.units) != len(slot.inputs) or any(
+                len(r) != 2 or not r[0] < r[1] for r in (slot.range, slot.domain)
+            ):
                 yield f", slot {slot.name!r}: needs a unit for each input, and range and domain = [low, high]"
 
     def each_state(self, size: int) -> list[StateSpec]:
         """What each of the `size` values of a column is: the states in their order, one of which may be that of all cells."""
-        return [s for name, place in self.places(size).items() for s in [self.states[name]] * (place.stop - place.start)]
+        return [
+            s
+            for name, place in self.places(size).items()
+            for s in [self.states[name]] * (place.stop - place.start)
+        ]
 
     def places(self, size: int) -> dict[str, slice]:
         """Where each state stands among the `size` values of a column."""
         names = list(self.states)
-        in_cells = names if len(names) == 1 else [k for k, s in self.states.items() if s.per == "cell"]
+        in_cells = (
+            names if len(names) == 1 else [k for k, s in self.states.items() if s.per == "cell"]
+        )
         if (len(in_cells) != 1 and len(names) != size) or len(names) > size:
             raise SpecError(
                 f"model {self.name!r} declares the states {', '.join(self.states)}, but has a size of {size}: set `size` to "
@@ -253,7 +275,11 @@ class ModelSpec:
         """
         members = {k: p.group for k, p in self.parameters.items() if p.group}
         begun = {group for k, group in members.items() if k in given}
-        missing = [k for k, group in members.items() if group in begun and k not in given and (needed is None or k in needed)]
+        missing = [
+            k
+            for k, group in members.items()
+            if group in begun and k not in given and (needed is None or k in needed)
+        ]
         if missing:
             group = members[missing[0]]
             need = ", ".join(f"{k} ({self.parameters[k].unit})" for k in missing)
@@ -288,11 +314,15 @@ class ModelSpec:
 def _converted(entry: Any, units: Units) -> Any:
     """An entry of a specification in other units."""
     storage = getattr(entry, "storage_unit", "1")
-    out: dict[str, Any] = {"unit": units.name(entry.unit)} | ({"storage_unit": units.name(storage)} if storage != "1" else {})
+    out: dict[str, Any] = {"unit": units.name(entry.unit)} | (
+        {"storage_unit": units.name(storage)} if storage != "1" else {}
+    )
     for f in fields(entry):
         value = getattr(entry, f.name)
         if isinstance(value, int | float) and f.name != "balance":
-            out[f.name] = value / units.factor(storage if f.name.startswith("storage_") else entry.unit)
+            out[f.name] = value / units.factor(
+                storage if f.name.startswith("storage_") else entry.unit
+            )
     return replace(entry, **out)
 
 
@@ -343,10 +373,14 @@ def load_spec(name: str | Path) -> ModelSpec:
     known_keys = [*head, *SECTIONS]
     for key in raw:
         if key not in known_keys:
-            raise SpecError(f"{path.name}: unknown key {key!r}{nearest(key, known_keys)} Known: {', '.join(known_keys)}.")
+            raise SpecError(
+                f"{path.name}: unknown key {key!r}{nearest(key, known_keys)} Known: {', '.join(known_keys)}."
+            )
     for key, example in (("name", path.stem), ("time_unit", "d")):
         if not head[key] or not isinstance(head[key], str):
-            raise SpecError(f'{path.name} lacks {key!r}: write {key} = "{example}" above the first table.')
+            raise SpecError(
+                f'{path.name} lacks {key!r}: write {key} = "{example}" above the first table.'
+            )
     sections = {section: _entries(path.name, section, raw.get(section, {})) for section in SECTIONS}
     return ModelSpec(**head, **sections)  # type: ignore[arg-type]
 
@@ -360,19 +394,29 @@ def _entries(file: str, section: str, tables: Any) -> dict[str, Any]:
     for name, table in tables.items() if isinstance(tables, dict) else [("NAME", tables)]:
         where = f"{file}: [{section}.{name}]"
         if not isinstance(table, dict):
-            raise SpecError(f"{file}: [{section}] needs a table for each name, [{section}.NAME], but has {table!r}.")
+            raise SpecError(
+                f"{file}: [{section}] needs a table for each name, [{section}.NAME], but has {table!r}."
+            )
         if not name.isidentifier():
             raise SpecError(f"{where}: a name has letters, digits and underscores only.")
         for key in table:
             if key not in known:
-                raise SpecError(f"{where} has an unknown key {key!r}{nearest(key, known)} Known: {', '.join(known)}.")
+                raise SpecError(
+                    f"{where} has an unknown key {key!r}{nearest(key, known)} Known: {', '.join(known)}."
+                )
         missing = [k for k in needed if k not in table]
         if missing:
-            raise SpecError(f"{where} lacks {', '.join(map(repr, missing))}; it needs {', '.join(needed)}.")
+            raise SpecError(
+                f"{where} lacks {', '.join(map(repr, missing))}; it needs {', '.join(needed)}."
+            )
         for key, value in table.items():
             if not _fits(value, str(known[key].type)):
-                raise SpecError(f"{where}: {key} = {value!r} must be {TYPES[str(known[key].type)]}.")
-        out[name] = kind(name=name, **{k: tuple(v) if isinstance(v, list) else v for k, v in table.items()})
+                raise SpecError(
+                    f"{where}: {key} = {value!r} must be {TYPES[str(known[key].type)]}."
+                )
+        out[name] = kind(
+            name=name, **{k: tuple(v) if isinstance(v, list) else v for k, v in table.items()}
+        )
     return out
 
 
@@ -384,7 +428,11 @@ TYPES = {
 
 def _fits(value: Any, kind: str) -> bool:
     if kind.startswith("tuple"):
-        return isinstance(value, list) and all(_fits(v, "str" if "str" in kind else "float") for v in value)
+        return isinstance(value, list) and all(
+            _fits(v, "str" if "str" in kind else "float") for v in value
+        )
     if kind in ("float", "int"):
-        return isinstance(value, int if kind == "int" else int | float) and not isinstance(value, bool)
+        return isinstance(value, int if kind == "int" else int | float) and not isinstance(
+            value, bool
+        )
     return isinstance(value, str if kind == "str" else bool)

@@ -32,7 +32,14 @@ class AttributeNetwork(nn.Module):
         Seed of the initial weights; the global random state is left alone.
     """
 
-    def __init__(self, attributes: int, outputs: int, hidden: Sequence[int] = (64, 64), dropout: float = 0.0, seed: int = 0):
+    def __init__(
+        self,
+        attributes: int,
+        outputs: int,
+        hidden: Sequence[int] = (64, 64),
+        dropout: float = 0.0,
+        seed: int = 0,
+    ):
         super().__init__()
         widths = [attributes, *hidden]
         layers: list[nn.Module] = []
@@ -65,17 +72,29 @@ class SeriesNetwork(nn.Module):
         Seed of the initial weights; the global random state is left alone.
     """
 
-    def __init__(self, series: int, attributes: int, outputs: int, hidden: int = 64, dropout: float = 0.0, seed: int = 0):
+    def __init__(
+        self,
+        series: int,
+        attributes: int,
+        outputs: int,
+        hidden: int = 64,
+        dropout: float = 0.0,
+        seed: int = 0,
+    ):
         super().__init__()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.lstm = nn.LSTM(series + attributes, hidden)
             self.dropout = nn.Dropout(dropout)
             self.head = nn.Linear(hidden, outputs)
-        with torch.no_grad():  # remember for weeks from the start: a forget-gate bias of 3, as Kratzert et al. (2019)
+        with (
+            torch.no_grad()
+        ):  # remember for weeks from the start: a forget-gate bias of 3, as Kratzert et al. (2019)
             dict(self.lstm.named_parameters())["bias_hh_l0"][hidden : 2 * hidden] = 3.0
 
-    def forward(self, attributes: Tensor, series: Tensor | None, keep: int = 0, gradient: int = 0) -> Tensor:
+    def forward(
+        self, attributes: Tensor, series: Tensor | None, keep: int = 0, gradient: int = 0
+    ) -> Tensor:
         """Return outputs [batch, time - keep, outputs] for attributes [batch, attribute] and series [batch, time, feature].
 
         Parameters
@@ -91,7 +110,9 @@ class SeriesNetwork(nn.Module):
             There are no series.
         """
         if series is None:
-            raise ParameterError("this network reads series [batch, time, feature] and got none; take an AttributeNetwork.")
+            raise ParameterError(
+                "this network reads series [batch, time, feature] and got none; take an AttributeNetwork."
+            )
         w_in, w_state, b_in, b_state = self.lstm.parameters()
         features = series.shape[-1]
         if series.device.type != "cpu":
@@ -171,12 +192,26 @@ class BasinParameters(nn.Module):
         self.components, self.varying_dropout = components, varying_dropout
         for name in (*self.varying, *(default or {})):
             if name not in self.bounds:
-                raise ParameterError(f"no parameter {name!r} to learn{nearest(name, self.bounds)} Known: {', '.join(bounds)}.")
-        middle = {name: b.to_physical(torch.zeros((), dtype=torch.float64)) for name, b in self.bounds.items()}
-        start = {name: torch.as_tensor((default or {}).get(name, middle[name]), dtype=torch.float64) for name in self.bounds}
-        raw = torch.stack([b.from_physical(_inside(start[name], b)) for name, b in self.bounds.items()])
+                raise ParameterError(
+                    f"no parameter {name!r} to learn{nearest(name, self.bounds)} Known: {', '.join(bounds)}."
+                )
+        middle = {
+            name: b.to_physical(torch.zeros((), dtype=torch.float64))
+            for name, b in self.bounds.items()
+        }
+        start = {
+            name: torch.as_tensor((default or {}).get(name, middle[name]), dtype=torch.float64)
+            for name in self.bounds
+        }
+        raw = torch.stack(
+            [b.from_physical(_inside(start[name], b)) for name, b in self.bounds.items()]
+        )
         random = torch.Generator().manual_seed(seed)
-        apart = torch.randn(len(raw), components, generator=random, dtype=torch.float64) * spread * (components > 1)
+        apart = (
+            torch.randn(len(raw), components, generator=random, dtype=torch.float64)
+            * spread
+            * (components > 1)
+        )
         self.register_buffer("offset", (raw[:, None] + apart).float())
 
     def forward(self, attributes: Tensor, series: Tensor | None = None) -> dict[str, Tensor]:
@@ -198,15 +233,25 @@ class BasinParameters(nn.Module):
                     x = torch.where(frozen, x[..., -1:], x)
             else:
                 x = static[name]
-            found[name] = bounds.to_physical(x + (self.offset[k] if x.ndim == 2 else self.offset[k][:, None]))
+            found[name] = bounds.to_physical(
+                x + (self.offset[k] if x.ndim == 2 else self.offset[k][:, None])
+            )
         return found
 
-    def _outputs(self, raw: Tensor | tuple[Tensor, Tensor], batch: int, days: int | None) -> tuple[Named, Named]:
+    def _outputs(
+        self, raw: Tensor | tuple[Tensor, Tensor], batch: int, days: int | None
+    ) -> tuple[Named, Named]:
         """Return outputs by name, [batch, component] of static and [batch, time, component] of varying parameters."""
         names = tuple(self.bounds)
         if isinstance(raw, tuple):
-            fixed, varying = tuple(n for n in names if n not in self.varying), tuple(n for n in names if n in self.varying)
-            wanted = [[batch, len(fixed) * self.components], [batch, days, len(varying) * self.components]]
+            fixed, varying = (
+                tuple(n for n in names if n not in self.varying),
+                tuple(n for n in names if n in self.varying),
+            )
+            wanted = [
+                [batch, len(fixed) * self.components],
+                [batch, days, len(varying) * self.components],
+            ]
             if [list(part.shape) for part in raw] != wanted:
                 raise ParameterError(
                     f"the network {type(self.network).__name__} returned {[list(part.shape) for part in raw]}; it must return "
@@ -224,16 +269,22 @@ class BasinParameters(nn.Module):
                 f"{', '.join(self.varying)} should vary from day to day, and the network {type(self.network).__name__} gives "
                 f"{tuple(raw.shape)} for series of {days} days; take a SeriesNetwork, or make them static."
             )
-        return self._by_name(raw if raw.ndim == 2 else raw[:, -1], names), self._by_name(raw, names) if raw.ndim == 3 else {}
+        return self._by_name(raw if raw.ndim == 2 else raw[:, -1], names), self._by_name(
+            raw, names
+        ) if raw.ndim == 3 else {}
 
     def _by_name(self, raw: Tensor, names: tuple[str, ...]) -> Named:
-        return dict(zip(names, raw.unflatten(-1, (len(names), self.components)).unbind(-2), strict=True))
+        return dict(
+            zip(names, raw.unflatten(-1, (len(names), self.components)).unbind(-2), strict=True)
+        )
 
 
 def _inside(value: Tensor, bounds: Bounds) -> Tensor:
     """Return a start that is on a bound, as some defaults are, moved 1 % of the interval inside."""
     if not bounds.lower <= float(value) <= bounds.upper:
-        raise ParameterError(f"default {float(value):g} is outside the bounds [{bounds.lower:g}, {bounds.upper:g}].")
+        raise ParameterError(
+            f"default {float(value):g} is outside the bounds [{bounds.lower:g}, {bounds.upper:g}]."
+        )
     margin = 0.01 * (bounds.upper - bounds.lower)
     lower = 1.01 * bounds.lower if bounds.transform == "log" else bounds.lower + margin
     return value.clamp(lower, bounds.upper - margin)

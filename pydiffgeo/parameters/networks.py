@@ -50,7 +50,9 @@ class ParameterNetwork(nn.Module):
             if name not in default:
                 raise ParameterError(f"no default for parameter {name!r}{nearest(name, default)}")
             if name not in bounds:
-                raise ParameterError(f"default for unknown parameter {name!r}{nearest(name, bounds)}")
+                raise ParameterError(
+                    f"default for unknown parameter {name!r}{nearest(name, bounds)}"
+                )
         widths = [features, *hidden, len(self.bounds)]
         layers: list[nn.Module] = []
         with torch.random.fork_rng(devices=[]):
@@ -84,7 +86,9 @@ class ParameterNetwork(nn.Module):
             )
         return self.layers(inputs)
 
-    def forward(self, inputs: Tensor, start: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+    def forward(
+        self, inputs: Tensor, start: Mapping[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
         """Return each parameter `[...]` for inputs `[..., features]`: `[batch]`, or `[batch, layer]`.
 
         Parameters

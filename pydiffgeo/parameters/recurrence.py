@@ -92,7 +92,9 @@ class _Recurrence(torch.autograd.Function):
 def _gradients(ctx: Any, cotangent: Tensor, weight: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
     """Of series, base and weights; the work space is free after it."""
     if ctx.space is None:
-        raise ParameterError("the LSTM keeps its work space for one backward pass only; run the network again.")
+        raise ParameterError(
+            "the LSTM keeps its work space for one backward pass only; run the network again."
+        )
     joined, gates, cells, squashed = ctx.space
     hidden, first = cells.shape[2], ctx.first
     back = weight[:hidden].t().contiguous()

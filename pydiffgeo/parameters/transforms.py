@@ -50,14 +50,18 @@ class Bounds:
     transform: Literal["linear", "log"] = "linear"
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.lower) and math.isfinite(self.upper) and self.lower < self.upper):
+        if not (
+            math.isfinite(self.lower) and math.isfinite(self.upper) and self.lower < self.upper
+        ):
             raise ParameterError(
                 f"bounds [{self.lower}, {self.upper}] are not an interval; give finite lower < upper."
             )
         if self.transform not in ("linear", "log"):
             raise ParameterError(f"unknown transform {self.transform!r}; known: 'linear', 'log'.")
         if self.transform == "log" and self.lower <= 0:
-            raise ParameterError(f"a log transform needs lower > 0, got {self.lower}; use 'linear'.")
+            raise ParameterError(
+                f"a log transform needs lower > 0, got {self.lower}; use 'linear'."
+            )
 
     @classmethod
     def of(cls, spec: BoundedSpec) -> Bounds:

@@ -19,7 +19,9 @@ from pydiffgeo.solvers.options import Solver
 from pydiffgeo.solvers.problem import Problem
 from pydiffgeo.solvers.record import Entry, Record
 
-ELEMENTS = 40_000  # values linearised at once: large enough to hide overheads, small enough for the cache
+ELEMENTS = (
+    40_000  # values linearised at once: large enough to hide overheads, small enough for the cache
+)
 
 
 class Adjoint:
@@ -45,7 +47,11 @@ class Adjoint:
         grad_states: Tensor, grad_storage: Tensor, grad_fluxes: Tensor, needs: dict[str, set[str]],
     ):  # fmt: skip
         self.problem, self.kernels, self.options = problem, kernels, options
-        self.grad_states, self.grad_storage, self.grad_fluxes = grad_states, grad_storage[:, 1:], grad_fluxes
+        self.grad_states, self.grad_storage, self.grad_fluxes = (
+            grad_states,
+            grad_storage[:, 1:],
+            grad_fluxes,
+        )
         self.grad_start = grad_storage[:, 0]
         self.needs = needs
         self.linear = kernels.linear
@@ -54,17 +60,30 @@ class Adjoint:
         self.wanted = self._wanted_intervals()
         u = problem.initial
         self.on_storage = torch.zeros_like(u)  # cotangent of m(u_n)
-        self.on_rates = torch.zeros_like(u)  # cotangent of the rates at u_n, for methods with an explicit first stage
+        self.on_rates = torch.zeros_like(
+            u
+        )  # cotangent of the rates at u_n, for methods with an explicit first stage
         self.on_state = torch.zeros_like(u)  # cotangent of u_n itself
         self.on_flux = u.new_zeros(u.shape[0], 1)  # weight of the fluxes at u_n
-        self.groups = {"static": problem.static, "varying": problem.varying, "forcing": problem.forcing}
-        self.grads = {g: {k: torch.zeros_like(v) for k, v in self.groups[g].items() if k in needs[g]} for g in self.groups}
+        self.groups = {
+            "static": problem.static,
+            "varying": problem.varying,
+            "forcing": problem.forcing,
+        }
+        self.grads = {
+            g: {k: torch.zeros_like(v) for k, v in self.groups[g].items() if k in needs[g]}
+            for g in self.groups
+        }
         self.weights = [torch.zeros_like(w) for w in problem.model.closure_weights()]
         self.initial = torch.zeros_like(u)
 
     def sweep(self, record: Record) -> None:
         """Move backwards over the entries of a record."""
-        entries = record.entries if self.wanted is None else self._wanted_entries(record.entries, self.wanted)
+        entries = (
+            record.entries
+            if self.wanted is None
+            else self._wanted_entries(record.entries, self.wanted)
+        )
         size, s = self.problem.initial.shape[1], self.options.tableau.stages
         end = len(entries)
         while end:
@@ -85,9 +104,13 @@ class Adjoint:
         with torch.enable_grad():
             u = self.problem.initial[column].detach().requires_grad_()
             leaves, _, p = self._leaves(column, torch.zeros_like(column))
-            out = ((self.on_storage + self.grad_start)[column] * self.problem.model.storage(u, p)).sum()
+            out = (
+                (self.on_storage + self.grad_start)[column] * self.problem.model.storage(u, p)
+            ).sum()
             found = derivatives(out, [u, *leaves.values(), *self.problem.model.closure_weights()])
-        self.initial[column] = self.on_state[column] if found[0] is None else self.on_state[column] + found[0]
+        self.initial[column] = (
+            self.on_state[column] if found[0] is None else self.on_state[column] + found[0]
+        )
         self._add(leaves, found[1:], column, torch.zeros_like(column))
 
     def _wanted_intervals(self) -> Tensor | None:
@@ -107,7 +130,11 @@ class Adjoint:
                 out.append(e)
             elif len(rows):
                 step, landed = (None if x is None else x[rows] for x in (e.step, e.landed))
-                out.append(Entry(e.column[rows], e.interval[rows], [u[rows] for u in e.states], step, landed))
+                out.append(
+                    Entry(
+                        e.column[rows], e.interval[rows], [u[rows] for u in e.states], step, landed
+                    )
+                )
         return out
 
     @torch.no_grad()
@@ -120,7 +147,11 @@ class Adjoint:
         p = {**self.problem.static_at(column), **self.problem.varying_at(column, interval)}
         lin = self.kernels.linearise(states, forcing, p)
         step = torch.cat(
-            [(torch.zeros_like(e.states[0][:, :1]) if e.step is None else e.step) for e in entries for _ in e.states]
+            [
+                (torch.zeros_like(e.states[0][:, :1]) if e.step is None else e.step)
+                for e in entries
+                for _ in e.states
+            ]
         )
         matrix = self.linear.assemble(lin.capacity, lin.jacobian, gamma * step)
         flux_weight = direct = None
@@ -128,7 +159,9 @@ class Adjoint:
             flux_weight = self._flux_weights(entries) * self.grad_fluxes[column, interval]
             with torch.enable_grad():
                 u = states.detach().requires_grad_()
-                total = (self.kernels.evaluate(u, forcing, p, fluxes=True).fluxes * flux_weight).sum()
+                total = (
+                    self.kernels.evaluate(u, forcing, p, fluxes=True).fluxes * flux_weight
+                ).sum()
                 (direct,) = derivatives(total, [u])
         on_storage, on_rates = torch.empty_like(states), torch.empty_like(states)
         stop = len(states)
@@ -144,10 +177,14 @@ class Adjoint:
             if leaves or weights:
                 out = self.kernels.evaluate(states, forcing, p, fluxes=self.with_fluxes)
                 total = torch.vdot(out.storage.expand_as(states).reshape(-1), on_storage.view(-1))
-                total = total + torch.vdot(out.rates.expand_as(states).reshape(-1), on_rates.view(-1))
+                total = total + torch.vdot(
+                    out.rates.expand_as(states).reshape(-1), on_rates.view(-1)
+                )
                 if flux_weight is not None:
                     total = total + (out.fluxes * flux_weight).sum()
-                self._add(leaves, derivatives(total, [*leaves.values(), *weights]), column, interval)
+                self._add(
+                    leaves, derivatives(total, [*leaves.values(), *weights]), column, interval
+                )
 
     def _back(
         self, e: Entry, rows: list[slice], s: int, capacity: Tensor, jacobian: Matrix, matrix: Matrix,
@@ -179,7 +216,11 @@ class Adjoint:
         multipliers: list[Tensor] = []  # of the stages s, s - 1, ... 1
         for i in range(s, 0, -1):
             if i < s:
-                terms = [(A[k][i], lam) for k, lam in zip(range(s, i, -1), multipliers, strict=True) if A[k][i] != 0]
+                terms = [
+                    (A[k][i], lam)
+                    for k, lam in zip(range(s, i, -1), multipliers, strict=True)
+                    if A[k][i] != 0
+                ]
                 m = e.step * sum(a * lam for a, lam in terms)
                 right = jt(i - 1, m)
             if direct is not None:
@@ -225,11 +266,17 @@ class Adjoint:
         leaves = {}
         for group, names in self.needs.items():
             for name in names:
-                leaves[group, name] = values[group][name] = values[group][name].detach().requires_grad_()
+                leaves[group, name] = values[group][name] = (
+                    values[group][name].detach().requires_grad_()
+                )
         return leaves, values["forcing"], {**values["static"], **values["varying"]}
 
     def _add(
-        self, leaves: dict[tuple[str, str], Tensor], found: Sequence[Tensor | None], column: Tensor, interval: Tensor
+        self,
+        leaves: dict[tuple[str, str], Tensor],
+        found: Sequence[Tensor | None],
+        column: Tensor,
+        interval: Tensor,
     ) -> None:
         for (group, name), g in zip(leaves, found, strict=False):
             if g is None:
@@ -241,7 +288,11 @@ class Adjoint:
                 else:
                     into.index_add_(0, column, g)
             else:
-                into.index_put_((torch.zeros_like(column) if into.shape[0] == 1 else column, interval), g, accumulate=True)
+                into.index_put_(
+                    (torch.zeros_like(column) if into.shape[0] == 1 else column, interval),
+                    g,
+                    accumulate=True,
+                )
         for into, g in zip(self.weights, found[len(leaves) :], strict=True):
             if g is not None:
                 into += g

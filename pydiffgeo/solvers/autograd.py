@@ -15,7 +15,9 @@ from pydiffgeo.solvers.problem import Problem
 GROUPS = ("static", "varying", "forcing")
 
 
-def derivatives(total: Tensor, inputs: Sequence[Tensor], retain_graph: bool = False) -> Sequence[Tensor | None]:
+def derivatives(
+    total: Tensor, inputs: Sequence[Tensor], retain_graph: bool = False
+) -> Sequence[Tensor | None]:
     """Derivatives of a number in some tensors; None for those that it does not depend on, or for all."""
     if not inputs or not total.requires_grad:
         return [None] * len(inputs)
@@ -48,7 +50,10 @@ def differentiable(run: Run) -> tuple[Tensor, Tensor, Tensor]:
     """Solve; the results carry gradients to every input and closure weight."""
     p = run.problem
     results: tuple[Tensor, Tensor, Tensor] = _Solve.apply(
-        run, p.initial, *(v for g in GROUPS for v in getattr(p, g).values()), *p.model.closure_weights()
+        run,
+        p.initial,
+        *(v for g in GROUPS for v in getattr(p, g).values()),
+        *p.model.closure_weights(),
     )
     return results
 
@@ -64,7 +69,9 @@ class _Solve(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
-        inputs = ctx.saved_tensors  # or torch's own errors: an input was changed in place, or the graph has been freed
+        inputs = (
+            ctx.saved_tensors
+        )  # or torch's own errors: an input was changed in place, or the graph has been freed
         run: Run = ctx.run
         names = [(g, k) for g in GROUPS for k in getattr(run.problem, g)]
         wanted = ctx.needs_input_grad[1:]
@@ -82,5 +89,7 @@ class _Solve(torch.autograd.Function):
 
 def _detached(problem: Problem) -> Problem:
     """The same problem, outside of any graph."""
-    groups: dict[str, Any] = {g: {k: v.detach().contiguous() for k, v in getattr(problem, g).items()} for g in GROUPS}
+    groups: dict[str, Any] = {
+        g: {k: v.detach().contiguous() for k, v in getattr(problem, g).items()} for g in GROUPS
+    }
     return replace(problem, initial=problem.initial.detach().contiguous(), **groups)

@@ -30,12 +30,21 @@ def patience(max_newton: int) -> int:
     return max(100, PATIENCE // max_newton)
 
 
-def stalled(elapsed: Tensor, reached: Tensor, length: Tensor, attempts: int, max_steps: int) -> Tensor:
+def stalled(
+    elapsed: Tensor, reached: Tensor, length: Tensor, attempts: int, max_steps: int
+) -> Tensor:
     """Rows that came from `reached` to `elapsed` in an interval, all `[row, 1]`, which is too little for so many attempts."""
     return (elapsed - reached) * max(SHARE * max_steps, LEAST) < attempts * (length - reached)
 
 
-def next_step(step: Tensor, error: Tensor, error_before: Tensor, accepted: Tensor, converged: Tensor, order: int) -> Tensor:
+def next_step(
+    step: Tensor,
+    error: Tensor,
+    error_before: Tensor,
+    accepted: Tensor,
+    converged: Tensor,
+    order: int,
+) -> Tensor:
     """Proportional-integral control (Hairer & Wanner 1996, eq. IV.8.2), all tensors `[row, 1]`.
 
     Parameters
@@ -46,7 +55,9 @@ def next_step(step: Tensor, error: Tensor, error_before: Tensor, accepted: Tenso
         Power of the step with which the error falls.
     """
     if bool(accepted.all()):
-        return step * (SAFETY * error ** (-0.7 / order) * error_before ** (0.4 / order)).clamp_(SHRINK, GROW)
+        return step * (SAFETY * error ** (-0.7 / order) * error_before ** (0.4 / order)).clamp_(
+            SHRINK, GROW
+        )
     up = (SAFETY * error ** (-0.7 / order) * error_before ** (0.4 / order)).clamp(SHRINK, GROW)
     down = (SAFETY * error ** (-1 / order)).clamp(SHRINK, SAFETY)
     down = torch.where(converged, down, torch.full_like(down, NEWTON_CUT))

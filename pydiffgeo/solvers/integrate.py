@@ -165,7 +165,15 @@ def integrate(
 
 
 class _Integration:
-    def __init__(self, problem: Problem, kernels: Kernels, options: Solver, until: int, record: bool, replay: Tensor | None):
+    def __init__(
+        self,
+        problem: Problem,
+        kernels: Kernels,
+        options: Solver,
+        until: int,
+        record: bool,
+        replay: Tensor | None,
+    ):
         self.problem, self.kernels, self.options, self.until, self.record, self.replay = (
             problem, kernels, options, until, record, replay,
         )  # fmt: skip
@@ -203,7 +211,11 @@ class _Integration:
                 arrived.append(c.select((c.interval >= self.until).nonzero()[:, 0]))
                 c = c.select((~gone).nonzero()[:, 0])
                 static, inputs = self.problem.static_at(c.column), None
-        joined = Carry(**{k: torch.cat([getattr(a, k) for a in arrived]) for k in vars(c)}) if arrived else c
+        joined = (
+            Carry(**{k: torch.cat([getattr(a, k) for a in arrived]) for k in vars(c)})
+            if arrived
+            else c
+        )
         return joined, self.out
 
     def _rates_at_start(self, c: Carry, forcing: Values, p: Values) -> None:
@@ -230,7 +242,11 @@ class _Integration:
             h = self.replay[c.column, c.taken][:, None]
         else:
             # land on the end of the interval; two equal steps rather than a long and a tiny one
-            h = torch.where(c.step >= rest * (1 - ROUND), rest, torch.minimum(c.step, 0.5 * rest) if o.step is None else c.step)
+            h = torch.where(
+                c.step >= rest * (1 - ROUND),
+                rest,
+                torch.minimum(c.step, 0.5 * rest) if o.step is None else c.step,
+            )
         lands = h >= rest * (1 - ROUND)
         landing = lands if bool(lands.any()) else None
         reach = 1 / (self.small.typical + c.psi.abs())
@@ -248,7 +264,9 @@ class _Integration:
             guess = self._guess(i, times, c, h, states, reach)
             exact = landing if i == s else None
             step = h * tableau.gamma
-            stage, e = self._stage(_Stage(guess, target, step, scale, reach, tolerance, exact, contraction, forcing, p))
+            stage, e = self._stage(
+                _Stage(guess, target, step, scale, reach, tolerance, exact, contraction, forcing, p)
+            )
             contraction = stage.contraction
             self.out.stats["newton_iterations"].index_add_(0, c.column, stage.iterations[:, 0])
             converged = converged & stage.converged
@@ -285,7 +303,10 @@ class _Integration:
             y = x.select(rows, stage)
             again, part = self._newton(y)
             # what is left after three attempts may be the rounding of large rates
-            still = self._rough(y, again, part, self.small.rounding * (10 if last else 1)) & again.converged
+            still = (
+                self._rough(y, again, part, self.small.rounding * (10 if last else 1))
+                & again.converged
+            )
             rough = rough.index_copy(0, rows, still)
             stage = stage._replace(
                 state=stage.state.index_copy(0, rows, again.state),
@@ -294,7 +315,9 @@ class _Integration:
                 capacity=stage.capacity.index_copy(0, rows, again.capacity),
                 contraction=stage.contraction.index_copy(0, rows, again.contraction),
             )
-            e = Evaluation(*(whole.index_copy(0, rows, x) for whole, x in zip(e, part, strict=True)))
+            e = Evaluation(
+                *(whole.index_copy(0, rows, x) for whole, x in zip(e, part, strict=True))
+            )
         return stage._replace(converged=stage.converged & ~rough), e
 
     def _newton(self, x: _Stage) -> tuple[Stage, Evaluation]:
@@ -316,7 +339,15 @@ class _Integration:
             excess = torch.where(x.exact, left, excess)
         return (excess > rounding).any(-1, keepdim=True)
 
-    def _guess(self, i: int, times: tuple[float, ...], c: Carry, h: Tensor, states: list[Tensor], reach: Tensor) -> Tensor:
+    def _guess(
+        self,
+        i: int,
+        times: tuple[float, ...],
+        c: Carry,
+        h: Tensor,
+        states: list[Tensor],
+        reach: Tensor,
+    ) -> Tensor:
         """First guess of a stage: along the parabola through the three latest known states, or the line through two where
         the stage is far from them (there a parabola overshoots, and the matrix at the guess filters the error estimate).
         """
@@ -326,7 +357,10 @@ class _Integration:
                 base, d = c.psi, (c.psi - c.psi_before) * (h * times[1] / before)
             else:
                 late = before * (1 - times[1])
-                base, d = c.psi, _parabola(c.psi, (-late, c.psi_between), (-before, c.psi_before), h * times[1])
+                base, d = (
+                    c.psi,
+                    _parabola(c.psi, (-late, c.psi_between), (-before, c.psi_before), h * times[1]),
+                )
         elif times[i] == times[i - 1]:
             return states[-1]
         else:
@@ -358,8 +392,12 @@ class _Integration:
                 defect = torch.add(defect, r, alpha=w)
         defect = defect * h
         e = self.kernels.linear.solve(matrix, defect)
-        if not bool(torch.isfinite(e.sum())):  # leave out the rows that spoil the chained solve; they stay NaN
-            finite = torch.stack([x.flatten(1).isfinite().all(-1) for x in (*matrix, defect)]).all(0)
+        if not bool(
+            torch.isfinite(e.sum())
+        ):  # leave out the rows that spoil the chained solve; they stay NaN
+            finite = torch.stack([x.flatten(1).isfinite().all(-1) for x in (*matrix, defect)]).all(
+                0
+            )
             rows = finite.nonzero()[:, 0]
             e = torch.full_like(defect, float("nan"))
             if len(rows):
@@ -368,7 +406,12 @@ class _Integration:
         by_state = e * scale
         n = e.shape[-1] ** -0.5
         norm = torch.linalg.vector_norm
-        error = torch.maximum(norm(by_storage, dim=-1, keepdim=True), norm(by_state, dim=-1, keepdim=True)) * n
+        error = (
+            torch.maximum(
+                norm(by_storage, dim=-1, keepdim=True), norm(by_state, dim=-1, keepdim=True)
+            )
+            * n
+        )
         return error.clamp_min(1e-10)
 
     def _advance(
@@ -397,7 +440,9 @@ class _Integration:
         self.out.taken.append((c.column[rows], h[rows]))
         if self.record:
             kept = states if everyone else [u[rows] for u in states]
-            self.out.record.entries.append(Entry(c.column[rows], c.interval[rows], kept, h[rows], landed[rows]))
+            self.out.record.entries.append(
+                Entry(c.column[rows], c.interval[rows], kept, h[rows], landed[rows])
+            )
         storage, total = c.storage, c.total
         for w, r, q in zip(b, rates, fluxes, strict=True):
             if w != 0:
@@ -411,7 +456,10 @@ class _Integration:
         c.psi, c.storage = keep(states[-1], c.psi), keep(storage, c.storage)
         c.rates, c.fluxes = keep(rates[-1], c.rates), keep(fluxes[-1], c.fluxes)
         c.total, c.elapsed = keep(total, c.total), keep(c.elapsed + h, c.elapsed)
-        c.step_before, c.error_before = keep(h, torch.full_like(h, UNSEEN)), keep(error.clamp_min(1e-4), c.error_before)
+        c.step_before, c.error_before = (
+            keep(h, torch.full_like(h, UNSEEN)),
+            keep(error.clamp_min(1e-4), c.error_before),
+        )
         c.taken = c.taken + ok
         if not bool(landed.any()):
             return c, False
@@ -431,8 +479,12 @@ class _Integration:
         failed = short | long
         due = c.attempts % self.patience == 0
         if self.replay is None and bool(due.any()):
-            slow = stalled(c.elapsed, c.reached, length, self.patience, self.options.max_steps)[:, 0]
-            c.slow = torch.where(due, torch.where(slow & (c.asked == c.interval), c.slow + 1, 0), c.slow)
+            slow = stalled(c.elapsed, c.reached, length, self.patience, self.options.max_steps)[
+                :, 0
+            ]
+            c.slow = torch.where(
+                due, torch.where(slow & (c.asked == c.interval), c.slow + 1, 0), c.slow
+            )
             failed = failed | (c.slow >= ASKS)
             c.asked = torch.where(due, c.interval, c.asked)
             c.reached = torch.where(due[:, None], c.elapsed, c.reached)
@@ -448,7 +500,9 @@ class _Integration:
         return failed
 
 
-def _parabola(base: Tensor, a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor], t: Tensor) -> Tensor:
+def _parabola(
+    base: Tensor, a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor], t: Tensor
+) -> Tensor:
     """Change from `base`, at time 0, to time t on the parabola through it and the (time, state) pairs a and b."""
     (ta, ua), (tb, ub) = a, b
     change = (ua - base).mul_(t * (t - tb) / (ta * (ta - tb)))

@@ -15,17 +15,23 @@ Linearise = Callable[[Tensor, Values, Values], Linearisation]
 
 def linearisation(model: ProcessModel) -> Linearise:
     """The model's own `linearise`, or one by coloured forward-mode differentiation of its rates."""
-    return model.linearise if model.linearise is not None else lambda u, f, p: coloured(model, u, f, p)
+    return (
+        model.linearise if model.linearise is not None else lambda u, f, p: coloured(model, u, f, p)
+    )
 
 
-def coloured(model: ProcessModel, state: Tensor, forcing: Values, parameters: Values) -> Linearisation:
+def coloured(
+    model: ProcessModel, state: Tensor, forcing: Values, parameters: Values
+) -> Linearisation:
     """Linearise a model by as many tangents as its structure has colours.
 
     Two states share a colour where no rate depends on both: 3 tangents for a tridiagonal Jacobian, lower + upper + 1 for
     a banded one, one per state for a dense one. Capacity comes from the same pass, since the storage is elementwise.
     """
     n = model.size
-    below, above = {"dense": (n - 1, n - 1), "tridiagonal": (1, 1), "banded": model.bandwidth}[model.structure]
+    below, above = {"dense": (n - 1, n - 1), "tridiagonal": (1, 1), "banded": model.bandwidth}[
+        model.structure
+    ]
     colours = min(n, below + above + 1)
     index = torch.arange(n, device=state.device)
     seed = (index % colours == torch.arange(colours, device=state.device)[:, None]).to(state.dtype)
@@ -45,7 +51,9 @@ def coloured(model: ProcessModel, state: Tensor, forcing: Values, parameters: Va
     if model.structure == "dense":
         jacobian: tuple[Tensor, ...] = (d_rates.movedim(0, -1),)
     else:
-        jacobian = tuple(_diagonal(d_rates, index + offset, colours) for offset in range(-below, above + 1))
+        jacobian = tuple(
+            _diagonal(d_rates, index + offset, colours) for offset in range(-below, above + 1)
+        )
     return Linearisation(storage[0].detach(), capacity, rates[0].detach(), jacobian)
 
 

@@ -54,7 +54,13 @@ class Kernels:
         return type(None), ()  # who copies or pickles a model compiles anew
 
     def system(
-        self, u: Tensor, target: Tensor, step: Tensor, forcing: Values, parameters: Values, unseen: Tensor | None = None
+        self,
+        u: Tensor,
+        target: Tensor,
+        step: Tensor,
+        forcing: Values,
+        parameters: Values,
+        unseen: Tensor | None = None,
     ) -> tuple[Matrix, Tensor, Tensor]:
         """Matrix C - step J, right-hand side target - m(u) + step f(u), and the capacity C, of each row.
 
@@ -87,6 +93,8 @@ def kernels(model: ProcessModel, compile: bool) -> Kernels:
     if not compile:
         return Kernels(model)
     kept = vars(model).get(KEPT)
-    if kept is None or kept.model is not model:  # none, or those of the model that this one is a copy of
+    if (
+        kept is None or kept.model is not model
+    ):  # none, or those of the model that this one is a copy of
         kept = vars(model)[KEPT] = Kernels(model, compile=True)
     return kept

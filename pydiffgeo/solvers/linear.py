@@ -41,7 +41,11 @@ class Dense:
     @staticmethod
     def _solve(matrix: Tensor, right: Tensor) -> Tensor:
         x, info = torch.linalg.solve_ex(matrix, right)
-        return torch.where(info[:, None] == 0, x, torch.full_like(x, float("nan"))) if bool(info.any()) else x
+        return (
+            torch.where(info[:, None] == 0, x, torch.full_like(x, float("nan")))
+            if bool(info.any())
+            else x
+        )
 
     @staticmethod
     def transpose_apply(jacobian: Matrix, vector: Tensor) -> Tensor:
@@ -104,23 +108,33 @@ class TridiagonalRankOne:
     def solve(matrix: Matrix, right: Tensor) -> Tensor:
         """x from matrix x = right `[row, size]`."""
         *diagonals, column, row = matrix
-        return TridiagonalRankOne._corrected(Tridiagonal.solve, tuple(diagonals), right, column, row)
+        return TridiagonalRankOne._corrected(
+            Tridiagonal.solve, tuple(diagonals), right, column, row
+        )
 
     @staticmethod
     def solve_transposed(matrix: Matrix, right: Tensor) -> Tensor:
         """x from matrix^T x = right."""
         *diagonals, column, row = matrix
-        return TridiagonalRankOne._corrected(Tridiagonal.solve_transposed, tuple(diagonals), right, row, column)
+        return TridiagonalRankOne._corrected(
+            Tridiagonal.solve_transposed, tuple(diagonals), right, row, column
+        )
 
     @staticmethod
     def transpose_apply(jacobian: Matrix, vector: Tensor) -> Tensor:
         """J^T vector."""
         *diagonals, column, row = jacobian
-        return Tridiagonal.transpose_apply(tuple(diagonals), vector) + row * (column * vector).sum(-1, keepdim=True)
+        return Tridiagonal.transpose_apply(tuple(diagonals), vector) + row * (column * vector).sum(
+            -1, keepdim=True
+        )
 
     @staticmethod
     def _corrected(
-        solve: Callable[[Matrix, Tensor], Tensor], diagonals: Matrix, right: Tensor, column: Tensor, row: Tensor
+        solve: Callable[[Matrix, Tensor], Tensor],
+        diagonals: Matrix,
+        right: Tensor,
+        column: Tensor,
+        row: Tensor,
     ) -> Tensor:
         """x from (T + column row^T) x = right."""
         x, z = solve(diagonals, right), solve(diagonals, column)
@@ -153,7 +167,9 @@ class Banded:
     def transpose_apply(self, jacobian: Matrix, vector: Tensor) -> Tensor:
         """J^T vector."""
         out = torch.zeros_like(vector)
-        for offset, diagonal in zip(range(-self.upper, self.lower + 1), self._transpose(jacobian), strict=True):
+        for offset, diagonal in zip(
+            range(-self.upper, self.lower + 1), self._transpose(jacobian), strict=True
+        ):
             out += diagonal * _shift(vector, -offset)
         return out
 
@@ -163,7 +179,9 @@ class Banded:
 
     @staticmethod
     def _solve(matrix: Matrix, right: Tensor, lower: int, upper: int) -> Tensor | None:
-        if right.is_cuda:  # no banded LAPACK there: blocks are small, a batched dense solve uses the device well
+        if (
+            right.is_cuda
+        ):  # no banded LAPACK there: blocks are small, a batched dense solve uses the device well
             return torch.linalg.solve(dense_from_bands(matrix, lower), right)
         n = right.numel()
         bands = np.zeros((2 * lower + upper + 1, n), dtype=right.numpy().dtype, order="F")
@@ -235,7 +253,12 @@ def _row_by_row(solve: Callable[[Matrix, Tensor], Tensor], matrix: Matrix, right
     """Solve the columns one by one where the chain is singular, so that only the singular ones are lost (as NaN)."""
     if right.shape[0] == 1:
         return torch.full_like(right, float("nan"))
-    return torch.cat([solve(tuple(m[i : i + 1] for m in matrix), right[i : i + 1]) for i in range(right.shape[0])])
+    return torch.cat(
+        [
+            solve(tuple(m[i : i + 1] for m in matrix), right[i : i + 1])
+            for i in range(right.shape[0])
+        ]
+    )
 
 
 Structure = Dense | Tridiagonal | TridiagonalRankOne | Banded

@@ -78,17 +78,23 @@ def newton(
     result, factors = u, contraction
     before: Tensor | None = None
     first: Matrix = ()
-    done: Tensor | None = None  # active rows that converged earlier: they stay as they are, whatever the others need
+    done: Tensor | None = (
+        None  # active rows that converged earlier: they stay as they are, whatever the others need
+    )
     fresh = contraction >= UNSEEN
     unseen = fresh if bool(fresh.any()) else None
     count = 0
     while count < max_iterations:
-        matrix, right, capacity = kernels.system(u, target, step, forcing, parameters, unseen if count == 0 else None)
+        matrix, right, capacity = kernels.system(
+            u, target, step, forcing, parameters, unseen if count == 0 else None
+        )
         if not first:
             first, capacities = matrix, capacity
         else:  # each row keeps the capacity of its own last iteration, so that no row depends on the others
             if done is not None:
-                capacity = torch.where(done, capacities if active is None else capacities[active], capacity)
+                capacity = torch.where(
+                    done, capacities if active is None else capacities[active], capacity
+                )
             capacities = capacity if active is None else capacities.index_copy(0, active, capacity)
         previous = u
         u, size = kernels.update(u, kernels.linear.solve(matrix, right), scale, reach)
@@ -97,7 +103,9 @@ def newton(
         if before is not None:
             contraction = size / before.square()
             if done is not None:
-                contraction = torch.where(done, factors if active is None else factors[active], contraction)
+                contraction = torch.where(
+                    done, factors if active is None else factors[active], contraction
+                )
             factors = contraction if active is None else factors.index_copy(0, active, contraction)
         # no less than the update itself is expected of a row that does not contract
         ok = ((contraction * size).clamp_max_(1.0).mul_(size) < tolerance) & (size < 1)
@@ -108,7 +116,9 @@ def newton(
         unfinished = not bool(ok.all())
         if unfinished and not bool(torch.isfinite(size).all()):
             # one system that is not finite spoils the chained solve: drop its rows and take this iteration again
-            finite = torch.isfinite(right).all(-1) & torch.stack([x.flatten(1).isfinite().all(-1) for x in matrix]).all(0)
+            finite = torch.isfinite(right).all(-1) & torch.stack(
+                [x.flatten(1).isfinite().all(-1) for x in matrix]
+            ).all(0)
             if bool(finite.all()):  # singular systems, or results beyond the range of numbers
                 finite = torch.isfinite(size)[:, 0]
             keep = finite.nonzero()[:, 0]
@@ -137,7 +147,9 @@ def newton(
         active, u = active[keep], u[keep]
         before = None if before is None else before[keep]
         done = None if done is None else done[keep]
-        target, step, scale, reach, contraction = (x[keep] for x in (target, step, scale, reach, contraction))
+        target, step, scale, reach, contraction = (
+            x[keep] for x in (target, step, scale, reach, contraction)
+        )
         unseen = None if unseen is None else unseen[keep]
         forcing = {n: v[keep] if v.shape[0] > 1 else v for n, v in forcing.items()}
         parameters = {n: v[keep] if v.shape[0] > 1 else v for n, v in parameters.items()}

@@ -12,7 +12,13 @@ import torch
 from pydiffgeo.errors import ParameterError, lookup
 from pydiffgeo.models.spec import ModelSpec
 from pydiffgeo.solvers import implicit_euler, kvaerno3, sdirk2, trbdf2
-from pydiffgeo.solvers.sciml import SCIML_DEFAULT_RTOL, SCIML_LOOSEST_RTOL, SCIML_METHODS, SENSITIVITIES, refusal
+from pydiffgeo.solvers.sciml import (
+    SCIML_DEFAULT_RTOL,
+    SCIML_LOOSEST_RTOL,
+    SCIML_METHODS,
+    SENSITIVITIES,
+    refusal,
+)
 from pydiffgeo.solvers.tableau import Tableau
 
 METHODS: dict[str, Tableau] = {
@@ -88,11 +94,22 @@ class Solver:
         lookup({**METHODS, **dict.fromkeys(SCIML_METHODS)}, self.method, "method")
         lookup(dict.fromkeys(SENSITIVITIES), self.sensitivity, "sensitivity")
         if cast("float | None", self.rtol) is None:
-            object.__setattr__(self, "rtol", SCIML_DEFAULT_RTOL if self.method in SCIML_METHODS else 1e-3)
+            object.__setattr__(
+                self, "rtol", SCIML_DEFAULT_RTOL if self.method in SCIML_METHODS else 1e-3
+            )
         if cast("int | None", self.max_newton) is None:
             object.__setattr__(self, "max_newton", 8 if self.step is None else 40)
         lookup({"raise": 0, "report": 0}, self.on_failure, "choice for on_failure")
-        for name in ("rtol", "atol", "step", "initial_step", "max_steps", "newton_tolerance", "max_newton", "chunk"):
+        for name in (
+            "rtol",
+            "atol",
+            "step",
+            "initial_step",
+            "max_steps",
+            "newton_tolerance",
+            "max_newton",
+            "chunk",
+        ):
             value = getattr(self, name)
             for number in value.values() if isinstance(value, Mapping) else [value]:
                 if number is not None and not (number > 0 and math.isfinite(number)):
@@ -108,13 +125,17 @@ class Solver:
     def _check_sciml(self) -> None:
         if self.step is not None:
             own = ", ".join(METHODS)
-            raise ParameterError(f"Solver(step={self.step}): {self.method} chooses its steps; {own} take fixed ones.")
+            raise ParameterError(
+                f"Solver(step={self.step}): {self.method} chooses its steps; {own} take fixed ones."
+            )
         if self.rtol > SCIML_LOOSEST_RTOL:
             raise ParameterError(
                 f"Solver(rtol={self.rtol}): too loose for {self.method}, which integrates heads: at most {SCIML_LOOSEST_RTOL}."
             )
         if self.dtype != torch.float64:
-            raise ParameterError(f"Solver(dtype={self.dtype}): {self.method} is checked in float64 only.")
+            raise ParameterError(
+                f"Solver(dtype={self.dtype}): {self.method} is checked in float64 only."
+            )
 
     def absolute(self, spec: ModelSpec) -> dict[str, float]:
         """Absolute tolerance of each state of a model.
@@ -124,7 +145,9 @@ class Solver:
         UnknownName
             `atol` names a state that the model does not have.
         """
-        given = self.atol if isinstance(self.atol, Mapping) else dict.fromkeys(spec.states, self.atol)
+        given = (
+            self.atol if isinstance(self.atol, Mapping) else dict.fromkeys(spec.states, self.atol)
+        )
         for name in given:
             lookup(spec.states, name, f"state of {spec.name} in Solver(atol=...)")
         default = {name: self.rtol * state.scale for name, state in spec.states.items()}

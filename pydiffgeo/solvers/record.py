@@ -39,7 +39,12 @@ class Record:
 
     def bytes(self) -> int:
         """Memory of the recorded tensors, each counted once."""
-        tensors = [t for e in self.entries for t in (*e.states, e.column, e.interval, e.step, e.landed) if t is not None]
+        tensors = [
+            t
+            for e in self.entries
+            for t in (*e.states, e.column, e.interval, e.step, e.landed)
+            if t is not None
+        ]
         return sum({t.data_ptr(): t.nbytes for t in tensors}.values())
 
 
@@ -54,6 +59,8 @@ def step_table(taken: list[tuple[Tensor, Tensor]], lengths: Tensor, columns: int
     order = torch.argsort(column, stable=True)
     counts = torch.bincount(column, minlength=columns)
     out = step.new_zeros(columns, int(counts.max()))
-    within = torch.arange(len(column), device=column.device) - (counts.cumsum(0) - counts)[column[order]]
+    within = (
+        torch.arange(len(column), device=column.device) - (counts.cumsum(0) - counts)[column[order]]
+    )
     out[column[order], within] = step[order]
     return out

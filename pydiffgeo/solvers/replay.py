@@ -18,14 +18,20 @@ def read_replay(replay: Solution, problem: Problem, method: str) -> Tensor:
                              "what solve returned, not its steps.")  # fmt: skip
     tables, lengths, columns = replay.steps, problem.lengths.double().cpu(), len(problem.initial)
     if method in SCIML_METHODS:
-        raise ParameterError(f"replay: {method} chooses its steps; replay with a method of this package, such as kvaerno3.")
+        raise ParameterError(
+            f"replay: {method} chooses its steps; replay with a method of this package, such as kvaerno3."
+        )
     n = sum(len(t) for t in tables)
     if n != columns:
-        raise ParameterError(f"replay is a solution of {n} columns, this solve has {columns}; replay one of the same columns.")
+        raise ParameterError(
+            f"replay is a solution of {n} columns, this solve has {columns}; replay one of the same columns."
+        )
     if len(replay.lengths) != len(lengths):
         raise ParameterError(f"replay is a solution of {len(replay.lengths)} intervals, this solve has {len(lengths)}; "
                              "give the times of that solution.")  # fmt: skip
-    own = replay.lengths * replay.model.units.factor("h")  # the problem is in the units in which the model is computed
+    own = replay.lengths * replay.model.units.factor(
+        "h"
+    )  # the problem is in the units in which the model is computed
     differ = ((own - lengths).abs() > 1e-9 * lengths).nonzero()[:, 0].tolist()
     if differ:
         i = differ[0]
@@ -35,11 +41,15 @@ def read_replay(replay: Solution, problem: Problem, method: str) -> Tensor:
         raise ParameterError(f"replay is a solution in {tables[0].dtype}, this solve is in {problem.initial.dtype}; "
                              "give Solver(dtype=...) of that solution.")  # fmt: skip
     width = max(t.shape[1] for t in tables)
-    steps = torch.cat([torch.nn.functional.pad(t, (0, width - t.shape[1])) for t in tables]).contiguous()
+    steps = torch.cat(
+        [torch.nn.functional.pad(t, (0, width - t.shape[1])) for t in tables]
+    ).contiguous()
     ends = lengths.cumsum(0)
     reached = torch.nn.functional.pad(steps.double().cpu().cumsum(1), (1, 0))
     rounding = torch.finfo(steps.dtype).eps * (64 + 4 * width) * float(ends[-1])
-    nearest = torch.searchsorted(reached, (ends - rounding).expand(columns, -1).contiguous()).clamp_max(width)
+    nearest = torch.searchsorted(
+        reached, (ends - rounding).expand(columns, -1).contiguous()
+    ).clamp_max(width)
     filled = (reached.gather(1, nearest) - ends).abs() <= rounding
     if not bool(filled.all()):
         column, i = (~filled).nonzero()[0].tolist()

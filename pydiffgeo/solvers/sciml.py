@@ -3,26 +3,47 @@
 from __future__ import annotations
 
 SCIML_METHODS = ("FBDF", "QNDF", "Rodas5P", "KenCarp3", "KenCarp4", "TRBDF2", "RadauIIA5")
-SENSITIVITIES = ("discrete", "GaussAdjoint", "QuadratureAdjoint", "InterpolatingAdjoint", "ForwardDiff", "ForwardSensitivity")
+SENSITIVITIES = (
+    "discrete",
+    "GaussAdjoint",
+    "QuadratureAdjoint",
+    "InterpolatingAdjoint",
+    "ForwardDiff",
+    "ForwardSensitivity",
+)
 SCIML_DEFAULT_RTOL = 1e-6
 SCIML_LOOSEST_RTOL = 1e-4
 
 REFUSED: dict[tuple[str, str], str] = {
     **{
-        ("TRBDF2", s): "it is wrong without notice: on the New Mexico infiltration, at rtol 1e-6, heads are 6 cm off "
+        (
+            "TRBDF2",
+            s,
+        ): "it is wrong without notice: on the New Mexico infiltration, at rtol 1e-6, heads are 6 cm off "
         "and gradients 6%"
         for s in SENSITIVITIES[1:]
     },
     **{
-        ("KenCarp3", s): "gradients are wrong by 1% on the New Mexico infiltration at rtol 1e-6, heads by 1 cm"
+        (
+            "KenCarp3",
+            s,
+        ): "gradients are wrong by 1% on the New Mexico infiltration at rtol 1e-6, heads by 1 cm"
         for s in SENSITIVITIES[1:]
     },
-    ("RadauIIA5", "ForwardSensitivity"): "it did not end within two minutes on the New Mexico infiltration, "
+    (
+        "RadauIIA5",
+        "ForwardSensitivity",
+    ): "it did not end within two minutes on the New Mexico infiltration, "
     "which takes FBDF one second",
-    ("Rodas5P", "ForwardSensitivity"): "it takes 5 s on twelve days of weather at rtol 1e-5, where GaussAdjoint takes a tenth "
+    (
+        "Rodas5P",
+        "ForwardSensitivity",
+    ): "it takes 5 s on twelve days of weather at rtol 1e-5, where GaussAdjoint takes a tenth "
     "of a second; its accuracy on the New Mexico infiltration is not measured",
-    ("Rodas5P", "InterpolatingAdjoint"): "SciML differentiates the adjoint equation in time by dual numbers, "
-    "which ends in an error",
+    (
+        "Rodas5P",
+        "InterpolatingAdjoint",
+    ): "SciML differentiates the adjoint equation in time by dual numbers, which ends in an error",
 }
 """Reasons by method and sensitivity; measured by benchmarks/sensitivities.jl."""
 

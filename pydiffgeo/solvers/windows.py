@@ -26,7 +26,9 @@ from pydiffgeo.solvers.small_matrices import implicit_matrix, inverse
 from pydiffgeo.solvers.tableau import Tableau
 
 MOST_STATES = 8  # the work on small matrices grows with the cube
-VALUES = 12_000  # values of one state in a window: some hundred such arrays share the second-level cache
+VALUES = (
+    12_000  # values of one state in a window: some hundred such arrays share the second-level cache
+)
 COLUMNS = 1024  # columns solved together
 ROUND = 1e-9  # parts of an interval that count as rounding of its end
 FEW = 8  # steps finished by a sweep: where fewer are, Newton may go to and fro across a threshold,
@@ -51,7 +53,9 @@ def in_windows(problem: Problem, options: Solver, replay: object) -> bool:
     """Whether these steps can be taken many at once."""
     model, base = problem.model, ProcessModel
     plain = model.slopes is not None or (
-        type(model).storage is base.storage and type(model).evaluate is base.evaluate and model.linearise is None
+        type(model).storage is base.storage
+        and type(model).evaluate is base.evaluate
+        and model.linearise is None
     )
     return (
         plain and model.structure == "dense" and model.size <= MOST_STATES
@@ -67,7 +71,9 @@ def slopes_of(model: ProcessModel) -> Slopes:
         return model.slopes
     places = [(i, j) for i in range(model.size) for j in range(model.size)]
 
-    def by_differentiation(state: Tensor, forcing: Values, parameters: Values) -> tuple[list[Tensor], Entries]:
+    def by_differentiation(
+        state: Tensor, forcing: Values, parameters: Values
+    ) -> tuple[list[Tensor], Entries]:
         lin = coloured(model, state, forcing, parameters)
         rates = lin.rates.expand_as(state)
         return list(rates.unbind(-1)), {(i, j): lin.jacobian[0][..., i, j] for i, j in places}
@@ -193,8 +199,13 @@ class Window:
         size = problem.model.size
         states = [(s.scale, s.lower) for s in problem.model.spec.each_state(size)]
         self.scale, self.lower = problem.initial.new_tensor(states).T[:, :, None, None]
-        self.from_zero, self.below = not bool(self.lower.any()), -BELOW * self.scale  # as in `lowest`
-        self.tolerance = math.sqrt(torch.finfo(problem.initial.dtype).eps)  # the error is the square of the last update
+        self.from_zero, self.below = (
+            not bool(self.lower.any()),
+            -BELOW * self.scale,
+        )  # as in `lowest`
+        self.tolerance = math.sqrt(
+            torch.finfo(problem.initial.dtype).eps
+        )  # the error is the square of the last update
         self.sweeps, self.stuck = 0, dict[int, int]()
         self.columns = Columns(problem, rows)
         self.forcing = self.columns.with_drivers()
@@ -273,7 +284,9 @@ class Window:
 
     def _give_up(self, failed: Tensor, first: int) -> None:
         """Leave out columns."""
-        self.stuck.update(dict.fromkeys(self.rows[failed].tolist(), int(self.nodes.interval[first])))
+        self.stuck.update(
+            dict.fromkeys(self.rows[failed].tolist(), int(self.nodes.interval[first]))
+        )
         self.keep(~failed)
 
     def keep(self, wanted: Tensor) -> None:
@@ -326,7 +339,9 @@ def forward_substitution(inverses: Tensor, right: Tensor, nodes: Nodes) -> Tenso
     return out
 
 
-def back_substitution(inverses: Tensor, right: Tensor, nodes: Nodes, after: Tensor) -> tuple[Tensor, Tensor]:
+def back_substitution(
+    inverses: Tensor, right: Tensor, nodes: Nodes, after: Tensor
+) -> tuple[Tensor, Tensor]:
     """Multipliers `[node, size, column]` from the last node to the first, and the cotangent of the state before them.
 
     `after` is the cotangent `[size, column]` of the last state that later nodes have left.

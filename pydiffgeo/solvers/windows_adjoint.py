@@ -86,9 +86,12 @@ class _Adjoint:
         plan, rows = w.nodes, w.rows
         # the storage at the end of an interval is the state there
         on_states, on_storage, on_fluxes = (
-            g.permute(2, 1, 0) if bool(some.any()) else None for g, some in zip(own, used, strict=True)
+            g.permute(2, 1, 0) if bool(some.any()) else None
+            for g, some in zip(own, used, strict=True)
         )  # [size or flux, interval, column]
-        sums = {g: {k: torch.zeros_like(w.columns.groups[g][k]) for k in self.needs[g]} for g in GROUPS}
+        sums = {
+            g: {k: torch.zeros_like(w.columns.groups[g][k]) for k in self.needs[g]} for g in GROUPS
+        }
         after = torch.zeros_like(w.columns.initial)
         for nodes in reversed(blocks(plan, len(rows))):
             after = self._block(w, nodes, on_states, on_storage, on_fluxes, sums, after)
@@ -112,23 +115,35 @@ class _Adjoint:
         plan, model, at = w.nodes, w.model, w.nodes.intervals(nodes)
         a = plan.a_of(nodes)
         state = w.states[:, nodes.start + 1 : nodes.stop + 1].movedim(0, -1)
-        right = torch.zeros(state.shape[0], model.size, state.shape[1], dtype=state.dtype, device=state.device)
+        right = torch.zeros(
+            state.shape[0], model.size, state.shape[1], dtype=state.dtype, device=state.device
+        )
         ends = plan.ends[at]
         inside = ends < nodes.stop
         for x, shift in ((on_states, 0), (on_storage, 1)):
             if x is not None:
                 days = slice(at.start + shift, at.start + shift + int(inside.sum()))
                 right.index_add_(0, ends[inside] - nodes.start, x[:, days].movedim(0, 1))
-        inverses = inverse(implicit_matrix(w.slopes(state, *w.inputs(nodes))[1], a, model.size), model.size)
+        inverses = inverse(
+            implicit_matrix(w.slopes(state, *w.inputs(nodes))[1], a, model.size), model.size
+        )
         with torch.enable_grad():
             u = state.detach().requires_grad_()
             leaves, forcing, parameters = self._leaves(w, at)
-            spread = {k: plan.spread(v, nodes) for k, v in {**forcing, **model.drivers(forcing, parameters)}.items()}
-            spread_parameters = {k: plan.spread(v, nodes) if v.shape[0] > 1 else v for k, v in parameters.items()}
+            spread = {
+                k: plan.spread(v, nodes)
+                for k, v in {**forcing, **model.drivers(forcing, parameters)}.items()
+            }
+            spread_parameters = {
+                k: plan.spread(v, nodes) if v.shape[0] > 1 else v for k, v in parameters.items()
+            }
             e = model.evaluate(u, spread, spread_parameters, fluxes=on_fluxes is not None)
             weighted = None
             if on_fluxes is not None:
-                weights = plan.spread(on_fluxes[:, at].movedim(0, -1), nodes) * plan.share[nodes][..., None]
+                weights = (
+                    plan.spread(on_fluxes[:, at].movedim(0, -1), nodes)
+                    * plan.share[nodes][..., None]
+                )
                 weighted = (e.fluxes * weights).sum()
                 (direct,) = derivatives(weighted, [u], retain_graph=True)
                 if direct is not None:
@@ -162,7 +177,9 @@ class _Adjoint:
         leaves = {}
         for group, names in self.needs.items():
             for name in names:
-                leaves[group, name] = values[group][name] = values[group][name].detach().requires_grad_()
+                leaves[group, name] = values[group][name] = (
+                    values[group][name].detach().requires_grad_()
+                )
         return leaves, values["forcing"], {**values["static"], **values["varying"]}
 
 

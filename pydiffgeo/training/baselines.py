@@ -9,7 +9,9 @@ from pydiffgeo.training.columns import StationColumns
 from pydiffgeo.training.record import Record
 
 
-def by_class(columns: StationColumns, days: Tensor) -> tuple[dict[str, Tensor], dict[str, str], list[str]]:
+def by_class(
+    columns: StationColumns, days: Tensor
+) -> tuple[dict[str, Tensor], dict[str, str], list[str]]:
     """Simulate every station with each candidate class, and the default class, in all layers.
 
     Parameters

@@ -25,7 +25,9 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """
     content = io.BytesIO()
     torch.save(state, content)  # not into the file: torch's writer ends the process on a full disk
-    kept = "The checkpoint before it is intact. " if path.is_file() else "There is no checkpoint yet. "
+    kept = (
+        "The checkpoint before it is intact. " if path.is_file() else "There is no checkpoint yet. "
+    )
     with replacing(path, "go on with --resume", kept) as part:
         part.write_bytes(content.getbuffer())
 
@@ -76,7 +78,10 @@ def load_weights(module: nn.Module, weights: Mapping[str, Tensor], path: Path) -
     differ = [name for name in here | there if here.get(name) != there.get(name)]
     if differ:
         name = differ[0]
-        what = [f"has {name!r} of shape {list(s[name])}" if name in s else f"has no {name!r}" for s in (there, here)]
+        what = [
+            f"has {name!r} of shape {list(s[name])}" if name in s else f"has no {name!r}"
+            for s in (there, here)
+        ]
         raise SettingsError(
             f"checkpoint {path} is of another model: it {what[0]}, the model of the settings {what[1]}, and {len(differ) - 1} "
             "more weights differ. Take the settings of that run, choose another folder with --output, or begin anew with "

@@ -35,7 +35,10 @@ STAND: dict[str, Bounds] = {
     "crop_coefficient": Bounds(0.3, 1.5),
     "root_depth": Bounds(10.0, 200.0, "log"),
 }
-INITIAL_RANGE = (-15000.0, -5.0)  # cm: a probe outside the retention curve starts at an end of this range
+INITIAL_RANGE = (
+    -15000.0,
+    -5.0,
+)  # cm: a probe outside the retention curve starts at an end of this range
 STAND_DEFAULT = {"cover": 0.7, "crop_coefficient": 1.0, "root_depth": 60.0}
 
 
@@ -116,7 +119,10 @@ class StationColumns:
 
     def default_parameters(self, soil_class: str, columns: int) -> dict[str, Tensor]:
         """Return the parameters of a USDA class in every layer, and the default stand, for some columns."""
-        soil = {k: torch.full((columns, self.grid.n_layers), v) for k, v in usda_soil(soil_class).items()}
+        soil = {
+            k: torch.full((columns, self.grid.n_layers), v)
+            for k, v in usda_soil(soil_class).items()
+        }
         stand = {k: torch.full((columns,), v) for k, v in STAND_DEFAULT.items()}
         return {k: v.double() for k, v in (soil | stand).items()}
 
@@ -155,7 +161,8 @@ class StationColumns:
             engine=self.settings.solver.engine,
         )
         failed = {
-            k: self._place(int(stations[k]), solution.states[k], why) for k, why in solution.failed.items()
+            k: self._place(int(stations[k]), solution.states[k], why)
+            for k, why in solution.failed.items()
         }
         psi = torch.cat([initial[:, None], solution.states], 1)
         if failed:  # NaN times the zero cotangent of an excluded column would still be NaN
@@ -171,7 +178,9 @@ class StationColumns:
     def _place(self, station: int, states: Tensor, reason: str) -> str:
         """Return the reason of a failure with the station and the day of its first missing state."""
         day = int(torch.isnan(states).any(-1).to(torch.int8).argmax())
-        return f"station {self.record.stations[station]} on {self.record.days[day]:%Y-%m-%d}: {reason}"
+        return (
+            f"station {self.record.stations[station]} on {self.record.days[day]:%Y-%m-%d}: {reason}"
+        )
 
     def initial_head(self, parameters: Mapping[str, Tensor], stations: Tensor) -> Tensor:
         """Return the pressure head `[column, cell]`, cm, that fits the first observed profile."""

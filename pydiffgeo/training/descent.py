@@ -14,7 +14,10 @@ LARGEST = 1.0  # norm of the gradient
 
 
 def descend(
-    loss: Callable[[], Tensor], rates: Mapping[float, Iterable[nn.Parameter]], steps: int, label: str | None = None
+    loss: Callable[[], Tensor],
+    rates: Mapping[float, Iterable[nn.Parameter]],
+    steps: int,
+    label: str | None = None,
 ) -> None:
     """Minimise a loss by Adam, whose rates fall along a cosine to 0.03 of their start; gradients are clipped to norm 1.
 
@@ -34,7 +37,9 @@ def descend(
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimiser, lambda k: FINAL + (1 - FINAL) * 0.5 * (1 + math.cos(math.pi * k / steps))
     )
-    for _ in (bar := tqdm(range(steps), desc=label, leave=False, mininterval=1, disable=label is None)):
+    for _ in (
+        bar := tqdm(range(steps), desc=label, leave=False, mininterval=1, disable=label is None)
+    ):
         value = loss()
         optimiser.zero_grad()
         value.backward()  # type: ignore[no-untyped-call]

@@ -54,7 +54,12 @@ class Group:
         if self.size == 1:
             return flag
         held = [p.grad for p in parameters if p.grad is not None]
-        flat = torch.cat([*(g.flatten() for g in held), torch.tensor([flag], dtype=held[0].dtype, device=self.device)])
+        flat = torch.cat(
+            [
+                *(g.flatten() for g in held),
+                torch.tensor([flag], dtype=held[0].dtype, device=self.device),
+            ]
+        )
         dist.all_reduce(flat)
         start = 0
         for gradient in held:

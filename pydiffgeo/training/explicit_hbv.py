@@ -37,7 +37,10 @@ def explicit_hbv(
     days_of = {k: v.unbind(1) for k, v in parameters.items() if v.ndim == 2}
     p = {k: v for k, v in parameters.items() if v.ndim < 2}
     snow, melt_water, soil, upper, lower = initial_state.expand(batch, 5).unbind(-1)
-    weather = (forcing[k].unbind(1) for k in ("precipitation", "temperature", "potential_evapotranspiration"))
+    weather = (
+        forcing[k].unbind(1)
+        for k in ("precipitation", "temperature", "potential_evapotranspiration")
+    )
     states: list[Tensor] = []
     fluxes: list[Tensor] = []
     for day, (precipitation, temperature, potential) in enumerate(zip(*weather, strict=True)):
@@ -70,6 +73,8 @@ def explicit_hbv(
         base = p["K2"] * lower
         lower = lower - base
         states.append(torch.stack([snow, melt_water, soil, upper, lower], -1))
-        fluxes.append(torch.stack([evapotranspiration, quick, interflow, base, quick + interflow + base], -1))
+        fluxes.append(
+            torch.stack([evapotranspiration, quick, interflow, base, quick + interflow + base], -1)
+        )
     names = ("evapotranspiration", "quick_flow", "interflow", "base_flow", "discharge")
     return torch.stack(states, 1), dict(zip(names, torch.stack(fluxes, 1).unbind(-1), strict=True))

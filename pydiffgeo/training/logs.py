@@ -25,7 +25,10 @@ def write_history(folder: Path, history: Sequence[Mapping[str, float]]) -> None:
         It cannot be written.
     """
     if history:
-        write_file(folder / "history.csv", pd.DataFrame(list(history)).to_csv(index=False, float_format="%.9g"))
+        write_file(
+            folder / "history.csv",
+            pd.DataFrame(list(history)).to_csv(index=False, float_format="%.9g"),
+        )
 
 
 class TrainingLog:
@@ -54,7 +57,10 @@ class TrainingLog:
 
     def epoch(self, row: Mapping[str, float]) -> None:
         """Give TensorBoard the numbers of an epoch."""
-        self.scalars(int(row["step"]), {f"epoch/{k}": v for k, v in row.items() if k not in ("epoch", "step")})
+        self.scalars(
+            int(row["step"]),
+            {f"epoch/{k}": v for k, v in row.items() if k not in ("epoch", "step")},
+        )
 
     def flush(self) -> None:
         """Bring to the disk what TensorBoard was given: the steps of a checkpoint have to be there before it is."""
@@ -73,7 +79,10 @@ class TrainingLog:
         try:
             yield
         except OSError as error:
-            log.warning("no more TensorBoard files (%s): the training goes on without them.", error.strerror or error)
+            log.warning(
+                "no more TensorBoard files (%s): the training goes on without them.",
+                error.strerror or error,
+            )
             writer, self.writer = self.writer, None
             with suppress(Exception):
                 writer.close()
@@ -83,7 +92,9 @@ def _writer(folder: Path, step: int) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        log.warning("no TensorBoard files: tensorboard is not installed; pip install 'pydiffgeo[train]' brings it.")
+        log.warning(
+            "no TensorBoard files: tensorboard is not installed; pip install 'pydiffgeo[train]' brings it."
+        )
         return None
     if threading.excepthook is not _hook:
         threading.excepthook = _hook
@@ -92,5 +103,8 @@ def _writer(folder: Path, step: int) -> Any:
 
 def _hook(details: Any, before: Any = threading.excepthook) -> None:
     """Say nothing of an error in TensorBoard's thread that writes: it is raised again at the next call, and told there."""
-    if not (isinstance(details.exc_value, OSError) and type(details.thread).__module__.startswith("tensorboard.")):
+    if not (
+        isinstance(details.exc_value, OSError)
+        and type(details.thread).__module__.startswith("tensorboard.")
+    ):
         before(details)

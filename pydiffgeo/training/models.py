@@ -67,7 +67,9 @@ def _inside(value: Tensor, bounds: Bounds) -> Tensor:
 
 
 def _default(values: Mapping[str, float], bounds: Mapping[str, Bounds]) -> dict[str, float]:
-    return {name: float(_inside(torch.tensor(values[name]).double(), b)) for name, b in bounds.items()}
+    return {
+        name: float(_inside(torch.tensor(values[name]).double(), b)) for name, b in bounds.items()
+    }
 
 
 class MoistureLSTM(nn.Module):
@@ -95,14 +97,18 @@ class MoistureLSTM(nn.Module):
     dropout: nn.Dropout
     head: nn.Linear
 
-    def __init__(self, weather: int, static: int, depths: int, hidden: int, dropout: float, seed: int):
+    def __init__(
+        self, weather: int, static: int, depths: int, hidden: int, dropout: float, seed: int
+    ):
         super().__init__()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.lstm = nn.LSTM(weather + static, hidden, batch_first=True)
             self.dropout = nn.Dropout(dropout)
             self.head = nn.Linear(hidden, depths)
-        with torch.no_grad():  # remember for weeks from the start (Gers et al. 2000: a forget-gate bias of 3)
+        with (
+            torch.no_grad()
+        ):  # remember for weeks from the start (Gers et al. 2000: a forget-gate bias of 3)
             dict(self.lstm.named_parameters())["bias_hh_l0"][hidden : 2 * hidden] = 3.0
 
     def forward(self, inputs: Inputs) -> Tensor:
@@ -114,7 +120,9 @@ class MoistureLSTM(nn.Module):
         return inputs["centre"][:, None] + inputs["scale"][:, None] * out
 
 
-def column_inputs(record: Record, settings: SoilMoistureSettings, days: Tensor, stations: Tensor) -> Inputs:
+def column_inputs(
+    record: Record, settings: SoilMoistureSettings, days: Tensor, stations: Tensor
+) -> Inputs:
     """Return the inputs of a `ColumnNetwork`, from the record of `days`, scaled over `stations`.
 
     With soil moisture in the summary, the residual and saturated water contents start at half the 5 %
@@ -123,7 +131,11 @@ def column_inputs(record: Record, settings: SoilMoistureSettings, days: Tensor, 
     moisture = settings.summary == "climate_and_moisture"
     summary = summarise(record, days)
     layer = layer_features(summary, record, settings.column.layers, settings.column.depth, moisture)
-    stand = torch.cat([summary.climate, summary.moisture.flatten(1)], 1) if moisture else summary.climate
+    stand = (
+        torch.cat([summary.climate, summary.moisture.flatten(1)], 1)
+        if moisture
+        else summary.climate
+    )
     inputs = {"layer": standardise(layer, stations), "stand": standardise(stand, stations)}
     if moisture:
         soil, _ = trained_bounds(settings)
@@ -133,7 +145,9 @@ def column_inputs(record: Record, settings: SoilMoistureSettings, days: Tensor, 
     return inputs
 
 
-def lstm_inputs(record: Record, settings: SoilMoistureSettings, days: Tensor, stations: Tensor) -> Inputs:
+def lstm_inputs(
+    record: Record, settings: SoilMoistureSettings, days: Tensor, stations: Tensor
+) -> Inputs:
     """Return the inputs of a `MoistureLSTM`: the weather of every day, and the summary that the columns get.
 
     With soil moisture in the summary, the output is scaled by each station's own median and 5-95 % range;
@@ -141,7 +155,11 @@ def lstm_inputs(record: Record, settings: SoilMoistureSettings, days: Tensor, st
     """
     moisture = settings.summary == "climate_and_moisture"
     summary = summarise(record, days)
-    static = torch.cat([summary.climate, summary.moisture.flatten(1)], 1) if moisture else summary.climate
+    static = (
+        torch.cat([summary.climate, summary.moisture.flatten(1)], 1)
+        if moisture
+        else summary.climate
+    )
     weather = record.weather.clone()
     weather[..., 0] = torch.log1p(weather[..., 0])  # rain is skewed
     known = weather[stations][:, days].flatten(0, 1)

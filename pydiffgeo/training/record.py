@@ -84,8 +84,15 @@ class Record:
     @property
     def training_hash(self) -> str:
         """SHA-256 of what is trained on: in single precision, in which results of two machines do not differ by rounding."""
-        given = {"rain": self.rain, "pet": self.pet, "weather": self.weather, "observed": self.observed}
-        return weights_hash({k: v[:, : self.training_days].float().nan_to_num(nan=-1.0) for k, v in given.items()})
+        given = {
+            "rain": self.rain,
+            "pet": self.pet,
+            "weather": self.weather,
+            "observed": self.observed,
+        }
+        return weights_hash(
+            {k: v[:, : self.training_days].float().nan_to_num(nan=-1.0) for k, v in given.items()}
+        )
 
 
 def build_record(records: xr.Dataset, settings: SoilMoistureSettings) -> Record:
@@ -131,14 +138,21 @@ def build_record(records: xr.Dataset, settings: SoilMoistureSettings) -> Record:
     # gaps are filled before the cut, so that neighbours outside the period can help
     filled, fills = fill_forcing(records, settings.gaps, (first, last))
     filled = filled.sel(time=slice(first, last))
-    filled["potential_evapotranspiration"] = potential_evapotranspiration(filled, settings.column.pet_method)
+    filled["potential_evapotranspiration"] = potential_evapotranspiration(
+        filled, settings.column.pet_method
+    )
     filled["rain_and_melt"] = degree_day(
-        filled.precipitation, filled.tair_mean, settings.column.snow_threshold, settings.column.snow_factor
+        filled.precipitation,
+        filled.tair_mean,
+        settings.column.snow_threshold,
+        settings.column.snow_factor,
     )
     days = pd.DatetimeIndex(filled.time.values)
 
     def tensor(name: str, *more: str) -> Tensor:
-        return torch.tensor(filled[name].transpose("station", "time", *more).values, dtype=torch.float64)
+        return torch.tensor(
+            filled[name].transpose("station", "time", *more).values, dtype=torch.float64
+        )
 
     return Record(
         source=str(records.attrs.get("source", "records without a source attribute")),
@@ -169,7 +183,12 @@ def _problems(
     for name, start, end, least in (
         ("training", period.train_start, period.train_end, 30), ("judged", period.test_start, period.test_end, 2),
     ):  # fmt: skip
-        seen = record.soil_moisture.isel(station=0).sel(time=slice(str(start), str(end))).notnull().sum("time")
+        seen = (
+            record.soil_moisture.isel(station=0)
+            .sel(time=slice(str(start), str(end)))
+            .notnull()
+            .sum("time")
+        )
         if (seen < least).any():
             k = int((seen.values < least).argmax())
             text = (

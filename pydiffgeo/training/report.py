@@ -50,7 +50,9 @@ def station_rows(
         for i, station in enumerate(record.stations):
             for j, depth in enumerate(record.depths):
                 values = {name: float(v[i, j]) for name, v in scores.items()}
-                rows.append({"model": model, "station": station, "depth": f"{depth:g} cm", **values})
+                rows.append(
+                    {"model": model, "station": station, "depth": f"{depth:g} cm", **values}
+                )
     return rows
 
 
@@ -103,7 +105,10 @@ def draw(
         plots.plot_history(folder / "training.png", histories),
     ]
     for i, station in enumerate(record.stations):
-        series = {name: theta[i].numpy() for name, theta in {"observed": record.observed, **models}.items()}
+        series = {
+            name: theta[i].numpy()
+            for name, theta in {"observed": record.observed, **models}.items()
+        }
         written.append(
             plots.plot_series(
                 folder / f"station_{file_name(station)}.png",
@@ -120,9 +125,12 @@ def draw(
     start_curves = _curves(suction, default)
     tops = columns.settings.column.layers
     labels = [
-        f"{a:g}-{b:g} cm" for a, b in zip(tops, [*tops[1:], columns.settings.column.depth], strict=True)
+        f"{a:g}-{b:g} cm"
+        for a, b in zip(tops, [*tops[1:], columns.settings.column.depth], strict=True)
     ]
-    for k, (name, what) in enumerate((("retention", "water content (m³/m³)"), ("conductivity", "K (cm/h)"))):
+    for k, (name, what) in enumerate(
+        (("retention", "water content (m³/m³)"), ("conductivity", "K (cm/h)"))
+    ):
         by_station = {s: learned[k][i].numpy() for i, s in enumerate(record.stations)}
         written.append(
             plots.plot_curves(
@@ -141,7 +149,9 @@ def draw(
 def _curves(suction: Tensor, parameters: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
     """Return water content and conductivity `[station, layer, point]`."""
     hydraulics = VanGenuchten()
-    soil = hydraulics.derive({name: p[..., None] for name, p in parameters.items() if name in hydraulics.parameters})
+    soil = hydraulics.derive(
+        {name: p[..., None] for name, p in parameters.items() if name in hydraulics.parameters}
+    )
     return hydraulics.curves(-suction, soil)
 
 

@@ -26,12 +26,22 @@ RESULTS = (
     "evaluation_*", "report.json", "table*.csv", "table*.json", "predictions.nc", "parameters.csv", "figures/*.png",
     "calibration.csv", "history.csv", CHECKPOINTS,
 )  # fmt: skip
-PRECIOUS = ("evaluation_*", "report.json", "calibration.csv", "history.csv", CHECKPOINTS)  # a folder with one holds a run
+PRECIOUS = (
+    "evaluation_*",
+    "report.json",
+    "calibration.csv",
+    "history.csv",
+    CHECKPOINTS,
+)  # a folder with one holds a run
 EVENTS = "tensorboard/events.out.tfevents.*"
 
 
 def check_run(
-    folder: Path, settings: Mapping[str, Any], resume: bool = False, overwrite: bool = False, free: Collection[str] = ()
+    folder: Path,
+    settings: Mapping[str, Any],
+    resume: bool = False,
+    overwrite: bool = False,
+    free: Collection[str] = (),
 ) -> None:
     """Check, and change nothing, that a run may begin in a folder, or go on there.
 
@@ -57,7 +67,9 @@ def check_run(
         with which settings the checkpoints were made.
     """
     if resume and overwrite:
-        raise SettingsError("--resume goes on with what is in the folder, --overwrite removes it. Give one of them.")
+        raise SettingsError(
+            "--resume goes on with what is in the folder, --overwrite removes it. Give one of them."
+        )
     found = _precious(folder)
     if resume:
         before = kept_settings(folder)
@@ -73,7 +85,9 @@ def check_run(
                 "remove the results and begin anew by --overwrite."
             )
     elif found and not overwrite:
-        latest = time.strftime("%Y-%m-%d %H:%M", time.localtime(max(path.stat().st_mtime for path in found)))
+        latest = time.strftime(
+            "%Y-%m-%d %H:%M", time.localtime(max(path.stat().st_mtime for path in found))
+        )
         raise OutputError(
             f"{folder} holds a run already, last written on {latest}. Go on with it by --resume, remove it with its "
             "evaluations and begin anew by --overwrite, or choose another folder with --output."
@@ -91,7 +105,10 @@ def check_records(folder: Path, records: str) -> None:
     for path in sorted(folder.glob(CHECKPOINTS)):
         before = (load_checkpoint(path) or {}).get("records")
         if before is None:
-            log.warning("%s does not say which records it was trained on: they cannot be compared with those of now.", path)
+            log.warning(
+                "%s does not say which records it was trained on: they cannot be compared with those of now.",
+                path,
+            )
         elif before != records:
             raise SettingsError(
                 f"cannot resume: the records are not those of the run in the folder: values of training days differ from those "
@@ -102,7 +119,11 @@ def check_records(folder: Path, records: str) -> None:
 
 @contextmanager
 def run_folder(
-    folder: Path, settings: Mapping[str, Any], resume: bool = False, overwrite: bool = False, free: Collection[str] = ()
+    folder: Path,
+    settings: Mapping[str, Any],
+    resume: bool = False,
+    overwrite: bool = False,
+    free: Collection[str] = (),
 ) -> Iterator[None]:
     """Hold the folder of a run, with its settings and provenance written, as long as the run writes into it.
 
@@ -180,8 +201,14 @@ def check_judged(out: Path, weights: str) -> None:
         It is not.
     """
     if (found := _judged(out)) != weights:
-        what = "is not whole" if found is None else f"judged other weights ({found[:8]}) than the run has ({weights[:8]})"
-        raise DataError(f"the evaluation {out} {what}. Judge the run again with `pydiffgeo evaluate {out.parent}`.")
+        what = (
+            "is not whole"
+            if found is None
+            else f"judged other weights ({found[:8]}) than the run has ({weights[:8]})"
+        )
+        raise DataError(
+            f"the evaluation {out} {what}. Judge the run again with `pydiffgeo evaluate {out.parent}`."
+        )
 
 
 def stale_evaluations(folder: Path, weights: str) -> list[Path]:
@@ -212,12 +239,20 @@ def changed_settings(
     """Return dotted name, former and present value of each setting that differs; those in `free` are as for `check_run`."""
     old, new = _flat(before), _flat(after)
     differ = [key for key in sorted(old | new) if old.get(key) != new.get(key)]
-    return [(key, old.get(key), new.get(key)) for key in differ if not any(key == f or key.startswith(f + ".") for f in free)]
+    return [
+        (key, old.get(key), new.get(key))
+        for key in differ
+        if not any(key == f or key.startswith(f + ".") for f in free)
+    ]
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Return nested settings by dotted name; lists stay whole, and an empty section is as none, as in runs of before it was."""
     found: dict[str, Any] = {}
     for key, value in settings.items():
-        found |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+        found |= (
+            _flat(value, f"{prefix}{key}.")
+            if isinstance(value, Mapping)
+            else {f"{prefix}{key}": value}
+        )
     return found

@@ -79,9 +79,13 @@ def load_records(settings: SoilMoistureSettings) -> xr.Dataset:
         if settings.stations is None:
             return records
         if not isinstance(settings.stations, int):
-            return load_uscrn(path, [station for station in settings.stations if station not in settings.exclude])
+            return load_uscrn(
+                path, [station for station in settings.stations if station not in settings.exclude]
+            )
         number = min(settings.stations, records.sizes["station"])
-        return records.isel(station=np.linspace(0, records.sizes["station"] - 1, number).round().astype(int))
+        return records.isel(
+            station=np.linspace(0, records.sizes["station"] - 1, number).round().astype(int)
+        )
     if settings.source == "file":
         raise DataError(
             "no USCRN file: set `data` to its path or PYDIFFGEO_DATA to the folder above soil_moisture/, "
@@ -92,7 +96,11 @@ def load_records(settings: SoilMoistureSettings) -> xr.Dataset:
 
 
 def run_experiment(
-    settings: SoilMoistureSettings, output: Path, progress: bool = True, resume: bool = False, overwrite: bool = False
+    settings: SoilMoistureSettings,
+    output: Path,
+    progress: bool = True,
+    resume: bool = False,
+    overwrite: bool = False,
 ) -> dict[str, Any]:
     """Train, judge and report; everything is written into the output folder.
 
@@ -142,7 +150,9 @@ def _train_and_report(
     settings: SoilMoistureSettings, record: Record, output: Path, progress: bool, resume: bool
 ) -> dict[str, Any]:
     console = standard()
-    console.print(f"Records: {record.source}; {len(record.stations)} stations, {len(record.days)} days.")
+    console.print(
+        f"Records: {record.source}; {len(record.stations)} stations, {len(record.days)} days."
+    )
     left_out = dict.fromkeys(settings.exclude, "named in exclude") | record.left_out
     for line in left_out_lines({"all": left_out}, "station"):
         console.print(line)
@@ -242,7 +252,9 @@ class _Run:
     def _columns(self, days: int) -> Predict:
         return through_columns(self.columns, days)
 
-    def _train(self, name: str, members: list[Member], predict: Any, training: TrainingSettings) -> Tensor:
+    def _train(
+        self, name: str, members: list[Member], predict: Any, training: TrainingSettings
+    ) -> Tensor:
         """Train, then return soil moisture over all days, `[member, station, day, depth]`."""
         file = name.lower().replace(",", "").replace(" ", "_")
         torch.manual_seed(self.settings.seeds[0])  # dropout
@@ -257,7 +269,10 @@ class _Run:
             self.resume,
             self.settings.solver.max_failed,
             self.progress,
-            {"settings": self.settings.model_dump(mode="json"), "records": self.record.training_hash},
+            {
+                "settings": self.settings.model_dump(mode="json"),
+                "records": self.record.training_hash,
+            },
         )
         self.trainings[name] = done
         self.seconds[name] = done.seconds
@@ -327,7 +342,9 @@ class _Run:
         for line in self.failures[:10]:
             console.print(f"failed: {line}", style="yellow")
         if len(self.failures) > 10:
-            console.print(f"and {len(self.failures) - 10} more failures, in report.json", style="yellow")
+            console.print(
+                f"and {len(self.failures) - 10} more failures, in report.json", style="yellow"
+            )
         if figures:
             console.print(f"Figures: {self.output / 'figures'}")
         console.print(f"Tables: {self.output}")

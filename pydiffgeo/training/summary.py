@@ -62,7 +62,9 @@ def summarise(record: Record, days: Tensor) -> Summary:
     observed = record.observed[:, days].numpy()
     quantiles = np.nanquantile(observed, QUANTILES, axis=1)  # [quantile, station, depth]
     moisture = np.concatenate([quantiles, first_profile(record).numpy()[None]])
-    return Summary(torch.stack([climate[k] for k in CLIMATE], -1), torch.tensor(np.moveaxis(moisture, 0, -1)))
+    return Summary(
+        torch.stack([climate[k] for k in CLIMATE], -1), torch.tensor(np.moveaxis(moisture, 0, -1))
+    )
 
 
 def standardise(values: Tensor, stations: Tensor) -> Tensor:

@@ -82,7 +82,9 @@ def series_loss(
     bias = error.sum(1) / count.clamp_min(1)
     variance = (error**2).sum(1) / count.clamp_min(1) - bias**2
     used = count > 0
-    return ((bias_weight * bias**2 + anomaly_weight * variance) * used).sum() / used.sum().clamp_min(1)
+    return (
+        (bias_weight * bias**2 + anomaly_weight * variance) * used
+    ).sum() / used.sum().clamp_min(1)
 
 
 def train(
@@ -137,7 +139,14 @@ def train(
     state = _State(members, settings)
     if resume and (saved := load_checkpoint(checkpoint, state.snapshot())) is not None:
         state.restore(saved, checkpoint)
-    bar = progress_bar(progress, total=settings.epochs, initial=state.epoch, desc=name, unit="epoch", mininterval=0.5)
+    bar = progress_bar(
+        progress,
+        total=settings.epochs,
+        initial=state.epoch,
+        desc=name,
+        unit="epoch",
+        mininterval=0.5,
+    )
     try:
         while state.epoch < settings.epochs:
             before = deepcopy(state.snapshot())
@@ -147,7 +156,9 @@ def train(
                 save_checkpoint(checkpoint, {**before, **(also or {})})
                 raise
             last = state.history[-1]
-            bar.set_postfix_str(f"loss {last['loss']:.3f}, validation RMSE {last['validation']:.4f}")
+            bar.set_postfix_str(
+                f"loss {last['loss']:.3f}, validation RMSE {last['validation']:.4f}"
+            )
             bar.update()
             if state.epoch % checkpoint_every == 0 or state.epoch == settings.epochs:
                 save_checkpoint(checkpoint, {**state.snapshot(), **(also or {})})
@@ -166,7 +177,9 @@ class _State:
         self.members = members
         self.weights = [list(m.network.parameters()) for m in members]
         every = [w for group in self.weights for w in group]
-        self.optimiser = torch.optim.AdamW(every, settings.learning_rate, weight_decay=settings.weight_decay)
+        self.optimiser = torch.optim.AdamW(
+            every, settings.learning_rate, weight_decay=settings.weight_decay
+        )
         self.epoch, self.seconds = 0, 0.0
         self.history: list[dict[str, float]] = []
         self.failures: list[str] = []
@@ -277,7 +290,9 @@ def _validate(theta: Tensor, observed: Tensor, members: list[Member]) -> list[fl
         mask = member.validate[:, : theta.shape[2]] & torch.isfinite(theta[i])
         error = torch.where(mask, theta[i] - observed, 0.0)
         complete = mask.sum() >= 0.9 * member.validate[:, : theta.shape[2]].sum()
-        scores.append(float((error**2).sum().div(mask.sum()).sqrt()) if mask.any() and complete else math.inf)
+        scores.append(
+            float((error**2).sum().div(mask.sum()).sqrt()) if mask.any() and complete else math.inf
+        )
     return scores
 
 

@@ -110,10 +110,14 @@ def column(name: str, unit: str | None = None) -> Column:
 def nested(path: Path, *folders: str) -> Path | None:
     """Return `path`, or the folder in it, that has one of `folders`: archives pack their data one level down."""
     inside = sorted(p for p in path.iterdir() if p.is_dir()) if path.is_dir() else []
-    return next((p for p in (path, *inside) if any((p / folder).is_dir() for folder in folders)), None)
+    return next(
+        (p for p in (path, *inside) if any((p / folder).is_dir() for folder in folders)), None
+    )
 
 
-def select_basins(known: Sequence[str], wanted: Sequence[str] | None, where: Path) -> tuple[str, ...]:
+def select_basins(
+    known: Sequence[str], wanted: Sequence[str] | None, where: Path
+) -> tuple[str, ...]:
     """Return the wanted basins, or all that are known.
 
     Raises
@@ -122,7 +126,9 @@ def select_basins(known: Sequence[str], wanted: Sequence[str] | None, where: Pat
         A basin is unknown, wanted twice, or there is none.
     """
     if not known:
-        raise DataError(f"no basins in {where}; check that the path is the folder that the layout starts with.")
+        raise DataError(
+            f"no basins in {where}; check that the path is the folder that the layout starts with."
+        )
     if wanted is None:
         return tuple(known)
     listed, present = list(wanted), set(known)
@@ -177,7 +183,9 @@ def read_table(path: Path, basins: Collection[str], separator: str = ",") -> pd.
         twice = table.index[table.index.duplicated()][0]
         raise DataError(f"{path} has basin {twice!r} twice; keep one row per basin.")
     for name in table.select_dtypes(object):
-        table[name] = table[name].map(lambda value: value.strip() if isinstance(value, str) else value)
+        table[name] = table[name].map(
+            lambda value: value.strip() if isinstance(value, str) else value
+        )
         text = table[name].dropna().astype(str)
         comma = text.str.fullmatch(DECIMAL_COMMA)
         if comma.any() and (comma | pd.to_numeric(text, errors="coerce").notna()).all():
@@ -198,9 +206,15 @@ def _with_zeros(found: pd.Series, basins: Collection[str]) -> pd.Series:
 
     def full(given: str, stripped: str) -> str:
         candidates = bare.get(stripped, [])
-        return candidates[0] if given not in known and len(candidates) == 1 and counts[stripped] == 1 else given
+        return (
+            candidates[0]
+            if given not in known and len(candidates) == 1 and counts[stripped] == 1
+            else given
+        )
 
-    return pd.Series([full(a, b) for a, b in zip(found, meant, strict=True)], found.index, dtype=object)
+    return pd.Series(
+        [full(a, b) for a, b in zip(found, meant, strict=True)], found.index, dtype=object
+    )
 
 
 def join_tables(tables: Sequence[pd.DataFrame], what: str) -> pd.DataFrame:
@@ -233,7 +247,9 @@ def open_netcdf(path: Path) -> xr.Dataset:
         return xr.open_dataset(path, cache=False, decode_timedelta=False)
     except Exception as error:  # besides OSError and ValueError: RuntimeError, OverflowError ... of netCDF4, cftime and pandas
         why = _first_line(error)
-        raise DataError(f"{str(path)!r} cannot be read as netCDF ({why}); check that the file is whole.") from error
+        raise DataError(
+            f"{str(path)!r} cannot be read as netCDF ({why}); check that the file is whole."
+        ) from error
 
 
 def values_of(series: xr.DataArray | xr.Variable, name: str, path: Path) -> NDArray:
@@ -273,11 +289,15 @@ def daily_index(times: pd.DatetimeIndex, what: str, line: Line | None = None) ->
         raise DataError(f"{what} has no days; leave it out, or get it again.")
     if times.hasnans:
         row = int(np.flatnonzero(times.isna())[0])
-        raise DataError(f"{what} has an invalid date in {f'line {line(row)}' if line else f'row {row + 1}'}; correct the file.")
+        raise DataError(
+            f"{what} has an invalid date in {f'line {line(row)}' if line else f'row {row + 1}'}; correct the file."
+        )
     days = times.normalize()
     if days.has_duplicates:
         row = int(np.flatnonzero(days.duplicated())[0])
-        hint = "aggregate it to days" if times.nunique() > days.nunique() else "keep one row per day"
+        hint = (
+            "aggregate it to days" if times.nunique() > days.nunique() else "keep one row per day"
+        )
         raise DataError(f"date {days[row]:%Y-%m-%d} occurs twice in {what}{place(row)}; {hint}.")
     if not days.is_monotonic_increasing:
         row = 1 + int(np.flatnonzero(np.diff(days.asi8) < 0)[0])

@@ -75,7 +75,9 @@ def open_source(path: Path, request: Request) -> Source:
     """
     root = nested(path, FORCING)
     if root is None:
-        raise DataError(f"no folder {FORCING!r} in {path} or in a folder of it; give the folder of the unpacked archive.")
+        raise DataError(
+            f"no folder {FORCING!r} in {path} or in a folder of it; give the folder of the unpacked archive."
+        )
     products = request.product or ("daymet",)
     files = {product: _forcing_files(root / FORCING, product) for product in products}
     known = sorted(set.union(*(set(found) for found in files.values())))
@@ -85,7 +87,9 @@ def open_source(path: Path, request: Request) -> Source:
             raise DataError(
                 f"{len(absent)} basins have no {product} forcing: {', '.join(absent[:10])}; download it, or leave them out."
             )
-    flow = {file.name[:8]: file for file in sorted((root / STREAMFLOW).rglob("*_streamflow_qc.txt"))}
+    flow = {
+        file.name[:8]: file for file in sorted((root / STREAMFLOW).rglob("*_streamflow_qc.txt"))
+    }
     attributes = _attributes(path, known)
     areas = {basin: _area(files[products[0]][basin]) for basin in basins}
     attributes = attributes.reindex(attributes.index.union(list(basins)))
@@ -96,11 +100,15 @@ def open_source(path: Path, request: Request) -> Source:
 
     def read(basin: str, wanted: Collection[str]) -> pd.DataFrame:
         frames = [
-            read_forcing(files[product][basin], basin).rename(columns=lambda name, p=product: suffix(name, p))
+            read_forcing(files[product][basin], basin).rename(
+                columns=lambda name, p=product: suffix(name, p)
+            )
             for product in products
         ]
         if basin in flow:
-            frames.append(read_streamflow(flow[basin], basin, _header(files[products[0]][basin])[2]))
+            frames.append(
+                read_streamflow(flow[basin], basin, _header(files[products[0]][basin])[2])
+            )
         frame = pd.concat(frames, axis=1)
         return frame[[name for name in frame if name in wanted]]
 
@@ -132,7 +140,9 @@ def read_forcing(file: Path, basin: str) -> pd.DataFrame:
         The file is cut off, or a date occurs twice or out of order; basin, date and file are named.
     """
     names = ["Year", "Mnth", "Day", "Hr", *_columns(file)]
-    table = read_rows(file, f"the forcing of basin {basin}", sep=r"\s+", skiprows=4, header=None, names=names)
+    table = read_rows(
+        file, f"the forcing of basin {basin}", sep=r"\s+", skiprows=4, header=None, names=names
+    )
     what = f"the forcing of basin {basin} ({file.name})"
     if table.empty:
         raise DataError(f"{what} has a header and no days: {file}; download it again.")
@@ -144,7 +154,9 @@ def read_forcing(file: Path, basin: str) -> pd.DataFrame:
     table = table.drop(columns=["Year", "Mnth", "Day", "Hr"]).rename(columns=canonical_name)
     frame = numbers_of(table, days, f"basin {basin}", file, line, ()).set_index(days)
     if frame.iloc[-1].isna().any():
-        raise DataError(f"the forcing of basin {basin} ends within a line, on {days[-1]:%Y-%m-%d}: {file}; download it again.")
+        raise DataError(
+            f"the forcing of basin {basin} ends within a line, on {days[-1]:%Y-%m-%d}: {file}; download it again."
+        )
     frame["shortwave_down"] *= frame["day_length"] / 1e6
     frame["tair_mean"] = 0.5 * (frame["tair_min"] + frame["tair_max"])
     return frame
@@ -166,7 +178,14 @@ def read_streamflow(file: Path, basin: str, area: float) -> pd.DataFrame:
         return line_of(file, row, 0)
 
     days = _days(table, what, line)
-    flow = numbers_of(table[["flow"]].rename(columns={"flow": "discharge"}), days, f"basin {basin}", file, line, ["discharge"])
+    flow = numbers_of(
+        table[["flow"]].rename(columns={"flow": "discharge"}),
+        days,
+        f"basin {basin}",
+        file,
+        line,
+        ["discharge"],
+    )
     flow = flow["discharge"]
     quality = table.flag.fillna("M").map(QUALITY)
     if quality.isna().any():
@@ -177,7 +196,9 @@ def read_streamflow(file: Path, basin: str, area: float) -> pd.DataFrame:
             f"{', '.join(QUALITY)}. Correct {file.name}."
         )
     depth = flow.where(flow >= 0) * CUBIC_FOOT * 86400.0 * 1000.0 / area
-    frame = pd.DataFrame({"discharge": depth, "discharge_quality": quality.where(flow >= 0, QUALITY["M"])})
+    frame = pd.DataFrame(
+        {"discharge": depth, "discharge_quality": quality.where(flow >= 0, QUALITY["M"])}
+    )
     return frame.set_index(days)
 
 
@@ -185,7 +206,9 @@ def _forcing_files(folder: Path, product: str) -> dict[str, Path]:
     lookup(PRODUCTS, product, "forcing product of CAMELS-US")
     if not (folder / product).is_dir():
         there = sorted(p.name for p in folder.iterdir() if p.is_dir())
-        raise DataError(f"no forcing product {product!r} in {folder}; there are {', '.join(there)}.")
+        raise DataError(
+            f"no forcing product {product!r} in {folder}; there are {', '.join(there)}."
+        )
     # a gauge's file may lie in the folder of another region than its number says
     return {file.name[:8]: file for file in sorted((folder / product).rglob("*_forcing_leap.txt"))}
 
@@ -222,12 +245,18 @@ def _columns(file: Path) -> list[str]:
         raise DataError(f"{file} cannot be read ({error}); download it again.") from error
     names = header.split()[4:]
     if len(names) != 7:
-        raise DataError(f"the header of {file} is damaged: line 4 does not name seven variables; download it again.")
+        raise DataError(
+            f"the header of {file} is damaged: line 4 does not name seven variables; download it again."
+        )
     return names
 
 
 def _days(table: pd.DataFrame, what: str, line: Line) -> pd.DatetimeIndex:
-    parts = table[["Year", "Mnth", "Day"]].set_axis(["year", "month", "day"], axis=1).apply(pd.to_numeric, errors="coerce")
+    parts = (
+        table[["Year", "Mnth", "Day"]]
+        .set_axis(["year", "month", "day"], axis=1)
+        .apply(pd.to_numeric, errors="coerce")
+    )
     return daily_index(pd.DatetimeIndex(pd.to_datetime(parts, errors="coerce")), what, line)
 
 
@@ -239,7 +268,12 @@ def _ends(file: Path, header: int, first: int) -> tuple[pd.Timestamp, pd.Timesta
             stream.seek(0, 2)
             stream.seek(max(0, stream.tell() - 400))
             end = (stream.read().strip().splitlines() or [b""])[-1]
-        dates = [pd.Timestamp(*map(int, line.decode("ascii").split()[first : first + 3])) for line in (start, end)]
+        dates = [
+            pd.Timestamp(*map(int, line.decode("ascii").split()[first : first + 3]))
+            for line in (start, end)
+        ]
     except (OSError, ValueError, TypeError) as error:
-        raise DataError(f"{file} begins or ends without a date ({error}); download it again.") from error
+        raise DataError(
+            f"{file} begins or ends without a date ({error}); download it again."
+        ) from error
     return dates[0], dates[1]

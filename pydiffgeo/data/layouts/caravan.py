@@ -58,7 +58,9 @@ def open_source(path: Path, request: Request) -> Source:
     """
     root = nested(path, *(f"timeseries/{kind}" for kind in KINDS))
     if root is None:
-        raise DataError(f"no folder timeseries/netcdf or timeseries/csv in {path}; give the folder of the unpacked archive.")
+        raise DataError(
+            f"no folder timeseries/netcdf or timeseries/csv in {path}; give the folder of the unpacked archive."
+        )
     kind = next(kind for kind in KINDS if (root / "timeseries" / kind).is_dir())
     folder = root / "timeseries" / kind
     wanted = set(request.product)
@@ -72,15 +74,26 @@ def open_source(path: Path, request: Request) -> Source:
     names = {native: request.name(native) for native in natives}
     if len(set(names.values())) < len(names):
         twice = next(n for n in names.values() if list(names.values()).count(n) > 1)
-        raise DataError(f"two variables of {files[first]} are {twice!r}; tell them apart with names={{...}}.")
+        raise DataError(
+            f"two variables of {files[first]} are {twice!r}; tell them apart with names={{...}}."
+        )
     units = {native: request.unit(native, _unit(native)) for native in natives}
-    factors = {native: conversion(names[native], units[native], f"{native!r} of Caravan") for native in natives}
+    factors = {
+        native: conversion(names[native], units[native], f"{native!r} of Caravan")
+        for native in natives
+    }
 
     def read(basin: str, wanted: Collection[str]) -> pd.DataFrame:
         chosen = [native for native in natives if names[native] in wanted]
-        frame = read_series(files[basin], basin, chosen, [native for native in chosen if names[native] in OBSERVED])
+        frame = read_series(
+            files[basin], basin, chosen, [native for native in chosen if names[native] in OBSERVED]
+        )
         for native in chosen:  # an extension may lack a variable, which then is missing
-            frame[native] = convert(frame[native].to_numpy(), *factors[native]) if native in frame else float("nan")
+            frame[native] = (
+                convert(frame[native].to_numpy(), *factors[native])
+                if native in frame
+                else float("nan")
+            )
         return frame[chosen].rename(columns=names)
 
     @cache
@@ -91,14 +104,22 @@ def open_source(path: Path, request: Request) -> Source:
         return days[0], days[-1]
 
     if kind == "netcdf":
-        told = {native: unit for native, unit in units.items() if request.unit(native, None) is None}
+        told = {
+            native: unit for native, unit in units.items() if request.unit(native, None) is None
+        }
         _check_units(files[first], told)
     tables = []
     for source in sorted({files[basin].parent.name for basin in basins}):
         parts = sorted((root / "attributes" / source).glob("*.csv"))
-        tables.append(join_tables([read_table(part, files) for part in parts], f"attributes/{source}"))
+        tables.append(
+            join_tables([read_table(part, files) for part in parts], f"attributes/{source}")
+        )
     columns = {names[native]: column(names[native], units[native]) for native in natives}
-    attrs = {"title": "Caravan", "source": "Kratzert et al. 2023 (doi:10.1038/s41597-023-01975-w)", "license": "CC-BY-4.0"}
+    attrs = {
+        "title": "Caravan",
+        "source": "Kratzert et al. 2023 (doi:10.1038/s41597-023-01975-w)",
+        "license": "CC-BY-4.0",
+    }
     return Source(basins, columns, read, span, pd.concat(tables), ATTRIBUTE_UNITS, attrs)
 
 
@@ -111,7 +132,9 @@ def _check_units(file: Path, units: Mapping[str, str | None]) -> None:
     with open_netcdf(file) as opened:
         text = dict(re.findall(r"^(\w+):.*\[([^\]]*)\]", str(opened.attrs.get("Units", "")), re.M))
         for native, unit in units.items():
-            named = next((found for beginning, found in text.items() if native.startswith(beginning)), None)
+            named = next(
+                (found for beginning, found in text.items() if native.startswith(beginning)), None
+            )
             stated = unit_of(opened[native]) or named
             if stated is None or unit is None or spelled(stated) == unit:
                 continue

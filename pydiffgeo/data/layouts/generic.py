@@ -41,11 +41,16 @@ def open_source(path: Path, request: Request) -> Source:
         A known variable has no unit, or one that does not convert.
     """
     folder = path / "time_series"
-    found = sorted((file for file in folder.glob("*.nc*") if file.suffix in (".nc", ".nc4")), key=lambda file: file.stem)
+    found = sorted(
+        (file for file in folder.glob("*.nc*") if file.suffix in (".nc", ".nc4")),
+        key=lambda file: file.stem,
+    )
     files: dict[str, Path] = {}
     for file in found:
         if file.stem in files:
-            raise DataError(f"basin {file.stem!r} has two files in {folder}, .nc and .nc4; keep one.")
+            raise DataError(
+                f"basin {file.stem!r} has two files in {folder}, .nc and .nc4; keep one."
+            )
         files[file.stem] = file
     basins = select_basins(list(files), request.basins, folder)
     basin, natives = first_readable(basins, lambda basin: columns_of(files[basin], basin))
@@ -55,8 +60,13 @@ def open_source(path: Path, request: Request) -> Source:
     names = {native: request.name(native) for native in natives}
     if len(set(names.values())) < len(names):
         twice = next(n for n in names.values() if list(names.values()).count(n) > 1)
-        raise DataError(f"two variables of {first} are {twice!r}; tell them apart with names={{...}}.")
-    factors = {native: conversion(names[native], units[native], f"{native!r} of {first.name}") for native in natives}
+        raise DataError(
+            f"two variables of {first} are {twice!r}; tell them apart with names={{...}}."
+        )
+    factors = {
+        native: conversion(names[native], units[native], f"{native!r} of {first.name}")
+        for native in natives
+    }
 
     def read(basin: str, wanted: Collection[str]) -> pd.DataFrame:
         chosen = [native for native in natives if names[native] in wanted]

@@ -11,7 +11,16 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from pydiffgeo.data.layouts.base import Column, Request, Source, column, daily_index, open_netcdf, select_basins, values_of
+from pydiffgeo.data.layouts.base import (
+    Column,
+    Request,
+    Source,
+    column,
+    daily_index,
+    open_netcdf,
+    select_basins,
+    values_of,
+)
 from pydiffgeo.data.layouts.series import series_names, time_dimension, unit_of
 from pydiffgeo.data.layouts.text import parse_days
 from pydiffgeo.data.variables import VARIABLES, conversion, convert, daylight_mean
@@ -46,7 +55,9 @@ def open_source(path: Path, request: Request) -> Source:
             f"{', '.join(BASINS)} is needed."
         )
     moment = time_dimension(file, str(path))
-    known = [value.decode() if isinstance(value, bytes) else str(value) for value in file[label].values]
+    known = [
+        value.decode() if isinstance(value, bytes) else str(value) for value in file[label].values
+    ]
     rows = {basin: i for i, basin in enumerate(known)}
     if len(rows) < len(known):
         twice = next(basin for basin in known if known.count(basin) > 1)
@@ -57,13 +68,22 @@ def open_source(path: Path, request: Request) -> Source:
     names = {native: request.name(native) for native in natives}
     if len(set(names.values())) < len(names):
         twice = next(n for n in names.values() if list(names.values()).count(n) > 1)
-        raise DataError(f"two variables of {path} are {twice!r}; tell them apart with names={{...}}.")
+        raise DataError(
+            f"two variables of {path} are {twice!r}; tell them apart with names={{...}}."
+        )
     units = {native: request.unit(native, unit_of(file[native])) for native in natives}
-    factors = {native: conversion(names[native], units[native], f"{native!r} of {path.name}") for native in natives}
+    factors = {
+        native: conversion(names[native], units[native], f"{native!r} of {path.name}")
+        for native in natives
+    }
     static = _attributes(file, label, path)
     # integers of a known variable are numbers all the same, packed or rounded
-    flags = {n for n in natives if np.issubdtype(file[n].dtype, np.integer) and names[n] not in VARIABLES}
-    series = {native: file[native].variable for native in natives}  # without coordinates, indexing is faster
+    flags = {
+        n for n in natives if np.issubdtype(file[n].dtype, np.integer) and names[n] not in VARIABLES
+    }
+    series = {
+        native: file[native].variable for native in natives
+    }  # without coordinates, indexing is faster
 
     @cache
     def daylight() -> NDArray:
@@ -77,7 +97,11 @@ def open_source(path: Path, request: Request) -> Source:
                 frame[names[native]] = values_of(values, native, path)
                 continue
             numbers = convert(values_of(values, native, path), *factors[native])
-            if names[native] == "shortwave_down" and units[native] != "MJ m-2 day-1" and daylight_mean(values.attrs):
+            if (
+                names[native] == "shortwave_down"
+                and units[native] != "MJ m-2 day-1"
+                and daylight_mean(values.attrs)
+            ):
                 share = daylight()[days.dayofyear.to_numpy() - 1, rows[basin]]
                 if np.isnan(share).any():
                     raise DataError(
@@ -98,13 +122,21 @@ def open_source(path: Path, request: Request) -> Source:
         if native in flags:
             fill = given.attrs.get("flag_values", [np.iinfo(given.dtype).min])
             columns[name] = Column(dict(given.attrs), str(given.dtype), float(np.max(fill)))
-    attribute_units = {str(n): unit for n in static if n in file and (unit := unit_of(file[n])) is not None}
-    attrs = {key: str(file.attrs[key]) for key in ("title", "source", "license") if key in file.attrs}
+    attribute_units = {
+        str(n): unit for n in static if n in file and (unit := unit_of(file[n])) is not None
+    }
+    attrs = {
+        key: str(file.attrs[key]) for key in ("title", "source", "license") if key in file.attrs
+    }
     return Source(basins, columns, read, span, static, attribute_units, attrs)
 
 
 def _attributes(file: xr.Dataset, label: str, path: Path) -> pd.DataFrame:
-    per_basin = {str(n): values_of(v, str(n), path) for n, v in file.variables.items() if v.dims == (label,) and n != label}
+    per_basin = {
+        str(n): values_of(v, str(n), path)
+        for n, v in file.variables.items()
+        if v.dims == (label,) and n != label
+    }
     return pd.DataFrame(per_basin, index=file[label].values.astype(str))
 
 

@@ -9,7 +9,14 @@ import pandas as pd
 import xarray as xr
 
 from pydiffgeo.data.layouts.base import daily_index, open_netcdf, values_of
-from pydiffgeo.data.layouts.text import DECIMAL_COMMA, line_of, numbers_of, parse_days, read_csv, separator_of
+from pydiffgeo.data.layouts.text import (
+    DECIMAL_COMMA,
+    line_of,
+    numbers_of,
+    parse_days,
+    read_csv,
+    separator_of,
+)
 from pydiffgeo.data.variables import VARIABLES, canonical_name
 from pydiffgeo.errors import DataError
 
@@ -26,7 +33,11 @@ def columns_of(file: Path, basin: str) -> list[str]:
         with open_netcdf(file) as opened:
             return series_names(opened, time_dimension(opened, str(file)))
     frame = read_csv(file, f"the series of basin {basin}", TIMES, nrows=100)
-    return [str(name) for name in frame if name not in TIMES and (canonical_name(name) in VARIABLES or _numbers(frame[name]))]
+    return [
+        str(name)
+        for name in frame
+        if name not in TIMES and (canonical_name(name) in VARIABLES or _numbers(frame[name]))
+    ]
 
 
 def read_series(
@@ -56,9 +67,13 @@ def read_series(
         frame = read_csv(file, f"the series of basin {basin}", TIMES, names)
         label = next((name for name in TIMES if name in frame), None)
         if label is None:
-            raise DataError(f"{file} has no column 'date'; its columns are {', '.join(map(str, frame.columns))}.")
+            raise DataError(
+                f"{file} has no column 'date'; its columns are {', '.join(map(str, frame.columns))}."
+            )
         if frame.empty:
-            raise DataError(f"{what} has a header and no days: {file}; download it again, or leave the basin out.")
+            raise DataError(
+                f"{what} has a header and no days: {file}; download it again, or leave the basin out."
+            )
 
         def line(row: int) -> int:
             return line_of(file, row, 1)
@@ -69,19 +84,27 @@ def read_series(
     with open_netcdf(file) as opened:
         label = time_dimension(opened, str(file))
         there = [n for n in series_names(opened, label) if names is None or n in names]
-        frame = pd.DataFrame({n: values_of(opened[n], n, file) for n in there}, index=range(opened.sizes[label]))
+        frame = pd.DataFrame(
+            {n: values_of(opened[n], n, file) for n in there}, index=range(opened.sizes[label])
+        )
         return frame.set_index(daily_index(parse_days(opened[label].values, what), what))
 
 
 def _numbers(values: pd.Series) -> bool:
     """Return whether some value is a number, or there is none at all."""
     given = values.dropna().astype(str).str.strip()
-    return given.empty or bool((pd.to_numeric(given, errors="coerce").notna() | given.str.fullmatch(DECIMAL_COMMA)).any())
+    return given.empty or bool(
+        (pd.to_numeric(given, errors="coerce").notna() | given.str.fullmatch(DECIMAL_COMMA)).any()
+    )
 
 
 def series_names(opened: xr.Dataset, *dims: str) -> list[str]:
     """Return the variables with numbers on exactly these dimensions."""
-    return [str(n) for n, v in opened.data_vars.items() if set(v.dims) == set(dims) and v.dtype.kind in "fiu"]
+    return [
+        str(n)
+        for n, v in opened.data_vars.items()
+        if set(v.dims) == set(dims) and v.dtype.kind in "fiu"
+    ]
 
 
 def ends_of_csv(file: Path) -> tuple[pd.Timestamp, pd.Timestamp]:
@@ -94,18 +117,26 @@ def ends_of_csv(file: Path) -> tuple[pd.Timestamp, pd.Timestamp]:
     """
     separator = separator_of(file)
     with open(file, "rb") as stream:
-        header = [name.strip(b' \r\n"') for name in stream.readline().lstrip(b"\xef\xbb\xbf").split(separator.encode())]
+        header = [
+            name.strip(b' \r\n"')
+            for name in stream.readline().lstrip(b"\xef\xbb\xbf").split(separator.encode())
+        ]
         start = stream.readline()
         stream.seek(0, 2)
         stream.seek(max(0, stream.tell() - 8192))
         lines = stream.read().strip().splitlines()
     column = next((header.index(name.encode()) for name in TIMES if name.encode() in header), 0)
     ends = [line.split(separator.encode()) for line in (start, lines[-1] if lines else b"")]
-    text = [parts[column].strip(b' \r\n"').decode(errors="replace") if column < len(parts) else "" for parts in ends]
+    text = [
+        parts[column].strip(b' \r\n"').decode(errors="replace") if column < len(parts) else ""
+        for parts in ends
+    ]
     found = parse_days(pd.Series(text), str(file), None, strict=False)
     if found.hasnans:
         why = f"{text[0]!r}, {text[1]!r}"
-        raise DataError(f"{file} begins or ends without a date in its column of dates ({why}); download it again.")
+        raise DataError(
+            f"{file} begins or ends without a date in its column of dates ({why}); download it again."
+        )
     return found[0].normalize(), found[1].normalize()
 
 
@@ -127,8 +158,12 @@ def time_dimension(opened: xr.Dataset, what: str) -> str:
                     f"{name!r} of {what} has days of the calendar {values[0].calendar!r}; convert them to those of the "
                     "standard calendar (xarray: .convert_calendar)."
                 )
-            raise DataError(f"{name!r} of {what} has no dates; give it CF units such as 'days since 1980-01-01'.")
-    raise DataError(f"{what} has no dimension 'time' or 'date' with a coordinate; it has {', '.join(map(str, opened.dims))}.")
+            raise DataError(
+                f"{name!r} of {what} has no dates; give it CF units such as 'days since 1980-01-01'."
+            )
+    raise DataError(
+        f"{what} has no dimension 'time' or 'date' with a coordinate; it has {', '.join(map(str, opened.dims))}."
+    )
 
 
 def unit_of(values: xr.DataArray) -> str | None:

@@ -27,8 +27,14 @@ def separator_of(file: Path, usual: str = ",") -> str:
         with open(file, "rb") as stream:
             header = stream.readline().decode("utf-8-sig", errors="replace")
     except OSError as error:
-        raise DataError(f"{file} cannot be read ({error.strerror}); check its permissions and its disk.") from error
-    return usual if usual in header else next((other for other in SEPARATORS if other in header), usual)
+        raise DataError(
+            f"{file} cannot be read ({error.strerror}); check its permissions and its disk."
+        ) from error
+    return (
+        usual
+        if usual in header
+        else next((other for other in SEPARATORS if other in header), usual)
+    )
 
 
 def read_rows(file: Path, what: str, **options: Any) -> pd.DataFrame:
@@ -62,7 +68,11 @@ def read_rows(file: Path, what: str, **options: Any) -> pd.DataFrame:
 
 
 def read_csv(
-    file: Path, what: str, text: Collection[str], names: Collection[str] | None = None, nrows: int | None = None
+    file: Path,
+    what: str,
+    text: Collection[str],
+    names: Collection[str] | None = None,
+    nrows: int | None = None,
 ) -> pd.DataFrame:
     """Return the columns `text`, as text, and `names` (all by default) of a CSV file, whatever its separator.
 
@@ -73,8 +83,12 @@ def read_csv(
     """
     types: Any = dict.fromkeys(text, str)
     # all columns: with some of them pandas does not see that a row is too long
-    frame = read_rows(file, what, sep=separator_of(file), nrows=nrows, dtype=types, skipinitialspace=True)
-    return frame if names is None else frame[[name for name in frame if name in names or name in text]]
+    frame = read_rows(
+        file, what, sep=separator_of(file), nrows=nrows, dtype=types, skipinitialspace=True
+    )
+    return (
+        frame if names is None else frame[[name for name in frame if name in names or name in text]]
+    )
 
 
 def line_of(file: Path, row: int, header: int) -> int:
@@ -84,7 +98,9 @@ def line_of(file: Path, row: int, header: int) -> int:
         return next((number for k, number in enumerate(full) if k == row), header + 1 + row)
 
 
-def parse_days(values: Any, what: str, line: Line | None = None, strict: bool = True) -> pd.DatetimeIndex:
+def parse_days(
+    values: Any, what: str, line: Line | None = None, strict: bool = True
+) -> pd.DatetimeIndex:
     """Return dates, or text with dates, as days without a zone.
 
     A day is the one that the file writes: ``2000-01-01T00:00+01:00`` is the first of January, whatever day it is in UTC then.
@@ -107,7 +123,9 @@ def parse_days(values: Any, what: str, line: Line | None = None, strict: bool = 
     """
     if getattr(values, "dtype", np.dtype(object)).kind == "M":
         return pd.DatetimeIndex(values)
-    given = pd.Series(values).map(lambda value: value.decode() if isinstance(value, bytes) else value)
+    given = pd.Series(values).map(
+        lambda value: value.decode() if isinstance(value, bytes) else value
+    )
     given = given.astype("string").str.strip()
     with_time = given.str.contains(":", na=False)
     text = given.where(~with_time, given.str.replace(ZONE, "", regex=True))
@@ -116,8 +134,14 @@ def parse_days(values: Any, what: str, line: Line | None = None, strict: bool = 
     if strict and found.isna().any():
         row = int(np.flatnonzero(found.isna())[0])
         place = f"line {line(row)}" if line else f"row {row + 1}"
-        shown = "no date" if pd.isna(given[row]) or not given[row] else f"the invalid date {given[row]!r}"
-        raise DataError(f"{what} has {shown} in {place}; correct the file, with dates such as 2000-01-31.")
+        shown = (
+            "no date"
+            if pd.isna(given[row]) or not given[row]
+            else f"the invalid date {given[row]!r}"
+        )
+        raise DataError(
+            f"{what} has {shown} in {place}; correct the file, with dates such as 2000-01-31."
+        )
     return pd.DatetimeIndex(found)
 
 
@@ -132,14 +156,23 @@ def parse_day(given: Day, name: str) -> pd.Timestamp:
     if given is None:
         return pd.NaT
     try:
-        day = pd.Timestamp(str(given))  # as text: an integer such as 20000131 is no count of nanoseconds
+        day = pd.Timestamp(
+            str(given)
+        )  # as text: an integer such as 20000131 is no count of nanoseconds
     except (ValueError, TypeError, OverflowError) as error:
-        raise DataError(f"{name}={given!r} is no date ({error}); write it as 2000-01-31.") from error
+        raise DataError(
+            f"{name}={given!r} is no date ({error}); write it as 2000-01-31."
+        ) from error
     return day.tz_localize(None).normalize()
 
 
 def numbers_of(
-    frame: pd.DataFrame, days: pd.DatetimeIndex, site: str, file: Path, line: Line, observed: Collection[str]
+    frame: pd.DataFrame,
+    days: pd.DatetimeIndex,
+    site: str,
+    file: Path,
+    line: Line,
+    observed: Collection[str],
 ) -> pd.DataFrame:
     """Return a table with text turned into numbers.
 
@@ -174,9 +207,13 @@ def numbers_of(
         row = int(np.flatnonzero(comma if comma.any() else words)[0])
         place = f"in line {line(row)} of {file}, {days[row]:%Y-%m-%d}"
         if comma.any():
-            raise DataError(f"{name} of {site} is {text[row]!r}, with a decimal comma, {place}; write decimal points.")
+            raise DataError(
+                f"{name} of {site} is {text[row]!r}, with a decimal comma, {place}; write decimal points."
+            )
         if name not in observed:
-            raise DataError(f"{name} of {site} is {text[row]!r}, no number, {place}; correct it, or download it again.")
+            raise DataError(
+                f"{name} of {site} is {text[row]!r}, no number, {place}; correct it, or download it again."
+            )
         count = int(words.sum())
         warnings.warn(
             f"{name} of {site} is text on {count} {'days' if count > 1 else 'day'}, first {text[row]!r} {place}; text counts "

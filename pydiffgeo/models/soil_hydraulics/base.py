@@ -51,4 +51,6 @@ class SoilHydraulics:
 
     def head(self, theta: Tensor, p: Values) -> Tensor:
         """Pressure head (cm) at a water content between theta_r and theta_s: the inverse of the retention curve."""
-        raise TypeError(f"{type(self).__name__} has no inverse retention curve; give the initial state as pressure head.")
+        raise TypeError(
+            f"{type(self).__name__} has no inverse retention curve; give the initial state as pressure head."
+        )

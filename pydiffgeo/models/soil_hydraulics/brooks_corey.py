@@ -39,6 +39,7 @@ class BrooksCorey(SoilHydraulics):
     """
 
     name = "brooks_corey"
+
     def __init__(self, conductivity: str = "burdine", entry_width: float = 0.03):
         own = lookup(CONDUCTIVITY, conductivity, "conductivity exponent of Brooks and Corey")
         if not 0 < entry_width <= 0.5:
@@ -76,7 +77,9 @@ class BrooksCorey(SoilHydraulics):
         wetness = p["span"] * torch.exp(p["pore_index"] * ratio)
         K = p["K_s"] * torch.exp(p["K_exponent"] * ratio)
         g = (psi < 0) * (0.5 + 0.5 * gap / root) / s  # d ratio / d psi
-        return Curves(p["theta_r"] + wetness, wetness * p["pore_index"] * g, K, K * p["K_exponent"] * g)
+        return Curves(
+            p["theta_r"] + wetness, wetness * p["pore_index"] * g, K, K * p["K_exponent"] * g
+        )
 
     def head(self, theta: Tensor, p: Values) -> Tensor:
         """Inverse of the retention curve."""

@@ -26,10 +26,20 @@ class ConvertedHydraulics(SoilHydraulics):
 
     name = "converted"
 
-    def __init__(self, hydraulics: SoilHydraulics, units: Units, specs: Mapping[str, ParameterSpec]):
+    def __init__(
+        self, hydraulics: SoilHydraulics, units: Units, specs: Mapping[str, ParameterSpec]
+    ):
         self.hydraulics = hydraulics
-        self.parameters, self.own, self.reads = hydraulics.parameters, hydraulics.own, hydraulics.reads
-        self._factors = {k: units.factor(specs[k].unit) for k in self.parameters if k not in self.own and k in specs}
+        self.parameters, self.own, self.reads = (
+            hydraulics.parameters,
+            hydraulics.own,
+            hydraulics.reads,
+        )
+        self._factors = {
+            k: units.factor(specs[k].unit)
+            for k in self.parameters
+            if k not in self.own and k in specs
+        }
         self._head, self._K = units.factor("cm"), units.factor("cm h-1")
 
     def derive(self, p: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -44,8 +54,13 @@ class ConvertedHydraulics(SoilHydraulics):
     def slopes(self, psi: Tensor, p: Values) -> Curves:
         """The curves and their derivatives in psi."""
         c = self.hydraulics.slopes(psi / self._head, p)
-        return Curves(c.theta, c.capacity / self._head, c.K * self._K, c.dK * (self._K / self._head), c.wet)
+        return Curves(
+            c.theta, c.capacity / self._head, c.K * self._K, c.dK * (self._K / self._head), c.wet
+        )
 
     def head(self, theta: Tensor, p: Values) -> Tensor:
         """Pressure head (cm) at a water content."""
-        return self.hydraulics.head(theta, {k: v / self._factors.get(k, 1.0) for k, v in p.items()}) * self._head
+        return (
+            self.hydraulics.head(theta, {k: v / self._factors.get(k, 1.0) for k, v in p.items()})
+            * self._head
+        )

@@ -30,7 +30,10 @@ class Haverkamp(SoilHydraulics):
 
     name = "haverkamp"
     parameters = ("theta_r", "theta_s", "A_theta", "beta", "A_K", "gamma", "K_s")
-    reads = {"retention": ("theta_r", "theta_s", "A_theta", "beta"), "conductivity": ("A_K", "gamma", "K_s")}
+    reads = {
+        "retention": ("theta_r", "theta_s", "A_theta", "beta"),
+        "conductivity": ("A_K", "gamma", "K_s"),
+    }
 
     def derive(self, p: dict[str, Tensor]) -> dict[str, Tensor]:
         """Add the logarithms of the two constants and the water-content range."""

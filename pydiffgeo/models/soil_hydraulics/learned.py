@@ -61,7 +61,12 @@ class LearnedHydraulics(SoilHydraulics):
 
     name = "learned"
 
-    def __init__(self, formula: SoilHydraulics, closures: Mapping[str, nn.Module], slots: Mapping[str, SlotSpec]):
+    def __init__(
+        self,
+        formula: SoilHydraulics,
+        closures: Mapping[str, nn.Module],
+        slots: Mapping[str, SlotSpec],
+    ):
         if not formula.reads:
             raise ParameterError(f"closures have slots in built-in soil hydraulics, not in {type(formula).__name__}: call the "
                                  "network in its functions.")  # fmt: skip
@@ -120,15 +125,27 @@ class LearnedHydraulics(SoilHydraulics):
 
     def _curve(self, slot: str, psi: Tensor, p: Values) -> Tensor:
         retention = slot == "retention"
-        whole = self.formula.curves(psi, p)[0 if retention else 1] if self.needs_formula(slot) else psi.new_zeros(())
+        whole = (
+            self.formula.curves(psi, p)[0 if retention else 1]
+            if self.needs_formula(slot)
+            else psi.new_zeros(())
+        )
         if slot not in self.closures:
             return whole
 
         def of_formula(p: Values, _: Tensor) -> Tensor:
-            return 1 - (whole - p["theta_r"]) / p["span"] if retention else -_decades(whole / p["K_s"])
+            return (
+                1 - (whole - p["theta_r"]) / p["span"] if retention else -_decades(whole / p["K_s"])
+            )
 
-        out = share(self.slots[slot], self.closures[slot], of_formula, (dryness(psi),), p, entered(psi))
-        return p["theta_r"] + p["span"] * (1 - out) if retention else p["K_s"] * torch.exp(-DECADE * out)
+        out = share(
+            self.slots[slot], self.closures[slot], of_formula, (dryness(psi),), p, entered(psi)
+        )
+        return (
+            p["theta_r"] + p["span"] * (1 - out)
+            if retention
+            else p["K_s"] * torch.exp(-DECADE * out)
+        )
 
     def _with_slope(self, slot: str, psi: Tensor, p: Values) -> tuple[Tensor, Tensor]:
         if slot not in self.closures:
@@ -139,7 +156,9 @@ class LearnedHydraulics(SoilHydraulics):
             return with_slope(lambda x: self._curve(slot, x, p), psi)
         suction, dry = torch.where(psi < 0, -psi, 0.0), psi < 0
         guard = entered(psi), torch.where(dry, -ENTRY / (suction + ENTRY) ** 2, 0.0)
-        out, by_dryness, by_guard = share_and_slope(self.slots[slot], closure, _no_formula, dryness(psi), p, guard)
+        out, by_dryness, by_guard = share_and_slope(
+            self.slots[slot], closure, _no_formula, dryness(psi), p, guard
+        )
         slope = torch.where(dry, -by_dryness / (DECADE * (1 + suction)), 0.0) + by_guard
         # a NeuralClosure rises whatever its weights
         if not isinstance(closure, NeuralClosure) and bool((slope > 0).any()):
@@ -156,14 +175,22 @@ def _no_formula(p: Values, x: Tensor) -> Tensor:
     raise TypeError("only residual closures have a formula.")
 
 
-def formula_of_slot(formula: SoilHydraulics, slot: str, values: Mapping[str, float]) -> Callable[[Tensor], Tensor]:
+def formula_of_slot(
+    formula: SoilHydraulics, slot: str, values: Mapping[str, float]
+) -> Callable[[Tensor], Tensor]:
     """What a network in a slot would give to be the formula, as a function of the dryness `[...]`, which is above zero."""
-    p = formula.derive({k: torch.as_tensor(values[k], dtype=torch.float64) for k in formula.parameters})
+    p = formula.derive(
+        {k: torch.as_tensor(values[k], dtype=torch.float64) for k in formula.parameters}
+    )
 
     def of(x: Tensor) -> Tensor:
         psi = head_at(x)
         theta, K = formula.curves(psi, p)
-        out = 1 - (theta - p["theta_r"]) / p["span"] if slot == "retention" else -_decades(K / p["K_s"])
+        out = (
+            1 - (theta - p["theta_r"]) / p["span"]
+            if slot == "retention"
+            else -_decades(K / p["K_s"])
+        )
         return out / entered(psi)
 
     return of

@@ -50,5 +50,8 @@ def usda_soil(name: str, unit: str = "cm", time_unit: str = "h") -> dict[str, fl
     Carsel, R. F., Parrish, R. S. (1988), doi:10.1029/WR024i005p00755.
     """
     plain = " ".join(str(name).lower().replace("_", " ").replace("-", " ").split())
-    soil, units = dict(zip(NAMES, lookup(USDA_SOILS, plain, "USDA soil class"), strict=True)), Units(unit, time_unit)
+    soil, units = (
+        dict(zip(NAMES, lookup(USDA_SOILS, plain, "USDA soil class"), strict=True)),
+        Units(unit, time_unit),
+    )
     return {k: v / units.factor(UNITS.get(k, "1")) for k, v in soil.items()}

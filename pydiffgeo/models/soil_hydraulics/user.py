@@ -66,7 +66,9 @@ class UserHydraulics(SoilHydraulics):
     def slopes(self, psi: Tensor, p: Values) -> Curves:
         """The curves and their derivatives in psi."""
         # each value depends on its own head only, so one tangent of ones gives every slope
-        values, derivatives = torch.func.jvp(lambda x: self.curves(x, p), (psi,), (torch.ones_like(psi),))[:2]
+        values, derivatives = torch.func.jvp(
+            lambda x: self.curves(x, p), (psi,), (torch.ones_like(psi),)
+        )[:2]
         return Curves(values[0], derivatives[0], values[1], derivatives[1])
 
     def head(self, theta: Tensor, p: Values) -> Tensor:

@@ -93,7 +93,9 @@ class VanGenuchten(SoilHydraulics):
             raw = psi * (-1 / self.entry_width)
             band, unsaturated, inside = raw.clamp(0, 1), raw > 0, (raw > 0) & (raw <= 1)
             dlogS = torch.where(unsaturated, xn * g, 0.0)
-            dV = torch.where(unsaturated, U * g * band, 0.0) + torch.where(inside, U * (2 / self.entry_width), 0.0)
+            dV = torch.where(unsaturated, U * g * band, 0.0) + torch.where(
+                inside, U * (2 / self.entry_width), 0.0
+            )
             V = 1.0 - U * band
             KV = power.mul_(V).mul_(p["K_s"])
             dK = self._slope(dV, V, dlogS, p).mul_(KV)

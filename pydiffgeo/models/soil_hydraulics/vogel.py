@@ -41,7 +41,9 @@ class VanGenuchtenVogel(SoilHydraulics):
 
     def __init__(self, entry_width: float = 0.03):
         if not 0 < entry_width <= 0.5:
-            raise ParameterError(f"entry_width must be above 0 and at most 0.5, got {entry_width}; 0.03 is the default.")
+            raise ParameterError(
+                f"entry_width must be above 0 and at most 0.5, got {entry_width}; 0.03 is the default."
+            )
         self.entry_width = entry_width
 
     def derive(self, p: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -57,15 +59,22 @@ class VanGenuchtenVogel(SoilHydraulics):
             "span": p["theta_s"] - p["theta_r"],
             "K_s": p["K_s"],
         }
-        y, log_w = self._powers(p["air_entry"] * (0.5 + 0.5 * (1 + self.entry_width**2) ** 0.5), out)
-        return out | {"log_w_wet": log_w, "per_V_wet": 1 / (1 - y * torch.exp(out["neg_m"] * log_w))}
+        y, log_w = self._powers(
+            p["air_entry"] * (0.5 + 0.5 * (1 + self.entry_width**2) ** 0.5), out
+        )
+        return out | {
+            "log_w_wet": log_w,
+            "per_V_wet": 1 / (1 - y * torch.exp(out["neg_m"] * log_w)),
+        }
 
     def curves(self, psi: Tensor, p: Values) -> tuple[Tensor, Tensor]:
         """Water content and conductivity."""
         y, log_w = self._powers(self._suction(psi, p)[0], p)
         log_S = p["neg_m"] * (log_w - p["log_w_wet"])
         V = (1.0 - y * torch.exp(p["neg_m"] * log_w)) * p["per_V_wet"]
-        return p["theta_r"] + p["span"] * torch.exp(log_S), p["K_s"] * torch.exp(p["l"] * log_S) * V * V
+        return p["theta_r"] + p["span"] * torch.exp(log_S), p["K_s"] * torch.exp(
+            p["l"] * log_S
+        ) * V * V
 
     def slopes(self, psi: Tensor, p: Values) -> Curves:
         """The curves and their derivatives in psi."""
@@ -79,7 +88,9 @@ class VanGenuchtenVogel(SoilHydraulics):
         falling = p["n_minus_1"] * torch.exp(-log_w) * ds
         dlogS = -falling * p["alpha"] * y
         dV = -falling / s * U * p["per_V_wet"]
-        return Curves(p["theta_r"] + wetness, wetness * dlogS, KV * V, KV * (p["l"] * V * dlogS + 2 * dV))
+        return Curves(
+            p["theta_r"] + wetness, wetness * dlogS, KV * V, KV * (p["l"] * V * dlogS + 2 * dV)
+        )
 
     def head(self, theta: Tensor, p: Values) -> Tensor:
         """Inverse of the retention curve."""

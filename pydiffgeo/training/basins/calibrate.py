@@ -17,7 +17,13 @@ from pydiffgeo.data import BasinTensors, Batch
 from pydiffgeo.errors import SettingsError, SolveFailed
 from pydiffgeo.evaluation import nse
 from pydiffgeo.files import require_room, write_file
-from pydiffgeo.training.basins.data import BasinData, days_of, load_basins, say_left_out, write_data_report
+from pydiffgeo.training.basins.data import (
+    BasinData,
+    days_of,
+    load_basins,
+    say_left_out,
+    write_data_report,
+)
 from pydiffgeo.training.basins.models import HybridModel, Inputs, process_of
 from pydiffgeo.training.basins.processes import Process
 from pydiffgeo.training.basins.settings import BasinRun
@@ -25,7 +31,11 @@ from pydiffgeo.training.basins.trainer import CHECKPOINT, require_same_scaling
 from pydiffgeo.training.checkpoint import load_checkpoint, load_weights, save_checkpoint
 from pydiffgeo.training.run_folder import check_run, run_folder
 
-FREE = {"evaluation.batch_size", "evaluation.mapped", "data.path"}  # settings that do not change the result
+FREE = {
+    "evaluation.batch_size",
+    "evaluation.mapped",
+    "data.path",
+}  # settings that do not change the result
 
 
 class CalibratedModel(HybridModel):
@@ -41,10 +51,15 @@ class CalibratedModel(HybridModel):
 
     table: Tensor
 
-    def __init__(self, inputs: Inputs, process: Process, tensors: BasinTensors, outputs: dict[str, str]):
+    def __init__(
+        self, inputs: Inputs, process: Process, tensors: BasinTensors, outputs: dict[str, str]
+    ):
         super().__init__(inputs, nn.Identity(), process, tensors, outputs)  # type: ignore[arg-type]
         self.names = tuple(process.bounds)
-        self.register_buffer("table", torch.full((len(tensors.basins), len(self.names)), torch.nan, dtype=torch.float64))
+        self.register_buffer(
+            "table",
+            torch.full((len(tensors.basins), len(self.names)), torch.nan, dtype=torch.float64),
+        )
 
     def parameters_of(self, batch: Batch) -> dict[str, Tensor]:
         """Return the parameters of the basins of a batch, [batch, 1]."""
@@ -54,7 +69,10 @@ class CalibratedModel(HybridModel):
 def calibrated_model(settings: BasinRun, data: Any, process: Process) -> CalibratedModel:
     """Return a model whose parameters are still unknown (NaN)."""
     inputs = Inputs(data.scaling, data.tensors, settings.data.forcing)
-    outputs = {target: settings.model.process.outputs.get(target, target) for target in settings.data.targets}
+    outputs = {
+        target: settings.model.process.outputs.get(target, target)
+        for target in settings.data.targets
+    }
     return CalibratedModel(inputs, process, data.tensors, outputs)
 
 
@@ -104,12 +122,18 @@ def calibrate_run(
     """
     process = process_of(settings)
     if process is None:
-        raise SettingsError("model.name: a pure LSTM has no parameters to calibrate; name a run with a process model.")
+        raise SettingsError(
+            "model.name: a pure LSTM has no parameters to calibrate; name a run with a process model."
+        )
     if settings.model.process.closures:
-        raise SettingsError("model.process.closures: SCE-UA finds no weights of networks; name a run without them.")
+        raise SettingsError(
+            "model.process.closures: SCE-UA finds no weights of networks; name a run without them."
+        )
     torch.set_num_threads(settings.training.threads)
     run = settings.model_dump(mode="json")
-    check_run(folder, run, resume, overwrite, FREE)  # what is wrong is said before the data are read
+    check_run(
+        folder, run, resume, overwrite, FREE
+    )  # what is wrong is said before the data are read
     require_room(folder)
     data = load_basins(settings, tuple(process.forcing.values()), also_needed, calibrated=True)
     model = calibrated_model(settings, data, process).eval()
@@ -144,7 +168,9 @@ def _calibrate(
     begin = max(0, first - warm_up)
     names = list(data.tensors.basins)
     todo = range(len(rows), len(names))
-    for row in progress_bar(progress, iterable=todo, initial=len(rows), total=len(names), unit="basin"):
+    for row in progress_bar(
+        progress, iterable=todo, initial=len(rows), total=len(names), unit="basin"
+    ):
         batch = data.tensors.windows([row], [begin], last - begin, warm_up)
         failed, start = 0, time.process_time()
 
@@ -165,7 +191,16 @@ def _calibrate(
             {"basin": names[row], "nse": 1 - found.loss, "evaluations": found.evaluations, "converged": found.converged,
              "failed": failed, "cpu_seconds": time.process_time() - start, **found.parameters}
         )  # fmt: skip
-        state = {"model": model.state_dict(), "rows": rows, "calibrated": True, "evaluations": evaluations}
-        save_checkpoint(folder / CHECKPOINT, {**state, "settings": settings.model_dump(mode="json")})
-        write_file(folder / "calibration.csv", pd.DataFrame(rows).to_csv(index=False, float_format="%.6g"))
+        state = {
+            "model": model.state_dict(),
+            "rows": rows,
+            "calibrated": True,
+            "evaluations": evaluations,
+        }
+        save_checkpoint(
+            folder / CHECKPOINT, {**state, "settings": settings.model_dump(mode="json")}
+        )
+        write_file(
+            folder / "calibration.csv", pd.DataFrame(rows).to_csv(index=False, float_format="%.6g")
+        )
     return pd.DataFrame(rows)

@@ -13,7 +13,9 @@ from pydiffgeo.pretraining import Fit, fit_slots
 from pydiffgeo.training.basins.settings import ClosureSettings, ModelSettings
 
 
-def make_closures(spec: ModelSpec, settings: Mapping[str, ClosureSettings]) -> dict[str, NeuralClosure]:
+def make_closures(
+    spec: ModelSpec, settings: Mapping[str, ClosureSettings]
+) -> dict[str, NeuralClosure]:
     """Return the closures of `model.process.closures` by slot, with random weights.
 
     Raises
@@ -42,7 +44,10 @@ def make_closures(spec: ModelSpec, settings: Mapping[str, ClosureSettings]) -> d
 
 def check_replaced(model: ProcessModel, settings: ModelSettings) -> None:
     """Raise SettingsError where settings name a parameter of a formula that a closure replaces."""
-    for where, names in (("network.varying", settings.network.varying), ("process.bounds", settings.process.bounds)):
+    for where, names in (
+        ("network.varying", settings.network.varying),
+        ("process.bounds", settings.process.bounds),
+    ):
         for name in names:
             if (slot := model.replaced.get(name)) is not None:
                 raise SettingsError(
@@ -51,8 +56,17 @@ def check_replaced(model: ProcessModel, settings: ModelSettings) -> None:
                 )
 
 
-def begin_as_formulas(model: ProcessModel, settings: Mapping[str, ClosureSettings]) -> dict[str, Fit]:
+def begin_as_formulas(
+    model: ProcessModel, settings: Mapping[str, ClosureSettings]
+) -> dict[str, Fit]:
     """Train closures whose `initial` is `formula` on it, with its default parameters; those beside it are it already."""
     if not isinstance(model, Buckets):
         return {}
-    return fit_slots(model, [name for name, given in settings.items() if given.initial == "formula" and not given.residual])
+    return fit_slots(
+        model,
+        [
+            name
+            for name, given in settings.items()
+            if given.initial == "formula" and not given.residual
+        ],
+    )

@@ -79,14 +79,20 @@ class BasinData:
     skip: bool = False
     notes: tuple[str, ...] = ()
 
-    def judged(self, tensors: BasinTensors, period: str, start: str, end: str, warm_up: int) -> NDArray:
+    def judged(
+        self, tensors: BasinTensors, period: str, start: str, end: str, warm_up: int
+    ) -> NDArray:
         """Return positions of the basins of a group that are judged in a period: all forcing is there, nothing leaves them out.
 
         Where no gap may be skipped all are, and `predict` says which one has a gap.
         """
         first, last = tensors.span(start, end)
         known = self.left_out.get(period, {})
-        complete = tensors.complete_between(first - min(warm_up, first), last) if self.skip else range(len(tensors.basins))
+        complete = (
+            tensors.complete_between(first - min(warm_up, first), last)
+            if self.skip
+            else range(len(tensors.basins))
+        )
         return np.array([row for row in complete if tensors.basins[row] not in known], int)
 
     def groups(self) -> dict[str, BasinTensors]:
@@ -127,19 +133,32 @@ def choose_basins(known: list[str], settings: DataSettings) -> tuple[list[str], 
     order = [known[i] for i in np.random.default_rng(settings.split_seed).permutation(len(known))]
     order = [basin for basin in order if basin not in set(settings.exclude)]
     wanted = settings.basins
-    named = set(wanted) if isinstance(wanted, tuple) else set()  # which a number of held-out ones leaves alone
+    named = (
+        set(wanted) if isinstance(wanted, tuple) else set()
+    )  # which a number of held-out ones leaves alone
     free = [basin for basin in order if basin not in named]
-    held = free[: settings.held_out] if isinstance(settings.held_out, int) else list(settings.held_out)
+    held = (
+        free[: settings.held_out] if isinstance(settings.held_out, int) else list(settings.held_out)
+    )
     rest = [basin for basin in order if basin not in set(held)]
     chosen = rest if wanted is None else rest[:wanted] if isinstance(wanted, int) else list(wanted)
     for which, given in (("basins", chosen), ("held_out", held), ("exclude", settings.exclude)):
         for k, basin in enumerate(given):
             if basin not in known:
-                hint = f"{nearest(basin, known)} They have {len(known)} basins, such as {known[0]!r}."
-                raise DataError(f"data.{which}: no basin {basin!r} in the records{hint}", ("data", which, k))
+                hint = (
+                    f"{nearest(basin, known)} They have {len(known)} basins, such as {known[0]!r}."
+                )
+                raise DataError(
+                    f"data.{which}: no basin {basin!r} in the records{hint}", ("data", which, k)
+                )
     if both := sorted(set(held) & set(chosen)):
-        raise DataError(f"basin {both[0]} is in data.basins and in data.held_out; take it out of one.")
-    short = (isinstance(given, int) and len(found) < given for given, found in ((wanted, chosen), (settings.held_out, held)))
+        raise DataError(
+            f"basin {both[0]} is in data.basins and in data.held_out; take it out of one."
+        )
+    short = (
+        isinstance(given, int) and len(found) < given
+        for given, found in ((wanted, chosen), (settings.held_out, held))
+    )
     if not chosen or any(short):
         count = "some" if wanted is None else wanted if isinstance(wanted, int) else len(wanted)
         apart = settings.held_out if isinstance(settings.held_out, int) else len(settings.held_out)
@@ -147,10 +166,15 @@ def choose_basins(known: list[str], settings: DataSettings) -> tuple[list[str], 
         raise DataError(
             f"data.basins asks for {count} basins and data.held_out for {apart}; the "
             f"records have {len(known)}{fewer}. Ask for fewer{', or exclude fewer' if settings.exclude else ''}.",
-            ("data", "basins" if wanted is not None else "exclude" if settings.exclude else "held_out"),
+            (
+                "data",
+                "basins" if wanted is not None else "exclude" if settings.exclude else "held_out",
+            ),
         )
     left = set(settings.exclude)
-    return [b for b in known if b in set(chosen) - left], [b for b in known if b in set(held) - left]
+    return [b for b in known if b in set(chosen) - left], [
+        b for b in known if b in set(held) - left
+    ]
 
 
 def load_basins(
@@ -188,16 +212,28 @@ def load_basins(
     out = {scope: dict(reasons) for scope, reasons in (left_out or {}).items()}
     excluded = out.setdefault("all", {})
     excluded |= dict.fromkeys(data.exclude, "named in data.exclude")
-    trained, held = ([basin for basin in group if basin not in excluded] for group in (trained, held))
+    trained, held = (
+        [basin for basin in group if basin not in excluded] for group in (trained, held)
+    )
     if not trained:
-        raise DataError("data.exclude leaves no basin to train on; take some out of it.", ("data", "exclude"))
+        raise DataError(
+            "data.exclude leaves no basin to train on; take some out of it.", ("data", "exclude")
+        )
     opened = _in_memory(opened.sel(basin=[*trained, *held]))
     forcing = tuple(dict.fromkeys((*data.forcing, *process_forcing)))
     needed = dict.fromkeys((*forcing, *also_needed))
     # potential evapotranspiration is computed where somebody reads it: what it is made of is then needed in its place
-    pet = data.pet if "potential_evapotranspiration" not in opened and not set(DERIVED).isdisjoint(needed) else None
+    pet = (
+        data.pet
+        if "potential_evapotranspiration" not in opened and not set(DERIVED).isdisjoint(needed)
+        else None
+    )
     _require_names(opened, settings, needed, DERIVED if pet else ())
-    series = tuple(name for name in dict.fromkeys((*needed, *(pet_sources(opened, pet) if pet else ()))) if name in opened)
+    series = tuple(
+        name
+        for name in dict.fromkeys((*needed, *(pet_sources(opened, pet) if pet else ())))
+        if name in opened
+    )
     attributes = (*data.attributes, *(name for name in pet_places(pet) if name in opened.coords))
     selections = []
     for basins, spans in ((trained, _spans(settings, calibrated)), (held, _spans(settings)[-1:])):
@@ -214,13 +250,17 @@ def load_basins(
     if pet:
         records = add_pet(records, pet)
     start, end = days_of(data.train)
-    scaling = fit_scaling(records.sel(basin=chosen[0]), (*forcing, *data.targets), data.attributes, start, end)
+    scaling = fit_scaling(
+        records.sel(basin=chosen[0]), (*forcing, *data.targets), data.attributes, start, end
+    )
 
     def tensors(basins: list[str]) -> BasinTensors:
         share = int(data.memory * 2**30 * len(basins) / len(records.basin))
         chosen, dtype = records.sel(basin=basins), DTYPES[settings.training.dtype]
         # what the periods touch was looked at before; windows keep clear of missing forcing
-        return load_tensors(chosen, forcing, data.targets, data.attributes, dtype, share, "skip", "ignore")
+        return load_tensors(
+            chosen, forcing, data.targets, data.attributes, dtype, share, "skip", "ignore"
+        )
 
     return BasinData(
         records,
@@ -236,13 +276,21 @@ def load_basins(
 def write_data_report(folder: Path, data: BasinData) -> None:
     """Write ``data_report.csv``: what each basin is left out of, and why; and what was put up with in others."""
     rows = left_out_rows(data.left_out)
-    rows += [{"basin": basin, "left_out_of": "nothing", "reason": remark} for basin, remark in data.remarks]
-    write_file(folder / DATA_REPORT, pd.DataFrame(rows, columns=["basin", "left_out_of", "reason"]).to_csv(index=False))
+    rows += [
+        {"basin": basin, "left_out_of": "nothing", "reason": remark}
+        for basin, remark in data.remarks
+    ]
+    write_file(
+        folder / DATA_REPORT,
+        pd.DataFrame(rows, columns=["basin", "left_out_of", "reason"]).to_csv(index=False),
+    )
 
 
 def left_out_rows(left_out: Mapping[str, Mapping[str, str]]) -> list[dict[str, Any]]:
     """Return a row of a table for each basin that is left out of all or of a period, with the reason."""
-    found = ((scope, basin, why) for scope, reasons in left_out.items() for basin, why in reasons.items())
+    found = (
+        (scope, basin, why) for scope, reasons in left_out.items() for basin, why in reasons.items()
+    )
     return [{"basin": basin, "left_out_of": scope, "reason": why} for scope, basin, why in found]
 
 
@@ -262,7 +310,11 @@ def say_left_out(data: BasinData, name: str, aloud: bool) -> None:
     lines = left_out_lines(data.left_out)
     lines += [f"remarks on {count} basin{'s' if count > 1 else ''}:"] if count else []
     lines += [f"  {text}" for _, text in data.remarks[:REMARKS]]
-    lines += [f"  and {len(data.remarks) - REMARKS} more, in {DATA_REPORT}"] if len(data.remarks) > REMARKS else []
+    lines += (
+        [f"  and {len(data.remarks) - REMARKS} more, in {DATA_REPORT}"]
+        if len(data.remarks) > REMARKS
+        else []
+    )
     for line in lines:
         if aloud:
             console().print(f"{name}: {line}")
@@ -288,16 +340,28 @@ def _spans(settings: BasinRun, calibrated: bool = False) -> list[Span]:
     if calibrated:
         found = [Span("training", *train, warm_up, "windows", None, data.targets[:1])]
     else:
-        found = [Span("training", *train, t.warm_up, "windows", (t.warm_up, t.window - t.warm_up), varied)]
+        found = [
+            Span(
+                "training", *train, t.warm_up, "windows", (t.warm_up, t.window - t.warm_up), varied
+            )
+        ]
     if data.validation:
-        found.append(Span("validation", *days_of(data.validation), warm_up, judged=data.targets[:1]))
+        found.append(
+            Span("validation", *days_of(data.validation), warm_up, judged=data.targets[:1])
+        )
     return [*found, Span("test", *days_of(data.test), warm_up)]
 
 
-def _require_names(records: xr.Dataset, settings: BasinRun, series: Iterable[str], derived: Sequence[str]) -> None:
+def _require_names(
+    records: xr.Dataset, settings: BasinRun, series: Iterable[str], derived: Sequence[str]
+) -> None:
     """Raise DataError for a series or attribute that the records do not have, with the nearest name and its setting."""
     data = settings.data
-    in_time = [str(name) for name, values in records.data_vars.items() if set(values.dims) == {"basin", "time"}]
+    in_time = [
+        str(name)
+        for name, values in records.data_vars.items()
+        if set(values.dims) == {"basin", "time"}
+    ]
     static = [str(name) for name, values in records.data_vars.items() if values.dims == ("basin",)]
     asked = {"forcing": (*in_time, *derived), "targets": in_time, "attributes": static}
     for section, known in asked.items():
@@ -316,16 +380,22 @@ def _require_names(records: xr.Dataset, settings: BasinRun, series: Iterable[str
                 )
     for name in series:
         if name not in (*in_time, *derived):
-            raise DataError(f"a process model needs the series {name!r}, which the records do not have; add it to them.")
+            raise DataError(
+                f"a process model needs the series {name!r}, which the records do not have; add it to them."
+            )
 
 
 def make_sampler(settings: BasinRun, tensors: BasinTensors) -> tuple[WindowSampler, Tensor]:
     """Return random windows of the training period, and standard deviations [basin, target] in it."""
     t, (start, end) = settings.training, days_of(settings.data.train)
-    sampler = WindowSampler(tensors, t.batch_size, t.window - t.warm_up, t.warm_up, start, end, t.seed)
+    sampler = WindowSampler(
+        tensors, t.batch_size, t.window - t.warm_up, t.warm_up, start, end, t.seed
+    )
     needs_std = any(term.loss == "nse" for term in settings.loss)
     shape = (len(tensors.basins), len(tensors.target_names))
-    return sampler, tensors.observed_std(start, end) if needs_std else torch.ones(shape, dtype=tensors.dtype)
+    return sampler, tensors.observed_std(start, end) if needs_std else torch.ones(
+        shape, dtype=tensors.dtype
+    )
 
 
 def days_of(period: Period) -> tuple[str, str]:

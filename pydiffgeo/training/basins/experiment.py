@@ -52,7 +52,11 @@ def load_experiment(path: Path) -> BasinExperiment:
 
 
 def run_experiment(
-    settings: BasinExperiment, output: Path, progress: bool = True, resume: bool = False, overwrite: bool = False
+    settings: BasinExperiment,
+    output: Path,
+    progress: bool = True,
+    resume: bool = False,
+    overwrite: bool = False,
 ) -> dict[str, Any]:
     """Train every run of an experiment, judge them on the test period, and compare them; see `train` and `evaluate`."""
     folders = train(settings, output, None, resume, progress, overwrite)
@@ -96,14 +100,20 @@ def train(
     """
     for name in only or ():
         if name not in settings.runs:
-            raise SettingsError(f"no run {name!r}{nearest(name, settings.runs)} Known: {', '.join(settings.runs)}.")
+            raise SettingsError(
+                f"no run {name!r}{nearest(name, settings.runs)} Known: {', '.join(settings.runs)}."
+            )
     names = list(only or settings.runs)
     folders, needed = [output / name for name in names], series_needed(settings)
     with process_group(settings.device) as group:
-        for name, folder in zip(names, folders, strict=True):  # what is wrong is said before the first one is trained
+        for name, folder in zip(
+            names, folders, strict=True
+        ):  # what is wrong is said before the first one is trained
             _check_model(settings, name)
             if group.first:
-                check_run(folder, settings.run(name).model_dump(mode="json"), resume, overwrite, FREE)
+                check_run(
+                    folder, settings.run(name).model_dump(mode="json"), resume, overwrite, FREE
+                )
                 require_room(folder)
         for name, folder in zip(names, folders, strict=True):
             train_run(settings.run(name), folder, resume, progress, group, overwrite, needed)
@@ -151,11 +161,19 @@ def train_run(
         check_run(folder, run, resume, overwrite, FREE)  # before the data are read
     torch.set_num_threads(settings.training.threads)
     process = process_of(settings)
-    data = load_basins(settings, () if process is None else tuple(process.forcing.values()), also_needed)
+    data = load_basins(
+        settings, () if process is None else tuple(process.forcing.values()), also_needed
+    )
     model = build_model(settings, data.tensors, data.scaling, process)
-    fits = begin_as_formulas(process.model, settings.model.process.closures) if isinstance(process, SolvedProcess) else {}
+    fits = (
+        begin_as_formulas(process.model, settings.model.process.closures)
+        if isinstance(process, SolvedProcess)
+        else {}
+    )
     sampler, std = make_sampler(settings, data.tensors)
-    trainer = BasinTrainer(model, sampler, std, settings, group, folder, _validation(settings, model, data, group))
+    trainer = BasinTrainer(
+        model, sampler, std, settings, group, folder, _validation(settings, model, data, group)
+    )
     say = console(quiet=not (progress and group.first)).print
     count = sum(weight.numel() for weight in model.parameters())
     say(
@@ -182,7 +200,10 @@ def train_run(
     say(f"{folder}: {_outcome(trainer)}")
     if group.first:
         for out in stale_evaluations(folder, weights_hash(model.state_dict())):
-            log.warning("%s judged other weights than the run has now: judge it again with `pydiffgeo evaluate`.", out)
+            log.warning(
+                "%s judged other weights than the run has now: judge it again with `pydiffgeo evaluate`.",
+                out,
+            )
     return trainer
 
 
@@ -227,13 +248,17 @@ def calibrate(
         No such run, or one without a process model.
     """
     if run not in settings.runs:
-        raise SettingsError(f"no run {run!r}{nearest(run, settings.runs)} Known: {', '.join(settings.runs)}.")
+        raise SettingsError(
+            f"no run {run!r}{nearest(run, settings.runs)} Known: {', '.join(settings.runs)}."
+        )
     _check_model(settings, run)
     one = settings.run(run)
     if basins is not None:
         one = one.model_copy(update={"data": one.data.model_copy(update={"basins": basins})})
     folder = output / f"{run}_sceua"
-    table = calibrate_run(one, folder, evaluations, resume, progress, overwrite, series_needed(settings))
+    table = calibrate_run(
+        one, folder, evaluations, resume, progress, overwrite, series_needed(settings)
+    )
     text = f"{folder}: {len(table)} basins calibrated, median NSE of the training period {table.nse.median():.3f}."
     console(quiet=not progress).print(text)
     return folder
@@ -269,7 +294,9 @@ def evaluate(
     OutputError
         A folder cannot be written.
     """
-    runs = list({run.resolve(): run for folder in folders for run in runs_in(Path(folder))}.values())  # each of them once
+    runs = list(
+        {run.resolve(): run for folder in folders for run in runs_in(Path(folder))}.values()
+    )  # each of them once
     for folder in runs:  # what is wrong is said before the first one is judged
         period_of(folder, load_settings_of(folder), period)
         require_room(folder)
@@ -283,28 +310,45 @@ def evaluate(
         span = period_of(folder, settings, period)
         warm_up, size = settings.evaluation.warm_up, settings.evaluation.batch_size
         also = untrained_fluxes(settings.data.targets)
-        groups = {name: (group, data.judged(group, period, *days_of(span), warm_up)) for name, group in data.groups().items()}
+        groups = {
+            name: (group, data.judged(group, period, *days_of(span), warm_up))
+            for name, group in data.groups().items()
+        }
         periods = {
             name: predict(model, group, *days_of(span), warm_up, size, also=also, rows=rows)
             for name, (group, rows) in groups.items()
             if len(rows)
         }
         if not periods:
-            raise DataError(f"no basin of the run {folder} has complete forcing in the {period} period; judge another one.")
-        gaps = {basin: "forcing is missing" for group, rows in groups.values() for basin in np.delete(group.basins, rows)}
+            raise DataError(
+                f"no basin of the run {folder} has complete forcing in the {period} period; judge another one."
+            )
+        gaps = {
+            basin: "forcing is missing"
+            for group, rows in groups.values()
+            for basin in np.delete(group.basins, rows)
+        }
         out = {"all": data.left_out.get("all", {}), period: gaps | data.left_out.get(period, {})}
         data = replace(data, left_out=out)
         say_left_out(data, folder.name, progress)
-        functions = learned_functions(model, data.tensors, *days_of(span), warm_up) if isinstance(model, HybridModel) else {}
+        functions = (
+            learned_functions(model, data.tensors, *days_of(span), warm_up)
+            if isinstance(model, HybridModel)
+            else {}
+        )
         weights = weights_hash(model.state_dict())
         with judging(folder / f"evaluation_{period}", weights):
-            reports[str(folder)] = report_run(folder, period, settings, data, periods, progress, figures, functions, weights)
+            reports[str(folder)] = report_run(
+                folder, period, settings, data, periods, progress, figures, functions, weights
+            )
     if len(reports) > 1:
         compare_runs(runs, period, progress, figures, notes)
     return reports
 
 
-def _validation(settings: BasinRun, model: nn.Module, data: BasinData, group: Group) -> Callable[[], float] | None:
+def _validation(
+    settings: BasinRun, model: nn.Module, data: BasinData, group: Group
+) -> Callable[[], float] | None:
     """Return what gives the median NSE of the first target over the validation period, None where there is none."""
     if settings.data.validation is None:
         return None
@@ -315,7 +359,15 @@ def _validation(settings: BasinRun, model: nn.Module, data: BasinData, group: Gr
 
     def score() -> float:
         series = predict(model, tensors, *days, warm_up, size, group, rows=rows).series
-        simulated, observed = (series[f"{target}_{kind}"].values for kind in ("simulated", "observed"))
-        return float(np.nanmedian(score_basins(simulated, observed, [tensors.basins[row] for row in rows], ["nse"]).nse))
+        simulated, observed = (
+            series[f"{target}_{kind}"].values for kind in ("simulated", "observed")
+        )
+        return float(
+            np.nanmedian(
+                score_basins(
+                    simulated, observed, [tensors.basins[row] for row in rows], ["nse"]
+                ).nse
+            )
+        )
 
     return score

@@ -23,8 +23,18 @@ class ExplicitHBV:
         self.forcing = {"precipitation": "precipitation", "temperature": "tair_mean",
                         "potential_evapotranspiration": "potential_evapotranspiration"}  # fmt: skip
 
-    def simulate(self, forcing: Mapping[str, Tensor], parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def simulate(
+        self, forcing: Mapping[str, Tensor], parameters: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
         """Return fluxes, mm d-1, and stores, mm, [column, time]."""
-        empty = torch.zeros(len(self.states), dtype=forcing["precipitation"].dtype, device=forcing["precipitation"].device)
+        empty = torch.zeros(
+            len(self.states),
+            dtype=forcing["precipitation"].dtype,
+            device=forcing["precipitation"].device,
+        )
         states, fluxes = explicit_hbv(forcing, parameters, empty)
-        return {"inflow": forcing["precipitation"]} | fluxes | dict(zip(self.states, states.unbind(-1), strict=True))
+        return (
+            {"inflow": forcing["precipitation"]}
+            | fluxes
+            | dict(zip(self.states, states.unbind(-1), strict=True))
+        )

@@ -39,17 +39,29 @@ class Inputs(nn.Module):
         Also discharge of this many days before, with 0 and a feature that says so where there is none.
     """
 
-    def __init__(self, scaling: Scaling, tensors: BasinTensors, series: tuple[str, ...], past_discharge: int | None = None):
+    def __init__(
+        self,
+        scaling: Scaling,
+        tensors: BasinTensors,
+        series: tuple[str, ...],
+        past_discharge: int | None = None,
+    ):
         super().__init__()
         self.columns = [tensors.forcing_names.index(name) for name in series]
         self.lag = past_discharge
-        groups = {"series": series, "attribute": tensors.attribute_names, "target": tensors.target_names}
+        groups = {
+            "series": series,
+            "attribute": tensors.attribute_names,
+            "target": tensors.target_names,
+        }
         for group, names in groups.items():
             for what in ("mean", "std"):
                 values = [getattr(scaling, what)[name] for name in names]
                 self.register_buffer(f"{group}_{what}", torch.tensor(values, dtype=tensors.dtype))
         if past_discharge and "discharge" not in tensors.target_names:
-            raise SettingsError("model.network.past_discharge needs 'discharge' among data.targets.")
+            raise SettingsError(
+                "model.network.past_discharge needs 'discharge' among data.targets."
+            )
         self.discharge = tensors.target_names.index("discharge") if past_discharge else 0
         self.sizes = len(series) + 2 * bool(past_discharge), len(tensors.attribute_names)
 
@@ -60,7 +72,9 @@ class Inputs(nn.Module):
             past = self._scaled(batch.observed, "target")[..., self.discharge].roll(self.lag, 1)
             past[:, : self.lag] = torch.nan
             known = torch.isfinite(past)
-            series = torch.cat([series, torch.stack([torch.where(known, past, 0.0), known.to(past)], -1)], -1)
+            series = torch.cat(
+                [series, torch.stack([torch.where(known, past, 0.0), known.to(past)], -1)], -1
+            )
         return self._scaled(batch.attributes, "attribute"), series
 
     def unscaled(self, outputs: Tensor) -> Tensor:
@@ -88,7 +102,9 @@ class PureLSTM(nn.Module):
 
     least: Tensor
 
-    def __init__(self, inputs: Inputs, targets: Sequence[str], hidden: int, dropout: float, seed: int):
+    def __init__(
+        self, inputs: Inputs, targets: Sequence[str], hidden: int, dropout: float, seed: int
+    ):
         super().__init__()
         self.inputs = inputs
         self.network = SeriesNetwork(*inputs.sizes, len(targets), hidden, dropout, seed)
@@ -126,13 +142,22 @@ class HybridModel(nn.Module):
     """
 
     def __init__(
-        self, inputs: Inputs, parameters: BasinParameters, process: Process, tensors: BasinTensors, outputs: dict[str, str]
+        self,
+        inputs: Inputs,
+        parameters: BasinParameters,
+        process: Process,
+        tensors: BasinTensors,
+        outputs: dict[str, str],
     ):
         super().__init__()
         self.inputs, self.learned, self.process, self.outputs = inputs, parameters, process, outputs
         # the very modules of the process model, so that their weights are trained and saved with the others
-        self.closures = nn.ModuleDict(process.model.closures if isinstance(process, SolvedProcess) else {})
-        self.forcing = {name: tensors.forcing_names.index(series) for name, series in process.forcing.items()}
+        self.closures = nn.ModuleDict(
+            process.model.closures if isinstance(process, SolvedProcess) else {}
+        )
+        self.forcing = {
+            name: tensors.forcing_names.index(series) for name, series in process.forcing.items()
+        }
 
     def parameters_of(self, batch: Batch) -> dict[str, Tensor]:
         """Return the parameters of a batch: [batch, component], or [batch, component, time]."""
@@ -148,7 +173,9 @@ class HybridModel(nn.Module):
         """
         return self.simulate(batch)[0]
 
-    def simulate(self, batch: Batch, also: Mapping[str, str] | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+    def simulate(
+        self, batch: Batch, also: Mapping[str, str] | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return targets as `forward`, and other series by name, [batch, time - warm_up], as far as the process gives them.
 
         Parameters
@@ -167,17 +194,24 @@ class HybridModel(nn.Module):
         try:
             found = simulate(self.process, forcing, parameters, self.outputs, also)
         except SolveFailed as error:
-            places = "; ".join(f"{batch.where(sample)}: {why}" for sample, why in list(error.failed.items())[:3])
+            places = "; ".join(
+                f"{batch.where(sample)}: {why}" for sample, why in list(error.failed.items())[:3]
+            )
             raise SolveFailed(
                 f"the process model failed for {len(error.failed)} basins of a batch: {places}. Take shorter steps "
                 "(model.process.step), another solver, or narrower model.process.bounds.",
                 error.failed,
             ) from error
-        judged = {name: series[:, batch.warm_up :].to(batch.forcing.dtype) for name, series in found.items()}
+        judged = {
+            name: series[:, batch.warm_up :].to(batch.forcing.dtype)
+            for name, series in found.items()
+        }
         return torch.stack([judged.pop(target) for target in self.outputs], -1), judged
 
 
-def build_model(settings: BasinRun, tensors: BasinTensors, scaling: Scaling, process: Process | None) -> nn.Module:
+def build_model(
+    settings: BasinRun, tensors: BasinTensors, scaling: Scaling, process: Process | None
+) -> nn.Module:
     """Return the untrained model of a run.
 
     Parameters
@@ -210,10 +244,18 @@ def build_model(settings: BasinRun, tensors: BasinTensors, scaling: Scaling, pro
             SeriesNetwork(*inputs.sizes, daily, net.hidden[0], net.dropout, seed),
         )
     learned = BasinParameters(
-        network, process.bounds, process.default, net.varying, components, varying_dropout=net.varying_dropout, seed=seed
+        network,
+        process.bounds,
+        process.default,
+        net.varying,
+        components,
+        varying_dropout=net.varying_dropout,
+        seed=seed,
     )
     outputs = {target: model.process.outputs.get(target, target) for target in targets}
-    dtype = DTYPES[settings.training.dtype]  # of the networks of parameters; closures have that of the solver
+    dtype = DTYPES[
+        settings.training.dtype
+    ]  # of the networks of parameters; closures have that of the solver
     return HybridModel(inputs.to(dtype), learned.to(dtype), process, tensors, outputs)
 
 

@@ -87,14 +87,25 @@ def predict(
     with torch.no_grad():
         for k in range(0, len(mine), batch_size):
             some = mine[k : k + batch_size]
-            batch = tensors.windows(some, np.full(len(some), first - warm_up), last - first + warm_up, warm_up)
+            batch = tensors.windows(
+                some, np.full(len(some), first - warm_up), last - first + warm_up, warm_up
+            )
             batch = batch.to(group.device)
-            targets, more = model.simulate(batch, also) if isinstance(model, HybridModel) else (model(batch), {})
+            targets, more = (
+                model.simulate(batch, also)
+                if isinstance(model, HybridModel)
+                else (model(batch), {})
+            )
             simulated.append(targets.double().cpu().numpy())
             observed.append(batch.observed[:, warm_up:].double().cpu().numpy())
             others.append({name: values.cpu().numpy() for name, values in more.items()})
             if isinstance(model, HybridModel):
-                learned.append({n: v.flatten(1).mean(1).cpu().numpy() for n, v in model.parameters_of(batch).items()})
+                learned.append(
+                    {
+                        n: v.flatten(1).mean(1).cpu().numpy()
+                        for n, v in model.parameters_of(batch).items()
+                    }
+                )
     model.train(was_training)
     parts = group.collect((mine, simulated, observed, learned, others))
     order = np.argsort(np.concatenate([part[0] for part in parts]))
@@ -102,7 +113,10 @@ def predict(
 
     def joined(k: int) -> dict[str, np.ndarray]:
         blocks = [block for part in parts for block in part[k]]
-        return {name: np.concatenate([block[name] for block in blocks])[order] for name in (blocks[0] if blocks else {})}
+        return {
+            name: np.concatenate([block[name] for block in blocks])[order]
+            for name in (blocks[0] if blocks else {})
+        }
 
     series = {
         f"{target}_{kind}": (("basin", "time"), values[..., k].astype("float32"))

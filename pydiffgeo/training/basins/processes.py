@@ -45,7 +45,9 @@ class Process(Protocol):
     default: dict[str, float]
     forcing: dict[str, str]
 
-    def simulate(self, forcing: Mapping[str, Tensor], parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def simulate(
+        self, forcing: Mapping[str, Tensor], parameters: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
         """Return fluxes and states by name, [column, time], for forcing [column, time] and parameters [column (, time)].
 
         Raises
@@ -77,17 +79,29 @@ class SolvedProcess:
         dtype = torch.float64 if settings.dtype == "float64" else torch.float32
         self.solver = Solver(settings.solver, step=settings.step, dtype=dtype)
         spec = model.spec
-        self.bounds = narrowed({name: Bounds.of(p) for name, p in spec.parameters.items()}, settings)
-        self.default = _started({name: p.default for name, p in spec.parameters.items()}, self.bounds)
+        self.bounds = narrowed(
+            {name: Bounds.of(p) for name, p in spec.parameters.items()}, settings
+        )
+        self.default = _started(
+            {name: p.default for name, p in spec.parameters.items()}, self.bounds
+        )
         self.forcing = {name: SERIES.get(name, name) for name in spec.forcings}
 
-    def simulate(self, forcing: Mapping[str, Tensor], parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def simulate(
+        self, forcing: Mapping[str, Tensor], parameters: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
         """Return fluxes and states [column, time]; see `Process.simulate`."""
         days = next(iter(forcing.values())).shape[1]
-        first = {name: value[..., 0] if value.ndim == 2 else value for name, value in parameters.items()}
+        first = {
+            name: value[..., 0] if value.ndim == 2 else value for name, value in parameters.items()
+        }
         start = self.model.start(first)
-        solution = solve(self.model, forcing, parameters, start, torch.arange(days + 1), self.solver, self.engine)
-        return solution.fluxes | dict(zip(self.model.spec.states, solution.states.unbind(-1), strict=False))
+        solution = solve(
+            self.model, forcing, parameters, start, torch.arange(days + 1), self.solver, self.engine
+        )
+        return solution.fluxes | dict(
+            zip(self.model.spec.states, solution.states.unbind(-1), strict=False)
+        )
 
 
 def build_process(settings: ModelSettings) -> Process:
@@ -103,15 +117,21 @@ def build_process(settings: ModelSettings) -> Process:
     given = settings.process
     if given.solver == "explicit_loop":
         if settings.name != "hbv":
-            raise SettingsError(f"model.process.solver: explicit_loop is there for hbv only, not for {settings.name!r}.")
+            raise SettingsError(
+                f"model.process.solver: explicit_loop is there for hbv only, not for {settings.name!r}."
+            )
         explicit = ExplicitHBV()
         explicit.bounds = narrowed(explicit.bounds, given)
         explicit.default = _started(explicit.default, explicit.bounds)
         return explicit
     kind = lookup(MODELS, settings.name, "model (besides lstm)")
-    columns = any(p.default is p.empty for p in signature(kind).parameters.values())  # such as Richards, which needs a grid
+    columns = any(
+        p.default is p.empty for p in signature(kind).parameters.values()
+    )  # such as Richards, which needs a grid
     if columns or "discharge" not in (model := kind()).spec.fluxes:
-        raise SettingsError(f"model.name: {settings.name!r} gives no discharge; it is no model of basins.")
+        raise SettingsError(
+            f"model.name: {settings.name!r} gives no discharge; it is no model of basins."
+        )
     if given.closures:
         model = kind(closures=make_closures(model.spec, given.closures))  # type: ignore[call-arg]
         check_replaced(model, settings)
@@ -156,7 +176,9 @@ def simulate(
     try:
         series = process.simulate(weather, values)
     except SolveFailed as error:
-        raise SolveFailed(str(error), {column // parts.count: why for column, why in error.failed.items()}) from error
+        raise SolveFailed(
+            str(error), {column // parts.count: why for column, why in error.failed.items()}
+        ) from error
     found = {}
     for target, name in outputs.items():
         if name not in series:
@@ -168,7 +190,9 @@ def simulate(
     if "route_a" in parameters and "discharge" in found:
         a, b = (parameters[name].mean(1).to(found["discharge"].dtype) for name in ROUTING)
         found["discharge"] = route(found["discharge"], a, b)
-    return found | {name: parts.mean(series[flux]) for name, flux in (also or {}).items() if flux in series}
+    return found | {
+        name: parts.mean(series[flux]) for name, flux in (also or {}).items() if flux in series
+    }
 
 
 def columns(
@@ -180,18 +204,31 @@ def columns(
     weather, values = parts.weather(forcing), parts.parameters(own)
     if (factor := values.pop("precipitation_factor", None)) is not None:
         factor = factor if factor.ndim == 2 else factor[:, None]
-        weather |= {name: weather[name] * factor for name, source in process.forcing.items() if source == "precipitation"}
+        weather |= {
+            name: weather[name] * factor
+            for name, source in process.forcing.items()
+            if source == "precipitation"
+        }
     return parts, weather, values
 
 
 def narrowed(bounds: dict[str, Bounds], settings: ProcessSettings) -> dict[str, Bounds]:
     """Return bounds with those that the settings replace, and with those of routing and correction where they are on."""
-    known = bounds | (ROUTING if settings.routing else {}) | (CORRECTION if settings.correct_precipitation else {})
+    known = (
+        bounds
+        | (ROUTING if settings.routing else {})
+        | (CORRECTION if settings.correct_precipitation else {})
+    )
     for name in settings.bounds:
         if name not in known:
-            raise SettingsError(f"model.process.bounds: no parameter {name!r}{nearest(name, known)} Known: {', '.join(known)}.")
+            raise SettingsError(
+                f"model.process.bounds: no parameter {name!r}{nearest(name, known)} Known: {', '.join(known)}."
+            )
     try:
-        return {n: Bounds(*settings.bounds.get(n, (b.lower, b.upper)), b.transform) for n, b in known.items()}
+        return {
+            n: Bounds(*settings.bounds.get(n, (b.lower, b.upper)), b.transform)
+            for n, b in known.items()
+        }
     except ParameterError as error:
         raise SettingsError(f"model.process.bounds: {error}") from error
 
@@ -199,4 +236,6 @@ def narrowed(bounds: dict[str, Bounds], settings: ProcessSettings) -> dict[str, 
 def _started(known: Mapping[str, float], bounds: Mapping[str, Bounds]) -> dict[str, float]:
     """Return where learned parameters start, moved into their bounds; those without a default start in the middle."""
     start = {**known, **UNCORRECTED}
-    return {name: min(max(start[name], b.lower), b.upper) for name, b in bounds.items() if name in start}
+    return {
+        name: min(max(start[name], b.lower), b.upper) for name, b in bounds.items() if name in start
+    }

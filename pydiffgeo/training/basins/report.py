@@ -29,7 +29,19 @@ from pydiffgeo.training.basins.untrained import check_untrained
 from pydiffgeo.training.checkpoint import chosen_weights, load_checkpoint, weights_hash
 from pydiffgeo.training.run_folder import check_judged
 
-SHOWN = ("nse", "kge", "fhv", "nrmse_high", "flv", "alpha_nse", "beta_nse", "pearson_r", "rmse", "bias", "peak_timing")
+SHOWN = (
+    "nse",
+    "kge",
+    "fhv",
+    "nrmse_high",
+    "flv",
+    "alpha_nse",
+    "beta_nse",
+    "pearson_r",
+    "rmse",
+    "bias",
+    "peak_timing",
+)
 Rows = list[dict[str, Any]]
 UNTRAINED = (
     "Over water years of which at least 90 % of days are observed: evapotranspiration (mm per year) against precipitation less "
@@ -91,17 +103,27 @@ def report_run(
     for name in settings.data.targets:
         tables: list[xr.Dataset] = []
         for group, judged in periods.items():
-            simulated, observed = (judged.series[f"{name}_{kind}"].values for kind in ("simulated", "observed"))
-            judgement = score_basins(simulated, observed, [str(b) for b in judged.series.basin.values])
+            simulated, observed = (
+                judged.series[f"{name}_{kind}"].values for kind in ("simulated", "observed")
+            )
+            judgement = score_basins(
+                simulated, observed, [str(b) for b in judged.series.basin.values]
+            )
             rows += [{"target": name, "group": group, **row} for row in median_scores(judgement)]
             tables.append(judgement.assign(group=("basin", [group] * judgement.sizes["basin"])))
         scores[name] = xr.concat(tables, "basin")
-        write_scores(scores[name], out / ("scores" if name == target else f"scores_{file_name(name)}"))
+        write_scores(
+            scores[name], out / ("scores" if name == target else f"scores_{file_name(name)}")
+        )
     write_table(rows, out / "medians")
-    left_out = pd.DataFrame(left_out_rows(data.left_out), columns=["basin", "left_out_of", "reason"])
+    left_out = pd.DataFrame(
+        left_out_rows(data.left_out), columns=["basin", "left_out_of", "reason"]
+    )
     write_file(out / "left_out.csv", left_out.to_csv(index=False))
     names = next(iter(periods.values())).parameters
-    learned = {name: np.concatenate([p.parameters[name] for p in periods.values()]) for name in names}
+    learned = {
+        name: np.concatenate([p.parameters[name] for p in periods.values()]) for name in names
+    }
     if learned:
         table = pd.DataFrame(learned, index=pd.Index(series.basin.values, name="basin"))
         write_file(out / "parameters.csv", table.to_csv(float_format="%.6g"))
@@ -114,7 +136,9 @@ def report_run(
         for slot, f in (functions or {}).items():
             x, y = f.table["input"].to_numpy(), f.table["learned"].to_numpy()
             labels = f"{', '.join(f.slot.inputs)} ({', '.join(f.slot.units)})", f.slot.output
-            path = plot_function(out / f"closure_{slot}.png", x, y, f.formulas, (f.inputs, f.outputs), labels)
+            path = plot_function(
+                out / f"closure_{slot}.png", x, y, f.formulas, (f.inputs, f.outputs), labels
+            )
             drawn[f"Learned function: {slot}"] = path
     _page(out, folder, period, settings, rows, untrained, scores[target], drawn, data, weights)
     if progress:
@@ -122,14 +146,23 @@ def report_run(
             kept = ("measure", "median", "lower", "upper", "basins")
             shown = [{k: row[k] for k in kept} for row in rows
                      if (row["target"], row["group"]) == (target, group) and row["measure"] in SHOWN]  # fmt: skip
-            print_table(shown, f"{folder.name}, {target}, basins {group}, {period} period: medians, 95 % bootstrap intervals")
+            print_table(
+                shown,
+                f"{folder.name}, {target}, basins {group}, {period} period: medians, 95 % bootstrap intervals",
+            )
         if untrained:
-            print_table(untrained, f"{folder.name}, {period} period: variables that were never trained on")
+            print_table(
+                untrained, f"{folder.name}, {period} period: variables that were never trained on"
+            )
     return rows
 
 
 def compare_runs(
-    folders: Sequence[Path], period: str, progress: bool = True, figures: bool = True, notes: Sequence[str] = ()
+    folders: Sequence[Path],
+    period: str,
+    progress: bool = True,
+    figures: bool = True,
+    notes: Sequence[str] = (),
 ) -> Rows:
     """Write tables of several judged runs, a figure and a page, into the folder of the first; return the medians.
 
@@ -150,12 +183,19 @@ def compare_runs(
     names = [folder.name for folder in folders]
     for folder in folders:
         label = folder.name if names.count(folder.name) == 1 else str(folder)
-        weights.append(weights_hash(chosen_weights(load_checkpoint(folder / CHECKPOINT, ["model"]) or {"model": {}})))
+        weights.append(
+            weights_hash(
+                chosen_weights(load_checkpoint(folder / CHECKPOINT, ["model"]) or {"model": {}})
+            )
+        )
         check_judged(folder / f"evaluation_{period}", weights[-1])
         medians = pd.read_csv(folder / f"evaluation_{period}" / "medians.csv")
         for (target, group), part in medians.groupby(["target", "group"], sort=False):
             value = part.set_index("measure")["median"]
-            rows.append({"run": label, "target": target, "group": group} | {n: float(value[n]) for n in SHOWN})
+            rows.append(
+                {"run": label, "target": target, "group": group}
+                | {n: float(value[n]) for n in SHOWN}
+            )
         scores = pd.read_csv(folder / f"evaluation_{period}" / "scores.csv", dtype={"basin": str})
         for group, part in scores.groupby("group", sort=False):
             judged.setdefault(str(group), {})[label] = set(part.basin)
@@ -182,10 +222,19 @@ def compare_runs(
         if without:
             page.text(f"Left out, since they simulate no such variables: {', '.join(without)}.")
     if figures and not matplotlib_missing():
-        page.figure(plot_cdf(out / f"comparison_{period}.png", lines, "NSE"), "Share of basins with at most this NSE")
-    page.text("Weights that were judged: " + "; ".join(f"{name} {w}" for name, w in zip(days, weights, strict=True)) + ".")
+        page.figure(
+            plot_cdf(out / f"comparison_{period}.png", lines, "NSE"),
+            "Share of basins with at most this NSE",
+        )
+    page.text(
+        "Weights that were judged: "
+        + "; ".join(f"{name} {w}" for name, w in zip(days, weights, strict=True))
+        + "."
+    )
     page.write(out / f"comparison_{period}.html")
-    console(quiet=not progress).print(f"Comparison: {out / f'comparison_{period}.html'}, with tables beside it")
+    console(quiet=not progress).print(
+        f"Comparison: {out / f'comparison_{period}.html'}, with tables beside it"
+    )
     if progress:
         print_table(rows, f"Medians over basins, {period} period", {"nse": "max", "kge": "max"})
         if untrained:
@@ -226,17 +275,37 @@ def remove_comparisons(folder: Path) -> None:
 
 
 def _figures(
-    out: Path, settings: BasinRun, data: BasinData, series: xr.Dataset, scores: xr.Dataset, learned: Mapping[str, np.ndarray]
+    out: Path,
+    settings: BasinRun,
+    data: BasinData,
+    series: xr.Dataset,
+    scores: xr.Dataset,
+    learned: Mapping[str, np.ndarray],
 ) -> dict[str, Path]:
     target = settings.data.targets[0]
-    groups = {str(group): scores.nse.values[scores.group.values == group] for group in np.unique(scores.group.values)}
-    drawn = {"Share of basins with at most this NSE": plot_cdf(out / "cdf.png", groups, f"NSE of {target}")}
+    groups = {
+        str(group): scores.nse.values[scores.group.values == group]
+        for group in np.unique(scores.group.values)
+    }
+    drawn = {
+        "Share of basins with at most this NSE": plot_cdf(
+            out / "cdf.png", groups, f"NSE of {target}"
+        )
+    }
     chosen = exemplary(scores.nse.values)
     if chosen:
-        titles = [f"{which}: basin {scores.basin.values[i]}, NSE {scores.nse.values[i]:.2f}" for which, i in chosen.items()]
-        s, o = (series[f"{target}_{kind}"].values[list(chosen.values())] for kind in ("simulated", "observed"))
+        titles = [
+            f"{which}: basin {scores.basin.values[i]}, NSE {scores.nse.values[i]:.2f}"
+            for which, i in chosen.items()
+        ]
+        s, o = (
+            series[f"{target}_{kind}"].values[list(chosen.values())]
+            for kind in ("simulated", "observed")
+        )
         caption = "Best, median and worst basin"
-        drawn[caption] = plot_hydrographs(out / "hydrographs.png", pd.DatetimeIndex(series.time.values), s, o, titles)
+        drawn[caption] = plot_hydrographs(
+            out / "hydrographs.png", pd.DatetimeIndex(series.time.values), s, o, titles
+        )
     if {"lat", "lon"} <= set(data.records.coords):
         name, shown = _mapped(settings, data, scores, learned)
         places = data.records.sel(basin=series.basin)
@@ -248,11 +317,19 @@ def _mapped(
     settings: BasinRun, data: BasinData, scores: xr.Dataset, learned: Mapping[str, np.ndarray]
 ) -> tuple[str, np.ndarray]:
     """Return name and values of what the map shows: by default the first learned parameter, or the NSE."""
-    attributes = {n: data.records[n].sel(basin=scores.basin).values for n in settings.data.attributes}
-    known = attributes | {str(n): scores[n].values for n in scores.data_vars if n != "group"} | dict(learned)
+    attributes = {
+        n: data.records[n].sel(basin=scores.basin).values for n in settings.data.attributes
+    }
+    known = (
+        attributes
+        | {str(n): scores[n].values for n in scores.data_vars if n != "group"}
+        | dict(learned)
+    )
     name = settings.evaluation.mapped or next(iter(learned), "nse")
     if name not in known:
-        raise SettingsError(f"evaluation.mapped: nothing is called {name!r}{nearest(name, known)} Known: {', '.join(known)}.")
+        raise SettingsError(
+            f"evaluation.mapped: nothing is called {name!r}{nearest(name, known)} Known: {', '.join(known)}."
+        )
     return name, known[name]
 
 
@@ -280,10 +357,15 @@ def _page(
     span = getattr(settings.data, period)
     page = Page(f"{folder.name}: {settings.model.name}, {period} period")
     warm_up = settings.evaluation.warm_up
-    page.text(f"{scores.sizes['basin']} basins, {span.start} to {span.end}, after {warm_up} days of warm-up.")
+    page.text(
+        f"{scores.sizes['basin']} basins, {span.start} to {span.end}, after {warm_up} days of warm-up."
+    )
     for note in data.notes:
         page.text(note)
-    page.table(rows, "Medians over basins with 95 % bootstrap intervals; undefined: basins without the measure")
+    page.table(
+        rows,
+        "Medians over basins with 95 % bootstrap intervals; undefined: basins without the measure",
+    )
     if left_out_rows(data.left_out):
         page.table(left_out_rows(data.left_out), "Basins that were left out")
     page.heading("Variables that were never trained on")
@@ -291,7 +373,9 @@ def _page(
         page.text(UNTRAINED)
         page.table(untrained, CAPTION)
     else:
-        page.text("None: this run gives neither evapotranspiration nor base flow. A pure LSTM simulates its targets alone.")
+        page.text(
+            "None: this run gives neither evapotranspiration nor base flow. A pure LSTM simulates its targets alone."
+        )
     for caption, path in drawn.items():
         page.heading(caption)
         page.figure(path, caption)

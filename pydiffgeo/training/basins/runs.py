@@ -38,7 +38,9 @@ def runs_in(folder: Path) -> list[Path]:
         return [folder]
     found = sorted(path.parents[1] for path in folder.glob(f"*/{CHECKPOINT}"))
     if not found:
-        raise DataError(f"no trained run in {str(folder)!r}: its folder has {SETTINGS} and {CHECKPOINT}; train one first.")
+        raise DataError(
+            f"no trained run in {str(folder)!r}: its folder has {SETTINGS} and {CHECKPOINT}; train one first."
+        )
     return found
 
 
@@ -55,7 +57,10 @@ def load_run(folder: Path) -> tuple[BasinRun, BasinData, nn.Module]:
     if saved is None:
         raise DataError(f"the run {folder} has no checkpoint {CHECKPOINT} yet; train it first.")
     process = process_of(settings)
-    forcing, calibrated = () if process is None else tuple(process.forcing.values()), bool(saved.get("calibrated"))
+    forcing, calibrated = (
+        () if process is None else tuple(process.forcing.values()),
+        bool(saved.get("calibrated")),
+    )
     data = load_basins(settings, forcing, left_out=read_left_out(folder), calibrated=calibrated)
     if calibrated and process is not None:
         model: nn.Module = calibrated_model(settings, data, process)
@@ -79,7 +84,9 @@ def load_settings_of(folder: Path) -> BasinRun:
     """
     found = kept_settings(folder)
     if found is None:
-        raise DataError(f"{folder / SETTINGS} does not hold the settings of a run. Train one into the folder, or name another.")
+        raise DataError(
+            f"{folder / SETTINGS} does not hold the settings of a run. Train one into the folder, or name another."
+        )
     try:
         return BasinRun.model_validate(found)
     except ValidationError as error:
@@ -98,9 +105,13 @@ def _notes(
     if reason := _unfinished(saved, settings, data):
         yield f"{folder} is not trained to its end: {reason}. Its weights until then are taken; --resume goes on."
     now = settings.model_dump(mode="json")
-    changed = changed_settings(saved.get("settings", now), now, FREE - {"data.path"})  # which may now lead to other records
+    changed = changed_settings(
+        saved.get("settings", now), now, FREE - {"data.path"}
+    )  # which may now lead to other records
     if changed:
-        told = "; ".join(f"{key} is {new!r}, the run was trained with {old!r}" for key, old, new in changed)
+        told = "; ".join(
+            f"{key} is {new!r}, the run was trained with {old!r}" for key, old, new in changed
+        )
         yield f"{folder / SETTINGS} was changed since the training: {told}. What stands there now is taken."
     if differs := other_scaling(model, saved["model"]):
         yield f"The records are not those that {folder} was trained on: {differs}. Those of now are taken."
@@ -112,13 +123,19 @@ def _unfinished(saved: dict[str, Any], settings: BasinRun, data: BasinData) -> s
         done, all_of_them, what = len(saved["rows"]), len(data.tensors.basins), "basins"
     else:
         done, all_of_them, what = len(saved.get("history", ())), settings.training.epochs, "epochs"
-    return "" if saved.get("stopped") or done >= all_of_them else f"{done} of {all_of_them} {what} are done"
+    return (
+        ""
+        if saved.get("stopped") or done >= all_of_them
+        else f"{done} of {all_of_them} {what} are done"
+    )
 
 
 def period_of(folder: Path, settings: BasinRun, name: str) -> Period:
     names = ("train", "validation", "test")
     if name not in names:
-        raise SettingsError(f"the run {folder} has no period {name!r}{nearest(name, names)} Known: {', '.join(names)}.")
+        raise SettingsError(
+            f"the run {folder} has no period {name!r}{nearest(name, names)} Known: {', '.join(names)}."
+        )
     span: Period | None = getattr(settings.data, name)
     if span is None:
         raise SettingsError(

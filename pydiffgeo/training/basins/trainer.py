@@ -24,8 +24,21 @@ from pydiffgeo.training.interrupt import Interrupt, interrupt_between_steps
 from pydiffgeo.training.logs import TrainingLog, write_history
 
 CHECKPOINT = Path("checkpoints", "last.pt")
-STATE = ("model", "optimiser", "sampler", "seconds", "sums", "history", "best", "best_epoch", "best_weights", "stopped")
-SCALING = {f"{group}_{what}" for group in ("series", "attribute", "target") for what in ("mean", "std")}  # buffers of `Inputs`
+STATE = (
+    "model",
+    "optimiser",
+    "sampler",
+    "seconds",
+    "sums",
+    "history",
+    "best",
+    "best_epoch",
+    "best_weights",
+    "stopped",
+)
+SCALING = {
+    f"{group}_{what}" for group in ("series", "attribute", "target") for what in ("mean", "std")
+}  # buffers of `Inputs`
 
 
 class BasinTrainer:
@@ -77,12 +90,19 @@ class BasinTrainer:
         validate: Callable[[], float] | None = None,
     ):
         self.group = group or Group()
-        self.model, self.sampler, self.settings, self.validate = model.to(self.group.device), sampler, settings, validate
+        self.model, self.sampler, self.settings, self.validate = (
+            model.to(self.group.device),
+            sampler,
+            settings,
+            validate,
+        )
         self.std, self.t = std.to(self.group.device), settings.training
         self.folder = folder
         self.terms = [Term(term.loss, term.target, term.weight) for term in settings.loss]
         self.weights = list(model.parameters())
-        self.optimiser = torch.optim.AdamW(self.weights, self.t.learning_rate, weight_decay=self.t.weight_decay)
+        self.optimiser = torch.optim.AdamW(
+            self.weights, self.t.learning_rate, weight_decay=self.t.weight_decay
+        )
         self.per_epoch = self.t.steps_per_epoch or sampler.steps_per_epoch
         self.total = self.per_epoch * self.t.epochs
         self.step, self.seconds = 0, 0.0
@@ -113,10 +133,16 @@ class BasinTrainer:
         KeyboardInterrupt
             Passed on after a step, with a checkpoint of it written.
         """
-        if resume and self.folder and (saved := load_checkpoint(self.folder / CHECKPOINT, STATE)) is not None:
+        if (
+            resume
+            and self.folder
+            and (saved := load_checkpoint(self.folder / CHECKPOINT, STATE)) is not None
+        ):
             self.restore(saved)
             if self.group.first:
-                write_history(self.folder, self.history)  # a process that was killed may have left that of before
+                write_history(
+                    self.folder, self.history
+                )  # a process that was killed may have left that of before
         if not self.finished:
             self._run(progress and self.group.first)
         if self.best_weights is not None:
@@ -131,7 +157,9 @@ class BasinTrainer:
 
     def _run(self, progress: bool) -> None:
         self.log = TrainingLog(self.folder if self.group.first else None, self.step)
-        bar = progress_bar(progress, total=self.total, initial=self.step, unit="step", mininterval=1)
+        bar = progress_bar(
+            progress, total=self.total, initial=self.step, unit="step", mininterval=1
+        )
         every = self.t.checkpoint_every or self.per_epoch
         try:
             with interrupt_between_steps() as interrupt:
@@ -196,7 +224,11 @@ class BasinTrainer:
         self.step = self.sampler.step
         self.optimiser.load_state_dict(saved["optimiser"])
         self.seconds, self.sums, self.history = saved["seconds"], saved["sums"], saved["history"]
-        self.best, self.best_epoch, self.best_weights = saved["best"], saved["best_epoch"], saved["best_weights"]
+        self.best, self.best_epoch, self.best_weights = (
+            saved["best"],
+            saved["best_epoch"],
+            saved["best_weights"],
+        )
         self.stopped = saved["stopped"]
 
     def _step(self, interrupt: Interrupt) -> bool:
@@ -207,7 +239,9 @@ class BasinTrainer:
         torch.manual_seed((self.t.seed * 1_000_003 + self.step) * self.group.size + self.group.rank)
         for settings in self.optimiser.param_groups:
             settings["lr"] = self.rate()
-        batch = self.sampler.batch(self.step, self.group.own_part(self.t.batch_size)).to(self.group.device)
+        batch = self.sampler.batch(self.step, self.group.own_part(self.t.batch_size)).to(
+            self.group.device
+        )
         loss, parts = self._loss(batch)
         self.optimiser.zero_grad()
         loss.backward()
@@ -231,10 +265,14 @@ class BasinTrainer:
         simulated = self.group.gather(self.model(batch, gradient))
         observed = self.group.gather(batch.observed[:, batch.warm_up :])
         std = self.group.gather(self.std[batch.basin])
-        loss, parts = combined_loss(simulated, observed, self.terms, self.sampler.tensors.target_names, std=std)
+        loss, parts = combined_loss(
+            simulated, observed, self.terms, self.sampler.tensors.target_names, std=std
+        )
         if not bool(torch.isfinite(loss)):
             whole = self.sampler.batch(self.step)
-            padded = torch.cat([torch.zeros_like(whole.observed[:, : whole.warm_up]), simulated.detach().cpu()], 1)
+            padded = torch.cat(
+                [torch.zeros_like(whole.observed[:, : whole.warm_up]), simulated.detach().cpu()], 1
+            )
             places = whole.not_finite(padded) or [whole.where(int(_largest(simulated - observed)))]
             raise TrainingFailed(self._message("the loss", places))
         return loss, parts
@@ -244,9 +282,13 @@ class BasinTrainer:
         places = []
         for sample in range(len(batch.basin)):
             rows, first = [int(batch.basin[sample])], [int(batch.start[sample])]
-            alone = self.sampler.tensors.windows(rows, first, batch.forcing.shape[1], batch.warm_up).to(self.group.device)
+            alone = self.sampler.tensors.windows(
+                rows, first, batch.forcing.shape[1], batch.warm_up
+            ).to(self.group.device)
             simulated = self.model(alone)
-            gradients = torch.autograd.grad(simulated.square().sum(), self.weights, allow_unused=True)
+            gradients = torch.autograd.grad(
+                simulated.square().sum(), self.weights, allow_unused=True
+            )
             if not all(bool(torch.isfinite(g).all()) for g in gradients if g is not None):
                 places.append(alone.where(0))
         return self._message(what, places or ["no window alone"])
@@ -275,12 +317,22 @@ class BasinTrainer:
             self.model.eval()
             score = row["validation"] = self.validate()
             if not math.isfinite(score):
-                raise DataError("the validation score is not a number; data.validation has too few observations to judge by.")
+                raise DataError(
+                    "the validation score is not a number; data.validation has too few observations to judge by."
+                )
             if score > self.best:
-                self.best, self.best_epoch, self.best_weights = score, epoch, deepcopy(self.model.state_dict())
+                self.best, self.best_epoch, self.best_weights = (
+                    score,
+                    epoch,
+                    deepcopy(self.model.state_dict()),
+                )
             elif self.t.patience and epoch - self.best_epoch >= self.t.patience:
                 self.stopped = f"no better validation in {self.t.patience} epochs, best in epoch {self.best_epoch}"
-        row |= {"learning_rate": self.rate(), "seconds": self.seconds, "basin_days_per_second": days / self.seconds}
+        row |= {
+            "learning_rate": self.rate(),
+            "seconds": self.seconds,
+            "basin_days_per_second": days / self.seconds,
+        }
         self.history.append(row)
         self.log.epoch(row)
         self.sums, self.seconds = {}, 0.0

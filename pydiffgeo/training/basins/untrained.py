@@ -14,7 +14,12 @@ from pydiffgeo.training.basins.data import BasinData
 from pydiffgeo.training.basins.prediction import Periods
 
 # flux of a process model by name; the discharge as it leaves the stores, before routing, is called runoff
-FLUXES = {"evapotranspiration": "evapotranspiration", "base_flow": "base_flow", "runoff": "discharge", "inflow": "inflow"}
+FLUXES = {
+    "evapotranspiration": "evapotranspiration",
+    "base_flow": "base_flow",
+    "runoff": "discharge",
+    "inflow": "inflow",
+}
 
 
 def untrained_fluxes(targets: Sequence[str]) -> dict[str, str]:
@@ -22,7 +27,9 @@ def untrained_fluxes(targets: Sequence[str]) -> dict[str, str]:
     return {name: flux for name, flux in FLUXES.items() if name not in targets}
 
 
-def check_untrained(out: Path, data: BasinData, periods: Mapping[str, Periods]) -> list[dict[str, Any]]:
+def check_untrained(
+    out: Path, data: BasinData, periods: Mapping[str, Periods]
+) -> list[dict[str, Any]]:
     """Write ``untrained.csv``, one row per basin, and ``untrained_summary.csv``, and return the rows of the summary.
 
     Parameters
@@ -45,12 +52,18 @@ def check_untrained(out: Path, data: BasinData, periods: Mapping[str, Periods]) 
         if "discharge_observed" not in judged.series or "precipitation" not in data.records:
             continue
         flow = judged.series.discharge_observed
-        measured = data.records.precipitation.sel(basin=flow.basin, time=flow.time).transpose("basin", "time").values
+        measured = (
+            data.records.precipitation.sel(basin=flow.basin, time=flow.time)
+            .transpose("basin", "time")
+            .values
+        )
         fluxes = {str(name): series.values for name, series in judged.also.items()}
         if "precipitation_factor" not in judged.parameters:
             fluxes.pop("inflow", None)  # it is what was measured
         basins = [str(basin) for basin in flow.basin.values]
-        table = untrained_table(fluxes, flow.values, measured, pd.DatetimeIndex(flow.time.values), basins)
+        table = untrained_table(
+            fluxes, flow.values, measured, pd.DatetimeIndex(flow.time.values), basins
+        )
         table.insert(0, "group", group)
         tables.append(table)
         rows += [{"group": group, **row} for row in untrained_summary(table)]
