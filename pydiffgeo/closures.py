@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pydiffgeo.errors import ParameterError, lookup
+from pydiffgeo.recorded import Recorded
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "tanh": torch.sigmoid,  # tanh(x) = 2 sigmoid(2 x) - 1 takes a quarter of the time; `_matrices` brings the numbers in
@@ -26,7 +27,7 @@ RISING = ("tanh", "sigmoid", "softplus")
 SMALL = 1e-3  # weights that begin near zero, where a transform keeps them positive
 
 
-class NeuralClosure(nn.Module):
+class NeuralClosure(Recorded, nn.Module):
     """A function of one or more numbers, given by dense layers.
 
     Its weights are one vector, which lies in torch and which the Julia engine reads where it lies: of each layer the matrix
@@ -223,7 +224,7 @@ class NeuralClosure(nn.Module):
         return torch.cat(parts)
 
 
-class JuliaClosure(nn.Module):
+class JuliaClosure(Recorded, nn.Module):
     """Weights of a network that a Julia file defines, such as a model of Lux; what it computes, Julia alone knows.
 
     Parameters

@@ -12,6 +12,7 @@ from torch import Tensor
 from pydiffgeo.closures import JuliaClosure, NeuralClosure
 from pydiffgeo.errors import ModelError
 from pydiffgeo.models.spec import ModelSpec
+from pydiffgeo.recorded import Recorded
 from pydiffgeo.units import Units
 
 Values = Mapping[str, Tensor]
@@ -46,7 +47,7 @@ class Linearisation(NamedTuple):
     least_capacity: Tensor | None = None
 
 
-class ProcessModel:
+class ProcessModel(Recorded):
     """A process model declares names and rates; it knows no solver.
 
     A subclass sets `spec`, `size` and `structure` and defines `rates`; `storage` (default: the state itself), `fluxes`

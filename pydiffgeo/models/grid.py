@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -142,6 +143,13 @@ class Grid:
         """Return the same column in cm and h."""
         units = Units(self.unit, self.time_unit)
         return self if units.computed else Grid(self.faces * units.factor("cm"), self.layer)
+
+    def as_settings(self) -> dict[str, Any]:
+        """Return the grid in plain types, as settings take it."""
+        tops = [0, *((self.layer.diff() != 0).nonzero()[:, 0] + 1).tolist()]
+        faces, layers = self.faces.tolist(), self.faces[tops].tolist()
+        units = {"unit": self.unit, "time_unit": self.time_unit}
+        return {"kind": "from_faces", "faces": faces, "layers": layers, **units}
 
     @property
     def cells(self) -> int:

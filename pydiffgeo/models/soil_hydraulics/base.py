@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pydiffgeo.models.base import Values
 from pydiffgeo.models.spec import ParameterSpec
+from pydiffgeo.recorded import Recorded
 
 
 class Curves(NamedTuple):
@@ -21,7 +22,7 @@ class Curves(NamedTuple):
     wet: bool = True
 
 
-class SoilHydraulics:
+class SoilHydraulics(Recorded):
     """Retention and conductivity curves.
 
     A subclass names its `parameters` (as in the spec of the Richards model) and defines `curves` with torch operations,

@@ -1,0 +1,93 @@
+"""Objects that know how they were made, so that a run's folder can say it in words and make them again."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from inspect import Parameter, signature
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+
+from pydiffgeo.errors import SettingsError
+
+
+class Recorded:
+    """Base of what settings can make: a stage, a network, a loss, a model.
+
+    It remembers the arguments of its constructor; `describe` turns them into plain types.
+    """
+
+    _given: tuple[tuple[Any, ...], dict[str, Any]]
+
+    def __new__(cls, *args: Any, **keywords: Any) -> Self:
+        made = super().__new__(cls)
+        made.__dict__["_given"] = (args, keywords)  # not setattr: torch modules begin later
+        return made
+
+
+def kind_of(cls: type) -> str:
+    """Return the name of a class in settings: snake case for those of the package, else "module:Class"."""
+    if cls.__module__.startswith("pydiffgeo."):
+        words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", cls.__name__)
+        return words.lower()
+    module = cls.__module__
+    if module == "__main__":  # a script is found again by the name of its file
+        file = getattr(sys.modules["__main__"], "__file__", None)
+        module = Path(file).stem if file else module
+    return f"{module}:{cls.__qualname__}"
+
+
+def arguments_of(made: Recorded) -> dict[str, Any]:
+    """Return the arguments that a recorded object was made with, by name; defaults are left out."""
+    args, keywords = made._given
+    bound = signature(type(made)).bind(*args, **keywords)
+    known = signature(type(made)).parameters
+    found: dict[str, Any] = {}
+    for name, value in bound.arguments.items():
+        if known[name].kind is Parameter.VAR_KEYWORD:
+            found |= value
+        else:
+            found[name] = value
+    return found
+
+
+def describe(value: Any) -> Any:
+    """Return a value in plain types, as it would stand in settings.
+
+    Parameters
+    ----------
+    value : object
+        A recorded object, a dataclass of options such as `Solver`, or numbers, texts, lists and mappings of them.
+
+    Raises
+    ------
+    SettingsError
+        The value cannot be written down, such as a function or a network of another package.
+    """
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if hasattr(value, "as_settings"):  # what knows better
+        return describe(value.as_settings())
+    if isinstance(value, torch.dtype):
+        return str(value).removeprefix("torch.")
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, Recorded):
+        return {"kind": kind_of(type(value))} | describe(arguments_of(value))
+    if is_dataclass(value) and not isinstance(value, type):
+        given = {f.name: (getattr(value, f.name), f.default) for f in fields(value) if f.init}
+        return {name: describe(v) for name, (v, default) in given.items() if v is not default}
+    if isinstance(value, Mapping):
+        return {str(name): describe(part) for name, part in value.items()}
+    if isinstance(value, torch.Tensor) or type(value).__module__ == "numpy":
+        return value.tolist()
+    if isinstance(value, list | tuple | set | frozenset):
+        return [describe(part) for part in value]
+    raise SettingsError(
+        f"{type(value).__qualname__} cannot be written into settings. Make it a subclass of Stage, Network, Loss or "
+        "ProcessModel in a module of your own, so that it can be found again."
+    )
