@@ -34,7 +34,7 @@ app = typer.Typer(
 
 julia_app = typer.Typer(no_args_is_help=True, help="Julia, for the Julia engine.")
 app.add_typer(julia_app, name="julia")
-data_app = typer.Typer(no_args_is_help=True, help="Records of basins: download, check, convert.")
+data_app = typer.Typer(no_args_is_help=True, help="Records of sites: download, check, convert.")
 app.add_typer(data_app, name="data")
 
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
@@ -266,8 +266,8 @@ def data_fetch(
 
 @data_app.command("check")
 def data_check(
-    path: Annotated[Path, typer.Argument(help="A folder or file of basins, in any known layout.")],
-    format: Annotated[str, typer.Option(help="Layout, where it is not recognised.")] = "auto",
+    path: Annotated[Path, typer.Argument(help="A folder or file of sites, in any known layout.")],
+    layout: Annotated[str, typer.Option(help="Layout, where it is not recognised.")] = "auto",
     product: Annotated[
         list[str] | None, typer.Option(help="Forcing product (CAMELS-US), or data set (Caravan).")
     ] = None,
@@ -276,16 +276,14 @@ def data_check(
     csv: Annotated[Path | None, typer.Option(help="File for the table of all problems.")] = None,
     debug: Debug = False,
 ) -> None:
-    """Show what is missing or wrong in records of basins, the first few of each kind; ends with 1 if anything is."""
+    """Show what is missing or wrong in records of sites, the first few of each kind; ends with 1 if anything is."""
     with _reporting(debug):
-        from .data import check_basins, open_basins
+        from .data import check_sites, open_sites
         from .files import write_file
 
-        opened = open_basins(path, format, start=start, end=end, product=product, lazy=True)
-        report = check_basins(opened)
-        typer.echo(
-            f"{len(report.basins)} basins, {report.days} days, {len(report.serious)} problems"
-        )
+        opened = open_sites(path, layout, start=start, end=end, product=product, lazy=True)
+        report = check_sites(opened)
+        typer.echo(f"{len(report.sites)} sites, {report.days} days, {len(report.serious)} problems")
         for line in report.summary():
             typer.echo(line)
         if csv is not None:
@@ -298,11 +296,11 @@ def data_check(
 
 @data_app.command("convert")
 def data_convert(
-    path: Annotated[Path, typer.Argument(help="A folder or file of basins, in any known layout.")],
+    path: Annotated[Path, typer.Argument(help="A folder or file of sites, in any known layout.")],
     output: Annotated[
         Path, typer.Argument(help="NetCDF file to write, which is fast to train from.")
     ],
-    format: Annotated[str, typer.Option(help="Layout, where it is not recognised.")] = "auto",
+    layout: Annotated[str, typer.Option(help="Layout, where it is not recognised.")] = "auto",
     product: Annotated[
         list[str] | None, typer.Option(help="Forcing product (CAMELS-US), or data set (Caravan).")
     ] = None,
@@ -318,16 +316,16 @@ def data_convert(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Write records of basins as one netCDF file."""
+    """Write records of sites as one netCDF file."""
     with _reporting(debug):
-        from .data import open_basins, write_basins
+        from .data import open_sites, write_sites
 
         if output.exists() and not overwrite:
             raise OutputError(
                 f"{output} exists already. Name another file, or replace it by --overwrite."
             )
-        opened = open_basins(path, format, None, variable, start, end, product=product, lazy=True)
-        typer.echo(f"{write_basins(opened, output, progress=not quiet)}: {dict(opened.sizes)}")
+        opened = open_sites(path, layout, None, variable, start, end, product=product, lazy=True)
+        typer.echo(f"{write_sites(opened, output, progress=not quiet)}: {dict(opened.sizes)}")
 
 
 @julia_app.command("install")

@@ -7,9 +7,9 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-import basin_files
 import pandas as pd
 import pytest
+import site_files
 import torch
 
 ROOT = Path(__file__).parents[1]
@@ -84,7 +84,7 @@ def test_contributing_tableau() -> None:
 def test_data_from_archive_to_scores(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    root = basin_files.camels_us(
+    root = site_files.camels_us(
         tmp_path / "data" / "camels_us", pd.date_range("1980-10-01", "2008-09-30")
     )
     (root / "camels_attributes_v2.0" / "camels_clim.txt").write_text(

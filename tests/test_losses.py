@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-import basin_files
 import numpy as np
 import pytest
+import site_files
 import torch
 from torch import Tensor
 
@@ -172,7 +172,7 @@ def test_mistakes_are_named() -> None:
 
 
 def test_a_loss_that_is_not_a_number_names_basin_and_window() -> None:
-    tensors = load_tensors(basin_files.records(), ["precipitation"])
+    tensors = load_tensors(site_files.records(), ["precipitation"])
     batch = tensors.windows([2, 0, 1], [40, 60, 80], 50, warm_up=10)
     simulated = torch.ones_like(batch.observed)
     simulated[1, 30:] = torch.nan

@@ -1,13 +1,11 @@
-"""Data in: records of stations and basins in one xarray form each, checked, filled on request, and turned into forcing."""
+"""Data in: records of sites and sites in one xarray form each, checked, filled on request, and turned into forcing."""
 
-from pydiffgeo.data.basins import open_basins
-from pydiffgeo.data.batches import BasinTensors, Batch, load_tensors
-from pydiffgeo.data.checks import check_stations, missing_forcing, require_complete
+from pydiffgeo.data.batch import Batch
+from pydiffgeo.data.checks import check_form, missing_forcing, require_complete
 from pydiffgeo.data.gaps import Fill, GapSettings, fill_forcing, filled_lines
-from pydiffgeo.data.layouts import LOADERS
+from pydiffgeo.data.layouts import LAYOUTS
 from pydiffgeo.data.pet import PET_METHODS, add_pet, potential_evapotranspiration
 from pydiffgeo.data.problems import Problem
-from pydiffgeo.data.report import BasinReport, check_basins
 from pydiffgeo.data.scaling import Scaling, fit_scaling
 from pydiffgeo.data.selection import (
     Selection,
@@ -16,17 +14,18 @@ from pydiffgeo.data.selection import (
     select_sites,
     without_impossible,
 )
+from pydiffgeo.data.site_report import SiteReport, check_sites
+from pydiffgeo.data.sites import open_sites
 from pydiffgeo.data.snow import degree_day
-from pydiffgeo.data.store import write_basins
+from pydiffgeo.data.store import write_sites
 from pydiffgeo.data.uscrn import find_uscrn, load_uscrn
 from pydiffgeo.data.weather import synthetic_weather
-from pydiffgeo.data.windows import WindowSampler
+from pydiffgeo.data.windows import Windows
 
 __all__ = [
-    "LOADERS",
+    "LAYOUTS",
     "PET_METHODS",
-    "BasinReport",
-    "BasinTensors",
+    "SiteReport",
     "Batch",
     "Fill",
     "GapSettings",
@@ -34,24 +33,23 @@ __all__ = [
     "Scaling",
     "Selection",
     "Span",
-    "WindowSampler",
+    "Windows",
     "add_pet",
-    "check_basins",
-    "check_stations",
+    "check_sites",
+    "check_form",
     "degree_day",
     "fill_forcing",
     "filled_lines",
     "find_uscrn",
     "fit_scaling",
     "left_out_lines",
-    "load_tensors",
     "load_uscrn",
     "missing_forcing",
-    "open_basins",
+    "open_sites",
     "potential_evapotranspiration",
     "require_complete",
     "select_sites",
     "synthetic_weather",
     "without_impossible",
-    "write_basins",
+    "write_sites",
 ]

@@ -40,7 +40,7 @@ class Archive:
     title, source, license : str
         What to cite, and on which terms.
     files : tuple of ArchiveFile
-        All that `open_basins` needs.
+        All that `open_sites` needs.
     """
 
     title: str
@@ -63,7 +63,7 @@ CAMELS_US_TABLES = {
 
 ARCHIVES: dict[str, Archive] = {
     "camels_us": Archive(
-        "CAMELS-US: forcing (Daymet, Maurer, NLDAS), discharge and attributes of 671 basins, 3.4 GB",
+        "CAMELS-US: forcing (Daymet, Maurer, NLDAS), discharge and attributes of 671 sites, 3.4 GB",
         "Newman et al. 2015 (doi:10.5194/hess-19-209-2015), Addor et al. 2017 (doi:10.5194/hess-21-5293-2017), "
         "doi:10.5065/D6MW2F4D",
         "CC-BY-4.0",
@@ -82,7 +82,7 @@ ARCHIVES: dict[str, Archive] = {
         ),
     ),
     "caravan": Archive(
-        "Caravan 1.6, netCDF: ERA5-Land forcing, discharge and attributes of about 16 000 basins, 25 GB",
+        "Caravan 1.6, netCDF: ERA5-Land forcing, discharge and attributes of about 16 000 sites, 25 GB",
         "Kratzert et al. 2023 (doi:10.1038/s41597-023-01975-w), doi:10.5281/zenodo.15529786",
         "CC-BY-4.0",
         (

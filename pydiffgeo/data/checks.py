@@ -1,8 +1,4 @@
-"""The one xarray form of station records, and the checks that a record must pass before it is used.
-
-Dimensions ``station``, ``time`` (daily, increasing) and ``depth`` (m, positive down); coordinates ``lat`` and
-``lon`` in degrees; every variable carries a CF ``units`` attribute.
-"""
+"""Checks of the site form, and of weather that must be complete."""
 
 from __future__ import annotations
 
@@ -11,12 +7,12 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 import xarray as xr
-from numpy.typing import ArrayLike
 
-from pydiffgeo.data.variables import SPELLINGS, VARIABLES, find_impossible, limits
+from pydiffgeo.data.form import axis_of, stamp, step_of, times_of
+from pydiffgeo.data.variables import SPELLINGS, VARIABLES
 from pydiffgeo.errors import DataError, UnitError
 
-FORCING = (
+WEATHER = (
     "precipitation",
     "tair_mean",
     "tair_min",
@@ -26,89 +22,46 @@ FORCING = (
     "rh_min",
     "rh_max",
 )
-OBSERVED = ("soil_moisture",)
 
 
-def check_stations(records: xr.Dataset) -> xr.Dataset:
-    """Return `records` unchanged if it has the station form and nothing impossible; missing values (NaN) are allowed here.
+def check_form(sites: xr.Dataset, needed: Iterable[str] = ()) -> xr.Dataset:
+    """Return records unchanged if they have the site form (`pydiffgeo.data.form`), whatever their values.
 
     Parameters
     ----------
-    records : xarray.Dataset
-        Dimensions station, time, depth; see `FORCING` and `OBSERVED` for variables, `variables.VARIABLES` for units and ranges.
+    sites : xarray.Dataset
+        Records.
+    needed : iterable of str
+        Variables or coordinates that must be there.
 
     Raises
     ------
     DataError
-        As `check_form`, or a value lies outside what nature allows; station, date and value are named.
+        A dimension or a needed variable is missing, times are unordered, repeated or not regular, a site is listed twice, or
+        depths do not increase.
     UnitError
-        A variable is in another unit, or has none.
+        Known variables are in another unit, or have none; all are named.
     """
-    check_form(records)
-    for name in (*FORCING, *OBSERVED):
-        _check_range(records[name])
-    return records
-
-
-def check_form(records: xr.Dataset) -> xr.Dataset:
-    """Return `records` unchanged if it has variables, dimensions, days and units of the station form, whatever its values.
-
-    Raises
-    ------
-    DataError
-        A variable or dimension is missing, times are unordered, repeated or not daily, or a station is listed twice.
-    UnitError
-        A variable is in another unit, or has none.
-    """
-    for name in (*FORCING, *OBSERVED):
-        if name not in records:
-            raise DataError(
-                f"variable {name!r} is missing from the records; expected {', '.join((*FORCING, *OBSERVED))}."
-            )
-        if set(records[name].dims) != set(_dims(name)):
-            raise DataError(
-                f"{name!r} has dimensions {records[name].dims}, expected {_dims(name)}."
-            )
-    if "lat" not in records.coords:
+    axis_of(sites)
+    absent = [name for name in needed if name not in sites]
+    if absent:
         raise DataError(
-            "coordinate 'lat' (degrees north, per station) is missing; radiation geometry needs it."
+            f"the records lack {', '.join(map(repr, absent))}; they have {', '.join(map(str, sites.variables))}."
         )
-    _check_index(records)
-    for name in (*FORCING, *OBSERVED):
-        check_unit(records[name], VARIABLES[name].unit)
-    return records
-
-
-def _dims(name: str) -> tuple[str, ...]:
-    return ("station", "time", "depth") if name in OBSERVED else ("station", "time")
-
-
-def _check_index(records: xr.Dataset) -> None:
-    stations = pd.Index(records.station.values)
-    if stations.has_duplicates:
+    ids = pd.Index(sites.site.values)
+    if ids.has_duplicates:
         raise DataError(
-            f"station {stations[stations.duplicated()][0]!r} occurs twice; keep one record per station."
+            f"site {ids[ids.duplicated()][0]!r} occurs twice; keep one record per site."
         )
-    times = pd.DatetimeIndex(records.time.values)
-    if times.has_duplicates:
-        day = times[times.duplicated()][0]
-        raise DataError(f"date {day:%Y-%m-%d} occurs twice; keep one record per day.")
-    steps = np.diff(times.values).astype("timedelta64[s]").astype(int)
-    if (steps < 0).any():
-        day = times[1:][steps < 0][0]
+    step_of(times_of(sites))
+    if "depth" in sites.dims and (np.diff(sites.depth.values) <= 0).any():
         raise DataError(
-            f"times are unordered: {day:%Y-%m-%d} comes after a later date; sort with .sortby('time')."
+            f"depths {sites.depth.values} are not increasing; sort with .sortby('depth')."
         )
-    if (steps != 86400).any():
-        first = int(np.flatnonzero(steps != 86400)[0])
-        raise DataError(
-            f"times are not daily: {times[first]} is followed by {times[first + 1]}; "
-            "reindex to every day and let missing days be NaN."
-        )
-    if (np.diff(records.depth.values) <= 0).any():
-        raise DataError(
-            f"depths {records.depth.values} are not increasing; sort with .sortby('depth')."
-        )
+    for name in VARIABLES:
+        if name in sites:
+            check_unit(sites[name], VARIABLES[name].unit)
+    return sites
 
 
 def check_unit(values: xr.DataArray, unit: str) -> None:
@@ -121,69 +74,32 @@ def check_unit(values: xr.DataArray, unit: str) -> None:
         )
 
 
-def _check_range(values: xr.DataArray) -> None:
-    name = str(values.name)
-    ordered = values.transpose(*_dims(name))
-    array = ordered.values
-    bad = find_impossible(name, array)
-    if bad.any():
-        index = tuple(np.argwhere(bad)[0])
-        lower, upper = limits(name)
-        raise DataError(
-            f"{name!r} is {array[index]:g} {VARIABLES[name].unit} at {place(ordered, index)}, outside "
-            f"[{lower:g}, {upper:g}]; correct it, or set it to NaN if it is unknown."
-        )
-
-
-def place(values: xr.DataArray, index: tuple[int, ...]) -> str:
-    """Return "station 03047 on 2020-02-19 at 0.05 m" for an index into `values`."""
-    station, day = values.station.values[index[0]], values.time.values[index[1]]
-    depth = f" at {values.depth.values[index[2]]:g} m" if len(index) > 2 else ""
-    return f"station {station} on {str(day)[:10]}{depth}"
-
-
 def missing_forcing(
-    records: xr.Dataset, names: Iterable[str] = FORCING
+    sites: xr.Dataset, names: Iterable[str] = WEATHER
 ) -> list[tuple[str, str, str]]:
-    """Return (variable, station or basin, date) of every missing value of the forcing `names`, in that order."""
-    found = []
+    """Return (variable, site, date) of every missing value of the forcing `names`, in that order."""
+    found, times = [], times_of(sites)
     for name in names:
-        values = records[name].transpose(site_dimension(records), "time")
+        values = sites[name].transpose("site", ...)
         for i, j in np.argwhere(np.isnan(values.values)):
-            found.append(
-                (name, str(values[values.dims[0]].values[i]), str(values.time.values[j])[:10])
-            )
+            found.append((name, str(values.site.values[i]), stamp(times[j])))
     return found
 
 
-def site_dimension(records: xr.Dataset) -> str:
-    """Return "basin" for records in the basin form, "station" for those in the station form."""
-    return "basin" if "basin" in records.dims else "station"
-
-
-def require_complete(records: xr.Dataset, names: Iterable[str] = FORCING) -> xr.Dataset:
-    """Return `records` if no value of the forcing `names` is missing.
+def require_complete(sites: xr.Dataset, names: Iterable[str] = WEATHER) -> xr.Dataset:
+    """Return records if no value of the forcing `names` is missing.
 
     Raises
     ------
     DataError
-        Missing values, listed by variable, station or basin, and date (the first ten), with the count of all.
+        Missing values, listed by variable, site and date (the first ten), with the count of all.
     """
-    missing = missing_forcing(records, names)
+    missing = missing_forcing(sites, names)
     if missing:
-        site = site_dimension(records)
-        listed = "; ".join(
-            f"{name} at {site} {place} on {day}" for name, place, day in missing[:10]
-        )
+        listed = "; ".join(f"{name} at site {site} on {day}" for name, site, day in missing[:10])
         more = f" and {len(missing) - 10} more" if len(missing) > 10 else ""
         raise DataError(
             f"{len(missing)} forcing values are missing: {listed}{more}. Fill them yourself, allow filling "
-            f"in the settings (`gaps`), or leave the {site} out."
+            "in the settings (`gaps`), or leave the site out."
         )
-    return records
-
-
-def runs(flags: ArrayLike) -> list[tuple[int, int]]:
-    """Return (first, last) position of each run of True."""
-    edges = np.flatnonzero(np.diff(np.concatenate(([0], np.asarray(flags).astype(np.int8), [0]))))
-    return [(int(a), int(b) - 1) for a, b in zip(edges[::2], edges[1::2], strict=True)]
+    return sites

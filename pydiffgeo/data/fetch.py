@@ -49,7 +49,7 @@ def fetch(
     name : str
         A name of `ARCHIVES`.
     folder : str or Path
-        Where to; made if absent. `open_basins` takes it as its path.
+        Where to; made if absent. `open_sites` takes it as its path.
     accept_unverified : bool
         Allow the first download of a file whose hash is not published.
     unpack : bool

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 from pyet import extraterrestrial_r
 
-from pydiffgeo.data.checks import FORCING, runs
+from pydiffgeo.data.checks import WEATHER
+from pydiffgeo.data.problems import runs
 from pydiffgeo.errors import DataError
 from pydiffgeo.settings import Settings
 
@@ -34,7 +35,7 @@ class GapSettings(Settings):
     dead_radiation: Literal["error", "temperature"] = Field(
         "temperature",
         description="What days of a dead radiation sensor become: an error, or radiation from the daily "
-        "temperature range (FAO-56, eq. 50) with the coefficient fitted to the station's good "
+        "temperature range (FAO-56, eq. 50) with the coefficient fitted to the site's good "
         "days.",
     )
 
@@ -43,7 +44,7 @@ class GapSettings(Settings):
 class Fill:
     """One run of days that was filled."""
 
-    station: str
+    site: str
     variable: str
     start: str
     end: str
@@ -52,16 +53,16 @@ class Fill:
 
 
 def filled_lines(fills: Sequence[Fill]) -> list[str]:
-    """Return one line per station and run of days that says what was filled there and how."""
+    """Return one line per site and run of days that says what was filled there and how."""
     places: dict[tuple[str, str, str, int], dict[str, list[str]]] = {}
     for fill in fills:
-        methods = places.setdefault((fill.station, fill.start, fill.end, fill.days), {})
+        methods = places.setdefault((fill.site, fill.start, fill.end, fill.days), {})
         methods.setdefault(fill.method, []).append(fill.variable)
     lines = []
-    for (station, start, end, days), methods in places.items():
+    for (site, start, end, days), methods in places.items():
         when = start if days == 1 else f"{start} to {end} ({days} days)"
         what = "; ".join(f"{', '.join(names)} ({method})" for method, names in methods.items())
-        lines.append(f"{station}, {when}: {what}")
+        lines.append(f"{site}, {when}: {what}")
     return sorted(lines)
 
 
@@ -82,7 +83,7 @@ def fill_forcing(
     Parameters
     ----------
     records : xarray.Dataset
-        Station form (see `pydiffgeo.data.checks`).
+        Site form (see `pydiffgeo.data.checks`).
     gaps : GapSettings
         What may be filled.
     period : tuple of Timestamp, optional
@@ -91,7 +92,7 @@ def fill_forcing(
     Raises
     ------
     DataError
-        A gap that `gaps` does not allow to fill; station, variable and dates are named.
+        A gap that `gaps` does not allow to fill; site, variable and dates are named.
 
     Notes
     -----
@@ -103,18 +104,18 @@ def fill_forcing(
     days = pd.DatetimeIndex(filled.time.values)
     first, last = period or (days[0], days[-1])
     needed = np.asarray((days >= first) & (days <= last))
-    for variable in FORCING:  # radiation comes after the temperatures, which its estimate needs
-        for i, station in enumerate(records.station.values):
-            series = filled[variable].isel(station=i).to_series()
+    for variable in WEATHER:  # radiation comes after the temperatures, which its estimate needs
+        for i, site in enumerate(records.site.values):
+            series = filled[variable].isel(site=i).to_series()
             if variable == "shortwave_down":
                 series, replaced = _revive_radiation(
-                    series, filled.isel(station=i), str(station), gaps, needed
+                    series, filled.isel(site=i), str(site), gaps, needed
                 )
                 fills += replaced
             for start, end in runs(series.isna()):
                 if needed[start : end + 1].any():
-                    fills.append(_fill_run(series, start, end, str(station), variable, gaps))
-            filled[variable].loc[{"station": station}] = series.to_numpy()
+                    fills.append(_fill_run(series, start, end, str(site), variable, gaps))
+            filled[variable].loc[{"site": site}] = series.to_numpy()
     filled["tair_mean"] = filled.tair_mean.clip(filled.tair_min, filled.tair_max, keep_attrs=True)
     return filled, fills
 
@@ -143,7 +144,7 @@ def _extraterrestrial(days: pd.Index, latitude: float) -> pd.Series:
 
 
 def _revive_radiation(
-    radiation: pd.Series, record: xr.Dataset, station: str, gaps: GapSettings, needed: NDArray
+    radiation: pd.Series, record: xr.Dataset, site: str, gaps: GapSettings, needed: NDArray
 ) -> tuple[pd.Series, list[Fill]]:
     dead = dead_radiation(radiation, float(record.lat))
     if not (dead & needed).any():
@@ -152,26 +153,26 @@ def _revive_radiation(
     if gaps.dead_radiation == "error":
         start, end = radiation.index[spans[0][0]], radiation.index[spans[-1][1]]
         raise DataError(
-            f"shortwave_down of station {station} is below {DEAD_SHARE:.0%} of extraterrestrial radiation on "
+            f"shortwave_down of site {site} is below {DEAD_SHARE:.0%} of extraterrestrial radiation on "
             f"{int(dead.sum())} days from {start:%Y-%m-%d} to {end:%Y-%m-%d}: a dead sensor. Set "
             "gaps.dead_radiation "
-            "to 'temperature' to estimate it, or leave the station out."
+            "to 'temperature' to estimate it, or leave the site out."
         )
     spread = np.sqrt((record.tair_max - record.tair_min).clip(0.0).to_series())
     estimate = spread * _extraterrestrial(radiation.index, float(record.lat))
     good = ~dead & radiation.notna() & estimate.notna()
     if good.sum() < 30:
         raise DataError(
-            f"station {station} has only {int(good.sum())} good days of radiation, 30 are needed to fit its "
+            f"site {site} has only {int(good.sum())} good days of radiation, 30 are needed to fit its "
             "estimate "
-            "from temperature; leave the station out."
+            "from temperature; leave the site out."
         )
     coefficient = float((radiation[good] * estimate[good]).sum() / (estimate[good] ** 2).sum())
     method = f"temperature range, k = {coefficient:.3f}"
     index = radiation.index
     fills = [
         Fill(
-            station,
+            site,
             "shortwave_down",
             f"{index[a]:%Y-%m-%d}",
             f"{index[b]:%Y-%m-%d}",
@@ -184,20 +185,20 @@ def _revive_radiation(
 
 
 def _fill_run(
-    series: pd.Series, start: int, end: int, station: str, variable: str, gaps: GapSettings
+    series: pd.Series, start: int, end: int, site: str, variable: str, gaps: GapSettings
 ) -> Fill:
     """Fill positions start..end of `series` in place."""
     days = end - start + 1
     first, last = f"{series.index[start]:%Y-%m-%d}", f"{series.index[end]:%Y-%m-%d}"
-    where = f"{variable} of station {station} is missing from {first} to {last} ({days} days)"
+    where = f"{variable} of site {site} is missing from {first} to {last} ({days} days)"
     if variable == "precipitation":
         if gaps.precipitation == "error":
-            raise DataError(f"{where}; set gaps.precipitation to 'zero', or leave the station out.")
+            raise DataError(f"{where}; set gaps.precipitation to 'zero', or leave the site out.")
         series.iloc[start : end + 1] = 0.0
-        return Fill(station, variable, first, last, days, "zero")
+        return Fill(site, variable, first, last, days, "zero")
     if days > gaps.max_days:
         raise DataError(
-            f"{where}, longer than gaps.max_days = {gaps.max_days}; raise it, or leave the station out."
+            f"{where}, longer than gaps.max_days = {gaps.max_days}; raise it, or leave the site out."
         )
     if start == 0 or end == len(series) - 1:
         raise DataError(
@@ -205,4 +206,4 @@ def _fill_run(
         )
     before, after = series.iloc[start - 1], series.iloc[end + 1]
     series.iloc[start : end + 1] = np.linspace(before, after, days + 2)[1:-1]
-    return Fill(station, variable, first, last, days, "linear")
+    return Fill(site, variable, first, last, days, "linear")

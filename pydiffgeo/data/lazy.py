@@ -1,4 +1,4 @@
-"""Arrays [basin, time] whose rows are read when they are asked for, so that memory does not grow with the basins.
+"""Arrays [site, time] whose rows are read when they are asked for, so that memory does not grow with the sites.
 
 They are xarray backend arrays, as those of an opened netCDF file: selecting stays lazy, `.values` reads. No dask is needed.
 """
@@ -16,19 +16,19 @@ from xarray.backends import BackendArray
 from xarray.core import indexing
 
 Rows = NDArray[np.int64]
-BLOCK = 16  # basins that are read together
+BLOCK = 16  # sites that are read together
 CACHE_BYTES = 128 * 2**20
 
 
-class BasinArray(BackendArray):
-    """An array [basin, time] that calls `read` for the rows of an index and cuts the days afterwards.
+class SiteArray(BackendArray):
+    """An array [site, time] that calls `read` for the rows of an index and cuts the days afterwards.
 
     Parameters
     ----------
     read : callable
-        Takes basin positions [row] and returns values [row, time].
+        Takes site positions [row] and returns values [row, time].
     shape : tuple of int
-        Basins and days.
+        Sites and days.
     dtype : dtype
         Of the values.
     """
@@ -56,23 +56,23 @@ class BasinArray(BackendArray):
 
 
 class Reader:
-    """Reads one basin's variables at a time and keeps the last ones read, up to `CACHE_BYTES` or `BLOCK` basins.
+    """Reads one site's variables at a time and keeps the last ones read, up to `CACHE_BYTES` or `BLOCK` sites.
 
     Parameters
     ----------
     read : callable
-        Takes a basin's position and returns each variable over all days, [time].
-    bytes_per_basin : int
+        Takes a site's position and returns each variable over all days, [time].
+    bytes_per_site : int
         Size of what it returns.
     """
 
-    def __init__(self, read: Callable[[int], Mapping[str, NDArray]], bytes_per_basin: int):
+    def __init__(self, read: Callable[[int], Mapping[str, NDArray]], bytes_per_site: int):
         self._read = read
         self._kept: OrderedDict[int, Mapping[str, NDArray]] = OrderedDict()
-        self._most = max(BLOCK, CACHE_BYTES // max(bytes_per_basin, 1))
+        self._most = max(BLOCK, CACHE_BYTES // max(bytes_per_site, 1))
 
-    def basin(self, row: int) -> Mapping[str, NDArray]:
-        """Return the variables of the basin at position `row`."""
+    def site(self, row: int) -> Mapping[str, NDArray]:
+        """Return the variables of the site at position `row`."""
         if row in self._kept:
             self._kept.move_to_end(row)
         else:
@@ -82,10 +82,10 @@ class Reader:
         return self._kept[row]
 
     def variable(self, name: str, shape: tuple[int, int], dtype: Any = np.float64) -> xr.Variable:
-        """Return variable `name` of all basins, lazily."""
+        """Return variable `name` of all sites, lazily."""
 
         def rows(wanted: Rows) -> NDArray:
-            return np.stack([self.basin(int(row))[name] for row in wanted])
+            return np.stack([self.site(int(row))[name] for row in wanted])
 
         return lazy_variable(rows, shape, dtype)
 
@@ -93,10 +93,8 @@ class Reader:
 def lazy_variable(
     read: Callable[[Rows], NDArray], shape: tuple[int, int], dtype: Any = np.float64
 ) -> xr.Variable:
-    """Return a variable of dimensions basin, time whose rows `read` provides when they are needed."""
-    return xr.Variable(
-        ("basin", "time"), indexing.LazilyIndexedArray(BasinArray(read, shape, dtype))
-    )
+    """Return a variable of dimensions site, time whose rows `read` provides when they are needed."""
+    return xr.Variable(("site", "time"), indexing.LazilyIndexedArray(SiteArray(read, shape, dtype)))
 
 
 def is_lazy(values: xr.DataArray) -> bool:
@@ -105,17 +103,17 @@ def is_lazy(values: xr.DataArray) -> bool:
 
 
 def in_memory(records: xr.Dataset) -> xr.Dataset:
-    """Return records with all lazy series read, some basins at a time: each file once, whatever the number of its series."""
+    """Return records with all lazy series read, some sites at a time: each file once, whatever the number of its series."""
     lazy = {name: values for name, values in records.data_vars.items() if is_lazy(values)}
     read = {
         name: xr.Variable(v.dims, np.empty(v.shape, v.dtype), v.attrs) for name, v in lazy.items()
     }
-    for rows in blocks(records.sizes.get("basin", 0)):
+    for rows in blocks(records.sizes.get("site", 0)):
         for name, values in lazy.items():
-            read[name].values[rows] = values.isel(basin=rows).values
+            read[name].values[rows] = values.isel(site=rows).values
     return records.assign(read)
 
 
-def blocks(basins: int, size: int = BLOCK) -> Iterator[slice]:
-    """Return slices that cover `basins` positions in steps of `size`."""
-    return (slice(start, min(start + size, basins)) for start in range(0, basins, size))
+def blocks(sites: int, size: int = BLOCK) -> Iterator[slice]:
+    """Return slices that cover `sites` positions in steps of `size`."""
+    return (slice(start, min(start + size, sites)) for start in range(0, sites, size))

@@ -11,7 +11,7 @@ import pyet
 import xarray as xr
 from numpy.typing import NDArray
 
-from pydiffgeo.data.checks import require_complete, site_dimension
+from pydiffgeo.data.checks import require_complete
 from pydiffgeo.data.lazy import BLOCK, Rows, is_lazy, lazy_variable
 from pydiffgeo.data.variables import VARIABLES
 from pydiffgeo.errors import DataError, lookup
@@ -25,7 +25,7 @@ def _priestley_taylor(day: Any, latitude: Any, elevation: Any) -> Any:
 
 
 def _penman_monteith(day: Any, latitude: Any, elevation: Any) -> Any:
-    # FAO-56 (p. 63) recommends 2 m/s, the average of 2000 weather stations, where wind is not measured.
+    # FAO-56 (p. 63) recommends 2 m/s, the average of 2000 weather sites, where wind is not measured.
     wind = day.tair_mean * 0.0 + 2.0
     return pyet.pm_fao56(
         day.tair_mean,
@@ -104,39 +104,39 @@ PET_METHODS: dict[str, PetMethod] = {
 def potential_evapotranspiration(
     records: xr.Dataset, method: str = "priestley_taylor", elevation: float | xr.DataArray = 0.0
 ) -> xr.DataArray:
-    """Return daily potential evapotranspiration of each station or basin.
+    """Return daily potential evapotranspiration of each site or site.
 
     The default is Priestley and Taylor (1972, doi:10.1175/1520-0493(1972)100<0081:OTAOSH>2.3.CO;2) with the
     net radiation of Allen et al. (1998, FAO-56, eq. 38-40): it uses every measured quantity (radiation,
     temperature, humidity) and none that is not measured, where FAO-56 Penman-Monteith needs a wind speed
     (``penman_monteith`` takes the 2 m/s that FAO-56 recommends), and Hargreaves and Oudin leave radiation and
     humidity unused. Without advection it is low in dry country: a crop coefficient is to be learned or set
-    with it. For basins, where humidity is mostly missing, see `add_pet`.
+    with it. For sites, where humidity is mostly missing, see `add_pet`.
 
     Parameters
     ----------
     records : xarray.Dataset
-        Station form (see `pydiffgeo.data.checks`) or basin form (`pydiffgeo.data.variables`), without gaps in what the
+        Site form (see `pydiffgeo.data.checks`) or site form (`pydiffgeo.data.variables`), without gaps in what the
         method needs.
     method : str
         A name of `PET_METHODS`.
-    elevation : float or DataArray of dimension station or basin
+    elevation : float or DataArray of dimension site or site
         Metres above sea level; it changes the psychrometric constant and clear-sky radiation (about 5 % of
         the result per 1000 m). Sea level where unknown.
 
     Returns
     -------
     xarray.DataArray
-        Dimensions station or basin, and time; mm day-1, not negative.
+        Dimensions site or site, and time; mm day-1, not negative.
 
     Raises
     ------
     UnknownName
         No such method.
     DataError
-        Forcing is missing, or the result is not finite; station or basin and date are named.
+        Forcing is missing, or the result is not finite; site or site and date are named.
     """
-    site, available = site_dimension(records), set(map(str, records.data_vars))
+    site, available = "site", set(map(str, records.data_vars))
     needs = lookup(PET_METHODS, method, "potential evapotranspiration method").weather(available)
     _require_known(records, available, method, site)
     require_complete(records, needs)
@@ -160,7 +160,7 @@ def potential_evapotranspiration(
 
 
 def add_pet(records: xr.Dataset, method: str = "oudin") -> xr.Dataset:
-    """Return records of basins with ``potential_evapotranspiration``.
+    """Return records of sites with ``potential_evapotranspiration``.
 
     The default is Oudin et al. (2005, doi:10.1016/j.jhydrol.2004.08.026), made for rainfall-runoff models: of 27 formulas
     none gave better discharge, and it needs mean temperature and latitude. Where the records have no daily mean, it is the mean
@@ -169,7 +169,7 @@ def add_pet(records: xr.Dataset, method: str = "oudin") -> xr.Dataset:
     Parameters
     ----------
     records : xarray.Dataset
-        Basin form, with the coordinate ``lat``.
+        Site form, with the coordinate ``lat``.
     method : str
         A name of `PET_METHODS`: oudin, hamon and hargreaves need temperature alone; priestley_taylor and penman_monteith also
         radiation, elevation, and humidity: relative, or the vapour pressure that CAMELS-US has. The method of Penman and
@@ -186,28 +186,28 @@ def add_pet(records: xr.Dataset, method: str = "oudin") -> xr.Dataset:
         No such method.
     DataError
         A variable or a latitude is missing, or an elevation that the method needs, or the daily range is zero throughout where
-        the method lives on it; the basins are named.
+        the method lives on it; the sites are named.
     """
     available = _available(records)
     needs = lookup(PET_METHODS, method, "potential evapotranspiration method").weather(available)
-    _require_known(records, available, method, "basin")
+    _require_known(records, available, method, "site")
     heights = _heights(records, method)
     known = {name: records[name] for name in {*needs, "tair_min", "tair_max"} if name in records}
 
     def read(rows: Rows) -> NDArray:
-        part = xr.Dataset({name: values.isel(basin=rows) for name, values in known.items()}).load()
+        part = xr.Dataset({name: values.isel(site=rows) for name, values in known.items()}).load()
         if "tair_mean" not in part:
             part["tair_mean"] = 0.5 * (part.tair_min + part.tair_max)
         if method == "hargreaves":
             _refuse_flat(part)
-        return _compute(part, method, needs, heights[rows], "basin")
+        return _compute(part, method, needs, heights[rows], "site")
 
     def mean(rows: Rows) -> NDArray:
         return 0.5 * (
-            records.tair_min.isel(basin=rows).values + records.tair_max.isel(basin=rows).values
+            records.tair_min.isel(site=rows).values + records.tair_max.isel(site=rows).values
         )
 
-    shape = (records.sizes["basin"], records.sizes["time"])
+    shape = (records.sizes["site"], records.sizes["time"])
     derived = {"potential_evapotranspiration": read} | (
         {} if "tair_mean" in records else {"tair_mean": mean}
     )
@@ -238,7 +238,7 @@ def _available(records: xr.Dataset) -> set[str]:
 
 
 def pet_places(method: str | None) -> tuple[str, ...]:
-    """Return the coordinates that a method needs of each basin; none without a method."""
+    """Return the coordinates that a method needs of each site; none without a method."""
     return (
         ()
         if method is None
@@ -274,15 +274,15 @@ def _require_known(records: xr.Dataset, available: set[str], method: str, site: 
 
 
 def _heights(records: xr.Dataset, method: str) -> NDArray:
-    """Return the elevation of each basin, m; zeros for a method that does not look at it."""
+    """Return the elevation of each site, m; zeros for a method that does not look at it."""
     if not PET_METHODS[method].by_elevation:
-        return np.zeros(records.sizes["basin"])
+        return np.zeros(records.sizes["site"])
     heights = (
         records.elevation.values
         if "elevation" in records.coords
-        else np.full(records.sizes["basin"], np.nan)
+        else np.full(records.sizes["site"], np.nan)
     )
-    _require_finite(records, heights, "basin", f"elevation, which {method} needs")
+    _require_finite(records, heights, "site", f"elevation, which {method} needs")
     return heights
 
 
@@ -297,9 +297,9 @@ def _require_finite(records: xr.Dataset, values: NDArray, site: str, what: str) 
 def _refuse_flat(part: xr.Dataset) -> None:
     flat = (part.tair_max > part.tair_min).any("time").values
     if not flat.all():
-        basin = part.basin.values[~flat][0]
+        site = part.site.values[~flat][0]
         raise DataError(
-            f"tair_min equals tair_max on every day in basin {basin} (NLDAS in CAMELS-US), so that hargreaves gives zero; take "
+            f"tair_min equals tair_max on every day in site {site} (NLDAS in CAMELS-US), so that hargreaves gives zero; take "
             "oudin or hamon, or another forcing product."
         )
 

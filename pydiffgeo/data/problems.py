@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from pydiffgeo.data.checks import runs
+from pydiffgeo.data.form import DAY, stamp, step_of
 from pydiffgeo.data.variables import FALLBACK, VARIABLES, find_impossible, limits
 
 # what a record may have all the same: `data check` shows it and is content
@@ -23,10 +23,10 @@ class Problem:
     Attributes
     ----------
     kind : str
-        "unreadable", "wrong unit", "missing day", "missing forcing", "impossible value", "no observation", "no variance",
+        "unreadable", "wrong unit", "missing time", "missing forcing", "impossible value", "no observation", "no variance",
         "no window", "no attributes", "missing attribute"; and those of `REMARKS`.
     site : str
-        Basin or station; "" for all.
+        Site or site; "" for all.
     variable : str
         Name; "" for all.
     start, end : str
@@ -46,9 +46,7 @@ class Problem:
     message: str
 
 
-def forcing_problems(
-    values: Mapping[str, NDArray], site: str, days: pd.DatetimeIndex, what: str = "basin"
-) -> Iterator[Problem]:
+def forcing_problems(values: Mapping[str, NDArray], site: str, days: pd.Index) -> Iterator[Problem]:
     """Return what is missing or impossible in the forcing of one site, [time] by variable, run by run of days.
 
     Parameters
@@ -57,58 +55,50 @@ def forcing_problems(
         By variable.
     site : str
         Its identifier.
-    days : DatetimeIndex, [time]
+    days : Index, [time]
         Dates.
-    what : str
-        What a site is called in messages.
     """
-    yield from gap_problems(values, site, days, what)
+    yield from gap_problems(values, site, days)
     for name, array in values.items():
-        yield from impossible_problems(name, array, site, days, what)
+        yield from impossible_problems(name, array, site, days)
     low, high = values.get("tair_min"), values.get("tair_max")
     if low is None or high is None:
         return
     for first, last in runs(low > high):
         text = f"tair_min is {low[first]:g}, above tair_max, {high[first]:g} degC"
-        yield of_days("minimum above maximum", site, "tair_min", days, first, last, text, what)
+        yield of_days("minimum above maximum", site, "tair_min", days, first, last, text)
     known = np.isfinite(low) & np.isfinite(high)
     if known.any() and np.array_equal(low[known], high[known]):
         yield Problem("no temperature range", site, "tair_min", "", "", 0,
-                      f"tair_min equals tair_max on every day in {what} {site} (NLDAS in CAMELS-US); methods that need the "
+                      f"tair_min equals tair_max on every day in site {site} (NLDAS in CAMELS-US); methods that need the "
                       "daily range, such as hargreaves, cannot be used.")  # fmt: skip
 
 
-def gap_problems(
-    values: Mapping[str, NDArray], site: str, days: pd.DatetimeIndex, what: str = "basin"
-) -> Iterator[Problem]:
+def gap_problems(values: Mapping[str, NDArray], site: str, days: pd.Index) -> Iterator[Problem]:
     """Return where forcing is missing, run by run of days; days without any are one problem, not one for each variable."""
     gaps = {name: np.isnan(array) for name, array in values.items()}
     whole = np.logical_and.reduce(list(gaps.values())) if gaps else np.zeros(len(days), bool)
     for first, last in runs(whole):
-        yield of_days("missing day", site, "", days, first, last, "no record of any forcing", what)
+        yield of_days("missing time", site, "", days, first, last, "no record of any forcing")
     for name, gap in gaps.items():
         for first, last in runs(gap & ~whole):
-            yield of_days(
-                "missing forcing", site, name, days, first, last, f"{name} is missing", what
-            )
+            yield of_days("missing forcing", site, name, days, first, last, f"{name} is missing")
 
 
 def impossible_problems(
-    name: str, array: NDArray, site: str, days: pd.DatetimeIndex, what: str = "basin"
+    name: str, array: NDArray, site: str, days: pd.Index
 ) -> Iterator[Problem]:  # fmt: skip
     """Return where values lie outside of `variables.limits`, run by run of days; `array` [time] or [time, depth]."""
     bad = find_impossible(name, array)
     for first, last in runs(bad.reshape(len(bad), -1).any(1)):
         value = np.atleast_1d(array[first])[np.atleast_1d(bad[first])][0]
-        yield of_days(
-            "impossible value", site, name, days, first, last, _outside(name, value), what
-        )
+        yield of_days("impossible value", site, name, days, first, last, _outside(name, value))
 
 
 def observed_problems(
-    values: Mapping[str, NDArray], site: str, days: pd.DatetimeIndex
+    values: Mapping[str, NDArray], site: str, days: pd.Index
 ) -> Iterator[Problem]:
-    """Return what is impossible in the observations of a basin, [time] by variable, and which it never has."""
+    """Return what is impossible in the observations of a site, [time] by variable, and which it never has."""
     for name, array in values.items():
         if np.isnan(array).all():
             yield of_days(
@@ -121,7 +111,6 @@ def attribute_problems(
     values: Mapping[str, NDArray],
     sites: Collection[str],
     wanted: Collection[str],
-    what: str = "basin",
 ) -> Iterator[Problem]:
     """Return which attributes [site] are impossible, and which of the `wanted` ones are missing.
 
@@ -133,8 +122,6 @@ def attribute_problems(
         Identifiers.
     wanted : collection of str
         Names of those that each site must have.
-    what : str
-        What a site is called in messages.
     """
     missing = {name: absent(values[name]) for name in wanted}
     bad = {
@@ -145,12 +132,18 @@ def attribute_problems(
     for row, site in enumerate(sites):
         for name, array in values.items():
             if name in wanted and missing[name][row]:
-                text = f"attribute {name!r} of {what} {site} is missing; fill it, or leave the {what} or the attribute out."
+                text = f"attribute {name!r} of site {site} is missing; fill it, or leave the site or the attribute out."
                 yield Problem("missing attribute", site, name, "", "", 0, text)
             elif name in bad and bad[name][row]:
-                text = f"attribute {_outside(name, float(array[row]))} in {what} {site}"
-                remedy = f"correct it, or leave the {what} or the attribute out"
+                text = f"attribute {_outside(name, float(array[row]))} in site {site}"
+                remedy = "correct it, or leave the site or the attribute out"
                 yield Problem("impossible value", site, name, "", "", 0, f"{text}; {remedy}.")
+
+
+def runs(flags: ArrayLike) -> list[tuple[int, int]]:
+    """Return (first, last) position of each run of True."""
+    edges = np.flatnonzero(np.diff(np.concatenate(([0], np.asarray(flags).astype(np.int8), [0]))))
+    return [(int(a), int(b) - 1) for a, b in zip(edges[::2], edges[1::2], strict=True)]
 
 
 def absent(values: NDArray) -> NDArray:
@@ -166,23 +159,22 @@ def of_days(
     kind: str,
     site: str,
     name: str,
-    days: pd.DatetimeIndex,
+    days: pd.Index,
     first: int,
     last: int,
     text: str,
-    what: str = "basin",
 ) -> Problem:
     """Return the problem of a run of days, from position `first` to `last`, with its remedy."""
-    start, end, number = f"{days[first]:%Y-%m-%d}", f"{days[last]:%Y-%m-%d}", last - first + 1
-    when = f"on {start}" if number == 1 else f"from {start} to {end} ({number} days)"
+    start, end, number = stamp(days[first]), stamp(days[last]), last - first + 1
+    daily = isinstance(days, pd.DatetimeIndex) and step_of(days[:2]) == DAY
+    unit = "days" if daily else "steps"
+    when = f"on {start}" if number == 1 else f"from {start} to {end} ({number} {unit})"
     remedy = {
-        "no observation": f"leave the {what} out of training, or choose another period",
+        "no observation": "leave the site out of training, or choose another period",
         "impossible value": "correct it, or set it to NaN",
         "minimum above maximum": "exchange them, or leave them where the daily range does not matter",
-    }.get(kind, f"fill it yourself, choose another period, or leave the {what} out")
-    return Problem(
-        kind, site, name, start, end, number, f"{text} in {what} {site} {when}; {remedy}."
-    )
+    }.get(kind, "fill it yourself, choose another period, or leave the site out")
+    return Problem(kind, site, name, start, end, number, f"{text} in site {site} {when}; {remedy}.")
 
 
 def _outside(name: str, value: float) -> str:

@@ -22,7 +22,7 @@ from pydiffgeo.files import write_file
 
 @dataclass(frozen=True)
 class Scaling:
-    """Mean and standard deviation of variables: of forcing over basins and days, of attributes over basins.
+    """Mean and standard deviation of variables: of forcing over sites and days, of attributes over sites.
 
     Attributes
     ----------
@@ -30,15 +30,15 @@ class Scaling:
         By name, in the unit of the variable.
     start, end : str
         First and last day of the period that forcing was fitted on.
-    basins : int
-        Number of basins that it was fitted on.
+    sites : int
+        Number of sites that it was fitted on.
     """
 
     mean: dict[str, float]
     std: dict[str, float]
     start: str
     end: str
-    basins: int
+    sites: int
 
     def apply(self, values: Tensor, names: Sequence[str]) -> Tensor:
         """Return (values - mean) / std for `values` [..., len(names)].
@@ -101,16 +101,16 @@ def fit_scaling(
     start: str | None = None,
     end: str | None = None,
 ) -> Scaling:
-    """Return mean and standard deviation over a period, reading some basins at a time.
+    """Return mean and standard deviation over a period, reading some sites at a time.
 
     Parameters
     ----------
     records : xarray.Dataset
-        Basin form, of the training basins only.
+        Site form, of the training sites only.
     forcing : sequence of str
         Variables in time; missing values do not count.
     attributes : sequence of str
-        Numbers per basin; missing values do not count.
+        Numbers per site; missing values do not count.
     start, end : str, optional
         First and last day of training; the whole record by default.
 
@@ -127,7 +127,7 @@ def fit_scaling(
             f"no days between {start} and {end}; the records cover {days[0]:%Y-%m-%d} to {days[-1]:%Y-%m-%d}."
         )
     for name in [*forcing, *attributes]:
-        wanted = {"basin", "time"} if name in forcing else {"basin"}
+        wanted = {"site", "time"} if name in forcing else {"site"}
         if name not in records or set(records[name].dims) != wanted:
             raise DataError(
                 f"no {'forcing' if name in forcing else 'attribute'} {name!r} in the records."
@@ -140,9 +140,9 @@ def fit_scaling(
         name: np.zeros(3) for name in [*forcing, *attributes]
     }  # count, mean, sum of squared deviations
     span = slice(int(chosen[0]), int(chosen[-1]) + 1)
-    for rows in blocks(records.sizes["basin"]):
+    for rows in blocks(records.sizes["site"]):
         for name in forcing:
-            sums[name] = _merge(sums[name], records[name].isel(basin=rows, time=span).values)
+            sums[name] = _merge(sums[name], records[name].isel(site=rows, time=span).values)
     for name in attributes:
         sums[name] = _merge(sums[name], records[name].values)
     mean, std = {}, {}
@@ -155,43 +155,42 @@ def fit_scaling(
             )
         mean[name], std[name] = float(centre), spread
     first, last = (f"{days[i]:%Y-%m-%d}" for i in (span.start, span.stop - 1))
-    return Scaling(mean, std, first, last, records.sizes["basin"])
+    return Scaling(mean, std, first, last, records.sizes["site"])
 
 
-def attribute_matrix(
-    records: xr.Dataset, names: Sequence[str], dtype: torch.dtype = torch.float32
-) -> Tensor:
-    """Return attributes [basin, attribute].
+def attribute_values(
+    sites: xr.Dataset, names: Sequence[str], dtype: torch.dtype = torch.float32
+) -> dict[str, Tensor]:
+    """Return attributes by name, [site] or [site, depth].
 
     Raises
     ------
     DataError
-        An attribute is absent or text, or is missing or impossible for a basin; both are named.
+        An attribute is absent or text, or is missing or impossible for a site; both are named.
     """
-    columns = []
+    ids = [str(site) for site in sites.site.values]
+    found = {}
     for name in names:
-        if (
-            name not in records
-            or records[name].dims != ("basin",)
-            or records[name].dtype.kind not in "fiu"
-        ):
+        numbers = name in sites and sites[name].dtype.kind in "fiu"
+        if not numbers or set(sites[name].dims) not in ({"site"}, {"site", "depth"}):
             raise DataError(
                 f"no attribute {name!r} with numbers in the records; leave it out, or encode it as numbers."
             )
-        values = records[name].values.astype(float)
-        if (lost := absent(values)).any():
-            which = [str(basin) for basin in records.basin.values[lost]]
+        values = sites[name].transpose("site", ...).values.astype(float)
+        flat = values.reshape(len(ids), -1)
+        if (lost := absent(flat).any(1)).any():
+            which = [ids[i] for i in np.flatnonzero(lost)]
             raise DataError(
-                f"attribute {name!r} is missing for {len(which)} basins: {', '.join(which[:10])}; fill it, or leave out the "
-                "attribute or the basins."
+                f"attribute {name!r} is missing for {len(which)} sites: {', '.join(which[:10])}; fill it, or leave out the "
+                "attribute or the sites."
             )
-        wrong = list(attribute_problems({name: values}, list(map(str, records.basin.values)), ()))
+        columns = (attribute_problems({name: column}, ids, ()) for column in flat.T)
+        wrong = [problem for found in columns for problem in found]
         if wrong:
-            more = f" So it is in {len(wrong) - 1} more basins." if len(wrong) > 1 else ""
+            more = f" So it is in {len(wrong) - 1} more sites." if len(wrong) > 1 else ""
             raise DataError(wrong[0].message + more)
-        columns.append(values)
-    stacked = np.stack(columns, -1) if columns else np.empty((records.sizes["basin"], 0))
-    return torch.as_tensor(stacked, dtype=dtype)
+        found[name] = torch.as_tensor(values, dtype=dtype)
+    return found
 
 
 def _merge(total: np.ndarray, values: np.ndarray) -> np.ndarray:

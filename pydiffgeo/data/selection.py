@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
 from typing import Literal
 
 import numpy as np
@@ -12,8 +11,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from pydiffgeo.data.checks import site_dimension
-from pydiffgeo.data.layouts.text import parse_day
+from pydiffgeo.data.form import Day, axis_of, positions, stamp, times_of
 from pydiffgeo.data.lazy import Rows, is_lazy, lazy_variable
 from pydiffgeo.data.problems import Problem, attribute_problems, gap_problems, impossible_problems
 from pydiffgeo.data.variables import find_impossible
@@ -47,8 +45,8 @@ class Span:
     """
 
     name: str
-    start: str | date
-    end: str | date
+    start: Day
+    end: Day
     warm_up: int = 0
     gaps: Literal["none", "windows", "any"] = "none"
     window: tuple[int, int] | None = None
@@ -79,14 +77,12 @@ class Selection:
     remarks: tuple[tuple[str, str], ...] = ()
 
 
-def left_out_lines(
-    left_out: Mapping[str, Mapping[str, str]], what: str = "basin", shown: int = SHOWN
-) -> list[str]:
+def left_out_lines(left_out: Mapping[str, Mapping[str, str]], shown: int = SHOWN) -> list[str]:
     """Return how many sites are left out of what, and a line with the reason for each of the first."""
     lines: list[str] = []
     for scope, reasons in left_out.items():
         if reasons:
-            count = f"{len(reasons)} {what}{'s are' if len(reasons) > 1 else ' is'} left out"
+            count = f"{len(reasons)} site{'s are' if len(reasons) > 1 else ' is'} left out"
             lines.append(f"{count}:" if scope == "all" else f"{count} of the {scope} period:")
             lines += [f"  {site}: {why}" for site, why in list(reasons.items())[:shown]]
             lines += [f"  and {len(reasons) - shown} more"] if len(reasons) > shown else []
@@ -110,7 +106,7 @@ def select_sites(
     Parameters
     ----------
     records : xarray.Dataset
-        Basin or station form; lazy records are read one site at a time.
+        Site or site form; lazy records are read one site at a time.
     spans : sequence of Span
         Periods, and what they need.
     forcing, observed : sequence of str
@@ -128,9 +124,9 @@ def select_sites(
         A span that the record does not cover; a site that lacks something, or has an impossible value, where that is an error:
         all are listed by site and date; no site left; no site that can be judged in a span.
     """
-    what, days = site_dimension(records), pd.DatetimeIndex(records.time.values)
-    sites = [str(site) for site in records[what].values]
-    positions = {span: _positions(span, days) for span in spans}
+    days = times_of(records)
+    sites = [str(site) for site in records.site.values]
+    at = {span: _positions(span, days) for span in spans}
     static = {name: records[name].values for name in attributes}
     found: dict[str, list[Problem]] = {}
     unjudged: dict[str, dict[str, str]] = {span.name: {} for span in spans if span.gaps == "none"}
@@ -139,20 +135,17 @@ def select_sites(
     for row, site in enumerate(sites):
         problems = list(
             attribute_problems(
-                {name: v[row : row + 1] for name, v in static.items()}, [site], attributes, what
+                {name: v[row : row + 1] for name, v in static.items()}, [site], attributes
             )
         )
         try:
             values = {
-                name: _series(records, name, what, row)
-                for name in dict.fromkeys((*forcing, *observed))
+                name: _series(records, name, row) for name in dict.fromkeys((*forcing, *observed))
             }
         except DataError as error:
             found[site] = [*problems, Problem("unreadable", site, "", "", "", 0, str(error))]
             continue
-        problems += _impossible(
-            values, positions.values(), site, days, what, erase=impossible == "missing"
-        )
+        problems += _impossible(values, at.values(), site, days, erase=impossible == "missing")
         if impossible == "missing":
             problems = [p if p.days else replace(p, kind="missing attribute") for p in problems]
             masked = [p.message.rsplit(";", 1)[0] for p in problems if p.kind == "impossible value"]
@@ -160,23 +153,18 @@ def select_sites(
             problems = [p for p in problems if p.kind != "impossible value"]
         weather = {name: values[name] for name in forcing}
         if missing == "skip":
-            windows = ((span, at) for span, at in positions.items() if span.gaps == "windows")
-            remarks += [
-                (site, _avoided(span, weather, site, days, at, what)) for span, at in windows
-            ]
+            windows = (span for span in at if span.gaps == "windows")
+            remarks += [(site, _avoided(span, weather, site, days, at[span])) for span in windows]
         seen = {name: values[name] for name in observed}
-        for span, (begin, first, last) in positions.items():
-            lacks = list(
-                _lacks(span, weather, seen, site, days, (begin, first, last), what, missing)
-            )
+        for span, (begin, first, last) in at.items():
+            lacks = list(_lacks(span, weather, seen, site, days, (begin, first, last), missing))
             if lacks and missing == "skip" and span.name in unjudged:
                 unjudged[span.name][site] = _reason(lacks)
                 continue
             problems += lacks
             if span.name in unjudged:
                 remarks += [
-                    (site, _unscored(span, name, seen[name][first:last], site, what))
-                    for name in observed
+                    (site, _unscored(span, name, seen[name][first:last], site)) for name in observed
                 ]
             if span.judged and any(_varied(seen[name][first:last]) for name in span.judged):
                 judged[span] = judged[span] or not problems
@@ -184,15 +172,15 @@ def select_sites(
             found[site] = problems
     kept = tuple(site for site in sites if site not in found)
     problems = [p for those in found.values() for p in those]
-    left_out = {"all": left_or_refused(found, len(sites), what, missing)} | unjudged
+    left_out = {"all": left_or_refused(found, len(sites), missing)} | unjudged
     for name, reasons in unjudged.items():
         if set(reasons) >= set(kept):
-            lines = left_out_lines({name: reasons}, what)
-            raise DataError("\n".join([f"no {what} can be judged in the {name} period.", *lines]))
+            lines = left_out_lines({name: reasons})
+            raise DataError("\n".join([f"no site can be judged in the {name} period.", *lines]))
     for span, some in judged.items():
         if not some:
             raise DataError(
-                f"no {what} has two different observations of {', '.join(span.judged)} in the {span.name} period, {span.start} "
+                f"no site has two different observations of {', '.join(span.judged)} in the {span.name} period, {span.start} "
                 f"to {span.end}, which is judged by them; choose another period."
             )
     return Selection(
@@ -208,9 +196,9 @@ def without_impossible(records: xr.Dataset, names: Iterable[str]) -> xr.Dataset:
         if is_lazy(values):
 
             def read(rows: Rows, name: str = name, values: xr.DataArray = values) -> NDArray:
-                return _masked(name, values.isel(basin=rows).values)
+                return _masked(name, values.isel(site=rows).values)
 
-            changed[name] = lazy_variable(read, (values.sizes["basin"], values.sizes["time"]))
+            changed[name] = lazy_variable(read, (values.sizes["site"], values.sizes["time"]))
             changed[name].attrs.update(values.attrs)
         else:
             changed[name] = values.copy(data=_masked(name, values.values)).variable
@@ -218,7 +206,7 @@ def without_impossible(records: xr.Dataset, names: Iterable[str]) -> xr.Dataset:
 
 
 def left_or_refused(
-    found: Mapping[str, Sequence[Problem]], count: int, what: str, missing: Literal["error", "skip"]
+    found: Mapping[str, Sequence[Problem]], count: int, missing: Literal["error", "skip"]
 ) -> dict[str, str]:
     """Return why sites are left out, for their problems.
 
@@ -228,8 +216,6 @@ def left_or_refused(
         Problems of the sites that have some.
     count : int
         All sites.
-    what : str
-        What a site is called.
     missing : {"error", "skip"}
         As in `select_sites`.
 
@@ -245,12 +231,10 @@ def left_or_refused(
         if missing == "error" or p.kind == "impossible value"
     ]
     if wrong:
-        raise DataError(_refusal(wrong, count, what))
+        raise DataError(_refusal(wrong, count))
     reasons = {site: _reason(those) for site, those in found.items()}
     if len(reasons) == count:
-        raise DataError(
-            "\n".join([f"no {what} can be used.", *left_out_lines({"all": reasons}, what)])
-        )
+        raise DataError("\n".join(["no site can be used.", *left_out_lines({"all": reasons})]))
     return reasons
 
 
@@ -262,38 +246,31 @@ def drop_sites(records: xr.Dataset, names: Sequence[str]) -> xr.Dataset:
     DataError
         There is no such site, or no other.
     """
-    what = site_dimension(records)
-    known = [str(site) for site in records[what].values]
+    known = [str(site) for site in records.site.values]
     for name in names:
         if name not in known:
             hint = f"{nearest(name, known)} They have {', '.join(known)}."
-            raise DataError(f"exclude: no {what} {name!r} in the records{hint}", ("exclude",))
+            raise DataError(f"exclude: no site {name!r} in the records{hint}", ("exclude",))
     kept = [row for row, site in enumerate(known) if site not in set(names)]
     if not kept:
-        raise DataError(f"exclude leaves no {what}; take some out of it.")
-    return records.isel({what: kept})
+        raise DataError("exclude leaves no site; take some out of it.")
+    return records.isel(site=kept)
 
 
 def _masked(name: str, values: NDArray) -> NDArray:
     return np.where(find_impossible(name, values), np.nan, values)
 
 
-def _positions(span: Span, days: pd.DatetimeIndex) -> tuple[int, int, int]:
-    """Return positions: of the first day of the warm-up, of the first day that counts, and of the day after the last."""
-    start, end = parse_day(span.start, "start"), parse_day(span.end, "end")
-    if start < days[0] or end > days[-1]:
-        raise DataError(
-            f"the {span.name} period, {start:%Y-%m-%d} to {end:%Y-%m-%d}, is not in the record, {days[0]:%Y-%m-%d} to "
-            f"{days[-1]:%Y-%m-%d}; change the period or the data."
-        )
-    first, last = int((start - days[0]).days), int((end - days[0]).days) + 1
+def _positions(span: Span, days: pd.Index) -> tuple[int, int, int]:
+    """Return positions: of the first step of the warm-up, of the first step that counts, and of the step after the last."""
+    first, last = positions(days, span.start, span.end, f"the {span.name} period")
     return max(0, first - span.warm_up), first, last
 
 
-def _series(records: xr.Dataset, name: str, what: str, row: int) -> NDArray:
-    values = records[name].isel({what: row})
+def _series(records: xr.Dataset, name: str, row: int) -> NDArray:
+    values = records[name].isel(site=row)
     return np.array(
-        values.transpose("time", ...).values, dtype=float
+        values.transpose(axis_of(records), ...).values, dtype=float
     )  # a copy: impossible values are taken out
 
 
@@ -301,8 +278,7 @@ def _impossible(
     values: Mapping[str, NDArray],
     positions: Iterable[tuple[int, int, int]],
     site: str,
-    days: pd.DatetimeIndex,
-    what: str,
+    days: pd.Index,
     erase: bool,
 ) -> Iterator[Problem]:
     """Return one problem per series for impossible values on days that some span touches; `erase` makes them NaN in place."""
@@ -313,7 +289,7 @@ def _impossible(
         bad = find_impossible(name, array)
         bad[~touched] = False
         if bad.any():
-            once = next(impossible_problems(name, np.where(bad, array, np.nan), site, days, what))
+            once = next(impossible_problems(name, np.where(bad, array, np.nan), site, days))
             count = int(bad.reshape(len(bad), -1).any(1).sum())
             more = f", and on {count - once.days} days after it" if count > once.days else ""
             text, remedy = once.message.rsplit(";", 1)
@@ -327,27 +303,28 @@ def _lacks(
     weather: Mapping[str, NDArray],
     seen: Mapping[str, NDArray],
     site: str,
-    days: pd.DatetimeIndex,
+    days: pd.Index,
     positions: tuple[int, int, int],
-    what: str,
     missing: str,
 ) -> Iterator[Problem]:
     """Return what a site lacks in a span."""
     begin, first, last = positions
-    period = f"in the {span.name} period, {days[first]:%Y-%m-%d} to {days[last - 1]:%Y-%m-%d}"
+    period = f"in the {span.name} period, {stamp(days[first])} to {stamp(days[last - 1])}"
     if span.gaps == "none" or (span.gaps == "windows" and missing == "error"):
         part = {name: array[begin:last] for name, array in weather.items()}
-        for problem in gap_problems(part, site, days[begin:last], what):
+        for problem in gap_problems(part, site, days[begin:last]):
             yield replace(problem, message=f"{span.name} period: {problem.message}")
     if span.gaps == "windows" and not _has_window(span, weather, seen, positions):
         length = (
             "of all days" if span.window is None else f"of {span.window[0]} + {span.window[1]} days"
         )
-        text = f"{what} {site} has no window {length} with complete forcing and an observation {period}."
+        text = (
+            f"site {site} has no window {length} with complete forcing and an observation {period}."
+        )
         yield Problem("no window", site, "", "", "", 0, text)
     for name in span.varied:
         if not _varied(seen[name][first:last]):
-            text = f"{what} {site} has fewer than two different observations of {name} {period}."
+            text = f"site {site} has fewer than two different observations of {name} {period}."
             yield Problem("no variance", site, name, "", "", 0, text)
 
 
@@ -355,9 +332,8 @@ def _avoided(
     span: Span,
     weather: Mapping[str, NDArray],
     site: str,
-    days: pd.DatetimeIndex,
+    days: pd.Index,
     positions: tuple[int, int, int],
-    what: str,
 ) -> str:
     """Return on how many days of a span windows will miss forcing, in words; "" where on none."""
     begin, _, last = positions
@@ -365,15 +341,15 @@ def _avoided(
     if not gap.any():
         return ""
     day = days[begin + int(gap.argmax())]
-    return f"{what} {site} lacks forcing on {int(gap.sum())} days, first on {day:%Y-%m-%d}: no {span.name} window touches them."
+    return f"site {site} lacks forcing on {int(gap.sum())} days, first on {stamp(day)}: no {span.name} window touches them."
 
 
-def _unscored(span: Span, name: str, values: NDArray, site: str, what: str) -> str:
+def _unscored(span: Span, name: str, values: NDArray, site: str) -> str:
     """Return that no NSE can be told in a span that is judged, in words; "" where one can."""
     if _varied(values):
         return ""
     few = "fewer than two different observations" if np.isfinite(values).any() else "no observation"
-    return f"{what} {site} has {few} of {name} in the {span.name} period, {span.start} to {span.end}: it gets no NSE there."
+    return f"site {site} has {few} of {name} in the {span.name} period, {span.start} to {span.end}: it gets no NSE there."
 
 
 def _varied(values: NDArray) -> bool:
@@ -405,18 +381,18 @@ def _reason(problems: Sequence[Problem]) -> str:
     return text + (f", and {len(problems) - 1} more" if len(problems) > 1 else "")
 
 
-def _refusal(wrong: Sequence[Problem], count: int, what: str) -> str:
+def _refusal(wrong: Sequence[Problem], count: int) -> str:
     by_site: dict[str, list[Problem]] = {}
     for problem in wrong:
         by_site.setdefault(problem.site, []).append(problem)
     reasons = {site: _reason(those) for site, those in by_site.items()}
     lines = [f"  {site}: {why}" for site, why in list(reasons.items())[:SHOWN]]
-    more = [f"  and {len(reasons) - SHOWN} more {what}s"] if len(reasons) > SHOWN else []
+    more = [f"  and {len(reasons) - SHOWN} more sites"] if len(reasons) > SHOWN else []
     kinds = {p.kind for p in wrong}
-    ways = [f"correct the records, leave these {what}s out by name (`exclude`)"]
+    ways = ["correct the records, leave these sites out by name (`exclude`)"]
     if "impossible value" in kinds:
         ways.append("let impossible values count as missing (`impossible: missing`)")
     if kinds - {"impossible value"}:
-        ways.append(f"let {what}s that lack something be left out (`missing: skip`)")
-    title = f"{len(reasons)} of {count} {what}s cannot be used as they are:"
+        ways.append("let sites that lack something be left out (`missing: skip`)")
+    title = f"{len(reasons)} of {count} sites cannot be used as they are:"
     return "\n".join([title, *lines, *more, f"Remedy: {', or '.join(ways)}."])

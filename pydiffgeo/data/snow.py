@@ -17,7 +17,7 @@ def degree_day(
     Parameters
     ----------
     precipitation : xarray.DataArray
-        Dimensions station, time; mm day-1.
+        Dimensions site, time; mm day-1.
     temperature : xarray.DataArray
         Daily mean air temperature, degC; at or below `threshold` all precipitation is snow.
     threshold : float
@@ -34,8 +34,8 @@ def degree_day(
     -----
     Hock (2003), doi:10.1016/S0022-1694(03)00257-9, eq. 2.
     """
-    fall = precipitation.transpose("station", "time").values.astype(float)
-    warmth = np.maximum(temperature.transpose("station", "time").values - threshold, 0.0)
+    fall = precipitation.transpose("site", "time").values.astype(float)
+    warmth = np.maximum(temperature.transpose("site", "time").values - threshold, 0.0)
     liquid = np.empty_like(fall)
     store = np.zeros(len(fall))
     for day in range(fall.shape[1]):
@@ -44,7 +44,7 @@ def degree_day(
         melt = np.minimum(store, factor * warmth[:, day])
         store -= melt
         liquid[:, day] = melt + np.where(frozen, 0.0, fall[:, day])
-    result = precipitation.transpose("station", "time").copy(data=liquid)
+    result = precipitation.transpose("site", "time").copy(data=liquid)
     return result.rename("rain_and_melt").assign_attrs(
         units="mm day-1", long_name="rain and snow melt"
     )

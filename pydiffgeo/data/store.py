@@ -1,4 +1,4 @@
-"""Writing records of basins as one netCDF file in chunks of a basin, block by block: the fast form to train from."""
+"""Writing records of sites as one netCDF file in chunks of a site, block by block: the fast form to train from."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from pydiffgeo.files import replacing
 EPOCH = pd.Timestamp("1900-01-01")
 
 
-def write_basins(
+def write_sites(
     records: xr.Dataset,
     path: str | Path,
     variables: Sequence[str] | None = None,
     dtype: str = "float32",
     progress: bool = False,
 ) -> Path:
-    """Write records of basins into a netCDF-4 file that `open_basins` reads; memory holds some basins at a time.
+    """Write records of sites into a netCDF-4 file that `open_sites` reads; memory holds some sites at a time.
 
-    Text archives such as CAMELS-US or Caravan's CSV take tens of milliseconds per basin to read, this file less than one.
+    Text archives such as CAMELS-US or Caravan's CSV take tens of milliseconds per site to read, this file less than one.
 
     Parameters
     ----------
     records : xarray.Dataset
-        Basin form, lazy or not.
+        Site form, lazy or not.
     path : str or Path
         File to write, ending in .nc; an interruption leaves no half-written file under this name.
     variables : sequence of str, optional
@@ -50,7 +50,7 @@ def write_basins(
     Raises
     ------
     DataError
-        The name does not end in .nc, a variable is absent, or a basin cannot be read.
+        The name does not end in .nc, a variable is absent, or a site cannot be read.
     """
     path = Path(path)
     if path.suffix != ".nc":
@@ -58,13 +58,13 @@ def write_basins(
     in_time = [
         str(name)
         for name, values in records.data_vars.items()
-        if set(values.dims) == {"basin", "time"}
+        if set(values.dims) == {"site", "time"}
     ]
     kept = in_time if variables is None else list(variables)
     for name in kept:
         if name not in in_time:
             raise DataError(
-                f"no variable {name!r} of dimensions basin and time; there are {', '.join(in_time)}."
+                f"no variable {name!r} of dimensions site and time; there are {', '.join(in_time)}."
             )
     static = records.drop_vars([name for name in in_time]).drop_vars("time")
     static.attrs["Conventions"] = "CF-1.11"
@@ -93,15 +93,15 @@ def _append(
             given = records[name]
             kind = given.dtype if given.dtype.kind == "i" else np.dtype(dtype)
             fill = None if kind.kind == "i" else np.nan
-            variable = file.createVariable(name, kind, ("basin", "time"), zlib=True, complevel=1, shuffle=True,
+            variable = file.createVariable(name, kind, ("site", "time"), zlib=True, complevel=1, shuffle=True,
                                            chunksizes=(1, len(days)), fill_value=fill)  # fmt: skip
             places = " ".join(
-                str(c) for c in records.coords if records[c].dims == ("basin",) and c != "basin"
+                str(c) for c in records.coords if records[c].dims == ("site",) and c != "site"
             )
             variable.setncatts(given.attrs | ({"coordinates": places} if places else {}))
         for rows in tqdm(
-            list(blocks(records.sizes["basin"])), desc="basins", unit="block", disable=not progress
+            list(blocks(records.sizes["site"])), desc="sites", unit="block", disable=not progress
         ):
             for name in kept:
-                values = records[name].isel(basin=rows).transpose("basin", "time").values
+                values = records[name].isel(site=rows).transpose("site", "time").values
                 file[name][rows] = values

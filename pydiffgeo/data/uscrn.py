@@ -11,7 +11,7 @@ from pathlib import Path
 import xarray as xr
 
 from pydiffgeo.data.checks import check_form
-from pydiffgeo.data.layouts.base import open_netcdf, values_of
+from pydiffgeo.data.layouts.source import open_netcdf, values_of
 from pydiffgeo.errors import DataError, nearest
 
 FILE = "soil_moisture/uscrn_2020_daily_profiles.nc"
@@ -45,27 +45,27 @@ def find_uscrn(path: str | Path | None = None) -> Path | None:
     )
 
 
-def load_uscrn(path: str | Path, stations: Sequence[str] | None = None) -> xr.Dataset:
-    """Return the daily records of USCRN stations in the station form, gaps left as NaN.
+def load_uscrn(path: str | Path, sites: Sequence[str] | None = None) -> xr.Dataset:
+    """Return the daily records of USCRN sites in the site form, gaps left as NaN.
 
     Parameters
     ----------
     path : str or Path
         A netCDF file in the layout of ``uscrn_2020_daily_profiles.nc``.
-    stations : sequence of str, optional
+    sites : sequence of str, optional
         WBAN numbers to keep, in this order; all by default.
 
     Returns
     -------
     xarray.Dataset
-        Dimensions station, time, depth (m): soil moisture (m3 m-3), precipitation (mm day-1), temperature
+        Dimensions site, time, depth (m): soil moisture (m3 m-3), precipitation (mm day-1), temperature
         (degC), radiation (MJ m-2 day-1), relative humidity (percent).
 
     Raises
     ------
     DataError
-        The file cannot be read, a station is unknown, or the records fail `check_form`; `check_stations`
-        looks at the values.
+        The file cannot be read, a site is unknown, or the records fail `check_form`; `check_sites` looks at
+        the values.
     UnitError
         A variable is in another unit.
     """
@@ -74,13 +74,13 @@ def load_uscrn(path: str | Path, stations: Sequence[str] | None = None) -> xr.Da
             name: (v.dims, values_of(v, str(name), Path(path)), v.attrs)
             for name, v in file.data_vars.items()
         }
-        records = file.assign(read).load()
-    if stations is not None:
-        known = [str(name) for name in records.station.values]
-        for name in stations:
+        records = file.assign(read).load().rename(station="site")
+    if sites is not None:
+        known = [str(name) for name in records.site.values]
+        for name in sites:
             if name not in known:
                 raise DataError(
-                    f"no station {name!r} in the file{nearest(name, known)} It has {', '.join(known)}."
+                    f"no site {name!r} in the file{nearest(name, known)} It has {', '.join(known)}."
                 )
-        records = records.sel(station=list(stations))
+        records = records.sel(site=list(sites))
     return check_form(records)

@@ -1,8 +1,8 @@
 """The one table of variables: names, units, CF attributes, and the range outside of which a value is impossible.
 
-The basin form has dimensions ``basin`` (text) and ``time`` (daily, without gaps in the calendar); coordinates ``lat``, ``lon``
-(degrees) and ``elevation`` (m) per basin where they are known; static attributes are variables of dimension ``basin`` under
-the names of the data set. The station form (`pydiffgeo.data.checks`) has the same names, so that both go through the same code.
+The site form has dimensions ``site`` (text) and ``time`` (daily, without gaps in the calendar); coordinates ``lat``, ``lon``
+(degrees) and ``elevation`` (m) per site where they are known; static attributes are variables of dimension ``site`` under
+the names of the data set. The site form (`pydiffgeo.data.checks`) has the same names, so that both go through the same code.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ VARIABLES: dict[str, Variable] = {
         aliases=("pet", "PET", "potential_evaporation_sum_FAO_PENMAN_MONTEITH"),
     ),
     "discharge": Variable(
-        "mm day-1", 0.0, 2000.0, "discharge per basin area",
+        "mm day-1", 0.0, 2000.0, "discharge per site area",
         aliases=("qobs", "streamflow", "QObs(mm/d)", "discharge_spec", "qobs_mm_per_day"),
     ),
     "rh_mean": Variable("percent", 0.0, 105.0, "daily mean relative humidity", "relative_humidity"),
@@ -125,7 +125,7 @@ ATTRIBUTES: dict[str, tuple[float, float]] = {
     "high_prec_dur": (0.0, 10000.0), "low_prec_dur": (0.0, 10000.0), "high_q_": (0.0, 10000.0), "low_q_": (0.0, 10000.0),
     "zero_q_freq": (0.0, 100.0),
 }  # fmt: skip
-OBSERVED = ("discharge",)  # of basins: gaps of these are no fault of a record
+OBSERVED = ("discharge",)  # of sites: gaps of these are no fault of a record
 FALLBACK = (
     -1e12,
     1e12,
@@ -172,12 +172,12 @@ _KNOWN = {
 
 
 def canonical_name(name: str) -> str:
-    """Return the name of the basin form for a data set's `name`; names that are not known stay as they are."""
+    """Return the name of the site form for a data set's `name`; names that are not known stay as they are."""
     return _KNOWN.get(name, name)
 
 
 def conversion(name: str, unit: str | None, where: str) -> tuple[float, float]:
-    """Return factor and offset from `unit` to that of the variable `name` of the basin form.
+    """Return factor and offset from `unit` to that of the variable `name` of the site form.
 
     Parameters
     ----------

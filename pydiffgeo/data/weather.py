@@ -9,9 +9,9 @@ import xarray as xr
 
 
 def synthetic_weather(
-    seed: int, stations: int = 5, start: str = "2020-01-01", end: str = "2020-12-31"
+    seed: int, sites: int = 5, start: str = "2020-01-01", end: str = "2020-12-31"
 ) -> xr.Dataset:
-    """Return daily weather of made-up stations of the temperate zone, dry to humid, in the station form.
+    """Return daily weather of made-up sites of the temperate zone, dry to humid, in the site form.
 
     Wet days follow a two-state Markov chain with gamma amounts (Richardson 1981,
     doi:10.1029/WR017i001p00182); temperature is a yearly wave with autocorrelated noise, lower and less
@@ -21,8 +21,8 @@ def synthetic_weather(
     ----------
     seed : int
         The same seed gives the same weather.
-    stations : int
-        Number of stations, named S01, S02, ...
+    sites : int
+        Number of sites, named S01, S02, ...
     start, end : str
         First and last day.
 
@@ -33,29 +33,29 @@ def synthetic_weather(
     """
     random = np.random.default_rng(seed)
     days = pd.date_range(start, end)
-    latitude = np.linspace(31.0, 44.0, stations)
+    latitude = np.linspace(31.0, 44.0, sites)
     fields: dict[str, list[np.ndarray]] = {}
-    for lat, humid in zip(latitude, np.linspace(0.2, 1.0, stations), strict=True):
-        for name, values in _one_station(random, days, float(lat), float(humid)).items():
+    for lat, humid in zip(latitude, np.linspace(0.2, 1.0, sites), strict=True):
+        for name, values in _one_site(random, days, float(lat), float(humid)).items():
             fields.setdefault(name, []).append(values)
     units = {"precipitation": "mm day-1", "shortwave_down": "MJ m-2 day-1"}
     variables = {
         name: (
-            ("station", "time"),
+            ("site", "time"),
             np.stack(rows),
             {"units": units.get(name, "degC" if name.startswith("tair") else "percent")},
         )
         for name, rows in fields.items()
     }
     coords = {
-        "station": [f"S{i + 1:02d}" for i in range(stations)],
+        "site": [f"S{i + 1:02d}" for i in range(sites)],
         "time": days,
-        "lat": ("station", latitude, {"units": "degrees_north"}),
+        "lat": ("site", latitude, {"units": "degrees_north"}),
     }
     return xr.Dataset(variables, coords, attrs={"source": f"synthetic weather, seed {seed}"})
 
 
-def _one_station(
+def _one_site(
     random: np.random.Generator, days: pd.DatetimeIndex, lat: float, humid: float
 ) -> dict[str, np.ndarray]:
     n = len(days)

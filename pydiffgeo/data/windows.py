@@ -1,123 +1,243 @@
-"""Random windows of random basins, seeded, and resumable to the very next batch."""
+"""Windows of records of sites: random ones, seeded and resumable to the very next batch, or the whole period."""
 
 from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import Any, Literal
 
 import numpy as np
+import torch
+import xarray as xr
+from numpy.typing import NDArray
 
-from pydiffgeo.data.batches import BasinTensors, Batch
+from pydiffgeo.data.batch import Batch
+from pydiffgeo.data.form import (
+    Day,
+    attribute_names,
+    observed_names,
+    positions,
+    series_names,
+    stamp,
+    step_of,
+    times_of,
+)
+from pydiffgeo.data.lazy import blocks
+from pydiffgeo.data.tensors import NUMPY, SiteTensors
 from pydiffgeo.errors import DataError, SettingsError
 
 
-class WindowSampler:
-    """An endless iterator over batches of random windows.
+class Windows:
+    """Batches of windows of sites, endless.
 
     Batch number k depends on the seed and on k alone, so that a run can go on from any batch: `state_dict` is one number and
-    what it was made for. The basins of a batch differ from each other as long as there are enough of them. All windows of a
-    basin are equally likely, but for those without any observation after the warm-up and those that touch missing forcing,
+    what it was made for. The sites of a batch differ from each other as long as there are enough of them. All windows of a
+    site are equally likely, but for those without any observation after the warm-up and those that touch missing forcing,
     which are never drawn.
+
+    Nothing is read before the first batch: `reading` first tells which series, attributes and observations are used.
 
     Parameters
     ----------
-    tensors : BasinTensors
-        From `load_tensors`.
-    batch_size : int
-        Windows per batch.
-    days : int
-        Days of a window after the warm-up.
+    sites : xarray.Dataset
+        Site form (`pydiffgeo.data.form`); lazy records are read site by site where they do not fit `memory`.
+    length : int, optional
+        Steps of a window after the warm-up; by default the whole period.
     warm_up : int
-        Days before them, which no loss should count.
-    start, end : str, optional
-        First and last day that a loss may count; warm-ups reach before `start` where the record does. The whole record by
-        default.
+        Steps before them, which no loss should count.
+    batch : int, optional
+        Windows per batch; by default one for each site. Of the whole period, each site comes once in an epoch.
     seed : int
         The same seed gives the same batches.
+    start, end : str or date, optional
+        First and last day that a loss may count; warm-ups reach before `start` where the record does. The whole record by
+        default.
+    forcing, observed, attributes : sequence of str, optional
+        Names. By default what is observed by the table of variables or by ``attrs["role"]``, every other series, and every
+        attribute of numbers.
+    dtype : {torch.float32, torch.float64}
+        Of all tensors.
+    memory : int
+        Bytes that the series may take, else as many sites are kept as fit.
+    device : torch.device or str, optional
+        Where windows are cut, if all is in memory.
+    missing : {"skip", "error"}
+        What missing forcing is: steps that no window touches, or an error.
+    impossible : {"error", "ignore"}
+        What values outside of `variables.limits` are: an error, or taken as they are, for records that `usable_sites` has
+        looked at.
 
     Attributes
     ----------
-    left_out : tuple of str
-        Basins without any such window; a warning names them.
     step : int
         Number of the next batch.
 
     Raises
     ------
     DataError
-        The record does not cover the period, the windows are longer than it, or no basin has one.
+        A name is absent, the record does not cover the period, or the windows are longer than it. With the first batch: a value
+        is impossible, or no site has a window.
     """
 
     def __init__(
         self,
-        tensors: BasinTensors,
-        batch_size: int,
-        days: int,
+        sites: xr.Dataset,
+        length: int | None = None,
         warm_up: int = 0,
-        start: str | None = None,
-        end: str | None = None,
+        batch: int | None = None,
         seed: int = 0,
+        *,
+        start: Day = None,
+        end: Day = None,
+        forcing: Sequence[str] | None = None,
+        observed: Sequence[str] | None = None,
+        attributes: Sequence[str] | None = None,
+        dtype: torch.dtype = torch.float32,
+        memory: int = 4 * 2**30,
+        device: torch.device | str | None = None,
+        missing: Literal["skip", "error"] = "skip",
+        impossible: Literal["error", "ignore"] = "error",
     ):
-        if batch_size < 1 or days < 1 or warm_up < 0:
+        if warm_up < 0 or any(number is not None and number < 1 for number in (length, batch)):
             raise DataError(
-                f"batch_size {batch_size} and days {days} must be at least 1, warm_up {warm_up} at least 0."
+                f"length {length} and batch {batch} must be at least 1, warm_up {warm_up} at least 0."
             )
-        self.tensors, self.batch_size, self.days, self.warm_up, self.seed = (
-            tensors,
-            batch_size,
-            days,
-            warm_up,
-            seed,
-        )
-        self.step = 0
-        first, last = tensors.span(start, end)
-        self._first = max(0, first - warm_up)
-        self._choices = last - self._first - warm_up - days + 1
-        if self._choices < 1:
+        if dtype not in NUMPY:
             raise DataError(
-                f"windows of {warm_up} + {days} days do not fit {last - self._first} days; shorten them, or lengthen the "
-                "period."
+                f"tensors of dtype {dtype} are not made; take torch.float32 or torch.float64."
             )
-        valid = np.empty((len(tensors.basins), self._choices), bool)
-        for row in range(len(valid)):
-            valid[row] = self._valid(row)
-        counts = valid.sum(1)
-        self._rows = np.flatnonzero(counts)
-        self.windows = int(counts.sum())
-        self._bits = np.packbits(valid, axis=1)
-        self.left_out = tuple(tensors.basins[i] for i in np.flatnonzero(counts == 0))
-        if not len(self._rows):
+        for name, given, known in (
+            ("missing", missing, ("skip", "error")),
+            ("impossible", impossible, ("error", "ignore")),
+        ):
+            if given not in known:
+                raise DataError(f"{name}={given!r} is neither {known[0]!r} nor {known[1]!r}.")
+        self.sites, self.length, self.warm_up, self.seed = sites, length, warm_up, seed
+        self.batch_size, self.dtype, self.step = batch, dtype, 0
+        self._given: dict[str, Any] = {
+            "length": length, "warm_up": warm_up, "batch": batch, "seed": seed, "start": start, "end": end, "dtype": dtype,
+            "memory": memory, "device": device, "missing": missing, "impossible": impossible,
+        }  # fmt: skip
+        self.observed = tuple(observed_names(sites) if observed is None else observed)
+        free = [name for name in series_names(sites) if name not in self.observed]
+        self.forcing = tuple(free if forcing is None else forcing)
+        self._all_attributes = attributes is None
+        self.attributes = tuple(attribute_names(sites) if attributes is None else attributes)
+        self.names, self.times = tuple(str(name) for name in sites.site.values), times_of(sites)
+        self.interval = step_of(self.times)
+        self.first_scored, self.last = positions(self.times, start, end)
+        self._first = max(0, self.first_scored - warm_up)
+        room = self.last - self._first - warm_up
+        self._days = room if length is None else length
+        self._choices = room - self._days + 1
+        if self._choices < 1 or room < 1:
             raise DataError(
-                f"no basin has a window of {warm_up} + {days} days with complete forcing and an observation between "
-                f"{tensors.days[first]:%Y-%m-%d} and {tensors.days[last - 1]:%Y-%m-%d}; see the report of the tensors."
-            )
-        if self.left_out:
-            warnings.warn(
-                f"{len(self.left_out)} basins have no window with complete forcing and an observation, and are not trained on: "
-                f"{', '.join(self.left_out[:10])}{' ...' if len(self.left_out) > 10 else ''}",
-                stacklevel=2,
+                f"windows of {warm_up} + {length or 'some'} steps do not fit {self.last - self._first} steps; shorten them, or "
+                "lengthen the period."
             )
 
-    def _valid(self, row: int) -> np.ndarray:
-        """Return where windows of a basin may begin, [choice]."""
-        complete, seen = self.tensors.seen(row)
-        gaps = np.concatenate(([0], np.cumsum(~complete)))
-        observed = np.concatenate(([0], np.cumsum(seen)))
-        begin = self._first + np.arange(self._choices)
-        scored, end = begin + self.warm_up, begin + self.warm_up + self.days
-        return (gaps[end] == gaps[begin]) & (observed[end] > observed[scored])
+    def reading(
+        self,
+        forcing: Sequence[str] | None = None,
+        observed: Sequence[str] | None = None,
+        attributes: Sequence[str] | None = None,
+    ) -> Windows:
+        """Return the same windows with the series, observations and attributes that somebody reads; None keeps those.
+
+        Raises
+        ------
+        DataError
+            A name that the records do not have.
+        """
+        kept = (self.forcing, self.observed, None if self._all_attributes else self.attributes)
+        names = [
+            had if given is None else tuple(dict.fromkeys(given))
+            for had, given in zip(kept, (forcing, observed, attributes), strict=True)
+        ]
+        if tuple(names) == kept and "tensors" in self.__dict__:
+            return self
+        found = Windows(
+            self.sites, forcing=names[0], observed=names[1], attributes=names[2], **self._given
+        )
+        found.step = self.step
+        return found
+
+    @cached_property
+    def tensors(self) -> SiteTensors:
+        """The records as tensors; made, and looked through, at first use."""
+        attributes = self.attributes
+        if self._all_attributes:  # nobody asked for them: those that some site lacks are left out
+            attributes = tuple(n for n in attributes if self.sites[n].notnull().all())
+        given = self._given
+        tensors = SiteTensors(
+            self.sites, self.forcing, self.observed, attributes, self.dtype, given["memory"],
+            (self.first_scored, self.last), given["device"], given["impossible"] == "error",
+        )  # fmt: skip
+        tensors.report.require("impossible value")
+        if given["missing"] == "error":
+            tensors.report.require("missing time", "missing forcing")
+        return tensors
+
+    @cached_property
+    def _valid(self) -> tuple[NDArray, NDArray, int]:
+        """Positions of the sites with a window, where their windows may begin as bits, and how many there are."""
+        tensors = self.tensors
+        valid = np.empty((len(self.names), self._choices), bool)
+        for row in range(len(valid)):
+            complete, seen = tensors.complete(slice(row, row + 1))[0], tensors.seen(row)
+            gaps = np.concatenate(([0], np.cumsum(~complete)))
+            observed = np.concatenate(([0], np.cumsum(seen)))
+            begin = self._first + np.arange(self._choices)
+            scored, end = begin + self.warm_up, begin + self.warm_up + self._days
+            valid[row] = (gaps[end] == gaps[begin]) & (observed[end] > observed[scored])
+        counts = valid.sum(1)
+        rows, left = np.flatnonzero(counts), [self.names[i] for i in np.flatnonzero(counts == 0)]
+        if not len(rows):
+            raise DataError(
+                f"no site has a window of {self.warm_up} + {self._days} steps with complete forcing and an observation between "
+                f"{stamp(self.times[self.first_scored])} and {stamp(self.times[self.last - 1])}; see `windows.report`."
+            )
+        if left:
+            warnings.warn(
+                f"{len(left)} sites have no window with complete forcing and an observation, and are not trained on: "
+                f"{', '.join(left[:10])}{' ...' if len(left) > 10 else ''}",
+                stacklevel=4,
+            )
+        return rows, np.packbits(valid, axis=1), int(counts.sum())
+
+    @property
+    def count(self) -> int:
+        """Windows that may be drawn."""
+        return self._valid[2]
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Sites without any such window; a warning names them."""
+        rows = set(self._valid[0].tolist())
+        return tuple(name for i, name in enumerate(self.names) if i not in rows)
+
+    @property
+    def report(self) -> Any:
+        """What is missing in the forcing, and how much was observed (`SiteReport`)."""
+        return self.tensors.report
+
+    @property
+    def units(self) -> dict[str, str]:
+        """Unit of each series and attribute that states one."""
+        names = (*self.forcing, *self.observed, *self.attributes)
+        found = ((name, self.sites[name].attrs.get("units")) for name in names)
+        return {name: str(unit) for name, unit in found if unit is not None}
 
     @property
     def steps_per_epoch(self) -> int:
-        """Batches after which as many days were drawn as the basins have in the period."""
-        return max(
-            1,
-            round(
-                (self._choices + self.days - 1) * len(self._rows) / (self.batch_size * self.days)
-            ),
-        )
+        """Batches after which as many steps were drawn as the sites have in the period; once around for whole periods."""
+        sites = len(self._valid[0])
+        if self.length is None:
+            return -(-sites // (self.batch_size or sites))
+        drawn = (self.batch_size or sites) * self._days
+        return max(1, round((self._choices + self._days - 1) * sites / drawn))
 
     def __iter__(self) -> Iterator[Batch]:
         return self
@@ -128,25 +248,108 @@ class WindowSampler:
         return batch
 
     def batch(self, step: int, part: slice = slice(None)) -> Batch:
-        """Return batch number `step`, or the samples of it that `part` selects."""
-        random = np.random.default_rng([self.seed, step])
-        rows = random.choice(self._rows, self.batch_size, replace=self.batch_size > len(self._rows))
-        choice = random.integers(self._choices, size=self.batch_size)
+        """Return batch number `step`, or the rows of it that `part` selects."""
+        rows, bits, _ = self._valid
+        chosen = self._whole(step, rows) if self.length is None else self._random(step, rows, bits)
+        sites, begin = (np.asarray(values)[part] for values in chosen)
+        return self.tensors.windows(sites, begin, self.warm_up + self._days, self.warm_up)
+
+    def _whole(self, step: int, rows: NDArray) -> tuple[NDArray, NDArray]:
+        """All sites in order, or those of a random order of this epoch whose turn it is."""
+        if self.batch_size is not None and self.batch_size < len(rows):
+            epoch, turn = divmod(step, self.steps_per_epoch)
+            order = np.random.default_rng([self.seed, epoch]).permutation(rows)
+            rows = order[turn * self.batch_size : (turn + 1) * self.batch_size]
+        return rows, np.full(len(rows), self._first)
+
+    def _random(self, step: int, sites: NDArray, bits: NDArray) -> tuple[NDArray, NDArray]:
+        random, size = np.random.default_rng([self.seed, step]), self.batch_size or len(sites)
+
+        def allowed() -> NDArray:
+            return (bits[rows, choice >> 3] >> (7 - (choice & 7)) & 1).astype(bool)
+
+        rows = random.choice(sites, size, replace=size > len(sites))
+        choice = random.integers(self._choices, size=size)
         for _ in range(30):
-            bad = np.flatnonzero(~self._allowed(rows, choice))
+            bad = np.flatnonzero(~allowed())
             if not bad.size:
                 break
             choice[bad] = random.integers(self._choices, size=bad.size)
-        for i in np.flatnonzero(~self._allowed(rows, choice)):  # a basin with few windows
+        for i in np.flatnonzero(~allowed()):  # a site with few windows
             choice[i] = random.choice(
-                np.flatnonzero(np.unpackbits(self._bits[rows[i]], count=self._choices))
+                np.flatnonzero(np.unpackbits(bits[rows[i]], count=self._choices))
             )
-        return self.tensors.windows(
-            rows[part], (self._first + choice)[part], self.warm_up + self.days, self.warm_up
+        return rows, self._first + choice
+
+    def periods(
+        self,
+        batch: int,
+        start: Day = None,
+        end: Day = None,
+        warm_up: int = 0,
+        missing: Literal["skip", "error"] = "error",
+    ) -> Iterator[Batch]:
+        """Return every site once over a whole period, `batch` sites at a time, in order.
+
+        Parameters
+        ----------
+        batch : int
+            Sites per batch; the last batch may be smaller.
+        start, end : str or date, optional
+            First and last day judged; the whole record after the warm-up by default.
+        warm_up : int
+            Steps before `start` that come first in each batch.
+        missing : {"error", "skip"}
+            What a site with missing forcing is: an error, or left out.
+
+        Raises
+        ------
+        DataError
+            The record does not cover the period and its warm-up, or forcing is missing in it; site and date are named.
+        """
+        a, b = positions(self.times, start, end)
+        a = a + warm_up if start is None else a
+        if a < warm_up or a >= b:
+            raise DataError(
+                f"{warm_up} steps of warm-up before {stamp(self.times[min(a, len(self.times) - 1)])} do not fit the record, "
+                f"which begins on {stamp(self.times[0])}; shorten the warm-up or judge later."
+            )
+        rows = self.complete_between(a - warm_up, b)
+        if missing == "error" and len(rows) < len(self.names):
+            self._refuse_gap(a - warm_up, b)
+        parts = blocks(len(rows), batch)
+        return (
+            self.tensors.windows(
+                rows[part], np.full(len(rows[part]), a - warm_up), b - a + warm_up, warm_up
+            )
+            for part in parts
         )
 
-    def _allowed(self, rows: np.ndarray, choice: np.ndarray) -> np.ndarray:
-        return (self._bits[rows, choice >> 3] >> (7 - (choice & 7)) & 1).astype(bool)
+    def complete_between(self, first: int, last: int) -> NDArray:
+        """Return positions of the sites with all forcing from position `first` to before `last`."""
+        return np.flatnonzero(self.tensors.complete()[:, first:last].all(1))
+
+    def require_variance(self) -> None:
+        """Raise DataError where a site has no two different observations in the period, as a loss such as the NSE needs."""
+        flat = [
+            f"{self.names[i]} ({name})"
+            for name, spread in self.tensors.spread.items()
+            for i in np.flatnonzero(~(spread.cpu().numpy() > 0).reshape(len(self.names), -1).all(1))
+        ]
+        if flat:
+            raise DataError(
+                f"{len(flat)} sites have fewer than two different observations from "
+                f"{stamp(self.times[self.first_scored])} to {stamp(self.times[self.last - 1])}: {', '.join(flat[:10])}; "
+                "leave them out, or choose another period or loss."
+            )
+
+    def _refuse_gap(self, first: int, last: int) -> None:
+        absent = ~self.tensors.complete()[:, first:last]
+        row, step = np.argwhere(absent)[0]
+        raise DataError(
+            f"forcing is missing in site {self.names[row]} on {stamp(self.times[first + int(step)])}, and in "
+            f"{int(absent.any(1).sum())} sites of the period in all; fill it, or leave these sites out."
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint has to keep: plain numbers and text."""
@@ -168,21 +371,14 @@ class WindowSampler:
         self.step = int(state["step"])
 
     def _made_for(self) -> dict[str, Any]:
-        tensors = self.tensors
-        names = [
-            *tensors.basins,
-            *tensors.forcing_names,
-            *tensors.target_names,
-            str(tensors.days[0]),
-            str(len(tensors.days)),
-        ]
-        data = hashlib.sha256("\n".join(names).encode())
-        data.update(self._bits.tobytes())
+        names = [*self.names, *self.forcing, *self.observed, str(self.times[0])]
+        data = hashlib.sha256("\n".join([*names, str(len(self.times))]).encode())
+        data.update(self._valid[1].tobytes())
         return {
             "seed": self.seed,
-            "batch_size": self.batch_size,
-            "days": self.days,
+            "batch": self.batch_size,
+            "length": self.length,
             "warm_up": self.warm_up,
-            "first day": f"{tensors.days[self._first]:%Y-%m-%d}",
+            "first step": stamp(self.times[self._first]),
             "data": data.hexdigest()[:16],
         }

@@ -1,4 +1,4 @@
-"""Layouts of files that `open_basins` reads. Each gives a `Source`; a new one is a file here and an entry in `LOADERS`."""
+"""Layouts of files that `open_sites` reads. Each gives a `Source`; a new one is a file here and an entry in `LAYOUTS`."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pydiffgeo.data.layouts import camels_us, caravan, generic, netcdf
-from pydiffgeo.data.layouts.base import Column, Request, Source
+from pydiffgeo.data.layouts.source import Column, Request, Source
 
 
-class Loader(NamedTuple):
+class Layout(NamedTuple):
     """A layout of files.
 
     Attributes
@@ -28,11 +28,11 @@ class Loader(NamedTuple):
     open_source: Callable[[Path, Request], Source]
 
 
-LOADERS: dict[str, Loader] = {
-    "camels_us": Loader("CAMELS-US, original folders", camels_us.recognises, camels_us.open_source),
-    "caravan": Loader("Caravan, netCDF or CSV", caravan.recognises, caravan.open_source),
-    "generic": Loader("neuralhydrology's GenericDataset", generic.recognises, generic.open_source),
-    "netcdf": Loader("one netCDF file", netcdf.recognises, netcdf.open_source),
+LAYOUTS: dict[str, Layout] = {
+    "camels_us": Layout("CAMELS-US, original folders", camels_us.recognises, camels_us.open_source),
+    "caravan": Layout("Caravan, netCDF or CSV", caravan.recognises, caravan.open_source),
+    "generic": Layout("neuralhydrology's GenericDataset", generic.recognises, generic.open_source),
+    "netcdf": Layout("one netCDF file", netcdf.recognises, netcdf.open_source),
 }
 
-__all__ = ["LOADERS", "Column", "Loader", "Request", "Source"]
+__all__ = ["LAYOUTS", "Column", "Layout", "Request", "Source"]

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pydiffgeo.data.layouts.base import (
+from pydiffgeo.data.layouts.source import (
     Column,
     Request,
     Source,
@@ -20,7 +20,7 @@ from pydiffgeo.data.layouts.base import (
     join_tables,
     nested,
     read_table,
-    select_basins,
+    wanted_sites,
 )
 from pydiffgeo.data.layouts.text import Line, line_of, numbers_of, read_rows
 from pydiffgeo.data.variables import canonical_name
@@ -62,14 +62,14 @@ def recognises(path: Path) -> bool:
 def open_source(path: Path, request: Request) -> Source:
     """Return CAMELS-US as a source.
 
-    Discharge in cubic feet per second is divided by the basin's area in the header of its forcing file; -999 is missing; the
+    Discharge in cubic feet per second is divided by the site's area in the header of its forcing file; -999 is missing; the
     quality flags are the variable ``discharge_quality``. Radiation, a mean over daylight in all three products, becomes the
     sum of the day with the day length beside it. With several products the names of their variables end in ``_PRODUCT``.
 
     Raises
     ------
     DataError
-        A folder or file is missing or cannot be read; path and basin are named.
+        A folder or file is missing or cannot be read; path and site are named.
     UnknownName
         No such product.
     """
@@ -81,44 +81,42 @@ def open_source(path: Path, request: Request) -> Source:
     products = request.product or ("daymet",)
     files = {product: _forcing_files(root / FORCING, product) for product in products}
     known = sorted(set.union(*(set(found) for found in files.values())))
-    basins = select_basins(known, request.basins, root / FORCING)
+    sites = wanted_sites(known, request.sites, root / FORCING)
     for product, found in files.items():
-        if absent := [basin for basin in basins if basin not in found]:
+        if absent := [site for site in sites if site not in found]:
             raise DataError(
-                f"{len(absent)} basins have no {product} forcing: {', '.join(absent[:10])}; download it, or leave them out."
+                f"{len(absent)} sites have no {product} forcing: {', '.join(absent[:10])}; download it, or leave them out."
             )
     flow = {
         file.name[:8]: file for file in sorted((root / STREAMFLOW).rglob("*_streamflow_qc.txt"))
     }
     attributes = _attributes(path, known)
-    areas = {basin: _area(files[products[0]][basin]) for basin in basins}
-    attributes = attributes.reindex(attributes.index.union(list(basins)))
+    areas = {site: _area(files[products[0]][site]) for site in sites}
+    attributes = attributes.reindex(attributes.index.union(list(sites)))
     attributes["area"] = pd.Series(areas) / 1e6
 
     def suffix(name: str, product: str) -> str:
         return name if len(products) == 1 else f"{name}_{product}"
 
-    def read(basin: str, wanted: Collection[str]) -> pd.DataFrame:
+    def read(site: str, wanted: Collection[str]) -> pd.DataFrame:
         frames = [
-            read_forcing(files[product][basin], basin).rename(
+            read_forcing(files[product][site], site).rename(
                 columns=lambda name, p=product: suffix(name, p)
             )
             for product in products
         ]
-        if basin in flow:
-            frames.append(
-                read_streamflow(flow[basin], basin, _header(files[products[0]][basin])[2])
-            )
+        if site in flow:
+            frames.append(read_streamflow(flow[site], site, _header(files[products[0]][site])[2]))
         frame = pd.concat(frames, axis=1)
         return frame[[name for name in frame if name in wanted]]
 
-    def span(basin: str) -> tuple[pd.Timestamp, pd.Timestamp]:
-        ends = [_ends(files[product][basin], 4, 0) for product in products]
-        if basin in flow:
-            ends.append(_ends(flow[basin], 0, 1))
+    def span(site: str) -> tuple[pd.Timestamp, pd.Timestamp]:
+        ends = [_ends(files[product][site], 4, 0) for product in products]
+        if site in flow:
+            ends.append(_ends(flow[site], 0, 1))
         return min(a for a, _ in ends), max(b for _, b in ends)
 
-    _, natives = first_readable(basins, lambda basin: _columns(files[products[0]][basin]))
+    _, natives = first_readable(sites, lambda site: _columns(files[products[0]][site]))
     names = [canonical_name(name) for name in natives]
     columns = {suffix(name, product): column(name) for product in products for name in names}
     columns |= {"tair_mean" if p == products[0] and len(products) == 1 else f"tair_mean_{p}": column("tair_mean")
@@ -128,22 +126,22 @@ def open_source(path: Path, request: Request) -> Source:
         "title": f"CAMELS-US, {', '.join(products)}",
         "source": "Newman et al. 2015 (doi:10.5194/hess-19-209-2015), Addor et al. 2017 (doi:10.5194/hess-21-5293-2017)",
     }
-    return Source(basins, columns, read, span, attributes, UNITS, attrs)
+    return Source(sites, columns, read, span, attributes, UNITS, attrs)
 
 
-def read_forcing(file: Path, basin: str) -> pd.DataFrame:
-    """Return the forcing of one file by day, in the units of the basin form.
+def read_forcing(file: Path, site: str) -> pd.DataFrame:
+    """Return the forcing of one file by day, in the units of the site form.
 
     Raises
     ------
     DataError
-        The file is cut off, or a date occurs twice or out of order; basin, date and file are named.
+        The file is cut off, or a date occurs twice or out of order; site, date and file are named.
     """
     names = ["Year", "Mnth", "Day", "Hr", *_columns(file)]
     table = read_rows(
-        file, f"the forcing of basin {basin}", sep=r"\s+", skiprows=4, header=None, names=names
+        file, f"the forcing of site {site}", sep=r"\s+", skiprows=4, header=None, names=names
     )
-    what = f"the forcing of basin {basin} ({file.name})"
+    what = f"the forcing of site {site} ({file.name})"
     if table.empty:
         raise DataError(f"{what} has a header and no days: {file}; download it again.")
 
@@ -152,17 +150,17 @@ def read_forcing(file: Path, basin: str) -> pd.DataFrame:
 
     days = _days(table, what, line)
     table = table.drop(columns=["Year", "Mnth", "Day", "Hr"]).rename(columns=canonical_name)
-    frame = numbers_of(table, days, f"basin {basin}", file, line, ()).set_index(days)
+    frame = numbers_of(table, days, f"site {site}", file, line, ()).set_index(days)
     if frame.iloc[-1].isna().any():
         raise DataError(
-            f"the forcing of basin {basin} ends within a line, on {days[-1]:%Y-%m-%d}: {file}; download it again."
+            f"the forcing of site {site} ends within a line, on {days[-1]:%Y-%m-%d}: {file}; download it again."
         )
     frame["shortwave_down"] *= frame["day_length"] / 1e6
     frame["tair_mean"] = 0.5 * (frame["tair_min"] + frame["tair_max"])
     return frame
 
 
-def read_streamflow(file: Path, basin: str, area: float) -> pd.DataFrame:
+def read_streamflow(file: Path, site: str, area: float) -> pd.DataFrame:
     """Return discharge (mm day-1) and its quality by day; `area` in m2.
 
     Raises
@@ -170,9 +168,9 @@ def read_streamflow(file: Path, basin: str, area: float) -> pd.DataFrame:
     DataError
         The file cannot be read, has an unknown flag, or repeated or unordered dates.
     """
-    what = f"the discharge of basin {basin} ({file.name})"
-    names = ["basin", "Year", "Mnth", "Day", "flow", "flag"]
-    table = read_rows(file, f"the discharge of basin {basin}", sep=r"\s+", header=None, names=names)
+    what = f"the discharge of site {site} ({file.name})"
+    names = ["site", "Year", "Mnth", "Day", "flow", "flag"]
+    table = read_rows(file, f"the discharge of site {site}", sep=r"\s+", header=None, names=names)
 
     def line(row: int) -> int:
         return line_of(file, row, 0)
@@ -181,7 +179,7 @@ def read_streamflow(file: Path, basin: str, area: float) -> pd.DataFrame:
     flow = numbers_of(
         table[["flow"]].rename(columns={"flow": "discharge"}),
         days,
-        f"basin {basin}",
+        f"site {site}",
         file,
         line,
         ["discharge"],
@@ -191,7 +189,7 @@ def read_streamflow(file: Path, basin: str, area: float) -> pd.DataFrame:
     if quality.isna().any():
         row = int(np.flatnonzero(quality.isna())[0])
         raise DataError(
-            f"discharge of basin {basin} has the unknown quality flag {table.flag[row]!r} on {days[row]:%Y-%m-%d} (line "
+            f"discharge of site {site} has the unknown quality flag {table.flag[row]!r} on {days[row]:%Y-%m-%d} (line "
             f"{line(row)}); known: "
             f"{', '.join(QUALITY)}. Correct {file.name}."
         )
@@ -213,10 +211,10 @@ def _forcing_files(folder: Path, product: str) -> dict[str, Path]:
     return {file.name[:8]: file for file in sorted((folder / product).rglob("*_forcing_leap.txt"))}
 
 
-def _attributes(path: Path, basins: Collection[str]) -> pd.DataFrame:
+def _attributes(path: Path, sites: Collection[str]) -> pd.DataFrame:
     root = nested(path, ATTRIBUTES)
     files = sorted((root / ATTRIBUTES).glob("camels_*.txt")) if root is not None else []
-    return join_tables([read_table(file, basins, ";") for file in files], ATTRIBUTES)
+    return join_tables([read_table(file, sites, ";") for file in files], ATTRIBUTES)
 
 
 def _header(file: Path) -> tuple[float, float, float]:
@@ -230,7 +228,7 @@ def _header(file: Path) -> tuple[float, float, float]:
 
 
 def _area(file: Path) -> float:
-    """Return the area (m2) in the header of a forcing file, NaN where it is damaged: reading the basin says so."""
+    """Return the area (m2) in the header of a forcing file, NaN where it is damaged: reading the site says so."""
     try:
         return _header(file)[2]
     except DataError:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from pydiffgeo.data.layouts.base import (
+from pydiffgeo.data.layouts.series import columns_of, ends_of_csv, read_series, unit_of
+from pydiffgeo.data.layouts.source import (
     Request,
     Source,
     column,
@@ -18,9 +19,8 @@ from pydiffgeo.data.layouts.base import (
     nested,
     open_netcdf,
     read_table,
-    select_basins,
+    wanted_sites,
 )
-from pydiffgeo.data.layouts.series import columns_of, ends_of_csv, read_series, unit_of
 from pydiffgeo.data.variables import OBSERVED, conversion, convert, spelled
 from pydiffgeo.errors import DataError, UnitError
 
@@ -47,14 +47,14 @@ def recognises(path: Path) -> bool:
 def open_source(path: Path, request: Request) -> Source:
     """Return Caravan as a source; netCDF is taken where both kinds are there, since CSV is much slower.
 
-    Variables get the names of the basin form where they are the same quantity, others keep Caravan's. The potential evaporation
-    of ERA5-Land keeps its own name and is not the form's ``potential_evapotranspiration``: it is far too high in many basins
+    Variables get the names of the site form where they are the same quantity, others keep Caravan's. The potential evaporation
+    of ERA5-Land keeps its own name and is not the form's ``potential_evapotranspiration``: it is far too high in many sites
     (Clerc-Schwarzenbach et al. 2024, doi:10.5194/hess-28-4219-2024). That by FAO Penman-Monteith, from version 1.5 on, is.
 
     Raises
     ------
     DataError
-        No time series, or a file that cannot be read; basin and file are named.
+        No time series, or a file that cannot be read; site and file are named.
     """
     root = nested(path, *(f"timeseries/{kind}" for kind in KINDS))
     if root is None:
@@ -69,8 +69,8 @@ def open_source(path: Path, request: Request) -> Source:
         for file in sorted(folder.glob(f"*/*{KINDS[kind]}"))
         if not wanted or file.parent.name in wanted
     }  # fmt: skip
-    basins = select_basins(sorted(files), request.basins, folder)
-    first, natives = first_readable(basins, lambda basin: columns_of(files[basin], basin))
+    sites = wanted_sites(sorted(files), request.sites, folder)
+    first, natives = first_readable(sites, lambda site: columns_of(files[site], site))
     names = {native: request.name(native) for native in natives}
     if len(set(names.values())) < len(names):
         twice = next(n for n in names.values() if list(names.values()).count(n) > 1)
@@ -83,10 +83,10 @@ def open_source(path: Path, request: Request) -> Source:
         for native in natives
     }
 
-    def read(basin: str, wanted: Collection[str]) -> pd.DataFrame:
+    def read(site: str, wanted: Collection[str]) -> pd.DataFrame:
         chosen = [native for native in natives if names[native] in wanted]
         frame = read_series(
-            files[basin], basin, chosen, [native for native in chosen if names[native] in OBSERVED]
+            files[site], site, chosen, [native for native in chosen if names[native] in OBSERVED]
         )
         for native in chosen:  # an extension may lack a variable, which then is missing
             frame[native] = (
@@ -97,10 +97,10 @@ def open_source(path: Path, request: Request) -> Source:
         return frame[chosen].rename(columns=names)
 
     @cache
-    def span(basin: str) -> tuple[pd.Timestamp, pd.Timestamp]:
+    def span(site: str) -> tuple[pd.Timestamp, pd.Timestamp]:
         if kind == "csv":
-            return ends_of_csv(files[basin])
-        days = read_series(files[basin], basin, ()).index
+            return ends_of_csv(files[site])
+        days = read_series(files[site], site, ()).index
         return days[0], days[-1]
 
     if kind == "netcdf":
@@ -109,7 +109,7 @@ def open_source(path: Path, request: Request) -> Source:
         }
         _check_units(files[first], told)
     tables = []
-    for source in sorted({files[basin].parent.name for basin in basins}):
+    for source in sorted({files[site].parent.name for site in sites}):
         parts = sorted((root / "attributes" / source).glob("*.csv"))
         tables.append(
             join_tables([read_table(part, files) for part in parts], f"attributes/{source}")
@@ -120,7 +120,7 @@ def open_source(path: Path, request: Request) -> Source:
         "source": "Kratzert et al. 2023 (doi:10.1038/s41597-023-01975-w)",
         "license": "CC-BY-4.0",
     }
-    return Source(basins, columns, read, span, pd.concat(tables), ATTRIBUTE_UNITS, attrs)
+    return Source(sites, columns, read, span, pd.concat(tables), ATTRIBUTE_UNITS, attrs)
 
 
 def _unit(native: str) -> str | None:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from pydiffgeo.data.layouts.base import (
+from pydiffgeo.data.layouts.series import columns_of, read_series, unit_of
+from pydiffgeo.data.layouts.source import (
     Request,
     Source,
     column,
@@ -15,9 +16,8 @@ from pydiffgeo.data.layouts.base import (
     join_tables,
     open_netcdf,
     read_table,
-    select_basins,
+    wanted_sites,
 )
-from pydiffgeo.data.layouts.series import columns_of, read_series, unit_of
 from pydiffgeo.data.variables import conversion, convert
 from pydiffgeo.errors import DataError
 
@@ -28,15 +28,15 @@ def recognises(path: Path) -> bool:
 
 
 def open_source(path: Path, request: Request) -> Source:
-    """Return a folder of netCDF files, one per basin, as a source.
+    """Return a folder of netCDF files, one per site, as a source.
 
-    Variables and units are those of the first basin's file. Files without units need `units`: a unit that is guessed is wrong
+    Variables and units are those of the first site's file. Files without units need `units`: a unit that is guessed is wrong
     by a factor sooner or later.
 
     Raises
     ------
     DataError
-        A file cannot be read, or lacks a variable that the first has; basin and file are named.
+        A file cannot be read, or lacks a variable that the first has; site and file are named.
     UnitError
         A known variable has no unit, or one that does not convert.
     """
@@ -49,12 +49,12 @@ def open_source(path: Path, request: Request) -> Source:
     for file in found:
         if file.stem in files:
             raise DataError(
-                f"basin {file.stem!r} has two files in {folder}, .nc and .nc4; keep one."
+                f"site {file.stem!r} has two files in {folder}, .nc and .nc4; keep one."
             )
         files[file.stem] = file
-    basins = select_basins(list(files), request.basins, folder)
-    basin, natives = first_readable(basins, lambda basin: columns_of(files[basin], basin))
-    first = files[basin]
+    sites = wanted_sites(list(files), request.sites, folder)
+    site, natives = first_readable(sites, lambda site: columns_of(files[site], site))
+    first = files[site]
     with open_netcdf(first) as opened:
         units = {native: request.unit(native, unit_of(opened[native])) for native in natives}
     names = {native: request.name(native) for native in natives}
@@ -68,23 +68,23 @@ def open_source(path: Path, request: Request) -> Source:
         for native in natives
     }
 
-    def read(basin: str, wanted: Collection[str]) -> pd.DataFrame:
+    def read(site: str, wanted: Collection[str]) -> pd.DataFrame:
         chosen = [native for native in natives if names[native] in wanted]
-        frame = read_series(files[basin], basin, chosen)
+        frame = read_series(files[site], site, chosen)
         for native in chosen:
             if native not in frame:
                 raise DataError(
-                    f"basin {basin} has no variable {native!r}, which {first.name} has: {files[basin]}; add it, filled "
+                    f"site {site} has no variable {native!r}, which {first.name} has: {files[site]}; add it, filled "
                     "with NaN where it is unknown."
                 )
             frame[native] = convert(frame[native].to_numpy(), *factors[native])
         return frame[chosen].rename(columns=names)
 
-    def span(basin: str) -> tuple[pd.Timestamp, pd.Timestamp]:
-        days = read_series(files[basin], basin, ()).index
+    def span(site: str) -> tuple[pd.Timestamp, pd.Timestamp]:
+        days = read_series(files[site], site, ()).index
         return days[0], days[-1]
 
     tables = [read_table(file, files) for file in sorted((path / "attributes").glob("*.csv"))]
     columns = {names[native]: column(names[native], units[native]) for native in natives}
-    attrs = {"title": f"basins of {path.name}"}
-    return Source(basins, columns, read, span, join_tables(tables, "attributes/"), {}, attrs)
+    attrs = {"title": f"sites of {path.name}"}
+    return Source(sites, columns, read, span, join_tables(tables, "attributes/"), {}, attrs)

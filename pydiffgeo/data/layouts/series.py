@@ -1,4 +1,4 @@
-"""Time series of one basin in one file, netCDF or CSV, with a column or dimension ``date``."""
+"""Time series of one site in one file, netCDF or CSV, with a column or dimension ``date``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import xarray as xr
 
-from pydiffgeo.data.layouts.base import daily_index, open_netcdf, values_of
+from pydiffgeo.data.layouts.source import daily_index, open_netcdf, values_of
 from pydiffgeo.data.layouts.text import (
     DECIMAL_COMMA,
     line_of,
@@ -23,7 +23,7 @@ from pydiffgeo.errors import DataError
 TIMES = ("date", "time")
 
 
-def columns_of(file: Path, basin: str) -> list[str]:
+def columns_of(file: Path, site: str) -> list[str]:
     """Return the variables with numbers of a file; raises as `read_series`, as far as it reads.
 
     A column of a CSV file whose first hundred rows are words alone has none, unless its name is that of a known variable: a
@@ -32,7 +32,7 @@ def columns_of(file: Path, basin: str) -> list[str]:
     if file.suffix != ".csv":
         with open_netcdf(file) as opened:
             return series_names(opened, time_dimension(opened, str(file)))
-    frame = read_csv(file, f"the series of basin {basin}", TIMES, nrows=100)
+    frame = read_csv(file, f"the series of site {site}", TIMES, nrows=100)
     return [
         str(name)
         for name in frame
@@ -41,7 +41,7 @@ def columns_of(file: Path, basin: str) -> list[str]:
 
 
 def read_series(
-    file: Path, basin: str, names: Collection[str] | None = None, observed: Collection[str] = ()
+    file: Path, site: str, names: Collection[str] | None = None, observed: Collection[str] = ()
 ) -> pd.DataFrame:
     """Return the numbers of a file by day, as they stand in it.
 
@@ -49,7 +49,7 @@ def read_series(
     ----------
     file : Path
         Ends in .csv, .nc or .nc4.
-    basin : str
+    site : str
         For messages.
     names : collection of str, optional
         Variables to read, those that are there; all by default.
@@ -59,12 +59,12 @@ def read_series(
     Raises
     ------
     DataError
-        The file cannot be read, has no dates, or has them twice or out of order, or has text for a number; basin, date, file
+        The file cannot be read, has no dates, or has them twice or out of order, or has text for a number; site, date, file
         and line are named.
     """
-    what = f"the series of basin {basin} ({file.name})"
+    what = f"the series of site {site} ({file.name})"
     if file.suffix == ".csv":
-        frame = read_csv(file, f"the series of basin {basin}", TIMES, names)
+        frame = read_csv(file, f"the series of site {site}", TIMES, names)
         label = next((name for name in TIMES if name in frame), None)
         if label is None:
             raise DataError(
@@ -72,14 +72,14 @@ def read_series(
             )
         if frame.empty:
             raise DataError(
-                f"{what} has a header and no days: {file}; download it again, or leave the basin out."
+                f"{what} has a header and no days: {file}; download it again, or leave the site out."
             )
 
         def line(row: int) -> int:
             return line_of(file, row, 1)
 
         days = daily_index(parse_days(frame.pop(label), what, line), what, line)
-        frame = numbers_of(frame, days, f"basin {basin}", file, line, observed)
+        frame = numbers_of(frame, days, f"site {site}", file, line, observed)
         return frame.set_index(days)
     with open_netcdf(file) as opened:
         label = time_dimension(opened, str(file))

@@ -9,7 +9,7 @@ import xarray as xr
 from pydiffgeo.data import (
     PET_METHODS,
     add_pet,
-    open_basins,
+    open_sites,
     potential_evapotranspiration,
     synthetic_weather,
 )
@@ -29,11 +29,11 @@ def one_day() -> xr.Dataset:
         "rh_max": 84.0,
     }
     return xr.Dataset(
-        {name: (("station", "time"), [[value]]) for name, value in values.items()},
+        {name: (("site", "time"), [[value]]) for name, value in values.items()},
         {
-            "station": ["Uccle"],
+            "site": ["Uccle"],
             "time": np.array(["2015-07-06"], "datetime64[ns]"),
-            "lat": ("station", [50.8]),
+            "lat": ("site", [50.8]),
         },
     )
 
@@ -66,14 +66,14 @@ def test_turc_and_hargreaves_by_hand():
 
 @pytest.mark.parametrize("method", PET_METHODS)
 def test_every_method_is_positive_and_seasonal(method):
-    pet = potential_evapotranspiration(synthetic_weather(seed=2, stations=2), method)
+    pet = potential_evapotranspiration(synthetic_weather(seed=2, sites=2), method)
     assert pet.attrs["units"] == "mm day-1" and float(pet.min()) >= 0
     assert float(pet[:, 182:213].mean()) > 2 * float(pet[:, :31].mean())
 
 
 @pytest.mark.parametrize("method", PET_METHODS)
 def test_elevation_counts_where_the_method_says_so(method):
-    weather = synthetic_weather(seed=2, stations=2)
+    weather = synthetic_weather(seed=2, sites=2)
     low, high = (
         potential_evapotranspiration(weather, method, elevation) for elevation in (0.0, 2000.0)
     )
@@ -82,31 +82,31 @@ def test_elevation_counts_where_the_method_says_so(method):
 
 @pytest.mark.parametrize("method", PET_METHODS)
 def test_an_unknown_elevation_is_named_where_it_counts(method):
-    basins = (
-        synthetic_weather(seed=2, stations=3)
-        .rename(station="basin")
+    sites = (
+        synthetic_weather(seed=2, sites=3)
+        .rename(site="site")
         .drop_vars("elevation", errors="ignore")
     )
     known, unknown = (
-        basins.assign_coords(elevation=("basin", [1500.0, h, 0.0])) for h in (300.0, np.nan)
+        sites.assign_coords(elevation=("site", [1500.0, h, 0.0])) for h in (300.0, np.nan)
     )
     found = add_pet(known, method).potential_evapotranspiration
     if not PET_METHODS[method].by_elevation:
-        for records in (basins, unknown):
+        for records in (sites, unknown):
             np.testing.assert_array_equal(
                 add_pet(records, method).potential_evapotranspiration, found
             )
         return
-    stations = basins.rename(basin="station")
-    heights = stations.lat * 0.0 + [1500.0, 300.0, 0.0]
-    np.testing.assert_array_equal(found, potential_evapotranspiration(stations, method, heights))
-    second = str(basins.basin.values[1])
+    sites = sites.rename(site="site")
+    heights = sites.lat * 0.0 + [1500.0, 300.0, 0.0]
+    np.testing.assert_array_equal(found, potential_evapotranspiration(sites, method, heights))
+    second = str(sites.site.values[1])
     with pytest.raises(
-        DataError, match=f"1 basins have no elevation, which {method} needs: {second}; add it"
+        DataError, match=f"1 sites have no elevation, which {method} needs: {second}; add it"
     ):
         add_pet(unknown, method)
-    with pytest.raises(DataError, match="3 basins have no elevation"):
-        add_pet(basins, method)
+    with pytest.raises(DataError, match="3 sites have no elevation"):
+        add_pet(sites, method)
 
 
 def test_bad_input_is_named():
@@ -114,7 +114,7 @@ def test_bad_input_is_named():
     with pytest.raises(UnknownName, match="did you mean 'turc'"):
         potential_evapotranspiration(day, "turk")
     day.rh_min[0, 0] = np.nan
-    with pytest.raises(DataError, match="rh_min at station Uccle on 2015-07-06"):
+    with pytest.raises(DataError, match="rh_min at site Uccle on 2015-07-06"):
         potential_evapotranspiration(day)
 
 
@@ -142,9 +142,9 @@ def test_penman_monteith_from_the_vapour_pressure_of_fao56_example_17():
         "vapour_pressure": 2850.0,
     }
     day = xr.Dataset(
-        {name: (("basin", "time"), [[value]]) for name, value in values.items()},
-        {"basin": ["Bangkok"], "time": np.array(["2015-04-15"], "datetime64[ns]"), "lat": ("basin", [13.73]),
-         "elevation": ("basin", [2.0])},
+        {name: (("site", "time"), [[value]]) for name, value in values.items()},
+        {"site": ["Bangkok"], "time": np.array(["2015-04-15"], "datetime64[ns]"), "lat": ("site", [13.73]),
+         "elevation": ("site", [2.0])},
     )  # fmt: skip
     found = add_pet(day, "penman_monteith").potential_evapotranspiration
     assert float(found[0, 0]) == pytest.approx(5.75, abs=0.02)
@@ -164,7 +164,7 @@ def test_penman_monteith_from_the_vapour_pressure_of_fao56_example_17():
 
 @pytest.mark.parametrize("method", ["penman_monteith", "priestley_taylor"])
 def test_vapour_pressure_gives_what_the_same_relative_humidity_gives(method):
-    weather = synthetic_weather(seed=2, stations=2)
+    weather = synthetic_weather(seed=2, sites=2)
     found = potential_evapotranspiration(with_vapour_pressure(weather), method, 300.0)
     np.testing.assert_allclose(
         found, potential_evapotranspiration(weather, method, 300.0), rtol=1e-9
@@ -184,8 +184,8 @@ def test_vapour_pressure_gives_what_the_same_relative_humidity_gives(method):
 
 def test_a_real_basin_follows_the_equations_of_fao56(shared_data):
     """Daymet in CAMELS-US: radiation is a mean over daylight, humidity a vapour pressure; equation numbers of FAO-56."""
-    records = open_basins(
-        shared_data("camels_us_sample"), basins=["01547700"], start="2001-01-01", end="2001-12-31"
+    records = open_sites(
+        shared_data("camels_us_sample"), sites=["01547700"], start="2001-01-01", end="2001-12-31"
     )
     day = {
         name: records[name].values[0]

@@ -1,4 +1,4 @@
-"""Station records: the checks name what is wrong, and nothing is filled silently."""
+"""Site records: the checks name what is wrong, and nothing is filled silently."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import xarray as xr
 
 from pydiffgeo.data import (
     GapSettings,
-    check_stations,
+    check_sites_OLD,
     degree_day,
     fill_forcing,
     find_uscrn,
@@ -22,60 +22,60 @@ from pydiffgeo.errors import DataError, UnitError
 
 @pytest.fixture
 def records() -> xr.Dataset:
-    weather = synthetic_weather(seed=1, stations=3)
+    weather = synthetic_weather(seed=1, sites=3)
     moisture = np.full((3, weather.sizes["time"], 2), 0.25)
-    weather["soil_moisture"] = (("station", "time", "depth"), moisture, {"units": "m3 m-3"})
+    weather["soil_moisture"] = (("site", "time", "depth"), moisture, {"units": "m3 m-3"})
     return weather.assign_coords(depth=[0.05, 0.5])
 
 
 def test_good_records_pass_unchanged(records):
-    assert check_stations(records) is records
+    assert check_sites_OLD(records) is records
     assert require_complete(records) is records
 
 
 def test_repeated_date_is_named(records):
     twice = records.isel(time=[0, 1, 1, 2])
     with pytest.raises(DataError, match="2020-01-02 occurs twice"):
-        check_stations(twice)
+        check_sites_OLD(twice)
 
 
 def test_unordered_dates_are_named(records):
     with pytest.raises(DataError, match="unordered: 2020-01-02"):
-        check_stations(records.isel(time=[0, 2, 1, 3]))
+        check_sites_OLD(records.isel(time=[0, 2, 1, 3]))
 
 
 def test_missing_day_is_named(records):
     with pytest.raises(DataError, match="not daily: 2020-01-02 .* 2020-01-04"):
-        check_stations(records.isel(time=[0, 1, 3]))
+        check_sites_OLD(records.isel(time=[0, 1, 3]))
 
 
 def test_repeated_station_is_named(records):
     with pytest.raises(DataError, match="'S02' occurs twice"):
-        check_stations(records.isel(station=[0, 1, 1]))
+        check_sites_OLD(records.isel(site=[0, 1, 1]))
 
 
 @pytest.mark.parametrize("unit", ["inch day-1", None])
 def test_wrong_or_absent_unit_is_named(records, unit):
     records.precipitation.attrs["units"] = unit
     with pytest.raises(UnitError, match="'precipitation' has .*expected 'mm day-1'"):
-        check_stations(records)
+        check_sites_OLD(records)
 
 
 def test_impossible_value_is_named_with_station_and_date(records):
     records.soil_moisture[1, 5, 1] = 25.0
-    with pytest.raises(DataError, match="25 m3 m-3 at station S02 on 2020-01-06 at 0.5 m"):
-        check_stations(records)
+    with pytest.raises(DataError, match="25 m3 m-3 at site S02 on 2020-01-06 at 0.5 m"):
+        check_sites_OLD(records)
 
 
 def test_missing_variable_is_named(records):
     with pytest.raises(DataError, match="'rh_mean' is missing"):
-        check_stations(records.drop_vars("rh_mean"))
+        check_sites_OLD(records.drop_vars("rh_mean"))
 
 
 def test_missing_forcing_is_listed_by_station_and_date(records):
     records.tair_mean[2, 10] = np.nan
     assert missing_forcing(records) == [("tair_mean", "S03", "2020-01-11")]
-    with pytest.raises(DataError, match="tair_mean at station S03 on 2020-01-11"):
+    with pytest.raises(DataError, match="tair_mean at site S03 on 2020-01-11"):
         require_complete(records)
 
 
@@ -83,7 +83,7 @@ def test_short_gap_is_interpolated_and_reported(records):
     before, after = float(records.tair_min[0, 9]), float(records.tair_min[0, 12])
     records.tair_min[0, 10:12] = np.nan
     filled, fills = fill_forcing(records, GapSettings())
-    assert [(f.station, f.variable, f.start, f.days, f.method) for f in fills] == [
+    assert [(f.site, f.variable, f.start, f.days, f.method) for f in fills] == [
         ("S01", "tair_min", "2020-01-11", 2, "linear")
     ]
     np.testing.assert_allclose(
@@ -94,7 +94,7 @@ def test_short_gap_is_interpolated_and_reported(records):
 
 def test_long_gap_is_refused(records):
     records.rh_min[1, 20:26] = np.nan
-    with pytest.raises(DataError, match="rh_min of station S02 .*2020-01-21 to 2020-01-26"):
+    with pytest.raises(DataError, match="rh_min of site S02 .*2020-01-21 to 2020-01-26"):
         fill_forcing(records, GapSettings(max_days=3))
 
 
@@ -102,14 +102,14 @@ def test_missing_rain_is_zero_or_an_error_as_asked(records):
     records.precipitation[0, 3] = np.nan
     filled, fills = fill_forcing(records, GapSettings(precipitation="zero"))
     assert float(filled.precipitation[0, 3]) == 0.0 and fills[0].method == "zero"
-    with pytest.raises(DataError, match="precipitation of station S01 is missing from 2020-01-04"):
+    with pytest.raises(DataError, match="precipitation of site S01 is missing from 2020-01-04"):
         fill_forcing(records, GapSettings(precipitation="error"))
 
 
 def test_dead_radiation_sensor_is_found_and_estimated(records):
     true = records.shortwave_down[1, 240:].copy()
     records.shortwave_down[1, 240:] = 0.0
-    with pytest.raises(DataError, match="station S02 .* dead sensor"):
+    with pytest.raises(DataError, match="site S02 .* dead sensor"):
         fill_forcing(records, GapSettings(dead_radiation="error"))
     filled, fills = fill_forcing(records, GapSettings())
     assert sum(f.days for f in fills) == len(true) and fills[0].start == "2020-08-28"
@@ -136,14 +136,14 @@ def test_uscrn_file_loads_and_its_known_faults_are_found():
             "soil_moisture/uscrn_2020_daily_profiles.nc is not in $PYDIFFGEO_DATA or ../shared/data"
         )
     records = load_uscrn(path)
-    assert dict(records.sizes) == {"station": 15, "time": 366, "depth": 5}
-    with pytest.raises(DataError, match="precipitation at station 03047 on 2020-02-19"):
+    assert dict(records.sizes) == {"site": 15, "time": 366, "depth": 5}
+    with pytest.raises(DataError, match="precipitation at site 03047 on 2020-02-19"):
         require_complete(records)
     filled, fills = fill_forcing(records, GapSettings())
     require_complete(filled)
     dead = [f for f in fills if f.method.startswith("temperature range")]
-    assert {f.station for f in dead} == {"03728"} and 115 < sum(f.days for f in dead) < 130
-    with pytest.raises(DataError, match="no station '0304'"):
+    assert {f.site for f in dead} == {"03728"} and 115 < sum(f.days for f in dead) < 130
+    with pytest.raises(DataError, match="no site '0304'"):
         load_uscrn(path, ["0304"])
 
 

@@ -1,4 +1,4 @@
-"""What every layout of files gives to `open_basins`: which basins and variables there are, and how to read one basin."""
+"""What every layout of files gives to `open_sites`: which sites and variables there are, and how to read one site."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class Request:
-    """What the caller of `open_basins` asks for, as far as layouts have to know it.
+    """What the caller of `open_sites` asks for, as far as layouts have to know it.
 
     Attributes
     ----------
-    basins : tuple of str or None
-        Basins to keep, in this order; None for all.
+    sites : tuple of str or None
+        Sites to keep, in this order; None for all.
     product : tuple of str
         Forcing products, where a layout has several.
     names : dict of str to str
-        Name in the files to name of the basin form, beyond the known ones.
+        Name in the files to name of the site form, beyond the known ones.
     units : dict of str to str
         Units that hold where the files have none or a wrong one, by either name.
     """
 
-    basins: tuple[str, ...] | None = None
+    sites: tuple[str, ...] | None = None
     product: tuple[str, ...] = ()
     names: Mapping[str, str] = field(default_factory=dict)
     units: Mapping[str, str] = field(default_factory=dict)
 
     def name(self, native: str) -> str:
-        """Return the name of the basin form."""
+        """Return the name of the site form."""
         return self.names.get(native, canonical_name(native))
 
     def unit(self, native: str, found: str | None) -> str | None:
@@ -71,27 +71,27 @@ class Column:
 
 @dataclass(frozen=True)
 class Source:
-    """Basins in some layout of files.
+    """Sites in some layout of files.
 
     Attributes
     ----------
-    basins : tuple of str
+    sites : tuple of str
         Identifiers, in the order of the data set.
     columns : dict of str to Column
-        Variables by name of the basin form.
+        Variables by name of the site form.
     read : callable
-        Takes a basin and the names of columns that are wanted, and returns those on an index of days, as in its files.
+        Takes a site and the names of columns that are wanted, and returns those on an index of days, as in its files.
     span : callable
-        Takes a basin and returns its first and last day, without reading all.
+        Takes a site and returns its first and last day, without reading all.
     attributes : pandas.DataFrame
-        Static attributes, indexed by basin; rows of other basins are ignored, missing rows become missing values.
+        Static attributes, indexed by site; rows of other sites are ignored, missing rows become missing values.
     attribute_units : dict of str to str
         Units, where they are known.
     attrs : dict of str to str
         Title, source, licence.
     """
 
-    basins: tuple[str, ...]
+    sites: tuple[str, ...]
     columns: Mapping[str, Column]
     read: Callable[[str, Collection[str]], pd.DataFrame]
     span: Callable[[str], tuple[pd.Timestamp, pd.Timestamp]]
@@ -101,7 +101,7 @@ class Source:
 
 
 def column(name: str, unit: str | None = None) -> Column:
-    """Return the column of a variable of the basin form, or of another one in its own unit."""
+    """Return the column of a variable of the site form, or of another one in its own unit."""
     if name in VARIABLES:
         return Column(VARIABLES[name].attributes())
     return Column({} if unit is None else {"units": unit})
@@ -115,32 +115,32 @@ def nested(path: Path, *folders: str) -> Path | None:
     )
 
 
-def select_basins(
+def wanted_sites(
     known: Sequence[str], wanted: Sequence[str] | None, where: Path
 ) -> tuple[str, ...]:
-    """Return the wanted basins, or all that are known.
+    """Return the wanted sites, or all that are known.
 
     Raises
     ------
     DataError
-        A basin is unknown, wanted twice, or there is none.
+        A site is unknown, wanted twice, or there is none.
     """
     if not known:
         raise DataError(
-            f"no basins in {where}; check that the path is the folder that the layout starts with."
+            f"no sites in {where}; check that the path is the folder that the layout starts with."
         )
     if wanted is None:
         return tuple(known)
     listed, present = list(wanted), set(known)
-    for basin in listed:
-        if basin not in present:
+    for site in listed:
+        if site not in present:
             raise DataError(
-                f"no basin {basin!r} in {where}{nearest(basin, known)} It has {len(known)} basins, from {known[0]!r} to "
+                f"no site {site!r} in {where}{nearest(site, known)} It has {len(known)} sites, from {known[0]!r} to "
                 f"{known[-1]!r}; identifiers are text, with leading zeros."
             )
     if len(present & set(listed)) < len(listed):
         twice = next(b for b in listed if listed.count(b) > 1)
-        raise DataError(f"basin {twice!r} is asked for twice; keep one.")
+        raise DataError(f"site {twice!r} is asked for twice; keep one.")
     return tuple(listed)
 
 
@@ -161,27 +161,27 @@ def first_readable(items: Sequence[T], read: Callable[[T], R]) -> tuple[T, R]:
     raise errors[0]
 
 
-def read_table(path: Path, basins: Collection[str], separator: str = ",") -> pd.DataFrame:
-    """Return a table of attributes whose first column holds the basins.
+def read_table(path: Path, sites: Collection[str], separator: str = ",") -> pd.DataFrame:
+    """Return a table of attributes whose first column holds the sites.
 
     Semicolons or tabs part columns where the header has no `separator`. An identifier that has lost its leading zeros, as
-    spreadsheets do, is that of the one basin in `basins` which has them.
+    spreadsheets do, is that of the one site in `sites` which has them.
 
     Raises
     ------
     DataError
-        The file cannot be read, lists a basin twice, or has decimal commas.
+        The file cannot be read, lists a site twice, or has decimal commas.
     """
     separator = separator_of(path, separator)
     what = "the table of attributes"
     first = str(read_rows(path, what, sep=separator, nrows=0).columns[0])
     table = read_rows(path, what, sep=separator, dtype={first: str}, skipinitialspace=True)
     table = table[table[first].notna()]
-    table = table.set_index(_with_zeros(table[first].str.strip(), basins))
+    table = table.set_index(_with_zeros(table[first].str.strip(), sites))
     table = table.drop(columns=first)
     if table.index.has_duplicates:
         twice = table.index[table.index.duplicated()][0]
-        raise DataError(f"{path} has basin {twice!r} twice; keep one row per basin.")
+        raise DataError(f"{path} has site {twice!r} twice; keep one row per site.")
     for name in table.select_dtypes(object):
         table[name] = table[name].map(
             lambda value: value.strip() if isinstance(value, str) else value
@@ -189,18 +189,18 @@ def read_table(path: Path, basins: Collection[str], separator: str = ",") -> pd.
         text = table[name].dropna().astype(str)
         comma = text.str.fullmatch(DECIMAL_COMMA)
         if comma.any() and (comma | pd.to_numeric(text, errors="coerce").notna()).all():
-            basin = text.index[comma][0]
-            given = f"attribute {name!r} of basin {basin} is {text[basin]!r}"
+            site = text.index[comma][0]
+            given = f"attribute {name!r} of site {site} is {text[site]!r}"
             raise DataError(f"{given}, with a decimal comma, in {path}; write decimal points.")
     return table
 
 
-def _with_zeros(found: pd.Series, basins: Collection[str]) -> pd.Series:
-    """Return identifiers of a table with the leading zeros of the basins that are meant, where there is one such basin."""
-    known, there = set(basins), set(found)
+def _with_zeros(found: pd.Series, sites: Collection[str]) -> pd.Series:
+    """Return identifiers of a table with the leading zeros of the sites that are meant, where there is one such site."""
+    known, there = set(sites), set(found)
     bare: dict[str, list[str]] = {}
-    for basin in known - there:
-        bare.setdefault(basin.lstrip("0"), []).append(basin)
+    for site in known - there:
+        bare.setdefault(site.lstrip("0"), []).append(site)
     meant = found.str.removesuffix(".0").str.lstrip("0")
     counts = meant.value_counts()
 
@@ -218,7 +218,7 @@ def _with_zeros(found: pd.Series, basins: Collection[str]) -> pd.Series:
 
 
 def join_tables(tables: Sequence[pd.DataFrame], what: str) -> pd.DataFrame:
-    """Return tables of the same basins side by side.
+    """Return tables of the same sites side by side.
 
     Raises
     ------

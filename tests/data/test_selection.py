@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import basin_files
 import numpy as np
 import pandas as pd
 import pytest
+import site_files
 import xarray as xr
 
 from pydiffgeo.data import (
     Span,
     add_pet,
-    check_basins,
+    check_sites,
     load_tensors,
-    open_basins,
+    open_sites,
     select_sites,
     without_impossible,
-    write_basins,
+    write_sites,
 )
 from pydiffgeo.data.lazy import is_lazy
 from pydiffgeo.data.variables import canonical_name, find_impossible, limits
@@ -41,7 +41,7 @@ def test_fill_values_and_other_units_are_impossible(name: str, value: float) -> 
 
 def test_rounding_of_packed_numbers_is_not_impossible() -> None:
     assert not find_impossible("precipitation", np.array([-1e-18, -1e-9, 0.0])).any()
-    records = basin_files.records(basins=2)
+    records = site_files.records(sites=2)
     records.precipitation[1, 3:5] = [-1e-7, -1e-18]
     assert (
         float(load_tensors(records, FORCING).windows([1], [3], 2).forcing[0, :, 0].min()) == 0.0
@@ -73,7 +73,7 @@ def test_no_real_basin_of_the_original_text_files_is_left_out(shared_data) -> No
             assert not find_impossible(str(name), values.to_numpy(float)).any(), name
     span = Span("test", "2000-10-01", "2002-12-31", 270)
     for product in ("daymet", "maurer_extended", "nldas"):
-        opened = open_basins(
+        opened = open_sites(
             shared_data("camels_us_sample"), product=product, lazy=True, end="2002-12-31"
         )
         series = [
@@ -92,47 +92,47 @@ def test_no_real_basin_of_the_original_text_files_is_left_out(shared_data) -> No
 
 
 def test_the_nldas_file_opens_with_its_remark_on_daylight(shared_data) -> None:
-    opened = open_basins(shared_data("camels_us_nldas_1993_2000.nc"))
+    opened = open_sites(shared_data("camels_us_nldas_1993_2000.nc"))
     assert (
         10 < float(opened.shortwave_down.mean()) < 20
     )  # MJ m-2 day-1; 24 hours of the mean over daylight would be twice that
-    assert [(p.kind, p.site) for p in check_basins(opened).serious] == [
+    assert [(p.kind, p.site) for p in check_sites(opened).serious] == [
         ("no observation", "06221400")
     ]
 
 
 @pytest.mark.parametrize("packed", [False, True])
 def test_integer_temperatures_in_kelvin_become_degrees(packed: bool, tmp_path: Path) -> None:
-    records = basin_files.records(basins=2, days=60)
+    records = site_files.records(sites=2, days=60)
     kelvin = (records[["tair_min", "tair_max"]] + 273.15).round(2 if packed else 0)
     for values in kelvin.data_vars.values():
         values.attrs["units"] = "K"
     rest = records.drop_vars(["tair_min", "tair_max"]).assign(
-        quality=(("basin", "time"), np.ones((2, 60), "int8"))
+        quality=(("site", "time"), np.ones((2, 60), "int8"))
     )
     how = {"dtype": "int16", "_FillValue": -32768} | (
         {"scale_factor": 0.01, "add_offset": 273.15} if packed else {}
     )
     rest.merge(kelvin).to_netcdf(tmp_path / "all.nc", encoding={name: how for name in kelvin})
-    opened = open_basins(tmp_path / "all.nc")
+    opened = open_sites(tmp_path / "all.nc")
     np.testing.assert_allclose(opened.tair_min, records.tair_min, atol=0.011 if packed else 0.51)
     assert (
         opened.tair_min.attrs["units"] == "degC" and opened.quality.dtype == np.int8
     )  # a flag stays one
     assert 0 < float(add_pet(opened).potential_evapotranspiration.max()) < 10
-    assert not check_basins(opened).serious
+    assert not check_sites(opened).serious
 
 
 def test_a_day_length_in_seconds_stays_a_number(tmp_path: Path) -> None:
-    records = basin_files.records(basins=1, days=5)
-    records["dayl"] = ("basin", "time"), np.full((1, 5), 36000.0), {"units": "s"}
+    records = site_files.records(sites=1, days=5)
+    records["dayl"] = ("site", "time"), np.full((1, 5), 36000.0), {"units": "s"}
     records.to_netcdf(tmp_path / "all.nc")
-    assert open_basins(tmp_path / "all.nc").day_length[0, 0] == 36000.0
+    assert open_sites(tmp_path / "all.nc").day_length[0, 0] == 36000.0
 
 
 def broken() -> xr.Dataset:
-    """Ten basins of which b0000 and b0009 are whole; each other one lacks something."""
-    records = basin_files.records(basins=10)
+    """Ten sites of which b0000 and b0009 are whole; each other one lacks something."""
+    records = site_files.records(sites=10)
     at = {str(day)[:10]: i for i, day in enumerate(records.time.values)}
     records.precipitation[1, at["2000-09-15"] : at["2000-09-18"]] = np.nan  # in the test period
     records.discharge[2, ::3] = -999.0
@@ -152,16 +152,16 @@ def test_all_that_is_wrong_is_said_at_once_with_site_and_date() -> None:
     with pytest.raises(DataError) as error:
         select_sites(broken(), [TRAIN, TEST], FORCING, DISCHARGE, ["aridity", "area"])
     text = str(error.value)
-    assert text.startswith("8 of 10 basins cannot be used as they are:")
+    assert text.startswith("8 of 10 sites cannot be used as they are:")
     for words in (
-        "test period: precipitation is missing in basin b0001 from 2000-09-15 to 2000-09-17 (3 days)",
-        "discharge is -999 mm day-1, outside [0, 2000] in basin b0002 on 1999-11-03, and on ",
-        "attribute 'aridity' of basin b0003 is missing",
-        "attribute aridity is -9999, outside [0, 10000] in basin b0004",
-        "basin b0005 has fewer than two different observations of discharge in the training period, 1999-12-01 to 2000-06-30",
-        "basin b0006 has no window of 30 + 60 days with complete forcing and an observation in the training period",
-        "training period: tair_max is missing in basin b0007 on 2000-01-10",
-        "precipitation is 1e+20 mm day-1, outside [0, 2000] in basin b0008 on 2000-03-05",
+        "test period: precipitation is missing in site b0001 from 2000-09-15 to 2000-09-17 (3 days)",
+        "discharge is -999 mm day-1, outside [0, 2000] in site b0002 on 1999-11-03, and on ",
+        "attribute 'aridity' of site b0003 is missing",
+        "attribute aridity is -9999, outside [0, 10000] in site b0004",
+        "site b0005 has fewer than two different observations of discharge in the training period, 1999-12-01 to 2000-06-30",
+        "site b0006 has no window of 30 + 60 days with complete forcing and an observation in the training period",
+        "training period: tair_max is missing in site b0007 on 2000-01-10",
+        "precipitation is 1e+20 mm day-1, outside [0, 2000] in site b0008 on 2000-03-05",
         "`exclude`", "`impossible: missing`", "`missing: skip`",
     ):  # fmt: skip
         assert words in text
@@ -172,7 +172,7 @@ def test_skipping_leaves_out_only_what_cannot_be_used(tmp_path: Path) -> None:
     records = broken()
     with pytest.raises(
         DataError,
-        match=r"3 of 10 basins(.|\n)*b0002(.|\n)*b0004(.|\n)*b0008(.|\n)*impossible: missing",
+        match=r"3 of 10 sites(.|\n)*b0002(.|\n)*b0004(.|\n)*b0008(.|\n)*impossible: missing",
     ):
         select_sites(records, [TRAIN, TEST], FORCING, DISCHARGE, ["aridity"], missing="skip")
     found = select_sites(
@@ -193,9 +193,9 @@ def test_skipping_leaves_out_only_what_cannot_be_used(tmp_path: Path) -> None:
         "counts as missing" in remarks["b0002"]
         and "no training window touches them" in remarks["b0007"]
     )
-    write_basins(records, tmp_path / "all.nc", dtype="float64")
+    write_sites(records, tmp_path / "all.nc", dtype="float64")
     lazy = without_impossible(
-        open_basins(tmp_path / "all.nc", lazy=True), ["precipitation", "discharge"]
+        open_sites(tmp_path / "all.nc", lazy=True), ["precipitation", "discharge"]
     )
     eager = without_impossible(records, ["precipitation", "discharge"])
     assert is_lazy(lazy.precipitation) and lazy.discharge.attrs["units"] == "mm day-1"
@@ -206,7 +206,7 @@ def test_skipping_leaves_out_only_what_cannot_be_used(tmp_path: Path) -> None:
 
 
 def test_a_basin_that_gets_no_score_is_said_before_the_first_step() -> None:
-    records = basin_files.records(basins=3)
+    records = site_files.records(sites=3)
     at = int(records.indexes["time"].get_loc("2000-09-01"))
     records.discharge[1, at:] = np.nan
     records.discharge[2, at:] = 1.0
@@ -214,13 +214,13 @@ def test_a_basin_that_gets_no_score_is_said_before_the_first_step() -> None:
     assert found.kept == ("b0000", "b0001", "b0002") and not any(found.left_out.values())
     period = "of discharge in the test period, 2000-09-01 to 2000-10-31: it gets no NSE there."
     assert found.remarks == (
-        ("b0001", f"basin b0001 has no observation {period}"),
-        ("b0002", f"basin b0002 has fewer than two different observations {period}"),
+        ("b0001", f"site b0001 has no observation {period}"),
+        ("b0002", f"site b0002 has fewer than two different observations {period}"),
     )
 
 
 def test_what_leaves_nothing_is_an_error_before_the_first_step() -> None:
-    records = basin_files.records(basins=3)
+    records = site_files.records(sites=3)
     with pytest.raises(
         DataError,
         match=r"the test period, 2000-09-01 to 2010-10-31, is not in the record, 1999-10-01 to ",
@@ -228,32 +228,32 @@ def test_what_leaves_nothing_is_an_error_before_the_first_step() -> None:
         select_sites(records, [Span("test", "2000-09-01", "2010-10-31")], FORCING)
     records.tair_min[:, -30:] = np.nan
     with pytest.raises(
-        DataError, match=r"no basin can be judged in the test period.\n3 basins are left out of"
+        DataError, match=r"no site can be judged in the test period.\n3 sites are left out of"
     ):
         select_sites(records, [TRAIN, TEST], FORCING, DISCHARGE, missing="skip")
     judged = Span("validation", "2000-07-01", "2000-08-01", judged=DISCHARGE)
     records.discharge[:, 270:320] = 2.0
     with pytest.raises(
         DataError,
-        match="no basin has two different observations of discharge in the validation period",
+        match="no site has two different observations of discharge in the validation period",
     ):
         select_sites(records, [TRAIN, judged], FORCING, DISCHARGE)
     records.aridity[:] = np.nan
-    with pytest.raises(DataError, match="no basin can be used"):
+    with pytest.raises(DataError, match="no site can be used"):
         select_sites(records, [TRAIN], FORCING, DISCHARGE, ["aridity"], missing="skip")
 
 
 def test_tensors_are_not_made_of_impossible_values() -> None:
-    records = basin_files.records(basins=3)
+    records = site_files.records(sites=3)
     records.discharge[1, 7:9] = -999.0
     with pytest.raises(
         DataError,
-        match=r"discharge is -999 mm day-1, outside \[0, 2000\] in basin b0001 from 1999-10-08 to",
+        match=r"discharge is -999 mm day-1, outside \[0, 2000\] in site b0001 from 1999-10-08 to",
     ):
         load_tensors(records, FORCING)
     assert load_tensors(without_impossible(records, DISCHARGE), FORCING).report.problems == ()
     records.aridity[2] = np.inf
     with pytest.raises(
-        DataError, match=r"attribute aridity is inf, outside \[0, 10000\] in basin b0002"
+        DataError, match=r"attribute aridity is inf, outside \[0, 10000\] in site b0002"
     ):
         load_tensors(without_impossible(records, DISCHARGE), FORCING, attributes=["aridity"])

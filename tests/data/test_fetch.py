@@ -11,13 +11,13 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import basin_files
 import numpy as np
 import pytest
+import site_files
 from typer.testing import CliRunner
 
 from pydiffgeo import cli
-from pydiffgeo.data import open_basins
+from pydiffgeo.data import open_sites
 from pydiffgeo.data.archives import ARCHIVES, CAMELS_US_TABLES, Archive, ArchiveFile
 from pydiffgeo.data.fetch import fetch
 from pydiffgeo.errors import DataError, UnknownName
@@ -220,7 +220,7 @@ def packed(kind: str, root: Path) -> bytes:
 def test_from_download_to_records(
     kind: str, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    root = basin_files.camels_us(tmp_path / "source")
+    root = site_files.camels_us(tmp_path / "source")
     tables = {p.name: p.read_bytes() for p in (root / "camels_attributes_v2.0").iterdir()}
     for path in (root / "camels_attributes_v2.0").iterdir():
         path.unlink()
@@ -231,16 +231,16 @@ def test_from_download_to_records(
     monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(cli.app, ["data", "fetch", "test", "--quiet"])
     assert result.exit_code == 0, result.output
-    opened = open_basins("data/test")
+    opened = open_sites("data/test")
     assert (
-        opened.sizes["basin"] == 2
+        opened.sizes["site"] == 2
         and opened.aridity[0] == 0.8
         and opened.precipitation.notnull().all()
     )
     again = CliRunner().invoke(cli.app, ["data", "fetch", "test", "--quiet"])
     assert "already unpacked" in again.stdout and len(server.ranges) == 1 + len(tables)
     checked = CliRunner().invoke(cli.app, ["data", "check", "data/test"])
-    assert checked.exit_code == 0 and "2 basins, 40 days, 0 problems" in checked.stdout
+    assert checked.exit_code == 0 and "2 sites, 40 days, 0 problems" in checked.stdout
     assert "discharge: 2 of 80 days are not observed" in checked.stdout
     convert = [
         "data",
@@ -260,12 +260,11 @@ def test_from_download_to_records(
     assert "all.nc exists already. Name another file, or replace it by --overwrite." in again.output
     assert CliRunner().invoke(cli.app, [*convert, "--overwrite"]).exit_code == 0
     assert Path("all.nc").stat().st_mtime_ns > before
-    np.testing.assert_allclose(open_basins("all.nc").precipitation, opened.precipitation)
+    np.testing.assert_allclose(open_sites("all.nc").precipitation, opened.precipitation)
     bad = CliRunner().invoke(cli.app, ["data", "check", "data/test", "--end", "2001-03-01"])
     assert (
         bad.exit_code == 1
-        and "missing day: 2 in 2 of 2 basins\n  no record of any forcing in basin 0101"
-        in bad.stdout
+        and "missing day: 2 in 2 of 2 sites\n  no record of any forcing in site 0101" in bad.stdout
     )
 
 

@@ -1,4 +1,4 @@
-"""`open_basins`: records of many basins, whatever the layout of their files, in the one form of `pydiffgeo.data.variables`."""
+"""`open_sites`: records of many sites, whatever the layout of their files, in the one form of `pydiffgeo.data.variables`."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from pydiffgeo.data.layouts import LOADERS, Request, Source
+from pydiffgeo.data.layouts import LAYOUTS, Request, Source
 from pydiffgeo.data.layouts.text import Day, parse_day
 from pydiffgeo.data.lazy import Reader
 from pydiffgeo.data.problems import absent
 from pydiffgeo.errors import DataError, lookup, nearest
 
 EAGER_BYTES = 2**30  # what is read at once, unless the caller says otherwise
-# where attributes name the place of a basin, by coordinate of the form: name, unit, names in data sets
+# where attributes name the place of a site, by coordinate of the form: name, unit, names in data sets
 PLACES: dict[str, tuple[str, tuple[str, ...]]] = {
     "lat": ("degrees_north", ("lat", "gauge_lat", "latitude")),
     "lon": ("degrees_east", ("lon", "gauge_lon", "longitude")),
@@ -25,10 +25,10 @@ PLACES: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 
 
-def open_basins(
+def open_sites(
     path: str | Path,
-    format: str = "auto",
-    basins: Sequence[str] | None = None,
+    layout: str = "auto",
+    sites: Sequence[str] | None = None,
     variables: Sequence[str] | None = None,
     start: Day = None,
     end: Day = None,
@@ -38,18 +38,18 @@ def open_basins(
     units: Mapping[str, str] | None = None,
     lazy: bool | None = None,
 ) -> xr.Dataset:
-    """Open records of basins in any layout of `LOADERS`, in the basin form (`pydiffgeo.data.variables`).
+    """Open records of sites in any layout of `LAYOUTS`, in the site form (`pydiffgeo.data.variables`).
 
     Days that a file does not have are missing values (NaN), as are observations that the data set marks as missing; nothing is
-    filled and no basin is left out. `check_basins` lists what is missing.
+    filled and no site is left out. `check_sites` lists what is missing.
 
     Parameters
     ----------
     path : str or Path
         A folder or file.
-    format : str
-        A name of `LOADERS`, or "auto" to find out.
-    basins : sequence of str, optional
+    layout : str
+        A name of `LAYOUTS`, or "auto" to find out.
+    sites : sequence of str, optional
         Identifiers, in the wanted order; all by default.
     variables : sequence of str, optional
         Variables in time, by name of the form or of the data set; all by default. Static attributes are always there.
@@ -63,37 +63,37 @@ def open_basins(
     units : mapping of str to str, optional
         Units of variables, where the files state none or a wrong one.
     lazy : bool, optional
-        True: values are read from the files when they are used, basin by basin, and not kept. False: all is read now. By
+        True: values are read from the files when they are used, site by site, and not kept. False: all is read now. By
         default up to 1 GiB is read now.
 
     Returns
     -------
     xarray.Dataset
-        Dimensions basin and time; variables with CF units; coordinates lat, lon, elevation; attributes [basin].
+        Dimensions site and time; variables with CF units; coordinates lat, lon, elevation; attributes [site].
 
     Raises
     ------
     DataError
-        No such path, basin or variable, or files that cannot be read; the message names basin, date and file.
+        No such path, site or variable, or files that cannot be read; the message names site, date and file.
     UnitError
         A variable of the form is in a unit that does not convert, or in none.
     UnknownName
-        No such format or product.
+        No such layout or product.
     """
     path = Path(path)
-    source = _source(path, format, Request(
-        None if basins is None else tuple(str(b) for b in basins),
+    source = _source(path, layout, Request(
+        None if sites is None else tuple(str(b) for b in sites),
         (product,) if isinstance(product, str) else tuple(product or ()), dict(names or {}), dict(units or {}),
     ))  # fmt: skip
     kept = _variables(source, variables, dict(names or {}), path)
     days = _days(source, start, end)
-    shape = (len(source.basins), len(days))
+    shape = (len(source.sites), len(days))
     size = sum(np.dtype(source.columns[name].dtype).itemsize for name in kept) * shape[1]
 
     wanted = frozenset(kept)
 
     def read(row: int) -> dict[str, NDArray]:
-        frame = source.read(source.basins[row], wanted)
+        frame = source.read(source.sites[row], wanted)
         if not frame.index.equals(days):
             frame = frame.reindex(days)
         found = {}
@@ -110,7 +110,7 @@ def open_basins(
         arrays = {name: reader.variable(name, shape, source.columns[name].dtype) for name in kept}
     else:
         arrays = {
-            name: xr.Variable(("basin", "time"), np.empty(shape, source.columns[name].dtype))
+            name: xr.Variable(("site", "time"), np.empty(shape, source.columns[name].dtype))
             for name in kept
         }
         for row in range(shape[0]):
@@ -119,7 +119,7 @@ def open_basins(
     for name in kept:
         arrays[name].attrs.update(source.columns[name].attributes)
     coords = {
-        "basin": ("basin", np.array(source.basins, dtype=str), {"cf_role": "timeseries_id"}),
+        "site": ("site", np.array(source.sites, dtype=str), {"cf_role": "timeseries_id"}),
         "time": days,
     }
     opened = xr.Dataset(
@@ -128,19 +128,19 @@ def open_basins(
     return opened.set_coords([name for name in PLACES if name in opened])
 
 
-def _source(path: Path, format: str, request: Request) -> Source:
+def _source(path: Path, layout: str, request: Request) -> Source:
     if not path.exists():
         raise DataError(
             f"no file or folder {str(path)!r} (looked from {Path.cwd()}); `pydiffgeo data fetch` downloads some."
         )
-    if format != "auto":
-        return lookup(LOADERS, format, "format").open_source(path, request)
-    for loader in LOADERS.values():
-        if loader.recognises(path):
-            return loader.open_source(path, request)
+    if layout != "auto":
+        return lookup(LAYOUTS, layout, "layout").open_source(path, request)
+    for known in LAYOUTS.values():
+        if known.recognises(path):
+            return known.open_source(path, request)
     raise DataError(
-        f"{path} has none of the known layouts ({', '.join(f'{k}: {v.title}' for k, v in LOADERS.items())}); name one with "
-        "`format` to be told what is missing."
+        f"{path} has none of the known layouts ({', '.join(f'{k}: {v.title}' for k, v in LAYOUTS.items())}); name one with "
+        "`layout` to be told what is missing."
     )
 
 
@@ -176,11 +176,11 @@ def _days(source: Source, start: Day, end: Day) -> pd.DatetimeIndex:
 
 
 def _spans(source: Source) -> list[tuple[pd.Timestamp, pd.Timestamp]]:
-    """Return first and last day of each basin whose file tells them; the others say what is wrong when they are read."""
+    """Return first and last day of each site whose file tells them; the others say what is wrong when they are read."""
     spans, errors = [], []
-    for basin in source.basins:
+    for site in source.sites:
         try:
-            spans.append(source.span(basin))
+            spans.append(source.span(site))
         except DataError as error:
             errors.append(error)
     if not spans:
@@ -189,8 +189,8 @@ def _spans(source: Source) -> list[tuple[pd.Timestamp, pd.Timestamp]]:
 
 
 def _static(source: Source) -> dict[str, xr.Variable]:
-    """Return attributes [basin] in the order of the basins, and the coordinates of their places."""
-    table = source.attributes.reindex(list(source.basins))
+    """Return attributes [site] in the order of the sites, and the coordinates of their places."""
+    table = source.attributes.reindex(list(source.sites))
     found: dict[str, xr.Variable] = {}
     for name in map(str, table.columns):
         values = table[name].to_numpy()
@@ -199,7 +199,7 @@ def _static(source: Source) -> dict[str, xr.Variable]:
         elif table[name].dtype == object:
             values = table[name].fillna("").astype(str).to_numpy(dtype=str)
         unit = source.attribute_units.get(name)
-        found[name] = xr.Variable("basin", values, {} if unit is None else {"units": unit})
+        found[name] = xr.Variable("site", values, {} if unit is None else {"units": unit})
     for name, (unit, natives) in PLACES.items():
         native = next((n for n in natives if n in found), None)
         if native is not None:
@@ -211,7 +211,7 @@ def _static(source: Source) -> dict[str, xr.Variable]:
                 row = int(words.argmax())
                 text = str(found[native].values[row])
                 raise DataError(
-                    f"attribute {native!r} of basin {source.basins[row]} is {text!r}, no number; correct it."
+                    f"attribute {native!r} of site {source.sites[row]} is {text!r}, no number; correct it."
                 )
-            found[name] = xr.Variable("basin", numbers, {"units": unit})
+            found[name] = xr.Variable("site", numbers, {"units": unit})
     return found

@@ -1,4 +1,4 @@
-"""Small made-up archives in the layouts that `open_basins` reads."""
+"""Small made-up archives in the layouts that `open_sites` reads."""
 
 from __future__ import annotations
 
@@ -13,40 +13,40 @@ AREAS = {"01010101": 5.0e8, "02020202": 1.0e9}
 
 
 def records(
-    basins: int = 3, days: int = 400, seed: int = 0, start: str = "1999-10-01"
+    sites: int = 3, days: int = 400, seed: int = 0, start: str = "1999-10-01"
 ) -> xr.Dataset:
-    """The basin form with weather, discharge with gaps, and attributes."""
+    """The site form with weather, discharge with gaps, and attributes."""
     random = np.random.default_rng(seed)
     time = pd.date_range(start, periods=days)
-    names = [f"b{i:04d}" for i in range(basins)]
+    names = [f"b{i:04d}" for i in range(sites)]
     season = -np.cos(2 * np.pi * time.dayofyear.to_numpy() / 365.25)
-    low = 5 + 10 * season + random.normal(0, 2, (basins, days))
-    flow = random.gamma(0.7, 3.0, (basins, days))
+    low = 5 + 10 * season + random.normal(0, 2, (sites, days))
+    flow = random.gamma(0.7, 3.0, (sites, days))
     flow[:, 20:30] = np.nan
-    dims = ("basin", "time")
+    dims = ("site", "time")
     return xr.Dataset(
         {
-            "precipitation": (dims, random.gamma(0.5, 6.0, (basins, days)), {"units": "mm day-1"}),
+            "precipitation": (dims, random.gamma(0.5, 6.0, (sites, days)), {"units": "mm d-1"}),
             "tair_min": (dims, low, {"units": "degC"}),
-            "tair_max": (dims, low + random.uniform(2, 12, (basins, days)), {"units": "degC"}),
-            "discharge": (dims, flow, {"units": "mm day-1"}),
-            "area": ("basin", random.uniform(50, 2000, basins), {"units": "km2"}),
-            "aridity": ("basin", random.uniform(0.3, 3.0, basins), {"units": "1"}),
-            "geology": ("basin", np.array([f"rock {i % 3}" for i in range(basins)])),
+            "tair_max": (dims, low + random.uniform(2, 12, (sites, days)), {"units": "degC"}),
+            "discharge": (dims, flow, {"units": "mm d-1"}),
+            "area": ("site", random.uniform(50, 2000, sites), {"units": "km2"}),
+            "aridity": ("site", random.uniform(0.3, 3.0, sites), {"units": "1"}),
+            "geology": ("site", np.array([f"rock {i % 3}" for i in range(sites)])),
         },
         {
-            "basin": names,
+            "site": names,
             "time": time,
-            "lat": ("basin", np.linspace(30, 48, basins), {"units": "degrees_north"}),
+            "lat": ("site", np.linspace(30, 48, sites), {"units": "degrees_north"}),
         },
     )
 
 
 def camels_us(root: Path, days: pd.DatetimeIndex = DAYS) -> Path:
-    """Two basins in the folders of CAMELS-US; discharge of 1 cubic foot per second at first, a day missing, one estimated."""
-    for basin, area in AREAS.items():
+    """Two sites in the folders of CAMELS-US; discharge of 1 cubic foot per second at first, a day missing, one estimated."""
+    for site, area in AREAS.items():
         for product, tag in (("daymet", "cida"), ("nldas", "nldas")):
-            folder = root / "basin_mean_forcing" / product / basin[:2]
+            folder = root / "basin_mean_forcing" / product / site[:2]
             folder.mkdir(parents=True, exist_ok=True)
             lines = ["  44.82", " 133.00", f" {area:.0f}",
                      "Year Mnth Day Hr dayl(s) prcp(mm/day) srad(W/m2) swe(mm) tmax(C) tmin(C) vp(Pa)"]  # fmt: skip
@@ -55,7 +55,7 @@ def camels_us(root: Path, days: pd.DatetimeIndex = DAYS) -> Path:
                 lines.append(
                     f"{day:%Y %m %d} 12\t36000.00\t{i:.2f}\t200.00\t0.00\t{i + 10}.00\t{i}.00\t700.00"
                 )
-            (folder / f"{basin}_lump_{tag}_forcing_leap.txt").write_text("\n".join(lines) + "\n")
+            (folder / f"{site}_lump_{tag}_forcing_leap.txt").write_text("\n".join(lines) + "\n")
         folder = (
             root / "usgs_streamflow" / "99"
         )  # not the region of its number, as for some gauges of the archive
@@ -63,9 +63,9 @@ def camels_us(root: Path, days: pd.DatetimeIndex = DAYS) -> Path:
         flags = ["A:e" if i == 1 else "M" if i == 2 else "A" for i in range(len(days))]
         flows = [-999 if f == "M" else 1 + i // 4 % 7 for i, f in enumerate(flags)]
         rows = [
-            f"{basin} {d:%Y %m %d} {q:8.2f} {f}" for d, q, f in zip(days, flows, flags, strict=True)
+            f"{site} {d:%Y %m %d} {q:8.2f} {f}" for d, q, f in zip(days, flows, flags, strict=True)
         ]
-        (folder / f"{basin}_streamflow_qc.txt").write_text("\n".join(rows) + "\n")
+        (folder / f"{site}_streamflow_qc.txt").write_text("\n".join(rows) + "\n")
     folder = root / "camels_attributes_v2.0"
     folder.mkdir()
     (folder / "camels_topo.txt").write_text(
@@ -79,9 +79,9 @@ def camels_us(root: Path, days: pd.DatetimeIndex = DAYS) -> Path:
 
 
 def caravan(root: Path, kind: str = "netcdf", days: pd.DatetimeIndex = DAYS) -> Path:
-    """Three basins of two sub-datasets in the layout of Caravan."""
-    for number, basin in enumerate(("camels_01", "camels_02", "lamah_7")):
-        source = basin.split("_")[0]
+    """Three sites of two sub-datasets in the layout of Caravan."""
+    for number, site in enumerate(("camels_01", "camels_02", "lamah_7")):
+        source = site.split("_")[0]
         frame = pd.DataFrame(
             {"total_precipitation_sum": 1.0 + number, "temperature_2m_mean": 9.0, "temperature_2m_min": 4.0,
              "temperature_2m_max": 14.0, "potential_evaporation_sum": 3.0, "surface_pressure_mean": 98.0,
@@ -91,13 +91,13 @@ def caravan(root: Path, kind: str = "netcdf", days: pd.DatetimeIndex = DAYS) -> 
         folder = root / "timeseries" / kind / source
         folder.mkdir(parents=True, exist_ok=True)
         if kind == "csv":
-            frame.to_csv(folder / f"{basin}.csv")
+            frame.to_csv(folder / f"{site}.csv")
         else:
             text = (
                 "temperature_2m: 2m air temperature [°C]\n"
                 "total_precipitation: Total precipitation [mm]\nstreamflow: Q [mm/d]\n"
             )
-            frame.to_xarray().assign_attrs(Units=text).to_netcdf(folder / f"{basin}.nc")
+            frame.to_xarray().assign_attrs(Units=text).to_netcdf(folder / f"{site}.nc")
         tables = root / "attributes" / source
         tables.mkdir(parents=True, exist_ok=True)
         for table, columns, last in (
@@ -109,16 +109,16 @@ def caravan(root: Path, kind: str = "netcdf", days: pd.DatetimeIndex = DAYS) -> 
             file.write_text(
                 (file.read_text() if file.exists() else "")
                 + head
-                + f"{basin},47.5,{number}.0,{last}\n"
+                + f"{site},47.5,{number}.0,{last}\n"
             )
     return root
 
 
 def generic(root: Path, units: bool = True, days: pd.DatetimeIndex = DAYS) -> Path:
-    """Two basins in the layout of neuralhydrology's GenericDataset."""
+    """Two sites in the layout of neuralhydrology's GenericDataset."""
     (root / "time_series").mkdir(parents=True)
     (root / "attributes").mkdir()
-    for number, basin in enumerate(("x1", "x2")):
+    for number, site in enumerate(("x1", "x2")):
         opened = xr.Dataset(
             {"prcp": ("date", np.full(len(days), 0.001 * (number + 1))), "tmean": ("date", np.full(len(days), 280.15)),
              "own_index": ("date", np.arange(len(days), dtype=float))},
@@ -126,6 +126,6 @@ def generic(root: Path, units: bool = True, days: pd.DatetimeIndex = DAYS) -> Pa
         )  # fmt: skip
         if units:
             opened.prcp.attrs["units"], opened.tmean.attrs["units"] = "m/day", "K"
-        opened.to_netcdf(root / "time_series" / f"{basin}.nc")
+        opened.to_netcdf(root / "time_series" / f"{site}.nc")
     (root / "attributes" / "a.csv").write_text("gauge_id,lat,slope\nx1,50.0,3.5\nx2,51.0,4.5\n")
     return root

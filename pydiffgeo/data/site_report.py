@@ -1,4 +1,4 @@
-"""What is missing or wrong in records of basins, by basin and date: a report that the caller sees, or an error."""
+"""What is missing or wrong in records of sites, by site and date: a report that the caller sees, or an error."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ from pydiffgeo.errors import DataError, DataWarning
 
 
 @dataclass(frozen=True)
-class BasinReport:
+class SiteReport:
     """The problems found, and how much was observed.
 
     Attributes
     ----------
-    basins : tuple of str
-        All basins that were looked at.
+    sites : tuple of str
+        All sites that were looked at.
     days : int
         Days of the record.
     problems : tuple of Problem
-        Basin by basin.
+        Site by site.
     missing_observations : dict of str to dict of str to int
-        Days without observation, by variable and basin. Gaps of observations are no problem: they stay missing.
+        Days without observation, by variable and site. Gaps of observations are no problem: they stay missing.
     """
 
-    basins: tuple[str, ...]
+    sites: tuple[str, ...]
     days: int
     problems: tuple[Problem, ...] = ()
     missing_observations: dict[str, dict[str, int]] = field(default_factory=dict)
@@ -58,7 +58,7 @@ class BasinReport:
             those = [p for p in self.problems if p.kind == kind]
             sites = len({p.site for p in those})
             title = f"{kind} (a remark)" if kind in REMARKS else kind
-            found.append(f"{title}: {len(those)} in {sites} of {len(self.basins)} basins")
+            found.append(f"{title}: {len(those)} in {sites} of {len(self.sites)} sites")
             found += [f"  {p.message}" for p in those[:first]]
             if len(those) > first:
                 found.append(f"  and {len(those) - first} more")
@@ -71,10 +71,10 @@ class BasinReport:
     def _gaps(self) -> list[str]:
         found = []
         for name, counts in self.missing_observations.items():
-            total, most = sum(counts.values()), max(counts, key=lambda basin: counts[basin])
+            total, most = sum(counts.values()), max(counts, key=lambda site: counts[site])
             share = total / max(1, self.days * len(counts))
             found.append(
-                f"{name}: {total} of {self.days * len(counts)} days are not observed ({share:.1%}); most in basin {most} "
+                f"{name}: {total} of {self.days * len(counts)} days are not observed ({share:.1%}); most in site {most} "
                 f"({counts[most]} days)"
             )
         return found
@@ -95,36 +95,36 @@ class BasinReport:
         bad = [p for p in self.problems if not kinds or p.kind in kinds]
         if bad:
             listed = "\n".join(f"  {p.kind}: {p.message}" for p in bad[:10])
-            more = f"\n  and {len(bad) - 10} more; see `check_basins`" if len(bad) > 10 else ""
+            more = f"\n  and {len(bad) - 10} more; see `check_sites`" if len(bad) > 10 else ""
             touched = len({p.site for p in bad})
             raise DataError(
-                f"{len(bad)} problems in {touched} of {len(self.basins)} basins:\n{listed}{more}"
+                f"{len(bad)} problems in {touched} of {len(self.sites)} sites:\n{listed}{more}"
             )
 
 
-def check_basins(
+def check_sites(
     records: xr.Dataset,
     forcing: Sequence[str] | None = None,
     observed: Sequence[str] = OBSERVED,
     attributes: Sequence[str] = (),
-) -> BasinReport:
-    """Look through records of basins, some basins at a time, and report all that is missing or wrong.
+) -> SiteReport:
+    """Look through records of sites, some sites at a time, and report all that is missing or wrong.
 
     Parameters
     ----------
     records : xarray.Dataset
-        Basin form (see `open_basins`).
+        Site form (see `open_sites`).
     forcing : sequence of str, optional
         Variables that must be there on every day; by default all floating-point ones that are not observed.
     observed : sequence of str
         Variables whose gaps are counted only.
     attributes : sequence of str
-        Attributes that every basin must have.
+        Attributes that every site must have.
 
     Returns
     -------
-    BasinReport
-        `BasinReport.require` makes it an error.
+    SiteReport
+        `SiteReport.require` makes it an error.
 
     Raises
     ------
@@ -134,7 +134,7 @@ def check_basins(
     in_time = [
         str(n)
         for n, v in records.data_vars.items()
-        if set(v.dims) == {"basin", "time"} and v.dtype.kind == "f"
+        if set(v.dims) == {"site", "time"} and v.dtype.kind == "f"
     ]
     observed = [name for name in observed if name in in_time]
     needed = (
@@ -145,31 +145,31 @@ def check_basins(
             raise DataError(
                 f"no variable {name!r} in the records; they have {', '.join(map(str, records.data_vars))}."
             )
-    ids = [str(basin) for basin in records.basin.values]
+    ids = [str(site) for site in records.site.values]
     days = pd.DatetimeIndex(records.time.values)
     problems = list(_units(records, [*needed, *observed]))
     problems += _attributes(records, ids, attributes)
     counts: dict[str, dict[str, int]] = {name: {} for name in observed}
-    for row, basin in enumerate(ids):
+    for row, site in enumerate(ids):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", DataWarning)
             try:
                 values = {
-                    name: records[name].isel(basin=row).values for name in [*needed, *observed]
+                    name: records[name].isel(site=row).values for name in [*needed, *observed]
                 }
             except DataError as error:
-                problems.append(Problem("unreadable", basin, "", "", "", 0, str(error)))
+                problems.append(Problem("unreadable", site, "", "", "", 0, str(error)))
                 continue
         problems += [
-            Problem("text", basin, "", "", "", 0, str(w.message))
+            Problem("text", site, "", "", "", 0, str(w.message))
             for w in caught
             if w.category is DataWarning
         ]
-        problems += forcing_problems({name: values[name] for name in needed}, basin, days)
-        problems += observed_problems({name: values[name] for name in observed}, basin, days)
+        problems += forcing_problems({name: values[name] for name in needed}, site, days)
+        problems += observed_problems({name: values[name] for name in observed}, site, days)
         for name in observed:
-            counts[name][basin] = int(np.isnan(values[name]).sum())
-    return BasinReport(
+            counts[name][site] = int(np.isnan(values[name]).sum())
+    return SiteReport(
         tuple(ids),
         len(days),
         tuple(problems),
@@ -189,12 +189,12 @@ def _units(records: xr.Dataset, names: Sequence[str]) -> Iterator[Problem]:
 def _attributes(
     records: xr.Dataset, ids: Sequence[str], wanted: Sequence[str]
 ) -> Iterator[Problem]:
-    static = [str(name) for name, values in records.data_vars.items() if values.dims == ("basin",)]
+    static = [str(name) for name, values in records.data_vars.items() if values.dims == ("site",)]
     values = {name: records[name].values for name in dict.fromkeys([*wanted, *static])}
     places = {
         str(name): c.values
         for name, c in records.coords.items()
-        if c.dims == ("basin",) and name != "basin"
+        if c.dims == ("site",) and name != "site"
     }
     of_table = {
         name: known for name, known in values.items() if name != "area"
@@ -202,15 +202,15 @@ def _attributes(
     from_table = [absent(known) for known in (of_table or places or values).values()]
     if not from_table:
         yield Problem(
-            "no table of attributes", "", "", "", "", 0, "the records have no attributes of basins."
+            "no table of attributes", "", "", "", "", 0, "the records have no attributes of sites."
         )
         return
     nothing = np.logical_and.reduce(from_table)
-    for row, basin in enumerate(ids):
+    for row, site in enumerate(ids):
         if nothing[row]:
-            text = f"basin {basin} is in no table of attributes; add it, or leave the basin out."
-            yield Problem("no attributes", basin, "", "", "", 0, text)
+            text = f"site {site} is in no table of attributes; add it, or leave the site out."
+            yield Problem("no attributes", site, "", "", "", 0, text)
         else:
             yield from attribute_problems(
-                {name: v[row : row + 1] for name, v in values.items()}, [basin], wanted
+                {name: v[row : row + 1] for name, v in values.items()}, [site], wanted
             )

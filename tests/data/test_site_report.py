@@ -1,18 +1,18 @@
-"""What is missing or wrong is reported by basin and date, and potential evapotranspiration by basin."""
+"""What is missing or wrong is reported by site and date, and potential evapotranspiration by site."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import basin_files
 import numpy as np
 import pytest
+import site_files
 
 from pydiffgeo.data import (
     PET_METHODS,
     add_pet,
-    check_basins,
-    open_basins,
+    check_sites,
+    open_sites,
     potential_evapotranspiration,
 )
 from pydiffgeo.data.lazy import is_lazy
@@ -20,17 +20,17 @@ from pydiffgeo.errors import DataError
 
 
 def test_good_records_have_no_problems_and_their_gaps_are_counted() -> None:
-    report = check_basins(basin_files.records())
+    report = check_sites(site_files.records())
     report.require()
     assert report.problems == () and report.table().empty
     assert report.missing_observations == {"discharge": {"b0000": 10, "b0001": 10, "b0002": 10}}
     assert report.lines() == [
-        "discharge: 30 of 1200 days are not observed (2.5%); most in basin b0000 (10 days)"
+        "discharge: 30 of 1200 days are not observed (2.5%); most in site b0000 (10 days)"
     ]
 
 
 def test_everything_that_is_wrong_is_listed_by_basin_and_date() -> None:
-    records = basin_files.records()
+    records = site_files.records()
     records.precipitation[0, 5:8] = np.nan
     records.precipitation[1, 0] = -1.0
     for name in ("precipitation", "tair_min", "tair_max"):
@@ -41,7 +41,7 @@ def test_everything_that_is_wrong_is_listed_by_basin_and_date() -> None:
     records.geology[1] = ""
     records.aridity[0] = np.nan
     records.tair_max.attrs["units"] = "K"
-    report = check_basins(records, attributes=["aridity"])
+    report = check_sites(records, attributes=["aridity"])
     assert report.table()[["kind", "site", "variable", "start", "end", "days"]].values.tolist() == [
         ["wrong unit", "", "tair_max", "", "", 0],
         ["missing attribute", "b0000", "aridity", "", "", 0],
@@ -52,11 +52,11 @@ def test_everything_that_is_wrong_is_listed_by_basin_and_date() -> None:
         ["missing day", "b0002", "", "2000-01-09", "2000-01-09", 1],
         ["no observation", "b0002", "discharge", "1999-10-01", "2000-11-03", 400],
     ]
-    with pytest.raises(DataError, match="8 problems in 4 of 3 basins:\n  wrong unit"):
+    with pytest.raises(DataError, match="8 problems in 4 of 3 sites:\n  wrong unit"):
         report.require()
     with pytest.raises(
         DataError,
-        match="precipitation is missing in basin b0000 from 1999-10-06 to 1999-10-08 .3 days.; fill",
+        match="precipitation is missing in site b0000 from 1999-10-06 to 1999-10-08 .3 days.; fill",
     ):
         report.require("missing forcing")
     report.require("unreadable")
@@ -64,21 +64,21 @@ def test_everything_that_is_wrong_is_listed_by_basin_and_date() -> None:
 
 
 def test_a_long_list_is_cut_and_counted() -> None:
-    records = basin_files.records()
+    records = site_files.records()
     records.precipitation[:, ::20] = np.nan
-    with pytest.raises(DataError, match="60 problems in 3 of 3 basins:(.|\n)*and 50 more"):
-        check_basins(records).require()
+    with pytest.raises(DataError, match="60 problems in 3 of 3 sites:(.|\n)*and 50 more"):
+        check_sites(records).require()
 
 
 def test_days_that_a_file_lacks_are_missing_days(tmp_path: Path) -> None:
-    root = basin_files.camels_us(tmp_path)
+    root = site_files.camels_us(tmp_path)
     file = next(root.rglob("02020202*cida*"))
     lines = file.read_text().splitlines()
     file.write_text("\n".join(lines[:10] + lines[12:]) + "\n")
     next(root.rglob("01010101_streamflow_qc.txt")).unlink()
-    opened = open_basins(root, end="2001-02-11")
+    opened = open_sites(root, end="2001-02-11")
     assert opened.sizes["time"] == 42
-    kinds = [(p.kind, p.site, p.start, p.end) for p in check_basins(opened).problems]
+    kinds = [(p.kind, p.site, p.start, p.end) for p in check_sites(opened).problems]
     assert kinds == [
         ("missing day", "01010101", "2001-02-10", "2001-02-11"),
         ("no observation", "01010101", "2001-01-01", "2001-02-11"),
@@ -88,37 +88,37 @@ def test_days_that_a_file_lacks_are_missing_days(tmp_path: Path) -> None:
 
 
 def test_a_basin_without_attributes_is_kept_and_named(tmp_path: Path) -> None:
-    root = basin_files.camels_us(tmp_path)
+    root = site_files.camels_us(tmp_path)
     for file in (root / "camels_attributes_v2.0").iterdir():
         file.write_text(
             "".join(line for line in file.read_text().splitlines(True) if not line.startswith("02"))
         )
-    opened = open_basins(root)
-    assert opened.sizes["basin"] == 2
-    assert [(p.kind, p.site) for p in check_basins(opened).problems] == [
+    opened = open_sites(root)
+    assert opened.sizes["site"] == 2
+    assert [(p.kind, p.site) for p in check_sites(opened).problems] == [
         ("no attributes", "02020202")
     ]
-    with pytest.raises(DataError, match="1 basins have no latitude: 02020202"):
+    with pytest.raises(DataError, match="1 sites have no latitude: 02020202"):
         add_pet(opened)
 
 
 def test_attributes_that_two_tables_name_or_a_basin_has_twice(tmp_path: Path) -> None:
-    root = basin_files.camels_us(tmp_path)
+    root = site_files.camels_us(tmp_path)
     table = root / "camels_attributes_v2.0" / "camels_soil.txt"
     table.write_text("gauge_id;elev_mean\n01010101;3\n")
     with pytest.raises(DataError, match="attribute 'elev_mean' stands in two files"):
-        open_basins(root)
+        open_sites(root)
     table.write_text("gauge_id;sand\n01010101;3\n01010101;4\n")
-    with pytest.raises(DataError, match="camels_soil.txt has basin '01010101' twice"):
-        open_basins(root)
+    with pytest.raises(DataError, match="camels_soil.txt has site '01010101' twice"):
+        open_sites(root)
 
 
 @pytest.mark.parametrize("method", ["oudin", "hamon", "hargreaves"])
 def test_pet_of_basins_is_that_of_a_single_series(method: str) -> None:
-    records = basin_files.records(basins=20)
+    records = site_files.records(sites=20)
     whole = add_pet(records, method).potential_evapotranspiration
     assert whole.attrs["method"] == method and whole.attrs["units"] == "mm day-1"
-    one = records.isel(basin=[17]).rename(basin="station")
+    one = records.isel(site=[17]).rename(site="site")
     one["tair_mean"] = 0.5 * (one.tair_min + one.tair_max)
     np.testing.assert_array_equal(whole[17], potential_evapotranspiration(one, method)[0])
     assert float(whole[:, 270:300].mean()) > 3 * float(whole[:, 90:120].mean())  # July, January
@@ -127,10 +127,10 @@ def test_pet_of_basins_is_that_of_a_single_series(method: str) -> None:
 def test_oudin_and_hamon_by_hand() -> None:
     # Uccle, 6 July (FAO-56, example 18): Ra = 41.09 MJ m-2 d-1, 16.1 hours of daylight. Oudin at 16.9 degC:
     # 41.09 / 2.45 * (16.9 + 5) / 100 = 3.67 mm. Hamon as in Oudin et al. 2005: (16.1 / 12)^2 exp(16.9 / 16) = 5.18 mm.
-    records = basin_files.records(basins=1, days=1, start="2015-07-06").assign_coords(
-        lat=("basin", [50.8])
+    records = site_files.records(sites=1, days=1, start="2015-07-06").assign_coords(
+        lat=("site", [50.8])
     )
-    records["tair_mean"] = (("basin", "time"), [[16.9]], {"units": "degC"})
+    records["tair_mean"] = (("site", "time"), [[16.9]], {"units": "degC"})
     assert add_pet(records).potential_evapotranspiration.item() == pytest.approx(3.67, abs=0.03)
     assert add_pet(records, "hamon").potential_evapotranspiration.item() == pytest.approx(
         5.18, abs=0.05
@@ -138,10 +138,8 @@ def test_oudin_and_hamon_by_hand() -> None:
 
 
 def test_pet_is_lazy_where_the_weather_is_and_missing_where_it_is(tmp_path: Path) -> None:
-    root = basin_files.camels_us(tmp_path)
-    eager, lazy = (
-        add_pet(open_basins(root, lazy=lazy, end="2001-02-12")) for lazy in (False, True)
-    )
+    root = site_files.camels_us(tmp_path)
+    eager, lazy = (add_pet(open_sites(root, lazy=lazy, end="2001-02-12")) for lazy in (False, True))
     assert is_lazy(lazy.potential_evapotranspiration) and not is_lazy(
         eager.potential_evapotranspiration
     )
@@ -151,12 +149,12 @@ def test_pet_is_lazy_where_the_weather_is_and_missing_where_it_is(tmp_path: Path
 
 
 def test_pet_says_what_it_lacks(tmp_path: Path) -> None:
-    records = basin_files.records()
+    records = site_files.records()
     with pytest.raises(DataError, match="turc.* needs 'shortwave_down'.*hargreaves, oudin, hamon"):
         add_pet(records, "turc")
     records["tair_min"] = records.tair_max
     with pytest.raises(
-        DataError, match="equals tair_max on every day in basin b0000 .*take oudin or hamon"
+        DataError, match="equals tair_max on every day in site b0000 .*take oudin or hamon"
     ):
         add_pet(records, "hargreaves")
     with pytest.raises(DataError, match="'lat'"):
@@ -164,9 +162,9 @@ def test_pet_says_what_it_lacks(tmp_path: Path) -> None:
 
 
 def test_pet_of_camels_follows_its_own_estimate(shared_data) -> None:
-    """CAMELS-US has a mean of Priestley-Taylor; temperature alone orders the basins much the same way."""
+    """CAMELS-US has a mean of Priestley-Taylor; temperature alone orders the sites much the same way."""
     file = shared_data("camels_us_daymet_500.nc")
-    opened = open_basins(file, variables=["tmin", "tmax"], start="1990-10-01", end="1991-09-30")
+    opened = open_sites(file, variables=["tmin", "tmax"], start="1990-10-01", end="1991-09-30")
     for method in ("oudin", "hamon", "hargreaves"):
         assert method in PET_METHODS
         mean = add_pet(opened, method).potential_evapotranspiration.mean("time")

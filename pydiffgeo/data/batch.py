@@ -1,0 +1,118 @@
+"""A batch: windows of some sites, their series, attributes and observations by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from pydiffgeo.data.form import stamp
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Windows of some sites.
+
+    Attributes
+    ----------
+    series : dict of str to Tensor, [batch, time]
+        Forcing by name, in the units of `units`.
+    attributes : dict of str to Tensor, [batch] or [batch, depth]
+        Attributes of the site of each row.
+    observed : dict of str to Tensor, [batch, time] or [batch, time, depth]
+        NaN where nothing was observed.
+    spread : dict of str to Tensor, [batch] or [batch, depth]
+        Standard deviation of each observed series over the training period, NaN where it has fewer than two values.
+    site : Tensor of int64, [batch]
+        Positions in `sites`.
+    start : Tensor of int64, [batch]
+        Positions of the first step in `times`.
+    warm_up : int
+        First steps of a window that no loss should count.
+    sites : tuple of str
+        Identifiers of all sites of the record.
+    times : pandas.DatetimeIndex
+        Steps of the whole record; a RangeIndex for records of points without dates.
+    step : pandas.Timedelta
+        Length of a step; zero for points.
+    units : dict of str to str
+        Unit of each series, attribute and observed series that states one.
+    depths : Tensor, [depth], optional
+        Depths of observations, cm.
+    """
+
+    series: dict[str, Tensor]
+    attributes: dict[str, Tensor]
+    observed: dict[str, Tensor]
+    spread: dict[str, Tensor]
+    site: Tensor
+    start: Tensor
+    warm_up: int
+    sites: tuple[str, ...]
+    times: pd.Index
+    step: pd.Timedelta
+    units: dict[str, str]
+    depths: Tensor | None = None
+
+    @property
+    def length(self) -> int:
+        """Steps of a window, warm-up included."""
+        return next(iter((self.series or self.observed).values())).shape[1]
+
+    @property
+    def scored(self) -> Tensor:
+        """Steps that a loss may count, those after the warm-up: bool, [time]."""
+        return torch.arange(self.length, device=self.site.device) >= self.warm_up
+
+    def __len__(self) -> int:
+        return len(self.site)
+
+    def dates(self, row: int) -> pd.Index:
+        """Return the times of a row."""
+        first = int(self.start[row])
+        return self.times[first : first + self.length]
+
+    def where(self, row: int) -> str:
+        """Return site and dates of a row in words, for messages such as that on a loss that is not a number."""
+        dates = self.dates(row)
+        name = self.sites[int(self.site[row])]
+        warm_up = f"warm-up {self.warm_up} steps"
+        return f"site {name}, {stamp(dates[0])} to {stamp(dates[-1])} ({warm_up})"
+
+    def not_finite(self, simulated: Tensor) -> list[str]:
+        """Return, for each row whose simulation [batch, time, ...] is not finite after the warm-up, where that begins."""
+        scored = torch.isfinite(simulated[:, self.warm_up :])
+        bad = ~scored.reshape(*scored.shape[:2], -1).all(2)
+        found = []
+        for row in bad.any(1).nonzero().flatten().tolist():
+            date = self.dates(row)[self.warm_up + int(bad[row].nonzero()[0])]
+            found.append(f"{self.where(row)}: not finite from {stamp(date)}")
+        return found
+
+    def to(self, device: torch.device | str) -> Batch:
+        """Return the batch with its tensors on a device."""
+        return self._mapped(lambda tensor: tensor.to(device), depths=True)
+
+    def repeated(self, count: int) -> Batch:
+        """Return the batch with each row `count` times, one copy after the other."""
+        return self._mapped(lambda tensor: tensor.repeat_interleave(count, 0))
+
+    def tiled(self, count: int) -> Batch:
+        """Return the whole batch `count` times, one batch after the other."""
+        return self._mapped(lambda tensor: tensor.repeat(count, *(1,) * (tensor.dim() - 1)))
+
+    def _mapped(self, change: Any, depths: bool = False) -> Batch:
+        """Return the batch with its tensors changed; the depths, which are none of a row, only on demand."""
+        changed: dict[str, Any] = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name == "depths" and not depths:
+                continue
+            if isinstance(value, Tensor):
+                changed[field.name] = change(value)
+            elif field.name in ("series", "attributes", "observed", "spread"):
+                changed[field.name] = {name: change(tensor) for name, tensor in value.items()}
+        return replace(self, **changed)

@@ -1,0 +1,197 @@
+"""The site form: the dimensions, times and names that every record of sites has, whatever its files look like.
+
+A record is an `xarray.Dataset` with the dimensions ``site`` (text) and ``time`` (regular steps of any length, UTC), or
+``point`` in place of time where there are no dates, and maybe ``depth`` (m, positive down). Attributes are ``[site]`` or
+``[site, depth]``, series ``[site, time]``, observed series ``[site, time]`` or ``[site, time, depth]``; each has its unit in
+``attrs["units"]``. A value holds over the step that ends at its time; daily records bear the date of their day.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from pydiffgeo.data.variables import OBSERVED
+from pydiffgeo.errors import DataError
+
+DAY = pd.Timedelta(days=1)
+PLACES = ("lat", "lon", "elevation")
+Day = str | date | None
+
+
+def axis_of(sites: xr.Dataset) -> str:
+    """Return the dimension of steps: "time", or "point" for records without dates.
+
+    Raises
+    ------
+    DataError
+        The records have no dimension ``site``, or neither of the two.
+    """
+    if "site" not in sites.dims or not {"time", "point"} & set(sites.dims):
+        raise DataError(
+            f"records of sites need the dimensions 'site' and 'time' (or 'point'), these have "
+            f"{', '.join(map(str, sites.dims)) or 'none'}; `pydiffgeo.open_sites` gives them, .rename does."
+        )
+    return "time" if "time" in sites.dims else "point"
+
+
+def times_of(sites: xr.Dataset) -> pd.Index:
+    """Return the times of records, or the numbers of their points."""
+    if axis_of(sites) == "point":
+        return pd.RangeIndex(sites.sizes["point"])
+    return pd.DatetimeIndex(sites.time.values)
+
+
+def step_of(times: pd.Index) -> pd.Timedelta:
+    """Return the length of a step: zero for points, a day for a single date.
+
+    Raises
+    ------
+    DataError
+        Times are unordered, repeated or not regular; the first such time is named.
+    """
+    if not isinstance(times, pd.DatetimeIndex):
+        return pd.Timedelta(0)
+    if len(times) < 2:
+        return DAY
+    steps = np.diff(times.asi8)
+    step = int(pd.Series(steps[steps > 0]).mode().iloc[0]) if (steps > 0).any() else 0
+    found = pd.Timedelta(step, unit=times.unit)
+    bad = np.flatnonzero(steps != step)
+    if bad.size:
+        first, after = times[bad[0]], times[bad[0] + 1]
+        if after == first:
+            raise DataError(f"time {stamp(after)} occurs twice; keep one record per step.")
+        if after < first:
+            raise DataError(
+                f"times are unordered: {stamp(after)} comes after a later time; sort with .sortby('time')."
+            )
+        raise DataError(
+            f"times are not regular: {first} is followed by {after}, most steps are {found}; reindex to every step "
+            "and let missing ones be NaN."
+        )
+    return found
+
+
+def stamp(time: Any) -> str:
+    """Return a time as text: a date, with the time of the day where there is one, or the number of a point."""
+    if isinstance(time, int | np.integer):
+        return f"point {int(time)}"
+    moment = pd.Timestamp(time)
+    if moment == moment.normalize():
+        return f"{moment:%Y-%m-%d}"
+    return f"{moment:%Y-%m-%d %H:%M}" if not moment.second else f"{moment:%Y-%m-%d %H:%M:%S}"
+
+
+def parse_moment(given: Day, name: str, last: bool = False) -> pd.Timestamp:
+    """Return the first or last moment that somebody asks for, in UTC without a zone; NaT for none.
+
+    Parameters
+    ----------
+    given : str or date, optional
+        "2000-01-31", "2000-01-31 06:00", a date; a zone is converted.
+    name : str
+        "start" or "end", for the message.
+    last : bool
+        Whether a date without a time of day means its last moment.
+
+    Raises
+    ------
+    DataError
+        It is no date.
+    """
+    if given is None:
+        return pd.NaT
+    try:
+        # as text: an integer such as 20000131 is no count of nanoseconds
+        moment = pd.Timestamp(str(given))
+    except (ValueError, TypeError, OverflowError) as error:
+        raise DataError(
+            f"{name}={given!r} is no date ({error}); write it as 2000-01-31."
+        ) from error
+    whole = moment == moment.normalize() and ":" not in str(given)
+    if moment.tzinfo is not None:
+        moment = moment.tz_convert("UTC").tz_localize(None)
+    return moment + DAY - pd.Timedelta(1, "us") if whole and last else moment
+
+
+def positions(times: pd.Index, start: Day, end: Day, what: str = "the period") -> tuple[int, int]:
+    """Return the positions of the first step and of the step after the last one of a period.
+
+    A date without a time of day means the whole day. All steps where neither is given.
+
+    Raises
+    ------
+    DataError
+        The record does not cover the period, or has no dates.
+    """
+    if not isinstance(times, pd.DatetimeIndex):
+        if start is None and end is None:
+            return 0, len(times)
+        raise DataError(
+            f"{what} has dates, but the records are points without dates; leave it out."
+        )
+    first, last = parse_moment(start, "start"), parse_moment(end, "end", last=True)
+    first = times[0] if first is pd.NaT else first
+    last = times[-1] if last is pd.NaT else last
+    step = step_of(times)
+    given = f"{stamp(times[0]) if start is None else start} to {stamp(times[-1]) if end is None else end}"
+    # a day of a record in hours may end at its last hour or at the midnight after it
+    if last < first or first < times[0].normalize() or last >= times[-1] + max(step, DAY):
+        raise DataError(
+            f"{what}, {given}, is not in the record, {stamp(times[0])} to "
+            f"{stamp(times[-1])}; change the period or the data."
+        )
+    found = int(times.searchsorted(first)), int(times.searchsorted(last, "right"))
+    if found[0] >= found[1]:
+        raise DataError(f"{what}, {given}, is shorter than a step; lengthen it.")
+    return found
+
+
+def series_names(sites: xr.Dataset) -> tuple[str, ...]:
+    """Return the series of numbers in time that are not observed: forcing, [site, time]."""
+    axis = axis_of(sites)
+    return tuple(
+        str(name)
+        for name, values in sites.data_vars.items()
+        if set(values.dims) == {"site", axis}
+        and values.dtype.kind == "f"
+        and not is_observed(values)
+    )
+
+
+def observed_names(sites: xr.Dataset) -> tuple[str, ...]:
+    """Return the observed series, [site, time] or [site, time, depth]."""
+    axis = axis_of(sites)
+    return tuple(
+        str(name)
+        for name, values in sites.data_vars.items()
+        if {"site", axis} <= set(values.dims) and values.dtype.kind == "f" and is_observed(values)
+    )
+
+
+def attribute_names(sites: xr.Dataset) -> tuple[str, ...]:
+    """Return the attributes that are numbers, [site] or [site, depth]."""
+    return tuple(
+        str(name)
+        for name, values in sites.data_vars.items()
+        if set(values.dims) in ({"site"}, {"site", "depth"}) and values.dtype.kind in "fiu"
+    )
+
+
+def is_observed(values: xr.DataArray) -> bool:
+    """Return whether a series is observed: ``attrs["role"]`` says so, or the table of variables, or it has more than time."""
+    role = values.attrs.get("role")
+    if role is not None:
+        return bool(role == "observed")
+    return str(values.name) in OBSERVED or len(values.dims) > 2
+
+
+def unit_of(values: xr.DataArray) -> str | None:
+    """Return the unit that an array states, or None."""
+    found = values.attrs.get("units", values.attrs.get("unit"))
+    return None if found is None else str(found)

@@ -1,0 +1,264 @@
+"""Records of sites as tensors: all in memory where they fit, else read site by site; windows are cut from them."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import xarray as xr
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pydiffgeo.data.batch import Batch
+from pydiffgeo.data.form import axis_of, step_of, times_of, unit_of
+from pydiffgeo.data.lazy import blocks
+from pydiffgeo.data.problems import Problem, gap_problems, impossible_problems
+from pydiffgeo.data.scaling import attribute_values
+from pydiffgeo.data.site_report import SiteReport
+from pydiffgeo.data.variables import find_impossible, without_rounding
+from pydiffgeo.errors import DataError, nearest
+
+NUMPY = {torch.float32: np.float32, torch.float64: np.float64}
+
+
+class SiteTensors:
+    """Forcing, observations and attributes of sites, ready to cut windows from; they are looked through once, when made.
+
+    Parameters
+    ----------
+    sites : xarray.Dataset
+        Site form; lazy records are read block by block.
+    forcing, observed, attributes : sequence of str
+        Names. Attributes may be coordinates.
+    dtype : {torch.float32, torch.float64}
+        Of all tensors.
+    memory : int
+        Bytes that the series may take. Records that need more stay in their file; as many sites as fit are kept, the last used
+        ones.
+    period : (int, int)
+        Positions of the first step and of the step after the last one whose observations give the spread.
+    device : torch.device or str, optional
+        Where what is in memory lies, and windows are cut.
+    ranges : bool
+        Whether impossible values are looked for.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Identifiers of the sites.
+    times : pandas.Index
+        Steps.
+    attributes : dict of str to Tensor, [site] or [site, depth]
+        By name.
+    spread : dict of str to Tensor, [site] or [site, depth]
+        Standard deviation of observations in `period`; NaN where there are fewer than two.
+    in_memory : bool
+        Whether all of it is in memory.
+    report : SiteReport
+        Missing forcing, impossible values and steps without observation.
+
+    Raises
+    ------
+    DataError
+        A variable is absent.
+    """
+
+    def __init__(
+        self,
+        sites: xr.Dataset,
+        forcing: Sequence[str],
+        observed: Sequence[str],
+        attributes: Sequence[str],
+        dtype: torch.dtype,
+        memory: int,
+        period: tuple[int, int],
+        device: torch.device | str | None = None,
+        ranges: bool = True,
+    ):
+        self.axis, self.times = axis_of(sites), times_of(sites)
+        self.step = step_of(self.times)
+        self.names = tuple(str(name) for name in sites.site.values)
+        self.forcing, self.observed = tuple(forcing), tuple(observed)
+        self.dtype, self.device, self._period = dtype, torch.device(device or "cpu"), period
+        names = (*forcing, *observed)
+        for name in names:
+            _require_series(sites, name, self.axis, name in self.forcing)
+        self._series = xr.Dataset({name: sites[name].variable for name in names})
+        # the row of a site is [feature, time]; an observed series with depths has a feature for each
+        self._at: dict[str, slice] = {}
+        for name in names:
+            begin = self._features
+            self._at[name] = slice(begin, begin + self._depths(name))
+        self.attributes = {
+            name: values.to(self.device)
+            for name, values in attribute_values(sites, attributes, dtype).items()
+        }
+        self.units = {
+            name: unit
+            for name in (*names, *attributes)
+            if (unit := unit_of(sites[name])) is not None
+        }
+        deep = any("depth" in sites[name].dims for name in (*observed, *attributes))
+        self.depths = torch.as_tensor(sites.depth.values * 100.0, dtype=dtype) if deep else None
+        row = len(self.times) * self._features * np.dtype(NUMPY[dtype]).itemsize
+        self.in_memory = row * len(self.names) <= memory
+        self._most = max(1, memory // max(row, 1))
+        self._kept: OrderedDict[int, Tensor] = OrderedDict()
+        self._all: Tensor | None = None
+        self._look_through(ranges)
+
+    @property
+    def _features(self) -> int:
+        return max((at.stop for at in self._at.values()), default=0)
+
+    def _depths(self, name: str) -> int:
+        others = [n for d, n in self._series[name].sizes.items() if d not in ("site", self.axis)]
+        return int(np.prod(others, dtype=int))
+
+    def _look_through(self, ranges: bool) -> None:
+        """Read all once: keep it where it fits, and keep for each step whether forcing and some observation is there."""
+        shape = (len(self.names), self._features, len(self.times))
+        kept = np.empty(shape, NUMPY[self.dtype]) if self.in_memory else None
+        complete, seen, problems = [], [], list[Problem]()
+        counts: dict[str, dict[str, int]] = {name: {} for name in self.observed}
+        spread: dict[str, list[list[float]]] = {name: [] for name in self.observed}
+        width = len(self.forcing)
+        a, b = self._period
+        for rows in blocks(len(self.names)):
+            block = self._read(rows)
+            if kept is not None:
+                kept[rows] = block
+            gaps = np.isnan(block)
+            complete.append(np.packbits(~gaps[:, :width].any(1), axis=1))
+            some = ~gaps[:, width:].all(1) if self.observed else ~gaps[:, :width].all(1)
+            seen.append(np.packbits(some, axis=1))
+            for name in (*self.forcing, *self.observed) if ranges else ():
+                problems += self._impossible(name, block[:, self._at[name]], rows)
+            for i, site in enumerate(self.names[rows]):
+                if gaps[i, :width].any():
+                    values = {name: block[i, k] for k, name in enumerate(self.forcing)}
+                    problems += gap_problems(values, site, self.times)
+                for name in self.observed:
+                    one = block[i, self._at[name]]
+                    counts[name][site] = int(np.isnan(one).all(0).sum())
+                    spread[name].append([_std(values[a:b]) for values in one])
+        self._all = None if kept is None else torch.from_numpy(kept).to(self.device)
+        self._complete, self._seen = np.concatenate(complete), np.concatenate(seen)
+        self.report = SiteReport(self.names, len(self.times), tuple(problems), counts)
+        self.spread = {
+            name: torch.tensor(numbers, dtype=self.dtype, device=self.device)
+            if len(self._series[name].dims) > 2
+            else torch.tensor(numbers, dtype=self.dtype, device=self.device)[:, 0]
+            for name, numbers in spread.items()
+        }
+
+    def _impossible(self, name: str, block: NDArray, rows: slice) -> list[Problem]:
+        problems: list[Problem] = []
+        for found in np.flatnonzero(find_impossible(name, block).any((1, 2))):
+            values = block[found].T if block.shape[1] > 1 else block[found, 0]
+            site = self.names[rows.start + int(found)]
+            problems += impossible_problems(name, values, site, self.times)
+        return problems
+
+    def _read(self, rows: slice) -> NDArray:
+        """Return [site, feature, time] of some sites."""
+        part = self._series.isel(site=rows)
+        found = []
+        for name in self._at:
+            values = part[name].variable.transpose("site", ..., self.axis).values
+            values = without_rounding(name, values.astype(NUMPY[self.dtype]))
+            found.append(values.reshape(len(values), -1, len(self.times)))
+        block = np.concatenate(found, 1)
+        return self._padded(block) if self.axis == "point" else block
+
+    def _padded(self, block: NDArray) -> NDArray:
+        """Let points without forcing, which fill up sites that have fewer than others, repeat the last one, unobserved."""
+        width = len(self.forcing)
+        absent = np.isnan(block[:, :width]).any(1)
+        for i in np.flatnonzero(absent.any(1) & ~absent.all(1)):
+            there = np.where(absent[i], 0, np.arange(len(self.times)))
+            last = np.maximum.accumulate(there)
+            last[absent[i] & (last == 0) & absent[i, 0]] = int(np.argmin(absent[i]))
+            block[i, :width] = block[i, :width][:, last]
+            block[i, width:, absent[i]] = np.nan
+        return block
+
+    def _row(self, row: int) -> Tensor:
+        """Return one site, [feature, time], from memory or from its file."""
+        if self._all is not None:
+            return self._all[row]
+        if row in self._kept:
+            self._kept.move_to_end(row)
+        else:
+            self._kept[row] = torch.from_numpy(self._read(slice(row, row + 1))[0]).to(self.device)
+            if len(self._kept) > self._most:
+                self._kept.popitem(last=False)
+        return self._kept[row]
+
+    def windows(
+        self,
+        site: Sequence[int] | NDArray,
+        start: Sequence[int] | NDArray,
+        length: int,
+        warm_up: int = 0,
+    ) -> Batch:
+        """Return windows of `length` steps (warm-up included) that begin at positions `start` in the sites `site`."""
+        rows, first = np.asarray(site, np.int64), np.asarray(start, np.int64)
+        if first.size and (first.min() < 0 or first.max() + length > len(self.times)):
+            raise DataError(
+                f"a window of {length} steps from position {first.max()} leaves the record of {len(self.times)} steps."
+            )
+        cut = [
+            self._row(int(i))[:, int(a) : int(a) + length] for i, a in zip(rows, first, strict=True)
+        ]
+        both = torch.stack(cut)  # [batch, feature, time]
+        at = torch.from_numpy(rows).to(self.device)
+        observed = {}
+        for name in self.observed:
+            deep = [n for d, n in self._series[name].sizes.items() if d not in ("site", self.axis)]
+            part = both[:, self._at[name]].transpose(1, 2)
+            observed[name] = part.reshape(*part.shape[:2], *deep) if deep else part[..., 0]
+        return Batch(
+            {name: both[:, self._at[name].start] for name in self.forcing},
+            {name: values[at] for name, values in self.attributes.items()},
+            observed,
+            {name: values[at] for name, values in self.spread.items()},
+            torch.from_numpy(rows),
+            torch.from_numpy(first),
+            warm_up,
+            self.names,
+            self.times,
+            self.step,
+            self.units,
+            self.depths,
+        )
+
+    def complete(self, rows: NDArray | slice = slice(None)) -> NDArray:
+        """Return where all forcing is there, bool [site, time]."""
+        packed = self._complete[rows]
+        return np.unpackbits(packed, axis=1, count=len(self.times)).astype(bool)
+
+    def seen(self, row: int) -> NDArray:
+        """Return where a site has some observation, bool [time]."""
+        return np.unpackbits(self._seen[row], count=len(self.times)).astype(bool)
+
+
+def _require_series(sites: xr.Dataset, name: str, axis: str, forcing: bool) -> None:
+    """Raise DataError if there is no such series."""
+    if name not in sites or not {"site", axis} <= set(sites[name].dims):
+        known = [str(n) for n, v in sites.data_vars.items() if {"site", axis} <= set(v.dims)]
+        raise DataError(
+            f"no series {name!r} in the records{nearest(name, known)} They have {', '.join(known) or 'none'}."
+        )
+    if forcing and len(sites[name].dims) > 2:
+        raise DataError(
+            f"the series {name!r} has the dimensions {', '.join(map(str, sites[name].dims))}, a forcing has site and {axis}; "
+            "select one of the others."
+        )
+
+
+def _std(values: NDArray) -> float:
+    known = values[np.isfinite(values)].astype(float)
+    return float(known.std()) if known.size > 1 else float("nan")
