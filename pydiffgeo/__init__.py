@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pydiffgeo import julia
-    from pydiffgeo.closures import JuliaClosure, NeuralClosure
     from pydiffgeo.engines import ENGINES
     from pydiffgeo.model_check import check_model
     from pydiffgeo.models import HBV, MODELS, ExpHydro, ProcessModel, Richards
-    from pydiffgeo.models.grid import Grid
-    from pydiffgeo.models.root_uptake import Roots
-    from pydiffgeo.models.soil_hydraulics import HYDRAULICS, SoilHydraulics, usda_soil
+    from pydiffgeo.models.closures import JuliaClosure, NeuralClosure
+    from pydiffgeo.models.fitting import fit_closure, fit_slots
+    from pydiffgeo.models.richards import Grid, Roots
+    from pydiffgeo.models.richards.hydraulics import HYDRAULICS, SoilHydraulics, usda_soil
     from pydiffgeo.models.spec import ModelSpec, load_spec
-    from pydiffgeo.pretraining import fit_closure, fit_slots
     from pydiffgeo.solution import Solution
     from pydiffgeo.solvers import METHODS, Solver
     from pydiffgeo.solving import solve
@@ -29,27 +28,27 @@ except PackageNotFoundError:  # run from a source tree that is not installed
 # Public name -> its module, imported at first use: `pydiffgeo --help` and `doctor` must not wait for torch
 _HOMES = {
     "ENGINES": "engines",
-    "HYDRAULICS": "models.soil_hydraulics",
+    "HYDRAULICS": "models.richards.hydraulics",
     "METHODS": "solvers",
     "MODELS": "models",
     "ExpHydro": "models",
-    "Grid": "models.grid",
+    "Grid": "models.richards",
     "HBV": "models",
-    "JuliaClosure": "closures",
+    "JuliaClosure": "models.closures",
     "ModelSpec": "models.spec",
-    "NeuralClosure": "closures",
+    "NeuralClosure": "models.closures",
     "ProcessModel": "models",
     "Richards": "models",
-    "Roots": "models.root_uptake",
-    "SoilHydraulics": "models.soil_hydraulics",
+    "Roots": "models.richards",
+    "SoilHydraulics": "models.richards.hydraulics",
     "Solution": "solution",
     "Solver": "solvers",
     "check_model": "model_check",
-    "fit_closure": "pretraining",
-    "fit_slots": "pretraining",
+    "fit_closure": "models.fitting",
+    "fit_slots": "models.fitting",
     "load_spec": "models.spec",
     "solve": "solving",
-    "usda_soil": "models.soil_hydraulics",
+    "usda_soil": "models.richards.hydraulics",
 }
 
 __all__ = [

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from pydiffgeo.closures import JuliaClosure, NeuralClosure
+    from pydiffgeo.models.closures import JuliaClosure, NeuralClosure
     from pydiffgeo.models.julia_model import JuliaModel
 
 
@@ -74,7 +74,7 @@ def load_model(
         A file that is missing, or a specification that contradicts itself. Errors in the Julia file appear at the first solve,
         or here where a closure is a `JuliaClosure`.
     """
-    from pydiffgeo.closures import JuliaClosure
+    from pydiffgeo.models.closures import JuliaClosure
     from pydiffgeo.models.julia_model import JuliaModel
 
     model = JuliaModel(file, spec, cells, closures)

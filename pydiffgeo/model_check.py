@@ -20,12 +20,12 @@ from pydiffgeo.checking import (
     first_interval,
     prepared,
 )
-from pydiffgeo.closures import output_of
 from pydiffgeo.conversion import to_core
 from pydiffgeo.engines.julia_engine import solve_julia
 from pydiffgeo.errors import ModelError
 from pydiffgeo.inputs import read_forcing, read_parameters, read_state
 from pydiffgeo.models.base import Evaluation, ProcessModel, Values
+from pydiffgeo.models.closures import output_of
 from pydiffgeo.models.julia_model import JuliaModel
 from pydiffgeo.solvers import Solver
 from pydiffgeo.solvers.jacobian import linearisation

@@ -13,13 +13,13 @@ from torch import Tensor
 from pydiffgeo.bridge.models import missing
 from pydiffgeo.bridge.runtime import start, unavailable
 from pydiffgeo.checking import check_declared, check_equations
-from pydiffgeo.closures import check_modes
 from pydiffgeo.conversion import from_core, options_to_core, to_core
 from pydiffgeo.engines import ENGINES
 from pydiffgeo.engines.julia_engine import torch_only
 from pydiffgeo.errors import EngineUnavailable, ParameterError, SolveFailed, lookup
 from pydiffgeo.inputs import batch_size, read_forcing, read_parameters, read_state, read_times
 from pydiffgeo.models.base import ProcessModel
+from pydiffgeo.models.closures import check_modes
 from pydiffgeo.named import by_name, without_names
 from pydiffgeo.second_derivatives import refuse_transforms
 from pydiffgeo.solution import Solution

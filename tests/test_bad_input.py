@@ -20,7 +20,7 @@ from pydiffgeo.errors import (
     UnitError,
     UnknownName,
 )
-from pydiffgeo.models.soil_hydraulics import UserHydraulics
+from pydiffgeo.models.richards.hydraulics import UserHydraulics
 
 
 class Untouched(Richards):

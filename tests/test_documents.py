@@ -52,7 +52,7 @@ def test_contributing_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
     specification, *_ = blocks("CONTRIBUTING.md", "toml")
     (tmp_path / "reservoir.toml").write_text(specification)
-    monkeypatch.setattr(spec, "SPEC_FOLDER", tmp_path)
+    monkeypatch.setitem(spec.shipped_specs(), "reservoir", tmp_path / "reservoir.toml")
     names: dict[str, type] = {}
     exec(blocks("CONTRIBUTING.md", "python")[0], names)
     solution = solve(

@@ -23,7 +23,7 @@ from pydiffgeo import (
 )
 from pydiffgeo.bridge.models import evaluate
 from pydiffgeo.errors import ParameterError
-from pydiffgeo.models.soil_hydraulics import LearnedHydraulics, UserHydraulics
+from pydiffgeo.models.richards.hydraulics import LearnedHydraulics, UserHydraulics
 
 RANGES = {"retention": (0.0, 1.0), "conductivity": (0.0, 12.0)}
 RISING = {k: v for k, v in KINDS.items() if "rising" in k}

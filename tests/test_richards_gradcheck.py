@@ -10,7 +10,7 @@ from richards_cases import F64, METHODS, Small, gradcheck
 from torch import Tensor
 
 from pydiffgeo import Roots
-from pydiffgeo.models.soil_hydraulics import BrooksCorey, UserHydraulics
+from pydiffgeo.models.richards.hydraulics import BrooksCorey, UserHydraulics
 
 pytestmark = pytest.mark.usefixtures("engine")
 

@@ -12,7 +12,7 @@ from richards_cases import F64, METHODS, balance_errors
 from torch import Tensor
 
 from pydiffgeo import Grid, Richards, Roots, Solution, Solver, solve, usda_soil
-from pydiffgeo.models.soil_hydraulics import USDA_SOILS
+from pydiffgeo.models.richards.hydraulics import USDA_SOILS
 
 pytestmark = pytest.mark.usefixtures("engine")
 

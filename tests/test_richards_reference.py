@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pydiffgeo import Grid, Richards, Solver, solve
 from pydiffgeo.models.base import Values
-from pydiffgeo.models.soil_hydraulics import SoilHydraulics, UserHydraulics, VanGenuchten
+from pydiffgeo.models.richards.hydraulics import SoilHydraulics, UserHydraulics, VanGenuchten
 
 pytestmark = pytest.mark.usefixtures("engine")
 

@@ -9,7 +9,7 @@ from richards_cases import F64, METHODS, resolved, whole_soil
 from torch import Tensor
 
 from pydiffgeo import Grid, Richards, Solver, solve
-from pydiffgeo.models.soil_hydraulics import usda_soil
+from pydiffgeo.models.richards.hydraulics import usda_soil
 
 pytestmark = pytest.mark.usefixtures("engine")
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pydiffgeo.errors import ParameterError, UnknownName
-from pydiffgeo.models.soil_hydraulics import (
+from pydiffgeo.models.richards.hydraulics import (
     HYDRAULICS,
     USDA_SOILS,
     BrooksCorey,

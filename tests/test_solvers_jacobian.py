@@ -8,8 +8,8 @@ from torch import Tensor
 
 from pydiffgeo import Grid, ProcessModel, Richards, Roots, Solver, load_spec, solve
 from pydiffgeo.models.base import Values
-from pydiffgeo.models.boundaries import BOUNDARIES
-from pydiffgeo.models.face_means import FACE_MEANS
+from pydiffgeo.models.richards.boundaries import BOUNDARIES
+from pydiffgeo.models.richards.face_means import FACE_MEANS
 from pydiffgeo.models.spec import FluxSpec, ForcingSpec, ModelSpec, ParameterSpec, StateSpec
 from pydiffgeo.solvers.jacobian import coloured
 

@@ -24,7 +24,7 @@ from pydiffgeo import (
     usda_soil,
 )
 from pydiffgeo.errors import DataError, GridError, UnitError, UnknownName
-from pydiffgeo.models.soil_hydraulics import UserHydraulics
+from pydiffgeo.models.richards.hydraulics import UserHydraulics
 from pydiffgeo.units import Units, same_unit
 
 F64 = torch.float64

@@ -66,7 +66,7 @@ def installed(wheel: Path) -> Path:
 def test_its_files(wheel: Path) -> None:
     names = set(ZipFile(wheel).namelist())
     for folder, inside in (("julia_src/src", "pydiffgeo/julia_src/src"), ("julia_src/ext", "pydiffgeo/julia_src/ext"),
-                           ("pydiffgeo/models/specs", "pydiffgeo/models/specs")):  # fmt: skip
+                           ("pydiffgeo/models", "pydiffgeo/models")):  # fmt: skip
         files = [
             p.relative_to(ROOT / folder).as_posix()
             for p in (ROOT / folder).rglob("*.*l")

@@ -15,14 +15,13 @@ from torch import Tensor
 
 from pydiffgeo.bridge.arrays import field
 from pydiffgeo.bridge.runtime import Julia
-from pydiffgeo.closures import JuliaClosure, NeuralClosure
 from pydiffgeo.errors import ParameterError
 from pydiffgeo.models.base import Evaluation, ProcessModel
+from pydiffgeo.models.closures import JuliaClosure, NeuralClosure
 from pydiffgeo.models.exp_hydro import ExpHydro
 from pydiffgeo.models.hbv import HBV
 from pydiffgeo.models.julia_model import JuliaModel
-from pydiffgeo.models.richards import Richards
-from pydiffgeo.models.soil_hydraulics import (
+from pydiffgeo.models.richards.hydraulics import (
     BrooksCorey,
     Gardner,
     Haverkamp,
@@ -31,7 +30,8 @@ from pydiffgeo.models.soil_hydraulics import (
     VanGenuchten,
     VanGenuchtenVogel,
 )
-from pydiffgeo.models.spec import SPEC_FOLDER
+from pydiffgeo.models.richards.richards import Richards
+from pydiffgeo.models.spec import shipped_specs
 
 HYDRAULICS: dict[type[SoilHydraulics], Callable[[Any], dict[str, Any]]] = {
     VanGenuchten: lambda h: {"entry_width": h.entry_width},
@@ -128,7 +128,7 @@ def description(model: ProcessModel) -> dict[str, Any]:
             "pydiffgeo.julia.load_model."
         )
     spec = model.spec
-    file = model.spec_file if isinstance(model, JuliaModel) else SPEC_FOLDER / f"{spec.name}.toml"
+    file = model.spec_file if isinstance(model, JuliaModel) else shipped_specs()[spec.name]
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     names = {
         "states": [*spec.states],

@@ -18,8 +18,8 @@ from pydiffgeo.solvers.options import METHODS, Solver
 from pydiffgeo.solvers.problem import Problem
 from pydiffgeo.solvers.record import step_table
 from pydiffgeo.solvers.sciml import SCIML_METHODS
-from pydiffgeo.solvers.windows import in_windows
-from pydiffgeo.solvers.windows_adjoint import solve_windows
+from pydiffgeo.solvers.step_windows import in_windows
+from pydiffgeo.solvers.step_windows_adjoint import solve_windows
 
 CACHED_VALUES = (
     25_600  # state values of a chunk: its tensors of 0.2 MB share the second-level cache

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from pydiffgeo.errors import DataError
-from pydiffgeo.hydrus.files import find
+from pydiffgeo.hydrus.project_files import find
 
 LEVELS = (
     "time", "rTop", "rRoot", "vTop", "vRoot", "vBot", "sum(rTop)", "sum(rRoot)", "sum(vTop)", "sum(vRoot)", "sum(vBot)", "hTop",

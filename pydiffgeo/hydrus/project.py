@@ -12,17 +12,17 @@ import torch
 from torch import Tensor
 
 from pydiffgeo.errors import DataError
-from pydiffgeo.hydrus.files import Selector, find, read_profile, read_selector, read_weather
 from pydiffgeo.hydrus.output import read_nodes
-from pydiffgeo.models.grid import Grid
-from pydiffgeo.models.richards import Richards
-from pydiffgeo.models.root_uptake import Roots
-from pydiffgeo.models.soil_hydraulics import (
+from pydiffgeo.hydrus.project_files import Selector, find, read_profile, read_selector, read_weather
+from pydiffgeo.models.richards.grid import Grid
+from pydiffgeo.models.richards.hydraulics import (
     BrooksCorey,
     SoilHydraulics,
     VanGenuchten,
     VanGenuchtenVogel,
 )
+from pydiffgeo.models.richards.richards import Richards
+from pydiffgeo.models.richards.root_uptake import Roots
 from pydiffgeo.solution import Solution
 
 HYDRAULICS: dict[int, type[SoilHydraulics]] = {

@@ -3,7 +3,7 @@
 from pydiffgeo.models.base import ProcessModel
 from pydiffgeo.models.exp_hydro import ExpHydro
 from pydiffgeo.models.hbv import HBV
-from pydiffgeo.models.richards import Richards
+from pydiffgeo.models.richards.richards import Richards
 
 MODELS: dict[str, type[ProcessModel]] = {"richards": Richards, "hbv": HBV, "exp_hydro": ExpHydro}
 

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from pydiffgeo.closures import JuliaClosure, NeuralClosure
 from pydiffgeo.errors import ModelError
+from pydiffgeo.models.closures import JuliaClosure, NeuralClosure
 from pydiffgeo.models.spec import ModelSpec
 from pydiffgeo.recorded import Recorded
 from pydiffgeo.units import Units

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from torch import Tensor
 
-from pydiffgeo.closures import JuliaClosure, NeuralClosure
 from pydiffgeo.errors import DataError, ParameterError, lookup
 from pydiffgeo.models.base import ProcessModel
+from pydiffgeo.models.closures import JuliaClosure, NeuralClosure
 from pydiffgeo.models.spec import load_spec
 
 

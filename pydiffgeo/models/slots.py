@@ -8,9 +8,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from pydiffgeo.closures import JuliaClosure, NeuralClosure, output_of
 from pydiffgeo.errors import ParameterError, lookup
 from pydiffgeo.models.base import Values
+from pydiffgeo.models.closures import JuliaClosure, NeuralClosure, output_of
 from pydiffgeo.models.spec import ModelSpec, SlotSpec
 
 GUARD = (

@@ -1,6 +1,7 @@
 """Model specifications: what a process model declares, read from TOML.
 
-The TOML files in `specs/` are the single source of names, order, units, bounds and defaults for every engine.
+NAME.toml, which stands beside NAME.py, is the single source of names, order, units, bounds and
+defaults for every engine.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import sys
 import tomllib
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
+from functools import cache
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -18,8 +20,14 @@ from pydiffgeo.errors import ParameterError, SpecError, lookup, nearest
 from pydiffgeo.times import SECONDS
 from pydiffgeo.units import Units, is_unit
 
-SPEC_FOLDER = Path(__file__).parent / "specs"
 TRANSFORMS = ("linear", "log")
+
+
+@cache
+def shipped_specs() -> dict[str, Path]:
+    """Return the specifications of this package by name: each TOML file beside the Python file of its model."""
+    files = sorted(Path(__file__).parent.rglob("*.toml"))
+    return {p.stem: p for p in files if p.with_suffix(".py").is_file()}
 
 
 @dataclass(frozen=True)
@@ -358,13 +366,13 @@ def load_spec(name: str | Path) -> ModelSpec:
                 f"there is no model specification {path}: give its path from the file that calls load_spec, or an absolute one."
             )
     else:
-        path = SPEC_FOLDER / f"{name}.toml"
-        if not path.is_file():
-            known = ", ".join(sorted(p.stem for p in SPEC_FOLDER.glob("*.toml")))
+        shipped = shipped_specs()
+        if str(name) not in shipped:
             raise SpecError(
-                f"no model specification {str(name)!r}{nearest(str(name), known.split(', '))} Shipped: {known}; for your own "
-                "give the path of a .toml file."
+                f"no model specification {str(name)!r}{nearest(str(name), shipped)} Shipped: {', '.join(shipped)}; for "
+                "your own give the path of a .toml file."
             )
+        path = shipped[str(name)]
     try:
         raw: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -31,7 +31,7 @@ function Slots(name, networks::NamedTuple, residual)
     return Slots(called, NamedTuple(k => (own[k].low, own[k].high) for k in order if k in residual))
 end
 
-slot_names(name) = ordered_names(read(joinpath(spec_folder(), name * ".toml"), String), "slots")
+slot_names(name) = ordered_names(read(spec_file(name), String), "slots")
 unranged(::Network{W,A}) where {W,A} = Network{W,A}(NaN, NaN)
 
 const NO_SLOTS = Slots((;), (;))

@@ -45,13 +45,20 @@ function read_states(file, text)
     end
 end
 
-"Folder of the specifications: beside these sources in the repository and in the installed Python package."
-function spec_folder()
-    here = @__DIR__
-    for folder in (joinpath(here, "../../../pydiffgeo/models/specs"), joinpath(here, "../../../models/specs"))
-        isdir(folder) && return normpath(folder)
+"Folder of the Python models, each beside its specification: in the repository and in the installed Python package."
+function models_folder()
+    for folder in (joinpath(@__DIR__, "../../../pydiffgeo/models"), joinpath(@__DIR__, "../../../models"))
+        isfile(joinpath(folder, "hbv.toml")) && return normpath(folder)
     end
     error("DiffGeo: the folder of model specifications is missing; set up the package from a complete copy of the repository")
+end
+
+"File of the specification of a model of this package."
+function spec_file(name)
+    for (folder, _, files) in walkdir(models_folder())
+        name * ".toml" in files && return joinpath(folder, name * ".toml")
+    end
+    throw(SpecMismatch("there is no specification $name.toml in $(models_folder())"))
 end
 
 const SPEC_FILES = Dict{String,Tuple{Dict{String,Any},String}}()
@@ -60,7 +67,7 @@ const SPEC_LOCK = ReentrantLock() # models may be opened on several threads at o
 "The specification file of a model and its SHA-256, read once."
 read_spec(name) = lock(SPEC_LOCK) do
     get!(SPEC_FILES, name) do
-        bytes = read(joinpath(spec_folder(), name * ".toml"))
+        bytes = read(spec_file(name))
         return TOML.parse(String(copy(bytes))), bytes2hex(sha256(bytes))
     end
 end
@@ -74,7 +81,7 @@ function select(name, parameters, forcings, without=())
     for (section, names) in (("parameters", parameters), ("forcings", forcings)), n in names
         haskey(file[section], String(n)) || throw(SpecMismatch("$name.toml has no $n among its $section"))
     end
-    text = read(joinpath(spec_folder(), name * ".toml"), String)
+    text = read(spec_file(name), String)
     states = filter(s -> !(s.name in without), read_states(file, text))
     return ModelSpec(name, states, collect(Symbol, parameters), collect(Symbol, forcings), setdiff(ordered_names(text, "fluxes"), without), digest)
 end
@@ -82,7 +89,7 @@ end
 "A whole specification."
 function whole_spec(name)
     file, digest = read_spec(name)
-    return whole_spec(name, file, read(joinpath(spec_folder(), name * ".toml"), String), digest)
+    return whole_spec(name, file, read(spec_file(name), String), digest)
 end
 whole_spec(name, file, text, digest) = ModelSpec(name, read_states(file, text), ordered_names(text, "parameters"), ordered_names(text, "forcings"),
     ordered_names(text, "fluxes"), digest)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from pydiffgeo.errors import ParameterError
 from pydiffgeo.models.base import Values
-from pydiffgeo.models.soil_hydraulics.base import Curves, SoilHydraulics
+from pydiffgeo.models.richards.hydraulics.base import Curves, SoilHydraulics
 
 
 class VanGenuchtenVogel(SoilHydraulics):

@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from pydiffgeo.closures import NeuralClosure
 from pydiffgeo.errors import ParameterError
 from pydiffgeo.models.base import Values
+from pydiffgeo.models.closures import NeuralClosure
+from pydiffgeo.models.richards.hydraulics.base import Curves, SoilHydraulics
 from pydiffgeo.models.slots import share, share_and_slope, with_slope
-from pydiffgeo.models.soil_hydraulics.base import Curves, SoilHydraulics
 from pydiffgeo.models.spec import SlotSpec
 
 ENTRY = 1.0  # cm: suction at which the factor that leaves a saturated soil saturated is one half

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from pydiffgeo.models.base import Values
-from pydiffgeo.models.soil_hydraulics.base import Curves, SoilHydraulics
+from pydiffgeo.models.richards.hydraulics.base import Curves, SoilHydraulics
 
 TINY = 1e-30  # cm; stands for the suction at and above saturation, where every slope is zero
 

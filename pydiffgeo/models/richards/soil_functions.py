@@ -11,8 +11,8 @@ from torch import Tensor
 
 from pydiffgeo.errors import ParameterError, lookup
 from pydiffgeo.models.base import ProcessModel, Values
-from pydiffgeo.models.grid import Grid
-from pydiffgeo.models.soil_hydraulics import LearnedHydraulics, SoilHydraulics, formula_of_slot
+from pydiffgeo.models.richards.grid import Grid
+from pydiffgeo.models.richards.hydraulics import LearnedHydraulics, SoilHydraulics, formula_of_slot
 from pydiffgeo.models.spec import load_spec
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pydiffgeo.models.base import Linearisation, Values
-from pydiffgeo.models.face_means import Mean
+from pydiffgeo.models.richards.face_means import Mean
 
 SMOOTH = 0.05  # width of the switch between demand and capacity, as a fraction of the demand
 RELEASE = 60.0  # h-1: rate at which a pond releases what is above its greatest depth

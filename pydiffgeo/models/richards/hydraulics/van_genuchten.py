@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from pydiffgeo.models.base import Values
-from pydiffgeo.models.soil_hydraulics.base import Curves, SoilHydraulics
+from pydiffgeo.models.richards.hydraulics.base import Curves, SoilHydraulics
 
 TINY = 1e-12  # keeps alpha |psi| positive at and above saturation, where every slope is zero
 

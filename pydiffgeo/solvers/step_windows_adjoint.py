@@ -17,7 +17,7 @@ from pydiffgeo.solvers.autograd import GROUPS, derivatives, differentiable
 from pydiffgeo.solvers.options import Solver
 from pydiffgeo.solvers.problem import Problem
 from pydiffgeo.solvers.small_matrices import implicit_matrix, inverse
-from pydiffgeo.solvers.windows import COLUMNS, Nodes, Window, back_substitution, blocks
+from pydiffgeo.solvers.step_windows import COLUMNS, Nodes, Window, back_substitution, blocks
 
 
 @dataclass

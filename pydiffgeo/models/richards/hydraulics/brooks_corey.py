@@ -7,7 +7,7 @@ from torch import Tensor
 
 from pydiffgeo.errors import ParameterError, lookup
 from pydiffgeo.models.base import Values
-from pydiffgeo.models.soil_hydraulics.base import Curves, SoilHydraulics
+from pydiffgeo.models.richards.hydraulics.base import Curves, SoilHydraulics
 
 CONDUCTIVITY: dict[str, tuple[str, ...]] = {"burdine": (), "mualem": ("pore_connectivity",)}
 """Parameters of b in K = K_s S^(b + 2 / lambda), by the model of the pore network."""

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from pydiffgeo.closures import NeuralClosure, output_of
 from pydiffgeo.errors import ParameterError, lookup
 from pydiffgeo.models.buckets import Buckets
-from pydiffgeo.models.richards import Richards
+from pydiffgeo.models.closures import NeuralClosure, output_of
+from pydiffgeo.models.richards.richards import Richards
 
 NEAREST = 1e-6  # to a bound of the range, in parts of it, that a logit is taken
 SAMPLES = 201  # of the domain of a slot

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from pydiffgeo.models.base import Values
-from pydiffgeo.models.soil_hydraulics.base import Curves, SoilHydraulics
+from pydiffgeo.models.richards.hydraulics.base import Curves, SoilHydraulics
 from pydiffgeo.models.spec import ParameterSpec
 from pydiffgeo.units import Units
 

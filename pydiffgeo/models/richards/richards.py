@@ -10,18 +10,18 @@ from torch import Tensor, nn
 
 from pydiffgeo.errors import ParameterError, SpecError, lookup
 from pydiffgeo.models.base import Evaluation, Linearisation, Values
-from pydiffgeo.models.boundaries import BOUNDARIES, Head, Side, with_pond
-from pydiffgeo.models.face_means import FACE_MEANS, Mean
-from pydiffgeo.models.grid import Grid
-from pydiffgeo.models.root_uptake import Roots
-from pydiffgeo.models.slots import filled
-from pydiffgeo.models.soil_functions import SoilFunctions
-from pydiffgeo.models.soil_hydraulics import (
+from pydiffgeo.models.richards.boundaries import BOUNDARIES, Head, Side, with_pond
+from pydiffgeo.models.richards.face_means import FACE_MEANS, Mean
+from pydiffgeo.models.richards.grid import Grid
+from pydiffgeo.models.richards.hydraulics import (
     HYDRAULICS,
     ConvertedHydraulics,
     LearnedHydraulics,
     SoilHydraulics,
 )
+from pydiffgeo.models.richards.root_uptake import Roots
+from pydiffgeo.models.richards.soil_functions import SoilFunctions
+from pydiffgeo.models.slots import filled
 from pydiffgeo.models.spec import load_spec
 from pydiffgeo.units import Units
 

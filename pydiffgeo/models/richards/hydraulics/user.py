@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pydiffgeo.errors import ParameterError
 from pydiffgeo.models.base import Values
-from pydiffgeo.models.soil_hydraulics.base import Curves, SoilHydraulics
+from pydiffgeo.models.richards.hydraulics.base import Curves, SoilHydraulics
 from pydiffgeo.models.spec import ParameterSpec
 
 Function = Callable[[Tensor, Values], Tensor]
