@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import reprlib
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -83,59 +83,11 @@ def load_settings(path: str | Path, model_class: type[M]) -> M:
         The file cannot be read, or holds an unknown, missing, duplicate or invalid entry. All entries at
         fault are listed, each with its line.
     """
-    return _validate(_Document.read(Path(path)), model_class)
-
-
-def load_tagged_settings(
-    path: str | Path, classes: Mapping[str, type[M]], key: str
-) -> tuple[str, M]:
-    """Read a YAML file whose top-level entry `key` names the settings class.
-
-    Parameters
-    ----------
-    path : str or Path
-        The YAML file, UTF-8.
-    classes : mapping of str to type of pydantic.BaseModel
-        The settings class of each name. Only a class that declares `key` as a field is given that entry.
-    key : str
-        The top-level entry that holds the name, for example "experiment".
-
-    Returns
-    -------
-    tuple of str and BaseModel
-        The name and the settings.
-
-    Raises
-    ------
-    SettingsError
-        As `load_settings`, and when `key` is absent or names no known class.
-    """
-    document = _Document.read(Path(path))
-    known = ", ".join(sorted(classes))
-    if key not in document.data:
-        hint = next(
-            (
-                f" (line {document.line((name,))}: did you mean {key!r} by {name!r}?)"
-                for name in map(str, document.data)
-                if nearest(key, [name]) != "."
-            ),
-            "",
-        )
-        raise SettingsError(
-            f"{path}: the key {key!r} is missing{hint}. Add it; it is one of: {known}."
-        )
-    name = document.data[key]
-    if not isinstance(name, str) or name not in classes:
-        raise SettingsError(
-            f"{path}, line {document.line((key,))}: unknown {key} {_instead(name, classes)}"
-        )
-    if key not in classes[name].model_fields:
-        del document.data[key]
-    return name, _validate(document, classes[name])
+    return validated(Document.read(Path(path)), model_class)
 
 
 @dataclass
-class _Document:
+class Document:
     """A parsed YAML file: its data, and its nodes, which know their lines."""
 
     path: Path
@@ -143,7 +95,7 @@ class _Document:
     root: yaml.MappingNode
 
     @classmethod
-    def read(cls, path: Path) -> _Document:
+    def read(cls, path: Path) -> Document:
         try:
             loader = _Loader(path.read_text(encoding="utf-8"))
             root = loader.get_single_node()
@@ -195,6 +147,36 @@ class _Document:
     def line(self, location: Location) -> int:
         """Line (from 1) of the entry at `location`, or of the innermost entry around it."""
         return self.place(location)[0]
+
+    def without_tags(self, location: Location) -> Location:
+        """Return a location without pydantic's names of members of unions, which stand for no entry."""
+        node: yaml.Node | None = self.root
+        found: list[int | str] = []
+        for i, part in enumerate(location):
+            inside = None
+            if isinstance(node, yaml.MappingNode):
+                inside = next((v for k, v in reversed(node.value) if str(part) == k.value), None)
+            elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
+                inside = node.value[part] if part < len(node.value) else None
+            last = i == len(location) - 1 and isinstance(node, yaml.MappingNode)
+            if inside is not None or last or node is None:
+                found.append(part)
+                node = inside
+        return tuple(found)
+
+    def depth(self, location: Location) -> int:
+        """Return how many parts of a location lead to an entry of the file."""
+        data: Any = self.data
+        found = 0
+        for part in self.without_tags(location):
+            if isinstance(data, Mapping) and part in data:
+                data = data[part]
+            elif isinstance(data, (list, tuple)) and isinstance(part, int) and part < len(data):
+                data = data[part]
+            else:
+                break
+            found += 1
+        return found
 
     def place(self, location: Location) -> tuple[int, str]:
         """Line (from 1) and text of the entry at `location`, or of the innermost around it; "" for what is no single value."""
@@ -254,7 +236,7 @@ _Loader.add_constructor("tag:yaml.org,2002:timestamp", _date)
 def line_of(path: Path, location: Location) -> int | None:
     """Line of an entry of a settings file, or of the innermost entry around it; None where the file cannot be read."""
     try:
-        return _Document.read(path).line(location)
+        return Document.read(path).line(location)
     except SettingsError:
         return None
 
@@ -287,48 +269,82 @@ def _refuse_duplicates(path: Path, root: yaml.Node) -> None:
                 first[key.value] = _line(key)
 
 
-def _validate(document: _Document, model_class: type[M]) -> M:
+def validated(document: Document, model_class: type[M]) -> M:
+    """Return the settings of a document; see `load_settings`."""
     try:
         return model_class.model_validate(document.data)
     except ValidationError as error:
-        found: list[dict[str, Any]] = [dict(e) for e in error.errors()]
-        # of a list that may also be a number, what is wrong inside of the list is said, not that a list is no number
-        deeper = {e["loc"][:k] for e in found for k in range(len(e["loc"]))}
-        found = [
-            e
-            for e in found
-            if not (
-                isinstance(e["input"], list) and e["type"] == "int_type" and e["loc"][:-1] in deeper
-            )
-        ]
-        problems = sorted(
-            (document.line(e["loc"]), _explain(e, document, model_class)) for e in found
-        )
-    except (
-        PyDiffGeoError
-    ) as error:  # a validator that calls the package: its message names the input
+        raise complaint(document, problems(document, error, model_class)) from None
+    except PyDiffGeoError as error:  # a validator that calls the package: it names the input
         raise SettingsError(f"{document.path}: {error}") from error
-    if len(problems) == 1:
-        raise SettingsError("{}, line {}: {}".format(document.path, *problems[0]))
-    listed = "\n".join(f"  line {line}: {text}" for line, text in problems[:SHOWN])
-    listed += f"\n  and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
-    raise SettingsError(f"{document.path}: {len(problems)} problems\n{listed}")
 
 
-def _explain(error: dict[str, Any], document: _Document, model_class: type[BaseModel]) -> str:
+def problems(
+    document: Document,
+    error: ValidationError,
+    model_class: type[BaseModel],
+    at: Callable[[Location], Location] = lambda location: location,
+) -> list[tuple[int, str]]:
+    """Return line and sentence of each problem that pydantic found.
+
+    Parameters
+    ----------
+    document : Document
+        The file.
+    error : pydantic.ValidationError
+        Of `model_class`.
+    model_class : type of pydantic.BaseModel
+    at : callable, optional
+        Place in the file of a place in what was validated, where they differ.
+    """
+    found: list[dict[str, Any]] = [dict(e) for e in error.errors()]
+    # of a list that may also be a number, what is wrong inside of the list is said, not that a list is no number
+    deeper = {e["loc"][:k] for e in found for k in range(len(e["loc"]))}
+    found = [
+        e
+        for e in found
+        if not (
+            isinstance(e["input"], list) and e["type"] == "int_type" and e["loc"][:-1] in deeper
+        )
+    ]
+    return [(document.line(at(e["loc"])), _explain(e, document, model_class, at)) for e in found]
+
+
+def complaint(document: Document, found: Iterable[tuple[int, str]]) -> SettingsError:
+    """Return the error that lists problems of a file, each of them once."""
+    listed = sorted(set(found))
+    if len(listed) == 1:
+        return SettingsError("{}, line {}: {}".format(document.path, *listed[0]))
+    lines = "\n".join(f"  line {line}: {text}" for line, text in listed[:SHOWN])
+    lines += f"\n  and {len(listed) - SHOWN} more" if len(listed) > SHOWN else ""
+    return SettingsError(f"{document.path}: {len(listed)} problems\n{lines}")
+
+
+def _explain(
+    error: dict[str, Any],
+    document: Document,
+    model_class: type[BaseModel],
+    at: Callable[[Location], Location],
+) -> str:
     """One sentence on a pydantic error: where, what was given, what is allowed."""
-    location, kind, given = error["loc"], error["type"], error["input"]
-    if not location:  # a check of the whole file, whose input is everything
+    place, kind, given = error["loc"], error["type"], error["input"]
+    location = document.without_tags(at(place))
+    if not place:  # a check of the whole file, whose input is everything
         return f"{str(error['msg']).removeprefix('Value error, ').rstrip('.')}."
     *parents, last = location
     inside = f" in {'.'.join(map(str, parents))!r}" if parents else ""
     if kind in ("extra_forbidden", "invalid_key"):
-        return f"unknown key{inside}: {_instead(last, _keys(_models_at(parents, model_class)))}"
+        return f"unknown key{inside}: {_instead(last, _keys(_models_at(place[:-1], model_class)))}"
+    if kind == "union_tag_invalid":
+        known = re.findall(r"'([^']*)'", error["ctx"]["expected_tags"])
+        return f"{_dotted(location)}: unknown kind {_instead(error['ctx']['tag'], known)}"
+    if kind == "union_tag_not_found":
+        return f"{_dotted(location)}: the key 'kind' is missing, which says what it is. Add it."
     if kind == "missing":
         return f"the key {str(last)!r} is missing{inside}. Add it."
     message = PLAIN.get(kind, str(error["msg"]).removeprefix("Value error, "))
     if kind == "model_type":
-        known = _keys(_models_at(list(location), model_class))
+        known = _keys(_models_at(place, model_class))
         message = f"it is a section with the keys: {', '.join(known)}"
     text = document.place(location)[1]
     if kind == "string_type" and text:  # a number, date or truth value in the place of a name
@@ -374,7 +390,7 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
     return [model for argument in get_args(annotation) for model in _models_in(argument)]
 
 
-def _models_at(parents: list[int | str], model_class: type[BaseModel]) -> list[type[BaseModel]]:
+def _models_at(parents: Location, model_class: type[BaseModel]) -> list[type[BaseModel]]:
     """The settings models whose keys are allowed at a location."""
     models = [model_class]
     for part in parents:
