@@ -1,4 +1,4 @@
-"""Differentiable process models for geosciences, with stiff solvers and exact discrete gradients."""
+"""Differentiable process models for geosciences: stiff solvers, exact discrete gradients."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ try:
 except PackageNotFoundError:  # run from a source tree that is not installed
     __version__ = "0+unknown"
 
-# Public name -> its module, imported at first use: `pydiffgeo --help` and `doctor` must not wait for torch
+# Public name -> its module, imported at first use: `pydiffgeo --help` and `doctor` must not wait
+# for torch
 _HOMES = {
     "ENGINES": "engines",
     "HYDRAULICS": "models.richards.hydraulics",

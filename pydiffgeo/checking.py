@@ -1,4 +1,6 @@
-"""Whether the equations of a model fit its specification, looked at once before its first solve; see also `check_model`."""
+"""Whether the equations of a model fit its specification, looked at once before its first solve;
+see also `check_model`.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ _fitting: weakref.WeakSet[ProcessModel] = weakref.WeakSet()
 
 
 def check_declared(model: Any) -> None:
-    """Raise ModelError where a model lacks an attribute, or has one that contradicts its specification; once per model."""
+    """Raise ModelError where a model lacks an attribute, or has one that contradicts its
+    specification; once per model.
+    """
     if model in _fitting:
         return
     name = getattr(model, "__name__", type(model).__name__)
@@ -47,20 +51,22 @@ def check_declared(model: Any) -> None:
     if not isinstance(size, int) or size < 1:
         cells = ", or the number of cells" if len(states) == 1 else ""
         raise ModelError(
-            f"{name} lacks `size`, the number of state values of a column: set size = {len(states)}{cells}."
+            f"{name} lacks `size`, the number of state values of a column: set size = "
+            f"{len(states)}{cells}."
         )
     model.spec.each_state(size)
     structure(model.structure, model.bandwidth)
 
 
 def check_equations(problem: Problem, engine: str) -> None:
-    """Compare shapes and balance of a model's equations with its specification, before its first solve; once per model.
+    """Compare shapes and balance of a model's equations with its specification, before its first
+    solve; once per model.
 
     Raises
     ------
     ModelError
-        A function that returns another shape or precision; fluxes that do not close the balance that the specification
-        declares.
+        A function that returns another shape or precision; fluxes that do not close the balance
+        that the specification declares.
     UnknownName
         A function that reads a parameter or a forcing that the specification does not declare.
     """
@@ -79,7 +85,8 @@ def check_equations(problem: Problem, engine: str) -> None:
 
 @torch.no_grad()
 def check_at(problem: Problem) -> float | None:
-    """Compare shapes and balance in the first interval, and at states and in weather that are drawn.
+    """Compare shapes and balance in the first interval, and at states and in weather that are
+    drawn.
 
     Returns
     -------
@@ -141,7 +148,9 @@ class Declared(dict[str, Tensor]):
 
 
 def check_shapes(model: ProcessModel, state: Tensor, forcing: Values, parameters: Values) -> None:
-    """Raise ModelError where a function returns another shape, precision or device than the state's."""
+    """Raise ModelError where a function returns another shape, precision or device than the
+    state's.
+    """
     values, fluxes = tuple(state.shape), (*state.shape[:-1], len(model.spec.fluxes))
     names = f" ({', '.join(model.spec.fluxes) or 'none'} of the specification)"
     check = _Shapes(type(model).__name__, state)
@@ -154,14 +163,16 @@ def check_shapes(model: ProcessModel, state: Tensor, forcing: Values, parameters
         rates, entries = model.slopes(state, forcing, parameters)
         if len(rates) != model.size:
             raise ModelError(
-                f"{check.name}.slopes returns {len(rates)} rates for {model.size} states; it must return one for each."
+                f"{check.name}.slopes returns {len(rates)} rates for {model.size} states; it must "
+                "return one for each."
             )
         for i, rate in enumerate(rates):
             check(f"slopes, whose rate {i}", rate, values[:-1])
         for (row, column), entry in entries.items():
             if not (0 <= row < model.size and 0 <= column < model.size):
                 raise ModelError(
-                    f"{check.name}.slopes has an entry ({row}, {column}), but there are {model.size} states."
+                    f"{check.name}.slopes has an entry ({row}, {column}), but there are "
+                    f"{model.size} states."
                 )
             check(f"slopes, whose entry ({row}, {column})", entry, values[:-1])
     linearise: Any = model.linearise
@@ -178,8 +189,8 @@ def check_shapes(model: ProcessModel, state: Tensor, forcing: Values, parameters
         diagonals = counts[model.structure]
         if len(lin.jacobian) != diagonals:
             raise ModelError(
-                f"{check.name}.linearise returns a Jacobian of {len(lin.jacobian)} tensors; that of structure = "
-                f"{model.structure!r} has {diagonals}."
+                f"{check.name}.linearise returns a Jacobian of {len(lin.jacobian)} tensors; that "
+                f"of structure = {model.structure!r} has {diagonals}."
             )
         for part in lin.jacobian:
             check(
@@ -190,15 +201,19 @@ def check_shapes(model: ProcessModel, state: Tensor, forcing: Values, parameters
 
 
 def check_leading(model: ProcessModel, state: Tensor, forcing: Values, parameters: Values) -> None:
-    """Raise ModelError where the functions need a state of two dimensions: solvers give them several states of a column."""
+    """Raise ModelError where the functions need a state of two dimensions.
+
+    Solvers give them several states of a column.
+    """
     try:
         check_shapes(model, state.expand(2, *state.shape), forcing, parameters)
     except (RuntimeError, IndexError, ValueError) as error:
         if isinstance(error, ModelError):
             raise
         raise ModelError(
-            f"the equations of {type(model).__name__} work for a state of shape {list(state.shape)}, but not for one of "
-            f"{[2, *state.shape]} ({error}): count dimensions from the right, as in state[..., 0] and torch.cat([...], -1)."
+            f"the equations of {type(model).__name__} work for a state of shape "
+            f"{list(state.shape)}, but not for one of {[2, *state.shape]} ({error}): count "
+            "dimensions from the right, as in state[..., 0] and torch.cat([...], -1)."
         ) from error
 
 
@@ -219,20 +234,21 @@ class _Shapes:
         where = f"{self.name}.{function}{' returns' if ',' not in function else ' is'}"
         if not isinstance(value, Tensor):
             raise ModelError(
-                f"{where} {type(value).__name__}; it must be a tensor of shape {list(wanted)}{names}."
+                f"{where} {type(value).__name__}; it must be a tensor of shape "
+                f"{list(wanted)}{names}."
             )
         have = tuple(value.shape)
         fits = have == wanted or not exact and have[-1:] == wanted[-1:] and _expands(have, wanted)
         if not fits:
             raise ModelError(
-                f"{where} a tensor of shape {list(have)} for a state of {list(self.state.shape)}; it must be "
-                f"{list(wanted)}{names}."
+                f"{where} a tensor of shape {list(have)} for a state of {list(self.state.shape)}; "
+                f"it must be {list(wanted)}{names}."
             )
         kind, wanted_kind = (f"{x.dtype} on {x.device}" for x in (value, self.state))
         if kind != wanted_kind:
             raise ModelError(
-                f"{where} {kind} for a state of {wanted_kind}; make tensors of your own with state.new_tensor(...), and keep "
-                "the precision of the state."
+                f"{where} {kind} for a state of {wanted_kind}; make tensors of your own with "
+                "state.new_tensor(...), and keep the precision of the state."
             )
 
 
@@ -245,7 +261,8 @@ def _expands(have: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
 def balance_error(
     model: ProcessModel, state: Tensor, forcing: Values, e: Evaluation
 ) -> float | None:
-    """Largest difference of the fluxes of the balance and the rate of change of the storage, relative to both.
+    """Largest difference of the fluxes of the balance and the rate of change of the storage,
+    relative to both.
 
     Raises
     ------
@@ -275,12 +292,13 @@ def balance_error(
             x for x in (_shown(states, state[k]), _shown(model.spec.forcings, weather)) if x
         )
         raise ModelError(
-            f"the fluxes of {type(model).__name__} do not close the balance that its specification declares: with "
-            f"{shown}, {sums} is {float(signed[k].sum()):g} {unit} "
-            f"({_shown(declared, e.fluxes[k, [i for i, _ in declared.values()]])}), but the storage changes by "
-            f"{float(change[k]):g} (rates: {_shown(states, rates[k])}), so that {float(left[k]):g} is left. Mend rates or "
-            "fluxes, declare the flux that is missing, or its `balance` (1 into the storage, -1 out of it, 0 neither); where "
-            "not all states hold what is balanced, define total_storage."
+            f"the fluxes of {type(model).__name__} do not close the balance that its specification "
+            f"declares: with {shown}, {sums} is {float(signed[k].sum()):g} {unit} "
+            f"({_shown(declared, e.fluxes[k, [i for i, _ in declared.values()]])}), but the "
+            f"storage changes by {float(change[k]):g} (rates: {_shown(states, rates[k])}), so that "
+            f"{float(left[k]):g} is left. Mend rates or fluxes, declare the flux that is missing, "
+            "or its `balance` (1 into the storage, -1 out of it, 0 neither); where not all states "
+            "hold what is balanced, define total_storage."
         )
     return float(error[k])
 
@@ -300,7 +318,10 @@ def _total(model: ProcessModel, storage: Tensor, rates: Tensor) -> Tensor:
 
 
 def drawn(model: ProcessModel, state: Tensor) -> Tensor:
-    """States of the shape of `state`, drawn in the range of the specification: stores filled to a part of their magnitude."""
+    """States of the shape of `state`, drawn in the range of the specification.
+
+    Stores filled to a part of their magnitude.
+    """
     states = model.spec.each_state(model.size)
     lower, scale = (state.new_tensor([getattr(s, k) for s in states]) for k in ("lower", "scale"))
     share = torch.rand(state.shape, generator=torch.Generator().manual_seed(0)).to(state)
@@ -310,9 +331,12 @@ def drawn(model: ProcessModel, state: Tensor) -> Tensor:
 
 
 def _other_weather(problem: Problem, state: Tensor, parameters: Values) -> Inputs:
-    """States and forcing that are drawn: each forcing between its extremes in the problem, and a typical value besides.
+    """States and forcing that are drawn.
 
-    Fluxes may be wrong only when it rains, or only where it freezes, and the first interval may be dry and warm.
+    Each forcing between its extremes in the problem, and a typical value besides.
+
+    Fluxes may be wrong only when it rains, or only where it freezes, and the first interval may be
+    dry and warm.
     """
     model, rows = problem.model, torch.arange(DRAWS)
     shares = torch.rand(

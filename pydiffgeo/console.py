@@ -1,4 +1,4 @@
-"""What commands print: text is never markup, and where nobody reads it any more the work goes on."""
+"""Printing of commands: text is never markup, and a closed pipe or terminal ends no work."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ log = logging.getLogger("pydiffgeo")
 
 
 class Steady:
-    """A stream whose end ends nothing: after a closed pipe, a closed terminal or a full disk what is written is dropped.
+    """A stream whose end ends nothing.
+
+    After a closed pipe, a closed terminal or a full disk what is written is dropped.
 
     Parameters
     ----------

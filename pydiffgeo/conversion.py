@@ -45,7 +45,9 @@ def options_to_core(model: ProcessModel, options: Solver) -> Solver:
 
 
 def from_core(model: ProcessModel, result: Result, storage: Tensor) -> tuple[Result, Tensor]:
-    """States and fluxes, and the storage of the columns, in the units of `model`; the steps, for a replay, stay as they are."""
+    """States and fluxes, and the storage of the columns, in the units of `model`; the steps, for a
+    replay, stay as they are.
+    """
     if model.core is model:
         return result, storage
     units = [spec.unit for spec in model.core.spec.fluxes.values()]

@@ -1,4 +1,7 @@
-"""What this machine offers and what to do about what is missing. Starts no Julia, downloads nothing."""
+"""What this machine offers and what to do about what is missing.
+
+Starts no Julia, downloads nothing.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,8 @@ COLOURS: dict[State, str] = {"ok": "green", "absent": "yellow", "problem": "bold
 PACKAGES = ("torch", "numpy", "scipy", "xarray")
 TORCH_OLDEST = (2, 6)  # below it a checkpoint can run code (CVE-2025-32434)
 ENGINE_VARIABLE = "PYDIFFGEO_ENGINE"
-# "auto" and the names of engines.ENGINES, which imports torch: the doctor must also run where torch is broken
+# "auto" and the names of engines.ENGINES, which imports torch: the doctor must also run where torch
+# is broken
 ENGINE_CHOICES = ("auto", "torch", "julia")
 JULIACALL_OLDEST = (0, 9, 34)
 
@@ -122,7 +126,8 @@ def show(report: Report, console: Console) -> None:
 
 
 def julia_finding(environment: Mapping[str, str]) -> Finding:
-    """Tell whether Julia could be started from Python, looking only at files and environment variables.
+    """Tell whether Julia could be started from Python, looking only at files and environment
+    variables.
 
     Parameters
     ----------
@@ -133,8 +138,8 @@ def julia_finding(environment: Mapping[str, str]) -> Finding:
     Returns
     -------
     Finding
-        "ok" when a prepared project and a recent juliacall are there, "absent" otherwise, "problem" where the variables
-        contradict each other or name no executable.
+        "ok" when a prepared project and a recent juliacall are there, "absent" otherwise, "problem"
+        where the variables contradict each other or name no executable.
     """
     path = environment.get("PATH", "")
     for variable in ("PYTHON_JULIACALL_EXE", "PYTHON_JULIAPKG_EXE"):
@@ -152,8 +157,8 @@ def julia_finding(environment: Mapping[str, str]) -> Finding:
             "Julia",
             "problem",
             "PYTHON_JULIACALL_EXE or PYTHON_JULIACALL_PROJECT is set alone",
-            "juliacall wants both or neither: set the other (the project must have PythonCall), or neither, "
-            "and let `pydiffgeo julia install` prepare a project",
+            "juliacall wants both or neither: set the other (the project must have PythonCall), "
+            "or neither, and let `pydiffgeo julia install` prepare a project",
         )
     try:
         juliacall = importlib.metadata.version("juliacall")
@@ -261,7 +266,8 @@ def _lapack() -> Finding:
         import scipy
         from scipy.linalg.lapack import dgtsv
 
-        # the tridiagonal solve of the Richards model, on [[2, 1, 0], [1, 2, 1], [0, 1, 2]] x = (3, 4, 3)
+        # the tridiagonal solve of the Richards model, on [[2, 1, 0], [1, 2, 1], [0, 1, 2]] x = (3,
+        # 4, 3)
         off, right = numpy.ones(2), numpy.array([3.0, 4.0, 3.0])
         *_, solution, info = dgtsv(off, numpy.full(3, 2.0), off, right)
         library = scipy.show_config(mode="dicts")["Build Dependencies"]["lapack"]

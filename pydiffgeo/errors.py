@@ -17,7 +17,8 @@ class PyDiffGeoError(Exception):
     julia_backtrace : str
         Where in Julia an error came from that was not foreseen there; "" for all others.
     setting : tuple
-        Place in the settings of what is wrong, such as ("data", "forcing", 2); () where it is no matter of settings.
+        Place in the settings of what is wrong, such as ("data", "forcing", 2); () where it is no
+        matter of settings.
     """
 
     julia_backtrace: str = ""
@@ -94,7 +95,10 @@ class SolveFailed(PyDiffGeoError, RuntimeError):
 
 
 class DerivativeError(PyDiffGeoError, RuntimeError):
-    """A derivative that a function does not have: second ones, forward mode, those of torch.func."""
+    """A derivative that a function does not have.
+
+    Second ones, forward mode, those of torch.func.
+    """
 
 
 class TrainingFailed(PyDiffGeoError, RuntimeError):
@@ -102,13 +106,17 @@ class TrainingFailed(PyDiffGeoError, RuntimeError):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return "; did you mean 'x'?" for the known name closest to `name`, or "." where none is close: the end of a sentence."""
+    """Return "; did you mean 'x'?" for the known name closest to `name`, or "." where none is
+    close: the end of a sentence.
+    """
     close = difflib.get_close_matches(str(name), [str(k) for k in known], n=1, cutoff=0.5)
     return f"; did you mean {close[0]!r}?" if close else "."
 
 
 def lookup(mapping: Mapping[str, T], name: str, what: str) -> T:
-    """Return `mapping[name]`, or raise UnknownName with the list of known names and the nearest one."""
+    """Return `mapping[name]`, or raise UnknownName with the list of known names and the nearest
+    one.
+    """
     if name in mapping:
         return mapping[name]
     raise UnknownName(

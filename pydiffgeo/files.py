@@ -42,9 +42,11 @@ REMEDIES = {
 def replacing(
     path: str | Path, then: str = "run the command again", kept: str = ""
 ) -> Iterator[Path]:
-    """Give the name of a file to write, which takes the place of `path` at the end; whatever fails leaves `path` as it was.
+    """Give the name of a file to write, which takes the place of `path` at the end; whatever fails
+    leaves `path` as it was.
 
-    The name is new in each call: two processes that write one path leave the file of the one or the other, never a mixture.
+    The name is new in each call: two processes that write one path leave the file of the one or the
+    other, never a mixture.
 
     Parameters
     ----------
@@ -85,14 +87,18 @@ def write_file(path: str | Path, content: str | bytes) -> Path:
 
 
 def write_netcdf(dataset: Any, path: str | Path, **options: Any) -> Path:
-    """Write an xarray object as netCDF by `replacing`, and return the path; options are those of its ``to_netcdf``."""
+    """Write an xarray object as netCDF by `replacing`, and return the path; options are those of
+    its ``to_netcdf``.
+    """
     with replacing(path) as part:
         dataset.to_netcdf(part, **options)
     return Path(path)
 
 
 def require_room(folder: str | Path, size: int = 2**20) -> None:
-    """Write a file of `size` bytes into a folder and remove it: what cannot be kept is said before it is computed.
+    """Write a file of `size` bytes into a folder and remove it.
+
+    What cannot be kept is said before it is computed.
 
     Raises
     ------
@@ -115,13 +121,18 @@ def require_room(folder: str | Path, size: int = 2**20) -> None:
 
 
 def remove_parts(folder: Path) -> None:
-    """Remove what processes that were killed have left of files half written; call it where no other process writes."""
+    """Remove what processes that were killed have left of files half written; call it where no
+    other process writes.
+    """
     for part in folder.glob(".*.part"):
         part.unlink(missing_ok=True)
 
 
 def file_name(name: str) -> str:
-    """Return a name, of a basin for example, as one of a file: what may not stand there is percent-encoded."""
+    """Return a name, of a basin for example, as one of a file.
+
+    What may not stand there is percent-encoded.
+    """
     return quote(name, safe=" ,=+@()")
 
 
@@ -129,8 +140,8 @@ def file_name(name: str) -> str:
 def held(folder: Path) -> Iterator[None]:
     """Hold a folder, which is created, so that no second process writes into it at the same time.
 
-    The lock is one of the operating system. It ends with its process, however that ends: what a dead process left is taken
-    over. The file ``run.lock`` says who holds it.
+    The lock is one of the operating system. It ends with its process, however that ends: what a
+    dead process left is taken over. The file ``run.lock`` says who holds it.
 
     Raises
     ------
@@ -164,8 +175,8 @@ def _locked(path: Path) -> IO[str]:
             holder = _holder(file)
             file.close()
             raise OutputError(
-                f"{path.parent} is being written by {holder}. Wait until that has ended, stop it, or name another "
-                "folder."
+                f"{path.parent} is being written by {holder}. Wait until that has ended, stop it, "
+                "or name another folder."
             ) from None
         except OSError as error:  # some network disks have no locks
             log.warning(

@@ -16,28 +16,28 @@ from pydiffgeo.models.spec import ForcingSpec, ParameterSpec
 from pydiffgeo.times import intervals, parse_times
 from pydiffgeo.units import same_unit
 
-ROUNDING = (
-    1e-12  # of the range of a forcing: so far beyond its bounds a value is taken for the bound
-)
-LATEST, LATEST_SECONDS = (
-    1e8,
-    1e11,
-)  # times that all are above are no min, h or d, and no s: the last begins in the year 5138
+# of the range of a forcing: so far beyond its bounds a value is taken for the bound
+ROUNDING = 1e-12
+# times that all are above are no min, h or d, and no s: the last begins in the year 5138
+LATEST, LATEST_SECONDS = (1e8, 1e11)
 FLOAT32_MAX = torch.finfo(torch.float32).max
 
 
 def read_times(times: Any, unit: str) -> tuple[Tensor, np.ndarray]:
-    """Lengths of the intervals in the model's unit of time, and the times as `pydiffgeo.times.parse_times` reads them.
+    """Lengths of the intervals in the model's unit of time, and the times as
+    `pydiffgeo.times.parse_times` reads them.
 
     Parameters
     ----------
     times : array-like, [time + 1]
-        The start, then the end of each forcing interval: dates, durations since any instant, or numbers in `unit`.
+        The start, then the end of each forcing interval: dates, durations since any instant, or
+        numbers in `unit`.
 
     Raises
     ------
     DataError
-        Fewer than two times, a gap, times that do not increase, or numbers that are dates: 20000101, or seconds since 1970.
+        Fewer than two times, a gap, times that do not increase, or numbers that are dates:
+        20000101, or seconds since 1970.
     UnitError
         Numbers whose attribute `units` has another unit of time.
     """
@@ -46,22 +46,28 @@ def read_times(times: Any, unit: str) -> tuple[Tensor, np.ndarray]:
         _no_other_unit(times, labels, unit)
     if labels.size < 2:
         raise DataError(
-            f"times must have the start and at least one end, got {labels.size}; give n + 1 for n intervals."
+            f"times must have the start and at least one end, got {labels.size}; give n + 1 for n "
+            "intervals."
         )
     return torch.from_numpy(intervals(labels, unit)), labels
 
 
 def _no_other_unit(times: Any, numbers: np.ndarray, unit: str) -> None:
-    """Refuse numbers that are not in the model's unit of time, by their attributes or by their size."""
+    """Refuse numbers that are not in the model's unit of time, by their attributes or by their
+    size.
+    """
     named = (getattr(times, "attrs", None) or {}).get("units")
     if named is not None and not same_unit(str(named), unit):
         raise UnitError(
-            f"times has units {str(named)!r}, the model needs {unit!r}; convert them, or give dates or durations."
+            f"times has units {str(named)!r}, the model needs {unit!r}; convert them, or give "
+            "dates or durations."
         )
     if numbers.size and abs(numbers).min() > (LATEST_SECONDS if unit == "s" else LATEST):
         raise DataError(
-            f"times begin with {numbers[0]:g} {unit}, by its size a count of seconds or milliseconds since 1970: give the "
-            'dates, times.astype("datetime64[s]") or "datetime64[ms]", or, if they are numbers in this unit, times - times[0].'
+            f"times begin with {numbers[0]:g} {unit}, by its size a count of seconds or "
+            "milliseconds since 1970: give the "
+            'dates, times.astype("datetime64[s]") or "datetime64[ms]", or, if they are numbers in '
+            "this unit, times - times[0]."
         )
 
 
@@ -95,8 +101,9 @@ def read_forcing(
             x = x[None]
         if x.ndim != 2 or x.shape[1] != intervals:
             raise DataError(
-                f"forcing {name!r} has shape {list(np.shape(given))}; give a number, [time] or [batch, time] with "
-                f"{intervals} intervals (times has the start and {intervals} ends)."
+                f"forcing {name!r} has shape {list(np.shape(given))}; give a number, [time] or "
+                f"[batch, time] with {intervals} intervals (times has the start and {intervals} "
+                "ends)."
             )
         if not _between(x, spec.lower, spec.upper):
             x = _rounded(x, spec)
@@ -104,8 +111,9 @@ def read_forcing(
             bad = ~torch.isfinite(x) | (x < spec.lower) | (x > spec.upper)
             column, i = (int(v) for v in bad.nonzero()[0])
             raise DataError(
-                f"forcing {name!r} is {float(x[column, i]):g} {spec.unit} at column {column}, in the interval that ends at "
-                f"{labels[i + 1]}; allowed: {spec.lower:g} to {spec.upper:g}, no gaps; fill or correct it first."
+                f"forcing {name!r} is {float(x[column, i]):g} {spec.unit} at column {column}, in "
+                f"the interval that ends at {labels[i + 1]}; allowed: {spec.lower:g} to "
+                f"{spec.upper:g}, no gaps; fill or correct it first."
             )
         out[name] = x[..., None]
     return out
@@ -120,14 +128,17 @@ def read_parameters(
     device: torch.device,
     needed: Collection[str] | None = None,
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Static parameters `[column or 1, width]` and time-varying ones `[column or 1, interval, width]`.
+    """Static parameters `[column or 1, width]` and time-varying ones `[column or 1, interval,
+    width]`.
 
     `needed` are those without which a group is not complete; default: all of the group.
     """
     for name in model.replaced:
         if name in parameters:
-            raise ParameterError(f"parameter {name!r} belongs to the formula that the closure in the slot "
-                                 f"{model.replaced[name]!r} replaces: it would do nothing, leave it out.")  # fmt: skip
+            raise ParameterError(
+                f"parameter {name!r} belongs to the formula that the closure in the slot "
+                f"{model.replaced[name]!r} replaces: it would do nothing, leave it out."
+            )
     _names(parameters, model.spec.parameters, "parameter", model)
     model.spec.check_groups(parameters, needed)
     static: dict[str, Tensor] = {}
@@ -146,7 +157,8 @@ def read_parameters(
                 "finite" if spec.minimum == -float("inf") else f"finite and above {spec.minimum:g}"
             )
             raise ParameterError(
-                f"parameter {name!r} is {float(x[tuple(at)]):g} at column {at[0]}; it must be {rule} ({spec.unit})."
+                f"parameter {name!r} is {float(x[tuple(at)]):g} at column {at[0]}; it must be "
+                f"{rule} ({spec.unit})."
             )
         (varying if in_time else static)[name] = x
     aligned = {k: v[:, None] for k, v in static.items()} if varying else static
@@ -161,8 +173,8 @@ def _shaped(x: Tensor, spec: ParameterSpec, intervals: int, layers: int) -> tupl
     if x.ndim == 1:
         if per_layer and layers > 1 and len(x) == layers:
             raise ParameterError(
-                f"parameter {spec.name!r} of shape [{len(x)}] could mean {layers} columns or {layers} layers; give "
-                f"[1, {layers}] for layers or [{len(x)}, 1] for columns."
+                f"parameter {spec.name!r} of shape [{len(x)}] could mean {layers} columns or "
+                f"{layers} layers; give [1, {layers}] for layers or [{len(x)}, 1] for columns."
             )
         return x[:, None], False
     if x.ndim == 2 and per_layer and x.shape[1] in (1, layers):
@@ -177,18 +189,20 @@ def _shaped(x: Tensor, spec: ParameterSpec, intervals: int, layers: int) -> tupl
         else "a number, [batch] or [batch, time]"
     )
     raise ParameterError(
-        f"parameter {spec.name!r} has shape {list(x.shape)}; give {allowed}, here with {intervals} intervals"
-        + (f" and {layers} layers." if per_layer else ".")
+        f"parameter {spec.name!r} has shape {list(x.shape)}; give {allowed}, here with {intervals} "
+        "intervals" + (f" and {layers} layers." if per_layer else ".")
     )
 
 
 def read_state(
     model: ProcessModel, initial: Any, dtype: torch.dtype, device: torch.device
 ) -> Tensor:
-    """Initial state `[column or 1, size]`, from one array or from a mapping of each state to its values.
+    """Initial state `[column or 1, size]`, from one array or from a mapping of each state to its
+    values.
 
-    A store that is less than empty by up to one `scale` of its specification is left as it is: a method such as sdirk2 may end
-    there, and a solve that goes on from its last state must begin there. What lies further below is a gap or a mistake.
+    A store that is less than empty by up to one `scale` of its specification is left as it is: a
+    method such as sdirk2 may end there, and a solve that goes on from its last state must begin
+    there. What lies further below is a gap or a mistake.
 
     Raises
     ------
@@ -218,7 +232,8 @@ def read_state(
             else state.unit
         )
         raise DataError(
-            f"initial_state has shape {list(x.shape)}; give a number, [{model.size}] or [batch, {model.size}] ({names})."
+            f"initial_state has shape {list(x.shape)}; give a number, [{model.size}] or [batch, "
+            f"{model.size}] ({names})."
         )
     if not _between(x, -math.inf, math.inf):
         at = (~torch.isfinite(x)).nonzero()[0].tolist()
@@ -227,7 +242,8 @@ def read_state(
         )
         cell = f", cell {at[1] - place.start}" if place.stop - place.start > 1 else ""
         raise DataError(
-            f"initial_state is not finite at column {at[0]}{cell} (state {name!r}): fill or correct it."
+            f"initial_state is not finite at column {at[0]}{cell} (state {name!r}): fill or "
+            "correct it."
         )
     if not _between(
         x, least, math.inf
@@ -237,7 +253,7 @@ def read_state(
 
 
 def _not_below(model: ProcessModel, x: Tensor) -> None:
-    """Raise DataError where a state `[column, size]` is below its least by more than its magnitude."""
+    """Raise DataError where a state `[column, size]` is below its bound by more than its scale."""
     for name, place in model.spec.places(model.size).items():
         state = model.spec.states[name]
         bad = x[:, place] < state.least - state.scale
@@ -245,8 +261,9 @@ def _not_below(model: ProcessModel, x: Tensor) -> None:
             column, i = bad.nonzero()[0].tolist()
             cell = f", cell {i}" if place.stop - place.start > 1 else ""
             raise DataError(
-                f"initial_state: {name!r} is {float(x[:, place][column, i]):g} {state.unit} at column {column}{cell}, below "
-                f"its least of {state.least:g} {state.unit}: fill the gap or correct it; an empty store is {state.least:g}."
+                f"initial_state: {name!r} is {float(x[:, place][column, i]):g} {state.unit} at "
+                f"column {column}{cell}, below its least of {state.least:g} {state.unit}: fill the "
+                f"gap or correct it; an empty store is {state.least:g}."
             )
 
 
@@ -261,7 +278,8 @@ def _by_state(
     )
     if missing:
         raise DataError(
-            f"initial_state lacks the states {missing}; give each state of this {model.spec.name} model."
+            f"initial_state lacks the states {missing}; give each state of this {model.spec.name} "
+            "model."
         )
     if len(states) == 1:
         return given[next(iter(states))]
@@ -285,12 +303,15 @@ def _by_state(
 
 
 def _is_number(value: Any) -> bool:
-    """Whether this is a plain finite number, which needs none of the work below: in a small solve every operation counts."""
+    """Whether this is a plain finite number, which needs none of the work below.
+
+    In a small solve every operation counts.
+    """
     return type(value) in (int, float) and abs(value) < FLOAT32_MAX
 
 
 def _between(x: Tensor, lower: float, upper: float) -> bool:
-    """Whether all values are finite and within the bounds; a NaN anywhere makes both extremes NaN."""
+    """Return whether all values are finite and within the bounds."""
     if x.numel() == 0:
         return True
     if x.numel() == 1:
@@ -301,7 +322,9 @@ def _between(x: Tensor, lower: float, upper: float) -> bool:
 
 
 def _rounded(x: Tensor, forcing: ForcingSpec) -> Tensor:
-    """Forcing with what is beyond its bounds by rounding, as a rain of -1e-18, at the bound; gradients pass."""
+    """Forcing with what is beyond its bounds by rounding, as a rain of -1e-18, at the bound;
+    gradients pass.
+    """
     margin = ROUNDING * (forcing.upper - forcing.lower)
     if not 0 < margin < math.inf:
         return x
@@ -316,7 +339,8 @@ def batch_size(tensors: Mapping[str, Tensor]) -> int:
     if len(set(sizes.values())) > 1:
         found = ", ".join(f"{k} has {n}" for k, n in sizes.items())
         raise DataError(
-            f"inputs disagree on the number of columns: {found}; give each for all columns, or for one."
+            f"inputs disagree on the number of columns: {found}; give each for all columns, or for "
+            "one."
         )
     return next(iter(sizes.values()), 1)
 
@@ -356,7 +380,8 @@ def numeric(value: Any, dtype: torch.dtype, device: torch.device, what: str) -> 
     members = _types(value)
     if any(issubclass(k, Tensor) for k in members) and any(x.requires_grad for x in _flat(value)):
         raise DataError(
-            f"{what} is a list of tensors that require gradients, which would be lost: give torch.stack([...])."
+            f"{what} is a list of tensors that require gradients, which would be lost: give "
+            "torch.stack([...])."
         )
     try:
         if any(issubclass(k, np.ma.MaskedArray) for k in members):
@@ -388,7 +413,10 @@ def _flat(value: Any) -> Iterator[Tensor]:
 
 
 def _filled(value: Any) -> Any:
-    """A masked array, as netCDF4 returns it, or lists of such, with NaN under the mask: what lies there is no number."""
+    """A masked array, as netCDF4 returns it, or lists of such, with NaN under the mask.
+
+    What lies there is no number.
+    """
     if isinstance(value, list | tuple):
         return [_filled(v) for v in value]
     return (

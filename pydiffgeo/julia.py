@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 
 def start() -> None:
-    """Start Julia, which the first solve does otherwise; needed once in the main thread where only other threads solve.
+    """Start Julia, which the first solve does otherwise; needed once in the main thread where only
+    other threads solve.
 
     Raises
     ------
@@ -33,7 +34,8 @@ def start() -> None:
 def set_threads(count: int) -> None:
     """Let solves use this many of Julia's threads, or all of them for 0.
 
-    Julia has as many threads as PYTHON_JULIACALL_THREADS or JULIA_NUM_THREADS said when it started, by default one per core.
+    Julia has as many threads as PYTHON_JULIACALL_THREADS or JULIA_NUM_THREADS said when it started,
+    by default one per core.
     """
     from pydiffgeo.engines import julia_engine
 
@@ -51,18 +53,21 @@ def load_model(
     Parameters
     ----------
     file : str or Path
-        Defines `rates(u, f, p)`, with the state as an SVector and forcing and parameters as NamedTuples, and, where the model
-        has them, `fluxes(u, f, p)`, `storage(u, p)` and `jacobian(u, f, p)`; or, for a column of cells,
-        `flux(above, below, f, p)` between neighbours, or `rates!(out, u, f, p)` of all cells. The functions must work
-        for numbers of any kind: derivatives that are not given come from ForwardDiff. See docs/julia_models.md.
+        Defines `rates(u, f, p)`, with the state as an SVector and forcing and parameters as
+        NamedTuples, and, where the model has them, `fluxes(u, f, p)`, `storage(u, p)` and
+        `jacobian(u, f, p)`; or, for a column of cells, `flux(above, below, f, p)` between
+        neighbours, or `rates!(out, u, f, p)` of all cells. The functions must work for numbers of
+        any kind: derivatives that are not given come from ForwardDiff. See docs/julia_models.md.
     spec : str or Path, optional
-        Names, units and bounds, as in the specifications of this package; default: the TOML file of the same name.
+        Names, units and bounds, as in the specifications of this package; default: the TOML file of
+        the same name.
     cells : int
         Number of cells of a column.
     closures : mapping of str to NeuralClosure or JuliaClosure, optional
-        A network for each `[closures.*]` of the specification; the equations call it like a function among the parameters,
-        `p.recharge(wetness)`, at most once. Gradients reach its weights. A `JuliaClosure` stands for one that the file itself
-        defines, such as a model of Lux: Julia is started, and gives its first weights.
+        A network for each `[closures.*]` of the specification; the equations call it like a
+        function among the parameters, `p.recharge(wetness)`, at most once. Gradients reach its
+        weights. A `JuliaClosure` stands for one that the file itself defines, such as a model of
+        Lux: Julia is started, and gives its first weights.
 
     Returns
     -------
@@ -71,8 +76,8 @@ def load_model(
     Raises
     ------
     DataError, SpecError
-        A file that is missing, or a specification that contradicts itself. Errors in the Julia file appear at the first solve,
-        or here where a closure is a `JuliaClosure`.
+        A file that is missing, or a specification that contradicts itself. Errors in the Julia file
+        appear at the first solve, or here where a closure is a `JuliaClosure`.
     """
     from pydiffgeo.models.closures import JuliaClosure
     from pydiffgeo.models.julia_model import JuliaModel
@@ -91,16 +96,18 @@ def function(f: Any, backend: str = "ForwardDiff") -> Callable[[Tensor], Tensor]
     Parameters
     ----------
     f : str, or a function of juliacall
-        Julia code whose value is a function from a vector to a vector or a number, such as `"x -> x .^ 2"`, or the function
-        itself. It must be pure: the rows of a batch are computed on several threads.
+        Julia code whose value is a function from a vector to a vector or a number, such as `"x -> x
+        .^ 2"`, or the function itself. It must be pure: the rows of a batch are computed on several
+        threads.
     backend : {"ForwardDiff", "ReverseDiff", "Zygote"}
         Package that differentiates it: ForwardDiff for few inputs, the others for many.
 
     Returns
     -------
     callable
-        From tensors `[..., n]`, float64 or float32 on the CPU, to `[..., m]`, or `[...]` where f gives a number. Each last
-        dimension is one vector; the gradient is that of the given backend, computed when torch asks for it.
+        From tensors `[..., n]`, float64 or float32 on the CPU, to `[..., m]`, or `[...]` where f
+        gives a number. Each last dimension is one vector; the gradient is that of the given
+        backend, computed when torch asks for it.
 
     Raises
     ------

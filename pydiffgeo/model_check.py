@@ -45,18 +45,18 @@ def check_model(
     ----------
     model : ProcessModel
     forcing, parameters : mapping of str to float, optional
-        Values at which the equations are looked at, in the units of the specification; default: the parameters' defaults, and
-        forcing within its bounds.
+        Values at which the equations are looked at, in the units of the specification; default: the
+        parameters' defaults, and forcing within its bounds.
     initial_state : float, [state], or mapping of str to float, optional
         Default: what `model.start` gives. States around it are looked at too.
 
     Returns
     -------
     str
-        What was checked, a line each: specification; shapes and precision for any number of leading dimensions; finite rates;
-        columns that do not depend on each other; balance; storage, Jacobian, `linearise` and `slopes` against automatic
-        differentiation; networks in slots. Of a model in Julia: shapes, finite rates, balance, and gradients against
-        differences.
+        What was checked, a line each: specification; shapes and precision for any number of leading
+        dimensions; finite rates; columns that do not depend on each other; balance; storage,
+        Jacobian, `linearise` and `slopes` against automatic differentiation; networks in slots. Of
+        a model in Julia: shapes, finite rates, balance, and gradients against differences.
 
     Raises
     ------
@@ -122,8 +122,8 @@ def _finite(name: str, e: Evaluation) -> None:
         if not bool(torch.isfinite(x).all()):
             place = (~torch.isfinite(x)).nonzero()[0, -1].item()
             raise ModelError(
-                f"{name}.{what}: value {place} is not finite at the start; mend the equations, or give check_model a start at "
-                "which it is."
+                f"{name}.{what}: value {place} is not finite at the start; mend the equations, or "
+                "give check_model a start at which it is."
             )
 
 
@@ -135,8 +135,8 @@ def _independent(model: ProcessModel, state: Tensor, forcing: Values, parameters
     ):
         if not torch.allclose(alone, batch[:1], rtol=1e-9, atol=1e-12):
             raise ModelError(
-                f"{type(model).__name__}.{what} of a column depends on the other columns of its batch: work on the last "
-                "dimension only."
+                f"{type(model).__name__}.{what} of a column depends on the other columns of its "
+                "batch: work on the last dimension only."
             )
 
 
@@ -152,7 +152,9 @@ def _single(model: ProcessModel, state: Tensor, forcing: Values, parameters: Val
 
 
 def _derivatives(model: ProcessModel, state: Tensor, forcing: Values, parameters: Values) -> str:
-    """Compare derivatives that a model has of its own, and what its structure leaves out, with automatic differentiation."""
+    """Compare derivatives that a model has of its own, and what its structure leaves out, with
+    automatic differentiation.
+    """
     name, n, u = type(model).__name__, model.size, state[:1].detach()
     f, p = ({k: v[:1].detach() for k, v in values.items()} for values in (forcing, parameters))
 
@@ -161,7 +163,8 @@ def _derivatives(model: ProcessModel, state: Tensor, forcing: Values, parameters
         at = divmod(int(off.argmax()), off.shape[-1])
         if float(off.max()) > 1e-6 * float(true.abs().max()) + 1e-12:
             raise ModelError(
-                f"{name}.{what}: entry {at} is {float(found[at]):g}, but {float(true[at]):g} by automatic differentiation."
+                f"{name}.{what}: entry {at} is {float(found[at]):g}, but {float(true[at]):g} by "
+                "automatic differentiation."
             )
 
     true = torch.autograd.functional.jacobian(
@@ -172,7 +175,8 @@ def _derivatives(model: ProcessModel, state: Tensor, forcing: Values, parameters
     ]
     if bool((stored - stored.diagonal().diag()).any()):
         raise ModelError(
-            f"{name}.storage: the storage of a state depends on other states; it must be elementwise."
+            f"{name}.storage: the storage of a state depends on other states; it must be "
+            "elementwise."
         )
     with torch.no_grad():
         lin = linearisation(model)(u, f, p)
@@ -191,7 +195,10 @@ def _derivatives(model: ProcessModel, state: Tensor, forcing: Values, parameters
             compare("slopes", slopes, true)
             compare("slopes, rates", torch.stack([r.expand(1) for r in rates], -1), lin.rates)
     written = [k for k in ("linearise", "slopes") if getattr(model, k) is not None]
-    return f"derivatives: {' and '.join(written) or 'structure of the Jacobian'} as by automatic differentiation"
+    return (
+        f"derivatives: {' and '.join(written) or 'structure of the Jacobian'} as by automatic "
+        "differentiation"
+    )
 
 
 @torch.no_grad()
@@ -209,7 +216,8 @@ def _networks(model: ProcessModel) -> str:
         least, most = float(y.min()), float(y.max())
         if not slot.range[0] <= least <= most <= slot.range[1]:
             raise ModelError(
-                f"the network in the slot {name!r} gives {least:g} to {most:g}, beyond its range {slot.range}."
+                f"the network in the slot {name!r} gives {least:g} to {most:g}, beyond its range "
+                f"{slot.range}."
             )
         if slot.must_rise and bool((y.diff() < 0).any()):
             raise ModelError(f"the network in the slot {name!r} falls where it must rise.")
@@ -217,7 +225,9 @@ def _networks(model: ProcessModel) -> str:
 
 
 def _gradient_error(problem: Problem) -> float:
-    """Largest error of the gradient of a step by the engine, in any group of inputs, against central differences."""
+    """Largest error of the gradient of a step by the engine, in any group of inputs, against
+    central differences.
+    """
     given = {
         "initial": problem.initial,
         **problem.static,
@@ -256,8 +266,8 @@ def _gradient_error(problem: Problem) -> float:
         error = abs(found - difference) / (abs(found) + abs(difference) + 1e-9)
         if error > 1e-4:
             raise ModelError(
-                f"the derivative along {name!r} is {found / 1e-4:.6g}, but {difference / 1e-4:.6g} by differences: mend "
-                "`jacobian` or `linearise` of the Julia file."
+                f"the derivative along {name!r} is {found / 1e-4:.6g}, but {difference / 1e-4:.6g} "
+                "by differences: mend `jacobian` or `linearise` of the Julia file."
             )
         worst = max(worst, error)
     return worst

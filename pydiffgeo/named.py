@@ -1,4 +1,6 @@
-"""Arrays with names (xarray, pandas): units, dimensions, dates and columns are compared before the names are dropped."""
+"""Arrays with names (xarray, pandas): units, dimensions, dates and columns are compared before the
+names are dropped.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +61,8 @@ class Names:
     def drop(
         self, value: Any, axes: Sequence[str], unit: str, what: str, needs: str | None = None
     ) -> Any:
-        """Values of an array with names, its dimensions in the order of `axes`; anything else as it is.
+        """Values of an array with names, its dimensions in the order of `axes`; anything else as it
+        is.
 
         Parameters
         ----------
@@ -71,15 +74,15 @@ class Names:
         Raises
         ------
         UnitError, DataError
-            Another unit; a dimension that the input does not take; dates that are not those of `times`; other columns than
-            those of another input.
+            Another unit; a dimension that the input does not take; dates that are not those of
+            `times`; other columns than those of another input.
         """
         if not has_names(value):
             return value
         if "units" in value.attrs and not same_unit(str(value.attrs["units"]), unit):
             raise UnitError(
-                f"{what} has units {str(value.attrs['units'])!r}, the model needs {unit!r}; convert the values and set "
-                "attrs['units']."
+                f"{what} has units {str(value.attrs['units'])!r}, the model needs {unit!r}; "
+                "convert the values and set attrs['units']."
             )
         x, dims, coordinates = _parts(value)
         order = _order(dims, coordinates, axes, needs, what)
@@ -104,8 +107,9 @@ class Names:
             return  # counts of something: nothing that could be compared with dates
         if len(given) != len(ends):
             raise DataError(
-                f"{what} has {len(given)} values from {given[0]} to {given[-1]}, but times has {len(ends)} intervals that end "
-                f"at {ends[0]} to {ends[-1]}: give one value for each."
+                f"{what} has {len(given)} values from {given[0]} to {given[-1]}, but times has "
+                f"{len(ends)} intervals that end at {ends[0]} to {ends[-1]}: give one value for "
+                "each."
             )
         if given.dtype.kind != ends.dtype.kind and not (numbers and ends.dtype.kind in "iuf"):
             self._same_lengths(given, what)
@@ -115,16 +119,20 @@ class Names:
             return
         if differing(given, self.times[:-1]) is None:
             raise DataError(
-                f"{what} is dated by the starts of the intervals ({given[0]}, ...), but a value holds over the interval that "
-                "ends at its date: assign_coords(time=times[1:]), or shift its index."
+                f"{what} is dated by the starts of the intervals ({given[0]}, ...), but a value "
+                "holds over the interval that ends at its date: assign_coords(time=times[1:]), or "
+                "shift its index."
             )
         raise DataError(
-            f"{what} has the time {given[i]} where the interval of times ends at {ends[i]} (interval {i}): select the "
-            "intervals of times, in their order."
+            f"{what} has the time {given[i]} where the interval of times ends at {ends[i]} "
+            f"(interval {i}): select the intervals of times, in their order."
         )
 
     def _same_lengths(self, given: NDArray, what: str) -> None:
-        """Compare dates with times that are numbers or durations: no origin is known, but the steps are."""
+        """Compare dates with times that are numbers or durations.
+
+        No origin is known, but the steps are.
+        """
         assert self.times is not None
         own, wanted = (
             intervals(x, self.time_unit, f"dates of {what}") for x in (given, self.times[1:])
@@ -133,8 +141,9 @@ class Names:
         if away.any():
             i = int(away.argmax())
             raise DataError(
-                f"{what} has {own[i]:g} {self.time_unit} from {given[i]} to {given[i + 1]} where times has {wanted[i]:g} "
-                f"(interval {i + 1}): give times as dates, or the forcing of these intervals."
+                f"{what} has {own[i]:g} {self.time_unit} from {given[i]} to {given[i + 1]} where "
+                f"times has {wanted[i]:g} (interval {i + 1}): give times as dates, or the forcing "
+                "of these intervals."
             )
 
     def _same_columns(self, coordinate: NDArray, what: str) -> None:
@@ -146,8 +155,8 @@ class Names:
         if len(names) == len(coordinate) and not (names == coordinate).all():
             i = int((names != coordinate).argmax())
             raise DataError(
-                f"{what} and {other} name different columns: column {i} is {coordinate[i]} and {names[i]}; select the same, in "
-                "one order."
+                f"{what} and {other} name different columns: column {i} is {coordinate[i]} and "
+                f"{names[i]}; select the same, in one order."
             )
 
 
@@ -158,16 +167,20 @@ def without_names(
     initial: Any,
     times: NDArray,
 ) -> tuple[Mapping[str, Any], Mapping[str, Any], Any]:
-    """Forcing, parameters and initial state without names; unknown ones as they are, for the checks that follow."""
+    """Forcing, parameters and initial state without names; unknown ones as they are, for the checks
+    that follow.
+    """
     by_state = initial if isinstance(initial, Mapping) else {"": initial}
     if not any(map(has_names, chain(forcing.values(), parameters.values(), by_state.values()))):
         return forcing, parameters, initial
     names, spec = Names(times, model.spec.time_unit), model.spec
-    forcing = {k: names.drop(v, ("batch", "time"), spec.forcings[k].unit, f"forcing {k!r}", needs="time")
+    forcing = {k: names.drop(v, ("batch", "time"), spec.forcings[k].unit, f"forcing {k!r}",
+    needs="time")
                if k in spec.forcings else v for k, v in forcing.items()}  # fmt: skip
     parameters = parameters_without_names(model, parameters, names)
     first = next(iter(spec.states.values()))
-    by_state = {k: names.drop(v, ("batch", "state"), spec.states.get(k, first).unit, f"initial_state {k}".strip())
+    by_state = {k: names.drop(v, ("batch", "state"), spec.states.get(k, first).unit,
+    f"initial_state {k}".strip())
                 for k, v in by_state.items()}  # fmt: skip
     return forcing, parameters, by_state if isinstance(initial, Mapping) else by_state[""]
 
@@ -203,7 +216,10 @@ def by_name(values: Any, what: str) -> Mapping[str, Any]:
 
 
 def has_names(value: Any) -> bool:
-    """Whether this is an array of xarray or pandas, which need not be imported for that: whoever has one has done so."""
+    """Whether this is an array of xarray or pandas, which need not be imported for that.
+
+    Whoever has one has done so.
+    """
     if type(value) in (int, float, np.ndarray):
         return False
     xarray, pandas = sys.modules.get("xarray"), sys.modules.get("pandas")
@@ -235,20 +251,25 @@ def _coordinate(value: Any, dim: Any) -> NDArray | None:
 def _order(
     dims: list[Any], coordinates: list[Any], axes: Sequence[str], needs: str | None, what: str
 ) -> list[str] | None:
-    """Which of the axes each dimension is; names that say nothing stand for the rest. None where no name says anything."""
+    """Which of the axes each dimension is; names that say nothing stand for the rest.
+
+    None where no name says anything.
+    """
     roles = [_role(name, c) for name, c in zip(dims, coordinates, strict=True)]
     if not any(roles):
         return None
     for name, role in zip(dims, roles, strict=True):
         if role is not None and (role not in axes or roles.count(role) > 1):
             raise DataError(
-                f"{what} has the dimensions {', '.join(map(str, dims))}, but takes {', '.join(axes)}: select one of {name!r}."
+                f"{what} has the dimensions {', '.join(map(str, dims))}, but takes "
+                f"{', '.join(axes)}: select one of {name!r}."
             )
     free = iter([a for a in axes if a not in roles])
     order = [role or next(free, axes[-1]) for role in roles]
     if needs is not None and needs not in order:
         raise DataError(
-            f"{what} has the dimensions {', '.join(map(str, dims))}, but needs {needs}: name it or give its dates."
+            f"{what} has the dimensions {', '.join(map(str, dims))}, but needs {needs}: name it or "
+            "give its dates."
         )
     return order
 

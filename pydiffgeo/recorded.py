@@ -1,4 +1,6 @@
-"""Objects that know how they were made, so that a run's folder can say it in words and make them again."""
+"""Objects that know how they were made, so that a run's folder can say it in words and make them
+again.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,10 @@ class Recorded:
 
 
 def kind_of(cls: type) -> str:
-    """Return the name of a class in settings: snake case for those of the package, else "module:Class"."""
+    """Return the name of a class in settings.
+
+    Snake case for those of the package, else "module:Class".
+    """
     if cls.__module__.startswith("pydiffgeo."):
         words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", cls.__name__)
         return words.lower()
@@ -61,7 +66,8 @@ def describe(value: Any) -> Any:
     Parameters
     ----------
     value : object
-        A recorded object, a dataclass of options such as `Solver`, or numbers, texts, lists and mappings of them.
+        A recorded object, a dataclass of options such as `Solver`, or numbers, texts, lists and
+        mappings of them.
 
     Raises
     ------
@@ -88,6 +94,6 @@ def describe(value: Any) -> Any:
     if isinstance(value, list | tuple | set | frozenset):
         return [describe(part) for part in value]
     raise SettingsError(
-        f"{type(value).__qualname__} cannot be written into settings. Make it a subclass of Stage, Network, Loss or "
-        "ProcessModel in a module of your own, so that it can be found again."
+        f"{type(value).__qualname__} cannot be written into settings. Make it a subclass of Stage, "
+        "Network, Loss or ProcessModel in a module of your own, so that it can be found again."
     )

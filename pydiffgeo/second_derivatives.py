@@ -1,7 +1,9 @@
-"""Derivatives that hand-written gradients do not have are refused, by whatever road they are asked for.
+"""Derivatives that hand-written gradients do not have are refused, by whatever road they are asked
+for.
 
-Gradients that torch's own operations do not compute are constants to torch: their derivatives would silently be zero, or lack a
-part. So a backward pass is itself a function of autograd, of all cotangents and of all inputs, whose derivative is an error.
+Gradients that torch's own operations do not compute are constants to torch: their derivatives would
+silently be zero, or lack a part. So a backward pass is itself a function of autograd, of all
+cotangents and of all inputs, whose derivative is an error.
 """
 
 from __future__ import annotations
@@ -18,16 +20,23 @@ from pydiffgeo.errors import DerivativeError
 Pull = Callable[[Sequence[Tensor | None]], Sequence[Tensor | None]]
 
 ROAD_OUT = (
-    "Take first derivatives: the Jacobian J of simulated values by torch.autograd.functional.jacobian, and J^T J in place of "
-    "the Hessian of a sum of squares (Gauss-Newton), or differences of gradients."
+    "Take first derivatives: the Jacobian J of simulated values by "
+    "torch.autograd.functional.jacobian, and J^T J in place of the Hessian of a sum of squares "
+    "(Gauss-Newton), or differences of gradients."
 )
 
 
 def refuse_transforms(what: str) -> None:
-    """Raise DerivativeError where torch.func or forward mode is at work: they reach into what is computed outside of torch."""
+    """Raise DerivativeError where torch.func or forward mode is at work.
+
+    They reach into what is computed outside of torch.
+    """
     if torch._C._are_functorch_transforms_active():
-        raise DerivativeError(f"{what} cannot run inside torch.func (grad, vjp, jvp, jacrev, jacfwd, hessian, vmap): call "
-                              f"torch.autograd.grad on its results, and give a batch in place of vmap. {ROAD_OUT}")  # fmt: skip
+        raise DerivativeError(
+            f"{what} cannot run inside torch.func (grad, vjp, jvp, jacrev, jacfwd, hessian, vmap): "
+            "call torch.autograd.grad on its results, and give a batch in place of vmap. "
+            f"{ROAD_OUT}"
+        )
     if forward_ad._current_level >= 0:
         raise DerivativeError(
             f"{what} has no forward-mode derivatives: it carries no tangents. {ROAD_OUT}"
@@ -53,14 +62,18 @@ def first_derivatives(
     inputs : sequence of Tensor
         All inputs that may require gradients, with their graph.
     wanted : sequence of bool
-        Which of the cotangents that `pull` gives are needed: `ctx.needs_input_grad`. The others become None.
+        Which of the cotangents that `pull` gives are needed: `ctx.needs_input_grad`. The others
+        become None.
     """
     given = [c for c in cotangents if c is not None]
     if torch._C._are_functorch_transforms_active() or any(
         map(torch._C._functorch.is_legacy_batchedtensor, given)
     ):
-        raise DerivativeError(f"{what} has no vectorised gradients (jacobian(vectorize=True), is_grads_batched, vmap): take "
-                              f"one row after the other, as torch.autograd.functional.jacobian does by itself.")  # fmt: skip
+        raise DerivativeError(
+            f"{what} has no vectorised gradients (jacobian(vectorize=True), is_grads_batched, "
+            "vmap): take one row after the other, as torch.autograd.functional.jacobian does by "
+            "itself."
+        )
     if not torch.is_grad_enabled():
         found = pull(cotangents)
         return [g if want else None for g, want in zip(found, wanted, strict=True)]
@@ -83,6 +96,8 @@ class _First(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:  # type: ignore[override]
-        raise DerivativeError(f"{ctx.what} has no second derivatives: its gradient cannot be differentiated again (by "
-                              f"hessian, hvp, vhp, double backward, or by torch.autograd.functional.jvp, which does that too). "
-                              f"{ROAD_OUT}")  # fmt: skip
+        raise DerivativeError(
+            f"{ctx.what} has no second derivatives: its gradient cannot be differentiated again "
+            "(by hessian, hvp, vhp, double backward, or by torch.autograd.functional.jvp, which "
+            f"does that too). {ROAD_OUT}"
+        )

@@ -37,9 +37,11 @@ class Solution:
     storage : Tensor, [batch, time + 1]
         Storage of the whole column at the start and at the interval ends.
     failed : dict of int to str
-        Columns that did not reach the end, and why; their values are NaN from the interval of the failure on.
+        Columns that did not reach the end, and why; their values are NaN from the interval of the
+        failure on.
     stats : dict of Tensor
-        `accepted`, `rejected`, `newton_iterations`, each `[batch]`; `recorded_bytes`, memory kept for the gradient.
+        `accepted`, `rejected`, `newton_iterations`, each `[batch]`; `recorded_bytes`, memory kept
+        for the gradient.
     engine : str
     inputs : dict of Tensor
         The parameters as they were read, `[batch or 1, (time,) width]`; see `parameters`.
@@ -61,7 +63,10 @@ class Solution:
 
     @property
     def parameters(self) -> dict[str, Tensor]:
-        """All parameters, given or by default, as `solve` takes them: `[batch]`, `[batch, time]`, or with a layer besides."""
+        """All parameters, given or by default, as `solve` takes them.
+
+        `[batch]`, `[batch, time]`, or with a layer besides.
+        """
         layered = {k for k, p in self.model.spec.parameters.items() if p.per == "layer"}
         return {k: v if k in layered else v[..., 0] for k, v in self.inputs.items()}
 
@@ -90,11 +95,13 @@ class Solution:
         return "\n".join([head, *(f"  {name:8} {text}" for name, text in lines.items())])
 
     def balance_error(self) -> Tensor:
-        """In minus out minus change of storage over the whole solve `[batch]`, relative to the water moved.
+        """In minus out minus change of storage over the whole solve `[batch]`, relative to the
+        water moved.
 
-        The water moved is the sum of the magnitudes of all fluxes that enter the balance. Where it is less than the rounding of
-        the storage can tell (1e-8 of it in double precision), as in a closed column, the error is relative to the storage. NaN
-        for a model that declares no balance, and for columns that failed.
+        The water moved is the sum of the magnitudes of all fluxes that enter the balance. Where it
+        is less than the rounding of the storage can tell (1e-8 of it in double precision), as in a
+        closed column, the error is relative to the storage. NaN for a model that declares no
+        balance, and for columns that failed.
         """
         balanced = {name: q.balance for name, q in self.model.spec.fluxes.items() if q.balance}
         storage, length = self.storage.detach(), self.lengths.to(self.states)
@@ -116,9 +123,10 @@ class Solution:
         Returns
         -------
         Dataset
-            A variable for each state, each flux, what the model derives from them (such as the water content of a soil), and
-            the storage of the column; dimensions batch, time and, in a column of cells, cell. States hold at `time`, the ends
-            of the intervals, fluxes are means over the intervals in `time_bounds`. Units are those of the specification.
+            A variable for each state, each flux, what the model derives from them (such as the
+            water content of a soil), and the storage of the column; dimensions batch, time and, in
+            a column of cells, cell. States hold at `time`, the ends of the intervals, fluxes are
+            means over the intervals in `time_bounds`. Units are those of the specification.
         """
         import xarray as xr  # half a second, for those who ask for it
 

@@ -46,39 +46,47 @@ def solve(
     ----------
     model : ProcessModel
     forcing : mapping of str to float, [time] or [batch, time]
-        Each name of `model.spec.forcings`, in its unit; a value holds over the interval that ends at its time. Numbers,
-        arrays, tensors, or arrays with names (DataArrays, series and tables of pandas), which are brought into this order by
-        their dimensions and whose units, dates and columns are compared. What lies beyond a bound by less than 1e-12 of the
-        range of a forcing, as a rain of -1e-18, is taken for the bound.
+        Each name of `model.spec.forcings`, in its unit; a value holds over the interval that ends
+        at its time. Numbers, arrays, tensors, or arrays with names (DataArrays, series and tables
+        of pandas), which are brought into this order by their dimensions and whose units, dates and
+        columns are compared. What lies beyond a bound by less than 1e-12 of the range of a forcing,
+        as a rain of -1e-18, is taken for the bound.
     parameters : mapping of str to float, [batch], [batch, layer] or [batch, time]
-        Names of `model.spec.parameters`, in their units; those not given take the default of the spec. Soil parameters
-        have one value per column or per layer (`[batch, layer]`, in time `[batch, time, layer]`).
+        Names of `model.spec.parameters`, in their units; those not given take the default of the
+        spec. Soil parameters have one value per column or per layer (`[batch, layer]`, in time
+        `[batch, time, layer]`).
     initial_state : float, [state] or [batch, state], or mapping of str to float, [batch]
-        For each state by name what a column begins with, as `model.start(parameters)` gives it; or all of them in the order of
-        the specification. A column of cells takes a number, [cell] or [batch, cell].
+        For each state by name what a column begins with, as `model.start(parameters)` gives it; or
+        all of them in the order of the specification. A column of cells takes a number, [cell] or
+        [batch, cell].
     times : [time + 1]
-        The start, then the end of each forcing interval: dates (UTC where they have a time zone), durations such as `t - t[0]`,
-        or numbers in `model.spec.time_unit`; see `pydiffgeo.times.parse_times`.
+        The start, then the end of each forcing interval: dates (UTC where they have a time zone),
+        durations such as `t - t[0]`, or numbers in `model.spec.time_unit`; see
+        `pydiffgeo.times.parse_times`.
     solver : Solver or str
         Method and tolerances.
     engine : {"auto", "torch", "julia"}
-        "auto" takes the environment variable PYDIFFGEO_ENGINE where it is set; else Julia where it can start without a
-        download and has this model and these options; else torch. It logs once which, and why.
+        "auto" takes the environment variable PYDIFFGEO_ENGINE where it is set; else Julia where it
+        can start without a download and has this model and these options; else torch. It logs once
+        which, and why.
     replay : Solution, optional
-        Take exactly the steps of an earlier solution instead of choosing them: for comparing gradients with finite
-        differences, which the choice of steps would disturb. It must be of the same columns, intervals and precision.
+        Take exactly the steps of an earlier solution instead of choosing them: for comparing
+        gradients with finite differences, which the choice of steps would disturb. It must be of
+        the same columns, intervals and precision.
 
     Returns
     -------
     Solution
-        Its states, fluxes and storage carry gradients to the initial state, parameters, forcing and closure weights.
+        Its states, fluxes and storage carry gradients to the initial state, parameters, forcing and
+        closure weights.
 
     Raises
     ------
     UnknownName, DataError, UnitError, ParameterError
         An input that cannot be used; raised before solving.
     ModelError
-        Equations that do not fit their specification: looked at once, before the first solve of a model; see `check_model`.
+        Equations that do not fit their specification: looked at once, before the first solve of a
+        model; see `check_model`.
     SolveFailed
         Columns that did not reach the end, unless `Solver(on_failure="report")`.
     EngineUnavailable
@@ -99,7 +107,8 @@ def solve(
     device = tensors[0].device if tensors else torch.device("cpu")
     if any(x.device != device for x in tensors):
         raise ParameterError(
-            f"inputs lie on different devices: {sorted({str(x.device) for x in tensors})}; move them to one."
+            f"inputs lie on different devices: {sorted({str(x.device) for x in tensors})}; move "
+            "them to one."
         )
     chosen = _choose(engine, model.core, options, device)
     run = lookup(ENGINES, chosen, "engine")
@@ -132,7 +141,8 @@ def solve(
         raise SolveFailed(
             f"{len(failed)} of {columns} columns of the {model.spec.name} model failed: {shown}"
             f"{' ...' if len(failed) > 5 else ''}. "
-            'Loosen rtol, raise max_steps, or take Solver(on_failure="report") to keep the other columns.',
+            'Loosen rtol, raise max_steps, or take Solver(on_failure="report") to keep the other '
+            "columns.",
             failed,
         )
     return Solution(

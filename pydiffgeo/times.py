@@ -1,4 +1,7 @@
-"""One parser of times, for `solve` and for data: dates, durations and numbers, in whatever type they come."""
+"""One parser of times, for `solve` and for data.
+
+Dates, durations and numbers, in whatever type they come.
+"""
 
 from __future__ import annotations
 
@@ -21,15 +24,18 @@ SECONDS: dict[str, Fraction] = {
 }
 """Seconds in each unit of time that a model may have."""
 TICKS: dict[str, Fraction] = {
-    "W": Fraction(604800), "D": Fraction(86400), "h": Fraction(3600), "m": Fraction(60), "s": Fraction(1),
-    "ms": Fraction(1, 10**3), "us": Fraction(1, 10**6), "ns": Fraction(1, 10**9), "ps": Fraction(1, 10**12),
+    "W": Fraction(604800), "D": Fraction(86400), "h": Fraction(3600), "m": Fraction(60),
+    "s": Fraction(1),
+    "ms": Fraction(1, 10**3), "us": Fraction(1, 10**6), "ns": Fraction(1, 10**9), "ps": Fraction(1,
+    10**12),
 }  # fmt: skip
 """Seconds in each unit of NumPy's dates and durations."""
 CALENDARS = ("standard", "gregorian", "proleptic_gregorian")
 """Calendars of cftime whose days are those of datetime64."""
 FORMS = {6: "%Y%m", 7: "%Y%j", 8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
 """Dates that are written as integers, by the number of their digits."""
-NANOSECONDS = 1e14  # numbers above are counts of nanoseconds or microseconds since 1970: no model runs for so long
+# numbers above are counts of nanoseconds or microseconds since 1970: no model runs for so long
+NANOSECONDS = 1e14
 
 
 def parse_times(values: Any, what: str = "times") -> NDArray:
@@ -38,9 +44,10 @@ def parse_times(values: Any, what: str = "times") -> NDArray:
     Parameters
     ----------
     values : array-like, [time]
-        Dates (datetime64, lists of `datetime` or `date`, a pandas index or series, a DataArray, cftime, ISO 8601 text, or
-        numbers whose attribute `units` says "days since 2000-01-01"), durations (timedelta64, `timedelta`, a TimedeltaIndex),
-        or numbers. Dates with a time zone are turned into UTC.
+        Dates (datetime64, lists of `datetime` or `date`, a pandas index or series, a DataArray,
+        cftime, ISO 8601 text, or numbers whose attribute `units` says "days since 2000-01-01"),
+        durations (timedelta64, `timedelta`, a TimedeltaIndex), or numbers. Dates with a time zone
+        are turned into UTC.
     what : str
         What they are, for the messages.
 
@@ -52,7 +59,8 @@ def parse_times(values: Any, what: str = "times") -> NDArray:
     Raises
     ------
     DataError
-        A gap; text or objects that are no time; integers such as 20000101, which are dates only for a reader.
+        A gap; text or objects that are no time; integers such as 20000101, which are dates only for
+        a reader.
     """
     x = _array(values, what)
     if x.ndim != 1:
@@ -82,13 +90,15 @@ def parse_dates(values: Any, what: str = "dates") -> NDArray[np.datetime64]:
     x = parse_times(values, what)
     if x.dtype.kind != "M":
         raise DataError(
-            f"{what} must be dates, got {x.dtype} such as {x[0]}: convert them, as pandas.to_datetime does."
+            f"{what} must be dates, got {x.dtype} such as {x[0]}: convert them, as "
+            "pandas.to_datetime does."
         )
     return x
 
 
 def intervals(times: NDArray, unit: str, what: str = "times") -> NDArray[np.floating]:
-    """Lengths of the intervals between times that `parse_times` has read `[time - 1]`, in a unit of `SECONDS`.
+    """Lengths of the intervals between times that `parse_times` has read `[time - 1]`, in a unit of
+    `SECONDS`.
 
     They are exact for dates however far apart: no count of nanoseconds is made of them.
 
@@ -112,14 +122,16 @@ def intervals(times: NDArray, unit: str, what: str = "times") -> NDArray[np.floa
     if lengths.size and not lengths.min() > 0:
         i = int((lengths <= 0).argmax())
         raise DataError(
-            f"{what} must increase: {what}[{i}]={times[i]} is followed by {what}[{i + 1}]={times[i + 1]}; "
-            "sort them and drop duplicates."
+            f"{what} must increase: {what}[{i}]={times[i]} is followed by "
+            f"{what}[{i + 1}]={times[i + 1]}; sort them and drop duplicates."
         )
     return lengths
 
 
 def differing(given: NDArray, wanted: NDArray) -> int | None:
-    """First place where two equally long arrays of times of one kind differ, dates to a microsecond; None where none does."""
+    """First place where two equally long arrays of times of one kind differ, dates to a
+    microsecond; None where none does.
+    """
     kind = wanted.dtype.kind
     if kind in "mM":
         away = given.astype(f"{kind}8[us]") != wanted.astype(f"{kind}8[us]")
@@ -129,7 +141,9 @@ def differing(given: NDArray, wanted: NDArray) -> int | None:
 
 
 def decoded(values: Any, what: str) -> Any:
-    """Dates in place of numbers whose attribute `units` says since when they count, as CF has it; anything else as it is."""
+    """Dates in place of numbers whose attribute `units` says since when they count, as CF has it;
+    anything else as it is.
+    """
     attributes = getattr(values, "attrs", None) or {}
     if " since " not in str(attributes.get("units", "")) or values.dtype.kind not in "iuf":
         return values
@@ -226,7 +240,8 @@ def _instant(value: Any) -> tuple[Any, bool]:
         return _from_calendar(value), False
     if hasattr(value, "to_timestamp"):  # pandas
         raise DataError(
-            "a Period has a start and an end; give one of them, .to_timestamp() or .to_timestamp(how='end')."
+            "a Period has a start and an end; give one of them, .to_timestamp() or "
+            ".to_timestamp(how='end')."
         )
     raise ValueError(f"a {type(value).__name__}")
 
@@ -241,7 +256,8 @@ def _from_calendar(value: Any) -> np.datetime64:
     if value.calendar not in CALENDARS or julian:
         era = " before 1582-10-15" if julian else ""
         raise DataError(
-            f"the calendar {value.calendar!r}{era} has other days; give numbers since the start (cftime.date2num)."
+            f"the calendar {value.calendar!r}{era} has other days; give numbers since the start "
+            "(cftime.date2num)."
         )
     return np.datetime64(value.isoformat(), "us")
 
@@ -254,7 +270,8 @@ def _checked(x: NDArray, what: str) -> NDArray:
         return x.astype("M8[D]")
     if step not in TICKS:
         raise DataError(
-            f"{what} are durations in the unit {step!r}, whose length is not known: give days, hours or seconds."
+            f"{what} are durations in the unit {step!r}, whose length is not known: give days, "
+            "hours or seconds."
         )
     return x
 
@@ -265,9 +282,12 @@ def _no_gap(bad: NDArray, what: str, reason: str) -> None:
 
 
 def _no_calendar(x: NDArray, what: str) -> None:
-    """Refuse integers that a reader takes for dates: 20000101, 2000010112, ... and counts of nanoseconds since 1970.
+    """Refuse integers that a reader takes for dates.
 
-    Months (200012, 200101) and days of the year (2000366, 2001001) could be numbers: they are refused where a year ends.
+    20000101, 2000010112, ... and counts of nanoseconds since 1970.
+
+    Months (200012, 200101) and days of the year (2000366, 2001001) could be numbers: they are
+    refused where a year ends.
     """
     if not x.size or abs(x[0]) < 1e5:
         return
@@ -275,12 +295,15 @@ def _no_calendar(x: NDArray, what: str) -> None:
     if digits in FORMS and (x == np.floor(x)).all() and _are_dates(x, digits):
         form = FORMS[digits]
         raise DataError(
-            f"{what} are dates written as integers ({int(x[0])}, ...), which would be taken for numbers: give dates, "
-            f'pandas.to_datetime({what}.astype(str), format="{form}"), or, if they are numbers, {what} - {what}[0].'
+            f"{what} are dates written as integers ({int(x[0])}, ...), which would be taken for "
+            "numbers: give dates, "
+            f'pandas.to_datetime({what}.astype(str), format="{form}"), or, if they are numbers, '
+            f"{what} - {what}[0]."
         )
     if abs(x[0]) > NANOSECONDS:
         raise DataError(
-            f"{what} begin with {x[0]}, by its size a count of nanoseconds or microseconds since 1970: give the dates."
+            f"{what} begin with {x[0]}, by its size a count of nanoseconds or microseconds since "
+            "1970: give the dates."
         )
 
 

@@ -1,1 +1,4 @@
-"""All that touches Julia: how it is started, how tensors are handed over, how gradients come back."""
+"""All that touches Julia.
+
+How it is started, how tensors are handed over, how gradients come back.
+"""

@@ -1,4 +1,7 @@
-"""Tensors as Julia sees them: the address of their memory and the strides of column, time and layer."""
+"""Tensors as Julia sees them.
+
+The address of their memory and the strides of column, time and layer.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,9 @@ from torch import Tensor
 
 
 def field(x: Tensor) -> tuple[int, int, int, int]:
-    """Address, and strides of column, time and layer, of `[column or 1, (time,) width]`; zero where one value is shared."""
+    """Address, and strides of column, time and layer, of `[column or 1, (time,) width]`; zero where
+    one value is shared.
+    """
     shape, strides = x.shape, x.stride()
     time = strides[1] if x.ndim == 3 and shape[1] > 1 else 0
     return (
@@ -23,7 +28,10 @@ def field(x: Tensor) -> tuple[int, int, int, int]:
 
 
 def gradient_like(x: Tensor, columns: int) -> Tensor:
-    """Zeros for the gradient of every column, also of what all columns share: no two threads add to one number."""
+    """Zeros for the gradient of every column, also of what all columns share.
+
+    No two threads add to one number.
+    """
     return torch.zeros(columns, *x.shape[1:], dtype=x.dtype)
 
 
@@ -39,7 +47,10 @@ _free: dict[int, list[np.ndarray]] = {}
 
 
 def results(*shape: int, dtype: torch.dtype) -> Tensor:
-    """A tensor of any values, in memory of earlier ones that nobody holds any more: the system takes a page fault per 4 KiB."""
+    """A tensor of any values, in memory of earlier ones that nobody holds any more.
+
+    The system takes a page fault per 4 KiB.
+    """
     size = math.prod(shape) * dtype.itemsize
     if size < REUSED_FROM:
         return torch.empty(shape, dtype=dtype)

@@ -1,4 +1,7 @@
-"""Models as the Julia engine opens them: a description in TOML, checked against the specification that Julia reads."""
+"""Models as the Julia engine opens them.
+
+A description in TOML, checked against the specification that Julia reads.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +54,8 @@ def _richards(model: Richards) -> dict[str, Any]:
     if type(hydraulics) not in HYDRAULICS:
         raise ParameterError(
             f"the Julia engine cannot call the torch functions of {type(hydraulics).__name__}; "
-            f'use engine="torch", or one of the soil hydraulics {", ".join(sorted(h.name for h in HYDRAULICS))}.'
+            'use engine="torch", or one of the soil hydraulics '
+            f"{', '.join(sorted(h.name for h in HYDRAULICS))}."
         )
     faces = model.grid.faces
     out = {
@@ -84,7 +88,8 @@ def _networks(model: ProcessModel) -> list[dict[str, Any]]:
             continue  # the Julia file defines it
         if not isinstance(c, NeuralClosure):
             raise ParameterError(
-                f"the Julia engine cannot call the torch module {type(c).__name__} in the slot {name!r}; "
+                f"the Julia engine cannot call the torch module {type(c).__name__} in the slot "
+                f"{name!r}; "
                 'use engine="torch", or a NeuralClosure.'
             )
         low, high = c.output_range or (math.nan, math.nan)
@@ -124,7 +129,8 @@ def description(model: ProcessModel) -> dict[str, Any]:
     """
     if type(model) not in DESCRIPTIONS:
         raise ParameterError(
-            f'the model {type(model).__name__} exists in torch only: use engine="torch", or write it in Julia and load it with '
+            f'the model {type(model).__name__} exists in torch only: use engine="torch", or write '
+            "it in Julia and load it with "
             "pydiffgeo.julia.load_model."
         )
     spec = model.spec
@@ -191,7 +197,9 @@ def evaluate(
     forcing: Mapping[str, Tensor],
     parameters: Mapping[str, Tensor],
 ) -> Evaluation:
-    """Storage, rates and fluxes at states `[column, size]`, as Julia computes them: for comparing the engines.
+    """Storage, rates and fluxes at states `[column, size]`, as Julia computes them.
+
+    For comparing the engines.
 
     Parameters
     ----------
@@ -221,7 +229,9 @@ def evaluate(
 
 
 def _toml(value: Any) -> str:
-    """TOML of a nested dict of strings, numbers and lists; JSON writes strings and numbers as TOML does."""
+    """TOML of a nested dict of strings, numbers and lists; JSON writes strings and numbers as TOML
+    does.
+    """
     lines = [f"{k} = {_inline(v)}" for k, v in value.items()]
     return "\n".join(lines) + "\n"
 

@@ -1,7 +1,8 @@
 """The Julia that runs inside this process: found, started once, and called by ctypes.
 
-juliacall starts Julia and hands over the addresses of a few C functions of the Julia package; every solve then goes through
-ctypes, which releases the interpreter lock, works from any thread and costs less than a microsecond.
+juliacall starts Julia and hands over the addresses of a few C functions of the Julia package; every
+solve then goes through ctypes, which releases the interpreter lock, works from any thread and costs
+less than a microsecond.
 """
 
 from __future__ import annotations
@@ -67,16 +68,21 @@ def installed() -> Path:
 
 
 def found() -> dict[str, str]:
-    """Executable and project of Julia: those of the environment variables, else those that were installed.
+    """Executable and project of Julia.
+
+    Those of the environment variables, else those that were installed.
 
     Raises
     ------
     EngineUnavailable
-        Neither is there; the message says what to do. Only files are looked at, and nothing is downloaded.
+        Neither is there; the message says what to do. Only files are looked at, and nothing is
+        downloaded.
     """
     if importlib.util.find_spec("juliacall") is None:
-        raise EngineUnavailable(f'the Julia engine needs juliacall: pip install "pydiffgeo[julia]", then {INSTALL}; '
-                                'or use engine="torch", which solves the same models.')  # fmt: skip
+        raise EngineUnavailable(
+            f'the Julia engine needs juliacall: pip install "pydiffgeo[julia]", then {INSTALL}; '
+            'or use engine="torch", which solves the same models.'
+        )
     given = {k: os.environ.get(f"PYTHON_JULIACALL_{k.upper()}") for k in ("exe", "project")}
     if given["exe"] and given["project"]:
         for k, path in given.items():
@@ -95,7 +101,8 @@ def found() -> dict[str, str]:
         written: dict[str, str] = json.loads(installed().read_text())
     except (OSError, ValueError):
         raise EngineUnavailable(
-            f'no Julia was prepared for pydiffgeo: {INSTALL}; or use engine="torch", which solves the same models.'
+            f'no Julia was prepared for pydiffgeo: {INSTALL}; or use engine="torch", which solves '
+            "the same models."
         ) from None
     for k in ("exe", "project"):
         if not Path(written.get(k, "")).exists():
@@ -124,12 +131,14 @@ class Julia:
     threads: int
 
     def call(self, name: str, *arguments: Any) -> int:
-        """Call an entry point that reports failures, with room for a message; the result is not negative.
+        """Call an entry point that reports failures, with room for a message; the result is not
+        negative.
 
         Raises
         ------
         SpecMismatch, UnknownName, PyDiffGeoError
-            What Julia reported; with Julia's backtrace as a note and as `julia_backtrace`, where the error was not foreseen.
+            What Julia reported; with Julia's backtrace as a note and as `julia_backtrace`, where
+            the error was not foreseen.
         """
         message = _message()
         status = int(self.functions[name](*arguments, message, MESSAGE_BYTES))
@@ -137,8 +146,10 @@ class Julia:
             reported, trace, *_ = (*message.raw.decode(errors="replace").split("\0", 2), "", "")
             kind, _, text = reported.partition(": ")
             known: dict[str, type[PyDiffGeoError]] = {
-                "SpecMismatch": SpecMismatch, "UnknownName": UnknownName, "Refused": ParameterError,
-            }  # fmt: skip
+                "SpecMismatch": SpecMismatch,
+                "UnknownName": UnknownName,
+                "Refused": ParameterError,
+            }
             if kind in known:
                 raise known[kind](text)
             error = PyDiffGeoError(f"Julia: {reported}")
@@ -149,7 +160,10 @@ class Julia:
         return status
 
     def forget(self, name: str, number: int) -> None:
-        """Call "close" or "release", unless Julia is no more: in a forked child, and at the end of the process."""
+        """Call "close" or "release", unless Julia is no more.
+
+        In a forked child, and at the end of the process.
+        """
         if not (_forked or _ended):
             self.functions[name](number)
 
@@ -178,7 +192,9 @@ _exit_hooks: list[Callable[..., Any]] = []
 
 @contextmanager
 def _remembering_exit_hooks() -> Iterator[None]:
-    """Remember what is registered inside to run at the end of the process; juliacall hides its function."""
+    """Remember what is registered inside to run at the end of the process; juliacall hides its
+    function.
+    """
     register = atexit.register
 
     def remember(f: Callable[..., Any], *arguments: Any, **named: Any) -> Callable[..., Any]:
@@ -203,7 +219,9 @@ os.register_at_fork(after_in_child=_after_fork)
 
 
 def unavailable() -> str:
-    """Why Julia cannot start here without a download, "" where it can; looked up once per environment."""
+    """Why Julia cannot start here without a download, "" where it can; looked up once per
+    environment.
+    """
     return (
         ""
         if _julia is not None
@@ -231,7 +249,8 @@ def start() -> Julia:
     global _julia, _failure
     if _forked:
         raise EngineUnavailable(
-            "Julia does not survive a fork: solve in the parent, or let multiprocessing spawn processes."
+            "Julia does not survive a fork: solve in the parent, or let multiprocessing spawn "
+            "processes."
         )
     if _julia is not None:
         return _julia
@@ -240,7 +259,8 @@ def start() -> Julia:
             place = found()
             if threading.current_thread() is not threading.main_thread():
                 raise EngineUnavailable(
-                    "Julia must be started from the main thread: call pydiffgeo.julia.start() there first."
+                    "Julia must be started from the main thread: call pydiffgeo.julia.start() "
+                    "there first."
                 )
             if _failure is not None:  # Julia starts once, or not at all
                 raise _failure
@@ -258,8 +278,9 @@ def _start(place: dict[str, str]) -> Julia:
     # a user's own settings win
     os.environ.setdefault("PYTHON_JULIACALL_THREADS", os.environ.get("JULIA_NUM_THREADS", "auto"))
     os.environ.setdefault("PYTHON_JULIACALL_HANDLE_SIGNALS", "yes")
-    # Julia stops its threads for its collector by SIGSEGV. Where faulthandler ends, as it does in pytest before the process, it
-    # would put back the handler from before Julia, and the next stop would be a crash
+    # Julia stops its threads for its collector by SIGSEGV. Where faulthandler ends, as it does in
+    # pytest before the process, it would put back the handler from before Julia, and the next stop
+    # would be a crash
     faulthandler.disable()
     blocked, interrupt = (
         signal.pthread_sigmask(signal.SIG_BLOCK, ()),
@@ -336,7 +357,8 @@ def load_sciml() -> None:
     with _lock:
         if threading.current_thread() is not threading.main_thread():
             raise EngineUnavailable(
-                "SciML must be loaded from the main thread: solve once there with a method of SciML first."
+                "SciML must be loaded from the main thread: solve once there with a method of "
+                "SciML first."
             )
         library = ctypes.PyDLL(None)
         library.jl_gc_safe_leave(ctypes.c_int8(0))
@@ -346,13 +368,16 @@ def load_sciml() -> None:
             library.jl_gc_safe_enter()
         if answer != "ok":
             raise EngineUnavailable(
-                f"the methods of SciML do not load: {answer}. To repair the project of Julia {INSTALL}."
+                f"the methods of SciML do not load: {answer}. To repair the project of Julia "
+                f"{INSTALL}."
             )
         _sciml_loaded = True
 
 
 def _evaluate(code: str) -> str:
-    """Evaluate Julia code whose value is the address of a string; juliacall's own way costs seconds of compilation."""
+    """Evaluate Julia code whose value is the address of a string; juliacall's own way costs seconds
+    of compilation.
+    """
     library = ctypes.PyDLL(None)
     library.jl_eval_string.restype, library.jl_eval_string.argtypes = _pointer, (ctypes.c_char_p,)
     library.jl_unbox_uint64.restype, library.jl_unbox_uint64.argtypes = ctypes.c_uint64, (_pointer,)
@@ -383,7 +408,9 @@ _interrupt = _Interrupt()
 
 @contextmanager
 def interruptible() -> Iterator[int]:
-    """Let Ctrl-C stop the solve inside, in the main thread; gives the address of the question that Julia asks."""
+    """Let Ctrl-C stop the solve inside, in the main thread; gives the address of the question that
+    Julia asks.
+    """
     handler: Callable[..., Any] | int | None = None
     if threading.current_thread() is threading.main_thread():
         handler = _signal.getsignal(SIGINT)

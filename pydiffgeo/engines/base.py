@@ -14,7 +14,8 @@ from pydiffgeo.solvers.problem import Problem
 
 @dataclass
 class Result:
-    """Results of all columns; states, storage and fluxes carry gradients to every tensor of the problem.
+    """Results of all columns; states, storage and fluxes carry gradients to every tensor of the
+    problem.
 
     Attributes
     ----------
@@ -47,7 +48,8 @@ def constant_after_failure(
 ) -> list[G]:
     """Cotangents without those of results that columns did not reach.
 
-    Such a result is NaN whatever the inputs are: nothing depends on it, though masks and nanmean leave NaN as its cotangent.
+    Such a result is NaN whatever the inputs are: nothing depends on it, though masks and nanmean
+    leave NaN as its cotangent.
 
     Parameters
     ----------
@@ -65,4 +67,6 @@ def constant_after_failure(
 
 
 Engine = Callable[[Problem, Solver, Tensor | None], Result]
-"""`engine(problem, options, replay)`; `replay` are steps to take `[column, step]`, padded with zeros, or None."""
+"""`engine(problem, options, replay)`; `replay` are steps to take `[column, step]`, padded with
+zeros, or None.
+"""

@@ -1,4 +1,6 @@
-"""The Julia engine: solvers and discrete adjoint of the Julia package DiffGeo, on the memory of torch's tensors."""
+"""The Julia engine: solvers and discrete adjoint of the Julia package DiffGeo, on the memory of
+torch's tensors.
+"""
 
 from __future__ import annotations
 
@@ -24,11 +26,14 @@ from pydiffgeo.solvers.problem import Problem
 from pydiffgeo.solvers.sciml import SCIML_METHODS
 
 NOWHERE = (0, 0, 0, 0)
-OUTCOMES = {1: f"DtLessThanMin: {SHORT}",
-            2: f"MaxIters: {MANY}",
-            4: "Unstable: {method} found no step that works; a saturated soil is beyond a method that integrates heads",
-            5: "{method} ended without a solution; tighten rtol",
-            6: STALLED}  # fmt: skip
+OUTCOMES = {
+    1: f"DtLessThanMin: {SHORT}",
+    2: f"MaxIters: {MANY}",
+    4: "Unstable: {method} found no step that works; a saturated soil is beyond a method that "
+    "integrates heads",
+    5: "{method} ended without a solution; tighten rtol",
+    6: STALLED,
+}
 
 
 def solve_julia(problem: Problem, options: Solver, replay: Tensor | None = None) -> Result:
@@ -58,9 +63,8 @@ def solve_julia(problem: Problem, options: Solver, replay: Tensor | None = None)
         *weights,
     ]
     run = _Run(julia, problem, options, None if replay is None else replay.cpu())
-    if (
-        device.type != "cpu"
-    ):  # the models of this package run on the CPU in Julia: tensors of a GPU are copied there and back
+    # the models of this package run on the CPU in Julia: tensors of a GPU are copied there and back
+    if device.type != "cpu":
         inputs = [x.cpu() for x in inputs]
     states, storage, *fluxes = (x.to(device) for x in _Solve.apply(run, *inputs))
     return Result(states, storage, fluxes, run.failed, run.stats, [run.steps])
@@ -70,7 +74,10 @@ def torch_only(options: Solver) -> str:
     """Why Julia cannot solve with these options, "" where it can."""
     for name in ("shared_step", "compile"):
         if getattr(options, name):
-            return f'Solver({name}=True) is an option of the torch engine; leave it out, or use engine="torch".'
+            return (
+                f"Solver({name}=True) is an option of the torch engine; leave it out, or use "
+                'engine="torch".'
+            )
     return ""
 
 
@@ -94,7 +101,9 @@ class _Run:
     inputs: Sequence[Tensor] = ()
 
     def forward(self, inputs: Sequence[Tensor], record: bool) -> tuple[Tensor, ...]:
-        """States, storage, and the fluxes one by one, so that torch makes no cotangents of those that nobody uses."""
+        """States, storage, and the fluxes one by one, so that torch makes no cotangents of those
+        that nobody uses.
+        """
         o, spec, initial = self.options, self.problem.model.spec, inputs[0]
         columns, size, T = len(initial), initial.shape[1], len(self.problem.lengths)
         lengths = self.problem.lengths.cpu()
@@ -106,13 +115,16 @@ class _Run:
         )
         method, sensitivity = (ctypes.c_char_p(x.encode()) for x in (o.method, o.sensitivity))
         numbers = struct.pack(
-            f"{7 + len(spec.states)}d", o.rtol, o.step or 0.0, o.initial_step or 0.0, o.newton_tolerance, o.max_newton,
+            f"{7 + len(spec.states)}d", o.rtol, o.step or 0.0, o.initial_step or 0.0,
+            o.newton_tolerance, o.max_newton,
             o.max_steps, o.checkpoints, *o.absolute(spec).values(),
         )  # fmt: skip
         with interruptible() as ask:
             head = (
-                columns, T, record, threads(), lengths.data_ptr(), states.data_ptr(), storage.data_ptr(), fluxes.data_ptr(),
-                counts.data_ptr(), outcome.data_ptr(), *self._replayed(), address(method), ask, address(sensitivity),
+                columns, T, record, threads(), lengths.data_ptr(), states.data_ptr(),
+                storage.data_ptr(), fluxes.data_ptr(),
+                counts.data_ptr(), outcome.data_ptr(), *self._replayed(), address(method), ask,
+                address(sensitivity),
             )  # fmt: skip
             tail = [v for x in inputs for v in describe(x)]
             call = struct.pack(f"{len(head) + len(tail)}q", *head, *tail)
@@ -188,7 +200,8 @@ class _Run:
     __del__ = free
 
 
-# Whether this backward pass keeps the graph; where torch does not tell, the run lives as long as the graph
+# Whether this backward pass keeps the graph; where torch does not tell, the run lives as long as
+# the graph
 keeps_graph: Callable[[], bool] = getattr(
     torch._C._autograd, "_get_current_graph_task_keep_graph", lambda: True
 )
@@ -204,9 +217,8 @@ class _Solve(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:  # type: ignore[override]
-        inputs = (
-            ctx.saved_tensors
-        )  # or torch's own errors: an input was changed in place, or the graph has been freed
+        # or torch's own errors: an input was changed in place, or the graph has been freed
+        inputs = ctx.saved_tensors
         run, wanted = ctx.run, ctx.needs_input_grad[1:]
         out = first_derivatives(
             "solve", lambda cotangents: run.backward(cotangents, wanted), grads, inputs, wanted

@@ -1,4 +1,6 @@
-"""The embedded engine: pure PyTorch, CPU or GPU, with the discrete adjoint as one autograd function."""
+"""The embedded engine: pure PyTorch, CPU or GPU, with the discrete adjoint as one autograd
+function.
+"""
 
 from __future__ import annotations
 
@@ -21,16 +23,16 @@ from pydiffgeo.solvers.sciml import SCIML_METHODS
 from pydiffgeo.solvers.step_windows import in_windows
 from pydiffgeo.solvers.step_windows_adjoint import solve_windows
 
-CACHED_VALUES = (
-    25_600  # state values of a chunk: its tensors of 0.2 MB share the second-level cache
-)
+# state values of a chunk: its tensors of 0.2 MB share the second-level cache
+CACHED_VALUES = 25_600
 
 
 def solve_torch(problem: Problem, options: Solver, replay: Tensor | None = None) -> Result:
     """Solve all columns in chunks; see `pydiffgeo.engines.base.Engine`."""
     if options.method in SCIML_METHODS:
         raise ParameterError(
-            f'{options.method} is a method of SciML: it needs engine="julia"; torch has {", ".join(METHODS)}.'
+            f'{options.method} is a method of SciML: it needs engine="julia"; torch has '
+            f"{', '.join(METHODS)}."
         )
     model = problem.model
     prepared = model.prepare({**problem.static, **problem.varying})
@@ -121,7 +123,9 @@ class _Run:
     stretches: list[tuple[Carry, int]] = field(default_factory=list)
 
     def forward(self, record: bool) -> tuple[Tensor, Tensor, Tensor]:
-        """States, storage and fluxes; keeps either the record or only states at the stretches' starts."""
+        """States, storage and fluxes; keeps either the record or only states at the stretches'
+        starts.
+        """
         T = len(self.problem.lengths)
         keep = self.options.checkpoints and record and T > 3
         length = math.ceil(math.sqrt(T)) if keep else T

@@ -12,7 +12,8 @@ from pydiffgeo.errors import DataError
 from pydiffgeo.hydrus.project_files import find
 
 LEVELS = (
-    "time", "rTop", "rRoot", "vTop", "vRoot", "vBot", "sum(rTop)", "sum(rRoot)", "sum(vTop)", "sum(vRoot)", "sum(vBot)", "hTop",
+    "time", "rTop", "rRoot", "vTop", "vRoot", "vBot", "sum(rTop)", "sum(rRoot)", "sum(vTop)",
+    "sum(vRoot)", "sum(vBot)", "hTop",
     "hRoot", "hBot", "RunOff", "sum(RunOff)", "Volume", "sum(Infil)", "sum(Evap)",
 )  # fmt: skip
 
@@ -28,7 +29,8 @@ def read_nodes(folder: str | Path) -> pd.DataFrame:
     Returns
     -------
     DataFrame, [time]
-        Columns (node, "h") and (node, "theta") with nodes counted from 1, in the units of the project.
+        Columns (node, "h") and (node, "theta") with nodes counted from 1, in the units of the
+        project.
 
     Raises
     ------
@@ -49,7 +51,8 @@ def read_nodes(folder: str | Path) -> pd.DataFrame:
 
 
 def read_levels(folder: str | Path) -> pd.DataFrame:
-    """Read T_LEVEL.OUT: fluxes (upwards positive), their sums, boundary heads and the water in the column.
+    """Read T_LEVEL.OUT: fluxes (upwards positive), their sums, boundary heads and the water in the
+    column.
 
     Parameters
     ----------
@@ -72,14 +75,17 @@ def read_levels(folder: str | Path) -> pd.DataFrame:
 
 
 def _open(folder: str | Path, name: str, first: str) -> tuple[Path, list[str], int]:
-    """Path and lines of a file, and the place of the line whose first word is that of its table's head."""
+    """Path and lines of a file, and the place of the line whose first word is that of its table's
+    head.
+    """
     path = find(Path(folder), name)
     lines = path.read_text(errors="replace").splitlines()
     for i, line in enumerate(lines):
         if line.split()[:1] == [first]:
             return path, lines, i
     raise DataError(
-        f"{path} has no line that begins with {first!r}: it is no {name} of HYDRUS-1D; let HYDRUS write it again."
+        f"{path} has no line that begins with {first!r}: it is no {name} of HYDRUS-1D; let HYDRUS "
+        "write it again."
     )
 
 
@@ -99,6 +105,7 @@ def _numbers(path: Path, lines: list[str], first: int, width: int) -> np.ndarray
             ) from None
     if not rows or any(len(row) != width for row in rows):
         raise DataError(
-            f"{path}: expected rows of {width} numbers; HYDRUS may have stopped while it wrote them."
+            f"{path}: expected rows of {width} numbers; HYDRUS may have stopped while it wrote "
+            "them."
         )
     return np.array(rows)

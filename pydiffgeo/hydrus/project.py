@@ -32,11 +32,21 @@ HYDRAULICS: dict[int, type[SoilHydraulics]] = {
 }
 """By iModel."""
 UNREAD = {
-    "lRoot": "root growth", "lSnow": "snow", "lMeteo": "meteorological data", "lVapor": "vapour flow", "lIrrig": "irrigation",
-    "lHP1": "PHREEQC", "qGWLF": "deep drainage by the groundwater level", "DrainF": "horizontal drains", "iHyst": "hysteresis",
-    "lDailyVar": "daily variation of the weather", "lSinusVar": "sinusoidal rain", "lLai": "leaf area index",
-    "lInterc": "interception", "lBCCycles": "cycles of boundary conditions",
-}  # fmt: skip
+    "lRoot": "root growth",
+    "lSnow": "snow",
+    "lMeteo": "meteorological data",
+    "lVapor": "vapour flow",
+    "lIrrig": "irrigation",
+    "lHP1": "PHREEQC",
+    "qGWLF": "deep drainage by the groundwater level",
+    "DrainF": "horizontal drains",
+    "iHyst": "hysteresis",
+    "lDailyVar": "daily variation of the weather",
+    "lSinusVar": "sinusoidal rain",
+    "lLai": "leaf area index",
+    "lInterc": "interception",
+    "lBCCycles": "cycles of boundary conditions",
+}
 
 
 @dataclass(frozen=True)
@@ -47,7 +57,8 @@ class Project:
     ----------
     folder : Path
     model : Richards
-        A cell for each node of HYDRUS, from the middle between it and the node above to the middle below.
+        A cell for each node of HYDRUS, from the middle between it and the node above to the middle
+        below.
     forcing : dict of str to ndarray, [time] or []
     parameters : dict of str to ndarray, [1, layer], [1, time] or []
         A layer for each stretch of nodes of one material.
@@ -74,7 +85,8 @@ class Project:
         }
 
     def compare(self, solution: Solution) -> pd.DataFrame:
-        """Set heads and water contents of a solution beside those that HYDRUS printed at its observation nodes.
+        """Set heads and water contents of a solution beside those that HYDRUS printed at its
+        observation nodes.
 
         Parameters
         ----------
@@ -84,8 +96,9 @@ class Project:
         Returns
         -------
         DataFrame, [time]
-            Columns (node, name), with `h`, `theta` of the solution and `h_hydrus`, `theta_hydrus`: what OBS_NODE.OUT has,
-            between its times by straight lines, at those times of the solution that it spans.
+            Columns (node, name), with `h`, `theta` of the solution and `h_hydrus`, `theta_hydrus`:
+            what OBS_NODE.OUT has, between its times by straight lines, at those times of the
+            solution that it spans.
 
         Raises
         ------
@@ -103,7 +116,8 @@ class Project:
             node = cell + 1
             if node not in theirs.columns.get_level_values("node"):
                 raise DataError(
-                    f"OBS_NODE.OUT in {self.folder} has no node {node}, which PROFILE.DAT names; run HYDRUS again."
+                    f"OBS_NODE.OUT in {self.folder} has no node {node}, which PROFILE.DAT names; "
+                    "run HYDRUS again."
                 )
             for name, values in ours.items():
                 out[node, name] = values[0, inside, cell].numpy()
@@ -128,7 +142,8 @@ def read_project(folder: str | Path) -> Project:
     Raises
     ------
     DataError
-        A file is missing or no HYDRUS-1D file, or the project has processes that this package has not; all of them are named.
+        A file is missing or no HYDRUS-1D file, or the project has processes that this package has
+        not; all of them are named.
 
     Source: Simunek et al. (2013), The HYDRUS-1D software package, version 4.17, chapter 10.
     """
@@ -168,13 +183,15 @@ def _refuse(folder: Path, selector: Selector, v: dict[str, float], nodes: pd.Dat
         bad.append(f"a column that is not vertical (CosAlfa = {v['CosAlfa']:g})")
     if v["iModel"] not in HYDRAULICS:
         bad.append(
-            f"soil hydraulic model {v['iModel']:g} (iModel; known: {', '.join(map(str, HYDRAULICS))})"
+            f"soil hydraulic model {v['iModel']:g} (iModel; known: "
+            f"{', '.join(map(str, HYDRAULICS))})"
         )
     if v["lSink"] and v["iMoSink"] != 0:
         bad.append("the S-shaped water stress (iMoSink)")
     if len(set(selector.optimum)) > 1:
         bad.append(
-            f"POptm that differs between materials ({', '.join(f'{x:g}' for x in selector.optimum)})"
+            "POptm that differs between materials "
+            f"({', '.join(f'{x:g}' for x in selector.optimum)})"
         )
     if v["SeepF"] and v["hSeep"]:
         bad.append(f"a seepage face at another head than zero (hSeep = {v['hSeep']:g})")
@@ -183,8 +200,10 @@ def _refuse(folder: Path, selector: Selector, v: dict[str, float], nodes: pd.Dat
     if (nodes[["scale_h", "scale_K", "scale_theta"]] != 1).any(axis=None):
         bad.append("scaling factors of the nodes (Axz, Bxz, Dxz)")
     if bad:
-        raise DataError(f"the HYDRUS-1D project {folder} has {'; '.join(bad)}. read_project rebuilds water flow without them: "
-                        "switch them off in HYDRUS, or build the model by hand.")  # fmt: skip
+        raise DataError(
+            f"the HYDRUS-1D project {folder} has {'; '.join(bad)}. read_project rebuilds water "
+            "flow without them: switch them off in HYDRUS, or build the model by hand."
+        )
 
 
 def _hydraulics(v: dict[str, float]) -> SoilHydraulics:
@@ -214,7 +233,10 @@ def _roots(v: dict[str, float], nodes: pd.DataFrame) -> Roots | None:
 def _parameters(
     v: dict[str, float], selector: Selector, materials: np.ndarray, model: Richards
 ) -> dict[str, Any]:
-    """Parameters by their names here: of each layer, and of the roots, whose heads HYDRUS takes for negative."""
+    """Parameters by their names here.
+
+    Of each layer, and of the roots, whose heads HYDRUS takes for negative.
+    """
     soils = selector.soils.iloc[materials]
     own: dict[str, Any] = {k: soils[k].to_numpy()[None] for k in soils}
     own["pore_connectivity"] = own.pop("l")
@@ -250,17 +272,23 @@ def _times(v: dict[str, float], weather: pd.DataFrame | None) -> tuple[np.ndarra
 def _forcing(
     v: dict[str, float], nodes: pd.DataFrame, weather: pd.DataFrame | None
 ) -> dict[str, Any]:
-    """Every forcing that a boundary may need, downwards positive; of the weather HYDRUS takes magnitudes."""
+    """Every forcing that a boundary may need, downwards positive; of the weather HYDRUS takes
+    magnitudes.
+    """
     constant = {
-        "top_head": nodes.h.iloc[0], "bottom_head": nodes.h.iloc[-1], "top_flux": -v.get("rTop", 0.0),
-        "bottom_flux": -v.get("rBot", 0.0), "potential_transpiration": v.get("rRoot", 0.0),
-    }  # fmt: skip
+        "top_head": nodes.h.iloc[0],
+        "bottom_head": nodes.h.iloc[-1],
+        "top_flux": -v.get("rTop", 0.0),
+        "bottom_flux": -v.get("rBot", 0.0),
+        "potential_transpiration": v.get("rRoot", 0.0),
+    }
     if weather is None:
         return constant
     series = {
-        "rain": weather.rain.abs(), "potential_evaporation": weather.evaporation.abs(),
+        "rain": weather.rain.abs(),
+        "potential_evaporation": weather.evaporation.abs(),
         "potential_transpiration": weather.transpiration.abs(),
-    }  # fmt: skip
+    }
     if v["TopInf"]:
         series |= {"top_head": weather.top_head}
     if v["BotInf"]:

@@ -1,7 +1,9 @@
-"""The input files of a HYDRUS-1D project: SELECTOR.IN, PROFILE.DAT and ATMOSPH.IN of version 4, as numbers by name.
+"""The input files of a HYDRUS-1D project.
 
-Source of the formats: Simunek, J., Sejna, M., Saito, H., Sakai, M., van Genuchten, M. Th. (2013), The HYDRUS-1D software
-package, version 4.17, chapter 10; names are those of the manual.
+SELECTOR.IN, PROFILE.DAT and ATMOSPH.IN of version 4, as numbers by name.
+
+Source of the formats: Simunek, J., Sejna, M., Saito, H., Sakai, M., van Genuchten, M. Th. (2013),
+The HYDRUS-1D software package, version 4.17, chapter 10; names are those of the manual.
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ class Selector:
     length_unit, time_unit : str
         As written.
     values : dict of str to float
-        Switches (0 or 1) and numbers by their names in the manual: lSink, TopInf, KodTop, hSeep, tMax, P0 ...
+        Switches (0 or 1) and numbers by their names in the manual: lSink, TopInf, KodTop, hSeep,
+        tMax, P0 ...
     soils : DataFrame, [material]
         theta_r, theta_s, alpha, n, K_s, l, in the units of the project.
     optimum : list of float
@@ -60,7 +63,8 @@ class Lines:
         """The next line."""
         if self._next >= len(self._lines):
             raise self.error(
-                "the file ends too early: it is no whole file of HYDRUS-1D, version 4; write it again with HYDRUS"
+                "the file ends too early: it is no whole file of HYDRUS-1D, version 4; write it "
+                "again with HYDRUS"
             )
         self._next += 1
         return self._lines[self._next - 1]
@@ -108,12 +112,13 @@ def find(folder: Path, name: str) -> Path:
         if path.name.lower() == name.lower():
             return path
     raise DataError(
-        f"there is no file {name} in {folder}; give the folder of a HYDRUS-1D project, where SELECTOR.IN lies."
+        f"there is no file {name} in {folder}; give the folder of a HYDRUS-1D project, where "
+        "SELECTOR.IN lies."
     )
 
 
 def read_selector(path: Path) -> Selector:
-    """Read SELECTOR.IN: its blocks A (basic information), B (water flow), C (time) and G (roots)."""
+    """Read blocks A (basic information), B (water flow), C (time) and G (roots) of SELECTOR.IN."""
     lines = Lines(path)
     lines.go_behind("BLOCK A")
     for _ in range(3):  # heading and labels
@@ -152,7 +157,8 @@ def read_selector(path: Path) -> Selector:
                 lines.labelled("Epsi lUpW lArtD lTDep cTolA cTolR MaxItC PeCr solutes")["solutes"]
             )
         lines.go_behind("BLOCK G")
-        # a cRootMax for each solute; phydrus writes one where there is none, and HYDRUS takes it for OmegaC
+        # a cRootMax for each solute; phydrus writes one where there is none, and HYDRUS takes it
+        # for OmegaC
         v |= lines.labelled(
             " ".join(["iMoSink", *(f"cRootMax({i + 1})" for i in range(solutes)), "OmegaC"])
         )
@@ -165,8 +171,10 @@ def read_selector(path: Path) -> Selector:
 def _soil(lines: Lines, material: int, count: int) -> dict[str, float]:
     """The next row of soil parameters; DataError where the next block begins before it."""
     if (words := lines.peek().split()) and words[0].startswith("***"):
-        raise lines.error(f"block B ends after {material} rows of soil parameters, but NMat is {count}: write the others, "
-                          "or correct NMat")  # fmt: skip
+        raise lines.error(
+            f"block B ends after {material} rows of soil parameters, but NMat is {count}: write "
+            "the others, or correct NMat"
+        )
     return lines.row(SOIL)
 
 
@@ -175,13 +183,15 @@ def _node(lines: Lines, materials: int) -> dict[str, float]:
     node = lines.row(f"{NODE} {SCALES}")
     if node["material"] not in range(1, materials + 1):
         raise lines.error(
-            f"the node has material {node['material']:g}, but SELECTOR.IN has materials 1 to {materials} (NMat)"
+            f"the node has material {node['material']:g}, but SELECTOR.IN has materials 1 to "
+            f"{materials} (NMat)"
         )
     return node
 
 
 def read_profile(path: Path, materials: int) -> tuple[pd.DataFrame, list[int]]:
-    """Read PROFILE.DAT: nodes from the surface down, `x` upwards from there, and the places of the observation nodes.
+    """Read PROFILE.DAT: nodes from the surface down, `x` upwards from there, and the places of the
+    observation nodes.
 
     Each node has one of so many `materials`.
     """

@@ -21,7 +21,9 @@ Entries = dict[tuple[int, int], Tensor]
 
 
 class Evaluation(NamedTuple):
-    """Storage `m(u)`, rates `f(u)` and fluxes `[..., flux]` at a state; no columns of fluxes where none were asked for."""
+    """Storage `m(u)`, rates `f(u)` and fluxes `[..., flux]` at a state; no columns of fluxes where
+    none were asked for.
+    """
 
     storage: Tensor
     rates: Tensor
@@ -29,15 +31,18 @@ class Evaluation(NamedTuple):
 
 
 class Linearisation(NamedTuple):
-    """Storage, its derivative (capacity), rates and their Jacobian in the model's declared structure.
+    """Storage, its derivative (capacity), rates and their Jacobian in the model's declared
+    structure.
 
-    The Jacobian is a tuple of tensors `[..., size]`: for "tridiagonal" the diagonals (lower, main, upper), aligned by
-    row, with the first lower and the last upper entry zero; for "banded" the diagonals from the lowest to the uppermost,
-    aligned by row; for "dense" one tensor `[..., size, size]`; for "tridiagonal_rank_one" the diagonals, and a column and a
-    row whose product is added to them.
+    The Jacobian is a tuple of tensors `[..., size]`: for "tridiagonal" the diagonals (lower, main,
+    upper), aligned by row, with the first lower and the last upper entry zero; for "banded" the
+    diagonals from the lowest to the uppermost, aligned by row; for "dense" one tensor `[..., size,
+    size]`; for "tridiagonal_rank_one" the diagonals, and a column and a row whose product is added
+    to them.
 
-    A model whose capacity may vanish gives `least_capacity`, `[..., size or 1]`: Newton's first update from a state of which
-    nothing is known takes at least that. A saturated column, which stores nothing, leaves its state so.
+    A model whose capacity may vanish gives `least_capacity`, `[..., size or 1]`: Newton's first
+    update from a state of which nothing is known takes at least that. A saturated column, which
+    stores nothing, leaves its state so.
     """
 
     storage: Tensor
@@ -50,10 +55,11 @@ class Linearisation(NamedTuple):
 class ProcessModel(Recorded):
     """A process model declares names and rates; it knows no solver.
 
-    A subclass sets `spec`, `size` and `structure` and defines `rates`; `storage` (default: the state itself), `fluxes`
-    and `linearise` as far as it has them. All functions take a state `[..., size]`, forcing and parameters as mappings
-    from names to tensors `[..., 1]` or `[..., size]` that broadcast against the state, must work on any number of leading
-    dimensions, and must be differentiable by torch in every argument.
+    A subclass sets `spec`, `size` and `structure` and defines `rates`; `storage` (default: the
+    state itself), `fluxes` and `linearise` as far as it has them. All functions take a state `[...,
+    size]`, forcing and parameters as mappings from names to tensors `[..., 1]` or `[..., size]`
+    that broadcast against the state, must work on any number of leading dimensions, and must be
+    differentiable by torch in every argument.
 
     Attributes
     ----------
@@ -68,7 +74,8 @@ class ProcessModel(Recorded):
     closures : mapping of str to torch.nn.Module
         Networks in the slots of the specification, in its order.
     replaced : mapping of str to str
-        Parameters that the model has no longer, since they belong to a formula whose slot a closure fills; and that slot.
+        Parameters that the model has no longer, since they belong to a formula whose slot a closure
+        fills; and that slot.
     units : Units
         Length and time in `spec`, where they can be chosen.
     """
@@ -83,17 +90,23 @@ class ProcessModel(Recorded):
 
     @property
     def core(self) -> ProcessModel:
-        """The model that engines solve: this one, or its twin in cm and h where `units`, those of its inputs, are others."""
+        """The model that engines solve.
+
+        This one, or its twin in cm and h where `units`, those of its inputs, are others.
+        """
         return self
 
     def prepare(self, parameters: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Turn parameters `[batch or 1, (time,) width]` into what the rates read; differentiable, called once per solve."""
+        """Turn parameters `[batch or 1, (time,) width]` into what the rates read; differentiable,
+        called once per solve.
+        """
         return parameters
 
     def start(self, parameters: Values) -> dict[str, Tensor]:
         """States near those that years of weather leave, for a short warm-up.
 
-        Unless a model knows better, those of the specification's defaults, or else the typical magnitude.
+        Unless a model knows better, those of the specification's defaults, or else the typical
+        magnitude.
 
         Parameters
         ----------
@@ -117,7 +130,8 @@ class ProcessModel(Recorded):
     def rates(self, state: Tensor, forcing: Values, parameters: Values) -> Tensor:
         """Rate of change of the storage, `d m / dt`."""
         raise ModelError(
-            f"{type(self).__name__} lacks `rates`: define rates(self, state, forcing, parameters), or evaluate."
+            f"{type(self).__name__} lacks `rates`: define rates(self, state, forcing, parameters), "
+            "or evaluate."
         )
 
     def fluxes(self, state: Tensor, forcing: Values, parameters: Values) -> Tensor:
@@ -135,25 +149,32 @@ class ProcessModel(Recorded):
         )
 
     linearise = None
-    """`linearise(state, forcing, parameters) -> Linearisation` where a model has it; else coloured forward-mode AD."""
+    """`linearise(state, forcing, parameters) -> Linearisation` where a model has it; else coloured
+    forward-mode AD.
+    """
 
     slopes: Any = None
-    """`slopes(state, forcing, parameters) -> (rates, entries)` where a model with few states has it: the rate of each state
-    and the `Entries` of their Jacobian. The solution of many steps at once is fast with it."""
+    """`slopes(state, forcing, parameters) -> (rates, entries)` where a model with few states has
+    it: the rate of each state and the `Entries` of their Jacobian. The solution of many steps at
+    once is fast with it."""
 
     def drivers(self, forcing: Values, parameters: Values) -> dict[str, Tensor]:
         """Return what the rates need of forcing and parameters alone, by new names.
 
-        A solver may compute it once and pass it with the forcing; `evaluate` and `slopes` compute it where it is absent.
+        A solver may compute it once and pass it with the forcing; `evaluate` and `slopes` compute
+        it where it is absent.
         """
         return {}
 
     def total_storage(self, storage: Tensor) -> Tensor:
-        """Storage of a column `[...]` from `m(u)` `[..., size]`, in the unit of the fluxes times time."""
+        """Storage of a column `[...]` from `m(u)` `[..., size]`, in the unit of the fluxes times
+        time.
+        """
         return storage.sum(-1)
 
     def derived(self, states: Tensor, parameters: Values) -> dict[str, tuple[Tensor, str, str]]:
-        """Series `[batch, time, ...]` that follow from the states `[batch, time, size]`, with unit and description.
+        """Series `[batch, time, ...]` that follow from the states `[batch, time, size]`, with unit
+        and description.
 
         They become variables of `Solution.to_xarray`. The parameters are those of a `Solution`.
         """
@@ -162,7 +183,8 @@ class ProcessModel(Recorded):
     def check_parameters(self, parameters: Mapping[str, Tensor]) -> None:
         """Raise ParameterError for combinations that bounds alone do not exclude.
 
-        The parameters are `[column or 1, width]`, or all `[column or 1, interval or 1, width]` where any varies in time.
+        The parameters are `[column or 1, width]`, or all `[column or 1, interval or 1, width]`
+        where any varies in time.
         """
 
     def networks(self) -> dict[str, torch.nn.Module]:
@@ -175,12 +197,14 @@ class ProcessModel(Recorded):
         }
 
     def closure_weights(self) -> list[torch.nn.Parameter]:
-        """Weights of the networks inside the equations that are not frozen; gradients reach them."""
+        """Weights of the networks inside the equations that gradients reach: those not frozen."""
         weights = (w for m in self.networks().values() for w in m.parameters() if w.requires_grad)
         return list({id(w): w for w in weights}.values())  # two slots may share a module
 
     def closure_vectors(self) -> list[Tensor]:
-        """Weights of each closure as the Julia engine reads them, one vector `[weight]` each, with gradients."""
+        """Weights of each closure as the Julia engine reads them, one vector `[weight]` each, with
+        gradients.
+        """
         return [
             c.flat() for c in self.closures.values() if isinstance(c, NeuralClosure | JuliaClosure)
         ]

@@ -15,15 +15,18 @@ from pydiffgeo.models.slots import Formula, filled, share, share_and_slope
 from pydiffgeo.models.smooth import stacked
 from pydiffgeo.models.spec import ModelSpec, load_spec
 
-TYPICAL_RUNOFF = 0.5  # mm d-1: about the median of the CAMELS basins' slow runoff; only where stores start depends on it
+# mm d-1: about the median of the CAMELS basins' slow runoff; only where stores start depends on it
+TYPICAL_RUNOFF = 0.5
 
 
 class Buckets(ProcessModel):
-    """A few stores whose storage is the state itself: a subclass defines `evaluate`, `slopes` and, if it has any, `drivers`.
+    """A few stores whose storage is the state itself.
 
-    `formulas` has the formula of each slot as a function of the parameters and the slot's input; `arguments` what that input
-    is made of: the name of a state or of a forcing, and a function of it and of the parameters. `without` names parameters of
-    options that are not taken.
+    A subclass defines `evaluate`, `slopes` and, if it has any, `drivers`.
+
+    `formulas` has the formula of each slot as a function of the parameters and the slot's input;
+    `arguments` what that input is made of: the name of a state or of a forcing, and a function of
+    it and of the parameters. `without` names parameters of options that are not taken.
     """
 
     structure = "dense"
@@ -41,7 +44,8 @@ class Buckets(ProcessModel):
     def formula(
         self, slot: str, parameters: Mapping[str, float] | None = None
     ) -> Callable[..., Tensor]:
-        """Return the formula of a slot as a function of the slot's inputs, `[...]` each; see `pydiffgeo.fit_closure`.
+        """Return the formula of a slot as a function of the slot's inputs, `[...]` each; see
+        `pydiffgeo.fit_closure`.
 
         Parameters
         ----------
@@ -58,7 +62,9 @@ class Buckets(ProcessModel):
         return lambda *inputs: formula(p, *inputs)
 
     def with_defaults(self, parameters: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Return all parameters of the specification as tensors; those not given have their default."""
+        """Return all parameters of the specification as tensors; those not given have their
+        default.
+        """
         all_ = {k: parameters.get(k, s.default) for k, s in self.spec.parameters.items()}
         return {
             k: v if isinstance(v, Tensor) else torch.as_tensor(v, dtype=torch.float64)
@@ -73,7 +79,9 @@ class Buckets(ProcessModel):
     def share(
         self, slot: str, parameters: Values, value: Tensor, guard: Tensor | None = None
     ) -> Tensor:
-        """What the closure in a filled slot gives where the state or forcing that it reads has a value; see `slots.share`."""
+        """What the closure in a filled slot gives where the state or forcing that it reads has a
+        value; see `slots.share`.
+        """
         x = self.arguments[slot][1](value, parameters)
         return share(
             self.spec.slots[slot], self.closures[slot], self.formulas[slot], (x,), parameters, guard
@@ -87,7 +95,9 @@ class Buckets(ProcessModel):
         by_store: Tensor,
         guard: tuple[Tensor, Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """What the closure in a slot gives at the input `x`, and its slope in the store, in which that of `x` is `by_store`."""
+        """What the closure in a slot gives at the input `x`, and its slope in the store, in which
+        that of `x` is `by_store`.
+        """
         y, by_input, by_guard = share_and_slope(
             self.spec.slots[slot], self.closures[slot], self.formulas[slot], x, parameters, guard
         )
@@ -96,7 +106,10 @@ class Buckets(ProcessModel):
     def inputs(
         self, forcing: Values, parameters: Values
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Forcing with its drivers, and parameters, as `evaluate` and `slopes` take them: `[...]`."""
+        """Forcing with its drivers, and parameters, as `evaluate` and `slopes` take them.
+
+        `[...]`.
+        """
         if any(k not in self.spec.forcings for k in forcing):  # the solver has computed the drivers
             f = {k: v[..., 0] for k, v in forcing.items()}
         else:
@@ -127,6 +140,6 @@ def not_negative(spec: ModelSpec, parameters: Mapping[str, Tensor], names: Itera
         if bool((values < 0).any()):
             at = (values < 0).nonzero()[0].tolist()
             raise ParameterError(
-                f"parameter {name!r} is {float(values[tuple(at)]):g} at column {at[0]}; it must not be negative "
-                f"({spec.parameters[name].unit})."
+                f"parameter {name!r} is {float(values[tuple(at)]):g} at column {at[0]}; it must "
+                f"not be negative ({spec.parameters[name].unit})."
             )

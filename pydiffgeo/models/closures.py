@@ -12,7 +12,8 @@ from pydiffgeo.errors import ParameterError, lookup
 from pydiffgeo.recorded import Recorded
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "tanh": torch.sigmoid,  # tanh(x) = 2 sigmoid(2 x) - 1 takes a quarter of the time; `_matrices` brings the numbers in
+    # tanh(x) = 2 sigmoid(2 x) - 1 takes a quarter of the time; `_matrices` brings the numbers in
+    "tanh": torch.sigmoid,
     "sigmoid": torch.sigmoid,
     "softplus": nn.functional.softplus,
     "swish": nn.functional.silu,
@@ -30,9 +31,10 @@ SMALL = 1e-3  # weights that begin near zero, where a transform keeps them posit
 class NeuralClosure(Recorded, nn.Module):
     """A function of one or more numbers, given by dense layers.
 
-    Its weights are one vector, which lies in torch and which the Julia engine reads where it lies: of each layer the matrix
-    (output, input), column by column, then the bias. This is the order of ComponentArrays for the parameters of
-    `Lux.Chain(Dense(inputs => hidden, activation), ..., Dense(hidden => 1))`.
+    Its weights are one vector, which lies in torch and which the Julia engine reads where it lies:
+    of each layer the matrix (output, input), column by column, then the bias. This is the order of
+    ComponentArrays for the parameters of `Lux.Chain(Dense(inputs => hidden, activation), ...,
+    Dense(hidden => 1))`.
 
     Parameters
     ----------
@@ -47,13 +49,14 @@ class NeuralClosure(Recorded, nn.Module):
     seed : int
         Seed of the initial weights; the global random state is left alone.
     monotone_in : sequence of int
-        Numbers of the inputs, from 0, in which the output rises whatever the weights: the layers then have softplus(weight)
-        for the weights on the ways from these inputs to the output, which is positive (Daniels & Velikova 2010,
-        doi:10.1109/TNN.2010.2044803). "swish" does not rise, and is refused.
+        Numbers of the inputs, from 0, in which the output rises whatever the weights: the layers
+        then have softplus(weight) for the weights on the ways from these inputs to the output,
+        which is positive (Daniels & Velikova 2010, doi:10.1109/TNN.2010.2044803). "swish" does not
+        rise, and is refused.
     residual : bool
-        The network stands beside a formula, not in its place: its output is added to the logit of the formula's share of
-        `output_range`, which is therefore kept. The last layer begins at zero, so that the formula alone is left (where it is
-        monotone, at 0.001).
+        The network stands beside a formula, not in its place: its output is added to the logit of
+        the formula's share of `output_range`, which is therefore kept. The last layer begins at
+        zero, so that the formula alone is left (where it is monotone, at 0.001).
 
     Attributes
     ----------
@@ -63,8 +66,8 @@ class NeuralClosure(Recorded, nn.Module):
     Raises
     ------
     ParameterError, UnknownName
-        A width that is not positive, a range without extent, an unknown activation, or one that does not rise; inputs that
-        do not exist; a residual without a range.
+        A width that is not positive, a range without extent, an unknown activation, or one that
+        does not rise; inputs that do not exist; a residual without a range.
     """
 
     _positive: Tensor | None
@@ -83,7 +86,8 @@ class NeuralClosure(Recorded, nn.Module):
         self.widths = (inputs, *hidden, 1)
         if min(self.widths) < 1:
             raise ParameterError(
-                f"the layers of a closure need positive widths, got inputs={inputs}, hidden={tuple(hidden)}."
+                f"the layers of a closure need positive widths, got inputs={inputs}, "
+                f"hidden={tuple(hidden)}."
             )
         if output_range is not None and not output_range[0] < output_range[1]:
             raise ParameterError(
@@ -91,18 +95,21 @@ class NeuralClosure(Recorded, nn.Module):
             )
         if residual and output_range is None:
             raise ParameterError(
-                "a closure beside a formula needs the range that both share: output_range=(low, high)."
+                "a closure beside a formula needs the range that both share: output_range=(low, "
+                "high)."
             )
         lookup(ACTIVATIONS, activation, "activation")
         self.activation, self.output_range, self.residual = activation, output_range, residual
         self.monotone_in = tuple(monotone_in)
         if not set(self.monotone_in) <= set(range(inputs)):
             raise ParameterError(
-                f"monotone_in={self.monotone_in}: a closure's inputs have the numbers 0 to {inputs - 1}."
+                f"monotone_in={self.monotone_in}: a closure's inputs have the numbers 0 to "
+                f"{inputs - 1}."
             )
         if self.monotone_in and activation not in RISING:
             raise ParameterError(
-                f"monotone_in needs an activation that rises ({', '.join(RISING)}), not {activation!r}."
+                f"monotone_in needs an activation that rises ({', '.join(RISING)}), not "
+                f"{activation!r}."
             )
         random = torch.Generator().manual_seed(seed)
         parts = []
@@ -121,7 +128,10 @@ class NeuralClosure(Recorded, nn.Module):
         self.weights = nn.Parameter(start)
 
     def flat(self) -> Tensor:
-        """Weights of the layers `[weight]`, in the order of `weights`: those that must be positive are softplus of these."""
+        """Weights of the layers `[weight]`, in the order of `weights`.
+
+        Those that must be positive are softplus of these.
+        """
         if self._positive is None:
             return self.weights
         return torch.where(self._positive, nn.functional.softplus(self.weights), self.weights)
@@ -132,9 +142,11 @@ class NeuralClosure(Recorded, nn.Module):
         Parameters
         ----------
         *inputs : Tensor, [...]
-            One tensor for each input, of shapes that broadcast; or, of several inputs, one tensor `[..., input]`.
+            One tensor for each input, of shapes that broadcast; or, of several inputs, one tensor
+            `[..., input]`.
         formula : Tensor, [...], optional
-            What the formula gives, for a closure that stands beside it; outside of the range it counts as its nearest bound.
+            What the formula gives, for a closure that stands beside it; outside of the range it
+            counts as its nearest bound.
 
         Returns
         -------
@@ -167,9 +179,11 @@ class NeuralClosure(Recorded, nn.Module):
 
     @torch.no_grad()
     def with_slope(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Output of a closure of one input that stands alone, and its slope, `[...]` each, outside of any graph.
+        """Output of a closure of one input that stands alone, and its slope, `[...]` each, outside
+        of any graph.
 
-        The slope is carried from layer to layer along with the values, which costs less than a backward pass.
+        The slope is carried from layer to layer along with the values, which costs less than a
+        backward pass.
         """
         h, act, layers = x[..., None], ACTIVATIONS[self.activation], self._matrices(x.dtype)
         first = layers[0][0]  # slopes of the first layer, the same everywhere
@@ -190,7 +204,9 @@ class NeuralClosure(Recorded, nn.Module):
         return low + (high - low) * share, slope * ((high - low) * share * (1 - share))
 
     def _matrices(self, dtype: torch.dtype) -> list[tuple[Tensor, Tensor]]:
-        """Matrix `[input, output]` and bias of each layer, as the functions in `ACTIVATIONS` need them."""
+        """Matrix `[input, output]` and bias of each layer, as the functions in `ACTIVATIONS` need
+        them.
+        """
         at, out = 0, []
         weights, last = self.flat().to(dtype), len(self.widths) - 2
         for k, (a, b) in enumerate(zip(self.widths[:-1], self.widths[1:], strict=True)):
@@ -214,7 +230,10 @@ class NeuralClosure(Recorded, nn.Module):
         return nn.functional.linear(x, matrix.T, bias)[..., 0]
 
     def _on_rising_ways(self) -> Tensor:
-        """Which weights lie on a way from a monotone input to the output: rows of the first matrix, all later matrices."""
+        """Which weights lie on a way from a monotone input to the output.
+
+        Rows of the first matrix, all later matrices.
+        """
         parts = []
         for k, (a, b) in enumerate(zip(self.widths[:-1], self.widths[1:], strict=True)):
             matrix = torch.ones(a, b, dtype=torch.bool)
@@ -225,7 +244,8 @@ class NeuralClosure(Recorded, nn.Module):
 
 
 class JuliaClosure(Recorded, nn.Module):
-    """Weights of a network that a Julia file defines, such as a model of Lux; what it computes, Julia alone knows.
+    """Weights of a network that a Julia file defines, such as a model of Lux; what it computes,
+    Julia alone knows.
 
     Parameters
     ----------
@@ -249,14 +269,17 @@ class JuliaClosure(Recorded, nn.Module):
 
 
 def check_modes(networks: Mapping[str, nn.Module]) -> None:
-    """Raise ParameterError for a network with a layer, such as Dropout in training mode, that is another one at each call."""
+    """Raise ParameterError for a network with a layer, such as Dropout in training mode, that is
+    another one at each call.
+    """
     for name, network in networks.items():
         for layer in network.modules():
             if layer.training and _changes(layer):
                 raise ParameterError(
-                    f"the network {name} has {type(layer).__name__} in training mode, which makes it another function at each "
-                    "call: the equations have no solution then, and no gradient. Call module.eval() on it before the solve, "
-                    "and after every .train()."
+                    f"the network {name} has {type(layer).__name__} in training mode, which makes "
+                    "it another function at each call: the equations have no solution then, and "
+                    "no gradient. Call module.eval() on it before the solve, and after every "
+                    ".train()."
                 )
 
 
@@ -270,7 +293,9 @@ def _changes(layer: nn.Module) -> bool:
 
 
 def output_of(module: nn.Module, x: Tensor) -> Tensor:
-    """Output `[...]` of a module at inputs `[..., input]`, which it may compute in another precision."""
+    """Output `[...]` of a module at inputs `[..., input]`, which it may compute in another
+    precision.
+    """
     if isinstance(module, NeuralClosure):
         own: Tensor = module(*x.unbind(-1))
         return own
@@ -279,6 +304,8 @@ def output_of(module: nn.Module, x: Tensor) -> Tensor:
     if y.shape == (*x.shape[:-1], 1):
         y = y[..., 0]
     if y.shape != x.shape[:-1]:
-        raise ParameterError(f"a closure must turn inputs [..., input] into [...] or [..., 1]; this one made {list(x.shape)} "
-                             f"into {list(y.shape)}.")  # fmt: skip
+        raise ParameterError(
+            "a closure must turn inputs [..., input] into [...] or [..., 1]; this one made "
+            f"{list(x.shape)} into {list(y.shape)}."
+        )
     return y

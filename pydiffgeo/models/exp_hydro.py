@@ -29,13 +29,15 @@ class ExpHydro(Buckets):
 
     The published thresholds are smooth here, over the widths that this module states.
 
-    Sources: Patil & Stieglitz (2014), doi:10.1002/hyp.9993; Hoege et al. (2022), doi:10.5194/hess-26-5085-2022.
+    Sources: Patil & Stieglitz (2014), doi:10.1002/hyp.9993; Hoege et al. (2022),
+    doi:10.5194/hess-26-5085-2022.
 
     Parameters
     ----------
-    closures : mapping of str to NeuralClosure or torch.nn.Module `[..., input] -> [...]` or `[..., 1]`, optional
-        Networks in the slots "rain", "melt", "evapotranspiration", "base_flow" and "spill"; see docs/closures.md. The
-        parameter of a formula that is replaced (f) is no longer one of the model. Hoege et al. (2022) replace
+    closures : mapping of str to NeuralClosure or torch.nn.Module, optional
+        Networks `[..., input] -> [...]` or `[..., 1]` in the slots "rain", "melt",
+        "evapotranspiration", "base_flow" and "spill"; see docs/closures.md. The parameter of a
+        formula that is replaced (f) is no longer one of the model. Hoege et al. (2022) replace
         evapotranspiration and discharge (the last three) in their M50, and all five in their M100.
 
     Raises
@@ -68,7 +70,9 @@ class ExpHydro(Buckets):
         super().__init__("exp_hydro", closures)
 
     def start(self, parameters: Values) -> dict[str, Tensor]:
-        """No snow; a store, at least a fifth full, that gives the typical runoff, half full where a closure gives base flow."""
+        """No snow; a store, at least a fifth full, that gives the typical runoff, half full where a
+        closure gives base flow.
+        """
         p = self.with_defaults(parameters)
         full, snow = p["S_max"], torch.zeros(())
         if "f" not in p:
@@ -77,7 +81,10 @@ class ExpHydro(Buckets):
         return {"snow": snow, "water": torch.maximum(full - deficit, 0.2 * full)}
 
     def drivers(self, forcing: Values, parameters: Values) -> dict[str, Tensor]:
-        """Snowfall, rain and potential melting, mm d-1: what weather and parameters alone decide."""
+        """Snowfall, rain and potential melting, mm d-1.
+
+        What weather and parameters alone decide.
+        """
         p, precipitation, temperature = parameters, forcing["precipitation"], forcing["temperature"]
         if "rain" in self.closures:
             rain = precipitation * self.share("rain", p, temperature)

@@ -44,21 +44,24 @@ def fit_closure(
 ) -> Fit:
     """Train a closure on a formula, so that a training on data starts from physics.
 
-    The weights are changed in place, by L-BFGS on all samples at once: the same start gives the same result.
+    The weights are changed in place, by L-BFGS on all samples at once: the same start gives the
+    same result.
 
     Parameters
     ----------
     closure : nn.Module
         A `NeuralClosure`, or any module `[..., input] -> [...]` or `[..., 1]`.
     formula : callable
-        Takes one tensor `[sample]` for each input and returns the output `[sample]`, as `model.formula(slot)` does.
+        Takes one tensor `[sample]` for each input and returns the output `[sample]`, as
+        `model.formula(slot)` does.
     samples : Tensor, [sample] or [sample, input]
         Inputs at which both are compared: where the closure will be called.
     iterations : int
         Most evaluations of the loss.
     space : {"output", "logit"}
-        Whether the mean square of the differences is that of the output, or of its logit within `output_range`: the latter
-        weighs small shares by their ratio, as discharge over several orders of magnitude needs.
+        Whether the mean square of the differences is that of the output, or of its logit within
+        `output_range`: the latter weighs small shares by their ratio, as discharge over several
+        orders of magnitude needs.
     tolerance : float, optional
         Largest difference that is accepted.
 
@@ -70,8 +73,8 @@ def fit_closure(
     Raises
     ------
     ParameterError
-        A closure that stands beside its formula and so needs no training; samples of the wrong shape; a remaining error above
-        `tolerance`.
+        A closure that stands beside its formula and so needs no training; samples of the wrong
+        shape; a remaining error above `tolerance`.
     """
     bounds = getattr(closure, "output_range", None)
     lookup({"output": 1, "logit": 1}, space, "space")
@@ -82,7 +85,8 @@ def fit_closure(
     x = samples.detach()[:, None] if samples.ndim == 1 else samples.detach()
     if x.ndim != 2 or (isinstance(closure, NeuralClosure) and x.shape[1] != closure.widths[0]):
         raise ParameterError(
-            f"samples have the shape {list(samples.shape)}; give [sample, input], one column for each input."
+            f"samples have the shape {list(samples.shape)}; give [sample, input], one column for "
+            "each input."
         )
     low, high = bounds or (0.0, 1.0)
 
@@ -97,7 +101,8 @@ def fit_closure(
         wanted = formula(*x.unbind(-1))
         target = scaled(wanted)
     optimiser = torch.optim.LBFGS(
-        closure.parameters(), max_iter=iterations, max_eval=iterations, history_size=20, line_search_fn="strong_wolfe",
+        closure.parameters(), max_iter=iterations, max_eval=iterations, history_size=20,
+        line_search_fn="strong_wolfe",
         tolerance_grad=1e-10, tolerance_change=1e-14,
     )  # fmt: skip
     count = 0
@@ -117,8 +122,9 @@ def fit_closure(
     fit = Fit(float(left.square().mean().sqrt()), float(left.abs().max()), count)
     if tolerance is not None and not fit.largest <= tolerance:
         raise ParameterError(
-            f"the closure is up to {fit.largest:.2g} away from its formula after {count} evaluations, more than "
-            f"tolerance={tolerance:g}: give it more hidden units, or more iterations."
+            f"the closure is up to {fit.largest:.2g} away from its formula after {count} "
+            f"evaluations, more than tolerance={tolerance:g}: give it more hidden units, or more "
+            "iterations."
         )
     return fit
 
@@ -129,7 +135,8 @@ def fit_slots(
     parameters: Mapping[str, float] | None = None,
     iterations: int = 500,
 ) -> dict[str, Fit]:
-    """Train closures of a model on the formulas in whose place they stand, over the domains that its specification gives.
+    """Train closures of a model on the formulas in whose place they stand, over the domains that
+    its specification gives.
 
     Parameters
     ----------

@@ -22,23 +22,26 @@ DRIEST = 1e-6  # mm: soil water below which the powers of it are no longer evalu
 
 
 class HBV(Buckets):
-    """Five stores in mm, rates in mm d-1, with the 13 parameters and bounds usual in differentiable HBV; see docs/hbv.md.
+    """Five stores in mm, rates in mm d-1, with the 13 parameters and bounds usual in differentiable
+    HBV; see docs/hbv.md.
 
-    Thresholds are smooth, over the widths that this module states, so that every rate can be differentiated. Where the
-    published model takes its processes one after another within a day, this one has them all at once, as a system of
-    differential equations (Clark & Kavetski 2010, doi:10.1029/2009WR008894). Temperature in degC.
+    Thresholds are smooth, over the widths that this module states, so that every rate can be
+    differentiated. Where the published model takes its processes one after another within a day,
+    this one has them all at once, as a system of differential equations (Clark & Kavetski 2010,
+    doi:10.1029/2009WR008894). Temperature in degC.
 
-    Sources: Bergstrom (1976), SMHI Reports RHO 7; Seibert & Vis (2012), doi:10.5194/hess-16-3315-2012; Feng et al. (2022),
-    doi:10.1029/2022WR032404.
+    Sources: Bergstrom (1976), SMHI Reports RHO 7; Seibert & Vis (2012),
+    doi:10.5194/hess-16-3315-2012; Feng et al. (2022), doi:10.1029/2022WR032404.
 
     Parameters
     ----------
-    closures : mapping of str to NeuralClosure or torch.nn.Module `[..., input] -> [...]` or `[..., 1]`, optional
-        Networks in the slots "recharge", "evapotranspiration" and "percolation"; see docs/closures.md. The parameter of a
-        formula that is replaced (BETA, BETAET) is no longer one of the model.
+    closures : mapping of str to NeuralClosure or torch.nn.Module, optional
+        Networks `[..., input] -> [...]` or `[..., 1]` in the slots "recharge", "evapotranspiration"
+        and "percolation"; see docs/closures.md. The parameter of a formula that is replaced (BETA,
+        BETAET) is no longer one of the model.
     melt_threshold : bool
-        Melting and refreezing have a threshold temperature of their own, the parameter TTM (as DTTM in HBV-96: Lindstrom et al.
-        1997, doi:10.1016/S0022-1694(97)00041-3); else TT is theirs too.
+        Melting and refreezing have a threshold temperature of their own, the parameter TTM (as DTTM
+        in HBV-96: Lindstrom et al. 1997, doi:10.1016/S0022-1694(97)00041-3); else TT is theirs too.
 
     Raises
     ------
@@ -79,7 +82,10 @@ class HBV(Buckets):
         } | stores
 
     def drivers(self, forcing: Values, parameters: Values) -> dict[str, Tensor]:
-        """Rain, snowfall, and potential melting and refreezing, mm d-1: what weather and parameters alone decide."""
+        """Rain, snowfall, and potential melting and refreezing, mm d-1.
+
+        What weather and parameters alone decide.
+        """
         precipitation = forcing["precipitation"]
         above = forcing["temperature"] - parameters["TT"]
         rain = precipitation * step_up(above, PHASE_WIDTH)
@@ -249,7 +255,9 @@ def _unfilled(filling: Tensor) -> Tensor:
 
 
 def _log_limited(x: Tensor, log_x: Tensor) -> tuple[Tensor, Tensor]:
-    """Logarithm of min(x, 1), smooth: of x (1 + x^8)^(-1/8), 8 % below 1 at x = 1; and its slope in log x."""
+    """Logarithm of min(x, 1), smooth: of x (1 + x^8)^(-1/8), 8 % below 1 at x = 1; and its slope in
+    log x.
+    """
     fourth = (x * x).square()
     slope = (1 + fourth * fourth).reciprocal()
     return log_x + slope.log() * 0.125, slope

@@ -14,7 +14,9 @@ from pydiffgeo.models.spec import load_spec
 
 
 class JuliaModel(ProcessModel):
-    """Equations from a Julia file, names from a TOML file; runs on the Julia engine only. See `pydiffgeo.julia.load_model`.
+    """Equations from a Julia file, names from a TOML file; runs on the Julia engine only.
+
+    See `pydiffgeo.julia.load_model`.
 
     Attributes
     ----------
@@ -42,8 +44,10 @@ class JuliaModel(ProcessModel):
                 raise DataError(f"there is no {what} {path}. Correct the path.")
         self.spec = load_spec(self.spec_file)
         if cells and len(self.spec.states) > 1:
-            raise ParameterError(f"a column of {cells} cells has one state in each, but {self.spec_file.name} names "
-                                 f"{', '.join(self.spec.states)}.")  # fmt: skip
+            raise ParameterError(
+                f"a column of {cells} cells has one state in each, but {self.spec_file.name} names "
+                f"{', '.join(self.spec.states)}."
+            )
         slots, given = self.spec.closures, dict(closures or {})
         for name, closure in given.items():
             wanted = lookup(slots, name, f"closure of {self.spec.name}").inputs
@@ -56,12 +60,14 @@ class JuliaModel(ProcessModel):
         if len(given) < len(slots):
             missing = ", ".join(k for k in slots if k not in given)
             raise ParameterError(
-                f"{self.spec_file.name} declares closures that were not given: {missing}. Give closures=."
+                f"{self.spec_file.name} declares closures that were not given: {missing}. Give "
+                "closures=."
             )
         beside = ", ".join(k for k, c in given.items() if getattr(c, "residual", False))
         if beside:
             raise ParameterError(
-                f"a residual closure ({beside}) needs a formula, which only the built-in models' slots have."
+                f"a residual closure ({beside}) needs a formula, which only the built-in models' "
+                "slots have."
             )
         if self.spec.slots:
             raise ParameterError(
@@ -77,8 +83,12 @@ class JuliaModel(ProcessModel):
         self.structure = "tridiagonal" if cells else "dense"
 
     def prepare(self, parameters: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Raise ParameterError: the torch engine, which prepares parameters, has no equations to solve."""
+        """Raise ParameterError.
+
+        The torch engine, which prepares parameters, has no equations to solve.
+        """
         raise ParameterError(
-            f'the equations of {self.file.name} are written in Julia: use engine="julia"; `pydiffgeo doctor` says what it '
+            f'the equations of {self.file.name} are written in Julia: use engine="julia"; '
+            "`pydiffgeo doctor` says what it "
             "needs."
         )

@@ -13,9 +13,8 @@ from pydiffgeo.models.base import Values
 from pydiffgeo.models.closures import JuliaClosure, NeuralClosure, output_of
 from pydiffgeo.models.spec import ModelSpec, SlotSpec
 
-GUARD = (
-    0.1  # mm: of the factor that stops a flux at an empty store, where the formula itself does that
-)
+# mm: of the factor that stops a flux at an empty store, where the formula itself does that
+GUARD = 0.1
 
 Formula = Callable[..., Tensor]
 """`formula(parameters, *inputs)`: what a slot's formula gives at the inputs of the slot."""
@@ -38,7 +37,8 @@ def filled(
     Raises
     ------
     UnknownName, ParameterError
-        No such slot; a network with another number of inputs; a range beyond that of the slot, or none.
+        No such slot; a network with another number of inputs; a range beyond that of the slot, or
+        none.
     """
     given = dict(closures or {})
     for name, closure in given.items():
@@ -61,11 +61,13 @@ def _check(slot: SlotSpec, closure: nn.Module) -> None:
     low, high = slot.range
     if isinstance(closure, JuliaClosure):
         raise ParameterError(
-            f"a JuliaClosure is for a model from a Julia file; in the slot {slot.name!r} take a NeuralClosure."
+            f"a JuliaClosure is for a model from a Julia file; in the slot {slot.name!r} take a "
+            "NeuralClosure."
         )
     if not isinstance(closure, nn.Module):
         raise ParameterError(
-            f"the slot {slot.name!r} takes a NeuralClosure or a torch.nn.Module, got {type(closure).__name__}."
+            f"the slot {slot.name!r} takes a NeuralClosure or a torch.nn.Module, got "
+            f"{type(closure).__name__}."
         )
     if not isinstance(closure, NeuralClosure):
         return
@@ -77,13 +79,15 @@ def _check(slot: SlotSpec, closure: nn.Module) -> None:
     own = closure.output_range
     if own is None or own[0] < low or own[1] > high:
         raise ParameterError(
-            f"the slot {slot.name!r} gives the {slot.output}: its closure needs an output_range within ({low:g}, {high:g}), "
-            f"got {own}."
+            f"the slot {slot.name!r} gives the {slot.output}: its closure needs an output_range "
+            f"within ({low:g}, {high:g}), got {own}."
         )
     rising = tuple(i for i, name in enumerate(slot.inputs) if name in slot.monotone)
     if slot.must_rise and not set(rising) <= set(closure.monotone_in):
-        raise ParameterError(f"the {slot.output} must rise with the {', '.join(slot.monotone)}, or the equations have no "
-                             f"solution: give the closure in the slot {slot.name!r} monotone_in={rising}.")  # fmt: skip
+        raise ParameterError(
+            f"the {slot.output} must rise with the {', '.join(slot.monotone)}, or the equations "
+            f"have no solution: give the closure in the slot {slot.name!r} monotone_in={rising}."
+        )
 
 
 def share(
@@ -96,7 +100,8 @@ def share(
 ) -> Tensor:
     """What a closure gives in its slot, `[...]`.
 
-    A closure that stands in place of its formula is multiplied by `guard`; beside the formula that needs none.
+    A closure that stands in place of its formula is multiplied by `guard`; beside the formula that
+    needs none.
 
     Raises
     ------
@@ -114,8 +119,8 @@ def share(
         outside = (out < low) | (out > high)
         if bool(outside.any()):
             raise ParameterError(
-                f"the module in the slot {slot.name!r} gave {float(out[outside][0]):g}, outside of {low:g} to {high:g}: "
-                "end it with a sigmoid, or take a NeuralClosure."
+                f"the module in the slot {slot.name!r} gave {float(out[outside][0]):g}, outside of "
+                f"{low:g} to {high:g}: end it with a sigmoid, or take a NeuralClosure."
             )
     return out if guard is None else out * guard
 
@@ -128,7 +133,8 @@ def share_and_slope(
     p: Values,
     guard: tuple[Tensor, Tensor] | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """As `share`, for one input, with its slopes in the input and, by the guard, in the store; all outside of any graph.
+    """As `share`, for one input, with its slopes in the input and, by the guard, in the store; all
+    outside of any graph.
 
     `guard` is a value and its slope in the store.
     """

@@ -1,6 +1,7 @@
 """Thresholds of bucket models as smooth functions of a stated width, and their slopes.
 
-All are defined for negative stores too, where Newton's method may pass: a store below zero is refilled.
+All are defined for negative stores too, where Newton's method may pass: a store below zero is
+refilled.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from torch.nn.functional import softplus
 
 
 def positive(x: Tensor, width: float) -> Tensor:
-    """max(x, 0), smooth: width log(1 + exp(x / width)); at most 0.7 width above it, e^-10 width at 10 widths."""
+    """max(x, 0), smooth: width log(1 + exp(x / width)); at most 0.7 width above it, e^-10 width at
+    10 widths.
+    """
     # beyond the threshold torch returns x itself: the step there, width e^-50, is lost in rounding
     return softplus(x, 1 / width, 50.0)
 
@@ -22,7 +25,10 @@ def step_up(x: Tensor, width: float) -> Tensor:
 
 
 def available(store: Tensor, width: float) -> Tensor:
-    """Part of a demand that a store can meet: 0 where it is empty, 1/2 at `width`, near 1 far above; odd in the store."""
+    """Part of a demand that a store can meet.
+
+    0 where it is empty, 1/2 at `width`, near 1 far above; odd in the store.
+    """
     return store / (store.abs() + width)
 
 
@@ -33,5 +39,8 @@ def available_and_slope(store: Tensor, width: float) -> tuple[Tensor, Tensor]:
 
 
 def stacked(parts: list[Tensor]) -> Tensor:
-    """Values of one shape as `[..., part]`, each part contiguous in memory: operations on one of them stay fast."""
+    """Values of one shape as `[..., part]`, each part contiguous in memory.
+
+    Operations on one of them stay fast.
+    """
     return torch.stack(parts).movedim(0, -1)

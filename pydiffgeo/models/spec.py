@@ -25,7 +25,10 @@ TRANSFORMS = ("linear", "log")
 
 @cache
 def shipped_specs() -> dict[str, Path]:
-    """Return the specifications of this package by name: each TOML file beside the Python file of its model."""
+    """Return the specifications of this package by name.
+
+    Each TOML file beside the Python file of its model.
+    """
     files = sorted(Path(__file__).parent.rglob("*.toml"))
     return {p.stem: p for p in files if p.with_suffix(".py").is_file()}
 
@@ -34,11 +37,12 @@ def shipped_specs() -> dict[str, Path]:
 class StateSpec:
     """A state variable and the storage that the solver conserves.
 
-    `scale` and `storage_scale` are typical magnitudes: the default absolute tolerances of this state are `rtol` times them.
-    `lower` is where a store is empty: Newton's method comes near it in parts, and does not pass it where there is a solution
-    above. `minimum`, where it is higher, is the least that an initial state may be: a bound that Newton's method does not know.
-    `per` is "cell" for the state of every cell of a column beside states of the whole column; `default` is what a column
-    begins with where its initial state leaves this one out.
+    `scale` and `storage_scale` are typical magnitudes: the default absolute tolerances of this
+    state are `rtol` times them. `lower` is where a store is empty: Newton's method comes near it in
+    parts, and does not pass it where there is a solution above. `minimum`, where it is higher, is
+    the least that an initial state may be: a bound that Newton's method does not know. `per` is
+    "cell" for the state of every cell of a column beside states of the whole column; `default` is
+    what a column begins with where its initial state leaves this one out.
     """
 
     name: str
@@ -61,11 +65,13 @@ class StateSpec:
 
 @dataclass(frozen=True)
 class ParameterSpec:
-    """A parameter: unit, default, range and transform for learning it, and whether each soil layer has its own.
+    """A parameter: unit, default, range and transform for learning it, and whether each soil layer
+    has its own.
 
-    `lower` and `upper` bound what a network may learn; `minimum` is the value that physics requires it to exceed, and the
-    only bound that is enforced on given values. Parameters of one `group` are given all or none: the defaults of a group
-    belong together, and one of them beside values of the user would be no parameter of anything.
+    `lower` and `upper` bound what a network may learn; `minimum` is the value that physics requires
+    it to exceed, and the only bound that is enforced on given values. Parameters of one `group` are
+    given all or none: the defaults of a group belong together, and one of them beside values of the
+    user would be no parameter of anything.
     """
 
     name: str
@@ -83,7 +89,9 @@ class ParameterSpec:
 
 @dataclass(frozen=True)
 class ForcingSpec:
-    """A forcing, constant over the interval that ends at its time stamp, with the range that physics allows."""
+    """A forcing, constant over the interval that ends at its time stamp, with the range that
+    physics allows.
+    """
 
     name: str
     unit: str
@@ -100,7 +108,9 @@ class ForcingSpec:
 
 @dataclass(frozen=True)
 class FluxSpec:
-    """A flux reported as interval mean; `balance` is +1 into the storage, -1 out of it, 0 elsewhere."""
+    """A flux reported as interval mean; `balance` is +1 into the storage, -1 out of it, 0
+    elsewhere.
+    """
 
     name: str
     unit: str
@@ -122,9 +132,10 @@ class ClosureSpec:
 class SlotSpec:
     """A formula of a built-in model in whose place a network may stand.
 
-    The output lies in `range`; the formula rises in the inputs `monotone`, in which a network `must_rise` too where the
-    equations need it; `replaces` are the parameters that nothing but the formula reads; `description` is the formula. `domain`
-    is where the inputs usually lie, and `space` how a network is best fitted to the formula there: see `pydiffgeo.fit_closure`.
+    The output lies in `range`; the formula rises in the inputs `monotone`, in which a network
+    `must_rise` too where the equations need it; `replaces` are the parameters that nothing but the
+    formula reads; `description` is the formula. `domain` is where the inputs usually lie, and
+    `space` how a network is best fitted to the formula there: see `pydiffgeo.fit_closure`.
     """
 
     name: str
@@ -183,7 +194,10 @@ class ModelSpec:
         ]
         for what, unit in states + others:
             if not is_unit(unit):
-                yield f", {what}: unknown unit {unit!r}; write units as 'mm d-1', 'm3 s-1', 'degC' or '1'"
+                yield (
+                    f", {what}: unknown unit {unit!r}; write units as 'mm d-1', 'm3 s-1', "
+                    "'degC' or '1'"
+                )
 
     def _states(self) -> Iterator[str]:
         if not self.states:
@@ -192,7 +206,10 @@ class ModelSpec:
             for key in ("scale", "storage_scale"):
                 value = getattr(s, key)
                 if not 0 < value < math.inf:
-                    yield f", state {s.name!r}: {key} = {value:g} must be the typical magnitude, a positive number"
+                    yield (
+                        f", state {s.name!r}: {key} = {value:g} must be the typical magnitude, "
+                        "a positive number"
+                    )
             if s.name in self.fluxes:
                 yield f": {s.name!r} is the name of a state and of a flux; rename one"
 
@@ -200,13 +217,14 @@ class ModelSpec:
         for p in self.parameters.values():
             if not p.lower < p.upper or not p.lower <= p.default <= p.upper:
                 yield (
-                    f", parameter {p.name!r}: needs lower < upper and the default between them, got lower={p.lower}, "
-                    f"default={p.default}, upper={p.upper}"
+                    f", parameter {p.name!r}: needs lower < upper and the default between them, "
+                    f"got lower={p.lower}, default={p.default}, upper={p.upper}"
                 )
             if p.transform not in TRANSFORMS:
                 yield (
-                    f", parameter {p.name!r}: unknown transform {p.transform!r}{nearest(p.transform, TRANSFORMS)} "
-                    f"Known: {', '.join(TRANSFORMS)}"
+                    f", parameter {p.name!r}: unknown transform "
+                    f"{p.transform!r}{nearest(p.transform, TRANSFORMS)} Known: "
+                    f"{', '.join(TRANSFORMS)}"
                 )
             if p.transform == "log" and p.lower <= 0:
                 yield f", parameter {p.name!r}: a log transform needs a positive lower bound"
@@ -214,21 +232,33 @@ class ModelSpec:
     def _fluxes(self) -> Iterator[str]:
         for q in self.fluxes.values():
             if q.balance not in (-1, 0, 1):
-                yield f", flux {q.name!r}: balance = {q.balance} must be 1 (into the storage), -1 (out of it) or 0 (neither)"
+                yield (
+                    f", flux {q.name!r}: balance = {q.balance} must be 1 (into the storage), -1 "
+                    "(out of it) or 0 (neither)"
+                )
         units = {q.unit: q.name for q in self.fluxes.values() if q.balance}
         if len(units) > 1:
             listed = ", ".join(f"{name} in {unit}" for unit, name in units.items())
-            yield f": fluxes of one balance have one unit, but there are {listed}; give those of other quantities balance = 0"
+            yield (
+                f": fluxes of one balance have one unit, but there are {listed}; give those of "
+                "other quantities balance = 0"
+            )
 
     def _slots(self) -> Iterator[str]:
         for slot in self.slots.values():
             if len(slot.units) != len(slot.inputs) or any(
                 len(r) != 2 or not r[0] < r[1] for r in (slot.range, slot.domain)
             ):
-                yield f", slot {slot.name!r}: needs a unit for each input, and range and domain = [low, high]"
+                yield (
+                    f", slot {slot.name!r}: needs a unit for each input, and range and domain = "
+                    "[low, high]"
+                )
 
     def each_state(self, size: int) -> list[StateSpec]:
-        """What each of the `size` values of a column is: the states in their order, one of which may be that of all cells."""
+        """What each of the `size` values of a column is.
+
+        The states in their order, one of which may be that of all cells.
+        """
         return [
             s
             for name, place in self.places(size).items()
@@ -243,8 +273,8 @@ class ModelSpec:
         )
         if (len(in_cells) != 1 and len(names) != size) or len(names) > size:
             raise SpecError(
-                f"model {self.name!r} declares the states {', '.join(self.states)}, but has a size of {size}: set `size` to "
-                f"{len(names)}, or declare one state for all cells."
+                f"model {self.name!r} declares the states {', '.join(self.states)}, but has a size "
+                f"of {size}: set `size` to {len(names)}, or declare one state for all cells."
             )
         out, first = {}, 0
         for name in names:
@@ -261,7 +291,7 @@ class ModelSpec:
         fluxes: list[str],
         extra: Mapping[str, ParameterSpec] | None = None,
     ) -> ModelSpec:
-        """Return the specification with only these entries, in this order; `extra` adds parameters."""
+        """Return the specification of these entries, in this order; `extra` adds parameters."""
         known = {**self.parameters, **(extra or {})}
         return replace(
             self,
@@ -272,7 +302,8 @@ class ModelSpec:
         )
 
     def check_groups(self, given: Container[str], needed: Container[str] | None = None) -> None:
-        """Raise ParameterError for a group of parameters of which some are given and others would be the defaults.
+        """Raise ParameterError for a group of parameters of which some are given and others would
+        be the defaults.
 
         Parameters
         ----------
@@ -292,14 +323,17 @@ class ModelSpec:
             group = members[missing[0]]
             need = ", ".join(f"{k} ({self.parameters[k].unit})" for k in missing)
             raise ParameterError(
-                f"missing {group} parameters: {need}; give all of {', '.join(k for k, g in members.items() if g == group)}, "
-                "or none of them for the defaults of the specification."
+                f"missing {group} parameters: {need}; give all of "
+                f"{', '.join(k for k, g in members.items() if g == group)}, or none of them for "
+                "the defaults of the specification."
             )
 
     def in_units(self, units: Units, keep: Container[str] = ()) -> ModelSpec:
-        """Return the specification with the user's length and time in place of cm and h, and its numbers with them.
+        """Return the specification with the user's length and time in place of cm and h, and its
+        numbers with them.
 
-        Every quantity follows from the text of its unit. Slots stay as they are: closures read what is computed.
+        Every quantity follows from the text of its unit. Slots stay as they are: closures read what
+        is computed.
 
         Parameters
         ----------
@@ -314,7 +348,8 @@ class ModelSpec:
             return {k: v if k in keep else _converted(v, units) for k, v in table.items()}
 
         return replace(
-            self, time_unit=units.name(self.time_unit), states=converted(self.states), forcings=converted(self.forcings),
+            self, time_unit=units.name(self.time_unit), states=converted(self.states),
+            forcings=converted(self.forcings),
             parameters=converted(self.parameters), fluxes=converted(self.fluxes),
         )  # fmt: skip
 
@@ -350,27 +385,30 @@ def load_spec(name: str | Path) -> ModelSpec:
     Parameters
     ----------
     name : str or Path
-        Name of a specification shipped with the package ("richards"), or the path of a TOML file of one's own: absolute, or
-        relative to the file that calls this function (in a notebook or at the prompt, to the working directory).
+        Name of a specification shipped with the package ("richards"), or the path of a TOML file of
+        one's own: absolute, or relative to the file that calls this function (in a notebook or at
+        the prompt, to the working directory).
 
     Raises
     ------
     SpecError
-        No such file; a key that no section knows, a missing key, or values that contradict each other; the message names them.
+        No such file; a key that no section knows, a missing key, or values that contradict each
+        other; the message names them.
     """
     if str(name).endswith(".toml"):
         caller = sys._getframe(1).f_globals.get("__file__")
         path = (Path(caller).parent if caller else Path()).absolute() / name
         if not path.is_file():
             raise SpecError(
-                f"there is no model specification {path}: give its path from the file that calls load_spec, or an absolute one."
+                f"there is no model specification {path}: give its path from the file that calls "
+                "load_spec, or an absolute one."
             )
     else:
         shipped = shipped_specs()
         if str(name) not in shipped:
             raise SpecError(
-                f"no model specification {str(name)!r}{nearest(str(name), shipped)} Shipped: {', '.join(shipped)}; for "
-                "your own give the path of a .toml file."
+                f"no model specification {str(name)!r}{nearest(str(name), shipped)} Shipped: "
+                f"{', '.join(shipped)}; for your own give the path of a .toml file."
             )
         path = shipped[str(name)]
     try:
@@ -382,7 +420,8 @@ def load_spec(name: str | Path) -> ModelSpec:
     for key in raw:
         if key not in known_keys:
             raise SpecError(
-                f"{path.name}: unknown key {key!r}{nearest(key, known_keys)} Known: {', '.join(known_keys)}."
+                f"{path.name}: unknown key {key!r}{nearest(key, known_keys)} Known: "
+                f"{', '.join(known_keys)}."
             )
     for key, example in (("name", path.stem), ("time_unit", "d")):
         if not head[key] or not isinstance(head[key], str):
@@ -403,14 +442,16 @@ def _entries(file: str, section: str, tables: Any) -> dict[str, Any]:
         where = f"{file}: [{section}.{name}]"
         if not isinstance(table, dict):
             raise SpecError(
-                f"{file}: [{section}] needs a table for each name, [{section}.NAME], but has {table!r}."
+                f"{file}: [{section}] needs a table for each name, [{section}.NAME], but has "
+                f"{table!r}."
             )
         if not name.isidentifier():
             raise SpecError(f"{where}: a name has letters, digits and underscores only.")
         for key in table:
             if key not in known:
                 raise SpecError(
-                    f"{where} has an unknown key {key!r}{nearest(key, known)} Known: {', '.join(known)}."
+                    f"{where} has an unknown key {key!r}{nearest(key, known)} Known: "
+                    f"{', '.join(known)}."
                 )
         missing = [k for k in needed if k not in table]
         if missing:

@@ -1,8 +1,9 @@
 """The gradient of the discrete solution, step by step backwards.
 
-Every stage of an accepted step solves m(U_i) - m(u_n) - h sum_j a_ij f(U_j) = 0. The implicit function theorem turns each
-into one transposed linear solve for a multiplier; nothing of the Newton iterations is needed. The multipliers of a stretch
-of steps then weight one vector-Jacobian product of storage, rates and fluxes in the parameters and the forcing.
+Every stage of an accepted step solves m(U_i) - m(u_n) - h sum_j a_ij f(U_j) = 0. The implicit
+function theorem turns each into one transposed linear solve for a multiplier; nothing of the Newton
+iterations is needed. The multipliers of a stretch of steps then weight one vector-Jacobian product
+of storage, rates and fluxes in the parameters and the forcing.
 """
 
 from __future__ import annotations
@@ -19,9 +20,8 @@ from pydiffgeo.solvers.options import Solver
 from pydiffgeo.solvers.problem import Problem
 from pydiffgeo.solvers.record import Entry, Record
 
-ELEMENTS = (
-    40_000  # values linearised at once: large enough to hide overheads, small enough for the cache
-)
+# values linearised at once: large enough to hide overheads, small enough for the cache
+ELEMENTS = 40_000
 
 
 class Adjoint:
@@ -36,10 +36,11 @@ class Adjoint:
     grad_fluxes : Tensor, [column, interval, flux]
         Cotangents of the interval means.
 
-    Steps of a column after the last result with a cotangent take no part: zero times a derivative that overflows is no number.
+    Steps of a column after the last result with a cotangent take no part: zero times a derivative
+    that overflows is no number.
 
-    After `sweep` for every record (the last first) and `finish`, `static`, `varying`, `forcing`, `weights` and `initial`
-    hold the gradients.
+    After `sweep` for every record (the last first) and `finish`, `static`, `varying`, `forcing`,
+    `weights` and `initial` hold the gradients.
     """
 
     def __init__(
@@ -95,7 +96,9 @@ class Adjoint:
             end = begin
 
     def finish(self) -> None:
-        """The start: storage at the initial state depends on it and on the parameters of the first interval."""
+        """The start: storage at the initial state depends on it and on the parameters of the first
+        interval.
+        """
         column = torch.arange(self.problem.initial.shape[0], device=self.problem.initial.device)
         if self.wanted is not None:
             column = column[(self.wanted > 0) | (self.grad_start != 0).any(1)]
@@ -114,7 +117,9 @@ class Adjoint:
         self._add(leaves, found[1:], column, torch.zeros_like(column))
 
     def _wanted_intervals(self) -> Tensor | None:
-        """Intervals up to the last one whose results have a cotangent, `[column]`; None where these are all of all columns."""
+        """Intervals up to the last one whose results have a cotangent, `[column]`; None where these
+        are all of all columns.
+        """
         grads = self.grad_states, self.grad_storage, self.grad_fluxes
         if bool(torch.cat([(g[:, -1] != 0).any(-1, keepdim=True) for g in grads], 1).any(1).all()):
             return None
@@ -187,7 +192,8 @@ class Adjoint:
                 )
 
     def _back(
-        self, e: Entry, rows: list[slice], s: int, capacity: Tensor, jacobian: Matrix, matrix: Matrix,
+        self, e: Entry, rows: list[slice], s: int, capacity: Tensor, jacobian: Matrix,
+        matrix: Matrix,
         direct: Tensor | None, on_storage: Tensor, on_rates: Tensor,
     ) -> None:  # fmt: skip
         """One entry: solve for the multipliers, and hand the cotangents of its first state on."""

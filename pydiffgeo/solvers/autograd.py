@@ -18,7 +18,9 @@ GROUPS = ("static", "varying", "forcing")
 def derivatives(
     total: Tensor, inputs: Sequence[Tensor], retain_graph: bool = False
 ) -> Sequence[Tensor | None]:
-    """Derivatives of a number in some tensors; None for those that it does not depend on, or for all."""
+    """Derivatives of a number in some tensors; None for those that it does not depend on, or for
+    all.
+    """
     if not inputs or not total.requires_grad:
         return [None] * len(inputs)
     return torch.autograd.grad(total, inputs, allow_unused=True, retain_graph=retain_graph)
@@ -69,9 +71,8 @@ class _Solve(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
-        inputs = (
-            ctx.saved_tensors
-        )  # or torch's own errors: an input was changed in place, or the graph has been freed
+        # or torch's own errors: an input was changed in place, or the graph has been freed
+        inputs = ctx.saved_tensors
         run: Run = ctx.run
         names = [(g, k) for g in GROUPS for k in getattr(run.problem, g)]
         wanted = ctx.needs_input_grad[1:]

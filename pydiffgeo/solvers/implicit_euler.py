@@ -1,4 +1,7 @@
-"""Implicit Euler: order 1, L-stable, keeps positive states positive. Error from the difference to the trapezoidal rule."""
+"""Implicit Euler: order 1, L-stable, keeps positive states positive.
+
+Error from the difference to the trapezoidal rule.
+"""
 
 from pydiffgeo.solvers.tableau import Tableau
 

@@ -1,7 +1,9 @@
-"""The forward solve: every column of a chunk takes its own steps, all of them together in each operation.
+"""The forward solve: every column of a chunk takes its own steps, all of them together in each
+operation.
 
-Storage is carried, not recomputed from the state: it changes by exactly the step times the weighted rates of the stages, so
-that storage and fluxes balance to rounding whatever Newton leaves unresolved.
+Storage is carried, not recomputed from the state: it changes by exactly the step times the weighted
+rates of the stages, so that storage and fluxes balance to rounding whatever Newton leaves
+unresolved.
 """
 
 from __future__ import annotations
@@ -21,15 +23,17 @@ from pydiffgeo.solvers.record import Entry, Record
 from pydiffgeo.solvers.tolerances import Tolerances
 
 ROUND = 1e-9  # parts of an interval that count as rounding of its end
-STILL = 1e-3  # parts of a state and its typical magnitude: smaller changes from step to step say nothing in float32
+# parts of a state and its typical magnitude: smaller changes from step to step say nothing in
+# float32
+STILL = 1e-3
 
 
 @dataclass
 class Carry:
     """Everything that a column takes from one step to the next, `[row, ...]`.
 
-    `asked` and `reached` are the interval and the time in it where the column was last asked whether it makes progress, and
-    `slow` how often in a row it made none.
+    `asked` and `reached` are the interval and the time in it where the column was last asked
+    whether it makes progress, and `slow` how often in a row it made none.
     """
 
     column: Tensor
@@ -60,7 +64,10 @@ class Carry:
 
 @dataclass
 class _Stage:
-    """What a stage is to solve, `[row, ...]`: see `newton`; and which rows must leave no residual."""
+    """What a stage is to solve, `[row, ...]`.
+
+    See `newton`; and which rows must leave no residual.
+    """
 
     guess: Tensor
     target: Tensor
@@ -76,7 +83,8 @@ class _Stage:
     def select(self, rows: Tensor, stage: Stage) -> _Stage:
         """Some of the rows, starting from where `stage` left them."""
         return _Stage(
-            stage.state[rows], self.target[rows], self.step[rows], self.scale[rows], self.reach[rows], self.tolerance[rows],
+            stage.state[rows], self.target[rows], self.step[rows], self.scale[rows],
+            self.reach[rows], self.tolerance[rows],
             None if self.exact is None else self.exact[rows], stage.contraction[rows],
             _take(self.forcing, rows), _take(self.parameters, rows),
         )  # fmt: skip
@@ -84,7 +92,9 @@ class _Stage:
 
 @dataclass
 class Outcome:
-    """States `[column, interval, size]`, storages, interval means of the fluxes, failures, counts, record, steps taken."""
+    """States `[column, interval, size]`, storages, interval means of the fluxes, failures, counts,
+    record, steps taken.
+    """
 
     states: Tensor
     storage: Tensor
@@ -234,7 +244,9 @@ class _Integration:
         c.starts = torch.zeros_like(c.starts)
 
     def _attempt(self, c: Carry, length: Tensor, forcing: Values, p: Values) -> tuple[Carry, bool]:
-        """One step of every row, kept where its error allows; also whether any row reached the end of its interval."""
+        """One step of every row, kept where its error allows; also whether any row reached the end
+        of its interval.
+        """
         o, tableau = self.options, self.options.tableau
         A, times, s = tableau.A, tableau.c, tableau.stages
         rest = length - c.elapsed
@@ -289,10 +301,12 @@ class _Integration:
         return self._advance(c, h, rest, length, error, accepted, converged, states, rates, fluxes)
 
     def _stage(self, x: _Stage) -> tuple[Stage, Evaluation]:
-        """Solve a stage, and again where storage and state disagree by more than the Newton tolerance allows.
+        """Solve a stage, and again where storage and state disagree by more than the Newton
+        tolerance allows.
 
-        What Newton leaves unresolved stays in the carried storage. It must remain small against the capacity, or the next
-        step starts from a storage that no state near by has; rows in `exact`, whose state is an output, leave nothing.
+        What Newton leaves unresolved stays in the carried storage. It must remain small against the
+        capacity, or the next step starts from a storage that no state near by has; rows in `exact`,
+        whose state is an output, leave nothing.
         """
         stage, e = self._newton(x)
         rough = self._rough(x, stage, e, self.small.rounding) & stage.converged
@@ -324,13 +338,16 @@ class _Integration:
         """Solve a stage, and evaluate the model there."""
         o = self.options
         stage = newton(
-            self.kernels, x.guess, x.target, x.step, x.scale, x.reach, x.contraction, x.forcing, x.parameters,
+            self.kernels, x.guess, x.target, x.step, x.scale, x.reach, x.contraction, x.forcing,
+            x.parameters,
             o.newton_tolerance, o.max_newton, self.small.newton_rounding,
         )  # fmt: skip
         return stage, self.kernels.evaluate(stage.state, x.forcing, x.parameters, fluxes=True)
 
     def _rough(self, x: _Stage, stage: Stage, e: Evaluation, rounding: float | Tensor) -> Tensor:
-        """Rows whose storage differs from the one to reach by more than the Newton tolerance in any state."""
+        """Rows whose storage differs from the one to reach by more than the Newton tolerance in any
+        state.
+        """
         left = torch.addcmul(x.target - e.storage, x.step, e.rates).abs_()
         # an error norm that is just met may come from one state alone
         allowed = self.options.newton_tolerance * left.shape[-1] ** 0.5
@@ -348,8 +365,9 @@ class _Integration:
         states: list[Tensor],
         reach: Tensor,
     ) -> Tensor:
-        """First guess of a stage: along the parabola through the three latest known states, or the line through two where
-        the stage is far from them (there a parabola overshoots, and the matrix at the guess filters the error estimate).
+        """First guess of a stage: along the parabola through the three latest known states, or the
+        line through two where the stage is far from them (there a parabola overshoots, and the
+        matrix at the guess filters the error estimate).
         """
         before = c.step_before
         if i == 1:
@@ -384,7 +402,10 @@ class _Integration:
         capacity: Tensor,
         scale: Tensor,
     ) -> Tensor:
-        """Embedded error filtered by the matrix of the last stage: the larger of its norms in state and in storage."""
+        """Embedded error filtered by the matrix of the last stage.
+
+        The larger of its norms in state and in storage.
+        """
         o = self.options
         defect = torch.zeros_like(psi)
         for w, r in zip(o.tableau.error_weights, rates, strict=True):
@@ -415,7 +436,8 @@ class _Integration:
         return error.clamp_min(1e-10)
 
     def _advance(
-        self, c: Carry, h: Tensor, rest: Tensor, length: Tensor, error: Tensor, accepted: Tensor, converged: Tensor,
+        self, c: Carry, h: Tensor, rest: Tensor, length: Tensor, error: Tensor, accepted: Tensor,
+        converged: Tensor,
         states: list[Tensor], rates: list[Tensor], fluxes: list[Tensor],
     ) -> tuple[Carry, bool]:  # fmt: skip
         """Accept or reject; write what reached the end of an interval."""
@@ -423,7 +445,8 @@ class _Integration:
         c.attempts = c.attempts + 1
         if o.step is None:
             grown = next_step(h, error, c.error_before, accepted, converged, o.tableau.error_order)
-            # a step cut short by the end of its interval says nothing against the longer one wished before
+            # a step cut short by the end of its interval says nothing against the longer one wished
+            # before
             c.step = torch.where(accepted & (h < c.step), torch.maximum(grown, c.step), grown)
         else:
             c.step = torch.where(accepted, torch.full_like(h, o.step), h * 0.5)
@@ -491,9 +514,11 @@ class _Integration:
         failed = failed & (c.interval < self.until)
         if bool(failed.any()):
             known = {
-                "shortest": float(self.shortest), "unit": self.model.spec.time_unit,
-                "max_steps": self.options.max_steps, "patience": self.patience,
-            }  # fmt: skip
+                "shortest": float(self.shortest),
+                "unit": self.model.spec.time_unit,
+                "max_steps": self.options.max_steps,
+                "patience": self.patience,
+            }
             for r in failed.nonzero()[:, 0].tolist():
                 reason = SHORT if bool(short[r]) else MANY if bool(long[r]) else STALLED
                 self.out.failed[int(c.column[r])] = int(c.interval[r]), reason.format(**known)
@@ -503,7 +528,9 @@ class _Integration:
 def _parabola(
     base: Tensor, a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor], t: Tensor
 ) -> Tensor:
-    """Change from `base`, at time 0, to time t on the parabola through it and the (time, state) pairs a and b."""
+    """Change from `base`, at time 0, to time t on the parabola through it and the (time, state)
+    pairs a and b.
+    """
     (ta, ua), (tb, ub) = a, b
     change = (ua - base).mul_(t * (t - tb) / (ta * (ta - tb)))
     return change.addcmul_(ub - base, t * (t - ta) / (tb * (tb - ta)))

@@ -1,4 +1,6 @@
-"""Jacobian of the rates by forward-mode automatic differentiation, one tangent per colour of the declared structure."""
+"""Jacobian of the rates by forward-mode automatic differentiation, one tangent per colour of the
+declared structure.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +27,9 @@ def coloured(
 ) -> Linearisation:
     """Linearise a model by as many tangents as its structure has colours.
 
-    Two states share a colour where no rate depends on both: 3 tangents for a tridiagonal Jacobian, lower + upper + 1 for
-    a banded one, one per state for a dense one. Capacity comes from the same pass, since the storage is elementwise.
+    Two states share a colour where no rate depends on both: 3 tangents for a tridiagonal Jacobian,
+    lower + upper + 1 for a banded one, one per state for a dense one. Capacity comes from the same
+    pass, since the storage is elementwise.
     """
     n = model.size
     below, above = {"dense": (n - 1, n - 1), "tridiagonal": (1, 1), "banded": model.bandwidth}[
@@ -36,7 +39,8 @@ def coloured(
     index = torch.arange(n, device=state.device)
     seed = (index % colours == torch.arange(colours, device=state.device)[:, None]).to(state.dtype)
     seed = seed.view(colours, *[1] * (state.ndim - 1), n).expand(colours, *state.shape)
-    # torch switches forward mode off inside an autograd function; nothing here requires grad, so no graph is built
+    # torch switches forward mode off inside an autograd function; nothing here requires grad, so no
+    # graph is built
     with torch.enable_grad(), forward_ad._set_fwd_grad_enabled(True), forward_ad.dual_level():
         dual = forward_ad.make_dual(state.detach().expand_as(seed).contiguous(), seed.contiguous())
         out = model.evaluate(dual, forcing, parameters)

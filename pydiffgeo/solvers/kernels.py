@@ -14,13 +14,17 @@ from pydiffgeo.solvers.jacobian import linearisation
 from pydiffgeo.solvers.linear import Matrix, structure
 
 FALL = 0.9  # part of what is in a store by which an update of Newton may lower it,
-BELOW = 1e-3  # and part of its typical magnitude by which it may besides, so that it can pass zero if it must
+# and part of its typical magnitude by which it may besides, so that it can pass zero if it must
+BELOW = 1e-3
 
 KEPT = "_compiled_kernels"  # name under which a model keeps its own
 
 
 def lowest(u: Tensor, lower: Tensor, typical: Tensor) -> Tensor:
-    """The lowest state that one update of Newton may lead to: minus infinity where there is no lower bound."""
+    """The lowest state that one update of Newton may lead to.
+
+    Minus infinity where there is no lower bound.
+    """
     return u - (FALL * (u - lower).abs() + BELOW * typical)
 
 
@@ -62,7 +66,8 @@ class Kernels:
         parameters: Values,
         unseen: Tensor | None = None,
     ) -> tuple[Matrix, Tensor, Tensor]:
-        """Matrix C - step J, right-hand side target - m(u) + step f(u), and the capacity C, of each row.
+        """Matrix C - step J, right-hand side target - m(u) + step f(u), and the capacity C, of each
+        row.
 
         `unseen` `[row, 1]` are the rows whose capacity is at least the model's least one.
         """
@@ -74,9 +79,11 @@ class Kernels:
         return matrix, torch.addcmul(target - lin.storage, step, lin.rates), capacity
 
     def update(self, u: Tensor, d: Tensor, scale: Tensor, reach: Tensor) -> tuple[Tensor, Tensor]:
-        """State after the limited update, and the size of the update d in units of the tolerance `[row, 1]`.
+        """State after the limited update, and the size of the update d in units of the tolerance
+        `[row, 1]`.
 
-        Updates are d / (1 + |d| reach); those of a state with a lower bound are limited by that alone.
+        Updates are d / (1 + |d| reach); those of a state with a lower bound are limited by that
+        alone.
         """
         size = torch.linalg.vector_norm(d * scale, dim=-1, keepdim=True) * d.shape[-1] ** -0.5
         if not any(self.stores):

@@ -1,4 +1,6 @@
-"""Kvaerno's ESDIRK 3(2): three implicit stages, L-stable, stiffly accurate in both solution and embedded formula."""
+"""Kvaerno's ESDIRK 3(2): three implicit stages, L-stable, stiffly accurate in both solution and
+embedded formula.
+"""
 
 from pydiffgeo.solvers.tableau import Tableau
 

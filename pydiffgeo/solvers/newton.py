@@ -59,16 +59,18 @@ def newton(
     scale : Tensor, [row, size]
         One over the error tolerance of each state.
     reach : Tensor, [row, size]
-        One over the longest update of each state: an update d is shortened to d / (1 + |d| reach), a change of second
-        order in d, which leaves the convergence quadratic.
+        One over the longest update of each state: an update d is shortened to d / (1 + |d| reach),
+        a change of second order in d, which leaves the convergence quadratic.
     contraction : Tensor, [row, 1]
-        Newton converges quadratically: after an update of size s, in units of the error tolerance, the next one is about
-        contraction s^2. The factor hardly changes from stage to stage, so that the last one seen serves for the first
-        iteration; `UNSEEN` where none was seen.
+        Newton converges quadratically: after an update of size s, in units of the error tolerance,
+        the next one is about contraction s^2. The factor hardly changes from stage to stage, so
+        that the last one seen serves for the first iteration; `UNSEEN` where none was seen.
     tolerance : float
-        A row has converged when the update that would follow is expected to be below it, in units of the error tolerance.
+        A row has converged when the update that would follow is expected to be below it, in units
+        of the error tolerance.
     rounding : float or Tensor, [size], optional
-        What rounding leaves of a storage: a row has converged, too, when no more than that was left to solve for.
+        What rounding leaves of a storage: a row has converged, too, when no more than that was left
+        to solve for.
     """
     rows = guess.shape[0]
     u = guess
@@ -78,9 +80,8 @@ def newton(
     result, factors = u, contraction
     before: Tensor | None = None
     first: Matrix = ()
-    done: Tensor | None = (
-        None  # active rows that converged earlier: they stay as they are, whatever the others need
-    )
+    # active rows that converged earlier: they stay as they are, whatever the others need
+    done: Tensor | None = None
     fresh = contraction >= UNSEEN
     unseen = fresh if bool(fresh.any()) else None
     count = 0
@@ -90,7 +91,9 @@ def newton(
         )
         if not first:
             first, capacities = matrix, capacity
-        else:  # each row keeps the capacity of its own last iteration, so that no row depends on the others
+        else:
+            # each row keeps the capacity of its own last iteration, so that no row depends on the
+            # others
             if done is not None:
                 capacity = torch.where(
                     done, capacities if active is None else capacities[active], capacity
@@ -115,7 +118,8 @@ def newton(
             ok = ok | done
         unfinished = not bool(ok.all())
         if unfinished and not bool(torch.isfinite(size).all()):
-            # one system that is not finite spoils the chained solve: drop its rows and take this iteration again
+            # one system that is not finite spoils the chained solve: drop its rows and take this
+            # iteration again
             finite = torch.isfinite(right).all(-1) & torch.stack(
                 [x.flatten(1).isfinite().all(-1) for x in matrix]
             ).all(0)

@@ -36,17 +36,18 @@ class Solver:
     Parameters
     ----------
     method : {"kvaerno3", "trbdf2", "sdirk2", "implicit_euler"} or a method of SciML
-        Time-stepping method. Those of SciML, which need engine="julia": "FBDF", "QNDF", "Rodas5P", "KenCarp3", "KenCarp4",
-        "TRBDF2", "RadauIIA5"; see docs/sensitivities.md.
+        Time-stepping method. Those of SciML, which need engine="julia": "FBDF", "QNDF", "Rodas5P",
+        "KenCarp3", "KenCarp4", "TRBDF2", "RadauIIA5"; see docs/sensitivities.md.
     rtol : float, optional
-        Relative tolerance of the error per step, in state and in storage; default: 1e-3, and 1e-6 for the methods of SciML,
-        which refuse more than 1e-4.
+        Relative tolerance of the error per step, in state and in storage; default: 1e-3, and 1e-6
+        for the methods of SciML, which refuse more than 1e-4.
     atol : float, or mapping of str to float, optional
-        Absolute tolerance of all states, or of those named, in the unit of the state; default: `rtol` times the typical
-        magnitude of each state in the model's spec (100 cm for psi). The storage of each state has `rtol` times its typical
-        magnitude.
+        Absolute tolerance of all states, or of those named, in the unit of the state; default:
+        `rtol` times the typical magnitude of each state in the model's spec (100 cm for psi). The
+        storage of each state has `rtol` times its typical magnitude.
     step : float, optional
-        Fixed step in the model's time unit, instead of error control; halved only where Newton fails.
+        Fixed step in the model's time unit, instead of error control; halved only where Newton
+        fails.
     initial_step : float, optional
         First step; default: 1e-5 of the first interval.
     max_steps : int
@@ -54,24 +55,28 @@ class Solver:
     newton_tolerance : float
         Newton stops when the expected next update is below this fraction of the error tolerance.
     max_newton : int, optional
-        Newton iterations after which the step is reduced; default: 8, and 40 with a fixed step, which is to be taken if it can.
+        Newton iterations after which the step is reduced; default: 8, and 40 with a fixed step,
+        which is to be taken if it can.
     on_failure : {"raise", "report"}
-        Raise SolveFailed if any column fails, or return the others and list the failed ones in `Solution.failed`.
+        Raise SolveFailed if any column fails, or return the others and list the failed ones in
+        `Solution.failed`.
     checkpoints : bool
-        Keep for the gradient only states at about sqrt(number of intervals) times and solve the stretches between them
-        again when going backward: less memory for one more forward solve.
+        Keep for the gradient only states at about sqrt(number of intervals) times and solve the
+        stretches between them again when going backward: less memory for one more forward solve.
     shared_step : bool
-        One step size for all columns of the batch instead of one per column: slower, for comparison.
+        One step size for all columns of the batch instead of one per column: slower, for
+        comparison.
     compile : bool
         Compile rates and Jacobian with torch.compile; pays off for large batches solved many times.
     chunk : int, optional
-        Columns solved together; default: as many as hold about 25,000 state values (256 columns of 100 cells), which stay
-        in the cache of a CPU, and all of them on a GPU.
+        Columns solved together; default: as many as hold about 25,000 state values (256 columns of
+        100 cells), which stay in the cache of a CPU, and all of them on a GPU.
     dtype : torch.dtype
         Precision of the solve.
-    sensitivity : {"discrete", "GaussAdjoint", "QuadratureAdjoint", "InterpolatingAdjoint", "ForwardDiff"}
-        How gradients are computed: by the discrete adjoint of this package's own methods, or for a method of SciML by one of
-        the others. Combinations whose gradients were found wrong are refused.
+    sensitivity : str
+        How gradients are computed: "discrete", the adjoint of this package's own methods; for a
+        method of SciML "GaussAdjoint", "QuadratureAdjoint", "InterpolatingAdjoint" or
+        "ForwardDiff". Combinations whose gradients were found wrong are refused.
     """
 
     method: str = "kvaerno3"
@@ -130,7 +135,8 @@ class Solver:
             )
         if self.rtol > SCIML_LOOSEST_RTOL:
             raise ParameterError(
-                f"Solver(rtol={self.rtol}): too loose for {self.method}, which integrates heads: at most {SCIML_LOOSEST_RTOL}."
+                f"Solver(rtol={self.rtol}): too loose for {self.method}, which integrates heads: "
+                f"at most {SCIML_LOOSEST_RTOL}."
             )
         if self.dtype != torch.float64:
             raise ParameterError(

@@ -18,7 +18,8 @@ class Problem:
     ----------
     initial : Tensor, [column, size]
     static : dict of Tensor, [column or 1, width]
-        Parameters that do not change in time: as given, or inside the torch engine as `ProcessModel.prepare` returns them.
+        Parameters that do not change in time: as given, or inside the torch engine as
+        `ProcessModel.prepare` returns them.
     varying : dict of Tensor, [column or 1, interval, width]
         Parameters with a value per forcing interval.
     forcing : dict of Tensor, [column or 1, interval, 1]

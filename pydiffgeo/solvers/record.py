@@ -17,7 +17,8 @@ class Entry:
     column, interval : Tensor, [row]
         Which column of the chunk, in which forcing interval.
     states : list of Tensor, [row, size]
-        States of the implicit stages of a step; for a start, the one state at which the rates were evaluated.
+        States of the implicit stages of a step; for a start, the one state at which the rates were
+        evaluated.
     step : Tensor, [row, 1], or None
         Step size; None for a start.
     landed : Tensor, [row], or None
@@ -49,7 +50,8 @@ class Record:
 
 
 def step_table(taken: list[tuple[Tensor, Tensor]], lengths: Tensor, columns: int) -> Tensor:
-    """Accepted steps of each column in order, `[column, step]`, padded with zeros, from pairs (columns, steps).
+    """Accepted steps of each column in order, `[column, step]`, padded with zeros, from pairs
+    (columns, steps).
 
     The lengths of the intervals say in which precision and on which device.
     """

@@ -1,4 +1,6 @@
-"""Methods and sensitivities of SciML by name, and which combinations are refused; the same as in `julia_src/src/sciml.jl`."""
+"""Methods and sensitivities of SciML by name, and which combinations are refused; the same as in
+`julia_src/src/sciml.jl`.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +21,8 @@ REFUSED: dict[tuple[str, str], str] = {
         (
             "TRBDF2",
             s,
-        ): "it is wrong without notice: on the New Mexico infiltration, at rtol 1e-6, heads are 6 cm off "
-        "and gradients 6%"
+        ): "it is wrong without notice: on the New Mexico infiltration, at rtol 1e-6, heads are 6 "
+        "cm off and gradients 6%"
         for s in SENSITIVITIES[1:]
     },
     **{
@@ -58,7 +60,10 @@ def refusal(method: str, sensitivity: str) -> str:
     if method not in SCIML_METHODS:
         if sensitivity == "discrete":
             return ""
-        return f"{method} has the discrete adjoint; {sensitivity} is for the methods of SciML: {', '.join(SCIML_METHODS)}."
+        return (
+            f"{method} has the discrete adjoint; {sensitivity} is for the methods of SciML: "
+            f"{', '.join(SCIML_METHODS)}."
+        )
     known = allowed(method)
     instead = f"Choose the sensitivity {' or '.join(known)}." if known else "Choose another method."
     if sensitivity == "discrete":

@@ -1,7 +1,7 @@
 """Two-stage SDIRK of order 2, L-stable: gamma = 1 - 1/sqrt(2).
 
-The embedded weights are those of the quadrature through the times 0, gamma and 1 that is exact for quadratics; they use
-the rates at the start of the step, which the solution itself does not.
+The embedded weights are those of the quadrature through the times 0, gamma and 1 that is exact for
+quadratics; they use the rates at the start of the step, which the solution itself does not.
 """
 
 import math

@@ -1,8 +1,10 @@
-"""Many small matrices side by side, entry by entry: every operation works on one entry of all of them.
+"""Many small matrices side by side, entry by entry.
 
-Entries that are zero everywhere are left out, so that the work follows the pattern of the model. There is no pivoting: the
-matrices are I - a J with J of stores that pass on what they lose, which need none; where a pivot vanishes the result is not
-finite, and the caller sees it.
+Every operation works on one entry of all of them.
+
+Entries that are zero everywhere are left out, so that the work follows the pattern of the model.
+There is no pivoting: the matrices are I - a J with J of stores that pass on what they lose, which
+need none; where a pivot vanishes the result is not finite, and the caller sees it.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ def implicit_matrix(jacobian: Entries, a: float | Tensor, size: int) -> Entries:
 
 
 def inverse(m: Entries, size: int) -> Tensor:
-    """The inverse `[node, size, size, column]` of matrices with entries `[node, column]`, which are overwritten.
+    """The inverse `[node, size, size, column]` of matrices with entries `[node, column]`, which are
+    overwritten.
 
     Gauss-Jordan elimination in place: after step k the first k columns are those of the inverse.
     """

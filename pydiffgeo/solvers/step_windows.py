@@ -1,9 +1,10 @@
 """Models with few states and a fixed step: many steps in one Newton iteration.
 
-The unknowns are the states of all implicit stages of all steps, here called nodes. Newton's method for a window of nodes has a
-block-bidiagonal matrix: slopes and inverses of all blocks are computed at once, and only a product of a small matrix with a
-vector goes from node to node. The nodes at the front of the window that have converged leave it, and as many enter at its
-end, so that the window moves through time. The front of the window iterates as if it were alone, whatever comes after it: a
+The unknowns are the states of all implicit stages of all steps, here called nodes. Newton's method
+for a window of nodes has a block-bidiagonal matrix: slopes and inverses of all blocks are computed
+at once, and only a product of a small matrix with a vector goes from node to node. The nodes at the
+front of the window that have converged leave it, and as many enter at its end, so that the window
+moves through time. The front of the window iterates as if it were alone, whatever comes after it: a
 window converges wherever single steps do.
 """
 
@@ -26,9 +27,8 @@ from pydiffgeo.solvers.small_matrices import implicit_matrix, inverse
 from pydiffgeo.solvers.tableau import Tableau
 
 MOST_STATES = 8  # the work on small matrices grows with the cube
-VALUES = (
-    12_000  # values of one state in a window: some hundred such arrays share the second-level cache
-)
+# values of one state in a window: some hundred such arrays share the second-level cache
+VALUES = 12_000
 COLUMNS = 1024  # columns solved together
 ROUND = 1e-9  # parts of an interval that count as rounding of its end
 FEW = 8  # steps finished by a sweep: where fewer are, Newton may go to and fro across a threshold,
@@ -41,10 +41,11 @@ Slopes = Callable[[Tensor, Values, Values], tuple[list[Tensor], Entries]]
 def keep_freed_memory() -> None:
     """Let the C library keep memory that is freed, once in a process.
 
-    Arrays as small as those of a window come and go thousands of times. glibc gives such memory back to the system, which
-    clears its pages whenever they are asked for again, as long as no larger block was freed before: then it keeps up to twice
-    the size of that one (mallopt(3), M_MMAP_THRESHOLD). This frees one of nearly 32 MB, the most that counts. Not a page of it
-    is touched. Other C libraries do not notice.
+    Arrays as small as those of a window come and go thousands of times. glibc gives such memory
+    back to the system, which clears its pages whenever they are asked for again, as long as no
+    larger block was freed before: then it keeps up to twice the size of that one (mallopt(3),
+    M_MMAP_THRESHOLD). This frees one of nearly 32 MB, the most that counts. Not a page of it is
+    touched. Other C libraries do not notice.
     """
     torch.empty(31 * 2**20, dtype=torch.uint8)
 
@@ -98,7 +99,8 @@ class Nodes:
         Weight of the fluxes at a node in the mean over its interval.
     ends : Tensor, [interval]
         Last node of each interval.
-    own, other : of a stage i of a step from y: U_i - a f(U_i) = own[i] y + sum over j < i of other[i][j] U_j
+    own, other : list of float, list of list of float
+        Of stage i of a step from y: U_i - a f(U_i) = own[i] y + sum over j < i of other[i][j] U_j.
     """
 
     def __init__(self, lengths: Tensor, step: float, tableau: Tableau):
@@ -132,7 +134,9 @@ class Nodes:
         return slice(int(self.interval[nodes.start]), int(self.interval[nodes.stop - 1]) + 1)
 
     def spread(self, values: Tensor, nodes: slice) -> Tensor:
-        """Values `[node, ...]` at some nodes from values `[interval, ...]` of the intervals that they lie in."""
+        """Values `[node, ...]` at some nodes from values `[interval, ...]` of the intervals that
+        they lie in.
+        """
         return values if self.daily else values[self.interval[nodes] - self.interval[nodes.start]]
 
     def collect(self, values: Tensor, nodes: slice, out: Tensor) -> None:
@@ -157,7 +161,10 @@ class Nodes:
 
 
 class Columns:
-    """Inputs of some columns, time first: parameters and forcing `[interval or 1, column or 1, width]`."""
+    """Inputs of some columns, time first.
+
+    Parameters and forcing `[interval or 1, column or 1, width]`.
+    """
 
     def __init__(self, problem: Problem, rows: Tensor | slice):
         def cut(x: Tensor) -> Tensor:
@@ -185,7 +192,8 @@ class Window:
     moves : Tensor, [size, node, column]
         The last update of every node of the window; zero for those that have just entered.
     rows : Tensor, [column]
-        The columns that were solved; the others are in `stuck`, with the interval in which they were.
+        The columns that were solved; the others are in `stuck`, with the interval in which they
+        were.
     patience : int
         Iterations of the node at the front after which its columns are given up.
     sweeps : int
@@ -199,10 +207,8 @@ class Window:
         size = problem.model.size
         states = [(s.scale, s.lower) for s in problem.model.spec.each_state(size)]
         self.scale, self.lower = problem.initial.new_tensor(states).T[:, :, None, None]
-        self.from_zero, self.below = (
-            not bool(self.lower.any()),
-            -BELOW * self.scale,
-        )  # as in `lowest`
+        # as in `lowest`
+        self.from_zero, self.below = (not bool(self.lower.any()), -BELOW * self.scale)
         self.tolerance = math.sqrt(
             torch.finfo(problem.initial.dtype).eps
         )  # the error is the square of the last update
@@ -243,7 +249,8 @@ class Window:
             first, stop = first + done, enter
 
     def _sweep(self, nodes: slice, careful: bool) -> Tensor:
-        """One iteration of Newton on a window; sizes of the updates relative to the states, `[size, node, column]`.
+        """One iteration of Newton on a window; sizes of the updates relative to the states, `[size,
+        node, column]`.
 
         With `careful` no state turns back by more than a part of its last update.
         """
@@ -276,7 +283,9 @@ class Window:
         return forcing, {**c.static, **{k: plan.spread(v[at], nodes) for k, v in c.varying.items()}}
 
     def _restart(self, size: Tensor, first: int, stop: int) -> Tensor:
-        """Nodes that left the range of numbers begin again at the last known state; columns whose first step did so."""
+        """Nodes that left the range of numbers begin again at the last known state; columns whose
+        first step did so.
+        """
         lost = ~torch.isfinite(size).all(0)
         state = self.states[:, first + 1 : stop + 1]
         state.copy_(torch.where(lost, self.states[:, first : first + 1], state))
@@ -299,7 +308,9 @@ class Window:
 
     @torch.no_grad()
     def write(self, states: Tensor, storage: Tensor, fluxes: Tensor) -> None:
-        """Write results `[size or flux, interval, column]`; the storage changes by the integral of the rates."""
+        """Write results `[size or flux, interval, column]`; the storage changes by the integral of
+        the rates.
+        """
         plan, ends = self.nodes, self.nodes.ends
         rows = self.rows
         states[:, :, rows] = self.states[:, 1:] if plan.daily else self.states[:, 1 + ends]
@@ -324,7 +335,10 @@ def blocks(nodes: Nodes, columns: int) -> list[slice]:
 
 
 def forward_substitution(inverses: Tensor, right: Tensor, nodes: Nodes) -> Tensor:
-    """Updates `[node, size, column]` from node to node: x_k = M_k^-1 (r_k + what the target of k takes from earlier x)."""
+    """Updates `[node, size, column]` from node to node.
+
+    x_k = M_k^-1 (r_k + what the target of k takes from earlier x).
+    """
     s = nodes.stages
     out, work = torch.empty_like(right), torch.empty_like(inverses[0])
     x, M, r = out.unbind(), inverses.unbind(), right.unbind()
@@ -342,7 +356,8 @@ def forward_substitution(inverses: Tensor, right: Tensor, nodes: Nodes) -> Tenso
 def back_substitution(
     inverses: Tensor, right: Tensor, nodes: Nodes, after: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Multipliers `[node, size, column]` from the last node to the first, and the cotangent of the state before them.
+    """Multipliers `[node, size, column]` from the last node to the first, and the cotangent of the
+    state before them.
 
     `after` is the cotangent `[size, column]` of the last state that later nodes have left.
     """

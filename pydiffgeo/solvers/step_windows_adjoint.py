@@ -1,7 +1,10 @@
-"""The gradient of solutions by windows: the same small matrices, transposed, from the last node to the first.
+"""The gradient of solutions by windows.
 
-Each stage solves U - a f(U) = own y + ... for its node. The implicit function theorem gives one transposed product for its
-multiplier, and the multipliers weight one vector-Jacobian product of rates and fluxes in parameters and forcing.
+The same small matrices, transposed, from the last node to the first.
+
+Each stage solves U - a f(U) = own y + ... for its node. The implicit function theorem gives one
+transposed product for its multiplier, and the multipliers weight one vector-Jacobian product of
+rates and fluxes in parameters and forcing.
 """
 
 from __future__ import annotations
@@ -37,7 +40,9 @@ class Run:
         return {c: k for w in self.windows for c, k in w.stuck.items()}
 
     def forward(self, record: bool) -> tuple[Tensor, Tensor, Tensor]:
-        """States, storage and fluxes `[column, interval, ...]`, NaN for columns that were not solved; windows are kept."""
+        """States, storage and fluxes `[column, interval, ...]`, NaN for columns that were not
+        solved; windows are kept.
+        """
         p = self.problem
         columns, size, T = len(p.initial), p.model.size, len(p.lengths)
         nan = float("nan")
@@ -108,7 +113,8 @@ class _Adjoint:
                     into[rows] = g
 
     def _block(
-        self, w: Window, nodes: slice, on_states: Tensor | None, on_storage: Tensor | None, on_fluxes: Tensor | None,
+        self, w: Window, nodes: slice, on_states: Tensor | None, on_storage: Tensor | None,
+        on_fluxes: Tensor | None,
         sums: dict[str, dict[str, Tensor]], after: Tensor,
     ) -> Tensor:  # fmt: skip
         """Some nodes; the cotangent of the state before them."""
@@ -167,7 +173,7 @@ class _Adjoint:
     def _leaves(
         self, w: Window, at: slice
     ) -> tuple[dict[tuple[str, str], Tensor], dict[str, Tensor], dict[str, Tensor]]:
-        """Inputs in some intervals; those whose gradient is wanted as leaves, under (group, name)."""
+        """Inputs in some intervals; those whose gradient is wanted are leaves, by (group, name)."""
         c = w.columns
         values = {
             "static": dict(c.static),
@@ -184,7 +190,9 @@ class _Adjoint:
 
 
 def solve_windows(problem: Problem, options: Solver) -> tuple[tuple[Tensor, Tensor, Tensor], Run]:
-    """States, storage (from the start on) and fluxes `[column, interval, ...]`, and the run with its counts."""
+    """States, storage (from the start on) and fluxes `[column, interval, ...]`, and the run with
+    its counts.
+    """
     assert options.step is not None
     nodes = Nodes(problem.lengths, options.step, options.tableau)
     run = Run(problem, nodes, options.max_newton, options.chunk or COLUMNS)

@@ -20,12 +20,14 @@ class Tolerances:
     atol, storage_atol
         Absolute tolerances of the error per step, in the unit of the state and of its storage.
     typical
-        Typical magnitude of the state: an update of Newton is at most the state's magnitude plus this.
+        Typical magnitude of the state: an update of Newton is at most the state's magnitude plus
+        this.
     rounding
         What may be left of the storage to reach.
     newton_rounding
-        As `rounding` where Newton's method meets it, as in a saturated soil in float32: its capacity of 1e-6 per cm turns the
-        rounding of a water content into hundredths of a cm, which no iteration makes smaller. None in float64.
+        As `rounding` where Newton's method meets it, as in a saturated soil in float32: its
+        capacity of 1e-6 per cm turns the rounding of a water content into hundredths of a cm, which
+        no iteration makes smaller. None in float64.
     """
 
     atol: float | Tensor

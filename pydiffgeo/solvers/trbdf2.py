@@ -13,5 +13,6 @@ TABLEAU = Tableau(
     b_hat=((1 - W) / 3, (3 * W + 1) / 3, D / 3),
     order=2,
     error_order=3,
-    source="Hosea & Shampine (1996), Appl. Numer. Math. 20, 21-37, doi:10.1016/0168-9274(95)00115-8",
+    source="Hosea & Shampine (1996), Appl. Numer. Math. 20, 21-37, "
+    "doi:10.1016/0168-9274(95)00115-8",
 )

@@ -1,7 +1,9 @@
-"""Boundary conditions of a soil column: the flux through the outer face and its derivative in the head of the cell next to it.
+"""Boundary conditions of a soil column.
 
-Fluxes are positive downward. A boundary with `heads` at its face has their conductivities, and the Darcy flux from the
-innermost of them, evaluated by the Richards model together with the cells.
+The flux through the outer face and its derivative in the head of the cell next to it.
+
+Fluxes are positive downward. A boundary with `heads` at its face has their conductivities, and the
+Darcy flux from the innermost of them, evaluated by the Richards model together with the cells.
 """
 
 from __future__ import annotations
@@ -26,8 +28,9 @@ class Side:
     Parameters
     ----------
     q, slopes, outer : Tensor, [..., face]
-        Darcy fluxes through the faces, that of the boundary's innermost head included, and their derivatives in psi of the
-        cell at the boundary and in the boundary's head (None where no derivative is wanted).
+        Darcy fluxes through the faces, that of the boundary's innermost head included, and their
+        derivatives in psi of the cell at the boundary and in the boundary's head (None where no
+        derivative is wanted).
     psi : Tensor, [..., cell]
     K, dK : Tensor, [..., place]
         Conductivity and its slope at all places of the Richards model.
@@ -38,7 +41,8 @@ class Side:
     """
 
     def __init__(
-        self, top: bool, q: Tensor, slopes: Tensor | None, outer: Tensor | None, psi: Tensor, K: Tensor, dK: Tensor | None,
+        self, top: bool, q: Tensor, slopes: Tensor | None, outer: Tensor | None, psi: Tensor,
+        K: Tensor, dK: Tensor | None,
         cell: int, heads: slice, conductance: float, mean: Callable[[Tensor, Tensor, Tensor], Mean],
     ):  # fmt: skip
         self._end = slice(0, 1) if top else slice(-1, None)
@@ -91,8 +95,8 @@ class Side:
 
 
 class Pond(NamedTuple):
-    """Rate of change of a pond, its derivatives in the pond and in psi of the cell, and that of the flux through the face in
-    the pond."""
+    """Rate of change of a pond, its derivatives in the pond and in psi of the cell, and that of the
+    flux through the face in the pond."""
 
     rate: Tensor
     by_pond: Tensor | None = None
@@ -101,7 +105,9 @@ class Pond(NamedTuple):
 
 
 class Flow(NamedTuple):
-    """Flux through the face (positive downward), its derivative in psi of the cell, the reported parts, and the pond."""
+    """Flux through the face (positive downward), its derivative in psi of the cell, the reported
+    parts, and the pond.
+    """
 
     flux: Tensor
     slope: Tensor | None
@@ -110,9 +116,11 @@ class Flow(NamedTuple):
 
 
 class Boundary:
-    """Base: names of the forcings and parameters it needs and of fluxes it adds, number of its heads, where it may be used.
+    """Base: names of the forcings and parameters it needs and of fluxes it adds, number of its
+    heads, where it may be used.
 
-    One that `stores` water has the depth of a pond as the first state, which its functions find as `p["pond"]`.
+    One that `stores` water has the depth of a pond as the first state, which its functions find as
+    `p["pond"]`.
     """
 
     forcings: tuple[str, ...] = ()
@@ -136,7 +144,9 @@ class Boundary:
 
 
 class Head(Boundary):
-    """Given pressure head at the face (Dirichlet), half a cell from the centre of the outermost cell."""
+    """Given pressure head at the face (Dirichlet), half a cell from the centre of the outermost
+    cell.
+    """
 
     n_heads = 1
 
@@ -169,7 +179,10 @@ class Flux(Boundary):
 
 
 class FreeDrainage(Boundary):
-    """Unit gradient of total head at the bottom: the flux is the conductivity of the lowest cell."""
+    """Unit gradient of total head at the bottom.
+
+    The flux is the conductivity of the lowest cell.
+    """
 
     top_allowed = False
 
@@ -179,7 +192,9 @@ class FreeDrainage(Boundary):
 
 
 class SeepageFace(Boundary):
-    """Water leaves at zero head, and none enters: outflow is the positive part of the Darcy flux to a face at psi = 0.
+    """Water leaves at zero head, and none enters.
+
+    Outflow is the positive part of the Darcy flux to a face at psi = 0.
 
     The positive part is smoothed as (q + sqrt(q^2 + (1e-3 K_s)^2)) / 2.
     """
@@ -200,10 +215,11 @@ class SeepageFace(Boundary):
 class Atmospheric(Boundary):
     """Rain and potential evaporation, each limited by what the soil can take or give.
 
-    Infiltration is the smaller of rain and the Darcy flux from a surface at `ponding_height`; the rest runs off, none is
-    stored on the surface. Evaporation is the smaller of its potential and the Darcy flux to a surface at
-    `minimum_surface_head`, and never negative. Both minima are smooth: min(a, b) = (a + b - sqrt((a - b)^2 + (0.05 a)^2))
-    / 2 with a the demand, which lies at most 2.5 % of the demand below the sharp one, and is zero where the demand is zero.
+    Infiltration is the smaller of rain and the Darcy flux from a surface at `ponding_height`; the
+    rest runs off, none is stored on the surface. Evaporation is the smaller of its potential and
+    the Darcy flux to a surface at `minimum_surface_head`, and never negative. Both minima are
+    smooth: min(a, b) = (a + b - sqrt((a - b)^2 + (0.05 a)^2)) / 2 with a the demand, which lies at
+    most 2.5 % of the demand below the sharp one, and is zero where the demand is zero.
     """
 
     forcings = ("rain", "potential_evaporation")
@@ -246,15 +262,19 @@ class Atmospheric(Boundary):
 
 
 class SurfaceLayer(Atmospheric):
-    """Rain and potential evaporation on a surface that stores water up to `ponding_height`: what is more runs off.
+    """Rain and potential evaporation on a surface that stores water up to `ponding_height`.
 
-    The depth of the pond W is the first state. Where there is a pond, the surface has the head W, the Darcy flux from there
-    infiltrates, and the pond evaporates at the potential rate. Where there is none, infiltration and evaporation are those of
-    `Atmospheric` with a surface at zero head, and rain that does not infiltrate begins a pond. Up to the depth `pond_film` the
-    two are blended, with the share s = x (2 - x), x = W / pond_film; a full pond begins to overflow likewise, when `pond_film`
-    is left to its top. What a pond has above `ponding_height` (at the start, or since it fell) runs off at the rate of 60 per
-    hour, whether it rains or not. It is the "atmospheric boundary condition with surface layer" of HYDRUS-1D (manual of
-    version 4.17, section 2.7), where ponding_height is hCritS.
+    What is more runs off.
+
+    The depth of the pond W is the first state. Where there is a pond, the surface has the head W,
+    the Darcy flux from there infiltrates, and the pond evaporates at the potential rate. Where
+    there is none, infiltration and evaporation are those of `Atmospheric` with a surface at zero
+    head, and rain that does not infiltrate begins a pond. Up to the depth `pond_film` the two are
+    blended, with the share s = x (2 - x), x = W / pond_film; a full pond begins to overflow
+    likewise, when `pond_film` is left to its top. What a pond has above `ponding_height` (at the
+    start, or since it fell) runs off at the rate of 60 per hour, whether it rains or not. It is the
+    "atmospheric boundary condition with surface layer" of HYDRUS-1D (manual of version 4.17,
+    section 2.7), where ponding_height is hCritS.
     """
 
     parameters: tuple[str, ...] = ("ponding_height", "minimum_surface_head", "pond_film")
@@ -283,9 +303,11 @@ class SurfaceLayer(Atmospheric):
         runoff = surplus.clamp_min(0) * (1 - room) + RELEASE * excess
         flux = infiltration - from_soil
         parts = {
-            "infiltration": infiltration, "runoff": runoff, "evaporation": from_pond + from_soil,
+            "infiltration": infiltration,
+            "runoff": runoff,
+            "evaporation": from_pond + from_soil,
             "ponding": rain - runoff - infiltration,
-        }  # fmt: skip
+        }
         rate = parts["ponding"] - from_pond
         if side.slope is None or side.outer_slope is None or soil_slope is None:
             return Flow(flux, None, parts, Pond(rate))
@@ -313,7 +335,9 @@ class SurfaceLayer(Atmospheric):
 def with_pond(
     lin: Linearisation, pond: Pond | None, depth: Tensor, inverse_dz: Tensor
 ) -> Linearisation:
-    """Linearisation of a pond `[..., 1]` and the cells below it, from one over the thickness of the first."""
+    """Linearisation of a pond `[..., 1]` and the cells below it, from one over the thickness of the
+    first.
+    """
     assert (
         pond is not None
         and pond.by_pond is not None
@@ -338,7 +362,9 @@ def with_pond(
 
 
 def _share(depth: Tensor, film: Tensor) -> tuple[Tensor, Tensor]:
-    """x (2 - x) of x = depth / film, 1 above the film and 2 x below zero, where Newton may pass; and its slope in the depth."""
+    """x (2 - x) of x = depth / film, 1 above the film and 2 x below zero, where Newton may pass;
+    and its slope in the depth.
+    """
     x = depth / film
     inside = x.clamp(0, 1)
     slope = 2 * (1 - inside) / film
@@ -346,7 +372,9 @@ def _share(depth: Tensor, film: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _excess(depth: Tensor, film: Tensor) -> tuple[Tensor, Tensor]:
-    """max(depth, 0), smooth within one film above zero, where it is depth^2 / (2 film); and its slope in the depth."""
+    """max(depth, 0), smooth within one film above zero, where it is depth^2 / (2 film); and its
+    slope in the depth.
+    """
     slope = (depth / film).clamp(0, 1)
     return slope * (depth.clamp_min(0) - 0.5 * film * slope), slope
 

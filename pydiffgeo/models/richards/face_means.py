@@ -23,7 +23,9 @@ def geometric(upper: Tensor, lower: Tensor, gradient: Tensor) -> Mean:
 
 
 def harmonic(upper: Tensor, lower: Tensor, gradient: Tensor) -> Mean:
-    """2 K1 K2 / (K1 + K2): the exact mean of two resistances in series; blocks a front entering very dry soil."""
+    """2 K1 K2 / (K1 + K2): the exact mean of two resistances in series; blocks a front entering
+    very dry soil.
+    """
     r = 2 / (upper + lower)
     return upper * lower * r, 0.5 * (lower * r) ** 2, 0.5 * (upper * r) ** 2
 

@@ -55,7 +55,8 @@ class Grid:
         faces : sequence of float, [cell + 1]
             Depths in `unit`, strictly increasing, starting at 0.
         layers : sequence of float
-            Depth at which each soil layer begins; the first is 0, each of the others must be a face.
+            Depth at which each soil layer begins; the first is 0, each of the others must be a
+            face.
         unit, time_unit : str
             Units of length and time, see `Grid`.
 
@@ -83,7 +84,8 @@ class Grid:
         tops = np.asarray(layers, dtype=float).ravel()
         if tops.size == 0 or tops[0] != 0 or (np.diff(tops) <= 0).any() or tops[-1] >= z[-1]:
             raise GridError(
-                f"layers must begin at 0 {unit}, increase, and end above the bottom at {z[-1]} {unit}; got {tops.tolist()}."
+                f"layers must begin at 0 {unit}, increase, and end above the bottom at {z[-1]} "
+                f"{unit}; got {tops.tolist()}."
             )
         for top in tops:
             if np.abs(z - top).min() > 1e-9 * z[-1]:
@@ -122,11 +124,14 @@ class Grid:
         unit: str = "cm",
         time_unit: str = "h",
     ) -> Grid:
-        """Cells growing geometrically from thickness `top` at the surface; faces are moved to the layer boundaries."""
+        """Cells growing geometrically from thickness `top` at the surface; faces are moved to the
+        layer boundaries.
+        """
         _check_size(depth, cells, unit)
         if not 0 < top <= depth / cells:
             raise GridError(
-                f"the top cell must be thinner than the mean, {depth / cells:g} {unit}; got top={top}."
+                f"the top cell must be thinner than the mean, {depth / cells:g} {unit}; got "
+                f"top={top}."
             )
         low, high = 1.0, 1e3
         for _ in range(200):  # bisection on the growth ratio

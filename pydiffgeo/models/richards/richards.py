@@ -1,4 +1,7 @@
-"""Richards equation on a finite-volume grid, mixed form: water content is conserved, pressure head is the unknown."""
+"""Richards equation on a finite-volume grid, mixed form.
+
+Water content is conserved, pressure head is the unknown.
+"""
 
 from __future__ import annotations
 
@@ -27,43 +30,49 @@ from pydiffgeo.units import Units
 
 AT_MOST_ONE = {
     "theta_s": "a water content is a share of the volume, at most 1. Divide percent by 100",
-    "omega_c": "it is a share of what roots without stress take up, at most 1, which is no compensation",
+    "omega_c": "it is a share of what roots without stress take up, at most 1, which is no "
+    "compensation",
 }
 
 
 class Richards(SoilFunctions):
     """d(theta + S_s max(psi, 0))/dt = d/dz [K (d psi/dz - 1)] - uptake, depth z positive downward.
 
-    Cell-centred finite volumes. A boundary head acts at the face, half a cell from the outermost centre, with the face
-    conductivity averaged with the boundary's. At a face between two soil layers each soil's conductivity is averaged over
-    both heads and the two halves act in series, so that head and flux are continuous there to second order.
+    Cell-centred finite volumes. A boundary head acts at the face, half a cell from the outermost
+    centre, with the face conductivity averaged with the boundary's. At a face between two soil
+    layers each soil's conductivity is averaged over both heads and the two halves act in series, so
+    that head and flux are continuous there to second order.
 
     Parameters
     ----------
     grid : Grid
-        Cells and soil layers. Its units of length and time are those of all that is given to the model and comes from it:
-        forcing, parameters, heads, fluxes, storage, tolerances and steps, and `spec` says so.
+        Cells and soil layers. Its units of length and time are those of all that is given to the
+        model and comes from it: forcing, parameters, heads, fluxes, storage, tolerances and steps,
+        and `spec` says so.
     hydraulics : str or SoilHydraulics
-        "van_genuchten", "brooks_corey", "gardner", "haverkamp", or an object with user functions, which are called with heads
-        and parameters in the grid's units.
+        "van_genuchten", "brooks_corey", "gardner", "haverkamp", or an object with user functions,
+        which are called with heads and parameters in the grid's units.
     top, bottom : str
-        Boundary conditions: top "head", "flux", "atmospheric" or "surface_layer"; bottom "head", "flux", "free_drainage" or
-        "seepage_face". With "surface_layer" the state begins with the depth of the pond, before the heads of the cells.
+        Boundary conditions: top "head", "flux", "atmospheric" or "surface_layer"; bottom "head",
+        "flux", "free_drainage" or "seepage_face". With "surface_layer" the state begins with the
+        depth of the pond, before the heads of the cells.
     roots : Roots, optional
         Root water uptake; adds the forcing `potential_transpiration`.
     face_mean : {"arithmetic", "geometric", "harmonic", "upstream"}
         Conductivity at a face.
-    closures : mapping of str to NeuralClosure or torch.nn.Module `[..., input] -> [...]` or `[..., 1]`, optional
-        Networks in the slots "retention" and "conductivity", for all layers and columns; see docs/closures.md. Parameters of
-        `hydraulics` that nothing reads any more are none of the model.
+    closures : mapping of str to NeuralClosure or torch.nn.Module, optional
+        Networks `[..., input] -> [...]` or `[..., 1]` in the slots "retention" and "conductivity",
+        for all layers and columns; see docs/closures.md. Parameters of `hydraulics` that nothing
+        reads any more are none of the model.
 
     Attributes
     ----------
     spec : ModelSpec
         Parameters, forcings and fluxes of this configuration, with units and bounds.
     core : Richards
-        The same model in cm and hours, which the engines solve. The functions that they call (`prepare`, `storage`, `rates`,
-        `fluxes`, `evaluate`, `linearise`, `total_storage`) compute in cm and hours whatever the grid's units.
+        The same model in cm and hours, which the engines solve. The functions that they call
+        (`prepare`, `storage`, `rates`, `fluxes`, `evaluate`, `linearise`, `total_storage`) compute
+        in cm and hours whatever the grid's units.
 
     Raises
     ------
@@ -116,7 +125,8 @@ class Richards(SoilFunctions):
             raise SpecError(f"boundary condition {top!r} cannot be used at the top; use {allowed}.")
         if not self.bottom.bottom_allowed:
             raise SpecError(
-                f"boundary condition {bottom!r} cannot be used at the bottom; use head, flux, free_drainage or seepage_face."
+                f"boundary condition {bottom!r} cannot be used at the bottom; use head, flux, "
+                "free_drainage or seepage_face."
             )
         self.roots = None if roots is None else roots.on(given.faces)
         if self.roots is not None and self.roots.compensated:
@@ -137,12 +147,16 @@ class Richards(SoilFunctions):
         stored = {f for b in BOUNDARIES.values() for f in b.fluxes}
         fluxes = [k for k in whole.fluxes if k not in stored or k in self.top.fluxes]
         self.spec = whole.select(
-            parameters=[*soil, *column], forcings=forcings, states=["pond", "psi"] if self.top.stores else ["psi"],
-            fluxes=fluxes, extra=self.hydraulics.own,
-        )  # fmt: skip
+            parameters=[*soil, *column],
+            forcings=forcings,
+            states=["pond", "psi"] if self.top.stores else ["psi"],
+            fluxes=fluxes,
+            extra=self.hydraulics.own,
+        )
         self._faces = torch.nonzero(grid.layer.diff())[:, 0]  # upper cells of the layer boundaries
-        # places where the curves are evaluated: heads of the top boundary, cells, heads of the bottom boundary, and the
-        # other soil's at each layer boundary; the `line` of places that neighbour each other; its faces between cells
+        # places where the curves are evaluated: heads of the top boundary, cells, heads of the
+        # bottom boundary, and the other soil's at each layer boundary; the `line` of places that
+        # neighbour each other; its faces between cells
         first, last = self.top.n_heads, self.top.n_heads + grid.cells
         has_top, has_bottom = min(self.top.n_heads, 1), min(self.bottom.n_heads, 1)
         self._cells = slice(first, last)
@@ -173,7 +187,8 @@ class Richards(SoilFunctions):
         inside = [w for m in vars(h).values() if isinstance(m, nn.Module) for w in m.parameters()]
         return [*super().closure_weights(), *inside]
 
-    # ---- parameters -------------------------------------------------------------------------------------------------
+    # ---- parameters
+    # ----------------------------------------------------------------------------------------------
 
     def prepare(self, parameters: dict[str, Tensor]) -> dict[str, Tensor]:
         """Spread layer parameters over the cells and derive what the iterations need."""
@@ -191,7 +206,9 @@ class Richards(SoilFunctions):
         return p
 
     def check_parameters(self, parameters: Mapping[str, Tensor]) -> None:
-        """Raise ParameterError for theta_r >= theta_s, a share above 1 or Feddes heads out of order, naming the column."""
+        """Raise ParameterError for theta_r >= theta_s, a share above 1 or Feddes heads out of
+        order, naming the column.
+        """
         for name, rule in AT_MOST_ONE.items():
             if name in parameters and bool((parameters[name] > 1).any()):
                 at = tuple((parameters[name] > 1).nonzero()[0].tolist())
@@ -209,7 +226,8 @@ class Richards(SoilFunctions):
                 a, b = torch.broadcast_tensors(parameters[low], parameters[high])
                 at = tuple((a >= b).nonzero()[0].tolist())
                 raise ParameterError(
-                    f"{low} must be below {high}: got {low}={float(a[at]):g}, {high}={float(b[at]):g} at {_where(a, at)}."
+                    f"{low} must be below {high}: got {low}={float(a[at]):g}, "
+                    f"{high}={float(b[at]):g} at {_where(a, at)}."
                 )
 
     def start(self, parameters: Values) -> dict[str, Tensor]:
@@ -223,7 +241,8 @@ class Richards(SoilFunctions):
         water = self._heads(storage) @ self._geometry(storage)["dz"]
         return water + storage[..., 0] if self.top.stores else water
 
-    # ---- equations --------------------------------------------------------------------------------------------------
+    # ---- equations
+    # ----------------------------------------------------------------------------------------------
 
     def storage(self, state: Tensor, parameters: Values) -> Tensor:
         """Water content plus specific storage times positive head."""
@@ -286,7 +305,9 @@ class Richards(SoilFunctions):
         return self.evaluate(state, forcing, parameters).rates
 
     def fluxes(self, state: Tensor, forcing: Values, parameters: Values) -> Tensor:
-        """Infiltration, runoff, evaporation, transpiration, drainage and, with a pond, ponding, cm/h."""
+        """Infiltration, runoff, evaporation, transpiration, drainage and, with a pond, ponding,
+        cm/h.
+        """
         return self.evaluate(state, forcing, parameters, fluxes=True).fluxes
 
     def linearise(self, state: Tensor, forcing: Values, parameters: Values) -> Linearisation:  # type: ignore[override]
@@ -351,10 +372,14 @@ class Richards(SoilFunctions):
             else lin
         )
 
-    # ---- helpers ----------------------------------------------------------------------------------------------------
+    # ---- helpers
+    # ----------------------------------------------------------------------------------------------
 
     def _least_capacity(self, K: Tensor, p: Values) -> Tensor:
-        """The specific storage, as far as the soil conducts as if saturated: in dry soil a smaller capacity is true."""
+        """The specific storage, as far as the soil conducts as if saturated.
+
+        In dry soil a smaller capacity is true.
+        """
         if "K_s" not in p:
             return p["specific_storage"]
         K_s = p["K_s"]
@@ -454,7 +479,9 @@ class Richards(SoilFunctions):
     def _interface(
         self, K: Tensor, gradient: Tensor, g: dict[str, Tensor], dK: Tensor | None = None
     ) -> Mean:
-        """Conductivity of the faces between layers and, with dK, its derivatives in the heads above and below."""
+        """Conductivity of the faces between layers and, with dK, its derivatives in the heads above
+        and below.
+        """
         m, slope = len(self._faces), gradient[..., g["interface"]]
         i = self._faces.to(K.device) + self._cells.start
         first = K.shape[-1] - 2 * m
@@ -474,6 +501,8 @@ class Richards(SoilFunctions):
 
 
 def _where(values: Tensor, at: tuple[int, ...]) -> str:
-    """Return column, interval and layer of an index into parameters `[column, layer]` or `[column, interval, layer]`."""
+    """Return column, interval and layer of an index into parameters `[column, layer]` or `[column,
+    interval, layer]`.
+    """
     place = [f"column {at[0]}", *([f"interval {at[1]}"] if values.ndim == 3 else [])]
     return ", ".join([*place, *([f"layer {at[-1]}"] if values.shape[-1] > 1 else [])])

@@ -36,30 +36,34 @@ PROFILES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 @dataclass(frozen=True)
 class Roots:
-    """Root water uptake: potential transpiration x root density x stress of Feddes, compensated or not.
+    """Root water uptake: potential transpiration x root density x stress of Feddes, compensated or
+    not.
 
-    The stress factor rises linearly from 0 at the head `feddes_1` to 1 at `feddes_2`, and falls from 1 at `feddes_3` to 0 at
-    `feddes_4`.
+    The stress factor rises linearly from 0 at the head `feddes_1` to 1 at `feddes_2`, and falls
+    from 1 at `feddes_3` to 0 at `feddes_4`.
 
     Parameters
     ----------
     profile : {"exponential", "uniform", "linear", "given"}, optional
-        Root density with depth: exponential with 95 % of the roots above `root_depth` (the rest below it), or constant or
-        linearly decreasing down to `root_depth`; or `density`. It is scaled so that the column holds all roots. By default
-        "given" where there is a density, else "exponential".
+        Root density with depth: exponential with 95 % of the roots above `root_depth` (the rest
+        below it), or constant or linearly decreasing down to `root_depth`; or `density`. It is
+        scaled so that the column holds all roots. By default "given" where there is a density, else
+        "exponential".
     density : sequence of float, [cell] or [depth], optional
-        Root density of one's own, in any unit since it is scaled: of each cell, from the surface down, or at each of `depth`.
+        Root density of one's own, in any unit since it is scaled: of each cell, from the surface
+        down, or at each of `depth`.
     depth : sequence of float, [depth], optional
-        Depths of `density` in the unit of the grid, increasing; the density is linear between them, and zero above the first
-        and below the last.
+        Depths of `density` in the unit of the grid, increasing; the density is linear between them,
+        and zero above the first and below the last.
     demand_dependent : bool
-        Let the threshold of drought depend on the demand as in HYDRUS. `feddes_3` becomes `feddes_3_high` (P2H) where the
-        potential transpiration is `demand_high` (r2H) or more, `feddes_3_low` (P2L) where it is `demand_low` (r2L) or less,
-        and is linear in it between.
+        Let the threshold of drought depend on the demand as in HYDRUS. `feddes_3` becomes
+        `feddes_3_high` (P2H) where the potential transpiration is `demand_high` (r2H) or more,
+        `feddes_3_low` (P2L) where it is `demand_low` (r2L) or less, and is linear in it between.
     compensated : bool
-        Let roots that find water make up for those that do not (Jarvis 1989): the uptake of every cell is divided by
-        max(omega, omega_c), where omega is the mean of the stress factor over the roots. Above the parameter `omega_c` the
-        plant transpires as much as it can, below it less in proportion to omega; 1 is no compensation.
+        Let roots that find water make up for those that do not (Jarvis 1989): the uptake of every
+        cell is divided by max(omega, omega_c), where omega is the mean of the stress factor over
+        the roots. Above the parameter `omega_c` the plant transpires as much as it can, below it
+        less in proportion to omega; 1 is no compensation.
 
     Raises
     ------
@@ -70,9 +74,10 @@ class Roots:
 
     References
     ----------
-    Feddes, R. A., Kowalik, P. J., Zaradny, H. (1978), Simulation of field water use and crop yield. Jarvis, N. J. (1989),
-    doi:10.1016/0022-1694(89)90050-4. Simunek, J., Hopmans, J. W. (2009), doi:10.1016/j.ecolmodel.2008.11.004. Simunek, J.,
-    Sejna, M., Saito, H., Sakai, M., van Genuchten, M. Th. (2013), The HYDRUS-1D software package, version 4.17, section 2.2.
+    Feddes, R. A., Kowalik, P. J., Zaradny, H. (1978), Simulation of field water use and crop yield.
+    Jarvis, N. J. (1989), doi:10.1016/0022-1694(89)90050-4. Simunek, J., Hopmans, J. W. (2009),
+    doi:10.1016/j.ecolmodel.2008.11.004. Simunek, J., Sejna, M., Saito, H., Sakai, M., van
+    Genuchten, M. Th. (2013), The HYDRUS-1D software package, version 4.17, section 2.2.
     """
 
     profile: str | None = None
@@ -86,8 +91,9 @@ class Roots:
         lookup({**PROFILES, "given": None}, profile, "root profile")
         if (profile == "given") != (self.density is not None):
             raise ParameterError(
-                f"the profile {profile!r} and the density do not go together: roots of your own are Roots(density=[...]), of "
-                "each cell or at depth=[...]; no other profile takes a density, and profile='given' needs one."
+                f"the profile {profile!r} and the density do not go together: roots of your own "
+                "are Roots(density=[...]), of each cell or at depth=[...]; no other profile takes "
+                "a density, and profile='given' needs one."
             )
         if self.depth is not None and self.density is None:
             raise ParameterError(
@@ -117,7 +123,9 @@ class Roots:
         )
 
     def on(self, faces: Tensor) -> Roots:
-        """Return these roots with a density of each cell of a grid in place of one by depth, whatever the unit of length."""
+        """Return these roots with a density of each cell of a grid in place of one by depth,
+        whatever the unit of length.
+        """
         if self.profile != "given":
             return self
         return replace(self, density=self.given_density(faces).tolist(), depth=None)
@@ -136,12 +144,14 @@ class Roots:
         wanted = len(z) - 1 if self.depth is None else len(self.depth)
         if len(value) != wanted:
             raise ParameterError(
-                f"the root density has {len(value)} values for {wanted} {places}; give one for each."
+                f"the root density has {len(value)} values for {wanted} {places}; give one for "
+                "each."
             )
         if not (np.isfinite(value).all() and (value >= 0).all()):
             bad = int(np.argmin(np.isfinite(value) & (value >= 0)))
             raise ParameterError(
-                f"the root density is {value[bad]:g} at place {bad}; it must be finite and not negative."
+                f"the root density is {value[bad]:g} at place {bad}; it must be finite and not "
+                "negative."
             )
         amount = (
             value * np.diff(z) if self.depth is None else _integrals(np.array(self.depth), value, z)
@@ -153,7 +163,9 @@ class Roots:
         return torch.from_numpy(amount / amount.sum() / np.diff(z)).to(faces)
 
     def shares(self, faces: Tensor, p: Values) -> Tensor:
-        """Share of the roots per unit of length in each cell `[..., cell]`, from the faces and the parameters."""
+        """Share of the roots per unit of length in each cell `[..., cell]`, from the faces and the
+        parameters.
+        """
         if self.profile == "given":
             return self.given_density(faces)[None]
         assert self.profile is not None
@@ -191,7 +203,8 @@ class Roots:
     ) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, ...]]:
         """Stress factor and its slope in psi, and the factor of both in the uptake.
 
-        Where roots compensate, the uptake of each cell depends on all heads besides: by the last, a column times a row.
+        Where roots compensate, the uptake of each cell depends on all heads besides: by the last, a
+        column times a row.
         """
         stress, slope = self.stress_slope(psi, demand, p)
         factor = demand * p["density"]
@@ -233,15 +246,18 @@ def _numbers(values: Sequence[float], name: str) -> tuple[float, ...]:
         ValueError,
         RuntimeError,
     ) as error:  # of a list or array, of text, of a tensor of several
-        raise ParameterError(f"the {name} of roots must be a list of numbers, got {str(values)[:60]}: give one for each cell "
-                             "or depth, the same for all columns.") from error  # fmt: skip
+        raise ParameterError(
+            f"the {name} of roots must be a list of numbers, got {str(values)[:60]}: give one for "
+            "each cell or depth, the same for all columns."
+        ) from error
 
 
 def _integrals(depth: np.ndarray, density: np.ndarray, faces: np.ndarray) -> np.ndarray:
     """Integral over each cell of the density that is linear between depths and zero beyond them."""
     if len(depth) < 2 or not (np.isfinite(depth).all() and (np.diff(depth) > 0).all()):
         raise ParameterError(
-            f"the depths of a root density must increase, at least two of them, got {depth.tolist()[:5]}."
+            "the depths of a root density must increase, at least two of them, got "
+            f"{depth.tolist()[:5]}."
         )
     whole = np.concatenate([[0.0], np.cumsum(np.diff(depth) * (density[1:] + density[:-1]) / 2)])
     z = np.clip(faces, depth[0], depth[-1])

@@ -1,4 +1,7 @@
-"""What a user asks of a column's soil outside of a solve: water contents, conductivities and heads."""
+"""What a user asks of a column's soil outside of a solve.
+
+Water contents, conductivities and heads.
+"""
 
 from __future__ import annotations
 
@@ -31,13 +34,15 @@ class SoilFunctions(ProcessModel):
     def formula(
         self, slot: str, parameters: Mapping[str, float] | None = None
     ) -> Callable[[Tensor], Tensor]:
-        """Return what a closure in a slot would give to be the formula; see `pydiffgeo.fit_closure`.
+        """Return what a closure in a slot would give to be the formula; see
+        `pydiffgeo.fit_closure`.
 
         Parameters
         ----------
         slot : {"retention", "conductivity"}
         parameters : mapping of str to float, optional
-            Of the soil hydraulics, in their units: those that the formula reads, or none of them for the defaults.
+            Of the soil hydraulics, in their units: those that the formula reads, or none of them
+            for the defaults.
 
         Returns
         -------
@@ -61,10 +66,11 @@ class SoilFunctions(ProcessModel):
         )
 
     def water_content(self, psi: Tensor | ArrayLike, parameters: Mapping[str, Any]) -> Tensor:
-        """Volumetric water content (1) `[batch, (time,) cell]` at the heads psi, a tensor or an array.
+        """Volumetric water content (1) `[batch, (time,) cell]` at the heads psi, a tensor or an
+        array.
 
-        The parameters are as given to `solve`. States with the depth of a pond before the heads will do as well, here and in
-        `conductivity`.
+        The parameters are as given to `solve`. States with the depth of a pond before the heads
+        will do as well, here and in `conductivity`.
         """
         psi = self._heads(_floating(psi, "psi"))
         soil = self.hydraulics.derive(self._soil_at_cells(psi, parameters, "retention"))
@@ -81,7 +87,9 @@ class SoilFunctions(ProcessModel):
         }
 
     def conductivity(self, psi: Tensor | ArrayLike, parameters: Mapping[str, Any]) -> Tensor:
-        """Hydraulic conductivity `[batch, (time,) cell]`, in the grid's units, at heads psi; parameters as given to `solve`."""
+        """Hydraulic conductivity `[batch, (time,) cell]`, in the grid's units, at heads psi;
+        parameters as given to `solve`.
+        """
         psi = self._heads(_floating(psi, "psi"))
         soil = self.hydraulics.derive(self._soil_at_cells(psi, parameters, "conductivity"))
         return self.hydraulics.curves(psi * self.units.factor("cm"), soil)[1] / self.units.factor(
@@ -91,12 +99,14 @@ class SoilFunctions(ProcessModel):
     def head(
         self, theta: Tensor | ArrayLike, parameters: Mapping[str, Any], outside: str = "raise"
     ) -> Tensor:
-        """Pressure head (cm, or the grid's unit) at water contents: for initial states from measurements.
+        """Pressure head (cm, or the grid's unit) at water contents: for initial states from
+        measurements.
 
         Parameters
         ----------
         theta : Tensor or array, [batch, (time,) cell]
-            Above theta_r, and at most theta_s (by more than a rounding of 1e-6 of their difference).
+            Above theta_r, and at most theta_s (by more than a rounding of 1e-6 of their
+            difference).
         parameters : mapping
             As given to `solve`; of the soil, those of its retention curve suffice.
         outside : {"raise", "nan"}
@@ -135,7 +145,9 @@ class SoilFunctions(ProcessModel):
     def _soil_at_cells(
         self, like: Tensor, parameters: Mapping[str, Any], curve: str
     ) -> dict[str, Tensor]:
-        """What a curve reads of parameters as given to `solve` `[batch or 1, (time or 1,) cell or 1]`, in cm and hours."""
+        """What a curve reads of parameters as given to `solve` `[batch or 1, (time or 1,) cell or
+        1]`, in cm and hours.
+        """
         from pydiffgeo.inputs import read_parameters  # which imports the models
         from pydiffgeo.named import Names, parameters_without_names
 
@@ -148,7 +160,8 @@ class SoilFunctions(ProcessModel):
         if varying and like.ndim < 3:
             name = next(iter(varying))
             raise ParameterError(
-                f"parameter {name!r} varies in time: give the state as [batch, time, cell], at these times."
+                f"parameter {name!r} varies in time: give the state as [batch, time, cell], at "
+                "these times."
             )
         if like.ndim == 3:
             static = {k: v.unsqueeze(1) for k, v in static.items()}
@@ -186,6 +199,7 @@ def _on_curve(theta: Tensor, soil: Values, bad: Tensor) -> None:
     x = {k: v.detach().broadcast_to(bad.shape)[at].item() for k, v in known.items()}
     curve = f" from theta_r={x['theta_r']:g} to theta_s={x['theta_s']:g}" if len(x) == 3 else ""
     raise ParameterError(
-        f"no head has the water content {x['']:g} at {list(at)}: correct it or the retention curve{curve}, or ask for NaN "
+        f"no head has the water content {x['']:g} at {list(at)}: correct it or the retention "
+        f"curve{curve}, or ask for NaN "
         'there with outside="nan".'
     )

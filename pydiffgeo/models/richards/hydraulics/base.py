@@ -13,7 +13,9 @@ from pydiffgeo.recorded import Recorded
 
 
 class Curves(NamedTuple):
-    """Water content, its slope in psi (1/cm), conductivity (cm/h), its slope in psi; False if no head is above zero."""
+    """Water content, its slope in psi (1/cm), conductivity (cm/h), its slope in psi; False if no
+    head is above zero.
+    """
 
     theta: Tensor
     capacity: Tensor
@@ -25,10 +27,11 @@ class Curves(NamedTuple):
 class SoilHydraulics(Recorded):
     """Retention and conductivity curves.
 
-    A subclass names its `parameters` (as in the spec of the Richards model) and defines `curves` with torch operations,
-    so that torch can differentiate it; `slopes` gives the same curves with their derivatives in psi, without autograd,
-    and is what the Newton iterations call. Tensors have any leading shape; parameters broadcast against psi.
-    `saturated` holds for heads at and above zero: theta = theta_s and K = K_s there.
+    A subclass names its `parameters` (as in the spec of the Richards model) and defines `curves`
+    with torch operations, so that torch can differentiate it; `slopes` gives the same curves with
+    their derivatives in psi, without autograd, and is what the Newton iterations call. Tensors have
+    any leading shape; parameters broadcast against psi. `saturated` holds for heads at and above
+    zero: theta = theta_s and K = K_s there.
     """
 
     name: str
@@ -36,10 +39,14 @@ class SoilHydraulics(Recorded):
     own: Mapping[str, ParameterSpec] = {}
     """Specifications of parameters that the Richards model does not know already."""
     reads: Mapping[str, tuple[str, ...]] = {}
-    """Parameters that each of the formulas "retention" and "conductivity" reads, where networks may take their places."""
+    """Parameters that each of the formulas "retention" and "conductivity" reads, where networks may
+    take their places.
+    """
 
     def derive(self, p: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Add what both `curves` and `slopes` need and is the same in every iteration, such as m = 1 - 1/n."""
+        """Add what both `curves` and `slopes` need and is the same in every iteration, such as m =
+        1 - 1/n.
+        """
         return p
 
     def curves(self, psi: Tensor, p: Values) -> tuple[Tensor, Tensor]:
@@ -51,7 +58,10 @@ class SoilHydraulics(Recorded):
         raise TypeError(f"{type(self).__name__} must define slopes(psi, p).")
 
     def head(self, theta: Tensor, p: Values) -> Tensor:
-        """Pressure head (cm) at a water content between theta_r and theta_s: the inverse of the retention curve."""
+        """Pressure head (cm) at a water content between theta_r and theta_s: the inverse of the
+        retention curve.
+        """
         raise TypeError(
-            f"{type(self).__name__} has no inverse retention curve; give the initial state as pressure head."
+            f"{type(self).__name__} has no inverse retention curve; give the initial state as "
+            "pressure head."
         )

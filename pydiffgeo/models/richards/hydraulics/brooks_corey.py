@@ -14,15 +14,17 @@ CONDUCTIVITY: dict[str, tuple[str, ...]] = {"burdine": (), "mualem": ("pore_conn
 
 
 class BrooksCorey(SoilHydraulics):
-    """theta = theta_r + (theta_s - theta_r) S, S = (psi_b / |psi|)^lambda, or 1 above the air-entry head.
+    """theta = theta_r + (theta_s - theta_r) S, S = (psi_b / |psi|)^lambda, or 1 above the air-entry
+    head.
 
-    K = K_s S^(b + 2 / lambda) with b = 3 after Burdine, as Brooks and Corey have it, or b = 2 + l after Mualem, with the
-    parameter l `pore_connectivity`, 1/2 by default.
+    K = K_s S^(b + 2 / lambda) with b = 3 after Burdine, as Brooks and Corey have it, or b = 2 + l
+    after Mualem, with the parameter l `pore_connectivity`, 1/2 by default.
 
-    As published, both curves bend sharply at air entry, and above it no head stores any water: when rain fills
-    such a soil its heads jump, which no step size resolves. The two branches are therefore joined by a hyperbola:
-    with w = entry_width, s = (|psi| + psi_b + sqrt((|psi| - psi_b)^2 + (w psi_b)^2)) / 2, S = (s(0) / s)^lambda.
-    S is 1 at zero head, and as published to within a fraction w^2 lambda / 4 from twice psi_b on.
+    As published, both curves bend sharply at air entry, and above it no head stores any water: when
+    rain fills such a soil its heads jump, which no step size resolves. The two branches are
+    therefore joined by a hyperbola: with w = entry_width, s = (|psi| + psi_b + sqrt((|psi| -
+    psi_b)^2 + (w psi_b)^2)) / 2, S = (s(0) / s)^lambda. S is 1 at zero head, and as published to
+    within a fraction w^2 lambda / 4 from twice psi_b on.
 
     Parameters
     ----------
@@ -33,8 +35,8 @@ class BrooksCorey(SoilHydraulics):
 
     References
     ----------
-    Brooks, R. H., Corey, A. T. (1964), Hydraulic properties of porous media, Hydrology Paper 3, Colorado
-    State University. Burdine, N. T. (1953), doi:10.2118/225-G. Mualem, Y. (1976),
+    Brooks, R. H., Corey, A. T. (1964), Hydraulic properties of porous media, Hydrology Paper 3,
+    Colorado State University. Burdine, N. T. (1953), doi:10.2118/225-G. Mualem, Y. (1976),
     doi:10.1029/WR012i003p00513.
     """
 

@@ -13,7 +13,8 @@ from pydiffgeo.units import Units
 
 
 class ConvertedHydraulics(SoilHydraulics):
-    """Curves of `hydraulics`, whose heads, conductivities and parameters are in other units, as functions of heads in cm.
+    """Curves of `hydraulics`, whose heads, conductivities and parameters are in other units, as
+    functions of heads in cm.
 
     Parameters
     ----------
@@ -21,7 +22,8 @@ class ConvertedHydraulics(SoilHydraulics):
         Written in `units`.
     units : Units
     specs : mapping of str to ParameterSpec
-        Of the parameters that the Richards model knows, in cm and hours. Own parameters are passed on as they are.
+        Of the parameters that the Richards model knows, in cm and hours. Own parameters are passed
+        on as they are.
     """
 
     name = "converted"

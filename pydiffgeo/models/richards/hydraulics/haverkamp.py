@@ -50,7 +50,8 @@ class Haverkamp(SoilHydraulics):
     def curves(self, psi: Tensor, p: Values) -> tuple[Tensor, Tensor]:
         """Water content and conductivity."""
         log_suction = torch.log((-psi).clamp_min(TINY))
-        # exp(logsigmoid()) rather than sigmoid(), whose derivative S (1 - S) cancels near saturation
+        # exp(logsigmoid()) rather than sigmoid(), whose derivative S (1 - S) cancels near
+        # saturation
         S = torch.exp(logsigmoid(p["log_A_theta"] - p["beta"] * log_suction))
         k = torch.exp(logsigmoid(p["log_A_K"] - p["gamma"] * log_suction))
         return p["theta_r"] + p["span"] * S, p["K_s"] * k

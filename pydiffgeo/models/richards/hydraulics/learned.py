@@ -23,7 +23,9 @@ SCALE = {"theta_r", "theta_s", "K_s"}  # what a network's output is in parts of
 
 
 def dryness(psi: Tensor) -> Tensor:
-    """What networks read: log10(1 + suction / cm), 0 at and above saturation, 4.2 at the wilting point."""
+    """What networks read: log10(1 + suction / cm), 0 at and above saturation, 4.2 at the wilting
+    point.
+    """
     return torch.log1p(torch.where(psi < 0, -psi, 0.0)) / DECADE
 
 
@@ -46,8 +48,9 @@ def entered(psi: Tensor) -> Tensor:
 class LearnedHydraulics(SoilHydraulics):
     """Curves of a soil, of which networks give one or both; see docs/closures.md.
 
-    theta = theta_r + (theta_s - theta_r) (1 - r) and K = K_s 10^-k, where networks of the dryness give r and k, times a factor
-    that vanishes at saturation. Both fall with the suction, since the networks rise; K stays positive.
+    theta = theta_r + (theta_s - theta_r) (1 - r) and K = K_s 10^-k, where networks of the dryness
+    give r and k, times a factor that vanishes at saturation. Both fall with the suction, since the
+    networks rise; K stays positive.
 
     Parameters
     ----------
@@ -68,8 +71,10 @@ class LearnedHydraulics(SoilHydraulics):
         slots: Mapping[str, SlotSpec],
     ):
         if not formula.reads:
-            raise ParameterError(f"closures have slots in built-in soil hydraulics, not in {type(formula).__name__}: call the "
-                                 "network in its functions.")  # fmt: skip
+            raise ParameterError(
+                "closures have slots in built-in soil hydraulics, not in "
+                f"{type(formula).__name__}: call the network in its functions."
+            )
         self.formula, self.closures, self.slots = formula, dict(closures), slots
         read = {p for k, names in formula.reads.items() if self.needs_formula(k) for p in names}
         self.parameters = tuple(p for p in formula.parameters if p in read | SCALE)
@@ -118,8 +123,11 @@ class LearnedHydraulics(SoilHydraulics):
             water, capacity = self._with_slope("retention", psi, p)
             missed = (water - theta).abs() > 1e-9
         if bool(missed.any()):
-            raise ParameterError(f"the retention curve does not reach the water content {float(theta[missed][0]):g}: change "
-                                 "theta_r or theta_s, or give the initial state as pressure head.")  # fmt: skip
+            raise ParameterError(
+                "the retention curve does not reach the water content "
+                f"{float(theta[missed][0]):g}: change theta_r or theta_s, or give the initial "
+                "state as pressure head."
+            )
         # a step of Newton's method, of which nothing is left but the gradient
         return psi - (self._curve("retention", psi, p) - theta) / capacity
 
@@ -163,8 +171,10 @@ class LearnedHydraulics(SoilHydraulics):
         # a NeuralClosure rises whatever its weights
         if not isinstance(closure, NeuralClosure) and bool((slope > 0).any()):
             at = float(psi.broadcast_to(slope.shape)[slope > 0][0])
-            raise ParameterError(f"the module in the slot {slot!r} falls with the dryness at a head of {at:g} cm: take a "
-                                 "NeuralClosure with monotone_in=(0,).")  # fmt: skip
+            raise ParameterError(
+                f"the module in the slot {slot!r} falls with the dryness at a head of {at:g} cm: "
+                "take a NeuralClosure with monotone_in=(0,)."
+            )
         if slot == "retention":
             return p["theta_r"] + p["span"] * (1 - out), -p["span"] * slope
         K = p["K_s"] * torch.exp(-DECADE * out)
@@ -178,7 +188,9 @@ def _no_formula(p: Values, x: Tensor) -> Tensor:
 def formula_of_slot(
     formula: SoilHydraulics, slot: str, values: Mapping[str, float]
 ) -> Callable[[Tensor], Tensor]:
-    """What a network in a slot would give to be the formula, as a function of the dryness `[...]`, which is above zero."""
+    """What a network in a slot would give to be the formula, as a function of the dryness `[...]`,
+    which is above zero.
+    """
     p = formula.derive(
         {k: torch.as_tensor(values[k], dtype=torch.float64) for k in formula.parameters}
     )

@@ -16,18 +16,22 @@ Function = Callable[[Tensor, Values], Tensor]
 
 
 class UserHydraulics(SoilHydraulics):
-    """Curves from any two torch functions; their slopes come from forward-mode automatic differentiation.
+    """Curves from any two torch functions; their slopes come from forward-mode automatic
+    differentiation.
 
-    Both functions are called as f(psi, p), with psi of any shape and p the named parameters, which broadcast
-    against psi, and return a tensor of that shape. Each value may depend on the head of its own place only.
-    Theta and K must not decrease with psi, and K must stay positive. Gradients reach all modules.
+    Both functions are called as f(psi, p), with psi of any shape and p the named parameters, which
+    broadcast against psi, and return a tensor of that shape. Each value may depend on the head of
+    its own place only. Theta and K must not decrease with psi, and K must stay positive. Gradients
+    reach all modules.
 
     Parameters
     ----------
     theta_fn, K_fn : callable or torch.nn.Module
-        Water content (1) and conductivity at psi, in the units of the grid: cm/h and cm, unless it has others.
+        Water content (1) and conductivity at psi, in the units of the grid: cm/h and cm, unless it
+        has others.
     parameters : sequence of str or ParameterSpec
-        Names that the Richards model knows ("theta_s", "K_s", ...), or specifications of new parameters.
+        Names that the Richards model knows ("theta_s", "K_s", ...), or specifications of new
+        parameters.
     head_fn : callable, optional
         Inverse of `theta_fn`: pressure head at (theta, p). Only `Richards.head` needs it.
     modules : sequence of torch.nn.Module
@@ -57,9 +61,9 @@ class UserHydraulics(SoilHydraulics):
         for what, value in (("theta_fn", theta), ("K_fn", K)):
             if value.shape != psi.shape and value.shape != self._shape(psi, p):
                 raise ParameterError(
-                    f"{what} of UserHydraulics returned shape {tuple(value.shape)} for psi of shape "
-                    f"{tuple(psi.shape)}; return one value per head: a network of one input needs "
-                    "psi.unsqueeze(-1) and .squeeze(-1)."
+                    f"{what} of UserHydraulics returned shape {tuple(value.shape)} for psi of "
+                    f"shape {tuple(psi.shape)}; return one value per head: a network of one input "
+                    "needs psi.unsqueeze(-1) and .squeeze(-1)."
                 )
         return theta, K
 

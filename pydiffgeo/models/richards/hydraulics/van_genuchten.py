@@ -12,13 +12,16 @@ TINY = 1e-12  # keeps alpha |psi| positive at and above saturation, where every 
 
 
 class VanGenuchten(SoilHydraulics):
-    """theta = theta_r + (theta_s - theta_r) S, S = (1 + |alpha psi|^n)^-m; K = K_s S^l (1 - (1 - S^(1/m))^m)^2.
+    """theta = theta_r + (theta_s - theta_r) S, S = (1 + |alpha psi|^n)^-m; K = K_s S^l (1 - (1 -
+    S^(1/m))^m)^2.
 
-    l is the parameter `pore_connectivity`: 1/2 after Mualem, and also negative where measured conductivities ask for it.
+    l is the parameter `pore_connectivity`: 1/2 after Mualem, and also negative where measured
+    conductivities ask for it.
 
-    For n < 2 the slope of K is unbounded as psi approaches zero from below, and no solver, here or elsewhere, can step
-    over it. Between `-entry_width` and 0 the term (1 - S^(1/m))^m is therefore multiplied by |psi| / entry_width: K stays
-    continuous and equals K_s at zero, and is unchanged below `-entry_width`.
+    For n < 2 the slope of K is unbounded as psi approaches zero from below, and no solver, here or
+    elsewhere, can step over it. Between `-entry_width` and 0 the term (1 - S^(1/m))^m is therefore
+    multiplied by |psi| / entry_width: K stays continuous and equals K_s at zero, and is unchanged
+    below `-entry_width`.
 
     Parameters
     ----------

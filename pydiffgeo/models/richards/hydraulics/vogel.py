@@ -11,16 +11,18 @@ from pydiffgeo.models.richards.hydraulics.base import Curves, SoilHydraulics
 
 
 class VanGenuchtenVogel(SoilHydraulics):
-    """The curves of van Genuchten and Mualem below the head -h, scaled so that the soil is saturated from there on.
+    """The curves of van Genuchten and Mualem below the head -h, scaled so that the soil is
+    saturated from there on.
 
-    With F = (1 + (alpha s)^n)^-m, U = (1 - F^(1/m))^m and m = 1 - 1/n, all of a suction s:
-    S = F(s) / F(h), theta = theta_r + (theta_s - theta_r) S, K = K_s S^l [(1 - U(s)) / (1 - U(h))]^2.
-    h is the parameter `air_entry`, 2 cm by default, and l `pore_connectivity`. The suction keeps the slope of K finite where
-    n < 2. In the words of the paper theta_m = theta_r + (theta_s - theta_r) / F(h), and theta_k = theta_s.
+    With F = (1 + (alpha s)^n)^-m, U = (1 - F^(1/m))^m and m = 1 - 1/n, all of a suction s: S = F(s)
+    / F(h), theta = theta_r + (theta_s - theta_r) S, K = K_s S^l [(1 - U(s)) / (1 - U(h))]^2. h is
+    the parameter `air_entry`, 2 cm by default, and l `pore_connectivity`. The suction keeps the
+    slope of K finite where n < 2. In the words of the paper theta_m = theta_r + (theta_s - theta_r)
+    / F(h), and theta_k = theta_s.
 
-    As published, the curves bend sharply at -h. As in `BrooksCorey` the bend is a hyperbola of relative width w = entry_width:
-    s = (|psi| + h + sqrt((|psi| - h)^2 + (w h)^2)) / 2, and S = F(s) / F(s(0)), K likewise, so that the soil is saturated at
-    zero head.
+    As published, the curves bend sharply at -h. As in `BrooksCorey` the bend is a hyperbola of
+    relative width w = entry_width: s = (|psi| + h + sqrt((|psi| - h)^2 + (w h)^2)) / 2, and S =
+    F(s) / F(s(0)), K likewise, so that the soil is saturated at zero head.
 
     Parameters
     ----------
@@ -29,7 +31,8 @@ class VanGenuchtenVogel(SoilHydraulics):
 
     References
     ----------
-    Vogel, T., van Genuchten, M. Th., Cislerova, M. (2001), eqs. 5 to 8, doi:10.1016/S0309-1708(00)00037-3.
+    Vogel, T., van Genuchten, M. Th., Cislerova, M. (2001), eqs. 5 to 8,
+    doi:10.1016/S0309-1708(00)00037-3.
     """
 
     name = "van_genuchten_vogel"
@@ -42,7 +45,8 @@ class VanGenuchtenVogel(SoilHydraulics):
     def __init__(self, entry_width: float = 0.03):
         if not 0 < entry_width <= 0.5:
             raise ParameterError(
-                f"entry_width must be above 0 and at most 0.5, got {entry_width}; 0.03 is the default."
+                f"entry_width must be above 0 and at most 0.5, got {entry_width}; 0.03 is the "
+                "default."
             )
         self.entry_width = entry_width
 
