@@ -21,7 +21,7 @@ from pydiffgeo.training.basins.settings import ATTRIBUTES
 from pydiffgeo.training.basins.trainer import CHECKPOINT
 from pydiffgeo.training.checkpoint import save_checkpoint
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import data_scaling  # noqa: E402
 
 pytest.importorskip("spotpy", reason="spotpy is not installed: pip install 'pydiffgeo[calibrate]'")

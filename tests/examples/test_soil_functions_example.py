@@ -10,7 +10,7 @@ from types import ModuleType
 import pandas as pd
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SETTINGS = ROOT / "examples" / "soil_functions.yaml"
 SMALL = """
 soil: loam

@@ -140,7 +140,7 @@ def test_torch_engine_says_where_the_method_is() -> None:
 
 
 def test_both_languages_refuse_the_same(julia: Any) -> None:
-    text = (Path(__file__).parents[1] / "julia_src" / "src" / "sciml.jl").read_text()
+    text = (Path(__file__).parents[2] / "julia_src" / "src" / "sciml.jl").read_text()
     assert re.search(r"const SCIML_METHODS = \((.*)\)", text)[1] == ", ".join(
         f'"{m}"' for m in SCIML_METHODS
     )

@@ -15,7 +15,7 @@ from pydiffgeo import Grid, Richards, Solution, Solver, solve
 from pydiffgeo.errors import DataError, ParameterError, PyDiffGeoError
 from pydiffgeo.julia import load_model
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 FIVE_STORES = ROOT / "examples" / "julia" / "five_stores.jl"
 MODEL = load_model(FIVE_STORES)  # Julia compiles what it loads: once is enough
 START = [30.0, 1.0, 120.0, 10.0, 30.0]
