@@ -7,6 +7,13 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from pydiffgeo.data.batch import Batch
+from pydiffgeo.errors import lookup
+from pydiffgeo.models.hbv import HBV
+from pydiffgeo.networks.bounds import Bounds
+from pydiffgeo.stages.base import Known, Series, Stage, converted, factor_between
+from pydiffgeo.stages.process import SERIES
+
 DRY = 1e-5  # mm: soil water below which its powers are no longer evaluated
 
 
@@ -78,3 +85,48 @@ def explicit_hbv(
         )
     names = ("evapotranspiration", "quick_flow", "interflow", "base_flow", "discharge")
     return torch.stack(states, 1), dict(zip(names, torch.stack(fluxes, 1).unbind(-1), strict=True))
+
+
+class ExplicitHBV(Stage):
+    """HBV as published differentiable codes solve it: `explicit_hbv`, from empty stores. A baseline for days.
+
+    Parameters
+    ----------
+    bounds : mapping of str to (float, float), optional
+        Bounds that replace those of the model "hbv".
+    """
+
+    def __init__(self, bounds: Mapping[str, tuple[float, float]] | None = None):
+        super().__init__()
+        spec = HBV().spec
+        known = {name: Bounds.of(p) for name, p in spec.parameters.items()}
+        for name in bounds or {}:
+            lookup(known, name, "parameter of HBV")
+        self.learns = {
+            k: Bounds(*(bounds or {}).get(k, (b.lower, b.upper)), b.transform)
+            for k, b in known.items()
+        }
+        self.spec, self.names = spec, {k: SERIES.get(k, k) for k in spec.forcings}
+        self.reads = tuple(self.names.values())
+        fluxes = ("inflow", "evapotranspiration", "quick_flow", "interflow", "base_flow")
+        self.gives = (*fluxes, "discharge", *spec.states)
+        self.factors = {k: (1.0, 0.0) for k in self.names}
+
+    def bind(self, known: Known) -> dict[str, str]:
+        """Check the units of the forcing."""
+        for own, name in self.names.items():
+            unit = self.spec.forcings[own].unit
+            self.factors[own] = factor_between(name, known.units.get(name), unit, "ExplicitHBV")
+        return {k: "mm" if k in self.spec.states else "mm d-1" for k in self.gives}
+
+    def forward(
+        self, series: Series, parameters: Mapping[str, Tensor], batch: Batch
+    ) -> Mapping[str, Tensor]:
+        """Return fluxes, mm d-1, and stores, mm, [batch, time]."""
+        own = {name: parameters[name] for name in self.learns}
+        forcing = {k: converted(series[name], self.factors[k]) for k, name in self.names.items()}
+        rain = forcing["precipitation"]
+        empty = torch.zeros(len(self.spec.states), dtype=rain.dtype, device=rain.device)
+        states, fluxes = explicit_hbv(forcing, own, empty)
+        stores = dict(zip(self.spec.states, states.unbind(-1), strict=True))
+        return {"inflow": rain} | fluxes | stores

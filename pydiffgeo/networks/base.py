@@ -1,0 +1,81 @@
+"""What every network is told, and what it must give."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from pydiffgeo.errors import ParameterError
+from pydiffgeo.recorded import Recorded
+
+
+class Features(NamedTuple):
+    """Scaled inputs of a batch.
+
+    Attributes
+    ----------
+    attributes : Tensor, [batch, attribute] or, for networks of soil layers, [batch, layer, attribute]
+    series : Tensor or None, [batch, time, feature]
+    warm_up : int
+        First steps of the window that no loss counts.
+    """
+
+    attributes: Tensor
+    series: Tensor | None
+    warm_up: int
+
+
+class Sizes(NamedTuple):
+    """Number of attributes and of series in `Features`."""
+
+    attributes: int
+    series: int
+
+
+class Network(Recorded, nn.Module):
+    """A network of attributes and series; a subclass defines `build` and `forward`.
+
+    Parameters
+    ----------
+    reads : "attributes", "series", or names of attributes and series
+        What it is told.
+    per : {"site", "layer"}
+        Whether it gives numbers for a site, or for each soil layer of it.
+    past : mapping of str to int, optional
+        Observed series that it reads as they were so many steps before.
+    logarithm : sequence of str
+        Series of which it reads log(1 + x), for rain and what else is skewed.
+    seed : int
+        Seed of the initial weights; the global random state is left alone.
+    """
+
+    def __init__(
+        self,
+        reads: str | tuple[str, ...] = "attributes",
+        per: str = "site",
+        past: dict[str, int] | None = None,
+        logarithm: tuple[str, ...] = (),
+        seed: int = 0,
+    ):
+        super().__init__()
+        if per not in ("site", "layer"):
+            raise ParameterError(f"per={per!r} is neither 'site' nor 'layer'.")
+        self.reads = (reads,) if isinstance(reads, str) else tuple(reads)
+        self.per, self.past, self.logarithm = per, dict(past or {}), tuple(logarithm)
+        self.seed = seed
+
+    def build(self, sizes: Sizes, outputs: int) -> None:
+        """Make the layers for inputs of these sizes, with weights drawn from `seed`."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            self.make(sizes, outputs)
+
+    def make(self, sizes: Sizes, outputs: int) -> None:
+        """Make the layers; called by `build` with the random numbers of the seed."""
+        raise ParameterError(f"{type(self).__name__} lacks `make(sizes, outputs)`: define it.")
+
+    def forward(self, features: Features) -> Tensor:
+        """Return [batch, outputs], [batch, layer, outputs] or [batch, time, outputs]."""
+        raise ParameterError(f"{type(self).__name__} lacks `forward(features)`: define it.")

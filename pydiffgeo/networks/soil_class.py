@@ -1,0 +1,61 @@
+"""Soils by USDA class: what trained columns are compared with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from pydiffgeo.data.batch import Batch
+from pydiffgeo.models.soil_hydraulics.usda import USDA_SOILS, usda_soil
+from pydiffgeo.networks.table import Given
+
+if TYPE_CHECKING:
+    from pydiffgeo.networks.parameters import Learned
+
+
+class SoilClass(Given):
+    """The parameters of a USDA class in all layers; all others are where training would begin.
+
+    Parameters
+    ----------
+    soil : str
+        Class of all sites, such as "loam".
+    candidates : sequence of str, optional
+        `hybrid.choose(windows)` gives each site that class of these, or `soil`, whose simulation fits its observations best;
+        all 12 by default. A site that it was not chosen for has `soil`.
+    best : bool
+        Whether `hybrid.choose` chooses at all.
+    """
+
+    def __init__(
+        self, soil: str = "loam", candidates: tuple[str, ...] | None = None, best: bool = False
+    ):
+        super().__init__()
+        names = tuple(USDA_SOILS) if candidates is None else tuple(candidates)
+        self.soil, self.best = soil, best
+        self.candidates = tuple(dict.fromkeys((soil, *names)))
+        self.classes = [usda_soil(name) for name in self.candidates]
+        self.chosen: dict[str, str] = {}
+
+    def get_extra_state(self) -> dict[str, str]:
+        """Return the class chosen for each site."""
+        return dict(self.chosen)
+
+    def set_extra_state(self, state: dict[str, str]) -> None:
+        """Take the classes of a saved one."""
+        self.chosen = dict(state)
+
+    def parameters_of(self, batch: Batch, learned: Learned) -> dict[str, Tensor]:
+        """Return each parameter, [batch] or [batch, layer]."""
+        names = [self.chosen.get(batch.sites[int(i)], self.soil) for i in batch.site]
+        rows = [self.classes[self.candidates.index(name)] for name in names]
+        found = {}
+        for name in self.names:
+            middle = learned.bounds[name].to_physical(torch.zeros((), dtype=torch.float64))
+            start = learned.begin.get(name, float(middle))
+            values = torch.tensor([row.get(name, start) for row in rows], dtype=torch.float64)
+            layers = learned.layers.get(name)
+            found[name] = values if layers is None else values[:, None].expand(-1, len(layers))
+        return {k: v.to(batch.site.device) for k, v in found.items()}

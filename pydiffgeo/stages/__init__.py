@@ -1,0 +1,41 @@
+"""Stages: each reads series by name and adds series by name."""
+
+from __future__ import annotations
+
+from pydiffgeo.stages.base import Known, Series, Stage
+from pydiffgeo.stages.columns import Probes
+from pydiffgeo.stages.explicit_hbv import ExplicitHBV
+from pydiffgeo.stages.parallel import Parallel
+from pydiffgeo.stages.process import Process
+from pydiffgeo.stages.sequence import Climatology, Sequence
+from pydiffgeo.stages.simple import Canopy, DegreeDay, Scale, UnitHydrograph
+
+STAGES: dict[str, type[Stage]] = {
+    "process": Process,
+    "parallel": Parallel,
+    "scale": Scale,
+    "unit_hydrograph": UnitHydrograph,
+    "degree_day": DegreeDay,
+    "canopy": Canopy,
+    "probes": Probes,
+    "sequence": Sequence,
+    "climatology": Climatology,
+    "explicit_hbv": ExplicitHBV,
+}
+
+__all__ = [
+    "STAGES",
+    "Canopy",
+    "Climatology",
+    "DegreeDay",
+    "ExplicitHBV",
+    "Known",
+    "Parallel",
+    "Probes",
+    "Process",
+    "Scale",
+    "Sequence",
+    "Series",
+    "Stage",
+    "UnitHydrograph",
+]

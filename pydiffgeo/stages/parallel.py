@@ -1,0 +1,65 @@
+"""Copies of stages side by side in each site."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from pydiffgeo.data.batch import Batch
+from pydiffgeo.errors import ParameterError
+from pydiffgeo.stages.base import Series, Stage
+
+
+class Parallel(Stage):
+    """Copies of some stages side by side in each site, such as hillslopes of a basin, whose series are averaged.
+
+    The copies share the series and have parameters of their own. They are one batch for the solver.
+
+    Parameters
+    ----------
+    count : int
+        Copies; published differentiable HBV takes 16.
+    *stages : Stage
+        Run one after another in each copy.
+
+    Source: Feng et al. (2022), doi:10.1029/2022WR032404.
+    """
+
+    def __init__(self, count: int, *stages: Stage):
+        super().__init__()
+        if count < 1 or any(isinstance(stage, Parallel) for stage in stages):
+            raise ParameterError(
+                f"Parallel({count}, ...) needs at least one copy, and no Parallel inside."
+            )
+        self.count, self.stages = count, nn.ModuleList(stages)
+        given: list[str] = []
+        reads: list[str] = []
+        for stage in stages:
+            reads += [name for name in stage.reads if name not in given]
+            given += stage.gives
+        self.reads, self.gives = tuple(dict.fromkeys(reads)), tuple(dict.fromkeys(given))
+
+    def forward(
+        self, series: Series, parameters: Mapping[str, Tensor], batch: Batch
+    ) -> Mapping[str, Tensor]:
+        """Return the mean of each series over the copies, for parameters [batch, copy, ...]."""
+        read = {name: series[name].repeat_interleave(self.count, 0) for name in self.reads}
+        own = {name: values.flatten(0, 1) for name, values in parameters.items()}
+        wide, given = batch.repeated(self.count), Series()
+        for stage in self.stages:
+            given = given.added(stage(Series(read).added(given), own, wide))
+        failed = {row // self.count: why for row, why in given.failed.items()}
+        mean = {k: v.unflatten(0, (-1, self.count)).mean(1) for k, v in given.items()}
+        return Series(mean, failed)
+
+
+def flat(stages: nn.ModuleList | tuple[Stage, ...]) -> list[Stage]:
+    """Return stages in their order, those of a `Parallel` in its place."""
+    found: list[Stage] = []
+    for stage in stages:
+        found += list(stage.stages) if isinstance(stage, Parallel) else [stage]  # type: ignore[list-item,arg-type]
+    return found
+
+
+__all__ = ["Parallel", "flat"]

@@ -1,0 +1,158 @@
+"""Networks and records in the place of a process model: what hybrids are compared with."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from collections.abc import Sequence as Sequence_
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pydiffgeo.data.batch import Batch
+from pydiffgeo.errors import DataError, nearest
+from pydiffgeo.networks.base import Network
+from pydiffgeo.networks.inputs import Facts, Inputs, Training, fit_inputs, taken
+from pydiffgeo.stages.base import Known, Series, Stage
+
+LEAST_SCALE = 0.005
+
+
+class Sequence(Stage):
+    """A network as the model: series and attributes to observed series, with nothing between.
+
+    Its outputs are scaled by mean and standard deviation of the observations trained on, at each depth, or by attributes of
+    the site. In evaluation mode discharge below zero is zero; in training it keeps its gradient.
+
+    Parameters
+    ----------
+    network : Network
+        Such as `LSTM(hidden=64, dropout=0.1)`.
+    gives : sequence of str
+        Observed series.
+    centre : str, optional
+        Attribute that takes the place of the mean, such as "soil_moisture_q50"; for one series.
+    scale : (str, str), optional
+        Attributes whose difference takes the place of the standard deviation, such as ("soil_moisture_q05",
+        "soil_moisture_q95").
+
+    Source: Kratzert et al. (2019), doi:10.5194/hess-23-5089-2019.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        gives: Sequence_[str] = ("discharge",),
+        centre: str | None = None,
+        scale: tuple[str, str] | None = None,
+    ):
+        super().__init__()
+        self.network = network
+        self.gives = (gives,) if isinstance(gives, str) else tuple(gives)
+        self.centre, self.scale = centre, None if scale is None else tuple(scale)
+        self.needs = tuple(dict.fromkeys((*([centre] if centre else []), *(self.scale or ()))))
+        if self.needs and len(self.gives) > 1:
+            raise DataError("centre and scale are attributes of one series; give one series.")
+
+    def fit(self, training: Training) -> Facts:
+        """Return names and scaling of what the network reads, and the scaling of its outputs."""
+        found: Facts = {"inputs": fit_inputs(self.network, training, ()), "outputs": {}}
+        for name in self.gives:
+            _require(training, name, "Sequence")
+            seen = training.seen(name)
+            across = (0, 1)
+            found["outputs"][name] = [
+                np.atleast_1d(np.nanmean(seen, across)).tolist(),
+                np.atleast_1d(np.nanstd(seen, across)).tolist(),
+                seen.ndim == 3,
+            ]
+        return found
+
+    def build(self, facts: Facts, known: Known, dtype: torch.dtype) -> None:
+        """Make the network."""
+        inputs, self.widths = Inputs(facts["inputs"], (), dtype), []
+        self.profile = [profile for _, _, profile in facts["outputs"].values()]
+        for what, k in (("mean", 0), ("std", 1)):
+            parts = [torch.tensor(given[k], dtype=dtype) for given in facts["outputs"].values()]
+            self.register_buffer(what, torch.cat(parts))
+            self.widths = [len(part) for part in parts]
+        self.network.build(inputs.sizes, sum(self.widths))
+        self.network.to(dtype)
+        self.inputs = inputs
+
+    def forward(
+        self, series: Series, parameters: Mapping[str, Tensor], batch: Batch
+    ) -> Mapping[str, Tensor]:
+        """Return the observed series, in their units."""
+        out = self.network(self.inputs(batch))
+        centre, scale = self.get_buffer("mean"), self.get_buffer("std")
+        if self.centre is not None:
+            centre = _column(taken(batch.attributes, self.centre, "attribute")).to(out)
+        if self.scale is not None:
+            low, high = (taken(batch.attributes, name, "attribute") for name in self.scale)
+            scale = _column(high - low).clamp_min(LEAST_SCALE).to(out)
+        parts = (out * scale + centre).split(self.widths, -1)
+        found = {}
+        for name, x, profile in zip(self.gives, parts, self.profile, strict=True):
+            x = x if self.training or name != "discharge" else x.clamp_min(0.0)
+            found[name] = x if profile else x[..., 0]
+        return found
+
+
+class Climatology(Stage):
+    """The mean of the observations trained on, on every step.
+
+    Parameters
+    ----------
+    gives : str
+        Observed series.
+    of_others : bool
+        Whether each site gets the mean over all other sites in place of its own. Sites that were not there in training get
+        that over all.
+    """
+
+    def __init__(self, gives: str = "soil_moisture", of_others: bool = False):
+        super().__init__()
+        self.gives, self.of_others = (gives,), of_others
+
+    def fit(self, training: Training) -> Facts:
+        """Return the mean of each site, [site][depth]."""
+        name = self.gives[0]
+        _require(training, name, "Climatology")
+        seen = training.seen(name)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # a site without observations has no mean
+            mean = np.nanmean(seen, 1)
+            whole = np.nanmean(mean, 0)
+            others = [np.nanmean(np.delete(mean, k, 0), 0) for k in range(len(mean))]
+        sites = [str(site) for site in training.sites.site.values]
+        rows = np.stack(others) if self.of_others else np.where(np.isnan(mean), whole, mean)
+        return {"sites": sites, "rows": rows.tolist(), "whole": np.asarray(whole).tolist()}
+
+    def build(self, facts: Facts, known: Known, dtype: torch.dtype) -> None:
+        """Keep the means."""
+        self.known = {site: k for k, site in enumerate(facts["sites"])}
+        rows = torch.tensor([*facts["rows"], facts["whole"]], dtype=dtype)
+        self.register_buffer("rows", rows)
+
+    def forward(
+        self, series: Series, parameters: Mapping[str, Tensor], batch: Batch
+    ) -> Mapping[str, Tensor]:
+        """Return the mean, [batch, time] or [batch, time, depth]."""
+        names = (batch.sites[int(i)] for i in batch.site)
+        rows = self.get_buffer("rows")[[self.known.get(name, -1) for name in names]]
+        return {self.gives[0]: rows[:, None].expand(-1, batch.length, *rows.shape[1:])}
+
+
+def _require(training: Training, name: str, who: str) -> None:
+    if name not in training.observed:
+        raise DataError(
+            f"{who} gives {name!r}, which is not observed{nearest(name, training.observed)} Observed: "
+            f"{', '.join(training.observed) or 'nothing'}."
+        )
+
+
+def _column(values: Tensor) -> Tensor:
+    """Return attributes [batch] or [batch, depth] as [batch, 1, depth]."""
+    return values.reshape(len(values), 1, -1)

@@ -1,0 +1,186 @@
+"""Stages of one line: factors, routing, snow, plants."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from pydiffgeo.data.batch import Batch
+from pydiffgeo.networks.bounds import Bounds
+from pydiffgeo.routing import SCALE_BOUNDS, SHAPE_BOUNDS, route
+from pydiffgeo.stages.base import Known, Series, Stage, converted, factor_between, in_time
+
+
+class Scale(Stage):
+    """A learned factor of one series, such as precipitation, whose gauges catch too little snow and stand too low.
+
+    Parameters
+    ----------
+    name : str
+        Series; the parameter is NAME_factor.
+    between : (float, float)
+        Bounds of the factor, which is sampled on a logarithmic scale and begins at 1 or, where that is outside, at the nearest.
+    """
+
+    def __init__(self, name: str, between: tuple[float, float] = (0.5, 2.0)):
+        super().__init__()
+        low, high = between
+        self.of, self.factor = name, f"{name}_factor"
+        self.reads = self.gives = (name,)
+        self.learns = {self.factor: Bounds(low, high, "log")}
+        self.begin = {self.factor: min(max(1.0, low), high)}
+
+    def forward(
+        self, series: Series, parameters: Mapping[str, Tensor], batch: Batch
+    ) -> Mapping[str, Tensor]:
+        """Return the series times its factor."""
+        values = series[self.of]
+        return {self.of: values * in_time(parameters[self.factor], values)}
+
+
+class UnitHydrograph(Stage):
+    """Routes a series to the outlet by the gamma unit hydrograph, whose shape and scale are learned.
+
+    What came in is kept as "runoff". One step is one day of the hydrograph.
+
+    Parameters
+    ----------
+    series : str
+        Runoff that is routed.
+    between_a, between_b : (float, float)
+        Bounds of the shape (1) and of the scale (d).
+
+    Source: Feng et al. (2022), doi:10.1029/2022WR032404; see `pydiffgeo.routing.route`.
+    """
+
+    def __init__(
+        self,
+        series: str = "discharge",
+        between_a: tuple[float, float] = SHAPE_BOUNDS,
+        between_b: tuple[float, float] = SCALE_BOUNDS,
+    ):
+        super().__init__()
+        self.of = series
+        self.reads, self.gives = (series,), ("runoff", series)
+        self.learns = {"route_a": Bounds(*between_a), "route_b": Bounds(*between_b)}
+
+    def bind(self, known: Known) -> dict[str, str]:
+        """Return the unit of the runoff for both."""
+        unit = known.units.get(self.of)
+        return {} if unit is None else dict.fromkeys(self.gives, unit)
+
+    def forward(
+        self, series: Series, parameters: Mapping[str, Tensor], batch: Batch
+    ) -> Mapping[str, Tensor]:
+        """Return runoff and routed series."""
+        runoff = series[self.of]
+        a, b = (parameters[name].to(runoff.dtype) for name in self.learns)
+        return {"runoff": runoff, self.of: route(runoff, a, b)}
+
+
+class DegreeDay(Stage):
+    """Snow as a degree-day store: precipitation below a threshold temperature waits, and melts above it.
+
+    Gives "rain_and_melt" and "snow_store", which is empty at the start of a window. For days.
+
+    Parameters
+    ----------
+    threshold : float
+        At or below it all precipitation is snow (degC).
+    factor : float
+        Melt per degree above the threshold (mm degC-1 d-1); where it begins, if it is learned.
+    learn : (float, float), optional
+        Bounds of the factor as the learned parameter "snow_factor" of each site.
+
+    Source: Hock (2003), doi:10.1016/S0022-1694(03)00257-9, eq. 2.
+    """
+
+    reads = ("precipitation", "tair_mean")
+    gives = ("rain_and_melt", "snow_store")
+
+    def __init__(
+        self,
+        threshold: float = 0.0,
+        factor: float = 3.0,
+        learn: tuple[float, float] | None = None,
+    ):
+        super().__init__()
+        self.threshold, self.factor = threshold, factor
+        if learn is not None:
+            self.learns, self.begin = {"snow_factor": Bounds(*learn)}, {"snow_factor": factor}
+        self.factors = {name: (1.0, 0.0) for name in self.reads}
+
+    def bind(self, known: Known) -> dict[str, str]:
+        """Check the units, and return mm d-1 and mm."""
+        wanted = {"precipitation": "mm d-1", "tair_mean": "degC"}
+        for name, unit in wanted.items():
+            self.factors[name] = factor_between(name, known.units.get(name), unit, "DegreeDay")
+        return {"rain_and_melt": "mm d-1", "snow_store": "mm"}
+
+    def forward(
+        self, series: Series, parameters: Mapping[str, Tensor], batch: Batch
+    ) -> Mapping[str, Tensor]:
+        """Return rain and melt, mm d-1, and the store at the end of each day, mm."""
+        fall, temperature = (converted(series[k], self.factors[k]) for k in self.reads)
+        warmth = (temperature - self.threshold).clamp_min(0.0)
+        factor = parameters["snow_factor"].to(fall)[:, None] if self.learns else self.factor
+        most, snow = (factor * warmth).unbind(1), torch.where(warmth > 0, 0.0, fall)
+        rain = fall - snow
+        store, liquid, stores = torch.zeros_like(fall[:, 0]), [], []
+        for day, (frozen, able) in enumerate(zip(snow.unbind(1), most, strict=True)):
+            store = store + frozen
+            melt = torch.minimum(store, able)
+            store = store - melt
+            liquid.append(rain[:, day] + melt)
+            stores.append(store)
+        return {"rain_and_melt": torch.stack(liquid, 1), "snow_store": torch.stack(stores, 1)}
+
+
+class Canopy(Stage):
+    """Divides potential evapotranspiration between plants and bare soil.
+
+    The demand is the reference times the crop coefficient (FAO-56, chapter 5); the covered share of it is potential
+    transpiration, the rest potential evaporation.
+
+    Parameters
+    ----------
+    series : str
+        Reference evapotranspiration.
+    bounds : mapping of str to (float, float), optional
+        Bounds that replace the defaults of cover and crop_coefficient.
+    begin : mapping of str to float, optional
+        Where they begin, in place of 0.7 and 1.0.
+    """
+
+    gives = ("potential_transpiration", "potential_evaporation")
+
+    def __init__(
+        self,
+        series: str = "potential_evapotranspiration",
+        bounds: Mapping[str, tuple[float, float]] | None = None,
+        begin: Mapping[str, float] | None = None,
+    ):
+        super().__init__()
+        self.of, self.reads = series, (series,)
+        known = {"cover": (0.05, 0.98), "crop_coefficient": (0.3, 1.5)}
+        self.learns = {name: Bounds(*(bounds or {}).get(name, b)) for name, b in known.items()}
+        self.begin = {"cover": 0.7, "crop_coefficient": 1.0} | dict(begin or {})
+
+    def bind(self, known: Known) -> dict[str, str]:
+        """Return the unit of the reference for both."""
+        unit = known.units.get(self.of)
+        return {} if unit is None else dict.fromkeys(self.gives, unit)
+
+    def forward(
+        self, series: Series, parameters: Mapping[str, Tensor], batch: Batch
+    ) -> Mapping[str, Tensor]:
+        """Return potential transpiration and potential evaporation."""
+        reference = series[self.of]
+        cover, crop = (in_time(parameters[name], reference) for name in self.learns)
+        demand = reference * crop
+        return {
+            "potential_transpiration": cover * demand,
+            "potential_evaporation": (1 - cover) * demand,
+        }
