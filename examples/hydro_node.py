@@ -26,7 +26,7 @@ from pydiffgeo.data import add_pet, open_basins
 from pydiffgeo.evaluation import kge, nse, print_table
 from pydiffgeo.evaluation.discharge_plots import plot_cdf
 from pydiffgeo.evaluation.plots import new_figure, save_figure
-from pydiffgeo.parameters import Bounds
+from pydiffgeo.networks import Bounds
 from pydiffgeo.training.basins.data import find_data
 from pydiffgeo.training.descent import descend
 

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from pydiffgeo import Grid, NeuralClosure, Richards, Solution, Solver, fit_slots, solve, usda_soil
 from pydiffgeo.evaluation import print_table
 from pydiffgeo.evaluation.plots import new_figure, save_figure
-from pydiffgeo.parameters import Bounds
+from pydiffgeo.networks import Bounds
 from pydiffgeo.settings import Settings, load_settings
 from pydiffgeo.training.descent import descend
 

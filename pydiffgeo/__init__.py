@@ -7,8 +7,13 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pydiffgeo import julia
+    from pydiffgeo import julia, losses, stages
+    from pydiffgeo.data.batch import Batch
+    from pydiffgeo.data.sites import open_sites
+    from pydiffgeo.data.windows import Windows
     from pydiffgeo.engines import ENGINES
+    from pydiffgeo.hybrid import Hybrid
+    from pydiffgeo.members import Ensemble
     from pydiffgeo.model_check import check_model
     from pydiffgeo.models import HBV, MODELS, ExpHydro, ProcessModel, Richards
     from pydiffgeo.models.closures import JuliaClosure, NeuralClosure
@@ -16,9 +21,11 @@ if TYPE_CHECKING:
     from pydiffgeo.models.richards import Grid, Roots
     from pydiffgeo.models.richards.hydraulics import HYDRAULICS, SoilHydraulics, usda_soil
     from pydiffgeo.models.spec import ModelSpec, load_spec
+    from pydiffgeo.networks import LSTM, MLP, Bounds, Mixed, Network, SoilClass, Table
     from pydiffgeo.solution import Solution
     from pydiffgeo.solvers import METHODS, Solver
     from pydiffgeo.solving import solve
+    from pydiffgeo.stages import Series, Stage
 
 try:
     __version__ = version("pydiffgeo")
@@ -28,61 +35,97 @@ except PackageNotFoundError:  # run from a source tree that is not installed
 # Public name -> its module, imported at first use: `pydiffgeo --help` and `doctor` must not wait
 # for torch
 _HOMES = {
+    "Batch": "data.batch",
+    "Bounds": "networks",
     "ENGINES": "engines",
-    "HYDRAULICS": "models.richards.hydraulics",
-    "METHODS": "solvers",
-    "MODELS": "models",
+    "Ensemble": "members",
     "ExpHydro": "models",
     "Grid": "models.richards",
     "HBV": "models",
+    "HYDRAULICS": "models.richards.hydraulics",
+    "Hybrid": "hybrid",
     "JuliaClosure": "models.closures",
+    "LSTM": "networks",
+    "METHODS": "solvers",
+    "MLP": "networks",
+    "MODELS": "models",
+    "Mixed": "networks",
     "ModelSpec": "models.spec",
+    "Network": "networks",
     "NeuralClosure": "models.closures",
     "ProcessModel": "models",
     "Richards": "models",
     "Roots": "models.richards",
+    "Series": "stages",
+    "SoilClass": "networks",
     "SoilHydraulics": "models.richards.hydraulics",
     "Solution": "solution",
     "Solver": "solvers",
+    "Stage": "stages",
+    "Table": "networks",
+    "Trainer": "training.trainer",
+    "Windows": "data.windows",
     "check_model": "model_check",
+    "evaluate": "evaluation",
     "fit_closure": "models.fitting",
     "fit_slots": "models.fitting",
+    "load": "experiment",
     "load_spec": "models.spec",
+    "open_sites": "data.sites",
     "solve": "solving",
     "usda_soil": "models.richards.hydraulics",
 }
 
 __all__ = [
+    "Batch",
+    "Bounds",
     "ENGINES",
-    "HYDRAULICS",
-    "METHODS",
-    "HBV",
-    "MODELS",
+    "Ensemble",
     "ExpHydro",
     "Grid",
+    "HBV",
+    "HYDRAULICS",
+    "Hybrid",
     "JuliaClosure",
+    "LSTM",
+    "METHODS",
+    "MLP",
+    "MODELS",
+    "Mixed",
     "ModelSpec",
+    "Network",
     "NeuralClosure",
     "ProcessModel",
     "Richards",
     "Roots",
+    "Series",
+    "SoilClass",
     "SoilHydraulics",
     "Solution",
     "Solver",
+    "Stage",
+    "Table",
+    "Trainer",
+    "Windows",
     "__version__",
     "check_model",
+    "evaluate",
     "fit_closure",
     "fit_slots",
     "julia",
+    "load",
     "load_spec",
+    "losses",
+    "open_sites",
     "solve",
+    "stages",
     "usda_soil",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "julia":
-        return import_module(f"{__name__}.julia")
+    if name in ("julia", "losses", "stages"):
+        return import_module(f"{__name__}.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 import torch
-import xarray as xr
 from torch import Tensor, nn
 
 from pydiffgeo.data.batch import Batch
-from pydiffgeo.data.variables import is_observed
+from pydiffgeo.data.form import step_of, times_of
 from pydiffgeo.errors import DataError, ParameterError, SettingsError, nearest
+from pydiffgeo.members import Ensemble
 from pydiffgeo.networks.bounds import Bounds
-from pydiffgeo.networks.inputs import Facts, Training, fit_inputs, leaves
+from pydiffgeo.networks.inputs import Facts, Training, fit_inputs
 from pydiffgeo.networks.mixed import Mixed
 from pydiffgeo.networks.parameters import Learned, Parameters
 from pydiffgeo.networks.table import Given
@@ -77,7 +76,7 @@ class Hybrid(Recorded, nn.Module):
         seed: int = 0,
     ):
         super().__init__()
-        self.network, self.stages = network, nn.ModuleList(stages)
+        self._network, self.stages = (network,), nn.ModuleList(stages)
         self.varying, self.spread, self.varying_dropout = tuple(varying), spread, varying_dropout
         self.dtype, self.seed = dtype, seed
         counts = {stage.count for stage in stages if isinstance(stage, Parallel)}
@@ -85,7 +84,7 @@ class Hybrid(Recorded, nn.Module):
             raise ParameterError(f"all Parallel of a hybrid need one count, got {sorted(counts)}.")
         self.copies = counts.pop() if counts else 1
         processes = [s for s in self._flat if isinstance(s, Process)]
-        self._ordered = processes + [s for s in reversed(self._flat) if s not in processes]
+        self._ordered = [*processes, *(s for s in reversed(self._flat) if s not in processes)]
         self.learns: dict[str, Bounds] = {}
         for stage in self._ordered:
             for name, bounds in stage.learns.items():
@@ -109,7 +108,12 @@ class Hybrid(Recorded, nn.Module):
         self._ends: dict[str, tuple[float, float]] = {}
 
     @property
-    def _flat(self) -> list[Stage]:
+    def network(self) -> nn.Module | None:
+        """The network, whose weights are those of `learned`."""
+        return self._network[0]
+
+    @property
+    def _flat(self) -> list[Any]:
         return flat(self.stages)
 
     @property
@@ -120,7 +124,7 @@ class Hybrid(Recorded, nn.Module):
     @property
     def gives(self) -> tuple[str, ...]:
         """Series that the stages add."""
-        return tuple(dict.fromkeys(name for stage in self.stages for name in stage.gives))
+        return tuple(dict.fromkeys(name for stage in self._flat for name in stage.gives))
 
     def _parts(self) -> list[tuple[nn.Module, tuple[str, ...]]]:
         """Return each network with the parameters that it gives."""
@@ -160,16 +164,15 @@ class Hybrid(Recorded, nn.Module):
         UnitError
             A unit that does not convert to that which a stage reads.
         """
-        training = _training(sites, start, end, forcing, attributes)
+        training = Training.of(sites, start, end, forcing, attributes)
         self._require(training)
         layers = next((tuple(v) for s in self._flat for v in s.layers.values()), ())
         named = [n for n, v in training.sites.data_vars.items() if "units" in v.attrs]
         facts: Facts = {
             "units": {str(n): str(training.sites[n].attrs["units"]) for n in named},
-            "attributes": list(training.attributes),
             "observed": list(training.observed),
             "depths": training.depths,
-            "seconds": _step(training.sites).total_seconds(),
+            "seconds": step_of(times_of(training.sites)).total_seconds(),
             "inputs": [
                 {} if isinstance(network, Given) else fit_inputs(network, training, layers)
                 for network, _ in self._parts()
@@ -204,13 +207,9 @@ class Hybrid(Recorded, nn.Module):
         """Make networks and scaling, and bind the stages, from what `prepare` found or a saved hybrid has."""
         units = dict(facts["units"])
         step = pd.Timedelta(seconds=facts["seconds"])
-        known = Known(
-            units, tuple(facts["attributes"]), step, facts["depths"], tuple(facts["observed"])
-        )
+        known = Known(units, step, facts["depths"], tuple(facts["observed"]), self.seed)
         observed = {n: units[n] for n in known.observed if n in units}
         for stage, own in zip(self._flat, facts["stages"], strict=True):
-            if isinstance(getattr(stage, "network", None), nn.Module):
-                _add_seed(stage.network, self.seed)  # type: ignore[arg-type]
             stage.build(own, known, self.dtype)
             known.units |= stage.bind(known)
         given = set(self.gives)
@@ -231,13 +230,9 @@ class Hybrid(Recorded, nn.Module):
             {k: v for s in self._flat for k, v in s.layers.items()},
             self.varying,
         )
-        parts = []
-        for (network, names), inputs in zip(self._parts(), facts["inputs"], strict=True):
-            parts.append((network, names, inputs))
-            if not self.prepared:
-                _add_seed(network, self.seed)
+        own = zip(self._parts(), facts["inputs"], strict=True)
         self.learned = Parameters(
-            [(n, k, f or _NOTHING) for n, k, f in parts],
+            [(network, names, read) for (network, names), read in own],
             learned,
             self.copies,
             self.spread,
@@ -309,22 +304,14 @@ class Hybrid(Recorded, nn.Module):
             With site and dates of each failure, where the solver does not report them in `Series.failed`.
         """
         layered = {name for stage in self._flat for name in stage.layers}
-        single = {
-            k: v if k in layered and self.copies == 1 else v.mean(1) for k, v in parameters.items()
-        }
+        alone = self.copies == 1
+        single = {k: v if alone and k in layered else v.mean(1) for k, v in parameters.items()}
+        wide = {k: v[:, None] if alone and k in layered else v for k, v in parameters.items()}
         series = Series(batch.series)
         for stage in self.stages:
-            given = dict(parameters)
-            if isinstance(stage, Parallel):
-                given = {k: v[:, None] if v.ndim == 1 else v for k, v in given.items()}
-                if self.copies == 1:
-                    given |= {k: v[:, None] for k, v in parameters.items() if k in layered}
-            series = series.added(stage(series, given if stage in self._wide else single, batch))
+            given = wide if isinstance(stage, Parallel) else single
+            series = series.added(stage(series, given, batch))
         return series.added({k: converted(series[k], f) for k, f in self._ends.items()})
-
-    @property
-    def _wide(self) -> list[nn.Module]:
-        return [stage for stage in self.stages if isinstance(stage, Parallel)]
 
     def forward(self, batch: Batch) -> Series:
         """Return all series by name for a batch; see `run`."""
@@ -336,23 +323,56 @@ class Hybrid(Recorded, nn.Module):
         Parameters
         ----------
         seeds : sequence of int
+            Added to the seed of this hybrid.
         seen : sequence of xarray.Dataset or Windows, optional
-            What each member is prepared for; without it each is prepared as this hybrid is.
+            What each member is prepared for; without it each has the scaling of this hybrid, if that is prepared.
         """
         members = []
         for k, seed in enumerate(seeds):
-            made = type(self).__new__(type(self), *self._given[0], **self._given[1])
-            made = deepcopy(self._fresh())
-            made.seed = self.seed + seed
+            args, options = deepcopy(self._given)
+            member = type(self)(*args, **options | {"seed": self.seed + seed})
             if seen is not None:
-                made.prepare(seen[k])
-            elif self.facts:
-                made._build(deepcopy(self.facts))
-            members.append(made)
+                member.prepare(seen[k])
+            elif self.prepared:
+                member._build(deepcopy(self.facts))
+            members.append(member)
         return Ensemble(members)
+
+    def choose(self, windows: Any) -> dict[str, str]:
+        """Let a `SoilClass(best=True)` choose the class of each site by the error of its simulation in the windows.
+
+        Returns
+        -------
+        dict of str to str
+            Class of each site; empty for other networks.
+        """
+        chooser = getattr(self.network, "choose", None)
+        return {} if chooser is None else dict(chooser(self, windows))
 
     def __repr__(self) -> str:
         """Return stages, and what each reads, gives and learns."""
-        lines = [f"Hybrid, {'prepared' if self.prepared else 'not prepared'}"]
-        lines.append(f"  network {type(self.network).__name__ if self.network else 'none'}")
+        lines = [f"Hybrid ({'prepared' if self.prepared else 'not prepared'})"]
+        if self.network is not None:
+            for name, part in _networks(self.network).items():
+                reads = ", ".join(getattr(part, "reads", ("attributes",)))
+                lines += [f"  network {name}", f"    reads  {reads}"]
+        for stage in self.stages:
+            inner = flat([stage])
+            if isinstance(stage, Parallel):
+                lines.append(f"  Parallel: {stage.count} copies of")
+            for one in inner:
+                indent = "    " if isinstance(stage, Parallel) else "  "
+                lines.append(indent + getattr(one, "who", type(one).__name__))
+                lines += [
+                    f"{indent}  {what:<6} {', '.join(names)}"
+                    for what, names in one.summary()
+                    if names
+                ]
         return "\n".join(lines)
+
+
+def _networks(network: nn.Module) -> dict[str, nn.Module]:
+    if isinstance(network, Mixed):
+        parts = {"static": network.static, "varying": network.varying, "layers": network.layers}
+        return {f"{k}: {type(v).__name__}": v for k, v in parts.items() if v is not None}
+    return {type(network).__name__: network}

@@ -1,8 +1,8 @@
-"""Losses on observed series, as functions of torch tensors.
+"""Losses on observed series.
 
-All take simulated and observed [batch, time] and count the days that are observed (finite) and, where a mask is given, allowed
-by it. What is not counted gets a gradient of exactly zero, whatever the simulation is there. A simulation that is not a number
-on a day that counts makes the loss NaN: `Batch.not_finite` then names sites and windows.
+All count the steps after the warm-up that are observed (finite). What is not counted gets a gradient of exactly zero, whatever
+the simulation is there. A simulation that is not a number on a step that counts makes the loss NaN: `Batch.not_finite` then
+names sites and windows.
 """
 
 from __future__ import annotations
@@ -17,141 +17,8 @@ from pydiffgeo.data.batch import Batch
 from pydiffgeo.errors import DataError, nearest
 from pydiffgeo.recorded import Recorded, kind_of
 
-
-def mse_loss(simulated: Tensor, observed: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Return the mean squared error over all days that count.
-
-    Parameters
-    ----------
-    simulated, observed : Tensor, [batch, time]
-        NaN in `observed` where nothing was observed.
-    mask : Tensor of bool, broadcast to [batch, time], optional
-        Days that may count.
-
-    Raises
-    ------
-    DataError
-        The shapes differ, or no day counts.
-    """
-    s, o, counts = _known(simulated, observed, mask)
-    return (s - o).square().sum() / counts.sum()
-
-
-def rmse_loss(simulated: Tensor, observed: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Return the root mean squared error over all days that count; arguments and errors as `mse_loss`."""
-    return _root(mse_loss(simulated, observed, mask))
-
-
-def log_rmse_loss(
-    simulated: Tensor, observed: Tensor, mask: Tensor | None = None, offset: float = 0.1
-) -> Tensor:
-    """Return the root mean squared error of log(sqrt(q) + offset), which weighs low flows; `offset` in the root of the unit.
-
-    Feng et al. (2022), doi:10.1029/2022WR032404. Negative simulations count as zero.
-    """
-    s, o, counts = _known(simulated, observed, mask)
-    s, o = (torch.log(_root(x.clamp(min=0.0)) + offset) for x in (s, o))
-    return _root(((s - o).square() * counts).sum() / counts.sum())
-
-
-def nse_loss(
-    simulated: Tensor,
-    observed: Tensor,
-    mask: Tensor | None = None,
-    *,
-    std: Tensor,
-    offset: float = 0.1,
-) -> Tensor:
-    """Return the mean of ((s - o) / (std + offset))^2, the squared error in standard deviations of the site.
-
-    The NSE of a batch of sites: each counts alike, however much water it carries. Kratzert et al. (2019),
-    doi:10.5194/hess-23-5089-2019, eq. 1; as there, `offset` keeps dry sites from dominating.
-
-    Parameters
-    ----------
-    simulated, observed, mask : Tensor
-        As `mse_loss`.
-    std : Tensor, [batch]
-        Standard deviation of the site's observations in the training period (`Batch.spread`).
-    offset : float
-        In the unit of the observations.
-
-    Raises
-    ------
-    DataError
-        As `mse_loss`, or `std` has another shape or is not finite.
-    """
-    if std.shape != simulated.shape[:1] or not bool(torch.isfinite(std).all()):
-        raise DataError(
-            f"std {tuple(std.shape)} must be finite and [batch], as simulated {tuple(simulated.shape)} has it."
-        )
-    s, o, counts = _known(simulated, observed, mask)
-    return ((s - o) / (std[:, None] + offset)).square().sum() / counts.sum()
-
-
-def kge_loss(
-    simulated: Tensor, observed: Tensor, mask: Tensor | None = None, least: int = 10
-) -> Tensor:
-    """Return 1 - KGE of each series, mean over the series that have at least `least` days that count and differ.
-
-    Gupta et al. (2009), doi:10.1016/j.jhydrol.2009.08.003, eq. 9. It needs windows long enough to have a correlation: take a
-    year or more.
-
-    Raises
-    ------
-    DataError
-        As `mse_loss`, or no series has enough days.
-    """
-    s, o, counts = _known(simulated, observed, mask)
-    number = counts.sum(1)
-    n = number.clamp(min=1)
-    mean_s, mean_o = s.sum(1) / n, o.sum(1) / n
-    ds, do = (s - mean_s[:, None]) * counts, (o - mean_o[:, None]) * counts
-    var_o = do.square().sum(1) / n
-    usable = (number >= least) & (var_o > 0) & (mean_o != 0)
-    if not bool(usable.any()):
-        raise DataError(
-            f"no series of the batch has {least} different observations for the KGE; take longer windows, or another loss."
-        )
-    ds, do, mean_s, mean_o, var_o, n = (x[usable] for x in (ds, do, mean_s, mean_o, var_o, n))
-    sd_s, sd_o = _root(ds.square().sum(1) / n), _root(var_o)
-    r = (ds * do).sum(1) / n / (sd_s * sd_o)
-    return _root(
-        (r - 1).square() + (sd_s / sd_o - 1).square() + (mean_s / mean_o - 1).square()
-    ).mean()
-
-
-def profile_loss(
-    simulated: Tensor,
-    observed: Tensor,
-    bias_weight: float = 1.0,
-    anomaly_weight: float = 1.0,
-    scale: float = 0.05,
-) -> Tensor:
-    """Return the mean over series of `bias_weight` bias^2 + `anomaly_weight` var(error), over `scale`^2.
-
-    With both weights 1 it is the mean squared error, each site and depth counting the same.
-
-    Parameters
-    ----------
-    simulated, observed : Tensor, [batch, time]
-        NaN in `observed` where nothing was observed.
-    bias_weight, anomaly_weight : float
-    scale : float
-        Typical error, so that losses and gradients are of order 1; 0.05 for soil moisture.
-
-    Raises
-    ------
-    DataError
-        As `mse_loss`.
-    """
-    s, o, counts = _known(simulated, observed, None)
-    error, count = (s - o) / scale, counts.sum(1)
-    bias = error.sum(1) / count.clamp_min(1)
-    variance = (error**2).sum(1) / count.clamp_min(1) - bias**2
-    used = count > 0
-    value = bias_weight * bias**2 + anomaly_weight * variance
-    return (value * used).sum() / used.sum().clamp_min(1)
+Named = Mapping[str, Tensor]
+LEAST = 10  # observations of a window that has a KGE
 
 
 class Loss(Recorded):
@@ -182,13 +49,21 @@ class Loss(Recorded):
         """Such as "nse of discharge"."""
         return f"{kind_of(type(self))} of {self.observed}"
 
-    def of(self, simulated: Tensor, observed: Tensor, spread: Tensor | None) -> Tensor:
-        """Return the loss of series [row, time] without warm-up; `spread` is their standard deviation in training, [row]."""
+    def of(self, simulated: Tensor, observed: Tensor, counts: Tensor, spread: Tensor) -> Tensor:
+        """Return the loss of series without warm-up.
+
+        Parameters
+        ----------
+        simulated, observed : Tensor, [row, time]
+            Zero where a step does not count.
+        counts : Tensor, [row, time]
+            1 where a step counts, else 0.
+        spread : Tensor, [row]
+            Standard deviation of each series in training, where `needs_spread`.
+        """
         raise DataError(f"{type(self).__name__} lacks `of`: define it.")
 
-    def __call__(
-        self, series: Mapping[str, Tensor], observed: Mapping[str, Tensor], batch: Batch
-    ) -> Tensor:
+    def __call__(self, series: Named, observed: Named, batch: Batch) -> Tensor:
         """Return the loss after the warm-up; each depth of a series is a series of its own.
 
         Parameters
@@ -203,37 +78,55 @@ class Loss(Recorded):
         Raises
         ------
         DataError
-            A series that is not there, shapes that differ, or nothing observed.
+            A series that is not there, shapes that differ, nothing observed, or a spread that is not finite.
         """
-        who, first = self.name, batch.warm_up
-        simulated, seen = (
-            _named(values, self.observed, who)[:, first:] for values in (series, observed)
-        )
-        spread = _named(batch.spread, self.observed, who) if self.needs_spread else None
-        if simulated.ndim == 3 and simulated.shape == seen.shape:
-            simulated, seen = (x.transpose(1, 2).flatten(0, 1) for x in (simulated, seen))
-            spread = None if spread is None else spread.flatten()
-        return self.of(simulated.to(seen.dtype), seen, spread)
+        pair = (_named(values, self.observed, self.name) for values in (series, observed))
+        s, o = (values[:, batch.warm_up :] for values in pair)
+        if s.shape != o.shape or s.ndim not in (2, 3):
+            raise DataError(
+                f"simulated {tuple(s.shape)} and observed {tuple(o.shape)} {self.observed!r} must both be [batch, time] or "
+                "[batch, time, depth]; align them first."
+            )
+        if s.ndim == 3:
+            s, o = (x.transpose(1, 2).flatten(0, 1) for x in (s, o))
+        counts = torch.isfinite(o)
+        if not bool(counts.any()):
+            raise DataError(
+                f"no {self.observed!r} of the batch is observed; draw windows that have observations."
+            )
+        spread = o.new_ones(len(o))
+        if self.needs_spread:
+            spread = _named(batch.spread, self.observed, self.name).flatten()
+            used = counts.any(1)
+            if len(spread) != len(o) or not bool(torch.isfinite(spread[used]).all()):
+                raise DataError(
+                    f"the spread of {self.observed!r}, {list(spread.shape)}, must be finite in each of {len(o)} series; leave "
+                    "out sites with fewer than two observations in training."
+                )
+            spread = torch.where(used, spread, 1.0)
+        zero = o.new_zeros(())
+        s, o = torch.where(counts, s.to(o.dtype), zero), torch.where(counts, o, zero)
+        return self.of(s, o, counts.to(o.dtype), spread)
 
 
 class MSE(Loss):
-    """Mean squared error; arguments as `Loss`."""
+    """Mean squared error over all steps that count; arguments as `Loss`."""
 
-    def of(self, simulated: Tensor, observed: Tensor, spread: Tensor | None) -> Tensor:
-        """Return `mse_loss`."""
-        return mse_loss(simulated, observed)
+    def of(self, simulated: Tensor, observed: Tensor, counts: Tensor, spread: Tensor) -> Tensor:
+        """Return the loss; see `Loss.of`."""
+        return (simulated - observed).square().sum() / counts.sum()
 
 
-class RMSE(Loss):
-    """Root mean squared error; arguments as `Loss`."""
+class RMSE(MSE):
+    """Root mean squared error over all steps that count; arguments as `Loss`."""
 
-    def of(self, simulated: Tensor, observed: Tensor, spread: Tensor | None) -> Tensor:
-        """Return `rmse_loss`."""
-        return rmse_loss(simulated, observed)
+    def of(self, simulated: Tensor, observed: Tensor, counts: Tensor, spread: Tensor) -> Tensor:
+        """Return the loss; see `Loss.of`."""
+        return _root(super().of(simulated, observed, counts, spread))
 
 
 class LogRMSE(Loss):
-    """Root mean squared error of logarithms, which weighs low flows: see `log_rmse_loss`.
+    """Root mean squared error of log(sqrt(q) + offset), which weighs low flows. Negative simulations count as zero.
 
     Parameters
     ----------
@@ -242,20 +135,23 @@ class LogRMSE(Loss):
     weight : float
         Factor of this loss in a sum.
     offset : float
-        Added to the root of the series before the logarithm.
+        In the root of the unit.
+
+    Source: Feng et al. (2022), doi:10.1029/2022WR032404.
     """
 
     def __init__(self, observed: str = "discharge", weight: float = 1.0, offset: float = 0.1):
         super().__init__(observed, weight)
         self.offset = offset
 
-    def of(self, simulated: Tensor, observed: Tensor, spread: Tensor | None) -> Tensor:
-        """Return `log_rmse_loss`."""
-        return log_rmse_loss(simulated, observed, offset=self.offset)
+    def of(self, simulated: Tensor, observed: Tensor, counts: Tensor, spread: Tensor) -> Tensor:
+        """Return the loss; see `Loss.of`."""
+        s, o = (torch.log(_root(x.clamp(min=0.0)) + self.offset) for x in (simulated, observed))
+        return _root(((s - o).square() * counts).sum() / counts.sum())
 
 
 class NSE(Loss):
-    """Squared error in standard deviations of each site: see `nse_loss`.
+    """Mean of ((s - o) / (spread + offset))^2, the squared error in standard deviations of the site: each site counts alike.
 
     Parameters
     ----------
@@ -264,7 +160,9 @@ class NSE(Loss):
     weight : float
         Factor of this loss in a sum.
     offset : float
-        Added to the standard deviation, in the unit of the series, so that dry sites do not dominate.
+        In the unit of the observations; it keeps dry sites from dominating.
+
+    Source: Kratzert et al. (2019), doi:10.5194/hess-23-5089-2019, eq. 1.
     """
 
     needs_spread = True
@@ -273,22 +171,41 @@ class NSE(Loss):
         super().__init__(observed, weight)
         self.offset = offset
 
-    def of(self, simulated: Tensor, observed: Tensor, spread: Tensor | None) -> Tensor:
-        """Return `nse_loss`."""
-        assert spread is not None
-        return nse_loss(simulated, observed, std=spread, offset=self.offset)
+    def of(self, simulated: Tensor, observed: Tensor, counts: Tensor, spread: Tensor) -> Tensor:
+        """Return the loss; see `Loss.of`."""
+        error = (simulated - observed) / (spread[:, None] + self.offset)
+        return error.square().sum() / counts.sum()
 
 
 class KGE(Loss):
-    """1 - KGE of each window that has enough observations: see `kge_loss`; arguments as `Loss`."""
+    """1 - KGE, mean over the windows with at least ten observations that differ: take windows of a year or more.
 
-    def of(self, simulated: Tensor, observed: Tensor, spread: Tensor | None) -> Tensor:
-        """Return `kge_loss`."""
-        return kge_loss(simulated, observed)
+    Arguments as `Loss`. Source: Gupta et al. (2009), doi:10.1016/j.jhydrol.2009.08.003, eq. 9.
+    """
+
+    def of(self, simulated: Tensor, observed: Tensor, counts: Tensor, spread: Tensor) -> Tensor:
+        """Return the loss; see `Loss.of`. DataError where no window has enough observations."""
+        number = counts.sum(1)
+        n = number.clamp(min=1)
+        mean_s, mean_o = simulated.sum(1) / n, observed.sum(1) / n
+        ds, do = (simulated - mean_s[:, None]) * counts, (observed - mean_o[:, None]) * counts
+        var_o = do.square().sum(1) / n
+        usable = (number >= LEAST) & (var_o > 0) & (mean_o != 0)
+        if not bool(usable.any()):
+            raise DataError(
+                f"no series of the batch has {LEAST} different observations for the KGE; take longer windows, or another loss."
+            )
+        ds, do, mean_s, mean_o, var_o, n = (x[usable] for x in (ds, do, mean_s, mean_o, var_o, n))
+        sd_s, sd_o = _root(ds.square().sum(1) / n), _root(var_o)
+        r = (ds * do).sum(1) / n / (sd_s * sd_o)
+        ratios = (sd_s / sd_o - 1).square() + (mean_s / mean_o - 1).square()
+        return _root((r - 1).square() + ratios).mean()
 
 
 class Profile(Loss):
-    """Bias and variance of the error of each series, weighed apart: see `profile_loss`.
+    """Mean over series of `bias_weight` bias^2 + `anomaly_weight` var(error), over `scale`^2.
+
+    With both weights 1 it is the mean squared error, each site and depth counting alike.
 
     Parameters
     ----------
@@ -299,7 +216,7 @@ class Profile(Loss):
     anomaly_weight : float
         Of the variance of the error of a series.
     scale : float
-        Typical error.
+        Typical error, so that losses and gradients are of order 1.
     weight : float
         Factor of this loss in a sum.
     """
@@ -315,11 +232,14 @@ class Profile(Loss):
         super().__init__(observed, weight)
         self.bias_weight, self.anomaly_weight, self.scale = bias_weight, anomaly_weight, scale
 
-    def of(self, simulated: Tensor, observed: Tensor, spread: Tensor | None) -> Tensor:
-        """Return `profile_loss`."""
-        return profile_loss(
-            simulated, observed, self.bias_weight, self.anomaly_weight, self.scale
-        )
+    def of(self, simulated: Tensor, observed: Tensor, counts: Tensor, spread: Tensor) -> Tensor:
+        """Return the loss; see `Loss.of`."""
+        error, number = (simulated - observed) / self.scale, counts.sum(1)
+        bias = error.sum(1) / number.clamp_min(1)
+        variance = (error**2).sum(1) / number.clamp_min(1) - bias**2
+        used = number > 0
+        value = self.bias_weight * bias**2 + self.anomaly_weight * variance
+        return (value * used).sum() / used.sum().clamp_min(1)
 
 
 class Sum(Recorded):
@@ -344,14 +264,12 @@ class Sum(Recorded):
         self.observed = tuple(dict.fromkeys(loss.observed for loss in losses))
         self.needs_spread = any(getattr(loss, "needs_spread", False) for loss in losses)
 
-    def __call__(
-        self, series: Mapping[str, Tensor], observed: Mapping[str, Tensor], batch: Batch
-    ) -> Tensor:
+    def __call__(self, series: Named, observed: Named, batch: Batch) -> Tensor:
         """Return the sum; see `Loss`."""
         return self.parts(series, observed, batch)[0]
 
     def parts(
-        self, series: Mapping[str, Tensor], observed: Mapping[str, Tensor], batch: Batch
+        self, series: Named, observed: Named, batch: Batch
     ) -> tuple[Tensor, dict[str, float]]:
         """Return the sum, and each loss before its weight by name, NaN where its series was not observed.
 
@@ -396,36 +314,13 @@ LOSSES: dict[str, type[Loss]] = {
 }
 
 
-def _named(values: Mapping[str, Tensor], name: str, who: str) -> Tensor:
+def _named(values: Named, name: str, who: str) -> Tensor:
     if name not in values:
+        known = ", ".join(values) or "nothing"
         raise DataError(
-            f"the loss {who} needs {name!r}, which is not there{nearest(name, values)} Known: {', '.join(values) or 'nothing'}."
+            f"{who} needs {name!r}, which is not there{nearest(name, values)} Known: {known}."
         )
     return values[name]
-
-
-def _known(
-    simulated: Tensor, observed: Tensor, mask: Tensor | None
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return both series with zeros where a day does not count, and where it counts, in their dtype."""
-    if simulated.shape != observed.shape or simulated.ndim != 2:
-        raise DataError(
-            f"simulated {tuple(simulated.shape)} and observed {tuple(observed.shape)} must both be [batch, time]; align them "
-            "first."
-        )
-    counts = torch.isfinite(observed)
-    if mask is not None:
-        counts = counts & mask
-    if not bool(counts.any()):
-        raise DataError(
-            "no day of the batch is observed and allowed by the mask; draw windows that have observations."
-        )
-    zero = simulated.new_zeros(())
-    return (
-        torch.where(counts, simulated, zero),
-        torch.where(counts, observed, zero),
-        counts.to(simulated.dtype),
-    )
 
 
 def _root(values: Tensor) -> Tensor:

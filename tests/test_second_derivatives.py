@@ -15,13 +15,15 @@ from torch.autograd.functional import hessian, hvp, jacobian, jvp, vhp
 from pydiffgeo import HBV, ExpHydro, Grid, NeuralClosure, Richards, Solver, solve, usda_soil
 from pydiffgeo.errors import DerivativeError
 from pydiffgeo.julia import function
-from pydiffgeo.parameters import SeriesNetwork
+from pydiffgeo.networks import LSTM, Features, Sizes
 from pydiffgeo.routing import route
 
 Loss = Callable[[Tensor], Tensor]
 
 RAIN = torch.tensor([[9.0, 0.0, 4.0, 20.0]], dtype=F64)
-NETWORK = SeriesNetwork(1, 1, 1, hidden=4).double()
+NETWORK = LSTM(hidden=4)
+NETWORK.build(Sizes(1, 1), 1)
+NETWORK.double()
 CLOSURE = NeuralClosure(1, hidden=(8,), output_range=(0.0, 1.0))
 
 
@@ -56,7 +58,7 @@ def soil(engine: str) -> Callable[[Tensor], Tensor]:
 
 def lstm(x: Tensor) -> Tensor:
     """Outputs of an LSTM on a CPU."""
-    return NETWORK(x[:1, None], (RAIN * x[1])[..., None]).flatten()
+    return NETWORK(Features(x[:1, None], (RAIN * x[1])[..., None], 0)).flatten()
 
 
 def unknown(name: str, engine: str) -> Callable[[Tensor], Tensor]:

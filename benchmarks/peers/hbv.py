@@ -42,7 +42,7 @@ def loop(batch: int, days: int, options: dict[str, Any]) -> Runs:
     """The explicit loop of published codes."""
     import torch
 
-    from pydiffgeo.training.explicit_hbv import explicit_hbv
+    from pydiffgeo.stages.explicit_hbv import explicit_hbv
 
     return torch_runs(
         lambda f, p: explicit_hbv(f, p, torch.from_numpy(INITIAL))[1]["discharge"], batch, days

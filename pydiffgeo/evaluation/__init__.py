@@ -2,19 +2,15 @@
 
 from pydiffgeo.evaluation.basins import median_scores, score_basins, write_scores
 from pydiffgeo.evaluation.hydrology import HYDROLOGICAL
-from pydiffgeo.evaluation.losses import LOSSES, Term, combined_loss
 from pydiffgeo.evaluation.metrics import METRICS, bias, correlation, kge, nse, rmse, score, ubrmse
 from pydiffgeo.evaluation.table import print_table, write_table
 from pydiffgeo.evaluation.untrained import base_flow, untrained_summary, untrained_table
 
 __all__ = [
     "HYDROLOGICAL",
-    "LOSSES",
     "METRICS",
-    "Term",
     "base_flow",
     "bias",
-    "combined_loss",
     "correlation",
     "kge",
     "median_scores",

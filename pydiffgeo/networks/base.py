@@ -66,10 +66,10 @@ class Network(Recorded, nn.Module):
         self.per, self.past, self.logarithm = per, dict(past or {}), tuple(logarithm)
         self.seed = seed
 
-    def build(self, sizes: Sizes, outputs: int) -> None:
-        """Make the layers for inputs of these sizes, with weights drawn from `seed`."""
+    def build(self, sizes: Sizes, outputs: int, seed: int = 0) -> None:
+        """Make the layers for inputs of these sizes; `seed`, that of the hybrid, is added to that of the network."""
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
+            torch.manual_seed(self.seed + seed)
             self.make(sizes, outputs)
 
     def make(self, sizes: Sizes, outputs: int) -> None:

@@ -7,16 +7,25 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 import xarray as xr
 from torch import Tensor, nn
 
 from pydiffgeo.data.batch import Batch
+from pydiffgeo.data.form import attribute_names, observed_names, series_names
 from pydiffgeo.data.scaling import fit_scaling
-from pydiffgeo.errors import DataError, nearest
-from pydiffgeo.networks.base import Features, Network, Sizes
+from pydiffgeo.data.windows import Windows
+from pydiffgeo.errors import DataError, SettingsError, nearest
+from pydiffgeo.networks.base import Features, Sizes
 
 Facts = dict[str, Any]
+NOTHING: Facts = {
+    "per": "site",
+    "past": {},
+    **{k: [] for k in ("attributes", "profiles", "series", "depths", "logarithm")},
+    **{k: [] for k in ("mean", "std", "series_mean", "series_std")},
+}
 
 
 @dataclass(frozen=True)
@@ -39,6 +48,29 @@ class Training:
     forcing: tuple[str, ...]
     attributes: tuple[str, ...]
     observed: tuple[str, ...]
+
+    @classmethod
+    def of(
+        cls,
+        sites: Any,
+        start: str | None = None,
+        end: str | None = None,
+        forcing: Sequence[str] | None = None,
+        attributes: Sequence[str] | None = None,
+    ) -> Training:
+        """Return what a hybrid is prepared for, from sites or `Windows`."""
+        if isinstance(sites, Windows):
+            windows = sites
+            if isinstance(windows.times, pd.DatetimeIndex):
+                start = start or str(windows.times[windows.first_scored])
+                end = end or str(windows.times[windows.last - 1])
+            own = tuple(forcing or windows.forcing), tuple(attributes or windows.attributes)
+            return cls(windows.sites, start, end, *own, windows.observed)
+        if not isinstance(sites, xr.Dataset):
+            raise SettingsError(f"prepare takes sites or Windows, not {type(sites).__name__}.")
+        names = series_names(sites) if forcing is None else forcing
+        numbers = attribute_names(sites) if attributes is None else attributes
+        return cls(sites, start, end, tuple(names), tuple(numbers), observed_names(sites))
 
     def seen(self, name: str) -> np.ndarray:
         """Return values of a series in the period, [site, time] or [site, time, depth]."""
@@ -74,6 +106,7 @@ class Inputs(nn.Module):
 
     def __init__(self, facts: Facts, layers: Sequence[float], dtype: torch.dtype):
         super().__init__()
+        facts = facts or NOTHING
         self.facts, self.layers = facts, tuple(layers) if facts["per"] == "layer" else ()
         for name in ("mean", "std", "series_mean", "series_std"):
             self.register_buffer(name, torch.tensor(facts[name], dtype=dtype))
@@ -172,7 +205,7 @@ def linear_weights(nodes: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 def _attributes(
     values: dict[str, Tensor], facts: Facts, layers: Sequence[float], batch: int
 ) -> Tensor:
-    """Return attributes of sites, [batch, feature]: those of a profile depth by depth; or of layers, [batch, layer, feature]."""
+    """Return attributes of sites, [batch, feature], a profile depth by depth; or of layers, [batch, layer, feature]."""
     site = [taken(values, name, "attribute") for name in facts["attributes"]]
     profiles = [taken(values, name, "attribute") for name in facts["profiles"]]
     if facts["per"] == "layer":
@@ -199,13 +232,3 @@ def _kind(sites: xr.Dataset, name: str, who: str) -> str:
     raise DataError(
         f"the network {who} reads {name!r}, which the sites do not have{nearest(name, known)} They have {', '.join(known)}."
     )
-
-
-def leaves(network: nn.Module) -> list[nn.Module]:
-    """Return the networks that read something: the parts of a `Mixed`, or the network itself."""
-    parts = [getattr(network, k, None) for k in ("static", "varying", "layers")]
-    known = [part for part in parts if part is not None]
-    return known if hasattr(network, "parts") else [network]
-
-
-__all__ = ["Facts", "Inputs", "Network", "Training", "at_depths", "fit_inputs", "leaves", "taken"]

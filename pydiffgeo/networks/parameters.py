@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -109,7 +109,7 @@ class Parameters(nn.Module):
             if isinstance(network, Given):
                 network.build_for(names)
             elif isinstance(network, Network):
-                network.build(inputs.sizes, sum(self._widths(names, network)) * copies)
+                network.build(inputs.sizes, sum(self._widths(names, network)) * copies, seed)
             self.networks.append(network)
             self.inputs.append(inputs)
         self.to(dtype)
@@ -126,7 +126,9 @@ class Parameters(nn.Module):
         for network, inputs, names in zip(self.networks, self.inputs, self.names, strict=True):
             if isinstance(network, Given):
                 given = network.parameters_of(batch, self.learned)
-                found |= {k: x if k in self.learned.layers else x[:, None] for k, x in given.items()}
+                found |= {
+                    k: x if k in self.learned.layers else x[:, None] for k, x in given.items()
+                }
                 continue
             features = inputs(batch)
             out = network(features if isinstance(network, Network) else features.attributes)

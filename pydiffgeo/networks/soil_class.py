@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pydiffgeo.data.batch import Batch
-from pydiffgeo.models.soil_hydraulics.usda import USDA_SOILS, usda_soil
+from pydiffgeo.models.richards.hydraulics.usda import USDA_SOILS, usda_soil
 from pydiffgeo.networks.table import Given
 
 if TYPE_CHECKING:

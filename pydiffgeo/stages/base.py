@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pydiffgeo.data.batch import Batch
 from pydiffgeo.errors import ParameterError, UnitError
-from pydiffgeo.models.grid import Grid
+from pydiffgeo.models.richards.grid import Grid
 from pydiffgeo.networks.bounds import Bounds
 from pydiffgeo.networks.inputs import Facts, Training
 from pydiffgeo.recorded import Recorded
@@ -45,23 +45,23 @@ class Known:
     ----------
     units : dict of str to str
         Unit of each series and attribute that states one.
-    attributes : tuple of str
-        Attributes of the sites.
     step : pandas.Timedelta
         Of the series.
     depths : list of float
         Depths of observations, cm.
     observed : tuple of str
         Observed series.
+    seed : int
+        Of the hybrid, added to those of networks.
     grids : dict of str to Grid
         Grid of each series of cells.
     """
 
     units: dict[str, str]
-    attributes: tuple[str, ...]
     step: pd.Timedelta
     depths: list[float]
     observed: tuple[str, ...] = ()
+    seed: int = 0
     grids: dict[str, Grid] = field(default_factory=dict)
 
 

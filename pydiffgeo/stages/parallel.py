@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -54,11 +55,11 @@ class Parallel(Stage):
         return Series(mean, failed)
 
 
-def flat(stages: nn.ModuleList | tuple[Stage, ...]) -> list[Stage]:
+def flat(stages: Iterable[Any]) -> list[Any]:
     """Return stages in their order, those of a `Parallel` in its place."""
-    found: list[Stage] = []
+    found: list[Any] = []
     for stage in stages:
-        found += list(stage.stages) if isinstance(stage, Parallel) else [stage]  # type: ignore[list-item,arg-type]
+        found += list(stage.stages) if isinstance(stage, Parallel) else [stage]
     return found
 
 

@@ -77,7 +77,7 @@ class Sequence(Stage):
             parts = [torch.tensor(given[k], dtype=dtype) for given in facts["outputs"].values()]
             self.register_buffer(what, torch.cat(parts))
             self.widths = [len(part) for part in parts]
-        self.network.build(inputs.sizes, sum(self.widths))
+        self.network.build(inputs.sizes, sum(self.widths), known.seed)
         self.network.to(dtype)
         self.inputs = inputs
 
@@ -122,13 +122,15 @@ class Climatology(Stage):
         _require(training, name, "Climatology")
         seen = training.seen(name)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # a site without observations has no mean
+            warnings.simplefilter(
+                "ignore", RuntimeWarning
+            )  # a site without observations has no mean
             mean = np.nanmean(seen, 1)
-            whole = np.nanmean(mean, 0)
+            whole = np.asarray(np.nanmean(mean, 0))
             others = [np.nanmean(np.delete(mean, k, 0), 0) for k in range(len(mean))]
         sites = [str(site) for site in training.sites.site.values]
-        rows = np.stack(others) if self.of_others else np.where(np.isnan(mean), whole, mean)
-        return {"sites": sites, "rows": rows.tolist(), "whole": np.asarray(whole).tolist()}
+        rows: np.ndarray = np.stack(others) if self.of_others else mean
+        return {"sites": sites, "rows": rows.tolist(), "whole": whole.tolist()}
 
     def build(self, facts: Facts, known: Known, dtype: torch.dtype) -> None:
         """Keep the means."""

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pydiffgeo.errors import DataError, EngineUnavailable
-from pydiffgeo.parameters import Bounds
+from pydiffgeo.networks import Bounds
 
 Objective = Callable[[dict[str, float]], float]
 

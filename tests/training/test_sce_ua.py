@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pydiffgeo.errors import DataError
-from pydiffgeo.parameters import Bounds
+from pydiffgeo.networks import Bounds
 from pydiffgeo.training.sce_ua import sce_ua
 
 pytest.importorskip("spotpy", reason="spotpy is not installed: pip install 'pydiffgeo[calibrate]'")

@@ -9,9 +9,9 @@ import torch
 from hbv_cases import F64, initial_state, random_parameters, weather
 
 from pydiffgeo import HBV, Solver, solve
-from pydiffgeo.training.explicit_hbv import explicit_hbv
+from pydiffgeo.stages.explicit_hbv import explicit_hbv
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 
 def test_balance_and_positive_stores() -> None:
