@@ -11,16 +11,16 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from pydiffgeo.models.closures import NeuralClosure
 from pydiffgeo.data.batch import Batch
 from pydiffgeo.errors import ParameterError, SettingsError, SolveFailed, lookup, nearest
 from pydiffgeo.models import MODELS, ProcessModel, Richards
+from pydiffgeo.models.closures import NeuralClosure
+from pydiffgeo.models.fitting import fit_slots
 from pydiffgeo.models.richards.grid import Grid
 from pydiffgeo.models.richards.hydraulics.usda import usda_soil
 from pydiffgeo.models.spec import ModelSpec
 from pydiffgeo.networks.bounds import Bounds
 from pydiffgeo.networks.inputs import Facts, Training, at_depths, taken
-from pydiffgeo.models.fitting import fit_slots
 from pydiffgeo.solvers import Solver
 from pydiffgeo.solving import solve
 from pydiffgeo.stages.base import Known, Series, Stage, converted, factor_between
