@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
+from importlib import import_module
 from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any, Self
@@ -44,6 +45,38 @@ def kind_of(cls: type) -> str:
         file = getattr(sys.modules["__main__"], "__file__", None)
         module = Path(file).stem if file else module
     return f"{module}:{cls.__qualname__}"
+
+
+def class_of(reference: str) -> type:
+    """Return the class that a text of the form "my_package.my_module:MyClass" names.
+
+    Parameters
+    ----------
+    reference : str
+        Module and class; modules are found as Python finds them, and in the working directory.
+
+    Raises
+    ------
+    SettingsError
+        There is no such module or class.
+    """
+    module, _, name = reference.partition(":")
+    known = list(sys.path)
+    sys.path.append(str(Path.cwd()))
+    try:
+        made: Any = import_module(module)
+        for part in name.split("."):
+            made = getattr(made, part)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise SettingsError(
+            f"{reference!r} cannot be imported: {error}. Write 'module:Class' of a file in the "
+            "working directory or of an installed package."
+        ) from error
+    finally:
+        sys.path[:] = known
+    if not isinstance(made, type):
+        raise SettingsError(f"{reference!r} is no class. Name a model, stage, network or loss.")
+    return made
 
 
 def arguments_of(made: Recorded) -> dict[str, Any]:
