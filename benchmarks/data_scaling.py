@@ -27,8 +27,7 @@ import xarray as xr
 from pydiffgeo import HBV, Solver, solve
 from pydiffgeo.data import open_basins
 from pydiffgeo.errors import PyDiffGeoError
-from pydiffgeo.evaluation import median_scores
-from pydiffgeo.evaluation.plots import matplotlib_missing, new_figure, save_figure
+from pydiffgeo.evaluation import matplotlib_missing, median_scores, new_figure, save_figure
 from pydiffgeo.training.basins.data import choose_basins, find_data
 from pydiffgeo.training.basins.experiment import calibrate, evaluate, train
 from pydiffgeo.training.basins.settings import BasinExperiment
@@ -96,13 +95,13 @@ def judge(folder: Path, basins: int, chosen: dict[int, list[str]], calibrated: i
         scores = opened.load()
     groups = scores.group.values.astype(str)
     sets = {
-        group: [str(b) for b in scores.basin.values[groups == group]]
+        group: [str(b) for b in scores.site.values[groups == group]]
         for group in dict.fromkeys(groups)
     }
     sets |= {f"common {n}": known for n, known in chosen.items() if n <= min(basins, calibrated)}
     found = {}
     for name, members in sets.items():
-        row = median_scores(scores[["nse"]].sel(basin=members))[0]
+        row = median_scores(scores[["nse"]].sel(site=members).drop_vars("group")).iloc[0]
         found[name] = {key: row[key] for key in ("median", "lower", "upper", "basins", "undefined")}
     return found
 

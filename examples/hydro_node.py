@@ -23,9 +23,7 @@ from tqdm import tqdm
 
 from pydiffgeo import ExpHydro, NeuralClosure, Solver, fit_slots, solve
 from pydiffgeo.data import add_pet, open_basins
-from pydiffgeo.evaluation import kge, nse, print_table
-from pydiffgeo.evaluation.discharge_plots import plot_cdf
-from pydiffgeo.evaluation.plots import new_figure, save_figure
+from pydiffgeo.evaluation import cdf_figure, kge, new_figure, nse, print_table, save_figure
 from pydiffgeo.networks import Bounds
 from pydiffgeo.training.basins.data import find_data
 from pydiffgeo.training.descent import descend
@@ -136,9 +134,8 @@ def run_basin(
 
 def draw(scores: pd.DataFrame, functions: pd.DataFrame, out: Path) -> None:
     """Draw the NSE of all basins, and the functions of the first one."""
-    plot_cdf(
-        out / "nse.png", {m: scores.nse_test[scores.model == m] for m in SLOTS}, "NSE, test period"
-    )
+    shown = {m: scores.nse_test[scores.model == m] for m in SLOTS}
+    save_figure(cdf_figure(shown, "NSE, test period"), out / "nse.png")
     one = functions[functions.basin == functions.basin.iloc[0]]
     figure, axes = new_figure(1, len(SLOTS["M100"]), (14.0, 3.0))
     for axis, slot in zip(axes[0], SLOTS["M100"], strict=True):

@@ -21,8 +21,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from pydiffgeo import Grid, NeuralClosure, Richards, Solution, Solver, fit_slots, solve, usda_soil
-from pydiffgeo.evaluation import print_table
-from pydiffgeo.evaluation.plots import new_figure, save_figure
+from pydiffgeo.evaluation import new_figure, print_table, save_figure
 from pydiffgeo.networks import Bounds
 from pydiffgeo.settings import Settings, load_settings
 from pydiffgeo.training.descent import descend

@@ -72,6 +72,7 @@ _HOMES = {
     "load": "experiment",
     "load_spec": "models.spec",
     "open_sites": "data.sites",
+    "simulate": "evaluation",
     "solve": "solving",
     "usda_soil": "models.richards.hydraulics",
 }
@@ -117,6 +118,7 @@ __all__ = [
     "load_spec",
     "losses",
     "open_sites",
+    "simulate",
     "solve",
     "stages",
     "usda_soil",

@@ -12,7 +12,6 @@ import sys
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 import xarray as xr
 from rich.console import Console
@@ -20,10 +19,14 @@ from rich.console import Console
 from pydiffgeo.console import Steady
 from pydiffgeo.data.scaling import Scaling
 from pydiffgeo.errors import OutputError
-from pydiffgeo.evaluation import print_table, write_table
-from pydiffgeo.evaluation.discharge_plots import plot_cdf, plot_hydrographs, plot_map
+from pydiffgeo.evaluation import (
+    cdf_figure,
+    matplotlib_missing,
+    print_table,
+    save_figure,
+    write_table,
+)
 from pydiffgeo.evaluation.page import Page
-from pydiffgeo.evaluation.plots import matplotlib_missing
 from pydiffgeo.files import LOCK, file_name, held, replacing, write_file, write_netcdf
 from pydiffgeo.training.checkpoint import save_checkpoint
 from pydiffgeo.training.logs import write_history
@@ -92,7 +95,7 @@ WRITERS = {
         {"a": 1.0}, {"a": 1.0}, "2000-01-01", "2000-12-31", ("b",)
     ).save(path),
     "netCDF": lambda path: write_netcdf(xr.Dataset({"a": ("x", np.zeros(3))}), path),
-    "figure": lambda path: plot_cdf(path.with_suffix(".png"), {"a": [0.5]}, "NSE"),
+    "figure": lambda path: save_figure(cdf_figure({"a": [0.5]}, "NSE"), path.with_suffix(".png")),
     "checkpoint": lambda path: save_checkpoint(path, {"a": 1}),
     "history": lambda path: write_history(path.parent, [{"epoch": 1}]),
 }
@@ -142,10 +145,7 @@ def test_a_closed_pipe_ends_nothing(caplog):
 @needs_matplotlib
 def test_a_dollar_in_a_name_is_a_dollar(tmp_path):
     name = r"a$b^$_\frac{$"
-    days, values = pd.date_range("2000-01-01", periods=3), np.ones((1, 3))
-    assert plot_hydrographs(tmp_path / "h.png", days, values, values, [name]).is_file()
-    assert plot_cdf(tmp_path / "c.png", {name: [0.1]}, name).is_file()
-    assert plot_map(tmp_path / "m.png", [1.0], [2.0], [3.0], name).is_file()
+    assert save_figure(cdf_figure({name: [0.1]}, name), tmp_path / "c.png").is_file()
     assert file_name("a/b$c") == "a%2Fb%24c" and file_name("01013500") == "01013500"
 
 

@@ -1,27 +1,52 @@
-"""Metrics, losses, tables and figures of results."""
+"""Simulation of trained hybrids, measures, scores, tables, figures and reports."""
 
-from pydiffgeo.evaluation.basins import median_scores, score_basins, write_scores
-from pydiffgeo.evaluation.hydrology import HYDROLOGICAL
-from pydiffgeo.evaluation.metrics import METRICS, bias, correlation, kge, nse, rmse, score, ubrmse
+from pydiffgeo.evaluation.evaluate import Evaluation, evaluate, open_evaluation
+from pydiffgeo.evaluation.figures import matplotlib_missing, new_figure, save_figure
+from pydiffgeo.evaluation.measures import (
+    MEASURES,
+    bias,
+    correlation,
+    kge,
+    nse,
+    rmse,
+    score,
+    ubrmse,
+)
+from pydiffgeo.evaluation.panels import PANELS
+from pydiffgeo.evaluation.panels.cdf import cdf_figure
+from pydiffgeo.evaluation.panels.untrained import base_flow, untrained_summary, untrained_table
+from pydiffgeo.evaluation.report import compare_runs, write_report
+from pydiffgeo.evaluation.scores import median_scores, score_sites, summary_table, write_scores
+from pydiffgeo.evaluation.simulate import simulate
 from pydiffgeo.evaluation.table import print_table, write_table
-from pydiffgeo.evaluation.untrained import base_flow, untrained_summary, untrained_table
 
 __all__ = [
-    "HYDROLOGICAL",
-    "METRICS",
+    "MEASURES",
+    "PANELS",
+    "Evaluation",
     "base_flow",
     "bias",
+    "cdf_figure",
+    "compare_runs",
     "correlation",
+    "evaluate",
     "kge",
+    "matplotlib_missing",
     "median_scores",
+    "new_figure",
     "nse",
+    "open_evaluation",
     "print_table",
     "rmse",
+    "save_figure",
     "score",
-    "score_basins",
+    "score_sites",
+    "simulate",
+    "summary_table",
     "ubrmse",
     "untrained_summary",
     "untrained_table",
+    "write_report",
     "write_scores",
     "write_table",
 ]

@@ -15,7 +15,7 @@ import yaml
 
 from pydiffgeo.data import write_basins
 from pydiffgeo.errors import SolveFailed
-from pydiffgeo.evaluation.plots import matplotlib_missing
+from pydiffgeo.evaluation import matplotlib_missing
 from pydiffgeo.models import MODELS
 from pydiffgeo.training.basins.settings import ATTRIBUTES
 from pydiffgeo.training.basins.trainer import CHECKPOINT

@@ -14,7 +14,10 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.signal import lfilter
 
 from pydiffgeo.errors import DataError
-from pydiffgeo.evaluation.metrics import correlation
+from pydiffgeo.evaluation.judged import Judged
+from pydiffgeo.evaluation.measures import correlation
+from pydiffgeo.evaluation.panels.panel import Panel, Runs
+from pydiffgeo.evaluation.simulate import OBSERVED
 
 COMPLETE = 0.9  # share of the days of a water year that must be observed
 REFLECTED = 30  # days, at both ends of a series
@@ -31,6 +34,72 @@ CHECKS: dict[str, tuple[str, str | None, str]] = {
     # over years near zero: a store that fills for years hides water from the periods that a model is trained on
     "gain of storage": ("storage_gain", None, "mm year-1"),
 }
+
+
+TEXT = (
+    "Over water years of which at least 90 % of days are observed: evapotranspiration (mm per year) against precipitation less "
+    "observed discharge, as measured and, where it was learned, times precipitation_factor; base flow over discharge against "
+    "that of a digital filter on observed discharge. A model that loses no water misses the first by the error of its mean "
+    "discharge and the change of its stores: it is no independent observation. Medians over sites; relative_bias in percent, "
+    "of sites whose reference is above zero."
+)
+
+
+def untrained(runs: Runs) -> Panel:
+    """Compare evapotranspiration and base flow, which nobody trained on, with what the records tell of them.
+
+    Parameters
+    ----------
+    runs : mapping of str to Judged
+        Those with ``discharge_observed`` and, as measured, ``precipitation``.
+    """
+    panel = Panel("Variables that were never trained on", TEXT)
+    tables, rows = [], []
+    for name, run in runs.items():
+        table = _table(run)
+        if not set(table) & {"evapotranspiration", "base_flow_index"}:
+            continue
+        groups = table.pop("group") if "group" in table else pd.Series("", table.index)
+        labels = {"run": name} if len(runs) > 1 else {}
+        for group in dict.fromkeys(groups):
+            label = labels | ({"group": group} if group else {})
+            part = table[groups == group]
+            tables.append(part.assign(**label))
+            rows += [label | row for row in untrained_summary(part)]
+    without = [n for n in runs if n not in {row.get("run", n) for row in rows} or not rows]
+    if not rows:
+        panel.nothing = (
+            "no run gives evapotranspiration or base flow beside observed discharge and measured precipitation; a pure LSTM "
+            "simulates its targets alone"
+        )
+        return panel
+    if without:
+        panel.text += f" Left out, since they simulate no such variables: {', '.join(without)}."
+    panel.tables["untrained_summary"] = pd.DataFrame(rows)
+    panel.files["untrained"] = pd.concat(tables).reset_index()
+    return panel
+
+
+def _table(run: Judged) -> pd.DataFrame:
+    """Return `untrained_table` of a run, with its groups; nothing where the records do not tell of it."""
+    names = ("discharge" + OBSERVED, "precipitation", "time")
+    if not set(names) <= set(run.data.variables):
+        return pd.DataFrame()
+    data = run.judged
+    # the discharge as it leaves the stores, before routing, is called runoff
+    series = {"runoff": data["runoff" if "runoff" in data else "discharge"]}
+    series |= {
+        n: data[n]
+        for n in ("evapotranspiration", "base_flow", "inflow")
+        if n in data and n not in run.observed
+    }
+    if "precipitation_factor" not in run.parameters:
+        series.pop("inflow", None)  # it is what was measured
+    flow, rain, days = (data[name] for name in names)
+    sites = [str(site) for site in data["site"].values]
+    values = {name: one.values for name, one in series.items()}
+    table = untrained_table(values, flow.values, rain.values, pd.DatetimeIndex(days.values), sites)
+    return table.assign(group=data["group"].values) if "group" in data.coords else table
 
 
 def base_flow(discharge: ArrayLike, alpha: float = 0.925, passes: int = 3) -> NDArray:
@@ -83,14 +152,14 @@ def counted_days(observed: NDArray, days: pd.DatetimeIndex) -> NDArray:
 
     Parameters
     ----------
-    observed : ndarray of bool, [basin, time]
+    observed : ndarray of bool, [site, time]
         Where there is an observation.
     days : DatetimeIndex, [time]
         Dates.
 
     Returns
     -------
-    ndarray of bool, [basin, time]
+    ndarray of bool, [site, time]
     """
     years, index = np.unique(days.year + (days.month >= 10), return_inverse=True)
     length = np.array(
@@ -105,26 +174,26 @@ def untrained_table(
     observed: ArrayLike,
     precipitation: ArrayLike,
     days: pd.DatetimeIndex,
-    basins: Sequence[str],
+    sites: Sequence[str],
 ) -> pd.DataFrame:
-    """Return evapotranspiration and base-flow index of each basin, simulated and as the records tell, over the same days.
+    """Return evapotranspiration and base-flow index of each site, simulated and as the records tell, over the same days.
 
     Parameters
     ----------
-    simulated : mapping of str to array_like, [basin, time]
+    simulated : mapping of str to array_like, [site, time]
         What the model gives of ``evapotranspiration``, ``base_flow`` and the ``runoff`` that it is part of, and ``inflow``, the
         precipitation as a model corrected it; mm day-1, not routed.
-    observed, precipitation : array_like, [basin, time]
+    observed, precipitation : array_like, [site, time]
         Discharge, NaN where missing, and precipitation as measured; mm day-1.
     days : DatetimeIndex, [time]
         Dates.
-    basins : sequence of str, [basin]
+    sites : sequence of str, [site]
         Identifiers.
 
     Returns
     -------
     pandas.DataFrame
-        Per basin ``days``, the number of `counted_days`; means of these days, mm year-1: ``evapotranspiration``,
+        Per site ``days``, the number of `counted_days`; means of these days, mm year-1: ``evapotranspiration``,
         ``precipitation_less_discharge``, ``inflow_less_discharge``; ratios of sums over them, 1: ``base_flow_index``,
         ``observed_base_flow_index``; over all days, mm year-1: ``storage_gain``, what enters and does not leave.
         NaN where no day counts; columns of what the model does not give are left out.
@@ -154,18 +223,18 @@ def untrained_table(
         counted = counted & np.isfinite(filtered)
         table["base_flow_index"] = _ratio(given["base_flow"], given["runoff"], counted)
         table["observed_base_flow_index"] = _ratio(filtered, flow, counted)
-    return pd.DataFrame(table, index=pd.Index(basins, name="basin"))
+    return pd.DataFrame(table, index=pd.Index(sites, name="site"))
 
 
 def untrained_summary(table: pd.DataFrame) -> list[dict[str, str | float | int]]:
-    """Return how a table of `untrained_table` agrees over the basins, one row for each of `CHECKS` that it has.
+    """Return how a table of `untrained_table` agrees over the sites, one row for each of `CHECKS` that it has.
 
     Returns
     -------
     list of dict
-        ``check``, ``unit``, ``basins`` (where both are known), ``simulated`` and ``reference`` (medians), ``correlation`` (over
-        basins), ``difference`` (median of simulated less reference) and ``relative_bias`` (median, percent of the reference, of
-        the basins whose reference is above zero).
+        ``check``, ``unit``, ``sites`` (where both are known), ``simulated`` and ``reference`` (medians), ``correlation`` (over
+        sites), ``difference`` (median of simulated less reference) and ``relative_bias`` (median, percent of the reference, of
+        the sites whose reference is above zero).
     """
     rows: list[dict[str, str | float | int]] = []
     for check, (name, reference, unit) in CHECKS.items():
@@ -179,7 +248,7 @@ def untrained_summary(table: pd.DataFrame) -> list[dict[str, str | float | int]]
         s, r = known.to_numpy().T
         some, positive = len(s) > 0, r > 0
         rows.append({
-            "check": check, "unit": unit, "basins": len(s),
+            "check": check, "unit": unit, "sites": len(s),
             "simulated": float(np.median(s)) if some else np.nan,
             "reference": float(np.median(r)) if some else np.nan,
             "correlation": correlation(s, r) if len(s) > 1 else np.nan,
@@ -190,6 +259,6 @@ def untrained_summary(table: pd.DataFrame) -> list[dict[str, str | float | int]]
 
 
 def _ratio(upper: NDArray, lower: NDArray, counted: NDArray) -> NDArray:
-    """Return ratios of sums over the days that count, [basin]; NaN where the lower sum is not above zero."""
+    """Return ratios of sums over the days that count, [site]; NaN where the lower sum is not above zero."""
     above, below = (np.where(counted, values, 0.0).sum(1) for values in (upper, lower))
     return np.divide(above, below, out=np.full(len(below), np.nan), where=below > 0)

@@ -1,0 +1,58 @@
+"""What all figures share. They need matplotlib (the extra `plot`)."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
+
+from pydiffgeo.files import write_file
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# of what was observed
+LINE: dict[str, Any] = {"color": "black", "linewidth": 0.8, "label": "observed"}
+DOTS: dict[str, Any] = LINE | {"linewidth": 0, "marker": ".", "markersize": 2.5}
+COLOURS = ("tab:blue", "tab:orange", "tab:green", "tab:red", "tab:purple", "tab:brown", "0.55")
+
+
+def matplotlib_missing() -> str | None:
+    """Return why figures cannot be drawn and what to do, or None where they can."""
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        return "no figures: matplotlib is not installed; pip install 'pydiffgeo[plot]' brings it."
+    return None
+
+
+def new_figure(
+    rows: int, columns: int, size: tuple[float, float], **kwargs: Any
+) -> tuple[Figure, NDArray]:
+    """Return a figure of `size` inches and its axes [rows, columns]."""
+    # a figure of its own canvas needs no display, and leaves the caller's backend and figures alone
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots(rows, columns, squeeze=False, **kwargs)
+
+
+def save_figure(figure: Figure, path: Path) -> Path:
+    """Write a figure and return its path; the folder is created."""
+    image = io.BytesIO()
+    figure.savefig(image, dpi=110, format=path.suffix[1:])
+    return write_file(path, image.getvalue())
+
+
+def literal(text: str) -> str:
+    """Return a name as matplotlib shows it as it is: a dollar would begin a formula."""
+    return text.replace("$", r"\$")
+
+
+def colour(position: int) -> str:
+    """Return the colour of the run at a position: grey from the seventh on."""
+    return COLOURS[min(position, len(COLOURS) - 1)]

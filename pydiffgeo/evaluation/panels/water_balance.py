@@ -1,0 +1,56 @@
+"""What enters a model, what leaves it, and what its stores gain."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from pydiffgeo.evaluation.figures import literal, new_figure
+from pydiffgeo.evaluation.judged import Judged
+from pydiffgeo.evaluation.panels.panel import Panel, Runs
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def water_balance(runs: Runs) -> Panel:
+    """Show the mean of each flux of a model's balance over the judged steps, and the gain of the stores that they leave."""
+    panel = Panel(
+        "Balance", "Medians over the sites of mean fluxes; gain: what enters and does not leave."
+    )
+    tables = {name: table for name, run in runs.items() if len(table := balance_table(run))}
+    if not tables:
+        panel.nothing = "no run gives the fluxes of a balance"
+        return panel
+    rows = [{"run": name, **table.median()} for name, table in tables.items()]
+    panel.tables["balance_summary"] = pd.DataFrame(rows)
+    panel.files["balance"] = pd.concat(
+        [t.assign(run=name) for name, t in tables.items()]
+    ).reset_index()
+    panel.figures["balance"] = "Mean fluxes over the sites", lambda: _draw(runs, tables)
+    return panel
+
+
+def balance_table(run: Judged) -> pd.DataFrame:
+    """Return the mean fluxes of a balance and its gain by site, in the unit of the fluxes; nothing where one is missing."""
+    signs = json.loads(run.data.attrs.get("balance", "{}"))
+    if "runoff" in run.data and "discharge" in signs:  # before routing
+        signs["runoff"] = signs.pop("discharge")
+    if not signs or not set(signs) <= set(run.data):
+        return pd.DataFrame()
+    means = run.judged[list(signs)].mean(run.axis).reset_coords(drop=True).to_dataframe()
+    return means.assign(gain=sum(sign * means[name] for name, sign in signs.items()))
+
+
+def _draw(runs: Runs, tables: dict[str, pd.DataFrame]) -> Figure:
+    figure, axes = new_figure(1, len(tables), (4.2 * len(tables) + 1, 3.6))
+    for axis, (name, table) in zip(axes[0], tables.items(), strict=True):
+        axis.boxplot([table[c].dropna() for c in table], widths=0.6, showfliers=False)
+        places = range(1, table.shape[1] + 1)
+        axis.set_xticks(places, list(table), rotation=30, ha="right", fontsize=8)
+        axis.set_title(literal(name), fontsize=9)
+        axis.set_ylabel(literal(runs[name].data[table.columns[0]].attrs.get("units", "")))
+        axis.axhline(0, color="0.8", zorder=0)
+    return figure

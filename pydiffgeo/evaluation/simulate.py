@@ -1,0 +1,230 @@
+"""Hybrids over whole periods of sites: series, observations, and the parameters behind them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+import xarray as xr
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pydiffgeo.data.batch import Batch
+from pydiffgeo.data.form import axis_of, observed_names, positions, stamp, times_of
+from pydiffgeo.data.variables import VARIABLES
+from pydiffgeo.data.windows import Windows
+from pydiffgeo.errors import DataError, nearest
+from pydiffgeo.hybrid import Ensemble, Hybrid
+from pydiffgeo.stages.base import Stage
+from pydiffgeo.stages.process import Process
+
+OBSERVED = "_observed"  # behind the name of a series: what was observed of it
+PARAMETER = "="  # before the name of a parameter, as long as there are no attributes
+UNTRAINED = ("precipitation", "evapotranspiration", "base_flow", "runoff", "inflow")
+
+
+class Processes(Protocol):
+    """Processes that share the work: `pydiffgeo.training.distributed.Group`."""
+
+    rank: int
+    size: int
+
+    def collect(self, value: Any) -> list[Any]:
+        """Return the values of all processes, in every process."""
+        ...
+
+
+def simulate(
+    hybrid: Hybrid | Ensemble,
+    sites: xr.Dataset,
+    start: str | None = None,
+    end: str | None = None,
+    warm_up: int | None = 365,
+    batch: int = 128,
+    *,
+    observed: Iterable[str] | None = None,
+    also: Iterable[str] | None = None,
+    members: Mapping[str, int] | None = None,
+    keep_warm_up: bool = False,
+    group: Processes | None = None,
+) -> xr.Dataset:
+    """Simulate sites over a period; the processes of a group share the work, and all return all of it.
+
+    Parameters
+    ----------
+    hybrid : Hybrid or Ensemble
+        Trained. The series of an ensemble are the means over its members.
+    sites : xarray.Dataset
+        Site form, with the series and attributes that the hybrid reads, and observed series where there are any.
+    start, end : str, optional
+        First and last day that are judged; by default from the end of the warm-up to the end of the records.
+    warm_up : int, optional
+        Steps simulated before; fewer where the record begins later than that, and all that there are for None.
+    batch : int
+        Sites simulated at a time.
+    observed : iterable of str, optional
+        Series that are compared; by default all observed ones that the hybrid gives.
+    also : iterable of str, optional
+        Further series: fluxes and states that the hybrid gives, forcing as in the records. By default what the panels
+        "untrained" and "water_balance" show.
+    members : mapping of str to int, optional
+        Position of the one member of an ensemble that counts for a site, such as the one that has not seen it.
+    keep_warm_up : bool
+        Whether the steps of the warm-up are kept, too.
+    group : Group, optional
+        Processes.
+
+    Returns
+    -------
+    xarray.Dataset
+        Series [site, time], [site, time, depth] or [site, time, cell]; ``NAME_observed``; parameters [site] or [site, layer],
+        whose ``attrs["role"]`` is "parameter": means over copies and time. The coordinate ``judged`` [time] is False in the
+        warm-up. Sites without complete forcing are missing, those whose solve failed are NaN: ``attrs["left_out"]`` and
+        ``attrs["failed"]`` say why, as JSON.
+
+    Raises
+    ------
+    DataError
+        The records do not cover the period, lack what is read, or have no site with complete forcing; or nobody gives a series
+        that is asked for.
+    """
+    one = hybrid[0] if isinstance(hybrid, Ensemble) else hybrid
+    first, last = positions(times_of(sites), start, end)
+    if start is None and axis_of(sites) == "time":
+        first += warm_up or 0
+    if first >= last:
+        raise DataError(f"a warm-up of {warm_up} steps leaves none of {last} to judge; shorten it.")
+    begin = 0 if warm_up is None else max(0, first - warm_up)
+    known = observed_names(sites)
+    compared = [n for n in known if n in one.gives] if observed is None else list(observed)
+    balance = balance_of(hybrid)
+    kept = list(dict.fromkeys((*UNTRAINED, *balance) if also is None else also))
+    forcing = [n for n in kept if n in sites and n not in known]  # as measured
+    for name in (*compared, *(also or ())):
+        if name not in one.gives and (name in compared or name not in sites):
+            close = nearest(name, one.gives)
+            raise DataError(
+                f"nobody gives {name!r}{close} The hybrid gives {', '.join(one.gives)}."
+            )
+    read = Windows(sites, dtype=one.dtype)
+    read = read.reading(one.reads, tuple(dict.fromkeys((*compared, *one.recalls))), one.needs)
+    rows = read.complete_between(begin, last)
+    if not len(rows):
+        times = [stamp(read.times[k]) for k in (begin, last - 1)]
+        raise DataError(
+            f"no site has complete forcing from {times[0]} to {times[1]}; judge others."
+        )
+    mine = rows if group is None else rows[group.rank :: group.size]
+    device = next((p.device for p in hybrid.parameters()), torch.device("cpu"))
+    blocks: list[dict[str, NDArray]] = []
+    failed: dict[str, str] = {}
+    training = hybrid.training
+    hybrid.eval()
+    with torch.no_grad():
+        for k in range(0, len(mine), batch):
+            part = mine[k : k + batch]
+            start_at = np.full(len(part), begin)
+            given = read.tensors.windows(part, start_at, last - begin, first - begin).to(device)
+            wanted = [n for n in kept if n not in (*forcing, *compared)]
+            found, why = _block(hybrid, given, compared, wanted, members or {})
+            cut = 0 if keep_warm_up else given.warm_up
+            blocks.append(
+                {n: v if n.startswith(PARAMETER) else v[:, cut:] for n, v in found.items()}
+            )
+            failed |= why
+    hybrid.train(training)
+    shared = [(mine, blocks, failed)] if group is None else group.collect((mine, blocks, failed))
+    order = np.argsort(np.concatenate([own for own, _, _ in shared]))
+    every = [block for _, some, _ in shared for block in some]
+    arrays = {n: np.concatenate([block[n] for block in every])[order] for n in every[0]}
+    here = sites.isel({"site": rows, axis_of(sites): slice(begin if keep_warm_up else first, last)})
+    data = _dataset(arrays, here, one, forcing)
+    judged = np.arange(last - data.sizes[axis_of(sites)], last) >= first
+    data.coords["judged"] = axis_of(sites), judged, {"long_name": "judged, not warm-up"}
+    gone = [n for k, n in enumerate(read.names) if k not in set(rows.tolist())]
+    data.attrs = {
+        "Conventions": "CF-1.11", "warm_up": first - begin, "balance": json.dumps(balance),
+        "left_out": json.dumps(dict.fromkeys(gone, "forcing is missing")),
+        "failed": json.dumps({k: v for _, _, some in shared for k, v in some.items()}),
+    }  # fmt: skip
+    return data
+
+
+def _block(
+    hybrid: Hybrid | Ensemble,
+    batch: Batch,
+    compared: list[str],
+    also: list[str],
+    of: Mapping[str, int],
+) -> tuple[dict[str, NDArray], dict[str, str]]:
+    """Return series, ``NAME_observed`` and parameters of a batch by name, and why which sites failed."""
+    ensemble = isinstance(hybrid, Ensemble)
+    members = [hybrid[k] for k in range(len(hybrid))] if isinstance(hybrid, Ensemble) else [hybrid]
+    sites = [batch.sites[i] for i in batch.site.tolist()]
+    member, row = torch.tensor([of.get(site, 0) for site in sites]), torch.arange(len(sites))
+    series = hybrid(batch)
+    found: dict[str, Tensor] = {}
+    for name in (n for n in (*compared, *also) if n in series):
+        values = series[name]
+        if ensemble:
+            values = values[member, row] if of else values.mean(0)
+        found[name] = values
+    found |= {name + OBSERVED: batch.observed[name] for name in compared}
+    layered = {n for stage in hybrid.modules() if isinstance(stage, Stage) for n in stage.layers}
+    # of an ensemble the parameters of one member: a mean of parameters would be those of no network
+    each = [one.parameters_of(batch) for one in members]
+    for name in each[0]:
+        values = torch.stack([one[name] for one in each])[member, row]
+        ends = values.shape[-1:] if name in layered else ()
+        found[PARAMETER + name] = values.reshape(len(sites), -1, *ends).mean(1)
+    failed = {sites[k % len(sites)]: why for k, why in series.failed.items()}
+    return {name: values.cpu().numpy() for name, values in found.items()}, failed
+
+
+def _dataset(
+    arrays: Mapping[str, NDArray], here: xr.Dataset, one: Hybrid, forcing: list[str]
+) -> xr.Dataset:
+    """Return arrays with their dimensions, coordinates, units and CF attributes."""
+    axis, profiles = axis_of(here), set(one.facts["observed"])
+    coords = {n: v for n, v in here.coords.items() if set(v.dims) <= {"site", axis}}
+    data = xr.Dataset({n: here[n].transpose("site", axis, ...) for n in forcing}, coords)
+    units = units_of(one) | {n: v.attrs["units"] for n, v in here.items() if "units" in v.attrs}
+    for name, values in arrays.items():
+        plain = name.removeprefix(PARAMETER)
+        variable = plain.removesuffix(OBSERVED)
+        attributes = {"units": units.get(variable, "1")}
+        if name != plain:
+            dims, attributes["role"] = ["site", "layer"], "parameter"
+        else:
+            dims = ["site", axis, "depth" if variable in profiles else "cell"]
+            known = VARIABLES.get(variable)
+            attributes = (known.attributes() if known else {}) | attributes
+        taken = name != plain and plain in data
+        data[f"{plain}_parameter" if taken else plain] = dims[: values.ndim], values, attributes
+    if "depth" in data.dims:
+        depth = np.asarray(one.facts["depths"]) / 100
+        data.coords["depth"] = "depth", depth, {"units": "m", "positive": "down"}
+    return data
+
+
+def processes_of(hybrid: Hybrid | Ensemble) -> list[Process]:
+    """Return the stages of a hybrid that solve a model, those inside of other stages, too."""
+    return [stage for stage in hybrid.modules() if isinstance(stage, Process)]
+
+
+def balance_of(hybrid: Hybrid | Ensemble) -> dict[str, int]:
+    """Return the sign of each flux in the balance of a hybrid's first model."""
+    specs = [process.model.spec for process in processes_of(hybrid)]
+    return {k: f.balance for k, f in specs[0].fluxes.items() if f.balance} if specs else {}
+
+
+def units_of(hybrid: Hybrid) -> dict[str, str]:
+    """Return the units of what the models of a hybrid have: parameters, fluxes and states."""
+    found: dict[str, str] = {}
+    for spec in (process.model.spec for process in processes_of(hybrid)):
+        for group in (spec.states, spec.fluxes, spec.parameters):
+            found |= {name: item.unit for name, item in group.items()}
+    return found

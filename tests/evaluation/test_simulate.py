@@ -1,0 +1,155 @@
+"""Simulations of whole periods: batches, processes, warm-up, ensembles, and what is said of them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import judged_cases as cases
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+from pydiffgeo.errors import DataError
+from pydiffgeo.evaluation import simulate
+
+ALL = ("snow", "melt_water", "soil", "upper", "lower", "runoff", "inflow", "evapotranspiration")
+
+
+@pytest.fixture(scope="module")
+def sites() -> xr.Dataset:
+    return cases.basins()
+
+
+@pytest.fixture(scope="module")
+def whole(sites: xr.Dataset) -> xr.Dataset:
+    return simulate(cases.hbv(sites), sites, *cases.DAYS, warm_up=60, also=ALL)
+
+
+class Stop(Exception):
+    pass
+
+
+class Rank:
+    """One of two processes: the first keeps its part and stops, the second has that of the first."""
+
+    size = 2
+
+    def __init__(self, rank: int, parts: list[Any]):
+        self.rank, self.parts = rank, parts
+
+    def collect(self, value: Any) -> list[Any]:
+        self.parts.append(value)
+        if self.rank == 0:
+            raise Stop
+        return self.parts
+
+
+def test_batches_and_processes_change_nothing(sites: xr.Dataset, whole: xr.Dataset) -> None:
+    hybrid = cases.hbv(sites).train()
+    some = simulate(hybrid, sites, *cases.DAYS, warm_up=60, batch=2, also=ALL)
+    assert hybrid.training
+    xr.testing.assert_allclose(some, whole, rtol=1e-5, atol=1e-5)
+    parts: list[Any] = []
+    with pytest.raises(Stop):
+        simulate(hybrid, sites, *cases.DAYS, 60, 2, also=ALL, group=Rank(0, parts))
+    both = simulate(hybrid, sites, *cases.DAYS, 60, 2, also=ALL, group=Rank(1, parts))
+    xr.testing.assert_allclose(both, whole, rtol=1e-5, atol=1e-5)
+    assert both.site.values.tolist() == sites.site.values.tolist()
+
+
+def test_water_is_conserved_and_measured_rain_stays_as_it_is(
+    whole: xr.Dataset, sites: xr.Dataset
+) -> None:
+    stored = sum(whole[name] for name in ALL[:5])
+    change = (whole.inflow - whole.evapotranspiration - whole.runoff)[:, 1:]
+    np.testing.assert_allclose(stored.diff("time"), change, atol=2e-4)
+    both = simulate(cases.hbv(sites), sites, *cases.DAYS, warm_up=60)
+    factor = both.precipitation_factor
+    assert (abs(factor - 1) > 1e-3).any() and factor.attrs["role"] == "parameter"
+    measured = sites.precipitation.sel(time=both.time)
+    xr.testing.assert_equal(both.precipitation.variable, measured.variable)
+    assert (abs(whole.runoff - whole.discharge) > 1e-3).any()  # routed
+
+
+def test_the_warm_up_is_simulated_and_not_judged(sites: xr.Dataset, whole: xr.Dataset) -> None:
+    assert whole.sizes["time"] == 365 and whole.judged.all() and whole.attrs["warm_up"] == 60
+    kept = simulate(cases.hbv(sites), sites, *cases.DAYS, warm_up=60, also=ALL, keep_warm_up=True)
+    assert kept.sizes["time"] == 425 and int(kept.judged.sum()) == 365
+    xr.testing.assert_allclose(kept.discharge[:, 60:], whole.discharge)
+    colder = simulate(cases.hbv(sites), sites, *cases.DAYS, warm_up=0, also=())
+    assert (abs(colder.discharge - whole.discharge)[:, 0] > 1e-4).any()
+    rest = simulate(cases.hbv(sites), sites, warm_up=700, also=())  # of 760 days
+    assert rest.sizes["time"] == 60
+    every = simulate(cases.hbv(sites), sites, *cases.DAYS, warm_up=None, also=())
+    assert every.attrs["warm_up"] == 366
+    with pytest.raises(DataError, match="leaves none of 760"):
+        simulate(cases.hbv(sites), sites, warm_up=760)
+
+
+def test_units_depths_and_what_was_not_observed(whole: xr.Dataset, tmp_path: Any) -> None:
+    assert whole.discharge.units == whole.discharge_observed.units
+    assert whole.snow.units == "mm" and whole.BETA.units == "1" and whole.BETA.dims == ("site",)
+    assert whole.discharge.long_name.startswith("discharge per")
+    assert json.loads(whole.attrs["balance"]) == {
+        "inflow": 1,
+        "evapotranspiration": -1,
+        "discharge": -1,
+    }
+    whole.to_netcdf(tmp_path / "a.nc")
+    xr.testing.assert_allclose(xr.load_dataset(tmp_path / "a.nc"), whole)
+
+
+def test_sites_without_forcing_are_named(sites: xr.Dataset) -> None:
+    gap = sites.copy(deep=True)
+    gap.precipitation[1, 500] = np.nan
+    found = simulate(cases.lstm(sites), gap, *cases.DAYS, warm_up=10)
+    assert found.site.values.tolist() == ["b0000", "b0002", "b0003", "b0004"]
+    assert json.loads(found.attrs["left_out"]) == {"b0001": "forcing is missing"}
+    gap.precipitation[:, 500] = np.nan
+    with pytest.raises(DataError, match="no site has complete forcing"):
+        simulate(cases.lstm(sites), gap, *cases.DAYS, warm_up=10)
+
+
+def test_unknown_series_are_answered(sites: xr.Dataset) -> None:
+    with pytest.raises(DataError, match="nobody gives 'snoow'; did you mean 'snow'"):
+        simulate(cases.hbv(sites), sites, also=["snoow"])
+    with pytest.raises(DataError, match="nobody gives 'soil_moisture'"):
+        simulate(cases.lstm(sites), sites, observed=["soil_moisture"])
+
+
+def test_nothing_observed_is_a_prediction(sites: xr.Dataset) -> None:
+    new = sites.drop_vars("discharge").isel(site=[3, 1])
+    found = simulate(
+        cases.hbv(sites), new, *cases.DAYS, warm_up=60, observed=(), also=["discharge"]
+    )
+    whole = simulate(cases.hbv(sites), sites, *cases.DAYS, warm_up=60)
+    xr.testing.assert_allclose(found.discharge, whole.discharge.isel(site=[3, 1]), rtol=1e-5)
+
+
+def test_an_ensemble_is_the_mean_of_its_members_or_one_for_each_site(sites: xr.Dataset) -> None:
+    ensemble = cases.hbv(sites, scale=False).ensemble([1, 2])
+    alone = [simulate(m, sites, *cases.DAYS, warm_up=30, also=()) for m in ensemble.members]
+    assert (abs(alone[0].discharge - alone[1].discharge) > 1e-3).any()
+    mean = simulate(ensemble, sites, *cases.DAYS, warm_up=30, also=())
+    np.testing.assert_allclose(
+        mean.discharge, (alone[0].discharge + alone[1].discharge) / 2, rtol=1e-4, atol=1e-5
+    )
+    xr.testing.assert_allclose(mean.BETA, alone[0].BETA)
+    each = {site: k % 2 for k, site in enumerate(sites.site.values.tolist())}
+    folds = simulate(ensemble, sites, *cases.DAYS, warm_up=30, also=(), members=each)
+    for k in range(5):
+        xr.testing.assert_allclose(folds.discharge[k], alone[k % 2].discharge[k], rtol=1e-4)
+        xr.testing.assert_allclose(folds.BETA[k], alone[k % 2].BETA[k])
+
+
+def test_random_state_and_weights_are_left_alone(sites: xr.Dataset) -> None:
+    hybrid = cases.lstm(sites)
+    before, state = (
+        torch.get_rng_state(),
+        {k: v.clone() for k, v in hybrid.state_dict().items() if isinstance(v, torch.Tensor)},
+    )
+    simulate(hybrid, sites, *cases.DAYS, warm_up=10)
+    assert torch.equal(before, torch.get_rng_state())
+    assert all(torch.equal(v, hybrid.state_dict()[k]) for k, v in state.items())
