@@ -85,7 +85,7 @@ def caravan(root: Path, kind: str = "netcdf", days: pd.DatetimeIndex = DAYS) -> 
         frame = pd.DataFrame(
             {"total_precipitation_sum": 1.0 + number, "temperature_2m_mean": 9.0, "temperature_2m_min": 4.0,
              "temperature_2m_max": 14.0, "potential_evaporation_sum": 3.0, "surface_pressure_mean": 98.0,
-             "streamflow": np.where(np.arange(len(days)) < 5, np.nan, 0.5)},
+             "streamflow": np.where(np.arange(len(days)) < 5, np.nan, 0.5 + np.arange(len(days)) % 3)},
             index=pd.DatetimeIndex(days, name="date"),
         )  # fmt: skip
         folder = root / "timeseries" / kind / source

@@ -1,10 +1,12 @@
-"""Data in: records of sites and sites in one xarray form each, checked, filled on request, and turned into forcing."""
+"""Data in: records of sites in one xarray form, checked, filled on request, and cut into windows."""
 
 from pydiffgeo.data.batch import Batch
 from pydiffgeo.data.checks import check_form, missing_forcing, require_complete
+from pydiffgeo.data.derive import DERIVED, derived
+from pydiffgeo.data.derive.pet import PET_METHODS, add_pet, potential_evapotranspiration
+from pydiffgeo.data.derive.snow import degree_day
 from pydiffgeo.data.gaps import Fill, GapSettings, fill_forcing, filled_lines
 from pydiffgeo.data.layouts import LAYOUTS
-from pydiffgeo.data.pet import PET_METHODS, add_pet, potential_evapotranspiration
 from pydiffgeo.data.problems import Problem
 from pydiffgeo.data.scaling import Scaling, fit_scaling
 from pydiffgeo.data.selection import (
@@ -15,15 +17,14 @@ from pydiffgeo.data.selection import (
     without_impossible,
 )
 from pydiffgeo.data.site_report import SiteReport, check_sites
-from pydiffgeo.data.sites import open_sites
-from pydiffgeo.data.snow import degree_day
+from pydiffgeo.data.sites import find_data, open_sites
 from pydiffgeo.data.store import write_sites
-from pydiffgeo.data.uscrn import find_uscrn, load_uscrn
 from pydiffgeo.data.weather import synthetic_weather
 from pydiffgeo.data.windows import Windows
 
 __all__ = [
     "LAYOUTS",
+    "DERIVED",
     "PET_METHODS",
     "SiteReport",
     "Batch",
@@ -38,12 +39,12 @@ __all__ = [
     "check_sites",
     "check_form",
     "degree_day",
+    "derived",
+    "find_data",
     "fill_forcing",
     "filled_lines",
-    "find_uscrn",
     "fit_scaling",
     "left_out_lines",
-    "load_uscrn",
     "missing_forcing",
     "open_sites",
     "potential_evapotranspiration",

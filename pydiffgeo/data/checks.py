@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from pydiffgeo.data.form import axis_of, stamp, step_of, times_of
-from pydiffgeo.data.variables import SPELLINGS, VARIABLES
+from pydiffgeo.data.form import axis_of, stamp, step_of, times_of, unit_of
+from pydiffgeo.data.variables import VARIABLES
 from pydiffgeo.errors import DataError, UnitError
+from pydiffgeo.units import same_unit
 
 WEATHER = (
     "precipitation",
@@ -58,20 +59,22 @@ def check_form(sites: xr.Dataset, needed: Iterable[str] = ()) -> xr.Dataset:
         raise DataError(
             f"depths {sites.depth.values} are not increasing; sort with .sortby('depth')."
         )
-    for name in VARIABLES:
-        if name in sites:
-            check_unit(sites[name], VARIABLES[name].unit)
+    wrong = wrong_units(sites, map(str, sites.variables))
+    if wrong:
+        raise UnitError(f"{'; '.join(wrong.values())}; convert them and set attrs['units'].")
     return sites
 
 
-def check_unit(values: xr.DataArray, unit: str) -> None:
-    """Raise UnitError if `values` does not state `unit`, in any of its spellings."""
-    found = values.attrs.get("units")
-    if found not in SPELLINGS[unit]:
-        what = "no unit" if found is None else f"unit {found!r}"
-        raise UnitError(
-            f"{values.name!r} has {what}, expected {unit!r}; convert it and set attrs['units']."
-        )
+def wrong_units(sites: xr.Dataset, names: Iterable[str]) -> dict[str, str]:
+    """Return what is wrong with the units of known variables, in words by name: none, or another one."""
+    found = {}
+    for name in names:
+        if name in VARIABLES and name in sites:
+            wanted, unit = VARIABLES[name].unit, unit_of(sites[name])
+            if unit is None or not same_unit(unit, wanted):
+                has = "no unit" if unit is None else f"unit {unit!r}"
+                found[name] = f"{name!r} has {has}, expected {wanted!r}"
+    return found
 
 
 def missing_forcing(

@@ -126,7 +126,7 @@ def dead_radiation(radiation: pd.Series, latitude: float) -> pd.Series:
     Parameters
     ----------
     radiation : pandas.Series
-        Daily global radiation, MJ m-2 day-1, on a daily index.
+        Daily global radiation, MJ m-2 d-1, on a daily index.
     latitude : float
         Degrees north.
     """
@@ -136,7 +136,7 @@ def dead_radiation(radiation: pd.Series, latitude: float) -> pd.Series:
 
 
 def _extraterrestrial(days: pd.Index, latitude: float) -> pd.Series:
-    """Return extraterrestrial radiation, MJ m-2 day-1 (Allen et al. 1998, eq. 21)."""
+    """Return extraterrestrial radiation, MJ m-2 d-1 (Allen et al. 1998, eq. 21)."""
     return pd.Series(
         np.asarray(extraterrestrial_r(pd.DatetimeIndex(days), float(np.deg2rad(latitude)))).ravel(),
         days,

@@ -1,4 +1,4 @@
-"""Arrays [site, time] whose rows are read when they are asked for, so that memory does not grow with the sites.
+"""Arrays [site, time, ...] whose rows are read when they are asked for, so that memory does not grow with the sites.
 
 They are xarray backend arrays, as those of an opened netCDF file: selecting stays lazy, `.values` reads. No dask is needed.
 """
@@ -21,20 +21,20 @@ CACHE_BYTES = 128 * 2**20
 
 
 class SiteArray(BackendArray):
-    """An array [site, time] that calls `read` for the rows of an index and cuts the days afterwards.
+    """An array [site, time, ...] that calls `read` for the rows of an index and cuts the days afterwards.
 
     Parameters
     ----------
     read : callable
-        Takes site positions [row] and returns values [row, time].
+        Takes site positions [row] and returns values [row, time, ...].
     shape : tuple of int
-        Sites and days.
+        Sites, times and what else there is.
     dtype : dtype
         Of the values.
     """
 
     def __init__(
-        self, read: Callable[[Rows], NDArray], shape: tuple[int, int], dtype: Any = np.float64
+        self, read: Callable[[Rows], NDArray], shape: tuple[int, ...], dtype: Any = np.float64
     ):
         self.read, self.shape, self.dtype = read, shape, np.dtype(dtype)
 
@@ -43,16 +43,22 @@ class SiteArray(BackendArray):
             key, self.shape, indexing.IndexingSupport.OUTER, self._get
         )
 
-    def _get(self, key: tuple[Any, Any]) -> NDArray:
-        rows, days = key
+    def _get(self, key: tuple[Any, ...]) -> NDArray:
+        rows, *others = key
         if isinstance(rows, (int, np.integer)):
-            return self.read(np.array([rows]))[0][days]
+            return _outer(self.read(np.array([rows]))[0], others)
         wanted = np.arange(self.shape[0])[rows]
         if not wanted.size:
-            return np.empty((0, self.shape[1]), self.dtype)[:, days]
-        return np.concatenate(
-            [self.read(wanted[i : i + BLOCK])[:, days] for i in range(0, len(wanted), BLOCK)]
-        )
+            return _outer(np.empty((0, *self.shape[1:]), self.dtype), [slice(None), *others])
+        parts = (self.read(wanted[i : i + BLOCK]) for i in range(0, len(wanted), BLOCK))
+        return np.concatenate([_outer(part, [slice(None), *others]) for part in parts])
+
+
+def _outer(values: NDArray, key: list[Any]) -> NDArray:
+    """Return values by an index of each dimension on its own, the last one first: an integer takes its dimension away."""
+    for axis in reversed(range(len(key))):
+        values = values[(slice(None),) * axis + (key[axis],)]
+    return values
 
 
 class Reader:
@@ -81,8 +87,8 @@ class Reader:
                 self._kept.popitem(last=False)
         return self._kept[row]
 
-    def variable(self, name: str, shape: tuple[int, int], dtype: Any = np.float64) -> xr.Variable:
-        """Return variable `name` of all sites, lazily."""
+    def variable(self, name: str, shape: Mapping[str, int], dtype: Any = np.float64) -> xr.Variable:
+        """Return variable `name` of all sites, of this size by dimension, lazily."""
 
         def rows(wanted: Rows) -> NDArray:
             return np.stack([self.site(int(row))[name] for row in wanted])
@@ -91,10 +97,11 @@ class Reader:
 
 
 def lazy_variable(
-    read: Callable[[Rows], NDArray], shape: tuple[int, int], dtype: Any = np.float64
+    read: Callable[[Rows], NDArray], shape: Mapping[str, int], dtype: Any = np.float64
 ) -> xr.Variable:
-    """Return a variable of dimensions site, time whose rows `read` provides when they are needed."""
-    return xr.Variable(("site", "time"), indexing.LazilyIndexedArray(SiteArray(read, shape, dtype)))
+    """Return a variable whose rows `read` provides when they are needed; `shape` is its size by dimension, site first."""
+    array = SiteArray(read, tuple(shape.values()), dtype)
+    return xr.Variable(tuple(shape), indexing.LazilyIndexedArray(array))
 
 
 def is_lazy(values: xr.DataArray) -> bool:

@@ -91,19 +91,30 @@ def impossible_problems(
     """Return where values lie outside of `variables.limits`, run by run of days; `array` [time] or [time, depth]."""
     bad = find_impossible(name, array)
     for first, last in runs(bad.reshape(len(bad), -1).any(1)):
-        value = np.atleast_1d(array[first])[np.atleast_1d(bad[first])][0]
-        yield of_days("impossible value", site, name, days, first, last, _outside(name, value))
+        levels, wrong = np.atleast_1d(array[first]).ravel(), np.atleast_1d(bad[first]).ravel()
+        level = int(wrong.argmax())
+        text = _outside(name, levels[level])
+        text += f" in level {level + 1} of {levels.size}" if levels.size > 1 else ""
+        yield of_days("impossible value", site, name, days, first, last, text)
 
 
 def observed_problems(
     values: Mapping[str, NDArray], site: str, days: pd.Index
 ) -> Iterator[Problem]:
-    """Return what is impossible in the observations of a site, [time] by variable, and which it never has."""
+    """Return what is wrong with the observations of a site, [time] or [time, depth] by variable.
+
+    Impossible values, series that are never observed, and those that never change, by which nothing can be judged.
+    """
     for name, array in values.items():
-        if np.isnan(array).all():
+        known = array[np.isfinite(array)]
+        if not known.size:
             yield of_days(
                 "no observation", site, name, days, 0, len(days) - 1, f"{name} is never observed"
             )
+        elif known.size > 1 and known.min() == known.max():
+            text = f"{name} of site {site} is {known[0]:g} in all of {known.size} observations"
+            yield Problem("no variance", site, name, "", "", 0,
+                          f"{text}; leave the site out of training, or correct it.")  # fmt: skip
         yield from impossible_problems(name, array, site, days)
 
 

@@ -8,12 +8,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 import xarray as xr
 from torch import Tensor
 
-from pydiffgeo.data.layouts.text import parse_day
+from pydiffgeo.data.form import Day, axis_of, positions, stamp, times_of
 from pydiffgeo.data.lazy import blocks
 from pydiffgeo.data.problems import absent, attribute_problems
 from pydiffgeo.errors import DataError, lookup
@@ -98,8 +97,8 @@ def fit_scaling(
     records: xr.Dataset,
     forcing: Sequence[str],
     attributes: Sequence[str] = (),
-    start: str | None = None,
-    end: str | None = None,
+    start: Day = None,
+    end: Day = None,
 ) -> Scaling:
     """Return mean and standard deviation over a period, reading some sites at a time.
 
@@ -119,16 +118,11 @@ def fit_scaling(
     DataError
         A variable is absent, is text, is constant or has no values, or the record has no days in the period.
     """
-    days = pd.DatetimeIndex(records.time.values)
-    first_day, last_day = parse_day(start or days[0], "start"), parse_day(end or days[-1], "end")
-    chosen = np.flatnonzero((days >= first_day) & (days <= last_day))
-    if not chosen.size:
-        raise DataError(
-            f"no days between {start} and {end}; the records cover {days[0]:%Y-%m-%d} to {days[-1]:%Y-%m-%d}."
-        )
+    axis, times = axis_of(records), times_of(records)
+    span = slice(*positions(times, start, end, "the training period"))
     for name in [*forcing, *attributes]:
-        wanted = {"site", "time"} if name in forcing else {"site"}
-        if name not in records or set(records[name].dims) != wanted:
+        dims = set(records[name].dims) if name in records else set()
+        if dims - {"depth"} != ({"site", axis} if name in forcing else {"site"}):
             raise DataError(
                 f"no {'forcing' if name in forcing else 'attribute'} {name!r} in the records."
             )
@@ -139,10 +133,9 @@ def fit_scaling(
     sums = {
         name: np.zeros(3) for name in [*forcing, *attributes]
     }  # count, mean, sum of squared deviations
-    span = slice(int(chosen[0]), int(chosen[-1]) + 1)
     for rows in blocks(records.sizes["site"]):
         for name in forcing:
-            sums[name] = _merge(sums[name], records[name].isel(site=rows, time=span).values)
+            sums[name] = _merge(sums[name], records[name].isel({"site": rows, axis: span}).values)
     for name in attributes:
         sums[name] = _merge(sums[name], records[name].values)
     mean, std = {}, {}
@@ -154,7 +147,7 @@ def fit_scaling(
                 f"{name!r} has {what} in the training period and cannot be standardised; leave it out."
             )
         mean[name], std[name] = float(centre), spread
-    first, last = (f"{days[i]:%Y-%m-%d}" for i in (span.start, span.stop - 1))
+    first, last = (stamp(times[i]) for i in (span.start, span.stop - 1))
     return Scaling(mean, std, first, last, records.sizes["site"])
 
 

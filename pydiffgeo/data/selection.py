@@ -198,7 +198,7 @@ def without_impossible(records: xr.Dataset, names: Iterable[str]) -> xr.Dataset:
             def read(rows: Rows, name: str = name, values: xr.DataArray = values) -> NDArray:
                 return _masked(name, values.isel(site=rows).values)
 
-            changed[name] = lazy_variable(read, (values.sizes["site"], values.sizes["time"]))
+            changed[name] = lazy_variable(read, {str(d): n for d, n in values.sizes.items()})
             changed[name].attrs.update(values.attrs)
         else:
             changed[name] = values.copy(data=_masked(name, values.values)).variable

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from pydiffgeo.data.checks import check_unit
+from pydiffgeo.data.checks import wrong_units
+from pydiffgeo.data.form import axis_of, observed_names, series_names, step_of, times_of
 from pydiffgeo.data.problems import (
     REMARKS,
     Problem,
@@ -19,7 +20,6 @@ from pydiffgeo.data.problems import (
     forcing_problems,
     observed_problems,
 )
-from pydiffgeo.data.variables import OBSERVED, VARIABLES
 from pydiffgeo.errors import DataError, DataWarning
 
 
@@ -31,16 +31,16 @@ class SiteReport:
     ----------
     sites : tuple of str
         All sites that were looked at.
-    days : int
-        Days of the record.
+    steps : int
+        Steps of the record.
     problems : tuple of Problem
         Site by site.
     missing_observations : dict of str to dict of str to int
-        Days without observation, by variable and site. Gaps of observations are no problem: they stay missing.
+        Steps without any observation, by variable and site. Gaps of observations are no problem: they stay missing.
     """
 
     sites: tuple[str, ...]
-    days: int
+    steps: int
     problems: tuple[Problem, ...] = ()
     missing_observations: dict[str, dict[str, int]] = field(default_factory=dict)
 
@@ -72,10 +72,10 @@ class SiteReport:
         found = []
         for name, counts in self.missing_observations.items():
             total, most = sum(counts.values()), max(counts, key=lambda site: counts[site])
-            share = total / max(1, self.days * len(counts))
+            share = total / max(1, self.steps * len(counts))
             found.append(
-                f"{name}: {total} of {self.days * len(counts)} days are not observed ({share:.1%}); most in site {most} "
-                f"({counts[most]} days)"
+                f"{name}: {total} of {self.steps * len(counts)} steps are not observed ({share:.1%}); most in site {most} "
+                f"({counts[most]} steps)"
             )
         return found
 
@@ -103,21 +103,21 @@ class SiteReport:
 
 
 def check_sites(
-    records: xr.Dataset,
+    sites: xr.Dataset,
     forcing: Sequence[str] | None = None,
-    observed: Sequence[str] = OBSERVED,
+    observed: Sequence[str] | None = None,
     attributes: Sequence[str] = (),
 ) -> SiteReport:
-    """Look through records of sites, some sites at a time, and report all that is missing or wrong.
+    """Look through records of sites, one at a time, and report all that is missing or wrong.
 
     Parameters
     ----------
-    records : xarray.Dataset
+    sites : xarray.Dataset
         Site form (see `open_sites`).
     forcing : sequence of str, optional
-        Variables that must be there on every day; by default all floating-point ones that are not observed.
-    observed : sequence of str
-        Variables whose gaps are counted only.
+        Variables that must be there at every time; by default all series of numbers that are not observed.
+    observed : sequence of str, optional
+        Variables whose gaps are counted only; by default those that the table of variables or ``attrs["role"]`` calls observed.
     attributes : sequence of str
         Attributes that every site must have.
 
@@ -129,33 +129,29 @@ def check_sites(
     Raises
     ------
     DataError
-        A variable is not in the records.
+        A variable is not in the records, or they have not the site form.
     """
-    in_time = [
-        str(n)
-        for n, v in records.data_vars.items()
-        if set(v.dims) == {"site", "time"} and v.dtype.kind == "f"
-    ]
-    observed = [name for name in observed if name in in_time]
-    needed = (
-        [name for name in in_time if name not in observed] if forcing is None else list(forcing)
-    )
-    for name in [*needed, *attributes]:
-        if name not in records:
+    times = times_of(sites)
+    step_of(times)
+    seen = list(observed_names(sites) if observed is None else observed)
+    needed = [n for n in series_names(sites) if n not in seen] if forcing is None else list(forcing)
+    for name in [*needed, *seen, *attributes]:
+        if name not in sites:
             raise DataError(
-                f"no variable {name!r} in the records; they have {', '.join(map(str, records.data_vars))}."
+                f"no variable {name!r} in the records; they have {', '.join(map(str, sites.data_vars))}."
             )
-    ids = [str(site) for site in records.site.values]
-    days = pd.DatetimeIndex(records.time.values)
-    problems = list(_units(records, [*needed, *observed]))
-    problems += _attributes(records, ids, attributes)
-    counts: dict[str, dict[str, int]] = {name: {} for name in observed}
+    ids = [str(site) for site in sites.site.values]
+    problems = list(_units(sites, [*needed, *seen]))
+    problems += _attributes(sites, ids, attributes)
+    counts: dict[str, dict[str, int]] = {name: {} for name in seen}
+    axis = axis_of(sites)
     for row, site in enumerate(ids):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", DataWarning)
             try:
                 values = {
-                    name: records[name].isel(site=row).values for name in [*needed, *observed]
+                    name: sites[name].isel(site=row).transpose(axis, ...).values
+                    for name in [*needed, *seen]
                 }
             except DataError as error:
                 problems.append(Problem("unreadable", site, "", "", "", 0, str(error)))
@@ -165,25 +161,24 @@ def check_sites(
             for w in caught
             if w.category is DataWarning
         ]
-        problems += forcing_problems({name: values[name] for name in needed}, site, days)
-        problems += observed_problems({name: values[name] for name in observed}, site, days)
-        for name in observed:
-            counts[name][site] = int(np.isnan(values[name]).sum())
-    return SiteReport(
-        tuple(ids),
-        len(days),
-        tuple(problems),
-        {name: found for name, found in counts.items() if found},
-    )
+        weather = {name: values[name] for name in needed}
+        if axis == "point":  # sites may have fewer points than others
+            there = ~np.logical_and.reduce([np.isnan(array) for array in weather.values()] or [[]])
+            last = int(np.flatnonzero(there)[-1]) + 1 if np.any(there) else 0
+            weather = {name: array[:last] for name, array in weather.items()}
+        problems += forcing_problems(weather, site, times)
+        problems += observed_problems({name: values[name] for name in seen}, site, times)
+        for name in seen:
+            missing = np.isnan(values[name]).reshape(len(times), -1)
+            counts[name][site] = int(missing.all(1).sum())
+    found = {name: gaps for name, gaps in counts.items() if gaps}
+    return SiteReport(tuple(ids), len(times), tuple(problems), found)
 
 
 def _units(records: xr.Dataset, names: Sequence[str]) -> Iterator[Problem]:
-    for name in names:
-        if name in VARIABLES:
-            try:
-                check_unit(records[name], VARIABLES[name].unit)
-            except DataError as error:
-                yield Problem("wrong unit", "", name, "", "", 0, str(error))
+    for name, text in wrong_units(records, names).items():
+        message = f"{text}; convert it and set attrs['units']."
+        yield Problem("wrong unit", "", name, "", "", 0, message)
 
 
 def _attributes(

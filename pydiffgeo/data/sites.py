@@ -1,17 +1,21 @@
-"""`open_sites`: records of many sites, whatever the layout of their files, in the one form of `pydiffgeo.data.variables`."""
+"""`open_sites`: records of many sites, whatever the layout of their files, in the one form of `pydiffgeo.data.form`."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
+from pydiffgeo.data.derive import derived
+from pydiffgeo.data.form import DAY, Day, parse_moment, stamp
 from pydiffgeo.data.layouts import LAYOUTS, Request, Source
-from pydiffgeo.data.layouts.text import Day, parse_day
+from pydiffgeo.data.layouts.source import base_of, depth_of
 from pydiffgeo.data.lazy import Reader
 from pydiffgeo.data.problems import absent
 from pydiffgeo.errors import DataError, lookup, nearest
@@ -36,17 +40,21 @@ def open_sites(
     product: str | Sequence[str] | None = None,
     names: Mapping[str, str] | None = None,
     units: Mapping[str, str] | None = None,
+    derive: Mapping[str, Any] | None = None,
+    zone: str | None = None,
+    stamps: Literal["end", "start"] = "end",
     lazy: bool | None = None,
 ) -> xr.Dataset:
-    """Open records of sites in any layout of `LAYOUTS`, in the site form (`pydiffgeo.data.variables`).
+    """Open records of sites in any layout of `LAYOUTS`, in the site form (`pydiffgeo.data.form`).
 
-    Days that a file does not have are missing values (NaN), as are observations that the data set marks as missing; nothing is
-    filled and no site is left out. `check_sites` lists what is missing.
+    Times that a file does not have are missing values (NaN), as are observations that the data set marks as missing; nothing
+    is filled and no site is left out. `check_sites` lists what is missing. Units that convert into those of
+    `variables.VARIABLES` are converted, which ``attrs["converted_from"]`` says.
 
     Parameters
     ----------
     path : str or Path
-        A folder or file.
+        A folder or file; also looked for in the folder that the environment variable PYDIFFGEO_DATA names, or ../shared/data.
     layout : str
         A name of `LAYOUTS`, or "auto" to find out.
     sites : sequence of str, optional
@@ -59,9 +67,16 @@ def open_sites(
         CAMELS-US: forcing products (daymet, maurer, maurer_extended, nldas), daymet by default; with several, variables are
         named ``precipitation_daymet`` and so on. Caravan: data sets, such as camels or hysets, all by default.
     names : mapping of str to str, optional
-        Names in the files to names of the form, where they are not known.
+        Names in the files to names of the form, where they are not known; "soil_moisture@0.05" is a level of a profile, at a
+        depth of 0.05 m.
     units : mapping of str to str, optional
         Units of variables, where the files state none or a wrong one.
+    derive : mapping of str to str or mapping, optional
+        What is computed from the records, by name of `derive.DERIVED`: ``{"potential_evapotranspiration": "oudin"}``.
+    zone : str, optional
+        Time zone of times that state none, such as "America/Denver" or "-07:00"; they become UTC. Days stay those of the file.
+    stamps : {"end", "start"}
+        Which end of its step a time is in the files, where there are several on a day; it becomes the end.
     lazy : bool, optional
         True: values are read from the files when they are used, site by site, and not kept. False: all is read now. By
         default up to 1 GiB is read now.
@@ -69,70 +84,106 @@ def open_sites(
     Returns
     -------
     xarray.Dataset
-        Dimensions site and time; variables with CF units; coordinates lat, lon, elevation; attributes [site].
+        Dimensions site, time (or point) and maybe depth; variables with CF units; coordinates lat, lon, elevation; attributes
+        [site] or [site, depth].
 
     Raises
     ------
     DataError
         No such path, site or variable, or files that cannot be read; the message names site, date and file.
     UnitError
-        A variable of the form is in a unit that does not convert, or in none.
+        Variables of the form are in a unit that does not convert, or in none; all are named.
     UnknownName
-        No such layout or product.
+        No such layout, product or derived variable.
     """
-    path = Path(path)
+    path = find_data(path)
+    if stamps not in ("end", "start"):
+        raise DataError(f"stamps={stamps!r} is neither 'end' nor 'start'.")
     source = _source(path, layout, Request(
-        None if sites is None else tuple(str(b) for b in sites),
-        (product,) if isinstance(product, str) else tuple(product or ()), dict(names or {}), dict(units or {}),
+        None if sites is None else tuple(str(site) for site in sites),
+        (product,) if isinstance(product, str) else tuple(product or ()), dict(names or {}), dict(units or {}), zone, stamps,
     ))  # fmt: skip
     kept = _variables(source, variables, dict(names or {}), path)
-    days = _days(source, start, end)
-    shape = (len(source.sites), len(days))
-    size = sum(np.dtype(source.columns[name].dtype).itemsize for name in kept) * shape[1]
-
+    times = _times(source, start, end)
+    depths = sorted(
+        {
+            d
+            for name in (*kept, *map(str, source.attributes.columns))
+            if (d := depth_of(name)) is not None
+        }
+    )
+    profiles = {base_of(name) for name in kept if depth_of(name) is not None}
+    dtypes = {base_of(name): source.columns[name].dtype for name in kept}
+    size = sum(np.dtype(source.columns[name].dtype).itemsize for name in kept) * len(times)
+    axis = "time" if isinstance(times, pd.DatetimeIndex) else "point"
+    shapes = {
+        name: {"site": len(source.sites), axis: len(times)}
+        | ({"depth": len(depths)} if name in profiles else {})
+        for name in dtypes
+    }
     wanted = frozenset(kept)
 
     def read(row: int) -> dict[str, NDArray]:
-        frame = source.read(source.sites[row], wanted)
-        if not frame.index.equals(days):
-            frame = frame.reindex(days)
-        found = {}
+        frame = _on_times(source.read(source.sites[row], wanted), times, source.sites[row])
+        found = {name: np.full(tuple(shapes[name].values())[1:], np.nan) for name in profiles}
         for name in kept:
-            column = source.columns[name]
-            values = frame[name].to_numpy(float) if name in frame else np.full(len(days), np.nan)
+            column, depth = source.columns[name], depth_of(name)
+            values = frame[name].to_numpy(float) if name in frame else np.full(len(times), np.nan)
+            if depth is not None:
+                found[base_of(name)][:, depths.index(depth)] = values
+                continue
             if column.dtype != "float64":
                 values = np.where(np.isnan(values), column.fill, values).astype(column.dtype)
             found[name] = values
         return found
 
     reader = Reader(read, size)
-    if lazy if lazy is not None else size * shape[0] > EAGER_BYTES:
-        arrays = {name: reader.variable(name, shape, source.columns[name].dtype) for name in kept}
+    if lazy if lazy is not None else size * len(source.sites) > EAGER_BYTES:
+        arrays = {name: reader.variable(name, shapes[name], dtypes[name]) for name in dtypes}
     else:
         arrays = {
-            name: xr.Variable(("site", "time"), np.empty(shape, source.columns[name].dtype))
-            for name in kept
+            name: xr.Variable(tuple(shape), np.empty(tuple(shape.values()), dtypes[name]))
+            for name, shape in shapes.items()
         }
-        for row in range(shape[0]):
+        for row in range(len(source.sites)):
             for name, values in read(row).items():
                 arrays[name].values[row] = values
     for name in kept:
-        arrays[name].attrs.update(source.columns[name].attributes)
-    coords = {
-        "site": ("site", np.array(source.sites, dtype=str), {"cf_role": "timeseries_id"}),
-        "time": days,
+        arrays[base_of(name)].attrs.update(source.columns[name].attributes)
+    coords: dict[str, Any] = {
+        "site": ("site", np.array(source.sites, dtype=str), {"cf_role": "timeseries_id"})
     }
-    opened = xr.Dataset(
-        arrays | _static(source), coords, {**source.attrs, "featureType": "timeSeries"}
+    if axis == "time":
+        coords["time"] = times
+    if depths:
+        coords["depth"] = ("depth", depths, {"units": "m", "positive": "down"})
+    attrs = {**source.attrs, "featureType": "timeSeries"}
+    opened = xr.Dataset(arrays | _static(source, depths), coords, attrs)
+    opened = opened.set_coords([name for name in PLACES if name in opened])
+    return derived(opened, derive or {})
+
+
+def find_data(path: str | Path) -> Path:
+    """Return the path as it is given, or below the folder that PYDIFFGEO_DATA names, or ../shared/data.
+
+    Raises
+    ------
+    DataError
+        It is in none of these.
+    """
+    path = Path(path).expanduser()
+    folders = [Path(), Path(os.environ.get("PYDIFFGEO_DATA") or "../shared/data")]
+    for folder in folders:
+        if (folder / path).exists():
+            return folder / path
+    raise DataError(
+        f"no file or folder {str(path)!r} in {' or '.join(str(f.resolve()) for f in folders)}; correct it, set PYDIFFGEO_DATA "
+        "to the folder that has it, or see `pydiffgeo data fetch`.",
+        ("data", "path"),
     )
-    return opened.set_coords([name for name in PLACES if name in opened])
 
 
 def _source(path: Path, layout: str, request: Request) -> Source:
-    if not path.exists():
-        raise DataError(
-            f"no file or folder {str(path)!r} (looked from {Path.cwd()}); `pydiffgeo data fetch` downloads some."
-        )
     if layout != "auto":
         return lookup(LAYOUTS, layout, "layout").open_source(path, request)
     for known in LAYOUTS.values():
@@ -150,29 +201,53 @@ def _variables(
     if wanted is None:
         return list(source.columns)
     request, kept = Request(names=names), []
+    known = dict.fromkeys(base_of(name) for name in source.columns)
     for given in wanted:
-        name = given if given in source.columns else request.name(given)
-        if name not in source.columns:
+        name = given if given in known or given in source.columns else request.name(given)
+        found = [column for column in source.columns if name in (column, base_of(column))]
+        if not found:
             raise DataError(
-                f"no variable {given!r} in {path}{nearest(given, source.columns)} It has {', '.join(source.columns)}."
+                f"no variable {given!r} in {path}{nearest(given, known)} It has {', '.join(known)}."
             )
-        kept.append(name)
+        kept += found
     return list(dict.fromkeys(kept))
 
 
-def _days(source: Source, start: Day, end: Day) -> pd.DatetimeIndex:
-    first, last = (
-        parse_day(day, name) for day, name in ((start, "start"), (end, "end"))
-    )  # NaT where not given
-    if first is pd.NaT or last is pd.NaT:
+def _times(source: Source, start: Day, end: Day) -> pd.Index:
+    first, last = parse_moment(start, "start"), parse_moment(end, "end", last=True)
+    if not source.step:
+        if start is not None or end is not None:
+            raise DataError("the records are points without dates; leave start and end out.")
+        return pd.RangeIndex(max(int(b) for _, b in _spans(source)) + 1, name="point")  # type: ignore[arg-type]
+    if first is pd.NaT or last is pd.NaT or source.step != DAY:
         spans = _spans(source)
-        first = min(a for a, _ in spans) if first is pd.NaT else first
+        begin = min(a for a, _ in spans)
+        if source.step != DAY and first is not pd.NaT:
+            # the steps of a record in hours stay where they are
+            first = begin + -(-(first - begin) // source.step) * source.step
+        first = begin if first is pd.NaT else first
         last = max(b for _, b in spans) if last is pd.NaT else last
     if last < first:
         raise DataError(
-            f"the record would end on {last:%Y-%m-%d}, before its start on {first:%Y-%m-%d}; change start or end."
+            f"the record would end on {stamp(last.floor('s'))}, before its start on {stamp(first)}; change start or end."
         )
-    return pd.date_range(first.normalize(), last.normalize(), name="time")
+    if source.step == DAY:
+        first, last = first.normalize(), last.normalize()
+    return pd.date_range(first, last, freq=source.step, name="time")
+
+
+def _on_times(frame: pd.DataFrame, times: pd.Index, site: str) -> pd.DataFrame:
+    """Return the rows of a site at the times of the record, NaN where it has none."""
+    if frame.index.equals(times):
+        return frame
+    inside = frame.index[(frame.index >= times[0]) & (frame.index <= times[-1])]
+    off = ~inside.isin(times)
+    if off.any():
+        raise DataError(
+            f"site {site} has the time {stamp(inside[off][0])}, which is not one of the regular steps of the records, "
+            f"{stamp(times[0])}, {stamp(times[min(1, len(times) - 1)])} ...; resample it to the step of the others."
+        )
+    return frame.reindex(times)
 
 
 def _spans(source: Source) -> list[tuple[pd.Timestamp, pd.Timestamp]]:
@@ -188,8 +263,8 @@ def _spans(source: Source) -> list[tuple[pd.Timestamp, pd.Timestamp]]:
     return spans
 
 
-def _static(source: Source) -> dict[str, xr.Variable]:
-    """Return attributes [site] in the order of the sites, and the coordinates of their places."""
+def _static(source: Source, depths: Sequence[float]) -> dict[str, xr.Variable]:
+    """Return attributes [site] or [site, depth] in the order of the sites, and the coordinates of their places."""
     table = source.attributes.reindex(list(source.sites))
     found: dict[str, xr.Variable] = {}
     for name in map(str, table.columns):
@@ -198,8 +273,17 @@ def _static(source: Source) -> dict[str, xr.Variable]:
             values = np.full(len(table), np.nan)
         elif table[name].dtype == object:
             values = table[name].fillna("").astype(str).to_numpy(dtype=str)
-        unit = source.attribute_units.get(name)
-        found[name] = xr.Variable("site", values, {} if unit is None else {"units": unit})
+        unit = source.attribute_units.get(name, source.attribute_units.get(base_of(name)))
+        attrs = {} if unit is None else {"units": unit}
+        depth = depth_of(name)
+        if depth is None:
+            found[name] = xr.Variable("site", values, attrs)
+            continue
+        shape = (len(table), len(depths))
+        level = found.setdefault(
+            base_of(name), xr.Variable(("site", "depth"), np.full(shape, np.nan), attrs)
+        )
+        level.values[:, depths.index(depth)] = values
     for name, (unit, natives) in PLACES.items():
         native = next((n for n in natives if n in found), None)
         if native is not None:

@@ -1,45 +1,14 @@
-"""The one table of variables: names, units, CF attributes, and the range outside of which a value is impossible.
-
-The site form has dimensions ``site`` (text) and ``time`` (daily, without gaps in the calendar); coordinates ``lat``, ``lon``
-(degrees) and ``elevation`` (m) per site where they are known; static attributes are variables of dimension ``site`` under
-the names of the data set. The site form (`pydiffgeo.data.checks`) has the same names, so that both go through the same code.
-"""
+"""The one table of variables: names, units, CF attributes, what is observed, and the range of possible values."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pydiffgeo.errors import UnitError
-
-# How the units below are also written in files.
-SPELLINGS: dict[str, tuple[str, ...]] = {
-    "mm day-1": ("mm day-1", "mm/day", "mm d-1", "mm/d"),
-    "degC": ("degC", "degree_Celsius", "degrees_Celsius", "deg_C", "celsius", "Celsius", "°C"),
-    "MJ m-2 day-1": ("MJ m-2 day-1", "MJ m-2 d-1", "MJ/m2/day", "MJ/m2/d"),
-    "percent": ("percent", "%"),
-    "m3 m-3": ("m3 m-3", "m3/m3", "m^3/m^3", "m**3 m**-3"),
-    "W m-2": ("W m-2", "W/m2", "W/m^2", "W m**-2", "w m-2"),
-    "Pa": ("Pa", "pascal"),
-    "kPa": ("kPa",),
-    "hPa": ("hPa", "mbar"),
-    "mm": ("mm", "kg m-2"),
-    "m": ("m", "metre", "meter"),
-    "s": ("s", "seconds"),
-    "h": ("h", "hour", "hours"),
-    "m s-1": ("m s-1", "m/s"),
-    "K": ("K", "kelvin", "Kelvin"),
-    "kg m-2 s-1": ("kg m-2 s-1", "mm s-1", "mm/s"),
-    "m day-1": ("m day-1", "m/day", "m d-1", "m/d"),
-    "mm h-1": ("mm h-1", "mm/h"),
-    "inch day-1": ("inch day-1", "in/day", "inches/day", "inch d-1"),
-    "degF": ("degF", "degree_Fahrenheit", "degrees_Fahrenheit"),
-    "1": ("1", "", "-"),
-}
+from pydiffgeo.units import conversions
 
 
 @dataclass(frozen=True)
@@ -64,7 +33,7 @@ class Variable:
 # Discharge as a depth has no CF standard name: those of discharge are volumes per time, those of runoff leave out the routing.
 VARIABLES: dict[str, Variable] = {
     "precipitation": Variable(
-        "mm day-1", 0.0, 2000.0, "precipitation", "lwe_precipitation_rate",
+        "mm d-1", 0.0, 2000.0, "precipitation", "lwe_precipitation_rate",
         aliases=("prcp", "precip", "P", "pr", "total_precipitation_sum", "prcp(mm/day)", "PRCP(mm/day)"),
     ),
     "tair_mean": Variable(
@@ -80,7 +49,7 @@ VARIABLES: dict[str, Variable] = {
         aliases=("tmax", "temperature_2m_max", "tmax(C)", "Tmax(C)"),
     ),
     "shortwave_down": Variable(
-        "MJ m-2 day-1", 0.0, 50.0, "global radiation", "surface_downwelling_shortwave_flux_in_air",
+        "MJ m-2 d-1", 0.0, 50.0, "global radiation", "surface_downwelling_shortwave_flux_in_air",
         aliases=("srad", "srad(W/m2)", "SRAD(W/m2)"),
     ),
     "vapour_pressure": Variable(
@@ -96,16 +65,19 @@ VARIABLES: dict[str, Variable] = {
         aliases=("swe", "swe(mm)", "SWE(mm)", "snow_depth_water_equivalent_mean"),
     ),
     "potential_evapotranspiration": Variable(
-        "mm day-1", 0.0, 30.0, "potential evapotranspiration",
+        "mm d-1", 0.0, 30.0, "potential evapotranspiration",
         aliases=("pet", "PET", "potential_evaporation_sum_FAO_PENMAN_MONTEITH"),
     ),
     "discharge": Variable(
-        "mm day-1", 0.0, 2000.0, "discharge per site area",
+        "mm d-1", 0.0, 2000.0, "discharge per site area",
         aliases=("qobs", "streamflow", "QObs(mm/d)", "discharge_spec", "qobs_mm_per_day"),
     ),
     "rh_mean": Variable("percent", 0.0, 105.0, "daily mean relative humidity", "relative_humidity"),
     "rh_min": Variable("percent", 0.0, 105.0, "daily minimum relative humidity", "relative_humidity", "time: minimum"),
     "rh_max": Variable("percent", 0.0, 105.0, "daily maximum relative humidity", "relative_humidity", "time: maximum"),
+    "soil_temperature": Variable("degC", -60.0, 80.0, "soil temperature", "soil_temperature"),
+    "water_temperature": Variable("degC", -5.0, 60.0, "water temperature", "water_temperature"),
+    "dissolved_oxygen": Variable("mg L-1", 0.0, 60.0, "dissolved oxygen"),
     "soil_moisture": Variable("m3 m-3", 0.0, 1.0, "volumetric soil moisture", "volume_fraction_of_condensed_water_in_soil"),
 }  # fmt: skip
 # Attributes: the range outside of which one is impossible. The beginnings of names come last and hold for what is not above.
@@ -125,7 +97,14 @@ ATTRIBUTES: dict[str, tuple[float, float]] = {
     "high_prec_dur": (0.0, 10000.0), "low_prec_dur": (0.0, 10000.0), "high_q_": (0.0, 10000.0), "low_q_": (0.0, 10000.0),
     "zero_q_freq": (0.0, 100.0),
 }  # fmt: skip
-OBSERVED = ("discharge",)  # of sites: gaps of these are no fault of a record
+# gaps of these are no fault of a record
+OBSERVED = (
+    "discharge",
+    "soil_moisture",
+    "soil_temperature",
+    "water_temperature",
+    "dissolved_oxygen",
+)
 FALLBACK = (
     -1e12,
     1e12,
@@ -145,27 +124,6 @@ FILL_VALUES = (
 )
 ROUNDING = 1e-6  # by which numbers that were packed as integers may leave their range
 
-# known unit -> unit of the form: (factor, offset)
-CONVERSIONS: dict[tuple[str, str], tuple[float, float]] = {
-    ("W m-2", "MJ m-2 day-1"): (
-        0.0864,
-        0.0,
-    ),  # a mean over the whole day; over daylight: see `daylight_mean`
-    ("percent", "m3 m-3"): (0.01, 0.0),
-    ("1", "m3 m-3"): (1.0, 0.0),
-    ("1", "percent"): (100.0, 0.0),
-    ("kPa", "Pa"): (1000.0, 0.0),
-    ("hPa", "Pa"): (100.0, 0.0),
-    ("K", "degC"): (1.0, -273.15),
-    ("degF", "degC"): (5.0 / 9.0, -160.0 / 9.0),
-    ("kg m-2 s-1", "mm day-1"): (86400.0, 0.0),
-    ("m day-1", "mm day-1"): (1000.0, 0.0),
-    ("mm h-1", "mm day-1"): (24.0, 0.0),
-    ("inch day-1", "mm day-1"): (25.4, 0.0),
-    ("m", "mm"): (1000.0, 0.0),
-    ("h", "s"): (3600.0, 0.0),
-}
-_SPELLED = {spelling: unit for unit, spellings in SPELLINGS.items() for spelling in spellings}
 _KNOWN = {
     alias: name for name, variable in VARIABLES.items() for alias in (name, *variable.aliases)
 }
@@ -176,46 +134,29 @@ def canonical_name(name: str) -> str:
     return _KNOWN.get(name, name)
 
 
-def conversion(name: str, unit: str | None, where: str) -> tuple[float, float]:
-    """Return factor and offset from `unit` to that of the variable `name` of the site form.
+def unit_changes(
+    named: Mapping[str, str], units: Mapping[str, str | None], where: str
+) -> dict[str, tuple[float, float]]:
+    """Return factor and offset that turn each variable of a file into the unit of the site form.
 
     Parameters
     ----------
-    name : str
-        A name of `VARIABLES`; any other variable keeps its unit.
-    unit : str or None
-        As the data set spells it.
+    named : mapping of str to str
+        Name in the file to name of the form; a variable that is not in `VARIABLES` keeps its unit.
+    units : mapping of str to (str or None)
+        By name in the file, as it spells it.
     where : str
-        The variable and its file, for the message.
+        The file, for the message.
 
     Raises
     ------
     UnitError
-        The unit is absent or no conversion is known.
+        Units that are absent or do not convert; all such variables are named.
     """
-    if name not in VARIABLES:
-        return 1.0, 0.0
-    wanted = VARIABLES[name].unit
-    if unit is None:
-        raise UnitError(
-            f"{where} has no unit, expected {wanted!r} or one that converts to it; set attrs['units'] in the file, "
-            f"or pass units={{{name!r}: ...}}."
-        )
-    known = spelled(unit)
-    if known == wanted:
-        return 1.0, 0.0
-    if known is not None and (known, wanted) in CONVERSIONS:
-        return CONVERSIONS[known, wanted]
-    known_units = sorted({wanted, *(a for a, b in CONVERSIONS if b == wanted)})
-    raise UnitError(
-        f"{where} has unit {unit!r}, which does not convert to {wanted!r}; known units are {', '.join(known_units)}. Convert "
-        f"it yourself, or correct a wrong attribute with units={{{name!r}: ...}}."
-    )
-
-
-def spelled(unit: str) -> str | None:
-    """Return the one spelling of a unit, or None where it is not known; a remark in brackets behind it does not count."""
-    return _SPELLED.get(re.sub(r"(?<=\S)\s+\(.*\)$", "", unit.strip()))
+    known = {native: name for native, name in named.items() if name in VARIABLES}
+    wanted = {native: (units[native], VARIABLES[name].unit) for native, name in known.items()}
+    changes = conversions(wanted, where, ", or pass units={name: ...}")
+    return {native: changes.get(native, (1.0, 0.0)) for native in named}
 
 
 def limits(name: str) -> tuple[float, float]:

@@ -38,7 +38,7 @@ def synthetic_weather(
     for lat, humid in zip(latitude, np.linspace(0.2, 1.0, sites), strict=True):
         for name, values in _one_site(random, days, float(lat), float(humid)).items():
             fields.setdefault(name, []).append(values)
-    units = {"precipitation": "mm day-1", "shortwave_down": "MJ m-2 day-1"}
+    units = {"precipitation": "mm d-1", "shortwave_down": "MJ m-2 d-1"}
     variables = {
         name: (
             ("site", "time"),

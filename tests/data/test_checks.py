@@ -8,15 +8,16 @@ import xarray as xr
 
 from pydiffgeo.data import (
     GapSettings,
-    check_sites_OLD,
+    check_form,
+    check_sites,
     degree_day,
     fill_forcing,
-    find_uscrn,
-    load_uscrn,
     missing_forcing,
+    open_sites,
     require_complete,
     synthetic_weather,
 )
+from pydiffgeo.data.checks import WEATHER
 from pydiffgeo.errors import DataError, UnitError
 
 
@@ -29,47 +30,48 @@ def records() -> xr.Dataset:
 
 
 def test_good_records_pass_unchanged(records):
-    assert check_sites_OLD(records) is records
+    assert check_form(records) is records
     assert require_complete(records) is records
 
 
 def test_repeated_date_is_named(records):
     twice = records.isel(time=[0, 1, 1, 2])
     with pytest.raises(DataError, match="2020-01-02 occurs twice"):
-        check_sites_OLD(twice)
+        check_form(twice)
 
 
 def test_unordered_dates_are_named(records):
     with pytest.raises(DataError, match="unordered: 2020-01-02"):
-        check_sites_OLD(records.isel(time=[0, 2, 1, 3]))
+        check_form(records.isel(time=[0, 2, 1, 3]))
 
 
 def test_missing_day_is_named(records):
-    with pytest.raises(DataError, match="not daily: 2020-01-02 .* 2020-01-04"):
-        check_sites_OLD(records.isel(time=[0, 1, 3]))
+    with pytest.raises(DataError, match="not regular: 2020-01-02 .* 2020-01-04"):
+        check_form(records.isel(time=[0, 1, 3]))
 
 
 def test_repeated_station_is_named(records):
     with pytest.raises(DataError, match="'S02' occurs twice"):
-        check_sites_OLD(records.isel(site=[0, 1, 1]))
+        check_form(records.isel(site=[0, 1, 1]))
 
 
 @pytest.mark.parametrize("unit", ["inch day-1", None])
 def test_wrong_or_absent_unit_is_named(records, unit):
     records.precipitation.attrs["units"] = unit
-    with pytest.raises(UnitError, match="'precipitation' has .*expected 'mm day-1'"):
-        check_sites_OLD(records)
+    with pytest.raises(UnitError, match="'precipitation' has .*expected 'mm d-1'"):
+        check_form(records)
 
 
 def test_impossible_value_is_named_with_station_and_date(records):
     records.soil_moisture[1, 5, 1] = 25.0
-    with pytest.raises(DataError, match="25 m3 m-3 at site S02 on 2020-01-06 at 0.5 m"):
-        check_sites_OLD(records)
+    words = "soil_moisture is 25 m3 m-3, outside .0, 1. in level 2 of 2 in site S02 on 2020-01-06"
+    with pytest.raises(DataError, match=words):
+        check_sites(records).require()
 
 
 def test_missing_variable_is_named(records):
-    with pytest.raises(DataError, match="'rh_mean' is missing"):
-        check_sites_OLD(records.drop_vars("rh_mean"))
+    with pytest.raises(DataError, match="lack 'rh_mean'; they have"):
+        check_form(records.drop_vars("rh_mean"), WEATHER)
 
 
 def test_missing_forcing_is_listed_by_station_and_date(records):
@@ -129,14 +131,12 @@ def test_snow_waits_for_warmth_and_keeps_its_water(records):
     np.testing.assert_allclose(degree_day(rain, cold), [[0.0, 2.0 + 3.0, 1.0 + 1.0, 0.0]])
 
 
-def test_uscrn_file_loads_and_its_known_faults_are_found():
-    path = find_uscrn()
-    if path is None:
-        pytest.skip(
-            "soil_moisture/uscrn_2020_daily_profiles.nc is not in $PYDIFFGEO_DATA or ../shared/data"
-        )
-    records = load_uscrn(path)
+def test_uscrn_file_loads_and_its_known_faults_are_found(shared_data):
+    path = shared_data("soil_moisture/uscrn_2020_daily_profiles.nc")
+    records = open_sites(path)
     assert dict(records.sizes) == {"site": 15, "time": 366, "depth": 5}
+    assert records.soil_moisture.dims == ("site", "time", "depth") and "NOAA" in records.source
+    assert records.depth.values.tolist() == [0.05, 0.1, 0.2, 0.5, 1.0]
     with pytest.raises(DataError, match="precipitation at site 03047 on 2020-02-19"):
         require_complete(records)
     filled, fills = fill_forcing(records, GapSettings())
@@ -144,12 +144,4 @@ def test_uscrn_file_loads_and_its_known_faults_are_found():
     dead = [f for f in fills if f.method.startswith("temperature range")]
     assert {f.site for f in dead} == {"03728"} and 115 < sum(f.days for f in dead) < 130
     with pytest.raises(DataError, match="no site '0304'"):
-        load_uscrn(path, ["0304"])
-
-
-def test_explicit_path_must_exist(tmp_path):
-    with pytest.raises(DataError, match="absent.nc"):
-        find_uscrn(tmp_path / "absent.nc")
-    (tmp_path / "text.nc").write_text("not netCDF")
-    with pytest.raises(DataError, match="cannot be read"):
-        load_uscrn(tmp_path / "text.nc")
+        open_sites(path, sites=["0304"])

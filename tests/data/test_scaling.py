@@ -65,7 +65,9 @@ def test_what_cannot_be_scaled_is_named(records: xr.Dataset) -> None:
         fit_scaling(records, FORCING, ["geology"])
     with pytest.raises(DataError, match="no attribute 'slope'"):
         fit_scaling(records, FORCING, ["slope"])
-    with pytest.raises(DataError, match="no days between 2010-01-01 and None"):
+    with pytest.raises(
+        DataError, match="the training period, 2010-01-01 to 2001-02-11, is not in the record"
+    ):
         fit_scaling(records, FORCING, start="2010-01-01")
     records["tair_max"][:] = np.nan
     with pytest.raises(DataError, match="'tair_max' has no values"):

@@ -12,9 +12,9 @@ import xarray as xr
 
 from pydiffgeo.data import (
     Span,
+    Windows,
     add_pet,
     check_sites,
-    load_tensors,
     open_sites,
     select_sites,
     without_impossible,
@@ -43,9 +43,8 @@ def test_rounding_of_packed_numbers_is_not_impossible() -> None:
     assert not find_impossible("precipitation", np.array([-1e-18, -1e-9, 0.0])).any()
     records = site_files.records(sites=2)
     records.precipitation[1, 3:5] = [-1e-7, -1e-18]
-    assert (
-        float(load_tensors(records, FORCING).windows([1], [3], 2).forcing[0, :, 0].min()) == 0.0
-    )  # which models ask for
+    batch = Windows(records, forcing=FORCING).tensors.windows([1], [3], 2)
+    assert float(batch.series["precipitation"].min()) == 0.0  # which models ask for
     assert not find_impossible("dom_land_cover_frac", np.array([1.00000000000009])).any()
 
 
@@ -95,7 +94,7 @@ def test_the_nldas_file_opens_with_its_remark_on_daylight(shared_data) -> None:
     opened = open_sites(shared_data("camels_us_nldas_1993_2000.nc"))
     assert (
         10 < float(opened.shortwave_down.mean()) < 20
-    )  # MJ m-2 day-1; 24 hours of the mean over daylight would be twice that
+    )  # MJ m-2 d-1; 24 hours of the mean over daylight would be twice that
     assert [(p.kind, p.site) for p in check_sites(opened).serious] == [
         ("no observation", "06221400")
     ]
@@ -155,13 +154,13 @@ def test_all_that_is_wrong_is_said_at_once_with_site_and_date() -> None:
     assert text.startswith("8 of 10 sites cannot be used as they are:")
     for words in (
         "test period: precipitation is missing in site b0001 from 2000-09-15 to 2000-09-17 (3 days)",
-        "discharge is -999 mm day-1, outside [0, 2000] in site b0002 on 1999-11-03, and on ",
+        "discharge is -999 mm d-1, outside [0, 2000] in site b0002 on 1999-11-03, and on ",
         "attribute 'aridity' of site b0003 is missing",
         "attribute aridity is -9999, outside [0, 10000] in site b0004",
         "site b0005 has fewer than two different observations of discharge in the training period, 1999-12-01 to 2000-06-30",
         "site b0006 has no window of 30 + 60 days with complete forcing and an observation in the training period",
         "training period: tair_max is missing in site b0007 on 2000-01-10",
-        "precipitation is 1e+20 mm day-1, outside [0, 2000] in site b0008 on 2000-03-05",
+        "precipitation is 1e+20 mm d-1, outside [0, 2000] in site b0008 on 2000-03-05",
         "`exclude`", "`impossible: missing`", "`missing: skip`",
     ):  # fmt: skip
         assert words in text
@@ -198,7 +197,7 @@ def test_skipping_leaves_out_only_what_cannot_be_used(tmp_path: Path) -> None:
         open_sites(tmp_path / "all.nc", lazy=True), ["precipitation", "discharge"]
     )
     eager = without_impossible(records, ["precipitation", "discharge"])
-    assert is_lazy(lazy.precipitation) and lazy.discharge.attrs["units"] == "mm day-1"
+    assert is_lazy(lazy.precipitation) and lazy.discharge.attrs["units"] == "mm d-1"
     for name in ("precipitation", "discharge"):
         np.testing.assert_array_equal(lazy[name], eager[name])
         assert not find_impossible(name, eager[name].values).any()
@@ -243,17 +242,14 @@ def test_what_leaves_nothing_is_an_error_before_the_first_step() -> None:
         select_sites(records, [TRAIN], FORCING, DISCHARGE, ["aridity"], missing="skip")
 
 
-def test_tensors_are_not_made_of_impossible_values() -> None:
+def test_windows_are_not_made_of_impossible_values() -> None:
     records = site_files.records(sites=3)
     records.discharge[1, 7:9] = -999.0
-    with pytest.raises(
-        DataError,
-        match=r"discharge is -999 mm day-1, outside \[0, 2000\] in site b0001 from 1999-10-08 to",
-    ):
-        load_tensors(records, FORCING)
-    assert load_tensors(without_impossible(records, DISCHARGE), FORCING).report.problems == ()
+    words = r"discharge is -999 mm d-1, outside \[0, 2000\] in site b0001 from 1999-10-08 to"
+    with pytest.raises(DataError, match=words):
+        Windows(records).batch(0)
+    assert Windows(without_impossible(records, DISCHARGE)).report.problems == ()
     records.aridity[2] = np.inf
-    with pytest.raises(
-        DataError, match=r"attribute aridity is inf, outside \[0, 10000\] in site b0002"
-    ):
-        load_tensors(without_impossible(records, DISCHARGE), FORCING, attributes=["aridity"])
+    words = r"attribute aridity is inf, outside \[0, 10000\] in site b0002"
+    with pytest.raises(DataError, match=words):
+        Windows(without_impossible(records, DISCHARGE), attributes=["aridity"]).batch(0)

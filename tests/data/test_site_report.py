@@ -25,7 +25,7 @@ def test_good_records_have_no_problems_and_their_gaps_are_counted() -> None:
     assert report.problems == () and report.table().empty
     assert report.missing_observations == {"discharge": {"b0000": 10, "b0001": 10, "b0002": 10}}
     assert report.lines() == [
-        "discharge: 30 of 1200 days are not observed (2.5%); most in site b0000 (10 days)"
+        "discharge: 30 of 1200 steps are not observed (2.5%); most in site b0000 (10 steps)"
     ]
 
 
@@ -49,7 +49,7 @@ def test_everything_that_is_wrong_is_listed_by_basin_and_date() -> None:
         ["missing forcing", "b0000", "precipitation", "1999-10-06", "1999-10-08", 3],
         ["impossible value", "b0001", "precipitation", "1999-10-01", "1999-10-01", 1],
         ["minimum above maximum", "b0001", "tair_min", "1999-10-08", "1999-10-08", 1],
-        ["missing day", "b0002", "", "2000-01-09", "2000-01-09", 1],
+        ["missing time", "b0002", "", "2000-01-09", "2000-01-09", 1],
         ["no observation", "b0002", "discharge", "1999-10-01", "2000-11-03", 400],
     ]
     with pytest.raises(DataError, match="8 problems in 4 of 3 sites:\n  wrong unit"):
@@ -60,7 +60,7 @@ def test_everything_that_is_wrong_is_listed_by_basin_and_date() -> None:
     ):
         report.require("missing forcing")
     report.require("unreadable")
-    assert len(report.lines()) == 9 and "b0002 (400 days)" in report.lines()[-1]
+    assert len(report.lines()) == 9 and "b0002 (400 steps)" in report.lines()[-1]
 
 
 def test_a_long_list_is_cut_and_counted() -> None:
@@ -80,10 +80,10 @@ def test_days_that_a_file_lacks_are_missing_days(tmp_path: Path) -> None:
     assert opened.sizes["time"] == 42
     kinds = [(p.kind, p.site, p.start, p.end) for p in check_sites(opened).problems]
     assert kinds == [
-        ("missing day", "01010101", "2001-02-10", "2001-02-11"),
+        ("missing time", "01010101", "2001-02-10", "2001-02-11"),
         ("no observation", "01010101", "2001-01-01", "2001-02-11"),
-        ("missing day", "02020202", "2001-01-07", "2001-01-08"),
-        ("missing day", "02020202", "2001-02-10", "2001-02-11"),
+        ("missing time", "02020202", "2001-01-07", "2001-01-08"),
+        ("missing time", "02020202", "2001-02-10", "2001-02-11"),
     ]
 
 
@@ -117,7 +117,7 @@ def test_attributes_that_two_tables_name_or_a_basin_has_twice(tmp_path: Path) ->
 def test_pet_of_basins_is_that_of_a_single_series(method: str) -> None:
     records = site_files.records(sites=20)
     whole = add_pet(records, method).potential_evapotranspiration
-    assert whole.attrs["method"] == method and whole.attrs["units"] == "mm day-1"
+    assert whole.attrs["method"] == method and whole.attrs["units"] == "mm d-1"
     one = records.isel(site=[17]).rename(site="site")
     one["tair_mean"] = 0.5 * (one.tair_min + one.tair_max)
     np.testing.assert_array_equal(whole[17], potential_evapotranspiration(one, method)[0])

@@ -11,7 +11,7 @@ import pytest
 import site_files
 import xarray as xr
 
-from pydiffgeo.data import LOADERS, check_sites, open_sites, write_sites
+from pydiffgeo.data import LAYOUTS, check_sites, open_sites, write_sites
 from pydiffgeo.data.lazy import is_lazy
 from pydiffgeo.data.variables import VARIABLES
 from pydiffgeo.errors import DataError, UnitError, UnknownName
@@ -29,7 +29,7 @@ def make(kind: str, root: Path) -> Path:
 @pytest.mark.parametrize("kind", ["camels_us", "caravan", "caravan_csv", "generic", "netcdf"])
 def test_every_layout_gives_the_one_form(kind: str, lazy: bool, tmp_path: Path) -> None:
     opened = open_sites(make(kind, tmp_path), lazy=lazy)
-    assert kind.removesuffix("_csv") in LOADERS
+    assert kind.removesuffix("_csv") in LAYOUTS
     assert opened.precipitation.dims == ("site", "time") and opened.site.dtype.kind == "U"
     assert set(opened.indexes["time"].diff()[1:].days) == {1}
     for name, variable in VARIABLES.items():
@@ -101,9 +101,9 @@ def test_caravan_of_both_kinds_is_the_same(tmp_path: Path) -> None:
     xr.testing.assert_allclose(a, b)
     assert a.precipitation[:, 0].values.tolist() == [3.0, 2.0] and a.discharge.isnull().sum() == 10
     assert (
-        a.potential_evaporation_sum.attrs["units"] == "mm day-1"
+        a.potential_evaporation_sum.attrs["units"] == "mm d-1"
     )  # ERA5-Land's is not taken for the form's
-    assert "potential_evapotranspiration" not in a and a.p_mean.attrs["units"] == "mm day-1"
+    assert "potential_evapotranspiration" not in a and a.p_mean.attrs["units"] == "mm d-1"
     site_files.caravan(tmp_path / "archive" / "Caravan-nc")  # packed one level down
     assert open_sites(tmp_path / "archive").sizes["site"] == 3
     assert open_sites(tmp_path / "a", product="lamah").site.values.tolist() == ["lamah_7"]
@@ -117,19 +117,19 @@ def test_units_are_converted_or_asked_for(tmp_path: Path) -> None:
     assert opened.own_index[0, 3] == 3.0 and opened.slope.values.tolist() == [3.5, 4.5]
     bare = site_files.generic(tmp_path / "b", units=False)
     with pytest.raises(
-        UnitError, match="'prcp' of x1.nc has no unit, expected 'mm day-1'.*pass units="
+        UnitError, match="'prcp' has no unit, expected 'mm d-1'.*'tmean' has no unit.*pass units="
     ):
         open_sites(bare)
     told = open_sites(bare, units={"prcp": "m/day", "tair_mean": "K"})
     xr.testing.assert_equal(told.precipitation, opened.precipitation)
-    with pytest.raises(UnitError, match="unit 'furlong'.*known units are .*mm day-1"):
+    with pytest.raises(UnitError, match="'prcp' has unit 'furlong', expected 'mm d-1' or one that"):
         open_sites(bare, units={"prcp": "furlong", "tmean": "K"})
 
 
 def test_a_written_file_is_read_back(tmp_path: Path) -> None:
     before = site_files.records(sites=40)
     after = open_sites(
-        write_sites(before, tmp_path / "deep" / "all.nc", dtype="float64"), format="netcdf"
+        write_sites(before, tmp_path / "deep" / "all.nc", dtype="float64"), layout="netcdf"
     )
     for name in before.data_vars:
         np.testing.assert_array_equal(before[name].values, after[name].values)
@@ -154,9 +154,9 @@ def test_a_written_file_is_read_back(tmp_path: Path) -> None:
 
 
 def test_memory_stays_bounded(tmp_path: Path) -> None:
-    """A hundred sites of twenty years (23 MB) pass through a text archive, a file and a report in less than half of that."""
-    days = pd.date_range("1980-01-01", periods=7305)
-    values = np.random.default_rng(0).random((7305, 4))
+    """A hundred sites of four years (5 MB) pass through an archive, a file and a report in less than half of that."""
+    days = pd.date_range("1980-01-01", periods=1500)
+    values = np.random.default_rng(0).random((1500, 4))
     folder = tmp_path / "time_series"
     folder.mkdir()
     (tmp_path / "attributes").mkdir()
@@ -177,7 +177,7 @@ def test_memory_stays_bounded(tmp_path: Path) -> None:
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
     # sixteen sites at a time, in their cache and once more on the way
-    assert peak < 0.4 * size, f"{peak / 1e6:.0f} of {size / 1e6:.0f} MB"
+    assert peak < 0.5 * size, f"{peak / 1e6:.0f} of {size / 1e6:.0f} MB"
     part = open_sites(tmp_path / "all.nc", lazy=True).v2.isel(site=[7, 3], time=slice(5, 8))
     np.testing.assert_allclose(part, np.broadcast_to(values[5:8, 2], (2, 3)), rtol=1e-6)
 
@@ -258,9 +258,16 @@ def test_caravan_in_other_units_is_refused(tmp_path: Path) -> None:
     assert told.tair_mean[0, 0] == pytest.approx(9.0 - 273.15)
 
 
-def test_half_days_are_not_taken_for_days(tmp_path: Path) -> None:
+def test_half_days_are_steps_as_days_are(tmp_path: Path) -> None:
     site_files.generic(tmp_path, days=pd.date_range("2001-01-01", periods=8, freq="12h"))
-    with pytest.raises(
-        DataError, match="2001-01-01 occurs twice in the series of site x1.*aggregate it to days"
-    ):
-        open_sites(tmp_path, start="2001-01-01", end="2001-01-05")
+    opened = open_sites(tmp_path, start="2001-01-02", end="2001-01-03")
+    assert (
+        opened.time.values.tolist()
+        == pd.date_range("2001-01-02", periods=4, freq="12h").values.tolist()
+    )
+    assert opened.own_index[0].values.tolist() == [2.0, 3.0, 4.0, 5.0]
+    site = tmp_path / "time_series" / "x2.nc"
+    moved = xr.load_dataset(site)
+    moved.assign_coords(date=moved.date + np.timedelta64(1, "h")).to_netcdf(site)
+    with pytest.raises(DataError, match="site x2 has the time 2001-01-01 01:00, which is not one"):
+        open_sites(tmp_path)

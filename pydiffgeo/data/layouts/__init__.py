@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from pydiffgeo.data.layouts import camels_us, caravan, generic, netcdf
+from pydiffgeo.data.layouts import camels_us, caravan, generic, netcdf, own_csv, uscrn
 from pydiffgeo.data.layouts.source import Column, Request, Source
 
 
@@ -32,7 +32,10 @@ LAYOUTS: dict[str, Layout] = {
     "camels_us": Layout("CAMELS-US, original folders", camels_us.recognises, camels_us.open_source),
     "caravan": Layout("Caravan, netCDF or CSV", caravan.recognises, caravan.open_source),
     "generic": Layout("neuralhydrology's GenericDataset", generic.recognises, generic.open_source),
+    "uscrn": Layout("USCRN, one netCDF file", uscrn.recognises, uscrn.open_source),
     "netcdf": Layout("one netCDF file", netcdf.recognises, netcdf.open_source),
+    "zarr": Layout("one zarr folder", netcdf.recognises_zarr, netcdf.open_zarr),
+    "csv": Layout("own CSV files", own_csv.recognises, own_csv.open_source),
 }
 
 __all__ = ["LAYOUTS", "Column", "Layout", "Request", "Source"]

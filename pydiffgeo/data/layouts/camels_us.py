@@ -15,11 +15,11 @@ from pydiffgeo.data.layouts.source import (
     Request,
     Source,
     column,
-    daily_index,
     first_readable,
     join_tables,
     nested,
     read_table,
+    regular_index,
     wanted_sites,
 )
 from pydiffgeo.data.layouts.text import Line, line_of, numbers_of, read_rows
@@ -33,14 +33,14 @@ CUBIC_FOOT = 0.3048**3  # m3
 QUALITY = {"A": 0, "A:e": 1, "M": 2}
 UNITS = {
     "gauge_lat": "degrees_north", "gauge_lon": "degrees_east", "elev_mean": "m", "slope_mean": "m km-1", "area": "km2",
-    "area_gages2": "km2", "area_geospa_fabric": "km2", "p_mean": "mm day-1", "pet_mean": "mm day-1", "p_seasonality": "1",
-    "frac_snow": "1", "aridity": "1", "high_prec_freq": "day year-1", "high_prec_dur": "day", "low_prec_freq": "day year-1",
+    "area_gages2": "km2", "area_geospa_fabric": "km2", "p_mean": "mm d-1", "pet_mean": "mm d-1", "p_seasonality": "1",
+    "frac_snow": "1", "aridity": "1", "high_prec_freq": "d yr-1", "high_prec_dur": "day", "low_prec_freq": "d yr-1",
     "low_prec_dur": "day", "soil_depth_pelletier": "m", "soil_depth_statsgo": "m", "soil_porosity": "1",
     "soil_conductivity": "cm h-1", "max_water_content": "m", "sand_frac": "percent", "silt_frac": "percent",
     "clay_frac": "percent", "water_frac": "percent", "organic_frac": "percent", "other_frac": "percent", "frac_forest": "1",
     "lai_max": "1", "lai_diff": "1", "gvf_max": "1", "gvf_diff": "1", "dom_land_cover_frac": "1", "root_depth_50": "m",
     "root_depth_99": "m", "glim_1st_class_frac": "1", "glim_2nd_class_frac": "1", "carbonate_rocks_frac": "1",
-    "geol_porostiy": "1", "geol_permeability": "log10(m2)", "q_mean": "mm day-1", "q5": "mm day-1", "q95": "mm day-1",
+    "geol_porostiy": "1", "geol_permeability": "log10(m2)", "q_mean": "mm d-1", "q5": "mm d-1", "q95": "mm d-1",
 }  # fmt: skip
 FLAGS = Column(
     {
@@ -161,7 +161,7 @@ def read_forcing(file: Path, site: str) -> pd.DataFrame:
 
 
 def read_streamflow(file: Path, site: str, area: float) -> pd.DataFrame:
-    """Return discharge (mm day-1) and its quality by day; `area` in m2.
+    """Return discharge (mm d-1) and its quality by day; `area` in m2.
 
     Raises
     ------
@@ -255,7 +255,7 @@ def _days(table: pd.DataFrame, what: str, line: Line) -> pd.DatetimeIndex:
         .set_axis(["year", "month", "day"], axis=1)
         .apply(pd.to_numeric, errors="coerce")
     )
-    return daily_index(pd.DatetimeIndex(pd.to_datetime(parts, errors="coerce")), what, line)
+    return regular_index(pd.DatetimeIndex(pd.to_datetime(parts, errors="coerce")), what, line)
 
 
 def _ends(file: Path, header: int, first: int) -> tuple[pd.Timestamp, pd.Timestamp]:

@@ -9,31 +9,34 @@ from pathlib import Path
 
 import pandas as pd
 
-from pydiffgeo.data.layouts.series import columns_of, ends_of_csv, read_series, unit_of
+from pydiffgeo.data.form import unit_of
+from pydiffgeo.data.layouts.series import columns_of, ends_of_csv, read_series
 from pydiffgeo.data.layouts.source import (
     Request,
     Source,
     column,
     first_readable,
     join_tables,
+    names_of,
     nested,
     open_netcdf,
     read_table,
     wanted_sites,
 )
-from pydiffgeo.data.variables import OBSERVED, conversion, convert, spelled
+from pydiffgeo.data.variables import OBSERVED, convert, unit_changes
 from pydiffgeo.errors import DataError, UnitError
+from pydiffgeo.units import same_unit
 
 # Units by the beginning of the name (Caravan's own table); the files state them only as text in an attribute.
 UNITS = {
-    "total_precipitation": "mm day-1", "potential_evaporation": "mm day-1", "streamflow": "mm day-1", "temperature_2m": "degC",
+    "total_precipitation": "mm d-1", "potential_evaporation": "mm d-1", "streamflow": "mm d-1", "temperature_2m": "degC",
     "dewpoint_temperature_2m": "degC", "snow_depth_water_equivalent": "mm", "surface_net_solar_radiation": "W m-2",
     "surface_net_thermal_radiation": "W m-2", "surface_pressure": "kPa", "u_component_of_wind_10m": "m s-1",
     "v_component_of_wind_10m": "m s-1", "volumetric_soil_water_layer": "m3 m-3",
 }  # fmt: skip
 ATTRIBUTE_UNITS = {
-    "gauge_lat": "degrees_north", "gauge_lon": "degrees_east", "area": "km2", "p_mean": "mm day-1", "pet_mean": "mm day-1",
-    "pet_mean_ERA5_LAND": "mm day-1", "pet_mean_FAO_PM": "mm day-1", "ele_mt_sav": "m", "aridity": "1", "frac_snow": "1",
+    "gauge_lat": "degrees_north", "gauge_lon": "degrees_east", "area": "km2", "p_mean": "mm d-1", "pet_mean": "mm d-1",
+    "pet_mean_ERA5_LAND": "mm d-1", "pet_mean_FAO_PM": "mm d-1", "ele_mt_sav": "m", "aridity": "1", "frac_snow": "1",
     "aridity_ERA5_LAND": "1", "aridity_FAO_PM": "1", "seasonality": "1", "moisture_index": "1",
 }  # fmt: skip
 KINDS = {"netcdf": ".nc", "csv": ".csv"}
@@ -71,17 +74,9 @@ def open_source(path: Path, request: Request) -> Source:
     }  # fmt: skip
     sites = wanted_sites(sorted(files), request.sites, folder)
     first, natives = first_readable(sites, lambda site: columns_of(files[site], site))
-    names = {native: request.name(native) for native in natives}
-    if len(set(names.values())) < len(names):
-        twice = next(n for n in names.values() if list(names.values()).count(n) > 1)
-        raise DataError(
-            f"two variables of {files[first]} are {twice!r}; tell them apart with names={{...}}."
-        )
+    names = names_of(natives, request, files[first])
     units = {native: request.unit(native, _unit(native)) for native in natives}
-    factors = {
-        native: conversion(names[native], units[native], f"{native!r} of Caravan")
-        for native in natives
-    }
+    factors = unit_changes(names, units, "Caravan")
 
     def read(site: str, wanted: Collection[str]) -> pd.DataFrame:
         chosen = [native for native in natives if names[native] in wanted]
@@ -136,9 +131,9 @@ def _check_units(file: Path, units: Mapping[str, str | None]) -> None:
                 (found for beginning, found in text.items() if native.startswith(beginning)), None
             )
             stated = unit_of(opened[native]) or named
-            if stated is None or unit is None or spelled(stated) == unit:
+            if stated is None or unit is None or same_unit(stated, unit):
                 continue
-            if stated == "mm" and unit == "mm day-1":  # the sum of a day
+            if stated == "mm" and unit == "mm d-1":  # the sum of a day
                 continue
             raise UnitError(
                 f"{native!r} of {file} is in {stated!r}, Caravan's is in {unit!r}; correct the attribute, or tell the unit "

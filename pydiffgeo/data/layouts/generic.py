@@ -7,18 +7,21 @@ from pathlib import Path
 
 import pandas as pd
 
-from pydiffgeo.data.layouts.series import columns_of, read_series, unit_of
+from pydiffgeo.data.form import unit_of
+from pydiffgeo.data.layouts.series import columns_of, read_series
 from pydiffgeo.data.layouts.source import (
     Request,
     Source,
     column,
     first_readable,
     join_tables,
+    names_of,
     open_netcdf,
     read_table,
+    step_between,
     wanted_sites,
 )
-from pydiffgeo.data.variables import conversion, convert
+from pydiffgeo.data.variables import convert, unit_changes
 from pydiffgeo.errors import DataError
 
 
@@ -57,20 +60,12 @@ def open_source(path: Path, request: Request) -> Source:
     first = files[site]
     with open_netcdf(first) as opened:
         units = {native: request.unit(native, unit_of(opened[native])) for native in natives}
-    names = {native: request.name(native) for native in natives}
-    if len(set(names.values())) < len(names):
-        twice = next(n for n in names.values() if list(names.values()).count(n) > 1)
-        raise DataError(
-            f"two variables of {first} are {twice!r}; tell them apart with names={{...}}."
-        )
-    factors = {
-        native: conversion(names[native], units[native], f"{native!r} of {first.name}")
-        for native in natives
-    }
+    names = names_of(natives, request, first)
+    factors = unit_changes(names, units, first.name)
 
     def read(site: str, wanted: Collection[str]) -> pd.DataFrame:
         chosen = [native for native in natives if names[native] in wanted]
-        frame = read_series(files[site], site, chosen)
+        frame = read_series(files[site], site, chosen, request=request)
         for native in chosen:
             if native not in frame:
                 raise DataError(
@@ -81,10 +76,12 @@ def open_source(path: Path, request: Request) -> Source:
         return frame[chosen].rename(columns=names)
 
     def span(site: str) -> tuple[pd.Timestamp, pd.Timestamp]:
-        days = read_series(files[site], site, ()).index
-        return days[0], days[-1]
+        times = read_series(files[site], site, (), request=request).index
+        return times[0], times[-1]
 
     tables = [read_table(file, files) for file in sorted((path / "attributes").glob("*.csv"))]
     columns = {names[native]: column(names[native], units[native]) for native in natives}
     attrs = {"title": f"sites of {path.name}"}
-    return Source(sites, columns, read, span, join_tables(tables, "attributes/"), {}, attrs)
+    times = read_series(first, site, (), request=request).index
+    step, joined = step_between(times), join_tables(tables, "attributes/")
+    return Source(sites, columns, read, span, joined, {}, attrs, step)

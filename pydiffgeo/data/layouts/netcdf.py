@@ -1,4 +1,4 @@
-"""One netCDF file with dimensions site and time; also what `write_sites` writes."""
+"""One netCDF file or zarr folder with dimensions for sites and times; also what `write_sites` writes."""
 
 from __future__ import annotations
 
@@ -11,22 +11,29 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from pydiffgeo.data.layouts.series import series_names, time_dimension, unit_of
+from pydiffgeo.data.form import unit_of
+from pydiffgeo.data.layouts.series import time_dimension
 from pydiffgeo.data.layouts.source import (
     Column,
     Request,
     Source,
+    base_of,
     column,
-    daily_index,
+    names_of,
     open_netcdf,
+    step_between,
     values_of,
     wanted_sites,
 )
-from pydiffgeo.data.layouts.text import parse_days
-from pydiffgeo.data.variables import VARIABLES, conversion, convert, daylight_mean
-from pydiffgeo.errors import DataError
+from pydiffgeo.data.layouts.text import parse_stamps
+from pydiffgeo.data.variables import VARIABLES, convert, daylight_mean, unit_changes
+from pydiffgeo.errors import DataError, UnitError
+from pydiffgeo.units import conversion, same_unit
 
-LABELS = ("site", "basin", "station", "gauge_id", "station_id", "catchment", "basin_id")
+LABELS = (
+    "site", "basin", "station", "gauge_id", "station_id", "catchment", "basin_id", "site_id", "pixel", "reach", "segment",
+    "location", "curve",
+)  # fmt: skip
 
 
 def recognises(path: Path) -> bool:
@@ -34,27 +41,48 @@ def recognises(path: Path) -> bool:
     return path.is_file() and path.suffix in (".nc", ".nc4", ".cdf", ".h5")
 
 
+def recognises_zarr(path: Path) -> bool:
+    """Return whether the path is a zarr folder."""
+    marks = (".zgroup", ".zmetadata", "zarr.json")
+    return path.is_dir() and any((path / mark).is_file() for mark in marks)
+
+
 def open_source(path: Path, request: Request) -> Source:
-    """Return a file with all sites as a source.
+    """Return a netCDF file with all sites as a source; raises as `source_of`."""
+    return source_of(open_netcdf(path), path, request)
+
+
+def open_zarr(path: Path, request: Request) -> Source:
+    """Return a zarr folder with all sites as a source; raises as `source_of`, and DataError where zarr is not installed."""
+    try:
+        opened = xr.open_zarr(path, decode_timedelta=False)
+    except (ImportError, ValueError) as error:
+        raise DataError(
+            f"{path} is a zarr folder ({error}); install the package zarr (`pip install zarr`), or convert it to netCDF."
+        ) from error
+    return source_of(opened, path, request)
+
+
+def source_of(file: xr.Dataset, path: Path, request: Request) -> Source:
+    """Return an opened file with all sites as a source.
 
     Radiation that its attributes call a mean over daylight becomes the sum of the day with the day length of its latitude
-    (Allen et al. 1998, FAO-56, eq. 34).
+    (Allen et al. 1998, FAO-56, eq. 34). Variables with a dimension ``depth`` (m, or a unit that converts) become profiles.
 
     Raises
     ------
     DataError
-        The file cannot be read or has no dimensions for sites and days.
+        The file cannot be read or has no dimensions for sites and times.
     UnitError
-        A known variable has no unit, or one that does not convert.
+        Known variables have no unit, or one that does not convert.
     """
-    file = open_netcdf(path)
     label = next((name for name in LABELS if name in file.dims), None)
     if label is None or label not in file.variables:
         raise DataError(
             f"{path} has no dimension for sites with identifiers; it has {', '.join(map(str, file.dims))}, and one of "
             f"{', '.join(LABELS)} is needed."
         )
-    moment = time_dimension(file, str(path))
+    moment = "point" if "point" in file.dims else time_dimension(file, str(path))
     known = [
         value.decode() if isinstance(value, bytes) else str(value) for value in file[label].values
     ]
@@ -63,81 +91,106 @@ def open_source(path: Path, request: Request) -> Source:
         twice = next(site for site in known if known.count(site) > 1)
         raise DataError(f"site {twice!r} occurs twice in {path}; keep one record per site.")
     sites = wanted_sites(known, request.sites, path)
-    days = daily_index(parse_days(file[moment].values, str(path)), str(path))
-    natives = series_names(file, label, moment)
-    names = {native: request.name(native) for native in natives}
-    if len(set(names.values())) < len(names):
-        twice = next(n for n in names.values() if list(names.values()).count(n) > 1)
-        raise DataError(
-            f"two variables of {path} are {twice!r}; tell them apart with names={{...}}."
-        )
+    times: pd.Index = pd.RangeIndex(file.sizes[moment])
+    step = pd.Timedelta(0)
+    if moment != "point":
+        stamps = parse_stamps(file[moment].values, str(path), zone=request.zone)
+        times = request.index(stamps, str(path))
+        step = step_between(stamps)
+    natives = [
+        str(name)
+        for name, values in file.data_vars.items()
+        if set(values.dims) - {"depth"} == {label, moment} and values.dtype.kind in "fiu"
+    ]
+    names = names_of(natives, request, path)
     units = {native: request.unit(native, unit_of(file[native])) for native in natives}
-    factors = {
-        native: conversion(names[native], units[native], f"{native!r} of {path.name}")
-        for native in natives
-    }
-    static = _attributes(file, label, path)
+    factors = unit_changes(names, units, path.name)
+    depths = _depths(file, path)
+    static = _attributes(file, label, path, depths)
     # integers of a known variable are numbers all the same, packed or rounded
     flags = {
         n for n in natives if np.issubdtype(file[n].dtype, np.integer) and names[n] not in VARIABLES
     }
-    series = {
-        native: file[native].variable for native in natives
-    }  # without coordinates, indexing is faster
+    # without coordinates, indexing is faster
+    series = {native: file[native].variable for native in natives}
+    columns: dict[str, Column] = {}
+    columns_of: dict[str, list[str]] = {}
+    for native in natives:
+        given, name = file[native], names[native]
+        own = column(name, units[native])
+        if "role" in given.attrs:
+            own = Column({**own.attributes, "role": given.attrs["role"]})
+        if native in flags:
+            fill = given.attrs.get("flag_values", [np.iinfo(given.dtype).min])
+            own = Column(dict(given.attrs), str(given.dtype), float(np.max(fill)))
+        columns_of[native] = (
+            [f"{name}@{depth:g}" for depth in depths] if "depth" in given.dims else [name]
+        )
+        columns |= dict.fromkeys(columns_of[native], own)
 
     @cache
     def daylight() -> NDArray:
         return _daylight(known, static)
 
     def read(site: str, wanted: Collection[str]) -> pd.DataFrame:
-        frame = {}
-        for native in (native for native in natives if names[native] in wanted):
-            values = series[native][{label: rows[site]}]
-            if native in flags:
-                frame[names[native]] = values_of(values, native, path)
+        frame: dict[str, NDArray] = {}
+        for native in natives:
+            if not any(name in wanted for name in columns_of[native]):
                 continue
-            numbers = convert(values_of(values, native, path), *factors[native])
-            if (
-                names[native] == "shortwave_down"
-                and units[native] != "MJ m-2 day-1"
-                and daylight_mean(values.attrs)
-            ):
-                share = daylight()[days.dayofyear.to_numpy() - 1, rows[site]]
+            values = series[native][{label: rows[site]}].transpose(moment, ...)
+            numbers = values_of(values, native, path)
+            if native not in flags:
+                numbers = convert(numbers, *factors[native])
+            whole_day = same_unit(units[native] or "", "MJ m-2 d-1")
+            if names[native] == "shortwave_down" and not whole_day and daylight_mean(values.attrs):
+                share = daylight()[pd.DatetimeIndex(times).dayofyear.to_numpy() - 1, rows[site]]
                 if np.isnan(share).any():
                     raise DataError(
                         f"the radiation of site {site} in {path} is a mean over daylight and needs its latitude "
                         "('gauge_lat') to become the sum of the day; add it, or leave the variable or the site out."
                     )
                 numbers = numbers * share
-            frame[names[native]] = numbers
-        return pd.DataFrame(frame, index=days)
+            frame |= dict(zip(columns_of[native], numbers.reshape(len(times), -1).T, strict=True))
+        return pd.DataFrame(frame, index=times)
 
     def span(site: str) -> tuple[pd.Timestamp, pd.Timestamp]:
-        return days[0], days[-1]
+        return times[0], times[-1]
 
-    columns = {}
-    for native in natives:
-        given, name = file[native], names[native]
-        columns[name] = column(name, units[native])
-        if native in flags:
-            fill = given.attrs.get("flag_values", [np.iinfo(given.dtype).min])
-            columns[name] = Column(dict(given.attrs), str(given.dtype), float(np.max(fill)))
     attribute_units = {
-        str(n): unit for n in static if n in file and (unit := unit_of(file[n])) is not None
+        base_of(str(n)): unit
+        for n in static
+        if base_of(str(n)) in file and (unit := unit_of(file[base_of(str(n))])) is not None
     }
     attrs = {
         key: str(file.attrs[key]) for key in ("title", "source", "license") if key in file.attrs
     }
-    return Source(sites, columns, read, span, static, attribute_units, attrs)
+    return Source(sites, columns, read, span, static, attribute_units, attrs, step)
 
 
-def _attributes(file: xr.Dataset, label: str, path: Path) -> pd.DataFrame:
-    per_site = {
-        str(n): values_of(v, str(n), path)
-        for n, v in file.variables.items()
-        if v.dims == (label,) and n != label
-    }
-    return pd.DataFrame(per_site, index=file[label].values.astype(str))
+def _depths(file: xr.Dataset, path: Path) -> list[float]:
+    """Return the depths of profiles, m; positions where the file gives none."""
+    if "depth" not in file.dims:
+        return []
+    if "depth" not in file.coords:
+        raise DataError(f"the dimension 'depth' of {path} has no coordinate; give the depths in m.")
+    unit = unit_of(file.depth) or "m"
+    change = conversion(unit, "m")
+    if change is None:
+        raise UnitError(f"the depths of {path} have unit {unit!r}, expected 'm'; convert them.")
+    return [float(depth) for depth in np.abs(convert(file.depth.values, *change)).round(6)]
+
+
+def _attributes(
+    file: xr.Dataset, label: str, path: Path, depths: Collection[float]
+) -> pd.DataFrame:
+    found: dict[str, NDArray] = {}
+    for n, v in file.variables.items():
+        if v.dims == (label,) and n != label:
+            found[str(n)] = values_of(v, str(n), path)
+        elif set(v.dims) == {label, "depth"}:
+            levels = values_of(v.transpose("depth", label), str(n), path)
+            found |= {f"{n}@{depth:g}": one for depth, one in zip(depths, levels, strict=True)}
+    return pd.DataFrame(found, index=file[label].values.astype(str))
 
 
 def _daylight(sites: list[str], static: pd.DataFrame) -> NDArray:

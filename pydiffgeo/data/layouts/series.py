@@ -8,12 +8,12 @@ from pathlib import Path
 import pandas as pd
 import xarray as xr
 
-from pydiffgeo.data.layouts.source import daily_index, open_netcdf, values_of
+from pydiffgeo.data.layouts.source import Request, open_netcdf, values_of
 from pydiffgeo.data.layouts.text import (
     DECIMAL_COMMA,
     line_of,
     numbers_of,
-    parse_days,
+    parse_stamps,
     read_csv,
     separator_of,
 )
@@ -36,14 +36,18 @@ def columns_of(file: Path, site: str) -> list[str]:
     return [
         str(name)
         for name in frame
-        if name not in TIMES and (canonical_name(name) in VARIABLES or _numbers(frame[name]))
+        if name not in TIMES and (canonical_name(name) in VARIABLES or has_numbers(frame[name]))
     ]
 
 
 def read_series(
-    file: Path, site: str, names: Collection[str] | None = None, observed: Collection[str] = ()
+    file: Path,
+    site: str,
+    names: Collection[str] | None = None,
+    observed: Collection[str] = (),
+    request: Request | None = None,
 ) -> pd.DataFrame:
-    """Return the numbers of a file by day, as they stand in it.
+    """Return the numbers of a file by time, as they stand in it.
 
     Parameters
     ----------
@@ -55,6 +59,8 @@ def read_series(
         Variables to read, those that are there; all by default.
     observed : collection of str
         Variables in which text, such as "Ice", is a missing value that a `DataWarning` counts; elsewhere it is an error.
+    request : Request, optional
+        Time zone and meaning of times.
 
     Raises
     ------
@@ -63,6 +69,7 @@ def read_series(
         and line are named.
     """
     what = f"the series of site {site} ({file.name})"
+    request = request or Request()
     if file.suffix == ".csv":
         frame = read_csv(file, f"the series of site {site}", TIMES, names)
         label = next((name for name in TIMES if name in frame), None)
@@ -78,7 +85,9 @@ def read_series(
         def line(row: int) -> int:
             return line_of(file, row, 1)
 
-        days = daily_index(parse_days(frame.pop(label), what, line), what, line)
+        days = request.index(
+            parse_stamps(frame.pop(label), what, line, zone=request.zone), what, line
+        )
         frame = numbers_of(frame, days, f"site {site}", file, line, observed)
         return frame.set_index(days)
     with open_netcdf(file) as opened:
@@ -87,10 +96,12 @@ def read_series(
         frame = pd.DataFrame(
             {n: values_of(opened[n], n, file) for n in there}, index=range(opened.sizes[label])
         )
-        return frame.set_index(daily_index(parse_days(opened[label].values, what), what))
+        return frame.set_index(
+            request.index(parse_stamps(opened[label].values, what, zone=request.zone), what)
+        )
 
 
-def _numbers(values: pd.Series) -> bool:
+def has_numbers(values: pd.Series) -> bool:
     """Return whether some value is a number, or there is none at all."""
     given = values.dropna().astype(str).str.strip()
     return given.empty or bool(
@@ -131,7 +142,7 @@ def ends_of_csv(file: Path) -> tuple[pd.Timestamp, pd.Timestamp]:
         parts[column].strip(b' \r\n"').decode(errors="replace") if column < len(parts) else ""
         for parts in ends
     ]
-    found = parse_days(pd.Series(text), str(file), None, strict=False)
+    found = parse_stamps(pd.Series(text), str(file), None, strict=False)
     if found.hasnans:
         why = f"{text[0]!r}, {text[1]!r}"
         raise DataError(
@@ -164,9 +175,3 @@ def time_dimension(opened: xr.Dataset, what: str) -> str:
     raise DataError(
         f"{what} has no dimension 'time' or 'date' with a coordinate; it has {', '.join(map(str, opened.dims))}."
     )
-
-
-def unit_of(values: xr.DataArray) -> str | None:
-    """Return the unit that an array states, or None."""
-    found = values.attrs.get("units", values.attrs.get("unit"))
-    return None if found is None else str(found)

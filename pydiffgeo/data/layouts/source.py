@@ -12,9 +12,17 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from pydiffgeo.data.layouts.text import DECIMAL_COMMA, Line, read_rows, separator_of
+from pydiffgeo.data.form import DAY, stamp
+from pydiffgeo.data.layouts.text import (
+    DECIMAL_COMMA,
+    Line,
+    read_rows,
+    separator_of,
+    several_a_day,
+)
 from pydiffgeo.data.variables import VARIABLES, canonical_name
 from pydiffgeo.errors import DataError, nearest
+from pydiffgeo.units import same_unit
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -34,20 +42,36 @@ class Request:
         Name in the files to name of the site form, beyond the known ones.
     units : dict of str to str
         Units that hold where the files have none or a wrong one, by either name.
+    zone : str or None
+        Time zone of times that state none; UTC by default.
+    stamps : {"end", "start"}
+        Which end of its step a time is, where there are several on a day.
     """
 
     sites: tuple[str, ...] | None = None
     product: tuple[str, ...] = ()
     names: Mapping[str, str] = field(default_factory=dict)
     units: Mapping[str, str] = field(default_factory=dict)
+    zone: str | None = None
+    stamps: str = "end"
 
     def name(self, native: str) -> str:
-        """Return the name of the site form."""
+        """Return the name of the site form; "soil_moisture@0.05" is a column of a profile, at a depth of 0.05 m."""
         return self.names.get(native, canonical_name(native))
 
     def unit(self, native: str, found: str | None) -> str | None:
         """Return the unit that holds for a variable: the caller's, else the one found in the file."""
-        return self.units.get(native, self.units.get(self.name(native), found))
+        name = self.name(native)
+        return self.units.get(native, self.units.get(name, self.units.get(base_of(name), found)))
+
+    def index(
+        self, times: pd.DatetimeIndex, what: str, line: Line | None = None
+    ) -> pd.DatetimeIndex:
+        """Return the times of a record as `regular_index` does, each at the end of its step."""
+        index = regular_index(times, what, line)
+        if self.stamps == "end" or not several_a_day(index):
+            return index
+        return index + step_between(index)
 
 
 @dataclass(frozen=True)
@@ -73,6 +97,8 @@ class Column:
 class Source:
     """Sites in some layout of files.
 
+    Columns, also those of attributes, that are called "soil_moisture@0.05" are the levels of a profile, at this depth (m).
+
     Attributes
     ----------
     sites : tuple of str
@@ -80,15 +106,18 @@ class Source:
     columns : dict of str to Column
         Variables by name of the site form.
     read : callable
-        Takes a site and the names of columns that are wanted, and returns those on an index of days, as in its files.
+        Takes a site and the names of columns that are wanted, and returns those on an index of times, as in its files; on
+        one of numbers where it has no dates.
     span : callable
-        Takes a site and returns its first and last day, without reading all.
+        Takes a site and returns its first and last time, without reading all.
     attributes : pandas.DataFrame
         Static attributes, indexed by site; rows of other sites are ignored, missing rows become missing values.
     attribute_units : dict of str to str
         Units, where they are known.
     attrs : dict of str to str
         Title, source, licence.
+    step : Timedelta
+        From one time to the next; zero for points without dates.
     """
 
     sites: tuple[str, ...]
@@ -98,13 +127,58 @@ class Source:
     attributes: pd.DataFrame
     attribute_units: Mapping[str, str]
     attrs: Mapping[str, str]
+    step: pd.Timedelta = DAY
+
+
+def base_of(name: str) -> str:
+    """Return the name of a variable without the depth of a column of a profile."""
+    return name.partition("@")[0]
+
+
+def depth_of(name: str) -> float | None:
+    """Return the depth of a column of a profile, m; None for any other.
+
+    Raises
+    ------
+    DataError
+        What follows the @ is no number.
+    """
+    _, mark, depth = name.partition("@")
+    try:
+        return float(depth) if mark else None
+    except ValueError:
+        raise DataError(
+            f"the name {name!r} has no depth behind the @; write it in metres: {base_of(name)}@0.05."
+        ) from None
 
 
 def column(name: str, unit: str | None = None) -> Column:
-    """Return the column of a variable of the site form, or of another one in its own unit."""
-    if name in VARIABLES:
-        return Column(VARIABLES[name].attributes())
-    return Column({} if unit is None else {"units": unit})
+    """Return the column of a variable of the site form, or of another one in its own unit; converted ones say from which."""
+    known = base_of(name)
+    if known not in VARIABLES:
+        return Column({} if unit is None else {"units": unit})
+    attributes: dict[str, object] = dict(VARIABLES[known].attributes())
+    if unit is not None and not same_unit(unit, VARIABLES[known].unit):
+        attributes["converted_from"] = unit
+    return Column(attributes)
+
+
+def names_of(natives: Sequence[str], request: Request, where: Path) -> dict[str, str]:
+    """Return the name of the site form of each variable of a file.
+
+    Raises
+    ------
+    DataError
+        Two variables would have one name.
+    """
+    names = {native: request.name(native) for native in natives}
+    for name in names.values():
+        same = [native for native, other in names.items() if other == name]
+        if len(same) > 1:
+            raise DataError(
+                f"two variables of {where} are {name!r}: {', '.join(same)}; tell them apart with names={{...}}."
+            )
+    return names
 
 
 def nested(path: Path, *folders: str) -> Path | None:
@@ -273,8 +347,17 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-def daily_index(times: pd.DatetimeIndex, what: str, line: Line | None = None) -> pd.DatetimeIndex:
-    """Return the days of time stamps.
+def step_between(index: pd.DatetimeIndex) -> pd.Timedelta:
+    """Return the usual step of times in their order; a day where there is one time."""
+    if len(index) < 2:
+        return DAY
+    steps = pd.Series(np.diff(index.to_numpy()))
+    step = pd.Timedelta(steps.mode().iloc[0])
+    return step if step < DAY else DAY
+
+
+def regular_index(times: pd.DatetimeIndex, what: str, line: Line | None = None) -> pd.DatetimeIndex:
+    """Return the days of time stamps; the times themselves where there are several on a day.
 
     Raises
     ------
@@ -292,15 +375,15 @@ def daily_index(times: pd.DatetimeIndex, what: str, line: Line | None = None) ->
         raise DataError(
             f"{what} has an invalid date in {f'line {line(row)}' if line else f'row {row + 1}'}; correct the file."
         )
-    days = times.normalize()
+    days = times if several_a_day(times) else times.normalize()
     if days.has_duplicates:
         row = int(np.flatnonzero(days.duplicated())[0])
-        hint = (
-            "aggregate it to days" if times.nunique() > days.nunique() else "keep one row per day"
+        per = "time" if days is times else "day"
+        raise DataError(
+            f"date {stamp(days[row])} occurs twice in {what}{place(row)}; keep one row per {per}."
         )
-        raise DataError(f"date {days[row]:%Y-%m-%d} occurs twice in {what}{place(row)}; {hint}.")
     if not days.is_monotonic_increasing:
         row = 1 + int(np.flatnonzero(np.diff(days.asi8) < 0)[0])
-        late = f"{days[row]:%Y-%m-%d}{place(row)} comes after a later date"
+        late = f"{stamp(days[row])}{place(row)} comes after a later date"
         raise DataError(f"dates are unordered in {what}: {late}; sort the file.")
     return days

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable, Collection
-from datetime import date
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,7 +17,6 @@ SEPARATORS = (",", ";", "\t")
 DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?")
 ZONE = re.compile(r"(?<=\d)\s*(?:Z|UTC|[+-]\d\d(?::?\d\d)?)$")
 Line = Callable[[int], int]
-Day: TypeAlias = str | date | None
 
 
 def separator_of(file: Path, usual: str = ",") -> str:
@@ -98,10 +96,14 @@ def line_of(file: Path, row: int, header: int) -> int:
         return next((number for k, number in enumerate(full) if k == row), header + 1 + row)
 
 
-def parse_days(
-    values: Any, what: str, line: Line | None = None, strict: bool = True
+def parse_stamps(
+    values: Any,
+    what: str,
+    line: Line | None = None,
+    strict: bool = True,
+    zone: str | None = None,
 ) -> pd.DatetimeIndex:
-    """Return dates, or text with dates, as days without a zone.
+    """Return dates, or text with dates, without a zone: as days, or in UTC where there are several on a day.
 
     A day is the one that the file writes: ``2000-01-01T00:00+01:00`` is the first of January, whatever day it is in UTC then.
 
@@ -115,14 +117,16 @@ def parse_days(
         Gives the line of a row.
     strict : bool
         Whether text that is no date is an error; else it is NaT.
+    zone : str, optional
+        Time zone of times that state none, such as "America/Denver" or "-07:00"; UTC by default.
 
     Raises
     ------
     DataError
-        A date that is none, with its line and text.
+        A date that is none, with its line and text; times with and without a zone, or a zone that is none.
     """
     if getattr(values, "dtype", np.dtype(object)).kind == "M":
-        return pd.DatetimeIndex(values)
+        return _in_utc(pd.DatetimeIndex(values), zone, what)
     given = pd.Series(values).map(
         lambda value: value.decode() if isinstance(value, bytes) else value
     )
@@ -142,28 +146,35 @@ def parse_days(
         raise DataError(
             f"{what} has {shown} in {place}; correct the file, with dates such as 2000-01-31."
         )
-    return pd.DatetimeIndex(found)
+    dates = pd.DatetimeIndex(found)
+    stated = given.str.contains(ZONE).fillna(False) & with_time.fillna(False)
+    if not stated.any() or not several_a_day(dates):
+        return _in_utc(dates, zone, what)
+    if not stated.all():
+        raise DataError(f"{what} has times with and without a time zone; give all of them one.")
+    return pd.DatetimeIndex(
+        pd.to_datetime(given, utc=True, errors="coerce", format="ISO8601")
+    ).tz_localize(None)
 
 
-def parse_day(given: Day, name: str) -> pd.Timestamp:
-    """Return the first or last day that somebody asks for, without a zone; NaT for none.
+def several_a_day(times: pd.DatetimeIndex) -> bool:
+    """Return whether some day has several different times."""
+    return bool(times.nunique() > times.normalize().nunique())
 
-    Raises
-    ------
-    DataError
-        It is no date; `name` says which.
-    """
-    if given is None:
-        return pd.NaT
+
+def _in_utc(times: pd.DatetimeIndex, zone: str | None, what: str) -> pd.DatetimeIndex:
+    if zone is None or not several_a_day(times):
+        return times
     try:
-        day = pd.Timestamp(
-            str(given)
-        )  # as text: an integer such as 20000131 is no count of nanoseconds
-    except (ValueError, TypeError, OverflowError) as error:
+        given: Any = zone
+        if re.fullmatch(r"[+-]\d\d:?\d\d", zone):
+            given = pd.Timestamp(f"2000-01-01T00:00{zone}").tzinfo
+        local = times.tz_localize(given, ambiguous="infer")
+    except Exception as error:  # of zoneinfo and pandas, which have no common class
         raise DataError(
-            f"{name}={given!r} is no date ({error}); write it as 2000-01-31."
+            f"times of {what} cannot be read in the time zone {zone!r} ({error}); name it as America/Denver or -07:00."
         ) from error
-    return day.tz_localize(None).normalize()
+    return local.tz_convert("UTC").tz_localize(None)
 
 
 def numbers_of(

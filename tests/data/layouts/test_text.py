@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from pydiffgeo import cli
 from pydiffgeo.data import check_sites, open_sites
-from pydiffgeo.data.layouts.text import parse_days
+from pydiffgeo.data.layouts.text import parse_stamps
 from pydiffgeo.errors import DataError, DataWarning
 
 GOOD = "gauge_id,lat,slope,rock\nx1,50.0,3.5,chalk\nx2,51.0,4.5,\n"
@@ -205,14 +205,14 @@ def test_a_date_that_does_not_begin_with_the_year_is_refused(written: str) -> No
     with pytest.raises(
         DataError, match="here has .* in row 2; correct the file, with dates such as 2000-01-31"
     ):
-        parse_days(["2001-01-30", written], "here")
+        parse_stamps(["2001-01-30", written], "here")
 
 
 @pytest.mark.parametrize(
     "written", ["20010131", "2001-01-31", b"2001-01-31", "2001-01-31T23:59:59.5"]
 )
 def test_dates_are_read_in_other_forms(written: str | bytes) -> None:
-    assert parse_days([written], "here").normalize()[0] == pd.Timestamp("2001-01-31")
+    assert parse_stamps([written], "here").normalize()[0] == pd.Timestamp("2001-01-31")
 
 
 def test_times_of_netcdf_may_be_text_and_other_calendars_are_refused(tmp_path: Path) -> None:
@@ -276,7 +276,7 @@ def test_check_shows_the_first_of_each_kind_and_writes_all(tmp_path: Path) -> No
     )
     assert (
         fine.exit_code == 0
-        and "4 sites, 400 days, 0 problems" in fine.stdout
+        and "4 sites, 400 steps, 0 problems" in fine.stdout
         and len(fine.stdout.splitlines()) < 10
     )
     assert (

@@ -12,6 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from pydiffgeo.data.checks import require_complete
+from pydiffgeo.data.form import DAY, step_of, times_of
 from pydiffgeo.data.lazy import BLOCK, Rows, is_lazy, lazy_variable
 from pydiffgeo.data.variables import VARIABLES
 from pydiffgeo.errors import DataError, lookup
@@ -127,7 +128,7 @@ def potential_evapotranspiration(
     Returns
     -------
     xarray.DataArray
-        Dimensions site or site, and time; mm day-1, not negative.
+        Dimensions site or site, and time; mm d-1, not negative.
 
     Raises
     ------
@@ -159,8 +160,8 @@ def potential_evapotranspiration(
     )
 
 
-def add_pet(records: xr.Dataset, method: str = "oudin") -> xr.Dataset:
-    """Return records of sites with ``potential_evapotranspiration``.
+def add_pet(sites: xr.Dataset, method: str = "oudin", elevation: float | None = None) -> xr.Dataset:
+    """Return records with ``potential_evapotranspiration``.
 
     The default is Oudin et al. (2005, doi:10.1016/j.jhydrol.2004.08.026), made for rainfall-runoff models: of 27 formulas
     none gave better discharge, and it needs mean temperature and latitude. Where the records have no daily mean, it is the mean
@@ -168,30 +169,37 @@ def add_pet(records: xr.Dataset, method: str = "oudin") -> xr.Dataset:
 
     Parameters
     ----------
-    records : xarray.Dataset
-        Site form, with the coordinate ``lat``.
+    sites : xarray.Dataset
+        Site form, daily, with the coordinate ``lat``.
     method : str
         A name of `PET_METHODS`: oudin, hamon and hargreaves need temperature alone; priestley_taylor and penman_monteith also
         radiation, elevation, and humidity: relative, or the vapour pressure that CAMELS-US has. The method of Penman and
         Monteith takes a wind of 2 m/s, as FAO-56 recommends where none is measured.
+    elevation : float, optional
+        Metres above sea level, of all sites; by default the coordinate ``elevation``.
 
     Returns
     -------
     xarray.Dataset
-        With ``potential_evapotranspiration`` (mm day-1), NaN where the weather is missing, and ``tair_mean``.
+        With ``potential_evapotranspiration`` (mm d-1), NaN where the weather is missing, and ``tair_mean``.
 
     Raises
     ------
     UnknownName
         No such method.
     DataError
-        A variable or a latitude is missing, or an elevation that the method needs, or the daily range is zero throughout where
-        the method lives on it; the sites are named.
+        The records are not daily; a variable or a latitude is missing, or an elevation that the method needs, or the daily
+        range is zero throughout where the method lives on it; the sites are named.
     """
-    available = _available(records)
+    records, available = sites, _available(sites)
     needs = lookup(PET_METHODS, method, "potential evapotranspiration method").weather(available)
+    if (step := step_of(times_of(sites))) != DAY:
+        raise DataError(
+            f"potential evapotranspiration ({method}) is computed from daily records, these have steps of {step}; give it as "
+            "a series, or resample to days."
+        )
     _require_known(records, available, method, "site")
-    heights = _heights(records, method)
+    heights = _heights(records, method, elevation)
     known = {name: records[name] for name in {*needs, "tair_min", "tair_max"} if name in records}
 
     def read(rows: Rows) -> NDArray:
@@ -207,7 +215,7 @@ def add_pet(records: xr.Dataset, method: str = "oudin") -> xr.Dataset:
             records.tair_min.isel(site=rows).values + records.tair_max.isel(site=rows).values
         )
 
-    shape = (records.sizes["site"], records.sizes["time"])
+    shape = {dim: records.sizes[dim] for dim in ("site", "time")}
     derived = {"potential_evapotranspiration": read} | (
         {} if "tair_mean" in records else {"tair_mean": mean}
     )
@@ -273,10 +281,10 @@ def _require_known(records: xr.Dataset, available: set[str], method: str, site: 
     _require_finite(records, records.lat.values, site, "latitude")
 
 
-def _heights(records: xr.Dataset, method: str) -> NDArray:
+def _heights(records: xr.Dataset, method: str, given: float | None) -> NDArray:
     """Return the elevation of each site, m; zeros for a method that does not look at it."""
-    if not PET_METHODS[method].by_elevation:
-        return np.zeros(records.sizes["site"])
+    if given is not None or not PET_METHODS[method].by_elevation:
+        return np.full(records.sizes["site"], given or 0.0)
     heights = (
         records.elevation.values
         if "elevation" in records.coords

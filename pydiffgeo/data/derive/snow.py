@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
+from pydiffgeo.errors import DataError
+
 
 def degree_day(
     precipitation: xr.DataArray,
@@ -17,18 +19,18 @@ def degree_day(
     Parameters
     ----------
     precipitation : xarray.DataArray
-        Dimensions site, time; mm day-1.
+        Dimensions site, time; mm d-1.
     temperature : xarray.DataArray
         Daily mean air temperature, degC; at or below `threshold` all precipitation is snow.
     threshold : float
         degC.
     factor : float
-        Melt per degree above the threshold, mm degC-1 day-1 (1.6 to 6 over open ground).
+        Melt per degree above the threshold, mm degC-1 d-1 (1.6 to 6 over open ground).
 
     Returns
     -------
     xarray.DataArray
-        Rain and melt, mm day-1; its sum is that of precipitation less the snow left at the end.
+        Rain and melt, mm d-1; its sum is that of precipitation less the snow left at the end.
 
     Notes
     -----
@@ -46,5 +48,22 @@ def degree_day(
         liquid[:, day] = melt + np.where(frozen, 0.0, fall[:, day])
     result = precipitation.transpose("site", "time").copy(data=liquid)
     return result.rename("rain_and_melt").assign_attrs(
-        units="mm day-1", long_name="rain and snow melt"
+        units="mm d-1", long_name="rain and snow melt"
     )
+
+
+def add_rain_and_melt(sites: xr.Dataset, threshold: float = 0.0, factor: float = 3.0) -> xr.Dataset:
+    """Return records with ``rain_and_melt``, from precipitation and mean temperature by `degree_day`.
+
+    Raises
+    ------
+    DataError
+        A series is missing.
+    """
+    for name in ("precipitation", "tair_mean"):
+        if name not in sites:
+            raise DataError(
+                f"rain and melt need the series {name!r}, which the records do not have."
+            )
+    melt = degree_day(sites.precipitation, sites.tair_mean, threshold, factor)
+    return sites.assign(rain_and_melt=melt)

@@ -67,7 +67,7 @@ def test_turc_and_hargreaves_by_hand():
 @pytest.mark.parametrize("method", PET_METHODS)
 def test_every_method_is_positive_and_seasonal(method):
     pet = potential_evapotranspiration(synthetic_weather(seed=2, sites=2), method)
-    assert pet.attrs["units"] == "mm day-1" and float(pet.min()) >= 0
+    assert pet.attrs["units"] == "mm d-1" and float(pet.min()) >= 0
     assert float(pet[:, 182:213].mean()) > 2 * float(pet[:, :31].mean())
 
 
