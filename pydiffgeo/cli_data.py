@@ -3,15 +3,55 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from .errors import OutputError
+from .errors import OutputError, SettingsError
 from .reporting import Debug, Quiet, reporting
 
 julia_app = typer.Typer(no_args_is_help=True, help="Julia, for the Julia engine.")
 data_app = typer.Typer(no_args_is_help=True, help="Records of sites: download, check, convert.")
+
+Given = Annotated[Path, typer.Argument(help="A folder or file of sites, in any known layout.")]
+Layout = Annotated[str, typer.Option(help="Layout, where it is not recognised.")]
+Product = Annotated[
+    list[str] | None, typer.Option(help="Forcing product (CAMELS-US), or data set (Caravan).")
+]
+Name = Annotated[
+    list[str] | None,
+    typer.Option(help="Name in the files, =, name of the site form: P=precipitation. Repeatable."),
+]
+Unit = Annotated[
+    list[str] | None,
+    typer.Option(help='Variable, =, its unit: "precipitation=mm h-1". Repeatable.'),
+]
+Zone = Annotated[
+    str | None, typer.Option(help="Time zone of times that state none: America/Denver, -07:00.")
+]
+Stamps = Annotated[str, typer.Option(help="Which end of its step a time is: end or start.")]
+First = Annotated[str | None, typer.Option("--start", help="First day.")]
+Last = Annotated[str | None, typer.Option("--end", help="Last day.")]
+
+
+def _mapping(given: list[str] | None, option: str) -> dict[str, str]:
+    pairs = [text.partition("=") for text in given or ()]
+    for left, mark, right in pairs:
+        if not (left and mark and right):
+            raise SettingsError(f"{option} {left!r} has no '='; write {option} 'P=precipitation'.")
+    return {left.strip(): right.strip() for left, _, right in pairs}
+
+
+def _opened(path: Path, name: list[str] | None, unit: list[str] | None, **options: Any) -> Any:
+    """Open records, and say which variables were converted."""
+    from .data import open_sites
+
+    names, units = _mapping(name, "--name"), _mapping(unit, "--unit")
+    sites = open_sites(path, names=names, units=units, lazy=True, **options)
+    for one, values in sites.data_vars.items():
+        if "converted_from" in values.attrs:
+            typer.echo(f"{one}: {values.attrs['converted_from']} to {values.attrs['units']}")
+    return sites
 
 
 @data_app.command("list")
@@ -66,24 +106,36 @@ def data_fetch(
 
 @data_app.command("check")
 def data_check(
-    path: Annotated[Path, typer.Argument(help="A folder or file of sites, in any known layout.")],
-    layout: Annotated[str, typer.Option(help="Layout, where it is not recognised.")] = "auto",
-    product: Annotated[
-        list[str] | None, typer.Option(help="Forcing product (CAMELS-US), or data set (Caravan).")
-    ] = None,
-    start: Annotated[str | None, typer.Option(help="First day.")] = None,
-    end: Annotated[str | None, typer.Option(help="Last day.")] = None,
+    path: Given,
+    layout: Layout = "auto",
+    product: Product = None,
+    name: Name = None,
+    unit: Unit = None,
+    zone: Zone = None,
+    stamps: Stamps = "end",
+    start: First = None,
+    end: Last = None,
     csv: Annotated[Path | None, typer.Option(help="File for the table of all problems.")] = None,
     debug: Debug = False,
 ) -> None:
-    """Show what is missing or wrong in records of sites, the first few of each kind; ends with 1 if anything is."""
+    """Show what is missing or wrong in records of sites, the first few of each kind; ends with 1 if anything is.
+
+    What was found comes first: sites, times, series with their units, attributes.
+    """
     with reporting(debug):
-        from .data import check_sites, open_sites
+        from .data import check_sites
+        from .data.site_report import described
         from .files import write_file
 
-        opened = open_sites(path, layout, start=start, end=end, product=product, lazy=True)
+        opened = _opened(
+            path, name, unit, layout=layout, start=start, end=end, product=product, zone=zone, stamps=stamps
+        )  # fmt: skip
+        for line in described(opened):
+            typer.echo(line)
         report = check_sites(opened)
-        typer.echo(f"{len(report.sites)} sites, {report.days} days, {len(report.serious)} problems")
+        typer.echo(
+            f"{len(report.sites)} sites, {report.steps} steps, {len(report.serious)} problems"
+        )
         for line in report.summary():
             typer.echo(line)
         if csv is not None:
@@ -96,20 +148,22 @@ def data_check(
 
 @data_app.command("convert")
 def data_convert(
-    path: Annotated[Path, typer.Argument(help="A folder or file of sites, in any known layout.")],
+    path: Given,
     output: Annotated[
         Path, typer.Argument(help="NetCDF file to write, which is fast to train from.")
     ],
-    layout: Annotated[str, typer.Option(help="Layout, where it is not recognised.")] = "auto",
-    product: Annotated[
-        list[str] | None, typer.Option(help="Forcing product (CAMELS-US), or data set (Caravan).")
-    ] = None,
+    layout: Layout = "auto",
+    product: Product = None,
+    name: Name = None,
+    unit: Unit = None,
+    zone: Zone = None,
+    stamps: Stamps = "end",
     variable: Annotated[
         list[str] | None,
         typer.Option(help="Variable in time to keep; may be repeated; default all."),
     ] = None,
-    start: Annotated[str | None, typer.Option(help="First day.")] = None,
-    end: Annotated[str | None, typer.Option(help="Last day.")] = None,
+    start: First = None,
+    end: Last = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the file, where there is one.")
     ] = False,
@@ -118,13 +172,15 @@ def data_convert(
 ) -> None:
     """Write records of sites as one netCDF file."""
     with reporting(debug):
-        from .data import open_sites, write_sites
+        from .data import write_sites
 
         if output.exists() and not overwrite:
             raise OutputError(
                 f"{output} exists already. Name another file, or replace it by --overwrite."
             )
-        opened = open_sites(path, layout, None, variable, start, end, product=product, lazy=True)
+        opened = _opened(
+            path, name, unit, layout=layout, variables=variable, start=start, end=end, product=product, zone=zone, stamps=stamps
+        )  # fmt: skip
         typer.echo(f"{write_sites(opened, output, progress=not quiet)}: {dict(opened.sizes)}")
 
 

@@ -158,14 +158,13 @@ def conversion(given: str, wanted: str) -> tuple[float, float] | None:
     if not is_unit(given) or not is_unit(wanted):
         return None
     (size, dims), (other, others) = _size(given), _size(wanted)
+    # kg m-2 of water are mm, kg m-2 s-1 are mm s-1
+    if _is_mass_per_area(dims) and "kg" not in others:
+        size, dims = size / WATER, _added(dims, {"kg": -1, "m": 3})
+    elif _is_mass_per_area(others) and "kg" not in dims:
+        other, others = other / WATER, _added(others, {"kg": -1, "m": 3})
     if dims != others:
-        # kg m-2 of water are mm
-        if dims.get("kg") == 1 and "kg" not in others:
-            size, dims = size / WATER, _added(dims, {"kg": -1, "m": 3})
-        elif others.get("kg") == 1 and "kg" not in dims:
-            other, others = other / WATER, _added(others, {"kg": -1, "m": 3})
-        if dims != others:
-            return None
+        return None
     zeros = [ZEROS.get(next(iter(powers(u)), ""), Fraction(0)) if powers(u) in ({"degC": 1}, {"degF": 1}) else Fraction(0)
              for u in (given, wanted)]  # fmt: skip
     return float(size / other), float((zeros[0] - zeros[1]) / other)
@@ -215,67 +214,13 @@ def _size(unit: str) -> tuple[Fraction, dict[str, int]]:
     return size, dims
 
 
+def _is_mass_per_area(dims: Mapping[str, int]) -> bool:
+    return dims in ({"kg": 1, "m": -2}, {"kg": 1, "m": -2, "s": -1})
+
+
 def _added(dims: Mapping[str, int], more: Mapping[str, int]) -> dict[str, int]:
     total = {k: dims.get(k, 0) + more.get(k, 0) for k in {**dims, **more}}
     return {k: v for k, v in sorted(total.items()) if v}
-
-
-PREFIXES = {"n": -9, "u": -6, "m": -3, "c": -2, "d": -1, "h": 2, "k": 3, "M": 6, "G": 9}
-BASES: dict[str, tuple[float, dict[str, int]]] = {
-    "m": (1.0, {"m": 1}),
-    "g": (1e-3, {"kg": 1}),
-    "s": (1.0, {"s": 1}),
-    "min": (60.0, {"s": 1}),
-    "h": (3600.0, {"s": 1}),
-    "d": (86400.0, {"s": 1}),
-    "ha": (1e4, {"m": 2}),
-    "L": (1e-3, {"m": 3}),
-    "l": (1e-3, {"m": 3}),
-    "J": (1.0, {"kg": 1, "m": 2, "s": -2}),
-    "W": (1.0, {"kg": 1, "m": 2, "s": -3}),
-    "N": (1.0, {"kg": 1, "m": 1, "s": -2}),
-    "Pa": (1.0, {"kg": 1, "m": -1, "s": -2}),
-    "bar": (1e5, {"kg": 1, "m": -1, "s": -2}),
-    "percent": (0.01, {}),
-    "%": (0.01, {}),
-    "ppm": (1e-6, {}),
-}
-"""Factor and powers in kg, m, s and whatever else of a symbol; symbols that are not here stand for themselves."""
-TEMPERATURES = {"K": (1.0, 0.0), "degC": (1.0, 273.15), "degF": (5 / 9, 273.15 - 160 / 9)}
-
-
-def conversion(unit: str, wanted: str) -> tuple[float, float] | None:
-    """Return factor and offset from a unit to another of the same kind, None where there is no such.
-
-    A mass of water per area counts as its depth, 1 kg m-2 as 1 mm.
-    """
-    if same_unit(unit, wanted):
-        return 1.0, 0.0
-    one, other = powers(unit), powers(wanted)
-    kelvin = [TEMPERATURES.get(next(iter(p))) if len(p) == 1 else None for p in (one, other)]
-    if kelvin[0] is not None and kelvin[1] is not None:
-        (a, b), (c, d) = kelvin[0], kelvin[1]
-        return a / c, (b - d) / c
-    factors = [_in_bases(p) for p in (one, other)]
-    if factors[0][1] != factors[1][1]:
-        return None
-    return factors[0][0] / factors[1][0], 0.0
-
-
-def _in_bases(unit: dict[str, int]) -> tuple[float, dict[str, int]]:
-    factor, found = 1.0, dict[str, int]()
-    for symbol, power in unit.items():
-        known, scale = symbol, 1.0
-        if symbol not in BASES and symbol[0] in PREFIXES and symbol[1:] in BASES:
-            known, scale = symbol[1:], 10.0 ** PREFIXES[symbol[0]]
-        size, parts = BASES.get(known, (1.0, {known: 1}))
-        factor *= (scale * size) ** power
-        for base, times in parts.items():
-            found[base] = found.get(base, 0) + times * power
-    if found.get("kg") == 1 and found.get("m") == -2 and set(found) <= {"kg", "m", "s"}:
-        if found.get("s", 0) in (0, -1):  # not a pressure, a force or an energy
-            factor, found = factor * 1e-3, {"m": 1, "s": found.get("s", 0)}
-    return factor, {k: v for k, v in found.items() if v}
 
 
 @dataclass(frozen=True)

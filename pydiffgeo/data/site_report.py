@@ -11,7 +11,16 @@ import pandas as pd
 import xarray as xr
 
 from pydiffgeo.data.checks import wrong_units
-from pydiffgeo.data.form import axis_of, observed_names, series_names, step_of, times_of
+from pydiffgeo.data.form import (
+    DAY,
+    attribute_names,
+    axis_of,
+    observed_names,
+    series_names,
+    stamp,
+    step_of,
+    times_of,
+)
 from pydiffgeo.data.problems import (
     REMARKS,
     Problem,
@@ -173,6 +182,33 @@ def check_sites(
             counts[name][site] = int(missing.all(1).sum())
     found = {name: gaps for name, gaps in counts.items() if gaps}
     return SiteReport(tuple(ids), len(times), tuple(problems), found)
+
+
+def described(sites: xr.Dataset) -> list[str]:
+    """Return in words what records have: steps, series with their units, what is observed, attributes."""
+    times, step = times_of(sites), step_of(times_of(sites))
+    last = stamp(times[-1])
+    length = (
+        "points"
+        if not step
+        else "days"
+        if step == DAY
+        else f"steps of {step.total_seconds() / 60:g} min"
+    )
+    series = (
+        f"{name} [{sites[name].attrs.get('units', 'no unit')}]" for name in series_names(sites)
+    )
+    seen = (
+        f"{name} [{sites[name].attrs.get('units', 'no unit')}]" for name in observed_names(sites)
+    )
+    attributes = attribute_names(sites)
+    some = ", ".join(attributes[:10]) + (" ..." if len(attributes) > 10 else "")
+    return [
+        f"{stamp(times[0])} to {last}, {length}",
+        f"series: {', '.join(series) or 'none'}",
+        f"observed: {', '.join(seen) or 'none'}",
+        f"attributes: {len(attributes)}{': ' if attributes else ''}{some}",
+    ]
 
 
 def _units(records: xr.Dataset, names: Sequence[str]) -> Iterator[Problem]:
