@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Collection, Mapping
+import json
+import math
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from pydiffgeo.data.windows import Windows
 from pydiffgeo.errors import DataError, SettingsError
 from pydiffgeo.files import replacing
+
+CHECKPOINT = Path("checkpoints", "last.pt")  # in the folder of a run
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
@@ -65,7 +70,7 @@ def load_checkpoint(path: Path, keys: Collection[str] = ()) -> dict[str, Any] | 
     return saved
 
 
-def load_weights(module: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
+def load_weights(module: nn.Module, weights: Mapping[str, Any], path: Path) -> None:
     """Give a module the weights of a checkpoint.
 
     Raises
@@ -73,8 +78,10 @@ def load_weights(module: nn.Module, weights: Mapping[str, Tensor], path: Path) -
     SettingsError
         They are those of another model; the first weight that differs is named, and the module is as it was.
     """
-    here = {name: tuple(value.shape) for name, value in module.state_dict().items()}
-    there = {name: tuple(value.shape) for name, value in weights.items()}
+    here, there = (
+        {name: tuple(value.shape) for name, value in state.items() if isinstance(value, Tensor)}
+        for state in (module.state_dict(), weights)
+    )
     differ = [name for name in here | there if here.get(name) != there.get(name)]
     if differ:
         name = differ[0]
@@ -90,16 +97,84 @@ def load_weights(module: nn.Module, weights: Mapping[str, Tensor], path: Path) -
     module.load_state_dict(weights)
 
 
-def chosen_weights(saved: Mapping[str, Any]) -> dict[str, Tensor]:
+def chosen_weights(saved: Mapping[str, Any]) -> dict[str, Any]:
     """Return those of a checkpoint that are judged: of the best validation score, else the last ones."""
     return saved.get("best_weights") or saved["model"]
 
 
-def weights_hash(weights: Mapping[str, Tensor]) -> str:
+def weights_hash(weights: Mapping[str, Any]) -> str:
     """Return the SHA-256 of names, types, shapes and values of weights."""
     digest = hashlib.sha256()
     for name in sorted(weights):
-        value = weights[name].detach().cpu().contiguous()
+        value = weights[name]
+        if not isinstance(value, Tensor):  # names, units and scaling of a hybrid
+            digest.update(f"{name} {json.dumps(value, sort_keys=True)} ".encode())
+            continue
+        value = value.detach().cpu().contiguous()
         digest.update(f"{name} {value.dtype} {tuple(value.shape)} ".encode())
         digest.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def records_hash(windows: Sequence[Windows]) -> str:
+    """Return a SHA-256 of windows of whole periods, "" for random ones: these are known by the scaling of their records alone.
+
+    In single precision, in which records that were derived on two machines do not differ by rounding.
+    """
+    found = []
+    for one in windows:
+        for k in range(one.steps_per_epoch if one.length is None else 0):
+            batch = one.batch(k)
+            groups = {
+                "series": batch.series,
+                "attributes": batch.attributes,
+                "observed": batch.observed,
+            }
+            values = {f"{g} {n}": v for g, group in groups.items() for n, v in group.items()}
+            found.append(
+                weights_hash({n: v.float().nan_to_num(nan=-1.0) for n, v in values.items()})
+            )
+    return hashlib.sha256("".join(found).encode()).hexdigest() if found else ""
+
+
+def require_same_records(now: Mapping[str, Any], before: Mapping[str, Any]) -> None:
+    """Check that the records of a new training are those of a checkpoint.
+
+    Parameters
+    ----------
+    now, before : mapping
+        Checkpoints: ``records`` is from `records_hash`, ``model`` has the names, units and scaling of hybrids.
+
+    Raises
+    ------
+    SettingsError
+        A mean or standard deviation of the training period differs, or a value of a whole period.
+    """
+    differs = ""
+    for name, value in now["model"].items():
+        if not isinstance(value, Tensor) and name in before["model"]:
+            differs = differs or _difference(value, before["model"][name], "")
+    if not differs and now["records"] != before["records"]:
+        differs = "values of the days trained on differ"
+    if differs:
+        raise SettingsError(
+            f"cannot resume: the records are not those of the run in the folder: {differs}. Put the records back, choose "
+            "another folder with --output, or begin anew with --overwrite."
+        )
+
+
+def _difference(now: Any, before: Any, place: str) -> str:
+    """Return in words where two scalings differ by more than rounding; "" where they do not."""
+    if isinstance(now, Mapping) and isinstance(before, Mapping):
+        keys = {**now, **before}
+        found = (_difference(now.get(key), before.get(key), f"{place} {key}") for key in keys)
+    elif isinstance(now, list) and isinstance(before, list) and len(now) == len(before):
+        found = (_difference(*both, place) for both in zip(now, before, strict=True))
+    elif isinstance(now, float) and isinstance(before, float):
+        same = (
+            math.isclose(now, before, rel_tol=1e-4, abs_tol=1e-6) or now != now and before != before
+        )
+        return "" if same else f"{place.strip()} is {now!r}, the checkpoint has {before!r}"
+    else:
+        return "" if now == before else f"{place.strip()} is {now!r}, the checkpoint has {before!r}"
+    return next(filter(None, found), "")

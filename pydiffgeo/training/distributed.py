@@ -37,7 +37,7 @@ class Group:
         return self.rank == 0
 
     def gather(self, own: Tensor) -> Tensor:
-        """Return the parts [batch / size, ...] of all processes as [batch, ...], in the order of `own_part`.
+        """Return the parts [batch / size, ...] of all processes as [batch, ...], in the order of the batch.
 
         Gradients reach the own part only: when every process computes the same loss of the whole and `add_gradients` is called,
         the gradient is that of one process, whatever the loss.
@@ -67,9 +67,10 @@ class Group:
             start += gradient.numel()
         return float(flat[-1])
 
-    def own_part(self, count: int) -> slice:
-        """Return which of `count` samples this process computes: every `size`-th."""
-        return slice(self.rank, count, self.size)
+    @property
+    def part(self) -> slice:
+        """Rows of a batch that this process computes: every `size`-th."""
+        return slice(self.rank, None, self.size)
 
     def collect(self, value: Any) -> list[Any]:
         """Return the values of all processes, in every process."""

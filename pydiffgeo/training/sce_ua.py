@@ -1,17 +1,40 @@
-"""Calibration of one basin at a time by global search: the shuffled complex evolution of spotpy (the extra `calibrate`)."""
+"""Calibration of one site at a time by global search: the shuffled complex evolution of spotpy (the extra `calibrate`)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import StringIO
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
+import torch
 from numpy.typing import NDArray
 
-from pydiffgeo.errors import DataError, EngineUnavailable
-from pydiffgeo.networks import Bounds
+from pydiffgeo.console import progress_bar
+from pydiffgeo.data.batch import Batch
+from pydiffgeo.data.windows import Windows
+from pydiffgeo.errors import DataError, EngineUnavailable, SettingsError, SolveFailed
+from pydiffgeo.evaluation.measures import nse
+from pydiffgeo.files import write_file
+from pydiffgeo.hybrid import Hybrid
+from pydiffgeo.networks.bounds import Bounds
+from pydiffgeo.networks.table import Table
+from pydiffgeo.stages.base import Series
+from pydiffgeo.stages.parallel import flat
+from pydiffgeo.training.checkpoint import (
+    CHECKPOINT,
+    load_checkpoint,
+    load_weights,
+    records_hash,
+    require_same_records,
+    save_checkpoint,
+)
+from pydiffgeo.training.run_folder import check_run, run_folder
 
 Objective = Callable[[dict[str, float]], float]
 
@@ -98,13 +121,198 @@ def sce_ua(
         np.random.set_state(state)
     if not np.isfinite(problem.losses).any():
         raise DataError(
-            f"none of {len(problem.losses)} runs gave a loss; check forcing and observations of this basin."
+            f"none of {len(problem.losses)} runs gave a loss; check forcing and observations of this site."
         )
     best = int(np.nanargmin(problem.losses))
     losses = np.array(problem.losses)
     return Calibration(
         problem.tried[best], float(losses[best]), len(losses), len(losses) < evaluations, losses
     )
+
+
+def calibrated(hybrid: Hybrid, sites: Sequence[str]) -> Hybrid:
+    """Return a hybrid of the same stages with a row of parameters for each site in the place of a network, still unknown.
+
+    Parameters are static, and `Parallel` copies, which would all be the same, are one.
+
+    Raises
+    ------
+    SettingsError
+        The hybrid has no parameters to calibrate, or stages with weights.
+    """
+    if not hybrid.learns:
+        raise SettingsError(
+            "this hybrid has no parameters to calibrate; take one with a process model."
+        )
+    if any(True for _ in hybrid.stages.parameters()):
+        raise SettingsError(
+            "SCE-UA finds no weights of networks; take a hybrid without them in its stages."
+        )
+    return Hybrid(Table(sites), *flat(hybrid.stages), dtype=torch.float64)
+
+
+def calibrate(
+    hybrid: Hybrid,
+    windows: Windows,
+    folder: str | Path | None = None,
+    *,
+    evaluations: int = 5000,
+    observed: str = "discharge",
+    measure: Callable[[NDArray, NDArray], float] = nse,
+    seed: int = 0,
+    resume: bool = False,
+    progress: bool = True,
+    overwrite: bool = False,
+    settings: Mapping[str, Any] | None = None,
+    free: Collection[str] = (),
+    files: Mapping[str, str] | None = None,
+) -> tuple[Hybrid, pd.DataFrame]:
+    """Calibrate the parameters of every site by SCE-UA; after each site a checkpoint is written.
+
+    Parameters
+    ----------
+    hybrid : Hybrid
+        Its stages are run, see `calibrated`; its network is not used.
+    windows : Windows
+        Of the whole period.
+    folder : Path, optional
+        For settings, checkpoint and ``calibration.csv``; without it nothing is written.
+    evaluations : int
+        Runs of a site at which its search ends.
+    observed : str
+        Series that is compared.
+    measure : callable
+        Simulated and observed [time] to what is to be large.
+    seed : int
+        Of the searches.
+    resume, progress, overwrite, settings, free, files
+        As `Trainer`; with `resume` the sites that are done are kept.
+
+    Returns
+    -------
+    Hybrid
+        With the parameters of all sites.
+    pandas.DataFrame
+        Per site: the measure by its name, ``evaluations``, ``converged``, ``failed`` (runs without a result),
+        ``cpu_seconds``, and the parameters.
+
+    Raises
+    ------
+    SettingsError
+        As `calibrated`; windows that are not the whole period; `resume` with other records or evaluations.
+    DataError
+        A site for which no run gave a number; too few evaluations.
+    OutputError
+        As `Trainer`.
+    """
+    if windows.length is not None or windows.batch_size is not None:
+        raise SettingsError(
+            "a calibration needs windows of the whole period: leave length and batch out."
+        )
+    model = calibrated(hybrid, windows.names).prepare(windows).eval()
+    windows = windows.reading(model.reads, (observed,), model.needs)
+    search = _Search(
+        model,
+        windows,
+        None if folder is None else Path(folder),
+        evaluations,
+        observed,
+        measure,
+        seed,
+    )
+    search.state = {
+        "settings": dict(settings or {}), "calibrated": True, "evaluations": evaluations, "sites": search.count,
+        "records": records_hash([windows]),
+    }  # fmt: skip
+    if search.folder is None:
+        return model, search.run(progress)
+    given = (search.folder, dict(settings or {}), resume, overwrite, free)
+    check_run(*given)
+    if resume:
+        search.restore()  # what does not fit is said before the folder is changed
+    with run_folder(*given):
+        for name, content in (files or {}).items():
+            write_file(search.folder / name, content)
+        return model, search.run(progress)
+
+
+@dataclass
+class _Search:
+    """A calibration in its course; see `calibrate`."""
+
+    model: Hybrid
+    windows: Windows
+    folder: Path | None
+    evaluations: int
+    observed: str
+    measure: Callable[[NDArray, NDArray], float]
+    seed: int
+    state: dict[str, Any] = field(default_factory=dict)
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def count(self) -> int:
+        return len(self.windows.names) - len(self.windows.left_out)
+
+    def restore(self) -> None:
+        """Take what the checkpoint in the folder has, if there is one."""
+        path = (self.folder or Path()) / CHECKPOINT
+        saved = load_checkpoint(path, ["model", "rows", *self.state])
+        if saved is None:
+            return
+        require_same_records(self.state | {"model": {}}, saved)
+        if saved["evaluations"] != self.evaluations:
+            raise SettingsError(
+                f"cannot resume: --evaluations is {self.evaluations}, those that are done had {saved['evaluations']}. Give "
+                "that number, choose another folder with --output, or begin anew with --overwrite."
+            )
+        load_weights(self.model, saved["model"], path)
+        self.rows = saved["rows"]
+
+    def run(self, progress: bool) -> pd.DataFrame:
+        """Calibrate the sites that have no row yet."""
+        done, total = len(self.rows), self.count
+        bar = progress_bar(
+            progress, iterable=range(done, total), initial=done, total=total, unit="site"
+        )
+        for k in bar:
+            self.rows.append(self._site(self.windows.batch(0, slice(k, k + 1))))
+            if self.folder is not None:
+                state = {"model": self.model.state_dict(), "rows": self.rows, **self.state}
+                save_checkpoint(self.folder / CHECKPOINT, state)
+                table = pd.DataFrame(self.rows).to_csv(index=False, float_format="%.6g")
+                write_file(self.folder / "calibration.csv", table)
+        return pd.DataFrame(self.rows)
+
+    def _site(self, batch: Batch) -> dict[str, Any]:
+        """Calibrate one site and return its row."""
+        site, table = batch.sites[int(batch.site[0])], self.model.network
+        assert isinstance(table, Table)
+        observed = batch.observed[self.observed][0, batch.warm_up :].double().numpy()
+        failed, start = 0, time.process_time()
+
+        def loss(parameters: dict[str, float]) -> float:
+            nonlocal failed
+            table.set(site, parameters)
+            try:
+                with torch.no_grad():
+                    series = self.model(batch)
+            except SolveFailed as error:
+                series = Series(failed=error.failed)
+            if series.failed:
+                failed += 1
+                return float("inf")
+            return 1 - self.measure(
+                series[self.observed][0, batch.warm_up :].double().numpy(), observed
+            )
+
+        found = sce_ua(loss, self.model.learns, self.evaluations, seed=self.seed)
+        table.set(site, found.parameters)
+        name = getattr(self.measure, "__name__", "measure")
+        return {
+            "site": site, name: 1 - found.loss, "evaluations": found.evaluations, "converged": found.converged,
+            "failed": failed, "cpu_seconds": time.process_time() - start, **found.parameters,
+        }  # fmt: skip
 
 
 class _Problem:

@@ -1,0 +1,160 @@
+"""The choice of the epoch whose weights are kept, and of the one that ends a training early."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor, nn
+
+from pydiffgeo.data.batch import Batch
+from pydiffgeo.data.windows import Windows
+from pydiffgeo.errors import DataError
+from pydiffgeo.evaluation.scores import score_sites
+from pydiffgeo.training.distributed import Group
+from pydiffgeo.training.ensemble import Member
+
+COMPLETE = 0.9  # share of the observations held out that must be simulated for a score
+
+
+class Choice:
+    """Scores of the members of a training, and the weights of each at its best; larger scores are better.
+
+    Parameters
+    ----------
+    members : sequence of Member
+    hybrids : sequence of torch.nn.Module
+        One for each of them.
+    patience : int, optional
+        Epochs without a better score of any member before the training ends.
+
+    Attributes
+    ----------
+    best_epoch : list of int
+        Epochs after which the weights of each member were best.
+    best_weights : list of dict or None
+        Of each member.
+    stopped : str
+        Why the training ends early; "" as long as it does not.
+    """
+
+    KEPT = ("scores", "best", "best_epoch", "best_weights", "stopped")
+
+    def __init__(
+        self, members: Sequence[Member], hybrids: Sequence[nn.Module], patience: int | None = None
+    ):
+        self.members, self.hybrids, self.patience = members, hybrids, patience
+        self.judges = [i if m.judge is None else m.judge for i, m in enumerate(members)]
+        self.held = any(member.held for member in members)
+        self.scores = [-math.inf] * len(members)
+        self.best, self.best_epoch = [-math.inf] * len(members), [0] * len(members)
+        self.best_weights: list[dict[str, Any] | None] = [None] * len(members)
+        self.stopped = ""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint has to keep."""
+        return {name: getattr(self, name) for name in self.KEPT}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state."""
+        for name in self.KEPT:
+            setattr(self, name, state[name])
+
+    def keep(self, scores: list[float], epoch: int) -> None:
+        """Note the scores, and keep the weights of each member whose judge was never better."""
+        self.scores = scores
+        for i, judge in enumerate(self.judges):
+            if scores[judge] > self.best[i]:
+                self.best_weights[i] = deepcopy(self.hybrids[i].state_dict())
+                self.best_epoch[i], self.best[i] = epoch, scores[judge]
+
+    def end_epoch(self, epoch: int) -> float:
+        """Return the mean score of those that judge, errors as they are, and note whether to go on."""
+        last = max(self.best_epoch)
+        if self.patience and epoch - last >= self.patience:
+            self.stopped = f"no better validation in {self.patience} epochs, best in epoch {last}"
+        judges = set(self.judges)
+        score = sum(self.scores[i] for i in judges) / len(judges)
+        return -score if self.held else score
+
+    def take_best(self) -> None:
+        """Give each member its best weights."""
+        for one, weights in zip(self.hybrids, self.best_weights, strict=True):
+            if weights is not None:
+                one.load_state_dict(weights)
+
+
+def held_score(member: Member, simulated: Mapping[str, Tensor], batch: Batch) -> float:
+    """Return minus the root mean squared error of a member on the days held out; -inf where too much of it is missing."""
+    squares, count, total = 0.0, 0, 0
+    first = int(batch.start[0])
+    for name, values in member.held.items():
+        observed = values[batch.site, first : first + batch.length].to(simulated[name])
+        known = torch.isfinite(observed) & torch.isfinite(simulated[name])
+        error = torch.where(known, simulated[name].detach() - observed, 0.0)
+        squares += float(error.square().sum())
+        count, total = count + int(known.sum()), total + int(torch.isfinite(observed).sum())
+    return -math.sqrt(squares / count) if count and count >= COMPLETE * total else -math.inf
+
+
+def validation_score(
+    hybrid: nn.Module,
+    validation: Windows | Callable[[nn.Module], float],
+    observed: Sequence[str],
+    group: Group,
+    left_out: Sequence[str] = (),
+) -> float:
+    """Return what a callable says of a hybrid, or its median NSE over the sites (and depths) of windows of a whole period.
+
+    Parameters
+    ----------
+    hybrid : torch.nn.Module
+    validation : Windows or callable
+    observed : sequence of str
+        Observed series of the loss; the first is judged.
+    group : Group
+        Processes, which share the sites.
+    left_out : sequence of str
+        Sites that do not count.
+
+    Raises
+    ------
+    DataError
+        The score is not a number.
+    """
+    hybrid.eval()
+    with torch.no_grad():
+        if isinstance(validation, Windows):
+            score = _median_nse(hybrid, validation, observed[0], group, left_out)
+        else:
+            score = float(validation(hybrid))
+    if not math.isfinite(score):
+        raise DataError(
+            "the validation score is not a number: its period has too few observations to judge by."
+        )
+    return score
+
+
+def _median_nse(
+    hybrid: nn.Module, windows: Windows, name: str, group: Group, left_out: Sequence[str]
+) -> float:
+    own: list[float] = []
+    for k in range(windows.steps_per_epoch):
+        batch = windows.batch(k, group.part).to(group.device)
+        simulated, observed = (
+            _array(values[name][:, batch.warm_up :]) for values in (hybrid(batch), batch.observed)
+        )
+        judged = [batch.sites[row] not in left_out for row in batch.site.tolist()]
+        own += score_sites(simulated, observed, ["nse"]).nse.values[judged].ravel().tolist()
+    every = [value for part in group.collect(own) for value in part]
+    return float(np.nanmedian(every)) if np.isfinite(every).any() else math.nan
+
+
+def _array(values: Tensor) -> xr.DataArray:
+    dims = ("site", "time", "depth")[: values.ndim]
+    return xr.DataArray(values.double().cpu().numpy(), dims=dims)

@@ -1,0 +1,181 @@
+"""Members of an ensemble that is trained together: which sites and days each may see, and what chooses its epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+
+from pydiffgeo.data.form import observed_names
+from pydiffgeo.data.windows import Windows
+from pydiffgeo.errors import DataError
+
+Records = xr.Dataset | Callable[[slice], xr.Dataset]
+MakeWindows = Callable[[xr.Dataset], Windows]
+
+
+@dataclass(frozen=True)
+class Member:
+    """One hybrid of an ensemble: what it is trained on, and what chooses its epoch.
+
+    Attributes
+    ----------
+    name : str
+        Such as "seed 0", "seed 0 (choice of epoch)", "without 03047".
+    seed : int
+        Of its networks.
+    windows : Windows
+        What it is trained on.
+    seen : Windows, optional
+        Sites and days that its scaling is fitted to; those of `windows` by default.
+    held : dict of str to Tensor, [site, time] or [site, time, depth]
+        Observations of the windows' sites that choose the epoch and are not in the windows.
+    judge : int, optional
+        Position of the member whose score chooses this one's epoch: a twin that did not see those days; itself by default.
+    left_out : tuple of str
+        Sites that it does not see.
+    kept : bool
+        Whether it is kept after the training, or has only chosen the epoch of others.
+    """
+
+    name: str
+    seed: int
+    windows: Windows
+    seen: Windows | None = None
+    held: Mapping[str, Tensor] = field(default_factory=dict)
+    judge: int | None = None
+    left_out: tuple[str, ...] = ()
+    kept: bool = True
+
+    def described(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps of it."""
+        return {
+            "name": self.name,
+            "seed": self.seed,
+            "left_out": list(self.left_out),
+            "kept": self.kept,
+        }
+
+
+def twins(
+    sites: Records,
+    seeds: Sequence[int] = (0,),
+    held: int = 45,
+    warm_up: int = 0,
+    windows: MakeWindows | None = None,
+) -> list[Member]:
+    """Return two members per seed: one that is trained on all days, and the twin that chooses its epoch.
+
+    The twin is trained without the last days and judged on them; the epoch at which it was best is the one at which the
+    weights of the first are kept.
+
+    Parameters
+    ----------
+    sites : xarray.Dataset or callable
+        Records of the training period; or what makes them of the days that a member may see, a slice of positions, so that
+        attributes can be derived from these days alone.
+    seeds : sequence of int
+        One pair each.
+    held : int
+        Last steps, which the twin is judged on.
+    warm_up : int
+        First steps, which no loss counts.
+    windows : callable, optional
+        Makes windows of the whole period of records.
+    """
+    plan: list[Member] = []
+    for seed in seeds:
+        name, twin = f"seed {seed}", len(plan) + 1
+        plan.append(_member(name, seed, sites, None, 0, warm_up, windows, judge=twin))
+        name = f"{name} (choice of epoch)"
+        plan.append(_member(name, seed, sites, None, held, warm_up, windows, kept=False))
+    return plan
+
+
+def folds(
+    sites: Records,
+    held: int = 45,
+    warm_up: int = 0,
+    windows: MakeWindows | None = None,
+    count: int | None = None,
+    seed: int = 0,
+) -> list[Member]:
+    """Return members that are each trained without some of the sites, and judged on the last days of the others.
+
+    Parameters
+    ----------
+    sites, warm_up, windows
+        As `twins`.
+    held : int
+        Last steps, on which each member is judged; 0 for windows that the trainer's `validation` judges.
+    count : int, optional
+        Groups of sites, drawn by the seed; by default each site is left out in turn.
+    seed : int
+        Of the networks, and of the groups.
+
+    Raises
+    ------
+    DataError
+        Fewer than two groups, or more than sites.
+    """
+    records = sites(slice(warm_up, -held or None)) if callable(sites) else sites
+    names = np.array([str(name) for name in records.site.values])
+    count = len(names) if count is None else count
+    if not 2 <= count <= len(names):
+        raise DataError(
+            f"{count} folds of {len(names)} sites cannot be made; take 2 to {len(names)}."
+        )
+    order = np.arange(len(names))
+    if count < len(names):
+        order = np.random.default_rng(seed).permutation(len(names))
+    plan = []
+    for group in np.array_split(order, count):
+        out = tuple(names[np.sort(group)].tolist())
+        others = np.setdiff1d(np.arange(len(names)), group)
+        name = f"without {', '.join(out[:3])}{' ...' if len(out) > 3 else ''}"
+        plan.append(_member(name, seed, records, others, held, warm_up, windows, left_out=out))
+    return plan
+
+
+def _member(
+    name: str,
+    seed: int,
+    sites: Records,
+    rows: np.ndarray | None,
+    held: int,
+    warm_up: int,
+    windows: MakeWindows | None,
+    **more: Any,
+) -> Member:
+    """Return a member that sees these rows of sites, and whose last `held` steps are not in the loss."""
+    days = slice(warm_up, -held or None)
+    records = sites(days) if callable(sites) else sites
+    records = records if rows is None else records.isel(site=rows)
+    count = records.sizes["time"]
+    if count - held <= warm_up:
+        raise DataError(
+            f"{count} steps leave none between a warm-up of {warm_up} and {held} that are held out; hold out fewer."
+        )
+    late = xr.DataArray(np.arange(count) >= count - held, dims="time")
+    names = observed_names(records)
+    shown = records.assign({n: records[n].where(~late) for n in names}) if held else records
+    made = Windows(shown, warm_up=warm_up) if windows is None else windows(shown)
+    seen = Windows(
+        shown.isel(time=days),
+        forcing=made.forcing,
+        observed=made.observed,
+        attributes=made.attributes,
+        dtype=made.dtype,
+    )
+    kept = {n: _tensor(records[n].where(late), made.dtype) for n in names} if held else {}
+    return Member(name, seed, made, seen, kept, **more)
+
+
+def _tensor(values: xr.DataArray, dtype: torch.dtype) -> Tensor:
+    dims = ("site", "time", *(d for d in values.dims if d not in ("site", "time")))
+    return torch.tensor(values.transpose(*dims).values, dtype=dtype)

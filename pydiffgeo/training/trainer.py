@@ -1,0 +1,462 @@
+"""One training loop: random windows and whole periods, one hybrid and ensembles, one process and several."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from pydiffgeo.console import progress_bar
+from pydiffgeo.data.windows import Windows
+from pydiffgeo.errors import OutputError, PyDiffGeoError, SettingsError
+from pydiffgeo.files import require_room, write_file
+from pydiffgeo.losses import as_sum
+from pydiffgeo.recorded import describe
+from pydiffgeo.training import checkpoint
+from pydiffgeo.training.choice import Choice, held_score, validation_score
+from pydiffgeo.training.distributed import Group
+from pydiffgeo.training.ensemble import Member
+from pydiffgeo.training.interrupt import Interrupt, interrupt_between_steps
+from pydiffgeo.training.logs import TrainingLog, write_history
+from pydiffgeo.training.run_folder import check_run, run_folder
+from pydiffgeo.training.steps import Simulated, Steps
+
+PROGRESS = ("step", "sums", "done", "history", "failures")
+
+
+class Trainer:
+    """Trains a hybrid, or an ensemble of its copies, on windows of sites.
+
+    A step depends on the settings and its number alone: windows and dropout are drawn from the seed and the step. So a
+    resumed training takes the very steps of an uninterrupted one. Windows of random sites and days make a step each; whole
+    periods of all sites make an epoch of one step.
+
+    Parameters
+    ----------
+    hybrid : torch.nn.Module
+        A `Hybrid`; trained in place, unless `members` are given. It is prepared with the windows where it is not yet.
+    windows : Windows
+        What is trained on.
+    loss : callable or list of them
+        A loss of `pydiffgeo.losses`, or a list that is summed.
+    folder : Path, optional
+        For settings, checkpoints, history.csv and TensorBoard's files; without it nothing is written.
+    epochs : int
+        Epochs.
+    steps_per_epoch : int, optional
+        Steps; by default as many as draw each day of the sites once.
+    validation : Windows or callable, optional
+        Chooses the weights that are kept: by the median NSE over the sites of windows of a whole period, or by what the
+        callable returns for the hybrid, larger for better. Members with days held out are judged on these instead.
+    patience : int, optional
+        Epochs without a better score before the training ends.
+    learning_rate : float
+        Step of AdamW at its highest.
+    final_rate : float
+        Share of it at the end of a cosine.
+    rise : int, optional
+        Steps until it is highest; by default a twentieth of all, at most 100.
+    weight_decay : float
+        Decoupled weight decay.
+    gradient_clip : float
+        Largest norm of the gradient of a member.
+    seed : int
+        Of dropout.
+    checkpoint_every : int, optional
+        Steps between checkpoints; by default those of an epoch.
+    members : list of Member, optional
+        An ensemble that is trained together: see `pydiffgeo.training.ensemble`.
+    max_failed : float
+        Share of the columns of a step whose solve may fail: these are left out of its loss and counted.
+    threads : int, optional
+        Threads of this process; as torch has them by default.
+    group : Group, optional
+        Processes; each computes a part of the rows of every batch.
+    settings : mapping, optional
+        Kept in the folder and compared when a run goes on; by default a description of the hybrid and these arguments.
+    free : collection of str
+        Settings that may differ then, since they do not change the result.
+    files : mapping of str to str, optional
+        Content of more files for the folder, by name.
+
+    Attributes
+    ----------
+    model : torch.nn.Module
+        The hybrid, or the ensemble of the members that are kept.
+    step : int
+        Steps taken.
+    history : list of dict
+        Per epoch: ``epoch``, ``step``, ``loss``, its parts, ``validation``, ``failed``, ``learning_rate``, ``seconds``,
+        ``site_steps_per_second``.
+    failures : list of str
+        Columns that were left out, in words.
+    stopped : str
+        Why a training ended before its last epoch; "" otherwise.
+
+    Raises
+    ------
+    SettingsError
+        Rows that do not divide over the processes, or members with held days on windows that are not the whole period.
+    """
+
+    def __init__(
+        self,
+        hybrid: nn.Module,
+        windows: Windows,
+        loss: Any,
+        folder: str | Path | None = None,
+        *,
+        epochs: int = 30,
+        steps_per_epoch: int | None = None,
+        validation: Windows | Callable[[nn.Module], float] | None = None,
+        patience: int | None = None,
+        learning_rate: float = 3e-3,
+        final_rate: float = 0.03,
+        rise: int | None = None,
+        weight_decay: float = 0.0,
+        gradient_clip: float = 1.0,
+        seed: int = 0,
+        checkpoint_every: int | None = None,
+        members: Sequence[Member] | None = None,
+        max_failed: float = 0.1,
+        threads: int | None = None,
+        group: Group | None = None,
+        settings: Mapping[str, Any] | None = None,
+        free: Collection[str] = (),
+        files: Mapping[str, str] | None = None,
+    ):
+        self.group, self.loss = group or Group(), as_sum(loss)
+        self.folder = None if folder is None else Path(folder)
+        self.epochs, self.seed, self.threads = epochs, seed, threads
+        self.learning_rate, self.final_rate, self.clip = learning_rate, final_rate, gradient_clip
+        self.members = [Member("", seed, windows)] if members is None else list(members)
+        self.ensemble = members is not None
+        self.whole, self.hybrids, self.model = self._models(hybrid)
+        self.windows = [
+            self._reading(m.windows, h) for m, h in zip(self.members, self.hybrids, strict=True)
+        ]
+        if isinstance(validation, Windows):
+            self.judging: list[Any] = [self._reading(validation, one) for one in self.hybrids]
+        else:
+            self.judging = [] if validation is None else [validation] * len(self.hybrids)
+        self.weights = [list(one.parameters()) for one in self.hybrids]
+        self.every = [weight for weights in self.weights for weight in weights]
+        self.optimiser = torch.optim.AdamW(self.every, learning_rate, weight_decay=weight_decay)
+        self.steps = Steps(
+            self.whole, self.hybrids, self.members, self.windows, self.loss, self.group, max_failed
+        )
+        self.choice = Choice(self.members, self.hybrids, patience)
+        self.per_epoch = steps_per_epoch or self.windows[0].steps_per_epoch
+        self.total = self.per_epoch * epochs
+        self.rise = min(100, max(1, self.total // 20)) if rise is None else max(1, rise)
+        self.checkpoint_every = checkpoint_every or self.per_epoch
+        self.free, self.files = free, files or {}
+        if settings is None and folder is not None:
+            training = {
+                "epochs": epochs, "steps_per_epoch": self.per_epoch, "patience": patience, "learning_rate": learning_rate,
+                "final_rate": final_rate, "rise": self.rise, "weight_decay": weight_decay, "gradient_clip": gradient_clip,
+                "seed": seed, "max_failed": max_failed,
+            }  # fmt: skip
+            settings = {
+                "hybrid": describe(hybrid),
+                "loss": describe(self.loss),
+                "training": training,
+            }
+        self.settings = dict(settings or {})
+        self.records = checkpoint.records_hash(self.windows)
+        self.step, self.changing = 0, False
+        self.sums: dict[str, tuple[float, int]] = {}
+        self.done = {"failed": 0, "site_steps": 0, "seconds": 0.0}
+        self.history: list[dict[str, float]] = []
+        self.failures: list[str] = []
+        self.log = TrainingLog(None)
+        self._check()
+
+    def run(
+        self, resume: bool = False, progress: bool = True, overwrite: bool = False
+    ) -> list[dict[str, float]]:
+        """Train to the last epoch, or until no score has risen for `patience` epochs, and return the history.
+
+        Afterwards the hybrid, or each member of the ensemble, has the weights of its best score; without validation the last.
+
+        Parameters
+        ----------
+        resume : bool
+            Go on with what is in the folder, where there is something.
+        progress : bool
+            Show a progress bar, with time left and speed.
+        overwrite : bool
+            Remove the run that the folder holds, with its evaluations.
+
+        Raises
+        ------
+        TrainingFailed
+            The loss or a gradient is not a number; site and window are named.
+        SolveFailed
+            More columns failed than `max_failed` allows.
+        OutputError
+            The folder holds a run, or cannot be written.
+        DataError, SettingsError
+            A checkpoint that cannot be read, or of another model, other records or settings.
+        KeyboardInterrupt
+            Passed on after a step, with a checkpoint of it written.
+        """
+        if self.threads:
+            torch.set_num_threads(self.threads)
+        first, folder = self.group.first, self.folder
+        if folder is None:
+            return self._train(progress)
+        given = (folder, self.settings, resume, overwrite, self.free)
+        if first:
+            check_run(*given)
+        saved = (
+            checkpoint.load_checkpoint(folder / checkpoint.CHECKPOINT, self.snapshot())
+            if resume
+            else None
+        )
+        if saved is not None:
+            self.restore(saved)  # what does not fit is said before the folder is changed
+        with run_folder(*given) if first else nullcontext():
+            if first:
+                for name, content in self.files.items():
+                    write_file(folder / name, content)
+                # weights, the best ones and two moments of each, and the file before it, which is there until then
+                size = 4 * sum(w.nbytes for weights in self.weights for w in weights)
+                require_room(folder, 2**20 + size * (2 if saved is None else 1))
+                write_history(folder, self.history)  # a killed process may have left that of before
+            self.group.collect(None)  # the others wait for the folder
+            return self._train(progress and first)
+
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs are done, or no more are needed."""
+        return len(self.history) >= self.epochs or bool(self.choice.stopped)
+
+    def rate(self) -> float:
+        """Return the learning rate of the next step: a short rise, then a cosine down to `final_rate`."""
+        rise = min(1.0, (self.step + 1) / self.rise)
+        share = 0.5 * (1 + math.cos(math.pi * self.step / self.total))
+        return self.learning_rate * rise * (self.final_rate + (1 - self.final_rate) * share)
+
+    @property
+    def stopped(self) -> str:
+        """Why the training ended before its last epoch; "" otherwise."""
+        return self.choice.stopped
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return all that the next step depends on, what was learned until now, and the settings."""
+        best = self.choice.best_weights
+        kept = [best[i] for i, member in enumerate(self.members) if member.kept]
+        chosen: dict[str, Any] | None = kept[0]
+        if self.ensemble and chosen is not None:
+            chosen = {
+                f"members.{k}.{n}": v for k, one in enumerate(kept) for n, v in (one or {}).items()
+            }
+        return {
+            "settings": self.settings,
+            "members": [m.described() for m in self.members] if self.ensemble else None,
+            "model": self.whole.state_dict(),
+            "best_weights": chosen,
+            "choice": self.choice.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "sampler": [windows.state_dict() | {"step": self.step} for windows in self.windows],
+            "records": self.records,
+            "progress": {name: getattr(self, name) for name in PROGRESS},
+        }
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Go on from a snapshot.
+
+        Raises
+        ------
+        SettingsError
+            It was made with other records or settings, or is of another model.
+        """
+        path, here = (self.folder or Path()) / checkpoint.CHECKPOINT, self.snapshot()
+        if saved["members"] != here["members"]:
+            counts = [len(one["members"] or [0]) for one in (saved, here)]
+            raise SettingsError(
+                f"checkpoint {path} has {counts[0]} networks, the settings ask for {counts[1]}, or for other seeds or sites. "
+                "Take the settings of that run, choose another folder with --output, or begin anew with --overwrite."
+            )
+        for windows, state in zip(self.windows, saved["sampler"], strict=True):
+            windows.load_state_dict(state)
+        checkpoint.require_same_records(here, saved)
+        checkpoint.load_weights(self.whole, saved["model"], path)
+        self.optimiser.load_state_dict(saved["optimiser"])
+        self.choice.load_state_dict(saved["choice"])
+        for name in PROGRESS:
+            setattr(self, name, saved["progress"][name])
+
+    def _reading(self, windows: Windows, hybrid: Any) -> Windows:
+        """Return windows with what a hybrid reads and the loss compares."""
+        observed = dict.fromkeys((*self.loss.observed, *getattr(hybrid, "recalls", ())))
+        return windows.reading(hybrid.reads, tuple(observed), hybrid.needs)
+
+    def _models(self, hybrid: Any) -> tuple[nn.Module, list[nn.Module], nn.Module]:
+        """Return what simulates, its members, and what is left of it after the training."""
+        if not self.ensemble:
+            if not hybrid.prepared:
+                hybrid.prepare(self.members[0].windows)
+            hybrid = hybrid.to(self.group.device)
+            return hybrid, [hybrid], hybrid
+        seen = [m.windows if m.seen is None else m.seen for m in self.members]
+        whole = hybrid.ensemble([m.seed for m in self.members], seen).to(self.group.device)
+        kept = [i for i, member in enumerate(self.members) if member.kept]
+        return whole, list(whole.members), whole.only(kept)
+
+    def _check(self) -> None:
+        """Check that the rows of a batch divide over the processes, and that days held out are simulated."""
+        for windows, member in zip(self.windows, self.members, strict=True):
+            if self.loss.needs_spread:
+                windows.require_variance()
+            steps = range(windows.steps_per_epoch if windows.length is None else 1)
+            rows = {len(windows.batch(step)) for step in (steps[0], steps[-1])}
+            if any(count % self.group.size for count in rows):
+                raise SettingsError(
+                    f"a batch of {min(rows)} rows does not divide over {self.group.size} processes; take a multiple."
+                )
+            if member.held and (windows.length is not None or self.per_epoch > 1):
+                raise SettingsError(
+                    f"{member.name!r} is judged on days of its own simulation, which need windows of the whole period and an "
+                    "epoch of one step; leave length, batch and steps_per_epoch out."
+                )
+
+    def _train(self, progress: bool) -> list[dict[str, float]]:
+        if not self.finished:
+            self._to_the_end(progress)
+        self.choice.take_best()
+        self.whole.eval()
+        return self.history
+
+    def _to_the_end(self, progress: bool) -> None:
+        self.log = TrainingLog(self.folder if self.group.first else None, self.step)
+        bar = progress_bar(
+            progress, total=self.total, initial=self.step, unit="step", mininterval=1
+        )
+        try:
+            with interrupt_between_steps() as interrupt:
+                while not self.finished:
+                    asked = self._advance(interrupt, bar)
+                    if self.step % self.checkpoint_every == 0 or self.step % self.per_epoch == 0:
+                        self._save()
+                    if asked:
+                        raise KeyboardInterrupt
+        except (KeyboardInterrupt, PyDiffGeoError) as error:
+            if not (self.changing or isinstance(error, OutputError)):
+                self._save()  # the state is that of the last whole step
+            raise
+        finally:
+            bar.close()
+            self.log.close()
+
+    def _advance(self, interrupt: Interrupt, bar: tqdm) -> bool:
+        """Take a step, unless the last one of the epoch is taken, and end the epoch; return whether to stop."""
+        asked = False
+        if self.step < self.per_epoch * (len(self.history) + 1):
+            asked = self._step(interrupt)
+            self._show(bar)
+        if self.step % self.per_epoch == 0:
+            self._end_epoch()
+        return asked
+
+    def _save(self) -> None:
+        """Write the checkpoint, after what TensorBoard has of its steps, and the table of its epochs."""
+        if self.folder is not None and self.group.first:
+            self.log.flush()
+            checkpoint.save_checkpoint(self.folder / checkpoint.CHECKPOINT, self.snapshot())
+            write_history(self.folder, self.history)
+
+    def _step(self, interrupt: Interrupt) -> bool:
+        """Take a step and return whether any process was asked to stop."""
+        start = time.perf_counter()
+        self.whole.train()
+        # dropout is drawn anew in each step and process
+        torch.manual_seed((self.seed * 1_000_003 + self.step) * self.group.size + self.group.rank)
+        for settings in self.optimiser.param_groups:
+            settings["lr"] = self.rate()
+        found = self.steps.simulate(self.step)
+        losses = self.steps.losses(found, self.step)
+        self.optimiser.zero_grad()
+        sum((loss for loss, _ in losses[1:]), losses[0][0]).backward()
+        asked = self.group.add_gradients(self.every, float(interrupt.asked)) > 0
+        norms = [float(nn.utils.clip_grad_norm_(weights, self.clip)) for weights in self.weights]
+        for i, norm in enumerate(norms):
+            if not math.isfinite(norm):
+                raise self.steps.gradient_failed(i, self.step)
+        if self.choice.held:  # of the weights before the step
+            self.choice.keep(self._held_scores(found), len(self.history))
+        self.changing = True
+        self.optimiser.step()
+        self.step += 1
+        self._count(found, [{"loss": float(loss.detach()), **parts} for loss, parts in losses])
+        self.done["seconds"] += time.perf_counter() - start
+        self.changing = False
+        loss = sum(float(loss.detach()) for loss, _ in losses) / len(losses)
+        self.log.scalars(self.step, {"step/loss": loss, "step/gradient_norm": max(norms)})
+        return asked
+
+    def _held_scores(self, found: list[Simulated]) -> list[float]:
+        """Return the score of each member on the days held out, by the simulation at hand unless it has dropout."""
+        if _has_dropout(self.whole):
+            self.whole.eval()
+            with torch.no_grad():
+                found = self.steps.simulate(self.step)
+        both = zip(self.members, found, strict=True)
+        return [held_score(member, one.series, one.batch) for member, one in both]
+
+    def _count(self, found: list[Simulated], values: list[dict[str, float]]) -> None:
+        """Add a step to what is known of the epoch."""
+        for name, value in (item for one in values for item in one.items()):
+            total, count = self.sums.get(name, (0.0, 0))
+            if math.isfinite(value):  # a part is NaN where a batch has no observation of it
+                self.sums[name] = total + value, count + 1
+        for one in found:
+            self.failures += [f"epoch {len(self.history) + 1}, {reason}" for reason in one.reasons]
+            self.done["failed"] += int(one.failed.sum())
+            self.done["site_steps"] += len(one.failed) * one.batch.length
+
+    def _end_epoch(self) -> None:
+        epoch = self.step // self.per_epoch
+        row: dict[str, float] = {"epoch": epoch, "step": self.step}
+        row |= {name: total / count for name, (total, count) in self.sums.items()}
+        if self.judging and not self.choice.held:
+            names, scores = self.loss.observed, list[float]()
+            for member, one, judge in zip(self.members, self.hybrids, self.judging, strict=True):
+                scores.append(validation_score(one, judge, names, self.group, member.left_out))
+            self.choice.keep(scores, epoch)
+        if self.judging or self.choice.held:
+            row["validation"] = self.choice.end_epoch(epoch)
+        seconds = self.done["seconds"]
+        row |= {"failed": self.done["failed"], "learning_rate": self.rate(), "seconds": seconds}
+        row["site_steps_per_second"] = self.done["site_steps"] / seconds
+        self.history.append(row)
+        self.log.epoch(row)
+        self.sums, self.done = {}, {"failed": 0, "site_steps": 0, "seconds": 0.0}
+
+    def _show(self, bar: tqdm) -> None:
+        total, count = self.sums["loss"]
+        text = (
+            f"epoch {(self.step - 1) // self.per_epoch + 1}/{self.epochs}, loss {total / count:.4f}"
+        )
+        if self.history and "validation" in self.history[-1]:
+            text += f", validation {self.history[-1]['validation']:.4g}"
+        speed = self.done["site_steps"] / self.done["seconds"]
+        bar.set_postfix_str(f"{text}, {speed:,.0f} site-steps/s", refresh=False)
+        bar.update()
+
+
+def _has_dropout(model: nn.Module) -> bool:
+    """Return whether a simulation in training differs from one that is judged."""
+    return any(
+        (isinstance(module, nn.Dropout) and module.p > 0)
+        or getattr(module, "varying_dropout", 0) > 0
+        for module in model.modules()
+    )
