@@ -1,22 +1,28 @@
-# make demo     the main job in its short form; figures and a table in runs/demo/
-# make test     the tests        make check   ruff and mypy
-# make install  only the environment, with everything that development needs
-# make clean    remove the environment, to begin afresh
+# make demo        the main job in its short form; figures and a table in runs/demo/
+# make test        the tests                      make check       ruff and mypy
+# make docs        the documentation site, build/site; its tutorials are run
+# make wheel       the wheel, in dist/            make julia-test  the tests of the Julia package
+# make install     only the environment, with everything that development needs
+# make clean       remove the environment, to begin afresh
 #
 # All of it happens in a virtual environment, .venv. Variables to set on the command line or in the environment:
 #   PYTHON       the interpreter, 3.11 or newer
 #   TORCH_INDEX  where the torch wheel comes from. The default has the CPU build; on Linux PyPI's own wheel brings
 #                gigabytes of CUDA libraries along. For a GPU: make clean demo TORCH_INDEX=
 #   JOBS         processes that run the tests
+#   PYTEST_ARGS  further arguments of pytest        DOCS_RUN=false leaves the tutorials of the site unrun
+#   JULIA        the Julia that `make julia-test` runs; `make julia-install` prepares the one of the engine
 
 PYTHON ?= python3.11
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 JOBS ?= 2
+JULIA ?= julia
+DOCS_RUN ?= true
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --no-input -c constraints.txt
 
-.PHONY: demo test check lint types install clean
+.PHONY: demo test check lint types docs wheel julia-test julia-install install clean
 
 demo: $(VENV)/installed-plot
 	@$(BIN)/pydiffgeo demo --overwrite
@@ -34,6 +40,26 @@ lint: $(VENV)/installed-dev
 
 types: $(VENV)/installed-dev
 	@$(BIN)/mypy
+
+# a warning fails it: a link to nothing, a page outside of the navigation, a tutorial that stops
+docs: export DOCS_RUN := $(DOCS_RUN)
+docs: export NO_MKDOCS_2_WARNING = 1
+docs: export MPLBACKEND = agg
+docs: $(VENV)/installed-dev
+	@$(BIN)/python -m mkdocs build --quiet
+	@echo "The site is in build/site: open build/site/index.html"
+
+wheel: $(VENV)/installed-dev
+	@$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+	@ls dist/*.whl
+
+julia-test:
+	@$(JULIA) --project=julia_src -e 'using Pkg; Pkg.instantiate(); Pkg.test()'
+
+# Julia, and its packages, for the tests of the Julia engine; it downloads
+julia-install: $(VENV)/installed-dev
+	@$(PIP) --quiet --editable ".[julia]"
+	@$(BIN)/pydiffgeo julia install
 
 install: $(VENV)/installed-dev
 

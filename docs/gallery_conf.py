@@ -1,0 +1,3 @@
+"""Settings of mkdocs-gallery, which runs docs/tutorials/*.py, that YAML cannot express."""
+
+conf = {"within_subsection_order": "FileNameSortKey"}
