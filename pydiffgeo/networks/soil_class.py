@@ -12,6 +12,8 @@ from pydiffgeo.models.richards.hydraulics.usda import USDA_SOILS, usda_soil
 from pydiffgeo.networks.table import Given
 
 if TYPE_CHECKING:
+    from pydiffgeo.data.windows import Windows
+    from pydiffgeo.hybrid import Hybrid
     from pydiffgeo.networks.parameters import Learned
 
 
@@ -50,6 +52,9 @@ class SoilClass(Given):
     def parameters_of(self, batch: Batch, learned: Learned) -> dict[str, Tensor]:
         """Return each parameter, [batch] or [batch, layer]."""
         names = [self.chosen.get(batch.sites[int(i)], self.soil) for i in batch.site]
+        return self._of_classes(names, batch, learned)
+
+    def _of_classes(self, names: list[str], batch: Batch, learned: Learned) -> dict[str, Tensor]:
         rows = [self.classes[self.candidates.index(name)] for name in names]
         found = {}
         for name in self.names:
@@ -59,3 +64,34 @@ class SoilClass(Given):
             layers = learned.layers.get(name)
             found[name] = values if layers is None else values[:, None].expand(-1, len(layers))
         return {k: v.to(batch.site.device) for k, v in found.items()}
+
+    def choose(self, hybrid: Hybrid, windows: Windows) -> dict[str, str]:
+        """Give each site the class whose simulation has the least squared error in the windows; a failed one has none.
+
+        Each batch is one solve of all classes.
+        """
+        if not self.best:
+            return {}
+        errors: dict[str, Tensor] = {}
+        assert hybrid.learned is not None
+        for k in range(windows.steps_per_epoch):
+            batch, count = windows.batch(k), len(self.candidates)
+            names = [name for name in self.candidates for _ in range(len(batch.site))]
+            wide = batch.tiled(count)
+            with torch.no_grad():
+                given = self._of_classes(names, wide, hybrid.learned.learned)
+                layers = hybrid.learned.learned.layers
+                series = hybrid.run(
+                    wide, {n: x if n in layers else x[:, None] for n, x in given.items()}
+                )
+            total = torch.zeros(len(wide.site), dtype=torch.float64)
+            for name, seen in wide.observed.items():
+                if name in series:
+                    error = (series[name] - seen)[:, batch.warm_up :].double().flatten(1)
+                    total += error.square().nanmean(1).nan_to_num(0.0)
+            total[list(series.failed)] = torch.inf
+            for i, each in zip(batch.site, total.unflatten(0, (count, -1)).unbind(1), strict=True):
+                site = batch.sites[int(i)]
+                errors[site] = errors.get(site, torch.zeros(count).double()) + each
+        self.chosen = {site: self.candidates[int(e.argmin())] for site, e in errors.items()}
+        return dict(self.chosen)
