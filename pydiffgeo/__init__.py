@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pydiffgeo.data.sites import open_sites
     from pydiffgeo.data.windows import Windows
     from pydiffgeo.engines import ENGINES
+    from pydiffgeo.evaluation import evaluate, simulate
     from pydiffgeo.hybrid import Hybrid
     from pydiffgeo.members import Ensemble
     from pydiffgeo.model_check import check_model

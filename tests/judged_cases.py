@@ -8,10 +8,19 @@ import xarray as xr
 from site_files import records
 
 from pydiffgeo.hybrid import Hybrid
-from pydiffgeo.models import HBV
+from pydiffgeo.models import HBV, Richards
+from pydiffgeo.models.richards import Grid, Roots
 from pydiffgeo.networks import LSTM, MLP
 from pydiffgeo.solvers import Solver
-from pydiffgeo.stages import Parallel, Process, Scale, Sequence, UnitHydrograph
+from pydiffgeo.stages import (
+    Canopy,
+    Parallel,
+    Probes,
+    Process,
+    Scale,
+    Sequence,
+    UnitHydrograph,
+)
 
 DAYS = ("2000-10-01", "2001-09-30")  # a water year
 
@@ -59,3 +68,32 @@ def profile_data(models: int = 1, sites: int = 3, days: int = 40) -> list[xr.Dat
         )  # fmt: skip
         found.append(data.assign_coords(judged=("time", np.arange(days) >= 10)))
     return found
+
+
+def probes(count: int = 2, days: int = 20) -> xr.Dataset:
+    """Return records of soil moisture at 5 and 30 cm with weather."""
+    random = np.random.default_rng(0)
+    time = pd.date_range("2020-05-01", periods=days)
+    dims = ("site", "time")
+    rain = random.gamma(0.3, 8.0, (count, days))
+    seen = np.clip(0.25 + 0.05 * random.normal(size=(count, days, 2)), 0.1, 0.4)
+    return xr.Dataset(
+        {
+            "precipitation": (dims, rain, {"units": "mm d-1"}),
+            "potential_evapotranspiration": (dims, np.full((count, days), 3.0), {"units": "mm d-1"}),
+            "soil_moisture": ((*dims, "depth"), seen, {"units": "m3 m-3"}),
+            "clay": ("site", random.random(count), {"units": "1"}),
+        },
+        {"site": [f"p{k}" for k in range(count)], "time": time, "depth": ("depth", [0.05, 0.3], {"units": "m"})},
+    )  # fmt: skip
+
+
+def column(sites: xr.Dataset, **options: object) -> Hybrid:
+    """Return a soil column of two layers with random soils; options are those of the solver."""
+    grid = Grid.graded(100.0, 8, 4.0, layers=[0.0, 30.0])
+    solver = Solver("implicit_euler", rtol=0.1, **options)
+    process = Process(
+        Richards(grid, roots=Roots("exponential")), solver, engine="torch", start=-100.0
+    )
+    hybrid = Hybrid(MLP(hidden=(4,)), Canopy(), process, Probes())
+    return hybrid.prepare(sites)

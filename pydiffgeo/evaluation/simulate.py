@@ -173,7 +173,7 @@ def _block(
             values = values[member, row] if of else values.mean(0)
         found[name] = values
     found |= {name + OBSERVED: batch.observed[name] for name in compared}
-    layered = {n for stage in hybrid.modules() if isinstance(stage, Stage) for n in stage.layers}
+    layered = {n for stage in stages_of(hybrid) for n in stage.layers}
     # of an ensemble the parameters of one member: a mean of parameters would be those of no network
     each = [one.parameters_of(batch) for one in members]
     for name in each[0]:
@@ -204,15 +204,27 @@ def _dataset(
             attributes = (known.attributes() if known else {}) | attributes
         taken = name != plain and plain in data
         data[f"{plain}_parameter" if taken else plain] = dims[: values.ndim], values, attributes
+    if "layer" in data.dims:
+        middles = next(list(stage.layers.values())[0] for stage in stages_of(one) if stage.layers)
+        data.coords["layer"] = (
+            "layer",
+            list(middles),
+            {"units": "cm", "long_name": "middle of layer"},
+        )
     if "depth" in data.dims:
         depth = np.asarray(one.facts["depths"]) / 100
         data.coords["depth"] = "depth", depth, {"units": "m", "positive": "down"}
     return data
 
 
+def stages_of(hybrid: Hybrid | Ensemble) -> list[Stage]:
+    """Return the stages of a hybrid, those inside of other stages, too."""
+    return [stage for stage in hybrid.modules() if isinstance(stage, Stage)]
+
+
 def processes_of(hybrid: Hybrid | Ensemble) -> list[Process]:
-    """Return the stages of a hybrid that solve a model, those inside of other stages, too."""
-    return [stage for stage in hybrid.modules() if isinstance(stage, Process)]
+    """Return the stages of a hybrid that solve a model."""
+    return [stage for stage in stages_of(hybrid) if isinstance(stage, Process)]
 
 
 def balance_of(hybrid: Hybrid | Ensemble) -> dict[str, int]:

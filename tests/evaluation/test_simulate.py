@@ -12,7 +12,7 @@ import torch
 import xarray as xr
 
 from pydiffgeo.errors import DataError
-from pydiffgeo.evaluation import simulate
+from pydiffgeo.evaluation import evaluate, simulate
 
 ALL = ("snow", "melt_water", "soil", "upper", "lower", "runoff", "inflow", "evapotranspiration")
 
@@ -153,3 +153,23 @@ def test_random_state_and_weights_are_left_alone(sites: xr.Dataset) -> None:
     simulate(hybrid, sites, *cases.DAYS, warm_up=10)
     assert torch.equal(before, torch.get_rng_state())
     assert all(torch.equal(v, hybrid.state_dict()[k]) for k, v in state.items())
+
+
+def test_columns_of_soil_have_depths_and_layers() -> None:
+    sites = cases.probes()
+    found = simulate(cases.column(sites), sites, "2020-05-06", warm_up=None, also=["psi"])
+    assert found.soil_moisture.dims == ("site", "time", "depth") and found.attrs["warm_up"] == 5
+    assert found.depth.values.tolist() == [0.05, 0.3] and found.psi.sizes["cell"] == 8
+    assert found.K_s.dims == ("site", "layer") and found.cover.dims == ("site",)
+    assert found.layer.values.tolist() == [15.0, 65.0]
+    np.testing.assert_allclose(found.soil_moisture_observed, sites.soil_moisture[:, 5:], rtol=1e-6)
+
+
+def test_a_column_that_fails_is_named_and_leaves_the_others_alone() -> None:
+    sites = cases.probes()
+    sites.precipitation[:] = [[0.0], [800.0]]
+    hasty = cases.column(sites, max_steps=30, on_failure="report")
+    judged = evaluate(hasty, sites, "2020-05-15", warm_up=3)
+    assert list(judged.left_out) == ["p1"] and "the solve failed: site p1" in judged.left_out["p1"]
+    assert np.isnan(judged.scores.rmse[1]).all() and np.isfinite(judged.scores.rmse[0]).all()
+    assert (judged.summary.sites == 1).all()
