@@ -5,7 +5,7 @@ from pydiffgeo.data.checks import check_form, missing_forcing, require_complete
 from pydiffgeo.data.derive import DERIVED, derived
 from pydiffgeo.data.derive.pet import PET_METHODS, add_pet, potential_evapotranspiration
 from pydiffgeo.data.derive.snow import degree_day
-from pydiffgeo.data.gaps import Fill, GapSettings, fill_forcing, filled_lines
+from pydiffgeo.data.gaps import Fill, GapRules, fill_forcing, filled_lines
 from pydiffgeo.data.layouts import LAYOUTS
 from pydiffgeo.data.problems import Problem
 from pydiffgeo.data.scaling import Scaling, fit_scaling
@@ -19,6 +19,7 @@ from pydiffgeo.data.selection import (
 from pydiffgeo.data.site_report import SiteReport, check_sites
 from pydiffgeo.data.sites import find_data, open_sites
 from pydiffgeo.data.store import write_sites
+from pydiffgeo.data.usable import Usable, choose_sites, usable_sites
 from pydiffgeo.data.weather import synthetic_weather
 from pydiffgeo.data.windows import Windows
 
@@ -29,15 +30,17 @@ __all__ = [
     "SiteReport",
     "Batch",
     "Fill",
-    "GapSettings",
+    "GapRules",
     "Problem",
     "Scaling",
     "Selection",
     "Span",
+    "Usable",
     "Windows",
     "add_pet",
     "check_sites",
     "check_form",
+    "choose_sites",
     "degree_day",
     "derived",
     "find_data",
@@ -51,6 +54,7 @@ __all__ = [
     "require_complete",
     "select_sites",
     "synthetic_weather",
+    "usable_sites",
     "without_impossible",
     "write_sites",
 ]

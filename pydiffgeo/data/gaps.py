@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,34 +10,49 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
-from pydantic import Field
 from pyet import extraterrestrial_r
 
 from pydiffgeo.data.checks import WEATHER
+from pydiffgeo.data.lazy import in_memory
 from pydiffgeo.data.problems import runs
-from pydiffgeo.errors import DataError
-from pydiffgeo.settings import Settings
+from pydiffgeo.errors import DataError, SettingsError
 
 
-class GapSettings(Settings):
-    """Which gaps of the forcing may be filled, and how."""
+@dataclass(frozen=True)
+class GapRules:
+    """Which gaps of the forcing may be filled, and how.
 
-    max_days: int = Field(
-        3,
-        ge=0,
-        le=30,
-        description="Longest gap (days) of temperature, humidity or radiation that is interpolated linearly.",
-    )
-    precipitation: Literal["error", "zero"] = Field(
-        "zero",
-        description="What a missing precipitation day becomes: an error, or no precipitation.",
-    )
-    dead_radiation: Literal["error", "temperature"] = Field(
-        "temperature",
-        description="What days of a dead radiation sensor become: an error, or radiation from the daily "
-        "temperature range (FAO-56, eq. 50) with the coefficient fitted to the site's good "
-        "days.",
-    )
+    Parameters
+    ----------
+    max_days : int
+        Longest gap (days) of temperature, humidity or radiation that is interpolated linearly, 0 to 30.
+    precipitation : {"error", "zero"}
+        What a missing precipitation day becomes: an error, or no precipitation.
+    dead_radiation : {"error", "temperature"}
+        What days of a dead radiation sensor become: an error, or radiation from the daily temperature range (FAO-56, eq. 50)
+        with the coefficient fitted to the site's good days.
+
+    Raises
+    ------
+    SettingsError
+        Another value.
+    """
+
+    max_days: int = 3
+    precipitation: Literal["error", "zero"] = "zero"
+    dead_radiation: Literal["error", "temperature"] = "temperature"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.max_days <= 30:
+            raise SettingsError(f"gaps.max_days is {self.max_days}; give 0 to 30 days.")
+        for name, known in (
+            ("precipitation", ("error", "zero")),
+            ("dead_radiation", ("error", "temperature")),
+        ):
+            if getattr(self, name) not in known:
+                raise SettingsError(
+                    f"gaps.{name} is {getattr(self, name)!r}, neither {known[0]!r} nor {known[1]!r}."
+                )
 
 
 @dataclass(frozen=True)
@@ -73,7 +88,10 @@ DEAD_WINDOW = 15
 
 
 def fill_forcing(
-    records: xr.Dataset, gaps: GapSettings, period: tuple[pd.Timestamp, pd.Timestamp] | None = None
+    records: xr.Dataset,
+    gaps: GapRules,
+    period: tuple[pd.Timestamp, pd.Timestamp] | None = None,
+    names: Iterable[str] = WEATHER,
 ) -> tuple[xr.Dataset, list[Fill]]:
     """Return the records with forcing filled as `gaps` allows, and the list of what was filled.
 
@@ -84,7 +102,7 @@ def fill_forcing(
     ----------
     records : xarray.Dataset
         Site form (see `pydiffgeo.data.checks`).
-    gaps : GapSettings
+    gaps : GapRules
         What may be filled.
     period : tuple of Timestamp, optional
         First and last day that are needed: gaps outside of them stay, and are no error. All days by default.
@@ -99,15 +117,17 @@ def fill_forcing(
     Radiation from temperature: Allen et al. (1998), FAO Irrigation and Drainage Paper 56, eq. 50:
     Rs = k sqrt(Tmax - Tmin) Ra.
     """
-    filled = records.copy(deep=True)
+    filled = in_memory(records).copy(deep=True)
     fills: list[Fill] = []
     days = pd.DatetimeIndex(filled.time.values)
     first, last = period or (days[0], days[-1])
     needed = np.asarray((days >= first) & (days <= last))
-    for variable in WEATHER:  # radiation comes after the temperatures, which its estimate needs
+    wanted, known = set(names), set(map(str, records.variables))
+    # radiation comes after the temperatures, which its estimate needs
+    for variable in (name for name in WEATHER if name in wanted & known):
         for i, site in enumerate(records.site.values):
             series = filled[variable].isel(site=i).to_series()
-            if variable == "shortwave_down":
+            if variable == "shortwave_down" and {"tair_min", "tair_max", "lat"} <= known:
                 series, replaced = _revive_radiation(
                     series, filled.isel(site=i), str(site), gaps, needed
                 )
@@ -116,7 +136,9 @@ def fill_forcing(
                 if needed[start : end + 1].any():
                     fills.append(_fill_run(series, start, end, str(site), variable, gaps))
             filled[variable].loc[{"site": site}] = series.to_numpy()
-    filled["tair_mean"] = filled.tair_mean.clip(filled.tair_min, filled.tair_max, keep_attrs=True)
+    if {"tair_mean", "tair_min", "tair_max"} <= set(filled.data_vars):
+        low, high = filled.tair_min, filled.tair_max
+        filled["tair_mean"] = filled.tair_mean.clip(low, high, keep_attrs=True)
     return filled, fills
 
 
@@ -144,7 +166,7 @@ def _extraterrestrial(days: pd.Index, latitude: float) -> pd.Series:
 
 
 def _revive_radiation(
-    radiation: pd.Series, record: xr.Dataset, site: str, gaps: GapSettings, needed: NDArray
+    radiation: pd.Series, record: xr.Dataset, site: str, gaps: GapRules, needed: NDArray
 ) -> tuple[pd.Series, list[Fill]]:
     dead = dead_radiation(radiation, float(record.lat))
     if not (dead & needed).any():
@@ -185,7 +207,7 @@ def _revive_radiation(
 
 
 def _fill_run(
-    series: pd.Series, start: int, end: int, site: str, variable: str, gaps: GapSettings
+    series: pd.Series, start: int, end: int, site: str, variable: str, gaps: GapRules
 ) -> Fill:
     """Fill positions start..end of `series` in place."""
     days = end - start + 1

@@ -15,7 +15,7 @@ from pydiffgeo.data.form import Day, axis_of, positions, stamp, times_of
 from pydiffgeo.data.lazy import Rows, is_lazy, lazy_variable
 from pydiffgeo.data.problems import Problem, attribute_problems, gap_problems, impossible_problems
 from pydiffgeo.data.variables import find_impossible
-from pydiffgeo.errors import DataError, nearest
+from pydiffgeo.errors import DataError
 
 SHOWN = 10  # sites named in a message or on the screen; files have all
 
@@ -42,6 +42,8 @@ class Span:
         Observed series of which each site needs two different values.
     judged : tuple of str
         Observed series of which at least one site needs two different values.
+    least : int
+        Observations that each site needs of each observed series, at each of its depths.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Span:
     window: tuple[int, int] | None = None
     varied: tuple[str, ...] = ()
     judged: tuple[str, ...] = ()
+    least: int = 0
 
 
 @dataclass(frozen=True)
@@ -238,25 +241,6 @@ def left_or_refused(
     return reasons
 
 
-def drop_sites(records: xr.Dataset, names: Sequence[str]) -> xr.Dataset:
-    """Return records without some sites.
-
-    Raises
-    ------
-    DataError
-        There is no such site, or no other.
-    """
-    known = [str(site) for site in records.site.values]
-    for name in names:
-        if name not in known:
-            hint = f"{nearest(name, known)} They have {', '.join(known)}."
-            raise DataError(f"exclude: no site {name!r} in the records{hint}", ("exclude",))
-    kept = [row for row, site in enumerate(known) if site not in set(names)]
-    if not kept:
-        raise DataError("exclude leaves no site; take some out of it.")
-    return records.isel(site=kept)
-
-
 def _masked(name: str, values: NDArray) -> NDArray:
     return np.where(find_impossible(name, values), np.nan, values)
 
@@ -326,6 +310,13 @@ def _lacks(
         if not _varied(seen[name][first:last]):
             text = f"site {site} has fewer than two different observations of {name} {period}."
             yield Problem("no variance", site, name, "", "", 0, text)
+    for name, values in seen.items() if span.least else ():
+        counts = np.isfinite(values[first:last]).reshape(last - first, -1).sum(0)
+        if (counts < span.least).any():
+            level = int((counts < span.least).argmax())
+            where = f" in level {level + 1} of {len(counts)}" if len(counts) > 1 else ""
+            text = f"site {site} has {counts[level]} observations of {name}{where} {period}, {span.least} are needed."
+            yield Problem("no observation", site, name, "", "", 0, text)
 
 
 def _avoided(

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import xarray as xr
 
-from pydiffgeo.data.derive.pet import add_pet
+from pydiffgeo.data.derive.pet import add_pet, pet_places, pet_sources
 from pydiffgeo.data.derive.snow import add_rain_and_melt
 from pydiffgeo.data.derive.summary import add_climate, add_first_profile, add_moisture
-from pydiffgeo.data.form import Day
-from pydiffgeo.errors import SettingsError, lookup, nearest
+from pydiffgeo.data.form import Day, series_names
+from pydiffgeo.errors import DataError, SettingsError, lookup, nearest
 
 DERIVED: dict[str, Callable[..., xr.Dataset]] = {
     "potential_evapotranspiration": add_pet,
@@ -61,3 +61,47 @@ def derived(
         told = {k: v for k, v in period.items() if k in known and v is not None}
         sites = function(sites, **(told | dict(options)))
     return sites
+
+
+def sources_of(
+    sites: xr.Dataset, wanted: Mapping[str, Any], names: Iterable[str]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the series of the files that some series come from, and the coordinates of sites that these need.
+
+    Parameters
+    ----------
+    sites : xarray.Dataset
+        Site form, before anything is derived.
+    wanted : mapping of str to str or mapping
+        What is to be derived, as `derived` takes it.
+    names : iterable of str
+        Series that somebody reads.
+
+    Raises
+    ------
+    DataError
+        A series that neither the records nor what is derived has.
+    """
+    found: dict[str, None] = {}
+    places: tuple[str, ...] = ()
+    given = wanted.get("potential_evapotranspiration")
+    method = given.get("method", "oudin") if isinstance(given, Mapping) else given or "oudin"
+    queue = list(names)
+    while queue:
+        name = queue.pop(0)
+        if name in sites:
+            found[name] = None
+        elif name == "potential_evapotranspiration" and name in wanted:
+            queue += pet_sources(sites, method)
+            places = pet_places(method)
+        elif name == "rain_and_melt" and name in wanted:
+            queue += ["precipitation", "tair_mean"]
+        elif name == "tair_mean" and "potential_evapotranspiration" in wanted:
+            queue += ["tair_min", "tair_max"]
+        else:
+            known = [*series_names(sites), *wanted]
+            raise DataError(
+                f"no series {name!r} in the records{nearest(name, known)} They have {', '.join(known) or 'none'}; add it to "
+                "them, or to data.derive."
+            )
+    return tuple(found), tuple(name for name in places if name in sites.coords)
