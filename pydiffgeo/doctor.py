@@ -1,6 +1,6 @@
-"""What this machine offers and what to do about what is missing.
+"""Report of what this machine offers, and what to do about what is missing.
 
-Starts no Julia, downloads nothing.
+It starts no Julia and downloads nothing.
 """
 
 from __future__ import annotations
@@ -28,6 +28,12 @@ from .errors import nearest
 State = Literal["ok", "absent", "problem"]
 COLOURS: dict[State, str] = {"ok": "green", "absent": "yellow", "problem": "bold red"}
 PACKAGES = ("torch", "numpy", "scipy", "xarray")
+# extra -> the package that it brings, and what it is for
+EXTRAS = {
+    "plot": ("matplotlib", "figures"),
+    "train": ("tensorboard", "TensorBoard, beside figures"),
+    "calibrate": ("spotpy", "calibration by SCE-UA"),
+}
 TORCH_OLDEST = (2, 6)  # below it a checkpoint can run code (CVE-2025-32434)
 ENGINE_VARIABLE = "PYDIFFGEO_ENGINE"
 # "auto" and the names of engines.ENGINES, which imports torch: the doctor must also run where torch
@@ -74,7 +80,7 @@ class Report:
 
 
 def examine(environment: Mapping[str, str] | None = None) -> Report:
-    """Look at versions, devices, LAPACK, Julia and the choice of engine.
+    """Look at versions, extras, devices, LAPACK, Julia and the choice of engine.
 
     Parameters
     ----------
@@ -92,11 +98,13 @@ def examine(environment: Mapping[str, str] | None = None) -> Report:
             _python(),
             _own_version(),
             *map(_package, PACKAGES),
+            *map(_extra, EXTRAS),
             _threads(),
             _cuda(),
             _lapack(),
             julia_finding(environment),
             _engine(environment),
+            _documents(),
         )
     )
 
@@ -126,8 +134,9 @@ def show(report: Report, console: Console) -> None:
 
 
 def julia_finding(environment: Mapping[str, str]) -> Finding:
-    """Tell whether Julia could be started from Python, looking only at files and environment
-    variables.
+    """Tell whether Julia could be started from Python.
+
+    Only files and environment variables are looked at.
 
     Parameters
     ----------
@@ -183,6 +192,14 @@ def julia_finding(environment: Mapping[str, str]) -> Finding:
     return Finding("Julia", "ok", found)
 
 
+def _documents() -> Finding:
+    package = Path(__file__).parent
+    for folder in (package / "docs", package.parent / "docs"):
+        if (folder / "index.md").exists():
+            return Finding("docs", "ok", str(folder))
+    return Finding("docs", "absent", "no documents here", "pip install --force-reinstall pydiffgeo")
+
+
 def _python() -> Finding:
     found = (
         f"{platform.python_version()} on {platform.system()} {platform.machine()}, {sys.executable}"
@@ -204,9 +221,8 @@ def _own_version() -> Finding:
 def _package(name: str) -> Finding:
     try:
         module = importlib.import_module(name)
-    except (
-        Exception
-    ) as error:  # a broken binary raises what it likes: ImportError, OSError, AttributeError
+    # a broken binary raises what it likes: ImportError, OSError, AttributeError
+    except Exception as error:
         return Finding(name, "problem", f"cannot be imported: {error}", _reinstall(name))
     found = str(module.__version__)
     if name == "torch" and _numbers(found)[:2] < TORCH_OLDEST:
@@ -219,12 +235,29 @@ def _package(name: str) -> Finding:
     return Finding(name, "ok", found)
 
 
+def _extra(name: str) -> Finding:
+    package, purpose = EXTRAS[name]
+    try:
+        found = f"{package} {importlib.metadata.version(package)}"
+    except importlib.metadata.PackageNotFoundError:
+        remedy = f'only for {purpose}: pip install "pydiffgeo[{name}]"'
+        return Finding(f"extra {name}", "absent", f"{package} is not installed", remedy)
+    return Finding(f"extra {name}", "ok", found)
+
+
 def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
 
 
+def _source_tree() -> bool:
+    """Return whether this is a checkout with its Makefile, and not what pip installed."""
+    return (Path(__file__).parents[1] / "Makefile").exists()
+
+
 def _reinstall(package: str) -> str:
-    return f"make clean install, or: pip install --force-reinstall -c constraints.txt {package}"
+    if _source_tree():
+        return f"make clean install, or: pip install --force-reinstall -c constraints.txt {package}"
+    return f"pip install --force-reinstall {package}"
 
 
 def _threads() -> Finding:
@@ -246,12 +279,10 @@ def _cuda() -> Finding:
         names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
         return Finding("CUDA", "ok", f"{', '.join(names)} (CUDA {torch.version.cuda})")
     if torch.version.cuda is None:
-        return Finding(
-            "CUDA",
-            "absent",
-            "torch is a CPU build",
-            "only for a GPU: make clean install TORCH_INDEX=  (takes the CUDA build of torch)",
-        )
+        remedy = "only for a GPU: pip install --force-reinstall torch  (PyPI has the CUDA build)"
+        if _source_tree():
+            remedy = "only for a GPU: make clean install TORCH_INDEX=  (the CUDA build of torch)"
+        return Finding("CUDA", "absent", "torch is a CPU build", remedy)
     return Finding(
         "CUDA",
         "absent",
@@ -266,8 +297,7 @@ def _lapack() -> Finding:
         import scipy
         from scipy.linalg.lapack import dgtsv
 
-        # the tridiagonal solve of the Richards model, on [[2, 1, 0], [1, 2, 1], [0, 1, 2]] x = (3,
-        # 4, 3)
+        # the tridiagonal solve of the Richards model: the solution is (1, 1, 1)
         off, right = numpy.ones(2), numpy.array([3.0, 4.0, 3.0])
         *_, solution, info = dgtsv(off, numpy.full(3, 2.0), off, right)
         library = scipy.show_config(mode="dicts")["Build Dependencies"]["lapack"]

@@ -7,6 +7,7 @@ import importlib.metadata
 import json
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,33 @@ def test_a_torch_whose_checkpoints_can_run_code_is_a_problem(
     for version, state in (("2.5.1+cpu", "problem"), ("2.6.0", "ok"), ("2.13.0+cu126", "ok")):
         monkeypatch.setattr(torch, "__version__", version)
         assert doctor.examine({})["torch"].state == state
+
+
+@pytest.mark.parametrize("extra", doctor.EXTRAS)
+def test_extras_are_listed_with_what_brings_them(
+    extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nothing(name: str) -> str:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", nothing)
+    report = doctor.examine({})
+    finding = report[f"extra {extra}"]
+    assert finding.state == "absent" and f'pip install "pydiffgeo[{extra}]"' in finding.remedy
+    assert report.healthy
+    metadata = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())
+    brought = " ".join(metadata["project"]["optional-dependencies"][extra])
+    assert doctor.EXTRAS[extra][0] in brought
+
+
+def test_remedies_of_what_pip_installed_name_no_makefile(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(doctor, "__file__", str(tmp_path / "pydiffgeo" / "doctor.py"))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", None)
+    remedy = doctor.examine({})["CUDA"].remedy
+    assert "pip install" in remedy and "make" not in remedy
 
 
 def test_wrong_lapack_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:

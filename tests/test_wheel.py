@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -36,8 +37,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     copy.mkdir()
     for name in ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, copy)
-    ignored = shutil.ignore_patterns("__pycache__")
-    for name in ("pydiffgeo", "julia_src"):
+    ignored = shutil.ignore_patterns("__pycache__", "generated")
+    for name in ("pydiffgeo", "julia_src", "docs"):
         shutil.copytree(ROOT / name, copy / name, ignore=ignored)
     _run(
         "-m",
@@ -74,6 +75,15 @@ def test_its_files(wheel: Path) -> None:
         ]
         assert {f"{inside}/{f}" for f in files} <= names
     assert "pydiffgeo/julia_src/Project.toml" in names
+    mentioned = {
+        page
+        for path in (ROOT / "pydiffgeo").rglob("*")
+        if path.suffix in (".py", ".toml", ".yaml")
+        for page in re.findall(r"docs/[\w/]+\.md", path.read_text())
+    }
+    assert mentioned and {f"pydiffgeo/{page}" for page in mentioned} <= names
+    examples = (ROOT / "pydiffgeo" / "examples").rglob("*.yaml")
+    assert {f"pydiffgeo/{p.relative_to(ROOT / 'pydiffgeo')}" for p in examples} <= names
     assert not any(
         n.startswith("pydiffgeo/julia_src/test") or n.startswith("tests/") for n in names
     )
@@ -81,7 +91,12 @@ def test_its_files(wheel: Path) -> None:
 
 def test_doctor(installed: Path, tmp_path: Path) -> None:
     out = _run("-m", "pydiffgeo.cli", "doctor", path=installed, cwd=tmp_path)
-    assert "torch" in out and "Julia" in out
+    assert (
+        "torch" in out
+        and "Julia" in out
+        and str(installed / "pydiffgeo" / "docs")
+        in "".join(line.strip(" │|") for line in out.splitlines()).replace("│docs│ok│", "")
+    )
 
 
 @pytest.mark.parametrize("engine", ["torch", "julia"])
