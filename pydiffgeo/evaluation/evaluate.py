@@ -1,28 +1,147 @@
-"""The judgement of a hybrid: simulation, scores, report."""
+"""The judgement of a hybrid: a simulation of sites with what was observed, and its scores."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import xarray as xr
 
+from pydiffgeo.data.form import axis_of, stamp
 from pydiffgeo.errors import DataError
-from pydiffgeo.evaluation.judged import Judged
 from pydiffgeo.evaluation.report import write_report
-from pydiffgeo.evaluation.simulate import Processes, simulate
-from pydiffgeo.hybrid import Ensemble, Hybrid
+from pydiffgeo.evaluation.scores import median_scores, score_sites, summary_table, write_scores
+from pydiffgeo.evaluation.simulate import OBSERVED, Processes, simulate
+from pydiffgeo.files import file_name, write_file, write_netcdf
+from pydiffgeo.hybrid import Hybrid
+from pydiffgeo.members import Ensemble
 
 
-class Evaluation(Judged):
-    """What `evaluate` gives: see `Judged` for its parts, `save` for a report."""
+@dataclass(repr=False)
+class Evaluation:
+    """A simulation of sites with what was observed, and its scores.
+
+    Attributes
+    ----------
+    data : xarray.Dataset
+        From `pydiffgeo.evaluation.simulate`: series, ``NAME_observed``, parameters.
+    measures : mapping of str to sequence of str, optional
+        Measures of an observed series, by name; see `score_sites`.
+    left_out : dict of str to str
+        Sites that are not judged, and why.
+    sites : xarray.Dataset, optional
+        Records of the sites: attributes for the map, forcing for the learned functions.
+    hybrid : Hybrid or Ensemble, optional
+        What was judged: its closures and soils are drawn. None for an evaluation that was read back.
+    history : pandas.DataFrame, optional
+        Of the training, a row per epoch.
+    all_scores : dict of str to xarray.Dataset
+        Scores by observed series; computed where they are not given.
+    """
+
+    data: xr.Dataset
+    measures: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+    sites: xr.Dataset | None = None
+    hybrid: Hybrid | Ensemble | None = None
+    history: pd.DataFrame | None = None
+    all_scores: dict[str, xr.Dataset] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.axis = axis_of(self.data)
+        judged = self.judged
+        for name in (n for n in self.observed if n not in self.all_scores):
+            both = judged[name], judged[name + OBSERVED]
+            self.all_scores[name] = score_sites(*both, self.measures.get(name))
+
+    @property
+    def observed(self) -> list[str]:
+        """The series that are compared."""
+        names = [str(name) for name in self.data.data_vars]
+        return [name for name in names if name + OBSERVED in names]
+
+    @property
+    def judged(self) -> xr.Dataset:
+        """The data without the steps of the warm-up."""
+        return self.data.isel({self.axis: self.data["judged"].values})
+
+    @property
+    def scores(self) -> xr.Dataset:
+        """Scores of the first observed series, each measure [site] or [site, depth]; `all_scores` has those of every one."""
+        if not self.all_scores:
+            raise DataError(
+                "nothing was observed, so nothing is scored; give sites with observed series."
+            )
+        return next(iter(self.all_scores.values()))
+
+    @property
+    def parameters(self) -> xr.Dataset:
+        """Parameters [site] or [site, layer]; none of a network alone."""
+        values = self.data.data_vars.items()
+        return self.data[[n for n, v in values if v.attrs.get("role") == "parameter"]]
+
+    @property
+    def series(self) -> xr.Dataset:
+        """Simulated and observed series (``NAME_observed``), fluxes and states that were asked for."""
+        return self.data.drop_vars(list(self.parameters.data_vars))
+
+    @property
+    def days(self) -> str:
+        """First and last day judged, in words."""
+        times = self.judged[self.axis].values if self.axis in self.data.coords else [0]
+        return f"{stamp(times[0])} to {stamp(times[-1])}"
+
+    @property
+    def summary(self) -> pd.DataFrame:
+        """One row per observed series and group of sites, and per depth of profiles: see `summary_table`."""
+        return self._tables(summary_table)
+
+    def medians(self, confidence: float = 0.95) -> pd.DataFrame:
+        """Return medians over the sites with bootstrap intervals: see `median_scores`."""
+        return self._tables(lambda scores: median_scores(scores, confidence))
+
+    def _tables(self, make: Callable[[xr.Dataset], pd.DataFrame]) -> pd.DataFrame:
+        tables = [make(scores).assign(observed=name) for name, scores in self.all_scores.items()]
+        if not tables:
+            return pd.DataFrame()
+        every = pd.concat(tables, ignore_index=True)
+        return every[["observed", *(c for c in every if c != "observed")]]
+
+    def to_netcdf(self, path: str | Path) -> Path:
+        """Write series, states and parameters as netCDF, series in float32, and return the path."""
+        numbers = [str(n) for n, v in self.data.data_vars.items() if v.dtype.kind == "f"]
+        packed = {"zlib": True, "complevel": 1, "dtype": "float32"}
+        return write_netcdf(self.data, path, encoding=dict.fromkeys(numbers, packed))
+
+    def write(self, folder: Path) -> None:
+        """Write series, scores, parameters and what was left out into a folder."""
+        self.to_netcdf(folder / "series.nc")
+        for name, path in self.score_files(self.data, folder).items():
+            write_scores(self.all_scores[name], path.with_suffix(""))
+        left_out = pd.DataFrame(self.left_out.items(), columns=["site", "reason"])
+        write_file(folder / "left_out.csv", left_out.to_csv(index=False))
+        if self.parameters.data_vars:
+            table = self.parameters.reset_coords(drop=True).to_dataframe()
+            write_file(folder / "parameters.csv", table.to_csv(float_format="%.6g"))
+
+    @staticmethod
+    def score_files(data: xr.Dataset, folder: Path) -> dict[str, Path]:
+        """Return the netCDF file of the scores of each observed series: the first is ``scores.nc``."""
+        names = [str(n) for n in data.data_vars if f"{n}{OBSERVED}" in data]
+        stems = ["scores", *(f"scores_{file_name(name)}" for name in names[1:])]
+        return {name: folder / f"{stem}.nc" for name, stem in zip(names, stems, strict=False)}
 
     def save(self, folder: str | Path, title: str = "Evaluation", **options: Any) -> Path:
         """Write everything and a page into a folder and return the path of the page; options are those of `write_report`."""
         return write_report(self, folder, title, **options)
+
+    def __repr__(self) -> str:
+        table = self.summary.to_string(index=False) if self.all_scores else "nothing was observed"
+        return f"{self.data.sizes['site']} sites, {self.days}\n{table}"
 
 
 def evaluate(
@@ -101,7 +220,7 @@ def open_evaluation(folder: str | Path) -> Evaluation:
     data = xr.load_dataset(folder / "series.nc")
     left_out = pd.read_csv(folder / "left_out.csv", dtype=str)
     history = folder.parent / "history.csv"
-    scores = {k: xr.load_dataset(path) for k, path in Judged.score_files(data, folder).items()}
+    scores = {k: xr.load_dataset(path) for k, path in Evaluation.score_files(data, folder).items()}
     return Evaluation(
         data,
         left_out=dict(zip(left_out["site"], left_out["reason"], strict=True)),

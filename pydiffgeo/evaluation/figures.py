@@ -1,17 +1,22 @@
-"""What all figures share. They need matplotlib (the extra `plot`)."""
+"""What all panels and their figures share. Figures need matplotlib (the extra `plot`)."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 from numpy.typing import NDArray
 
 from pydiffgeo.files import write_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from pydiffgeo.evaluation.evaluate import Evaluation
 
 # of what was observed
 LINE: dict[str, Any] = {"color": "black", "linewidth": 0.8, "label": "observed"}
@@ -56,3 +61,22 @@ def literal(text: str) -> str:
 def colour(position: int) -> str:
     """Return the colour of the run at a position: grey from the seventh on."""
     return COLOURS[min(position, len(COLOURS) - 1)]
+
+
+Runs = Mapping[str, "Evaluation"]
+"""Judged runs by name: panels show one or several."""
+
+
+@dataclass
+class Panel:
+    """What a panel shows: figures (caption and a function that draws) and tables by name of their file, without suffix.
+
+    `tables` are on the page, too, `files` are not; `nothing` is why there is nothing to show, "" where there is.
+    """
+
+    title: str
+    text: str = ""
+    figures: dict[str, tuple[str, Callable[[], Figure]]] = field(default_factory=dict)
+    tables: dict[str, pd.DataFrame] = field(default_factory=dict)
+    files: dict[str, pd.DataFrame] = field(default_factory=dict)
+    nothing: str = ""

@@ -5,19 +5,20 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from pydiffgeo.console import console
 from pydiffgeo.errors import DataWarning, lookup
-from pydiffgeo.evaluation.figures import matplotlib_missing, save_figure
-from pydiffgeo.evaluation.judged import Judged
+from pydiffgeo.evaluation.figures import Panel, matplotlib_missing, save_figure
 from pydiffgeo.evaluation.page import Page
 from pydiffgeo.evaluation.panels import PANELS
-from pydiffgeo.evaluation.panels.panel import Panel
 from pydiffgeo.evaluation.table import print_table, write_table
 from pydiffgeo.files import write_file
+
+if TYPE_CHECKING:
+    from pydiffgeo.evaluation.evaluate import Evaluation
 
 # measures of summaries on the screen and of comparisons, and which of them is best: the largest or the least
 SHOWN: dict[str, str | None] = {
@@ -29,7 +30,7 @@ Chosen = Mapping[str, Mapping[str, Any]] | Iterable[str] | None
 
 
 def write_report(
-    run: Judged,
+    run: Evaluation,
     folder: str | Path,
     title: str,
     panels: Chosen = None,
@@ -43,7 +44,7 @@ def write_report(
 
     Parameters
     ----------
-    run : Judged
+    run : Evaluation
     folder : str or Path
         It is created.
     title : str
@@ -75,27 +76,21 @@ def write_report(
     page.text(f"{run.data.sizes['site']} sites, {run.days}, after {warm_up} steps of warm-up.")
     for note in notes:
         page.text(note)
-    caption = (
-        "Medians over sites with 95 % bootstrap intervals; undefined: sites without the measure"
-    )
+    caption = "Medians over sites, 95 % bootstrap intervals; undefined: sites without the measure"
     page.table(records(medians), caption)
-    if any("depth" in scores.dims for scores in run.all_scores.values()):
-        write_table(records(run.summary), folder / "table")
-        page.table(
-            records(run.summary),
-            "Scores by depth: of errors the root of the mean square over the sites",
-        )
-    if run.left_out:
-        rows = [{"site": site, "reason": reason} for site, reason in run.left_out.items()]
-        page.table(rows, "Sites that were left out")
+    if "depth" in (summary := run.summary):
+        write_table(records(summary), folder / "table")
+        page.table(records(summary), "By depth: of errors the root of the mean square over sites")
+    rows = [{"site": site, "reason": reason} for site, reason in run.left_out.items()]
+    page.table(rows, "Sites that were left out")
     _add_panels(page, {title: run}, folder, panels, PANELS, figures)
     for name, scores in run.all_scores.items():
         page.heading(f"Scores of sites: {name}")
         columns = [m for m in (*SHOWN, "count") if m in scores]
-        table = scores[columns].reset_coords(drop=True).to_dataframe().reset_index()
-        if "group" in scores.coords:
-            table.insert(1, "group", table["site"].map(scores["group"].to_series()))
-        page.table(records(table))
+        labels = ["group"] if "group" in scores.coords else []
+        page.table(
+            records(scores[[*labels, *columns]].to_dataframe()[labels + columns].reset_index())
+        )
     page.heading("Settings and provenance")
     page.text(f"SHA-256 of the weights: {weights or 'unknown'}.")
     for heading, text in (appendix or {}).items():
@@ -107,7 +102,7 @@ def write_report(
 
 
 def compare_runs(
-    runs: Mapping[str, Judged],
+    runs: Mapping[str, Evaluation],
     folder: str | Path,
     name: str = "comparison",
     panels: Chosen = None,
@@ -123,7 +118,7 @@ def compare_runs(
 
     Parameters
     ----------
-    runs : mapping of str to Judged
+    runs : mapping of str to Evaluation
         By name.
     folder : str or Path
         Of the files, whose names begin with `name`.
@@ -145,7 +140,7 @@ def compare_runs(
     Returns
     -------
     pandas.DataFrame
-        ``run`` and the columns of `Judged.summary`; ``gain``, where there is a reference.
+        ``run`` and the columns of `Evaluation.summary`; ``gain``, where there is a reference.
     """
     folder = Path(folder)
     tables = [run.summary.assign(run=label) for label, run in runs.items()]
@@ -188,7 +183,7 @@ def records(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 def _add_panels(
     page: Page,
-    runs: Mapping[str, Judged],
+    runs: Mapping[str, Evaluation],
     folder: Path,
     panels: Chosen,
     known: Mapping[str, Any],
@@ -221,20 +216,19 @@ def _add_panels(
 
 def _print_summary(summary: pd.DataFrame, title: str) -> None:
     """Print scores: one table, or for profiles one for each measure, with depths across."""
+    labels = [c for c in ("run", "observed", "group") if c in summary]
+    measures = [m for m in SHOWN if m in summary]
     best = {k: v for k, v in SHOWN.items() if v is not None}
     if "depth" not in summary:
-        labels = [c for c in ("run", "observed", "group") if c in summary]
-        measures = [c for c in SHOWN if c in summary]
         print_table(records(summary[[*labels, *measures, "sites"]]), title, best)
         return
-    labels = [c for c in ("run", "observed", "group") if c in summary]
-    for measure in (m for m in SHOWN if m in summary):
+    for measure in measures:
         wide = summary.pivot_table(measure, labels, "depth", sort=False, dropna=False).reset_index()
         marks = {str(c): best[measure] for c in wide if c not in labels and measure in best}
         print_table(records(wide), f"{title}: {measure}", marks)
 
 
-def _different_days(runs: Mapping[str, Judged]) -> list[str]:
+def _different_days(runs: Mapping[str, Evaluation]) -> list[str]:
     """Return a sentence where runs judge different days."""
     days = {name: run.days for name, run in runs.items()}
     if len(set(days.values())) < 2:
@@ -245,7 +239,7 @@ def _different_days(runs: Mapping[str, Judged]) -> list[str]:
     ]
 
 
-def _different_sites(runs: Mapping[str, Judged]) -> list[str]:
+def _different_sites(runs: Mapping[str, Evaluation]) -> list[str]:
     """Return a sentence for each group of sites in which runs judge different ones."""
     judged: dict[str, dict[str, set[str]]] = {}
     for name, run in runs.items():

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from pydiffgeo.evaluation.figures import Panel
 from pydiffgeo.evaluation.panels.cdf import cdf
 from pydiffgeo.evaluation.panels.learned_functions import learned_functions
-from pydiffgeo.evaluation.panels.panel import Panel
 from pydiffgeo.evaluation.panels.series import hydrographs, profiles
 from pydiffgeo.evaluation.panels.site_map import site_map
 from pydiffgeo.evaluation.panels.soil_curves import soil_curves

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pydiffgeo.evaluation.figures import literal, new_figure
-from pydiffgeo.evaluation.panels.panel import Panel, Runs
+from pydiffgeo.evaluation.figures import Panel, Runs, literal, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -20,7 +19,7 @@ def cdf(runs: Runs, measure: str = "nse", limits: tuple[float, float] = (-0.5, 1
 
     Parameters
     ----------
-    runs : mapping of str to Judged
+    runs : mapping of str to Evaluation
     measure : str
         Name of the score.
     limits : (float, float)

@@ -13,15 +13,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pydiffgeo.evaluation.figures import literal, new_figure
-from pydiffgeo.evaluation.judged import Judged
-from pydiffgeo.evaluation.panels.panel import Panel, Runs
+from pydiffgeo.evaluation.figures import Panel, Runs, literal, new_figure
 from pydiffgeo.evaluation.simulate import processes_of, simulate
 from pydiffgeo.models.buckets import Buckets
 from pydiffgeo.models.spec import SlotSpec, load_spec
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from pydiffgeo.evaluation.evaluate import Evaluation
 
 SITES, SAMPLES, POINTS = 50, 2000, 201
 DOTS = 150  # simulated steps that are drawn
@@ -59,7 +59,7 @@ def learned_functions(runs: Runs, seed: int = 0) -> Panel:
     return panel
 
 
-def functions_of(run: Judged, seed: int = 0) -> dict[str, LearnedFunction]:
+def functions_of(run: Evaluation, seed: int = 0) -> dict[str, LearnedFunction]:
     """Return what the closures of a run's bucket model have learned, by slot; none where it has no closures."""
     if run.hybrid is None or run.sites is None:
         return {}

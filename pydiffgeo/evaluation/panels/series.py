@@ -9,8 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from pydiffgeo.evaluation.figures import DOTS, LINE, colour, literal, new_figure
-from pydiffgeo.evaluation.panels.panel import Panel, Runs
+from pydiffgeo.evaluation.figures import DOTS, LINE, Panel, Runs, colour, literal, new_figure
 from pydiffgeo.evaluation.simulate import OBSERVED
 from pydiffgeo.files import file_name
 
@@ -23,7 +22,7 @@ def hydrographs(runs: Runs, measure: str = "nse") -> Panel:
 
     Parameters
     ----------
-    runs : mapping of str to Judged
+    runs : mapping of str to Evaluation
         A line each.
     measure : str
         By which the sites are chosen.
@@ -57,7 +56,7 @@ def profiles(runs: Runs, measure: str = "rmse", most: int = 50) -> Panel:
 
     Parameters
     ----------
-    runs : mapping of str to Judged
+    runs : mapping of str to Evaluation
         A bar and a line each.
     measure : str
         Of the bars.

@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pydiffgeo.errors import lookup
-from pydiffgeo.evaluation.figures import literal, new_figure
-from pydiffgeo.evaluation.panels.panel import Panel, Runs
+from pydiffgeo.evaluation.figures import Panel, Runs, literal, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -20,7 +19,7 @@ def site_map(runs: Runs, of: str | None = None) -> Panel:
 
     Parameters
     ----------
-    runs : mapping of str to Judged
+    runs : mapping of str to Evaluation
     of : str, optional
         What is shown; by default the first learned parameter, or the first score.
 

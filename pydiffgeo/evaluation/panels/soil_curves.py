@@ -10,13 +10,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pydiffgeo.evaluation.figures import literal, new_figure
-from pydiffgeo.evaluation.judged import Judged
-from pydiffgeo.evaluation.panels.panel import Panel, Runs
+from pydiffgeo.evaluation.figures import Panel, Runs, literal, new_figure
 from pydiffgeo.evaluation.simulate import processes_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from pydiffgeo.evaluation.evaluate import Evaluation
 
 CURVES = {"retention": "water content (m³/m³)", "conductivity": "K (cm/h)"}
 SUCTION = torch.logspace(0, 4.5, 80, dtype=torch.float64)  # cm
@@ -40,7 +40,7 @@ def soil_curves(runs: Runs, most: int = 30) -> Panel:
     return panel
 
 
-def curves_of(model: Any, run: Judged) -> dict[str, NDArray]:
+def curves_of(model: Any, run: Evaluation) -> dict[str, NDArray]:
     """Return each of `CURVES` at `SUCTION`, [site + 1, layer, point]; the last site is the default soil."""
     own, known = model.core.hydraulics, model.core.spec.parameters
     sites, layers = run.data.sizes["site"], run.data.sizes["layer"]

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from pydiffgeo.evaluation.figures import literal, new_figure
-from pydiffgeo.evaluation.panels.panel import Panel, Runs
+from pydiffgeo.evaluation.figures import Panel, Runs, literal, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -7,6 +7,7 @@ leaves out what is stored, and what gauges and divides miss; a digital filter kn
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -14,10 +15,12 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.signal import lfilter
 
 from pydiffgeo.errors import DataError
-from pydiffgeo.evaluation.judged import Judged
+from pydiffgeo.evaluation.figures import Panel, Runs
 from pydiffgeo.evaluation.measures import correlation
-from pydiffgeo.evaluation.panels.panel import Panel, Runs
 from pydiffgeo.evaluation.simulate import OBSERVED
+
+if TYPE_CHECKING:
+    from pydiffgeo.evaluation.evaluate import Evaluation
 
 COMPLETE = 0.9  # share of the days of a water year that must be observed
 REFLECTED = 30  # days, at both ends of a series
@@ -50,7 +53,7 @@ def untrained(runs: Runs) -> Panel:
 
     Parameters
     ----------
-    runs : mapping of str to Judged
+    runs : mapping of str to Evaluation
         Those with ``discharge_observed`` and, as measured, ``precipitation``.
     """
     panel = Panel("Variables that were never trained on", TEXT)
@@ -80,7 +83,7 @@ def untrained(runs: Runs) -> Panel:
     return panel
 
 
-def _table(run: Judged) -> pd.DataFrame:
+def _table(run: Evaluation) -> pd.DataFrame:
     """Return `untrained_table` of a run, with its groups; nothing where the records do not tell of it."""
     names = ("discharge" + OBSERVED, "precipitation", "time")
     if not set(names) <= set(run.data.variables):
@@ -148,19 +151,7 @@ def base_flow(discharge: ArrayLike, alpha: float = 0.925, passes: int = 3) -> ND
 
 
 def counted_days(observed: NDArray, days: pd.DatetimeIndex) -> NDArray:
-    """Return which days count: those observed in water years (from 1 October) of which at least 90 % of all days are.
-
-    Parameters
-    ----------
-    observed : ndarray of bool, [site, time]
-        Where there is an observation.
-    days : DatetimeIndex, [time]
-        Dates.
-
-    Returns
-    -------
-    ndarray of bool, [site, time]
-    """
+    """Return which days count, bool [site, time]: those observed in water years (from 1 October) nearly all of which are."""
     years, index = np.unique(days.year + (days.month >= 10), return_inverse=True)
     length = np.array(
         [(pd.Timestamp(year, 10, 1) - pd.Timestamp(year - 1, 10, 1)).days for year in years]

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from pydiffgeo.evaluation.figures import literal, new_figure
-from pydiffgeo.evaluation.judged import Judged
-from pydiffgeo.evaluation.panels.panel import Panel, Runs
+from pydiffgeo.evaluation.figures import Panel, Runs, literal, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from pydiffgeo.evaluation.evaluate import Evaluation
 
 
 def water_balance(runs: Runs) -> Panel:
@@ -33,7 +33,7 @@ def water_balance(runs: Runs) -> Panel:
     return panel
 
 
-def balance_table(run: Judged) -> pd.DataFrame:
+def balance_table(run: Evaluation) -> pd.DataFrame:
     """Return the mean fluxes of a balance and its gain by site, in the unit of the fluxes; nothing where one is missing."""
     signs = json.loads(run.data.attrs.get("balance", "{}"))
     if "runoff" in run.data and "discharge" in signs:  # before routing

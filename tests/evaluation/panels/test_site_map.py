@@ -1,0 +1,41 @@
+"""A map shows parameters, scores or attributes at their places."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from pydiffgeo.errors import UnknownName
+from pydiffgeo.evaluation import Evaluation
+from pydiffgeo.evaluation.panels.site_map import site_map
+
+
+def judged(**coords: object) -> Evaluation:
+    dims, values = ("site", "time"), np.arange(12.0).reshape(3, 4)
+    data = xr.Dataset(
+        {"flow": (dims, values), "flow_observed": (dims, values**2)},
+        {"site": list("abc"), "time": range(4), "judged": ("time", [True] * 4), **coords},
+    )
+    data["K"] = ("site", "layer"), [[1.0, 3.0], [2.0, 4.0], [5.0, 7.0]]
+    data["K"].attrs = {"role": "parameter", "units": "cm h-1"}
+    sites = xr.Dataset({"area": ("site", [3.0, 1.0, 2.0])}, {"site": list("cab")})
+    return Evaluation(data, sites=sites)
+
+
+def test_what_is_shown() -> None:
+    pytest.importorskip("matplotlib")
+    run = judged(lon=("site", [1.0, 2.0, 3.0]), lat=("site", [5.0, 6.0, 7.0]))
+    expected = {None: [2.0, 3.0, 6.0], "bias": run.scores.bias, "area": [1.0, 2.0, 3.0]}
+    for name, values in expected.items():
+        panel = site_map({"run": run}, of=name)
+        figure = panel.figures["map"][1]()
+        np.testing.assert_allclose(figure.axes[0].collections[0].get_array(), values)
+        assert panel.title == f"Map of {name or 'K'}"
+    assert site_map({"run": run}).figures["map"][1]().axes[1].get_ylabel() == "K (cm h-1)"
+    with pytest.raises(UnknownName, match="did you mean 'area'"):
+        site_map({"run": run}, of="arae")
+
+
+def test_without_places_there_is_no_map() -> None:
+    assert site_map({"run": judged()}).nothing == "the places of the sites are not known"
