@@ -18,7 +18,7 @@ from pydiffgeo.evaluation.panels.untrained import base_flow, untrained_summary, 
 from pydiffgeo.evaluation.report import compare_runs, write_report
 from pydiffgeo.evaluation.scores import median_scores, score_sites, summary_table, write_scores
 from pydiffgeo.evaluation.simulate import simulate
-from pydiffgeo.evaluation.table import print_table, write_table
+from pydiffgeo.evaluation.tables import print_table, write_table
 
 __all__ = [
     "MEASURES",

@@ -14,7 +14,7 @@ from pydiffgeo.errors import DataWarning, lookup
 from pydiffgeo.evaluation.figures import Panel, matplotlib_missing, save_figure
 from pydiffgeo.evaluation.page import Page
 from pydiffgeo.evaluation.panels import PANELS
-from pydiffgeo.evaluation.table import print_table, write_table
+from pydiffgeo.evaluation.tables import print_table, write_table
 from pydiffgeo.files import write_file
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pydiffgeo.evaluation import Evaluation, save_figure
-from pydiffgeo.evaluation.panels.series import exemplary, hydrographs, profiles
+from pydiffgeo.evaluation.panels.time_series import exemplary, hydrographs, profiles
 
 
 def test_best_median_and_worst_site() -> None:
@@ -42,7 +42,7 @@ def test_hydrographs_of_the_chosen_sites() -> None:
     run = Evaluation(data)
     panel = hydrographs({"run": run})
     figure = panel.figures["hydrographs"][1]()
-    best = int(run.scores.nse.argmax())
+    best = int(np.argmax(run.scores.nse.values))
     assert (
         figure.axes[0].get_title("left") == f"best: site s\\${best}, NSE {run.scores.nse[best]:.2f}"
     )

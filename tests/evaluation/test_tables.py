@@ -7,7 +7,7 @@ import json
 import pandas as pd
 from rich.console import Console
 
-from pydiffgeo.evaluation.table import print_table, write_table
+from pydiffgeo.evaluation.tables import print_table, write_table
 
 
 def test_table_is_printed_and_read_back(tmp_path):
