@@ -37,19 +37,19 @@ VARIABLES: dict[str, Variable] = {
         aliases=("prcp", "precip", "P", "pr", "total_precipitation_sum", "prcp(mm/day)", "PRCP(mm/day)"),
     ),
     "tair_mean": Variable(
-        "degC", -90.0, 60.0, "daily mean air temperature", "air_temperature",
+        "degC", -90.0, 60.0, "mean air temperature", "air_temperature",
         aliases=("tmean", "tavg", "temperature", "temperature_2m_mean"),
     ),
     "tair_min": Variable(
-        "degC", -90.0, 60.0, "daily minimum air temperature", "air_temperature", "time: minimum",
+        "degC", -90.0, 60.0, "minimum air temperature", "air_temperature", "time: minimum",
         aliases=("tmin", "temperature_2m_min", "tmin(C)", "Tmin(C)"),
     ),
     "tair_max": Variable(
-        "degC", -90.0, 60.0, "daily maximum air temperature", "air_temperature", "time: maximum",
+        "degC", -90.0, 60.0, "maximum air temperature", "air_temperature", "time: maximum",
         aliases=("tmax", "temperature_2m_max", "tmax(C)", "Tmax(C)"),
     ),
     "shortwave_down": Variable(
-        "MJ m-2 d-1", 0.0, 50.0, "global radiation", "surface_downwelling_shortwave_flux_in_air",
+        "MJ m-2 d-1", 0.0, 130.0, "global radiation", "surface_downwelling_shortwave_flux_in_air",
         aliases=("srad", "srad(W/m2)", "SRAD(W/m2)"),
     ),
     "vapour_pressure": Variable(
@@ -72,9 +72,9 @@ VARIABLES: dict[str, Variable] = {
         "mm d-1", 0.0, 2000.0, "discharge per site area",
         aliases=("qobs", "streamflow", "QObs(mm/d)", "discharge_spec", "qobs_mm_per_day"),
     ),
-    "rh_mean": Variable("percent", 0.0, 105.0, "daily mean relative humidity", "relative_humidity"),
-    "rh_min": Variable("percent", 0.0, 105.0, "daily minimum relative humidity", "relative_humidity", "time: minimum"),
-    "rh_max": Variable("percent", 0.0, 105.0, "daily maximum relative humidity", "relative_humidity", "time: maximum"),
+    "rh_mean": Variable("percent", 0.0, 105.0, "mean relative humidity", "relative_humidity"),
+    "rh_min": Variable("percent", 0.0, 105.0, "minimum relative humidity", "relative_humidity", "time: minimum"),
+    "rh_max": Variable("percent", 0.0, 105.0, "maximum relative humidity", "relative_humidity", "time: maximum"),
     "soil_temperature": Variable("degC", -60.0, 80.0, "soil temperature", "soil_temperature"),
     "water_temperature": Variable("degC", -5.0, 60.0, "water temperature", "water_temperature"),
     "dissolved_oxygen": Variable("mg L-1", 0.0, 60.0, "dissolved oxygen"),

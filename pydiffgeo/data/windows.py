@@ -213,6 +213,11 @@ class Windows:
         return self._valid[2]
 
     @property
+    def size(self) -> int:
+        """Rows of a batch."""
+        return self.batch_size or len(self._valid[0])
+
+    @property
     def left_out(self) -> tuple[str, ...]:
         """Sites without any such window; a warning names them."""
         rows = set(self._valid[0].tolist())
@@ -235,8 +240,8 @@ class Windows:
         """Batches after which as many steps were drawn as the sites have in the period; once around for whole periods."""
         sites = len(self._valid[0])
         if self.length is None:
-            return -(-sites // (self.batch_size or sites))
-        drawn = (self.batch_size or sites) * self._days
+            return -(-sites // self.size)
+        drawn = self.size * self._days
         return max(1, round((self._choices + self._days - 1) * sites / drawn))
 
     def __iter__(self) -> Iterator[Batch]:

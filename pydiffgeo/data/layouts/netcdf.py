@@ -32,7 +32,7 @@ from pydiffgeo.units import conversion, same_unit
 
 LABELS = (
     "site", "basin", "station", "gauge_id", "station_id", "catchment", "basin_id", "site_id", "pixel", "reach", "segment",
-    "location", "curve",
+    "location", "curve", "curve_id",
 )  # fmt: skip
 
 

@@ -32,6 +32,7 @@ from pydiffgeo.errors import DataError
 
 SITES = (*LABELS, "id", "name")
 TIMES = ("time", "date", "datetime", "timestamp", "time_end", "valid_time")
+TABLE = re.compile(r"(^|_)(attributes|sites)(_|$)")  # names of files of attributes
 HEADER = re.compile(r"^(.*?)\s*[\[(]([^\])]*)[\])]$")
 
 
@@ -54,10 +55,10 @@ def recognises(path: Path) -> bool:
 def open_source(path: Path, request: Request) -> Source:
     """Return own CSV files as a source.
 
-    A file whose name begins with "attributes" has a row for each site; other files of the folder have series. A column called
-    site, basin, station ... tells the site, else the name of the file does; one called time, date ... tells the time, and
-    without one the rows are points. Units stand in brackets behind names ("P [mm/d]"), or in `units`. `names` may give these
-    columns their names, too: ``names={"gauge": "site", "day": "time", "P": "precipitation"}``.
+    A file whose name has the word "attributes" or "sites" has a row for each site; other files of the folder have series.
+    A column called site, basin, station ... tells the site, else the name of the file does; one called time, date ... tells
+    the time, and without one the rows are points. Units stand in brackets behind names ("P [mm/d]"), or in `units`. `names`
+    may give these columns their names, too: ``names={"gauge": "site", "day": "time", "P": "precipitation"}``.
 
     Raises
     ------
@@ -67,7 +68,7 @@ def open_source(path: Path, request: Request) -> Source:
         Known variables have no unit, or one that does not convert.
     """
     files = sorted(path.glob("*.csv")) if path.is_dir() else [path]
-    tables = [file for file in files if file.name.lower().startswith("attributes")]
+    tables = [file for file in files if path.is_dir() and TABLE.search(file.stem.lower())]
     series = [file for file in files if file not in tables]
     if not series:
         raise DataError(f"{path} has no CSV file with series; attributes alone are not enough.")
@@ -123,8 +124,10 @@ def open_source(path: Path, request: Request) -> Source:
 
         index = _index(rows, table, request, f"the series of site {site} ({file.name})", line)
         chosen = [native for native in names if names[native] in wanted]
-        for native in chosen:
-            if native not in rows:
+        for native in [native for native in chosen if native not in rows]:
+            # one that nobody knows may be missing at a site
+            rows = rows.assign(**{native: np.nan})
+            if base_of(names[native]) in VARIABLES or native in request.names:
                 raise DataError(
                     f"site {site} has no column {native!r}, which {first.file.name} has: {file}; add it, empty where it is "
                     "unknown."

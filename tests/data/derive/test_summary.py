@@ -1,0 +1,84 @@
+"""Summaries are those of the days that are given, and of no others."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+
+from pydiffgeo.data import derived, synthetic_weather
+from pydiffgeo.data.derive import sources_of
+from pydiffgeo.errors import DataError, SettingsError, UnknownName
+
+SPEC = {
+    "potential_evapotranspiration": {"method": "priestley_taylor", "elevation": 0.0},
+    "rain_and_melt": None,
+    "climate": {},
+    "moisture": {},
+    "first_profile": {},
+}
+PERIOD = ("2020-02-01", "2020-08-31")
+
+
+@pytest.fixture
+def sites() -> xr.Dataset:
+    weather = synthetic_weather(seed=1, sites=3)
+    moisture = np.random.default_rng(0).uniform(0.1, 0.4, (3, weather.sizes["time"], 2))
+    moisture[1, :40, 1] = np.nan
+    weather["soil_moisture"] = (("site", "time", "depth"), moisture, {"units": "m3 m-3"})
+    return weather.assign_coords(depth=[0.05, 0.5])
+
+
+def test_statistics_are_those_of_the_given_days(sites: xr.Dataset) -> None:
+    found = derived(sites, SPEC, *PERIOD)
+    part = found.sel(time=slice(*PERIOD))
+    np.testing.assert_allclose(found.climate_rain, part.rain_and_melt.mean("time"))
+    wet = part.rain_and_melt > 1.0
+    np.testing.assert_allclose(found.climate_wet_days, wet.mean("time"))
+    np.testing.assert_allclose(
+        found.climate_rain_per_wet_day, part.rain_and_melt.where(wet).mean("time")
+    )
+    ratio = (part.potential_evapotranspiration.mean("time") + 0.01) / (found.climate_rain + 0.01)
+    np.testing.assert_allclose(found.climate_dryness, np.log(ratio))
+    np.testing.assert_allclose(found.climate_temperature_swing, part.tair_mean.std("time", ddof=1))
+    np.testing.assert_allclose(
+        found.soil_moisture_q25,
+        part.soil_moisture.quantile(0.25, "time").transpose("site", "depth"),
+    )
+    assert found.soil_moisture_first.dims == ("site", "depth")
+    assert found.soil_moisture_first[1, 1] == sites.soil_moisture[1, 40, 1]
+    assert found.soil_moisture_first[1, 0] == sites.soil_moisture[1, 31, 0]
+    assert found.climate_rain.attrs["units"] == "mm d-1"
+    sites["precipitation"].loc[{"time": slice("2020-09-01", None)}] = 500.0
+    later = derived(sites, SPEC, *PERIOD)  # what comes later must not matter
+    for name in found.data_vars:
+        if "time" not in found[name].dims:
+            np.testing.assert_array_equal(found[name], later[name])
+
+
+def test_what_is_missing_is_said(sites: xr.Dataset) -> None:
+    with pytest.raises(UnknownName, match="derived variable 'climat'; did you mean 'climate'"):
+        derived(sites, {"climat": {}})
+    with pytest.raises(SettingsError, match="derive.climate has no argument 'begin'"):
+        derived(sites, {"climate": {"begin": 1}})
+    with pytest.raises(DataError, match="'precipitation'"):
+        derived(sites.drop_vars("precipitation"), {"rain_and_melt": None})
+    sites.soil_moisture[2, :, 0] = np.nan
+    with pytest.raises(DataError, match="1 sites have no observation of soil_moisture.*S03"):
+        derived(sites, {"moisture": {}})
+    hourly = sites.assign_coords(
+        time=pd.date_range("2020-01-01", periods=sites.sizes["time"], freq="h")
+    )
+    with pytest.raises(DataError, match="computed from daily records, these have steps of"):
+        derived(hourly, {"potential_evapotranspiration": "oudin"})
+
+
+def test_sources_are_what_series_are_made_of(sites: xr.Dataset) -> None:
+    bare = sites.drop_vars("tair_mean")
+    wanted = {"potential_evapotranspiration": "oudin", "rain_and_melt": None}
+    names = ["rain_and_melt", "potential_evapotranspiration"]
+    series, places = sources_of(bare, wanted, names)
+    assert set(series) == {"precipitation", "tair_min", "tair_max"} and places == ("lat",)
+    with pytest.raises(DataError, match="no series 'rain_and_meltt'.*did you mean 'rain_and_melt'"):
+        sources_of(bare, wanted, ["rain_and_meltt"])
