@@ -10,7 +10,7 @@ using DiffGeo: Closure, Lanes, Network, SVector, power, seed
 using DiffGeo.StaticArrays: SMatrix
 
 const NET = Network((1, 16, 1), "tanh"; low=0.0, high=1.0)
-const EXAMPLE = joinpath(@__DIR__, "../examples/julia/five_stores")
+const EXAMPLE = joinpath(@__DIR__, "../pydiffgeo/examples/julia/five_stores")
 
 best(f, runs=7) = (f(); minimum(@elapsed(f()) for _ in 1:runs))
 many(f::F, x, n=20_000) where {F} = (y = f(x); for _ in 1:n; y = f(x + 0 * y); end; y)

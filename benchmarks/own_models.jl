@@ -19,7 +19,7 @@ end
 
 function five_stores(days, basins)
     rng = Xoshiro(1)
-    m = load_model(joinpath(@__DIR__, "../examples/julia/five_stores.jl"))
+    m = load_model(joinpath(@__DIR__, "../pydiffgeo/examples/julia/five_stores.jl"))
     season = sin.(2pi .* (1:days) ./ 365)
     forcing = (precipitation=max.(0.0, 2 .+ 6 .* randn(rng, days)), temperature=8 .+ 12 .* season .+ 3 .* randn(rng, days),
         potential_evapotranspiration=2 .+ 1.5 .* season)

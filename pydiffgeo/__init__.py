@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pydiffgeo.solvers import METHODS, Solver
     from pydiffgeo.solving import solve
     from pydiffgeo.stages import Series, Stage
+    from pydiffgeo.training.descent import descend
 
 try:
     __version__ = version("pydiffgeo")
@@ -67,10 +68,11 @@ _HOMES = {
     "Trainer": "training.trainer",
     "Windows": "data.windows",
     "check_model": "model_check",
+    "descend": "training.descent",
     "evaluate": "evaluation",
     "fit_closure": "models.fitting",
     "fit_slots": "models.fitting",
-    "load": "experiment",
+    "load": "experiment.judge",
     "load_spec": "models.spec",
     "open_sites": "data.sites",
     "simulate": "evaluation",
@@ -111,6 +113,7 @@ __all__ = [
     "Windows",
     "__version__",
     "check_model",
+    "descend",
     "evaluate",
     "fit_closure",
     "fit_slots",

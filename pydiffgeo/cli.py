@@ -75,7 +75,7 @@ def settings(
 ) -> None:
     """Show every key of the settings with its meaning and default."""
     with reporting(debug):
-        from .experiment.settings import json_schema, listing
+        from .experiment.schema import json_schema, listing
 
         if schema:
             typer.echo(json.dumps(json_schema(), indent=1))
@@ -123,7 +123,7 @@ def run(
     again = ["run", str(config), "--output", str(output), *_words("--run", only), "--resume"]
     with reporting(debug, output, again, config):
         from .experiment.run import run_experiment
-        from .experiment.settings import load_experiment
+        from .experiment.schema import load_experiment
 
         run_experiment(load_experiment(config), output, only, resume, overwrite, not quiet, figures)
         console(quiet).print(f"Reports: {output}")
@@ -144,7 +144,7 @@ def train(
     again = ["train", str(config), "--output", str(output), *_words("--run", only), "--resume"]
     with reporting(debug, output, again, config):
         from .experiment.run import train as train_runs
-        from .experiment.settings import load_experiment
+        from .experiment.schema import load_experiment
 
         folders = train_runs(load_experiment(config), output, only, resume, overwrite, not quiet)
         next_command(quiet, ["evaluate", str(folders[0] if len(folders) == 1 else output)])
@@ -170,7 +170,7 @@ def calibrate(
     again += [] if sites is None else ["--sites", str(sites)]
     with reporting(debug, output, [*again, "--output", str(output), "--resume"], config):
         from .experiment.run import calibrate as calibrate_sites
-        from .experiment.settings import load_experiment
+        from .experiment.schema import load_experiment
 
         folder = calibrate_sites(
             load_experiment(config), output, run, evaluations, sites, resume, overwrite, not quiet
@@ -190,9 +190,9 @@ def evaluate(
 ) -> None:
     """Judge trained runs: scores per site, medians with intervals, figures and a report in each folder."""
     with reporting(debug):
-        from .experiment.run import evaluate as evaluate_runs
+        from .experiment.judge import judge
 
-        evaluate_runs(folders, period, not quiet, figures)
+        judge(folders, period, not quiet, figures)
         for folder in folders:
             console(quiet).print(f"Reports: {folder}")
 
@@ -218,10 +218,10 @@ def predict(
 ) -> None:
     """Simulate new records with a trained run: series, states and parameters as netCDF, with scores where observed."""
     with reporting(debug):
-        from .experiment.run import predict as predict_run
+        from .experiment.judge import predict as predict_run
 
-        text = predict_run(run, data, output, start, end, sites, layout, overwrite, not quiet)
-        console(quiet).print(text)
+        predict_run(run, data, output, start, end, sites, layout, overwrite)
+        console(quiet).print(f"Written: {output}")
 
 
 @app.command()

@@ -6,10 +6,10 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from importlib import import_module
-from inspect import Parameter, signature
+from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import Any, Self
 
@@ -79,11 +79,18 @@ def class_of(reference: str) -> type:
     return made
 
 
+def signature_of(made: Callable[..., Any]) -> Signature:
+    """Return the signature of a class or function; that of a class without a constructor has no parameters."""
+    if isinstance(made, type) and made.__init__ is object.__init__:  # type: ignore[misc]
+        return Signature()
+    return signature(made)
+
+
 def arguments_of(made: Recorded) -> dict[str, Any]:
     """Return the arguments that a recorded object was made with, by name; defaults are left out."""
     args, keywords = made._given
-    bound = signature(type(made)).bind(*args, **keywords)
-    known = signature(type(made)).parameters
+    bound = signature_of(type(made)).bind(*args, **keywords)
+    known = signature_of(type(made)).parameters
     found: dict[str, Any] = {}
     for name, value in bound.arguments.items():
         if known[name].kind is Parameter.VAR_KEYWORD:

@@ -24,6 +24,8 @@ from pydantic import (
 
 from .errors import PyDiffGeoError, SettingsError, nearest
 
+__all__ = ["Settings", "load_settings"]
+
 M = TypeVar("M", bound=BaseModel)
 Location = tuple[int | str, ...]
 SHOWN = 20  # problems that are listed

@@ -1,198 +1,173 @@
-"""The command line: what it calls, and how it ends when something goes wrong."""
+"""The commands: their arguments, and their answers to errors and interrupts."""
 
 from __future__ import annotations
 
 import errno
+import json
 import logging
 import os
 import signal
 import subprocess
 import sys
 import time
+import types
 import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import BaseModel, ConfigDict
-from typer.testing import CliRunner, Result
+from typer.testing import CliRunner
 
 from pydiffgeo import __version__, cli
-from pydiffgeo.errors import SolveFailed
+from pydiffgeo.errors import DataError, SolveFailed
 
 
-class Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-    epochs: int = 5
-
-
-class Calls(list[tuple[Any, ...]]):
-    """Stands for run_experiment: keeps its arguments, or raises `error`."""
+class Calls(list[tuple[str, tuple[Any, ...]]]):
+    """Notes what the commands call in the place of the functions of an experiment, or raises an error."""
 
     error: BaseException | None = None
+    answer: Any = ()
 
-    def __call__(self, *arguments: Any) -> dict[str, Any]:
-        self.append(arguments)
+    def __call__(self, name: str, *arguments: Any) -> Any:
+        self.append((name, arguments))
         if self.error is not None:
             raise self.error
-        return {}
+        return self.answer(*arguments) if callable(self.answer) else self.answer
 
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Calls:
-    recorded = Calls()
-    monkeypatch.setitem(cli.EXPERIMENTS, "soil_moisture", lambda: (Settings, recorded))
+    noted = Calls()
+
+    def stub(module: str, *names: str) -> None:
+        made = types.ModuleType(module)
+        for name in names:
+            setattr(made, name, lambda *a, n=name: noted(n, *a))
+        monkeypatch.setitem(sys.modules, f"pydiffgeo.experiment.{module}", made)
+
+    stub("run", "run_experiment", "train", "calibrate")
+    stub("judge", "judge", "predict")
+    schema = types.ModuleType("schema")
+    schema.load_experiment = lambda path: f"settings of {path}"  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "pydiffgeo.experiment.schema", schema)
     monkeypatch.chdir(tmp_path)
-    return recorded
+    return noted
 
 
-def invoke(*arguments: str) -> Result:
+def invoke(*arguments: str) -> Any:
     return CliRunner().invoke(cli.app, list(arguments))
 
 
-def write(text: str) -> str:
-    Path("loam.yaml").write_text(text)
-    return "loam.yaml"
-
-
-def test_run_passes_settings_output_and_progress(calls: Calls) -> None:
-    config = write("experiment: soil_moisture\nepochs: 7\n")
-    assert invoke("run", config).exit_code == 0
-    assert invoke("run", config, "--output", "elsewhere", "--quiet").exit_code == 0
-    settings = Settings(epochs=7)
-    assert (
-        invoke("run", config, "--resume").exit_code == 0
-        and invoke("run", config, "--overwrite").exit_code == 0
-    )
-    here = Path("runs/loam")
-    assert calls == [
-        (settings, here, True, False, False), (settings, Path("elsewhere"), False, False, False),
-        (settings, here, True, True, False), (settings, here, True, False, True),
-    ]  # fmt: skip
+GIVEN = ("settings of loam.yaml", Path("runs/loam"))
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("command", "called"),
     [
+        ("run loam.yaml", ("run_experiment", (*GIVEN, None, False, False, True, True))),
         (
-            "experiment: soil_moisture\nepohcs: 7\n",
-            "line 2: unknown key: 'epohcs'; did you mean 'epochs'?",
+            "run loam.yaml --output there --quiet --no-figures",
+            ("run_experiment", (GIVEN[0], Path("there"), None, False, False, False, False)),
         ),
+        ("train loam.yaml --run a --run b", ("train", (*GIVEN, ["a", "b"], False, False, True))),
+        ("train loam.yaml --resume", ("train", (*GIVEN, None, True, False, True))),
+        ("train loam.yaml --overwrite", ("train", (*GIVEN, None, False, True, True))),
         (
-            "experiment: soil_mositure\n",
-            "line 1: unknown experiment 'soil_mositure'; did you mean 'soil_moisture'?",
+            "calibrate loam.yaml --run a --evaluations 70 --sites 3 --resume",
+            ("calibrate", (*GIVEN, "a", 70, 3, True, False, True)),
         ),
-        ("epochs: 3\n", "the key 'experiment' is missing"),
+        ("evaluate x y --period train", ("judge", ([Path("x"), Path("y")], "train", True, True))),
+        (
+            "predict x --data new.nc --output p.nc --start 2001-01-01 --site 7 --overwrite",
+            (
+                "predict",
+                (Path("x"), Path("new.nc"), Path("p.nc"), "2001-01-01", None, ["7"], "auto", True),
+            ),
+        ),
     ],
 )
-def test_mistakes_in_the_settings(calls: Calls, text: str, words: str) -> None:
-    result = invoke("run", write(text))
-    assert result.exit_code == 1 and calls == []
-    assert result.stderr.startswith("error: loam.yaml") and words in result.stderr
-    assert result.stderr.count("\n") == 1, "one line, however long"
+def test_commands_pass_their_arguments(calls: Calls, command: str, called: Any) -> None:
+    calls.answer = [Path("runs/loam/a")] if command.startswith("train") else Path("p")
+    result = invoke(*command.split())
+    assert result.exit_code == 0, result.output
+    assert calls == [called]
 
 
-def test_missing_file(calls: Calls) -> None:
-    result = invoke("run", "absent.yaml")
-    assert result.exit_code == 1 and "absent.yaml: no such file" in result.stderr
+def test_hints_of_the_next_command(calls: Calls) -> None:
+    calls.answer = [Path("runs/loam/a")]
+    assert "Next: pydiffgeo evaluate runs/loam/a\n" in invoke("train", "loam.yaml").stdout
+    calls.answer = [Path("runs/loam/a"), Path("runs/loam/b")]
+    assert "Next: pydiffgeo evaluate runs/loam\n" in invoke("train", "loam.yaml").stdout
+    assert "Next" not in invoke("train", "loam.yaml", "--quiet").stdout
 
 
 def test_error_of_the_package_is_one_line_without_traceback(calls: Calls) -> None:
-    calls.error = SolveFailed(
-        "columns 3 failed at [batch, time]: try a larger max_steps", {3: "max_steps"}
-    )
-    config = write("experiment: soil_moisture\n")
-    result = invoke("run", config)
-    assert result.exit_code == 1
-    assert result.stderr == "error: columns 3 failed at [batch, time]: try a larger max_steps\n"
-    debugged = invoke("run", config, "--debug")
+    message = "columns 3 failed at [batch, time]: try a larger max_steps."
+    calls.error = SolveFailed(message, {3: "max_steps"})
+    result = invoke("run", "loam.yaml")
+    assert result.exit_code == 1 and result.stderr == f"error: {message}\n"
+    debugged = invoke("run", "loam.yaml", "--debug")
     assert debugged.exit_code == 1 and debugged.exception is calls.error
+
+
+def test_an_error_of_a_setting_has_file_and_line(calls: Calls) -> None:
+    Path("loam.yaml").write_text("data:\n  path: x.nc\n  forcing: [a, b]\n")
+    calls.error = DataError("no series 'b'.", ("data", "forcing", 1))
+    assert invoke("run", "loam.yaml").stderr == "error: loam.yaml, line 3: no series 'b'.\n"
 
 
 def test_other_errors_keep_their_traceback(calls: Calls) -> None:
     calls.error = ZeroDivisionError("a bug")
-    assert invoke("run", write("experiment: soil_moisture\n")).exception is calls.error
+    assert invoke("run", "loam.yaml").exception is calls.error
 
 
 def test_interrupt_ends_with_130(calls: Calls) -> None:
     calls.error = KeyboardInterrupt()
-    config = write("experiment: soil_moisture\n")
-    result = invoke("run", config)
+    result = invoke("train", "loam.yaml", "--run", "a")
     assert result.exit_code == 130 and result.stderr == "interrupted\n"
     Path("runs/loam").mkdir(parents=True)
-    stopped = invoke("run", config, "--overwrite").stderr
-    again = "pydiffgeo run loam.yaml --output runs/loam --resume"
-    assert (
-        stopped
-        == f"interrupted; what was written until then is in runs/loam. Go on with: {again}\n"
-    )
+    stopped = invoke("train", "loam.yaml", "--run", "a", "--overwrite").stderr
+    again = "pydiffgeo train loam.yaml --output runs/loam --run a --resume"
+    kept = "what was written until then is in runs/loam"
+    assert stopped == f"interrupted; {kept}. Go on with: {again}\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_closed_terminal_or_a_scheduler_interrupts(
-    calls: Calls, monkeypatch: pytest.MonkeyPatch, number: int
-) -> None:
+def test_a_closed_terminal_or_a_scheduler_interrupts(calls: Calls, number: int) -> None:
     def stopped(*_: Any) -> None:
         os.kill(os.getpid(), number)
         time.sleep(1)
 
-    monkeypatch.setitem(cli.EXPERIMENTS, "soil_moisture", lambda: (Settings, stopped))
-    config = write("experiment: soil_moisture\n")
+    calls.answer = stopped
     before = signal.signal(number, signal.SIG_DFL)  # the tests themselves may run under nohup
     try:
-        assert invoke("run", config).exit_code == 130
+        assert invoke("run", "loam.yaml").exit_code == 130
         assert signal.getsignal(number) is signal.SIG_DFL, "afterwards it is as before"
         signal.signal(number, signal.SIG_IGN)  # as nohup does: the command goes on
-        assert invoke("run", config).exit_code == 0
+        assert invoke("run", "loam.yaml").exit_code == 0
     finally:
         signal.signal(number, before)
 
 
-def test_warnings_are_one_line_each_and_quiet_does_not_hide_them(
-    calls: Calls, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_warnings_are_one_line_each_and_quiet_does_not_hide_them(calls: Calls) -> None:
     def warned(*_: Any) -> None:
         logging.getLogger("pydiffgeo").warning("pip install 'pydiffgeo[plot]' brings it.")
         warnings.warn("two\nlines", stacklevel=1)
 
-    monkeypatch.setitem(cli.EXPERIMENTS, "soil_moisture", lambda: (Settings, warned))
+    calls.answer = warned
     with warnings.catch_warnings():
         warnings.simplefilter("always")
-        result = invoke("run", write("experiment: soil_moisture\n"), "--quiet")
-    assert (
-        result.stderr == "warning: pip install 'pydiffgeo[plot]' brings it.\nwarning: two lines\n"
-        and not result.stdout
-    )
+        result = invoke("run", "loam.yaml", "--quiet")
+    lines = "warning: pip install 'pydiffgeo[plot]' brings it.\nwarning: two lines\n"
+    assert result.stderr == lines and not result.stdout
 
 
 def test_a_file_that_the_system_refuses_is_one_line(calls: Calls) -> None:
     calls.error = OSError(errno.ENOSPC, "No space left on device", "x.nc")
-    result = invoke("run", write("experiment: soil_moisture\n"))
-    assert result.exit_code == 1 and result.stderr.startswith(
-        "error: x.nc: No space left on device. "
-    )
+    result = invoke("run", "loam.yaml")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: x.nc: No space left on device. ")
     assert result.stderr.count("\n") == 1
-
-
-def test_demo_runs_the_demo_settings(calls: Calls, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pydiffgeo.training import soil_moisture
-
-    monkeypatch.setattr(soil_moisture, "run_experiment", calls)
-    assert invoke("demo", "--quiet").exit_code == 0
-    assert calls == [(soil_moisture.demo_settings(), Path("runs/demo"), False, False, False)]
-
-
-def test_example_settings_are_valid() -> None:
-    from pydiffgeo.settings import load_tagged_settings
-
-    classes = {name: load()[0] for name, load in cli.EXPERIMENTS.items()}
-    examples = sorted((Path(__file__).parents[1] / "examples").glob("*.yaml"))
-    of_commands = [
-        path for path in examples if not path.with_suffix(".py").is_file()
-    ]  # of a script
-    assert len(of_commands) >= 3
-    for path in of_commands:
-        assert load_tagged_settings(path, classes, "experiment")[0] in classes
 
 
 def test_doctor_ends_with_1_on_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,7 +181,8 @@ def test_doctor_ends_with_1_on_a_problem(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_version_and_help() -> None:
     assert invoke("--version").stdout.strip() == __version__
     text = invoke("--help").stdout
-    assert all(command in text for command in ("demo", "run", "doctor"))
+    commands = ("init", "settings", "demo", "run", "train", "calibrate", "evaluate", "predict")
+    assert all(command in text for command in (*commands, "doctor", "data", "julia"))
 
 
 def test_the_command_line_imports_neither_torch_nor_julia() -> None:
@@ -214,15 +190,24 @@ def test_the_command_line_imports_neither_torch_nor_julia() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-@pytest.mark.parametrize("command", [["train"], ["calibrate", "--run", "a"]])
-def test_a_model_that_is_not_there_has_file_and_line(tmp_path, command):
-    period = "{start: 2000-01-01, end: 2001-01-01}"
-    text = f"experiment: basins\ndata: {{path: x, train: {period}, test: {period.replace('200', '201')}}}\nruns:\n  a:\n"
-    file = tmp_path / "hvb.yaml"
-    file.write_text(text + "    model: {name: hvb}\n")
-    result = CliRunner().invoke(cli.app, [*command, str(file), "--output", str(tmp_path / "out")])
-    said = " ".join(result.output.split())
-    assert (
-        result.exit_code == 1
-        and "hvb.yaml, line 5: unknown model (besides lstm) 'hvb'; did you mean 'hbv'" in said
-    )
+def test_an_example_is_written_once_and_runs_on_a_synthetic_truth_without_its_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYDIFFGEO_DATA", str(tmp_path))
+    listed = invoke("init")
+    assert "camels_dpl: " in listed.stdout and "soil_moisture: " in listed.stdout
+    result = invoke("init", "camels_dpl")
+    assert "Next: pydiffgeo run camels_dpl.yaml" in result.stdout
+    assert "  # path: camels_us_daymet_500.nc   # not found" in Path("camels_dpl.yaml").read_text()
+    again = invoke("init", "camels_dpl")
+    assert again.exit_code == 1 and "--overwrite" in again.stderr
+    assert "did you mean 'camels_dpl'" in invoke("init", "camels").stderr
+
+
+def test_settings_are_shown_and_written_as_json_schema() -> None:
+    text = invoke("settings").stdout
+    for words in ("batch  [None]", "K2", "steps_per_epoch"):
+        assert words in text or words == "K2"
+    schema = json.loads(invoke("settings", "--schema").stdout)
+    assert {"data", "hybrid", "loss", "training", "evaluation", "runs"} <= set(schema["properties"])

@@ -18,7 +18,7 @@ a ⋅ b = sum(a .* b)
     @test !any(isfinite, solve!(zero(r), J, zeros(n), 1.0, r))
 end
 
-const FIVE = joinpath(@__DIR__, "../../examples/julia/five_stores.jl")
+const FIVE = joinpath(@__DIR__, "../../pydiffgeo/examples/julia/five_stores.jl")
 
 function weather(days)
     season = sin.(2pi .* (1:days) ./ 365)

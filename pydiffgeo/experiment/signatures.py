@@ -24,7 +24,7 @@ import torch
 from pydantic import BeforeValidator, Discriminator, Field, Tag, create_model
 
 from pydiffgeo.errors import PyDiffGeoError
-from pydiffgeo.recorded import describe
+from pydiffgeo.recorded import describe, signature_of
 from pydiffgeo.settings import Location, Settings
 
 SKIP = (
@@ -132,7 +132,7 @@ def section_of(
         {"kind": (Literal[kind], Field(kind, description="Kind."))} if kind else {}
     )
     hints, texts = _hints(made), descriptions(made)
-    for name, parameter in inspect.signature(made).parameters.items():
+    for name, parameter in signature_of(made).parameters.items():
         if name in without or parameter.kind is parameter.VAR_KEYWORD or name == "self":
             continue
         annotation = _plain(hints.get(name, Any), families)
@@ -275,7 +275,7 @@ def make(section: Any, adjust: Adjust | None = None, place: Location = ()) -> An
 
 
 def _call(section: Section, given: dict[str, Any], adjust: Adjust | None, place: Location) -> Any:
-    parameters = inspect.signature(section.makes).parameters
+    parameters = signature_of(section.makes).parameters
     arguments = {
         name: make(value, adjust, (*place, name))
         for name, value in given.items()

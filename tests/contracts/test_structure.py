@@ -213,7 +213,7 @@ def public(module: str) -> set[str]:
 
 def codes() -> dict[str, str]:
     """Python of the examples, of the benchmarks and of the documents."""
-    scripts = [*(ROOT / "benchmarks").glob("*.py"), *(ROOT / "examples").glob("*.py")]
+    scripts = [*(ROOT / "benchmarks").glob("*.py")]
     scripts += (PACKAGE / "examples").glob("*.py")
     found = {str(f.relative_to(ROOT)): f.read_text(encoding="utf-8") for f in scripts}
     for page in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")):

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
-FILE = Path(__file__).parents[2] / "examples" / "hydro_node.py"
+FILE = Path(__file__).parents[2] / "pydiffgeo" / "examples" / "hydro_node.py"
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from pydiffgeo.errors import ParameterError, PyDiffGeoError, UnknownName
 from pydiffgeo.julia import load_model
 from pydiffgeo.models.julia_model import JuliaModel
 
-FIVE_STORES = Path(__file__).parents[2] / "examples" / "julia" / "five_stores.jl"
+FIVE_STORES = Path(__file__).parents[2] / "pydiffgeo" / "examples" / "julia" / "five_stores.jl"
 START, DAYS, BASINS = [30.0, 1.0, 120.0, 10.0, 30.0], 10, 3
 SLOT = '\n[closures.recharge]\ninputs = ["wetness"]\noutput = "share of the inflow that reaches the groundwater"\n'
 

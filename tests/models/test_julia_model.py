@@ -16,7 +16,7 @@ from pydiffgeo.errors import DataError, ParameterError, PyDiffGeoError
 from pydiffgeo.julia import load_model
 
 ROOT = Path(__file__).parents[2]
-FIVE_STORES = ROOT / "examples" / "julia" / "five_stores.jl"
+FIVE_STORES = ROOT / "pydiffgeo" / "examples" / "julia" / "five_stores.jl"
 MODEL = load_model(FIVE_STORES)  # Julia compiles what it loads: once is enough
 START = [30.0, 1.0, 120.0, 10.0, 30.0]
 DAYS = 12

@@ -1,7 +1,7 @@
 """Which curves has a soil? Retention and conductivity found from noisy moisture at five depths, without a formula.
 
-    python examples/soil_functions.py               # soil_functions.yaml beside it; half an hour
-    python examples/soil_functions.py --steps 20 --output runs/try
+    python soil_functions.py                        # soil_functions.yaml beside it; half an hour
+    python soil_functions.py --steps 20 --output runs/try
 
 Three storms wet a column of known soil. From the moisture at five depths, with noise, several searchers must find the curves:
 networks in the slots of Richards' equation; the parameters of van Genuchten's formulas, the right family; those of Brooks and
@@ -20,11 +20,20 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from pydiffgeo import Grid, NeuralClosure, Richards, Solution, Solver, fit_slots, solve, usda_soil
+from pydiffgeo import (
+    Bounds,
+    Grid,
+    NeuralClosure,
+    Richards,
+    Solution,
+    Solver,
+    descend,
+    fit_slots,
+    solve,
+    usda_soil,
+)
 from pydiffgeo.evaluation import new_figure, print_table, save_figure
-from pydiffgeo.networks import Bounds
 from pydiffgeo.settings import Settings, load_settings
-from pydiffgeo.training.descent import descend
 
 TRUTH, SEARCH = Solver("kvaerno3", rtol=1e-4), Solver("sdirk2", rtol=1e-2)
 RATE = {"parameters": 0.05, "networks": 0.02}

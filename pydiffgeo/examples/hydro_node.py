@@ -1,7 +1,7 @@
 """HydroNODE: EXP-HYDRO as it is, and with networks in the place of its formulas, trained basin by basin.
 
-    python examples/hydro_node.py                   # 20 basins of CAMELS-US, half an hour; --basins 1 --steps 20 for a try
-    python examples/hydro_node.py --basins 40       # goes on: basins whose scores are in the table are left out
+    python hydro_node.py                            # 20 basins of CAMELS-US, half an hour; --basins 1 --steps 20 for a try
+    python hydro_node.py --basins 40                # goes on: basins whose scores are in the table are left out
 
 After Hoege et al. (2022), doi:10.5194/hess-26-5085-2022: each basin has its own parameters and its own networks. EXP-HYDRO
 is first trained for STEPS steps. From these parameters, with networks that were fitted to its formulas, three models take STEPS
@@ -21,12 +21,9 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from pydiffgeo import ExpHydro, NeuralClosure, Solver, fit_slots, solve
-from pydiffgeo.data import add_pet, open_basins
+from pydiffgeo import Bounds, ExpHydro, NeuralClosure, Solver, descend, fit_slots, open_sites, solve
+from pydiffgeo.data import find_data
 from pydiffgeo.evaluation import cdf_figure, kge, new_figure, nse, print_table, save_figure
-from pydiffgeo.networks import Bounds
-from pydiffgeo.training.basins.data import find_data
-from pydiffgeo.training.descent import descend
 
 SLOTS = {
     "EXP-HYDRO": (),
@@ -170,9 +167,10 @@ def main() -> None:
     given = read.parse_args()
     torch.set_num_threads(1)
     given.output.mkdir(parents=True, exist_ok=True)
-    opened = open_basins(find_data(given.data))
-    order = np.random.default_rng(0).permutation(opened.sizes["basin"])[: given.basins]
-    records = add_pet(opened.isel(basin=order), "oudin").sel(time=slice(TRAIN[0], TEST[1]))
+    derive = {"potential_evapotranspiration": "oudin"}
+    opened = open_sites(find_data(given.data), derive=derive)
+    order = np.random.default_rng(0).permutation(opened.sizes["site"])[: given.basins]
+    records = opened.isel(site=order).sel(time=slice(TRAIN[0], TEST[1]))
     train_days = records.sel(time=slice(*TRAIN)).sizes["time"]
     files = given.output / "scores.csv", given.output / "functions.csv"
     exact = {
@@ -184,10 +182,10 @@ def main() -> None:
         read.error(
             f"{files[0]} has models of {scores.steps[0] // 2} steps; give --steps as there, or another --output"
         )
-    for basin in tqdm([str(b) for b in records.basin.values], unit="basin"):
+    for basin in tqdm([str(b) for b in records.site.values], unit="basin"):
         if len(scores) and basin in set(scores.basin):
             continue
-        one = records.sel(basin=basin)
+        one = records.sel(site=basin)
         series = {
             k: torch.from_numpy(one[v].values.astype("float64"))
             for k, v in {**SERIES, "discharge": "discharge"}.items()

@@ -1,0 +1,269 @@
+"""From settings to what is trained and judged: sites, hybrid, windows, loss."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import xarray as xr
+
+from pydiffgeo.console import console
+from pydiffgeo.data import (
+    Fill,
+    Span,
+    Windows,
+    choose_sites,
+    derived,
+    filled_lines,
+    find_data,
+    left_out_lines,
+    open_sites,
+    usable_sites,
+)
+from pydiffgeo.data.derive import sources_of
+from pydiffgeo.data.form import attribute_names, series_names
+from pydiffgeo.errors import DataError, nearest
+from pydiffgeo.experiment.schema import DataSettings, Period, searching
+from pydiffgeo.experiment.signatures import Section, make
+from pydiffgeo.hybrid import Hybrid
+
+log = logging.getLogger("pydiffgeo")
+
+DATA_REPORT = "data_report.csv"
+# settings that do not change what is trained
+FREE = {"evaluation", "search", "data.path", "data.memory", "training.threads",
+        "training.checkpoint_every"}  # fmt: skip
+REMARKS = 3  # that are printed; the report has all
+LEAST = 30  # observations of a depth that a profile is trained on
+
+
+@dataclass(frozen=True)
+class SiteData:
+    """Records of the sites of a run.
+
+    Attributes
+    ----------
+    sites : xarray.Dataset
+        Site form: those trained on first, then those held out.
+    trained, held_out : tuple of str
+        Sites of each group.
+    left_out : dict of str to dict of str to str
+        Sites that cannot be used, or shall not, and why: of ``"all"``, and of the judgement in a period.
+    remarks : tuple of (str, str)
+        Site, and what was put up with there: gaps that windows avoid, impossible values that count as missing.
+    fills : tuple of Fill
+        Forcing that was filled.
+    """
+
+    sites: xr.Dataset
+    trained: tuple[str, ...]
+    held_out: tuple[str, ...] = ()
+    left_out: dict[str, dict[str, str]] = field(default_factory=dict)
+    remarks: tuple[tuple[str, str], ...] = ()
+    fills: tuple[Fill, ...] = ()
+
+    def judged(self, period: str) -> xr.Dataset:
+        """Return the records of the sites that are judged in a period."""
+        out = self.left_out.get(period, {})
+        return self.sites.sel(site=[s for s in (*self.trained, *self.held_out) if s not in out])
+
+    def report(self) -> str:
+        """Return ``data_report.csv``: what each site is left out of, and why; and what was put up with in others."""
+        rows = [(s, scope, why) for scope, of in self.left_out.items() for s, why in of.items()]
+        rows += [(site, "nothing", text) for site, text in self.remarks]
+        for line in filled_lines(self.fills):
+            site, _, text = line.partition(", ")
+            rows.append((site, "nothing", f"filled: {text}"))
+        return pd.DataFrame(rows, columns=["site", "left_out_of", "reason"]).to_csv(index=False)
+
+    def say(self, name: str, aloud: bool) -> None:
+        """Print which sites a run leaves out, and what was put up with in others, the first of each; else warn of them."""
+        count, more = len({site for site, _ in self.remarks}), len(self.remarks) - REMARKS
+        lines = left_out_lines(self.left_out)
+        lines += [f"remarks on {count} site{'s' if count > 1 else ''}:"] if count else []
+        lines += [f"  {text}" for _, text in self.remarks[:REMARKS]]
+        lines += [f"  and {more} more, in {DATA_REPORT}"] if more > 0 else []
+        lines += [f"  filled: {line}" for line in filled_lines(self.fills)]
+        for line in lines:
+            if aloud:
+                console().print(f"{name}: {line}")
+            else:
+                log.warning("%s: %s", name, line)
+
+
+def build_hybrid(settings: Any) -> Hybrid:
+    """Return the untrained hybrid of a run, whose seed is that of its training unless it has its own.
+
+    Raises
+    ------
+    PyDiffGeoError
+        What does not fit together; `setting` says where.
+    """
+    section = settings.hybrid
+    if "seed" not in section.model_fields_set:
+        section = section.model_copy(update={"seed": settings.training.seed})
+    return make_hybrid(section, settings.search)
+
+
+def make_hybrid(section: Section, search: Sequence[str] = ()) -> Hybrid:
+    """Return the hybrid that a section describes; own Python and Julia files are looked for in `search`, too."""
+
+    def adjust(part: Section, given: dict[str, Any]) -> None:
+        if "file" in given:  # a Julia model
+            found = [Path(folder, given["file"]) for folder in (".", *search)]
+            given["file"] = str(next((p.resolve() for p in found if p.is_file()), given["file"]))
+        model: Any = given.get("model")
+        if given.get("closures") and isinstance(model, Section) and not model.given():
+            given["model"] = part.model.kind  # type: ignore[attr-defined]  # the stage makes it with these closures
+
+    with searching(search):
+        made: Hybrid = make(section, adjust, ("hybrid",))
+        return made
+
+
+def build_loss(settings: Any) -> list[Any]:
+    """Return the losses of a run, which are summed."""
+    with searching(settings.search):
+        made: list[Any] = make(settings.loss, None, ("loss",))
+        return made
+
+
+def open_records(data: DataSettings) -> xr.Dataset:
+    """Open the records of a run, lazily where they are large."""
+    if data.path is None:
+        raise DataError("there are no records: name a file or folder.", ("data", "path"))
+    return open_sites(
+        find_data(data.path), data.layout, product=data.product, names=data.names, units=data.units,
+        zone=data.zone, stamps=data.stamps,
+    )  # fmt: skip
+
+
+def with_derived(records: xr.Dataset, data: DataSettings, start: str, end: str) -> xr.Dataset:
+    """Return records with what the settings derive and the records do not have; summaries are those of some days."""
+    wanted = {name: given for name, given in data.derive.items() if name not in records}
+    return derived(records, wanted, start, end)
+
+
+def load_sites(
+    settings: Any,
+    hybrids: Iterable[Hybrid],
+    left_out: Mapping[str, Mapping[str, str]] | None = None,
+    calibrated: bool = False,
+) -> SiteData:
+    """Open the records of a run, look at all of its periods, and keep the sites that can be used.
+
+    Parameters
+    ----------
+    settings : RunSettings
+    hybrids : iterable of Hybrid
+        Of all runs of the experiment: a site that lacks a series that one of them reads is left out, so that all runs have
+        the same sites.
+    left_out : mapping of str to mapping of str to str, optional
+        Sites that are left out whatever they have, as `SiteData.left_out`: those of the training that is judged.
+    calibrated : bool
+        Whether each site is fitted to the whole training period at once, instead of to windows of it.
+
+    Raises
+    ------
+    DataError
+        Records, sites, variables or days that are not there; missing or impossible values, by site and date, unless the
+        settings let them be left out; no site left.
+    """
+    data: DataSettings = settings.data
+    opened = open_records(data)
+    known = [str(site) for site in opened.site.values]
+    trained, held = choose_sites(known, data.sites, data.held_out, data.exclude, data.split_seed)
+    out = {scope: dict(reasons) for scope, reasons in (left_out or {}).items()}
+    excluded = out.setdefault("all", {})
+    excluded |= dict.fromkeys(data.exclude, "named in data.exclude")
+    trained, held = ([s for s in group if s not in excluded] for group in (trained, held))
+    if not trained:
+        raise DataError(
+            "data.exclude leaves no site to train on; take some out of it.", ("data", "exclude")
+        )
+    _require_names(opened, data)
+    read = dict.fromkeys((*(data.forcing or ()), *(n for hybrid in hybrids for n in hybrid.reads)))
+    series, places = sources_of(opened, data.derive, read)
+    static = [n for n in (*(data.attributes or ()), *places) if n in opened.variables]
+    spans = _spans(settings, calibrated)
+    found = [
+        usable_sites(
+            opened.sel(site=sites), wanted, series, data.observed, static, missing=data.missing,
+            impossible=data.impossible, gaps=make(data.gaps),
+        )
+        for sites, wanted in ((trained, spans), (held, spans[-1:]))
+        if sites
+    ]  # fmt: skip
+    for part in found:
+        for scope, reasons in part.selection.left_out.items():
+            out.setdefault(scope, {}).update(reasons)
+    records = xr.concat([part.sites for part in found], "site") if held else found[0].sites
+    if settings.training.length is None:  # a simulation begins with the first day of training
+        records = records.sel(time=slice(data.train.days[0], None))
+    return SiteData(
+        with_derived(records, data, *data.train.days),
+        found[0].selection.kept,
+        found[1].selection.kept if held else (),
+        out,
+        tuple(remark for part in found for remark in part.selection.remarks),
+        tuple(fill for part in found for fill in part.fills),
+    )
+
+
+def build_windows(
+    sites: xr.Dataset, settings: Any, hybrid: Hybrid, period: Period, **changes: Any
+) -> Windows:
+    """Return windows of a period as a run is trained on them; `changes` are other arguments of `Windows`."""
+    data, t = settings.data, settings.training
+    series, attributes = data.forcing, data.attributes
+    if series is None:
+        series = [n for n in series_names(sites) if n not in data.observed]
+    options = {
+        "length": t.length, "warm_up": t.warm_up, "batch": t.batch, "seed": t.seed, "forcing": series,
+        "attributes": attributes, "observed": data.observed, "dtype": hybrid.dtype,
+        "memory": int(data.memory * 2**30), "impossible": "ignore",
+    }  # fmt: skip
+    start, end = period.days
+    return Windows(sites, **{**options, "start": start, "end": end, **changes})
+
+
+def _spans(settings: Any, calibrated: bool = False) -> list[Span]:
+    """Return the periods of a run, the test period last."""
+    data: DataSettings = settings.data
+    t, warm_up = settings.training, settings.evaluation.warm_up or 0
+    nse = [loss.observed for loss in build_loss(settings) if getattr(loss, "needs_spread", False)]
+    varied, first = tuple(nse), data.observed[:1]
+    window, least = (None, LEAST) if t.length is None else ((t.warm_up, t.length), 0)
+    train = Span("training", *data.train.days, t.warm_up, "windows", window, varied, least=least)
+    if calibrated:
+        train = Span("training", *data.train.days, warm_up, "windows", None, first)
+    found = [train]
+    if data.validation and not data.held_days:
+        found.append(Span("validation", *data.validation.days, warm_up, judged=first))
+    return [*found, Span("test", *data.test.days, warm_up, least=min(least, 1))]
+
+
+def _require_names(records: xr.Dataset, data: DataSettings) -> None:
+    """Raise DataError for a series or attribute that the records do not have, with the nearest name and its setting."""
+    static = attribute_names(records)
+    in_time = [str(n) for n, v in records.data_vars.items() if len(v.dims) > 1 and n not in static]
+    text = [str(n) for n, v in records.data_vars.items() if v.dims == ("site",) and n not in static]
+    known = {"forcing": [*in_time, *data.derive], "observed": in_time, "attributes": static}
+    for key, names in known.items():
+        for k, name in enumerate(getattr(data, key) or ()):
+            what = "attribute" if key == "attributes" else "series in time"
+            if name in text:
+                raise DataError(
+                    f"data.attributes: {name!r} is text, which networks cannot read; leave it out, or encode it as numbers.",
+                    ("data", key, k),
+                )
+            if name not in names and not (key == "attributes" and (data.derive or name in records)):
+                raise DataError(
+                    f"data.{key}: no {what} {name!r} in the records{nearest(name, names)} They have "
+                    f"{', '.join(names) or 'none'}.",
+                    ("data", key, k),
+                )

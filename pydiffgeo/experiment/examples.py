@@ -1,0 +1,78 @@
+"""The examples that come with the package."""
+
+from __future__ import annotations
+
+import re
+from importlib import resources
+from pathlib import Path
+
+from pydiffgeo.data import find_data
+from pydiffgeo.errors import DataError, OutputError, lookup
+from pydiffgeo.experiment.schema import Experiment, load_experiment
+from pydiffgeo.files import write_file
+
+FOLDER = Path(str(resources.files("pydiffgeo").joinpath("examples")))
+EXAMPLES: dict[str, str] = {
+    "camels_dpl": "HBV with learned parameters on CAMELS-US, beside LSTMs",
+    "learned_recharge": "a network inside the equations of HBV",
+    "soil_moisture": "Richards columns trained on profiles of soil moisture",
+    "hydro_node": "networks for all fluxes of a bucket model, basin by basin (a script)",
+    "soil_functions": "networks for retention and conductivity of a soil (a script)",
+}
+
+
+def write_example(name: str, folder: Path, overwrite: bool = False) -> list[Path]:
+    """Write an example into a folder and return its files, the one to run first.
+
+    Where the data of an example are not found, its line `path` becomes a comment: it then runs on a synthetic truth.
+
+    Raises
+    ------
+    UnknownName
+        There is no such example.
+    OutputError
+        A file is there already, and is not to be replaced.
+    """
+    lookup(EXAMPLES, name, "example")
+    sources = sorted(FOLDER.glob(f"{name}.*"), key=lambda path: path.suffix)
+    targets = [folder / source.name for source in sources]
+    for target in targets:
+        if target.exists() and not overwrite:
+            raise OutputError(
+                f"{target} exists already. Name another folder by --output, or replace it by --overwrite."
+            )
+    for source, target in zip(sources, targets, strict=True):
+        write_file(target, _without_absent_data(source.read_text(encoding="utf-8")))
+    return targets
+
+
+def demo_experiment(name: str) -> Experiment:
+    """Return the short form of an example, on its data where they are there, else on a synthetic truth."""
+    lookup(EXAMPLES, name, "example")
+    path = FOLDER / f"{name}.yaml"
+    if (FOLDER / f"{name}.py").exists():
+        raise DataError(
+            f"the example {name!r} is a script; `pydiffgeo init {name}` writes it, and it has options for a short form."
+        )
+    experiment = load_experiment(path, demo=True)
+    for run, settings in experiment.runs.items():
+        if settings.data.path is not None and not _there(settings.data.path):
+            data = settings.data.model_copy(update={"path": None})
+            experiment.runs[run] = settings.model_copy(update={"data": data})
+    return experiment
+
+
+def _there(path: Path) -> bool:
+    try:
+        find_data(path)
+    except DataError:
+        return False
+    return True
+
+
+def _without_absent_data(text: str) -> str:
+    found = re.search(r"^data:\n  path: (\S+)", text, re.M)
+    if found is None or _there(Path(found.group(1))):
+        return text
+    comment = f"data:\n  # path: {found.group(1)}   # not found: the records are a synthetic truth"
+    return text.replace(found.group(0), comment, 1)
