@@ -166,8 +166,16 @@ def evaluate(
 
     Parameters
     ----------
-    hybrid, sites, start, end, warm_up, batch, observed, also, members, keep_warm_up, group
+    hybrid, sites, start, end, observed, members, group
         As for `pydiffgeo.evaluation.simulate`.
+    warm_up : int, optional
+        Steps simulated before the first judged one; all that there are for None.
+    batch : int
+        Sites simulated at a time.
+    also : iterable of str, optional
+        Further series to keep: fluxes and states that the hybrid gives; by default what the panels show.
+    keep_warm_up : bool
+        Whether the steps of the warm-up are kept in the series, and drawn.
     measures : mapping of str to sequence of str, optional
         Names of `pydiffgeo.evaluation.MEASURES` by observed series; see `score_sites` for the default.
     groups : mapping of str to iterable of str, optional

@@ -92,8 +92,9 @@ def simulate(
         that is asked for.
     """
     one = hybrid[0] if isinstance(hybrid, Ensemble) else hybrid
+    axis = axis_of(sites)
     first, last = positions(times_of(sites), start, end)
-    if start is None and axis_of(sites) == "time":
+    if start is None and axis == "time":
         first += warm_up or 0
     if first >= last:
         raise DataError(f"a warm-up of {warm_up} steps leaves none of {last} to judge; shorten it.")
@@ -109,11 +110,12 @@ def simulate(
             raise DataError(
                 f"nobody gives {name!r}{close} The hybrid gives {', '.join(one.gives)}."
             )
-    read = Windows(sites, dtype=one.dtype)
+    simulated = sites.isel({axis: slice(begin, last)})
+    read = Windows(simulated, dtype=one.dtype)
     read = read.reading(one.reads, tuple(dict.fromkeys((*compared, *one.recalls))), one.needs)
-    rows = read.complete_between(begin, last)
+    rows = read.complete_between(0, last - begin)
     if not len(rows):
-        times = [stamp(read.times[k]) for k in (begin, last - 1)]
+        times = [stamp(read.times[k]) for k in (0, -1)]
         raise DataError(
             f"no site has complete forcing from {times[0]} to {times[1]}; judge others."
         )
@@ -126,8 +128,8 @@ def simulate(
     with torch.no_grad():
         for k in range(0, len(mine), batch):
             part = mine[k : k + batch]
-            start_at = np.full(len(part), begin)
-            given = read.tensors.windows(part, start_at, last - begin, first - begin).to(device)
+            whole = np.zeros(len(part), int), last - begin, first - begin
+            given = read.tensors.windows(part, *whole).to(device)
             wanted = [n for n in kept if n not in (*forcing, *compared)]
             found, why = _block(hybrid, given, compared, wanted, members or {})
             cut = 0 if keep_warm_up else given.warm_up
@@ -140,10 +142,10 @@ def simulate(
     order = np.argsort(np.concatenate([own for own, _, _ in shared]))
     every = [block for _, some, _ in shared for block in some]
     arrays = {n: np.concatenate([block[n] for block in every])[order] for n in every[0]}
-    here = sites.isel({"site": rows, axis_of(sites): slice(begin if keep_warm_up else first, last)})
-    data = _dataset(arrays, here, one, forcing)
-    judged = np.arange(last - data.sizes[axis_of(sites)], last) >= first
-    data.coords["judged"] = axis_of(sites), judged, {"long_name": "judged, not warm-up"}
+    cut = 0 if keep_warm_up else first - begin
+    data = _dataset(arrays, simulated.isel({"site": rows, axis: slice(cut, None)}), one, forcing)
+    judged = np.arange(cut, last - begin) >= first - begin
+    data.coords["judged"] = axis, judged, {"long_name": "judged, not warm-up"}
     gone = [n for k, n in enumerate(read.names) if k not in set(rows.tolist())]
     data.attrs = {
         "Conventions": "CF-1.11", "warm_up": first - begin, "balance": json.dumps(balance),
