@@ -15,9 +15,9 @@ from pydiffgeo.data.form import step_of, times_of
 from pydiffgeo.errors import DataError, ParameterError, SettingsError, nearest
 from pydiffgeo.members import Ensemble
 from pydiffgeo.networks.bounds import Bounds
-from pydiffgeo.networks.inputs import Facts, Training, fit_inputs
 from pydiffgeo.networks.mixed import Mixed
 from pydiffgeo.networks.parameters import Learned, Parameters
+from pydiffgeo.networks.reading import Facts, Training, fit_inputs
 from pydiffgeo.networks.table import Given
 from pydiffgeo.recorded import Recorded
 from pydiffgeo.stages.base import Known, Series, Stage, converted
@@ -229,6 +229,7 @@ class Hybrid(Recorded, nn.Module):
             {k: v for s in self._flat for k, v in s.places.items()},
             {k: v for s in self._flat for k, v in s.layers.items()},
             self.varying,
+            next((s.units for s in self._flat if isinstance(s, Process) and s.layers), ("cm", "h")),
         )
         own = zip(self._parts(), facts["inputs"], strict=True)
         self.learned = Parameters(

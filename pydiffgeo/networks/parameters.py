@@ -12,7 +12,7 @@ from pydiffgeo.data.batch import Batch
 from pydiffgeo.errors import ParameterError, nearest
 from pydiffgeo.networks.base import Network
 from pydiffgeo.networks.bounds import Bounds
-from pydiffgeo.networks.inputs import Facts, Inputs, at_depths, taken
+from pydiffgeo.networks.reading import Facts, Inputs, at_depths, taken
 from pydiffgeo.networks.table import Given
 
 Place = tuple[str, float, float]
@@ -35,6 +35,8 @@ class Learned:
         Parameters of soil layers, with the middle of each layer, cm.
     varying : tuple of str
         Parameters that differ from step to step; the others are those of the last step, where a network gives steps.
+    units : (str, str)
+        Length and time of a soil column.
     """
 
     bounds: dict[str, Bounds]
@@ -42,6 +44,7 @@ class Learned:
     places: dict[str, Place] = field(default_factory=dict)
     layers: dict[str, tuple[float, ...]] = field(default_factory=dict)
     varying: tuple[str, ...] = ()
+    units: tuple[str, str] = ("cm", "h")
 
 
 class Parameters(nn.Module):

@@ -38,7 +38,8 @@ class SoilClass(Given):
         names = tuple(USDA_SOILS) if candidates is None else tuple(candidates)
         self.soil, self.best = soil, best
         self.candidates = tuple(dict.fromkeys((soil, *names)))
-        self.classes = [usda_soil(name) for name in self.candidates]
+        for name in self.candidates:
+            usda_soil(name)  # an unknown one is refused at once
         self.chosen: dict[str, str] = {}
 
     def get_extra_state(self) -> dict[str, str]:
@@ -55,7 +56,7 @@ class SoilClass(Given):
         return self._of_classes(names, batch, learned)
 
     def _of_classes(self, names: list[str], batch: Batch, learned: Learned) -> dict[str, Tensor]:
-        rows = [self.classes[self.candidates.index(name)] for name in names]
+        rows = [usda_soil(name, *learned.units) for name in names]
         found = {}
         for name in self.names:
             middle = learned.bounds[name].to_physical(torch.zeros((), dtype=torch.float64))

@@ -13,7 +13,7 @@ from pydiffgeo.data.batch import Batch
 from pydiffgeo.errors import ParameterError, UnitError
 from pydiffgeo.models.richards.grid import Grid
 from pydiffgeo.networks.bounds import Bounds
-from pydiffgeo.networks.inputs import Facts, Training
+from pydiffgeo.networks.reading import Facts, Training
 from pydiffgeo.recorded import Recorded
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from pydiffgeo.data.batch import Batch
 from pydiffgeo.errors import DataError, nearest
 from pydiffgeo.models.richards.grid import Grid
-from pydiffgeo.networks.inputs import linear_weights
+from pydiffgeo.networks.reading import linear_weights
 from pydiffgeo.stages.base import Known, Series, Stage
 
 

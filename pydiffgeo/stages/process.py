@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -13,14 +11,15 @@ from torch import Tensor, nn
 
 from pydiffgeo.data.batch import Batch
 from pydiffgeo.errors import ParameterError, SettingsError, SolveFailed, lookup, nearest
-from pydiffgeo.models import MODELS, ProcessModel, Richards
+from pydiffgeo.models import ProcessModel, Richards
 from pydiffgeo.models.closures import NeuralClosure
+from pydiffgeo.models.find import find_model
 from pydiffgeo.models.fitting import fit_slots
 from pydiffgeo.models.richards.grid import Grid
 from pydiffgeo.models.richards.hydraulics.usda import usda_soil
 from pydiffgeo.models.spec import ModelSpec
 from pydiffgeo.networks.bounds import Bounds
-from pydiffgeo.networks.inputs import Facts, Training, at_depths, taken
+from pydiffgeo.networks.reading import Facts, Training, at_depths, taken
 from pydiffgeo.solvers import Solver
 from pydiffgeo.solving import solve
 from pydiffgeo.stages.base import Known, Series, Stage, converted, factor_between
@@ -52,7 +51,7 @@ class Process(Stage):
     Parameters
     ----------
     model : ProcessModel or str
-        A model, a name of `MODELS`, "my_package.my_module:MyModel", or "my_model.jl".
+        A model, a name of `MODELS`, "my_package.my_module:MyModel", or "my_model.jl"; see `pydiffgeo.models.find`.
     solver : Solver, optional
         Implicit Euler with steps of one unit of the model's time by default.
     engine : {"auto", "torch", "julia"}
@@ -105,7 +104,8 @@ class Process(Stage):
             for name, given in (closures or {}).items()
             if given.get("initial", "formula") == "formula" and not given.get("residual")
         ]
-        self.model = find_model(model, closures)
+        made = {"closures": make_closures(find_model(model).spec, closures)} if closures else {}
+        self.model = find_model(model, **made)
         self.solver = solver or Solver("implicit_euler", step=1.0)
         self.engine, self.start_from, self.outputs = engine, start, dict(outputs or {})
         spec = self.model.spec
@@ -160,8 +160,13 @@ class Process(Stage):
     @property
     def grid(self) -> Grid | None:
         """The grid of a soil column, in cm."""
-        grid = getattr(self.model, "grid", None)
+        grid = getattr(self.model.core, "grid", None)
         return grid if isinstance(grid, Grid) else None
+
+    @property
+    def units(self) -> tuple[str, str]:
+        """Units of length and time of a soil column."""
+        return self.model.units.length, self.model.units.time
 
     @property
     def middles(self) -> tuple[float, ...]:
@@ -293,7 +298,7 @@ class Process(Stage):
             raise ParameterError(
                 f"{self.who} cannot begin at the profile {name!r}: give start=None."
             )
-        grid, spec = model.grid, model.spec.parameters
+        grid, spec = model.core.grid, model.spec.parameters
         theta = taken(batch.attributes, name, "attribute")
         theta = at_depths(theta, batch.depths.tolist(), grid.depth.tolist())
         soil = dict(parameters)
@@ -307,46 +312,6 @@ class Process(Stage):
         length = float(LENGTHS[model.units.length])
         head = model.head(low + saturation * (high - low), soil)
         return head.clamp(*(bound / length for bound in INITIAL_RANGE))
-
-
-def find_model(
-    model: ProcessModel | str, closures: Mapping[str, Mapping[str, Any]] | None = None
-) -> ProcessModel:
-    """Return a model by its name, its class "my_package.my_module:MyModel", or its Julia file; models stay as they are.
-
-    Raises
-    ------
-    UnknownName
-        No such model or slot.
-    SettingsError
-        A class that is not there, or closures that do not fit.
-    """
-    if not isinstance(model, str):
-        if closures:
-            raise SettingsError("closures by their options are for a model that is given by name.")
-        return model
-    if Path(model).suffix == ".jl":
-        from pydiffgeo.julia import load_model
-
-        return load_model(model)
-    kind: Any
-    if ":" in model:
-        module, _, name = model.partition(":")
-        try:
-            kind = getattr(import_module(module), name)
-        except (ImportError, AttributeError) as error:
-            raise SettingsError(
-                f"model {model!r} is not there ({error}); write my_package.my_module:MyModel."
-            ) from error
-    else:
-        kind = lookup(MODELS, model, "model")
-    try:
-        found: ProcessModel = kind()
-        return kind(closures=make_closures(found.spec, closures)) if closures else found
-    except TypeError as error:
-        raise SettingsError(
-            f"the model {model!r} cannot be made by its name alone ({error}); give the model itself."
-        ) from error
 
 
 def make_closures(

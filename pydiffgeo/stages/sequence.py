@@ -13,7 +13,7 @@ from torch import Tensor
 from pydiffgeo.data.batch import Batch
 from pydiffgeo.errors import DataError, nearest
 from pydiffgeo.networks.base import Network
-from pydiffgeo.networks.inputs import Facts, Inputs, Training, fit_inputs, taken
+from pydiffgeo.networks.reading import Facts, Inputs, Training, fit_inputs, taken
 from pydiffgeo.stages.base import Known, Series, Stage
 
 LEAST_SCALE = 0.005

@@ -166,7 +166,8 @@ class Canopy(Stage):
         self.of, self.reads = series, (series,)
         known = {"cover": (0.05, 0.98), "crop_coefficient": (0.3, 1.5)}
         self.learns = {name: Bounds(*(bounds or {}).get(name, b)) for name, b in known.items()}
-        self.begin = {"cover": 0.7, "crop_coefficient": 1.0} | dict(begin or {})
+        start = {"cover": 0.7, "crop_coefficient": 1.0} | dict(begin or {})
+        self.begin = {k: min(max(start[k], b.lower), b.upper) for k, b in self.learns.items()}
 
     def bind(self, known: Known) -> dict[str, str]:
         """Return the unit of the reference for both."""

@@ -38,6 +38,7 @@ TESTED_IN = {
     "hydrus/output.py": "hydrus/test_project.py",
     "hydrus/project_files.py": "hydrus/test_project.py",
     "julia.py": "models/test_julia_model.py",
+    "members.py": "test_hybrid.py",
     "models/base.py": "contracts/test_models.py",
     "models/buckets.py": "models/test_hbv.py",
     "models/closures.py": "models/test_slots.py",
@@ -53,6 +54,9 @@ TESTED_IN = {
         for name in ("base", "brooks_corey", "gardner", "haverkamp", "usda", "van_genuchten", "vogel", "user")
     },
     "models/richards/hydraulics/converted.py": "test_units.py",
+    **{f"networks/{name}.py": "networks/test_parameters.py" for name in ("base", "mixed", "mlp", "reading")},
+    "networks/recurrence.py": "networks/test_lstm.py",
+    **{f"stages/{name}.py": "test_hybrid.py" for name in ("base", "columns", "parallel")},
     # numerics that only make sense together
     **{
         f"solvers/{name}.py": "models/richards/test_richards_steady.py"

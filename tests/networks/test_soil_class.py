@@ -1,0 +1,36 @@
+"""Soils by class: the class that made the observations is found."""
+
+from __future__ import annotations
+
+import torch
+from hybrid_cases import column_process, stations
+
+import pydiffgeo as pdg
+from pydiffgeo import stages
+
+
+def column(network) -> pdg.Hybrid:
+    return pdg.Hybrid(
+        network, stages.DegreeDay(), stages.Canopy(), column_process(), stages.Probes(), dtype=torch.float64
+    )  # fmt: skip
+
+
+def test_the_class_of_the_truth_is_chosen() -> None:
+    sites = stations(2, 40)
+    truth = column(pdg.SoilClass("sandy_loam"))
+    truth.prepare(sites)
+    whole = pdg.Windows(sites, dtype=torch.float64)
+    simulated = truth(whole.batch(0))["soil_moisture"].detach().numpy()
+    sites["soil_moisture"] = sites.soil_moisture.copy(data=simulated)
+    hybrid = column(pdg.SoilClass("loam", ("sand", "sandy_loam", "clay"), best=True))
+    hybrid.prepare(sites)
+    windows = pdg.Windows(sites, warm_up=5, dtype=torch.float64)
+    before = hybrid.parameters_of(windows.batch(0))
+    assert before["K_s"].unique().tolist() == [1.04] and before["cover"].unique().item() == 0.7
+    assert hybrid.choose(windows) == {"b0": "sandy_loam", "b1": "sandy_loam"}
+    again = hybrid(windows.batch(0))["soil_moisture"].detach().numpy()
+    assert abs(again - simulated).max() < 1e-9
+    other = column(pdg.SoilClass("loam", ("sand", "sandy_loam", "clay"), best=True))
+    other.load_state_dict(hybrid.state_dict())
+    assert other.network.chosen == hybrid.network.chosen
+    assert column(pdg.SoilClass("loam")).prepare(sites).choose(windows) == {}

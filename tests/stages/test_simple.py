@@ -1,0 +1,55 @@
+"""Small stages: snow against the code for files, demand by plants, factors, routing of hours."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from hybrid_cases import basins
+
+import pydiffgeo as pdg
+from pydiffgeo import stages
+
+F64 = torch.float64
+
+
+def batch_and_hybrid(*parts: stages.Stage):
+    sites = basins(3, 40)
+    hybrid = pdg.Hybrid(pdg.MLP(), *parts, dtype=F64)
+    windows = pdg.Windows(sites, dtype=F64)
+    hybrid.prepare(windows)
+    return hybrid, windows.reading(hybrid.reads, ["discharge"], hybrid.needs).batch(0), sites
+
+
+def test_snow_waits_and_melts_and_water_is_conserved() -> None:
+    hybrid, batch, sites = batch_and_hybrid(stages.DegreeDay(threshold=6.0, learn=(1.0, 5.0)))
+    series = hybrid(batch)
+    factor = hybrid.parameters_of(batch)["snow_factor"].detach().numpy()[:, 0]
+    fall, warmth = sites.precipitation.values, np.maximum(sites.tair_mean.values - 6.0, 0.0)
+    store, liquid = np.zeros(3), np.zeros_like(fall)
+    for day in range(40):
+        frozen = warmth[:, day] <= 0
+        store += np.where(frozen, fall[:, day], 0.0)
+        melt = np.minimum(store, factor * warmth[:, day])
+        store -= melt
+        liquid[:, day] = melt + np.where(frozen, 0.0, fall[:, day])
+    found = series["rain_and_melt"].detach().numpy()
+    np.testing.assert_allclose(found, liquid, rtol=1e-10, atol=1e-10)
+    left = series["snow_store"][:, -1].detach().numpy()
+    np.testing.assert_allclose(found.sum(1) + left, fall.sum(1), rtol=1e-12)
+    assert series["snow_store"].max() > 0
+    series["rain_and_melt"].square().sum().backward()
+    assert all(bool(torch.isfinite(w.grad).all()) for w in hybrid.parameters())
+
+
+def test_plants_and_soil_share_the_demand() -> None:
+    hybrid, batch, sites = batch_and_hybrid(stages.Canopy(bounds={"cover": (0.1, 0.6)}))
+    series, p = hybrid(batch), hybrid.parameters_of(batch)
+    whole = series["potential_transpiration"] + series["potential_evaporation"]
+    demand = torch.tensor(sites.potential_evapotranspiration.values) * p["crop_coefficient"]
+    torch.testing.assert_close(whole, demand, rtol=1e-12, atol=0)
+    assert bool((p["cover"] < 0.6).all())
+
+
+def test_a_factor_begins_at_one_or_at_the_nearest_bound() -> None:
+    assert stages.Scale("rain").begin == {"rain_factor": 1.0}
+    assert stages.Scale("rain", (1.2, 2.0)).begin == {"rain_factor": 1.2}
