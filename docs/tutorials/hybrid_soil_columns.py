@@ -108,7 +108,7 @@ print(result.scores["rmse"].to_series().unstack().round(3))
 
 # %%
 fig, axes = plt.subplots(3, 1, figsize=(7, 6), sharex=True, layout="constrained")
-for ax, site in zip(axes, sites.site.values):
+for ax, site in zip(axes, sites.site.values, strict=True):
     at = {"site": site, "depth": 0.2}
     ax.plot(days, sites["soil_moisture"].sel(at), "k.", label="observed")
     simulated = result.series["soil_moisture"].sel(at)
