@@ -273,3 +273,67 @@ def test_columns_are_trained_from_layers_to_probes() -> None:
     value = losses.Profile("soil_moisture")(series, batch.observed, batch)
     value.backward()
     assert all(w.grad is not None and bool((w.grad != 0).any()) for w in hybrid.parameters())
+
+
+def test_the_example_of_the_first_page_runs_as_written(tmp_path) -> None:
+    """A hybrid on basins, from files to scores; the sizes alone are smaller."""
+    basins(6, 120).to_netcdf(tmp_path / "basins.nc")
+    sites = pdg.open_sites(tmp_path / "basins.nc")
+    train, test = (
+        sites.sel(time=slice(None, "2000-03-10")),
+        sites.sel(time=slice("2000-02-20", None)),
+    )
+    hybrid = pdg.Hybrid(
+        pdg.MLP(reads="attributes", hidden=(8, 8)),
+        stages.Parallel(
+            2,
+            stages.Scale("precipitation", between=(0.5, 2.0)),
+            stages.Process(
+                pdg.HBV(), pdg.Solver("implicit_euler", step=1.0), bounds={"K2": (0.01, 0.2)}
+            ),
+        ),
+        stages.UnitHydrograph("discharge"),
+    )
+    windows = pdg.Windows(train, length=20, warm_up=20, batch=4, seed=0)
+    trainer = pdg.Trainer(
+        hybrid,
+        windows,
+        losses.NSE("discharge"),
+        folder=tmp_path / "hbv",
+        epochs=2,
+        steps_per_epoch=3,
+    )
+    trainer.run(progress=False)
+    scores = pdg.evaluate(hybrid, test, warm_up=20).scores
+    assert np.isfinite(float(scores["nse"].median()))
+
+
+def test_the_same_words_train_soil_columns(tmp_path) -> None:
+    sites = stations(3, 20)
+    known = ("slope", "forest", "soil_moisture_q50")
+    hybrid = pdg.Hybrid(
+        pdg.Mixed(
+            pdg.MLP(known, hidden=(6,), activation="tanh", small_start=True),
+            layers=pdg.MLP(known, hidden=(6,), activation="tanh", per="layer", small_start=True),
+        ),
+        stages.DegreeDay(),
+        stages.Canopy(),
+        stages.Process(
+            pdg.Richards(
+                pdg.Grid.graded(80.0, 8, 4.0, layers=(0.0, 15.0, 35.0)),
+                bottom="free_drainage",
+                roots=pdg.Roots("exponential"),
+            ),
+            pdg.Solver("implicit_euler", rtol=0.1, on_failure="report"),
+            forcing={"rain": "rain_and_melt"},
+            start="soil_moisture_first",
+            soil="loam",
+        ),
+        stages.Probes(),
+        dtype=torch.float64,
+    )
+    windows = pdg.Windows(sites, warm_up=4, dtype=torch.float64)
+    history = pdg.Trainer(
+        hybrid, windows, losses.Profile("soil_moisture"), learning_rate=0.02, epochs=3
+    ).run(progress=False)
+    assert history[-1]["loss"] < history[0]["loss"]

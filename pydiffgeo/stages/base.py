@@ -15,6 +15,7 @@ from pydiffgeo.models.richards.grid import Grid
 from pydiffgeo.networks.bounds import Bounds
 from pydiffgeo.networks.reading import Facts, Training
 from pydiffgeo.recorded import Recorded
+from pydiffgeo.units import conversion
 
 
 class Series(dict[str, Tensor]):
@@ -142,8 +143,6 @@ def factor_between(name: str, unit: str | None, wanted: str, who: str) -> tuple[
     UnitError
         The units are not of one kind.
     """
-    from pydiffgeo.units import conversion
-
     if unit is None:  # files of one's own may have none
         return 1.0, 0.0
     found = conversion(unit, wanted)

@@ -137,6 +137,13 @@ class Process(Stage):
             k: min(max(float(numbers[k]), b.lower), b.upper)  # type: ignore[arg-type]
             for k, b in self.learns.items()
         }
+        begun = {spec.parameters[k].group for k in self.learns} - {""}
+        self.fixed = {  # parameters of a group are given all or none
+            k: torch.tensor([numbers[k]], dtype=torch.float64)
+            for k, p in spec.parameters.items()
+            if k not in self.learns
+            and (p.group in begun or (soil is not None and k in usda_soil(soil)))
+        }
         self.layers = {k: self.middles for k in self.learns if spec.parameters[k].per == "layer"}
         self.names = {k: (forcing or {}).get(k, SERIES.get(k, k)) for k in spec.forcings}
         for name in forcing or {}:
@@ -243,6 +250,7 @@ class Process(Stage):
             With site and dates of each failure, unless the solver says on_failure="report".
         """
         own = {name: parameters[name] for name in self.learns}
+        own |= {name: value.to(batch.site.device) for name, value in self.fixed.items()}
         forcing = {k: converted(series[name], self.factors[k]) for k, name in self.names.items()}
         times = torch.arange(batch.length + 1) * self.interval
         start = self._start(own, batch)
@@ -303,7 +311,7 @@ class Process(Stage):
         theta = at_depths(theta, batch.depths.tolist(), grid.depth.tolist())
         soil = dict(parameters)
         low, high = (
-            soil[k][..., grid.layer].double()
+            (soil[k][..., grid.layer] if k in self.layers else soil[k][:, None]).double()
             if k in soil
             else torch.tensor(spec[k].default, dtype=torch.float64)
             for k in ("theta_r", "theta_s")
