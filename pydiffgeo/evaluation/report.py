@@ -83,7 +83,7 @@ def write_report(
         page.table(records(summary), "By depth: of errors the root of the mean square over sites")
     rows = [{"site": site, "reason": reason} for site, reason in run.left_out.items()]
     page.table(rows, "Sites that were left out")
-    _add_panels(page, {title: run}, folder, panels, PANELS, figures)
+    _add_panels(page, {"simulated": run}, folder, panels, PANELS, figures)
     for name, scores in run.all_scores.items():
         page.heading(f"Scores of sites: {name}")
         columns = [m for m in (*SHOWN, "count") if m in scores]
@@ -96,8 +96,14 @@ def write_report(
     for heading, text in (appendix or {}).items():
         page.heading(heading)
         page.code(text)
-    if progress:
-        _print_summary(run.summary, f"{title}: scores")
+    if progress and "depth" in summary:
+        _print_summary(summary, title)
+    elif progress:
+        labels = [c for c in ("observed", "group") if c in medians]
+        for names, part in medians.groupby(labels, sort=False):
+            told = f"{title}, {', '.join(map(str, names))}: medians, 95 % bootstrap intervals"
+            part = part[part["measure"].isin(SHOWN)]
+            print_table(records(part[["measure", "median", "lower", "upper", "sites"]]), told)
     return page.write(folder / "report.html")
 
 

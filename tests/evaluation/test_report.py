@@ -163,7 +163,10 @@ def test_what_was_saved_is_read_back_and_compared(
 
 
 def test_runs_that_judge_other_days_or_sites_are_warned_of(
-    runs: dict[str, Evaluation], sites: xr.Dataset, tmp_path: Path
+    runs: dict[str, Evaluation],
+    sites: xr.Dataset,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     other = evaluate(
         cases.lstm(sites),
@@ -181,6 +184,11 @@ def test_runs_that_judge_other_days_or_sites_are_warned_of(
     page = (tmp_path / "comparison.html").read_text()
     assert "do not judge the same days" in page and "do not judge the same sites" in page
     assert not list(tmp_path.glob("*.png"))
+    capsys.readouterr()
+    runs["lstm"].save(tmp_path, "run", figures=False, progress=True)
+    assert "run, discharge, held out: medians, 95 % bootstrap" in capsys.readouterr().out.replace(
+        "\n", " "
+    )
 
 
 def test_panels_and_measures_are_chosen_by_name(sites: xr.Dataset, tmp_path: Path) -> None:
@@ -196,7 +204,7 @@ def test_panels_and_measures_are_chosen_by_name(sites: xr.Dataset, tmp_path: Pat
         run.save(tmp_path, panels=["maps"])
 
 
-def test_profiles_are_reported_by_depth(tmp_path: Path) -> None:
+def test_profiles_are_reported_by_depth(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     runs = {f"model {k}": Evaluation(data) for k, data in enumerate(cases.profile_data(2))}
     summary = compare_runs(runs, tmp_path, reference="model 1")
     assert summary.depth.tolist() == ["5 cm", "50 cm", "all"] * 2 and (summary.sites == 3).all()
@@ -210,6 +218,8 @@ def test_profiles_are_reported_by_depth(tmp_path: Path) -> None:
     if matplotlib_missing() is None:
         names = {p.stem.removeprefix("comparison_") for p in tmp_path.glob("*.png")}
         assert {"rmse_soil_moisture", "site_s%240", "site_s%241", "site_s%242"} <= names
-    runs["model 0"].save(tmp_path / "one", progress=True)
+    capsys.readouterr()
+    runs["model 0"].save(tmp_path / "one", "name", progress=True)
+    assert "name: ubrmse" in (told := capsys.readouterr().out) and "50 cm" in told
     table = pd.read_csv(tmp_path / "one" / "table.csv")
     assert table.depth.tolist() == ["5 cm", "50 cm", "all"]
