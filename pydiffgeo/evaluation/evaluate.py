@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 import xarray as xr
@@ -15,10 +15,13 @@ from pydiffgeo.data.form import axis_of, stamp
 from pydiffgeo.errors import DataError
 from pydiffgeo.evaluation.report import write_report
 from pydiffgeo.evaluation.scores import median_scores, score_sites, summary_table, write_scores
-from pydiffgeo.evaluation.simulate import OBSERVED, Processes, simulate
+from pydiffgeo.evaluation.simulate import OBSERVED, simulate
 from pydiffgeo.files import file_name, write_file, write_netcdf
 from pydiffgeo.hybrid import Hybrid
 from pydiffgeo.members import Ensemble
+
+if TYPE_CHECKING:
+    from pydiffgeo.training.distributed import Group
 
 
 @dataclass(repr=False)
@@ -154,11 +157,11 @@ def evaluate(
     *,
     observed: Iterable[str] | None = None,
     measures: Mapping[str, Sequence[str]] | None = None,
-    also: Iterable[str] | None = None,
+    also: Iterable[str] | Literal["all"] | None = None,
     members: Mapping[str, int] | None = None,
     groups: Mapping[str, Iterable[str]] | None = None,
     keep_warm_up: bool = False,
-    group: Processes | None = None,
+    group: Group | None = None,
     history: pd.DataFrame | None = None,
     left_out: Mapping[str, str] | None = None,
 ) -> Evaluation:
@@ -173,7 +176,7 @@ def evaluate(
     batch : int
         Sites simulated at a time.
     also : iterable of str, optional
-        Further series to keep: fluxes and states that the hybrid gives; by default what the panels show.
+        Further series to keep: fluxes and states that the hybrid gives, or "all"; by default what the panels show.
     keep_warm_up : bool
         Whether the steps of the warm-up are kept in the series, and drawn.
     measures : mapping of str to sequence of str, optional

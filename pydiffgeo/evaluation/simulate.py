@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -21,20 +21,12 @@ from pydiffgeo.hybrid import Ensemble, Hybrid
 from pydiffgeo.stages.base import Stage
 from pydiffgeo.stages.process import Process
 
+if TYPE_CHECKING:
+    from pydiffgeo.training.distributed import Group
+
 OBSERVED = "_observed"  # behind the name of a series: what was observed of it
 PARAMETER = "="  # before the name of a parameter, as long as there are no attributes
 UNTRAINED = ("precipitation", "evapotranspiration", "base_flow", "runoff", "inflow")
-
-
-class Processes(Protocol):
-    """Processes that share the work: `pydiffgeo.training.distributed.Group`."""
-
-    rank: int
-    size: int
-
-    def collect(self, value: Any) -> list[Any]:
-        """Return the values of all processes, in every process."""
-        ...
 
 
 def simulate(
@@ -46,10 +38,10 @@ def simulate(
     batch: int = 128,
     *,
     observed: Iterable[str] | None = None,
-    also: Iterable[str] | None = None,
+    also: Iterable[str] | Literal["all"] | None = None,
     members: Mapping[str, int] | None = None,
     keep_warm_up: bool = False,
-    group: Processes | None = None,
+    group: Group | None = None,
 ) -> xr.Dataset:
     """Simulate sites over a period; the processes of a group share the work, and all return all of it.
 
@@ -68,8 +60,8 @@ def simulate(
     observed : iterable of str, optional
         Series that are compared; by default all observed ones that the hybrid gives.
     also : iterable of str, optional
-        Further series: fluxes and states that the hybrid gives, forcing as in the records. By default what the panels
-        "untrained" and "water_balance" show.
+        Further series: fluxes and states that the hybrid gives, "all" of them, or forcing as in the records. By default what
+        the panels "untrained" and "water_balance" show.
     members : mapping of str to int, optional
         Position of the one member of an ensemble that counts for a site, such as the one that has not seen it.
     keep_warm_up : bool
@@ -102,9 +94,10 @@ def simulate(
     known = observed_names(sites)
     compared = [n for n in known if n in one.gives] if observed is None else list(observed)
     balance = balance_of(hybrid)
-    kept = list(dict.fromkeys((*UNTRAINED, *balance) if also is None else also))
+    asked = one.gives if also == "all" else also
+    kept = list(dict.fromkeys((*UNTRAINED, *balance) if asked is None else asked))
     forcing = [n for n in kept if n in sites and n not in known]  # as measured
-    for name in (*compared, *(also or ())):
+    for name in (*compared, *(asked or ())):
         if name not in one.gives and (name in compared or name not in sites):
             close = nearest(name, one.gives)
             raise DataError(

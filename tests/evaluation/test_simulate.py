@@ -162,6 +162,8 @@ def test_columns_of_soil_have_depths_and_layers() -> None:
     assert found.depth.values.tolist() == [0.05, 0.3] and found.psi.sizes["cell"] == 8
     assert found.K_s.dims == ("site", "layer") and found.cover.dims == ("site",)
     assert found.layer.values.tolist() == [15.0, 65.0]
+    every = simulate(cases.column(sites), sites, "2020-05-06", warm_up=None, also="all")
+    assert set(cases.column(sites).gives) <= set(every)
     np.testing.assert_allclose(found.soil_moisture_observed, sites.soil_moisture[:, 5:], rtol=1e-6)
 
 
