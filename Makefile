@@ -1,4 +1,4 @@
-# make demo        the main job in its short form; figures and a table in runs/demo/
+# make demo        the main job in its short form; figures and a table in runs/demo_soil_moisture/
 # make test        the tests                      make check       ruff and mypy
 # make docs        the documentation site, build/site; its tutorials are run
 # make wheel       the wheel, in dist/            make julia-test  the tests of the Julia package
