@@ -137,7 +137,9 @@ class LogRMSE(Loss):
     offset : float
         In the root of the unit.
 
-    Source: Feng et al. (2022), doi:10.1029/2022WR032404.
+    References
+    ----------
+    Feng et al. (2022), doi:10.1029/2022WR032404.
     """
 
     def __init__(self, observed: str = "discharge", weight: float = 1.0, offset: float = 0.1):
@@ -162,7 +164,9 @@ class NSE(Loss):
     offset : float
         In the unit of the observations; it keeps dry sites from dominating.
 
-    Source: Kratzert et al. (2019), doi:10.5194/hess-23-5089-2019, eq. 1.
+    References
+    ----------
+    Kratzert et al. (2019), doi:10.5194/hess-23-5089-2019, eq. 1.
     """
 
     needs_spread = True

@@ -41,7 +41,9 @@ def gamma_unit_hydrograph(a: Tensor, b: Tensor, length: int = 15) -> Tensor:
     ParameterError
         A negative `a` or `b`, a length below 1, or a shape so large that its numbers leave the range of the dtype.
 
-    Source: Feng et al. (2022), doi:10.1029/2022WR032404, after Mizukami et al. (2016), doi:10.5194/gmd-9-2223-2016.
+    References
+    ----------
+    Feng et al. (2022), doi:10.1029/2022WR032404, after Mizukami et al. (2016), doi:10.5194/gmd-9-2223-2016.
     Their code takes the density in the middle of each day for its integral over the day.
     """
     if length < 1:
@@ -98,7 +100,9 @@ def triangular_unit_hydrograph(maxbas: Tensor, length: int = 10) -> Tensor:
     ParameterError
         A base that is not positive, or longer than `length`.
 
-    Source: MAXBAS of HBV: Seibert & Vis (2012), doi:10.5194/hess-16-3315-2012, eq. 6.
+    References
+    ----------
+    MAXBAS of HBV: Seibert & Vis (2012), doi:10.5194/hess-16-3315-2012, eq. 6.
     """
     low, high = (float(v) for v in torch.aminmax(maxbas.detach()))
     if not (0 < low and high <= length):
@@ -240,7 +244,9 @@ class Components:
         runoff = parts.mean(solution.fluxes["discharge"])         # [basin, day]
         discharge = route(runoff, a, b)
 
-    Source: Feng et al. (2022), doi:10.1029/2022WR032404.
+    References
+    ----------
+    Feng et al. (2022), doi:10.1029/2022WR032404.
     """
 
     count: int = 16

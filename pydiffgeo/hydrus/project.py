@@ -145,7 +145,9 @@ def read_project(folder: str | Path) -> Project:
         A file is missing or no HYDRUS-1D file, or the project has processes that this package has
         not; all of them are named.
 
-    Source: Simunek et al. (2013), The HYDRUS-1D software package, version 4.17, chapter 10.
+    References
+    ----------
+    Simunek et al. (2013), The HYDRUS-1D software package, version 4.17, chapter 10.
     """
     folder = Path(folder)
     selector = read_selector(find(folder, "SELECTOR.IN"))

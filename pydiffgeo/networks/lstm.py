@@ -38,7 +38,9 @@ class LSTM(Network):
     seed : int
         Seed of the initial weights.
 
-    Source: Kratzert et al. (2019), doi:10.5194/hess-23-5089-2019; Tsai et al. (2021), doi:10.1038/s41467-021-26107-z.
+    References
+    ----------
+    Kratzert et al. (2019), doi:10.5194/hess-23-5089-2019; Tsai et al. (2021), doi:10.1038/s41467-021-26107-z.
     """
 
     def __init__(

@@ -34,7 +34,9 @@ class MLP(Network):
     seed : int
         Seed of the initial weights.
 
-    Source: Tsai et al. (2021), doi:10.1038/s41467-021-26107-z.
+    References
+    ----------
+    Tsai et al. (2021), doi:10.1038/s41467-021-26107-z.
     """
 
     def __init__(

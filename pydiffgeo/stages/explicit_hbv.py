@@ -38,7 +38,9 @@ def explicit_hbv(
     fluxes : dict of Tensor, [batch, day]
         evapotranspiration, quick_flow, interflow, base_flow, discharge, mm d-1.
 
-    Source: Feng et al. (2022), doi:10.1029/2022WR032404, after Seibert & Vis (2012), doi:10.5194/hess-16-3315-2012.
+    References
+    ----------
+    Feng et al. (2022), doi:10.1029/2022WR032404, after Seibert & Vis (2012), doi:10.5194/hess-16-3315-2012.
     """
     batch, days = forcing["precipitation"].shape
     days_of = {k: v.unbind(1) for k, v in parameters.items() if v.ndim == 2}

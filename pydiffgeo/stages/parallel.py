@@ -24,7 +24,9 @@ class Parallel(Stage):
     *stages : Stage
         Run one after another in each copy.
 
-    Source: Feng et al. (2022), doi:10.1029/2022WR032404.
+    References
+    ----------
+    Feng et al. (2022), doi:10.1029/2022WR032404.
     """
 
     def __init__(self, count: int, *stages: Stage):

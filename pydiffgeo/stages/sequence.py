@@ -37,7 +37,9 @@ class Sequence(Stage):
         Attributes whose difference takes the place of the standard deviation, such as ("soil_moisture_q05",
         "soil_moisture_q95").
 
-    Source: Kratzert et al. (2019), doi:10.5194/hess-23-5089-2019.
+    References
+    ----------
+    Kratzert et al. (2019), doi:10.5194/hess-23-5089-2019.
     """
 
     def __init__(
@@ -117,7 +119,7 @@ class Climatology(Stage):
         self.gives, self.of_others = (gives,), of_others
 
     def fit(self, training: Training) -> Facts:
-        """Return the mean of each site, [site][depth]."""
+        """Return the mean of each site, a list by site and depth."""
         name = self.gives[0]
         _require(training, name, "Climatology")
         seen = training.seen(name)

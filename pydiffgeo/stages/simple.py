@@ -52,7 +52,9 @@ class UnitHydrograph(Stage):
     between_a, between_b : (float, float)
         Bounds of the shape (1) and of the scale (d).
 
-    Source: Feng et al. (2022), doi:10.1029/2022WR032404; see `pydiffgeo.routing.route`.
+    References
+    ----------
+    Feng et al. (2022), doi:10.1029/2022WR032404; see `pydiffgeo.routing.route`.
     """
 
     def __init__(
@@ -94,7 +96,9 @@ class DegreeDay(Stage):
     learn : (float, float), optional
         Bounds of the factor as the learned parameter "snow_factor" of each site.
 
-    Source: Hock (2003), doi:10.1016/S0022-1694(03)00257-9, eq. 2.
+    References
+    ----------
+    Hock (2003), doi:10.1016/S0022-1694(03)00257-9, eq. 2.
     """
 
     reads = ("precipitation", "tair_mean")
