@@ -138,15 +138,11 @@ def calibrated(hybrid: Hybrid, sites: Sequence[str]) -> Hybrid:
     Raises
     ------
     SettingsError
-        The hybrid has no parameters to calibrate, or stages with weights.
+        The hybrid has no parameters to calibrate.
     """
     if not hybrid.learns:
         raise SettingsError(
             "this hybrid has no parameters to calibrate; take one with a process model."
-        )
-    if any(True for _ in hybrid.stages.parameters()):
-        raise SettingsError(
-            "SCE-UA finds no weights of networks; take a hybrid without them in its stages."
         )
     return Hybrid(Table(sites), *flat(hybrid.stages), dtype=torch.float64)
 
@@ -199,7 +195,7 @@ def calibrate(
     Raises
     ------
     SettingsError
-        As `calibrated`; windows that are not the whole period; `resume` with other records or evaluations.
+        As `calibrated`, or stages with weights; windows that are not the whole period; `resume` with other records or evaluations.
     DataError
         A site for which no run gave a number; too few evaluations.
     OutputError
@@ -210,6 +206,10 @@ def calibrate(
             "a calibration needs windows of the whole period: leave length and batch out."
         )
     model = calibrated(hybrid, windows.names).prepare(windows).eval()
+    if any(True for _ in model.parameters()):
+        raise SettingsError(
+            "SCE-UA finds no weights of networks; take a hybrid without them in its stages."
+        )
     windows = windows.reading(model.reads, (observed,), model.needs)
     search = _Search(
         model,

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import hybrid_cases
 import numpy as np
 import pandas as pd
 import pytest
@@ -23,6 +24,7 @@ from training_cases import Runoff
 from pydiffgeo import losses
 from pydiffgeo.data import Windows
 from pydiffgeo.errors import DataError, OutputError, SettingsError, SolveFailed, TrainingFailed
+from pydiffgeo.networks import MLP
 from pydiffgeo.training import interrupt
 from pydiffgeo.training.checkpoint import (
     CHECKPOINT,
@@ -31,6 +33,7 @@ from pydiffgeo.training.checkpoint import (
     save_checkpoint,
 )
 from pydiffgeo.training.distributed import Group, process_group
+from pydiffgeo.training.ensemble import twins
 from pydiffgeo.training.trainer import Trainer
 
 ROOT = Path(__file__).parents[2]
@@ -509,3 +512,60 @@ def test_the_bar_shows_epoch_loss_validation_and_speed(sites, capsys):
     trainer(sites, validation=lambda _: 0.25).run()
     shown = capsys.readouterr().err
     assert "epoch 2/2, loss" in shown and "validation 0.25" in shown and "site-steps/s" in shown
+
+
+def test_the_steps_are_those_of_a_plain_loop():
+    sites = hybrid_cases.basins(6, 80)
+    drawn = Windows(sites, length=20, warm_up=20, batch=4, seed=3, dtype=torch.float64)
+    hybrids = [
+        hybrid_cases.basin_hybrid(MLP(hidden=(8,), dropout=0.2), dtype=torch.float64)
+        for _ in range(2)
+    ]
+    loss = losses.NSE("discharge")
+    done = Trainer(hybrids[0], drawn, loss, epochs=2, steps_per_epoch=3, learning_rate=0.05)
+    history = done.run(progress=False)
+    plain = hybrids[1].prepare(drawn)
+    optimiser, values = torch.optim.AdamW(plain.parameters(), 0.05, weight_decay=0.0), []
+    for step in range(6):
+        torch.manual_seed(step)
+        optimiser.param_groups[0]["lr"] = 0.05 * (
+            0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * step / 6))
+        )
+        batch = drawn.batch(step)
+        value = loss(plain(batch), batch.observed, batch)
+        optimiser.zero_grad()
+        value.backward()
+        torch.nn.utils.clip_grad_norm_(plain.parameters(), 1.0)
+        optimiser.step()
+        values.append(float(value.detach()))
+    assert column(history) == [sum(values[:3]) / 3, sum(values[3:]) / 3]
+    assert same_weights(hybrids[0], plain)
+
+
+def test_soil_columns_train_as_twins_and_resume(tmp_path):
+    sites = hybrid_cases.stations(3, 24)
+
+    def made(folder=None) -> Trainer:
+        plan = twins(sites, (0,), 8, 4, lambda s: Windows(s, warm_up=4, dtype=torch.float64))
+        hybrid = hybrid_cases.column_hybrid()
+        loss = losses.Profile("soil_moisture")
+        return Trainer(
+            hybrid,
+            plan[0].windows,
+            loss,
+            folder,
+            epochs=3,
+            learning_rate=0.05,
+            members=plan,
+            settings={"a": 1},
+        )
+
+    straight, cut, resumed = made(), made(tmp_path), made(tmp_path)
+    history = straight.run(progress=False)
+    assert history[-1]["loss"] < history[0]["loss"] and all(
+        row["validation"] < 0.5 for row in history
+    )
+    cut.epochs = 2
+    cut.run(progress=False)
+    assert column(resumed.run(resume=True, progress=False)) == column(history)
+    assert same_weights(resumed.model, straight.model) and len(resumed.model.members) == 1
