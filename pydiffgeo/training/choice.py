@@ -18,20 +18,16 @@ from pydiffgeo.errors import DataError
 from pydiffgeo.evaluation.scores import score_sites
 from pydiffgeo.training.distributed import Group
 from pydiffgeo.training.ensemble import Member
+from pydiffgeo.training.steps import Simulated
 
 COMPLETE = 0.9  # share of the observations held out that must be simulated for a score
 
 
-class Choice:
-    """Scores of the members of a training, and the weights of each at its best; larger scores are better.
+Judge = Windows | Callable[[nn.Module], float]
 
-    Parameters
-    ----------
-    members : sequence of Member
-    hybrids : sequence of torch.nn.Module
-        One for each of them.
-    patience : int, optional
-        Epochs without a better score of any member before the training ends.
+
+class Choice:
+    """Scores of the members of a training, larger for better, and the weights of each at its best.
 
     Attributes
     ----------
@@ -46,11 +42,15 @@ class Choice:
     KEPT = ("scores", "best", "best_epoch", "best_weights", "stopped")
 
     def __init__(
-        self, members: Sequence[Member], hybrids: Sequence[nn.Module], patience: int | None = None
+        self,
+        members: Sequence[Member],
+        hybrids: Sequence[nn.Module],
+        judges: Sequence[Judge],
+        patience: int | None = None,
     ):
         self.members, self.hybrids, self.patience = members, hybrids, patience
-        self.judges = [i if m.judge is None else m.judge for i, m in enumerate(members)]
         self.held = any(member.held for member in members)
+        self.judges = [] if self.held else judges
         self.scores = [-math.inf] * len(members)
         self.best, self.best_epoch = [-math.inf] * len(members), [0] * len(members)
         self.best_weights: list[dict[str, Any] | None] = [None] * len(members)
@@ -65,20 +65,51 @@ class Choice:
         for name in self.KEPT:
             setattr(self, name, state[name])
 
+    def judge_held(self, found: Sequence[Simulated], epoch: int) -> None:
+        """Score the members by the days held out of what they simulated."""
+        both = zip(self.members, found, strict=True)
+        self.keep([_held_score(m, one.series, one.batch) for m, one in both], epoch)
+
+    def validate(self, epoch: int, observed: Sequence[str], group: Group) -> None:
+        """Score the members by the windows of a validation period, or by what a callable says of them.
+
+        Raises
+        ------
+        DataError
+            A score is not a number.
+        """
+        scores = []
+        for member, one, judge in zip(self.members, self.hybrids, self.judges, strict=True):
+            one.eval()
+            with torch.no_grad():
+                if isinstance(judge, Windows):
+                    score = _median_nse(one, judge, observed[0], group, member.left_out)
+                else:
+                    score = float(judge(one))
+            if not math.isfinite(score):
+                raise DataError(
+                    "the validation score is not a number: its period has too few observations to judge by."
+                )
+            scores.append(score)
+        self.keep(scores, epoch)
+
     def keep(self, scores: list[float], epoch: int) -> None:
         """Note the scores, and keep the weights of each member whose judge was never better."""
         self.scores = scores
-        for i, judge in enumerate(self.judges):
+        for i, judge in enumerate(self._judged_by()):
             if scores[judge] > self.best[i]:
                 self.best_weights[i] = deepcopy(self.hybrids[i].state_dict())
                 self.best_epoch[i], self.best[i] = epoch, scores[judge]
+
+    def _judged_by(self) -> list[int]:
+        return [i if m.judge is None else m.judge for i, m in enumerate(self.members)]
 
     def end_epoch(self, epoch: int) -> float:
         """Return the mean score of those that judge, errors as they are, and note whether to go on."""
         last = max(self.best_epoch)
         if self.patience and epoch - last >= self.patience:
             self.stopped = f"no better validation in {self.patience} epochs, best in epoch {last}"
-        judges = set(self.judges)
+        judges = set(self._judged_by())
         score = sum(self.scores[i] for i in judges) / len(judges)
         return -score if self.held else score
 
@@ -89,7 +120,7 @@ class Choice:
                 one.load_state_dict(weights)
 
 
-def held_score(member: Member, simulated: Mapping[str, Tensor], batch: Batch) -> float:
+def _held_score(member: Member, simulated: Mapping[str, Tensor], batch: Batch) -> float:
     """Return minus the root mean squared error of a member on the days held out; -inf where too much of it is missing."""
     squares, count, total = 0.0, 0, 0
     first = int(batch.start[0])
@@ -102,47 +133,10 @@ def held_score(member: Member, simulated: Mapping[str, Tensor], batch: Batch) ->
     return -math.sqrt(squares / count) if count and count >= COMPLETE * total else -math.inf
 
 
-def validation_score(
-    hybrid: nn.Module,
-    validation: Windows | Callable[[nn.Module], float],
-    observed: Sequence[str],
-    group: Group,
-    left_out: Sequence[str] = (),
-) -> float:
-    """Return what a callable says of a hybrid, or its median NSE over the sites (and depths) of windows of a whole period.
-
-    Parameters
-    ----------
-    hybrid : torch.nn.Module
-    validation : Windows or callable
-    observed : sequence of str
-        Observed series of the loss; the first is judged.
-    group : Group
-        Processes, which share the sites.
-    left_out : sequence of str
-        Sites that do not count.
-
-    Raises
-    ------
-    DataError
-        The score is not a number.
-    """
-    hybrid.eval()
-    with torch.no_grad():
-        if isinstance(validation, Windows):
-            score = _median_nse(hybrid, validation, observed[0], group, left_out)
-        else:
-            score = float(validation(hybrid))
-    if not math.isfinite(score):
-        raise DataError(
-            "the validation score is not a number: its period has too few observations to judge by."
-        )
-    return score
-
-
 def _median_nse(
     hybrid: nn.Module, windows: Windows, name: str, group: Group, left_out: Sequence[str]
 ) -> float:
+    """Return the median NSE over the sites (and depths) of windows of a whole period, which the processes share."""
     own: list[float] = []
     for k in range(windows.steps_per_epoch):
         batch = windows.batch(k, group.part).to(group.device)

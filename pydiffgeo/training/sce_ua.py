@@ -195,7 +195,8 @@ def calibrate(
     Raises
     ------
     SettingsError
-        As `calibrated`, or stages with weights; windows that are not the whole period; `resume` with other records or evaluations.
+        As `calibrated`; stages with weights; windows that are not the whole period; `resume` with other records or
+        evaluations.
     DataError
         A site for which no run gave a number; too few evaluations.
     OutputError

@@ -39,38 +39,20 @@ class Simulated:
 
 
 class Steps:
-    """Simulates the batches of a training and compares them.
-
-    Parameters
-    ----------
-    model : torch.nn.Module
-        A hybrid, or an ensemble.
-    hybrids : sequence of torch.nn.Module
-        Its members, or itself.
-    members : sequence of Member
-        One for each hybrid.
-    windows : sequence of Windows
-        What each reads.
-    loss : callable
-        From `pydiffgeo.losses.as_sum`.
-    group : Group
-        Processes.
-    max_failed : float
-        Share of rows that may fail.
-    """
+    """Simulates the batches of a training by a hybrid or an ensemble, and compares them by the loss."""
 
     def __init__(
         self,
         model: nn.Module,
-        hybrids: Sequence[nn.Module],
-        members: Sequence[Member],
+        hybrids: Sequence[tuple[Member, nn.Module]],
         windows: Sequence[Windows],
         loss: Any,
         group: Group,
         max_failed: float,
     ):
-        self.model, self.hybrids, self.members, self.windows = model, hybrids, members, windows
-        self.loss, self.group, self.max_failed = loss, group, max_failed
+        self.model, self.windows, self.loss = model, windows, loss
+        self.members, self.hybrids = zip(*hybrids, strict=True)
+        self.group, self.max_failed = group, max_failed
 
     def simulate(self, step: int) -> list[Simulated]:
         """Return what each member gives for the batch of a step.
@@ -96,6 +78,18 @@ class Steps:
                 f"Last: {'; '.join(last)}. Lower the learning rate, narrow the bounds of parameters, or allow more steps."
             )
         return found
+
+    def undisturbed(self, found: list[Simulated], step: int) -> list[Simulated]:
+        """Return what the members give without dropout: what is at hand where they have none, else a new simulation."""
+        disturbed = any(
+            (isinstance(part, nn.Dropout) and part.p > 0) or getattr(part, "varying_dropout", 0) > 0
+            for part in self.model.modules()
+        )
+        if not disturbed:
+            return found
+        self.model.eval()
+        with torch.no_grad():
+            return self.simulate(step)
 
     def _whole(self, member: Member, part: Batch, series: Mapping[str, Tensor]) -> Simulated:
         """Return what a member gave for all processes."""

@@ -18,9 +18,9 @@ from pydiffgeo.data.windows import Windows
 from pydiffgeo.errors import OutputError, PyDiffGeoError, SettingsError
 from pydiffgeo.files import require_room, write_file
 from pydiffgeo.losses import as_sum
-from pydiffgeo.recorded import describe
+from pydiffgeo.recorded import Recorded, arguments_of, describe
 from pydiffgeo.training import checkpoint
-from pydiffgeo.training.choice import Choice, held_score, validation_score
+from pydiffgeo.training.choice import Choice
 from pydiffgeo.training.distributed import Group
 from pydiffgeo.training.ensemble import Member
 from pydiffgeo.training.interrupt import Interrupt, interrupt_between_steps
@@ -31,7 +31,7 @@ from pydiffgeo.training.steps import Simulated, Steps
 PROGRESS = ("step", "sums", "done", "history", "failures")
 
 
-class Trainer:
+class Trainer(Recorded):
     """Trains a hybrid, or an ensemble of its copies, on windows of sites.
 
     A step depends on the settings and its number alone: windows and dropout are drawn from the seed and the step. So a
@@ -139,37 +139,27 @@ class Trainer:
         self.members = [Member("", seed, windows)] if members is None else list(members)
         self.ensemble = members is not None
         self.whole, self.hybrids, self.model = self._models(hybrid)
-        self.windows = [
-            self._reading(m.windows, h) for m, h in zip(self.members, self.hybrids, strict=True)
-        ]
+        both = list(zip(self.members, self.hybrids, strict=True))
+        self.windows = [self._reading(member.windows, one) for member, one in both]
+        judges: list[Any] = [] if validation is None else [validation] * len(both)
         if isinstance(validation, Windows):
-            self.judging: list[Any] = [self._reading(validation, one) for one in self.hybrids]
-        else:
-            self.judging = [] if validation is None else [validation] * len(self.hybrids)
+            judges = [self._reading(validation, one) for one in self.hybrids]
+        self.choice = Choice(self.members, self.hybrids, judges, patience)
+        self.steps = Steps(self.whole, both, self.windows, self.loss, self.group, max_failed)
         self.weights = [list(one.parameters()) for one in self.hybrids]
         self.every = [weight for weights in self.weights for weight in weights]
-        self.optimiser = torch.optim.AdamW(self.every, learning_rate, weight_decay=weight_decay)
-        self.steps = Steps(
-            self.whole, self.hybrids, self.members, self.windows, self.loss, self.group, max_failed
-        )
-        self.choice = Choice(self.members, self.hybrids, patience)
+        trained = self.every or [nn.Parameter(torch.zeros(()))]  # a baseline has no weights
+        self.optimiser = torch.optim.AdamW(trained, learning_rate, weight_decay=weight_decay)
         self.per_epoch = steps_per_epoch or self.windows[0].steps_per_epoch
         self.total = self.per_epoch * epochs
         self.rise = min(100, max(1, self.total // 20)) if rise is None else max(1, rise)
         self.checkpoint_every = checkpoint_every or self.per_epoch
-        self.free, self.files = free, files or {}
         if settings is None and folder is not None:
-            training = {
-                "epochs": epochs, "steps_per_epoch": self.per_epoch, "patience": patience, "learning_rate": learning_rate,
-                "final_rate": final_rate, "rise": self.rise, "weight_decay": weight_decay, "gradient_clip": gradient_clip,
-                "seed": seed, "max_failed": max_failed,
-            }  # fmt: skip
-            settings = {
-                "hybrid": describe(hybrid),
-                "loss": describe(self.loss),
-                "training": training,
-            }
-        self.settings = dict(settings or {})
+            given = arguments_of(self).items()
+            training = {name: value for name, value in given if isinstance(value, int | float)}
+            loss = describe(self.loss)
+            settings = {"hybrid": describe(hybrid), "loss": loss, "training": training}
+        self.settings, self.free, self.files = dict(settings or {}), free, files or {}
         self.records = checkpoint.records_hash(self.windows)
         self.step, self.changing = 0, False
         self.sums: dict[str, tuple[float, int]] = {}
@@ -216,11 +206,8 @@ class Trainer:
         given = (folder, self.settings, resume, overwrite, self.free)
         if first:
             check_run(*given)
-        saved = (
-            checkpoint.load_checkpoint(folder / checkpoint.CHECKPOINT, self.snapshot())
-            if resume
-            else None
-        )
+        path = folder / checkpoint.CHECKPOINT
+        saved = checkpoint.load_checkpoint(path, self.snapshot()) if resume else None
         if saved is not None:
             self.restore(saved)  # what does not fit is said before the folder is changed
         with run_folder(*given) if first else nullcontext():
@@ -252,13 +239,11 @@ class Trainer:
 
     def snapshot(self) -> dict[str, Any]:
         """Return all that the next step depends on, what was learned until now, and the settings."""
-        best = self.choice.best_weights
-        kept = [best[i] for i, member in enumerate(self.members) if member.kept]
-        chosen: dict[str, Any] | None = kept[0]
+        chosen = self.choice.best_weights[0]
         if self.ensemble and chosen is not None:
-            chosen = {
-                f"members.{k}.{n}": v for k, one in enumerate(kept) for n, v in (one or {}).items()
-            }
+            kept = [i for i, member in enumerate(self.members) if member.kept]
+            each = [self.choice.best_weights[i] or self.hybrids[i].state_dict() for i in kept]
+            chosen = {f"members.{k}.{n}": v for k, one in enumerate(each) for n, v in one.items()}
         return {
             "settings": self.settings,
             "members": [m.described() for m in self.members] if self.ensemble else None,
@@ -300,7 +285,7 @@ class Trainer:
         observed = dict.fromkeys((*self.loss.observed, *getattr(hybrid, "recalls", ())))
         return windows.reading(hybrid.reads, tuple(observed), hybrid.needs)
 
-    def _models(self, hybrid: Any) -> tuple[nn.Module, list[nn.Module], nn.Module]:
+    def _models(self, hybrid: Any) -> tuple[nn.Module, list[Any], nn.Module]:
         """Return what simulates, its members, and what is left of it after the training."""
         if not self.ensemble:
             if not hybrid.prepared:
@@ -313,7 +298,7 @@ class Trainer:
         return whole, list(whole.members), whole.only(kept)
 
     def _check(self) -> None:
-        """Check that the rows of a batch divide over the processes, and that days held out are simulated."""
+        """Raise where rows do not divide over the processes, or days held out are not simulated."""
         for windows, member in zip(self.windows, self.members, strict=True):
             if self.loss.needs_spread:
                 windows.require_variance()
@@ -330,6 +315,11 @@ class Trainer:
                 )
 
     def _train(self, progress: bool) -> list[dict[str, float]]:
+        if not self.every and not self.finished:
+            for one, windows in zip(self.hybrids, self.windows, strict=True):
+                one.choose(windows)
+            self.choice.stopped = "there are no weights to train"
+            self._save()
         if not self.finished:
             self._to_the_end(progress)
         self.choice.take_best()
@@ -392,7 +382,7 @@ class Trainer:
             if not math.isfinite(norm):
                 raise self.steps.gradient_failed(i, self.step)
         if self.choice.held:  # of the weights before the step
-            self.choice.keep(self._held_scores(found), len(self.history))
+            self.choice.judge_held(self.steps.undisturbed(found, self.step), len(self.history))
         self.changing = True
         self.optimiser.step()
         self.step += 1
@@ -402,15 +392,6 @@ class Trainer:
         loss = sum(float(loss.detach()) for loss, _ in losses) / len(losses)
         self.log.scalars(self.step, {"step/loss": loss, "step/gradient_norm": max(norms)})
         return asked
-
-    def _held_scores(self, found: list[Simulated]) -> list[float]:
-        """Return the score of each member on the days held out, by the simulation at hand unless it has dropout."""
-        if _has_dropout(self.whole):
-            self.whole.eval()
-            with torch.no_grad():
-                found = self.steps.simulate(self.step)
-        both = zip(self.members, found, strict=True)
-        return [held_score(member, one.series, one.batch) for member, one in both]
 
     def _count(self, found: list[Simulated], values: list[dict[str, float]]) -> None:
         """Add a step to what is known of the epoch."""
@@ -427,12 +408,9 @@ class Trainer:
         epoch = self.step // self.per_epoch
         row: dict[str, float] = {"epoch": epoch, "step": self.step}
         row |= {name: total / count for name, (total, count) in self.sums.items()}
-        if self.judging and not self.choice.held:
-            names, scores = self.loss.observed, list[float]()
-            for member, one, judge in zip(self.members, self.hybrids, self.judging, strict=True):
-                scores.append(validation_score(one, judge, names, self.group, member.left_out))
-            self.choice.keep(scores, epoch)
-        if self.judging or self.choice.held:
+        if self.choice.judges:
+            self.choice.validate(epoch, self.loss.observed, self.group)
+        if self.choice.judges or self.choice.held:
             row["validation"] = self.choice.end_epoch(epoch)
         seconds = self.done["seconds"]
         row |= {"failed": self.done["failed"], "learning_rate": self.rate(), "seconds": seconds}
@@ -443,20 +421,10 @@ class Trainer:
 
     def _show(self, bar: tqdm) -> None:
         total, count = self.sums["loss"]
-        text = (
-            f"epoch {(self.step - 1) // self.per_epoch + 1}/{self.epochs}, loss {total / count:.4f}"
-        )
+        epoch = (self.step - 1) // self.per_epoch + 1
+        text = f"epoch {epoch}/{self.epochs}, loss {total / count:.4f}"
         if self.history and "validation" in self.history[-1]:
             text += f", validation {self.history[-1]['validation']:.4g}"
         speed = self.done["site_steps"] / self.done["seconds"]
         bar.set_postfix_str(f"{text}, {speed:,.0f} site-steps/s", refresh=False)
         bar.update()
-
-
-def _has_dropout(model: nn.Module) -> bool:
-    """Return whether a simulation in training differs from one that is judged."""
-    return any(
-        (isinstance(module, nn.Dropout) and module.p > 0)
-        or getattr(module, "varying_dropout", 0) > 0
-        for module in model.modules()
-    )

@@ -24,7 +24,7 @@ from training_cases import Runoff
 from pydiffgeo import losses
 from pydiffgeo.data import Windows
 from pydiffgeo.errors import DataError, OutputError, SettingsError, SolveFailed, TrainingFailed
-from pydiffgeo.networks import MLP
+from pydiffgeo.networks import MLP, SoilClass
 from pydiffgeo.training import interrupt
 from pydiffgeo.training.checkpoint import (
     CHECKPOINT,
@@ -569,3 +569,15 @@ def test_soil_columns_train_as_twins_and_resume(tmp_path):
     cut.run(progress=False)
     assert column(resumed.run(resume=True, progress=False)) == column(history)
     assert same_weights(resumed.model, straight.model) and len(resumed.model.members) == 1
+
+
+def test_a_hybrid_without_weights_chooses_and_is_kept(tmp_path):
+    sites = hybrid_cases.stations(3, 24)
+    whole = Windows(sites, warm_up=4, dtype=torch.float64)
+    hybrid = hybrid_cases.column_hybrid(SoilClass("loam", best=True, candidates=["sand", "clay"]))
+    done = Trainer(hybrid, whole, losses.Profile("soil_moisture"), tmp_path, settings={"a": 1})
+    assert done.run(progress=False) == [] and "no weights" in done.stopped
+    assert set(hybrid.network.chosen) == {"b0", "b1", "b2"}
+    fresh = hybrid_cases.column_hybrid(SoilClass("loam", best=True, candidates=["sand", "clay"]))
+    fresh.load_state_dict(chosen_weights(load_checkpoint(tmp_path / CHECKPOINT)))
+    assert fresh.network.chosen == hybrid.network.chosen
