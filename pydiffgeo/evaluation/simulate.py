@@ -98,7 +98,7 @@ def simulate(
     kept = list(dict.fromkeys((*UNTRAINED, *balance) if asked is None else asked))
     forcing = [n for n in kept if n in sites and n not in known]  # as measured
     for name in (*compared, *(asked or ())):
-        if name not in one.gives and (name in compared or name not in sites):
+        if name not in (*one.gives, *forcing):
             close = nearest(name, one.gives)
             raise DataError(
                 f"nobody gives {name!r}{close} The hybrid gives {', '.join(one.gives)}."
@@ -116,26 +116,26 @@ def simulate(
     device = next((p.device for p in hybrid.parameters()), torch.device("cpu"))
     blocks: list[dict[str, NDArray]] = []
     failed: dict[str, str] = {}
+    wanted = [n for n in kept if n not in (*forcing, *compared)]
+    cut = 0 if keep_warm_up else first - begin
     training = hybrid.training
     hybrid.eval()
-    with torch.no_grad():
+    try:
         for k in range(0, len(mine), batch):
             part = mine[k : k + batch]
             whole = np.zeros(len(part), int), last - begin, first - begin
             given = read.tensors.windows(part, *whole).to(device)
-            wanted = [n for n in kept if n not in (*forcing, *compared)]
-            found, why = _block(hybrid, given, compared, wanted, members or {})
-            cut = 0 if keep_warm_up else given.warm_up
-            blocks.append(
-                {n: v if n.startswith(PARAMETER) else v[:, cut:] for n, v in found.items()}
-            )
+            with torch.no_grad():
+                found, why = _block(hybrid, given, compared, wanted, members or {})
+            series = {n: v if n.startswith(PARAMETER) else v[:, cut:] for n, v in found.items()}
+            blocks.append(series)
             failed |= why
-    hybrid.train(training)
+    finally:
+        hybrid.train(training)
     shared = [(mine, blocks, failed)] if group is None else group.collect((mine, blocks, failed))
     order = np.argsort(np.concatenate([own for own, _, _ in shared]))
     every = [block for _, some, _ in shared for block in some]
     arrays = {n: np.concatenate([block[n] for block in every])[order] for n in every[0]}
-    cut = 0 if keep_warm_up else first - begin
     data = _dataset(arrays, simulated.isel({"site": rows, axis: slice(cut, None)}), one, forcing)
     judged = np.arange(cut, last - begin) >= first - begin
     data.coords["judged"] = axis, judged, {"long_name": "judged, not warm-up"}
@@ -185,7 +185,7 @@ def _dataset(
     """Return arrays with their dimensions, coordinates, units and CF attributes."""
     axis, profiles = axis_of(here), set(one.facts["observed"])
     coords = {n: v for n, v in here.coords.items() if set(v.dims) <= {"site", axis}}
-    data = xr.Dataset({n: here[n].transpose("site", axis, ...) for n in forcing}, coords)
+    data = xr.Dataset({n: here[n].transpose("site", axis, ...).load() for n in forcing}, coords)
     units = units_of(one) | {n: v.attrs["units"] for n, v in here.items() if "units" in v.attrs}
     for name, values in arrays.items():
         plain = name.removeprefix(PARAMETER)
