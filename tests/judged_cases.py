@@ -88,12 +88,13 @@ def probes(count: int = 2, days: int = 20) -> xr.Dataset:
     )  # fmt: skip
 
 
-def column(sites: xr.Dataset, **options: object) -> Hybrid:
+def column(
+    sites: xr.Dataset, soil: str = "loam", learn: list[str] | None = None, **options: object
+) -> Hybrid:
     """Return a soil column of two layers with random soils; options are those of the solver."""
     grid = Grid.graded(100.0, 8, 4.0, layers=[0.0, 30.0])
     solver = Solver("implicit_euler", rtol=0.1, **options)
-    process = Process(
-        Richards(grid, roots=Roots("exponential")), solver, engine="torch", start=-100.0
-    )
+    model = Richards(grid, roots=Roots("exponential"))
+    process = Process(model, solver, engine="torch", start=-100.0, soil=soil, learn=learn)
     hybrid = Hybrid(MLP(hidden=(4,)), Canopy(), process, Probes())
     return hybrid.prepare(sites)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pydiffgeo.evaluation.figures import Panel, Runs, literal, new_figure
 from pydiffgeo.evaluation.simulate import processes_of
+from pydiffgeo.stages.process import Process
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,7 +25,7 @@ SUCTION = torch.logspace(0, 4.5, 80, dtype=torch.float64)  # cm
 
 def soil_curves(runs: Runs, most: int = 30) -> Panel:
     """Draw the curves of the soils of the first run with a Richards model, a line per layer, for at most `most` sites."""
-    panel = Panel("Learned soils", "Dashed: the default soil of the specification.")
+    panel = Panel("Learned soils", "Dashed: the soil at which learning begins.")
     panel.nothing = "no soil of a Richards model was learned"
     for run in runs.values():
         known = [] if run.hybrid is None else processes_of(run.hybrid)
@@ -32,7 +33,7 @@ def soil_curves(runs: Runs, most: int = 30) -> Panel:
         if column is None or "layer" not in run.parameters.dims:
             continue
         labels = [f"layer at {z:g} cm" for z in column.middles]
-        for name, values in curves_of(column.model, run).items():
+        for name, values in curves_of(column, run).items():
             draw = partial(_draw, values, labels, name, list(run.data["site"].values)[:most])
             panel.figures[name] = f"{name.capitalize()} of the learned soils", draw
         panel.nothing = ""
@@ -40,17 +41,20 @@ def soil_curves(runs: Runs, most: int = 30) -> Panel:
     return panel
 
 
-def curves_of(model: Any, run: Evaluation) -> dict[str, NDArray]:
-    """Return each of `CURVES` at `SUCTION`, [site + 1, layer, point]; the last site is the default soil."""
+def curves_of(process: Process, run: Evaluation) -> dict[str, NDArray]:
+    """Return each of `CURVES` at `SUCTION`, [site + 1, layer, point]; the last site is the soil at which learning begins."""
+    model: Any = process.model
     own, known = model.core.hydraulics, model.core.spec.parameters
     sites, layers = run.data.sizes["site"], run.data.sizes["layer"]
+    begin = {name: float(value) for name, value in (process.fixed | process.begin).items()}
     values: dict[str, Tensor] = {}
     for name in own.parameters:
-        default = torch.full((sites + 1, layers), known[name].default, dtype=torch.float64)
-        if name in run.parameters:  # in the units of the grid
-            learned = torch.as_tensor(run.parameters[name].values).double().reshape(sites, -1)
-            default[:-1] = learned * model.units.factor(known[name].unit)
-        values[name] = default[..., None]
+        factor = model.units.factor(known[name].unit)  # from the units of the grid to cm and hours
+        soil = begin[name] * factor if name in begin else known[name].default
+        values[name] = torch.full((sites + 1, layers, 1), soil, dtype=torch.float64)
+        if name in run.parameters:
+            learned = torch.as_tensor(run.parameters[name].values).double()
+            values[name][:-1] = learned.reshape(sites, -1, 1) * factor
     with torch.no_grad():
         curves = own.curves(-SUCTION, own.derive(values))
     return {name: values.numpy() for name, values in zip(CURVES, curves, strict=True)}
@@ -66,9 +70,7 @@ def _draw(curves: NDArray, labels: list[str], name: str, sites: list[str]) -> Fi
     for axis, site, soil in zip(axes.flat, sites, curves, strict=False):
         for label, colour, curve in zip(labels, colours, soil, strict=False):
             axis.plot(SUCTION, curve, color=colour, linewidth=1.1, label=label)
-        axis.plot(
-            SUCTION, curves[-1, 0], color="0.4", linestyle="--", linewidth=0.9, label="default"
-        )
+        axis.plot(SUCTION, curves[-1, 0], color="0.4", linestyle="--", linewidth=0.9, label="begin")
         axis.set_title(literal(str(site)), fontsize=9)
         axis.set_xscale("log")
         if name == "conductivity":

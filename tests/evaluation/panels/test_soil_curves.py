@@ -15,9 +15,9 @@ from pydiffgeo.models.richards.hydraulics import HYDRAULICS
 
 def test_curves_of_learned_and_default_soils() -> None:
     sites = cases.probes()
-    hybrid = cases.column(sites)
+    hybrid = cases.column(sites, soil="silt_loam", learn=["n", "K_s", "theta_s"])
     run = evaluate(hybrid, sites, "2020-05-15", warm_up=3)
-    curves = curves_of(hybrid.stages[1].model, run)
+    curves = curves_of(hybrid.stages[1], run)
     hydraulics = HYDRAULICS["van_genuchten"]()
 
     def expected(soil: dict[str, float]) -> tuple[np.ndarray, ...]:
@@ -26,11 +26,15 @@ def test_curves_of_learned_and_default_soils() -> None:
         given = {k: soil[k] for k in hydraulics.parameters}
         return tuple(x.numpy() for x in hydraulics.curves(-SUCTION, hydraulics.derive(given)))
 
-    learned = {k: run.parameters[k][1, 0] for k in ("theta_r", "theta_s", "alpha", "n", "K_s")}
+    learned = {k: run.parameters[k][1, 0] for k in ("theta_s", "n", "K_s")}
+    assert "alpha" not in run.parameters  # which stays that of the soil
+    learned = usda_soil("silt_loam") | learned
     for k, name in enumerate(("retention", "conductivity")):
         assert curves[name].shape == (3, 2, 80)
         np.testing.assert_allclose(curves[name][1, 0], expected(learned)[k], rtol=1e-6)
-        np.testing.assert_allclose(curves[name][2, 1], expected(usda_soil("loam"))[k], rtol=1e-6)
+        np.testing.assert_allclose(
+            curves[name][2, 1], expected(usda_soil("silt_loam"))[k], rtol=1e-6
+        )
     panel = soil_curves({"run": run})
     assert list(panel.figures) == ["retention", "conductivity"]
     pytest.importorskip("matplotlib")
