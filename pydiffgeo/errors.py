@@ -57,7 +57,7 @@ class DataError(PyDiffGeoError, ValueError):
 
 
 class DataWarning(UserWarning):
-    """Something in a file that is taken for missing, and is said."""
+    """Something in data that is taken for missing or converted, and is said."""
 
 
 class UnitError(DataError):

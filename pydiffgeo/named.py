@@ -5,6 +5,7 @@ names are dropped.
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -13,10 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pydiffgeo.errors import DataError, UnitError
+from pydiffgeo.errors import DataError, DataWarning, UnitError
 from pydiffgeo.models.base import ProcessModel
 from pydiffgeo.times import decoded, differing, intervals, parse_times
-from pydiffgeo.units import same_unit
+from pydiffgeo.units import conversion, same_unit
 
 ROLES = {
     **dict.fromkeys(
@@ -74,17 +75,14 @@ class Names:
         Raises
         ------
         UnitError, DataError
-            Another unit; a dimension that the input does not take; dates that are not those of
-            `times`; other columns than those of another input.
+            A unit that does not convert; a dimension that the input does not take; dates that are
+            not those of `times`; other columns than those of another input.
         """
         if not has_names(value):
             return value
-        if "units" in value.attrs and not same_unit(str(value.attrs["units"]), unit):
-            raise UnitError(
-                f"{what} has units {str(value.attrs['units'])!r}, the model needs {unit!r}; "
-                "convert the values and set attrs['units']."
-            )
         x, dims, coordinates = _parts(value)
+        if "units" in value.attrs and not same_unit(str(value.attrs["units"]), unit):
+            x = _converted(x, str(value.attrs["units"]), unit, what)
         order = _order(dims, coordinates, axes, needs, what)
         if order is None:
             return x
@@ -174,15 +172,44 @@ def without_names(
     if not any(map(has_names, chain(forcing.values(), parameters.values(), by_state.values()))):
         return forcing, parameters, initial
     names, spec = Names(times, model.spec.time_unit), model.spec
+    first = next(iter(spec.states.values()))
+    _require_units(
+        {f"forcing {k!r}": (v, spec.forcings[k].unit) for k, v in forcing.items() if k in spec.forcings}
+        | {f"parameter {k!r}": (v, spec.parameters[k].unit) for k, v in parameters.items() if k in spec.parameters}
+        | {f"initial_state {k}".strip(): (v, spec.states.get(k, first).unit) for k, v in by_state.items()}
+    )  # fmt: skip
     forcing = {k: names.drop(v, ("batch", "time"), spec.forcings[k].unit, f"forcing {k!r}",
     needs="time")
                if k in spec.forcings else v for k, v in forcing.items()}  # fmt: skip
     parameters = parameters_without_names(model, parameters, names)
-    first = next(iter(spec.states.values()))
     by_state = {k: names.drop(v, ("batch", "state"), spec.states.get(k, first).unit,
     f"initial_state {k}".strip())
                 for k, v in by_state.items()}  # fmt: skip
     return forcing, parameters, by_state if isinstance(initial, Mapping) else by_state[""]
+
+
+def _require_units(given: Mapping[str, tuple[Any, str]]) -> None:
+    """Refuse units that do not convert into those of the model, all at once."""
+    bad = []
+    for what, (value, unit) in given.items():
+        stated = value.attrs.get("units") if has_names(value) else None
+        if stated is not None and conversion(str(stated), unit) is None:
+            bad.append(f"{what} has units {str(stated)!r}, the model needs {unit!r}")
+    if bad:
+        raise UnitError(f"{'; '.join(bad)}; convert the values and set attrs['units'].")
+
+
+def _converted(x: NDArray, given: str, unit: str, what: str) -> NDArray:
+    """Values in another unit; a warning says so."""
+    change = conversion(given, unit)
+    if change is None:
+        raise UnitError(
+            f"{what} has units {given!r}, the model needs {unit!r}; convert the values and set "
+            "attrs['units']."
+        )
+    warnings.warn(f"{what} is converted from {given!r} to {unit!r}.", DataWarning, stacklevel=2)
+    converted: NDArray = np.asarray(x, dtype=float) * change[0] + change[1]
+    return converted
 
 
 def parameters_without_names(

@@ -81,7 +81,7 @@ def test_contributing_tableau() -> None:
     assert sum(tableau.b_hat) == pytest.approx(1)  # type: ignore[attr-defined]
 
 
-def test_data_from_archive_to_scores(
+def test_data_from_archive_to_batch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = site_files.camels_us(
@@ -91,17 +91,29 @@ def test_data_from_archive_to_scores(
         "gauge_id;aridity\n01010101;0.8\n02020202;1.2\n"
     )
     monkeypatch.chdir(tmp_path)
-    names: dict[str, Any] = {}
     for code in blocks("docs/data.md", "python"):
-        exec(code, names)
-    assert "torch.Size([100, 730, 3])" in capsys.readouterr().out and names["parts"].keys() >= {
-        "nse of discharge"
-    }
-    assert sorted(p.name for p in (tmp_path / "runs").iterdir()) == [
-        "scaling.json",
-        "scores.csv",
-        "scores.nc",
+        exec(code, {})
+    assert "torch.Size([100, 730]) torch.Size([100, 730])" in capsys.readouterr().out
+    assert [p.name for p in (tmp_path / "runs").iterdir()] == ["scaling.json"]
+
+
+def test_own_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "my_basins"
+    folder.mkdir()
+    # the lines that the page shows
+    lines = (ROOT / "docs/own_data.md").read_text().splitlines()
+    start = next(i for i, line in enumerate(lines) if "series.csv" in line)
+    table = [
+        line.split()[-1] if ".csv" not in line else line.split(maxsplit=1)[1]
+        for line in lines[start : start + 4]
     ]
+    (folder / "series.csv").write_text("\n".join([*table[:2], "007,2001-01-02,0,275,0.7"]) + "\n")
+    (folder / "attributes.csv").write_text("\n".join(table[2:]) + "\n")
+    monkeypatch.chdir(tmp_path)
+    exec(blocks("docs/own_data.md", "python")[0], {})
+    assert capsys.readouterr().out == "['007'] K\n"
 
 
 def test_own_network_of_basin_parameters(capsys: pytest.CaptureFixture[str]) -> None:
@@ -110,6 +122,11 @@ def test_own_network_of_basin_parameters(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_links_between_documents_exist() -> None:
-    for document in (*ROOT.glob("*.md"), ROOT / "docs" / "data.md", ROOT / "docs" / "basins.md"):
+    for document in (
+        *ROOT.glob("*.md"),
+        ROOT / "docs" / "data.md",
+        ROOT / "docs" / "own_data.md",
+        ROOT / "docs" / "basins.md",
+    ):
         for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
             assert (document.parent / target).exists(), f"{document.name} points to {target}"

@@ -12,6 +12,7 @@ import xarray as xr
 from pydiffgeo import HBV, Grid, Richards, Roots, Solver, solve, usda_soil
 from pydiffgeo.errors import (
     DataError,
+    DataWarning,
     GridError,
     ParameterError,
     PyDiffGeoError,
@@ -21,6 +22,7 @@ from pydiffgeo.errors import (
     UnknownName,
 )
 from pydiffgeo.models.richards.hydraulics import UserHydraulics
+from pydiffgeo.named import Names
 
 
 class Untouched(Richards):
@@ -317,20 +319,27 @@ def test_wrong_units() -> None:
     def rain(unit: str) -> xr.DataArray:
         return xr.DataArray([1.0, 2.0, 0.0], dims="time", attrs={"units": unit})
 
-    check(UnitError, "'rain'", "mm d-1", "cm h-1", forcing={"rain": rain("mm d-1")})
-    check(UnitError, "'rain'", "furlong", forcing={"rain": rain("furlong")})
-    check(
-        UnitError,
-        "'alpha'",
-        "m-1",
-        "cm-1",
-        parameters={"alpha": xr.DataArray(3.6, attrs={"units": "m-1"})},
-    )
+    check(UnitError, "'rain'", "mm", "cm h-1", forcing={"rain": rain("mm")})
+    wrong = {"alpha": xr.DataArray(3.6, attrs={"units": "m"})}
+    # all at once
+    words = ("'rain'", "furlong", "'alpha'", "'m'", "cm-1")
+    check(UnitError, *words, forcing={"rain": rain("furlong")}, parameters=wrong)
     check(
         UnitError, "initial_state", "kPa", initial_state=xr.DataArray(-10.0, attrs={"units": "kPa"})
     )
     with pytest.raises(AssertionError, match="the solve was started"):
         attempt(forcing={"rain": rain("cm/h")})
+
+
+def test_other_units_are_converted_and_said() -> None:
+    names = Names(None, "h")
+    rain = xr.DataArray([24.0, 0.0], dims="time", attrs={"units": "mm/day"})
+    with pytest.warns(DataWarning, match="rain is converted from 'mm/day' to 'cm h-1'"):
+        values = names.drop(rain, ("batch", "time"), "cm h-1", "rain")
+    np.testing.assert_allclose(values, [[0.1, 0.0]])
+    warm = xr.DataArray([280.15], dims="time", attrs={"units": "K"})
+    with pytest.warns(DataWarning, match="from 'K' to 'degC'"):
+        np.testing.assert_allclose(names.drop(warm, ("batch", "time"), "degC", "tair"), [[7.0]])
 
 
 def test_bad_initial_states() -> None:

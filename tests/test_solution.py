@@ -224,7 +224,9 @@ def test_states_that_do_not_fit() -> None:
         DataError, match="disagree on the number of columns.*'soil' has 2.*'lower' has 3"
     ):
         attempt(**{**STORES, "lower": [1.0, 2.0, 3.0]})
-    with pytest.raises(UnitError, match="initial_state soil has units 'cm', the model needs 'mm'"):
-        attempt(**{**STORES, "soil": xr.DataArray([5.0, 8.0], dims="basin", attrs={"units": "cm"})})
+    with pytest.raises(UnitError, match="initial_state soil has units 'kPa', the model needs 'mm'"):
+        attempt(
+            **{**STORES, "soil": xr.DataArray([5.0, 8.0], dims="basin", attrs={"units": "kPa"})}
+        )
     with pytest.raises(DataError, match="not finite at column 0 .state 'lower'"):
         attempt(**{**STORES, "lower": float("nan")})

@@ -23,9 +23,9 @@ from pydiffgeo import (
     solve,
     usda_soil,
 )
-from pydiffgeo.errors import DataError, GridError, UnitError, UnknownName
+from pydiffgeo.errors import DataError, DataWarning, GridError, UnitError, UnknownName
 from pydiffgeo.models.richards.hydraulics import UserHydraulics
-from pydiffgeo.units import Units, same_unit
+from pydiffgeo.units import Units, conversion, conversions, is_unit, same_unit
 
 F64 = torch.float64
 OTHER = [("m", "d"), ("mm", "min")]
@@ -48,6 +48,38 @@ def test_spellings_of_one_unit(one: str, other: str) -> None:
 )
 def test_units_that_are_others(one: str, other: str) -> None:
     assert not same_unit(one, other)
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted", "change"),
+    [
+        ("m s-1", "mm d-1", (86400000.0, 0.0)), ("K", "degC", (1.0, -273.15)), ("degF", "degC", (5 / 9, -160 / 9)),
+        ("kg m-2 s-1", "mm/day", (86400.0, 0.0)), ("W m-2", "MJ m-2 d-1", (0.0864, 0.0)), ("percent", "m3 m-3", (0.01, 0.0)),
+        ("%", "1", (0.01, 0.0)), ("mbar", "Pa", (100.0, 0.0)), ("inches/day", "mm d-1", (25.4, 0.0)),
+        ("kg m-2", "mm", (1.0, 0.0)),
+        ("°C", "degC", (1.0, 0.0)), ("mm day-1 (sum)", "mm d-1", (1.0, 0.0)), ("cfs", "m3 s-1", (0.3048**3, 0.0)),
+        ("degC d-1", "K h-1", (1 / 24, 0.0)), ("µmol m-2 s-1", "mol m-2 d-1", (0.0864, 0.0)), ("m", "degC", None),
+        ("mm", "mm d-1", None), ("furlong", "m", None), ("mg L-1", "1", None), ("Pa", "m", None), ("log10(m2)", "m2", None),
+    ],
+)  # fmt: skip
+def test_what_converts(given: str, wanted: str, change: tuple[float, float] | None) -> None:
+    found = conversion(given, wanted)
+    assert found == (None if change is None else pytest.approx(change, rel=1e-15))
+    if found is not None:
+        back = conversion(wanted, given)
+        assert back is not None
+        assert back[0] * (found[0] * 3.7 + found[1]) + back[1] == pytest.approx(3.7, rel=1e-12)
+
+
+def test_units_that_do_not_convert_are_named_together() -> None:
+    given = {"P": ("mm", "mm d-1"), "T": ("K", "degC"), "Q": (None, "mm d-1")}
+    with pytest.raises(
+        UnitError, match="a.nc: 'P' has unit 'mm', expected.*'Q' has no unit"
+    ) as error:
+        conversions(given, "a.nc")
+    assert "'T'" not in str(error.value)
+    assert conversions({"T": given["T"]}, "a.nc") == {"T": (1.0, -273.15)}
+    assert is_unit("MJ m-2 d-1") and is_unit("%") and not is_unit("furlong d-1")
 
 
 def test_every_quantity_of_the_specification_follows_from_its_unit() -> None:
@@ -249,8 +281,11 @@ def test_units_that_are_stated_are_the_grids() -> None:
     assert solution.lengths.tolist() == [2.0]
     assert solution.fluxes["infiltration"].item() == pytest.approx(0.01)
     assert solution.to_xarray()["depth"].attrs["units"] == "m"
-    with pytest.raises(UnitError, match="'cm/h', the model needs 'm d-1'"):
-        solve(model, rain("cm/h"), soil, -1.0, dates)
+    with pytest.warns(DataWarning, match="converted from 'cm/d' to 'm d-1'"):
+        same = solve(model, rain("cm/d"), soil, -1.0, dates, engine="torch")
+    assert same.fluxes["infiltration"].item() == pytest.approx(0.0001)
+    with pytest.raises(UnitError, match="'mm', the model needs 'm d-1'"):
+        solve(model, rain("mm"), soil, -1.0, dates)
     with pytest.raises(DataError, match="3000 m d-1.*-2400 to 2400"):
         solve(model, {"top_flux": 3000.0}, soil, -1.0, dates)
     with pytest.raises(UnknownName, match="unit of length 'ft'"):
