@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from pydiffgeo.models.fitting import fit_closure, fit_slots
     from pydiffgeo.models.richards import Grid, Roots
     from pydiffgeo.models.richards.hydraulics import HYDRAULICS, SoilHydraulics, usda_soil
-    from pydiffgeo.models.spec import ModelSpec, load_spec
+    from pydiffgeo.models.spec import ModelSpec
+    from pydiffgeo.models.spec_files import load_spec
     from pydiffgeo.networks import LSTM, MLP, Bounds, Mixed, Network, SoilClass, Table
     from pydiffgeo.solution import Solution
     from pydiffgeo.solvers import METHODS, Solver
@@ -73,7 +74,7 @@ _HOMES = {
     "fit_closure": "models.fitting",
     "fit_slots": "models.fitting",
     "load": "experiment.judge",
-    "load_spec": "models.spec",
+    "load_spec": "models.spec_files",
     "open_sites": "data.sites",
     "simulate": "evaluation",
     "solve": "solving",

@@ -48,11 +48,11 @@ def test_example_of_closures() -> None:
 
 def test_contributing_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from pydiffgeo import Solver, solve
-    from pydiffgeo.models import spec
+    from pydiffgeo.models import spec_files
 
     specification, *_ = blocks("CONTRIBUTING.md", "toml")
     (tmp_path / "reservoir.toml").write_text(specification)
-    monkeypatch.setitem(spec.shipped_specs(), "reservoir", tmp_path / "reservoir.toml")
+    monkeypatch.setitem(spec_files.shipped_specs(), "reservoir", tmp_path / "reservoir.toml")
     names: dict[str, type] = {}
     exec(blocks("CONTRIBUTING.md", "python")[0], names)
     solution = solve(

@@ -32,3 +32,12 @@ function small(hydraulics="van_genuchten"; layers=true, top="atmospheric", botto
     s = DiffGeo.spec(m)
     return m, names(s.forcings, WEATHER), names(s.parameters, given), [fill(0.295, DiffGeo.ponds(m)); range(-60.0, -30.0; length=6)]
 end
+
+"A model of five stores from a file, what it is driven by, and its parameters."
+const FIVE = joinpath(@__DIR__, "../../pydiffgeo/examples/julia/five_stores.jl")
+function weather(days, rng)
+    season = sin.(2pi .* (1:days) ./ 365)
+    return (precipitation=max.(0.0, 4 .+ 12 .* randn(rng, days)), temperature=8 .+ 12 .* season .+ 3 .* randn(rng, days),
+        potential_evapotranspiration=2 .+ 1.5 .* season)
+end
+const HBV = (TT=0.3, CFMAX=3.0, CFR=0.05, CWH=0.1, FC=200.0, LP=0.7, BETA=2.2, PERC=1.5, UZL=20.0, K0=0.3, K1=0.1, K2=0.02)

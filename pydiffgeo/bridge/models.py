@@ -34,7 +34,7 @@ from pydiffgeo.models.richards.hydraulics import (
     VanGenuchtenVogel,
 )
 from pydiffgeo.models.richards.richards import Richards
-from pydiffgeo.models.spec import shipped_specs
+from pydiffgeo.models.spec_files import shipped_specs
 
 HYDRAULICS: dict[type[SoilHydraulics], Callable[[Any], dict[str, Any]]] = {
     VanGenuchten: lambda h: {"entry_width": h.entry_width},

@@ -13,7 +13,8 @@ from pydiffgeo.errors import ParameterError, lookup
 from pydiffgeo.models.base import Linearisation, ProcessModel, Values
 from pydiffgeo.models.slots import Formula, filled, share, share_and_slope
 from pydiffgeo.models.smooth import stacked
-from pydiffgeo.models.spec import ModelSpec, load_spec
+from pydiffgeo.models.spec import ModelSpec
+from pydiffgeo.models.spec_files import load_spec
 
 # mm d-1: about the median of the CAMELS basins' slow runoff; only where stores start depends on it
 TYPICAL_RUNOFF = 0.5

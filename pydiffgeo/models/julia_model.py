@@ -10,7 +10,7 @@ from torch import Tensor
 from pydiffgeo.errors import DataError, ParameterError, lookup
 from pydiffgeo.models.base import ProcessModel
 from pydiffgeo.models.closures import JuliaClosure, NeuralClosure
-from pydiffgeo.models.spec import load_spec
+from pydiffgeo.models.spec_files import load_spec
 
 
 class JuliaModel(ProcessModel):

@@ -79,7 +79,7 @@ def test_water_is_conserved(julia: Any) -> None:
 
 
 def test_a_column_of_cells(julia: Any) -> None:
-    model = load_model(ROOT / "julia_src" / "test" / "heat.jl", cells=20)
+    model = load_model(ROOT / "julia_src" / "test" / "models" / "heat.jl", cells=20)
     x = (torch.arange(20, dtype=F64) + 0.5) / 20
     k = torch.tensor([0.3, 0.6], dtype=F64, requires_grad=True)
     s = solve(

@@ -15,7 +15,7 @@ from pydiffgeo import ProcessModel, Solution, Solver, solve
 from pydiffgeo.errors import ParameterError, UnknownName
 from pydiffgeo.julia import load_model
 from pydiffgeo.models.base import Values
-from pydiffgeo.models.spec import load_spec
+from pydiffgeo.models.spec_files import load_spec
 
 F64 = torch.float64
 DAYS = [0.0, 1.0, 2.5]

@@ -25,7 +25,7 @@ from pydiffgeo.models.richards.hydraulics import (
 from pydiffgeo.models.richards.root_uptake import Roots
 from pydiffgeo.models.richards.soil_functions import SoilFunctions
 from pydiffgeo.models.slots import filled
-from pydiffgeo.models.spec import load_spec
+from pydiffgeo.models.spec_files import load_spec
 from pydiffgeo.units import Units
 
 AT_MOST_ONE = {

@@ -16,7 +16,7 @@ from pydiffgeo.errors import ParameterError, lookup
 from pydiffgeo.models.base import ProcessModel, Values
 from pydiffgeo.models.richards.grid import Grid
 from pydiffgeo.models.richards.hydraulics import LearnedHydraulics, SoilHydraulics, formula_of_slot
-from pydiffgeo.models.spec import load_spec
+from pydiffgeo.models.spec_files import load_spec
 
 
 class SoilFunctions(ProcessModel):

@@ -1,4 +1,3 @@
-include("cases.jl")
 using DiffGeo: Field, Inputs, Linearisation, bind!, column, linearise!, spec, statesize
 
 "Rates, Jacobian and the rest at a state under the forcing of the first interval."

@@ -18,19 +18,9 @@ a ⋅ b = sum(a .* b)
     @test !any(isfinite, solve!(zero(r), J, zeros(n), 1.0, r))
 end
 
-const FIVE = joinpath(@__DIR__, "../../pydiffgeo/examples/julia/five_stores.jl")
-
-function weather(days)
-    season = sin.(2pi .* (1:days) ./ 365)
-    return (precipitation=max.(0.0, 4 .+ 12 .* randn(rng, days)), temperature=8 .+ 12 .* season .+ 3 .* randn(rng, days),
-        potential_evapotranspiration=2 .+ 1.5 .* season)
-end
-
-const HBV = (TT=0.3, CFMAX=3.0, CFR=0.05, CWH=0.1, FC=200.0, LP=0.7, BETA=2.2, PERC=1.5, UZL=20.0, K0=0.3, K1=0.1, K2=0.02)
-
 @testset "five stores: balance and gradients by $method" for method in ("implicit_euler", "kvaerno3")
     days = 20
-    m, f = load_model(FIVE), weather(days)
+    m, f = load_model(FIVE), weather(days, rng)
     start = [30.0, 1.0, 120.0, 10.0, 30.0]
     options = (; method, rtol=1e-3, newton_tolerance=1e-10, max_newton=30)
     s = solve(m, f, HBV, start, 0:days; options...)
