@@ -16,7 +16,8 @@ from torch import Tensor
 from pydiffgeo.evaluation.figures import Panel, Runs, literal, new_figure
 from pydiffgeo.evaluation.simulate import processes_of, simulate
 from pydiffgeo.models.buckets import Buckets
-from pydiffgeo.models.spec import SlotSpec, load_spec
+from pydiffgeo.models.spec import SlotSpec
+from pydiffgeo.models.spec_files import load_spec
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
