@@ -64,13 +64,19 @@ class Training:
             if isinstance(windows.times, pd.DatetimeIndex):
                 start = start or str(windows.times[windows.first_scored])
                 end = end or str(windows.times[windows.last - 1])
-            own = tuple(forcing or windows.forcing), tuple(attributes or windows.attributes)
-            return cls(windows.sites, start, end, *own, windows.observed)
-        if not isinstance(sites, xr.Dataset):
+            sites, forcing, observed = windows.sites, forcing or windows.forcing, windows.observed
+            given = windows.attributes
+            if attributes is None and given != attribute_names(sites):
+                attributes = given
+        elif isinstance(sites, xr.Dataset):
+            observed = observed_names(sites)
+        else:
             raise SettingsError(f"prepare takes sites or Windows, not {type(sites).__name__}.")
+        if attributes is None:  # nobody asked for them: those that tell nothing are left out
+            numbers = ((n, sites[n].values) for n in attribute_names(sites))
+            attributes = [n for n, x in numbers if np.isfinite(x).all() and (x != x[:1]).any()]
         names = series_names(sites) if forcing is None else forcing
-        numbers = attribute_names(sites) if attributes is None else attributes
-        return cls(sites, start, end, tuple(names), tuple(numbers), observed_names(sites))
+        return cls(sites, start, end, tuple(names), tuple(attributes), tuple(observed))
 
     def seen(self, name: str) -> np.ndarray:
         """Return values of a series in the period, [site, time] or [site, time, depth]."""

@@ -227,7 +227,8 @@ class Process(Stage):
         for own, name in self.names.items():
             unit = spec.forcings[own].unit
             self.factors[own] = factor_between(name, known.units.get(name), unit, self.who)
-        step = known.step / pd.Timedelta(1, spec.time_unit)
+        # points without dates are one interval each
+        step = known.step / pd.Timedelta(1, spec.time_unit) or 1
         self.interval = int(step) if step == int(step) else step
         units = {k: q.unit for k, q in spec.fluxes.items()} | {
             k: s.unit for k, s in spec.states.items()
@@ -297,7 +298,8 @@ class Process(Stage):
             return self.model.start(first) | {
                 k: torch.tensor(float(v), dtype=torch.float64) for k, v in self.start_from.items()
             }
-        return torch.full((len(batch.site), self.model.size), self.start_from, dtype=torch.float64)
+        shape, where = (len(batch.site), self.model.size), batch.site.device
+        return torch.full(shape, self.start_from, dtype=torch.float64, device=where)
 
     def _profile(self, name: str, parameters: Mapping[str, Tensor], batch: Batch) -> Tensor:
         """Return the heads [batch, cell] of observed water contents, moved onto the retention curve."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -85,7 +86,7 @@ class UnitHydrograph(Stage):
 class DegreeDay(Stage):
     """Snow as a degree-day store: precipitation below a threshold temperature waits, and melts above it.
 
-    Gives "rain_and_melt" and "snow_store", which is empty at the start of a window. For days.
+    Gives "rain_and_melt" and "snow_store", which is empty at the start of a window.
 
     Parameters
     ----------
@@ -115,12 +116,14 @@ class DegreeDay(Stage):
         if learn is not None:
             self.learns, self.begin = {"snow_factor": Bounds(*learn)}, {"snow_factor": factor}
         self.factors = {name: (1.0, 0.0) for name in self.reads}
+        self.days = 1.0
 
     def bind(self, known: Known) -> dict[str, str]:
         """Check the units, and return mm d-1 and mm."""
         wanted = {"precipitation": "mm d-1", "tair_mean": "degC"}
         for name, unit in wanted.items():
             self.factors[name] = factor_between(name, known.units.get(name), unit, "DegreeDay")
+        self.days = known.step / pd.Timedelta(1, "D")
         return {"rain_and_melt": "mm d-1", "snow_store": "mm"}
 
     def forward(
@@ -133,13 +136,14 @@ class DegreeDay(Stage):
         most, snow = (factor * warmth).unbind(1), torch.where(warmth > 0, 0.0, fall)
         rain = fall - snow
         store, liquid, stores = torch.zeros_like(fall[:, 0]), [], []
-        for day, (frozen, able) in enumerate(zip(snow.unbind(1), most, strict=True)):
-            store = store + frozen
-            melt = torch.minimum(store, able)
+        for frozen, able in zip(snow.unbind(1), most, strict=True):
+            store = store + frozen * self.days
+            melt = torch.minimum(store, able * self.days)
             store = store - melt
-            liquid.append(rain[:, day] + melt)
+            liquid.append(melt / self.days)
             stores.append(store)
-        return {"rain_and_melt": torch.stack(liquid, 1), "snow_store": torch.stack(stores, 1)}
+        melted = torch.stack(liquid, 1)
+        return {"rain_and_melt": rain + melted, "snow_store": torch.stack(stores, 1)}
 
 
 class Canopy(Stage):

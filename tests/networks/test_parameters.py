@@ -132,3 +132,12 @@ def test_names_that_nobody_has_are_answered_with_the_nearest() -> None:
         made(MLP(), basins(2, 10), Learned(BOUNDS, {"BETAA": 2.0}))
     with pytest.raises(ParameterError, match="neither 'site' nor 'layer'"):
         MLP(per="cell")
+
+
+def test_attributes_that_tell_nothing_are_left_out_unless_they_are_named() -> None:
+    sites = basins(3, 10)
+    sites["same"], sites["lost"] = ("site", [1.0] * 3), ("site", [1.0, np.nan, 2.0])
+    assert fit_inputs(MLP(), Training.of(sites), ())["attributes"] == ["slope", "forest", "clay"]
+    assert fit_inputs(MLP(), Training.of(pdg.Windows(sites)), ())["attributes"][-1] == "clay"
+    with pytest.raises(DataError, match="'same' has the same value 1 everywhere"):
+        fit_inputs(MLP(("same",)), Training.of(sites), ())

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import torch
 from hbv_cases import F64, initial_state, random_parameters, weather
+from hybrid_cases import basins
 
+import pydiffgeo as pdg
 from pydiffgeo import HBV, Solver, solve
-from pydiffgeo.stages.explicit_hbv import explicit_hbv
+from pydiffgeo.stages.explicit_hbv import ExplicitHBV, explicit_hbv
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
@@ -65,3 +67,19 @@ def test_benchmark_integrates_the_same_rates() -> None:
     )
     torch.testing.assert_close(torch.stack(changes, -1), e.rates, rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(discharge, e.fluxes[:, 2], rtol=1e-9, atol=1e-9)
+
+
+def test_the_stage_is_the_loop_from_empty_stores() -> None:
+    stage = ExplicitHBV(bounds={"K2": (0.01, 0.2)})
+    hybrid = pdg.Hybrid(pdg.MLP(hidden=(4,)), stage, dtype=F64)
+    windows = pdg.Windows(basins(3, 20), dtype=F64)
+    hybrid.prepare(windows)
+    batch = windows.reading(hybrid.reads, ["discharge"], hybrid.needs).batch(0)
+    series = hybrid(batch)
+    p = {k: v[:, 0] for k, v in hybrid.parameters_of(batch).items()}
+    forcing = dict(batch.series)
+    forcing["temperature"] = forcing.pop("tair_mean")
+    states, fluxes = explicit_hbv(forcing, p, torch.zeros(5, dtype=F64))
+    assert torch.equal(series["discharge"], fluxes["discharge"])
+    assert torch.equal(series["soil"], states[..., 2])
+    assert bool(((p["K2"] > 0.01) & (p["K2"] < 0.2)).all())
