@@ -242,6 +242,7 @@ class Hybrid(Recorded, nn.Module):
             self.dtype,
         )
         self.facts = facts
+        self.train(self.training)  # what was made now, too
 
     @property
     def reads(self) -> tuple[str, ...]:

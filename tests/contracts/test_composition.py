@@ -1,0 +1,105 @@
+"""Every stage, network and loss keeps what all of them promise; a new one needs a line in the tables here."""
+
+from __future__ import annotations
+
+import inspect
+import math
+
+import pytest
+import torch
+from hybrid_cases import basins, column_process, stations
+
+import pydiffgeo as pdg
+from pydiffgeo import losses, stages
+from pydiffgeo.losses import LOSSES
+from pydiffgeo.networks import NETWORKS
+from pydiffgeo.recorded import describe, kind_of
+from pydiffgeo.stages import STAGES
+
+F64 = torch.float64
+
+
+def process() -> stages.Process:
+    return stages.Process("hbv", engine="torch")
+
+
+HYBRIDS = {
+    "process": lambda: (pdg.MLP(hidden=(4,)), [process()]),
+    "parallel": lambda: (pdg.MLP(hidden=(4,)), [stages.Parallel(2, process())]),
+    "scale": lambda: (pdg.MLP(hidden=(4,)), [stages.Scale("precipitation"), process()]),
+    "unit_hydrograph": lambda: (pdg.MLP(hidden=(4,)), [process(), stages.UnitHydrograph()]),
+    "explicit_hbv": lambda: (pdg.MLP(hidden=(4,)), [stages.ExplicitHBV()]),
+    "sequence": lambda: (None, [stages.Sequence(pdg.LSTM(hidden=3))]),
+    "climatology": lambda: (None, [stages.Climatology("discharge")]),
+    "mlp": lambda: (pdg.MLP(hidden=(4,), dropout=0.2), [process()]),
+    "lstm": lambda: (pdg.LSTM(hidden=3, past={"discharge": 1}), [process()]),
+    "mixed": lambda: (pdg.Mixed(pdg.MLP(hidden=(4,)), pdg.LSTM(hidden=3)), [process()]),
+    "table": lambda: (pdg.Table(["b0", "b1", "b2"]), [process()]),
+}
+COLUMNS = {
+    name: lambda: (
+        pdg.SoilClass("loam"),
+        [stages.DegreeDay(), stages.Canopy(), column_process(), stages.Probes()],
+    )
+    for name in ("degree_day", "canopy", "probes", "soil_class")
+}
+STATIC = ("climatology", "table", *COLUMNS)  # without weights
+
+
+@pytest.mark.parametrize("kind", [*STAGES, *NETWORKS])
+def test_a_hybrid_with_it_runs_learns_and_is_restored(kind: str) -> None:
+    known = HYBRIDS | COLUMNS
+    assert kind in known, f"tests/contracts/test_composition.py needs a hybrid with {kind!r}"
+
+    def made() -> pdg.Hybrid:
+        network, parts = known[kind]()
+        varying = ["BETA"] if kind in ("lstm", "mixed") else []
+        return pdg.Hybrid(network, *parts, varying=varying, dtype=F64)
+
+    sites = stations(2, 8) if kind in COLUMNS else basins(3, 20)
+    hybrid, windows = made(), pdg.Windows(sites, warm_up=2, dtype=F64)
+    hybrid.prepare(windows)
+    if kind == "table":
+        for site in ("b0", "b1", "b2"):
+            spec = hybrid.stages[0].model.spec.parameters
+            hybrid.network.set(site, {k: p.default for k, p in spec.items()})
+    name = "soil_moisture" if kind in COLUMNS else "discharge"
+    windows = windows.reading(hybrid.reads, [name], hybrid.needs)
+    batch = windows.batch(0)
+    series = hybrid.eval()(batch)
+    assert set(hybrid.gives) <= set(series) and not series.failed
+    assert all(bool(torch.isfinite(series[name]).all()) for name in hybrid.gives)
+    assert all(len(series[name]) == len(batch.site) for name in hybrid.gives)
+    assert kind in STATIC or any(True for _ in hybrid.parameters())
+    if kind not in STATIC:
+        losses.MSE(name)(series, batch.observed, batch).backward()
+        assert all(bool(torch.isfinite(w.grad).all()) for w in hybrid.parameters())
+    other = made().eval()
+    other.load_state_dict(hybrid.state_dict())
+    assert torch.equal(other(batch)[name], series[name])
+    assert kind in describe(hybrid)["stages"][0]["kind"] or kind in str(describe(hybrid))
+    assert type(hybrid).__name__ in repr(hybrid)
+
+
+@pytest.mark.parametrize("table", [STAGES, NETWORKS, LOSSES], ids=["stages", "networks", "losses"])
+def test_kinds_are_names_of_classes_and_arguments_are_explained(table) -> None:
+    for kind, made in table.items():
+        assert kind_of(made) == kind
+        text = inspect.getdoc(made) or ""
+        explained = text + (inspect.getdoc(losses.Loss) or "" if "as `Loss`" in text else "")
+        for name in inspect.signature(made).parameters:
+            if name not in ("args", "keywords"):
+                assert f"{name} :" in explained.replace("*", "") or f"{name}," in explained, (
+                    kind,
+                    name,
+                )
+
+
+@pytest.mark.parametrize("kind", LOSSES)
+def test_a_loss_is_a_number_that_is_smaller_for_a_better_series(kind: str) -> None:
+    sites = basins(3, 40)
+    batch = pdg.Windows(sites, warm_up=5, observed=["discharge"], dtype=F64).batch(0)
+    loss, seen = LOSSES[kind]("discharge"), batch.observed["discharge"]
+    good, bad = (seen.nan_to_num(1.0) + shift for shift in (0.01, 1.0))
+    small, large = (float(loss({"discharge": x}, batch.observed, batch)) for x in (good, bad))
+    assert 0 <= small < large and math.isfinite(large) and loss.name.startswith(kind)
