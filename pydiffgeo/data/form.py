@@ -59,20 +59,22 @@ def step_of(times: pd.Index) -> pd.Timedelta:
     if len(times) < 2:
         return DAY
     steps = np.diff(times.asi8)
-    step = int(pd.Series(steps[steps > 0]).mode().iloc[0]) if (steps > 0).any() else 0
+    if (steps <= 0).any():
+        late = stamp(times[int(np.flatnonzero(steps <= 0)[0]) + 1])
+        if (steps < 0).any():
+            late = stamp(times[int(np.flatnonzero(steps < 0)[0]) + 1])
+            raise DataError(
+                f"times are unordered: {late} comes after a later time; sort with .sortby('time')."
+            )
+        raise DataError(f"time {late} occurs twice; keep one record per step.")
+    step = int(pd.Series(steps).mode().iloc[0])
     found = pd.Timedelta(step, unit=times.unit)
     bad = np.flatnonzero(steps != step)
     if bad.size:
-        first, after = times[bad[0]], times[bad[0] + 1]
-        if after == first:
-            raise DataError(f"time {stamp(after)} occurs twice; keep one record per step.")
-        if after < first:
-            raise DataError(
-                f"times are unordered: {stamp(after)} comes after a later time; sort with .sortby('time')."
-            )
+        first, after = stamp(times[bad[0]]), stamp(times[bad[0] + 1])
         raise DataError(
-            f"times are not regular: {first} is followed by {after}, most steps are {found}; reindex to every step "
-            "and let missing ones be NaN."
+            f"times are not regular: {first} is followed by {after}, most steps are {found}; reindex to every step and let "
+            "missing ones be NaN."
         )
     return found
 

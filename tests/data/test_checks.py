@@ -7,13 +7,9 @@ import pytest
 import xarray as xr
 
 from pydiffgeo.data import (
-    GapRules,
     check_form,
     check_sites,
-    degree_day,
-    fill_forcing,
     missing_forcing,
-    open_sites,
     require_complete,
     synthetic_weather,
 )
@@ -79,69 +75,3 @@ def test_missing_forcing_is_listed_by_station_and_date(records):
     assert missing_forcing(records) == [("tair_mean", "S03", "2020-01-11")]
     with pytest.raises(DataError, match="tair_mean at site S03 on 2020-01-11"):
         require_complete(records)
-
-
-def test_short_gap_is_interpolated_and_reported(records):
-    before, after = float(records.tair_min[0, 9]), float(records.tair_min[0, 12])
-    records.tair_min[0, 10:12] = np.nan
-    filled, fills = fill_forcing(records, GapRules())
-    assert [(f.site, f.variable, f.start, f.days, f.method) for f in fills] == [
-        ("S01", "tair_min", "2020-01-11", 2, "linear")
-    ]
-    np.testing.assert_allclose(
-        filled.tair_min[0, 10:12], [(2 * before + after) / 3, (before + 2 * after) / 3]
-    )
-    assert np.isnan(records.tair_min[0, 10])  # the input is left alone
-
-
-def test_long_gap_is_refused(records):
-    records.rh_min[1, 20:26] = np.nan
-    with pytest.raises(DataError, match="rh_min of site S02 .*2020-01-21 to 2020-01-26"):
-        fill_forcing(records, GapRules(max_days=3))
-
-
-def test_missing_rain_is_zero_or_an_error_as_asked(records):
-    records.precipitation[0, 3] = np.nan
-    filled, fills = fill_forcing(records, GapRules(precipitation="zero"))
-    assert float(filled.precipitation[0, 3]) == 0.0 and fills[0].method == "zero"
-    with pytest.raises(DataError, match="precipitation of site S01 is missing from 2020-01-04"):
-        fill_forcing(records, GapRules(precipitation="error"))
-
-
-def test_dead_radiation_sensor_is_found_and_estimated(records):
-    true = records.shortwave_down[1, 240:].copy()
-    records.shortwave_down[1, 240:] = 0.0
-    with pytest.raises(DataError, match="site S02 .* dead sensor"):
-        fill_forcing(records, GapRules(dead_radiation="error"))
-    filled, fills = fill_forcing(records, GapRules())
-    assert sum(f.days for f in fills) == len(true) and fills[0].start == "2020-08-28"
-    estimate = filled.shortwave_down[1, 240:]
-    assert abs(float(estimate.mean() / true.mean()) - 1) < 0.15
-    assert float(xr.corr(estimate, true)) > 0.7
-
-
-def test_dark_single_days_are_believed(records):
-    records.shortwave_down[0, [5, 9, 11]] = 0.1
-    assert fill_forcing(records, GapRules())[1] == []
-
-
-def test_snow_waits_for_warmth_and_keeps_its_water(records):
-    rain = records.precipitation[:1, :4].copy(data=[[4.0, 2.0, 1.0, 0.0]])
-    cold = records.tair_mean[:1, :4].copy(data=[[-3.0, 1.0, 0.5, 5.0]])
-    np.testing.assert_allclose(degree_day(rain, cold), [[0.0, 2.0 + 3.0, 1.0 + 1.0, 0.0]])
-
-
-def test_uscrn_file_loads_and_its_known_faults_are_found(shared_data):
-    path = shared_data("soil_moisture/uscrn_2020_daily_profiles.nc")
-    records = open_sites(path)
-    assert dict(records.sizes) == {"site": 15, "time": 366, "depth": 5}
-    assert records.soil_moisture.dims == ("site", "time", "depth") and "NOAA" in records.source
-    assert records.depth.values.tolist() == [0.05, 0.1, 0.2, 0.5, 1.0]
-    with pytest.raises(DataError, match="precipitation at site 03047 on 2020-02-19"):
-        require_complete(records)
-    filled, fills = fill_forcing(records, GapRules())
-    require_complete(filled)
-    dead = [f for f in fills if f.method.startswith("temperature range")]
-    assert {f.site for f in dead} == {"03728"} and 115 < sum(f.days for f in dead) < 130
-    with pytest.raises(DataError, match="no site '0304'"):
-        open_sites(path, sites=["0304"])

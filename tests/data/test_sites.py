@@ -14,7 +14,7 @@ import xarray as xr
 from pydiffgeo.data import LAYOUTS, check_sites, open_sites, write_sites
 from pydiffgeo.data.lazy import is_lazy
 from pydiffgeo.data.variables import VARIABLES
-from pydiffgeo.errors import DataError, UnitError, UnknownName
+from pydiffgeo.errors import DataError, UnknownName
 
 
 def make(kind: str, root: Path) -> Path:
@@ -42,88 +42,10 @@ def test_every_layout_gives_the_one_form(kind: str, lazy: bool, tmp_path: Path) 
     assert opened.lat.dims == ("site",) and np.isfinite(opened.lat).all()
 
 
-def test_camels_us_units_and_flags(tmp_path: Path) -> None:
-    opened = open_sites(site_files.camels_us(tmp_path))
-    # 1 ft3/s = 0.028316846592 m3/s = 2446.575545... m3/day; over 500 km2: 0.0048931511 mm/day
-    assert opened.discharge.sel(site="01010101", time="2001-01-01").item() == pytest.approx(
-        0.0048931511, rel=1e-8
-    )
-    assert opened.discharge.sel(site="02020202", time="2001-01-02").item() == pytest.approx(
-        0.0048931511 / 2, rel=1e-8
-    )
-    assert opened.discharge.isnull().sum() == 2 and np.isnan(opened.discharge[0, 2])
-    assert opened.discharge_quality[0, :4].values.tolist() == [0, 1, 2, 0]
-    assert opened.shortwave_down[0, 0] == pytest.approx(
-        200 * 36000 / 1e6
-    )  # W/m2 over ten hours of daylight
-    assert opened.tair_mean[0, 3] == pytest.approx(8.0)
-    assert opened.area.values.tolist() == [500.0, 1000.0] and opened.season.values.tolist() == [
-        "son",
-        "mam",
-    ]
-    two = open_sites(
-        tmp_path, product=["daymet", "nldas"], variables=["precipitation_nldas", "tair_mean_daymet"]
-    )
-    assert list(v for v in two.data_vars if two[v].ndim == 2) == [
-        "precipitation_nldas",
-        "tair_mean_daymet",
-    ]
-
-
-def test_camels_us_sample_agrees_with_the_file_of_all_basins(shared_data) -> None:
-    text = open_sites(
-        shared_data("camels_us_sample"), sites=["02064000", "01022500"], end="2000-09-30"
-    )
-    file = open_sites(
-        shared_data("camels_us_daymet_500.nc"), sites=["02064000", "01022500"], start="2000-01-01"
-    )
-    assert text.site.values.tolist() == ["02064000", "01022500"] and text.sizes == file.sizes
-    for name, tolerance in (("precipitation", 5e-3), ("tair_min", 6e-3), ("vapour_pressure", 0.6)):
-        np.testing.assert_allclose(text[name], file[name], atol=tolerance)
-    np.testing.assert_allclose(text.discharge, file.discharge, rtol=2e-3, atol=1e-4)
-    # the day length of the file is computed from latitude, that of the text files is Daymet's: they agree to 1 %
-    np.testing.assert_allclose(text.shortwave_down, file.shortwave_down, rtol=0.015)
-    for product in ("daymet", "maurer_extended", "nldas"):
-        assert check_sites(
-            open_sites(shared_data("camels_us_sample"), product=product, end="2002-12-31")
-        ).lines()
-
-
 def test_era5land_and_camels_are_both_read(shared_data) -> None:
     era = open_sites(shared_data("era5land_us.nc"), start="1990-01-01", end="1990-12-31")
     assert dict(era.sizes) == {"site": 370, "time": 365} and float(era.tair_mean.min()) > -60
     check_sites(era).require("missing forcing", "missing day", "wrong unit")
-
-
-def test_caravan_of_both_kinds_is_the_same(tmp_path: Path) -> None:
-    a = open_sites(site_files.caravan(tmp_path / "a"), sites=["lamah_7", "camels_02"])
-    b = open_sites(site_files.caravan(tmp_path / "b", "csv"), sites=["lamah_7", "camels_02"])
-    xr.testing.assert_allclose(a, b)
-    assert a.precipitation[:, 0].values.tolist() == [3.0, 2.0] and a.discharge.isnull().sum() == 10
-    assert (
-        a.potential_evaporation_sum.attrs["units"] == "mm d-1"
-    )  # ERA5-Land's is not taken for the form's
-    assert "potential_evapotranspiration" not in a and a.p_mean.attrs["units"] == "mm d-1"
-    site_files.caravan(tmp_path / "archive" / "Caravan-nc")  # packed one level down
-    assert open_sites(tmp_path / "archive").sizes["site"] == 3
-    assert open_sites(tmp_path / "a", product="lamah").site.values.tolist() == ["lamah_7"]
-
-
-def test_units_are_converted_or_asked_for(tmp_path: Path) -> None:
-    opened = open_sites(site_files.generic(tmp_path / "a"))
-    assert opened.precipitation[1, 0] == pytest.approx(2.0) and opened.tair_mean[
-        0, 0
-    ] == pytest.approx(7.0)
-    assert opened.own_index[0, 3] == 3.0 and opened.slope.values.tolist() == [3.5, 4.5]
-    bare = site_files.generic(tmp_path / "b", units=False)
-    with pytest.raises(
-        UnitError, match="'prcp' has no unit, expected 'mm d-1'.*'tmean' has no unit.*pass units="
-    ):
-        open_sites(bare)
-    told = open_sites(bare, units={"prcp": "m/day", "tair_mean": "K"})
-    xr.testing.assert_equal(told.precipitation, opened.precipitation)
-    with pytest.raises(UnitError, match="'prcp' has unit 'furlong', expected 'mm d-1' or one that"):
-        open_sites(bare, units={"prcp": "furlong", "tmean": "K"})
 
 
 def test_a_written_file_is_read_back(tmp_path: Path) -> None:
@@ -206,68 +128,3 @@ def test_unknown_names_are_answered(tmp_path: Path) -> None:
         open_sites(tmp_path / "absent")
     with pytest.raises(DataError, match="before its start"):
         open_sites(root, start="2001-02-01", end="2001-01-01")
-
-
-def _lines(root: Path, what: str) -> Path:
-    return next(root.rglob(f"01010101*{what}*"))
-
-
-@pytest.mark.parametrize(("what", "row", "change", "words"), [
-    ("cida", 8, lambda line: line.replace("2001 01 05", "2001 01 04"), "2001-01-04 occurs twice in the forcing of site 0101"),
-    ("cida", 8, lambda line: line.replace("2001 01 05", "2000 12 05"), "unordered in the forcing of site 0101.*2000-12-05"),
-    ("cida", 8, lambda line: line.replace("2001 01 05", "2001 02 31"), "forcing of site 01010101.* invalid date in line 9"),
-    ("cida", 43, lambda line: line[:30], "forcing of site 01010101 ends within a line, on 2001-02-09.*download it again"),
-    ("cida", 2, lambda line: "", "header of .*01010101.* is damaged"),
-    ("cida", 8, lambda line: line.replace("200.00", "abc"), "shortwave_down of site 01010101 is .abc., no .* 2001-01-05"),
-    ("qc", 4, lambda line: line.replace(" A", " Q"), "site 01010101 has the unknown quality flag 'Q' on 2001-01-05"),
-    ("qc", 4, lambda line: line.replace("01 05", "01 04"), "2001-01-04 occurs twice in the discharge of site 01010101"),
-])  # fmt: skip
-def test_damaged_text_is_named(what: str, row: int, change, words: str, tmp_path: Path) -> None:
-    file = _lines(site_files.camels_us(tmp_path), what)
-    lines = file.read_text().splitlines()
-    lines[row] = change(lines[row])
-    file.write_text("\n".join(lines) + "\n")
-    with pytest.raises(DataError, match=words):
-        open_sites(tmp_path, lazy=False)
-
-
-def test_damaged_netcdf_is_named(tmp_path: Path) -> None:
-    file = site_files.caravan(tmp_path) / "timeseries" / "netcdf" / "camels" / "camels_02.nc"
-    whole = xr.load_dataset(file)
-    whole.isel(date=[0, 1, 1, 2]).to_netcdf(file)
-    with pytest.raises(DataError, match="2001-01-02 occurs twice in the series of site camels_02"):
-        open_sites(tmp_path)
-    report = check_sites(open_sites(tmp_path, lazy=True, start="2001-01-01", end="2001-01-09"))
-    assert [(p.kind, p.site) for p in report.problems] == [("unreadable", "camels_02")]
-    file.write_bytes(b"not a file")
-    with pytest.raises(DataError, match="camels_02.nc' cannot be read as netCDF"):
-        open_sites(tmp_path)
-
-
-def test_caravan_in_other_units_is_refused(tmp_path: Path) -> None:
-    file = site_files.caravan(tmp_path) / "timeseries" / "netcdf" / "camels" / "camels_01.nc"
-    whole = xr.load_dataset(file)
-    whole.assign_attrs(Units="temperature_2m: 2m air temperature [K]\n").to_netcdf(file)
-    with pytest.raises(
-        UnitError, match="'temperature_2m_mean' of .*camels_01.nc is in 'K', Caravan's is in 'degC'"
-    ):
-        open_sites(tmp_path)
-    told = open_sites(
-        tmp_path, units={f"temperature_2m_{part}": "K" for part in ("mean", "min", "max")}
-    )
-    assert told.tair_mean[0, 0] == pytest.approx(9.0 - 273.15)
-
-
-def test_half_days_are_steps_as_days_are(tmp_path: Path) -> None:
-    site_files.generic(tmp_path, days=pd.date_range("2001-01-01", periods=8, freq="12h"))
-    opened = open_sites(tmp_path, start="2001-01-02", end="2001-01-03")
-    assert (
-        opened.time.values.tolist()
-        == pd.date_range("2001-01-02", periods=4, freq="12h").values.tolist()
-    )
-    assert opened.own_index[0].values.tolist() == [2.0, 3.0, 4.0, 5.0]
-    site = tmp_path / "time_series" / "x2.nc"
-    moved = xr.load_dataset(site)
-    moved.assign_coords(date=moved.date + np.timedelta64(1, "h")).to_netcdf(site)
-    with pytest.raises(DataError, match="site x2 has the time 2001-01-01 01:00, which is not one"):
-        open_sites(tmp_path)

@@ -116,28 +116,6 @@ def test_windows_are_those_of_the_records(records: xr.Dataset) -> None:
     assert batch.units["precipitation"] == "mm d-1" and batch.step == pd.Timedelta(days=1)
 
 
-def test_a_row_names_its_site_and_dates(records: xr.Dataset) -> None:
-    tensors = Windows(records, **READ).tensors
-    batch = tensors.windows([2, 0], [31, 0], 10, warm_up=3)
-    assert batch.where(0) == "site b0002, 1999-11-01 to 1999-11-10 (warm-up 3 steps)"
-    assert batch.where(1).startswith("site b0000, 1999-10-01")
-    simulated = torch.ones(2, 10)
-    simulated[1, 5] = torch.nan
-    simulated[0, 2] = torch.inf  # in the warm-up
-    assert batch.not_finite(simulated) == [f"{batch.where(1)}: not finite from 1999-10-06"]
-    with pytest.raises(DataError, match="10 steps from position 495 leaves the record of 500"):
-        tensors.windows([0], [495], 10)
-
-
-def test_rows_are_repeated_and_batches_tiled(records: xr.Dataset) -> None:
-    batch = Windows(records, **READ).tensors.windows([2, 0], [31, 0], 10)
-    assert batch.repeated(3).site.tolist() == [2, 2, 2, 0, 0, 0]
-    tiled = batch.tiled(3)
-    assert tiled.site.tolist() == [2, 0, 2, 0, 2, 0]
-    torch.testing.assert_close(tiled.series["tair_max"][4], batch.series["tair_max"][0])
-    assert tiled.where(5) == batch.where(1) and batch.to("cpu").where(1) == batch.where(1)
-
-
 def test_the_same_seed_gives_the_same_batches_and_another_does_not(records: xr.Dataset) -> None:
     a, b, c = (Windows(records, 30, batch=4, seed=seed, **READ) for seed in (1, 1, 2))
     for _ in range(5):
