@@ -216,9 +216,10 @@ def _attributes(
     profiles = [taken(values, name, "attribute") for name in facts["profiles"]]
     if facts["per"] == "layer":
         profiles = [at_depths(x, facts["depths"], layers) for x in profiles]
+        where = next((x.device for x in (*site, *profiles)), None)
         middle = torch.log(torch.tensor(layers, dtype=torch.float64)).expand(batch, -1)
         site = [x[:, None].expand(-1, len(layers)) for x in site]
-        return torch.stack([*site, middle.to(site[0].device if site else "cpu"), *profiles], -1)
+        return torch.stack([*site, middle.to(where), *profiles], -1)
     parts = ([torch.stack(site, -1)] if site else []) + (
         [torch.stack(profiles, -1).flatten(1)] if profiles else []
     )

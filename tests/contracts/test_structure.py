@@ -66,7 +66,7 @@ TESTED_IN = {
     "models/richards/hydraulics/converted.py": "test_units.py",
     **{f"networks/{name}.py": "networks/test_parameters.py" for name in ("base", "mixed", "mlp", "reading")},
     "networks/recurrence.py": "networks/test_lstm.py",
-    **{f"stages/{name}.py": "test_hybrid.py" for name in ("base", "columns", "parallel")},
+    "stages/base.py": "contracts/test_composition.py",
     # numerics that only make sense together
     **{
         f"solvers/{name}.py": "models/richards/test_richards_steady.py"
