@@ -138,6 +138,16 @@ def records_hash(windows: Sequence[Windows]) -> str:
     return hashlib.sha256("".join(found).encode()).hexdigest() if found else ""
 
 
+def require_same_members(now: Mapping[str, Any], before: Mapping[str, Any], path: Path) -> None:
+    """Raise SettingsError where a checkpoint is of other members than a new training, or of a single hybrid."""
+    if now["members"] != before["members"]:
+        counts = [len(one["members"] or [0]) for one in (before, now)]
+        raise SettingsError(
+            f"checkpoint {path} has {counts[0]} networks, the settings ask for {counts[1]}, or for other seeds or sites. Take "
+            "the settings of that run, choose another folder with --output, or begin anew with --overwrite."
+        )
+
+
 def require_same_records(now: Mapping[str, Any], before: Mapping[str, Any]) -> None:
     """Check that the records of a new training are those of a checkpoint.
 

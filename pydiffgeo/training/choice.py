@@ -113,6 +113,14 @@ class Choice:
         score = sum(self.scores[i] for i in judges) / len(judges)
         return -score if self.held else score
 
+    def chosen(self, ensemble: bool) -> dict[str, Any] | None:
+        """Return the weights of the hybrid, or of the ensemble of the members that are kept; None before a choice."""
+        if not ensemble or self.best_weights[0] is None:
+            return self.best_weights[0]
+        kept = [i for i, member in enumerate(self.members) if member.kept]
+        each = [self.best_weights[i] or self.hybrids[i].state_dict() for i in kept]
+        return {f"members.{k}.{n}": v for k, one in enumerate(each) for n, v in one.items()}
+
     def take_best(self) -> None:
         """Give each member its best weights."""
         for one, weights in zip(self.hybrids, self.best_weights, strict=True):

@@ -22,17 +22,7 @@ log = logging.getLogger("pydiffgeo")
 
 SETTINGS, CHECKPOINTS, JUDGED = "settings.yaml", "checkpoints/*.pt", "judged.json"
 # what was computed, in the order in which it is removed: no evaluation is left without its weights
-RESULTS = (
-    "evaluation_*", "report.json", "table*.csv", "table*.json", "predictions.nc", "parameters.csv", "figures/*.png",
-    "calibration.csv", "history.csv", CHECKPOINTS,
-)  # fmt: skip
-PRECIOUS = (
-    "evaluation_*",
-    "report.json",
-    "calibration.csv",
-    "history.csv",
-    CHECKPOINTS,
-)  # a folder with one holds a run
+RESULTS = ("evaluation_*", "calibration.csv", "history.csv", CHECKPOINTS)
 EVENTS = "tensorboard/events.out.tfevents.*"
 
 
@@ -70,7 +60,7 @@ def check_run(
         raise SettingsError(
             "--resume goes on with what is in the folder, --overwrite removes it. Give one of them."
         )
-    found = _precious(folder)
+    found = _results(folder)
     if resume:
         before = kept_settings(folder)
         if before is not None:
@@ -94,29 +84,6 @@ def check_run(
         )
 
 
-def check_records(folder: Path, records: str) -> None:
-    """Check that the checkpoints in the folder of a run, if there are any, are of the records with this hash.
-
-    Raises
-    ------
-    SettingsError
-        They are of other ones.
-    """
-    for path in sorted(folder.glob(CHECKPOINTS)):
-        before = (load_checkpoint(path) or {}).get("records")
-        if before is None:
-            log.warning(
-                "%s does not say which records it was trained on: they cannot be compared with those of now.",
-                path,
-            )
-        elif before != records:
-            raise SettingsError(
-                f"cannot resume: the records are not those of the run in the folder: values of training days differ from those "
-                f"that {path} was trained on. Put the records back, choose another folder with --output, or begin anew with "
-                "--overwrite."
-            )
-
-
 @contextmanager
 def run_folder(
     folder: Path,
@@ -133,7 +100,7 @@ def run_folder(
         check_run(folder, settings, resume, overwrite, free)
         for place in (folder, folder / "checkpoints"):
             remove_parts(place)
-        if overwrite and _precious(folder):
+        if overwrite and _results(folder):
             _clear(folder)
         write_file(folder / SETTINGS, yaml.safe_dump(dict(settings), sort_keys=False))
         write_file(folder / "provenance.json", json.dumps(provenance(), indent=1) + "\n")
@@ -223,8 +190,8 @@ def _judged(out: Path) -> str | None:
         return None
 
 
-def _precious(folder: Path) -> list[Path]:
-    return [path for pattern in PRECIOUS for path in folder.glob(pattern)]
+def _results(folder: Path) -> list[Path]:
+    return [path for pattern in RESULTS for path in folder.glob(pattern)]
 
 
 def _clear(folder: Path) -> None:

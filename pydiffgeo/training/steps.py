@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pydiffgeo.data.batch import Batch
 from pydiffgeo.data.windows import Windows
-from pydiffgeo.errors import SolveFailed, TrainingFailed
+from pydiffgeo.errors import SettingsError, SolveFailed, TrainingFailed
 from pydiffgeo.training.distributed import Group
 from pydiffgeo.training.ensemble import Member
 
@@ -150,6 +150,18 @@ class Steps:
             if not all(bool(torch.isfinite(g).all()) for g in gradients if g is not None):
                 places.append(alone.where(0))
         return not_a_number("the gradient", step, self.members[i], places or ["no window alone"])
+
+
+def require_usable(windows: Windows, loss: Any, processes: int) -> None:
+    """Raise where the rows of a batch do not divide over the processes, or sites lack the variance that a loss needs."""
+    if loss.needs_spread:
+        windows.require_variance()
+    last = windows.steps_per_epoch - 1 if windows.length is None else 0  # may have fewer rows
+    for step in {0, last}:
+        if (rows := len(windows.batch(step))) % processes:
+            raise SettingsError(
+                f"a batch of {rows} rows does not divide over {processes} processes; take a multiple."
+            )
 
 
 def not_a_number(what: str, step: int, member: Member, places: list[str]) -> TrainingFailed:

@@ -26,7 +26,7 @@ from pydiffgeo.training.ensemble import Member
 from pydiffgeo.training.interrupt import Interrupt, interrupt_between_steps
 from pydiffgeo.training.logs import TrainingLog, write_history
 from pydiffgeo.training.run_folder import check_run, run_folder
-from pydiffgeo.training.steps import Simulated, Steps
+from pydiffgeo.training.steps import Simulated, Steps, require_usable
 
 PROGRESS = ("step", "sums", "done", "history", "failures")
 
@@ -34,9 +34,8 @@ PROGRESS = ("step", "sums", "done", "history", "failures")
 class Trainer(Recorded):
     """Trains a hybrid, or an ensemble of its copies, on windows of sites.
 
-    A step depends on the settings and its number alone: windows and dropout are drawn from the seed and the step. So a
-    resumed training takes the very steps of an uninterrupted one. Windows of random sites and days make a step each; whole
-    periods of all sites make an epoch of one step.
+    A step depends on the settings and its number alone, so that a resumed training takes the very steps of an uninterrupted
+    one. Whole periods of all sites make an epoch of one step.
 
     Parameters
     ----------
@@ -53,8 +52,8 @@ class Trainer(Recorded):
     steps_per_epoch : int, optional
         Steps; by default as many as draw each day of the sites once.
     validation : Windows or callable, optional
-        Chooses the weights that are kept: by the median NSE over the sites of windows of a whole period, or by what the
-        callable returns for the hybrid, larger for better. Members with days held out are judged on these instead.
+        Chooses the weights that are kept: by the median NSE over sites of windows of a whole period, or by what the callable
+        returns for the hybrid, larger for better. Days that members hold out take its place.
     patience : int, optional
         Epochs without a better score before the training ends.
     learning_rate : float
@@ -97,13 +96,11 @@ class Trainer(Recorded):
         ``site_steps_per_second``.
     failures : list of str
         Columns that were left out, in words.
-    stopped : str
-        Why a training ended before its last epoch; "" otherwise.
 
     Raises
     ------
     SettingsError
-        Rows that do not divide over the processes, or members with held days on windows that are not the whole period.
+        Rows that do not divide over the processes, or days held out of windows that are not the whole period.
     """
 
     def __init__(
@@ -147,10 +144,17 @@ class Trainer(Recorded):
         self.choice = Choice(self.members, self.hybrids, judges, patience)
         self.steps = Steps(self.whole, both, self.windows, self.loss, self.group, max_failed)
         self.weights = [list(one.parameters()) for one in self.hybrids]
+        for windows in self.windows:
+            require_usable(windows, self.loss, self.group.size)
         self.every = [weight for weights in self.weights for weight in weights]
         trained = self.every or [nn.Parameter(torch.zeros(()))]  # a baseline has no weights
         self.optimiser = torch.optim.AdamW(trained, learning_rate, weight_decay=weight_decay)
         self.per_epoch = steps_per_epoch or self.windows[0].steps_per_epoch
+        if self.choice.held and (self.windows[0].length is not None or self.per_epoch > 1):
+            raise SettingsError(
+                "days held out are judged in the simulation of a step, which needs windows of the whole period and an epoch of "
+                "one step; leave length, batch and steps_per_epoch out."
+            )
         self.total = self.per_epoch * epochs
         self.rise = min(100, max(1, self.total // 20)) if rise is None else max(1, rise)
         self.checkpoint_every = checkpoint_every or self.per_epoch
@@ -167,14 +171,11 @@ class Trainer(Recorded):
         self.history: list[dict[str, float]] = []
         self.failures: list[str] = []
         self.log = TrainingLog(None)
-        self._check()
 
     def run(
         self, resume: bool = False, progress: bool = True, overwrite: bool = False
     ) -> list[dict[str, float]]:
-        """Train to the last epoch, or until no score has risen for `patience` epochs, and return the history.
-
-        Afterwards the hybrid, or each member of the ensemble, has the weights of its best score; without validation the last.
+        """Train, give each member the weights of its best score (the last ones without validation), and return the history.
 
         Parameters
         ----------
@@ -228,9 +229,9 @@ class Trainer(Recorded):
 
     def rate(self) -> float:
         """Return the learning rate of the next step: a short rise, then a cosine down to `final_rate`."""
-        rise = min(1.0, (self.step + 1) / self.rise)
         share = 0.5 * (1 + math.cos(math.pi * self.step / self.total))
-        return self.learning_rate * rise * (self.final_rate + (1 - self.final_rate) * share)
+        highest = self.learning_rate * min(1.0, (self.step + 1) / self.rise)
+        return highest * (self.final_rate + (1 - self.final_rate) * share)
 
     @property
     def stopped(self) -> str:
@@ -239,16 +240,11 @@ class Trainer(Recorded):
 
     def snapshot(self) -> dict[str, Any]:
         """Return all that the next step depends on, what was learned until now, and the settings."""
-        chosen = self.choice.best_weights[0]
-        if self.ensemble and chosen is not None:
-            kept = [i for i, member in enumerate(self.members) if member.kept]
-            each = [self.choice.best_weights[i] or self.hybrids[i].state_dict() for i in kept]
-            chosen = {f"members.{k}.{n}": v for k, one in enumerate(each) for n, v in one.items()}
         return {
             "settings": self.settings,
             "members": [m.described() for m in self.members] if self.ensemble else None,
             "model": self.whole.state_dict(),
-            "best_weights": chosen,
+            "best_weights": self.choice.chosen(self.ensemble),
             "choice": self.choice.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "sampler": [windows.state_dict() | {"step": self.step} for windows in self.windows],
@@ -257,20 +253,9 @@ class Trainer(Recorded):
         }
 
     def restore(self, saved: dict[str, Any]) -> None:
-        """Go on from a snapshot.
-
-        Raises
-        ------
-        SettingsError
-            It was made with other records or settings, or is of another model.
-        """
+        """Go on from a snapshot; raise SettingsError where it has other records or settings, or is of another model."""
         path, here = (self.folder or Path()) / checkpoint.CHECKPOINT, self.snapshot()
-        if saved["members"] != here["members"]:
-            counts = [len(one["members"] or [0]) for one in (saved, here)]
-            raise SettingsError(
-                f"checkpoint {path} has {counts[0]} networks, the settings ask for {counts[1]}, or for other seeds or sites. "
-                "Take the settings of that run, choose another folder with --output, or begin anew with --overwrite."
-            )
+        checkpoint.require_same_members(here, saved, path)
         for windows, state in zip(self.windows, saved["sampler"], strict=True):
             windows.load_state_dict(state)
         checkpoint.require_same_records(here, saved)
@@ -296,23 +281,6 @@ class Trainer(Recorded):
         whole = hybrid.ensemble([m.seed for m in self.members], seen).to(self.group.device)
         kept = [i for i, member in enumerate(self.members) if member.kept]
         return whole, list(whole.members), whole.only(kept)
-
-    def _check(self) -> None:
-        """Raise where rows do not divide over the processes, or days held out are not simulated."""
-        for windows, member in zip(self.windows, self.members, strict=True):
-            if self.loss.needs_spread:
-                windows.require_variance()
-            steps = range(windows.steps_per_epoch if windows.length is None else 1)
-            rows = {len(windows.batch(step)) for step in (steps[0], steps[-1])}
-            if any(count % self.group.size for count in rows):
-                raise SettingsError(
-                    f"a batch of {min(rows)} rows does not divide over {self.group.size} processes; take a multiple."
-                )
-            if member.held and (windows.length is not None or self.per_epoch > 1):
-                raise SettingsError(
-                    f"{member.name!r} is judged on days of its own simulation, which need windows of the whole period and an "
-                    "epoch of one step; leave length, batch and steps_per_epoch out."
-                )
 
     def _train(self, progress: bool) -> list[dict[str, float]]:
         if not self.every and not self.finished:
@@ -348,10 +316,10 @@ class Trainer(Recorded):
             self.log.close()
 
     def _advance(self, interrupt: Interrupt, bar: tqdm) -> bool:
-        """Take a step, unless the last one of the epoch is taken, and end the epoch; return whether to stop."""
-        asked = False
-        if self.step < self.per_epoch * (len(self.history) + 1):
-            asked = self._step(interrupt)
+        """Take a step, if the epoch has one left, and end the epoch after its last; return whether to stop."""
+        begun = self.step < self.per_epoch * (len(self.history) + 1)
+        asked = self._step(interrupt) if begun else False
+        if begun:
             self._show(bar)
         if self.step % self.per_epoch == 0:
             self._end_epoch()
@@ -405,14 +373,13 @@ class Trainer(Recorded):
             self.done["site_steps"] += len(one.failed) * one.batch.length
 
     def _end_epoch(self) -> None:
-        epoch = self.step // self.per_epoch
+        epoch, seconds = self.step // self.per_epoch, self.done["seconds"]
         row: dict[str, float] = {"epoch": epoch, "step": self.step}
         row |= {name: total / count for name, (total, count) in self.sums.items()}
         if self.choice.judges:
             self.choice.validate(epoch, self.loss.observed, self.group)
         if self.choice.judges or self.choice.held:
             row["validation"] = self.choice.end_epoch(epoch)
-        seconds = self.done["seconds"]
         row |= {"failed": self.done["failed"], "learning_rate": self.rate(), "seconds": seconds}
         row["site_steps_per_second"] = self.done["site_steps"] / seconds
         self.history.append(row)
