@@ -14,6 +14,7 @@ from pydiffgeo.data.batch import Batch
 from pydiffgeo.data.form import step_of, times_of
 from pydiffgeo.errors import DataError, ParameterError, SettingsError, nearest
 from pydiffgeo.members import Ensemble
+from pydiffgeo.networks.base import Network
 from pydiffgeo.networks.bounds import Bounds
 from pydiffgeo.networks.mixed import Mixed
 from pydiffgeo.networks.parameters import Learned, Parameters
@@ -21,6 +22,7 @@ from pydiffgeo.networks.reading import Facts, Training, fit_inputs
 from pydiffgeo.networks.table import Given
 from pydiffgeo.recorded import Recorded
 from pydiffgeo.stages.base import Known, Series, Stage, converted
+from pydiffgeo.stages.explicit_hbv import ExplicitHBV
 from pydiffgeo.stages.parallel import Parallel, flat
 from pydiffgeo.stages.process import Process
 from pydiffgeo.units import conversion
@@ -84,9 +86,9 @@ class Hybrid(Recorded, nn.Module):
             raise ParameterError(f"all Parallel of a hybrid need one count, got {sorted(counts)}.")
         self.copies = counts.pop() if counts else 1
         processes = [s for s in self._flat if isinstance(s, Process)]
-        self._ordered = [*processes, *(s for s in reversed(self._flat) if s not in processes)]
+        models = [s for s in self._flat if isinstance(s, Process | ExplicitHBV)]
         self.learns: dict[str, Bounds] = {}
-        for stage in self._ordered:
+        for stage in (*models, *(s for s in reversed(self._flat) if s not in models)):
             for name, bounds in stage.learns.items():
                 if name in self.learns:
                     raise SettingsError(f"two stages learn {name!r}; leave one out.")
@@ -333,6 +335,8 @@ class Hybrid(Recorded, nn.Module):
         for k, seed in enumerate(seeds):
             args, options = deepcopy(self._given)
             member = type(self)(*args, **options | {"seed": self.seed + seed})
+            if not isinstance(member.network, Network | Mixed | Given | None):
+                _drawn_anew(member.network, member.seed)
             if seen is not None:
                 member.prepare(seen[k])
             elif self.prepared:
@@ -371,6 +375,15 @@ class Hybrid(Recorded, nn.Module):
                     if names
                 ]
         return "\n".join(lines)
+
+
+def _drawn_anew(network: nn.Module, seed: int) -> None:
+    """Draw the weights of somebody else's network from a seed, as far as its layers can."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for layer in network.modules():
+            if callable(reset := getattr(layer, "reset_parameters", None)):
+                reset()
 
 
 def _networks(network: nn.Module) -> dict[str, nn.Module]:

@@ -43,6 +43,8 @@ def test_the_series_are_those_of_the_model_solved_by_hand() -> None:
     assert torch.equal(series["runoff"], runoff)
     assert torch.equal(series["discharge"], route(runoff, a, b))
     assert torch.equal(series["soil"], s.states[..., 2].unflatten(0, (5, 2)).mean(1))
+    explicit = pdg.Hybrid(pdg.MLP(), stages.ExplicitHBV(), stages.UnitHydrograph())
+    assert list(explicit.learns)[-2:] == ["route_a", "route_b"]
     assert list(hybrid.learns)[-3:] == ["route_a", "route_b", "precipitation_factor"]
 
 
@@ -187,6 +189,9 @@ def test_networks_and_stages_of_ones_own() -> None:
     hybrid, windows = prepared(pdg.Hybrid(network, *inner, dtype=F64), basins())
     series = hybrid(windows.batch(0))
     torch.testing.assert_close(series["doubled"], 2 * series["discharge"], rtol=1e-6, atol=0)
+    members = hybrid.ensemble([1, 2])
+    first, second = (members[k].learned.networks[0].linear.weight for k in (0, 1))
+    assert not torch.equal(first, second) and bool((first != 0).any())
     wrong = pdg.Hybrid(Plain(3, 4), stages.Process("exp_hydro", engine="torch"))
     wrong, windows = prepared(wrong, basins(), dtype=torch.float32)
     with pytest.raises(
