@@ -1,4 +1,4 @@
-"""The code in README and CONTRIBUTING runs as it is printed."""
+"""The code in README and on the pages of docs runs as it is printed."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+import hybrid_cases
 import pandas as pd
 import pytest
 import site_files
@@ -23,12 +24,43 @@ def blocks(document: str, language: str) -> list[str]:
     return [textwrap.dedent(code) for _, code in found]
 
 
-def test_readme_example(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_hybrid_of_the_readme(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As printed, but for fewer copies, basins and steps."""
+    sites = hybrid_cases.basins(3, 7305).drop_vars("potential_evapotranspiration")
+    sites = sites.assign_coords(
+        time=pd.date_range("1980-10-01", periods=7305), lat=("site", [40.0, 45.0, 50.0])
+    )
+    sites["lat"].attrs["units"] = "degrees_north"
+    sites.to_netcdf(tmp_path / "camels_us_daymet_500.nc")
+    monkeypatch.chdir(tmp_path)
+    code = blocks("README.md", "python")[0]
+    assert len([line for line in code.splitlines() if line.strip()]) <= 22
+    for old, new in (
+        ("8,", "2,"),
+        ("batch=64", "batch=3"),
+        ('folder="runs/hbv"', 'folder="runs/hbv", epochs=1, steps_per_epoch=2'),
+        (".run()", ".run(progress=False)"),
+    ):
+        assert old in code
+        code = code.replace(old, new)
+    exec(code, {})
+    assert "nse" in capsys.readouterr().out and (tmp_path / "runs/hbv/history.csv").exists()
+
+
+def test_the_solve_of_the_readme(capsys: pytest.CaptureFixture[str]) -> None:
     names: dict[str, object] = {}
-    exec(blocks("README.md", "python")[0], names)
+    exec(blocks("README.md", "python")[1], names)
     assert "torch.Size([3, 10, 50])" in capsys.readouterr().out
     gradient = names["soil"]["K_s"].grad  # type: ignore[index]
     assert torch.isfinite(gradient).all() and (gradient != 0).all()
+
+
+def test_the_first_page(capsys: pytest.CaptureFixture[str]) -> None:
+    names: dict[str, Any] = {}
+    exec(blocks("docs/index.md", "python")[0], names)
+    assert names["result"].scores["nse"].sizes == {"site": 6}
 
 
 def test_examples_of_hbv() -> None:
@@ -44,41 +76,6 @@ def test_example_of_closures() -> None:
     assert names["fit"].largest < 0.02
     gradient = names["recharge"].weights.grad
     assert torch.isfinite(gradient).all() and (gradient != 0).any()
-
-
-def test_contributing_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pydiffgeo import Solver, solve
-    from pydiffgeo.models import spec_files
-
-    specification, *_ = blocks("CONTRIBUTING.md", "toml")
-    (tmp_path / "reservoir.toml").write_text(specification)
-    monkeypatch.setitem(spec_files.shipped_specs(), "reservoir", tmp_path / "reservoir.toml")
-    names: dict[str, type] = {}
-    exec(blocks("CONTRIBUTING.md", "python")[0], names)
-    solution = solve(
-        names["Reservoir"](),
-        forcing={"rain": 2.0},
-        parameters={"k": 0.3},
-        initial_state=10.0,
-        times=torch.arange(6.0),
-        solver=Solver("kvaerno3", rtol=1e-7),
-    )
-    t = torch.as_tensor(solution.times).double()
-    exact = 2 / 0.3 + (10 - 2 / 0.3) * torch.exp(-0.3 * t)
-    assert torch.allclose(solution.states[0, :, 0], exact, rtol=1e-5)
-    runoff = solution.fluxes["runoff"][0].sum()  # intervals of one day
-    assert torch.isclose(10 + 2 * 5 - runoff, solution.states[0, -1, 0], rtol=1e-10)
-
-
-def test_contributing_tableau() -> None:
-    names: dict[str, object] = {}
-    exec(blocks("CONTRIBUTING.md", "python")[1], names)
-    tableau = names["TABLEAU"]
-    b, c = tableau.b, tableau.c  # type: ignore[attr-defined]
-    assert sum(b) == pytest.approx(1) and sum(
-        x * y for x, y in zip(b, c, strict=True)
-    ) == pytest.approx(0.5)
-    assert sum(tableau.b_hat) == pytest.approx(1)  # type: ignore[attr-defined]
 
 
 def test_data_from_archive_to_batch(
@@ -116,17 +113,7 @@ def test_own_files(
     assert capsys.readouterr().out == "['007'] K\n"
 
 
-def test_own_network_of_basin_parameters(capsys: pytest.CaptureFixture[str]) -> None:
-    exec(blocks("docs/basins.md", "python")[0], {})
-    assert "torch.Size([64, 8])" in capsys.readouterr().out
-
-
 def test_links_between_documents_exist() -> None:
-    for document in (
-        *ROOT.glob("*.md"),
-        ROOT / "docs" / "data.md",
-        ROOT / "docs" / "own_data.md",
-        ROOT / "docs" / "basins.md",
-    ):
+def test_data_from_archive_to_batch(
         for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
             assert (document.parent / target).exists(), f"{document.name} points to {target}"
