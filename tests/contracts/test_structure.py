@@ -241,6 +241,7 @@ def codes() -> dict[str, str]:
 
 # What one who extends the package needs: contracts to subclass, which stay where they are
 FOR_EXTENSIONS = {
+    "pydiffgeo.data.layouts": "a layout of one's own",
     "pydiffgeo.models.base": "a model of one's own",
     "pydiffgeo.solvers.tableau": "a method of one's own",
 }
