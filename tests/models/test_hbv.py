@@ -159,26 +159,6 @@ def test_limits_of_exp_hydro() -> None:
     torch.testing.assert_close(discharge, base + spill)
 
 
-@pytest.mark.parametrize(
-    "solver",
-    [
-        DAILY,
-        Solver("sdirk2", step=1.0),
-        Solver("implicit_euler", step=0.3),
-        Solver("kvaerno3", rtol=1e-3),
-    ],
-)
-def test_balance_of_every_basin(model: ProcessModel, engine: str, solver: Solver) -> None:
-    solution = run(model, 10, 150, solver, engine)
-    assert float(solution.balance_error().max()) < 1e-9
-    # and day by day
-    net = sum(s.balance * solution.fluxes[k] for k, s in model.spec.fluxes.items())
-    torch.testing.assert_close(net, solution.storage.diff(), rtol=0.0, atol=1e-8)
-    torch.testing.assert_close(
-        solution.states.sum(-1), solution.storage[:, 1:], rtol=1e-9, atol=1e-8
-    )
-
-
 def test_stores_stay_positive_under_implicit_euler(model: ProcessModel, engine: str) -> None:
     """Cloudbursts, sudden thaw and long drought, with parameters at their bounds."""
     basins, days = 64, 200
@@ -195,38 +175,6 @@ def test_stores_stay_positive_under_implicit_euler(model: ProcessModel, engine: 
     solution = run(model, basins, days, DAILY, engine, **forcing, **extremes)
     assert float(solution.states.min()) > -1e-12  # Newton ends within rounding of an empty store
     assert float(solution.balance_error().max()) < 1e-9
-
-
-def test_gradcheck(model: ProcessModel, engine: str) -> None:
-    """To the initial state, static and daily parameters and all forcing."""
-    days = 5
-    forcing, parameters = weather(2, days, seed=1), random_parameters(model, 2, seed=1)
-    forcing["precipitation"] += 1.0  # differences reach below
-    daily = ("BETA", "BETAET", "CFMAX") if model.spec.name == "hbv" else ("f", "T_min")
-    for k in daily:
-        parameters[k] = parameters[k][:, None] * torch.linspace(0.9, 1.1, days, dtype=F64)
-    names = [*forcing, *parameters]
-    leaves = [
-        x.clone().requires_grad_()
-        for x in (*forcing.values(), *parameters.values(), initial_state(model).expand(2, -1))
-    ]
-
-    def out(*values: torch.Tensor) -> torch.Tensor:
-        given = dict(zip(names, values, strict=False))
-        s = solve(
-            model,
-            {k: given[k] for k in forcing},
-            {k: given[k] for k in parameters},
-            values[-1],
-            range(days + 1),
-            DAILY,
-            engine,
-        )
-        return torch.cat(
-            [s.states.flatten(), s.storage.flatten(), *(q.flatten() for q in s.fluxes.values())]
-        )
-
-    assert torch.autograd.gradcheck(out, leaves, eps=1e-6, atol=1e-6, rtol=1e-5)
 
 
 def test_negative_parameter_names_itself() -> None:

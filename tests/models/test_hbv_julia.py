@@ -12,7 +12,6 @@ from hbv_cases import F64, initial_state, random_parameters, weather
 from torch import Tensor
 
 from pydiffgeo import HBV, MODELS, ExpHydro, ProcessModel, Solver, solve
-from pydiffgeo.bridge.models import evaluate
 
 EXACT = {"newton_tolerance": 1e-9}  # stages of the Julia engine are as exact as those of windows
 
@@ -24,18 +23,6 @@ EXACT = {"newton_tolerance": 1e-9}  # stages of the Julia engine are as exact as
 def model(request: pytest.FixtureRequest) -> ProcessModel:
     built: ProcessModel = request.param()
     return built
-
-
-def test_rates(julia: Any, model: ProcessModel) -> None:
-    rows = 1000
-    p = {k: v[:, None] for k, v in random_parameters(model, rows).items()}
-    f = {k: v.T.contiguous() for k, v in weather(1, rows).items()}
-    state = torch.rand(rows, model.size, dtype=F64) * 4 * initial_state(model) - 2
-    ours, theirs = model.evaluate(state, f, p, fluxes=True), evaluate(julia, model, state, f, p)
-    for name, a, b in zip(("storage", "rates", "fluxes"), ours, theirs, strict=True):
-        torch.testing.assert_close(
-            b, a.contiguous(), rtol=1e-12, atol=1e-12, msg=lambda m, n=name: f"{n}: {m}"
-        )
 
 
 def differences(

@@ -1,12 +1,10 @@
 """Analytic Jacobians against coloured forward-mode differentiation, and models that have no Jacobian of their own."""
 
-import math
-
 import pytest
 import torch
 from torch import Tensor
 
-from pydiffgeo import Grid, ProcessModel, Richards, Roots, Solver, load_spec, solve
+from pydiffgeo import Grid, ProcessModel, Richards, Roots, Solver, solve
 from pydiffgeo.models.base import Values
 from pydiffgeo.models.richards.boundaries import BOUNDARIES
 from pydiffgeo.models.richards.face_means import FACE_MEANS
@@ -133,19 +131,3 @@ def test_a_model_without_jacobian_against_the_matrix_exponential(
     (g,) = torch.autograd.grad(s.states[:, -1].square().sum(), k, retain_graph=True)
     (h,) = torch.autograd.grad(expected.square().sum(), k)
     torch.testing.assert_close(g, h, rtol=10 * size, atol=0)
-
-
-def test_spec_of_richards_is_complete() -> None:
-    spec = load_spec("richards")
-    assert all(
-        p.unit and math.isfinite(p.default) and p.minimum <= p.lower
-        for p in spec.parameters.values()
-    )
-    assert set(spec.fluxes) == {
-        "infiltration",
-        "runoff",
-        "evaporation",
-        "transpiration",
-        "drainage",
-        "ponding",
-    }
