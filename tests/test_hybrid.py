@@ -250,6 +250,25 @@ def test_members_may_have_sites_and_scaling_of_their_own() -> None:
     assert not torch.equal(ensemble[0].learned.inputs[0].mean, ensemble[1].learned.inputs[0].mean)
 
 
+def test_failures_of_members_are_told_by_member_and_site() -> None:
+    sites = stations(3, 12)
+    sites["precipitation"][1] = 0.0
+    sites["precipitation"][1, ::2] = 400.0  # storms that need more steps than are allowed
+    hybrid = column_hybrid()
+    hybrid.stages[2].solver = pdg.Solver(
+        "implicit_euler", rtol=0.1, max_steps=100, on_failure="report"
+    )
+    hybrid, windows = prepared(hybrid, sites, warm_up=2)
+    ensemble = pdg.Ensemble([hybrid, hybrid])
+    batch = windows.batch(0)
+    both = ensemble(batch)
+    assert list(both.failed) == [1, 4] and all("site b1" in why for why in both.failed.values())
+    assert torch.isnan(both["soil_moisture"][:, 1]).all()
+    assert torch.isfinite(both["soil_moisture"][:, [0, 2]]).all()
+    each = ensemble([batch, batch])
+    assert [list(series.failed) for series in each] == [[1], [1]]
+
+
 def test_a_hybrid_explains_itself() -> None:
     text = repr(basin_hybrid())
     assert "Parallel: 2 copies of" in text and "K2 [0.01, 0.2]" in text

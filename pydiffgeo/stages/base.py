@@ -17,6 +17,8 @@ from pydiffgeo.networks.reading import Facts, Training
 from pydiffgeo.recorded import Recorded
 from pydiffgeo.units import conversion
 
+Named = Mapping[str, Tensor]
+
 
 class Series(dict[str, Tensor]):
     """Series by name, [batch, time] or [batch, time, cell or depth].
@@ -104,9 +106,7 @@ class Stage(Recorded, nn.Module):
         """Check the units of what is read, and return those of what is given: by default that of the series of this name."""
         return {name: known.units[name] for name in self.gives if name in known.units}
 
-    def forward(
-        self, series: Series, parameters: Mapping[str, Tensor], batch: Batch
-    ) -> Mapping[str, Tensor]:
+    def forward(self, series: Series, parameters: Named, batch: Batch) -> Named:
         """Return the series that this stage adds.
 
         Parameters

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from pydiffgeo.data.batch import Batch
 from pydiffgeo.errors import DataError, nearest
 from pydiffgeo.models.richards.grid import Grid
 from pydiffgeo.networks.reading import linear_weights
-from pydiffgeo.stages.base import Known, Series, Stage
+from pydiffgeo.stages.base import Known, Named, Series, Stage
 
 
 class Probes(Stage):
@@ -51,9 +51,7 @@ class Probes(Stage):
         self.register_buffer("weights", weights, persistent=False)
         return {self.gives[0]: known.units[self.of]} if self.of in known.units else {}
 
-    def forward(
-        self, series: Series, parameters: Mapping[str, Tensor], batch: Batch
-    ) -> Mapping[str, Tensor]:
+    def forward(self, series: Series, parameters: Named, batch: Batch) -> Named:
         """Return the series at the probes."""
         cells = series[self.of]
         return {self.gives[0]: cells @ self.get_buffer("weights").to(cells)}

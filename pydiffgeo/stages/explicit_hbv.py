@@ -11,7 +11,7 @@ from pydiffgeo.data.batch import Batch
 from pydiffgeo.errors import lookup
 from pydiffgeo.models.hbv import HBV
 from pydiffgeo.networks.bounds import Bounds
-from pydiffgeo.stages.base import Known, Series, Stage, converted, factor_between
+from pydiffgeo.stages.base import Known, Named, Series, Stage, converted, factor_between
 from pydiffgeo.stages.process import SERIES
 
 DRY = 1e-5  # mm: soil water below which its powers are no longer evaluated
@@ -121,9 +121,7 @@ class ExplicitHBV(Stage):
             self.factors[own] = factor_between(name, known.units.get(name), unit, "ExplicitHBV")
         return {k: "mm" if k in self.spec.states else "mm d-1" for k in self.gives}
 
-    def forward(
-        self, series: Series, parameters: Mapping[str, Tensor], batch: Batch
-    ) -> Mapping[str, Tensor]:
+    def forward(self, series: Series, parameters: Named, batch: Batch) -> Named:
         """Return fluxes, mm d-1, and stores, mm, [batch, time]."""
         own = {name: parameters[name] for name in self.learns}
         forcing = {k: converted(series[name], self.factors[k]) for k, name in self.names.items()}

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from pydiffgeo.data.batch import Batch
 from pydiffgeo.errors import ParameterError
-from pydiffgeo.stages.base import Series, Stage
+from pydiffgeo.stages.base import Named, Series, Stage
 
 
 class Parallel(Stage):
@@ -43,9 +43,7 @@ class Parallel(Stage):
             given += stage.gives
         self.reads, self.gives = tuple(dict.fromkeys(reads)), tuple(dict.fromkeys(given))
 
-    def forward(
-        self, series: Series, parameters: Mapping[str, Tensor], batch: Batch
-    ) -> Mapping[str, Tensor]:
+    def forward(self, series: Series, parameters: Named, batch: Batch) -> Named:
         """Return the mean of each series over the copies, for parameters [batch, copy, ...]."""
         read = {name: series[name].repeat_interleave(self.count, 0) for name in self.reads}
         own = {name: values.flatten(0, 1) for name, values in parameters.items()}

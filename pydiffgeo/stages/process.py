@@ -22,7 +22,7 @@ from pydiffgeo.networks.bounds import Bounds
 from pydiffgeo.networks.reading import Facts, Training, at_depths, taken
 from pydiffgeo.solvers import Solver
 from pydiffgeo.solving import solve
-from pydiffgeo.stages.base import Known, Series, Stage, converted, factor_between
+from pydiffgeo.stages.base import Known, Named, Series, Stage, converted, factor_between
 from pydiffgeo.units import LENGTHS
 
 SERIES = {"temperature": "tair_mean", "rain": "precipitation"}
@@ -240,9 +240,7 @@ class Process(Stage):
             known.grids |= {k: self.grid for k in (*cells, *(f"mean_{k}" for k in self.derived))}
         return units | {name: units[source] for name, source in self.outputs.items()}
 
-    def forward(
-        self, series: Series, parameters: Mapping[str, Tensor], batch: Batch
-    ) -> Mapping[str, Tensor]:
+    def forward(self, series: Series, parameters: Named, batch: Batch) -> Named:
         """Solve, and return fluxes and states.
 
         Raises

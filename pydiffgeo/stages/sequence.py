@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
 from collections.abc import Sequence as Sequence_
 
 import numpy as np
@@ -14,7 +13,7 @@ from pydiffgeo.data.batch import Batch
 from pydiffgeo.errors import DataError, nearest
 from pydiffgeo.networks.base import Network
 from pydiffgeo.networks.reading import Facts, Inputs, Training, fit_inputs, taken
-from pydiffgeo.stages.base import Known, Series, Stage
+from pydiffgeo.stages.base import Known, Named, Series, Stage
 
 LEAST_SCALE = 0.005
 
@@ -83,9 +82,7 @@ class Sequence(Stage):
         self.network.to(dtype)
         self.inputs = inputs
 
-    def forward(
-        self, series: Series, parameters: Mapping[str, Tensor], batch: Batch
-    ) -> Mapping[str, Tensor]:
+    def forward(self, series: Series, parameters: Named, batch: Batch) -> Named:
         """Return the observed series, in their units."""
         out = self.network(self.inputs(batch))
         centre, scale = self.get_buffer("mean"), self.get_buffer("std")
@@ -140,9 +137,7 @@ class Climatology(Stage):
         rows = torch.tensor([*facts["rows"], facts["whole"]], dtype=dtype)
         self.register_buffer("rows", rows)
 
-    def forward(
-        self, series: Series, parameters: Mapping[str, Tensor], batch: Batch
-    ) -> Mapping[str, Tensor]:
+    def forward(self, series: Series, parameters: Named, batch: Batch) -> Named:
         """Return the mean, [batch, time] or [batch, time, depth]."""
         names = (batch.sites[int(i)] for i in batch.site)
         rows = self.get_buffer("rows")[[self.known.get(name, -1) for name in names]]

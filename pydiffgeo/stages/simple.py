@@ -6,12 +6,11 @@ from collections.abc import Mapping
 
 import pandas as pd
 import torch
-from torch import Tensor
 
 from pydiffgeo.data.batch import Batch
 from pydiffgeo.networks.bounds import Bounds
 from pydiffgeo.routing import SCALE_BOUNDS, SHAPE_BOUNDS, route
-from pydiffgeo.stages.base import Known, Series, Stage, converted, factor_between, in_time
+from pydiffgeo.stages.base import Known, Named, Series, Stage, converted, factor_between, in_time
 
 
 class Scale(Stage):
@@ -33,9 +32,7 @@ class Scale(Stage):
         self.learns = {self.factor: Bounds(low, high, "log")}
         self.begin = {self.factor: min(max(1.0, low), high)}
 
-    def forward(
-        self, series: Series, parameters: Mapping[str, Tensor], batch: Batch
-    ) -> Mapping[str, Tensor]:
+    def forward(self, series: Series, parameters: Named, batch: Batch) -> Named:
         """Return the series times its factor."""
         values = series[self.of]
         return {self.of: values * in_time(parameters[self.factor], values)}
@@ -74,9 +71,7 @@ class UnitHydrograph(Stage):
         unit = known.units.get(self.of)
         return {} if unit is None else dict.fromkeys(self.gives, unit)
 
-    def forward(
-        self, series: Series, parameters: Mapping[str, Tensor], batch: Batch
-    ) -> Mapping[str, Tensor]:
+    def forward(self, series: Series, parameters: Named, batch: Batch) -> Named:
         """Return runoff and routed series."""
         runoff = series[self.of]
         a, b = (parameters[name].to(runoff.dtype) for name in self.learns)
@@ -126,9 +121,7 @@ class DegreeDay(Stage):
         self.days = known.step / pd.Timedelta(1, "D")
         return {"rain_and_melt": "mm d-1", "snow_store": "mm"}
 
-    def forward(
-        self, series: Series, parameters: Mapping[str, Tensor], batch: Batch
-    ) -> Mapping[str, Tensor]:
+    def forward(self, series: Series, parameters: Named, batch: Batch) -> Named:
         """Return rain and melt, mm d-1, and the store at the end of each day, mm."""
         fall, temperature = (converted(series[k], self.factors[k]) for k in self.reads)
         warmth = (temperature - self.threshold).clamp_min(0.0)
@@ -182,9 +175,7 @@ class Canopy(Stage):
         unit = known.units.get(self.of)
         return {} if unit is None else dict.fromkeys(self.gives, unit)
 
-    def forward(
-        self, series: Series, parameters: Mapping[str, Tensor], batch: Batch
-    ) -> Mapping[str, Tensor]:
+    def forward(self, series: Series, parameters: Named, batch: Batch) -> Named:
         """Return potential transpiration and potential evaporation."""
         reference = series[self.of]
         cover, crop = (in_time(parameters[name], reference) for name in self.learns)
