@@ -1,8 +1,13 @@
-"""A hybrid that needs no solver, and records that it can learn: for tests of the training alone."""
+"""A hybrid that needs no solver, records that it can learn, and trainers of it: for tests of the training alone."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from copy import deepcopy
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import site_files
@@ -10,7 +15,12 @@ import torch
 import xarray as xr
 from torch import nn
 
-from pydiffgeo.data import Batch
+from pydiffgeo import losses
+from pydiffgeo.data import Batch, Windows
+from pydiffgeo.training.distributed import Group, process_group  # noqa: F401 (scripts take it from here)
+from pydiffgeo.training.trainer import Trainer
+
+ROOT = Path(__file__).parents[1]
 
 
 class Series(dict):
@@ -95,3 +105,52 @@ class Ensemble(nn.Module):
 
     def only(self, kept):
         return Ensemble([self.members[i] for i in kept])
+
+
+def windows(sites: xr.Dataset, **changes) -> Windows:
+    given = {"length": 50, "warm_up": 10, "batch": 4, "dtype": torch.float64, "end": "2000-06-30"}
+    return Windows(sites, **given | changes)
+
+
+def trainer(
+    sites: xr.Dataset, folder: Path | None = None, loss=None, hybrid=None, make=windows, **changes
+) -> Trainer:
+    given = {"epochs": 2, "steps_per_epoch": 3, "learning_rate": 0.02, "settings": {"a": 1}}
+    hybrid = hybrid or Runoff(dropout=0.2)
+    return Trainer(hybrid, make(sites), loss or losses.NSE("discharge"), folder, **given | changes)
+
+
+def same_weights(a: torch.nn.Module, b: torch.nn.Module) -> bool:
+    pairs = zip(a.parameters(), b.parameters(), strict=True)
+    return all(torch.equal(x, y) for x, y in pairs)
+
+
+def column(history, name: str = "loss") -> list[float]:
+    return [row[name] for row in history]
+
+
+def long_run(
+    folder: str | Path | None, epochs: int, dropout: float = 0.0, group: Group | None = None
+) -> Trainer:
+    records = sites()
+    parts = [losses.NSE(), losses.KGE(weight=0.3), losses.RMSE(weight=0.2)]
+    late = Windows(records, start="2000-07-01", warm_up=10, batch=5, dtype=torch.float64)
+    return trainer(
+        records,
+        folder,
+        parts,
+        Runoff(dropout),
+        epochs=epochs,
+        steps_per_epoch=4,
+        validation=late,
+        group=group,
+    )
+
+
+def another_process(script: str, *arguments: Any, **environment: str) -> subprocess.Popen:
+    paths = [ROOT, ROOT / "tests"]
+    given = {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(map(str, paths)), **environment}
+    return subprocess.Popen(
+        [sys.executable, "-c", script, *map(str, arguments)], env=os.environ | given, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip

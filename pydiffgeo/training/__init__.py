@@ -1,1 +1,28 @@
-"""Training of parameter networks through process models, and the experiments built on it."""
+"""Training of hybrids: the trainer, ensembles, calibration, several processes."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pydiffgeo.training.descent import descend
+    from pydiffgeo.training.distributed import Group, process_group
+    from pydiffgeo.training.ensemble import Member, folds, twins
+    from pydiffgeo.training.sce_ua import calibrate, calibrated
+    from pydiffgeo.training.trainer import Trainer
+
+# public name -> its module, imported at first use: the command line handles signals before it needs torch
+_HOMES = {
+    "Group": "distributed", "Member": "ensemble", "Trainer": "trainer", "calibrate": "sce_ua", "calibrated": "sce_ua",
+    "descend": "descent", "folds": "ensemble", "process_group": "distributed", "twins": "ensemble",
+}  # fmt: skip
+
+__all__ = ["Group", "Member", "Trainer", "calibrate", "calibrated", "descend", "folds", "process_group",
+           "twins"]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

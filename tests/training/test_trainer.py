@@ -3,67 +3,27 @@
 from __future__ import annotations
 
 import math
-import os
 import signal
-import socket
-import subprocess
-import sys
 import time
-from pathlib import Path
-from typing import Any
 
 import hybrid_cases
-import numpy as np
 import pandas as pd
 import pytest
 import torch
-import training_cases
-import xarray as xr
-from training_cases import Runoff
+from training_cases import Runoff, another_process, column, long_run, same_weights, trainer, windows
 
 from pydiffgeo import losses
 from pydiffgeo.data import Windows
-from pydiffgeo.errors import DataError, OutputError, SettingsError, SolveFailed, TrainingFailed
+from pydiffgeo.errors import DataError, OutputError, SettingsError
 from pydiffgeo.networks import MLP, SoilClass
-from pydiffgeo.training import interrupt
 from pydiffgeo.training.checkpoint import (
     CHECKPOINT,
     chosen_weights,
     load_checkpoint,
     save_checkpoint,
 )
-from pydiffgeo.training.distributed import Group, process_group
 from pydiffgeo.training.ensemble import twins
 from pydiffgeo.training.trainer import Trainer
-
-ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="module")
-def sites() -> xr.Dataset:
-    return training_cases.sites()
-
-
-def windows(sites: xr.Dataset, **changes) -> Windows:
-    given = {"length": 50, "warm_up": 10, "batch": 4, "dtype": torch.float64, "end": "2000-06-30"}
-    return Windows(sites, **given | changes)
-
-
-def trainer(
-    sites: xr.Dataset, folder: Path | None = None, loss=None, hybrid=None, make=windows, **changes
-) -> Trainer:
-    given = {"epochs": 2, "steps_per_epoch": 3, "learning_rate": 0.02, "settings": {"a": 1}}
-    hybrid = hybrid or Runoff(dropout=0.2)
-    return Trainer(hybrid, make(sites), loss or losses.NSE("discharge"), folder, **given | changes)
-
-
-def same_weights(a: torch.nn.Module, b: torch.nn.Module) -> bool:
-    pairs = zip(a.parameters(), b.parameters(), strict=True)
-    return all(torch.equal(x, y) for x, y in pairs)
-
-
-def column(history, name: str = "loss") -> list[float]:
-    return [row[name] for row in history]
 
 
 def test_it_learns_and_tells_what_it_did(sites):
@@ -92,144 +52,12 @@ def test_the_rate_rises_and_falls_along_a_cosine(sites):
     assert trainer(sites, rise=1).rate() == 0.02
 
 
-@pytest.fixture
-def from_a_terminal():
-    """Ctrl-C as a terminal gives it; a shell starts what runs in the background with it ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("from_a_terminal")
-@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_an_interrupt_in_an_epoch_leaves_a_checkpoint_and_the_rest_is_the_same_to_the_last_bit(
-    sites, tmp_path, monkeypatch, signal_number
-):
-    straight = trainer(sites)
-    expected = straight.run(progress=False)
-    cut = trainer(sites, tmp_path)
-    taken, step = [], cut._step
-
-    def interrupted(noted):
-        taken.append(1)
-        if len(taken) == 4:  # the first step of the second epoch: it is finished, and then kept
-            os.kill(os.getpid(), signal_number)
-            os.kill(
-                os.getpid(), signal.SIGINT
-            )  # as torchrun passes Ctrl-C on to those who had it from the terminal
-        return step(noted)
-
-    monkeypatch.setattr(cut, "_step", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        cut.run(progress=False)
-    assert load_checkpoint(tmp_path / CHECKPOINT)["progress"]["step"] == 4
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    torch.rand(7)  # dropout does not depend on what was drawn before
-    resumed = trainer(sites, tmp_path)
-    assert column(resumed.run(resume=True, progress=False)) == column(expected)
-    assert same_weights(resumed.model, straight.model)
-    again = trainer(sites, tmp_path)  # a finished run is left as it is
-    assert column(again.run(resume=True, progress=False)) == column(expected) and again.step == 6
-
-
-@pytest.mark.usefixtures("from_a_terminal")
-def test_an_interrupt_in_the_middle_of_a_step_keeps_the_step_before(sites, tmp_path, monkeypatch):
-    straight = trainer(sites)
-    straight.run(progress=False)
-    for where in ("simulate", "update"):
-        cut = trainer(sites, tmp_path / where, checkpoint_every=1)
-        inner = cut.steps.simulate if where == "simulate" else cut.optimiser.step
-
-        def stops(*given, cut=cut, inner=inner, where=where):
-            if where == "update":
-                inner()  # the weights have changed, and the step is not counted
-            if cut.step == 3:
-                raise KeyboardInterrupt
-            return inner(*given) if where == "simulate" else None
-
-        owner, name = (cut.steps, "simulate") if where == "simulate" else (cut.optimiser, "step")
-        monkeypatch.setattr(owner, name, stops)
-        with pytest.raises(KeyboardInterrupt):
-            cut.run(progress=False)
-        resumed = trainer(sites, tmp_path / where, checkpoint_every=1)
-        resumed.run(resume=True, progress=False)
-        assert same_weights(resumed.model, straight.model)
-
-
-@pytest.mark.usefixtures("from_a_terminal")
-def test_a_second_interrupt_does_not_wait_for_the_step(monkeypatch):
-    monkeypatch.setattr(interrupt, "SAME", 0.0)
-    with pytest.raises(KeyboardInterrupt), interrupt.interrupt_between_steps() as noted:
-        os.kill(os.getpid(), signal.SIGINT)
-        assert noted.asked
-        os.kill(os.getpid(), signal.SIGINT)
-        signal.pause()
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-
-
 SCRIPT = """
 import sys, torch
-from test_trainer import long_run
+from training_cases import long_run
 torch.set_num_threads(1)
 long_run(sys.argv[1], int(sys.argv[2]), float(sys.argv[3])).run(progress=False)
 """
-
-
-def long_run(
-    folder: str | Path | None, epochs: int, dropout: float = 0.0, group: Group | None = None
-) -> Trainer:
-    sites = training_cases.sites()
-    parts = [losses.NSE(), losses.KGE(weight=0.3), losses.RMSE(weight=0.2)]
-    late = Windows(sites, start="2000-07-01", warm_up=10, batch=5, dtype=torch.float64)
-    return trainer(
-        sites,
-        folder,
-        parts,
-        Runoff(dropout),
-        epochs=epochs,
-        steps_per_epoch=4,
-        validation=late,
-        group=group,
-    )
-
-
-def another_process(script: str, *arguments: Any, **environment: str) -> subprocess.Popen:
-    paths = [ROOT, ROOT / "tests", ROOT / "tests" / "training"]
-    given = {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(map(str, paths)), **environment}
-    return subprocess.Popen(
-        [sys.executable, "-c", script, *map(str, arguments)], env=os.environ | given, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
-
-
-TWO = """
-import sys, torch
-from test_trainer import long_run, process_group
-torch.set_num_threads(1)
-with process_group() as group:
-    long_run(sys.argv[1], 3, group=group).run(progress=False)
-"""
-
-
-def test_two_processes_give_the_losses_of_one(tmp_path, monkeypatch):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2"}
-    other = another_process(TWO, tmp_path, RANK="1", **shared)
-    for name, value in {**shared, "RANK": "0"}.items():
-        monkeypatch.setenv(name, value)
-    one = long_run(None, 3)
-    one.run(progress=False)
-    with process_group() as group:
-        two = long_run(tmp_path, 3, group=group)
-        two.run(progress=False)
-    assert other.wait(timeout=60) == 0, other.stdout.read()
-    for name in ("loss", "validation", "nse of discharge", "kge of discharge", "rmse of discharge"):
-        np.testing.assert_allclose(column(two.history, name), column(one.history, name), rtol=1e-6)
-    for a, b in zip(one.model.parameters(), two.model.parameters(), strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-9)
-    assert column(two.history, "step") == [4, 8, 12]
 
 
 def test_a_killed_run_goes_on_to_the_same_weights(tmp_path):
@@ -244,25 +72,6 @@ def test_a_killed_run_goes_on_to_the_same_weights(tmp_path):
     straight.run(progress=False)
     resumed.run(resume=True, progress=False)
     assert same_weights(resumed.model, straight.model) and resumed.step == 160
-
-
-def test_a_batch_that_does_not_divide_over_the_processes_is_refused(sites):
-    with pytest.raises(SettingsError, match="batch of 4 rows does not divide over 3 processes"):
-        trainer(sites, group=Group(1, 3))
-
-
-def test_a_gpu_is_taken_only_when_asked_for(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    with process_group() as group:
-        assert group.device == torch.device("cpu")
-    with process_group("cuda") as group:
-        assert group.device == torch.device("cuda", 0)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    with pytest.raises(
-        SettingsError, match="needs a GPU for each of the 1 processes.*torch sees 0"
-    ):
-        with process_group("cuda"):
-            pass
 
 
 def test_a_full_disk_leaves_the_old_checkpoint_and_a_training_that_goes_on(
@@ -301,7 +110,7 @@ def test_checkpoints_of_other_seeds_records_and_models_are_refused(sites, tmp_pa
         ),
         (trainer(more, tmp_path), "the records are not those of the run.*rain is"),
         (
-            trainer(sites, tmp_path, hybrid=training_cases.Runoff(hidden=4)),
+            trainer(sites, tmp_path, hybrid=Runoff(hidden=4)),
             "last.pt is of another model: it has 'net",
         ),
         (
@@ -338,134 +147,6 @@ def test_exchanged_days_of_a_whole_period_are_refused(sites, tmp_path):
         other.run(resume=True, progress=False)
     rounded = sites.assign(discharge=sites.discharge * (1 + 1e-15))  # as another machine may
     trainer(rounded, tmp_path, make=whole, steps_per_epoch=None).run(resume=True, progress=False)
-
-
-def test_a_loss_that_is_no_number_names_site_and_window(sites, tmp_path):
-    broken = trainer(sites, tmp_path)
-    broken.windows[0].tensors._all[3, 0] = torch.nan
-    words = r"loss of step \d+ is not a number: site b0003, \d{4}-\d\d-\d\d to .*warm-up 10 .*\): not finite from .*--resume"
-    with pytest.raises(TrainingFailed, match=words):
-        broken.run(progress=False)
-    assert all(torch.isfinite(weight).all() for weight in broken.model.parameters())
-
-
-def test_a_gradient_that_is_no_number_names_site_and_window(sites, monkeypatch):
-    broken = trainer(sites)
-    inner = broken.model.forward
-
-    class Root(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx, x):
-            return x.clone()
-
-        @staticmethod
-        def backward(ctx, cotangent):
-            return cotangent * torch.nan
-
-    def forward(batch):
-        series = inner(batch)
-        wrong = (batch.site == 2)[:, None]
-        flow = series["discharge"]
-        series["discharge"] = torch.where(wrong, Root.apply(flow), flow) if wrong.any() else flow
-        return series
-
-    monkeypatch.setattr(broken.model, "forward", forward)
-    with pytest.raises(
-        TrainingFailed, match=r"the gradient of step \d+ is not a number: site b0002, "
-    ):
-        broken.run(progress=False)
-
-
-def test_failed_columns_are_left_out_and_counted_and_too_many_stop_the_training(sites):
-    def whole(sites):
-        return Windows(sites, warm_up=10, dtype=torch.float64)
-
-    hybrid = Runoff()
-    hybrid.failing = ["b0001"]
-    done = trainer(sites, hybrid=hybrid, make=whole, steps_per_epoch=None, max_failed=0.1)
-    history = done.run(progress=False)
-    assert column(history, "failed") == [1, 1]
-    assert done.failures[1].startswith("epoch 2, site b0001, 1999-10-01 to ") and done.failures[
-        1
-    ].endswith("too steep")
-    without = trainer(
-        sites.drop_sel(site="b0001"),
-        make=whole,
-        steps_per_epoch=None,
-        hybrid=Runoff().prepare(whole(sites)),
-    )
-    assert column(without.run(progress=False)) == pytest.approx(column(history))
-    hybrid.failing = ["b0001", "b0002"]
-    with pytest.raises(
-        SolveFailed, match="2 of 10 columns failed in step 1.*max_failed = 0.1.*b0002.*too steep"
-    ):
-        trainer(sites, hybrid=hybrid, make=whole, steps_per_epoch=None).run(progress=False)
-
-
-def test_early_stopping_keeps_the_best_weights(sites, tmp_path):
-    scores, seen = iter([0.1, 0.4, 0.3, 0.2, 0.9]), []
-
-    def judge(hybrid):
-        assert not hybrid.training and not torch.is_grad_enabled()
-        seen.append(hybrid.net[0].bias.clone())
-        return next(scores)
-
-    stopped = trainer(sites, tmp_path, epochs=9, patience=2, validation=judge)
-    history = stopped.run(progress=False)
-    assert (
-        column(history, "validation") == [0.1, 0.4, 0.3, 0.2]
-        and "best in epoch 2" in stopped.stopped
-    )
-    assert torch.equal(stopped.model.net[0].bias, seen[1]) and not torch.equal(seen[3], seen[1])
-    saved = load_checkpoint(tmp_path / CHECKPOINT)
-    assert torch.equal(chosen_weights(saved)["net.0.bias"], seen[1])
-    resumed = trainer(sites, tmp_path, epochs=9, patience=2, validation=judge)
-    assert len(resumed.run(resume=True, progress=False)) == 4  # stopped stays stopped
-    assert same_weights(resumed.model, stopped.model)
-
-
-def test_validation_by_windows_is_the_median_nse_of_the_period(sites):
-    late = Windows(sites, start="2000-07-01", warm_up=30, batch=4, dtype=torch.float64)
-    done = trainer(sites, validation=late)
-    history = done.run(progress=False)
-    whole = next(
-        iter(
-            late.reading(("precipitation",), ("discharge",), Runoff.needs).periods(
-                10, "2000-07-01", None, 30
-            )
-        )
-    )
-    with torch.no_grad():
-        simulated = done.model(whole)["discharge"][:, 30:].numpy()
-    observed = whole.observed["discharge"][:, 30:].numpy()
-    error, spread = (
-        np.nansum((simulated - observed) ** 2, 1),
-        np.nanvar(observed, 1) * np.isfinite(observed).sum(1),
-    )
-    assert max(column(history, "validation")) == pytest.approx(float(np.median(1 - error / spread)))
-    dry = sites.assign(discharge=sites.discharge.where(sites.time < np.datetime64("2000-07-01")))
-    late = Windows(
-        dry.assign(discharge=dry.discharge.fillna(0.0)),
-        start="2000-07-01",
-        warm_up=30,
-        dtype=torch.float64,
-    )
-    with pytest.raises(DataError, match="validation score is not a number"):
-        trainer(sites, validation=late).run(progress=False)
-
-
-def test_a_validation_that_fails_leaves_a_checkpoint_of_all_steps(sites, tmp_path):
-    def fails(hybrid):
-        raise DataError("site b0001 has no precipitation on 2001-01-02.")
-
-    straight = trainer(sites, validation=lambda _: 0.5)
-    expected = straight.run(progress=False)
-    with pytest.raises(DataError, match="b0001"):
-        trainer(sites, tmp_path, validation=fails).run(progress=False)
-    assert load_checkpoint(tmp_path / CHECKPOINT)["progress"]["step"] == 3
-    resumed = trainer(sites, tmp_path, validation=lambda _: 0.5)
-    assert column(resumed.run(resume=True, progress=False)) == column(expected)
-    assert same_weights(resumed.model, straight.model)
 
 
 def test_tensorboard_has_each_step_once_after_a_kill_and_a_resume(sites, tmp_path, monkeypatch):
