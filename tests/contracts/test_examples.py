@@ -1,0 +1,66 @@
+"""Every example is valid, and takes two training steps on a synthetic truth drawn from its own model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+
+from pydiffgeo.experiment.examples import EXAMPLES, FOLDER, write_example
+from pydiffgeo.experiment.run import train
+from pydiffgeo.experiment.schema import load_experiment
+
+SCRIPTS = sorted(p.stem for p in FOLDER.glob("*.py"))
+FILES = [name for name in EXAMPLES if name not in SCRIPTS]
+
+
+def test_examples_are_found() -> None:
+    assert set(EXAMPLES) == {p.stem for p in FOLDER.glob("*.yaml")} | set(SCRIPTS)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_an_example_is_valid(name: str, tmp_path: Path) -> None:
+    (written,) = write_example(name, tmp_path)
+    whole, short = load_experiment(written), load_experiment(written, demo=True)
+    assert whole.runs and set(short.runs) <= {*whole.runs, *short.runs}
+
+
+def few(name: str, folder: Path) -> Path:
+    """The short form of an example with two sites, a few months and two steps."""
+    data: dict[str, Any] = yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
+    demo = data["demo"]
+    demo["data"] = {
+        **demo.get("data", {}), "path": None, "sites": None,
+        "train": {"start": "2000-01-01", "end": "2000-04-30"},
+        "test": {"start": "2000-05-01", "end": "2000-06-30"},
+        "synthetic": {"sites": 2, "seed": 1},
+    }  # fmt: skip
+    whole_record = data["training"].get("length") is None
+    steps: dict[str, Any] = (
+        {"epochs": 2}
+        if whole_record
+        else {"epochs": 1, "steps_per_epoch": 2, "batch": 2, "length": 20}
+    )
+    warm_up = 10
+    demo["evaluation"] = {**demo.get("evaluation", {}), "warm_up": warm_up}
+    for run in demo["runs"].values():
+        training = {**run.get("training", {}), **steps, "warm_up": warm_up, "checkpoint_every": 1}
+        run["training"] = training | ({"seeds": [0]} if "seeds" in data["training"] else {})
+    path = folder / f"{name}.yaml"
+    path.write_text(yaml.safe_dump(data, sort_keys=False))
+    return path
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_an_example_takes_two_steps(name: str, tmp_path: Path) -> None:
+    experiment = load_experiment(few(name, tmp_path), demo=True)
+    folders = train(experiment, tmp_path / "runs", progress=False)
+    assert [f.name for f in folders] == list(experiment.runs)
+    trained = [f / "history.csv" for f in folders if (f / "history.csv").is_file()]
+    assert trained
+    for history in trained:
+        table = pd.read_csv(history)
+        assert len(table) >= 1 and table.filter(regex="loss").notna().any().all()
