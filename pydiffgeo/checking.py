@@ -1,6 +1,4 @@
-"""Whether the equations of a model fit its specification, looked at once before its first solve;
-see also `check_model`.
-"""
+"""Comparison of a model's equations with its specification, before its first solve."""
 
 from __future__ import annotations
 
@@ -31,8 +29,9 @@ _fitting: weakref.WeakSet[ProcessModel] = weakref.WeakSet()
 
 
 def check_declared(model: Any) -> None:
-    """Raise ModelError where a model lacks an attribute, or has one that contradicts its
-    specification; once per model.
+    """Raise ModelError where a model lacks an attribute or contradicts its specification.
+
+    Each model is looked at once.
     """
     if model in _fitting:
         return
@@ -59,8 +58,9 @@ def check_declared(model: Any) -> None:
 
 
 def check_equations(problem: Problem, engine: str) -> None:
-    """Compare shapes and balance of a model's equations with its specification, before its first
-    solve; once per model.
+    """Compare shapes and balance of a model's equations with its specification.
+
+    Each model is looked at once, before its first solve.
 
     Raises
     ------
@@ -85,8 +85,7 @@ def check_equations(problem: Problem, engine: str) -> None:
 
 @torch.no_grad()
 def check_at(problem: Problem) -> float | None:
-    """Compare shapes and balance in the first interval, and at states and in weather that are
-    drawn.
+    """Compare shapes and balance in the first interval, and at drawn states and weather.
 
     Returns
     -------
@@ -148,9 +147,7 @@ class Declared(dict[str, Tensor]):
 
 
 def check_shapes(model: ProcessModel, state: Tensor, forcing: Values, parameters: Values) -> None:
-    """Raise ModelError where a function returns another shape, precision or device than the
-    state's.
-    """
+    """Raise ModelError where a function returns another shape, precision or device."""
     values, fluxes = tuple(state.shape), (*state.shape[:-1], len(model.spec.fluxes))
     names = f" ({', '.join(model.spec.fluxes) or 'none'} of the specification)"
     check = _Shapes(type(model).__name__, state)
@@ -261,8 +258,7 @@ def _expands(have: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
 def balance_error(
     model: ProcessModel, state: Tensor, forcing: Values, e: Evaluation
 ) -> float | None:
-    """Largest difference of the fluxes of the balance and the rate of change of the storage,
-    relative to both.
+    """Largest relative difference between the balance of the fluxes and the change of the storage.
 
     Raises
     ------

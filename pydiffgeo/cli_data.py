@@ -118,7 +118,8 @@ def data_check(
     csv: Annotated[Path | None, typer.Option(help="File for the table of all problems.")] = None,
     debug: Debug = False,
 ) -> None:
-    """Show what is missing or wrong in records of sites, the first few of each kind; ends with 1 if anything is.
+    """Show what is missing or wrong in records of sites, the first few of each kind; ends with 1 if
+    anything is.
 
     What was found comes first: sites, times, series with their units, attributes.
     """
@@ -140,7 +141,8 @@ def data_check(
             typer.echo(line)
         if csv is not None:
             typer.echo(
-                f"All {len(report.problems)} lines: {write_file(csv, report.table().to_csv(index=False))}"
+                f"All {len(report.problems)} lines: "
+                f"{write_file(csv, report.table().to_csv(index=False))}"
             )
         if report.serious:
             raise typer.Exit(1)
@@ -186,7 +188,9 @@ def data_convert(
 
 @julia_app.command("install")
 def julia_install(debug: Debug = False) -> None:
-    """Find or download Julia and its packages and compile them; needs the internet once, and some minutes."""
+    """Find or download Julia and its packages and compile them; needs the internet once, and some
+    minutes.
+    """
     with reporting(debug):
         from .bridge.install import prepare
 

@@ -45,8 +45,9 @@ def options_to_core(model: ProcessModel, options: Solver) -> Solver:
 
 
 def from_core(model: ProcessModel, result: Result, storage: Tensor) -> tuple[Result, Tensor]:
-    """States and fluxes, and the storage of the columns, in the units of `model`; the steps, for a
-    replay, stay as they are.
+    """States, fluxes and storage of the columns in the units of `model`.
+
+    The steps stay as they are, so that they can be replayed.
     """
     if model.core is model:
         return result, storage

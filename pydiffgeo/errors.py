@@ -106,17 +106,13 @@ class TrainingFailed(PyDiffGeoError, RuntimeError):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return "; did you mean 'x'?" for the known name closest to `name`, or "." where none is
-    close: the end of a sentence.
-    """
+    """Return the end of a sentence: "; did you mean 'x'?", or "." where no name is close."""
     close = difflib.get_close_matches(str(name), [str(k) for k in known], n=1, cutoff=0.5)
     return f"; did you mean {close[0]!r}?" if close else "."
 
 
 def lookup(mapping: Mapping[str, T], name: str, what: str) -> T:
-    """Return `mapping[name]`, or raise UnknownName with the list of known names and the nearest
-    one.
-    """
+    """Return `mapping[name]`, or raise UnknownName with the known names and the nearest one."""
     if name in mapping:
         return mapping[name]
     raise UnknownName(

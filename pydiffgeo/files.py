@@ -42,8 +42,9 @@ REMEDIES = {
 def replacing(
     path: str | Path, then: str = "run the command again", kept: str = ""
 ) -> Iterator[Path]:
-    """Give the name of a file to write, which takes the place of `path` at the end; whatever fails
-    leaves `path` as it was.
+    """Give the name of a file to write, which takes the place of `path` at the end.
+
+    If anything fails, `path` stays as it was.
 
     The name is new in each call: two processes that write one path leave the file of the one or the
     other, never a mixture.
@@ -87,8 +88,9 @@ def write_file(path: str | Path, content: str | bytes) -> Path:
 
 
 def write_netcdf(dataset: Any, path: str | Path, **options: Any) -> Path:
-    """Write an xarray object as netCDF by `replacing`, and return the path; options are those of
-    its ``to_netcdf``.
+    """Write an xarray object as netCDF, whole or not at all, and return the path.
+
+    Options are those of its ``to_netcdf``.
     """
     with replacing(path) as part:
         dataset.to_netcdf(part, **options)
@@ -121,8 +123,9 @@ def require_room(folder: str | Path, size: int = 2**20) -> None:
 
 
 def remove_parts(folder: Path) -> None:
-    """Remove what processes that were killed have left of files half written; call it where no
-    other process writes.
+    """Remove half-written files of processes that were killed.
+
+    Call it where no other process writes.
     """
     for part in folder.glob(".*.part"):
         part.unlink(missing_ok=True)

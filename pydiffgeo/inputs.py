@@ -24,8 +24,7 @@ FLOAT32_MAX = torch.finfo(torch.float32).max
 
 
 def read_times(times: Any, unit: str) -> tuple[Tensor, np.ndarray]:
-    """Lengths of the intervals in the model's unit of time, and the times as
-    `pydiffgeo.times.parse_times` reads them.
+    """Return the lengths of the intervals in the model's unit of time, and the parsed times.
 
     Parameters
     ----------
@@ -53,9 +52,7 @@ def read_times(times: Any, unit: str) -> tuple[Tensor, np.ndarray]:
 
 
 def _no_other_unit(times: Any, numbers: np.ndarray, unit: str) -> None:
-    """Refuse numbers that are not in the model's unit of time, by their attributes or by their
-    size.
-    """
+    """Refuse numbers that are not in the model's unit of time, by their attributes or size."""
     named = (getattr(times, "attrs", None) or {}).get("units")
     if named is not None and not same_unit(str(named), unit):
         raise UnitError(
@@ -128,8 +125,9 @@ def read_parameters(
     device: torch.device,
     needed: Collection[str] | None = None,
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Static parameters `[column or 1, width]` and time-varying ones `[column or 1, interval,
-    width]`.
+    """Return static parameters `[column or 1, width]` and time-varying ones.
+
+    The latter are `[column or 1, interval, width]`.
 
     `needed` are those without which a group is not complete; default: all of the group.
     """
@@ -197,8 +195,7 @@ def _shaped(x: Tensor, spec: ParameterSpec, intervals: int, layers: int) -> tupl
 def read_state(
     model: ProcessModel, initial: Any, dtype: torch.dtype, device: torch.device
 ) -> Tensor:
-    """Initial state `[column or 1, size]`, from one array or from a mapping of each state to its
-    values.
+    """Return the initial state `[column or 1, size]`, from an array or from values by state.
 
     A store that is less than empty by up to one `scale` of its specification is left as it is: a
     method such as sdirk2 may end there, and a solve that goes on from its last state must begin
@@ -322,8 +319,9 @@ def _between(x: Tensor, lower: float, upper: float) -> bool:
 
 
 def _rounded(x: Tensor, forcing: ForcingSpec) -> Tensor:
-    """Forcing with what is beyond its bounds by rounding, as a rain of -1e-18, at the bound;
-    gradients pass.
+    """Return forcing with rounding errors beyond its bounds, as a rain of -1e-18, set to the bound.
+
+    Gradients pass.
     """
     margin = ROUNDING * (forcing.upper - forcing.lower)
     if not 0 < margin < math.inf:

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 
 def start() -> None:
-    """Start Julia, which the first solve does otherwise; needed once in the main thread where only
-    other threads solve.
+    """Start Julia; otherwise the first solve does.
+
+    Needed once in the main thread if only other threads solve.
 
     Raises
     ------

@@ -50,8 +50,8 @@ class Ensemble(nn.Module):
         Returns
         -------
         Series or list of Series
-            [member, batch, ...] for one batch, where row m n + i of `failed` is row i of member m, n the rows of the batch;
-            else the series of each member.
+            [member, batch, ...] for one batch, where row m n + i of `failed` is row i of member m,
+            n the rows of the batch; else the series of each member.
         """
         batches = [batch] * len(self) if isinstance(batch, Batch) else list(batch)
         members = [self[k] for k in range(len(self))]

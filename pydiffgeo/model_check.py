@@ -1,4 +1,4 @@
-"""Everything about a model of one's own that can be checked before it is solved."""
+"""`check_model`: all that can be checked of a model before it is solved."""
 
 from __future__ import annotations
 

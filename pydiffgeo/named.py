@@ -1,6 +1,4 @@
-"""Arrays with names (xarray, pandas): units, dimensions, dates and columns are compared before the
-names are dropped.
-"""
+"""Arrays with names (xarray, pandas): units, dimensions, dates and columns are compared."""
 
 from __future__ import annotations
 
@@ -62,8 +60,9 @@ class Names:
     def drop(
         self, value: Any, axes: Sequence[str], unit: str, what: str, needs: str | None = None
     ) -> Any:
-        """Values of an array with names, its dimensions in the order of `axes`; anything else as it
-        is.
+        """Return the values of an array with names, its dimensions in the order of `axes`.
+
+        Anything else stays as it is.
 
         Parameters
         ----------
@@ -165,8 +164,9 @@ def without_names(
     initial: Any,
     times: NDArray,
 ) -> tuple[Mapping[str, Any], Mapping[str, Any], Any]:
-    """Forcing, parameters and initial state without names; unknown ones as they are, for the checks
-    that follow.
+    """Return forcing, parameters and initial state without names.
+
+    Unknown ones stay as they are, for the checks that follow.
     """
     by_state = initial if isinstance(initial, Mapping) else {"": initial}
     if not any(map(has_names, chain(forcing.values(), parameters.values(), by_state.values()))):

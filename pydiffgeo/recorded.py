@@ -1,6 +1,4 @@
-"""Objects that know how they were made, so that a run's folder can say it in words and make them
-again.
-"""
+"""Objects that remember their arguments, so that settings can describe them and make them again."""
 
 from __future__ import annotations
 
@@ -80,7 +78,9 @@ def class_of(reference: str) -> type:
 
 
 def signature_of(made: Callable[..., Any]) -> Signature:
-    """Return the signature of a class or function; that of a class without a constructor has no parameters."""
+    """Return the signature of a class or function; that of a class without a constructor has no
+    parameters.
+    """
     if isinstance(made, type) and made.__init__ is object.__init__:  # type: ignore[misc]
         return Signature()
     return signature(made)

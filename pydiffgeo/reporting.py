@@ -1,4 +1,4 @@
-"""What all commands share: options, errors as one line, interrupts, hints of the next command."""
+"""Common parts of commands: options, errors in one line, interrupts, hints of the next command."""
 
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ def reporting(
     again: list[str] | None = None,
     config: Path | None = None,
 ) -> Iterator[None]:
-    """Show an error as one line with exit code 1, an interrupt, SIGTERM or SIGHUP as one with exit code 130, and warnings.
+    """Show an error as one line with exit code 1, an interrupt, SIGTERM or SIGHUP as one with exit
+    code 130, and warnings.
 
     Parameters
     ----------
@@ -73,7 +74,8 @@ def reporting(
         )
         errors.print(
             Text(
-                f"error: {what}. See that the file is there and the disk has room; --debug shows where.",
+                f"error: {what}. See that the file is there and the disk has room; --debug shows "
+                "where.",
                 "red",
             )
         )

@@ -1,5 +1,4 @@
-"""Derivatives that hand-written gradients do not have are refused, by whatever road they are asked
-for.
+"""Refusal of second derivatives, which hand-written gradients do not have.
 
 Gradients that torch's own operations do not compute are constants to torch: their derivatives would
 silently be zero, or lack a part. So a backward pass is itself a function of autograd, of all

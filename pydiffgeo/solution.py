@@ -95,8 +95,9 @@ class Solution:
         return "\n".join([head, *(f"  {name:8} {text}" for name, text in lines.items())])
 
     def balance_error(self) -> Tensor:
-        """In minus out minus change of storage over the whole solve `[batch]`, relative to the
-        water moved.
+        """Return in minus out minus change of storage over the whole solve `[batch]`.
+
+        Relative to the water moved.
 
         The water moved is the sum of the magnitudes of all fluxes that enter the balance. Where it
         is less than the rounding of the storage can tell (1e-8 of it in double precision), as in a

@@ -97,8 +97,7 @@ def parse_dates(values: Any, what: str = "dates") -> NDArray[np.datetime64]:
 
 
 def intervals(times: NDArray, unit: str, what: str = "times") -> NDArray[np.floating]:
-    """Lengths of the intervals between times that `parse_times` has read `[time - 1]`, in a unit of
-    `SECONDS`.
+    """Return the lengths `[time - 1]` of intervals between parsed times, in a unit of `SECONDS`.
 
     They are exact for dates however far apart: no count of nanoseconds is made of them.
 
@@ -129,8 +128,9 @@ def intervals(times: NDArray, unit: str, what: str = "times") -> NDArray[np.floa
 
 
 def differing(given: NDArray, wanted: NDArray) -> int | None:
-    """First place where two equally long arrays of times of one kind differ, dates to a
-    microsecond; None where none does.
+    """Return the first place where two equally long arrays of times differ, or None.
+
+    Dates are compared to a microsecond.
     """
     kind = wanted.dtype.kind
     if kind in "mM":
@@ -141,8 +141,9 @@ def differing(given: NDArray, wanted: NDArray) -> int | None:
 
 
 def decoded(values: Any, what: str) -> Any:
-    """Dates in place of numbers whose attribute `units` says since when they count, as CF has it;
-    anything else as it is.
+    """Return dates in place of numbers whose attribute `units` says since when they count.
+
+    As CF has it; anything else stays as it is.
     """
     attributes = getattr(values, "attrs", None) or {}
     if " since " not in str(attributes.get("units", "")) or values.dtype.kind not in "iuf":

@@ -1,4 +1,4 @@
-"""Tensors as Julia sees them.
+"""Tensors as Julia sees them: addresses, and strides of column, time and layer.
 
 The address of their memory and the strides of column, time and layer.
 """
@@ -14,8 +14,9 @@ from torch import Tensor
 
 
 def field(x: Tensor) -> tuple[int, int, int, int]:
-    """Address, and strides of column, time and layer, of `[column or 1, (time,) width]`; zero where
-    one value is shared.
+    """Address, and strides of column, time and layer, of `[column or 1, (time,) width]`.
+
+    A stride is zero where one value is shared.
     """
     shape, strides = x.shape, x.stride()
     time = strides[1] if x.ndim == 3 and shape[1] > 1 else 0

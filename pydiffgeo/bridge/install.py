@@ -1,4 +1,4 @@
-"""Prepare a Julia for this Python.
+"""Installation of Julia for this Python; the only part of the package that downloads it.
 
 The only part of the package that downloads, and only when it is asked to.
 """

@@ -1,4 +1,4 @@
-"""Models as the Julia engine opens them.
+"""Models as the Julia engine opens them: a description in TOML.
 
 A description in TOML, checked against the specification that Julia reads.
 """
@@ -229,8 +229,9 @@ def evaluate(
 
 
 def _toml(value: Any) -> str:
-    """TOML of a nested dict of strings, numbers and lists; JSON writes strings and numbers as TOML
-    does.
+    """Write a nested dict of strings, numbers and lists as TOML.
+
+    JSON writes strings and numbers as TOML does.
     """
     lines = [f"{k} = {_inline(v)}" for k, v in value.items()]
     return "\n".join(lines) + "\n"

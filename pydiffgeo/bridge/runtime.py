@@ -131,8 +131,9 @@ class Julia:
     threads: int
 
     def call(self, name: str, *arguments: Any) -> int:
-        """Call an entry point that reports failures, with room for a message; the result is not
-        negative.
+        """Call an entry point that reports failures, and return its result.
+
+        A negative result is a failure, whose message is raised.
 
         Raises
         ------
@@ -192,8 +193,9 @@ _exit_hooks: list[Callable[..., Any]] = []
 
 @contextmanager
 def _remembering_exit_hooks() -> Iterator[None]:
-    """Remember what is registered inside to run at the end of the process; juliacall hides its
-    function.
+    """Remember the functions that are registered inside to run at the end of the process.
+
+    juliacall hides its own.
     """
     register = atexit.register
 
@@ -219,8 +221,9 @@ os.register_at_fork(after_in_child=_after_fork)
 
 
 def unavailable() -> str:
-    """Why Julia cannot start here without a download, "" where it can; looked up once per
-    environment.
+    """Return why Julia cannot start here without a download, "" where it can.
+
+    It is looked up once for each environment.
     """
     return (
         ""
@@ -375,8 +378,9 @@ def load_sciml() -> None:
 
 
 def _evaluate(code: str) -> str:
-    """Evaluate Julia code whose value is the address of a string; juliacall's own way costs seconds
-    of compilation.
+    """Evaluate Julia code whose value is the address of a string.
+
+    juliacall's own way costs seconds of compilation.
     """
     library = ctypes.PyDLL(None)
     library.jl_eval_string.restype, library.jl_eval_string.argtypes = _pointer, (ctypes.c_char_p,)
@@ -408,8 +412,9 @@ _interrupt = _Interrupt()
 
 @contextmanager
 def interruptible() -> Iterator[int]:
-    """Let Ctrl-C stop the solve inside, in the main thread; gives the address of the question that
-    Julia asks.
+    """Let Ctrl-C stop the solve inside, in the main thread.
+
+    Gives the address of a C function by which Julia asks whether to stop.
     """
     handler: Callable[..., Any] | int | None = None
     if threading.current_thread() is threading.main_thread():

@@ -1,4 +1,4 @@
-"""What can be wrong with the record of one site, found series by series: missing, impossible, contradictory values."""
+"""Problems in the record of one site: missing, impossible and contradictory values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which sites an experiment can use: every period is looked at before the first step, what is left out is said, and why."""
+"""Selection of the sites that an experiment can use, with a reason for each that it cannot."""
 
 from __future__ import annotations
 

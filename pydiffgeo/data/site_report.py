@@ -1,4 +1,4 @@
-"""What is missing or wrong in records of sites, by site and date: a report that the caller sees, or an error."""
+"""Report of what is missing or wrong in records of sites, by site and date."""
 
 from __future__ import annotations
 

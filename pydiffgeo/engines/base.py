@@ -1,4 +1,4 @@
-"""What an engine is: a function from a checked problem to results, differentiable by torch."""
+"""The contract of an engine: from a checked problem to results, differentiable by torch."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from pydiffgeo.solvers.problem import Problem
 
 @dataclass
 class Result:
-    """Results of all columns; states, storage and fluxes carry gradients to every tensor of the
-    problem.
+    """Results of all columns. States, storage and fluxes carry gradients to every input.
 
     Attributes
     ----------

@@ -1,6 +1,4 @@
-"""The Julia engine: solvers and discrete adjoint of the Julia package DiffGeo, on the memory of
-torch's tensors.
-"""
+"""The Julia engine: solvers and adjoint of the Julia package DiffGeo, on the memory of tensors."""
 
 from __future__ import annotations
 
@@ -101,8 +99,9 @@ class _Run:
     inputs: Sequence[Tensor] = ()
 
     def forward(self, inputs: Sequence[Tensor], record: bool) -> tuple[Tensor, ...]:
-        """States, storage, and the fluxes one by one, so that torch makes no cotangents of those
-        that nobody uses.
+        """Return states, storage, and the fluxes one by one.
+
+        So torch makes no cotangents of fluxes that nobody uses.
         """
         o, spec, initial = self.options, self.problem.model.spec, inputs[0]
         columns, size, T = len(initial), initial.shape[1], len(self.problem.lengths)

@@ -123,8 +123,9 @@ class _Run:
     stretches: list[tuple[Carry, int]] = field(default_factory=list)
 
     def forward(self, record: bool) -> tuple[Tensor, Tensor, Tensor]:
-        """States, storage and fluxes; keeps either the record or only states at the stretches'
-        starts.
+        """Return states, storage and fluxes.
+
+        Keeps the whole record, or with checkpoints the states at the start of each stretch.
         """
         T = len(self.problem.lengths)
         keep = self.options.checkpoints and record and T > 3

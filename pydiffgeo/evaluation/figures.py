@@ -1,4 +1,4 @@
-"""What all panels and their figures share. Figures need matplotlib (the extra `plot`)."""
+"""Tools that all panels share. Figures need matplotlib (the extra `plot`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the commands do: train, evaluate, predict and calibrate the runs of an experiment."""
+"""Work of the commands: train, evaluate, predict and calibrate the runs of an experiment."""
 
 from __future__ import annotations
 

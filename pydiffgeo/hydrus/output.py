@@ -1,4 +1,4 @@
-"""What HYDRUS-1D printed: OBS_NODE.OUT and T_LEVEL.OUT."""
+"""Results that HYDRUS-1D printed: OBS_NODE.OUT and T_LEVEL.OUT."""
 
 from __future__ import annotations
 
@@ -51,8 +51,7 @@ def read_nodes(folder: str | Path) -> pd.DataFrame:
 
 
 def read_levels(folder: str | Path) -> pd.DataFrame:
-    """Read T_LEVEL.OUT: fluxes (upwards positive), their sums, boundary heads and the water in the
-    column.
+    """Read T_LEVEL.OUT: fluxes (upwards positive), their sums, boundary heads, water in the column.
 
     Parameters
     ----------
@@ -75,9 +74,7 @@ def read_levels(folder: str | Path) -> pd.DataFrame:
 
 
 def _open(folder: str | Path, name: str, first: str) -> tuple[Path, list[str], int]:
-    """Path and lines of a file, and the place of the line whose first word is that of its table's
-    head.
-    """
+    """Return path and lines of a file, and the line at which its table begins."""
     path = find(Path(folder), name)
     lines = path.read_text(errors="replace").splitlines()
     for i, line in enumerate(lines):

@@ -85,8 +85,7 @@ class Project:
         }
 
     def compare(self, solution: Solution) -> pd.DataFrame:
-        """Set heads and water contents of a solution beside those that HYDRUS printed at its
-        observation nodes.
+        """Compare heads and water contents of a solution with those that HYDRUS printed.
 
         Parameters
         ----------

@@ -190,8 +190,9 @@ def _node(lines: Lines, materials: int) -> dict[str, float]:
 
 
 def read_profile(path: Path, materials: int) -> tuple[pd.DataFrame, list[int]]:
-    """Read PROFILE.DAT: nodes from the surface down, `x` upwards from there, and the places of the
-    observation nodes.
+    """Read PROFILE.DAT: nodes from the surface down, and the numbers of the observation nodes.
+
+    `x` is positive upwards from the surface.
 
     Each node has one of so many `materials`.
     """

@@ -21,8 +21,9 @@ Entries = dict[tuple[int, int], Tensor]
 
 
 class Evaluation(NamedTuple):
-    """Storage `m(u)`, rates `f(u)` and fluxes `[..., flux]` at a state; no columns of fluxes where
-    none were asked for.
+    """Storage `m(u)`, rates `f(u)` and fluxes `[..., flux]` at a state.
+
+    Without columns of fluxes where none were asked for.
     """
 
     storage: Tensor
@@ -31,8 +32,7 @@ class Evaluation(NamedTuple):
 
 
 class Linearisation(NamedTuple):
-    """Storage, its derivative (capacity), rates and their Jacobian in the model's declared
-    structure.
+    """Storage, capacity (its derivative), rates, and their Jacobian in the declared structure.
 
     The Jacobian is a tuple of tensors `[..., size]`: for "tridiagonal" the diagonals (lower, main,
     upper), aligned by row, with the first lower and the last upper entry zero; for "banded" the
@@ -97,8 +97,9 @@ class ProcessModel(Recorded):
         return self
 
     def prepare(self, parameters: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Turn parameters `[batch or 1, (time,) width]` into what the rates read; differentiable,
-        called once per solve.
+        """Turn parameters `[batch or 1, (time,) width]` into what the rates read.
+
+        Must be differentiable; called once for each solve.
         """
         return parameters
 
@@ -167,14 +168,16 @@ class ProcessModel(Recorded):
         return {}
 
     def total_storage(self, storage: Tensor) -> Tensor:
-        """Storage of a column `[...]` from `m(u)` `[..., size]`, in the unit of the fluxes times
-        time.
+        """Return the storage of a column `[...]`, in the unit of the fluxes times time.
+
+        From `m(u)` `[..., size]`.
         """
         return storage.sum(-1)
 
     def derived(self, states: Tensor, parameters: Values) -> dict[str, tuple[Tensor, str, str]]:
-        """Series `[batch, time, ...]` that follow from the states `[batch, time, size]`, with unit
-        and description.
+        """Return series that follow from the states, with unit and description.
+
+        `[batch, time, ...]` from states `[batch, time, size]`.
 
         They become variables of `Solution.to_xarray`. The parameters are those of a `Solution`.
         """
@@ -202,8 +205,9 @@ class ProcessModel(Recorded):
         return list({id(w): w for w in weights}.values())  # two slots may share a module
 
     def closure_vectors(self) -> list[Tensor]:
-        """Weights of each closure as the Julia engine reads them, one vector `[weight]` each, with
-        gradients.
+        """Return the weights of each closure, one vector `[weight]` each, with gradients.
+
+        In the order in which the Julia engine reads them.
         """
         return [
             c.flat() for c in self.closures.values() if isinstance(c, NeuralClosure | JuliaClosure)

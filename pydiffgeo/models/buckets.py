@@ -1,4 +1,4 @@
-"""What models with a few stores share."""
+"""Common parts of models with a few stores."""
 
 from __future__ import annotations
 
@@ -45,8 +45,9 @@ class Buckets(ProcessModel):
     def formula(
         self, slot: str, parameters: Mapping[str, float] | None = None
     ) -> Callable[..., Tensor]:
-        """Return the formula of a slot as a function of the slot's inputs, `[...]` each; see
-        `pydiffgeo.fit_closure`.
+        """Return the formula of a slot as a function of its inputs, `[...]` each.
+
+        See `pydiffgeo.fit_closure`.
 
         Parameters
         ----------
@@ -63,9 +64,7 @@ class Buckets(ProcessModel):
         return lambda *inputs: formula(p, *inputs)
 
     def with_defaults(self, parameters: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Return all parameters of the specification as tensors; those not given have their
-        default.
-        """
+        """Return all parameters of the specification as tensors, with defaults."""
         all_ = {k: parameters.get(k, s.default) for k, s in self.spec.parameters.items()}
         return {
             k: v if isinstance(v, Tensor) else torch.as_tensor(v, dtype=torch.float64)
@@ -80,9 +79,7 @@ class Buckets(ProcessModel):
     def share(
         self, slot: str, parameters: Values, value: Tensor, guard: Tensor | None = None
     ) -> Tensor:
-        """What the closure in a filled slot gives where the state or forcing that it reads has a
-        value; see `slots.share`.
-        """
+        """Return the output of the closure in a filled slot; see `slots.share`."""
         x = self.arguments[slot][1](value, parameters)
         return share(
             self.spec.slots[slot], self.closures[slot], self.formulas[slot], (x,), parameters, guard
@@ -96,8 +93,9 @@ class Buckets(ProcessModel):
         by_store: Tensor,
         guard: tuple[Tensor, Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """What the closure in a slot gives at the input `x`, and its slope in the store, in which
-        that of `x` is `by_store`.
+        """Return the output of the closure in a slot at the input `x`, and its slope in the store.
+
+        `by_store` is the slope of `x` in the store.
         """
         y, by_input, by_guard = share_and_slope(
             self.spec.slots[slot], self.closures[slot], self.formulas[slot], x, parameters, guard

@@ -179,8 +179,9 @@ class NeuralClosure(Recorded, nn.Module):
 
     @torch.no_grad()
     def with_slope(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Output of a closure of one input that stands alone, and its slope, `[...]` each, outside
-        of any graph.
+        """Return output and slope, `[...]` each, of a closure of one input that stands alone.
+
+        Outside of any graph.
 
         The slope is carried from layer to layer along with the values, which costs less than a
         backward pass.
@@ -204,9 +205,7 @@ class NeuralClosure(Recorded, nn.Module):
         return low + (high - low) * share, slope * ((high - low) * share * (1 - share))
 
     def _matrices(self, dtype: torch.dtype) -> list[tuple[Tensor, Tensor]]:
-        """Matrix `[input, output]` and bias of each layer, as the functions in `ACTIVATIONS` need
-        them.
-        """
+        """Return matrix `[input, output]` and bias of each layer, as `ACTIVATIONS` need them."""
         at, out = 0, []
         weights, last = self.flat().to(dtype), len(self.widths) - 2
         for k, (a, b) in enumerate(zip(self.widths[:-1], self.widths[1:], strict=True)):
@@ -244,8 +243,9 @@ class NeuralClosure(Recorded, nn.Module):
 
 
 class JuliaClosure(Recorded, nn.Module):
-    """Weights of a network that a Julia file defines, such as a model of Lux; what it computes,
-    Julia alone knows.
+    """Weights of a network that a Julia file defines, such as a model of Lux.
+
+    Only Julia knows what it computes.
 
     Parameters
     ----------
@@ -269,9 +269,7 @@ class JuliaClosure(Recorded, nn.Module):
 
 
 def check_modes(networks: Mapping[str, nn.Module]) -> None:
-    """Raise ParameterError for a network with a layer, such as Dropout in training mode, that is
-    another one at each call.
-    """
+    """Raise ParameterError for a layer that changes from call to call, as Dropout does."""
     for name, network in networks.items():
         for layer in network.modules():
             if layer.training and _changes(layer):
@@ -293,8 +291,9 @@ def _changes(layer: nn.Module) -> bool:
 
 
 def output_of(module: nn.Module, x: Tensor) -> Tensor:
-    """Output `[...]` of a module at inputs `[..., input]`, which it may compute in another
-    precision.
+    """Return the output `[...]` of a module at inputs `[..., input]`.
+
+    The module may compute in another precision.
     """
     if isinstance(module, NeuralClosure):
         own: Tensor = module(*x.unbind(-1))

@@ -70,8 +70,9 @@ class ExpHydro(Buckets):
         super().__init__("exp_hydro", closures)
 
     def start(self, parameters: Values) -> dict[str, Tensor]:
-        """No snow; a store, at least a fifth full, that gives the typical runoff, half full where a
-        closure gives base flow.
+        """Return no snow, and a store that gives the typical runoff.
+
+        The store is at least a fifth full; half full where a closure gives the base flow.
         """
         p = self.with_defaults(parameters)
         full, snow = p["S_max"], torch.zeros(())

@@ -1,4 +1,4 @@
-"""Closures that begin as the formula whose place they take."""
+"""Training of closures on the formulas that they replace, before they are trained on data."""
 
 from __future__ import annotations
 
@@ -135,8 +135,9 @@ def fit_slots(
     parameters: Mapping[str, float] | None = None,
     iterations: int = 500,
 ) -> dict[str, Fit]:
-    """Train closures of a model on the formulas in whose place they stand, over the domains that
-    its specification gives.
+    """Train closures of a model on the formulas that they replace.
+
+    Over the domain of each slot in the specification.
 
     Parameters
     ----------

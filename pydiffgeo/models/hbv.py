@@ -22,8 +22,9 @@ DRIEST = 1e-6  # mm: soil water below which the powers of it are no longer evalu
 
 
 class HBV(Buckets):
-    """Five stores in mm, rates in mm d-1, with the 13 parameters and bounds usual in differentiable
-    HBV; see docs/hbv.md.
+    """HBV: five stores in mm, rates in mm d-1, 13 parameters; see docs/hbv.md.
+
+    Parameters and bounds are those usual in differentiable HBV.
 
     Thresholds are smooth, over the widths that this module states, so that every rate can be
     differentiated. Where the published model takes its processes one after another within a day,

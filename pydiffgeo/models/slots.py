@@ -133,8 +133,9 @@ def share_and_slope(
     p: Values,
     guard: tuple[Tensor, Tensor] | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """As `share`, for one input, with its slopes in the input and, by the guard, in the store; all
-    outside of any graph.
+    """As `share`, for one input, with its slopes in the input and in the store.
+
+    Outside of any graph.
 
     `guard` is a value and its slope in the store.
     """

@@ -12,8 +12,9 @@ from torch.nn.functional import softplus
 
 
 def positive(x: Tensor, width: float) -> Tensor:
-    """max(x, 0), smooth: width log(1 + exp(x / width)); at most 0.7 width above it, e^-10 width at
-    10 widths.
+    """max(x, 0), smooth: width log(1 + exp(x / width)).
+
+    At most 0.7 width above max(x, 0), and e^-10 width at 10 widths.
     """
     # beyond the threshold torch returns x itself: the step there, width e^-50, is lost in rounding
     return softplus(x, 1 / width, 50.0)

@@ -51,8 +51,7 @@ class StateSpec:
 
 @dataclass(frozen=True)
 class ParameterSpec:
-    """A parameter: unit, default, range and transform for learning it, and whether each soil layer
-    has its own.
+    """A parameter: unit, default, range, and transform for learning it.
 
     `lower` and `upper` bound what a network may learn; `minimum` is the value that physics requires
     it to exceed, and the only bound that is enforced on given values. Parameters of one `group` are
@@ -75,9 +74,7 @@ class ParameterSpec:
 
 @dataclass(frozen=True)
 class ForcingSpec:
-    """A forcing, constant over the interval that ends at its time stamp, with the range that
-    physics allows.
-    """
+    """A forcing, constant over the interval that ends at its time, with its possible range."""
 
     name: str
     unit: str
@@ -94,8 +91,9 @@ class ForcingSpec:
 
 @dataclass(frozen=True)
 class FluxSpec:
-    """A flux reported as interval mean; `balance` is +1 into the storage, -1 out of it, 0
-    elsewhere.
+    """A flux, reported as interval mean.
+
+    `balance` is +1 into the storage, -1 out of it, 0 elsewhere.
     """
 
     name: str
@@ -288,8 +286,7 @@ class ModelSpec:
         )
 
     def check_groups(self, given: Container[str], needed: Container[str] | None = None) -> None:
-        """Raise ParameterError for a group of parameters of which some are given and others would
-        be the defaults.
+        """Raise ParameterError for a group of parameters of which only some are given.
 
         Parameters
         ----------
@@ -315,8 +312,7 @@ class ModelSpec:
             )
 
     def in_units(self, units: Units, keep: Container[str] = ()) -> ModelSpec:
-        """Return the specification with the user's length and time in place of cm and h, and its
-        numbers with them.
+        """Return the specification in the user's units of length and time in place of cm and h.
 
         Every quantity follows from the text of its unit. Slots stay as they are: closures read what
         is computed.

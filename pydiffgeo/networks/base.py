@@ -1,4 +1,4 @@
-"""What every network is told, and what it must give."""
+"""The contract of networks: what they are told, and what they give."""
 
 from __future__ import annotations
 

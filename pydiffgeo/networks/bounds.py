@@ -1,4 +1,4 @@
-"""Between unbounded numbers, in which networks and optimisers work, and parameters inside physical bounds."""
+"""Maps between unbounded numbers, in which networks work, and parameters inside physical bounds."""
 
 from __future__ import annotations
 

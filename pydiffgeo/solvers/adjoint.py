@@ -96,9 +96,7 @@ class Adjoint:
             end = begin
 
     def finish(self) -> None:
-        """The start: storage at the initial state depends on it and on the parameters of the first
-        interval.
-        """
+        """Go through the start: initial storage depends on initial state and first parameters."""
         column = torch.arange(self.problem.initial.shape[0], device=self.problem.initial.device)
         if self.wanted is not None:
             column = column[(self.wanted > 0) | (self.grad_start != 0).any(1)]
@@ -117,8 +115,9 @@ class Adjoint:
         self._add(leaves, found[1:], column, torch.zeros_like(column))
 
     def _wanted_intervals(self) -> Tensor | None:
-        """Intervals up to the last one whose results have a cotangent, `[column]`; None where these
-        are all of all columns.
+        """Return the number of intervals up to the last with a cotangent, `[column]`.
+
+        None where these are all of all columns.
         """
         grads = self.grad_states, self.grad_storage, self.grad_fluxes
         if bool(torch.cat([(g[:, -1] != 0).any(-1, keepdim=True) for g in grads], 1).any(1).all()):

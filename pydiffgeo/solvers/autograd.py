@@ -18,8 +18,9 @@ GROUPS = ("static", "varying", "forcing")
 def derivatives(
     total: Tensor, inputs: Sequence[Tensor], retain_graph: bool = False
 ) -> Sequence[Tensor | None]:
-    """Derivatives of a number in some tensors; None for those that it does not depend on, or for
-    all.
+    """Return the derivatives of a number in some tensors.
+
+    None for those that it does not depend on, or for all.
     """
     if not inputs or not total.requires_grad:
         return [None] * len(inputs)

@@ -38,8 +38,9 @@ def patience(max_newton: int) -> int:
 def stalled(
     elapsed: Tensor, reached: Tensor, length: Tensor, attempts: int, max_steps: int
 ) -> Tensor:
-    """Rows that came from `reached` to `elapsed` in an interval, all `[row, 1]`, which is too
-    little for so many attempts.
+    """Return the rows that moved too little, from `reached` to `elapsed`, for so many attempts.
+
+    All are `[row, 1]`.
     """
     return (elapsed - reached) * max(SHARE * max_steps, LEAST) < attempts * (length - reached)
 

@@ -1,5 +1,4 @@
-"""The forward solve: every column of a chunk takes its own steps, all of them together in each
-operation.
+"""The forward solve: all columns of a chunk together, each with steps of its own.
 
 Storage is carried, not recomputed from the state: it changes by exactly the step times the weighted
 rates of the stages, so that storage and fluxes balance to rounding whatever Newton leaves
@@ -92,9 +91,7 @@ class _Stage:
 
 @dataclass
 class Outcome:
-    """States `[column, interval, size]`, storages, interval means of the fluxes, failures, counts,
-    record, steps taken.
-    """
+    """States `[column, interval, size]`, storages, mean fluxes, failures, counts, record, steps."""
 
     states: Tensor
     storage: Tensor
@@ -244,8 +241,9 @@ class _Integration:
         c.starts = torch.zeros_like(c.starts)
 
     def _attempt(self, c: Carry, length: Tensor, forcing: Values, p: Values) -> tuple[Carry, bool]:
-        """One step of every row, kept where its error allows; also whether any row reached the end
-        of its interval.
+        """Take one step of every row, and keep it where its error allows.
+
+        Also returns whether any row reached the end of its interval.
         """
         o, tableau = self.options, self.options.tableau
         A, times, s = tableau.A, tableau.c, tableau.stages
@@ -301,8 +299,9 @@ class _Integration:
         return self._advance(c, h, rest, length, error, accepted, converged, states, rates, fluxes)
 
     def _stage(self, x: _Stage) -> tuple[Stage, Evaluation]:
-        """Solve a stage, and again where storage and state disagree by more than the Newton
-        tolerance allows.
+        """Solve a stage, and again where storage and state disagree.
+
+        By more than the Newton tolerance allows.
 
         What Newton leaves unresolved stays in the carried storage. It must remain small against the
         capacity, or the next step starts from a storage that no state near by has; rows in `exact`,
@@ -345,9 +344,7 @@ class _Integration:
         return stage, self.kernels.evaluate(stage.state, x.forcing, x.parameters, fluxes=True)
 
     def _rough(self, x: _Stage, stage: Stage, e: Evaluation, rounding: float | Tensor) -> Tensor:
-        """Rows whose storage differs from the one to reach by more than the Newton tolerance in any
-        state.
-        """
+        """Return the rows whose storage misses its target by more than the Newton tolerance."""
         left = torch.addcmul(x.target - e.storage, x.step, e.rates).abs_()
         # an error norm that is just met may come from one state alone
         allowed = self.options.newton_tolerance * left.shape[-1] ** 0.5
@@ -365,9 +362,10 @@ class _Integration:
         states: list[Tensor],
         reach: Tensor,
     ) -> Tensor:
-        """First guess of a stage: along the parabola through the three latest known states, or the
-        line through two where the stage is far from them (there a parabola overshoots, and the
-        matrix at the guess filters the error estimate).
+        """Return the first guess of a stage, on the parabola through the three latest states.
+
+        On the line through two where the stage is far from them: there a parabola overshoots, and
+        the matrix at the guess filters the error estimate.
         """
         before = c.step_before
         if i == 1:
@@ -528,8 +526,9 @@ class _Integration:
 def _parabola(
     base: Tensor, a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor], t: Tensor
 ) -> Tensor:
-    """Change from `base`, at time 0, to time t on the parabola through it and the (time, state)
-    pairs a and b.
+    """Return the change from `base`, at time 0, to time t on a parabola.
+
+    Through `base` and the (time, state) pairs a and b.
     """
     (ta, ua), (tb, ub) = a, b
     change = (ua - base).mul_(t * (t - tb) / (ta * (ta - tb)))

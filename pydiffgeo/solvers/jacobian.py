@@ -1,6 +1,4 @@
-"""Jacobian of the rates by forward-mode automatic differentiation, one tangent per colour of the
-declared structure.
-"""
+"""Jacobian of the rates by forward-mode differentiation, one tangent for each colour."""
 
 from __future__ import annotations
 

@@ -66,8 +66,9 @@ class Kernels:
         parameters: Values,
         unseen: Tensor | None = None,
     ) -> tuple[Matrix, Tensor, Tensor]:
-        """Matrix C - step J, right-hand side target - m(u) + step f(u), and the capacity C, of each
-        row.
+        """Return matrix C - step J, right-hand side and capacity C of each row.
+
+        The right-hand side is target - m(u) + step f(u).
 
         `unseen` `[row, 1]` are the rows whose capacity is at least the model's least one.
         """
@@ -79,8 +80,7 @@ class Kernels:
         return matrix, torch.addcmul(target - lin.storage, step, lin.rates), capacity
 
     def update(self, u: Tensor, d: Tensor, scale: Tensor, reach: Tensor) -> tuple[Tensor, Tensor]:
-        """State after the limited update, and the size of the update d in units of the tolerance
-        `[row, 1]`.
+        """Return the state after a limited update, and its size in tolerances `[row, 1]`.
 
         Updates are d / (1 + |d| reach); those of a state with a lower bound are limited by that
         alone.

@@ -1,6 +1,4 @@
-"""Kvaerno's ESDIRK 3(2): three implicit stages, L-stable, stiffly accurate in both solution and
-embedded formula.
-"""
+"""Kvaerno's ESDIRK 3(2): three implicit stages, L-stable, stiffly accurate."""
 
 from pydiffgeo.solvers.tableau import Tableau
 

@@ -1,5 +1,4 @@
-"""Linear systems of the Newton iteration, (C - h gamma J) x = r, by the structure of the model's
-Jacobian.
+"""Linear systems of Newton's iteration, (C - h gamma J) x = r, by the structure of the Jacobian.
 
 Each structure is a class with the same four functions. `matrix` is what `assemble` returned: a
 tuple of tensors with the columns of the batch in the first dimension. Systems that hold a number
@@ -55,8 +54,9 @@ class Dense:
 
 
 class Tridiagonal:
-    """Three diagonals (lower, main, upper), aligned by row; the first lower and the last upper
-    entry are zero.
+    """Three diagonals (lower, main, upper), aligned by row.
+
+    The first lower and the last upper entry are zero.
 
     On the CPU all columns are chained to one system with zero coupling and solved by one LAPACK
     `gtsv`; on a GPU parallel cyclic reduction solves them side by side.
@@ -98,8 +98,9 @@ class Tridiagonal:
 
 
 class TridiagonalRankOne:
-    """Three diagonals as in `Tridiagonal` and a column times a row, solved by the formula of
-    Sherman and Morrison.
+    """Three diagonals as in `Tridiagonal`, and a column times a row.
+
+    Solved by the formula of Sherman and Morrison.
     """
 
     @staticmethod
@@ -257,9 +258,7 @@ def _gtsv(lower: np.ndarray, main: Tensor, upper: np.ndarray, right: Tensor) -> 
 
 
 def _row_by_row(solve: Callable[[Matrix, Tensor], Tensor], matrix: Matrix, right: Tensor) -> Tensor:
-    """Solve the columns one by one where the chain is singular, so that only the singular ones are
-    lost (as NaN).
-    """
+    """Solve the columns one by one, so that only the singular ones are lost (as NaN)."""
     if right.shape[0] == 1:
         return torch.full_like(right, float("nan"))
     return torch.cat(

@@ -1,4 +1,4 @@
-"""What the forward solve keeps for the gradient."""
+"""Record of the forward solve, from which the gradient is computed."""
 
 from __future__ import annotations
 
@@ -50,8 +50,9 @@ class Record:
 
 
 def step_table(taken: list[tuple[Tensor, Tensor]], lengths: Tensor, columns: int) -> Tensor:
-    """Accepted steps of each column in order, `[column, step]`, padded with zeros, from pairs
-    (columns, steps).
+    """Return the accepted steps of each column, `[column, step]`, padded with zeros.
+
+    From pairs (columns, steps) in order.
 
     The lengths of the intervals say in which precision and on which device.
     """

@@ -12,8 +12,9 @@ from pydiffgeo.solvers.sciml import SCIML_METHODS
 
 
 def read_replay(replay: Solution, problem: Problem, method: str) -> Tensor:
-    """Steps `[column, step]` of an earlier solution, padded with zeros, if they are steps of this
-    problem.
+    """Return the steps `[column, step]` of an earlier solution, padded with zeros.
+
+    They must be steps of this problem.
     """
     if not isinstance(replay, Solution):
         raise ParameterError(

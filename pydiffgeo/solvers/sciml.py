@@ -1,6 +1,4 @@
-"""Methods and sensitivities of SciML by name, and which combinations are refused; the same as in
-`julia_src/src/sciml.jl`.
-"""
+"""Methods and sensitivities of SciML by name, and combinations that are refused."""
 
 from __future__ import annotations
 

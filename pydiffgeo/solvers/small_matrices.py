@@ -25,8 +25,7 @@ def implicit_matrix(jacobian: Entries, a: float | Tensor, size: int) -> Entries:
 
 
 def inverse(m: Entries, size: int) -> Tensor:
-    """The inverse `[node, size, size, column]` of matrices with entries `[node, column]`, which are
-    overwritten.
+    """Return the inverse `[node, size, size, column]` of matrices, which are overwritten.
 
     Gauss-Jordan elimination in place: after step k the first k columns are those of the inverse.
     """

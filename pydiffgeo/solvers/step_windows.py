@@ -134,9 +134,7 @@ class Nodes:
         return slice(int(self.interval[nodes.start]), int(self.interval[nodes.stop - 1]) + 1)
 
     def spread(self, values: Tensor, nodes: slice) -> Tensor:
-        """Values `[node, ...]` at some nodes from values `[interval, ...]` of the intervals that
-        they lie in.
-        """
+        """Return values `[node, ...]` at nodes from values `[interval, ...]` of their intervals."""
         return values if self.daily else values[self.interval[nodes] - self.interval[nodes.start]]
 
     def collect(self, values: Tensor, nodes: slice, out: Tensor) -> None:
@@ -249,8 +247,9 @@ class Window:
             first, stop = first + done, enter
 
     def _sweep(self, nodes: slice, careful: bool) -> Tensor:
-        """One iteration of Newton on a window; sizes of the updates relative to the states, `[size,
-        node, column]`.
+        """Do one iteration of Newton on a window.
+
+        Returns the sizes of the updates relative to the states, `[size, node, column]`.
 
         With `careful` no state turns back by more than a part of its last update.
         """
@@ -283,8 +282,9 @@ class Window:
         return forcing, {**c.static, **{k: plan.spread(v[at], nodes) for k, v in c.varying.items()}}
 
     def _restart(self, size: Tensor, first: int, stop: int) -> Tensor:
-        """Nodes that left the range of numbers begin again at the last known state; columns whose
-        first step did so.
+        """Let nodes that left the range of numbers begin again at the last known state.
+
+        Returns the columns whose first step did so.
         """
         lost = ~torch.isfinite(size).all(0)
         state = self.states[:, first + 1 : stop + 1]
@@ -308,8 +308,9 @@ class Window:
 
     @torch.no_grad()
     def write(self, states: Tensor, storage: Tensor, fluxes: Tensor) -> None:
-        """Write results `[size or flux, interval, column]`; the storage changes by the integral of
-        the rates.
+        """Write results `[size or flux, interval, column]`.
+
+        The storage changes by the integral of the rates.
         """
         plan, ends = self.nodes, self.nodes.ends
         rows = self.rows
@@ -356,8 +357,9 @@ def forward_substitution(inverses: Tensor, right: Tensor, nodes: Nodes) -> Tenso
 def back_substitution(
     inverses: Tensor, right: Tensor, nodes: Nodes, after: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Multipliers `[node, size, column]` from the last node to the first, and the cotangent of the
-    state before them.
+    """Return multipliers `[node, size, column]` from the last node to the first.
+
+    And the cotangent of the state before them.
 
     `after` is the cotangent `[size, column]` of the last state that later nodes have left.
     """

@@ -40,8 +40,9 @@ class Run:
         return {c: k for w in self.windows for c, k in w.stuck.items()}
 
     def forward(self, record: bool) -> tuple[Tensor, Tensor, Tensor]:
-        """States, storage and fluxes `[column, interval, ...]`, NaN for columns that were not
-        solved; windows are kept.
+        """Return states, storage and fluxes `[column, interval, ...]`; windows are kept.
+
+        NaN for columns that were not solved.
         """
         p = self.problem
         columns, size, T = len(p.initial), p.model.size, len(p.lengths)
@@ -190,8 +191,9 @@ class _Adjoint:
 
 
 def solve_windows(problem: Problem, options: Solver) -> tuple[tuple[Tensor, Tensor, Tensor], Run]:
-    """States, storage (from the start on) and fluxes `[column, interval, ...]`, and the run with
-    its counts.
+    """Return states, storage and fluxes `[column, interval, ...]`, and the run with its counts.
+
+    Storage begins with that of the start.
     """
     assert options.step is not None
     nodes = Nodes(problem.lengths, options.step, options.tableau)

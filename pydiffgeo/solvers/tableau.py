@@ -8,7 +8,9 @@ from functools import cached_property
 
 @dataclass(frozen=True)
 class Tableau:
-    """Stage 0 is the known state at the start of the step; stages 1..s are implicit with the same
+    """Coefficients of a singly diagonally implicit Runge-Kutta method.
+
+    Stage 0 is the known state at the start of the step; stages 1..s are implicit with the same
     diagonal.
 
     Attributes
@@ -54,9 +56,7 @@ class Tableau:
 
     @cached_property
     def explicit(self) -> bool:
-        """Whether the rates at the start of the step enter the solution (else only the error
-        estimate).
-        """
+        """Whether the rates at the start of the step enter the solution."""
         return any(row[0] != 0 for row in self.A[1:])
 
     @cached_property

@@ -1,4 +1,4 @@
-"""What counts as small in each state of a model."""
+"""Absolute tolerances of the states of a model."""
 
 from __future__ import annotations
 

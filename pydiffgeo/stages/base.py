@@ -1,4 +1,4 @@
-"""What every stage declares, and the series that it adds."""
+"""The contract of stages, and the series that they add."""
 
 from __future__ import annotations
 

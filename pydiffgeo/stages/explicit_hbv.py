@@ -1,4 +1,4 @@
-"""The baseline that published differentiable HBV codes are: an explicit daily loop, and autograd through the loop."""
+"""HBV as published codes solve it: an explicit daily loop, and autograd through the loop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a training tells while it runs: a table of its epochs, and TensorBoard's files."""
+"""Logs of a training: a table of its epochs, and files of TensorBoard."""
 
 from __future__ import annotations
 

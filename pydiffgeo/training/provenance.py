@@ -1,4 +1,4 @@
-"""With what a run was made."""
+"""Provenance of a run: versions, machine and time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a step simulates: the batch of every member, shared by the processes, with columns that failed left out."""
+"""One step: the batch of every member, shared by the processes, without columns that failed."""
 
 from __future__ import annotations
 

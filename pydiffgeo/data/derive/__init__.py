@@ -1,4 +1,4 @@
-"""What is computed from records: series and attributes that no file has. A new one is a function and an entry in `DERIVED`."""
+"""Series and attributes computed from records. A new one is a function and an entry in `DERIVED`."""
 
 from __future__ import annotations
 

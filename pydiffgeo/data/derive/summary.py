@@ -1,4 +1,4 @@
-"""What a network is told of a site: statistics of its record over given days alone, as attributes."""
+"""Statistics of a record over given days, as attributes that networks may read."""
 
 from __future__ import annotations
 

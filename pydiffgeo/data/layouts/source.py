@@ -1,4 +1,4 @@
-"""What every layout of files gives to `open_sites`: which sites and variables there are, and how to read one site."""
+"""`Source`, the contract between a layout of files and `open_sites`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the networks in the equations of a trained model have learned, and where simulations met them."""
+"""Functions that networks in the equations have learned, and the inputs that simulations gave them."""
 
 from __future__ import annotations
 

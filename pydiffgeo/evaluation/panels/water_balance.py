@@ -1,4 +1,4 @@
-"""What enters a model, what leaves it, and what its stores gain."""
+"""Water balance: inflow and outflow of a model, and the gain of its stores."""
 
 from __future__ import annotations
 

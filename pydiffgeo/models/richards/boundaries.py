@@ -95,8 +95,10 @@ class Side:
 
 
 class Pond(NamedTuple):
-    """Rate of change of a pond, its derivatives in the pond and in psi of the cell, and that of the
-    flux through the face in the pond."""
+    """Rate of change of a pond, and the derivatives that Newton's method needs.
+
+    In the pond and in psi of the cell; and of the flux through the face in the pond.
+    """
 
     rate: Tensor
     by_pond: Tensor | None = None
@@ -105,9 +107,7 @@ class Pond(NamedTuple):
 
 
 class Flow(NamedTuple):
-    """Flux through the face (positive downward), its derivative in psi of the cell, the reported
-    parts, and the pond.
-    """
+    """Flux through a boundary face (positive downward), its slope in psi, reported parts."""
 
     flux: Tensor
     slope: Tensor | None
@@ -116,8 +116,10 @@ class Flow(NamedTuple):
 
 
 class Boundary:
-    """Base: names of the forcings and parameters it needs and of fluxes it adds, number of its
-    heads, where it may be used.
+    """Base of boundary conditions.
+
+    Says which forcings and parameters it needs, which fluxes it adds, how many heads it has, and
+    where it may be used.
 
     One that `stores` water has the depth of a pond as the first state, which its functions find as
     `p["pond"]`.
@@ -144,9 +146,7 @@ class Boundary:
 
 
 class Head(Boundary):
-    """Given pressure head at the face (Dirichlet), half a cell from the centre of the outermost
-    cell.
-    """
+    """Given pressure head at the face (Dirichlet), half a cell from the outermost cell centre."""
 
     n_heads = 1
 
@@ -335,9 +335,7 @@ class SurfaceLayer(Atmospheric):
 def with_pond(
     lin: Linearisation, pond: Pond | None, depth: Tensor, inverse_dz: Tensor
 ) -> Linearisation:
-    """Linearisation of a pond `[..., 1]` and the cells below it, from one over the thickness of the
-    first.
-    """
+    """Return the linearisation of a pond `[..., 1]` and the cells below it."""
     assert (
         pond is not None
         and pond.by_pond is not None

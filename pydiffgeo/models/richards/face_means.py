@@ -1,4 +1,4 @@
-"""Conductivity at a face from the conductivities on its two sides, with its derivatives in both."""
+"""Conductivity at a face from those of its two sides, with its derivatives in both."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ def geometric(upper: Tensor, lower: Tensor, gradient: Tensor) -> Mean:
 
 
 def harmonic(upper: Tensor, lower: Tensor, gradient: Tensor) -> Mean:
-    """2 K1 K2 / (K1 + K2): the exact mean of two resistances in series; blocks a front entering
-    very dry soil.
+    """2 K1 K2 / (K1 + K2): the exact mean of two resistances in series.
+
+    It blocks a front that enters very dry soil.
     """
     r = 2 / (upper + lower)
     return upper * lower * r, 0.5 * (lower * r) ** 2, 0.5 * (upper * r) ** 2

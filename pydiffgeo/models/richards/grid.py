@@ -124,8 +124,9 @@ class Grid:
         unit: str = "cm",
         time_unit: str = "h",
     ) -> Grid:
-        """Cells growing geometrically from thickness `top` at the surface; faces are moved to the
-        layer boundaries.
+        """Return cells that grow geometrically from thickness `top` at the surface.
+
+        Faces are moved to the boundaries of layers.
         """
         _check_size(depth, cells, unit)
         if not 0 < top <= depth / cells:

@@ -206,8 +206,9 @@ class Richards(SoilFunctions):
         return p
 
     def check_parameters(self, parameters: Mapping[str, Tensor]) -> None:
-        """Raise ParameterError for theta_r >= theta_s, a share above 1 or Feddes heads out of
-        order, naming the column.
+        """Raise ParameterError for parameters that do not fit together, naming the column.
+
+        theta_r >= theta_s, a share above 1, Feddes heads out of order.
         """
         for name, rule in AT_MOST_ONE.items():
             if name in parameters and bool((parameters[name] > 1).any()):
@@ -305,8 +306,9 @@ class Richards(SoilFunctions):
         return self.evaluate(state, forcing, parameters).rates
 
     def fluxes(self, state: Tensor, forcing: Values, parameters: Values) -> Tensor:
-        """Infiltration, runoff, evaporation, transpiration, drainage and, with a pond, ponding,
-        cm/h.
+        """Return infiltration, runoff, evaporation, transpiration, drainage, and ponding.
+
+        In cm/h.
         """
         return self.evaluate(state, forcing, parameters, fluxes=True).fluxes
 

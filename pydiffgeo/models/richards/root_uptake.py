@@ -36,8 +36,9 @@ PROFILES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 @dataclass(frozen=True)
 class Roots:
-    """Root water uptake: potential transpiration x root density x stress of Feddes, compensated or
-    not.
+    """Root water uptake: potential transpiration x root density x stress of Feddes.
+
+    Compensated or not.
 
     The stress factor rises linearly from 0 at the head `feddes_1` to 1 at `feddes_2`, and falls
     from 1 at `feddes_3` to 0 at `feddes_4`.
@@ -123,9 +124,7 @@ class Roots:
         )
 
     def on(self, faces: Tensor) -> Roots:
-        """Return these roots with a density of each cell of a grid in place of one by depth,
-        whatever the unit of length.
-        """
+        """Return these roots with a density for each cell of a grid in place of one by depth."""
         if self.profile != "given":
             return self
         return replace(self, density=self.given_density(faces).tolist(), depth=None)
@@ -163,9 +162,7 @@ class Roots:
         return torch.from_numpy(amount / amount.sum() / np.diff(z)).to(faces)
 
     def shares(self, faces: Tensor, p: Values) -> Tensor:
-        """Share of the roots per unit of length in each cell `[..., cell]`, from the faces and the
-        parameters.
-        """
+        """Return the share of the roots per unit of length in each cell `[..., cell]`."""
         if self.profile == "given":
             return self.given_density(faces)[None]
         assert self.profile is not None

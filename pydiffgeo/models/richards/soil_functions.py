@@ -1,4 +1,4 @@
-"""What a user asks of a column's soil outside of a solve.
+"""Curves of a column's soil for users, outside of a solve.
 
 Water contents, conductivities and heads.
 """
@@ -34,8 +34,7 @@ class SoilFunctions(ProcessModel):
     def formula(
         self, slot: str, parameters: Mapping[str, float] | None = None
     ) -> Callable[[Tensor], Tensor]:
-        """Return what a closure in a slot would give to be the formula; see
-        `pydiffgeo.fit_closure`.
+        """Return the formula that a closure in a slot replaces; see `pydiffgeo.fit_closure`.
 
         Parameters
         ----------
@@ -66,8 +65,7 @@ class SoilFunctions(ProcessModel):
         )
 
     def water_content(self, psi: Tensor | ArrayLike, parameters: Mapping[str, Any]) -> Tensor:
-        """Volumetric water content (1) `[batch, (time,) cell]` at the heads psi, a tensor or an
-        array.
+        """Return the water content (1) `[batch, (time,) cell]` at heads psi.
 
         The parameters are as given to `solve`. States with the depth of a pond before the heads
         will do as well, here and in `conductivity`.
@@ -87,8 +85,9 @@ class SoilFunctions(ProcessModel):
         }
 
     def conductivity(self, psi: Tensor | ArrayLike, parameters: Mapping[str, Any]) -> Tensor:
-        """Hydraulic conductivity `[batch, (time,) cell]`, in the grid's units, at heads psi;
-        parameters as given to `solve`.
+        """Return the conductivity `[batch, (time,) cell]`, in the grid's units, at heads psi.
+
+        Parameters are as given to `solve`.
         """
         psi = self._heads(_floating(psi, "psi"))
         soil = self.hydraulics.derive(self._soil_at_cells(psi, parameters, "conductivity"))
@@ -99,8 +98,9 @@ class SoilFunctions(ProcessModel):
     def head(
         self, theta: Tensor | ArrayLike, parameters: Mapping[str, Any], outside: str = "raise"
     ) -> Tensor:
-        """Pressure head (cm, or the grid's unit) at water contents: for initial states from
-        measurements.
+        """Return the pressure head, in the grid's unit, at water contents.
+
+        For initial states from measurements.
 
         Parameters
         ----------

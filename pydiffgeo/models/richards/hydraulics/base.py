@@ -1,4 +1,4 @@
-"""What a soil hydraulic model is: water content and conductivity as functions of pressure head."""
+"""The contract of a soil hydraulic model: water content and conductivity by pressure head."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from pydiffgeo.recorded import Recorded
 
 
 class Curves(NamedTuple):
-    """Water content, its slope in psi (1/cm), conductivity (cm/h), its slope in psi; False if no
-    head is above zero.
+    """Water content and conductivity (cm/h), each with its slope in psi.
+
+    The last entry is False if no head is above zero.
     """
 
     theta: Tensor
@@ -44,9 +45,7 @@ class SoilHydraulics(Recorded):
     """
 
     def derive(self, p: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Add what both `curves` and `slopes` need and is the same in every iteration, such as m =
-        1 - 1/n.
-        """
+        """Add what is the same in every iteration, such as m = 1 - 1/n."""
         return p
 
     def curves(self, psi: Tensor, p: Values) -> tuple[Tensor, Tensor]:
@@ -58,9 +57,7 @@ class SoilHydraulics(Recorded):
         raise TypeError(f"{type(self).__name__} must define slopes(psi, p).")
 
     def head(self, theta: Tensor, p: Values) -> Tensor:
-        """Pressure head (cm) at a water content between theta_r and theta_s: the inverse of the
-        retention curve.
-        """
+        """Return the pressure head (cm) at a water content: the inverse of the retention curve."""
         raise TypeError(
             f"{type(self).__name__} has no inverse retention curve; give the initial state as "
             "pressure head."

@@ -13,8 +13,7 @@ from pydiffgeo.units import Units
 
 
 class ConvertedHydraulics(SoilHydraulics):
-    """Curves of `hydraulics`, whose heads, conductivities and parameters are in other units, as
-    functions of heads in cm.
+    """Curves in a user's units, as functions of heads in cm.
 
     Parameters
     ----------

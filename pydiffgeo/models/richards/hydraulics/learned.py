@@ -23,9 +23,7 @@ SCALE = {"theta_r", "theta_s", "K_s"}  # what a network's output is in parts of
 
 
 def dryness(psi: Tensor) -> Tensor:
-    """What networks read: log10(1 + suction / cm), 0 at and above saturation, 4.2 at the wilting
-    point.
-    """
+    """Return log10(1 + suction / cm): 0 at saturation, 4.2 at the wilting point."""
     return torch.log1p(torch.where(psi < 0, -psi, 0.0)) / DECADE
 
 

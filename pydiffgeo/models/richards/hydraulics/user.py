@@ -16,8 +16,7 @@ Function = Callable[[Tensor, Values], Tensor]
 
 
 class UserHydraulics(SoilHydraulics):
-    """Curves from any two torch functions; their slopes come from forward-mode automatic
-    differentiation.
+    """Curves from any two torch functions; slopes come from automatic differentiation.
 
     Both functions are called as f(psi, p), with psi of any shape and p the named parameters, which
     broadcast against psi, and return a tensor of that shape. Each value may depend on the head of

@@ -11,8 +11,9 @@ from pydiffgeo.models.richards.hydraulics.base import Curves, SoilHydraulics
 
 
 class VanGenuchtenVogel(SoilHydraulics):
-    """The curves of van Genuchten and Mualem below the head -h, scaled so that the soil is
-    saturated from there on.
+    """Curves of van Genuchten and Mualem with a small air-entry suction.
+
+    Below the head -h they are scaled so that the soil is saturated from there on.
 
     With F = (1 + (alpha s)^n)^-m, U = (1 - F^(1/m))^m and m = 1 - 1/n, all of a suction s: S = F(s)
     / F(h), theta = theta_r + (theta_s - theta_r) S, K = K_s S^l [(1 - U(s)) / (1 - U(h))]^2. h is
