@@ -13,6 +13,7 @@ import torch
 import xarray as xr
 
 from pydiffgeo.console import console
+from pydiffgeo.data.form import observed_names
 from pydiffgeo.errors import PyDiffGeoError, SettingsError, nearest
 from pydiffgeo.evaluation import Evaluation
 from pydiffgeo.experiment.build import (
@@ -220,6 +221,7 @@ def _members(settings: Any, data: SiteData, hybrid: Hybrid) -> list[Any]:
     """Return the plan of an ensemble: twins by seed, or a fold for each site."""
     t, d = settings.training, settings.data
     records = data.sites.sel(site=list(data.trained), time=slice(*d.train.days))
+    records = records.drop_vars([n for n in observed_names(records) if n not in d.observed])
     held = 0
     if d.held_days:
         held = int((records.time >= np.datetime64(d.validation.start)).sum())

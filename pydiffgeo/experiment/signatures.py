@@ -41,7 +41,9 @@ class Section(Settings):
 
     def given(self) -> dict[str, Any]:
         """Return the arguments that are not left at their defaults, without `kind`."""
-        return {name: getattr(self, name) for name in self.model_fields_set - {"kind"}}
+        fields = type(self).model_fields
+        names = self.model_fields_set - {"kind"}
+        return {n: v for n in names if (v := getattr(self, n)) != fields[n].default}
 
 
 class Family(NamedTuple):
@@ -95,8 +97,10 @@ def sections(families: Mapping[str, Family]) -> dict[str, Any]:
         }
     names: dict[str, Any] = {}
     for name, family in families.items():
-        members = tuple(Annotated[m, Tag(kind)] for kind, m in models[name].items())  # type: ignore[misc]
-        union: Any = Annotated[Union[members], Discriminator(_kind)]  # type: ignore[valid-type]  # noqa: UP007
+        union: Any = next(iter(models[name].values()))
+        if len(models[name]) > 1:
+            members = tuple(Annotated[m, Tag(kind)] for kind, m in models[name].items())  # type: ignore[misc]
+            union = Annotated[Union[members], Discriminator(_kind)]  # type: ignore[valid-type]  # noqa: UP007
         names[f"Any_{name}"] = Annotated[union, BeforeValidator(_with_kind(family))]
     for model in (model for of_family in models.values() for model in of_family.values()):
         model.model_rebuild(force=True, _types_namespace=names)
@@ -290,5 +294,6 @@ def _call(section: Section, given: dict[str, Any], adjust: Adjust | None, place:
         return section.makes(**arguments)
     # what stands before the arguments without names is given by place, too
     first = [n for n, p in parameters.items() if p.kind is p.POSITIONAL_OR_KEYWORD]
-    values = [arguments.pop(n, parameters[n].default) for n in first]
+    fields = type(section).model_fields
+    values = [arguments.pop(n, fields[n].default) for n in first]
     return section.makes(*values, *arguments.pop(rest, ()), **arguments)

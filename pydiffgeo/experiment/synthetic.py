@@ -51,7 +51,7 @@ def synthetic_sites(settings: Any, hybrid: Hybrid) -> xr.Dataset:
     sites["vapour_pressure"].attrs["units"] = "kPa"
     summaries = tuple(f"{name}_" for name in (*data.derive, *data.observed))
     names = [n for n in data.attributes or ("a", "b", "c") if not n.startswith(summaries)]
-    drawn = random.normal(size=(given.sites, len(names)))
+    drawn = random.uniform(0.1, 0.9, (given.sites, len(names)))  # what any attribute may be
     for k, name in enumerate(names):
         sites[name] = ("site", drawn[:, k], {"units": "1"})
     for name in data.observed:
@@ -93,7 +93,7 @@ def _drawn(
 ) -> dict[str, torch.Tensor]:
     """Return parameters that follow the attributes of the sites of a batch, within the middle of their bounds."""
     found = {}
-    rows = drawn[batch.site.numpy()]
+    rows = (drawn[batch.site.numpy()] - 0.5) / 0.23
     for name, like in hybrid.parameters_of(batch).items():
         weights = random.normal(size=rows.shape[1]) / np.sqrt(rows.shape[1])
         z = SPREAD * (rows @ weights + 0.3 * random.normal(size=len(rows)))

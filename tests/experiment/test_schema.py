@@ -1,0 +1,237 @@
+"""The schema of experiments: runs are changes, mistakes have a line, old settings are answered with the new keys."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+
+import experiment_cases as cases
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from pydiffgeo import cli
+from pydiffgeo.errors import SettingsError
+from pydiffgeo.experiment.examples import FOLDER
+from pydiffgeo.experiment.schema import (
+    json_schema,
+    listing,
+    load_experiment,
+    merged,
+    plain_settings,
+    run_settings,
+)
+
+BASE = """\
+data:
+  path: few.nc
+  train: {start: 2000-01-01, end: 2001-12-31}
+  test: {start: 2002-01-01, end: 2002-12-31}
+hybrid:
+  network: {kind: mlp, hidden: [8]}
+  stages:
+    - {kind: process, model: hbv, solver: {method: implicit_euler, step: 1.0}}
+loss: {kind: nse}
+training: {epochs: 3}
+"""
+
+
+def load(tmp_path: Path, text: str):
+    path = tmp_path / "a.yaml"
+    path.write_text(textwrap.dedent(text))
+    return load_experiment(path)
+
+
+def test_runs_are_the_sections_with_changes(tmp_path: Path) -> None:
+    runs = """\
+    runs:
+      first: {}
+      second:
+        training: {seed: 5}
+        hybrid: {network: {hidden: [4]}}
+      third:
+        hybrid: {network: {kind: lstm, hidden: 4}, varying: [BETA]}
+      lstm:
+        hybrid: {network: null, stages: [{kind: sequence, network: lstm}]}
+    """
+    found = load(tmp_path, BASE + textwrap.dedent(runs)).runs
+    assert list(found) == ["first", "second", "third", "lstm"]
+    assert found["first"].hybrid.network.hidden == (8,) and found[
+        "second"
+    ].hybrid.network.hidden == (4,)
+    assert found["second"].training.epochs == 3 and found["second"].training.seed == 5
+    assert found["third"].hybrid.network.kind == "lstm", "another kind replaces a section"
+    assert (
+        found["lstm"].hybrid.network is None and found["lstm"].hybrid.stages[0].kind == "sequence"
+    )
+    assert list(load(tmp_path, BASE).runs) == ["run"]
+
+
+def test_merging_replaces_lists_and_sections_of_another_kind() -> None:
+    base = {"a": {"kind": "x", "p": 1}, "b": [1, 2], "c": {"d": 1, "e": 2}}
+    change = {"a": {"kind": "y"}, "b": [3], "c": {"e": 3}}
+    assert merged(base, change) == {"a": {"kind": "y"}, "b": [3], "c": {"d": 1, "e": 3}}
+
+
+RUNS = (
+    BASE
+    + "runs:\n  one: {}\n  two:\n    training: {epochs: 4}\n    hybrid:\n      network: {kind: mlp, hidden: [4]}\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "words"),
+    [
+        ("epochs: 3", "epohcs: 3", 10, "unknown key in 'training': 'epohcs'; did you mean 'epochs'?"),
+        ("step: 1.0", "stpe: 1.0", 8, "unknown key in 'hybrid.stages.0.solver': 'stpe'; did you mean 'step'?"),
+        ("model: hbv", "model: hvb", 8, "hybrid.stages.0.model: unknown kind 'hvb'; did you mean 'hbv'?"),
+        ("kind: process", "kind: proces", 8, "unknown kind 'proces'; did you mean 'process'?"),
+        ("kind: process, ", "", 8, "hybrid.stages.0: the key 'kind' is missing"),
+        ("model: hbv, ", "", 8, "the key 'model' is missing in 'hybrid.stages.0'"),
+        ("hidden: [8]", "hidden: [many]", 6, "hybrid.network.hidden.0: 'many' is not allowed"),
+        ("hidden: [4]", "hiden: [4]", 16, "unknown key in 'runs.two.hybrid.network': 'hiden'"),
+        ("epochs: 4", "epochs: few", 14, "runs.two.training.epochs: 'few' is not allowed"),
+        ("  two:", "  a/b:", 13, "'a/b' cannot be the name of a folder"),
+        ("kind: nse", "kind: nse, observed: runoff", 1, "the loss is on 'runoff', which is not among data.observed"),
+        ("test: {start: 2002", "test: {start: 2001", 2, "the test period shares days with the training period"),
+        ("epochs: 3", "epochs: 3, patience: 2", 1, "training.patience needs data.validation"),
+        ("epochs: 3", "epochs: yes", 10, "truth values"),
+        ("kind: nse", "kind: my_losses:Mine", 9, "'my_losses:Mine' cannot be imported"),
+        ("runs:", "ruins:", 11, "unknown key: 'ruins'"),
+    ],
+)  # fmt: skip
+def test_mistakes_have_a_line_and_a_remedy(
+    tmp_path: Path, old: str, new: str, line: int, words: str
+) -> None:
+    assert old in RUNS
+    with pytest.raises(SettingsError) as caught:
+        load(tmp_path, RUNS.replace(old, new, 1))
+    said = str(caught.value)
+    assert words in said
+    if line > 2:
+        assert f"line {line}" in said, said
+
+
+def test_settings_are_kept_whole_and_read_back(tmp_path: Path) -> None:
+    settings = load(tmp_path, BASE).runs["run"]
+    kept = yaml.safe_load(yaml.safe_dump(plain_settings(settings)))
+    assert plain_settings(run_settings(kept)) == kept
+    assert kept["training"]["learning_rate"] == 0.003 and kept["search"] == [str(tmp_path)]
+
+
+OWN = '''
+import torch
+from pydiffgeo import HBV, MLP, Stage, losses
+
+
+class Doubled(Stage):
+    """Twice a series.
+
+    Parameters
+    ----------
+    name : str
+        Series.
+    """
+
+    def __init__(self, name: str):
+        super().__init__()
+        self.name = name
+        self.reads = self.gives = (name,)
+
+    def forward(self, series, parameters, batch):
+        return {self.name: 2 * series[self.name]}
+
+
+class Wide(MLP):
+    pass
+
+
+class MyModel(HBV):
+    pass
+
+
+class MyLoss(losses.MSE):
+    pass
+'''
+
+
+def test_own_classes_are_found_beside_the_file(tmp_path: Path) -> None:
+    from pydiffgeo.experiment.build import build_hybrid, build_loss
+
+    (tmp_path / "of_my_own.py").write_text(OWN)
+    text = BASE.replace("model: hbv", "model: of_my_own:MyModel").replace(
+        "kind: mlp", "kind: of_my_own:Wide"
+    )
+    text = text.replace("kind: nse", "kind: of_my_own:MyLoss")
+    text = text.replace(
+        "  stages:\n", "  stages:\n    - {kind: of_my_own:Doubled, name: precipitation}\n"
+    )
+    settings = load(tmp_path, text).runs["run"]
+    hybrid = build_hybrid(run_settings(plain_settings(settings)))
+    made = [hybrid.network, hybrid.stages[0], hybrid.stages[1].model, build_loss(settings)[0]]
+    assert [type(part).__name__ for part in made] == ["Wide", "Doubled", "MyModel", "MyLoss"]
+    with pytest.raises(
+        SettingsError, match="unknown key in 'hybrid.stages.0': 'nam'; did you mean 'name'"
+    ):
+        load(tmp_path, text.replace("name: precipitation", "nam: precipitation"))
+
+
+def test_old_settings_of_basins_are_answered_with_the_new_keys(tmp_path: Path) -> None:
+    text = """\
+    experiment: basins
+    data: {path: x.nc, pet: oudin, targets: [discharge]}
+    runs:
+      hbv_static:
+        model:
+          name: hbv
+          process: {solver: implicit_euler, components: 8}
+        training: {batch_size: 64, window: 730}
+    """
+    with pytest.raises(SettingsError) as caught:
+        load(tmp_path, text)
+    said = str(caught.value)
+    for words in (
+        "line 2: data.pet: data.derive: {potential_evapotranspiration: oudin}",
+        "line 2: data.targets: data.observed",
+        "line 6: runs.hbv_static.model.name: hybrid.stages: {kind: process, model: NAME}",
+        "line 7: runs.hbv_static.model.process.components: hybrid.stages: {kind: parallel, count: 8",
+        "line 8: runs.hbv_static.training.batch_size: training.batch",
+        "line 8: runs.hbv_static.training.window: training.length",
+    ):
+        assert words in said, said
+
+
+def test_old_settings_of_stations_are_answered_too(tmp_path: Path) -> None:
+    with pytest.raises(
+        SettingsError, match=r"(?s)line 1: source: .*line 2: period.train_start: data.train.start"
+    ):
+        load(tmp_path, "source: file\nperiod: {train_start: 2020-01-01}\n")
+
+
+def test_examples_are_valid_in_their_long_and_short_forms() -> None:
+    names = [path for path in FOLDER.glob("*.yaml") if not path.with_suffix(".py").is_file()]
+    assert len(names) >= 3
+    for path in names:
+        assert load_experiment(path).runs and load_experiment(path, demo=True).runs
+
+
+def test_every_key_is_listed_with_its_meaning() -> None:
+    text = "\n".join(listing())
+    for words in (
+        "  held_out  [0]  Sites only judged",
+        "  unit_hydrograph: ",
+        "    rtol  [None]  Relative tolerance",
+    ):
+        assert words in text
+    schema = json_schema()
+    assert {"data", "hybrid", "loss", "training", "runs"} <= set(schema["properties"])
+    assert (
+        "required" not in schema["properties"]["runs"]["additionalProperties"]["properties"]["data"]
+    )
+
+
+def test_a_mistake_is_one_line_of_the_command(tmp_path: Path) -> None:
+    path = cases.write_settings(tmp_path, None, training={"epohcs": 2})
+    result = CliRunner().invoke(cli.app, ["train", str(path)])
+    assert result.exit_code == 1 and "did you mean 'epochs'" in result.stderr
+    assert result.stderr.count("\n") == 1
