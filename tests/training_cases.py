@@ -134,7 +134,7 @@ def long_run(
 ) -> Trainer:
     records = sites()
     parts = [losses.NSE(), losses.KGE(weight=0.3), losses.RMSE(weight=0.2)]
-    late = Windows(records, start="2000-07-01", warm_up=10, batch=5, dtype=torch.float64)
+    late = Windows(records, start="2000-07-01", warm_up=10, batch=3, dtype=torch.float64)
     return trainer(
         records,
         folder,

@@ -88,7 +88,8 @@ class Choice:
                     score = float(judge(one))
             if not math.isfinite(score):
                 raise DataError(
-                    "the validation score is not a number: its period has too few observations to judge by."
+                    "the validation score is not a number: its period has too few observations to judge by, or too many of its "
+                    "sites fail."
                 )
             scores.append(score)
         self.keep(scores, epoch)
@@ -146,13 +147,22 @@ def _median_nse(
 ) -> float:
     """Return the median NSE over the sites (and depths) of windows of a whole period, which the processes share."""
     own: list[float] = []
+    sites = len(windows.names) - len(windows.left_out)
+    size = windows.batch_size or sites
     for k in range(windows.steps_per_epoch):
+        if (
+            group.rank >= sites - k * size
+        ):  # the last batch has fewer sites than there are processes
+            continue
         batch = windows.batch(k, group.part).to(group.device)
+        series = hybrid(batch)
         simulated, observed = (
-            _array(values[name][:, batch.warm_up :]) for values in (hybrid(batch), batch.observed)
+            _array(values[name][:, batch.warm_up :]) for values in (series, batch.observed)
         )
+        scores = score_sites(simulated, observed, ["nse"]).nse.values
+        scores[list(getattr(series, "failed", ()))] = -np.inf
         judged = [batch.sites[row] not in left_out for row in batch.site.tolist()]
-        own += score_sites(simulated, observed, ["nse"]).nse.values[judged].ravel().tolist()
+        own += scores[judged].ravel().tolist()
     every = [value for part in group.collect(own) for value in part]
     return float(np.nanmedian(every)) if np.isfinite(every).any() else math.nan
 

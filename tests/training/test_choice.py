@@ -80,3 +80,21 @@ def test_a_validation_that_fails_leaves_a_checkpoint_of_all_steps(sites, tmp_pat
     resumed = trainer(sites, tmp_path, validation=lambda _: 0.5)
     assert column(resumed.run(resume=True, progress=False)) == column(expected)
     assert same_weights(resumed.model, straight.model)
+
+
+def test_a_site_that_fails_in_the_validation_counts_as_worst(sites):
+    late = Windows(sites, start="2000-07-01", warm_up=30, dtype=torch.float64)
+    hybrid = Runoff()
+
+    def score(failing: list[str]) -> float:
+        hybrid.failing = failing
+        done = trainer(sites, hybrid=hybrid, validation=late, max_failed=1.0, epochs=1)
+        done.choice.validate(1, ("discharge",), done.group)
+        return done.choice.scores[0]
+
+    names = sites.site.values.tolist()
+    assert score(names[:4]) < score(names[:2]) < score([])
+    with pytest.raises(
+        DataError, match="validation score is not a number.*too many of its sites fail"
+    ):
+        score(names[:6])
