@@ -6,10 +6,12 @@ import importlib.util
 from pathlib import Path
 from types import ModuleType
 
-import basin_runs
 import pandas as pd
 import pytest
+import site_files
 import torch
+
+from pydiffgeo.data import write_sites
 
 FILE = Path(__file__).parents[2] / "pydiffgeo" / "examples" / "hydro_node.py"
 
@@ -41,7 +43,8 @@ def test_a_stopped_run_goes_on_with_the_next_basin(
     monkeypatch.setattr(example, "fit_slots", lambda model, parameters: None)  # tested elsewhere
     monkeypatch.setattr(example, "TRAIN", ("1999-10-01", "2000-12-31"))
     monkeypatch.setattr(example, "TEST", ("2001-01-01", "2001-03-31"))
-    data, table = basin_runs.write_data(tmp_path, 3), tmp_path / "out" / "scores.csv"
+    data = write_sites(site_files.records(3, 700), tmp_path / "sites.nc")
+    table = tmp_path / "out" / "scores.csv"
     first = pd.DataFrame()
     for basins in (1, 2):
         arguments = ["--data", data, "--output", tmp_path / "out", "--basins", basins, "--steps", 1]

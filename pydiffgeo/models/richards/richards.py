@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from pydiffgeo.errors import ParameterError, SpecError, lookup
 from pydiffgeo.models.base import Evaluation, Linearisation, Values
 from pydiffgeo.models.richards.boundaries import BOUNDARIES, Head, Side, with_pond
+from pydiffgeo.models.richards.column_soil import SoilFunctions
 from pydiffgeo.models.richards.face_means import FACE_MEANS, Mean
 from pydiffgeo.models.richards.grid import Grid
 from pydiffgeo.models.richards.hydraulics import (
@@ -23,7 +24,6 @@ from pydiffgeo.models.richards.hydraulics import (
     SoilHydraulics,
 )
 from pydiffgeo.models.richards.root_uptake import Roots
-from pydiffgeo.models.richards.soil_functions import SoilFunctions
 from pydiffgeo.models.slots import filled
 from pydiffgeo.models.spec_files import load_spec
 from pydiffgeo.units import Units

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SETTINGS = ROOT / "examples" / "soil_functions.yaml"
+SETTINGS = ROOT / "pydiffgeo" / "examples" / "soil_functions.yaml"
 SMALL = """
 soil: loam
 begin: sandy clay loam
