@@ -210,10 +210,7 @@ class SiteTensors:
             raise DataError(
                 f"a window of {length} steps from position {first.max()} leaves the record of {len(self.times)} steps."
             )
-        cut = [
-            self._row(int(i))[:, int(a) : int(a) + length] for i, a in zip(rows, first, strict=True)
-        ]
-        both = torch.stack(cut)  # [batch, feature, time]
+        both = self._cut(rows, first, length)
         at = torch.from_numpy(rows).to(self.device)
         observed = {}
         for name in self.observed:
@@ -234,6 +231,16 @@ class SiteTensors:
             self.units,
             self.depths,
         )
+
+    def _cut(self, rows: NDArray, first: NDArray, length: int) -> Tensor:
+        """Return [batch, feature, time]."""
+        if self._all is not None:
+            # all windows as a view, of which those wanted are copied at once
+            views = self._all.unfold(2, length, 1)
+            row, start = (torch.from_numpy(values).to(self.device) for values in (rows, first))
+            return views[row, :, start]
+        pairs = zip(rows.tolist(), first.tolist(), strict=True)
+        return torch.stack([self._row(row)[:, start : start + length] for row, start in pairs])
 
     def complete(self, rows: NDArray | slice = slice(None)) -> NDArray:
         """Return where all forcing is there, bool [site, time]."""
