@@ -23,51 +23,64 @@ from typing import Any
 import pandas as pd
 import torch
 import xarray as xr
+import yaml
 
-from pydiffgeo import HBV, Solver, solve
-from pydiffgeo.data import open_basins
+from pydiffgeo import HBV, Solver, open_sites, solve
+from pydiffgeo.data import choose_sites
 from pydiffgeo.errors import PyDiffGeoError
 from pydiffgeo.evaluation import matplotlib_missing, median_scores, new_figure, save_figure
-from pydiffgeo.training.basins.data import choose_basins, find_data
-from pydiffgeo.training.basins.experiment import calibrate, evaluate, train
-from pydiffgeo.training.basins.settings import BasinExperiment
-from pydiffgeo.training.basins.trainer import CHECKPOINT
-from pydiffgeo.training.checkpoint import load_checkpoint
+from pydiffgeo.experiment import Experiment, calibrate, load_experiment, train
+from pydiffgeo.experiment import judge as judge_runs
+from pydiffgeo.training import CHECKPOINT, load_checkpoint
 
 HERE = Path(__file__).resolve().parent
 TRAIN = {"start": "1980-10-01", "end": "1995-09-30"}
 TEST = {"start": "1995-10-01", "end": "2000-09-30"}
-NETWORK = {"kind": "attributes", "hidden": [128, 128]}
-TRAINING = {"batch_size": 64, "window": 730, "warm_up": 365, "learning_rate": 0.003}
+NETWORK = {"kind": "mlp", "hidden": [128, 128]}
+TRAINING = {"batch": 64, "length": 365, "warm_up": 365, "learning_rate": 0.003}
+# those of Kratzert et al. (2019, doi:10.5194/hess-23-5089-2019) without the share of carbonate rocks, mostly zero
+ATTRIBUTES = [
+    "elev_mean", "slope_mean", "area_gages2", "frac_forest", "lai_max", "lai_diff", "gvf_max", "gvf_diff",
+    "soil_depth_pelletier", "soil_depth_statsgo", "soil_porosity", "soil_conductivity", "max_water_content", "sand_frac",
+    "silt_frac", "clay_frac", "geol_permeability", "p_mean", "pet_mean", "p_seasonality", "aridity", "frac_snow",
+    "high_prec_freq", "high_prec_dur", "low_prec_freq", "low_prec_dur",
+]  # fmt: skip
 Record = dict[str, Any]
 
 
 def experiment(
     arguments: argparse.Namespace, run: str, basins: int, components: int, steps: int | None
-) -> BasinExperiment:
+) -> Experiment:
     """One run on so many basins; without steps the settings of training are the package's, and nobody trains."""
     training: Record = {}
     if steps is not None:
         each = math.gcd(steps, 50)
         training = {**TRAINING, "epochs": steps // each, "steps_per_epoch": each}
     process = {
-        "solver": "implicit_euler",
-        "step": 1.0,
+        "kind": "process", "model": "hbv", "solver": {"method": "implicit_euler", "step": 1.0},
         "engine": arguments.engine,
-        "components": components,
-    }
-    data = {
-        "path": arguments.data, "forcing": ["precipitation"],  # for HBV; g_A reads no series
-        "basins": basins, "held_out": arguments.held_out, "train": TRAIN, "test": TEST,
     }  # fmt: skip
-    model = {"name": "hbv", "network": NETWORK, "process": process}
-    return BasinExperiment.model_validate(
-        {"data": data, "runs": {run: {"model": model, "training": training}}}
-    )
+    data = {
+        "path": arguments.data, "derive": {"potential_evapotranspiration": "oudin"},
+        "forcing": ["precipitation"],  # the network reads no series
+        "attributes": ATTRIBUTES, "sites": basins, "held_out": arguments.held_out, "train": TRAIN, "test": TEST,
+    }  # fmt: skip
+    stages = [
+        {"kind": "parallel", "count": components, "stages": [process]},
+        {"kind": "unit_hydrograph", "series": "discharge"},
+    ]
+    settings = {
+        "data": data, "hybrid": {"network": NETWORK, "stages": stages}, "loss": {"kind": "nse", "observed": "discharge"},
+        "training": training, "runs": {run: {}},
+    }  # fmt: skip
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    file = arguments.output / f"{run}.yaml"
+    file.write_text(yaml.safe_dump(settings, sort_keys=False))
+    return load_experiment(file)
 
 
 def timed_training(
-    settings: BasinExperiment, folder: Path, resume: bool, progress: bool
+    settings: Experiment, folder: Path, resume: bool, progress: bool
 ) -> float | None:
     """Train and return the CPU seconds of all calls that brought the training on; None where those of one are not known."""
     checkpoint, record = folder / CHECKPOINT, folder / "cpu_seconds.json"
@@ -75,22 +88,22 @@ def timed_training(
     spent: float | None = 0.0
     if saved is not None:  # a call that was killed has left a checkpoint, but not its seconds
         known = json.loads(record.read_text()) if record.is_file() else {}
-        spent = known["cpu_seconds"] if known.get("step") == saved["sampler"]["step"] else None
+        spent = known["cpu_seconds"] if known.get("step") == saved["sampler"][0]["step"] else None
     old = checkpoint.stat().st_mtime_ns if checkpoint.is_file() else None
     start = time.process_time()
     try:
-        train(settings, folder.parent, resume=resume, progress=progress)
+        train(settings, folder.parent, None, resume, progress=progress)
     finally:  # Ctrl-C too; a finished run is only read again, and that does not count
         if checkpoint.is_file() and checkpoint.stat().st_mtime_ns != old:
             spent = None if spent is None else spent + time.process_time() - start
-            step = (load_checkpoint(checkpoint) or {})["sampler"]["step"]
+            step = (load_checkpoint(checkpoint) or {})["sampler"][0]["step"]
             record.write_text(json.dumps({"cpu_seconds": spent, "step": step}))
     return spent
 
 
 def judge(folder: Path, basins: int, chosen: dict[int, list[str]], calibrated: int) -> Record:
     """Return the median NSE of the test period in each set of basins that the run was trained on, and in those held out."""
-    evaluate([folder], progress=False)
+    judge_runs([folder], progress=False)
     with xr.open_dataset(folder / "evaluation_test" / "scores.nc") as opened:
         scores = opened.load()
     groups = scores.group.values.astype(str)
@@ -102,7 +115,8 @@ def judge(folder: Path, basins: int, chosen: dict[int, list[str]], calibrated: i
     found = {}
     for name, members in sets.items():
         row = median_scores(scores[["nse"]].sel(site=members).drop_vars("group")).iloc[0]
-        found[name] = {key: row[key] for key in ("median", "lower", "upper", "basins", "undefined")}
+        found[name] = {key: float(row[key]) for key in ("median", "lower", "upper")}
+        found[name] |= {key: int(row[key]) for key in ("sites", "undefined")}
     return found
 
 
@@ -262,12 +276,9 @@ def prepare(argv: Sequence[str] | None) -> tuple[argparse.Namespace, dict[int, l
     arguments = parser.parse_args(argv)
     try:
         arguments.basins = sorted({int(n) for n in arguments.basins.split(",")})
-        known = [str(basin) for basin in open_basins(find_data(Path(arguments.data))).basin.values]
+        known = [str(site) for site in open_sites(arguments.data, lazy=True).site.values]
         sizes = sorted({*arguments.basins, arguments.calibrated} - {0})
-        settings = {
-            n: experiment(arguments, "run", n, arguments.components, arguments.steps) for n in sizes
-        }
-        chosen = {n: choose_basins(known, settings[n].data)[0] for n in sizes}
+        chosen = {n: choose_sites(known, n, arguments.held_out)[0] for n in sizes}
         start_engine(arguments.engine)
     except (PyDiffGeoError, ValueError) as error:
         parser.error(str(error))
@@ -294,7 +305,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                 seconds = timed_training(settings, folder, resume, progress)
             else:
                 settings = experiment(arguments, search, n, 1, None)
-                calibrate(settings, output, search, arguments.evaluations, None, resume, progress)
+                calibrate(
+                    settings, output, search, arguments.evaluations, None, resume, progress=progress
+                )
                 table = pd.read_csv(folder / "calibration.csv")
                 seconds = float(
                     table.cpu_seconds.sum()

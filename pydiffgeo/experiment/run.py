@@ -13,7 +13,7 @@ import torch
 import xarray as xr
 
 from pydiffgeo.console import console
-from pydiffgeo.data.form import observed_names
+from pydiffgeo.data.form import observed_names, positions, times_of
 from pydiffgeo.errors import PyDiffGeoError, SettingsError, nearest
 from pydiffgeo.evaluation import Evaluation
 from pydiffgeo.experiment.build import (
@@ -293,9 +293,11 @@ def calibrate(
     with _placed(experiment, run):
         data = load_sites(settings, hybrids.values(), calibrated=True)
         trained = data.sites.sel(site=list(data.trained))
+        first, last = positions(times_of(trained), *settings.data.train.days)
+        warm_up = min(settings.evaluation.warm_up or 0, last - first - 1)
         windows = build_windows(
             trained, settings, hybrids[run], settings.data.train,
-            length=None, batch=None, warm_up=settings.evaluation.warm_up or 0, dtype=torch.float64,
+            length=None, batch=None, warm_up=warm_up, dtype=torch.float64,
         )  # fmt: skip
         data.say(folder.name, progress)
         _, table = calibrate_sites(

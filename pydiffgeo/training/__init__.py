@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pydiffgeo.training.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
     from pydiffgeo.training.descent import descend
     from pydiffgeo.training.distributed import Group, process_group
     from pydiffgeo.training.ensemble import Member, folds, twins
@@ -14,12 +15,13 @@ if TYPE_CHECKING:
 
 # public name -> its module, imported at first use: the command line handles signals before it needs torch
 _HOMES = {
-    "Group": "distributed", "Member": "ensemble", "Trainer": "trainer", "calibrate": "sce_ua", "calibrated": "sce_ua",
-    "descend": "descent", "folds": "ensemble", "process_group": "distributed", "twins": "ensemble",
+    "CHECKPOINT": "checkpoint", "Group": "distributed", "Member": "ensemble", "Trainer": "trainer", "calibrate": "sce_ua",
+    "calibrated": "sce_ua", "descend": "descent", "folds": "ensemble", "load_checkpoint": "checkpoint",
+    "process_group": "distributed", "save_checkpoint": "checkpoint", "twins": "ensemble",
 }  # fmt: skip
 
-__all__ = ["Group", "Member", "Trainer", "calibrate", "calibrated", "descend", "folds", "process_group",
-           "twins"]  # fmt: skip
+__all__ = ["CHECKPOINT", "Group", "Member", "Trainer", "calibrate", "calibrated", "descend", "folds", "load_checkpoint",
+           "process_group", "save_checkpoint", "twins"]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -6,20 +6,18 @@ import json
 import sys
 from pathlib import Path
 
-import basin_runs
 import numpy as np
 import pandas as pd
 import pytest
-import xarray as xr
+import site_files
+import torch
 import yaml
 
-from pydiffgeo.data import write_basins
+from pydiffgeo import MODELS, ProcessModel, load_spec
+from pydiffgeo.data import write_sites
 from pydiffgeo.errors import SolveFailed
 from pydiffgeo.evaluation import matplotlib_missing
-from pydiffgeo.models import MODELS
-from pydiffgeo.training.basins.settings import ATTRIBUTES
-from pydiffgeo.training.basins.trainer import CHECKPOINT
-from pydiffgeo.training.checkpoint import save_checkpoint
+from pydiffgeo.training import CHECKPOINT, save_checkpoint
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import data_scaling  # noqa: E402
@@ -28,30 +26,94 @@ pytest.importorskip("spotpy", reason="spotpy is not installed: pip install 'pydi
 PARTS = ("trained_2", "trained_4", "hbv_60_sceua")
 
 
+SPEC = """
+name = "reservoir"
+title = "Linear reservoir"
+time_unit = "d"
+[states.water]
+unit = "mm"
+scale = 10.0
+storage = "water"
+storage_unit = "mm"
+storage_scale = 10.0
+[parameters.k]
+unit = "d-1"
+lower = 1e-2
+upper = 1.0
+default = 0.1
+transform = "log"
+[parameters.loss]
+unit = "1"
+lower = 0.0
+upper = 0.9
+default = 0.0
+[forcings.precipitation]
+unit = "mm d-1"
+[forcings.temperature]
+unit = "degC"
+[fluxes.inflow]
+unit = "mm d-1"
+balance = 1
+[fluxes.discharge]
+unit = "mm d-1"
+balance = -1
+"""
+
+
+def reservoir(folder: Path) -> type[ProcessModel]:
+    """A linear reservoir, d water / dt = (1 - loss) P - k water: four parameters to calibrate, not fifteen."""
+    (folder / "reservoir.toml").write_text(SPEC)
+
+    class Reservoir(ProcessModel):
+        structure, size = "dense", 1
+
+        def __init__(self) -> None:
+            self.spec = load_spec(folder / "reservoir.toml")
+
+        def rates(self, state, forcing, parameters):
+            return (1 - parameters["loss"]) * forcing["precipitation"] - parameters["k"] * state
+
+        def fluxes(self, state, forcing, parameters):
+            inflow = ((1 - parameters["loss"]) * forcing["precipitation"]).expand_as(state)
+            return torch.cat([inflow, parameters["k"] * state], -1)
+
+    return Reservoir
+
+
+def write_data(folder: Path) -> Path:
+    """Eight basins whose recession constant grows with their aridity."""
+    records = site_files.records(8, 500)
+    k, rain = 0.05 + 0.1 * records.aridity.values, records.precipitation.values
+    water, flow = np.zeros(8), np.empty_like(rain)
+    for day in range(500):
+        water = (water + 0.8 * rain[:, day]) / (1 + k)
+        flow[:, day] = k * water
+    flow[:, 100:110] = np.nan
+    records["discharge"] = ("site", "time"), flow, records.discharge.attrs
+    random = np.random.default_rng(1)
+    known = {
+        name: ("site", random.uniform(size=8), {"units": "1"})
+        for name in data_scaling.ATTRIBUTES
+        if name not in records
+    }
+    return write_sites(records.assign(known), folder / "eight.nc")
+
+
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
     """Trained on 2 and 4 of 8 basins, with 2 held out, and 2 calibrated: the folder, its JSON and how to go on."""
     folder = tmp_path_factory.mktemp("scaling")
-    records = xr.load_dataset(basin_runs.write_data(folder, 8, 500))
-    random = np.random.default_rng(1)
-    known = {
-        name: ("basin", random.uniform(size=8), {"units": "1"})
-        for name in ATTRIBUTES
-        if name not in records
-    }
-    data = write_basins(records.assign(known), folder / "eight.nc")
+    data = write_data(folder)
     arguments = ["--data", str(data), "--basins", "4,2", "--held-out", "2", "--steps", "4", "--calibrated", "2",
                  "--evaluations", "60", "--engine", "torch", "--output", str(folder / "out"), "--quiet"]  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(
-            MODELS, "hbv", basin_runs.reservoir(folder)
-        )  # four parameters to calibrate, not fifteen
+        patch.setitem(MODELS, "hbv", reservoir(folder))
         patch.setattr(data_scaling, "TRAIN", {"start": "1999-12-01", "end": "2000-08-31"})
         patch.setattr(data_scaling, "TEST", {"start": "2000-09-01", "end": "2001-01-31"})
         patch.setattr(
             data_scaling,
             "TRAINING",
-            {"batch_size": 4, "window": 60, "warm_up": 30, "learning_rate": 0.02},
+            {"batch": 4, "length": 30, "warm_up": 30, "learning_rate": 0.02},
         )
         data_scaling.main(arguments)
         yield (
@@ -63,7 +125,7 @@ def done(tmp_path_factory):
 
 def scores(folder: Path, part: str) -> pd.DataFrame:
     return pd.read_csv(
-        folder / part / "evaluation_test" / "scores.csv", dtype={"basin": str}, index_col="basin"
+        folder / part / "evaluation_test" / "scores.csv", dtype={"site": str}, index_col="site"
     )
 
 
@@ -98,7 +160,7 @@ def test_the_numbers_are_those_of_the_run_folders(done):
             ["measure", "group"]
         )
         for group in set(part["nse"]) - {"common 2"}:
-            for key in ("median", "lower", "upper", "basins"):
+            for key in ("median", "lower", "upper", "sites"):
                 assert part["nse"][group][key] == pytest.approx(
                     medians.loc["nse", group][key], rel=1e-5
                 )
@@ -115,8 +177,8 @@ def test_the_numbers_are_those_of_the_run_folders(done):
     settings = yaml.safe_load((folder / "trained_4" / "settings.yaml").read_text())
     assert settings["training"]["epochs"] * settings["training"]["steps_per_epoch"] == 4
     assert (
-        settings["model"]["network"]["kind"] == "attributes"
-        and settings["model"]["process"]["components"] == 1
+        settings["hybrid"]["network"]["kind"] == "mlp"
+        and settings["hybrid"]["stages"][0]["count"] == 1
     )
 
 
@@ -155,12 +217,12 @@ def test_seconds_of_several_calls_add_up_and_those_of_a_killed_one_are_unknown(
     def trained(step, seconds, resume):
         def train(*_, **__):
             now[0] += seconds
-            save_checkpoint(tmp_path / CHECKPOINT, {"sampler": {"step": step}})
+            save_checkpoint(tmp_path / CHECKPOINT, {"sampler": [{"step": step}]})
 
         monkeypatch.setattr(data_scaling, "train", train)
         return data_scaling.timed_training(settings, tmp_path, resume, False)
 
     assert [trained(2, 10.0, False), trained(4, 5.0, True)] == [10.0, 15.0]
-    save_checkpoint(tmp_path / CHECKPOINT, {"sampler": {"step": 6}})  # of a call that was killed
+    save_checkpoint(tmp_path / CHECKPOINT, {"sampler": [{"step": 6}]})  # of a call that was killed
     assert trained(8, 5.0, True) is None and trained(10, 5.0, True) is None
     assert trained(4, 7.0, False) == 7.0  # from the start again
