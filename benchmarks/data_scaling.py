@@ -36,6 +36,7 @@ from pydiffgeo.training import CHECKPOINT, load_checkpoint
 HERE = Path(__file__).resolve().parent
 TRAIN = {"start": "1980-10-01", "end": "1995-09-30"}
 TEST = {"start": "1995-10-01", "end": "2000-09-30"}
+MODEL = "hbv"
 NETWORK = {"kind": "mlp", "hidden": [128, 128]}
 TRAINING = {"batch": 64, "length": 365, "warm_up": 365, "learning_rate": 0.003}
 # those of Kratzert et al. (2019, doi:10.5194/hess-23-5089-2019) without the share of carbonate rocks, mostly zero
@@ -57,7 +58,7 @@ def experiment(
         each = math.gcd(steps, 50)
         training = {**TRAINING, "epochs": steps // each, "steps_per_epoch": each}
     process = {
-        "kind": "process", "model": "hbv", "solver": {"method": "implicit_euler", "step": 1.0},
+        "kind": "process", "model": MODEL, "solver": {"method": "implicit_euler", "step": 1.0},
         "engine": arguments.engine,
     }  # fmt: skip
     data = {

@@ -294,7 +294,8 @@ def calibrate(
         data = load_sites(settings, hybrids.values(), calibrated=True)
         trained = data.sites.sel(site=list(data.trained))
         first, last = positions(times_of(trained), *settings.data.train.days)
-        warm_up = min(settings.evaluation.warm_up or 0, last - first - 1)
+        # half of a short period is left to be fitted to
+        warm_up = min(settings.evaluation.warm_up or 0, (last - first) // 2)
         windows = build_windows(
             trained, settings, hybrids[run], settings.data.train,
             length=None, batch=None, warm_up=warm_up, dtype=torch.float64,

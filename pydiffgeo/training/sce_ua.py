@@ -279,7 +279,9 @@ class _Search:
         for k in bar:
             self.rows.append(self._site(self.windows.batch(0, slice(k, k + 1))))
             if self.folder is not None:
-                state = {"model": self.model.state_dict(), "rows": self.rows, **self.state}
+                names = list(self.windows.names)  # of the table's rows
+                weights = self.model.state_dict()
+                state = {"model": weights, "rows": self.rows, "names": names, **self.state}
                 save_checkpoint(self.folder / CHECKPOINT, state)
                 table = pd.DataFrame(self.rows).to_csv(index=False, float_format="%.6g")
                 write_file(self.folder / "calibration.csv", table)

@@ -10,10 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import site_files
-import torch
 import yaml
 
-from pydiffgeo import MODELS, ProcessModel, load_spec
 from pydiffgeo.data import write_sites
 from pydiffgeo.errors import SolveFailed
 from pydiffgeo.evaluation import matplotlib_missing
@@ -60,24 +58,25 @@ balance = -1
 """
 
 
-def reservoir(folder: Path) -> type[ProcessModel]:
-    """A linear reservoir, d water / dt = (1 - loss) P - k water: four parameters to calibrate, not fifteen."""
-    (folder / "reservoir.toml").write_text(SPEC)
+# d water / dt = (1 - loss) P - k water: four parameters to calibrate, not fifteen
+MODEL = """
+from pathlib import Path
+import torch
+from pydiffgeo import ProcessModel, load_spec
 
-    class Reservoir(ProcessModel):
-        structure, size = "dense", 1
+class Reservoir(ProcessModel):
+    structure, size = "dense", 1
 
-        def __init__(self) -> None:
-            self.spec = load_spec(folder / "reservoir.toml")
+    def __init__(self):
+        self.spec = load_spec(Path(__file__).with_suffix(".toml"))
 
-        def rates(self, state, forcing, parameters):
-            return (1 - parameters["loss"]) * forcing["precipitation"] - parameters["k"] * state
+    def rates(self, state, forcing, parameters):
+        return (1 - parameters["loss"]) * forcing["precipitation"] - parameters["k"] * state
 
-        def fluxes(self, state, forcing, parameters):
-            inflow = ((1 - parameters["loss"]) * forcing["precipitation"]).expand_as(state)
-            return torch.cat([inflow, parameters["k"] * state], -1)
-
-    return Reservoir
+    def fluxes(self, state, forcing, parameters):
+        inflow = ((1 - parameters["loss"]) * forcing["precipitation"]).expand_as(state)
+        return torch.cat([inflow, parameters["k"] * state], -1)
+"""
 
 
 def write_data(folder: Path) -> Path:
@@ -107,7 +106,11 @@ def done(tmp_path_factory):
     arguments = ["--data", str(data), "--basins", "4,2", "--held-out", "2", "--steps", "4", "--calibrated", "2",
                  "--evaluations", "60", "--engine", "torch", "--output", str(folder / "out"), "--quiet"]  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(MODELS, "hbv", reservoir(folder))
+        out = folder / "out"
+        out.mkdir()
+        (out / "scaled_reservoir.py").write_text(MODEL)
+        (out / "scaled_reservoir.toml").write_text(SPEC)
+        patch.setattr(data_scaling, "MODEL", "scaled_reservoir:Reservoir")
         patch.setattr(data_scaling, "TRAIN", {"start": "1999-12-01", "end": "2000-08-31"})
         patch.setattr(data_scaling, "TEST", {"start": "2000-09-01", "end": "2001-01-31"})
         patch.setattr(
@@ -192,7 +195,7 @@ def test_a_resumed_call_trains_nothing_again_and_a_part_that_fails_is_left_out(
     assert [path.stat().st_mtime_ns for path in checkpoints] == before
     assert json.loads((folder / "data_scaling.json").read_text()) == result
 
-    def fails(*_):
+    def fails(*_, **__):
         raise SolveFailed("no solution", {0: "why"})
 
     monkeypatch.setattr(data_scaling, "calibrate", fails)
