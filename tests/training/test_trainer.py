@@ -10,6 +10,7 @@ import hybrid_cases
 import pandas as pd
 import pytest
 import torch
+import yaml
 from training_cases import Runoff, another_process, column, long_run, same_weights, trainer, windows
 
 from pydiffgeo import losses
@@ -262,3 +263,27 @@ def test_a_hybrid_without_weights_chooses_and_is_kept(tmp_path):
     fresh = hybrid_cases.column_hybrid(SoilClass("loam", best=True, candidates=["sand", "clay"]))
     fresh.load_state_dict(chosen_weights(load_checkpoint(tmp_path / CHECKPOINT)))
     assert fresh.network.chosen == hybrid.network.chosen
+
+
+def test_a_run_without_settings_describes_itself_and_is_resumed_only_as_it_was(tmp_path):
+    drawn = Windows(hybrid_cases.basins(3, 60), length=10, warm_up=10, batch=2)
+
+    def made(rate: float, hidden: int = 4) -> Trainer:
+        hybrid = hybrid_cases.basin_hybrid(MLP(hidden=(hidden,)), copies=1)
+        given = {"epochs": 1, "steps_per_epoch": 1, "learning_rate": rate}
+        return Trainer(hybrid, drawn, losses.NSE("discharge"), tmp_path, **given)
+
+    made(0.01).run(progress=False)
+    kept = yaml.safe_load((tmp_path / "settings.yaml").read_text())
+    assert kept["training"] == {"epochs": 1, "steps_per_epoch": 1, "learning_rate": 0.01}
+    assert kept["hybrid"]["network"] == {"kind": "mlp", "hidden": [4]}
+    made(0.01).run(resume=True, progress=False)
+    for other, words in (
+        (made(0.02), "'training.learning_rate' is 0.02, the run in the folder has 0.01"),
+        (
+            made(0.01, hidden=5),
+            r"'hybrid.network.hidden' is \[5\], the run in the folder has \[4\]",
+        ),
+    ):
+        with pytest.raises(SettingsError, match=words):
+            other.run(resume=True, progress=False)
