@@ -35,7 +35,7 @@ def test_descriptions_are_plain() -> None:
     solver = Solver("sdirk2", rtol=1e-5)
     assert describe(solver)["rtol"] == 1e-5 and Solver(**describe(solver)) == solver
     with pytest.raises(SettingsError, match="cannot be written into settings"):
-        describe(Kettle(lambda: 1))  # type: ignore[arg-type]
+        describe(Kettle(1.0, lambda: 1))
 
 
 def test_classes_are_found_by_what_they_are_called() -> None:

@@ -59,6 +59,7 @@ TESTED_IN = {
     "models/richards/boundaries.py": "models/richards/test_richards_pond.py",
     "models/richards/face_means.py": "solvers/test_jacobian.py",
     "models/richards/grid.py": "models/richards/test_richards_steady.py",
+    "models/richards/places.py": "solvers/test_jacobian.py",
     **{
         f"models/richards/hydraulics/{name}.py": "models/richards/hydraulics/test_hydraulics.py"
         for name in ("base", "brooks_corey", "gardner", "haverkamp", "usda", "van_genuchten", "vogel", "user")
@@ -85,10 +86,12 @@ TESTED_IN = {
 }  # fmt: skip
 
 
+@cache
 def files() -> list[Path]:
     return sorted(f for f in PACKAGE.rglob("*.py") if "julia_src" not in f.parts)
 
 
+@cache
 def modules() -> dict[str, Path]:
     """Files of the package by the name that one imports."""
     return {
@@ -225,6 +228,7 @@ def public(module: str) -> set[str]:
     return below if module == "pydiffgeo" else set()
 
 
+@cache
 def codes() -> dict[str, str]:
     """Python of the examples, of the benchmarks and of the documents."""
     scripts = [*(ROOT / "benchmarks").glob("*.py")]

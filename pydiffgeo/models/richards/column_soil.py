@@ -18,6 +18,12 @@ from pydiffgeo.models.richards.grid import Grid
 from pydiffgeo.models.richards.hydraulics import LearnedHydraulics, SoilHydraulics, formula_of_slot
 from pydiffgeo.models.spec_files import load_spec
 
+AT_MOST_ONE = {
+    "theta_s": "a water content is a share of the volume, at most 1. Divide percent by 100",
+    "omega_c": "it is a share of what roots without stress take up, at most 1, which is no "
+    "compensation",
+}
+
 
 class SoilFunctions(ProcessModel):
     """Functions of the soil of a column, in the units of its grid.
@@ -30,6 +36,32 @@ class SoilFunctions(ProcessModel):
 
     grid: Grid
     hydraulics: SoilHydraulics
+
+    def check_parameters(self, parameters: Mapping[str, Tensor]) -> None:
+        """Raise ParameterError for parameters that do not fit together, naming the column.
+
+        theta_r >= theta_s, a share above 1, Feddes heads out of order.
+        """
+        for name, rule in AT_MOST_ONE.items():
+            if name in parameters and bool((parameters[name] > 1).any()):
+                at = tuple((parameters[name] > 1).nonzero()[0].tolist())
+                value = float(parameters[name][at])
+                raise ParameterError(
+                    f"{name} is {value:g} at {_where(parameters[name], at)}: {rule}."
+                )
+        pairs = [("theta_r", "theta_s"), ("feddes_2", "feddes_1"), ("demand_low", "demand_high")]
+        for dry in ("feddes_3", "feddes_3_high", "feddes_3_low"):
+            pairs += [(dry, "feddes_2"), ("feddes_4", dry)]
+        for low, high in pairs:
+            if low not in parameters or high not in parameters:
+                continue
+            if bool((parameters[low] >= parameters[high]).any()):
+                a, b = torch.broadcast_tensors(parameters[low], parameters[high])
+                at = tuple((a >= b).nonzero()[0].tolist())
+                raise ParameterError(
+                    f"{low} must be below {high}: got {low}={float(a[at]):g}, "
+                    f"{high}={float(b[at]):g} at {_where(a, at)}."
+                )
 
     def formula(
         self, slot: str, parameters: Mapping[str, float] | None = None
@@ -203,3 +235,11 @@ def _on_curve(theta: Tensor, soil: Values, bad: Tensor) -> None:
         f"curve{curve}, or ask for NaN "
         'there with outside="nan".'
     )
+
+
+def _where(values: Tensor, at: tuple[int, ...]) -> str:
+    """Return column, interval and layer of an index into parameters `[column, layer]` or `[column,
+    interval, layer]`.
+    """
+    place = [f"column {at[0]}", *([f"interval {at[1]}"] if values.ndim == 3 else [])]
+    return ", ".join([*place, *([f"layer {at[-1]}"] if values.shape[-1] > 1 else [])])
