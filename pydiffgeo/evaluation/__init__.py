@@ -2,16 +2,7 @@
 
 from pydiffgeo.evaluation.evaluate import Evaluation, evaluate, open_evaluation
 from pydiffgeo.evaluation.figures import matplotlib_missing, new_figure, save_figure
-from pydiffgeo.evaluation.measures import (
-    MEASURES,
-    bias,
-    correlation,
-    kge,
-    nse,
-    rmse,
-    score,
-    ubrmse,
-)
+from pydiffgeo.evaluation.measures import MEASURES, bias, correlation, kge, nse, rmse, score, ubrmse
 from pydiffgeo.evaluation.panels import PANELS
 from pydiffgeo.evaluation.panels.cdf import cdf_figure
 from pydiffgeo.evaluation.panels.untrained import base_flow, untrained_summary, untrained_table
@@ -21,32 +12,9 @@ from pydiffgeo.evaluation.simulate import simulate
 from pydiffgeo.evaluation.tables import print_table, write_table
 
 __all__ = [
-    "MEASURES",
-    "PANELS",
-    "Evaluation",
-    "base_flow",
-    "bias",
-    "cdf_figure",
-    "compare_runs",
-    "correlation",
-    "evaluate",
-    "kge",
-    "matplotlib_missing",
-    "median_scores",
-    "new_figure",
-    "nse",
-    "open_evaluation",
-    "print_table",
-    "rmse",
-    "save_figure",
-    "score",
-    "score_sites",
-    "simulate",
-    "summary_table",
-    "ubrmse",
-    "untrained_summary",
-    "untrained_table",
-    "write_report",
-    "write_scores",
-    "write_table",
-]
+    "MEASURES", "PANELS", "Evaluation", "base_flow", "bias", "cdf_figure", "compare_runs",
+    "correlation", "evaluate", "kge", "matplotlib_missing", "median_scores", "new_figure", "nse",
+    "open_evaluation", "print_table", "rmse", "save_figure", "score", "score_sites", "simulate",
+    "summary_table", "ubrmse", "untrained_summary", "untrained_table", "write_report",
+    "write_scores", "write_table",
+]  # fmt: skip

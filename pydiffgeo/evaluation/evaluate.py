@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 import xarray as xr
+from numpy.typing import NDArray
 
 from pydiffgeo.data.form import axis_of, stamp
 from pydiffgeo.errors import DataError
@@ -80,6 +81,12 @@ class Evaluation:
                 "nothing was observed, so nothing is scored; give sites with observed series."
             )
         return next(iter(self.all_scores.values()))
+
+    @property
+    def groups(self) -> NDArray:
+        """The group of each site, "" where there are none."""
+        sites = self.data["site"].astype(str)
+        return self.data.coords.get("group", sites.where(False, "")).values
 
     @property
     def parameters(self) -> xr.Dataset:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,20 +18,36 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from pydiffgeo.evaluation.evaluate import Evaluation
+else:  # the one is optional, the other imports the panels
+    Figure = Evaluation = Any
 
 # of what was observed
 LINE: dict[str, Any] = {"color": "black", "linewidth": 0.8, "label": "observed"}
 DOTS: dict[str, Any] = LINE | {"linewidth": 0, "marker": ".", "markersize": 2.5}
 COLOURS = ("tab:blue", "tab:orange", "tab:green", "tab:red", "tab:purple", "tab:brown", "0.55")
+Runs = Mapping[str, "Evaluation"]  # judged runs by name: panels show one or several
+
+
+@dataclass
+class Panel:
+    """What a panel shows: figures (caption and a function that draws) and tables by file stem.
+
+    `tables` are on the page, too, `files` are not; `nothing` is why there is nothing to show.
+    """
+
+    title: str
+    text: str = ""
+    figures: dict[str, tuple[str, Callable[[], Figure]]] = field(default_factory=dict)
+    tables: dict[str, pd.DataFrame] = field(default_factory=dict)
+    files: dict[str, pd.DataFrame] = field(default_factory=dict)
+    nothing: str = ""
 
 
 def matplotlib_missing() -> str | None:
     """Return why figures cannot be drawn and what to do, or None where they can."""
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        return "no figures: matplotlib is not installed; pip install 'pydiffgeo[plot]' brings it."
-    return None
+    if find_spec("matplotlib"):
+        return None
+    return "no figures: matplotlib is not installed; pip install 'pydiffgeo[plot]' brings it."
 
 
 def new_figure(
@@ -61,22 +78,3 @@ def literal(text: str) -> str:
 def colour(position: int) -> str:
     """Return the colour of the run at a position: grey from the seventh on."""
     return COLOURS[min(position, len(COLOURS) - 1)]
-
-
-Runs = Mapping[str, "Evaluation"]
-"""Judged runs by name: panels show one or several."""
-
-
-@dataclass
-class Panel:
-    """What a panel shows: figures (caption and a function that draws) and tables by name of their file, without suffix.
-
-    `tables` are on the page, too, `files` are not; `nothing` is why there is nothing to show, "" where there is.
-    """
-
-    title: str
-    text: str = ""
-    figures: dict[str, tuple[str, Callable[[], Figure]]] = field(default_factory=dict)
-    tables: dict[str, pd.DataFrame] = field(default_factory=dict)
-    files: dict[str, pd.DataFrame] = field(default_factory=dict)
-    nothing: str = ""

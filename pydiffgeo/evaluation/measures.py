@@ -190,7 +190,7 @@ def peak_timing(
     """
     s, o, days = pairs(simulated, observed, mask)
     errors = [
-        0 if s[k] > max(s[k - 1], s[k + 1]) else abs(np.argmax(s[k - window : k + window + 1]) - window)
+        0 if s[k] > max(s[k - 1], s[k + 1]) else abs(int(s[k - window : k + window + 1].argmax()) - window)
         for k in _prominent(o)
         if _uninterrupted(days, k, window)
     ]  # fmt: skip

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
+import pandas as pd
+
+from pydiffgeo.evaluation.tables import Rows
 from pydiffgeo.files import write_file
 
 STYLE = """body { font: 15px/1.5 system-ui, sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em; color: #222 }
@@ -18,13 +20,7 @@ padding: 1em; overflow-x: auto; font-size: 13px } caption { text-align: left; co
 
 
 class Page:
-    """Collects the parts of a page in order.
-
-    Parameters
-    ----------
-    title : str
-        Of the page.
-    """
+    """Collects the parts of a page in order, below its title."""
 
     def __init__(self, title: str):
         self.title, self.parts = title, [f"<h1>{escape(title)}</h1>"]
@@ -33,9 +29,9 @@ class Page:
         """Add a heading."""
         self.parts.append(f"<h2>{escape(text)}</h2>")
 
-    def text(self, text: str) -> None:
-        """Add a paragraph."""
-        self.parts.append(f"<p>{escape(text)}</p>")
+    def text(self, *texts: str) -> None:
+        """Add paragraphs."""
+        self.parts += [f"<p>{escape(text)}</p>" for text in texts]
 
     def code(self, text: str) -> None:
         """Add text as it is, such as settings."""
@@ -47,16 +43,16 @@ class Page:
         image = f'<img alt="{escape(caption)}" src="data:image/png;base64,{content}">'
         self.parts.append(f"<figure>{image}<figcaption>{escape(caption)}</figcaption></figure>")
 
-    def table(self, rows: Sequence[Mapping[str, object]], caption: str = "") -> None:
-        """Add rows with the columns of the first; numbers that are not finite are left empty."""
-        if not rows:
+    def table(self, rows: Rows, caption: str = "") -> None:
+        """Add a table, where it has rows; numbers that are not finite are left empty."""
+        table = pd.DataFrame(rows)
+        if table.empty:
             return
-        head = "".join(f"<th>{escape(str(name))}</th>" for name in rows[0])
-        body = "\n".join(
-            "<tr>" + "".join(_cell(row.get(name)) for name in rows[0]) + "</tr>" for row in rows
-        )
-        table = f"<table><caption>{escape(caption)}</caption><tr>{head}</tr>\n{body}</table>"
-        self.parts.append(f'<div class="wide">{table}</div>')
+        lines = ["".join(f"<th>{escape(str(name))}</th>" for name in table)]
+        lines += ["".join(map(_cell, row)) for row in table.itertuples(index=False)]
+        body = "\n".join(f"<tr>{line}</tr>" for line in lines)
+        text = f"<table><caption>{escape(caption)}</caption>{body}</table>"
+        self.parts.append(f'<div class="wide">{text}</div>')
 
     def write(self, path: Path) -> Path:
         """Write the page and return its path."""
@@ -67,8 +63,7 @@ class Page:
 
 
 def _cell(value: object) -> str:
-    if isinstance(value, float):
-        return f'<td class="number">{value:.4g}</td>' if math.isfinite(value) else "<td></td>"
-    if isinstance(value, int):
-        return f'<td class="number">{value}</td>'
-    return f"<td>{escape('' if value is None else str(value))}</td>"
+    if isinstance(value, int | float):
+        text = f"{value:.4g}" if isinstance(value, float) else str(value)
+        return f'<td class="number">{text}</td>' if math.isfinite(value) else "<td></td>"
+    return f"<td>{'' if value is None else escape(str(value))}</td>"

@@ -1,30 +1,29 @@
-"""One report of judged runs for every domain: tables, figures and one page; the comparison of several runs."""
+"""Reports of judged runs for every domain: tables, figures and one page, of one run or of several."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
 from pydiffgeo.console import console
 from pydiffgeo.errors import DataWarning, lookup
-from pydiffgeo.evaluation.figures import Panel, matplotlib_missing, save_figure
+from pydiffgeo.evaluation.figures import Evaluation, Panel, Runs, matplotlib_missing, save_figure
 from pydiffgeo.evaluation.page import Page
 from pydiffgeo.evaluation.panels import PANELS
 from pydiffgeo.evaluation.tables import print_table, write_table
 from pydiffgeo.files import write_file
 
-if TYPE_CHECKING:
-    from pydiffgeo.evaluation.evaluate import Evaluation
-
-# measures of summaries on the screen and of comparisons, and which of them is best: the largest or the least
-SHOWN: dict[str, str | None] = {
-    "nse": "max", "kge": "max", "rmse": "min", "ubrmse": "min", "correlation": "max", "fhv": None, "nrmse_high": "min",
-    "flv": None, "alpha_nse": None, "beta_nse": None, "pearson_r": "max", "bias": None, "peak_timing": "min",
+# measures of summaries on the screen and of comparisons, and which of them is best
+SHOWN = {
+    "nse": "max", "kge": "max", "rmse": "min", "ubrmse": "min", "correlation": "max", "fhv": "",
+    "nrmse_high": "min", "flv": "", "alpha_nse": "", "beta_nse": "", "pearson_r": "max", "bias": "",
+    "peak_timing": "min",
 }  # fmt: skip
+LABELS = ("run", "observed", "group", "depth")  # of rows
 COMPARED = ("untrained", "cdf", "profiles", "hydrographs", "water_balance", "training_curves")
 Chosen = Mapping[str, Mapping[str, Any]] | Iterable[str] | None
 
@@ -40,7 +39,7 @@ def write_report(
     weights: str = "",
     progress: bool = False,
 ) -> Path:
-    """Write scores, series, parameters, tables, figures and ``report.html`` of a run and return the path of the page.
+    """Write scores, series, parameters, tables, figures and ``report.html`` of a run.
 
     Parameters
     ----------
@@ -48,7 +47,7 @@ def write_report(
     folder : str or Path
         It is created.
     title : str
-        Of the page.
+        Of the page, whose path is returned.
     panels : iterable of str, or mapping of str to mapping, optional
         Names of `PANELS`, and their options; all by default.
     figures : bool
@@ -67,30 +66,27 @@ def write_report(
     UnknownName
         No such panel.
     """
-    folder = Path(folder)
-    medians = run.medians()
+    folder, page = Path(folder), Page(title)
+    medians, summary = run.medians(), run.summary
     run.write(folder)
-    write_table(records(medians), folder / "medians")
-    page = Page(title)
+    write_table(medians, folder / "medians")
     warm_up = run.data.attrs.get("warm_up", 0)
-    page.text(f"{run.data.sizes['site']} sites, {run.days}, after {warm_up} steps of warm-up.")
-    for note in notes:
-        page.text(note)
+    judged = f"{run.data.sizes['site']} sites, {run.days}, after {warm_up} steps of warm-up."
+    page.text(judged, *notes)
     caption = "Medians over sites, 95 % bootstrap intervals; undefined: sites without the measure"
-    page.table(records(medians), caption)
-    if "depth" in (summary := run.summary):
-        write_table(records(summary), folder / "table")
-        page.table(records(summary), "By depth: of errors the root of the mean square over sites")
-    rows = [{"site": site, "reason": reason} for site, reason in run.left_out.items()]
-    page.table(rows, "Sites that were left out")
-    _add_panels(page, {"simulated": run}, folder, panels, PANELS, figures)
+    page.table(medians, caption)
+    if "depth" in summary:
+        write_table(summary, folder / "table")
+        page.table(summary, "By depth: of errors the root of the mean square over sites")
+    left_out = pd.DataFrame(run.left_out.items(), columns=["site", "reason"])
+    page.table(left_out, "Sites that were left out")
+    _add_panels(
+        page, {"simulated": run}, folder, list(PANELS) if panels is None else panels, figures
+    )
     for name, scores in run.all_scores.items():
         page.heading(f"Scores of sites: {name}")
-        columns = [m for m in (*SHOWN, "count") if m in scores]
-        labels = ["group"] if "group" in scores.coords else []
-        page.table(
-            records(scores[[*labels, *columns]].to_dataframe()[labels + columns].reset_index())
-        )
+        table = scores.to_dataframe().reset_index()
+        page.table(table[[c for c in (*scores.dims, "group", *SHOWN, "count") if c in table]])
     page.heading("Settings and provenance")
     page.text(f"SHA-256 of the weights: {weights or 'unknown'}.")
     for heading, text in (appendix or {}).items():
@@ -99,16 +95,15 @@ def write_report(
     if progress and "depth" in summary:
         _print_summary(summary, title)
     elif progress:
-        labels = [c for c in ("observed", "group") if c in medians]
-        for names, part in medians.groupby(labels, sort=False):
+        labels = [c for c in LABELS if c in medians]
+        for names, part in medians[medians["measure"].isin(SHOWN)].groupby(labels, sort=False):
             told = f"{title}, {', '.join(map(str, names))}: medians, 95 % bootstrap intervals"
-            part = part[part["measure"].isin(SHOWN)]
-            print_table(records(part[["measure", "median", "lower", "upper", "sites"]]), told)
+            print_table(part[["measure", "median", "lower", "upper", "sites"]], told)
     return page.write(folder / "report.html")
 
 
 def compare_runs(
-    runs: Mapping[str, Evaluation],
+    runs: Runs,
     folder: str | Path,
     name: str = "comparison",
     panels: Chosen = None,
@@ -126,144 +121,99 @@ def compare_runs(
     ----------
     runs : mapping of str to Evaluation
         By name.
-    folder : str or Path
-        Of the files, whose names begin with `name`.
-    name : str
-        Such as "comparison_test".
-    panels : iterable of str, or mapping of str to mapping, optional
+    folder, name : str or Path, str
+        Of the files, whose names begin with `name`, such as "comparison_test".
+    panels, figures, notes, progress
         As for `write_report`.
-    figures : bool
-        Draw figures.
-    notes : sequence of str
-        What a reader must know of single runs.
     reference : str, optional
         Run whose RMSE the others' is compared with: ``gain`` is the share by which it is lower.
     weights : mapping of str to str, optional
         Hash of the weights of each run.
-    progress : bool
-        Print the summary.
 
     Returns
     -------
     pandas.DataFrame
         ``run`` and the columns of `Evaluation.summary`; ``gain``, where there is a reference.
     """
-    folder = Path(folder)
+    folder, page = Path(folder), Page(name.replace("_", " ").capitalize())
     tables = [run.summary.assign(run=label) for label, run in runs.items()]
-    summary = pd.concat(tables, ignore_index=True)
-    labels = [c for c in ("run", "observed", "group", "depth") if c in summary]
-    measures = [c for c in SHOWN if c in summary and summary[c].notna().any()]
-    summary = summary[[*labels, *measures, "sites"]]
+    summary = pd.concat(tables, ignore_index=True).dropna(axis="columns", how="all")
+    labels = [c for c in LABELS if c in summary]
+    summary = summary[[*labels, *(c for c in SHOWN if c in summary), "sites"]]
     if reference is not None:
         lookup(runs, reference, "run")
-        keys = labels[1:]
-        base = summary[summary["run"] == reference].set_index(keys)["rmse"]
-        gain = (
-            1 - summary["rmse"] / base.reindex(pd.MultiIndex.from_frame(summary[keys])).to_numpy()
-        )
-        summary = summary.assign(gain=gain)
-    write_table(records(summary), folder / name)
-    page = Page(name.replace("_", " ").capitalize())
-    for text in notes:
-        page.text(text)
-    page.table(records(summary), "Scores over the sites: see the report of each run")
-    for text in (*_different_days(runs), *_different_sites(runs)):
+        base = summary.loc[summary["run"] == reference, [*labels[1:], "rmse"]]
+        base = summary[labels[1:]].merge(base, "left")["rmse"]
+        summary = summary.assign(gain=1 - summary["rmse"] / base)
+    write_table(summary, folder / name)
+    page.text(*notes)
+    page.table(summary, "Scores over the sites: see the report of each run")
+    for text in _incomparable(runs):
         warnings.warn(text, DataWarning, stacklevel=2)
         page.text(text)
-    known = {k: PANELS[k] for k in COMPARED}
-    _add_panels(page, runs, folder, panels, known, figures, f"{name}_")
+    _add_panels(page, runs, folder, COMPARED if panels is None else panels, figures, f"{name}_")
     if weights:
         told = "; ".join(f"{label} {value}" for label, value in weights.items())
         page.text(f"Weights that were judged: {told}.")
     page.write(folder / f"{name}.html")
     if progress:
-        _print_summary(summary, "Scores of the runs")
+        _print_summary(summary.drop(columns="gain", errors="ignore"), "Scores of the runs")
         console().print(f"Comparison: {folder / f'{name}.html'}, with tables beside it")
     return summary
 
 
-def records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the rows of a table as dictionaries."""
-    return [{str(k): v for k, v in row.items()} for row in table.to_dict("records")]
-
-
 def _add_panels(
-    page: Page,
-    runs: Mapping[str, Evaluation],
-    folder: Path,
-    panels: Chosen,
-    known: Mapping[str, Any],
-    figures: bool,
-    prefix: str = "",
+    page: Page, runs: Runs, folder: Path, chosen: Any, figures: bool, prefix: str = ""
 ) -> None:
-    """Add panels to a page and write their files; those with nothing to show are told of at the end."""
-    chosen = dict.fromkeys(known, {}) if panels is None else panels
-    options = dict(chosen) if isinstance(chosen, Mapping) else dict.fromkeys(chosen, {})
-    made: dict[str, Panel] = {n: lookup(PANELS, n, "panel")(runs, **o) for n, o in options.items()}
+    """Add panels to a page and write their files; what has nothing to show is told at the end."""
+    options = chosen if isinstance(chosen, Mapping) else dict.fromkeys(chosen, {})
+    made: list[Panel] = [lookup(PANELS, n, "panel")(runs, **o) for n, o in options.items()]
     draw = figures and matplotlib_missing() is None
-    for panel in made.values():
-        if panel.nothing:
-            continue
+    for panel in (panel for panel in made if not panel.nothing):
         for stem, table in panel.files.items():
             text = table.to_csv(index=False, float_format="%.6g")
             write_file(folder / f"{prefix}{stem}.csv", text)
         page.heading(panel.title)
-        if panel.text:
-            page.text(panel.text)
+        page.text(*filter(None, [panel.text]))
         for stem, table in panel.tables.items():
-            write_table(records(table), folder / f"{prefix}{stem}")
-            page.table(records(table))
+            write_table(table, folder / f"{prefix}{stem}")
+            page.table(table)
         for stem, (caption, make) in panel.figures.items() if draw else ():
             page.figure(save_figure(make(), folder / f"{prefix}{stem}.png"), caption)
-    for panel in made.values():
-        if panel.nothing:
-            page.text(f"{panel.title}: not shown, since {panel.nothing}.")
+    page.text(*(f"{p.title}: not shown, since {p.nothing}." for p in made if p.nothing))
 
 
 def _print_summary(summary: pd.DataFrame, title: str) -> None:
     """Print scores: one table, or for profiles one for each measure, with depths across."""
-    labels = [c for c in ("run", "observed", "group") if c in summary]
+    best = {k: v for k, v in SHOWN.items() if v and k in summary}
+    labels = [c for c in LABELS if c in summary and c != "depth"]
     measures = [m for m in SHOWN if m in summary]
-    best = {k: v for k, v in SHOWN.items() if v is not None}
     if "depth" not in summary:
-        print_table(records(summary[[*labels, *measures, "sites"]]), title, best)
+        print_table(summary[[*labels, *measures, "sites"]], title, best)
         return
-    for measure in measures:
-        wide = summary.pivot_table(measure, labels, "depth", sort=False, dropna=False).reset_index()
-        marks = {str(c): best[measure] for c in wide if c not in labels and measure in best}
-        print_table(records(wide), f"{title}: {measure}", marks)
+    for m in measures:
+        wide = summary.pivot_table(m, labels, "depth", sort=False, dropna=False)
+        marks = {str(c): best[m] for c in wide if m in best}
+        print_table(wide.reset_index(), f"{title}: {m}", marks)
 
 
-def _different_days(runs: Mapping[str, Evaluation]) -> list[str]:
-    """Return a sentence where runs judge different days."""
+def _incomparable(runs: Runs) -> Iterator[str]:
+    """Yield a sentence where runs judge different days, and for each group with different sites."""
     days = {name: run.days for name, run in runs.items()}
-    if len(set(days.values())) < 2:
-        return []
-    told = ", ".join(f"{name} {span}" for name, span in days.items())
-    return [
-        f"The runs do not judge the same days ({told}): their scores cannot be compared. Give all the same start and end."
-    ]
-
-
-def _different_sites(runs: Mapping[str, Evaluation]) -> list[str]:
-    """Return a sentence for each group of sites in which runs judge different ones."""
-    judged: dict[str, dict[str, set[str]]] = {}
-    for name, run in runs.items():
-        sites = run.data["site"].to_series().astype(str)
-        groups = (
-            run.data["group"].to_series()
-            if "group" in run.data.coords
-            else sites.map(lambda _: "all")
+    if len(set(days.values())) > 1:
+        told = ", ".join(f"{name} {span}" for name, span in days.items())
+        yield (
+            f"The runs do not judge the same days ({told}): their scores cannot be compared. Give "
+            "all the same start and end."
         )
-        for group, part in sites.groupby(groups):
-            judged.setdefault(str(group), {})[name] = set(part)
-    found = []
-    for group, sites_of in judged.items():
-        every, common = set.union(*sites_of.values()), set.intersection(*sites_of.values())
+    for group in dict.fromkeys(group for run in runs.values() for group in run.groups):
+        judging = {name: run for name, run in runs.items() if group in run.groups}
+        sites = {n: set(r.data["site"].values[r.groups == group]) for n, r in judging.items()}
+        every, common = set.union(*sites.values()), set.intersection(*sites.values())
         if every != common:
-            counts = ", ".join(f"{name} {len(sites)}" for name, sites in sites_of.items())
-            found.append(
-                f"The runs do not judge the same sites ({group}: {counts}; {len(common)} are common to all): their scores "
-                f"cannot be compared. Leave {', '.join(sorted(every - common)[:10])} out of all runs."
+            counts = ", ".join(f"{name} {len(some)}" for name, some in sites.items())
+            yield (
+                f"The runs do not judge the same sites ({group or 'all'}: {counts}; {len(common)} are "
+                f"common to all): their scores cannot be compared. Leave "
+                f"{', '.join(sorted(map(str, every - common))[:10])} out of all runs."
             )
-    return found

@@ -3,36 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
+import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
-from pydiffgeo.evaluation.figures import Panel, Runs, literal, new_figure
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from pydiffgeo.evaluation.figures import Figure, Panel, Runs, literal, new_figure
 
 
 def cdf(runs: Runs, measure: str = "nse", limits: tuple[float, float] = (-0.5, 1.0)) -> Panel:
     """Draw the share of sites with at most a score, one line per run and group of sites.
 
-    Parameters
-    ----------
-    runs : mapping of str to Evaluation
-    measure : str
-        Name of the score.
-    limits : (float, float)
-        Range shown; what lies below it is in the share at its left end.
+    `limits` is the range shown; what lies below it is in the share at its left end.
     """
     lines: dict[str, NDArray] = {}
     for name, run in runs.items():
-        scores = next((s for s in run.all_scores.values() if measure in s), None)
-        if scores is None:
-            continue
-        groups = scores.get("group", scores["site"].astype(str).where(False, "")).values
-        for group in dict.fromkeys(groups):
-            values = scores[measure].values[groups == group].ravel()
+        scores = next((s for s in run.all_scores.values() if measure in s), xr.Dataset())
+        for group in dict.fromkeys(run.groups if measure in scores else ()):
+            values = scores[measure].values[run.groups == group].ravel()
             label = ", ".join(filter(None, (name if len(runs) > 1 or not group else "", group)))
             lines[label] = values[np.isfinite(values)]
     panel = Panel(f"Share of sites with at most this {measure.upper()}")
@@ -46,9 +34,11 @@ def cdf(runs: Runs, measure: str = "nse", limits: tuple[float, float] = (-0.5, 1
 def cdf_figure(
     scores: Mapping[str, ArrayLike], label: str, limits: tuple[float, float] = (-0.5, 1.0)
 ) -> Figure:
-    """Return a figure of the share of sites with at most a score [site], a line for each model; NaN count for nothing."""
-    figure, axes = new_figure(1, 1, (6.0, 4.0))
-    axis = axes[0, 0]
+    """Return a figure of the share of sites with at most a score, a line for each model.
+
+    Scores are [site]; NaN count for nothing.
+    """
+    figure, [[axis]] = new_figure(1, 1, (6.0, 4.0))
     for name, given in scores.items():
         values = np.asarray(given, float)
         known = np.sort(values[np.isfinite(values)])

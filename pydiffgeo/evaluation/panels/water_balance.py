@@ -3,38 +3,30 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from pydiffgeo.evaluation.figures import Panel, Runs, literal, new_figure
+from pydiffgeo.evaluation.figures import Evaluation, Figure, Panel, Runs, literal, new_figure
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-    from pydiffgeo.evaluation.evaluate import Evaluation
+TEXT = "Medians over the sites of mean fluxes; gain: what enters and does not leave."
 
 
 def water_balance(runs: Runs) -> Panel:
-    """Show the mean of each flux of a model's balance over the judged steps, and the gain of the stores that they leave."""
-    panel = Panel(
-        "Balance", "Medians over the sites of mean fluxes; gain: what enters and does not leave."
-    )
+    """Show the mean of each flux of a model's balance over the judged steps, and the gain."""
     tables = {name: table for name, run in runs.items() if len(table := balance_table(run))}
     if not tables:
-        panel.nothing = "no run gives the fluxes of a balance"
-        return panel
+        return Panel("Balance", nothing="no run gives the fluxes of a balance")
+    panel = Panel("Balance", TEXT)
     rows = [{"run": name, **table.median()} for name, table in tables.items()]
     panel.tables["balance_summary"] = pd.DataFrame(rows)
-    panel.files["balance"] = pd.concat(
-        [t.assign(run=name) for name, t in tables.items()]
-    ).reset_index()
+    every = [table.assign(run=name) for name, table in tables.items()]
+    panel.files["balance"] = pd.concat(every).reset_index()
     panel.figures["balance"] = "Mean fluxes over the sites", lambda: _draw(runs, tables)
     return panel
 
 
 def balance_table(run: Evaluation) -> pd.DataFrame:
-    """Return the mean fluxes of a balance and its gain by site, in the unit of the fluxes; nothing where one is missing."""
+    """Return the mean fluxes of a balance and its gain by site; nothing where one is missing."""
     signs = json.loads(run.data.attrs.get("balance", "{}"))
     if "runoff" in run.data and "discharge" in signs:  # before routing
         signs["runoff"] = signs.pop("discharge")
