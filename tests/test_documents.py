@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pkgutil
 import re
 import textwrap
 from pathlib import Path
@@ -12,6 +13,9 @@ import pandas as pd
 import pytest
 import site_files
 import torch
+import yaml
+
+import pydiffgeo as pdg
 
 ROOT = Path(__file__).parents[1]
 
@@ -70,6 +74,25 @@ def test_examples_of_hbv() -> None:
         assert torch.isfinite(names["discharge"]).all()
 
 
+def test_gauss_newton() -> None:
+    def simulate(parameters: torch.Tensor) -> torch.Tensor:
+        model, solver = pdg.HBV(), pdg.Solver("implicit_euler", step=1.0)
+        known = {"FC": 200 * parameters[:1], "K1": 0.1 * parameters[1:]}
+        weather = {"precipitation": rain, "temperature": 10.0, "potential_evapotranspiration": 2.0}
+        start = [0.0, 0.0, 100.0, 10.0, 20.0]
+        solution = pdg.solve(model, weather, known, start, range(61), solver, "torch")
+        return solution.fluxes["discharge"][0]
+
+    rain = 12 * torch.rand(60, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    parameters = torch.tensor([1.05, 0.95], dtype=torch.float64)
+    truth = torch.ones(2, dtype=torch.float64)
+    names = {"torch": torch, "simulate": simulate, "parameters": parameters}
+    names["observed"] = simulate(truth)
+    exec(blocks("docs/gradients.md", "python")[0], names)
+    left = parameters + names["step"] - truth  # type: ignore[operator]
+    assert left.norm() < 0.1 * (parameters - truth).norm()
+
+
 def test_example_of_closures() -> None:
     names: dict[str, Any] = {}
     exec(blocks("docs/closures.md", "python")[0], names)
@@ -111,6 +134,33 @@ def test_own_files(
     monkeypatch.chdir(tmp_path)
     exec(blocks("docs/own_data.md", "python")[0], {})
     assert capsys.readouterr().out == "['007'] K\n"
+
+
+def test_closures_in_settings() -> None:
+    (section,) = yaml.safe_load(blocks("docs/closures.md", "yaml")[0])["stages"]
+    assert section.pop("kind") == "process"
+    process = pdg.stages.Process(**section)
+    assert set(process.closures) == {"recharge", "evapotranspiration"}
+    assert "BETA" not in process.learns and "BETAET" in process.learns
+
+
+def pages() -> list[Path]:
+    own = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    return [page for page in own if "generated" not in page.parts]
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
+def test_files_and_names_that_pages_mention_exist(page: Path) -> None:
+    text = page.read_text()
+    places = (ROOT, ROOT / "pydiffgeo", ROOT / "julia_src" / "src")
+    files = re.findall(r"`([a-z_]+/[a-z0-9_/.]+\.(?:py|jl|toml|yaml))`", text)
+    lost = [f for f in files if not any((place / f).exists() for place in places)]
+    for name in re.findall(r"`(pydiffgeo\.[\w.]*\w)", text):
+        try:
+            pkgutil.resolve_name(name)
+        except (ImportError, AttributeError):
+            lost.append(name)
+    assert not lost
 
 
 def test_links_between_documents_exist() -> None:
