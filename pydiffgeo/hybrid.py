@@ -211,6 +211,11 @@ class Hybrid(Recorded, nn.Module):
         step = pd.Timedelta(seconds=facts["seconds"])
         known = Known(units, step, facts["depths"], tuple(facts["observed"]), self.seed)
         observed = {n: units[n] for n in known.observed if n in units}
+        if len(facts["stages"]) != len(self._flat):
+            raise SettingsError(
+                f"what was saved is of another model: it has {len(facts['stages'])} stages, this "
+                f"hybrid {len(self._flat)}. Make the hybrid as it was made then."
+            )
         for stage, own in zip(self._flat, facts["stages"], strict=True):
             stage.build(own, known, self.dtype)
             known.units |= stage.bind(known)

@@ -1,0 +1,124 @@
+"""Trained runs from their folders: judged, loaded in Python, and used for other sites, years and scenarios."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import experiment_cases as cases
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+import yaml
+
+import pydiffgeo as pdg
+from pydiffgeo import losses, stages
+from pydiffgeo.errors import DataError, OutputError, SettingsError
+from pydiffgeo.experiment.judge import judge, load_run, predict
+from pydiffgeo.experiment.run import train
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory) -> Path:
+    return cases.write_records(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def trained(records, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("runs")
+    made = cases.experiment(
+        out, records, runs={"process": {"hybrid": cases.PROCESS}, "lstm": {}},
+        data={"sites": ["b0000", "b0001", "b0002"]},
+    )  # fmt: skip
+    train(made, out, progress=False)
+    return out
+
+
+@pytest.fixture
+def run(trained, tmp_path) -> Path:
+    return shutil.copytree(trained, tmp_path / "out") / "process"
+
+
+def test_settings_that_changed_since_the_training_are_said(run, caplog):
+    settings = yaml.safe_load((run / "settings.yaml").read_text())
+    settings["data"]["test"]["end"] = "2001-05-31"
+    settings["evaluation"]["batch"] = 2  # changes no number
+    (run / "settings.yaml").write_text(yaml.safe_dump(settings))
+    judge([run], progress=False, figures=False)
+    said = [r.message for r in caplog.records if "was changed" in r.message]
+    changed = "data.test.end is '2001-05-31', the run was trained with '2001-06-30'"
+    assert said == [
+        f"{run}/settings.yaml was changed since the training: {changed}. What stands there now is taken."
+    ]
+    assert changed.replace("'", "&#x27;") in (run / "evaluation_test" / "report.html").read_text()
+
+
+def test_what_is_no_run_or_period_is_said(run, tmp_path):
+    with pytest.raises(DataError, match="no trained run in"):
+        judge([tmp_path / "empty"])
+    with pytest.raises(SettingsError, match=r"no period 'tset'; did you mean 'test'"):
+        judge([run], "tset")
+    with pytest.raises(SettingsError, match="Give data.validation a start and an end"):
+        judge([run], "validation")
+    (run / "checkpoints" / "last.pt").unlink()
+    with pytest.raises(DataError, match="has no checkpoint"):
+        judge([run])
+
+
+def test_prediction_of_other_sites_and_years_is_that_of_the_run(run, records, tmp_path):
+    judged = judge([run], progress=False, figures=False)[str(run)]
+    sites = xr.load_dataset(records).drop_vars("discharge")  # no observations needed
+    new = sites.sel(site=["b0004", "b0001"]).assign_coords(site=["new", "b0001"])
+    new = new.sel(time=slice("2000-11-02", None))  # 60 days of warm-up
+    path = tmp_path / "new.nc"
+    new.to_netcdf(path)
+    found = predict(run, path, tmp_path / "p.nc", start="2001-01-01", end="2001-06-30")
+    written = xr.load_dataset(tmp_path / "p.nc")
+    assert [str(s) for s in written.site.values] == ["new", "b0001"]
+    same = written.discharge.sel(site="b0001").values
+    assert np.allclose(same, judged.judged.discharge.sel(site="b0001").values, rtol=1e-6)
+    assert {"snow", "water", "evapotranspiration"} <= set(written.data_vars), "states and fluxes"
+    assert set(load_run(run).model.learns) <= set(written.data_vars), "parameters"
+    assert not found.observed
+    with pytest.raises(OutputError, match="exists already"):
+        predict(run, path, tmp_path / "p.nc")
+    with pytest.raises(DataError, match="no site 'nwe'.*; did you mean 'new'"):
+        predict(run, path, tmp_path / "q.nc", sites=["nwe"])
+
+
+def test_a_scenario_changes_what_it_should(run, records, tmp_path):
+    sites = xr.load_dataset(records)
+    wet = sites.assign(precipitation=1.5 * sites.precipitation)
+    wet.to_netcdf(tmp_path / "wet.nc")
+    now, then = (
+        predict(run, path, tmp_path / f"{path.stem}_p.nc", start="2001-01-01") for path in (records, tmp_path / "wet.nc")
+    )  # fmt: skip
+    assert float(then.data.discharge.sum()) > float(now.data.discharge.sum())
+    assert now.scores.nse.notnull().all(), "where there are observations there are scores"
+
+
+def test_a_hybrid_trained_in_python_is_loaded_again(records, tmp_path):
+    sites = pdg.open_sites(records, derive={"potential_evapotranspiration": "hamon"})
+    hybrid = pdg.Hybrid(
+        pdg.MLP(hidden=(4,)),
+        stages.Process(pdg.ExpHydro(), pdg.Solver("implicit_euler", step=1.0)),
+        stages.UnitHydrograph("discharge"),
+    )
+    windows = pdg.Windows(
+        sites, 30, 10, 4, end="2000-12-31", forcing=["precipitation"], attributes=["area", "aridity"]
+    )  # fmt: skip
+    pdg.Trainer(
+        hybrid, windows, losses.NSE("discharge"), tmp_path / "mine", epochs=1, steps_per_epoch=2
+    ).run(progress=False)
+    loaded = pdg.load(tmp_path / "mine")
+    batch = windows.reading(hybrid.reads, ["discharge"], hybrid.needs).batch(0)
+    with torch.no_grad():
+        one, two = (model.eval()(batch)["discharge"] for model in (hybrid, loaded))
+    assert torch.equal(one, two)
+    with pytest.raises(SettingsError, match="is of another model: it has 2 stages, this hybrid 1"):
+        pdg.load(tmp_path / "mine", pdg.Hybrid(pdg.MLP(hidden=(5,)), stages.Process("hbv")))
+    settings = tmp_path / "mine" / "settings.yaml"
+    settings.write_text("training: {}\n")
+    with pytest.raises(DataError, match=r"load\(folder, hybrid=\.\.\.\)"):
+        pdg.load(tmp_path / "mine")
