@@ -73,7 +73,7 @@ _HOMES = {
     "evaluate": "evaluation",
     "fit_closure": "models.fitting",
     "fit_slots": "models.fitting",
-    "load": "experiment.judge",
+    "load": "experiment.trained",
     "load_spec": "models.spec_files",
     "open_sites": "data.sites",
     "simulate": "evaluation",

@@ -75,7 +75,7 @@ def settings(
 ) -> None:
     """Show every key of the settings with its meaning and default."""
     with reporting(debug):
-        from .experiment.schema import json_schema, listing
+        from .experiment.listing import json_schema, listing
 
         if schema:
             typer.echo(json.dumps(json_schema(), indent=1))

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import xarray as xr
 import yaml
-from pydantic import ValidationError
 
 from pydiffgeo.data import fill_forcing
 from pydiffgeo.data.form import series_names, times_of
@@ -19,202 +17,21 @@ from pydiffgeo.errors import DataError, OutputError, SettingsError, nearest
 from pydiffgeo.evaluation import Evaluation, compare_runs, evaluate
 from pydiffgeo.evaluation.figures import matplotlib_missing
 from pydiffgeo.experiment.build import (
-    DATA_REPORT,
-    FREE,
     load_sites,
-    make_hybrid,
     open_records,
     with_derived,
 )
-from pydiffgeo.experiment.schema import Period, hybrid_section, plain_settings, run_settings
+from pydiffgeo.experiment.schema import Period, plain_settings
 from pydiffgeo.experiment.signatures import make
+from pydiffgeo.experiment.trained import TrainedRun, load_run, runs_in, settings_of
 from pydiffgeo.files import require_room, write_netcdf
-from pydiffgeo.hybrid import Hybrid
 from pydiffgeo.members import Ensemble
-from pydiffgeo.training.checkpoint import (
-    CHECKPOINT,
-    chosen_weights,
-    load_checkpoint,
-    load_weights,
-    weights_hash,
-)
 from pydiffgeo.training.run_folder import (
-    SETTINGS,
-    changed_settings,
     check_judged,
     judging,
-    kept_settings,
 )
-from pydiffgeo.training.sce_ua import calibrated
 
 log = logging.getLogger("pydiffgeo")
-
-
-@dataclass(frozen=True)
-class TrainedRun:
-    """A trained run, read back from its folder: settings, model in evaluation mode, and what a reader must know of it."""
-
-    folder: Path
-    settings: Any
-    model: Hybrid | Ensemble
-    weights: str
-    members: list[dict[str, Any]] | None
-    left_out: dict[str, dict[str, str]]
-    notes: tuple[str, ...] = ()
-    calibrated: bool = False
-
-
-def runs_in(folder: Path) -> list[Path]:
-    """Return the folders of trained runs in a folder: itself, or those in it. A checkpoint has the settings, too.
-
-    Raises
-    ------
-    DataError
-        There is none.
-    """
-    if (folder / SETTINGS).is_file() or (folder / CHECKPOINT).is_file():
-        return [folder]
-    found = sorted(path.parents[1] for path in folder.glob(f"*/{CHECKPOINT}"))
-    if not found:
-        raise DataError(
-            f"no trained run in {str(folder)!r}: its folder has {SETTINGS} and {CHECKPOINT}; train one first."
-        )
-    return found
-
-
-def settings_of(folder: Path) -> Any:
-    """Return the settings of a run's folder.
-
-    Raises
-    ------
-    DataError
-        There are none, or they are not those of a run.
-    """
-    found = kept_settings(folder)
-    if found is None:
-        raise DataError(
-            f"{folder / SETTINGS} does not hold the settings of a run. Train one into the folder, or name another."
-        )
-    try:
-        return run_settings(found)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "all of it"
-        raise DataError(
-            f"{folder / SETTINGS} does not hold the settings of a run ({where}: {first['msg'].rstrip('.')}). Correct it, or "
-            "train again with --overwrite."
-        ) from error
-
-
-def load(folder: str | Path, hybrid: Hybrid | None = None) -> Hybrid | Ensemble:
-    """Return the trained hybrid, or the ensemble, of a run's folder, ready to simulate.
-
-    Parameters
-    ----------
-    folder : str or Path
-        Of a run, as `Trainer` or ``pydiffgeo train`` wrote it.
-    hybrid : Hybrid, optional
-        An untrained one like it, where the folder cannot say how it was made.
-
-    Raises
-    ------
-    DataError
-        The folder holds no trained run.
-    SettingsError
-        Own classes that are not found, or a checkpoint of another hybrid.
-    """
-    return _loaded(Path(folder), hybrid)[0]
-
-
-def _loaded(folder: Path, hybrid: Hybrid | None = None) -> tuple[Hybrid | Ensemble, dict[str, Any]]:
-    saved = load_checkpoint(folder / CHECKPOINT, ["model"])
-    if saved is None:
-        raise DataError(f"the run {folder} has no checkpoint {CHECKPOINT} yet; train it first.")
-    model: Any = hybrid or _described(folder)
-    members, weights = saved.get("members"), chosen_weights(saved)
-    if members:
-        model = model.ensemble([m["seed"] for m in members if m["kept"]])
-    elif saved.get("calibrated"):
-        model = calibrated(model, saved["names"])
-    for name, part in list(model.named_modules()):
-        if isinstance(part, Hybrid):  # makes its networks, which then take their weights
-            state: Any = weights.get(f"{name}._extra_state".lstrip("."), {})
-            part.set_extra_state(state)
-    load_weights(model, weights, folder / CHECKPOINT)
-    return model.eval(), saved
-
-
-def _described(folder: Path) -> Hybrid:
-    """Return the untrained hybrid that the settings in a folder describe."""
-    kept = kept_settings(folder) or {}
-    if not kept.get("hybrid"):
-        raise DataError(
-            f"{folder / SETTINGS} does not say how the hybrid was made. Give an untrained one: load(folder, hybrid=...)."
-        )
-    search = [str(folder), *(kept.get("search") or ())]
-    try:
-        return make_hybrid(hybrid_section(kept["hybrid"], tuple(search)), search)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise DataError(
-            f"{folder / SETTINGS} does not describe a hybrid (hybrid.{where}: {first['msg'].rstrip('.')}). Correct it, or "
-            "give an untrained one: load(folder, hybrid=...)."
-        ) from error
-
-
-def load_run(folder: Path) -> TrainedRun:
-    """Return a trained run from its folder.
-
-    Raises
-    ------
-    DataError
-        The folder has no settings or no checkpoint, or they cannot be read.
-    """
-    settings = settings_of(folder)
-    model, saved = _loaded(folder)
-    calibrated = bool(saved.get("calibrated"))
-    notes = list(_notes(folder, saved, settings))
-    return TrainedRun(
-        folder, settings, model, weights_hash(model.state_dict()), saved.get("members"),
-        read_left_out(folder), tuple(notes), calibrated,
-    )  # fmt: skip
-
-
-def read_left_out(folder: Path) -> dict[str, dict[str, str]]:
-    """Return the sites that a run has left out of all and of each period, and why; none where it has no report on its data."""
-    found: dict[str, dict[str, str]] = {}
-    if (folder / DATA_REPORT).is_file():
-        table = pd.read_csv(folder / DATA_REPORT, dtype=str, keep_default_na=False)
-        for row in table.itertuples():
-            if row.left_out_of != "nothing":
-                found.setdefault(str(row.left_out_of), {})[str(row.site)] = str(row.reason)
-    return found
-
-
-def _notes(folder: Path, saved: dict[str, Any], settings: Any) -> Iterator[str]:
-    """Yield what a reader of the scores must know of a run."""
-    if reason := _unfinished(saved, settings):
-        yield f"{folder} is not trained to its end: {reason}. Its weights until then are taken; --resume goes on."
-    now = plain_settings(settings)
-    changed = changed_settings(saved.get("settings") or now, now, FREE - {"data.path"})
-    if changed:
-        told = "; ".join(
-            f"{key} is {new!r}, the run was trained with {old!r}" for key, old, new in changed
-        )
-        yield f"{folder / SETTINGS} was changed since the training: {told}. What stands there now is taken."
-
-
-def _unfinished(saved: dict[str, Any], settings: Any) -> str:
-    """Return how far a training or calibration came that did not come to its end, in words; "" for one that did."""
-    if saved.get("calibrated"):
-        done, count, what = len(saved["rows"]), saved["sites"], "sites"
-    else:
-        progress = saved["progress"]
-        done, count, what = len(progress["history"]), settings.training.epochs, "epochs"
-        if saved["choice"].get("stopped"):
-            return ""
-    return "" if done >= count else f"{done} of {count} {what} are done"
 
 
 def period_of(folder: Path, settings: Any, name: str) -> Period:

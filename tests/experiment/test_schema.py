@@ -14,8 +14,6 @@ from pydiffgeo import cli
 from pydiffgeo.errors import SettingsError
 from pydiffgeo.experiment.examples import FOLDER
 from pydiffgeo.experiment.schema import (
-    json_schema,
-    listing,
     load_experiment,
     merged,
     plain_settings,
@@ -213,21 +211,6 @@ def test_examples_are_valid_in_their_long_and_short_forms() -> None:
     assert len(names) >= 3
     for path in names:
         assert load_experiment(path).runs and load_experiment(path, demo=True).runs
-
-
-def test_every_key_is_listed_with_its_meaning() -> None:
-    text = "\n".join(listing())
-    for words in (
-        "  held_out  [0]  Sites only judged",
-        "  unit_hydrograph: ",
-        "    rtol  [None]  Relative tolerance",
-    ):
-        assert words in text
-    schema = json_schema()
-    assert {"data", "hybrid", "loss", "training", "runs"} <= set(schema["properties"])
-    assert (
-        "required" not in schema["properties"]["runs"]["additionalProperties"]["properties"]["data"]
-    )
 
 
 def test_a_mistake_is_one_line_of_the_command(tmp_path: Path) -> None:

@@ -1,0 +1,82 @@
+"""All keys of the settings: as a list for readers, and as JSON Schema for editors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from pydiffgeo.experiment.schema import FAMILIES, run_class
+from pydiffgeo.experiment.signatures import Section, section_of
+from pydiffgeo.settings import Settings
+
+
+def listing() -> Iterator[str]:
+    """Give lines that show every key with its meaning and default."""
+    settings = run_class()
+    for name, field in settings.model_fields.items():
+        annotation = field.annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            yield from ("", f"{name}: {_sentence(annotation.__doc__)}")
+            yield from _keys(annotation, "  ")
+        else:
+            yield from ("", f"{name}  {_default(field)}  {field.description}")
+    yield from (
+        "",
+        "runs: Changes of the sections above, by name of the run; none: one run of them.",
+    )
+    for name, family in FAMILIES.items():
+        yield from ("", f"Each {name} is one of these:")
+        for kind, made in family.kinds.items():
+            model = section_of(made, FAMILIES, kind)
+            yield f"  {kind}: {_sentence(made.__doc__)}"
+            yield from _keys(model, "    ")
+
+
+def _keys(model: type[BaseModel], indent: str) -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        if name == "kind":
+            continue
+        yield f"{indent}{name}  {_default(field)}  {field.description or ''}".rstrip()
+        inner = field.annotation
+        if (
+            isinstance(inner, type)
+            and issubclass(inner, Settings)
+            and not issubclass(inner, Section)
+        ):
+            yield from _keys(inner, indent + "  ")
+
+
+def _default(field: Any) -> str:
+    if field.is_required():
+        return "(required)"
+    default = field.get_default(call_default_factory=True)
+    return "" if isinstance(default, BaseModel) else f"[{default}]"
+
+
+def _sentence(text: str | None) -> str:
+    return " ".join((text or "").split("\n\n")[0].split())
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema of an experiment's file, for editors."""
+    schema = run_class().model_json_schema()
+    parts = schema["properties"]
+    changes = {name: _optional(part, schema["$defs"]) for name, part in parts.items()}
+    run = {"type": ["object", "null"], "properties": changes, "additionalProperties": False}
+    parts["runs"] = {
+        "description": "Changes of the sections above, by name of the run.",
+        "type": "object",
+        "additionalProperties": run,
+    }
+    # what runs may give is not required above
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "required": []}
+
+
+def _optional(part: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the schema of a section of which a run gives a part."""
+    name = str(part.get("$ref", "")).rpartition("/")[2]
+    whole = dict(known[name]) if name else dict(part)
+    whole.pop("required", None)
+    return whole

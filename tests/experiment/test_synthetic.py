@@ -1,0 +1,32 @@
+"""Sites with a known truth."""
+
+from __future__ import annotations
+
+import experiment_cases as cases
+import numpy as np
+
+from pydiffgeo.experiment.build import build_hybrid
+from pydiffgeo.experiment.synthetic import synthetic_sites
+
+
+def test_the_truth_is_that_of_the_model_with_noise_and_the_same_for_a_seed(tmp_path) -> None:
+    def made(**changes):
+        synthetic = {"sites": 3, **changes}
+        settings = cases.experiment(
+            tmp_path, None, hybrid=cases.PROCESS, data={"synthetic": synthetic}
+        )
+        return synthetic_sites(settings.runs["run"], build_hybrid(settings.runs["run"]))
+
+    exact, again, noisy, other = (
+        made(noise=0.0),
+        made(noise=0.0),
+        made(noise=0.1),
+        made(noise=0.0, seed=2),
+    )
+    assert exact.equals(again) and not exact.discharge.equals(other.discharge)
+    error = (noisy.discharge - exact.discharge).std("time") / exact.discharge.std("time")
+    assert np.allclose(error, 0.1, rtol=0.3)
+    assert len(eval(exact.attrs["truth"], {})["f"]) == 3
+    # water is conserved: what rains evaporates, runs off, or is stored
+    rain = exact.precipitation.sum("time")
+    assert (exact.discharge.sum("time") < rain).all()

@@ -1,0 +1,38 @@
+"""Hybrids are loaded from the folders of their trainings."""
+
+from __future__ import annotations
+
+import experiment_cases as cases
+import pytest
+import torch
+
+import pydiffgeo as pdg
+from pydiffgeo import losses, stages
+from pydiffgeo.errors import DataError, SettingsError
+
+
+def test_a_hybrid_trained_in_python_is_loaded_again(tmp_path):
+    records = cases.write_records(tmp_path)
+    sites = pdg.open_sites(records, derive={"potential_evapotranspiration": "hamon"})
+    hybrid = pdg.Hybrid(
+        pdg.MLP(hidden=(4,)),
+        stages.Process(pdg.ExpHydro(), pdg.Solver("implicit_euler", step=1.0)),
+        stages.UnitHydrograph("discharge"),
+    )
+    windows = pdg.Windows(
+        sites, 30, 10, 4, end="2000-12-31", forcing=["precipitation"], attributes=["area", "aridity"]
+    )  # fmt: skip
+    pdg.Trainer(
+        hybrid, windows, losses.NSE("discharge"), tmp_path / "mine", epochs=1, steps_per_epoch=2
+    ).run(progress=False)
+    loaded = pdg.load(tmp_path / "mine")
+    batch = windows.reading(hybrid.reads, ["discharge"], hybrid.needs).batch(0)
+    with torch.no_grad():
+        one, two = (model.eval()(batch)["discharge"] for model in (hybrid, loaded))
+    assert torch.equal(one, two)
+    with pytest.raises(SettingsError, match="is of another model: it has 2 stages, this hybrid 1"):
+        pdg.load(tmp_path / "mine", pdg.Hybrid(pdg.MLP(hidden=(5,)), stages.Process("hbv")))
+    settings = tmp_path / "mine" / "settings.yaml"
+    settings.write_text("training: {}\n")
+    with pytest.raises(DataError, match=r"load\(folder, hybrid=\.\.\.\)"):
+        pdg.load(tmp_path / "mine")
