@@ -67,6 +67,16 @@ def test_the_first_page(capsys: pytest.CaptureFixture[str]) -> None:
     assert names["result"].scores["nse"].sizes == {"site": 6}
 
 
+def test_a_loop_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    own, lightning = blocks("docs/own_loop.md", "python")
+    names: dict[str, Any] = {}
+    exec(own, names)
+    assert torch.isfinite(names["value"]) and (tmp_path / "hybrid.pt").exists()
+    pytest.importorskip("lightning", reason="the second part needs lightning")
+    exec(lightning, names)
+
+
 def test_examples_of_hbv() -> None:
     for code in blocks("docs/hbv.md", "python"):
         names: dict[str, Any] = {}
