@@ -240,8 +240,8 @@ def test_from_download_to_records(
     again = CliRunner().invoke(cli.app, ["data", "fetch", "test", "--quiet"])
     assert "already unpacked" in again.stdout and len(server.ranges) == 1 + len(tables)
     checked = CliRunner().invoke(cli.app, ["data", "check", "data/test"])
-    assert checked.exit_code == 0 and "2 sites, 40 days, 0 problems" in checked.stdout
-    assert "discharge: 2 of 80 days are not observed" in checked.stdout
+    assert checked.exit_code == 0 and "2 sites, 40 steps, 0 problems" in checked.stdout
+    assert "discharge: 2 of 80 steps are not observed" in checked.stdout
     convert = [
         "data",
         "convert",
@@ -264,7 +264,7 @@ def test_from_download_to_records(
     bad = CliRunner().invoke(cli.app, ["data", "check", "data/test", "--end", "2001-03-01"])
     assert (
         bad.exit_code == 1
-        and "missing day: 2 in 2 of 2 sites\n  no record of any forcing in site 0101" in bad.stdout
+        and "missing time: 2 in 2 of 2 sites\n  no record of any forcing in site 0101" in bad.stdout
     )
 
 
