@@ -40,7 +40,7 @@ class Evaluation:
     sites : xarray.Dataset, optional
         Records of the sites: attributes for the map, forcing for the learned functions.
     hybrid : Hybrid or Ensemble, optional
-        What was judged: its closures and soils are drawn. None for an evaluation that was read back.
+        What was judged: its closures and soils are drawn. None for one that was read back.
     history : pandas.DataFrame, optional
         Of the training, a row per epoch.
     all_scores : dict of str to xarray.Dataset
@@ -65,8 +65,7 @@ class Evaluation:
     @property
     def observed(self) -> list[str]:
         """The series that are compared."""
-        names = [str(name) for name in self.data.data_vars]
-        return [name for name in names if name + OBSERVED in names]
+        return _observed(self.data)
 
     @property
     def judged(self) -> xr.Dataset:
@@ -74,29 +73,26 @@ class Evaluation:
         return self.data.isel({self.axis: self.data["judged"].values})
 
     @property
-    def scores(self) -> xr.Dataset:
-        """Scores of the first observed series, each measure [site] or [site, depth]; `all_scores` has those of every one."""
-        if not self.all_scores:
-            raise DataError(
-                "nothing was observed, so nothing is scored; give sites with observed series."
-            )
-        return next(iter(self.all_scores.values()))
-
-    @property
     def groups(self) -> NDArray:
-        """The group of each site, "" where there are none."""
+        """The group of each site, [site]; "" where there are none."""
         sites = self.data["site"].astype(str)
         return self.data.coords.get("group", sites.where(False, "")).values
 
     @property
+    def scores(self) -> xr.Dataset:
+        """Scores of the first observed series, [site] or [site, depth]; `all_scores` has all."""
+        if not self.all_scores:
+            raise DataError("nothing was observed, so nothing is scored; give observed series.")
+        return next(iter(self.all_scores.values()))
+
+    @property
     def parameters(self) -> xr.Dataset:
         """Parameters [site] or [site, layer]; none of a network alone."""
-        values = self.data.data_vars.items()
-        return self.data[[n for n, v in values if v.attrs.get("role") == "parameter"]]
+        return self.data.filter_by_attrs(role="parameter")
 
     @property
     def series(self) -> xr.Dataset:
-        """Simulated and observed series (``NAME_observed``), fluxes and states that were asked for."""
+        """Simulated and observed series, fluxes and states that were asked for."""
         return self.data.drop_vars(list(self.parameters.data_vars))
 
     @property
@@ -107,7 +103,7 @@ class Evaluation:
 
     @property
     def summary(self) -> pd.DataFrame:
-        """One row per observed series and group of sites, and per depth of profiles: see `summary_table`."""
+        """One row per observed series, group of sites, and depth of profiles: `summary_table`."""
         return self._tables(summary_table)
 
     def medians(self, confidence: float = 0.95) -> pd.DataFrame:
@@ -115,11 +111,10 @@ class Evaluation:
         return self._tables(lambda scores: median_scores(scores, confidence))
 
     def _tables(self, make: Callable[[xr.Dataset], pd.DataFrame]) -> pd.DataFrame:
-        tables = [make(scores).assign(observed=name) for name, scores in self.all_scores.items()]
-        if not tables:
-            return pd.DataFrame()
-        every = pd.concat(tables, ignore_index=True)
-        return every[["observed", *(c for c in every if c != "observed")]]
+        tables = {name: make(scores) for name, scores in self.all_scores.items()}
+        for name, table in tables.items():
+            table.insert(0, "observed", name)
+        return pd.concat(tables.values(), ignore_index=True) if tables else pd.DataFrame()
 
     def to_netcdf(self, path: str | Path) -> Path:
         """Write series, states and parameters as netCDF, series in float32, and return the path."""
@@ -130,7 +125,7 @@ class Evaluation:
     def write(self, folder: Path) -> None:
         """Write series, scores, parameters and what was left out into a folder."""
         self.to_netcdf(folder / "series.nc")
-        for name, path in self.score_files(self.data, folder).items():
+        for name, path in _score_files(self.data, folder).items():
             write_scores(self.all_scores[name], path.with_suffix(""))
         left_out = pd.DataFrame(self.left_out.items(), columns=["site", "reason"])
         write_file(folder / "left_out.csv", left_out.to_csv(index=False))
@@ -138,20 +133,23 @@ class Evaluation:
             table = self.parameters.reset_coords(drop=True).to_dataframe()
             write_file(folder / "parameters.csv", table.to_csv(float_format="%.6g"))
 
-    @staticmethod
-    def score_files(data: xr.Dataset, folder: Path) -> dict[str, Path]:
-        """Return the netCDF file of the scores of each observed series: the first is ``scores.nc``."""
-        names = [str(n) for n in data.data_vars if f"{n}{OBSERVED}" in data]
-        stems = ["scores", *(f"scores_{file_name(name)}" for name in names[1:])]
-        return {name: folder / f"{stem}.nc" for name, stem in zip(names, stems, strict=False)}
-
     def save(self, folder: str | Path, title: str = "Evaluation", **options: Any) -> Path:
-        """Write everything and a page into a folder and return the path of the page; options are those of `write_report`."""
+        """Write everything and a page, whose path is returned; options: see `write_report`."""
         return write_report(self, folder, title, **options)
 
     def __repr__(self) -> str:
         table = self.summary.to_string(index=False) if self.all_scores else "nothing was observed"
         return f"{self.data.sizes['site']} sites, {self.days}\n{table}"
+
+
+def _observed(data: xr.Dataset) -> list[str]:
+    return [str(name) for name in data.data_vars if f"{name}{OBSERVED}" in data]
+
+
+def _score_files(data: xr.Dataset, folder: Path) -> dict[str, Path]:
+    """Return the netCDF file of the scores of each observed series: the first is scores.nc."""
+    stems = [f"_{file_name(name)}" if k else "" for k, name in enumerate(_observed(data))]
+    return {n: folder / f"scores{s}.nc" for n, s in zip(_observed(data), stems, strict=True)}
 
 
 def evaluate(
@@ -183,22 +181,18 @@ def evaluate(
     batch : int
         Sites simulated at a time.
     also : iterable of str, optional
-        Further series to keep: fluxes and states that the hybrid gives, or "all"; by default what the panels show.
+        Further series to keep: fluxes and states that the hybrid gives, or "all"; by default what
+        the panels show.
     keep_warm_up : bool
         Whether the steps of the warm-up are kept in the series, and drawn.
     measures : mapping of str to sequence of str, optional
-        Names of `pydiffgeo.evaluation.MEASURES` by observed series; see `score_sites` for the default.
+        Names of `pydiffgeo.evaluation.MEASURES` by observed series; see `score_sites` for the
+        default.
     groups : mapping of str to iterable of str, optional
-        Sites by the name of their group, such as "trained" and "held out", which are summarised apart.
-    history : pandas.DataFrame, optional
-        Of the training, for its panel.
-    left_out : mapping of str to str, optional
-        Sites that were left out before, and why.
-
-    Returns
-    -------
-    Evaluation
-        ``scores``, ``series``, ``parameters``, ``summary``, ``medians()``, ``save(folder)``.
+        Sites by the name of their group, such as "trained" and "held out", which are summarised
+        apart.
+    history, left_out : pandas.DataFrame, mapping of str to str, optional
+        Of the training, for its panel; sites that were left out before, and why.
 
     Raises
     ------
@@ -211,7 +205,7 @@ def evaluate(
     )  # fmt: skip
     if groups is not None:
         of = {site: name for name, some in groups.items() for site in some}
-        names = [str(site) for site in data["site"].values]
+        names = list(map(str, data["site"].values))
         if missing := [site for site in names if site not in of]:
             raise DataError(
                 f"site {missing[0]} is in none of the groups {', '.join(groups)}; add it."
@@ -223,25 +217,25 @@ def evaluate(
 
 
 def open_evaluation(folder: str | Path) -> Evaluation:
-    """Read what `Evaluation.save` has written, with ``history.csv`` of the run's folder above it.
+    """Read what `Evaluation.save` has written, with ``history.csv`` of the folder above it.
 
     Raises
     ------
     DataError
         The folder holds no evaluation.
     """
-    folder = Path(folder)
+    folder, history = Path(folder), Path(folder).parent / "history.csv"
     if not (folder / "series.nc").is_file():
         raise DataError(
             f"{folder} holds no evaluation: there is no series.nc. Judge the run first."
         )
-    data = xr.load_dataset(folder / "series.nc")
-    left_out = pd.read_csv(folder / "left_out.csv", dtype=str)
-    history = folder.parent / "history.csv"
-    scores = {k: xr.load_dataset(path) for k, path in Evaluation.score_files(data, folder).items()}
+    data, left_out = (
+        xr.load_dataset(folder / "series.nc"),
+        pd.read_csv(folder / "left_out.csv", dtype=str),
+    )
     return Evaluation(
         data,
-        left_out=dict(zip(left_out["site"], left_out["reason"], strict=True)),
+        left_out=dict(left_out.to_numpy()),
         history=pd.read_csv(history) if history.is_file() else None,
-        all_scores=scores,
+        all_scores={n: xr.load_dataset(path) for n, path in _score_files(data, folder).items()},
     )

@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 else:  # the one is optional, the other imports the panels
     Figure = Evaluation = Any
 
-# of what was observed
-LINE: dict[str, Any] = {"color": "black", "linewidth": 0.8, "label": "observed"}
-DOTS: dict[str, Any] = LINE | {"linewidth": 0, "marker": ".", "markersize": 2.5}
 COLOURS = ("tab:blue", "tab:orange", "tab:green", "tab:red", "tab:purple", "tab:brown", "0.55")
 Runs = Mapping[str, "Evaluation"]  # judged runs by name: panels show one or several
 

@@ -65,11 +65,11 @@ def score_sites(
     scores = xr.Dataset()
     for name in measures:
         one = partial(_score, lookup(MEASURES, name, "measure"))
-        values = xr.apply_ufunc(one, simulated, observed, vectorize=True, **core)
-        scores[name] = values.assign_attrs(units=UNITS.get(name, "1").format(unit))
+        scores[name] = xr.apply_ufunc(one, simulated, observed, vectorize=True, **core)
+        scores[name].attrs = {"units": UNITS.get(name, "1").format(unit)}
     both = np.isfinite(simulated.values) & np.isfinite(observed.values)
-    count = observed.copy(data=both).sum(step)
-    scores[COUNT] = count.assign_attrs(units="1", long_name="steps compared")
+    scores[COUNT] = observed.copy(data=both).sum(step)
+    scores[COUNT].attrs = {"units": "1", "long_name": "steps compared"}
     return scores
 
 

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import torch
 import xarray as xr
-from numpy.typing import NDArray
-from torch import Tensor
 
 from pydiffgeo.data.batch import Batch
 from pydiffgeo.data.form import axis_of, observed_names, positions, stamp, times_of
@@ -25,7 +23,6 @@ if TYPE_CHECKING:
     from pydiffgeo.training.distributed import Group
 
 OBSERVED = "_observed"  # behind the name of a series: what was observed of it
-PARAMETER = "="  # before the name of a parameter, as long as there are no attributes
 UNTRAINED = ("precipitation", "evapotranspiration", "base_flow", "runoff", "inflow")
 
 
@@ -43,27 +40,31 @@ def simulate(
     keep_warm_up: bool = False,
     group: Group | None = None,
 ) -> xr.Dataset:
-    """Simulate sites over a period; the processes of a group share the work, and all return all of it.
+    """Simulate sites over a period; the processes of a group share the work, and all return it all.
 
     Parameters
     ----------
     hybrid : Hybrid or Ensemble
         Trained. The series of an ensemble are the means over its members.
     sites : xarray.Dataset
-        Site form, with the series and attributes that the hybrid reads, and observed series where there are any.
+        Site form, with the series and attributes that the hybrid reads, and observed series where
+        there are any.
     start, end : str, optional
-        First and last day that are judged; by default from the end of the warm-up to the end of the records.
+        First and last day that are judged; by default from the end of the warm-up to the end of the
+        records.
     warm_up : int, optional
-        Steps simulated before; fewer where the record begins later than that, and all that there are for None.
+        Steps simulated before; fewer where the record begins later than that, and all that there
+        are for None.
     batch : int
         Sites simulated at a time.
     observed : iterable of str, optional
         Series that are compared; by default all observed ones that the hybrid gives.
     also : iterable of str, optional
-        Further series: fluxes and states that the hybrid gives, "all" of them, or forcing as in the records. By default what
-        the panels "untrained" and "water_balance" show.
+        Further series: fluxes and states that the hybrid gives, "all" of them, or forcing as in the
+        records. By default what the panels "untrained" and "water_balance" show.
     members : mapping of str to int, optional
-        Position of the one member of an ensemble that counts for a site, such as the one that has not seen it.
+        Position of the one member of an ensemble that counts for a site, such as the one that has
+        not seen it.
     keep_warm_up : bool
         Whether the steps of the warm-up are kept, too.
     group : Group, optional
@@ -72,16 +73,17 @@ def simulate(
     Returns
     -------
     xarray.Dataset
-        Series [site, time], [site, time, depth] or [site, time, cell]; ``NAME_observed``; parameters [site] or [site, layer],
-        whose ``attrs["role"]`` is "parameter": means over copies and time. The coordinate ``judged`` [time] is False in the
-        warm-up. Sites without complete forcing are missing, those whose solve failed are NaN: ``attrs["left_out"]`` and
+        Series [site, time], [site, time, depth] or [site, time, cell]; ``NAME_observed``;
+        parameters [site] or [site, layer], whose ``attrs["role"]`` is "parameter": means over
+        copies and time. The coordinate ``judged`` [time] is False in the warm-up. Sites without
+        complete forcing are missing, those whose solve failed are NaN: ``attrs["left_out"]`` and
         ``attrs["failed"]`` say why, as JSON.
 
     Raises
     ------
     DataError
-        The records do not cover the period, lack what is read, or have no site with complete forcing; or nobody gives a series
-        that is asked for.
+        The records do not cover the period, lack what is read, or have no site with complete
+        forcing; or nobody gives a series that is asked for.
     """
     one = hybrid[0] if isinstance(hybrid, Ensemble) else hybrid
     axis = axis_of(sites)
@@ -91,9 +93,8 @@ def simulate(
     if first >= last:
         raise DataError(f"a warm-up of {warm_up} steps leaves none of {last} to judge; shorten it.")
     begin = 0 if warm_up is None else max(0, first - warm_up)
-    known = observed_names(sites)
+    known, balance = observed_names(sites), balance_of(hybrid)
     compared = [n for n in known if n in one.gives] if observed is None else list(observed)
-    balance = balance_of(hybrid)
     asked = one.gives if also == "all" else also
     kept = list(dict.fromkeys((*UNTRAINED, *balance) if asked is None else asked))
     forcing = [n for n in kept if n in sites and n not in known]  # as measured
@@ -103,109 +104,94 @@ def simulate(
             raise DataError(
                 f"nobody gives {name!r}{close} The hybrid gives {', '.join(one.gives)}."
             )
-    simulated = sites.isel({axis: slice(begin, last)})
-    read = Windows(simulated, dtype=one.dtype)
+    here = sites.isel({axis: slice(begin, last)})
+    read = Windows(here, dtype=one.dtype)
     read = read.reading(one.reads, tuple(dict.fromkeys((*compared, *one.recalls))), one.needs)
     rows = read.complete_between(0, last - begin)
     if not len(rows):
-        times = [stamp(read.times[k]) for k in (0, -1)]
-        raise DataError(
-            f"no site has complete forcing from {times[0]} to {times[1]}; judge others."
-        )
+        times = " to ".join(stamp(read.times[k]) for k in (0, -1))
+        raise DataError(f"no site has complete forcing from {times}; judge others.")
     mine = rows if group is None else rows[group.rank :: group.size]
     device = next((p.device for p in hybrid.parameters()), torch.device("cpu"))
-    blocks: list[dict[str, NDArray]] = []
-    failed: dict[str, str] = {}
-    wanted = [n for n in kept if n not in (*forcing, *compared)]
-    cut = 0 if keep_warm_up else first - begin
-    training = hybrid.training
+    names = [*compared, *(n for n in kept if n not in (*forcing, *compared))]
+    cut, training = 0 if keep_warm_up else first - begin, hybrid.training
+    blocks: list[xr.Dataset] = []
     hybrid.eval()
     try:
-        for k in range(0, len(mine), batch):
-            part = mine[k : k + batch]
+        for part in (mine[k : k + batch] for k in range(0, len(mine), batch)):
             whole = np.zeros(len(part), int), last - begin, first - begin
             given = read.tensors.windows(part, *whole).to(device)
-            with torch.no_grad():
-                found, why = _block(hybrid, given, compared, wanted, members or {})
-            series = {n: v if n.startswith(PARAMETER) else v[:, cut:] for n, v in found.items()}
-            blocks.append(series)
-            failed |= why
+            block = _block(hybrid, given, names, compared, members or {}, axis)
+            blocks.append(block.isel({axis: slice(cut, None)}, missing_dims="ignore"))
     finally:
         hybrid.train(training)
-    shared = [(mine, blocks, failed)] if group is None else group.collect((mine, blocks, failed))
-    order = np.argsort(np.concatenate([own for own, _, _ in shared]))
-    every = [block for _, some, _ in shared for block in some]
-    arrays = {n: np.concatenate([block[n] for block in every])[order] for n in every[0]}
-    data = _dataset(arrays, simulated.isel({"site": rows, axis: slice(cut, None)}), one, forcing)
+    shared = [(mine, blocks)] if group is None else group.collect((mine, blocks))
+    blocks = [block for _, some in shared for block in some]
+    order = np.argsort(np.concatenate([own for own, _ in shared]))
+    here = here.isel({"site": rows, axis: slice(cut, None)})
+    data = _described(xr.concat(blocks, "site").isel(site=order), here, one, forcing)
     judged = np.arange(cut, last - begin) >= first - begin
     data.coords["judged"] = axis, judged, {"long_name": "judged, not warm-up"}
     gone = [n for k, n in enumerate(read.names) if k not in set(rows.tolist())]
     data.attrs = {
         "Conventions": "CF-1.11", "warm_up": first - begin, "balance": json.dumps(balance),
         "left_out": json.dumps(dict.fromkeys(gone, "forcing is missing")),
-        "failed": json.dumps({k: v for _, _, some in shared for k, v in some.items()}),
+        "failed": json.dumps({k: v for block in blocks for k, v in block.attrs.items()}),
     }  # fmt: skip
     return data
 
 
+@torch.no_grad()
 def _block(
     hybrid: Hybrid | Ensemble,
     batch: Batch,
+    names: list[str],
     compared: list[str],
-    also: list[str],
     of: Mapping[str, int],
-) -> tuple[dict[str, NDArray], dict[str, str]]:
-    """Return series, ``NAME_observed`` and parameters of a batch by name, and why which sites failed."""
-    ensemble = isinstance(hybrid, Ensemble)
+    axis: str,
+) -> xr.Dataset:
+    """Return series, ``NAME_observed`` and parameters of a batch; attrs: why which sites failed."""
     members = [hybrid[k] for k in range(len(hybrid))] if isinstance(hybrid, Ensemble) else [hybrid]
     sites = [batch.sites[i] for i in batch.site.tolist()]
     member, row = torch.tensor([of.get(site, 0) for site in sites]), torch.arange(len(sites))
-    series = hybrid(batch)
-    found: dict[str, Tensor] = {}
-    for name in (n for n in (*compared, *also) if n in series):
-        values = series[name]
-        if ensemble:
-            values = values[member, row] if of else values.mean(0)
-        found[name] = values
-    found |= {name + OBSERVED: batch.observed[name] for name in compared}
-    layered = {n for stage in stages_of(hybrid) for n in stage.layers}
+    made, profiles = hybrid(batch), members[0].facts["observed"]
+    data = xr.Dataset(attrs={sites[k % len(sites)]: why for k, why in made.failed.items()})
+    series = {name: made[name] for name in names if name in made}
+    if isinstance(hybrid, Ensemble):
+        series = {n: v[member, row] if of else v.mean(0) for n, v in series.items()}
+    for name, values in (series | {n + OBSERVED: batch.observed[n] for n in compared}).items():
+        third = "depth" if name.removesuffix(OBSERVED) in profiles else "cell"
+        data[name] = ("site", axis, third)[: values.ndim], values.cpu().numpy()
+    layered = {name for stage in stages_of(hybrid) for name in stage.layers}
     # of an ensemble the parameters of one member: a mean of parameters would be those of no network
     each = [one.parameters_of(batch) for one in members]
     for name in each[0]:
         values = torch.stack([one[name] for one in each])[member, row]
         ends = values.shape[-1:] if name in layered else ()
-        found[PARAMETER + name] = values.reshape(len(sites), -1, *ends).mean(1)
-    failed = {sites[k % len(sites)]: why for k, why in series.failed.items()}
-    return {name: values.cpu().numpy() for name, values in found.items()}, failed
+        values = values.reshape(len(sites), -1, *ends).mean(1)
+        own = f"{name}_parameter" if name in data or name in batch.series else name
+        data[own] = ("site", "layer")[: values.ndim], values.cpu().numpy(), {"role": "parameter"}
+    return data
 
 
-def _dataset(
-    arrays: Mapping[str, NDArray], here: xr.Dataset, one: Hybrid, forcing: list[str]
-) -> xr.Dataset:
-    """Return arrays with their dimensions, coordinates, units and CF attributes."""
-    axis, profiles = axis_of(here), set(one.facts["observed"])
-    coords = {n: v for n, v in here.coords.items() if set(v.dims) <= {"site", axis}}
-    data = xr.Dataset({n: here[n].transpose("site", axis, ...).load() for n in forcing}, coords)
-    units = units_of(one) | {n: v.attrs["units"] for n, v in here.items() if "units" in v.attrs}
-    for name, values in arrays.items():
-        plain = name.removeprefix(PARAMETER)
-        variable = plain.removesuffix(OBSERVED)
-        attributes = {"units": units.get(variable, "1")}
-        if name != plain:
-            dims, attributes["role"] = ["site", "layer"], "parameter"
-        else:
-            dims = ["site", axis, "depth" if variable in profiles else "cell"]
-            known = VARIABLES.get(variable)
-            attributes = (known.attributes() if known else {}) | attributes
-        taken = name != plain and plain in data
-        data[f"{plain}_parameter" if taken else plain] = dims[: values.ndim], values, attributes
+def _described(data: xr.Dataset, here: xr.Dataset, one: Hybrid, forcing: list[str]) -> xr.Dataset:
+    """Return a simulation with forcing, coordinates, units and CF attributes."""
+    units: dict[str, str] = {}
+    for spec in (process.model.spec for process in processes_of(one)):
+        for group in (spec.states, spec.fluxes, spec.parameters):
+            units |= {name: item.unit for name, item in group.items()}
+    units |= {str(n): v.attrs["units"] for n, v in here.items() if "units" in v.attrs}
+    for name, values in data.items():
+        plain = str(name).removesuffix(OBSERVED).removesuffix("_parameter")
+        cf = VARIABLES[plain].attributes() if plain in VARIABLES and not values.attrs else {}
+        values.attrs = {**values.attrs, **cf, "units": units.get(plain, "1")}
+    dims = "site", axis_of(here)
+    data = data.assign({n: here[n].transpose(*dims, ...).load() for n in forcing})
+    data = data.assign_coords({n: v for n, v in here.coords.items() if {*v.dims} <= {*dims}})
     if "layer" in data.dims:
         middles = next(list(stage.layers.values())[0] for stage in stages_of(one) if stage.layers)
-        data.coords["layer"] = (
-            "layer",
-            list(middles),
-            {"units": "cm", "long_name": "middle of layer"},
-        )
+        layer = {"units": "cm", "long_name": "middle of layer"}
+        data.coords["layer"] = "layer", list(middles), layer
     if "depth" in data.dims:
         depth = np.asarray(one.facts["depths"]) / 100
         data.coords["depth"] = "depth", depth, {"units": "m", "positive": "down"}
@@ -219,19 +205,10 @@ def stages_of(hybrid: Hybrid | Ensemble) -> list[Stage]:
 
 def processes_of(hybrid: Hybrid | Ensemble) -> list[Process]:
     """Return the stages of a hybrid that solve a model."""
-    return [stage for stage in stages_of(hybrid) if isinstance(stage, Process)]
+    return [stage for stage in hybrid.modules() if isinstance(stage, Process)]
 
 
 def balance_of(hybrid: Hybrid | Ensemble) -> dict[str, int]:
     """Return the sign of each flux in the balance of a hybrid's first model."""
     specs = [process.model.spec for process in processes_of(hybrid)]
     return {k: f.balance for k, f in specs[0].fluxes.items() if f.balance} if specs else {}
-
-
-def units_of(hybrid: Hybrid) -> dict[str, str]:
-    """Return the units of what the models of a hybrid have: parameters, fluxes and states."""
-    found: dict[str, str] = {}
-    for spec in (process.model.spec for process in processes_of(hybrid)):
-        for group in (spec.states, spec.fluxes, spec.parameters):
-            found |= {name: item.unit for name, item in group.items()}
-    return found

@@ -6,9 +6,8 @@ from collections.abc import Callable
 
 from pydiffgeo.evaluation.figures import Panel
 from pydiffgeo.evaluation.panels.cdf import cdf
-from pydiffgeo.evaluation.panels.learned_functions import learned_functions
+from pydiffgeo.evaluation.panels.learned_functions import learned_functions, soil_curves
 from pydiffgeo.evaluation.panels.site_map import site_map
-from pydiffgeo.evaluation.panels.soil_curves import soil_curves
 from pydiffgeo.evaluation.panels.time_series import hydrographs, profiles
 from pydiffgeo.evaluation.panels.training_curves import training_curves
 from pydiffgeo.evaluation.panels.untrained import untrained

@@ -1,11 +1,11 @@
-"""Functions that networks in the equations have learned, and the inputs that simulations gave them."""
+"""What networks have learned inside of models: closures and soils, as functions of their input."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,32 +13,32 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pydiffgeo.evaluation.figures import Panel, Runs, literal, new_figure
+from pydiffgeo.evaluation.figures import Evaluation, Figure, Panel, Runs, literal, new_figure
 from pydiffgeo.evaluation.simulate import processes_of, simulate
 from pydiffgeo.models.buckets import Buckets
 from pydiffgeo.models.spec import SlotSpec
 from pydiffgeo.models.spec_files import load_spec
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-    from pydiffgeo.evaluation.evaluate import Evaluation
+from pydiffgeo.stages.process import Process
 
 SITES, SAMPLES, POINTS = 50, 2000, 201
 DOTS = 150  # simulated steps that are drawn
 QUANTILES = (0.1, 0.5, 0.9)  # of a formula over sites
-# as Feng et al. (2022), doi:10.1029/2022WR032404
-DRAWN = {("hbv", "recharge"): {"BETA": (1.0, 2.0, 3.0, 4.0, 6.0)}}
+STYLES = ("-", "--", "-.", ":", (0, (6, 2)))  # of formulas
+# values of parameters that are drawn, as Feng et al. (2022), doi:10.1029/2022WR032404
+DRAWN = {("hbv", "recharge", "BETA"): (1.0, 2.0, 3.0, 4.0, 6.0)}
+CURVES = {"retention": "water content (m³/m³)", "conductivity": "K (cm/h)"}
+SUCTION = torch.logspace(0, 4.5, 80, dtype=torch.float64)  # cm
 
 
 @dataclass(frozen=True)
 class LearnedFunction:
     """A closure in its `slot` over the range of its input.
 
-    The `table` has ``input``, ``learned`` and ``formula``. Of a closure in place of its formula the latter has the default
-    parameters. One beside it has the medians over sites and copies, which are in ``learned``, too; ``formula_q10``,
-    ``formula_q50``, ``formula_q90`` are then the quantiles over these. `formulas` has the formula at several values of its own
-    parameter, by label; `inputs` and `outputs` are those of random steps, sites and copies.
+    The `table` has ``input``, ``learned`` and ``formula``. Of a closure in place of its formula the
+    latter has the default parameters. One beside it has the medians over sites and copies, which
+    are in ``learned``, too; ``formula_q10``, ``formula_q50``, ``formula_q90`` are then the quantiles
+    over these. `formulas` has the formula at several values of its own parameter, by label;
+    `inputs` and `outputs` are those of random steps, sites and copies.
     """
 
     slot: SlotSpec
@@ -49,7 +49,7 @@ class LearnedFunction:
 
 
 def learned_functions(runs: Runs, seed: int = 0) -> Panel:
-    """Draw the closures of the runs, and what they gave in at most 50 sites; `seed` chooses these and the steps."""
+    """Draw the closures of the runs, and what they gave at random steps of at most 50 sites."""
     panel = Panel("Learned functions")
     for name, run in runs.items():
         for slot, f in functions_of(run, seed).items():
@@ -60,41 +60,61 @@ def learned_functions(runs: Runs, seed: int = 0) -> Panel:
     return panel
 
 
+def soil_curves(runs: Runs, most: int = 30) -> Panel:
+    """Draw the soils of the first run with a Richards model, a line per layer, of `most` sites."""
+    panel = Panel("Learned soils", "Dashed: the soil at which learning begins.")
+    for run in runs.values():
+        column = _first(run, "middles")
+        if column is None or "layer" not in run.parameters.dims:
+            continue
+        for name, values in curves_of(column, run).items():
+            draw = partial(
+                _draw_soils, values, column.middles, name, run.data["site"].values[:most]
+            )
+            panel.figures[name] = f"{name.capitalize()} of the learned soils", draw
+        return panel
+    panel.nothing = "no soil of a Richards model was learned"
+    return panel
+
+
+def _first(run: Evaluation, having: str) -> Process | None:
+    """Return the first process of a run that has closures, or the middles of layers."""
+    processes = [] if run.hybrid is None else processes_of(run.hybrid)
+    return next((process for process in processes if getattr(process, having)), None)
+
+
 def functions_of(run: Evaluation, seed: int = 0) -> dict[str, LearnedFunction]:
-    """Return what the closures of a run's bucket model have learned, by slot; none where it has no closures."""
-    if run.hybrid is None or run.sites is None:
+    """Return what the closures of a run's bucket model have learned, by slot; none without them."""
+    process = _first(run, "closures")
+    if run.sites is None or run.hybrid is None or process is None:
         return {}
-    processes = [p for p in processes_of(run.hybrid) if p.model.closures]
-    if not processes or not isinstance(model := processes[0].model, Buckets):
+    if not isinstance(model := process.model, Buckets):
         return {}
-    process = processes[0]
     random = np.random.default_rng(seed)
     names = run.data["site"].values
     sites = run.sites.sel(site=names[np.sort(random.permutation(len(names))[:SITES])])
     days, warm_up = run.judged[run.axis].values, int(run.data.attrs.get("warm_up", 0))
-    seen: dict[str, Any] = {}
+    seen: list[dict[str, Tensor]] = []
 
     def keep(_: Any, given: tuple[Any, ...], made: Mapping[str, Tensor]) -> None:
-        seen["series"], seen["parameters"] = {**given[0], **made}, given[1]
+        seen.extend(({**given[0], **made}, given[1]))
 
     handle = process.register_forward_hook(keep)
     try:
-        simulate(
-            run.hybrid, sites, str(days[0]), str(days[-1]), warm_up, SITES, observed=(), also=()
-        )
+        span = str(days[0]), str(days[-1]), warm_up, SITES
+        simulate(run.hybrid, sites, *span, observed=(), also=())
     finally:
         handle.remove()
-    series = {n: v[:, warm_up:] for n, v in seen["series"].items() if v.ndim == 2}
+    series = {n: v[:, warm_up:] for n, v in seen[0].items() if v.ndim == 2}
     # a forcing under the name of the model
     series |= {n: series[source] for n, source in process.names.items() if source in series}
     shape = next(iter(series.values())).shape
     chosen = torch.from_numpy(random.integers(0, shape.numel(), SAMPLES))
-    daily = {n: v.reshape(shape[0], -1)[:, -shape[1] :] for n, v in seen["parameters"].items()}
-
-    def sample(values: Tensor) -> Tensor:
-        return values.expand(shape).flatten()[chosen].double()
-
-    met, there = ({n: sample(v.detach()) for n, v in values.items()} for values in (series, daily))
+    daily = {n: v.reshape(shape[0], -1)[:, -shape[1] :] for n, v in seen[1].items()}
+    met, there = (
+        {n: v.detach().expand(shape).flatten()[chosen].double() for n, v in values.items()}
+        for values in (series, daily)
+    )
     with torch.no_grad():
         return {name: _function(model, name, met, there) for name in model.closures}
 
@@ -114,46 +134,77 @@ def _function(
     outputs = closure(inputs, formula=formula(there, inputs)) if beside else closure(inputs)
     table = {"input": x, "learned": learned, "formula": reference}
     if beside:
-        over_sites = formula({k: v[:, None] for k, v in there.items()}, x)
-        for q in QUANTILES:
-            table[f"formula_q{100 * q:.0f}"] = over_sites.expand(SAMPLES, POINTS).quantile(q, 0)
+        over_sites = formula({k: v[:, None] for k, v in there.items()}, x).expand(SAMPLES, POINTS)
+        table |= {f"formula_q{100 * q:.0f}": over_sites.quantile(q, 0) for q in QUANTILES}
     frame = pd.DataFrame({k: v.numpy() for k, v in table.items()})
-    return LearnedFunction(slot, frame, _formulas(model, name, x), inputs.numpy(), outputs.numpy())
+    formulas = dict[str, NDArray]()
+    for parameter in slot.replaces:
+        p = load_spec(model.spec.name).parameters[parameter]
+        default = p.lower, p.default, p.upper
+        for v in DRAWN.get((model.spec.name, name, parameter), default):
+            label = f"formula, {parameter} = {v:g}"
+            formulas[label] = model.formula(name, {parameter: v})(x).numpy()
+    formulas = formulas or {"formula": model.formula(name)(x).numpy()}
+    return LearnedFunction(slot, frame, formulas, inputs.numpy(), outputs.numpy())
 
 
-def _formulas(model: Buckets, name: str, x: Tensor) -> dict[str, NDArray]:
-    known, drawn = load_spec(model.spec.name).parameters, dict[str, NDArray]()
-    for parameter in model.spec.slots[name].replaces:
-        p = known[parameter]
-        values = DRAWN.get((model.spec.name, name), {}).get(
-            parameter, (p.lower, p.default, p.upper)
-        )
-        for v in values:
-            drawn[f"formula, {parameter} = {v:g}"] = model.formula(name, {parameter: v})(x).numpy()
-    return drawn or {"formula": model.formula(name)(x).numpy()}
+def curves_of(process: Process, run: Evaluation) -> dict[str, NDArray]:
+    """Return `CURVES` at `SUCTION`, [site + 1, layer, point]; the last: where learning begins."""
+    model: Any = process.model
+    own, known = model.core.hydraulics, model.core.spec.parameters
+    sites, layers = run.data.sizes["site"], run.data.sizes["layer"]
+    begin = {name: float(value) for name, value in (process.fixed | process.begin).items()}
+    values: dict[str, Tensor] = {}
+    for name in own.parameters:
+        factor = model.units.factor(known[name].unit)  # from the units of the grid to cm and hours
+        soil = begin[name] * factor if name in begin else known[name].default
+        values[name] = torch.full((sites + 1, layers, 1), soil, dtype=torch.float64)
+        if name in run.parameters:
+            learned = torch.as_tensor(run.parameters[name].values).double()
+            values[name][:-1] = learned.reshape(sites, -1, 1) * factor
+    with torch.no_grad():
+        curves = own.curves(-SUCTION, own.derive(values))
+    return {name: values.numpy() for name, values in zip(CURVES, curves, strict=True)}
 
 
 def _draw(f: LearnedFunction) -> Figure:
     """Draw a blue line, the formulas in black, and what the function gave in simulations: dots."""
-    figure, axes = new_figure(1, 1, (6.0, 4.2))
-    axis, x = axes[0, 0], f.table["input"]
-    styles = ("-", "--", "-.", ":", (0, (6, 2)))
+    figure, [[axis]] = new_figure(1, 1, (6.0, 4.2))
     for k, (name, values) in enumerate(f.formulas.items()):
-        style = {"color": "black", "linewidth": 0.8, "linestyle": styles[k % len(styles)]}
-        axis.plot(x, values, label=literal(name), **style)
-    axis.plot(x, f.table["learned"], color="tab:blue", linewidth=1.2, label="learned")
+        style = {"color": "black", "linewidth": 0.8, "linestyle": STYLES[k % len(STYLES)]}
+        axis.plot(f.table["input"], values, label=literal(name), **style)
+    blue: dict[str, Any] = {"color": "tab:blue", "linewidth": 1.2}
+    axis.plot(f.table["input"], f.table["learned"], label="learned", **blue)
     # few and hollow: they lie on the line where the function has the input alone
     shown = (values[:: max(1, len(values) // DOTS)] for values in (f.inputs, f.outputs))
-    hollow = {
-        "color": "tab:blue",
-        "markerfacecolor": "none",
-        "markersize": 5,
-        "markeredgewidth": 0.7,
-    }
-    axis.plot(*shown, "o", label="simulated steps", **hollow)
+    blue |= {"markerfacecolor": "none", "markersize": 5, "markeredgewidth": 0.7}
+    axis.plot(*shown, "o", label="simulated steps", **blue)
     x_label = f"{', '.join(f.slot.inputs)} ({', '.join(f.slot.units)})"
     axis.set(xlabel=literal(x_label), ylabel=literal(f.slot.output))
     axis.margins(x=0)
     axis.grid(color="0.92")
     axis.legend(fontsize=8)
+    return figure
+
+
+def _draw_soils(curves: NDArray, middles: tuple[float, ...], name: str, sites: NDArray) -> Figure:
+    columns = min(5, len(sites))
+    rows = -(-len(sites) // columns)
+    size = (2.6 * columns + 0.6, 2.3 * rows + 0.6)
+    figure, axes = new_figure(rows, columns, size, sharex=True, sharey=True)
+    for axis, site, soil in zip(axes.flat, sites, curves, strict=False):
+        for z, shade, curve in zip(middles, np.linspace(0, 1, len(middles)), soil, strict=True):
+            colour = (0.1 + 0.75 * shade, 0.35, 0.75 - 0.6 * shade)
+            label = f"layer at {z:g} cm"
+            axis.plot(SUCTION, curve, color=colour, linewidth=1.1, label=label)
+        axis.plot(SUCTION, curves[-1, 0], color="0.4", linestyle="--", linewidth=0.9, label="begin")
+        axis.set_title(literal(str(site)), fontsize=9)
+        axis.set_xscale("log")
+        if name == "conductivity":
+            axis.set(yscale="log", ylim=(1e-8, 2e2))
+    for axis in axes.flat[len(sites) :]:
+        axis.set_axis_off()
+    axes[0, 0].legend(fontsize=6)
+    figure.supxlabel("suction (cm)", fontsize=9)
+    figure.supylabel(CURVES[name], fontsize=9)
     return figure

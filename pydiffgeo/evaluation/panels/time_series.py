@@ -3,38 +3,30 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from pydiffgeo.evaluation.figures import DOTS, LINE, Panel, Runs, colour, literal, new_figure
+from pydiffgeo.evaluation.figures import Figure, Panel, Runs, colour, literal, new_figure
 from pydiffgeo.evaluation.simulate import OBSERVED
 from pydiffgeo.files import file_name
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+# of what was observed
+LINE: dict[str, Any] = {"color": "black", "linewidth": 0.8, "label": "observed"}
+DOTS: dict[str, Any] = LINE | {"linewidth": 0, "marker": ".", "markersize": 2.5}
 
 
 def hydrographs(runs: Runs, measure: str = "nse") -> Panel:
-    """Draw observed and simulated series of the sites with the best, the median and the worst score of the first run.
-
-    Parameters
-    ----------
-    runs : mapping of str to Evaluation
-        A line each.
-    measure : str
-        By which the sites are chosen.
-    """
+    """Draw the sites with the best, the median and the worst score of the first run by a measure."""
     panel = Panel("Best, median and worst site")
     for name, scores in next(iter(runs.values())).all_scores.items():
-        values = scores[measure]
-        rows = [
-            (f"{which}: site {site}, {measure.upper()} {values[i].item():.2f}", {"site": site})
-            for which, i in (exemplary(values) if values.ndim == 1 else {}).items()
-            for site in [scores["site"].values[i]]
-        ]
+        values, rows = scores[measure], []
+        for which, k in exemplary(values).items() if values.ndim == 1 else ():
+            site = values["site"].values[k]
+            title = f"{which}: site {site}, {measure.upper()} {values[k].item():.2f}"
+            rows.append((title, {"site": site}))
         if rows:
             stem = f"hydrographs_{file_name(name)}" if panel.figures else "hydrographs"
             panel.figures[stem] = f"{panel.title}: {name}", partial(_draw, runs, name, rows)
@@ -43,41 +35,29 @@ def hydrographs(runs: Runs, measure: str = "nse") -> Panel:
 
 
 def exemplary(scores: ArrayLike) -> dict[str, int]:
-    """Return the positions of the best, the median and the worst score; none where there is no score."""
+    """Return the positions of the best, the median and the worst score; none where none is known."""
     values = np.asarray(scores, float)
-    order = np.argsort(values)[: np.isfinite(values).sum()]  # NaN come last
-    if not order.size:
-        return {}
-    return {"best": int(order[-1]), "median": int(order[order.size // 2]), "worst": int(order[0])}
+    order = np.argsort(values)[: np.isfinite(values).sum()].tolist()  # NaN come last
+    places = {"best": -1, "median": len(order) // 2, "worst": 0}
+    return {which: order[k] for which, k in places.items()} if order else {}
 
 
 def profiles(runs: Runs, measure: str = "rmse", most: int = 50) -> Panel:
-    """Draw a score by depth, and the series of each site by depth; the scores of each site and depth go to a file.
+    """Draw a measure by depth, and the series of at most `most` sites, evenly spread, by depth.
 
-    Parameters
-    ----------
-    runs : mapping of str to Evaluation
-        A bar and a line each.
-    measure : str
-        Of the bars.
-    most : int
-        Sites drawn, evenly spread over all.
+    The scores of each site and depth go to a file.
     """
-    panel = Panel("Profiles")
+    panel = Panel("Profiles", nothing="no series with depths was observed")
     for name, scores in next(iter(runs.values())).all_scores.items():
         if "depth" not in scores.dims:
             continue
-        having = {run: judged for run, judged in runs.items() if name in judged.all_scores}
-        tables = [
-            judged.all_scores[name].reset_coords(drop=True).to_dataframe().assign(run=run)
-            for run, judged in having.items()
-        ]
-        panel.files[f"profiles_{file_name(name)}"] = pd.concat(tables).reset_index()
-        caption = f"{measure.upper()} of {name} by depth"
-        panel.figures[f"{measure}_{file_name(name)}"] = (
-            caption,
-            partial(_bars, having, name, measure),
-        )
+        panel.nothing = ""
+        having = {n: run for n, run in runs.items() if name in run.all_scores}
+        tables = {n: r.all_scores[name].reset_coords(drop=True) for n, r in having.items()}
+        every = [table.to_dataframe().assign(run=n) for n, table in tables.items()]
+        panel.files[f"profiles_{file_name(name)}"] = pd.concat(every).reset_index()
+        bars = f"{measure.upper()} of {name} by depth", partial(_bars, having, name, measure)
+        panel.figures[f"{measure}_{file_name(name)}"] = bars
         count = scores.sizes["site"]
         chosen = np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(int))
         for site in scores["site"].values[chosen]:
@@ -85,7 +65,6 @@ def profiles(runs: Runs, measure: str = "rmse", most: int = 50) -> Panel:
             caption = f"{name} of site {site}; what is judged is shaded"
             draw = partial(_draw, having, name, rows, 1.7, DOTS)
             panel.figures[f"site_{file_name(str(site))}"] = caption, draw
-    panel.nothing = "" if panel.figures else "no series with depths was observed"
     return panel
 
 
@@ -96,7 +75,7 @@ def _draw(
     height: float = 2.2,
     style: dict[str, Any] = LINE,
 ) -> Figure:
-    """Draw what was observed and simulated at the places of the rows, below each other; the judged part is shaded."""
+    """Draw what was observed and simulated at the places of the rows; the judged part is shaded."""
     first = next(iter(runs.values()))
     times, judged = first.data[first.axis].values, first.data["judged"].values
     size = (9.5, height * len(rows) + 0.6)
@@ -118,8 +97,8 @@ def _draw(
 
 
 def _bars(runs: Runs, name: str, measure: str) -> Figure:
-    figure, axes = new_figure(1, 1, (8.5, 3.8))
-    axis, width = axes[0, 0], 0.8 / len(runs)
+    figure, [[axis]] = new_figure(1, 1, (8.5, 3.8))
+    width = 0.8 / len(runs)
     for i, (run, judged) in enumerate(runs.items()):
         table = judged.summary.query("observed == @name").drop_duplicates("depth")
         axis.bar(np.arange(len(table)) + i * width, table[measure], width, label=literal(run))

@@ -1,13 +1,13 @@
-"""Checks of what a model of discharge was never trained on: evapotranspiration and base flow, as far as records tell of them.
+"""Checks of what a model of discharge was never trained on: evapotranspiration and base flow.
 
-The idea is that of Feng et al. (2022), doi:10.1029/2022WR032404. Neither reference was measured: precipitation less discharge
-leaves out what is stored, and what gauges and divides miss; a digital filter knows nothing of where water comes from.
+The idea is that of Feng et al. (2022), doi:10.1029/2022WR032404. Neither reference was measured:
+precipitation less discharge leaves out what is stored, and what gauges and divides miss; a digital
+filter knows nothing of where water comes from.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -15,65 +15,54 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.signal import lfilter
 
 from pydiffgeo.errors import DataError
-from pydiffgeo.evaluation.figures import Panel, Runs
+from pydiffgeo.evaluation.figures import Evaluation, Panel, Runs
 from pydiffgeo.evaluation.measures import correlation
 from pydiffgeo.evaluation.simulate import OBSERVED
-
-if TYPE_CHECKING:
-    from pydiffgeo.evaluation.evaluate import Evaluation
 
 COMPLETE = 0.9  # share of the days of a water year that must be observed
 REFLECTED = 30  # days, at both ends of a series
 DAYS_PER_YEAR = 365.25
 # what is compared in the summary: simulated, reference (columns of `untrained_table`, or zero), unit
-CHECKS: dict[str, tuple[str, str | None, str]] = {
-    "evapotranspiration": ("evapotranspiration", "precipitation_less_discharge", "mm year-1"),
-    "evapotranspiration, corrected precipitation": (
-        "evapotranspiration",
-        "inflow_less_discharge",
-        "mm year-1",
-    ),
+ET, YEARLY = "evapotranspiration", "mm year-1"
+CHECKS: dict[str, tuple[str, str, str]] = {
+    ET: (ET, "precipitation_less_discharge", YEARLY),
+    f"{ET}, corrected precipitation": (ET, "inflow_less_discharge", YEARLY),
     "base-flow index": ("base_flow_index", "observed_base_flow_index", "1"),
-    # over years near zero: a store that fills for years hides water from the periods that a model is trained on
-    "gain of storage": ("storage_gain", None, "mm year-1"),
+    # over years near zero: a store that fills for years hides water from the training period
+    "gain of storage": ("storage_gain", "zero", YEARLY),
 }
-
-
 TEXT = (
-    "Over water years of which at least 90 % of days are observed: evapotranspiration (mm per year) against precipitation less "
-    "observed discharge, as measured and, where it was learned, times precipitation_factor; base flow over discharge against "
-    "that of a digital filter on observed discharge. A model that loses no water misses the first by the error of its mean "
-    "discharge and the change of its stores: it is no independent observation. Medians over sites; relative_bias in percent, "
-    "of sites whose reference is above zero."
+    "Over water years of which at least 90 % of days are observed: evapotranspiration (mm per year) "
+    "against precipitation less observed discharge, as measured and, where it was learned, times "
+    "precipitation_factor; base flow over discharge against that of a digital filter on observed "
+    "discharge. A model that loses no water misses the first by the error of its mean discharge and "
+    "the change of its stores: it is no independent observation. Medians over sites; relative_bias "
+    "in percent, of sites whose reference is above zero."
 )
 
 
 def untrained(runs: Runs) -> Panel:
-    """Compare evapotranspiration and base flow, which nobody trained on, with what the records tell of them.
+    """Compare evapotranspiration and base flow, which nobody trained on, with what records tell.
 
-    Parameters
-    ----------
-    runs : mapping of str to Evaluation
-        Those with ``discharge_observed`` and, as measured, ``precipitation``.
+    Of the runs with ``discharge_observed`` and, as measured, ``precipitation``.
     """
     panel = Panel("Variables that were never trained on", TEXT)
-    tables, rows = [], []
+    tables, rows, without = [], [], []
     for name, run in runs.items():
         table = _table(run)
-        if not set(table) & {"evapotranspiration", "base_flow_index"}:
+        if not set(table) & {ET, "base_flow_index"}:
+            without.append(name)
             continue
-        groups = table.pop("group") if "group" in table else pd.Series("", table.index)
-        labels = {"run": name} if len(runs) > 1 else {}
-        for group in dict.fromkeys(groups):
-            label = labels | ({"group": group} if group else {})
-            part = table[groups == group]
+        for group in dict.fromkeys(run.groups):
+            label = {"run": name} if len(runs) > 1 else {}
+            label |= {"group": group} if group else {}
+            part = table[run.groups == group]
             tables.append(part.assign(**label))
-            rows += [label | row for row in untrained_summary(part)]
-    without = [n for n in runs if n not in {row.get("run", n) for row in rows} or not rows]
+            rows += [{**label, **row} for row in untrained_summary(part)]
     if not rows:
         panel.nothing = (
-            "no run gives evapotranspiration or base flow beside observed discharge and measured precipitation; a pure LSTM "
-            "simulates its targets alone"
+            "no run gives evapotranspiration or base flow beside observed discharge and measured "
+            "precipitation; a pure LSTM simulates its targets alone"
         )
         return panel
     if without:
@@ -84,32 +73,28 @@ def untrained(runs: Runs) -> Panel:
 
 
 def _table(run: Evaluation) -> pd.DataFrame:
-    """Return `untrained_table` of a run, with its groups; nothing where the records do not tell of it."""
-    names = ("discharge" + OBSERVED, "precipitation", "time")
-    if not set(names) <= set(run.data.variables):
+    """Return `untrained_table` of a run; nothing where the records do not tell of it."""
+    if not {"discharge" + OBSERVED, "precipitation", "time"} <= set(run.data.variables):
         return pd.DataFrame()
     data = run.judged
+    # "inflow" is what was measured where nobody corrected it
+    corrected = ["inflow"] if "precipitation_factor" in run.parameters else []
+    names = [n for n in (ET, "base_flow", *corrected) if n in data and n not in run.observed]
+    series = {name: data[name].values for name in names}
     # the discharge as it leaves the stores, before routing, is called runoff
-    series = {"runoff": data["runoff" if "runoff" in data else "discharge"]}
-    series |= {
-        n: data[n]
-        for n in ("evapotranspiration", "base_flow", "inflow")
-        if n in data and n not in run.observed
-    }
-    if "precipitation_factor" not in run.parameters:
-        series.pop("inflow", None)  # it is what was measured
-    flow, rain, days = (data[name] for name in names)
-    sites = [str(site) for site in data["site"].values]
-    values = {name: one.values for name, one in series.items()}
-    table = untrained_table(values, flow.values, rain.values, pd.DatetimeIndex(days.values), sites)
-    return table.assign(group=data["group"].values) if "group" in data.coords else table
+    series["runoff"] = data["runoff" if "runoff" in data else "discharge"].values
+    flow, rain = data["discharge" + OBSERVED].values, data["precipitation"].values
+    return untrained_table(
+        series, flow, rain, data.indexes["time"], list(map(str, data["site"].values))
+    )
 
 
 def base_flow(discharge: ArrayLike, alpha: float = 0.925, passes: int = 3) -> NDArray:
     """Return the base flow of a daily series by the digital filter of Lyne and Hollick (1979).
 
-    As Ladson et al. (2013), doi:10.7158/13241583.2013.11465417, made it a standard: passes forward, backward, forward, each of
-    which starts with all its first flow as quick; 30 days reflected at both ends; parts between gaps by themselves.
+    As Ladson et al. (2013), doi:10.7158/13241583.2013.11465417, made it a standard: passes forward,
+    backward, forward, each of which starts with all its first flow as quick; 30 days reflected at
+    both ends; parts between gaps by themselves.
 
     Parameters
     ----------
@@ -123,7 +108,8 @@ def base_flow(discharge: ArrayLike, alpha: float = 0.925, passes: int = 3) -> ND
     Returns
     -------
     ndarray, [time]
-        Between 0 and the discharge; NaN where that is missing, and in parts of at most 30 days between gaps.
+        Between 0 and the discharge; NaN where that is missing, and in parts of at most 30 days
+        between gaps.
 
     Raises
     ------
@@ -142,22 +128,19 @@ def base_flow(discharge: ArrayLike, alpha: float = 0.925, passes: int = 3) -> ND
             continue
         flow = np.pad(whole[first:last], REFLECTED, mode="reflect")
         for _ in range(passes):
-            quick = lfilter(
-                [1.0], [1.0, -alpha], np.append(flow[0], 0.5 * (1 + alpha) * np.diff(flow))
-            )
+            rises = np.append(flow[0], 0.5 * (1 + alpha) * np.diff(flow))
+            quick = lfilter([1.0], [1.0, -alpha], rises)
             flow = (flow - quick.clip(min=0))[::-1]  # the next pass comes back
         found[first:last] = flow[:: (-1) ** passes][REFLECTED:-REFLECTED].clip(min=0)
     return found
 
 
 def counted_days(observed: NDArray, days: pd.DatetimeIndex) -> NDArray:
-    """Return which days count, bool [site, time]: those observed in water years (from 1 October) nearly all of which are."""
-    years, index = np.unique(days.year + (days.month >= 10), return_inverse=True)
-    length = np.array(
-        [(pd.Timestamp(year, 10, 1) - pd.Timestamp(year - 1, 10, 1)).days for year in years]
-    )
-    seen = observed.astype(int) @ np.eye(len(years), dtype=int)[index]
-    return observed & (seen >= COMPLETE * length)[:, index]
+    """Return which days count, bool [site, time]: those observed, in water years nearly all seen."""
+    years = days.year + (days.month >= 10)  # from 1 October
+    seen = pd.DataFrame(observed.T.astype(int)).groupby(np.asarray(years)).transform("sum")
+    length = 365 + pd.to_datetime(years, format="%Y").is_leap_year
+    return observed & (seen.to_numpy() >= COMPLETE * length[:, None]).T
 
 
 def untrained_table(
@@ -167,13 +150,13 @@ def untrained_table(
     days: pd.DatetimeIndex,
     sites: Sequence[str],
 ) -> pd.DataFrame:
-    """Return evapotranspiration and base-flow index of each site, simulated and as the records tell, over the same days.
+    """Return evapotranspiration and base-flow index of sites, simulated and as the records tell.
 
     Parameters
     ----------
     simulated : mapping of str to array_like, [site, time]
-        What the model gives of ``evapotranspiration``, ``base_flow`` and the ``runoff`` that it is part of, and ``inflow``, the
-        precipitation as a model corrected it; mm day-1, not routed.
+        What the model gives of ``evapotranspiration``, ``base_flow`` and the ``runoff`` that it is
+        part of, and ``inflow``, the precipitation as a model corrected it; mm day-1, not routed.
     observed, precipitation : array_like, [site, time]
         Discharge, NaN where missing, and precipitation as measured; mm day-1.
     days : DatetimeIndex, [time]
@@ -184,31 +167,25 @@ def untrained_table(
     Returns
     -------
     pandas.DataFrame
-        Per site ``days``, the number of `counted_days`; means of these days, mm year-1: ``evapotranspiration``,
-        ``precipitation_less_discharge``, ``inflow_less_discharge``; ratios of sums over them, 1: ``base_flow_index``,
-        ``observed_base_flow_index``; over all days, mm year-1: ``storage_gain``, what enters and does not leave.
-        NaN where no day counts; columns of what the model does not give are left out.
+        Per site ``days``, the number of `counted_days`; means of these days, mm year-1:
+        ``evapotranspiration``, ``precipitation_less_discharge``, ``inflow_less_discharge``; ratios
+        of sums over them, 1: ``base_flow_index``, ``observed_base_flow_index``; over all days, mm
+        year-1: ``storage_gain``, what enters and does not leave. NaN where no day counts; columns
+        of what the model does not give are left out.
     """
-    flow = np.asarray(observed, float)
+    flow, rain = np.asarray(observed, float), np.asarray(precipitation, float)
     given = {name: np.asarray(values, float) for name, values in simulated.items()}
     counted = counted_days(np.isfinite(flow), days)
     table: dict[str, NDArray] = {"days": counted.sum(1)}
-    if "evapotranspiration" in given:
-        series = {
-            "evapotranspiration": given["evapotranspiration"],
-            "precipitation_less_discharge": precipitation - flow,
-        }
+    if ET in given:
+        series = {ET: given[ET], "precipitation_less_discharge": rain - flow}
         if "inflow" in given:
             series["inflow_less_discharge"] = given["inflow"] - flow
-        table |= {
-            name: _ratio(values, np.ones_like(flow), counted) * DAYS_PER_YEAR
-            for name, values in series.items()
-        }
+        every = np.ones_like(flow)
+        table |= {n: _ratio(v, every, counted) * DAYS_PER_YEAR for n, v in series.items()}
         if "runoff" in given:
-            entering = given.get("inflow", np.asarray(precipitation, float))
-            table["storage_gain"] = (entering - given["evapotranspiration"] - given["runoff"]).mean(
-                1
-            ) * DAYS_PER_YEAR
+            gain = given.get("inflow", rain) - given[ET] - given["runoff"]
+            table["storage_gain"] = gain.mean(1) * DAYS_PER_YEAR
     if "base_flow" in given:
         filtered = np.array([base_flow(row) for row in flow])
         counted = counted & np.isfinite(filtered)
@@ -218,38 +195,34 @@ def untrained_table(
 
 
 def untrained_summary(table: pd.DataFrame) -> list[dict[str, str | float | int]]:
-    """Return how a table of `untrained_table` agrees over the sites, one row for each of `CHECKS` that it has.
+    """Return how a table of `untrained_table` agrees over the sites, a row for each check it has.
 
     Returns
     -------
     list of dict
-        ``check``, ``unit``, ``sites`` (where both are known), ``simulated`` and ``reference`` (medians), ``correlation`` (over
-        sites), ``difference`` (median of simulated less reference) and ``relative_bias`` (median, percent of the reference, of
-        the sites whose reference is above zero).
+        ``check``, ``unit``, ``sites`` (where both are known), ``simulated`` and ``reference``
+        (medians), ``correlation`` (over sites), ``difference`` (median of simulated less reference)
+        and ``relative_bias`` (median, percent of the reference, of the sites whose reference is
+        above zero).
     """
     rows: list[dict[str, str | float | int]] = []
+    table = table.assign(zero=0.0)
     for check, (name, reference, unit) in CHECKS.items():
-        if not {name, reference or name} <= set(table):
+        if not {name, reference} <= set(table):
             continue
-        known = (
-            table[[name, reference]].dropna()
-            if reference
-            else table[[name]].dropna().assign(zero=0.0)
-        )
-        s, r = known.to_numpy().T
-        some, positive = len(s) > 0, r > 0
+        known = table[[name, reference]].dropna()
+        s, r = known[name], known[reference]
         rows.append({
             "check": check, "unit": unit, "sites": len(s),
-            "simulated": float(np.median(s)) if some else np.nan,
-            "reference": float(np.median(r)) if some else np.nan,
+            "simulated": float(s.median()), "reference": float(r.median()),
             "correlation": correlation(s, r) if len(s) > 1 else np.nan,
-            "difference": float(np.median(s - r)) if some else np.nan,
-            "relative_bias": float(np.median(s[positive] / r[positive] - 1) * 100) if positive.any() else np.nan,
+            "difference": float((s - r).median()),
+            "relative_bias": float((s / r - 1)[r > 0].median() * 100),
         })  # fmt: skip
     return rows
 
 
 def _ratio(upper: NDArray, lower: NDArray, counted: NDArray) -> NDArray:
-    """Return ratios of sums over the days that count, [site]; NaN where the lower sum is not above zero."""
+    """Return ratios of sums over the days that count, [site]; NaN where the lower is not above 0."""
     above, below = (np.where(counted, values, 0.0).sum(1) for values in (upper, lower))
     return np.divide(above, below, out=np.full(len(below), np.nan), where=below > 0)
