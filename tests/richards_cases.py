@@ -163,4 +163,6 @@ class Small:
 
 def gradcheck(function: Callable[..., Tensor], inputs: Any) -> bool:
     """torch's, with steps that suit heads resolved to 1e-12 cm and outputs between 1e-2 and 1e3."""
-    return torch.autograd.gradcheck(function, inputs, eps=1e-5, atol=1e-5, rtol=1e-5, fast_mode=True)
+    return torch.autograd.gradcheck(
+        function, inputs, eps=1e-5, atol=1e-5, rtol=1e-5, fast_mode=True
+    )
