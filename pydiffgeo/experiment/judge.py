@@ -25,7 +25,6 @@ from pydiffgeo.experiment.schema import Period, plain_settings
 from pydiffgeo.experiment.signatures import make
 from pydiffgeo.experiment.trained import TrainedRun, load_run, runs_in, settings_of
 from pydiffgeo.files import require_room, write_netcdf
-from pydiffgeo.members import Ensemble
 from pydiffgeo.training.run_folder import (
     check_judged,
     judging,
@@ -114,15 +113,14 @@ def judge_run(run: TrainedRun, period: str, progress: bool, figures: bool) -> Ev
     for note in run.notes:
         log.warning(note)
     folder, settings = run.folder, run.settings
-    first: Any = run.model.members[0] if isinstance(run.model, Ensemble) else run.model
-    data = load_sites(settings, [first], run.left_out, run.calibrated)
+    data = load_sites(settings, [run.hybrid], run.left_out, run.calibrated)
     data.say(folder.name, progress)
     span, e = period_of(folder, settings, period), settings.evaluation
     groups = {"trained": data.trained, "held out": data.held_out}
     sites = data.judged(period)
     if run.calibrated:  # the others have no parameters
         sites = sites.sel(site=[s for s in map(str, sites.site.values) if s in data.trained])
-    own = {s: i for i, m in enumerate(_kept(run)) for s in m["left_out"]}
+    own = {s: i for i, m in enumerate(run.kept) for s in m["left_out"]}
     history = folder / "history.csv"
     options = {k: v for k, v in e.given().items() if k != "panels"}
     out = folder / f"evaluation_{period}"
@@ -139,10 +137,6 @@ def judge_run(run: TrainedRun, period: str, progress: bool, figures: bool) -> Ev
             appendix=_appendix(folder, settings), weights=run.weights, progress=progress,
         )  # fmt: skip
     return found
-
-
-def _kept(run: TrainedRun) -> list[dict[str, Any]]:
-    return [member for member in run.members or () if member["kept"]]
 
 
 def _appendix(folder: Path, settings: Any) -> dict[str, str]:
@@ -201,10 +195,9 @@ def predict(
     given = set(map(str, records.data_vars))
     observed = [name for name in run.settings.data.observed if name in given]
     e = run.settings.evaluation
-    model: Any = run.model
     found = evaluate(
-        model, records, start, end, warm_up=e.warm_up, batch=e.batch, observed=observed,
-        also=[name for name in model.gives if name not in observed],
+        run.model, records, start, end, warm_up=e.warm_up, batch=e.batch, observed=observed,
+        also=[name for name in run.hybrid.gives if name not in observed],
     )  # fmt: skip
     output.parent.mkdir(parents=True, exist_ok=True)
     write_netcdf(found.data, output)

@@ -39,6 +39,16 @@ class TrainedRun:
     notes: tuple[str, ...] = ()
     calibrated: bool = False
 
+    @property
+    def hybrid(self) -> Hybrid:
+        """The hybrid, or the first one of the ensemble, which reads and gives what all of them do."""
+        return self.model.members[0] if isinstance(self.model, Ensemble) else self.model  # type: ignore[return-value]
+
+    @property
+    def kept(self) -> list[dict[str, Any]]:
+        """What is known of the members of the ensemble."""
+        return [member for member in self.members or () if member["kept"]]
+
 
 def runs_in(folder: Path) -> list[Path]:
     """Return the folders of trained runs in a folder: itself, or those in it. A checkpoint has the settings, too.

@@ -37,6 +37,9 @@ def few(name: str, folder: Path) -> Path:
         "train": {"start": "2000-01-01", "end": "2000-04-30"},
         "test": {"start": "2000-05-01", "end": "2000-06-30"},
         "synthetic": {"sites": 2, "seed": 1},
+        "validation": {"start": "2000-04-16", "end": "2000-04-30"}
+        if "validation" in data["data"]
+        else None,
     }  # fmt: skip
     whole_record = data["training"].get("length") is None
     steps: dict[str, Any] = (
