@@ -77,7 +77,6 @@ TESTED_IN = {
         f"solvers/{name}.py": "models/richards/test_richards_gradient.py"
         for name in ("adjoint", "autograd", "integrate", "problem", "replay")
     },
-    "reporting.py": "test_cli.py",
     "solvers/kernels.py": "solvers/test_solvers_batch.py",
     "solvers/newton.py": "solvers/test_control.py",
     "solvers/options.py": "test_inputs.py",
