@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,9 @@ from pydiffgeo.errors import DataError, OutputError, SettingsError, nearest
 from pydiffgeo.evaluation import Evaluation, compare_runs, evaluate
 from pydiffgeo.evaluation.figures import matplotlib_missing
 from pydiffgeo.experiment.build import (
+    SiteData,
+    build_hybrid,
+    build_windows,
     load_sites,
     open_records,
     with_derived,
@@ -25,10 +28,8 @@ from pydiffgeo.experiment.schema import Period, plain_settings
 from pydiffgeo.experiment.signatures import make
 from pydiffgeo.experiment.trained import TrainedRun, load_run, runs_in, settings_of
 from pydiffgeo.files import require_room, write_netcdf
-from pydiffgeo.training.run_folder import (
-    check_judged,
-    judging,
-)
+from pydiffgeo.training.checkpoint import difference
+from pydiffgeo.training.run_folder import check_judged, judging
 
 log = logging.getLogger("pydiffgeo")
 
@@ -93,9 +94,9 @@ def judge(
     notes: list[str] = []
     for folder in runs:
         run = load_run(folder)
-        judged[str(folder)] = judge_run(run, period, progress, figures)
+        judged[str(folder)], told = judge_run(run, period, progress, figures)
         weights[str(folder)] = run.weights
-        notes += run.notes
+        notes += told
     if len(runs) > 1:
         labels = {str(folder): folder.name for folder in runs}
         for folder in runs:
@@ -108,13 +109,16 @@ def judge(
     return judged
 
 
-def judge_run(run: TrainedRun, period: str, progress: bool, figures: bool) -> Evaluation:
-    """Judge one trained run over a period, and write the report into its folder."""
-    for note in run.notes:
-        log.warning(note)
+def judge_run(
+    run: TrainedRun, period: str, progress: bool, figures: bool
+) -> tuple[Evaluation, list[str]]:
+    """Judge one trained run over a period, write the report into its folder, and return what a reader must know, too."""
     folder, settings = run.folder, run.settings
     data = load_sites(settings, [run.hybrid], run.left_out, run.calibrated)
     data.say(folder.name, progress)
+    notes = [*run.notes, *_other_records(run, data)]
+    for note in notes:
+        log.warning(note)
     span, e = period_of(folder, settings, period), settings.evaluation
     groups = {"trained": data.trained, "held out": data.held_out}
     sites = data.judged(period)
@@ -133,10 +137,21 @@ def judge_run(run: TrainedRun, period: str, progress: bool, figures: bool) -> Ev
             left_out={**data.left_out.get("all", {}), **data.left_out.get(period, {})},
         )  # fmt: skip
         found.save(
-            out, f"{folder.name}, {period} period", panels=e.panels, figures=figures, notes=run.notes,
+            out, f"{folder.name}, {period} period", panels=e.panels, figures=figures, notes=notes,
             appendix=_appendix(folder, settings), weights=run.weights, progress=progress,
         )  # fmt: skip
-    return found
+    return found, notes
+
+
+def _other_records(run: TrainedRun, data: SiteData) -> Iterator[str]:
+    """Yield what is to be said where the scaling of a run is not that of the records of now."""
+    if run.calibrated or any(member["left_out"] for member in run.kept):
+        return  # whose scaling is of other sites
+    fresh = build_hybrid(run.settings)
+    trained = data.sites.sel(site=list(data.trained))
+    fresh.prepare(build_windows(trained, run.settings, fresh, run.settings.data.train))
+    if differs := difference(fresh.get_extra_state(), run.hybrid.get_extra_state(), ""):
+        yield f"The records are not those that {run.folder} was trained on: {differs}. Its own scaling is kept."
 
 
 def _appendix(folder: Path, settings: Any) -> dict[str, str]:

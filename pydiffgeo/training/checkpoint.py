@@ -164,7 +164,7 @@ def require_same_records(now: Mapping[str, Any], before: Mapping[str, Any]) -> N
     differs = ""
     for name, value in now["model"].items():
         if re.fullmatch(r"(members\.\d+\.)?_extra_state", name) and name in before["model"]:
-            differs = differs or _difference(value, before["model"][name], "")
+            differs = differs or difference(value, before["model"][name], "")
     if not differs and now["records"] != before["records"]:
         differs = "values of the days trained on differ"
     if differs:
@@ -174,13 +174,13 @@ def require_same_records(now: Mapping[str, Any], before: Mapping[str, Any]) -> N
         )
 
 
-def _difference(now: Any, before: Any, place: str) -> str:
+def difference(now: Any, before: Any, place: str) -> str:
     """Return in words where two scalings differ by more than rounding; "" where they do not."""
     if isinstance(now, Mapping) and isinstance(before, Mapping):
         keys = {**now, **before}
-        found = (_difference(now.get(key), before.get(key), f"{place} {key}") for key in keys)
+        found = (difference(now.get(key), before.get(key), f"{place} {key}") for key in keys)
     elif isinstance(now, list) and isinstance(before, list) and len(now) == len(before):
-        found = (_difference(*both, place) for both in zip(now, before, strict=True))
+        found = (difference(*both, place) for both in zip(now, before, strict=True))
     elif isinstance(now, float) and isinstance(before, float):
         same = (
             math.isclose(now, before, rel_tol=1e-4, abs_tol=1e-6) or now != now and before != before

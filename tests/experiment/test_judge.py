@@ -52,6 +52,20 @@ def test_settings_that_changed_since_the_training_are_said(run, caplog):
     assert changed.replace("'", "&#x27;") in (run / "evaluation_test" / "report.html").read_text()
 
 
+def test_other_records_than_those_of_the_training_are_said(run, records, tmp_path, caplog):
+    settings = yaml.safe_load((run / "settings.yaml").read_text())
+    sites = xr.load_dataset(records)
+    sites.assign(aridity=2 * sites.aridity).to_netcdf(tmp_path / "other.nc")
+    settings["data"]["path"] = str(tmp_path / "other.nc")
+    (run / "settings.yaml").write_text(yaml.safe_dump(settings))
+    judge([run], progress=False, figures=False)
+    said = [r.message for r in caplog.records]
+    assert any("data.path is" in text for text in said)
+    assert any(
+        f"not those that {run} was trained on: " in text and "mean is" in text for text in said
+    )
+
+
 def test_what_is_no_run_or_period_is_said(run, tmp_path):
     with pytest.raises(DataError, match="no trained run in"):
         judge([tmp_path / "empty"])

@@ -96,7 +96,7 @@ def test_another_setting_is_no_run_to_go_on_with_but_some_do_not_matter(records,
     train(free, done.parent, resume=True, progress=False)
 
 
-def test_a_stopped_run_goes_on_to_the_same_weights(records, done, tmp_path, monkeypatch):
+def test_a_stopped_run_goes_on_to_the_same_weights(records, tmp_path, monkeypatch, caplog):
     longer = {"training": {"epochs": 3}}
     train(cases.experiment(tmp_path, records, **longer), tmp_path / "whole", progress=False)
     from pydiffgeo.training.trainer import Trainer
@@ -112,7 +112,12 @@ def test_a_stopped_run_goes_on_to_the_same_weights(records, done, tmp_path, monk
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Trainer, "_step", stopped)
         train(cut, tmp_path / "cut", progress=False)
+    judge([tmp_path / "cut"], progress=False, figures=False)
+    assert "cut/run is not trained to its end: 1 of 3 epochs are done." in caplog.text
     train(cut, tmp_path / "cut", resume=True, progress=False)
+    assert (
+        "evaluation_test judged other weights than the run has now: judge it again" in caplog.text
+    )
     one, two = (
         load_checkpoint(tmp_path / n / "run" / CHECKPOINT)["model"] for n in ("whole", "cut")
     )

@@ -9,6 +9,8 @@ import torch
 import pydiffgeo as pdg
 from pydiffgeo import losses, stages
 from pydiffgeo.errors import DataError, SettingsError
+from pydiffgeo.experiment.judge import judge
+from pydiffgeo.experiment.run import train
 
 
 def test_a_hybrid_trained_in_python_is_loaded_again(tmp_path):
@@ -36,3 +38,29 @@ def test_a_hybrid_trained_in_python_is_loaded_again(tmp_path):
     settings.write_text("training: {}\n")
     with pytest.raises(DataError, match=r"load\(folder, hybrid=\.\.\.\)"):
         pdg.load(tmp_path / "mine")
+
+
+OWN = """
+from pydiffgeo import ExpHydro, MLP
+
+class Mine(ExpHydro):
+    pass
+
+class Net(MLP):
+    pass
+"""
+
+
+def test_own_classes_of_a_run_are_found_again_from_anywhere(tmp_path, monkeypatch):
+    records = cases.write_records(tmp_path)
+    (tmp_path / "own_of_run.py").write_text(OWN)
+    stages = [{**cases.PROCESS["stages"][0], "model": "own_of_run:Mine"}]
+    hybrid = {"network": {"kind": "own_of_run:Net", "hidden": [4]}, "stages": stages}
+    train(cases.experiment(tmp_path, records, hybrid=hybrid), tmp_path / "runs", progress=False)
+    monkeypatch.chdir("/")
+    loaded = pdg.load(tmp_path / "runs" / "run")
+    assert (
+        type(loaded.network).__name__ == "Net" and type(loaded.stages[0].model).__name__ == "Mine"
+    )
+    judged = judge([tmp_path / "runs"], progress=False, figures=False)
+    assert next(iter(judged.values())).scores.nse.notnull().all()
