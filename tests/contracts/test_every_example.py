@@ -29,18 +29,20 @@ def test_an_example_is_valid(name: str, tmp_path: Path) -> None:
 
 
 def few(name: str, folder: Path) -> Path:
-    """The short form of an example with two sites, a few months and two steps."""
+    """The short form of an example with two sites, a few weeks and two steps."""
     data: dict[str, Any] = yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
     demo = data["demo"]
     demo["data"] = {
         **demo.get("data", {}), "path": None, "sites": None,
-        "train": {"start": "2000-01-01", "end": "2000-04-30"},
-        "test": {"start": "2000-05-01", "end": "2000-06-30"},
+        "train": {"start": "2000-01-01", "end": "2000-02-10"},
+        "test": {"start": "2000-02-11", "end": "2000-03-01"},
         "synthetic": {"sites": 2, "seed": 1},
-        "validation": {"start": "2000-04-16", "end": "2000-04-30"}
+        "validation": {"start": "2000-04-16", "end": "2000-02-10"}
         if "validation" in data["data"]
         else None,
     }  # fmt: skip
+    if "validation" in data["data"]:
+        demo["data"]["validation"] = {"start": "2000-02-01", "end": "2000-02-10"}
     whole_record = data["training"].get("length") is None
     steps: dict[str, Any] = (
         {"epochs": 2}
