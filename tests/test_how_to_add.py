@@ -19,7 +19,6 @@ import pydiffgeo as pdg
 from pydiffgeo import losses, stages
 
 PAGES = "docs/how_to_add"
-HBV_STAGE = {"solver": {"method": "implicit_euler", "step": 1.0}}
 
 
 def code(page: str, number: int) -> str:
@@ -152,6 +151,21 @@ def test_a_layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert sites["lake_level"].dims == ("site", "time") and sites.sizes == {"site": 2, "time": 3}
     assert list(sites["area"].values) == [2.5, 7.0] and sites["inflow"].attrs["units"] == "mm d-1"
     assert pdg.Windows(sites).observed == ("lake_level",)
+
+
+def test_a_domain_in_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The settings of the page, with the lake of the tutorial as their model."""
+    from pydiffgeo.experiment.build import build_hybrid
+    from pydiffgeo.experiment.schema import load_experiment
+
+    tutorial = Path(__file__).parents[1] / "docs" / "tutorials" / "own_model.py"
+    text = tutorial.read_text().partition("# ## Look at it")[0]
+    made = module("lake", text, tmp_path, monkeypatch)
+    (tmp_path / "lakes.yaml").write_text(blocks(f"{PAGES}/domain.md", "yaml")[0])
+    runs = load_experiment(tmp_path / "lakes.yaml").runs
+    assert list(runs) == ["lake", "lstm"]
+    assert isinstance(build_hybrid(runs["lake"]).stages[0].model, made.Lake)
+    assert build_hybrid(runs["lstm"]).gives == ("outflow",)
 
 
 def test_a_solver() -> None:
