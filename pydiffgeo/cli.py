@@ -220,8 +220,13 @@ def predict(
     with reporting(debug):
         from .experiment.judge import predict as predict_run
 
-        predict_run(run, data, output, start, end, sites, layout, overwrite)
-        console(quiet).print(f"Written: {output}")
+        found = predict_run(run, data, output, start, end, sites, layout, overwrite)
+        say = console(quiet).print
+        for name, scores in found.all_scores.items():
+            medians = {m: float(scores[m].median()) for m in ("nse", "kge", "rmse") if m in scores}
+            told = ", ".join(f"{measure} {value:.3f}" for measure, value in medians.items())
+            say(f"{name}, medians: {told}")
+        say(f"Written: {output}")
 
 
 @app.command()

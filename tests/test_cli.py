@@ -87,7 +87,9 @@ GIVEN = ("settings of loam.yaml", Path("runs/loam"))
     ],
 )
 def test_commands_pass_their_arguments(calls: Calls, command: str, called: Any) -> None:
-    calls.answer = [Path("runs/loam/a")] if command.startswith("train") else Path("p")
+    judged = types.SimpleNamespace(all_scores={})
+    answers = {"train": [Path("runs/loam/a")], "predict": judged}
+    calls.answer = answers.get(command.split()[0], Path("p"))
     result = invoke(*command.split())
     assert result.exit_code == 0, result.output
     assert calls == [called]

@@ -214,6 +214,8 @@ def predict(
         run.model, records, start, end, warm_up=e.warm_up, batch=e.batch, observed=observed,
         also=[name for name in run.hybrid.gives if name not in observed],
     )  # fmt: skip
+    for site, why in found.left_out.items():
+        log.warning("site %s is left out: %s", site, why)
     output.parent.mkdir(parents=True, exist_ok=True)
     write_netcdf(found.data, output)
     return found
