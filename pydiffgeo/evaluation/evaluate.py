@@ -37,12 +37,8 @@ class Evaluation:
         Measures of an observed series, by name; see `score_sites`.
     left_out : dict of str to str
         Sites that are not judged, and why.
-    sites : xarray.Dataset, optional
-        Records of the sites: attributes for the map, forcing for the learned functions.
-    hybrid : Hybrid or Ensemble, optional
-        What was judged: its closures and soils are drawn. None for one that was read back.
-    history : pandas.DataFrame, optional
-        Of the training, a row per epoch.
+    sites, hybrid, history : xarray.Dataset, Hybrid or Ensemble, pandas.DataFrame, optional
+        Records of the sites, what was judged, and a row per epoch of its training, for the panels.
     all_scores : dict of str to xarray.Dataset
         Scores by observed series; computed where they are not given.
     """
@@ -186,18 +182,12 @@ def evaluate(
     keep_warm_up : bool
         Whether the steps of the warm-up are kept in the series, and drawn.
     measures : mapping of str to sequence of str, optional
-        Names of `pydiffgeo.evaluation.MEASURES` by observed series; see `score_sites` for the
-        default.
+        Names of `pydiffgeo.evaluation.MEASURES` by observed series.
     groups : mapping of str to iterable of str, optional
         Sites by the name of their group, such as "trained" and "held out", which are summarised
-        apart.
+        apart. DataError where a site has none.
     history, left_out : pandas.DataFrame, mapping of str to str, optional
         Of the training, for its panel; sites that were left out before, and why.
-
-    Raises
-    ------
-    DataError
-        As `simulate`; or a site has no group.
     """
     data = simulate(
         hybrid, sites, start, end, warm_up, batch, observed=observed, also=also, members=members,
@@ -219,10 +209,7 @@ def evaluate(
 def open_evaluation(folder: str | Path) -> Evaluation:
     """Read what `Evaluation.save` has written, with ``history.csv`` of the folder above it.
 
-    Raises
-    ------
-    DataError
-        The folder holds no evaluation.
+    DataError where the folder holds no evaluation.
     """
     folder, history = Path(folder), Path(folder).parent / "history.csv"
     if not (folder / "series.nc").is_file():

@@ -7,6 +7,9 @@ neuralhydrology defines them, so that results compare with published ones: they 
 neuralhydrology 1.13 to rounding; only the KGE of a constant simulation is a number here, and
 `nrmse_high` and `bias` are not among its measures. The measures of peaks look at neighbouring
 steps: they need whole series, gaps as NaN.
+
+Sources: Gupta et al. (2009), doi:10.1016/j.jhydrol.2009.08.003; Yilmaz et al. (2008),
+doi:10.1029/2007WR006716; others at the measure.
 """
 
 from __future__ import annotations
@@ -49,10 +52,7 @@ def bias(simulated: ArrayLike, observed: ArrayLike, mask: Mask = None) -> float:
 
 
 def ubrmse(simulated: ArrayLike, observed: ArrayLike, mask: Mask = None) -> float:
-    """Return the RMSE after removal of the mean error, sqrt(RMSE^2 - bias^2).
-
-    Entekhabi et al. (2010), doi:10.1175/2010JHM1223.1, eq. 5.
-    """
+    """Return the RMSE less the mean error, sqrt(RMSE^2 - bias^2); doi:10.1175/2010JHM1223.1, eq. 5."""
     s, o, _ = pairs(simulated, observed, mask)
     return float(np.std(s - o))
 
@@ -67,13 +67,11 @@ def correlation(simulated: ArrayLike, observed: ArrayLike, mask: Mask = None) ->
 
 
 def kge(simulated: ArrayLike, observed: ArrayLike, mask: Mask = None) -> float:
-    """Return the Kling-Gupta efficiency.
+    """Return the Kling-Gupta efficiency: Gupta et al. (2009), eq. 9.
 
-    1 - sqrt((r - 1)^2 + (sd_s/sd_o - 1)^2 + (mean_s/mean_o - 1)^2): Gupta et al. (2009),
-    doi:10.1016/j.jhydrol.2009.08.003, eq. 9. 1 is perfect, 1 - sqrt(2) that of the observed mean. A
-    constant simulation has no correlation: r counts as 0, as is usual for the mean benchmark
-    (Knoben et al. 2019, doi:10.5194/hess-23-4323-2019). NaN where the observed series is constant
-    or has mean zero.
+    1 - sqrt((r - 1)^2 + (sd_s/sd_o - 1)^2 + (mean_s/mean_o - 1)^2): 1 is perfect, 1 - sqrt(2) that of
+    the observed mean. A constant simulation has no correlation: r counts as 0 (Knoben et al. 2019,
+    doi:10.5194/hess-23-4323-2019). NaN where the observed series is constant or has mean zero.
     """
     s, o, _ = pairs(simulated, observed, mask)
     terms = np.nan_to_num(correlation(s, o)), alpha_nse(s, o), beta_kge(s, o)
@@ -96,37 +94,27 @@ def mse(simulated: ArrayLike, observed: ArrayLike, mask: Mask = None) -> float:
 
 
 def alpha_nse(simulated: ArrayLike, observed: ArrayLike, mask: Mask = None) -> float:
-    """Return the ratio of standard deviations, sd_s / sd_o; 1 is right, NaN for constant o.
-
-    Gupta et al. (2009), doi:10.1016/j.jhydrol.2009.08.003, eq. 4.
-    """
+    """Return the ratio of standard deviations, sd_s / sd_o; 1 is right. Gupta et al., eq. 4."""
     s, o, _ = pairs(simulated, observed, mask)
     return _ratio(np.std(s), np.std(o))
 
 
 def beta_nse(simulated: ArrayLike, observed: ArrayLike, mask: Mask = None) -> float:
-    """Return the error of the mean, (mean_s - mean_o) / sd_o; 0 is right, NaN for constant o.
-
-    Gupta et al. (2009), doi:10.1016/j.jhydrol.2009.08.003, eq. 4.
-    """
+    """Return the error of the mean, (mean_s - mean_o) / sd_o; 0 is right. Gupta et al., eq. 4."""
     s, o, _ = pairs(simulated, observed, mask)
     return _ratio(s.mean() - o.mean(), np.std(o))
 
 
 def beta_kge(simulated: ArrayLike, observed: ArrayLike, mask: Mask = None) -> float:
-    """Return the ratio of means, mean_s / mean_o; 1 is right, NaN where the observed mean is zero.
-
-    Gupta et al. (2009), doi:10.1016/j.jhydrol.2009.08.003, eq. 9.
-    """
+    """Return the ratio of means, mean_s / mean_o; 1 is right. Gupta et al. (2009), eq. 9."""
     s, o, _ = pairs(simulated, observed, mask)
     return _ratio(s.mean(), o.mean())
 
 
 def fhv(simulated: ArrayLike, observed: ArrayLike, mask: Mask = None, share: float = 0.02) -> float:
-    """Return the bias of the highest flows, percent; 0 is right.
+    """Return the bias of the highest flows, percent; 0 is right. Yilmaz et al. (2008), eq. A3.
 
-    Of the sum of the upper `share` of the flow duration curve; NaN where the series is too short
-    for such flows or they are all zero. Yilmaz et al. (2008), doi:10.1029/2007WR006716, eq. A3.
+    Of the sum of the upper `share` of the flow duration curve; NaN where there are none, or all 0.
     """
     s, o = _duration_curves(simulated, observed, mask)
     n = _count(share, len(o))
@@ -136,11 +124,10 @@ def fhv(simulated: ArrayLike, observed: ArrayLike, mask: Mask = None, share: flo
 def nrmse_high(
     simulated: ArrayLike, observed: ArrayLike, mask: Mask = None, share: float = 0.02
 ) -> float:
-    """Return the relative error on the days of highest flow: their RMSE over their mean flow.
+    """Return the RMSE over the mean flow on the days of highest observed flow; 0 is right.
 
-    Days are those on which the observed flow is at or above its quantile 1 - `share`; 0 is right.
-    Unlike FHV, which compares flow duration curves, it asks for the right height on the right day:
-    errors of timing and of either sign count, and none cancels another. NaN where all flows are 0.
+    Days at or above the quantile 1 - `share`. Unlike FHV, which compares flow duration curves, it
+    asks for the right height on the right day, and no error cancels another. NaN where all are 0.
     """
     s, o, _ = pairs(simulated, observed, mask)
     high = o >= np.quantile(o, 1 - _valid(share))
@@ -153,8 +140,7 @@ def fms(
 ) -> float:  # fmt: skip
     """Return the bias of the slope of the flow duration curve, percent; 0 is right.
 
-    Between `lower` and `upper`: Yilmaz et al. (2008), doi:10.1029/2007WR006716, eq. A2. Flows of
-    zero count as 1e-6, in the unit of the series.
+    Between `lower` and `upper`: Yilmaz et al. (2008), eq. A2. Flows of zero count as 1e-6.
     """
     if not 0 < lower < upper < 1:
         raise DataError(f"lower {lower} and upper {upper} must be in order and between 0 and 1.")
@@ -165,11 +151,10 @@ def fms(
 
 
 def flv(simulated: ArrayLike, observed: ArrayLike, mask: Mask = None, share: float = 0.3) -> float:
-    """Return the bias of the lowest flows, percent; 0 is right.
+    """Return the bias of the lowest flows, percent; 0 is right. Yilmaz et al. (2008), eq. A4.
 
-    Of the lower `share` of the flow duration curve in logarithms: Yilmaz et al. (2008),
-    doi:10.1029/2007WR006716, eq. A4. Flows of zero count as 1e-6, in the unit of the series. NaN
-    where the series is too short for such flows.
+    Of the lower `share` of the flow duration curve in logarithms, where zero counts as 1e-6, in the
+    unit of the series. NaN where the series is too short for such flows.
     """
     curves = _duration_curves(simulated, observed, mask)
     n = _count(share, len(curves[0]))
@@ -179,47 +164,37 @@ def flv(simulated: ArrayLike, observed: ArrayLike, mask: Mask = None, share: flo
     return float(-(s - o) / (o + SMALL) * 100)
 
 
-def peak_timing(
-    simulated: ArrayLike, observed: ArrayLike, mask: Mask = None, window: int = 3
-) -> float:
+def peak_timing(simulated: ArrayLike, observed: ArrayLike, mask: Mask = None) -> float:
     """Return the mean absolute error of the day of peaks, days; 0 is right, NaN without peaks.
 
     Peaks are those of the observed series with a prominence of at least its standard deviation, at
-    least 100 days apart; the simulated peak is the highest day within `window` days. Kratzert et
-    al. (2021), doi:10.5194/hess-25-2685-2021.
+    least 100 days apart; the simulated peak is the highest day within 3 days. Kratzert et al.
+    (2021), doi:10.5194/hess-25-2685-2021.
     """
     s, o, days = pairs(simulated, observed, mask)
     errors = [
-        0 if s[k] > max(s[k - 1], s[k + 1]) else abs(int(s[k - window : k + window + 1].argmax()) - window)
+        0 if s[k] > max(s[k - 1], s[k + 1]) else abs(int(s[k - 3 : k + 4].argmax()) - 3)
         for k in _prominent(o)
-        if _uninterrupted(days, k, window)
-    ]  # fmt: skip
+        if _uninterrupted(days, k, 3)
+    ]
     return float(np.mean(errors)) if errors else float("nan")
 
 
-def missed_peaks(
-    simulated: ArrayLike, observed: ArrayLike, mask: Mask = None,
-    window: int = 1, percentile: float = 80.0,
-) -> float:  # fmt: skip
-    """Return the share of observed peaks with no simulated peak within `window` days.
+def missed_peaks(simulated: ArrayLike, observed: ArrayLike, mask: Mask = None) -> float:
+    """Return the share of observed peaks with no simulated one within a day; 0 is right.
 
-    0 is right, also where there is no peak. Peaks are above the `percentile` of their series and at
-    least 30 days apart; those at gaps count as found.
+    Peaks are above the 80th percentile of their series and at least 30 days apart; those at gaps
+    count as found.
     """
     s, o, days = pairs(simulated, observed, mask)
-    found, peaks = (
-        find_peaks(x, distance=30, height=np.percentile(x, percentile))[0] for x in (s, o)
-    )
-    judged = (k for k in peaks if _uninterrupted(days, k, window))
-    missed = sum(not (np.abs(found - k) <= window).any() for k in judged)
+    found, peaks = (find_peaks(x, distance=30, height=np.percentile(x, 80))[0] for x in (s, o))
+    judged = (k for k in peaks if _uninterrupted(days, k, 1))
+    missed = sum(not (np.abs(found - k) <= 1).any() for k in judged)
     return float(missed / max(len(peaks), 1))
 
 
 def peak_mape(simulated: ArrayLike, observed: ArrayLike, mask: Mask = None) -> float:
-    """Return the mean absolute error of flow on the days of observed peaks, percent of it.
-
-    Peaks as in `peak_timing`; NaN where there is none.
-    """
+    """Return the mean absolute error at the peaks of `peak_timing`, percent; NaN without peaks."""
     s, o, _ = pairs(simulated, observed, mask)
     k = _prominent(o)
     return float(np.mean(np.abs((s[k] - o[k]) / o[k])) * 100) if len(k) else float("nan")

@@ -39,32 +39,12 @@ def write_report(
     weights: str = "",
     progress: bool = False,
 ) -> Path:
-    """Write scores, series, parameters, tables, figures and ``report.html`` of a run.
+    """Write scores, series, parameters, tables and figures of a run and a page, and return its path.
 
-    Parameters
-    ----------
-    run : Evaluation
-    folder : str or Path
-        It is created.
-    title : str
-        Of the page, whose path is returned.
-    panels : iterable of str, or mapping of str to mapping, optional
-        Names of `PANELS`, and their options; all by default.
-    figures : bool
-        Draw figures (needs matplotlib).
-    notes : sequence of str
-        What a reader must know before the scores.
-    appendix : mapping of str to str, optional
-        Text as it is, such as settings and provenance, by heading.
-    weights : str
-        Hash of the weights that were judged.
-    progress : bool
-        Print the scores.
-
-    Raises
-    ------
-    UnknownName
-        No such panel.
+    `panels` are names of `PANELS` with or without their options, all by default, and UnknownName
+    for others; figures need matplotlib. `notes` are what a reader must know before the scores,
+    `appendix` is text by heading, such as settings and provenance, `weights` the hash of those that
+    were judged; `progress` prints the scores.
     """
     folder, page = Path(folder), Page(title)
     medians, summary = run.medians(), run.summary
@@ -113,27 +93,17 @@ def compare_runs(
     weights: Mapping[str, str] | None = None,
     progress: bool = False,
 ) -> pd.DataFrame:
-    """Write tables, figures and a page that compare judged runs, and return their summary.
+    """Write tables, figures and a page that compare judged runs by name, and return their summary.
 
-    Runs that judge other days or sites are warned of, and the page says so.
-
-    Parameters
-    ----------
-    runs : mapping of str to Evaluation
-        By name.
-    folder, name : str or Path, str
-        Of the files, whose names begin with `name`, such as "comparison_test".
-    panels, figures, notes, progress
-        As for `write_report`.
-    reference : str, optional
-        Run whose RMSE the others' is compared with: ``gain`` is the share by which it is lower.
-    weights : mapping of str to str, optional
-        Hash of the weights of each run.
+    Files begin with `name`, such as "comparison_test"; `panels` and `notes` are as in
+    `write_report`, `weights` the hash of those of each run. Runs that judge other days or sites are
+    warned of, and the page says so.
 
     Returns
     -------
     pandas.DataFrame
-        ``run`` and the columns of `Evaluation.summary`; ``gain``, where there is a reference.
+        ``run`` and the columns of `Evaluation.summary`; with a run as `reference` also ``gain``, the
+        share by which the RMSE is lower than that of the reference.
     """
     folder, page = Path(folder), Page(name.replace("_", " ").capitalize())
     tables = [run.summary.assign(run=label) for label, run in runs.items()]

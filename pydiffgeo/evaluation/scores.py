@@ -33,23 +33,15 @@ def score_sites(
     Parameters
     ----------
     simulated, observed : xarray.DataArray, [site, time] or [site, time, depth]
-        In one unit; NaN where missing.
+        In one unit; NaN where missing. DataError where the dimensions do not fit.
     measures : iterable of str, optional
-        Names of `MEASURES`; by default `DISCHARGE` for the discharge, `GENERAL` for any other
-        series.
+        Of `MEASURES`, else UnknownName; by default `DISCHARGE` for the discharge, else `GENERAL`.
 
     Returns
     -------
     xarray.Dataset
         Each measure [site] or [site, depth], NaN where it is undefined or there are fewer than two
         steps to compare, and ``count``, the steps compared.
-
-    Raises
-    ------
-    DataError
-        The dimensions do not fit.
-    UnknownName
-        No such measure.
     """
     if simulated.dims != observed.dims or simulated.shape != observed.shape or simulated.ndim < 2:
         raise DataError(
@@ -111,9 +103,8 @@ GATHERED |= dict.fromkeys(("bias", "correlation"), pd.Series.mean)
 def summary_table(scores: xr.Dataset) -> pd.DataFrame:
     """Return medians over the sites, a row per group of sites, and per depth and over all ("all").
 
-    In profiles the errors are gathered by the root of their mean square over the series (sites and
-    depths), bias and correlation by their mean, the others by their median. ``sites`` counts the
-    sites that could be scored.
+    In profiles the errors are gathered by the root of their mean square over sites and depths, bias
+    and correlation by their mean. ``sites`` counts the sites that could be scored.
     """
     rows = []
     for label, part in parts(scores):
@@ -132,30 +123,20 @@ def median_scores(
 
     Sites are drawn with replacement `draws` times, the same draws for all measures, and each with
     all its depths; the interval is that of the percentiles (Efron 1979,
-    doi:10.1214/aos/1176344552). It tells how much the median depends on which sites were judged,
-    not on which years.
+    doi:10.1214/aos/1176344552). It tells how much the median depends on which sites were judged.
 
     Parameters
     ----------
     scores : xarray.Dataset
         From `score_sites`; the coordinate ``group`` [site], if there is one, tells groups apart.
-    confidence : float
-        Between 0 and 1.
-    draws : int
-        Resamples.
-    seed : int
-        The same seed gives the same interval.
+    confidence, draws, seed : float, int, int
+        Between 0 and 1; at least 1; the same seed gives the same interval. DataError for others.
 
     Returns
     -------
     pandas.DataFrame
         A row per measure: ``group`` and ``depth`` where there are such, ``measure``, ``median``,
         ``lower``, ``upper``, ``mean``, ``sites`` (where the measure is defined) and ``undefined``.
-
-    Raises
-    ------
-    DataError
-        `confidence` or `draws` make no sense.
     """
     if not 0 < confidence < 1 or draws < 1:
         raise DataError(

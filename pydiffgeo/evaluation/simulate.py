@@ -47,16 +47,12 @@ def simulate(
     hybrid : Hybrid or Ensemble
         Trained. The series of an ensemble are the means over its members.
     sites : xarray.Dataset
-        Site form, with the series and attributes that the hybrid reads, and observed series where
-        there are any.
+        Site form, with what the hybrid reads, and observed series where there are any.
     start, end : str, optional
-        First and last day that are judged; by default from the end of the warm-up to the end of the
-        records.
-    warm_up : int, optional
-        Steps simulated before; fewer where the record begins later than that, and all that there
-        are for None.
-    batch : int
-        Sites simulated at a time.
+        First and last day that are judged; by default all after the warm-up.
+    warm_up, batch : int
+        Steps simulated before (fewer where the record begins later than that, all for None), and
+        sites simulated at a time.
     observed : iterable of str, optional
         Series that are compared; by default all observed ones that the hybrid gives.
     also : iterable of str, optional
@@ -67,8 +63,6 @@ def simulate(
         not seen it.
     keep_warm_up : bool
         Whether the steps of the warm-up are kept, too.
-    group : Group, optional
-        Processes.
 
     Returns
     -------

@@ -22,18 +22,9 @@ Rows: TypeAlias = pd.DataFrame | Sequence[Mapping[str, str | float | int | None]
 def print_table(
     rows: Rows, title: str, best: Mapping[str, str] | None = None, console: Console | None = None
 ) -> None:
-    """Print a table; one that is too wide in parts, one below the other.
+    """Print a table, the `best` ("min" or "max") number of some columns in bold.
 
-    Parameters
-    ----------
-    rows : pandas.DataFrame or sequence of mappings
-        Column name to text or number.
-    title : str
-        Printed above.
-    best : mapping of str to {"min", "max"}, optional
-        Columns whose best number is set in bold.
-    console : rich.console.Console, optional
-        Where to print; standard output by default.
+    One that is too wide is printed in parts, one below the other, on standard output by default.
     """
     frame = pd.DataFrame(rows).rename(columns=str).reset_index(drop=True)
     winners = {
@@ -74,14 +65,9 @@ def _text(value: object) -> str:
 
 
 def write_table(rows: Rows, path: str | Path) -> list[Path]:
-    """Write a table as `path`.csv and `path`.json; undefined numbers are empty and null.
+    """Write a table as `path`.csv and `path`.json and return both paths.
 
-    Parameters
-    ----------
-    rows : pandas.DataFrame or sequence of mappings
-        Column name to text or number.
-    path : str or Path
-        Without suffix; its folder is created. The paths of both files are returned.
+    The path has no suffix; its folder is created. Undefined numbers are empty and null.
     """
     table, stem = pd.DataFrame(rows), Path(path)
     known = table.astype(object).where(table.notna(), None).to_dict("records")

@@ -100,21 +100,15 @@ def base_flow(discharge: ArrayLike, alpha: float = 0.925, passes: int = 3) -> ND
     ----------
     discharge : array_like, [time]
         Any unit; NaN where missing.
-    alpha : float
-        Of the filter, per day: larger means less base flow.
-    passes : int
-        Over the series, by turns forward and backward.
+    alpha, passes : float, int
+        Of the filter, per day, from 0 to below 1: larger means less base flow; passes over the
+        series, at least 1. DataError for others.
 
     Returns
     -------
     ndarray, [time]
         Between 0 and the discharge; NaN where that is missing, and in parts of at most 30 days
         between gaps.
-
-    Raises
-    ------
-    DataError
-        `alpha` is not from 0 to below 1, or there is no pass.
     """
     if not 0 <= alpha < 1 or passes < 1:
         raise DataError(
@@ -158,11 +152,7 @@ def untrained_table(
         What the model gives of ``evapotranspiration``, ``base_flow`` and the ``runoff`` that it is
         part of, and ``inflow``, the precipitation as a model corrected it; mm day-1, not routed.
     observed, precipitation : array_like, [site, time]
-        Discharge, NaN where missing, and precipitation as measured; mm day-1.
-    days : DatetimeIndex, [time]
-        Dates.
-    sites : sequence of str, [site]
-        Identifiers.
+        Discharge, NaN where missing, and precipitation as measured on `days`; mm day-1.
 
     Returns
     -------
@@ -195,15 +185,11 @@ def untrained_table(
 
 
 def untrained_summary(table: pd.DataFrame) -> list[dict[str, str | float | int]]:
-    """Return how a table of `untrained_table` agrees over the sites, a row for each check it has.
+    """Return how a table of `untrained_table` agrees over the sites, a row for each of its checks.
 
-    Returns
-    -------
-    list of dict
-        ``check``, ``unit``, ``sites`` (where both are known), ``simulated`` and ``reference``
-        (medians), ``correlation`` (over sites), ``difference`` (median of simulated less reference)
-        and ``relative_bias`` (median, percent of the reference, of the sites whose reference is
-        above zero).
+    Rows have ``check``, ``unit``, ``sites`` (where both are known), ``simulated`` and ``reference``
+    (medians), ``correlation`` (over sites), ``difference`` (median of simulated less reference) and
+    ``relative_bias`` (median, percent of the reference, of the sites where that is above zero).
     """
     rows: list[dict[str, str | float | int]] = []
     table = table.assign(zero=0.0)
