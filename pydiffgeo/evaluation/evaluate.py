@@ -149,23 +149,14 @@ def _score_files(data: xr.Dataset, folder: Path) -> dict[str, Path]:
 
 
 def evaluate(
-    hybrid: Hybrid | Ensemble,
-    sites: xr.Dataset,
-    start: str | None = None,
-    end: str | None = None,
-    warm_up: int | None = 365,
-    batch: int = 128,
-    *,
-    observed: Iterable[str] | None = None,
+    hybrid: Hybrid | Ensemble, sites: xr.Dataset, start: str | None = None, end: str | None = None,
+    warm_up: int | None = 365, batch: int = 128, *, observed: Iterable[str] | None = None,
     measures: Mapping[str, Sequence[str]] | None = None,
-    also: Iterable[str] | Literal["all"] | None = None,
-    members: Mapping[str, int] | None = None,
-    groups: Mapping[str, Iterable[str]] | None = None,
-    keep_warm_up: bool = False,
-    group: Group | None = None,
-    history: pd.DataFrame | None = None,
+    also: Iterable[str] | Literal["all"] | None = None, members: Mapping[str, int] | None = None,
+    groups: Mapping[str, Iterable[str]] | None = None, keep_warm_up: bool = False,
+    group: Group | None = None, history: pd.DataFrame | None = None,
     left_out: Mapping[str, str] | None = None,
-) -> Evaluation:
+) -> Evaluation:  # fmt: skip
     """Simulate sites with a trained hybrid and score it.
 
     Parameters
@@ -197,9 +188,8 @@ def evaluate(
         of = {site: name for name, some in groups.items() for site in some}
         names = list(map(str, data["site"].values))
         if missing := [site for site in names if site not in of]:
-            raise DataError(
-                f"site {missing[0]} is in none of the groups {', '.join(groups)}; add it."
-            )
+            known = ", ".join(groups)
+            raise DataError(f"site {missing[0]} is in none of the groups {known}; add it.")
         data = data.assign_coords(group=("site", [of[site] for site in names]))
     gone = {**(left_out or {}), **json.loads(data.attrs["left_out"])}
     gone |= {k: f"the solve failed: {why}" for k, why in json.loads(data.attrs["failed"]).items()}
@@ -213,13 +203,9 @@ def open_evaluation(folder: str | Path) -> Evaluation:
     """
     folder, history = Path(folder), Path(folder).parent / "history.csv"
     if not (folder / "series.nc").is_file():
-        raise DataError(
-            f"{folder} holds no evaluation: there is no series.nc. Judge the run first."
-        )
-    data, left_out = (
-        xr.load_dataset(folder / "series.nc"),
-        pd.read_csv(folder / "left_out.csv", dtype=str),
-    )
+        raise DataError(f"{folder} holds no evaluation (no series.nc). Judge the run first.")
+    data = xr.load_dataset(folder / "series.nc")
+    left_out = pd.read_csv(folder / "left_out.csv", dtype=str)
     return Evaluation(
         data,
         left_out=dict(left_out.to_numpy()),

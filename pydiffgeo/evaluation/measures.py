@@ -117,7 +117,7 @@ def fhv(simulated: ArrayLike, observed: ArrayLike, mask: Mask = None, share: flo
     Of the sum of the upper `share` of the flow duration curve; NaN where there are none, or all 0.
     """
     s, o = _duration_curves(simulated, observed, mask)
-    n = _count(share, len(o))
+    n = _count(share, o)
     return 100 * _ratio((s[:n] - o[:n]).sum(), o[:n].sum())
 
 
@@ -130,13 +130,13 @@ def nrmse_high(
     asks for the right height on the right day, and no error cancels another. NaN where all are 0.
     """
     s, o, _ = pairs(simulated, observed, mask)
-    high = o >= np.quantile(o, 1 - _valid(share))
-    return _ratio(np.sqrt(np.mean((s[high] - o[high]) ** 2)), o[high].mean())
+    _count(share, o)
+    high = o >= np.quantile(o, 1 - share)
+    return _ratio(np.sqrt(np.mean((s - o)[high] ** 2)), o[high].mean())
 
 
 def fms(
-    simulated: ArrayLike, observed: ArrayLike, mask: Mask = None,
-    lower: float = 0.2, upper: float = 0.7,
+    simulated: ArrayLike, observed: ArrayLike, mask: Mask = None, lower: float = 0.2, upper: float = 0.7
 ) -> float:  # fmt: skip
     """Return the bias of the slope of the flow duration curve, percent; 0 is right.
 
@@ -144,8 +144,8 @@ def fms(
     """
     if not 0 < lower < upper < 1:
         raise DataError(f"lower {lower} and upper {upper} must be in order and between 0 and 1.")
-    s, o = (_log(curve) for curve in _duration_curves(simulated, observed, mask))
-    a, b = _count(lower, len(o)), min(_count(upper, len(o)), len(o) - 1)
+    s, o = np.log(_duration_curves(simulated, observed, mask, SMALL))
+    a, b = _count(lower, o), min(_count(upper, o), len(o) - 1)
     slope = o[a] - o[b]
     return float((s[a] - s[b] - slope) / (slope + SMALL) * 100)
 
@@ -156,12 +156,10 @@ def flv(simulated: ArrayLike, observed: ArrayLike, mask: Mask = None, share: flo
     Of the lower `share` of the flow duration curve in logarithms, where zero counts as 1e-6, in the
     unit of the series. NaN where the series is too short for such flows.
     """
-    curves = _duration_curves(simulated, observed, mask)
-    n = _count(share, len(curves[0]))
-    if not n:
-        return float("nan")
-    s, o = ((low - low[-1]).sum() for low in (_log(curve[-n:]) for curve in curves))
-    return float(-(s - o) / (o + SMALL) * 100)
+    curves = np.log(_duration_curves(simulated, observed, mask, SMALL))
+    n = _count(share, curves[0])
+    s, o = (curves[:, -n:] - curves[:, -1:]).sum(1)
+    return float((o - s) / (o + SMALL) * 100) if n else float("nan")
 
 
 def peak_timing(simulated: ArrayLike, observed: ArrayLike, mask: Mask = None) -> float:
@@ -174,7 +172,7 @@ def peak_timing(simulated: ArrayLike, observed: ArrayLike, mask: Mask = None) ->
     s, o, days = pairs(simulated, observed, mask)
     errors = [
         0 if s[k] > max(s[k - 1], s[k + 1]) else abs(int(s[k - 3 : k + 4].argmax()) - 3)
-        for k in _prominent(o)
+        for k in find_peaks(o, distance=100, prominence=np.std(o))[0]
         if _uninterrupted(days, k, 3)
     ]
     return float(np.mean(errors)) if errors else float("nan")
@@ -196,7 +194,7 @@ def missed_peaks(simulated: ArrayLike, observed: ArrayLike, mask: Mask = None) -
 def peak_mape(simulated: ArrayLike, observed: ArrayLike, mask: Mask = None) -> float:
     """Return the mean absolute error at the peaks of `peak_timing`, percent; NaN without peaks."""
     s, o, _ = pairs(simulated, observed, mask)
-    k = _prominent(o)
+    k, _ = find_peaks(o, distance=100, prominence=np.std(o))
     return float(np.mean(np.abs((s[k] - o[k]) / o[k])) * 100) if len(k) else float("nan")
 
 
@@ -223,27 +221,20 @@ def _ratio(upper: float, lower: float) -> float:
     return float(upper / lower) if lower != 0 else float("nan")
 
 
-def _duration_curves(simulated: ArrayLike, observed: ArrayLike, mask: Mask) -> list[NDArray]:
-    """Return both series from the largest value down."""
-    return [np.sort(x)[::-1] for x in pairs(simulated, observed, mask)[:2]]
+def _duration_curves(
+    simulated: ArrayLike, observed: ArrayLike, mask: Mask, zero: float = 0.0
+) -> NDArray:
+    """Return both series from the largest value down, [2, pair]; `zero` takes the place of none."""
+    s, o, _ = pairs(simulated, observed, mask)
+    curves = np.sort([s, o])[:, ::-1]
+    return np.where(curves <= 0, zero, curves) if zero else curves
 
 
-def _log(flow: NDArray) -> NDArray:
-    return np.log(np.where(flow <= 0, SMALL, flow))
-
-
-def _valid(share: float) -> float:
+def _count(share: float, flow: NDArray) -> int:
+    """Return the number of values that are a share of a series; DataError where it is none."""
     if not 0 < share < 1:
         raise DataError(f"the share of flows {share} must be between 0 and 1.")
-    return share
-
-
-def _count(share: float, length: int) -> int:
-    return int(np.round(_valid(share) * length))
-
-
-def _prominent(observed: NDArray) -> NDArray:
-    return find_peaks(observed, distance=100, prominence=np.std(observed))[0]
+    return int(np.round(share * len(flow)))
 
 
 def _uninterrupted(days: NDArray, peak: int, window: int) -> bool:

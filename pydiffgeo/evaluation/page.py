@@ -25,17 +25,9 @@ class Page:
     def __init__(self, title: str):
         self.title, self.parts = title, [f"<h1>{escape(title)}</h1>"]
 
-    def heading(self, text: str) -> None:
-        """Add a heading."""
-        self.parts.append(f"<h2>{escape(text)}</h2>")
-
-    def text(self, *texts: str) -> None:
-        """Add paragraphs."""
-        self.parts += [f"<p>{escape(text)}</p>" for text in texts]
-
-    def code(self, text: str) -> None:
-        """Add text as it is, such as settings."""
-        self.parts.append(f"<pre>{escape(text)}</pre>")
+    def add(self, tag: str, *texts: str) -> None:
+        """Add texts as elements: h2, p, or pre for text as it is, such as settings."""
+        self.parts += [f"<{tag}>{escape(text)}</{tag}>" for text in texts]
 
     def figure(self, path: Path, caption: str) -> None:
         """Add a PNG image."""

@@ -1,4 +1,4 @@
-"""Reports of judged runs for every domain: tables, figures and one page, of one run or of several."""
+"""Reports of one judged run or of several: tables, figures and one page, for every domain."""
 
 from __future__ import annotations
 
@@ -29,17 +29,11 @@ Chosen = Mapping[str, Mapping[str, Any]] | Iterable[str] | None
 
 
 def write_report(
-    run: Evaluation,
-    folder: str | Path,
-    title: str,
-    panels: Chosen = None,
-    figures: bool = True,
-    notes: Sequence[str] = (),
-    appendix: Mapping[str, str] | None = None,
-    weights: str = "",
+    run: Evaluation, folder: str | Path, title: str, panels: Chosen = None, figures: bool = True,
+    notes: Sequence[str] = (), appendix: Mapping[str, str] | None = None, weights: str = "",
     progress: bool = False,
-) -> Path:
-    """Write scores, series, parameters, tables and figures of a run and a page, and return its path.
+) -> Path:  # fmt: skip
+    """Write scores, series, parameters, tables and figures of a run and a page, whose path it returns.
 
     `panels` are names of `PANELS` with or without their options, all by default, and UnknownName
     for others; figures need matplotlib. `notes` are what a reader must know before the scores,
@@ -52,26 +46,26 @@ def write_report(
     write_table(medians, folder / "medians")
     warm_up = run.data.attrs.get("warm_up", 0)
     judged = f"{run.data.sizes['site']} sites, {run.days}, after {warm_up} steps of warm-up."
-    page.text(judged, *notes)
-    caption = "Medians over sites, 95 % bootstrap intervals; undefined: sites without the measure"
-    page.table(medians, caption)
+    page.add("p", judged, *notes)
+    page.table(
+        medians, "Medians over sites, 95 % bootstrap intervals; undefined: sites without one"
+    )
     if "depth" in summary:
         write_table(summary, folder / "table")
         page.table(summary, "By depth: of errors the root of the mean square over sites")
     left_out = pd.DataFrame(run.left_out.items(), columns=["site", "reason"])
     page.table(left_out, "Sites that were left out")
-    _add_panels(
-        page, {"simulated": run}, folder, list(PANELS) if panels is None else panels, figures
-    )
+    chosen = list(PANELS) if panels is None else panels
+    _add_panels(page, {"simulated": run}, folder, chosen, figures)
     for name, scores in run.all_scores.items():
-        page.heading(f"Scores of sites: {name}")
+        page.add("h2", f"Scores of sites: {name}")
         table = scores.to_dataframe().reset_index()
         page.table(table[[c for c in (*scores.dims, "group", *SHOWN, "count") if c in table]])
-    page.heading("Settings and provenance")
-    page.text(f"SHA-256 of the weights: {weights or 'unknown'}.")
+    page.add("h2", "Settings and provenance")
+    page.add("p", f"SHA-256 of the weights: {weights or 'unknown'}.")
     for heading, text in (appendix or {}).items():
-        page.heading(heading)
-        page.code(text)
+        page.add("h2", heading)
+        page.add("pre", text)
     if progress and "depth" in summary:
         _print_summary(summary, title)
     elif progress:
@@ -83,16 +77,10 @@ def write_report(
 
 
 def compare_runs(
-    runs: Runs,
-    folder: str | Path,
-    name: str = "comparison",
-    panels: Chosen = None,
-    figures: bool = True,
-    notes: Sequence[str] = (),
-    reference: str | None = None,
-    weights: Mapping[str, str] | None = None,
-    progress: bool = False,
-) -> pd.DataFrame:
+    runs: Runs, folder: str | Path, name: str = "comparison", panels: Chosen = None,
+    figures: bool = True, notes: Sequence[str] = (), reference: str | None = None,
+    weights: Mapping[str, str] | None = None, progress: bool = False,
+) -> pd.DataFrame:  # fmt: skip
     """Write tables, figures and a page that compare judged runs by name, and return their summary.
 
     Files begin with `name`, such as "comparison_test"; `panels` and `notes` are as in
@@ -102,8 +90,8 @@ def compare_runs(
     Returns
     -------
     pandas.DataFrame
-        ``run`` and the columns of `Evaluation.summary`; with a run as `reference` also ``gain``, the
-        share by which the RMSE is lower than that of the reference.
+        ``run`` and the columns of `Evaluation.summary`; with a run as `reference` also ``gain``,
+        the share by which the RMSE is lower than that of the reference.
     """
     folder, page = Path(folder), Page(name.replace("_", " ").capitalize())
     tables = [run.summary.assign(run=label) for label, run in runs.items()]
@@ -116,18 +104,18 @@ def compare_runs(
         base = summary[labels[1:]].merge(base, "left")["rmse"]
         summary = summary.assign(gain=1 - summary["rmse"] / base)
     write_table(summary, folder / name)
-    page.text(*notes)
+    page.add("p", *notes)
     page.table(summary, "Scores over the sites: see the report of each run")
     for text in _incomparable(runs):
         warnings.warn(text, DataWarning, stacklevel=2)
-        page.text(text)
+        page.add("p", text)
     _add_panels(page, runs, folder, COMPARED if panels is None else panels, figures, f"{name}_")
     if weights:
         told = "; ".join(f"{label} {value}" for label, value in weights.items())
-        page.text(f"Weights that were judged: {told}.")
+        page.add("p", f"Weights that were judged: {told}.")
     page.write(folder / f"{name}.html")
     if progress:
-        _print_summary(summary.drop(columns="gain", errors="ignore"), "Scores of the runs")
+        _print_summary(summary, "Scores of the runs")
         console().print(f"Comparison: {folder / f'{name}.html'}, with tables beside it")
     return summary
 
@@ -143,14 +131,14 @@ def _add_panels(
         for stem, table in panel.files.items():
             text = table.to_csv(index=False, float_format="%.6g")
             write_file(folder / f"{prefix}{stem}.csv", text)
-        page.heading(panel.title)
-        page.text(*filter(None, [panel.text]))
+        page.add("h2", panel.title)
+        page.add("p", *filter(None, [panel.text]))
         for stem, table in panel.tables.items():
             write_table(table, folder / f"{prefix}{stem}")
             page.table(table)
         for stem, (caption, make) in panel.figures.items() if draw else ():
             page.figure(save_figure(make(), folder / f"{prefix}{stem}.png"), caption)
-    page.text(*(f"{p.title}: not shown, since {p.nothing}." for p in made if p.nothing))
+    page.add("p", *(f"{p.title}: not shown, since {p.nothing}." for p in made if p.nothing))
 
 
 def _print_summary(summary: pd.DataFrame, title: str) -> None:
@@ -183,7 +171,7 @@ def _incomparable(runs: Runs) -> Iterator[str]:
         if every != common:
             counts = ", ".join(f"{name} {len(some)}" for name, some in sites.items())
             yield (
-                f"The runs do not judge the same sites ({group or 'all'}: {counts}; {len(common)} are "
-                f"common to all): their scores cannot be compared. Leave "
+                f"The runs do not judge the same sites ({group or 'all'}: {counts}; {len(common)} "
+                "are common to all): their scores cannot be compared. Leave "
                 f"{', '.join(sorted(map(str, every - common))[:10])} out of all runs."
             )

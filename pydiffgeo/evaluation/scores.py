@@ -1,4 +1,4 @@
-"""Scores of each site, and of each depth of profiles; what they come to over the sites of a group."""
+"""Scores of each site, and of each depth of profiles; what they come to over groups of sites."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def write_scores(scores: xr.Dataset, path: str | Path) -> list[Path]:
 
 
 def parts(scores: xr.Dataset) -> Iterator[tuple[dict[str, str], xr.Dataset]]:
-    """Yield the scores of each group and depth, and of all depths, with the labels of their rows."""
+    """Yield the scores of each group and depth, and of all depths, with labels of their rows."""
     for group in pd.unique(scores["group"].values) if "group" in scores.coords else [None]:
         label = {} if group is None else {"group": str(group)}
         some = scores if group is None else scores.isel(site=np.flatnonzero(scores.group == group))
@@ -91,15 +91,6 @@ def parts(scores: xr.Dataset) -> Iterator[tuple[dict[str, str], xr.Dataset]]:
         yield {**label, "depth": "all"}, some
 
 
-def _root_mean_square(values: pd.Series) -> float:
-    return float(np.sqrt((values**2).mean()))
-
-
-# over the sites and depths of profiles; the others, such as KGE, have no lower end: by the median
-GATHERED = dict.fromkeys(("rmse", "ubrmse"), _root_mean_square)
-GATHERED |= dict.fromkeys(("bias", "correlation"), pd.Series.mean)
-
-
 def summary_table(scores: xr.Dataset) -> pd.DataFrame:
     """Return medians over the sites, a row per group of sites, and per depth and over all ("all").
 
@@ -108,9 +99,13 @@ def summary_table(scores: xr.Dataset) -> pd.DataFrame:
     """
     rows = []
     for label, part in parts(scores):
-        how = GATHERED if "depth" in label else {}
-        values = {str(n): pd.Series(v.values.ravel()) for n, v in part.items() if n != COUNT}
-        row = {n: float(how.get(n, pd.Series.median)(v)) for n, v in values.items()}
+        values = part.drop_vars(COUNT).to_dataframe().drop(columns=[*part.coords], errors="ignore")
+        row = values.median()
+        if "depth" in label:  # the others, such as KGE, have no lower end
+            for name in row.index.intersection(["rmse", "ubrmse"]):
+                row[name] = np.sqrt((values[name] ** 2).mean())
+            for name in row.index.intersection(["bias", "correlation"]):
+                row[name] = values[name].mean()
         scored = (part[COUNT] > 1).values.reshape(part.sizes["site"], -1).all(1)
         rows.append({**label, **row, "sites": int(scored.sum())})
     return pd.DataFrame(rows)
@@ -139,9 +134,7 @@ def median_scores(
         ``lower``, ``upper``, ``mean``, ``sites`` (where the measure is defined) and ``undefined``.
     """
     if not 0 < confidence < 1 or draws < 1:
-        raise DataError(
-            f"confidence {confidence} must be between 0 and 1, draws {draws} at least 1."
-        )
+        raise DataError(f"confidence {confidence} must be between 0 and 1, draws {draws} positive.")
     rows = []
     for label, part in parts(scores):
         count = part.sizes["site"]

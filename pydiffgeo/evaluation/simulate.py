@@ -27,19 +27,11 @@ UNTRAINED = ("precipitation", "evapotranspiration", "base_flow", "runoff", "infl
 
 
 def simulate(
-    hybrid: Hybrid | Ensemble,
-    sites: xr.Dataset,
-    start: str | None = None,
-    end: str | None = None,
-    warm_up: int | None = 365,
-    batch: int = 128,
-    *,
-    observed: Iterable[str] | None = None,
-    also: Iterable[str] | Literal["all"] | None = None,
-    members: Mapping[str, int] | None = None,
-    keep_warm_up: bool = False,
-    group: Group | None = None,
-) -> xr.Dataset:
+    hybrid: Hybrid | Ensemble, sites: xr.Dataset, start: str | None = None, end: str | None = None,
+    warm_up: int | None = 365, batch: int = 128, *, observed: Iterable[str] | None = None,
+    also: Iterable[str] | Literal["all"] | None = None, members: Mapping[str, int] | None = None,
+    keep_warm_up: bool = False, group: Group | None = None,
+) -> xr.Dataset:  # fmt: skip
     """Simulate sites over a period; the processes of a group share the work, and all return it all.
 
     Parameters
@@ -137,13 +129,9 @@ def simulate(
 
 @torch.no_grad()
 def _block(
-    hybrid: Hybrid | Ensemble,
-    batch: Batch,
-    names: list[str],
-    compared: list[str],
-    of: Mapping[str, int],
-    axis: str,
-) -> xr.Dataset:
+    hybrid: Hybrid | Ensemble, batch: Batch, names: list[str], compared: list[str],
+    of: Mapping[str, int], axis: str,
+) -> xr.Dataset:  # fmt: skip
     """Return series, ``NAME_observed`` and parameters of a batch; attrs: why which sites failed."""
     members = [hybrid[k] for k in range(len(hybrid))] if isinstance(hybrid, Ensemble) else [hybrid]
     sites = [batch.sites[i] for i in batch.site.tolist()]

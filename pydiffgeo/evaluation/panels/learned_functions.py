@@ -99,12 +99,9 @@ def functions_of(run: Evaluation, seed: int = 0) -> dict[str, LearnedFunction]:
     def keep(_: Any, given: tuple[Any, ...], made: Mapping[str, Tensor]) -> None:
         seen.extend(({**given[0], **made}, given[1]))
 
-    handle = process.register_forward_hook(keep)
-    try:
-        span = str(days[0]), str(days[-1]), warm_up, SITES
+    span = str(days[0]), str(days[-1]), warm_up, SITES
+    with process.register_forward_hook(keep):
         simulate(run.hybrid, sites, *span, observed=(), also=())
-    finally:
-        handle.remove()
     series = {n: v[:, warm_up:] for n, v in seen[0].items() if v.ndim == 2}
     # a forcing under the name of the model
     series |= {n: series[source] for n, source in process.names.items() if source in series}

@@ -69,12 +69,9 @@ def profiles(runs: Runs, measure: str = "rmse", most: int = 50) -> Panel:
 
 
 def _draw(
-    runs: Runs,
-    name: str,
-    rows: list[tuple[str, dict[str, Any]]],
-    height: float = 2.2,
+    runs: Runs, name: str, rows: list[tuple[str, dict[str, Any]]], height: float = 2.2,
     style: dict[str, Any] = LINE,
-) -> Figure:
+) -> Figure:  # fmt: skip
     """Draw what was observed and simulated at the places of the rows; the judged part is shaded."""
     first = next(iter(runs.values()))
     times, judged = first.data[first.axis].values, first.data["judged"].values

@@ -111,9 +111,7 @@ def base_flow(discharge: ArrayLike, alpha: float = 0.925, passes: int = 3) -> ND
         between gaps.
     """
     if not 0 <= alpha < 1 or passes < 1:
-        raise DataError(
-            f"alpha {alpha} must be at least 0 and below 1, passes {passes} at least 1."
-        )
+        raise DataError(f"alpha {alpha} must be from 0 to below 1, passes {passes} at least 1.")
     whole = np.asarray(discharge, float)
     found = np.full(whole.shape, np.nan)
     changes = np.flatnonzero(np.diff(np.isfinite(whole), prepend=False, append=False))
@@ -138,12 +136,9 @@ def counted_days(observed: NDArray, days: pd.DatetimeIndex) -> NDArray:
 
 
 def untrained_table(
-    simulated: Mapping[str, ArrayLike],
-    observed: ArrayLike,
-    precipitation: ArrayLike,
-    days: pd.DatetimeIndex,
-    sites: Sequence[str],
-) -> pd.DataFrame:
+    simulated: Mapping[str, ArrayLike], observed: ArrayLike, precipitation: ArrayLike,
+    days: pd.DatetimeIndex, sites: Sequence[str],
+) -> pd.DataFrame:  # fmt: skip
     """Return evapotranspiration and base-flow index of sites, simulated and as the records tell.
 
     Parameters
