@@ -4,8 +4,8 @@ from pydiffgeo.evaluation.evaluate import Evaluation, evaluate, open_evaluation
 from pydiffgeo.evaluation.figures import matplotlib_missing, new_figure, save_figure
 from pydiffgeo.evaluation.measures import MEASURES, bias, correlation, kge, nse, rmse, score, ubrmse
 from pydiffgeo.evaluation.panels import PANELS
-from pydiffgeo.evaluation.panels.cdf import cdf_figure
-from pydiffgeo.evaluation.panels.untrained import base_flow, untrained_summary, untrained_table
+from pydiffgeo.evaluation.panels.fluxes import base_flow, untrained_summary, untrained_table
+from pydiffgeo.evaluation.panels.of_sites import cdf_figure
 from pydiffgeo.evaluation.report import compare_runs, write_report
 from pydiffgeo.evaluation.scores import median_scores, score_sites, summary_table, write_scores
 from pydiffgeo.evaluation.simulate import simulate

@@ -1,4 +1,4 @@
-"""Series of chosen sites, and by depth."""
+"""Series of chosen sites, by depth, and curves of the training."""
 
 from __future__ import annotations
 
@@ -6,10 +6,16 @@ from pathlib import Path
 
 import judged_cases as cases
 import numpy as np
+import pandas as pd
 import pytest
 
 from pydiffgeo.evaluation import Evaluation, save_figure
-from pydiffgeo.evaluation.panels.time_series import exemplary, hydrographs, profiles
+from pydiffgeo.evaluation.panels.time_series import (
+    exemplary,
+    hydrographs,
+    profiles,
+    training_curves,
+)
 
 
 def test_best_median_and_worst_site() -> None:
@@ -49,3 +55,18 @@ def test_hydrographs_of_the_chosen_sites() -> None:
     np.testing.assert_array_equal(
         figure.axes[0].get_lines()[1].get_ydata(), data.soil_moisture[best]
     )
+
+
+def test_loss_and_validation_of_each_run() -> None:
+    [data] = cases.profile_data()
+    first = pd.DataFrame({"epoch": range(1, 51), "loss": 0.5, "validation": 0.1})
+    second = first[["epoch", "loss"]]
+    runs = {"a": Evaluation(data, history=first), "b": Evaluation(data, history=second)}
+    panel = training_curves({"a": runs["a"]})
+    assert panel.tables["epochs"].epoch.tolist() == list(range(1, 51, 2))
+    assert not training_curves(runs).tables
+    assert "no history" in training_curves({"c": Evaluation(data)}).nothing
+    pytest.importorskip("matplotlib")
+    axes = training_curves(runs).figures["training"][1]().axes
+    assert [len(axis.get_lines()) for axis in axes] == [1, 1, 1, 0]
+    assert axes[2].get_lines()[0].get_ydata().tolist() == [0.1] * 50
