@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pydiffgeo.model_check import check_model
     from pydiffgeo.models import HBV, MODELS, ExpHydro, ProcessModel, Richards
     from pydiffgeo.models.closures import JuliaClosure, NeuralClosure
+    from pydiffgeo.models.descent import descend
     from pydiffgeo.models.fitting import fit_closure, fit_slots
     from pydiffgeo.models.richards import Grid, Roots
     from pydiffgeo.models.richards.hydraulics import HYDRAULICS, SoilHydraulics, usda_soil
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from pydiffgeo.solvers import METHODS, Solver
     from pydiffgeo.solving import solve
     from pydiffgeo.stages import Series, Stage
-    from pydiffgeo.training.descent import descend
 
 try:
     __version__ = version("pydiffgeo")
@@ -69,7 +69,7 @@ _HOMES = {
     "Trainer": "training.trainer",
     "Windows": "data.windows",
     "check_model": "model_check",
-    "descend": "training.descent",
+    "descend": "models.descent",
     "evaluate": "evaluation",
     "fit_closure": "models.fitting",
     "fit_slots": "models.fitting",

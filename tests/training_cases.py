@@ -140,6 +140,7 @@ def long_run(
         folder,
         parts,
         Runoff(dropout),
+        lambda s: windows(s, batch=5),  # does not divide over two processes
         epochs=epochs,
         steps_per_epoch=4,
         validation=late,

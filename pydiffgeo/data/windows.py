@@ -217,6 +217,11 @@ class Windows:
         """Rows of a batch."""
         return self.batch_size or len(self._valid[0])
 
+    def rows(self, step: int) -> int:
+        """Return the rows of batch number `step`: fewer in the last one of whole periods."""
+        sites, turn = len(self._valid[0]), step % self.steps_per_epoch
+        return min(self.size, sites - turn * self.size) if self.length is None else self.size
+
     @property
     def left_out(self) -> tuple[str, ...]:
         """Sites without any such window; a warning names them."""

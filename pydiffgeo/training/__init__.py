@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from pydiffgeo.training.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
-    from pydiffgeo.training.descent import descend
-    from pydiffgeo.training.distributed import Group, process_group
-    from pydiffgeo.training.ensemble import Member, folds, twins
-    from pydiffgeo.training.sce_ua import calibrate, calibrated
-    from pydiffgeo.training.trainer import Trainer
-
-# public name -> its module, imported at first use: the command line handles signals before it needs torch
+# public name -> its module, imported at first use: the command line handles signals before torch
 _HOMES = {
-    "CHECKPOINT": "checkpoint", "Group": "distributed", "Member": "ensemble", "Trainer": "trainer", "calibrate": "sce_ua",
-    "calibrated": "sce_ua", "descend": "descent", "folds": "ensemble", "load_checkpoint": "checkpoint",
-    "process_group": "distributed", "save_checkpoint": "checkpoint", "twins": "ensemble",
+    "CHECKPOINT": "checkpoint", "Group": "distributed", "Member": "ensemble", "Trainer": "trainer",
+    "calibrate": "sce_ua", "calibrated": "sce_ua", "folds": "ensemble",
+    "load_checkpoint": "checkpoint", "process_group": "distributed",
+    "save_checkpoint": "checkpoint", "twins": "ensemble",
 }  # fmt: skip
 
-__all__ = ["CHECKPOINT", "Group", "Member", "Trainer", "calibrate", "calibrated", "descend", "folds", "load_checkpoint",
-           "process_group", "save_checkpoint", "twins"]  # fmt: skip
+__all__ = ["CHECKPOINT", "Group", "Member", "Trainer", "calibrate", "calibrated", "folds",
+           "load_checkpoint", "process_group", "save_checkpoint", "twins"]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

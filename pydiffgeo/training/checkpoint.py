@@ -1,4 +1,4 @@
-"""Checkpoints of a training: written whole, read without running code, and fitted to the model that they are of."""
+"""Checkpoints of a training: written whole, read without running code, fitted to their model."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ from pydiffgeo.errors import DataError, SettingsError
 from pydiffgeo.files import replacing
 
 CHECKPOINT = Path("checkpoints", "last.pt")  # in the folder of a run
+ANEW = "choose another folder with --output, or begin anew with --overwrite."  # ends remedies
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write a checkpoint; an interruption or a full disk leaves the old one or the new one, never half of it.
+    """Write a checkpoint; an interruption or a full disk leaves the old one or the new one whole.
 
     Raises
     ------
@@ -32,21 +33,14 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     content = io.BytesIO()
     torch.save(state, content)  # not into the file: torch's writer ends the process on a full disk
     kept = (
-        "The checkpoint before it is intact. " if path.is_file() else "There is no checkpoint yet. "
+        "The checkpoint before it is intact." if path.is_file() else "There is no checkpoint yet."
     )
-    with replacing(path, "go on with --resume", kept) as part:
+    with replacing(path, "go on with --resume", f"{kept} ") as part:
         part.write_bytes(content.getbuffer())
 
 
 def load_checkpoint(path: Path, keys: Collection[str] = ()) -> dict[str, Any] | None:
-    """Return a checkpoint, or None where there is none.
-
-    Parameters
-    ----------
-    path : Path
-        File.
-    keys : collection of str
-        What it must hold.
+    """Return a checkpoint, which must hold some keys, or None where there is none.
 
     Raises
     ------
@@ -60,13 +54,14 @@ def load_checkpoint(path: Path, keys: Collection[str] = ()) -> dict[str, Any] | 
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         raise DataError(
-            f"checkpoint {path} cannot be read ({reason}). Put a copy of it back, or begin anew with --overwrite."
+            f"checkpoint {path} cannot be read ({reason}). Put a copy of it back, or begin anew "
+            "with --overwrite."
         ) from error
     for key in keys:
         if not isinstance(saved, dict) or key not in saved:
             raise DataError(
-                f"checkpoint {path} is of another kind of training: it has no {key!r}. Put that of this run back, choose "
-                "another folder with --output, or begin anew with --overwrite."
+                f"checkpoint {path} is of another kind of training: it has no {key!r}. Put that of "
+                f"this run back, {ANEW}"
             )
     return saved
 
@@ -77,89 +72,71 @@ def load_weights(module: nn.Module, weights: Mapping[str, Any], path: Path) -> N
     Raises
     ------
     SettingsError
-        They are those of another model; the first weight that differs is named, and the module is as it was.
+        They are those of another model; the first weight that differs is named, and the module is
+        as it was.
     """
-    here, there = (
-        {name: tuple(value.shape) for name, value in state.items() if isinstance(value, Tensor)}
-        for state in (module.state_dict(), weights)
+    there, here = (
+        {name: list(value.shape) for name, value in state.items() if isinstance(value, Tensor)}
+        for state in (weights, module.state_dict())
     )
     differ = [name for name in here | there if here.get(name) != there.get(name)]
     if differ:
         name = differ[0]
-        what = [
-            f"has {name!r} of shape {list(s[name])}" if name in s else f"has no {name!r}"
+        has, wants = (
+            f"has {name!r} of shape {s[name]}" if name in s else f"has no {name!r}"
             for s in (there, here)
-        ]
+        )
         raise SettingsError(
-            f"checkpoint {path} is of another model: it {what[0]}, the model of the settings {what[1]}, and {len(differ) - 1} "
-            "more weights differ. Take the settings of that run, choose another folder with --output, or begin anew with "
-            "--overwrite."
+            f"checkpoint {path} is of another model: it {has}, the model of the settings {wants}, "
+            f"and {len(differ) - 1} more weights differ. Take the settings of that run, {ANEW}"
         )
     module.load_state_dict(weights)
 
 
 def chosen_weights(saved: Mapping[str, Any]) -> dict[str, Any]:
-    """Return those of a checkpoint that are judged: of the best validation score, else the last ones."""
+    """Return those of a checkpoint that are judged: of the best validation, else the last ones."""
     return saved.get("best_weights") or saved["model"]
 
 
 def weights_hash(weights: Mapping[str, Any]) -> str:
     """Return the SHA-256 of names, types, shapes and values of weights."""
     digest = hashlib.sha256()
-    for name in sorted(weights):
-        value = weights[name]
-        if not isinstance(value, Tensor):  # names, units and scaling of a hybrid
+    for name, value in sorted(weights.items()):
+        if isinstance(value, Tensor):
+            value = value.detach().cpu().contiguous()
+            digest.update(f"{name} {value.dtype} {tuple(value.shape)} ".encode())
+            digest.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
+        else:  # names, units and scaling of a hybrid
             digest.update(f"{name} {json.dumps(value, sort_keys=True)} ".encode())
-            continue
-        value = value.detach().cpu().contiguous()
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)} ".encode())
-        digest.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 
 def records_hash(windows: Sequence[Windows]) -> str:
-    """Return a SHA-256 of windows of whole periods, "" for random ones: these are known by the scaling of their records alone.
+    """Return a SHA-256 of windows of whole periods, "" for random ones.
 
-    In single precision, in which records that were derived on two machines do not differ by rounding.
+    It is of single precision, in which records that were derived on two machines do not differ by
+    rounding. Random windows are known by the scaling of their records alone.
     """
+    whole = [one for one in windows if one.length is None]
     found = []
-    for one in windows:
-        for k in range(one.steps_per_epoch if one.length is None else 0):
-            batch = one.batch(k)
-            groups = {
-                "series": batch.series,
-                "attributes": batch.attributes,
-                "observed": batch.observed,
-            }
-            values = {f"{g} {n}": v for g, group in groups.items() for n, v in group.items()}
-            found.append(
-                weights_hash({n: v.float().nan_to_num(nan=-1.0) for n, v in values.items()})
-            )
+    for batch in (one.batch(k) for one in whole for k in range(one.steps_per_epoch)):
+        values = {
+            f"{group} {name}": value.float().nan_to_num(nan=-1.0)
+            for group in ("series", "attributes", "observed")
+            for name, value in getattr(batch, group).items()
+        }
+        found.append(weights_hash(values))
     return hashlib.sha256("".join(found).encode()).hexdigest() if found else ""
 
 
-def require_same_members(now: Mapping[str, Any], before: Mapping[str, Any], path: Path) -> None:
-    """Raise SettingsError where a checkpoint is of other members than a new training, or of a single hybrid."""
-    if now["members"] != before["members"]:
-        counts = [len(one["members"] or [0]) for one in (before, now)]
-        raise SettingsError(
-            f"checkpoint {path} has {counts[0]} networks, the settings ask for {counts[1]}, or for other seeds or sites. Take "
-            "the settings of that run, choose another folder with --output, or begin anew with --overwrite."
-        )
-
-
 def require_same_records(now: Mapping[str, Any], before: Mapping[str, Any]) -> None:
-    """Check that the records of a new training are those of a checkpoint.
+    """Raise SettingsError where a new training has other records than that of a checkpoint.
 
     Parameters
     ----------
     now, before : mapping
-        Checkpoints: ``records`` is from `records_hash`, ``model`` has the names, units and scaling of hybrids.
-
-    Raises
-    ------
-    SettingsError
-        A mean or standard deviation of the training period differs, or a value of a whole period.
+        Checkpoints: ``records`` is from `records_hash`, ``model`` has the scaling of hybrids, whose
+        means and standard deviations may differ by rounding.
     """
     differs = ""
     for name, value in now["model"].items():
@@ -169,23 +146,21 @@ def require_same_records(now: Mapping[str, Any], before: Mapping[str, Any]) -> N
         differs = "values of the days trained on differ"
     if differs:
         raise SettingsError(
-            f"cannot resume: the records are not those of the run in the folder: {differs}. Put the records back, choose "
-            "another folder with --output, or begin anew with --overwrite."
+            f"cannot resume: the records are not those of the run in the folder: {differs}. Put "
+            f"the records back, {ANEW}"
         )
 
 
 def difference(now: Any, before: Any, place: str) -> str:
     """Return in words where two scalings differ by more than rounding; "" where they do not."""
     if isinstance(now, Mapping) and isinstance(before, Mapping):
-        keys = {**now, **before}
-        found = (difference(now.get(key), before.get(key), f"{place} {key}") for key in keys)
-    elif isinstance(now, list) and isinstance(before, list) and len(now) == len(before):
-        found = (difference(*both, place) for both in zip(now, before, strict=True))
-    elif isinstance(now, float) and isinstance(before, float):
-        same = (
-            math.isclose(now, before, rel_tol=1e-4, abs_tol=1e-6) or now != now and before != before
-        )
-        return "" if same else f"{place.strip()} is {now!r}, the checkpoint has {before!r}"
-    else:
-        return "" if now == before else f"{place.strip()} is {now!r}, the checkpoint has {before!r}"
-    return next(filter(None, found), "")
+        parts = [(now.get(key), before.get(key), f"{place} {key}") for key in {**now, **before}]
+        return next(filter(None, (difference(*part) for part in parts)), "")
+    if isinstance(now, list) and isinstance(before, list) and len(now) == len(before):
+        pairs = zip(now, before, strict=True)
+        return next(filter(None, (difference(*pair, place) for pair in pairs)), "")
+    same = now == before
+    if isinstance(now, float) and isinstance(before, float):
+        both_missing = math.isnan(now) and math.isnan(before)
+        same = both_missing or math.isclose(now, before, rel_tol=1e-4, abs_tol=1e-6)
+    return "" if same else f"{place.strip()} is {now!r}, the checkpoint has {before!r}"

@@ -12,7 +12,6 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
-from pydiffgeo.data.batch import Batch
 from pydiffgeo.data.windows import Windows
 from pydiffgeo.errors import DataError
 from pydiffgeo.evaluation.scores import score_sites
@@ -22,22 +21,11 @@ from pydiffgeo.training.steps import Simulated
 
 COMPLETE = 0.9  # share of the observations held out that must be simulated for a score
 
-
 Judge = Windows | Callable[[nn.Module], float]
 
 
 class Choice:
-    """Scores of the members of a training, larger for better, and the weights of each at its best.
-
-    Attributes
-    ----------
-    best_epoch : list of int
-        Epochs after which the weights of each member were best.
-    best_weights : list of dict or None
-        Of each member.
-    stopped : str
-        Why the training ends early; "" as long as it does not.
-    """
+    """Scores of the members of a training, larger for better, and the weights of each at its best."""
 
     KEPT = ("scores", "best", "best_epoch", "best_weights", "stopped")
 
@@ -51,10 +39,11 @@ class Choice:
         self.members, self.hybrids, self.patience = members, hybrids, patience
         self.held = any(member.held for member in members)
         self.judges = [] if self.held else judges
+        self.judged_by = [i if m.judge is None else m.judge for i, m in enumerate(members)]
         self.scores = [-math.inf] * len(members)
         self.best, self.best_epoch = [-math.inf] * len(members), [0] * len(members)
         self.best_weights: list[dict[str, Any] | None] = [None] * len(members)
-        self.stopped = ""
+        self.stopped = ""  # why the training ends early
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint has to keep."""
@@ -68,54 +57,44 @@ class Choice:
     def judge_held(self, found: Sequence[Simulated], epoch: int) -> None:
         """Score the members by the days held out of what they simulated."""
         both = zip(self.members, found, strict=True)
-        self.keep([_held_score(m, one.series, one.batch) for m, one in both], epoch)
+        self.keep([_held_score(member, one) for member, one in both], epoch)
 
     def validate(self, epoch: int, observed: Sequence[str], group: Group) -> None:
-        """Score the members by the windows of a validation period, or by what a callable says of them.
-
-        Raises
-        ------
-        DataError
-            A score is not a number.
-        """
+        """Score the members by windows of a validation period, or by what a callable says."""
         scores = []
         for member, one, judge in zip(self.members, self.hybrids, self.judges, strict=True):
             one.eval()
             with torch.no_grad():
                 if isinstance(judge, Windows):
-                    score = _median_nse(one, judge, observed[0], group, member.left_out)
+                    scores.append(_median_nse(one, judge, observed[0], group, member.left_out))
                 else:
-                    score = float(judge(one))
-            if not math.isfinite(score):
-                raise DataError(
-                    "the validation score is not a number: its period has too few observations to judge by, or too many of its "
-                    "sites fail."
-                )
-            scores.append(score)
+                    scores.append(float(judge(one)))
+        if not all(map(math.isfinite, scores)):
+            raise DataError(
+                "the validation score is not a number: its period has too few observations to "
+                "judge by, or too many of its sites fail. Choose another period for validation."
+            )
         self.keep(scores, epoch)
 
     def keep(self, scores: list[float], epoch: int) -> None:
         """Note the scores, and keep the weights of each member whose judge was never better."""
         self.scores = scores
-        for i, judge in enumerate(self._judged_by()):
+        for i, judge in enumerate(self.judged_by):
             if scores[judge] > self.best[i]:
                 self.best_weights[i] = deepcopy(self.hybrids[i].state_dict())
                 self.best_epoch[i], self.best[i] = epoch, scores[judge]
 
-    def _judged_by(self) -> list[int]:
-        return [i if m.judge is None else m.judge for i, m in enumerate(self.members)]
-
     def end_epoch(self, epoch: int) -> float:
-        """Return the mean score of those that judge, errors as they are, and note whether to go on."""
+        """Return the mean score of the judges, errors as they are, and note whether to go on."""
         last = max(self.best_epoch)
         if self.patience and epoch - last >= self.patience:
             self.stopped = f"no better validation in {self.patience} epochs, best in epoch {last}"
-        judges = set(self._judged_by())
+        judges = set(self.judged_by)
         score = sum(self.scores[i] for i in judges) / len(judges)
         return -score if self.held else score
 
     def chosen(self, ensemble: bool) -> dict[str, Any] | None:
-        """Return the weights of the hybrid, or of the ensemble of the members that are kept; None before a choice."""
+        """Return the weights of the hybrid, or of the kept members; None before a choice."""
         if not ensemble or self.best_weights[0] is None:
             return self.best_weights[0]
         kept = [i for i, member in enumerate(self.members) if member.kept]
@@ -129,15 +108,16 @@ class Choice:
                 one.load_state_dict(weights)
 
 
-def _held_score(member: Member, simulated: Mapping[str, Tensor], batch: Batch) -> float:
-    """Return minus the root mean squared error of a member on the days held out; -inf where too much of it is missing."""
+def _held_score(member: Member, one: Simulated) -> float:
+    """Return minus the RMSE on the days held out; -inf where too many are not simulated."""
     squares, count, total = 0.0, 0, 0
-    first = int(batch.start[0])
+    first = int(one.batch.start[0])
     for name, values in member.held.items():
-        observed = values[batch.site, first : first + batch.length].to(simulated[name])
-        known = torch.isfinite(observed) & torch.isfinite(simulated[name])
-        error = torch.where(known, simulated[name].detach() - observed, 0.0)
-        squares += float(error.square().sum())
+        simulated = one.series[name].detach()
+        observed = values[one.batch.site, first : first + one.batch.length].to(simulated)
+        error = simulated - observed
+        known = torch.isfinite(error)
+        squares += float(torch.where(known, error, 0.0).square().sum())
         count, total = count + int(known.sum()), total + int(torch.isfinite(observed).sum())
     return -math.sqrt(squares / count) if count and count >= COMPLETE * total else -math.inf
 
@@ -145,14 +125,10 @@ def _held_score(member: Member, simulated: Mapping[str, Tensor], batch: Batch) -
 def _median_nse(
     hybrid: nn.Module, windows: Windows, name: str, group: Group, left_out: Sequence[str]
 ) -> float:
-    """Return the median NSE over the sites (and depths) of windows of a whole period, which the processes share."""
+    """Return the median NSE over sites (and depths) of a whole period; the processes share it."""
     own: list[float] = []
-    sites = len(windows.names) - len(windows.left_out)
-    size = windows.batch_size or sites
     for k in range(windows.steps_per_epoch):
-        if (
-            group.rank >= sites - k * size
-        ):  # the last batch has fewer sites than there are processes
+        if group.rank >= windows.rows(k):  # the last batch may have too few sites for all
             continue
         batch = windows.batch(k, group.part).to(group.device)
         series = hybrid(batch)

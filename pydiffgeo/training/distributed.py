@@ -36,41 +36,38 @@ class Group:
         """Whether this process writes files and shows progress."""
         return self.rank == 0
 
-    def gather(self, own: Tensor) -> Tensor:
-        """Return the parts [batch / size, ...] of all processes as [batch, ...], in the order of the batch.
+    @property
+    def part(self) -> slice:
+        """Rows of a batch that this process computes: every `size`-th."""
+        return slice(self.rank, None, self.size)
 
-        Gradients reach the own part only: when every process computes the same loss of the whole and `add_gradients` is called,
-        the gradient is that of one process, whatever the loss.
+    def gather(self, own: Tensor, rows: int) -> Tensor:
+        """Return the parts of all processes as the whole [rows, ...], in the order of the batch.
+
+        Gradients reach the own part only: when every process computes the same loss of the whole
+        and `add_gradients` is called, the gradient is that of one process, whatever the loss.
         """
         if self.size == 1:
             return own
+        lacking = -(-rows // self.size) - len(own)  # parts are sent in one size
+        own = torch.cat([own, own.new_zeros(lacking, *own.shape[1:])])
         parts = [torch.empty_like(own) for _ in range(self.size)]
         dist.all_gather(parts, own.detach().contiguous())
         parts[self.rank] = own
-        return torch.stack(parts, 1).flatten(0, 1)
+        return torch.stack(parts, 1).flatten(0, 1)[:rows]
 
     def add_gradients(self, parameters: Iterable[Tensor], flag: float = 0.0) -> float:
         """Add the gradients of all processes, in place, and return the sum of their flags."""
         if self.size == 1:
             return flag
         held = [p.grad for p in parameters if p.grad is not None]
-        flat = torch.cat(
-            [
-                *(g.flatten() for g in held),
-                torch.tensor([flag], dtype=held[0].dtype, device=self.device),
-            ]
-        )
+        last = torch.tensor([flag], dtype=held[0].dtype, device=self.device)
+        flat = torch.cat([*(gradient.flatten() for gradient in held), last])
         dist.all_reduce(flat)
-        start = 0
-        for gradient in held:
-            gradient.copy_(flat[start : start + gradient.numel()].view_as(gradient))
-            start += gradient.numel()
+        sums = flat[:-1].split([gradient.numel() for gradient in held])
+        for gradient, total in zip(held, sums, strict=True):
+            gradient.copy_(total.view_as(gradient))
         return float(flat[-1])
-
-    @property
-    def part(self) -> slice:
-        """Rows of a batch that this process computes: every `size`-th."""
-        return slice(self.rank, None, self.size)
 
     def collect(self, value: Any) -> list[Any]:
         """Return the values of all processes, in every process."""
@@ -83,7 +80,7 @@ class Group:
 
 @contextmanager
 def process_group(device: str = "cpu") -> Iterator[Group]:
-    """Join the processes that torchrun started, by NCCL on GPUs and by gloo on CPUs; alone without torchrun.
+    """Join the processes that torchrun started, by NCCL on GPUs and by gloo on CPUs.
 
     Parameters
     ----------
@@ -95,7 +92,16 @@ def process_group(device: str = "cpu") -> Iterator[Group]:
     SettingsError
         "cuda", and fewer GPUs than processes on this machine.
     """
-    place, size = _place(device), int(os.environ.get("WORLD_SIZE", "1"))
+    place, size = torch.device("cpu"), int(os.environ.get("WORLD_SIZE", "1"))
+    if device != "cpu":
+        gpus, processes = torch.cuda.device_count(), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        if gpus < processes:
+            raise SettingsError(
+                f"device: {device} needs a GPU for each of the {processes} processes on this "
+                f"machine, and torch sees {gpus}. Set device: cpu, start fewer processes, or see "
+                "what `pydiffgeo doctor` says about CUDA."
+            )
+        place = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     if size == 1:
         yield Group(device=place)
         return
@@ -106,16 +112,3 @@ def process_group(device: str = "cpu") -> Iterator[Group]:
         yield Group(dist.get_rank(), size, place)
     finally:
         dist.destroy_process_group()
-
-
-def _place(device: str) -> torch.device:
-    """Device of this process."""
-    if device == "cpu":
-        return torch.device("cpu")
-    gpus, processes = torch.cuda.device_count(), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    if gpus < processes:
-        raise SettingsError(
-            f"device: {device} needs a GPU for each of the {processes} processes on this machine, and torch sees {gpus}. "
-            "Set device: cpu, start fewer processes, or see what `pydiffgeo doctor` says about CUDA."
-        )
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))

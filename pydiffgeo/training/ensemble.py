@@ -1,4 +1,4 @@
-"""Members of an ensemble that is trained together: which sites and days each may see, and what chooses its epoch."""
+"""Members of an ensemble that is trained together: what each sees, and what chooses its epoch."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Member:
     held : dict of str to Tensor, [site, time] or [site, time, depth]
         Observations of the windows' sites that choose the epoch and are not in the windows.
     judge : int, optional
-        Position of the member whose score chooses this one's epoch: a twin that did not see those days; itself by default.
+        Position of the member whose score chooses this one's epoch; itself by default.
     left_out : tuple of str
         Sites that it does not see.
     kept : bool
@@ -54,12 +54,8 @@ class Member:
 
     def described(self) -> dict[str, Any]:
         """Return what a checkpoint keeps of it."""
-        return {
-            "name": self.name,
-            "seed": self.seed,
-            "left_out": list(self.left_out),
-            "kept": self.kept,
-        }
+        own: dict[str, Any] = {"name": self.name, "seed": self.seed, "kept": self.kept}
+        return own | {"left_out": list(self.left_out)}
 
 
 def twins(
@@ -69,16 +65,16 @@ def twins(
     warm_up: int = 0,
     windows: MakeWindows | None = None,
 ) -> list[Member]:
-    """Return two members per seed: one that is trained on all days, and the twin that chooses its epoch.
+    """Return two members per seed: one trained on all days, and the twin that chooses its epoch.
 
-    The twin is trained without the last days and judged on them; the epoch at which it was best is the one at which the
-    weights of the first are kept.
+    The twin is trained without the last days and judged on them; the epoch at which it was best is
+    the one at which the weights of the first are kept.
 
     Parameters
     ----------
     sites : xarray.Dataset or callable
-        Records of the training period; or what makes them of the days that a member may see, a slice of positions, so that
-        attributes can be derived from these days alone.
+        Records of the training period; or what makes them of the days that a member may see, a
+        slice of positions, so that attributes can be derived from these days alone.
     seeds : sequence of int
         One pair each.
     held : int
@@ -90,10 +86,10 @@ def twins(
     """
     plan: list[Member] = []
     for seed in seeds:
-        name, twin = f"seed {seed}", len(plan) + 1
-        plan.append(_member(name, seed, sites, None, 0, warm_up, windows, judge=twin))
-        name = f"{name} (choice of epoch)"
-        plan.append(_member(name, seed, sites, None, held, warm_up, windows, kept=False))
+        first = {"name": f"seed {seed}", "judge": len(plan) + 1}
+        twin = {"name": f"seed {seed} (choice of epoch)", "kept": False}
+        plan.append(_member(_seen(sites, 0, warm_up), 0, warm_up, windows, seed=seed, **first))
+        plan.append(_member(_seen(sites, held, warm_up), held, warm_up, windows, seed=seed, **twin))
     return plan
 
 
@@ -105,14 +101,14 @@ def folds(
     count: int | None = None,
     seed: int = 0,
 ) -> list[Member]:
-    """Return members that are each trained without some of the sites, and judged on the last days of the others.
+    """Return members, each trained without some sites and judged on the last days of the others.
 
     Parameters
     ----------
     sites, warm_up, windows
         As `twins`.
     held : int
-        Last steps, on which each member is judged; 0 for windows that the trainer's `validation` judges.
+        Last steps, on which each member is judged; 0 where the trainer's `validation` judges.
     count : int, optional
         Groups of sites, drawn by the seed; by default each site is left out in turn.
     seed : int
@@ -123,7 +119,7 @@ def folds(
     DataError
         Fewer than two groups, or more than sites.
     """
-    records = sites(slice(warm_up, -held or None)) if callable(sites) else sites
+    records = _seen(sites, held, warm_up)
     names = np.array([str(name) for name in records.site.values])
     count = len(names) if count is None else count
     if not 2 <= count <= len(names):
@@ -136,46 +132,37 @@ def folds(
     plan = []
     for group in np.array_split(order, count):
         out = tuple(names[np.sort(group)].tolist())
-        others = np.setdiff1d(np.arange(len(names)), group)
         name = f"without {', '.join(out[:3])}{' ...' if len(out) > 3 else ''}"
-        plan.append(_member(name, seed, records, others, held, warm_up, windows, left_out=out))
+        others = records.isel(site=np.setdiff1d(order, group))
+        plan.append(_member(others, held, warm_up, windows, name=name, seed=seed, left_out=out))
     return plan
 
 
+def _seen(sites: Records, held: int, warm_up: int) -> xr.Dataset:
+    return sites(slice(warm_up, -held or None)) if callable(sites) else sites
+
+
 def _member(
-    name: str,
-    seed: int,
-    sites: Records,
-    rows: np.ndarray | None,
-    held: int,
-    warm_up: int,
-    windows: MakeWindows | None,
-    **more: Any,
+    records: xr.Dataset, held: int, warm_up: int, windows: MakeWindows | None, **options: Any
 ) -> Member:
-    """Return a member that sees these rows of sites, and whose last `held` steps are not in the loss."""
-    days = slice(warm_up, -held or None)
-    records = sites(days) if callable(sites) else sites
-    records = records if rows is None else records.isel(site=rows)
+    """Return a member that sees these records, and whose last `held` steps are not in the loss."""
     count = records.sizes["time"]
     if count - held <= warm_up:
         raise DataError(
-            f"{count} steps leave none between a warm-up of {warm_up} and {held} that are held out; hold out fewer."
+            f"{count} steps leave none between a warm-up of {warm_up} and {held} that are held "
+            "out; hold out fewer."
         )
     late = xr.DataArray(np.arange(count) >= count - held, dims="time")
-    names = observed_names(records)
-    shown = records.assign({n: records[n].where(~late) for n in names}) if held else records
+    observed = {n: records[n] for n in observed_names(records)} if held else {}
+    shown = records.assign({name: values.where(~late) for name, values in observed.items()})
     made = Windows(shown, warm_up=warm_up) if windows is None else windows(shown)
     seen = Windows(
-        shown.isel(time=days),
-        forcing=made.forcing,
-        observed=made.observed,
-        attributes=made.attributes,
-        dtype=made.dtype,
-    )
-    kept = {n: _tensor(records[n].where(late), made.dtype) for n in names} if held else {}
-    return Member(name, seed, made, seen, kept, **more)
-
-
-def _tensor(values: xr.DataArray, dtype: torch.dtype) -> Tensor:
-    dims = ("site", "time", *(d for d in values.dims if d not in ("site", "time")))
-    return torch.tensor(values.transpose(*dims).values, dtype=dtype)
+        shown.isel(time=slice(warm_up, -held or None)),
+        forcing=made.forcing, observed=made.observed, attributes=made.attributes, dtype=made.dtype,
+    )  # fmt: skip
+    order = ("site", "time", ...)
+    kept = {
+        name: torch.tensor(values.where(late).transpose(*order).values, dtype=made.dtype)
+        for name, values in observed.items()
+    }
+    return Member(windows=made, seen=seen, held=kept, **options)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,8 @@ def write_history(folder: Path, history: Sequence[Mapping[str, float]]) -> None:
         It cannot be written.
     """
     if history:
-        write_file(
-            folder / "history.csv",
-            pd.DataFrame(list(history)).to_csv(index=False, float_format="%.9g"),
-        )
+        table = pd.DataFrame(list(history)).to_csv(index=False, float_format="%.9g")
+        write_file(folder / "history.csv", table)
 
 
 class TrainingLog:
@@ -45,39 +43,28 @@ class TrainingLog:
     def __init__(self, folder: Path | None, step: int = 0):
         self.writer: Any = None
         if folder is not None:
-            with self._surviving():
-                self.writer = _writer(folder / "tensorboard", step)
+            self.writer = self._surviving(lambda: _writer(folder / "tensorboard", step))
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Give TensorBoard numbers by name at a step."""
-        if self.writer is not None:
-            with self._surviving():
-                for name, value in values.items():
-                    self.writer.add_scalar(name, value, step)
-
-    def epoch(self, row: Mapping[str, float]) -> None:
-        """Give TensorBoard the numbers of an epoch."""
-        self.scalars(
-            int(row["step"]),
-            {f"epoch/{k}": v for k, v in row.items() if k not in ("epoch", "step")},
-        )
+        for name, value in values.items():
+            self._tell("add_scalar", name, value, step)
 
     def flush(self) -> None:
-        """Bring to the disk what TensorBoard was given: the steps of a checkpoint have to be there before it is."""
-        if self.writer is not None:
-            with self._surviving():
-                self.writer.flush()
+        """Bring to the disk what TensorBoard was given, as the steps of a checkpoint before it."""
+        self._tell("flush")
 
     def close(self) -> None:
         """Write out what is not yet on the disk."""
-        if self.writer is not None:
-            with self._surviving():
-                self.writer.close()
+        self._tell("close")
 
-    @contextmanager
-    def _surviving(self) -> Iterator[None]:
+    def _tell(self, what: str, *given: Any) -> None:
+        if self.writer is not None:
+            self._surviving(lambda: getattr(self.writer, what)(*given))
+
+    def _surviving(self, write: Callable[[], Any]) -> Any:
         try:
-            yield
+            return write()
         except OSError as error:
             log.warning(
                 "no more TensorBoard files (%s): the training goes on without them.",
@@ -93,18 +80,16 @@ def _writer(folder: Path, step: int) -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         log.warning(
-            "no TensorBoard files: tensorboard is not installed; pip install 'pydiffgeo[train]' brings it."
+            "no TensorBoard files: tensorboard is not installed; pip install 'pydiffgeo[train]' "
+            "brings it."
         )
         return None
-    if threading.excepthook is not _hook:
-        threading.excepthook = _hook
+    threading.excepthook = _hook
     return SummaryWriter(str(folder), purge_step=step + 1)
 
 
 def _hook(details: Any, before: Any = threading.excepthook) -> None:
-    """Say nothing of an error in TensorBoard's thread that writes: it is raised again at the next call, and told there."""
-    if not (
-        isinstance(details.exc_value, OSError)
-        and type(details.thread).__module__.startswith("tensorboard.")
-    ):
+    """Say nothing of TensorBoard's writing thread: its errors are raised again at the next call."""
+    own = type(details.thread).__module__.startswith("tensorboard.")
+    if not (own and isinstance(details.exc_value, OSError)):
         before(details)

@@ -11,7 +11,7 @@ import torch
 
 
 def provenance() -> dict[str, str | int]:
-    """Return versions, git commit (with "+changes" if files differ from it), machine and threads."""
+    """Return versions, git commit (with "+changes" if files differ from it), machine, threads."""
     try:
         package = version("pydiffgeo")
     except PackageNotFoundError:
@@ -30,16 +30,11 @@ def provenance() -> dict[str, str | int]:
 
 
 def _git(*arguments: str) -> str:
-    """Return the output of git in the package's folder, or "" where there is no git or no repository."""
+    """Return what git says of the package's folder, or "" where there is no git or repository."""
+    command, folder, quiet = ["git", *arguments], Path(__file__).parent, subprocess.DEVNULL
     try:
-        done = subprocess.run(
-            ["git", *arguments],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
+        return subprocess.check_output(
+            command, cwd=folder, stderr=quiet, text=True, timeout=10
+        ).strip()
     except (OSError, subprocess.SubprocessError):
         return ""
-    return done.stdout.strip()

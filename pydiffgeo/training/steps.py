@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,69 +19,71 @@ from pydiffgeo.training.ensemble import Member
 
 @dataclass(frozen=True)
 class Simulated:
-    """What a member gave for a batch, the whole of it in every process.
+    """What a member gave for a batch, the whole of it in every process."""
 
-    Attributes
-    ----------
-    series : mapping of str to Tensor
-        Simulated, [batch, time, ...]; only those of the loss where several processes share the batch.
-    batch : Batch
-        Observations are missing in rows that failed.
-    failed : Tensor of bool, [batch]
-        Rows whose solve failed.
-    reasons : list of str
-        Why, for the rows of this process.
-    """
-
-    series: Mapping[str, Tensor]
-    batch: Batch
-    failed: Tensor
-    reasons: list[str]
+    series: Mapping[str, Tensor]  # [batch, time, ...]; those of the loss, if processes share it
+    batch: Batch  # without observations in rows that failed
+    failed: Tensor  # of bool, [batch]
+    reasons: list[str]  # why rows of this process failed
 
 
 class Steps:
-    """Simulates the batches of a training by a hybrid or an ensemble, and compares them by the loss."""
+    """Simulates the batches of a training by its model, and compares them by the loss."""
 
     def __init__(
         self,
         model: nn.Module,
-        hybrids: Sequence[tuple[Member, nn.Module]],
+        members: Sequence[Member],
+        hybrids: Sequence[nn.Module],
         windows: Sequence[Windows],
         loss: Any,
         group: Group,
         max_failed: float,
     ):
         self.model, self.windows, self.loss = model, windows, loss
-        self.members, self.hybrids = zip(*hybrids, strict=True)
-        self.group, self.max_failed = group, max_failed
+        self.members, self.hybrids, self.group, self.max_failed = (
+            members,
+            hybrids,
+            group,
+            max_failed,
+        )
+        for one in windows:
+            if loss.needs_spread:
+                one.require_variance()
+            rows = min(one.rows(0), one.rows(one.steps_per_epoch - 1))
+            if rows < group.size:
+                raise SettingsError(
+                    f"a batch of {rows} rows is too small for {group.size} processes; take another "
+                    "size of batches, or fewer processes."
+                )
 
     def simulate(self, step: int) -> list[Simulated]:
-        """Return what each member gives for the batch of a step.
-
-        Raises
-        ------
-        SolveFailed
-            More rows failed than allowed.
-        """
+        """Return what each member gives; SolveFailed if more rows fail than allowed."""
         device = self.group.device
         batches = [windows.batch(step, self.group.part).to(device) for windows in self.windows]
         alone = self.model is self.hybrids[0]
-        given = [self.model(batches[0])] if alone else self.model(batches)
-        found = [self._whole(*one) for one in zip(self.members, batches, given, strict=True)]
-        count, total = (
-            sum(int(one.failed.sum()) for one in found),
-            sum(len(one.failed) for one in found),
-        )
+        try:
+            given = [self.model(batches[0])] if alone else self.model(batches)
+        except SolveFailed as error:
+            raise SolveFailed(
+                f'{error} Or take Solver(on_failure="report"), with which a training leaves such '
+                f"rows out, up to max_failed = {self.max_failed:g} of them.",
+                error.failed,
+            ) from error
+        found = [self._whole(step, *each) for each in enumerate(zip(batches, given, strict=True))]
+        failed = torch.cat([one.failed for one in found])
+        count, total = int(failed.sum()), len(failed)
         if count > self.max_failed * total:
             last = [reason for one in found for reason in one.reasons][-3:]
             raise SolveFailed(
-                f"{count} of {total} columns failed in step {step + 1}, more than max_failed = {self.max_failed:g} allows. "
-                f"Last: {'; '.join(last)}. Lower the learning rate, narrow the bounds of parameters, or allow more steps."
+                f"{count} of {total} columns failed in step {step + 1}, more than max_failed = "
+                f"{self.max_failed:g} allows. Last: {'; '.join(last)}. Lower the learning rate, "
+                "narrow the bounds of parameters, or allow more steps."
             )
         return found
 
     def undisturbed(self, found: list[Simulated], step: int) -> list[Simulated]:
-        """Return what the members give without dropout: what is at hand where they have none, else a new simulation."""
+        """Return what the members give without dropout: what is at hand, else a new simulation."""
         disturbed = any(
             (isinstance(part, nn.Dropout) and part.p > 0) or getattr(part, "varying_dropout", 0) > 0
             for part in self.model.modules()
@@ -91,44 +94,41 @@ class Steps:
         with torch.no_grad():
             return self.simulate(step)
 
-    def _whole(self, member: Member, part: Batch, series: Mapping[str, Tensor]) -> Simulated:
-        """Return what a member gave for all processes."""
+    def _whole(self, step: int, i: int, own: tuple[Batch, Mapping[str, Tensor]]) -> Simulated:
+        """Return what member `i` gave for the rows of all processes."""
+        part, series = own
         why: Mapping[int, str] = getattr(series, "failed", {})
         failed = torch.zeros(len(part), dtype=torch.bool, device=self.group.device)
         failed[list(why)] = True
-        reasons = [", ".join(filter(None, (member.name, text))) for text in why.values()]
-        observed, batch = part.observed, part
-        if why:
-            observed = {
-                n: v.masked_fill(failed.view(-1, *(1,) * (v.ndim - 1)), torch.nan)
-                for n, v in observed.items()
-            }
+        reasons = [", ".join(filter(None, (self.members[i].name, text))) for text in why.values()]
+        batch, observed = part, part.observed
         if self.group.size > 1:
-            gather, names = self.group.gather, self.loss.observed
-            series, failed = {name: gather(series[name]) for name in names}, gather(failed)
-            observed = {name: gather(observed[name]) for name in names}
-            spread = {name: gather(part.spread[name]) for name in names}
-            batch = replace(part, spread=spread, site=gather(part.site), start=gather(part.start))
+            gather = partial(self.group.gather, rows=self.windows[i].rows(step))
+            series, observed, spread = (
+                {name: gather(values[name]) for name in self.loss.observed}
+                for values in (series, observed, part.spread)
+            )
+            failed, site, start = (gather(x) for x in (failed, part.site, part.start))
+            batch = replace(part, spread=spread, site=site, start=start)
+        if bool(failed.any()):
+            observed = {
+                name: values.masked_fill(failed.view(-1, *(1,) * (values.ndim - 1)), torch.nan)
+                for name, values in observed.items()
+            }
         return Simulated(series, replace(batch, observed=observed), failed, reasons)
 
     def losses(self, found: list[Simulated], step: int) -> list[tuple[Tensor, dict[str, float]]]:
-        """Return the loss of each member for the whole batch, and its parts.
-
-        Raises
-        ------
-        TrainingFailed
-            A loss is not a number; sites and windows are named.
-        """
+        """Return the loss of each member, and its parts; TrainingFailed if it is not a number."""
         losses = []
-        for member, one in zip(self.members, found, strict=True):
+        for i, one in enumerate(found):
             loss, parts = self.loss.parts(one.series, one.batch.observed, one.batch)
             if not bool(torch.isfinite(loss)):
-                raise not_a_number("the loss", step, member, self._places(one))
+                raise self._not_a_number("the loss", i, step, self._places(one))
             losses.append((loss, parts))
         return losses
 
     def _places(self, one: Simulated) -> list[str]:
-        """Return sites and windows whose simulation is not finite where it counts; else that of the largest error."""
+        """Return where the simulation is not finite and counts; else where its error is largest."""
         places: list[str] = []
         for name in self.loss.observed:
             observed, simulated = one.batch.observed[name], one.series[name].detach()
@@ -137,39 +137,23 @@ class Steps:
         return places or [one.batch.where(int(errors.nan_to_num(0.0).flatten(1).amax(1).argmax()))]
 
     def gradient_failed(self, i: int, step: int) -> TrainingFailed:
-        """Return the error that says which rows of this process give member `i` a gradient that is not a number."""
+        """Return the error that names the rows of this process whose gradient is not a number."""
         places, windows = [], self.windows[i]
         weights = [w for w in self.hybrids[i].parameters() if w.requires_grad]
-        for row in range(*self.group.part.indices(len(windows.batch(step)))):
+        for row in range(*self.group.part.indices(windows.rows(step))):
             alone = windows.batch(step, slice(row, row + 1)).to(self.group.device)
             series = self.hybrids[i](alone)
-            size = torch.stack(
-                [series[n].nan_to_num().square().sum() for n in self.loss.observed]
-            ).sum()
+            size = sum(series[n].nan_to_num().square().sum() for n in self.loss.observed)
             gradients = torch.autograd.grad(size, weights, allow_unused=True)
             if not all(bool(torch.isfinite(g).all()) for g in gradients if g is not None):
                 places.append(alone.where(0))
-        return not_a_number("the gradient", step, self.members[i], places or ["no window alone"])
+        return self._not_a_number("the gradient", i, step, places or ["no window alone"])
 
-
-def require_usable(windows: Windows, loss: Any, processes: int) -> None:
-    """Raise where the rows of a batch do not divide over the processes, or sites lack the variance that a loss needs."""
-    if loss.needs_spread:
-        windows.require_variance()
-    last = windows.steps_per_epoch - 1 if windows.length is None else 0  # may have fewer rows
-    for step in {0, last}:
-        if (rows := len(windows.batch(step))) % processes:
-            raise SettingsError(
-                f"a batch of {rows} rows does not divide over {processes} processes; take a multiple."
-            )
-
-
-def not_a_number(what: str, step: int, member: Member, places: list[str]) -> TrainingFailed:
-    """Return the error that ends a training, with its remedies."""
-    more = f" and {len(places) - 3} more" if len(places) > 3 else ""
-    of = f" of {member.name}" if member.name else ""
-    return TrainingFailed(
-        f"{what} of step {step + 1}{of} is not a number: {'; '.join(places[:3])}{more}. Look at the forcing there, mend it, "
-        "and go on with --resume; or lower the learning rate, narrow the bounds of parameters or take shorter steps, and begin "
-        "anew with --overwrite."
-    )
+    def _not_a_number(self, what: str, i: int, step: int, places: list[str]) -> TrainingFailed:
+        more = f" and {len(places) - 3} more" if len(places) > 3 else ""
+        of = f" of {self.members[i].name}" if self.members[i].name else ""
+        return TrainingFailed(
+            f"{what} of step {step + 1}{of} is not a number: {'; '.join(places[:3])}{more}. Look "
+            "at the forcing there, mend it, and go on with --resume; or lower the learning rate, "
+            "narrow the bounds of parameters or take shorter steps, and begin anew with --overwrite."
+        )

@@ -1,4 +1,4 @@
-"""One training loop: random windows and whole periods, one hybrid and ensembles, one process and several."""
+"""One training loop: random windows and whole periods, hybrids and ensembles, any processes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tqdm import tqdm
 from pydiffgeo.console import progress_bar
 from pydiffgeo.data.windows import Windows
 from pydiffgeo.errors import OutputError, PyDiffGeoError, SettingsError
-from pydiffgeo.files import require_room, write_file
+from pydiffgeo.files import require_room
 from pydiffgeo.losses import as_sum
 from pydiffgeo.recorded import Recorded, arguments_of, describe
 from pydiffgeo.training import checkpoint
@@ -26,34 +26,35 @@ from pydiffgeo.training.ensemble import Member
 from pydiffgeo.training.interrupt import Interrupt, interrupt_between_steps
 from pydiffgeo.training.logs import TrainingLog, write_history
 from pydiffgeo.training.run_folder import check_run, run_folder
-from pydiffgeo.training.steps import Simulated, Steps, require_usable
+from pydiffgeo.training.steps import Simulated, Steps
 
-PROGRESS = ("step", "sums", "done", "history", "failures")
+PROGRESS = ("step", "values", "done", "history", "failures")
 
 
 class Trainer(Recorded):
     """Trains a hybrid, or an ensemble of its copies, on windows of sites.
 
-    A step depends on the settings and its number alone, so that a resumed training takes the very steps of an uninterrupted
-    one. Whole periods of all sites make an epoch of one step.
+    A step depends on the settings and its number alone, so that a resumed training takes the very
+    steps of an uninterrupted one. Whole periods of all sites make an epoch of one step.
 
     Parameters
     ----------
     hybrid : torch.nn.Module
-        A `Hybrid`; trained in place, unless `members` are given. It is prepared with the windows where it is not yet.
+        A `Hybrid`; trained in place, unless `members` are given, and prepared where it is not yet.
     windows : Windows
         What is trained on.
     loss : callable or list of them
         A loss of `pydiffgeo.losses`, or a list that is summed.
     folder : Path, optional
-        For settings, checkpoints, history.csv and TensorBoard's files; without it nothing is written.
+        For settings, checkpoints, history.csv and TensorBoard's files; else nothing is written.
     epochs : int
         Epochs.
     steps_per_epoch : int, optional
         Steps; by default as many as draw each day of the sites once.
     validation : Windows or callable, optional
-        Chooses the weights that are kept: by the median NSE over sites of windows of a whole period, or by what the callable
-        returns for the hybrid, larger for better. Days that members hold out take its place.
+        Chooses the weights that are kept: by the median NSE over sites of windows of a whole
+        period, or by what the callable returns for the hybrid, larger for better. Days that members
+        hold out take its place.
     patience : int, optional
         Epochs without a better score before the training ends.
     learning_rate : float
@@ -73,13 +74,15 @@ class Trainer(Recorded):
     members : list of Member, optional
         An ensemble that is trained together: see `pydiffgeo.training.ensemble`.
     max_failed : float
-        Share of the columns of a step whose solve may fail: these are left out of its loss and counted.
+        Share of the columns of a step that may fail and are left out of its loss and counted, where
+        the stages report them: Process with Solver(on_failure="report").
     threads : int, optional
         Threads of this process; as torch has them by default.
     group : Group, optional
         Processes; each computes a part of the rows of every batch.
     settings : mapping, optional
-        Kept in the folder and compared when a run goes on; by default a description of the hybrid and these arguments.
+        Kept in the folder and compared when a run goes on; by default what describes the hybrid,
+        the loss and these arguments.
     free : collection of str
         Settings that may differ then, since they do not change the result.
     files : mapping of str to str, optional
@@ -92,15 +95,15 @@ class Trainer(Recorded):
     step : int
         Steps taken.
     history : list of dict
-        Per epoch: ``epoch``, ``step``, ``loss``, its parts, ``validation``, ``failed``, ``learning_rate``, ``seconds``,
-        ``site_steps_per_second``.
+        Per epoch: ``epoch``, ``step``, ``loss``, its parts, ``validation``, ``failed``,
+        ``learning_rate``, ``seconds``, ``site_steps_per_second``.
     failures : list of str
         Columns that were left out, in words.
 
     Raises
     ------
     SettingsError
-        Rows that do not divide over the processes, or days held out of windows that are not the whole period.
+        Fewer rows than processes, or days held out of windows that are not the whole period.
     """
 
     def __init__(
@@ -136,37 +139,34 @@ class Trainer(Recorded):
         self.members = [Member("", seed, windows)] if members is None else list(members)
         self.ensemble = members is not None
         self.whole, self.hybrids, self.model = self._models(hybrid)
-        both = list(zip(self.members, self.hybrids, strict=True))
-        self.windows = [self._reading(member.windows, one) for member, one in both]
-        judges: list[Any] = [] if validation is None else [validation] * len(both)
-        if isinstance(validation, Windows):
-            judges = [self._reading(validation, one) for one in self.hybrids]
+        self.windows = self._reading([member.windows for member in self.members])
+        judges: list[Any] = [] if validation is None else [validation] * len(self.members)
+        judges = self._reading(judges) if isinstance(validation, Windows) else judges
         self.choice = Choice(self.members, self.hybrids, judges, patience)
-        self.steps = Steps(self.whole, both, self.windows, self.loss, self.group, max_failed)
+        self.steps = Steps(
+            self.whole, self.members, self.hybrids, self.windows, self.loss, self.group, max_failed
+        )
         self.weights = [list(one.parameters()) for one in self.hybrids]
-        for windows in self.windows:
-            require_usable(windows, self.loss, self.group.size)
         self.every = [weight for weights in self.weights for weight in weights]
         trained = self.every or [nn.Parameter(torch.zeros(()))]  # a baseline has no weights
         self.optimiser = torch.optim.AdamW(trained, learning_rate, weight_decay=weight_decay)
         self.per_epoch = steps_per_epoch or self.windows[0].steps_per_epoch
         if self.choice.held and (self.windows[0].length is not None or self.per_epoch > 1):
             raise SettingsError(
-                "days held out are judged in the simulation of a step, which needs windows of the whole period and an epoch of "
-                "one step; leave length, batch and steps_per_epoch out."
+                "days held out are judged in the simulation of a step, which needs windows of the "
+                "whole period and an epoch of one step; leave length, batch and steps_per_epoch out."
             )
         self.total = self.per_epoch * epochs
         self.rise = min(100, max(1, self.total // 20)) if rise is None else max(1, rise)
         self.checkpoint_every = checkpoint_every or self.per_epoch
         if settings is None and folder is not None:
             given = arguments_of(self).items()
-            training = {name: value for name, value in given if isinstance(value, int | float)}
-            loss = describe(self.loss)
-            settings = {"hybrid": describe(hybrid), "loss": loss, "training": training}
-        self.settings, self.free, self.files = dict(settings or {}), free, files or {}
+            own = {name: value for name, value in given if isinstance(value, int | float)}
+            settings = {"hybrid": describe(hybrid), "loss": describe(self.loss), "training": own}
+        self.settings, self.free, self.files = dict(settings or {}), free, files
         self.records = checkpoint.records_hash(self.windows)
         self.step, self.changing = 0, False
-        self.sums: dict[str, tuple[float, int]] = {}
+        self.values: dict[str, list[float]] = {}  # of the steps of this epoch
         self.done = {"failed": 0, "site_steps": 0, "seconds": 0.0}
         self.history: list[dict[str, float]] = []
         self.failures: list[str] = []
@@ -175,7 +175,9 @@ class Trainer(Recorded):
     def run(
         self, resume: bool = False, progress: bool = True, overwrite: bool = False
     ) -> list[dict[str, float]]:
-        """Train, give each member the weights of its best score (the last ones without validation), and return the history.
+        """Train, give each member the weights of its best score, and return the history.
+
+        Without validation these are the last weights.
 
         Parameters
         ----------
@@ -201,9 +203,9 @@ class Trainer(Recorded):
         """
         if self.threads:
             torch.set_num_threads(self.threads)
-        first, folder = self.group.first, self.folder
-        if folder is None:
+        if self.folder is None:
             return self._train(progress)
+        first, folder = self.group.first, self.folder
         given = (folder, self.settings, resume, overwrite, self.free)
         if first:
             check_run(*given)
@@ -211,12 +213,10 @@ class Trainer(Recorded):
         saved = checkpoint.load_checkpoint(path, self.snapshot()) if resume else None
         if saved is not None:
             self.restore(saved)  # what does not fit is said before the folder is changed
-        with run_folder(*given) if first else nullcontext():
+        with run_folder(*given, self.files) if first else nullcontext():
             if first:
-                for name, content in self.files.items():
-                    write_file(folder / name, content)
-                # weights, the best ones and two moments of each, and the file before it, which is there until then
-                size = 4 * sum(w.nbytes for weights in self.weights for w in weights)
+                # weights, the best ones and two moments of each; beside the checkpoint of before
+                size = 4 * sum(weight.nbytes for weight in self.every)
                 require_room(folder, 2**20 + size * (2 if saved is None else 1))
                 write_history(folder, self.history)  # a killed process may have left that of before
             self.group.collect(None)  # the others wait for the folder
@@ -225,21 +225,21 @@ class Trainer(Recorded):
     @property
     def finished(self) -> bool:
         """Whether all epochs are done, or no more are needed."""
-        return len(self.history) >= self.epochs or bool(self.choice.stopped)
-
-    def rate(self) -> float:
-        """Return the learning rate of the next step: a short rise, then a cosine down to `final_rate`."""
-        share = 0.5 * (1 + math.cos(math.pi * self.step / self.total))
-        highest = self.learning_rate * min(1.0, (self.step + 1) / self.rise)
-        return highest * (self.final_rate + (1 - self.final_rate) * share)
+        return len(self.history) >= self.epochs or bool(self.stopped)
 
     @property
     def stopped(self) -> str:
         """Why the training ended before its last epoch; "" otherwise."""
         return self.choice.stopped
 
+    def rate(self) -> float:
+        """Return the learning rate of the next step: a short rise, then a cosine."""
+        share = 0.5 * (1 + math.cos(math.pi * self.step / self.total))
+        highest = self.learning_rate * min(1.0, (self.step + 1) / self.rise)
+        return highest * (self.final_rate + (1 - self.final_rate) * share)
+
     def snapshot(self) -> dict[str, Any]:
-        """Return all that the next step depends on, what was learned until now, and the settings."""
+        """Return all that the next step depends on, what was learned until now, and settings."""
         return {
             "settings": self.settings,
             "members": [m.described() for m in self.members] if self.ensemble else None,
@@ -253,9 +253,14 @@ class Trainer(Recorded):
         }
 
     def restore(self, saved: dict[str, Any]) -> None:
-        """Go on from a snapshot; raise SettingsError where it has other records or settings, or is of another model."""
+        """Go on from a snapshot; SettingsError where it has other members, records or weights."""
         path, here = (self.folder or Path()) / checkpoint.CHECKPOINT, self.snapshot()
-        checkpoint.require_same_members(here, saved, path)
+        if here["members"] != saved["members"]:
+            before, now = (len(one["members"] or [0]) for one in (saved, here))
+            raise SettingsError(
+                f"checkpoint {path} has {before} networks, the settings ask for {now}, or for other "
+                f"seeds or sites. Take the settings of that run, {checkpoint.ANEW}"
+            )
         for windows, state in zip(self.windows, saved["sampler"], strict=True):
             windows.load_state_dict(state)
         checkpoint.require_same_records(here, saved)
@@ -265,10 +270,13 @@ class Trainer(Recorded):
         for name in PROGRESS:
             setattr(self, name, saved["progress"][name])
 
-    def _reading(self, windows: Windows, hybrid: Any) -> Windows:
-        """Return windows with what a hybrid reads and the loss compares."""
-        observed = dict.fromkeys((*self.loss.observed, *getattr(hybrid, "recalls", ())))
-        return windows.reading(hybrid.reads, tuple(observed), hybrid.needs)
+    def _reading(self, windows: Sequence[Windows]) -> list[Windows]:
+        """Return the windows of each member with what its hybrid reads and the loss compares."""
+        found = []
+        for one, hybrid in zip(windows, self.hybrids, strict=True):
+            observed = dict.fromkeys((*self.loss.observed, *getattr(hybrid, "recalls", ())))
+            found.append(one.reading(hybrid.reads, tuple(observed), hybrid.needs))
+        return found
 
     def _models(self, hybrid: Any) -> tuple[nn.Module, list[Any], nn.Module]:
         """Return what simulates, its members, and what is left of it after the training."""
@@ -296,14 +304,18 @@ class Trainer(Recorded):
 
     def _to_the_end(self, progress: bool) -> None:
         self.log = TrainingLog(self.folder if self.group.first else None, self.step)
-        bar = progress_bar(
-            progress, total=self.total, initial=self.step, unit="step", mininterval=1
-        )
+        given = {"total": self.total, "initial": self.step, "unit": "step", "mininterval": 1}
+        bar = progress_bar(progress, **given)
         try:
             with interrupt_between_steps() as interrupt:
                 while not self.finished:
-                    asked = self._advance(interrupt, bar)
-                    if self.step % self.checkpoint_every == 0 or self.step % self.per_epoch == 0:
+                    asked = False
+                    if self.step < self.per_epoch * (len(self.history) + 1):  # else it is to end
+                        asked = self._step(interrupt)
+                        self._show(bar)
+                    if ends := self.step % self.per_epoch == 0:
+                        self._end_epoch()
+                    if ends or self.step % self.checkpoint_every == 0:
                         self._save()
                     if asked:
                         raise KeyboardInterrupt
@@ -315,18 +327,8 @@ class Trainer(Recorded):
             bar.close()
             self.log.close()
 
-    def _advance(self, interrupt: Interrupt, bar: tqdm) -> bool:
-        """Take a step, if the epoch has one left, and end the epoch after its last; return whether to stop."""
-        begun = self.step < self.per_epoch * (len(self.history) + 1)
-        asked = self._step(interrupt) if begun else False
-        if begun:
-            self._show(bar)
-        if self.step % self.per_epoch == 0:
-            self._end_epoch()
-        return asked
-
     def _save(self) -> None:
-        """Write the checkpoint, after what TensorBoard has of its steps, and the table of its epochs."""
+        """Write the checkpoint, after what TensorBoard has of its steps, and the history."""
         if self.folder is not None and self.group.first:
             self.log.flush()
             checkpoint.save_checkpoint(self.folder / checkpoint.CHECKPOINT, self.snapshot())
@@ -338,8 +340,8 @@ class Trainer(Recorded):
         self.whole.train()
         # dropout is drawn anew in each step and process
         torch.manual_seed((self.seed * 1_000_003 + self.step) * self.group.size + self.group.rank)
-        for settings in self.optimiser.param_groups:
-            settings["lr"] = self.rate()
+        for options in self.optimiser.param_groups:
+            options["lr"] = self.rate()
         found = self.steps.simulate(self.step)
         losses = self.steps.losses(found, self.step)
         self.optimiser.zero_grad()
@@ -354,19 +356,19 @@ class Trainer(Recorded):
         self.changing = True
         self.optimiser.step()
         self.step += 1
-        self._count(found, [{"loss": float(loss.detach()), **parts} for loss, parts in losses])
+        each = [{"loss": float(loss.detach()), **parts} for loss, parts in losses]
+        self._count(found, each)
         self.done["seconds"] += time.perf_counter() - start
         self.changing = False
-        loss = sum(float(loss.detach()) for loss, _ in losses) / len(losses)
+        loss = sum(one["loss"] for one in each) / len(each)
         self.log.scalars(self.step, {"step/loss": loss, "step/gradient_norm": max(norms)})
         return asked
 
-    def _count(self, found: list[Simulated], values: list[dict[str, float]]) -> None:
+    def _count(self, found: list[Simulated], each: list[dict[str, float]]) -> None:
         """Add a step to what is known of the epoch."""
-        for name, value in (item for one in values for item in one.items()):
-            total, count = self.sums.get(name, (0.0, 0))
+        for name, value in (item for one in each for item in one.items()):
             if math.isfinite(value):  # a part is NaN where a batch has no observation of it
-                self.sums[name] = total + value, count + 1
+                self.values.setdefault(name, []).append(value)
         for one in found:
             self.failures += [f"epoch {len(self.history) + 1}, {reason}" for reason in one.reasons]
             self.done["failed"] += int(one.failed.sum())
@@ -375,7 +377,7 @@ class Trainer(Recorded):
     def _end_epoch(self) -> None:
         epoch, seconds = self.step // self.per_epoch, self.done["seconds"]
         row: dict[str, float] = {"epoch": epoch, "step": self.step}
-        row |= {name: total / count for name, (total, count) in self.sums.items()}
+        row |= {name: sum(values) / len(values) for name, values in self.values.items()}
         if self.choice.judges:
             self.choice.validate(epoch, self.loss.observed, self.group)
         if self.choice.judges or self.choice.held:
@@ -383,13 +385,13 @@ class Trainer(Recorded):
         row |= {"failed": self.done["failed"], "learning_rate": self.rate(), "seconds": seconds}
         row["site_steps_per_second"] = self.done["site_steps"] / seconds
         self.history.append(row)
-        self.log.epoch(row)
-        self.sums, self.done = {}, {"failed": 0, "site_steps": 0, "seconds": 0.0}
+        shown = {f"epoch/{k}": v for k, v in row.items() if k not in ("epoch", "step")}
+        self.log.scalars(self.step, shown)
+        self.values, self.done = {}, {"failed": 0, "site_steps": 0, "seconds": 0.0}
 
     def _show(self, bar: tqdm) -> None:
-        total, count = self.sums["loss"]
-        epoch = (self.step - 1) // self.per_epoch + 1
-        text = f"epoch {epoch}/{self.epochs}, loss {total / count:.4f}"
+        losses, epoch = self.values["loss"], (self.step - 1) // self.per_epoch + 1
+        text = f"epoch {epoch}/{self.epochs}, loss {sum(losses) / len(losses):.4f}"
         if self.history and "validation" in self.history[-1]:
             text += f", validation {self.history[-1]['validation']:.4g}"
         speed = self.done["site_steps"] / self.done["seconds"]

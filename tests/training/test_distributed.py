@@ -7,7 +7,7 @@ import socket
 import numpy as np
 import pytest
 import torch
-from training_cases import another_process, column, long_run, trainer
+from training_cases import another_process, column, long_run, trainer, windows
 
 from pydiffgeo.errors import SettingsError
 from pydiffgeo.training.distributed import Group, process_group
@@ -42,9 +42,13 @@ def test_two_processes_give_the_losses_of_one(tmp_path, monkeypatch):
     assert column(two.history, "step") == [4, 8, 12]
 
 
-def test_a_batch_that_does_not_divide_over_the_processes_is_refused(sites):
-    with pytest.raises(SettingsError, match="batch of 4 rows does not divide over 3 processes"):
-        trainer(sites, group=Group(1, 3))
+def test_a_batch_with_fewer_rows_than_processes_is_refused(sites):
+    trainer(sites, group=Group(1, 3))  # a batch of 4 rows
+    with pytest.raises(SettingsError, match="batch of 4 rows is too small for 5 processes; take"):
+        trainer(sites, group=Group(1, 5))
+    with pytest.raises(SettingsError, match="batch of 2 rows is too small for 3 processes"):
+        whole = {"length": None, "end": None, "batch": 4}  # of 10 sites
+        trainer(sites, make=lambda s: windows(s, **whole), group=Group(1, 3))
 
 
 def test_a_gpu_is_taken_only_when_asked_for(monkeypatch):

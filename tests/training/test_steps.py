@@ -8,6 +8,7 @@ from training_cases import Runoff, column, trainer
 
 from pydiffgeo.data import Windows
 from pydiffgeo.errors import SolveFailed, TrainingFailed
+from pydiffgeo.training.checkpoint import CHECKPOINT, load_checkpoint
 
 
 def test_a_loss_that_is_no_number_names_site_and_window(sites, tmp_path):
@@ -70,3 +71,24 @@ def test_failed_columns_are_left_out_and_counted_and_too_many_stop_the_training(
         SolveFailed, match="2 of 10 columns failed in step 1.*max_failed = 0.1.*b0002.*too steep"
     ):
         trainer(sites, hybrid=hybrid, make=whole, steps_per_epoch=None).run(progress=False)
+
+
+def test_a_solver_that_raises_ends_the_training_with_its_remedy_and_a_checkpoint(
+    sites, tmp_path, monkeypatch
+):
+    broken = trainer(sites, tmp_path)
+    simulated, steps = broken.model.forward, []
+
+    def forward(batch):
+        steps.append(1)
+        if len(steps) == 3:
+            raise SolveFailed("Process(hbv) failed for 1 of 4 rows.", {0: "too steep"})
+        return simulated(batch)
+
+    monkeypatch.setattr(broken.model, "forward", forward)
+    words = (
+        r'1 of 4 rows\. Or take Solver\(on_failure="report"\).*up to max_failed = 0\.1 of them\.'
+    )
+    with pytest.raises(SolveFailed, match=words):
+        broken.run(progress=False)
+    assert load_checkpoint(tmp_path / CHECKPOINT)["progress"]["step"] == 2

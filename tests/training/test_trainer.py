@@ -224,6 +224,22 @@ def test_the_steps_are_those_of_a_plain_loop():
     assert same_weights(hybrids[0], plain)
 
 
+def test_the_seeds_alone_say_what_is_learned():
+    drawn = Windows(hybrid_cases.basins(3, 60), length=10, warm_up=10, batch=2, seed=3)
+
+    def trained(seed: int, dropout_seed: int) -> torch.nn.Module:
+        torch.rand(seed + 5)  # whatever was drawn before
+        network = MLP(hidden=(4,), dropout=0.5, seed=seed)
+        given = {"epochs": 1, "steps_per_epoch": 3, "seed": dropout_seed}
+        hybrid = hybrid_cases.basin_hybrid(network)
+        Trainer(hybrid, drawn, losses.NSE("discharge"), **given).run(progress=False)
+        return hybrid
+
+    first, again, *others = (trained(*seeds) for seeds in ((1, 2), (1, 2), (4, 2), (1, 4)))
+    assert same_weights(first, again)
+    assert not any(same_weights(first, other) for other in others)
+
+
 def test_soil_columns_train_as_twins_and_resume(tmp_path):
     sites = hybrid_cases.stations(3, 24)
 

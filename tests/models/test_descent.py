@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from pydiffgeo.training.descent import descend
+from pydiffgeo.models.descent import descend
 
 
 def test_it_ends_at_the_minimum_of_a_quadratic():
