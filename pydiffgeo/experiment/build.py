@@ -27,8 +27,9 @@ from pydiffgeo.data import (
 from pydiffgeo.data.derive import sources_of
 from pydiffgeo.data.form import attribute_names, series_names
 from pydiffgeo.errors import DataError, nearest
-from pydiffgeo.experiment.schema import DataSettings, Period, searching
-from pydiffgeo.experiment.signatures import Section, make
+from pydiffgeo.experiment.data_schema import DataSettings, Period
+from pydiffgeo.experiment.schema import searching
+from pydiffgeo.experiment.signatures import Section, kind_in, make
 from pydiffgeo.hybrid import Hybrid
 
 log = logging.getLogger("pydiffgeo")
@@ -112,13 +113,18 @@ def build_hybrid(settings: Any) -> Hybrid:
 def make_hybrid(section: Section, search: Sequence[str] = ()) -> Hybrid:
     """Return the hybrid that a section describes; own Python and Julia files are looked for in `search`, too."""
 
+    def found(file: str) -> str:
+        paths = [Path(folder, file) for folder in (".", *search)]
+        return str(next((path.resolve() for path in paths if path.is_file()), file))
+
     def adjust(part: Section, given: dict[str, Any]) -> None:
         if "file" in given:  # a Julia model
-            found = [Path(folder, given["file"]) for folder in (".", *search)]
-            given["file"] = str(next((p.resolve() for p in found if p.is_file()), given["file"]))
+            given["file"] = found(given["file"])
         model: Any = given.get("model")
-        if given.get("closures") and isinstance(model, Section) and not model.given():
-            given["model"] = part.model.kind  # type: ignore[attr-defined]  # the stage makes it with these closures
+        if given.get("closures") and isinstance(model, Section):
+            if model.given().keys() <= {"file"}:  # the stage makes it, with these closures
+                name: Any = getattr(model, "file", None) or kind_in(model)
+                given["model"] = found(name)
 
     with searching(search):
         made: Hybrid = make(section, adjust, ("hybrid",))

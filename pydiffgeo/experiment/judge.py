@@ -24,7 +24,8 @@ from pydiffgeo.experiment.build import (
     open_records,
     with_derived,
 )
-from pydiffgeo.experiment.schema import Period, plain_settings
+from pydiffgeo.experiment.data_schema import Period
+from pydiffgeo.experiment.schema import plain_settings
 from pydiffgeo.experiment.signatures import make
 from pydiffgeo.experiment.trained import TrainedRun, load_run, runs_in, settings_of
 from pydiffgeo.files import require_room, write_netcdf

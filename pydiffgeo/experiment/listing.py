@@ -70,6 +70,8 @@ def json_schema() -> dict[str, Any]:
         "type": "object",
         "additionalProperties": run,
     }
+    demo = "What `pydiffgeo demo` changes: sections, and runs with their changes."
+    parts["demo"] = {"description": demo, "type": "object"}
     # what runs may give is not required above
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "required": []}
 

@@ -100,7 +100,7 @@ def sections(families: Mapping[str, Family]) -> dict[str, Any]:
         union: Any = next(iter(models[name].values()))
         if len(models[name]) > 1:
             members = tuple(Annotated[m, Tag(kind)] for kind, m in models[name].items())  # type: ignore[misc]
-            union = Annotated[Union[members], Discriminator(_kind)]  # type: ignore[valid-type]  # noqa: UP007
+            union = Annotated[Union[members], Discriminator(kind_in)]  # type: ignore[valid-type]  # noqa: UP007
         names[f"Any_{name}"] = Annotated[union, BeforeValidator(_with_kind(family))]
     for model in (model for of_family in models.values() for model in of_family.values()):
         model.model_rebuild(force=True, _types_namespace=names)
@@ -186,7 +186,7 @@ def _hints(made: Callable[..., Any]) -> dict[str, Any]:
         return found
 
 
-def _kind(given: Any) -> Any:
+def kind_in(given: Any) -> Any:
     """Return the kind of a section, before or after it was read."""
     kind = given.get("kind") if isinstance(given, Mapping) else getattr(given, "kind", None)
     return None if kind is None else str(kind)
@@ -196,11 +196,13 @@ def _with_kind(family: Family) -> Callable[[Any], Any]:
     """Return what lets a name alone stand for a section, and adds a kind that is understood."""
 
     def complete(given: Any) -> Any:
-        if isinstance(given, str):
-            return {"kind": given}
-        if isinstance(given, Mapping) and "kind" not in given and family.default:
-            return {"kind": family.default, **given}
-        return given
+        whole = {"kind": given} if isinstance(given, str) else given
+        if not isinstance(whole, Mapping):
+            return whole
+        kind = whole.get("kind", family.default)
+        if str(kind).endswith(".jl"):  # the equations of a model in Julia
+            return {**whole, "kind": "julia_model", "file": kind}
+        return {**whole, "kind": kind} if kind else whole
 
     return complete
 

@@ -45,6 +45,7 @@ TESTED_IN = {
     "data/weather.py": "data/test_gaps.py",
     "engines/base.py": "engines/test_golden.py",
     "engines/torch_engine.py": "engines/test_golden.py",
+    "experiment/data_schema.py": "experiment/test_schema.py",
     "hydrus/output.py": "hydrus/test_project.py",
     "hydrus/project_files.py": "hydrus/test_project.py",
     "julia.py": "models/test_julia_model.py",

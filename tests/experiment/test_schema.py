@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from pydiffgeo import cli
 from pydiffgeo.errors import SettingsError
+from pydiffgeo.experiment.build import build_hybrid, build_loss
 from pydiffgeo.experiment.examples import FOLDER
 from pydiffgeo.experiment.schema import (
     load_experiment,
@@ -154,8 +155,6 @@ class MyLoss(losses.MSE):
 
 
 def test_own_classes_are_found_beside_the_file(tmp_path: Path) -> None:
-    from pydiffgeo.experiment.build import build_hybrid, build_loss
-
     (tmp_path / "of_my_own.py").write_text(OWN)
     text = BASE.replace("model: hbv", "model: of_my_own:MyModel").replace(
         "kind: mlp", "kind: of_my_own:Wide"
@@ -174,6 +173,17 @@ def test_own_classes_are_found_beside_the_file(tmp_path: Path) -> None:
         load(tmp_path, text.replace("name: precipitation", "nam: precipitation"))
 
 
+def test_models_in_julia_are_named_by_their_file(tmp_path: Path) -> None:
+    shipped = FOLDER / "julia" / "five_stores.jl"
+    for path in (shipped, shipped.with_suffix(".toml")):
+        (tmp_path / path.name).write_text(path.read_text())
+    for text in ("model: five_stores.jl", "model: {kind: five_stores.jl}"):
+        settings = load(tmp_path, BASE.replace("model: hbv", text)).runs["run"]
+        assert settings.hybrid.stages[0].model.kind == "julia_model"
+        model = build_hybrid(settings).stages[0].model
+        assert model.file == (tmp_path / "five_stores.jl").resolve()
+
+
 def test_old_settings_of_basins_are_answered_with_the_new_keys(tmp_path: Path) -> None:
     text = """\
     experiment: basins
@@ -190,11 +200,12 @@ def test_old_settings_of_basins_are_answered_with_the_new_keys(tmp_path: Path) -
     said = str(caught.value)
     for words in (
         "line 2: data.pet: data.derive: {potential_evapotranspiration: oudin}",
+        "line 2: data.path: stays as it is",
         "line 2: data.targets: data.observed",
-        "line 6: runs.hbv_static.model.name: hybrid.stages: {kind: process, model: NAME}",
-        "line 7: runs.hbv_static.model.process.components: hybrid.stages: {kind: parallel, count: 8",
-        "line 8: runs.hbv_static.training.batch_size: training.batch",
-        "line 8: runs.hbv_static.training.window: training.length",
+        "line 6: model.name: hybrid.stages: {kind: process, model: NAME}",
+        "line 7: model.process.components: hybrid.stages: {kind: parallel, count: 8",
+        "line 8: training.batch_size: training.batch",
+        "line 8: training.window: training.length",
     ):
         assert words in said, said
 
