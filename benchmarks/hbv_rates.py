@@ -1,7 +1,7 @@
 """The rates of the package's HBV for any array library, and the weather of the benchmark.
 
-The peers' environment has no pydiffgeo: what they integrate is written once more here. `tests/test_explicit_hbv.py` compares
-it with the package.
+The peers' environment has no pydiffgeo: what they integrate is written once more here.
+`tests/stages/test_explicit_hbv.py` compares it with the package.
 """
 
 from __future__ import annotations
