@@ -1,14 +1,11 @@
 """Measures of agreement between simulated and observed series: `MEASURES`.
 
-All take arrays of one shape and compare the pairs in which both are finite (and `mask`, where
-given, is True); all raise DataError when fewer than two pairs are left, and return NaN where the
-measure is undefined (a constant series has no correlation). Those of discharge are defined as
-neuralhydrology defines them, so that results compare with published ones: they agree with
-neuralhydrology 1.13 to rounding; only the KGE of a constant simulation is a number here, and
-`nrmse_high` and `bias` are not among its measures. The measures of peaks look at neighbouring
-steps: they need whole series, gaps as NaN.
-
-Sources: Gupta et al. (2009), doi:10.1016/j.jhydrol.2009.08.003; Yilmaz et al. (2008),
+All take arrays of one shape and compare the pairs in which both are finite and `mask`, where given,
+is True (DataError for fewer than two); they return NaN where they are undefined. Those of discharge
+agree with neuralhydrology 1.13 to rounding, so that results compare with published ones; only the
+KGE of a constant simulation is a number here, and `nrmse_high` and `bias` are not among its
+measures. Those of peaks look at neighbouring steps: they need whole series, gaps as NaN. Sources:
+Gupta et al. (2009), doi:10.1016/j.jhydrol.2009.08.003; Yilmaz et al. (2008),
 doi:10.1029/2007WR006716; others at the measure.
 """
 
@@ -52,7 +49,7 @@ def bias(simulated: ArrayLike, observed: ArrayLike, mask: Mask = None) -> float:
 
 
 def ubrmse(simulated: ArrayLike, observed: ArrayLike, mask: Mask = None) -> float:
-    """Return the RMSE less the mean error, sqrt(RMSE^2 - bias^2); doi:10.1175/2010JHM1223.1, eq. 5."""
+    """Return the RMSE less the mean error, sqrt(RMSE^2 - bias^2): doi:10.1175/2010JHM1223.1."""
     s, o, _ = pairs(simulated, observed, mask)
     return float(np.std(s - o))
 
@@ -69,8 +66,8 @@ def correlation(simulated: ArrayLike, observed: ArrayLike, mask: Mask = None) ->
 def kge(simulated: ArrayLike, observed: ArrayLike, mask: Mask = None) -> float:
     """Return the Kling-Gupta efficiency: Gupta et al. (2009), eq. 9.
 
-    1 - sqrt((r - 1)^2 + (sd_s/sd_o - 1)^2 + (mean_s/mean_o - 1)^2): 1 is perfect, 1 - sqrt(2) that of
-    the observed mean. A constant simulation has no correlation: r counts as 0 (Knoben et al. 2019,
+    1 - sqrt((r - 1)^2 + (sd_s/sd_o - 1)^2 + (mean_s/mean_o - 1)^2): 1 - sqrt(2) for the observed
+    mean. A constant simulation has no correlation: r counts as 0 (Knoben et al. 2019,
     doi:10.5194/hess-23-4323-2019). NaN where the observed series is constant or has mean zero.
     """
     s, o, _ = pairs(simulated, observed, mask)
@@ -130,13 +127,14 @@ def nrmse_high(
     asks for the right height on the right day, and no error cancels another. NaN where all are 0.
     """
     s, o, _ = pairs(simulated, observed, mask)
-    _count(share, o)
+    _count(share, o)  # refuses what is no share
     high = o >= np.quantile(o, 1 - share)
     return _ratio(np.sqrt(np.mean((s - o)[high] ** 2)), o[high].mean())
 
 
 def fms(
-    simulated: ArrayLike, observed: ArrayLike, mask: Mask = None, lower: float = 0.2, upper: float = 0.7
+    simulated: ArrayLike, observed: ArrayLike, mask: Mask = None, lower: float = 0.2,
+    upper: float = 0.7,
 ) -> float:  # fmt: skip
     """Return the bias of the slope of the flow duration curve, percent; 0 is right.
 

@@ -33,7 +33,7 @@ def write_report(
     notes: Sequence[str] = (), appendix: Mapping[str, str] | None = None, weights: str = "",
     progress: bool = False,
 ) -> Path:  # fmt: skip
-    """Write scores, series, parameters, tables and figures of a run and a page, whose path it returns.
+    """Write scores, series, parameters, tables, figures and a page of a run; return its path.
 
     `panels` are names of `PANELS` with or without their options, all by default, and UnknownName
     for others; figures need matplotlib. `notes` are what a reader must know before the scores,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -32,7 +32,7 @@ def simulate(
     also: Iterable[str] | Literal["all"] | None = None, members: Mapping[str, int] | None = None,
     keep_warm_up: bool = False, group: Group | None = None,
 ) -> xr.Dataset:  # fmt: skip
-    """Simulate sites over a period; the processes of a group share the work, and all return it all.
+    """Simulate sites over a period; the processes of a `group` share the work, all return it all.
 
     Parameters
     ----------
@@ -45,14 +45,12 @@ def simulate(
     warm_up, batch : int
         Steps simulated before (fewer where the record begins later than that, all for None), and
         sites simulated at a time.
-    observed : iterable of str, optional
-        Series that are compared; by default all observed ones that the hybrid gives.
-    also : iterable of str, optional
-        Further series: fluxes and states that the hybrid gives, "all" of them, or forcing as in the
-        records. By default what the panels "untrained" and "water_balance" show.
+    observed, also : iterable of str, optional
+        Series that are compared, by default all observed ones that the hybrid gives; and further
+        fluxes and states that it gives, "all" of them, or forcing as in the records, by default
+        what the panels "untrained" and "water_balance" show.
     members : mapping of str to int, optional
-        Position of the one member of an ensemble that counts for a site, such as the one that has
-        not seen it.
+        Position of the one member of an ensemble that counts for a site.
     keep_warm_up : bool
         Whether the steps of the warm-up are kept, too.
 
@@ -79,7 +77,8 @@ def simulate(
     if first >= last:
         raise DataError(f"a warm-up of {warm_up} steps leaves none of {last} to judge; shorten it.")
     begin = 0 if warm_up is None else max(0, first - warm_up)
-    known, balance = observed_names(sites), balance_of(hybrid)
+    known, specs = observed_names(sites), [p.model.spec for p in stages_of(hybrid, Process)]
+    balance = {k: f.balance for s in specs[:1] for k, f in s.fluxes.items() if f.balance}
     compared = [n for n in known if n in one.gives] if observed is None else list(observed)
     asked = one.gives if also == "all" else also
     kept = list(dict.fromkeys((*UNTRAINED, *balance) if asked is None else asked))
@@ -87,9 +86,8 @@ def simulate(
     for name in (*compared, *(asked or ())):
         if name not in (*one.gives, *forcing):
             close = nearest(name, one.gives)
-            raise DataError(
-                f"nobody gives {name!r}{close} The hybrid gives {', '.join(one.gives)}."
-            )
+            gives = ", ".join(one.gives)
+            raise DataError(f"nobody gives {name!r}{close} The hybrid gives {gives}.")
     here = sites.isel({axis: slice(begin, last)})
     read = Windows(here, dtype=one.dtype)
     read = read.reading(one.reads, tuple(dict.fromkeys((*compared, *one.recalls))), one.needs)
@@ -100,24 +98,23 @@ def simulate(
     mine = rows if group is None else rows[group.rank :: group.size]
     device = next((p.device for p in hybrid.parameters()), torch.device("cpu"))
     names = [*compared, *(n for n in kept if n not in (*forcing, *compared))]
-    cut, training = 0 if keep_warm_up else first - begin, hybrid.training
-    blocks: list[xr.Dataset] = []
+    blocks, training = list[xr.Dataset](), hybrid.training
     hybrid.eval()
     try:
         for part in (mine[k : k + batch] for k in range(0, len(mine), batch)):
             whole = np.zeros(len(part), int), last - begin, first - begin
             given = read.tensors.windows(part, *whole).to(device)
-            block = _block(hybrid, given, names, compared, members or {}, axis)
-            blocks.append(block.isel({axis: slice(cut, None)}, missing_dims="ignore"))
+            blocks.append(_block(hybrid, given, names, compared, members or {}, axis))
     finally:
         hybrid.train(training)
     shared = [(mine, blocks)] if group is None else group.collect((mine, blocks))
     blocks = [block for _, some in shared for block in some]
     order = np.argsort(np.concatenate([own for own, _ in shared]))
-    here = here.isel({"site": rows, axis: slice(cut, None)})
-    data = _described(xr.concat(blocks, "site").isel(site=order), here, one, forcing)
-    judged = np.arange(cut, last - begin) >= first - begin
+    data = xr.concat(blocks, "site").isel(site=order)
+    data = _described(data, here.isel(site=rows), one, forcing)
+    judged = np.arange(last - begin) >= first - begin
     data.coords["judged"] = axis, judged, {"long_name": "judged, not warm-up"}
+    data = data if keep_warm_up else data.isel({axis: slice(first - begin, None)})
     gone = [n for k, n in enumerate(read.names) if k not in set(rows.tolist())]
     data.attrs = {
         "Conventions": "CF-1.11", "warm_up": first - begin, "balance": json.dumps(balance),
@@ -159,7 +156,7 @@ def _block(
 def _described(data: xr.Dataset, here: xr.Dataset, one: Hybrid, forcing: list[str]) -> xr.Dataset:
     """Return a simulation with forcing, coordinates, units and CF attributes."""
     units: dict[str, str] = {}
-    for spec in (process.model.spec for process in processes_of(one)):
+    for spec in (process.model.spec for process in stages_of(one, Process)):
         for group in (spec.states, spec.fluxes, spec.parameters):
             units |= {name: item.unit for name, item in group.items()}
     units |= {str(n): v.attrs["units"] for n, v in here.items() if "units" in v.attrs}
@@ -180,17 +177,6 @@ def _described(data: xr.Dataset, here: xr.Dataset, one: Hybrid, forcing: list[st
     return data
 
 
-def stages_of(hybrid: Hybrid | Ensemble) -> list[Stage]:
-    """Return the stages of a hybrid, those inside of other stages, too."""
-    return [stage for stage in hybrid.modules() if isinstance(stage, Stage)]
-
-
-def processes_of(hybrid: Hybrid | Ensemble) -> list[Process]:
-    """Return the stages of a hybrid that solve a model."""
-    return [stage for stage in hybrid.modules() if isinstance(stage, Process)]
-
-
-def balance_of(hybrid: Hybrid | Ensemble) -> dict[str, int]:
-    """Return the sign of each flux in the balance of a hybrid's first model."""
-    specs = [process.model.spec for process in processes_of(hybrid)]
-    return {k: f.balance for k, f in specs[0].fluxes.items() if f.balance} if specs else {}
+def stages_of(hybrid: Hybrid | Ensemble, kind: type[Any] = Stage) -> list[Any]:
+    """Return the stages of a hybrid, those inside of other stages, too; those of one kind."""
+    return [stage for stage in hybrid.modules() if isinstance(stage, kind)]

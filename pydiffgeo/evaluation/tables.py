@@ -36,7 +36,7 @@ def print_table(
     cells = {name: [_text(value) for value in frame[name]] for name in frame}
     wide = {name: max(map(len, [name, *cells[name]])) for name in frame}
     out = console or standard()
-    # the columns of text that come first stand in every part, in no more than two thirds of the width
+    # the columns of text that come first stand in every part, in two thirds of the width at most
     first = list(takewhile(words.__contains__, frame))
     while sum(3 + wide[n] for n in first) > 2 * out.width // 3:
         widest = max(first, key=wide.__getitem__)

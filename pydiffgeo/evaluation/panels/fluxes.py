@@ -1,8 +1,8 @@
 """Fluxes: the balance of a model, and what a model of discharge was never trained on.
 
-The idea of the latter is that of Feng et al. (2022), doi:10.1029/2022WR032404. Neither reference was measured:
-precipitation less discharge leaves out what is stored, and what gauges and divides miss; a digital
-filter knows nothing of where water comes from.
+The idea of the latter is that of Feng et al. (2022), doi:10.1029/2022WR032404. Neither reference
+was measured: precipitation less discharge leaves out what is stored, and what gauges and divides
+miss; a digital filter knows nothing of where water comes from.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pydiffgeo.evaluation.simulate import OBSERVED
 COMPLETE = 0.9  # share of the days of a water year that must be observed
 REFLECTED = 30  # days, at both ends of a series
 DAYS_PER_YEAR = 365.25
-# what is compared in the summary: simulated, reference (columns of `untrained_table`, or zero), unit
+# what is compared: simulated, reference (columns of `untrained_table`, or zero), unit
 ET, YEARLY = "evapotranspiration", "mm year-1"
 CHECKS: dict[str, tuple[str, str, str]] = {
     ET: (ET, "precipitation_less_discharge", YEARLY),
@@ -34,20 +34,21 @@ CHECKS: dict[str, tuple[str, str, str]] = {
 }
 BALANCE = "Medians over the sites of mean fluxes; gain: what enters and does not leave."
 TEXT = (
-    "Over water years of which at least 90 % of days are observed: evapotranspiration (mm per year) "
-    "against precipitation less observed discharge, as measured and, where it was learned, times "
-    "precipitation_factor; base flow over discharge against that of a digital filter on observed "
-    "discharge. A model that loses no water misses the first by the error of its mean discharge and "
-    "the change of its stores: it is no independent observation. Medians over sites; relative_bias "
-    "in percent, of sites whose reference is above zero."
+    "Over water years of which at least 90 % of days are observed: evapotranspiration (mm per "
+    "year) against precipitation less observed discharge, as measured and, where it was learned, "
+    "times precipitation_factor; base flow over discharge against that of a digital filter on "
+    "observed discharge. A model that loses no water misses the first by the error of its mean "
+    "discharge and the change of its stores: it is no independent observation. Medians over "
+    "sites; relative_bias in percent, of sites whose reference is above zero."
+)
+NOTHING = (
+    "no run gives evapotranspiration or base flow beside observed discharge and measured "
+    "precipitation; a pure LSTM simulates its targets alone"
 )
 
 
 def untrained(runs: Runs) -> Panel:
-    """Compare evapotranspiration and base flow, which nobody trained on, with what records tell.
-
-    Of the runs with ``discharge_observed`` and, as measured, ``precipitation``.
-    """
+    """Compare evapotranspiration and base flow, which nobody trained on, with what records tell."""
     panel = Panel("Variables that were never trained on", TEXT)
     tables, rows, without = [], [], []
     for name, run in runs.items():
@@ -62,11 +63,7 @@ def untrained(runs: Runs) -> Panel:
             tables.append(part.assign(**label))
             rows += [{**label, **row} for row in untrained_summary(part)]
     if not rows:
-        panel.nothing = (
-            "no run gives evapotranspiration or base flow beside observed discharge and measured "
-            "precipitation; a pure LSTM simulates its targets alone"
-        )
-        return panel
+        return Panel(panel.title, nothing=NOTHING)
     if without:
         panel.text += f" Left out, since they simulate no such variables: {', '.join(without)}."
     panel.tables["untrained_summary"] = pd.DataFrame(rows)
@@ -109,8 +106,7 @@ def base_flow(discharge: ArrayLike, alpha: float = 0.925, passes: int = 3) -> ND
     Returns
     -------
     ndarray, [time]
-        Between 0 and the discharge; NaN where that is missing, and in parts of at most 30 days
-        between gaps.
+        From 0 to the discharge; NaN where that is missing, and in parts of at most 30 days.
     """
     if not 0 <= alpha < 1 or passes < 1:
         raise DataError(f"alpha {alpha} must be from 0 to below 1, passes {passes} at least 1.")
@@ -130,7 +126,7 @@ def base_flow(discharge: ArrayLike, alpha: float = 0.925, passes: int = 3) -> ND
 
 
 def counted_days(observed: NDArray, days: pd.DatetimeIndex) -> NDArray:
-    """Return which days count, bool [site, time]: those observed, in water years nearly all seen."""
+    """Return which days count, bool [site, time]: observed, in water years nearly all seen."""
     years = days.year + (days.month >= 10)  # from 1 October
     seen = pd.DataFrame(observed.T.astype(int)).groupby(np.asarray(years)).transform("sum")
     length = 365 + pd.to_datetime(years, format="%Y").is_leap_year
@@ -206,7 +202,7 @@ def untrained_summary(table: pd.DataFrame) -> list[dict[str, str | float | int]]
 
 
 def _ratio(upper: NDArray, lower: NDArray, counted: NDArray) -> NDArray:
-    """Return ratios of sums over the days that count, [site]; NaN where the lower is not above 0."""
+    """Return ratios of sums over the days that count, [site]; NaN for a lower sum of zero."""
     above, below = (np.where(counted, values, 0.0).sum(1) for values in (upper, lower))
     return np.divide(above, below, out=np.full(len(below), np.nan), where=below > 0)
 

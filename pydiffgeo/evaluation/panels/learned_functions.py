@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pydiffgeo.evaluation.figures import Evaluation, Figure, Panel, Runs, literal, new_figure
-from pydiffgeo.evaluation.simulate import processes_of, simulate
+from pydiffgeo.evaluation.simulate import simulate, stages_of
 from pydiffgeo.models.buckets import Buckets
 from pydiffgeo.models.spec import SlotSpec
 from pydiffgeo.models.spec_files import load_spec
@@ -36,9 +36,9 @@ class LearnedFunction:
 
     The `table` has ``input``, ``learned`` and ``formula``. Of a closure in place of its formula the
     latter has the default parameters. One beside it has the medians over sites and copies, which
-    are in ``learned``, too; ``formula_q10``, ``formula_q50``, ``formula_q90`` are then the quantiles
-    over these. `formulas` has the formula at several values of its own parameter, by label;
-    `inputs` and `outputs` are those of random steps, sites and copies.
+    are in ``learned``, too; ``formula_q10``, ``formula_q50``, ``formula_q90`` are then quantiles
+    over these. `formulas` has the formula at several values of its own parameter, by label; `inputs` and
+    `outputs` are those of random steps, sites and copies.
     """
 
     slot: SlotSpec
@@ -79,7 +79,7 @@ def soil_curves(runs: Runs, most: int = 30) -> Panel:
 
 def _first(run: Evaluation, having: str) -> Process | None:
     """Return the first process of a run that has closures, or the middles of layers."""
-    processes = [] if run.hybrid is None else processes_of(run.hybrid)
+    processes = [] if run.hybrid is None else stages_of(run.hybrid, Process)
     return next((process for process in processes if getattr(process, having)), None)
 
 

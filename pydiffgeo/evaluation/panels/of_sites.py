@@ -77,7 +77,7 @@ def site_map(runs: Runs, of: str | None = None) -> Panel:
 
 
 def _draw_map(places: xr.Dataset, shown: xr.DataArray) -> Figure:
-    """Draw dots whose colours span the 2 % to 98 % quantiles; sites without a value are left out."""
+    """Draw dots whose colours span the 2 % to 98 % quantiles; sites without a value have none."""
     lon, lat, values = (np.asarray(x, float) for x in (places["lon"], places["lat"], shown))
     known = np.isfinite(lon + lat + values)
     figure, [[axis]] = new_figure(1, 1, (7.5, 4.4))

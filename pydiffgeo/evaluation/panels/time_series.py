@@ -20,7 +20,7 @@ DOTS: dict[str, Any] = LINE | {"linewidth": 0, "marker": ".", "markersize": 2.5}
 
 
 def hydrographs(runs: Runs, measure: str = "nse") -> Panel:
-    """Draw the sites with the best, the median and the worst score of the first run by a measure."""
+    """Draw the sites with the best, the median and the worst score of the first run."""
     panel = Panel("Best, median and worst site")
     for name, scores in next(iter(runs.values())).all_scores.items():
         values, rows = scores[measure], []
@@ -36,7 +36,7 @@ def hydrographs(runs: Runs, measure: str = "nse") -> Panel:
 
 
 def exemplary(scores: ArrayLike) -> dict[str, int]:
-    """Return the positions of the best, the median and the worst score; none where none is known."""
+    """Return the positions of the best, median and worst score; none where none is known."""
     values = np.asarray(scores, float)
     order = np.argsort(values)[: np.isfinite(values).sum()].tolist()  # NaN come last
     places = {"best": -1, "median": len(order) // 2, "worst": 0}
