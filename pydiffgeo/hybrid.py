@@ -8,24 +8,25 @@ from typing import Any
 
 import pandas as pd
 import torch
+import xarray as xr
 from torch import Tensor, nn
 
 from pydiffgeo.data.batch import Batch
-from pydiffgeo.data.form import step_of, times_of
+from pydiffgeo.data.form import unit_of
+from pydiffgeo.data.windows import Windows
 from pydiffgeo.errors import DataError, ParameterError, SettingsError, nearest
 from pydiffgeo.members import Ensemble
 from pydiffgeo.networks.base import Network
 from pydiffgeo.networks.bounds import Bounds
 from pydiffgeo.networks.mixed import Mixed
 from pydiffgeo.networks.parameters import Learned, Parameters
-from pydiffgeo.networks.reading import Facts, Training, fit_inputs
+from pydiffgeo.networks.reading import Facts, depths_of, fit_inputs
 from pydiffgeo.networks.table import Given
 from pydiffgeo.recorded import Recorded
 from pydiffgeo.stages.base import Known, Series, Stage, converted
 from pydiffgeo.stages.explicit_hbv import ExplicitHBV
-from pydiffgeo.stages.parallel import Parallel, flat
+from pydiffgeo.stages.parallel import Parallel, ends, flat
 from pydiffgeo.stages.process import Process
-from pydiffgeo.units import conversion
 
 
 class Hybrid(Recorded, nn.Module):
@@ -83,9 +84,13 @@ class Hybrid(Recorded, nn.Module):
         self.dtype, self.seed = dtype, seed
         counts = {stage.count for stage in stages if isinstance(stage, Parallel)}
         if len(counts) > 1:
-            raise ParameterError(f"all Parallel of a hybrid need one count, got {sorted(counts)}.")
+            raise ParameterError(f"all Parallel need one count, got {sorted(counts)}; take one.")
         self.copies = counts.pop() if counts else 1
-        processes = [s for s in self._flat if isinstance(s, Process)]
+        self.learned: Parameters | None = None
+        self.facts: Facts = {}
+        self._flat = flat(stages)
+        self._layers = self._all("layers")
+        self.gives = ends(self._flat)[1]
         models = [s for s in self._flat if isinstance(s, Process | ExplicitHBV)]
         self.learns: dict[str, Bounds] = {}
         for stage in (*models, *(s for s in reversed(self._flat) if s not in models)):
@@ -93,21 +98,16 @@ class Hybrid(Recorded, nn.Module):
                 if name in self.learns:
                     raise SettingsError(f"two stages learn {name!r}; leave one out.")
                 self.learns[name] = bounds
+        names = ", ".join(self.learns)
         if self.learns and network is None:
-            raise SettingsError(
-                f"the stages learn {', '.join(self.learns)}, and there is no network that gives them."
-            )
+            raise SettingsError(f"no network that gives them, and stages learn {names}; give one.")
         for name in self.varying:
-            for stage in processes:
-                if name in stage.model.replaced:
-                    stage._unknown(name, self.learns)
+            for stage in models:
+                if isinstance(stage, Process) and name in stage.model.replaced:
+                    stage.refuse(name, self.learns)
             if name not in self.learns:
-                raise ParameterError(
-                    f"varying: no learned parameter {name!r}{nearest(name, self.learns)} Known: {', '.join(self.learns)}."
-                )
-        self.learned: Parameters | None = None
-        self.facts: Facts = {}
-        self._ends: dict[str, tuple[float, float]] = {}
+                close = nearest(name, self.learns)
+                raise ParameterError(f"varying: nobody learns {name!r}{close} Known: {names}.")
 
     @property
     def network(self) -> nn.Module | None:
@@ -115,30 +115,22 @@ class Hybrid(Recorded, nn.Module):
         return self._network[0]
 
     @property
-    def _flat(self) -> list[Any]:
-        return flat(self.stages)
-
-    @property
     def prepared(self) -> bool:
         """Whether networks and scaling are there."""
         return bool(self.facts)
 
-    @property
-    def gives(self) -> tuple[str, ...]:
-        """Series that the stages add."""
-        return tuple(dict.fromkeys(name for stage in self._flat for name in stage.gives))
+    def _all(self, what: str) -> dict[str, Any]:
+        """Return `begin`, `places` or `layers` of all stages."""
+        return {k: v for stage in self._flat for k, v in getattr(stage, what).items()}
 
     def _parts(self) -> list[tuple[nn.Module, tuple[str, ...]]]:
         """Return each network with the parameters that it gives."""
-        if self.network is None or not self.learns:
-            return []
         names = tuple(self.learns)
-        layered = tuple(n for stage in self._flat for n in stage.layers)
+        if self.network is None or not names:
+            return []
         if isinstance(self.network, Mixed):
-            return self.network.parts(names, self.varying, layered)
+            return self.network.parts(names, self.varying, tuple(self._layers))
         return [(self.network, names)]
-
-    # ---- preparation ------------------------------------------------------------------------------------------------
 
     def prepare(
         self,
@@ -155,127 +147,102 @@ class Hybrid(Recorded, nn.Module):
         sites : xarray.Dataset or Windows
             Those that it will be trained on.
         start, end : str, optional
-            First and last time of training; of a Windows its own.
+            First and last time of training, of sites.
         forcing, attributes : sequence of str, optional
-            What "series" and "attributes" stand for in `reads` of networks: all that are not observed, and all numbers.
+            What "series" and "attributes" stand for in `reads` of networks: by default what `Windows` take.
 
         Raises
         ------
-        DataError
-            Series or attributes that nobody gives: by whom they are read, and the nearest name.
-        UnitError
-            A unit that does not convert to that which a stage reads.
+        DataError, UnitError
+            Series or attributes that nobody gives, all at once, or units that do not convert.
         """
-        training = Training.of(sites, start, end, forcing, attributes)
-        self._require(training)
-        layers = next((tuple(v) for s in self._flat for v in s.layers.values()), ())
-        named = [n for n, v in training.sites.data_vars.items() if "units" in v.attrs]
+        if isinstance(sites, xr.Dataset):
+            windows = Windows(sites, start=start, end=end, forcing=forcing, attributes=attributes)
+        elif isinstance(sites, Windows) and start is None and end is None:
+            windows = sites.reading(forcing, None, attributes)
+        else:
+            raise SettingsError("prepare takes sites, or Windows, which have a period; give these.")
+        self._require(windows.sites)
+        layers = next(iter(self._layers.values()), ())
+        units = {str(n): unit_of(v) for n, v in windows.sites.data_vars.items()}
         facts: Facts = {
-            "units": {str(n): str(training.sites[n].attrs["units"]) for n in named},
-            "observed": list(training.observed),
-            "depths": training.depths,
-            "seconds": step_of(times_of(training.sites)).total_seconds(),
+            "units": {name: unit for name, unit in units.items() if unit is not None},
+            "observed": list(windows.observed),
+            "depths": depths_of(windows.sites),
+            "seconds": windows.interval.total_seconds(),
             "inputs": [
-                {} if isinstance(network, Given) else fit_inputs(network, training, layers)
+                {} if isinstance(network, Given) else fit_inputs(network, windows, layers)
                 for network, _ in self._parts()
             ],
-            "stages": [stage.fit(training) for stage in self._flat],
+            "stages": [stage.fit(windows) for stage in self._flat],
         }
         self._build(facts)
         return self
 
-    def _require(self, training: Training) -> None:
+    def _require(self, sites: xr.Dataset) -> None:
         """Raise DataError for all series and attributes that nobody gives, at once."""
-        sites, missing = training.sites, []
-        known = {str(n) for n in sites.data_vars if "site" in sites[n].dims}
-        series = {n for n in known if not set(sites[n].dims) <= {"site", "depth"}}
+        dims = {str(name): set(v.dims) for name, v in sites.data_vars.items() if "site" in v.dims}
+        attributes = {name for name, own in dims.items() if own <= {"site", "depth"}}
+        series, missing = set(dims) - attributes, []
         for stage in self._flat:
-            who = getattr(stage, "who", type(stage).__name__)
-            for what, names, where in (
-                ("series", stage.reads, series),
-                ("attribute", stage.needs, known - series),
-                *(("attribute", (p[0],), known - series) for p in stage.places.values()),
-            ):
-                missing += [
-                    f"{who} reads the {what} {n!r}, which nobody gives{nearest(n, where)}"
-                    for n in names
-                    if n not in where
-                ]
+            read = [("series", name, series) for name in stage.reads]
+            for what, name, known in (*read, *(("attribute", n, attributes) for n in stage.needs)):
+                if name not in known:
+                    close = nearest(name, known)
+                    missing.append(
+                        f"{stage.who} reads the {what} {name!r}, which nobody gives{close}"
+                    )
             series = series | set(stage.gives)
         if missing:
-            raise DataError(" ".join(dict.fromkeys(missing)))
+            raise DataError(f"{' '.join(dict.fromkeys(missing))} Rename yours, or add a stage.")
 
     def _build(self, facts: Facts) -> None:
         """Make networks and scaling, and bind the stages, from what `prepare` found or a saved hybrid has."""
-        units = dict(facts["units"])
-        step = pd.Timedelta(seconds=facts["seconds"])
-        known = Known(units, step, facts["depths"], tuple(facts["observed"]), self.seed)
-        observed = {n: units[n] for n in known.observed if n in units}
+        units, observed = dict(facts["units"]), tuple(facts["observed"])
         if len(facts["stages"]) != len(self._flat):
             raise SettingsError(
-                f"what was saved is of another model: it has {len(facts['stages'])} stages, this "
-                f"hybrid {len(self._flat)}. Make the hybrid as it was made then."
+                f"what was saved is of another model: it has {len(facts['stages'])} stages, this hybrid {len(self._flat)}. Make "
+                "the hybrid as it was made then."
             )
+        step = pd.Timedelta(seconds=facts["seconds"])
+        known = Known(units, step, facts["depths"], observed, self.seed)
+        wanted = {name: units[name] for name in observed if name in units and name in self.gives}
         for stage, own in zip(self._flat, facts["stages"], strict=True):
             stage.build(own, known, self.dtype)
             known.units |= stage.bind(known)
-        given = set(self.gives)
-        self._ends = {}
-        for name, unit in observed.items():
-            if name in given and name in known.units:
-                factor = conversion(known.units[name], unit)
-                if factor is None:
-                    raise DataError(
-                        f"{name!r} is observed in {unit!r} and simulated in {known.units[name]!r}, which does not convert."
-                    )
-                if factor != (1.0, 0.0):
-                    self._ends[name] = factor
-        learned = Learned(
-            self.learns,
-            {k: v for s in self._flat for k, v in s.begin.items()},
-            {k: v for s in self._flat for k, v in s.places.items()},
-            {k: v for s in self._flat for k, v in s.layers.items()},
-            self.varying,
-            next((s.units for s in self._flat if isinstance(s, Process) and s.layers), ("cm", "h")),
-        )
-        own = zip(self._parts(), facts["inputs"], strict=True)
-        self.learned = Parameters(
-            [(network, names, read) for (network, names), read in own],
-            learned,
-            self.copies,
-            self.spread,
-            self.varying_dropout,
-            self.seed,
-            self.dtype,
-        )
+        # observations tell the unit in which series are compared with them
+        self._ends = {k: known.factor(k, unit, "the loss") for k, unit in wanted.items()}
+        column = next((s for s in self._flat if isinstance(s, Process) and s.layers), None)
+        soil_units = ("cm", "h") if column is None else column.units
+        begin, places = self._all("begin"), self._all("places")
+        learned = Learned(self.learns, begin, places, self._layers, self.varying, soil_units)
+        parts = [(*part, own) for part, own in zip(self._parts(), facts["inputs"], strict=True)]
+        options = (self.copies, self.spread, self.varying_dropout, self.seed, self.dtype)
+        self.learned = Parameters(parts, learned, *options)
         self.facts = facts
         self.train(self.training)  # what was made now, too
 
     @property
     def reads(self) -> tuple[str, ...]:
         """Series of the data that stages and, once it is prepared, networks read."""
-        given: set[str] = set()
-        found: list[str] = []
-        for stage in self._flat:
-            found += [name for name in stage.reads if name not in given]
-            given |= set(stage.gives)
-        return tuple(dict.fromkeys(found + [n for f in self._inputs() for n in f["series"]]))
+        return tuple(dict.fromkeys((*ends(self._flat)[0], *self._read("series"))))
 
     @property
     def needs(self) -> tuple[str, ...]:
         """Attributes that stages and, once it is prepared, networks read."""
-        found = [name for stage in self._flat for name in stage.needs]
-        found += [n for f in self._inputs() for n in (*f["attributes"], *f["profiles"])]
-        return tuple(dict.fromkeys(found))
+        own = (name for stage in self._flat for name in stage.needs)
+        return tuple(dict.fromkeys((*own, *self._read("attributes", "profiles"))))
 
     @property
     def recalls(self) -> tuple[str, ...]:
         """Observed series that networks read as they were some steps before."""
-        return tuple(dict.fromkeys(name for f in self._inputs() for name in f["past"]))
+        return tuple(dict.fromkeys(self._read("past")))
 
-    def _inputs(self) -> list[Facts]:
-        own = [f for f in self.facts.get("inputs", []) if f]
-        return own + [f["inputs"] for f in self.facts.get("stages", []) if "inputs" in f]
+    def _read(self, *kinds: str) -> list[str]:
+        """Return the names that networks read."""
+        stages = [facts["inputs"] for facts in self.facts.get("stages", ()) if "inputs" in facts]
+        networks = [facts for facts in self.facts.get("inputs", ()) if facts]
+        return [name for own in networks + stages for kind in kinds for name in own[kind]]
 
     def get_extra_state(self) -> Facts:
         """Return names, units and scaling, for `state_dict`."""
@@ -286,55 +253,38 @@ class Hybrid(Recorded, nn.Module):
         if state and state != self.facts:
             self._build(state)
 
-    # ---- simulation -------------------------------------------------------------------------------------------------
-
     def parameters_of(self, batch: Batch) -> dict[str, Tensor]:
         """Return the parameters of a batch by name: [batch, copy], [batch, copy, time] of varying ones, [batch, layer].
 
-        Raises
-        ------
-        SettingsError
-            The hybrid is not prepared.
-        DataError
-            The batch lacks an attribute or a series.
+        SettingsError: the hybrid is not prepared. DataError: the batch lacks an attribute or a series.
         """
         if self.learned is None:
-            raise SettingsError(
-                "this hybrid has no networks yet; call hybrid.prepare(windows), or load a state_dict."
-            )
+            raise SettingsError("there are no networks; call hybrid.prepare, or load a state_dict.")
         return self.learned(batch) if self.learns else {}
 
     def run(self, batch: Batch, parameters: Mapping[str, Tensor]) -> Series:
         """Return all series for parameters as `parameters_of` gives them, warm-up included, in the units of the observations.
 
-        Raises
-        ------
-        SolveFailed
-            With site and dates of each failure, where the solver does not report them in `Series.failed`.
+        SolveFailed: with site and dates of each failure, where the solver does not report them in `Series.failed`.
         """
-        layered = {name for stage in self._flat for name in stage.layers}
-        alone = self.copies == 1
-        single = {k: v if alone and k in layered else v.mean(1) for k, v in parameters.items()}
-        wide = {k: v[:, None] if alone and k in layered else v for k, v in parameters.items()}
+        single, wide = {}, {}
+        for name, x in parameters.items():  # a single copy of layers has no dimension of copies
+            alone = self.copies == 1 and name in self._layers
+            single[name], wide[name] = (x, x[:, None]) if alone else (x.mean(1), x)
         series = Series(batch.series)
         for stage in self.stages:
             given = wide if isinstance(stage, Parallel) else single
             series = series.added(stage(series, given, batch))
-        return series.added({k: converted(series[k], f) for k, f in self._ends.items()})
+        return series.added({k: converted(series[k], change) for k, change in self._ends.items()})
 
     def forward(self, batch: Batch) -> Series:
         """Return all series by name for a batch; see `run`."""
         return self.run(batch, self.parameters_of(batch))
 
     def ensemble(self, seeds: Sequence[int], seen: Sequence[Any] | None = None) -> Ensemble:
-        """Return members that differ by the seeds of their networks and, where `seen` has one for each, by their training.
+        """Return members that differ by `seeds`, each added to the seed of this hybrid.
 
-        Parameters
-        ----------
-        seeds : sequence of int
-            Added to the seed of this hybrid.
-        seen : sequence of xarray.Dataset or Windows, optional
-            What each member is prepared for; without it each has the scaling of this hybrid, if that is prepared.
+        `seen` are the sites or Windows that each is prepared for; without it each has the scaling of this hybrid, if it has.
         """
         members = []
         for k, seed in enumerate(seeds):
@@ -350,35 +300,34 @@ class Hybrid(Recorded, nn.Module):
         return Ensemble(members)
 
     def choose(self, windows: Any) -> dict[str, str]:
-        """Let a `SoilClass(best=True)` choose the class of each site by the error of its simulation in the windows.
-
-        Returns
-        -------
-        dict of str to str
-            Class of each site; empty for other networks.
-        """
+        """Let a `SoilClass(best=True)` choose the class of each site, and return it; other networks choose nothing."""
         chooser = getattr(self.network, "choose", None)
         return {} if chooser is None else dict(chooser(self, windows))
 
     def __repr__(self) -> str:
         """Return stages, and what each reads, gives and learns."""
         lines = [f"Hybrid ({'prepared' if self.prepared else 'not prepared'})"]
-        if self.network is not None:
-            for name, part in _networks(self.network).items():
-                reads = ", ".join(getattr(part, "reads", ("attributes",)))
-                lines += [f"  network {name}", f"    reads  {reads}"]
+        own = {"": self.network}
+        if isinstance(self.network, Mixed):
+            own = {f"{k}: ": v for k, v in self.network.named_children()}
+        for role, network in own.items():
+            if network is not None:
+                reads = ", ".join(getattr(network, "reads", ("attributes",)))
+                lines += [f"  network {role}{type(network).__name__}", f"    reads  {reads}"]
         for stage in self.stages:
-            inner = flat([stage])
+            indent = "  "
             if isinstance(stage, Parallel):
                 lines.append(f"  Parallel: {stage.count} copies of")
-            for one in inner:
-                indent = "    " if isinstance(stage, Parallel) else "  "
-                lines.append(indent + getattr(one, "who", type(one).__name__))
-                lines += [
-                    f"{indent}  {what:<6} {', '.join(names)}"
-                    for what, names in one.summary()
-                    if names
-                ]
+                indent = "    "
+            for one in flat([stage]):
+                learned = [f"{k} [{b.lower:g}, {b.upper:g}]" for k, b in one.learns.items()]
+                lines.append(indent + one.who)
+                for what, names in (
+                    ("reads", one.reads),
+                    ("gives", one.gives),
+                    ("learns", learned),
+                ):
+                    lines += [f"{indent}  {what:<6} {', '.join(names)}"] if names else []
         return "\n".join(lines)
 
 
@@ -389,10 +338,3 @@ def _drawn_anew(network: nn.Module, seed: int) -> None:
         for layer in network.modules():
             if callable(reset := getattr(layer, "reset_parameters", None)):
                 reset()
-
-
-def _networks(network: nn.Module) -> dict[str, nn.Module]:
-    if isinstance(network, Mixed):
-        parts = {"static": network.static, "varying": network.varying, "layers": network.layers}
-        return {f"{k}: {type(v).__name__}": v for k, v in parts.items() if v is not None}
-    return {type(network).__name__: network}

@@ -30,18 +30,13 @@ class Loss(Recorded):
         Observed series, and the series of the hybrid that it is compared with.
     weight : float
         Factor of this loss in a sum.
-
-    Raises
-    ------
-    DataError
-        The weight is negative.
     """
 
     needs_spread = False
 
     def __init__(self, observed: str = "discharge", weight: float = 1.0):
         if not weight >= 0:
-            raise DataError(f"the weight {weight} of a loss on {observed!r} must not be negative.")
+            raise DataError(f"the weight {weight} of a loss must not be negative; give a positive.")
         self.observed, self.weight = observed, weight
 
     @property
@@ -52,33 +47,16 @@ class Loss(Recorded):
     def of(self, simulated: Tensor, observed: Tensor, counts: Tensor, spread: Tensor) -> Tensor:
         """Return the loss of series without warm-up.
 
-        Parameters
-        ----------
-        simulated, observed : Tensor, [row, time]
-            Zero where a step does not count.
-        counts : Tensor, [row, time]
-            1 where a step counts, else 0.
-        spread : Tensor, [row]
-            Standard deviation of each series in training, where `needs_spread`.
+        `simulated` and `observed` [row, time] are zero where a step does not count, and `counts` is 1 where it does, else 0;
+        `spread` [row] is the standard deviation of each series in training, where `needs_spread`.
         """
         raise DataError(f"{type(self).__name__} lacks `of`: define it.")
 
     def __call__(self, series: Named, observed: Named, batch: Batch) -> Tensor:
         """Return the loss after the warm-up; each depth of a series is a series of its own.
 
-        Parameters
-        ----------
-        series : mapping of str to Tensor, [batch, time] or [batch, time, depth]
-            From a hybrid, in the units of the observations.
-        observed : mapping of str to Tensor
-            Of the same shapes; NaN where nothing was observed.
-        batch : Batch
-            Its warm-up and spread.
-
-        Raises
-        ------
-        DataError
-            A series that is not there, shapes that differ, nothing observed, or a spread that is not finite.
+        Both hold [batch, time] or [batch, time, depth] by name: `series` in the units of the observations, `observed` with NaN
+        where there is none. DataError: a series that is not there, shapes that differ, nothing observed, no finite spread.
         """
         pair = (_named(values, self.observed, self.name) for values in (series, observed))
         s, o = (values[:, batch.warm_up :] for values in pair)
@@ -90,56 +68,45 @@ class Loss(Recorded):
         if s.ndim == 3:
             s, o = (x.transpose(1, 2).flatten(0, 1) for x in (s, o))
         counts = torch.isfinite(o)
-        if not bool(counts.any()):
-            raise DataError(
-                f"no {self.observed!r} of the batch is observed; draw windows that have observations."
-            )
+        used = counts.any(1)
+        if not bool(used.any()):
+            raise DataError(f"no {self.observed!r} of the batch is observed; draw other windows.")
         spread = o.new_ones(len(o))
         if self.needs_spread:
             spread = _named(batch.spread, self.observed, self.name).flatten()
-            used = counts.any(1)
             if len(spread) != len(o) or not bool(torch.isfinite(spread[used]).all()):
                 raise DataError(
                     f"the spread of {self.observed!r}, {list(spread.shape)}, must be finite in each of {len(o)} series; leave "
                     "out sites with fewer than two observations in training."
                 )
             spread = torch.where(used, spread, 1.0)
-        zero = o.new_zeros(())
-        s, o = torch.where(counts, s.to(o.dtype), zero), torch.where(counts, o, zero)
+        s, o = (torch.where(counts, x.to(o.dtype), 0.0) for x in (s, o))
         return self.of(s, o, counts.to(o.dtype), spread)
 
 
 class MSE(Loss):
-    """Mean squared error over all steps that count; arguments as `Loss`."""
+    """Mean squared error over all steps that count."""
 
     def of(self, simulated: Tensor, observed: Tensor, counts: Tensor, spread: Tensor) -> Tensor:
-        """Return the loss; see `Loss.of`."""
         return (simulated - observed).square().sum() / counts.sum()
 
 
 class RMSE(MSE):
-    """Root mean squared error over all steps that count; arguments as `Loss`."""
+    """Root mean squared error over all steps that count."""
 
     def of(self, simulated: Tensor, observed: Tensor, counts: Tensor, spread: Tensor) -> Tensor:
-        """Return the loss; see `Loss.of`."""
         return _root(super().of(simulated, observed, counts, spread))
 
 
 class LogRMSE(Loss):
-    """Root mean squared error of log(sqrt(q) + offset), which weighs low flows. Negative simulations count as zero.
+    """Root mean squared error of log(sqrt(q) + offset), which weighs low flows; negative simulations count as zero.
+
+    Source: Feng et al. (2022), doi:10.1029/2022WR032404.
 
     Parameters
     ----------
-    observed : str
-        Observed series.
-    weight : float
-        Factor of this loss in a sum.
     offset : float
         In the root of the unit.
-
-    References
-    ----------
-    Feng et al. (2022), doi:10.1029/2022WR032404.
     """
 
     def __init__(self, observed: str = "discharge", weight: float = 1.0, offset: float = 0.1):
@@ -147,7 +114,6 @@ class LogRMSE(Loss):
         self.offset = offset
 
     def of(self, simulated: Tensor, observed: Tensor, counts: Tensor, spread: Tensor) -> Tensor:
-        """Return the loss; see `Loss.of`."""
         s, o = (torch.log(_root(x.clamp(min=0.0)) + self.offset) for x in (simulated, observed))
         return _root(((s - o).square() * counts).sum() / counts.sum())
 
@@ -155,18 +121,12 @@ class LogRMSE(Loss):
 class NSE(Loss):
     """Mean of ((s - o) / (spread + offset))^2, the squared error in standard deviations of the site: each site counts alike.
 
+    Source: Kratzert et al. (2019), doi:10.5194/hess-23-5089-2019, eq. 1.
+
     Parameters
     ----------
-    observed : str
-        Observed series.
-    weight : float
-        Factor of this loss in a sum.
     offset : float
         In the unit of the observations; it keeps dry sites from dominating.
-
-    References
-    ----------
-    Kratzert et al. (2019), doi:10.5194/hess-23-5089-2019, eq. 1.
     """
 
     needs_spread = True
@@ -176,7 +136,6 @@ class NSE(Loss):
         self.offset = offset
 
     def of(self, simulated: Tensor, observed: Tensor, counts: Tensor, spread: Tensor) -> Tensor:
-        """Return the loss; see `Loss.of`."""
         error = (simulated - observed) / (spread[:, None] + self.offset)
         return error.square().sum() / counts.sum()
 
@@ -184,11 +143,10 @@ class NSE(Loss):
 class KGE(Loss):
     """1 - KGE, mean over the windows with at least ten observations that differ: take windows of a year or more.
 
-    Arguments as `Loss`. Source: Gupta et al. (2009), doi:10.1016/j.jhydrol.2009.08.003, eq. 9.
+    Source: Gupta et al. (2009), doi:10.1016/j.jhydrol.2009.08.003, eq. 9.
     """
 
     def of(self, simulated: Tensor, observed: Tensor, counts: Tensor, spread: Tensor) -> Tensor:
-        """Return the loss; see `Loss.of`. DataError where no window has enough observations."""
         number = counts.sum(1)
         n = number.clamp(min=1)
         mean_s, mean_o = simulated.sum(1) / n, observed.sum(1) / n
@@ -213,16 +171,12 @@ class Profile(Loss):
 
     Parameters
     ----------
-    observed : str
-        Observed series.
     bias_weight : float
         Of the squared mean error of a series.
     anomaly_weight : float
         Of the variance of the error of a series.
     scale : float
         Typical error, so that losses and gradients are of order 1.
-    weight : float
-        Factor of this loss in a sum.
     """
 
     def __init__(
@@ -237,7 +191,6 @@ class Profile(Loss):
         self.bias_weight, self.anomaly_weight, self.scale = bias_weight, anomaly_weight, scale
 
     def of(self, simulated: Tensor, observed: Tensor, counts: Tensor, spread: Tensor) -> Tensor:
-        """Return the loss; see `Loss.of`."""
         error, number = (simulated - observed) / self.scale, counts.sum(1)
         bias = error.sum(1) / number.clamp_min(1)
         variance = (error**2).sum(1) / number.clamp_min(1) - bias**2
@@ -263,7 +216,7 @@ class Sum(Recorded):
                     f"{loss!r} is no loss: it needs to be callable, and an attribute `observed`, the name of a series."
                 )
         if not losses:
-            raise DataError("a sum of losses needs at least one.")
+            raise DataError("a sum of losses needs at least one; give one.")
         self.losses = losses
         self.observed = tuple(dict.fromkeys(loss.observed for loss in losses))
         self.needs_spread = any(getattr(loss, "needs_spread", False) for loss in losses)
@@ -277,28 +230,22 @@ class Sum(Recorded):
     ) -> tuple[Tensor, dict[str, float]]:
         """Return the sum, and each loss before its weight by name, NaN where its series was not observed.
 
-        Raises
-        ------
-        DataError
-            As `Loss`, or nothing is observed at all.
+        DataError: as `Loss`, or nothing is observed at all.
         """
         parts: dict[str, float] = {}
-        total: Tensor | None = None
+        weighed: list[Tensor] = []
         for loss in self.losses:
             name = str(getattr(loss, "name", f"{type(loss).__name__} of {loss.observed}"))
             seen = _named(observed, loss.observed, name)[:, batch.warm_up :]
-            if not bool(torch.isfinite(seen).any()):
-                parts[name] = float("nan")
-                continue
-            value = loss(series, observed, batch)
-            parts[name] = float(value.detach())
-            value = getattr(loss, "weight", 1.0) * value
-            total = value if total is None else total + value
-        if total is None:
-            raise DataError(
-                f"none of {', '.join(self.observed)} is observed in this batch; draw windows that have observations."
-            )
-        return total, parts
+            parts[name] = float("nan")
+            if bool(torch.isfinite(seen).any()):
+                value = loss(series, observed, batch)
+                parts[name] = float(value.detach())
+                weighed.append(getattr(loss, "weight", 1.0) * value)
+        if not weighed:
+            names = ", ".join(self.observed)
+            raise DataError(f"none of {names} is observed in this batch; draw other windows.")
+        return sum(weighed[1:], weighed[0]), parts
 
 
 def as_sum(loss: Any) -> Sum:
@@ -308,22 +255,12 @@ def as_sum(loss: Any) -> Sum:
     return Sum(*loss) if isinstance(loss, list | tuple) else Sum(loss)
 
 
-LOSSES: dict[str, type[Loss]] = {
-    "nse": NSE,
-    "mse": MSE,
-    "rmse": RMSE,
-    "log_rmse": LogRMSE,
-    "kge": KGE,
-    "profile": Profile,
-}
+LOSSES = {"nse": NSE, "mse": MSE, "rmse": RMSE, "log_rmse": LogRMSE, "kge": KGE, "profile": Profile}
 
 
 def _named(values: Named, name: str, who: str) -> Tensor:
     if name not in values:
-        known = ", ".join(values) or "nothing"
-        raise DataError(
-            f"{who} needs {name!r}, which is not there{nearest(name, values)} Known: {known}."
-        )
+        raise DataError(f"{who} needs {name!r}{nearest(name, values)} Known: {', '.join(values)}.")
     return values[name]
 
 

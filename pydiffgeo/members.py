@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from pydiffgeo.data.batch import Batch
 from pydiffgeo.stages.base import Series
@@ -17,13 +17,7 @@ if TYPE_CHECKING:
 
 
 class Ensemble(nn.Module):
-    """Members of one hybrid, whose columns are solved together.
-
-    Attributes
-    ----------
-    members : torch.nn.ModuleList of Hybrid
-        Each has networks and scaling of its own.
-    """
+    """Hybrids with networks and scaling of their own, `members`, whose columns are solved together."""
 
     def __init__(self, members: Sequence[Hybrid]):
         super().__init__()
@@ -40,18 +34,9 @@ class Ensemble(nn.Module):
         return len(self.members)
 
     def forward(self, batch: Batch | Sequence[Batch]) -> Any:
-        """Return the series of all members.
+        """Return the series [member, batch, ...] for one batch, or a list of those of each member for a batch each.
 
-        Parameters
-        ----------
-        batch : Batch or sequence of Batch
-            One for all, or one for each member.
-
-        Returns
-        -------
-        Series or list of Series
-            [member, batch, ...] for one batch, where row m n + i of `failed` is row i of member m,
-            n the rows of the batch; else the series of each member.
+        Row m n + i of `failed` is row i of member m, where n are the rows of the one batch.
         """
         batches = [batch] * len(self) if isinstance(batch, Batch) else list(batch)
         members = [self[k] for k in range(len(self))]
@@ -84,21 +69,15 @@ def _split(series: Series, counts: list[int]) -> list[Series]:
 
 def _joined(batches: Sequence[Batch]) -> Batch:
     """Return the rows of several batches, which have the same steps, in one."""
-    first = batches[0]
-    offsets = [sum(len(b.sites) for b in batches[:k]) for k in range(len(batches))]
-
-    def together(part: str) -> dict[str, Tensor]:
-        values = [getattr(b, part) for b in batches]
-        shared = [name for name in values[0] if all(name in v for v in values)]
-        return {name: torch.cat([v[name] for v in values]) for name in shared}
-
-    return replace(
-        first,
-        series=together("series"),
-        attributes=together("attributes"),
-        observed=together("observed"),
-        spread=together("spread"),
-        site=torch.cat([b.site + k for b, k in zip(batches, offsets, strict=True)]),
-        start=torch.cat([b.start for b in batches]),
-        sites=tuple(site for b in batches for site in b.sites),
-    )
+    changed: dict[str, Any] = {}
+    for part in ("series", "attributes", "observed", "spread"):
+        values = [getattr(batch, part) for batch in batches]
+        shared = [name for name in values[0] if all(name in own for own in values)]
+        changed[part] = {name: torch.cat([own[name] for own in values]) for name in shared}
+    sites: list[str] = []
+    rows = []
+    for batch in batches:
+        rows.append(batch.site + len(sites))
+        sites += batch.sites
+    start = torch.cat([batch.start for batch in batches])
+    return replace(batches[0], site=torch.cat(rows), start=start, sites=tuple(sites), **changed)

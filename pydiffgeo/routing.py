@@ -17,10 +17,10 @@ SCALE_BOUNDS = (0.0, 6.5)  # d: and for `b`; Feng et al. (2022)
 LEAST_SHAPE, LEAST_SCALE = 0.1, 0.5  # added, so that the hydrograph stays finite
 
 
-def gamma_unit_hydrograph(a: Tensor, b: Tensor, length: int = 15) -> Tensor:
-    """Parts of a day's runoff that arrive on that and on the following days.
+def gamma_unit_hydrograph(a: Tensor, b: Tensor, length: int = 15, step: float = 1.0) -> Tensor:
+    """Parts of a step's runoff that arrive in that and in the following steps; a step is a day by default.
 
-    They are proportional to the gamma density of shape `a` + 0.1 and scale `b` + 0.5 days, integrated over each day, and sum
+    They are proportional to the gamma density of shape `a` + 0.1 and scale `b` + 0.5 days, integrated over each step, and sum
     to one: water is conserved whatever the length.
 
     Parameters
@@ -31,10 +31,12 @@ def gamma_unit_hydrograph(a: Tensor, b: Tensor, length: int = 15) -> Tensor:
         Scale, d; at least 0. Usual bounds: 0 to 6.5.
     length : int
         Days after which nothing arrives.
+    step : float
+        Length of a step, d: 1/24 for hours.
 
     Returns
     -------
-    Tensor, [..., length]
+    Tensor, [..., length / step]
 
     Raises
     ------
@@ -53,7 +55,8 @@ def gamma_unit_hydrograph(a: Tensor, b: Tensor, length: int = 15) -> Tensor:
             raise ParameterError(f"parameter {name!r} of the unit hydrograph must be finite and not negative, "
                                  f"its least value is {float(values.detach().min()):g}.")  # fmt: skip
     shape, scale = (a + LEAST_SHAPE)[..., None], (b + LEAST_SCALE)[..., None]
-    x = torch.arange(1, length + 1, dtype=a.dtype, device=a.device) / scale
+    count = max(1, round(length / step))
+    x = torch.arange(1, count + 1, dtype=a.dtype, device=a.device) * step / scale
     # all has arrived, to rounding, before exp(x) leaves the range of the dtype: Chernoff's bound of what has not
     last = 0.9 * math.log(torch.finfo(a.dtype).max)
     within = shape.detach().clamp(max=last)
@@ -62,7 +65,7 @@ def gamma_unit_hydrograph(a: Tensor, b: Tensor, length: int = 15) -> Tensor:
     # the incomplete gamma function by its series, whose terms are positive: torch's own has no derivative in the shape
     term = 1 / shape.expand_as(x)
     total = term
-    longest = min(length / LEAST_SCALE, last)
+    longest = min(count * step / LEAST_SCALE, last)
     for k in range(
         1, math.ceil(longest + max(6 * math.sqrt(longest) + 20, 9 * math.sqrt(longest)))
     ):
@@ -196,7 +199,7 @@ def _check_hydrograph(hydrograph: Tensor) -> None:
                         "Divide them by their sum.")  # fmt: skip
 
 
-def route(inflow: Tensor, a: Tensor, b: Tensor, length: int = 15) -> Tensor:
+def route(inflow: Tensor, a: Tensor, b: Tensor, length: int = 15, step: float = 1.0) -> Tensor:
     """Discharge at the outlet from the runoff of a basin, by the gamma unit hydrograph.
 
     Causal and conserving: no runoff before the first day is assumed, and what has not arrived on the last day is still on its
@@ -204,16 +207,18 @@ def route(inflow: Tensor, a: Tensor, b: Tensor, length: int = 15) -> Tensor:
 
     Parameters
     ----------
-    inflow : Tensor, [batch, day]
+    inflow : Tensor, [batch, step]
         Runoff, mm d-1.
     a, b : Tensor, [batch] or []
         Shape, 1, and scale, d; see `gamma_unit_hydrograph`.
     length : int
         Days after which nothing arrives.
+    step : float
+        Length of a step, d: 1/24 for hours.
 
     Returns
     -------
-    Tensor, [batch, day]
+    Tensor, [batch, step]
 
     Raises
     ------
@@ -229,7 +234,7 @@ def route(inflow: Tensor, a: Tensor, b: Tensor, length: int = 15) -> Tensor:
                 f"parameter {name!r} of the unit hydrograph has shape {list(values.shape)}; give [{batch}]."
             )
     shape, scale = torch.broadcast_tensors(a.reshape(-1), b.reshape(-1))
-    return route_through(inflow, gamma_unit_hydrograph(shape, scale, length)).discharge
+    return route_through(inflow, gamma_unit_hydrograph(shape, scale, length, step)).discharge
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ A record is an `xarray.Dataset` with the dimensions ``site`` (text) and ``time``
 
 from __future__ import annotations
 
+import logging
 from datetime import date
 from typing import Any
 
@@ -18,6 +19,7 @@ import xarray as xr
 from pydiffgeo.data.variables import OBSERVED
 from pydiffgeo.errors import DataError
 
+log = logging.getLogger("pydiffgeo")
 DAY = pd.Timedelta(days=1)
 PLACES = ("lat", "lon", "elevation")
 Day = str | date | None
@@ -183,6 +185,22 @@ def attribute_names(sites: xr.Dataset) -> tuple[str, ...]:
         for name, values in sites.data_vars.items()
         if set(values.dims) in ({"site"}, {"site", "depth"}) and values.dtype.kind in "fiu"
     )
+
+
+def telling_attributes(sites: xr.Dataset) -> tuple[str, ...]:
+    """Return the attributes that networks can learn from: numbers that no site lacks and that are not all the same.
+
+    A line of the log names those that are left out.
+    """
+    found: list[str] = []
+    left: list[str] = []
+    for name in attribute_names(sites):
+        values = sites[name].transpose("site", ...).values
+        known = bool(np.isfinite(values).all())
+        (found if known and (values != values[:1]).any() else left).append(name)
+    if left:
+        log.info("left out, incomplete or the same at all sites: attributes %s", ", ".join(left))
+    return tuple(found)
 
 
 def is_observed(values: xr.DataArray) -> bool:

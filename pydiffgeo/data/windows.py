@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from pydiffgeo.data.batch import Batch
 from pydiffgeo.data.form import (
     Day,
-    attribute_names,
     observed_names,
     positions,
     series_names,
     stamp,
     step_of,
+    telling_attributes,
     times_of,
 )
 from pydiffgeo.data.lazy import blocks
@@ -56,7 +56,7 @@ class Windows:
         default.
     forcing, observed, attributes : sequence of str, optional
         Names. By default what is observed by the table of variables or by ``attrs["role"]``, every other series, and every
-        attribute of numbers.
+        attribute of numbers that no site lacks and that is not the same everywhere.
     dtype : {torch.float32, torch.float64}
         Of all tensors.
     memory : int
@@ -123,8 +123,7 @@ class Windows:
         self.observed = tuple(observed_names(sites) if observed is None else observed)
         free = [name for name in series_names(sites) if name not in self.observed]
         self.forcing = tuple(free if forcing is None else forcing)
-        self._all_attributes = attributes is None
-        self.attributes = tuple(attribute_names(sites) if attributes is None else attributes)
+        self._attributes = None if attributes is None else tuple(attributes)
         self.names, self.times = tuple(str(name) for name in sites.site.values), times_of(sites)
         self.interval = step_of(self.times)
         self.first_scored, self.last = positions(self.times, start, end)
@@ -151,7 +150,7 @@ class Windows:
         DataError
             A name that the records do not have.
         """
-        kept = (self.forcing, self.observed, None if self._all_attributes else self.attributes)
+        kept = (self.forcing, self.observed, self._attributes)
         names = [
             had if given is None else tuple(dict.fromkeys(given))
             for had, given in zip(kept, (forcing, observed, attributes), strict=True)
@@ -165,14 +164,16 @@ class Windows:
         return found
 
     @cached_property
+    def attributes(self) -> tuple[str, ...]:
+        """Names of the attributes, `telling_attributes` where nobody named them."""
+        return telling_attributes(self.sites) if self._attributes is None else self._attributes
+
+    @cached_property
     def tensors(self) -> SiteTensors:
         """The records as tensors; made, and looked through, at first use."""
-        attributes = self.attributes
-        if self._all_attributes:  # nobody asked for them: those that some site lacks are left out
-            attributes = tuple(n for n in attributes if self.sites[n].notnull().all())
         given = self._given
         tensors = SiteTensors(
-            self.sites, self.forcing, self.observed, attributes, self.dtype, given["memory"],
+            self.sites, self.forcing, self.observed, self.attributes, self.dtype, given["memory"],
             (self.first_scored, self.last), given["device"], given["impossible"] == "error",
         )  # fmt: skip
         tensors.report.require("impossible value")

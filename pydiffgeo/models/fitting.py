@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from pydiffgeo.errors import ParameterError, lookup
+from pydiffgeo.errors import ParameterError, SettingsError, lookup
 from pydiffgeo.models.buckets import Buckets
 from pydiffgeo.models.closures import NeuralClosure, output_of
 from pydiffgeo.models.richards.richards import Richards
+from pydiffgeo.models.spec import ModelSpec
 
 NEAREST = 1e-6  # to a bound of the range, in parts of it, that a logit is taken
 SAMPLES = 201  # of the domain of a slot
@@ -173,3 +175,46 @@ def fit_slots(
             closure, model.formula(name, parameters), samples, iterations, slot.space
         )
     return fits
+
+
+def make_closures(
+    spec: ModelSpec, options: Mapping[str, Mapping[str, Any]]
+) -> dict[str, NeuralClosure]:
+    """Return a closure with random weights for each slot.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+    options : mapping of str to mapping
+        Arguments of `NeuralClosure` but `inputs`, by slot; and "initial", see `begun_slots`.
+
+    Raises
+    ------
+    UnknownName
+        The model has no such slot.
+    SettingsError
+        Options that contradict each other, or a range beyond that of the slot.
+    """
+    closures = {}
+    for name, given in options.items():
+        slot = lookup(spec.slots, name, f"slot of {spec.name}")
+        low, high = slot.range
+        chosen = {"output_range": slot.range} | {k: v for k, v in given.items() if k != "initial"}
+        if chosen["output_range"][0] < low or chosen["output_range"][1] > high:
+            raise SettingsError(
+                f"closures.{name}.output_range {chosen['output_range']}: the slot gives the "
+                f"{slot.output}, from {low:g} to {high:g}; stay within that."
+            )
+        try:
+            closures[name] = NeuralClosure(len(slot.inputs), **chosen)
+        except (ParameterError, TypeError) as error:
+            raise SettingsError(f"closures.{name}: {error}") from error
+    return closures
+
+
+def begun_slots(options: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return the slots whose closures begin as their formulas: those whose "initial" is not
+    "random", but for those that stand beside their formula.
+    """
+    formula = [name for name, given in options.items() if given.get("initial") != "random"]
+    return [name for name in formula if not options[name].get("residual")]

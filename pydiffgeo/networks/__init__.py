@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import nn
-
 from pydiffgeo.networks.base import Features, Network, Sizes
 from pydiffgeo.networks.bounds import Bounds
 from pydiffgeo.networks.lstm import LSTM
@@ -14,24 +12,11 @@ from pydiffgeo.networks.mlp import MLP
 from pydiffgeo.networks.soil_class import SoilClass
 from pydiffgeo.networks.table import Given, Table
 
-NETWORKS: dict[str, type[nn.Module] | Any] = {
-    "mlp": MLP,
-    "lstm": LSTM,
-    "mixed": Mixed,
-    "table": Table,
-    "soil_class": SoilClass,
-}
+NETWORKS: dict[str, Any] = {
+    "mlp": MLP, "lstm": LSTM, "mixed": Mixed, "table": Table, "soil_class": SoilClass
+}  # fmt: skip
 
 __all__ = [
-    "LSTM",
-    "MLP",
-    "NETWORKS",
-    "Bounds",
-    "Features",
-    "Given",
-    "Mixed",
-    "Network",
-    "Sizes",
-    "SoilClass",
-    "Table",
-]
+    "LSTM", "MLP", "NETWORKS", "Bounds", "Features", "Given", "Mixed", "Network", "Sizes",
+    "SoilClass", "Table",
+]  # fmt: skip

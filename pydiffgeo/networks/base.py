@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -12,19 +13,11 @@ from pydiffgeo.recorded import Recorded
 
 
 class Features(NamedTuple):
-    """Scaled inputs of a batch.
+    """Scaled inputs of a batch."""
 
-    Attributes
-    ----------
-    attributes : Tensor, [batch, attribute] or, for networks of soil layers, [batch, layer, attribute]
-    series : Tensor or None, [batch, time, feature]
-    warm_up : int
-        First steps of the window that no loss counts.
-    """
-
-    attributes: Tensor
-    series: Tensor | None
-    warm_up: int
+    attributes: Tensor  # [batch, attribute], of networks of soil layers [batch, layer, attribute]
+    series: Tensor | None  # [batch, time, feature]
+    warm_up: int  # first steps of the window, which no loss counts
 
 
 class Sizes(NamedTuple):
@@ -35,16 +28,17 @@ class Sizes(NamedTuple):
 
 
 class Network(Recorded, nn.Module):
-    """A network of attributes and series; a subclass defines `build` and `forward`.
+    """A network of attributes and series; a subclass defines `make` and `forward`.
 
     Parameters
     ----------
     reads : "attributes", "series", or names of attributes and series
-        What it is told.
+        What it is told. A network of layers is told the depth of the layer, too.
     per : {"site", "layer"}
-        Whether it gives numbers for a site, or for each soil layer of it.
+        Whether it gives numbers for a site, or for each soil layer, which share the network.
     past : mapping of str to int, optional
-        Observed series that it reads as they were so many steps before.
+        Observed series that it reads as they were so many steps before, such as {"discharge": 1}; 0 where there is none, and
+        a feature that says so.
     logarithm : sequence of str
         Series of which it reads log(1 + x), for rain and what else is skewed.
     seed : int
@@ -55,7 +49,7 @@ class Network(Recorded, nn.Module):
         self,
         reads: str | tuple[str, ...] = "attributes",
         per: str = "site",
-        past: dict[str, int] | None = None,
+        past: Mapping[str, int] | None = None,
         logarithm: tuple[str, ...] = (),
         seed: int = 0,
     ):

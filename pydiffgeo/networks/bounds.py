@@ -4,25 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from pydiffgeo.errors import ParameterError
-
-
-class BoundedSpec(Protocol):
-    """What a parameter of a model specification tells about its range."""
-
-    @property
-    def lower(self) -> float: ...
-
-    @property
-    def upper(self) -> float: ...
-
-    @property
-    def transform(self) -> str: ...
+from pydiffgeo.models.spec import ParameterSpec
 
 
 @dataclass(frozen=True)
@@ -39,10 +27,7 @@ class Bounds:
     transform : {"linear", "log"}
         "log" for parameters that span decades; it needs lower > 0.
 
-    Raises
-    ------
-    ParameterError
-        lower >= upper, a bound is not finite, or "log" with lower <= 0.
+    ParameterError: lower >= upper, a bound is not finite, or "log" with lower <= 0.
     """
 
     lower: float
@@ -50,21 +35,17 @@ class Bounds:
     transform: Literal["linear", "log"] = "linear"
 
     def __post_init__(self) -> None:
-        if not (
-            math.isfinite(self.lower) and math.isfinite(self.upper) and self.lower < self.upper
-        ):
+        if not -math.inf < self.lower < self.upper < math.inf:
             raise ParameterError(
-                f"bounds [{self.lower}, {self.upper}] are not an interval; give finite lower < upper."
+                f"[{self.lower}, {self.upper}] is not an interval of finite numbers."
             )
         if self.transform not in ("linear", "log"):
             raise ParameterError(f"unknown transform {self.transform!r}; known: 'linear', 'log'.")
         if self.transform == "log" and self.lower <= 0:
-            raise ParameterError(
-                f"a log transform needs lower > 0, got {self.lower}; use 'linear'."
-            )
+            raise ParameterError(f"'log' needs lower > 0, got {self.lower}; use 'linear'.")
 
     @classmethod
-    def of(cls, spec: BoundedSpec) -> Bounds:
+    def of(cls, spec: ParameterSpec) -> Bounds:
         """Return the bounds of a parameter of a model specification."""
         return cls(spec.lower, spec.upper, "log" if spec.transform == "log" else "linear")
 
@@ -82,19 +63,12 @@ class Bounds:
         return torch.exp(value).clamp(self.lower, self.upper) if self.transform == "log" else value
 
     def from_physical(self, value: Tensor) -> Tensor:
-        """Map parameters (any shape) to unbounded numbers: the inverse of `to_physical`.
-
-        Raises
-        ------
-        ParameterError
-            A value is not strictly inside the bounds.
-        """
+        """Map parameters (any shape) to unbounded numbers; ParameterError for one not strictly inside the bounds."""
         inside = (value > self.lower) & (value < self.upper)
         if not inside.all():
             bad = value[~inside].flatten()[0].item()
-            raise ParameterError(
-                f"value {bad:g} is not strictly inside ({self.lower:g}, {self.upper:g}); move it inside."
-            )
+            ends = f"({self.lower:g}, {self.upper:g})"
+            raise ParameterError(f"value {bad:g} is not strictly inside {ends}; move it inside.")
         low, high = self._scale
         position = torch.log(value) if self.transform == "log" else value
         return torch.log(position - low) - torch.log(high - position)

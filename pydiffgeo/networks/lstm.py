@@ -15,32 +15,20 @@ FORGET_BIAS = 3.0  # remember for weeks from the start, as Kratzert et al. (2019
 
 
 class LSTM(Network):
-    """An LSTM of series and attributes, with a linear layer after it: g_Z of Tsai et al.
+    """An LSTM of series and attributes, which enter every step, with a linear layer after it: g_Z of Tsai et al. (2021).
 
-    Attributes enter every step. On CPU the recurrence is `recurrence.hidden_states`, elsewhere torch's own; the weights are
-    those of `torch.nn.LSTM`.
+    On CPU the recurrence is `recurrence.hidden_states`, elsewhere torch's own; the weights are those of `torch.nn.LSTM`.
+
+    Source: Kratzert et al. (2019), doi:10.5194/hess-23-5089-2019; Tsai et al. (2021), doi:10.1038/s41467-021-26107-z.
 
     Parameters
     ----------
-    reads : "attributes", "series", or names of attributes and series
-        What it is told.
     hidden : int
         Size of the hidden state.
     dropout : float
         Between LSTM and linear layer.
-    past : mapping of str to int, optional
-        Observed series that it reads as they were so many steps before, such as {"discharge": 1}; 0 where there is none, and
-        a feature that says so.
-    logarithm : sequence of str
-        Series of which it reads log(1 + x).
     warm_up_gradient : bool
         Whether gradients flow through the warm-up (on CPU; elsewhere they always do).
-    seed : int
-        Seed of the initial weights.
-
-    References
-    ----------
-    Kratzert et al. (2019), doi:10.5194/hess-23-5089-2019; Tsai et al. (2021), doi:10.1038/s41467-021-26107-z.
     """
 
     def __init__(
@@ -53,7 +41,7 @@ class LSTM(Network):
         warm_up_gradient: bool = True,
         seed: int = 0,
     ):
-        super().__init__(reads, "site", dict(past or {}), logarithm, seed)
+        super().__init__(reads, "site", past, logarithm, seed)
         self.hidden, self.dropout_share = hidden, dropout
         self.warm_up_gradient = warm_up_gradient
 
@@ -67,22 +55,16 @@ class LSTM(Network):
             bias[self.hidden : 2 * self.hidden] = FORGET_BIAS
 
     def forward(self, features: Features) -> Tensor:
-        """Return outputs [batch, time, outputs].
-
-        Raises
-        ------
-        ParameterError
-            There are no series.
-        """
+        """Return outputs [batch, time, outputs]; ParameterError where there are no series."""
         attributes, series = features.attributes, features.series
         if series is None:
             raise ParameterError("an LSTM reads series and got none; name some in `reads`.")
-        w_in, w_state, b_in, b_state = self.lstm.parameters()
-        size = series.shape[-1]
         if series.device.type != "cpu":
             static = attributes[:, None].expand(-1, series.shape[1], -1)
             states = self.lstm(torch.cat([series, static], -1).transpose(0, 1))[0]
         else:
+            w_in, w_state, b_in, b_state = self.lstm.parameters()
+            size = series.shape[-1]
             base = attributes @ w_in[:, size:].t() + b_in + b_state
             weight = torch.cat([w_state.t(), w_in[:, :size].t()])
             first = 0 if self.warm_up_gradient else features.warm_up

@@ -21,10 +21,7 @@ class Mixed(Recorded, nn.Module):
     """
 
     def __init__(
-        self,
-        static: nn.Module,
-        varying: nn.Module | None = None,
-        layers: nn.Module | None = None,
+        self, static: nn.Module, varying: nn.Module | None = None, layers: nn.Module | None = None
     ):
         super().__init__()
         self.static, self.varying, self.layers = static, varying, layers
@@ -33,13 +30,9 @@ class Mixed(Recorded, nn.Module):
         self, names: tuple[str, ...], varying: tuple[str, ...], layered: tuple[str, ...]
     ) -> list[tuple[nn.Module, tuple[str, ...]]]:
         """Return each network with the parameters that it gives, in their order."""
-        own = {
-            "varying": varying if self.varying is not None else (),
-            "layers": layered if self.layers is not None else (),
-        }
-        taken = {name for given in own.values() for name in given}
-        found = [(self.static, tuple(name for name in names if name not in taken))]
-        for network, given in ((self.varying, own["varying"]), (self.layers, own["layers"])):
+        left, found = names, []
+        for network, wanted in ((self.varying, varying), (self.layers, layered)):
             if network is not None:
-                found.append((network, tuple(name for name in names if name in given)))
-        return [(network, given) for network, given in found if given]
+                found.append((network, tuple(name for name in left if name in wanted)))
+                left = tuple(name for name in left if name not in wanted)
+        return [(network, own) for network, own in [(self.static, left), *found] if own]

@@ -11,32 +11,23 @@ from pydiffgeo.errors import lookup
 from pydiffgeo.networks.base import Features, Network, Sizes
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh, "silu": nn.SiLU}
-SMALL = 1e-3
 
 
 class MLP(Network):
-    """Dense layers from attributes of a site, or of each soil layer of it: g_A of Tsai et al.
+    """Dense layers from attributes of a site, or of each soil layer of it: g_A of Tsai et al. (2021).
+
+    Source: Tsai et al. (2021), doi:10.1038/s41467-021-26107-z.
 
     Parameters
     ----------
-    reads : "attributes" or names of attributes
-        What it is told. A network of layers is told the depth of the layer, too.
     hidden : sequence of int
         Widths of the hidden layers.
     dropout : float
         After each hidden layer.
     activation : {"relu", "tanh", "silu"}
         After each hidden layer.
-    per : {"site", "layer"}
-        One network may be shared by all soil layers.
     small_start : bool
         Whether the last layer begins near zero, so that every site begins with the same parameters.
-    seed : int
-        Seed of the initial weights.
-
-    References
-    ----------
-    Tsai et al. (2021), doi:10.1038/s41467-021-26107-z.
     """
 
     def __init__(
@@ -62,7 +53,7 @@ class MLP(Network):
         last = nn.Linear(widths[-1], outputs)
         if self.small_start:
             with torch.no_grad():
-                last.weight.mul_(SMALL)
+                last.weight.mul_(1e-3)
                 last.bias.zero_()
         self.layers = nn.Sequential(*layers, last)
 

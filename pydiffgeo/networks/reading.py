@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,96 +12,19 @@ import xarray as xr
 from torch import Tensor, nn
 
 from pydiffgeo.data.batch import Batch
-from pydiffgeo.data.form import attribute_names, observed_names, series_names
-from pydiffgeo.data.scaling import fit_scaling
+from pydiffgeo.data.form import axis_of
+from pydiffgeo.data.scaling import attribute_values, fit_scaling
 from pydiffgeo.data.windows import Windows
-from pydiffgeo.errors import DataError, SettingsError, nearest
+from pydiffgeo.errors import DataError, nearest
 from pydiffgeo.networks.base import Features, Sizes
 
 Facts = dict[str, Any]
-NOTHING: Facts = {
-    "per": "site",
-    "past": {},
-    **{k: [] for k in ("attributes", "profiles", "series", "depths", "logarithm")},
-    **{k: [] for k in ("mean", "std", "series_mean", "series_std")},
-}
-
-
-@dataclass(frozen=True)
-class Training:
-    """Sites and period that scaling is fitted to.
-
-    Attributes
-    ----------
-    sites : xarray.Dataset
-        Site form.
-    start, end : str or None
-        First and last time.
-    forcing, attributes, observed : tuple of str
-        What "series" and "attributes" stand for, and the series that are observed.
-    """
-
-    sites: xr.Dataset
-    start: str | None
-    end: str | None
-    forcing: tuple[str, ...]
-    attributes: tuple[str, ...]
-    observed: tuple[str, ...]
-
-    @classmethod
-    def of(
-        cls,
-        sites: Any,
-        start: str | None = None,
-        end: str | None = None,
-        forcing: Sequence[str] | None = None,
-        attributes: Sequence[str] | None = None,
-    ) -> Training:
-        """Return what a hybrid is prepared for, from sites or `Windows`."""
-        if isinstance(sites, Windows):
-            windows = sites
-            if isinstance(windows.times, pd.DatetimeIndex):
-                start = start or str(windows.times[windows.first_scored])
-                end = end or str(windows.times[windows.last - 1])
-            sites, forcing, observed = windows.sites, forcing or windows.forcing, windows.observed
-            given = windows.attributes
-            if attributes is None and given != attribute_names(sites):
-                attributes = given
-        elif isinstance(sites, xr.Dataset):
-            observed = observed_names(sites)
-        else:
-            raise SettingsError(f"prepare takes sites or Windows, not {type(sites).__name__}.")
-        if attributes is None:  # nobody asked for them: those that tell nothing are left out
-            numbers = ((n, sites[n].values) for n in attribute_names(sites))
-            attributes = [n for n, x in numbers if np.isfinite(x).all() and (x != x[:1]).any()]
-        names = series_names(sites) if forcing is None else forcing
-        return cls(sites, start, end, tuple(names), tuple(attributes), tuple(observed))
-
-    def seen(self, name: str) -> np.ndarray:
-        """Return values of a series in the period, [site, time] or [site, time, depth]."""
-        series = self.sites[name]
-        when = next(d for d in series.dims if d not in ("site", "depth"))
-        if when == "time":
-            series = series.sel(time=slice(self.start, self.end))
-        return series.transpose("site", when, ...).values.astype(float)
-
-    @property
-    def depths(self) -> list[float]:
-        """Depths of observations, cm."""
-        return (self.sites.depth.values * 100.0).tolist() if "depth" in self.sites.dims else []
 
 
 class Inputs(nn.Module):
-    """Standardised attributes and series of a batch, as one network reads them.
+    """Standardised attributes and series of a batch as one network reads them, from the facts of `fit_inputs`.
 
-    Parameters
-    ----------
-    facts : dict
-        From `fit_inputs`: names, means and standard deviations.
-    layers : sequence of float
-        Middle of each soil layer, cm, for a network of layers.
-    dtype : torch.dtype
-        Of the network.
+    `layers` are the middles of the soil layers, cm, for a network of layers.
     """
 
     mean: Tensor
@@ -112,34 +34,24 @@ class Inputs(nn.Module):
 
     def __init__(self, facts: Facts, layers: Sequence[float], dtype: torch.dtype):
         super().__init__()
-        facts = facts or NOTHING
-        self.facts, self.layers = facts, tuple(layers) if facts["per"] == "layer" else ()
+        self.facts, self.layers = facts, layers
         for name in ("mean", "std", "series_mean", "series_std"):
             self.register_buffer(name, torch.tensor(facts[name], dtype=dtype))
-        series = len(facts["series"]) + 2 * len(facts["past"])
-        self.sizes = Sizes(len(facts["mean"]), series)
+        self.sizes = Sizes(len(facts["mean"]), len(facts["series"]) + 2 * len(facts["past"]))
 
     def forward(self, batch: Batch) -> Features:
-        """Return what the network reads of a batch.
-
-        Raises
-        ------
-        DataError
-            The batch lacks an attribute or a series.
-        """
+        """Return what the network reads of a batch; DataError where that lacks an attribute or a series."""
         facts, dtype = self.facts, self.mean.dtype
         raw = _attributes(batch.attributes, facts, self.layers, len(batch.site)).to(dtype)
         attributes = (raw.to(self.mean.device) - self.mean) / self.std
         if not self.sizes.series:
             return Features(attributes, None, batch.warm_up)
         series = [taken(batch.series, name, "series") for name in facts["series"]]
-        series = [
-            torch.log1p(x) if name in facts["logarithm"] else x
-            for name, x in zip(facts["series"], series, strict=True)
-        ]
+        for k, name in enumerate(facts["series"]):
+            if name in facts["logarithm"]:
+                series[k] = torch.log1p(series[k])
         count = len(series)
-        for name in facts["past"]:
-            series.append(taken(batch.observed, name, "observed series"))
+        series += [taken(batch.observed, name, "observed series") for name in facts["past"]]
         scaled = (torch.stack(series, -1).to(dtype) - self.series_mean) / self.series_std
         parts = [scaled[..., :count]]
         for k, lag in enumerate(facts["past"].values()):
@@ -150,41 +62,55 @@ class Inputs(nn.Module):
         return Features(attributes, torch.cat(parts, -1), batch.warm_up)
 
 
-def fit_inputs(network: nn.Module, training: Training, layers: Sequence[float]) -> Facts:
+def fit_inputs(network: nn.Module, windows: Windows, layers: Sequence[float]) -> Facts:
     """Return the names that a network reads, and their means and standard deviations over the sites trained on.
 
-    Raises
-    ------
-    DataError
-        A name that is neither an attribute nor a series of the sites.
+    DataError: a name that is neither an attribute nor a series of the sites.
     """
-    reads, past = getattr(network, "reads", ("attributes",)), dict(getattr(network, "past", {}))
-    per = getattr(network, "per", "site")
+    sites, per = windows.sites, getattr(network, "per", "site")
     names: dict[str, list[str]] = {"attributes": [], "profiles": [], "series": []}
-    for read in reads:
-        group = {"attributes": training.attributes, "series": training.forcing}.get(read, (read,))
+    for read in getattr(network, "reads", ("attributes",)):
+        group: tuple[str, ...] = (read,)
+        if read in ("attributes", "series"):
+            group = windows.attributes if read == "attributes" else windows.forcing
         for name in group:
-            names[_kind(training.sites, name, type(network).__name__)].append(name)
+            names[_kind(sites, name, type(network).__name__)].append(name)
+    past = dict(getattr(network, "past", {}))
     logarithm = [n for n in getattr(network, "logarithm", ()) if n in names["series"]]
-    sites = training.sites.assign({name: np.log1p(training.sites[name]) for name in logarithm})
-    lagged = list(past)
-    series = [*names["series"], *lagged]
-    period = training.start, training.end
-    scaling = fit_scaling(sites, series, names["attributes"], *period)
-    facts: Facts = {**names, "past": past, "logarithm": logarithm, "per": per}
-    facts["depths"] = training.depths if names["profiles"] else []
-    for what, key in (("mean", "series_mean"), ("std", "series_std")):
-        facts[key] = [getattr(scaling, what)[name] for name in series]
-    own = facts["attributes"]
-    facts["mean"], facts["std"] = ([scaling.mean[n] for n in own], [scaling.std[n] for n in own])
+    depths = depths_of(sites) if names["profiles"] else []
+    facts: Facts = {**names, "past": past, "logarithm": logarithm, "per": per, "depths": depths}
+    sites = sites.assign({name: np.log1p(sites[name]) for name in logarithm})
+    own, series = names["attributes"], [*names["series"], *past]
+    dates = isinstance(windows.times, pd.DatetimeIndex)
+    steps = (windows.first_scored, windows.last - 1) if dates else ()
+    scaling = fit_scaling(sites, series, own, *(str(windows.times[k]) for k in steps))
+    for what, numbers in (("mean", scaling.mean), ("std", scaling.std)):
+        facts[what] = [numbers[name] for name in own]
+        facts[f"series_{what}"] = [numbers[name] for name in series]
     if names["profiles"] or per == "layer":  # these differ from layer to layer
-        values = {n: torch.as_tensor(sites[n].values).double() for n in (*own, *names["profiles"])}
+        values = attribute_values(sites, [*own, *names["profiles"]], torch.float64)
         table = _attributes(values, facts, layers, sites.sizes["site"])[..., len(own) :]
-        table = table.double().flatten(0, -2)
+        table = table.flatten(0, -2)
         spread = table.std(0, correction=0)
         facts["mean"] += table.mean(0).tolist()
         facts["std"] += torch.where(spread > 1e-9, spread, 1.0).tolist()
     return facts
+
+
+def seen(windows: Windows, name: str, who: str) -> np.ndarray:
+    """Return the observations in the period of windows, [site, time] or [site, time, depth], or raise DataError."""
+    if name not in windows.observed:
+        known = ", ".join(windows.observed) or "nothing"
+        close = nearest(name, windows.observed)
+        raise DataError(f"{who} gives {name!r}, which is not observed{close} Observed: {known}.")
+    axis, steps = axis_of(windows.sites), slice(windows.first_scored, windows.last)
+    series = windows.sites[name].isel({axis: steps}).transpose("site", axis, ...)
+    return series.values.astype(float)
+
+
+def depths_of(sites: xr.Dataset) -> list[float]:
+    """Return the depths of observations, cm."""
+    return (sites.depth.values * 100.0).tolist() if "depth" in sites.dims else []
 
 
 def taken(values: dict[str, Tensor], name: str, what: str) -> Tensor:
@@ -192,7 +118,8 @@ def taken(values: dict[str, Tensor], name: str, what: str) -> Tensor:
     if name not in values:
         known = ", ".join(values) or "none"
         raise DataError(
-            f"the batch lacks the {what} {name!r}{nearest(name, values)} It has {known}."
+            f"the batch lacks the {what} {name!r}{nearest(name, values)} It has {known}; take `windows.reading(...)` of all "
+            "that the hybrid reads."
         )
     return values[name]
 
@@ -220,13 +147,13 @@ def _attributes(
         middle = torch.log(torch.tensor(layers, dtype=torch.float64)).expand(batch, -1)
         site = [x[:, None].expand(-1, len(layers)) for x in site]
         return torch.stack([*site, middle.to(where), *profiles], -1)
-    parts = ([torch.stack(site, -1)] if site else []) + (
-        [torch.stack(profiles, -1).flatten(1)] if profiles else []
-    )
+    deep = [torch.stack(profiles, -1).flatten(1)] if profiles else []
+    parts = [*(x[:, None] for x in site), *deep]
     return torch.cat(parts, -1) if parts else torch.zeros(batch, 0)
 
 
 def _kind(sites: xr.Dataset, name: str, who: str) -> str:
+    """Return whether a name is one of attributes, profiles or series."""
     if name in sites:
         dims = set(sites[name].dims)
         if dims == {"site"}:

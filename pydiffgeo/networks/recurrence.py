@@ -25,24 +25,10 @@ _free: defaultdict[tuple, list[WorkSpace]] = defaultdict(list)
 def hidden_states(series: Tensor, base: Tensor, weight: Tensor, first: int = 0) -> Tensor:
     """Hidden states of an LSTM (Hochreiter & Schmidhuber 1997, doi:10.1162/neco.1997.9.8.1735, with a forget gate).
 
-    Parameters
-    ----------
-    series : Tensor, [time, batch, feature]
-    base : Tensor, [batch, 4 hidden]
-        The part of the gates that does not change in time; gates in torch's order: input, forget, cell, output.
-    weight : Tensor, [hidden + feature, 4 hidden]
-    first : int
-        First day through which gradients flow.
-
-    Returns
-    -------
-    Tensor, [time, batch, hidden]
-        Part of the work space: use them before the backward pass, and do not keep them.
-
-    Raises
-    ------
-    DerivativeError
-        Inside torch.func or forward mode, and when gradients are differentiated again.
+    `series` is [time, batch, feature]; `base` [batch, 4 hidden] is what does not change in time of the gates, in torch's order:
+    input, forget, cell, output; `weight` is [hidden + feature, 4 hidden]; gradients flow through the days from `first` on. The
+    states [time, batch, hidden] are part of the work space: use them before the backward pass, and do not keep them.
+    DerivativeError: inside torch.func or forward mode, and when gradients are differentiated again.
     """
     refuse_transforms(WHO)
     states: Tensor = _Recurrence.apply(series, base, weight, first)  # type: ignore[no-untyped-call]
@@ -90,11 +76,9 @@ class _Recurrence(torch.autograd.Function):
 
 
 def _gradients(ctx: Any, cotangent: Tensor, weight: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
-    """Of series, base and weights; the work space is free after it."""
+    """Return those of series, base and weights; the work space is free after it."""
     if ctx.space is None:
-        raise ParameterError(
-            "the LSTM keeps its work space for one backward pass only; run the network again."
-        )
+        raise ParameterError("an LSTM keeps work space for one backward pass only; run it again.")
     joined, gates, cells, squashed = ctx.space
     hidden, first = cells.shape[2], ctx.first
     back = weight[:hidden].t().contiguous()
@@ -134,9 +118,9 @@ def _new(series: Tensor, hidden: int) -> WorkSpace:
     """Return room for [state, forcing], gates, cells and their tanh."""
     days, batch, features = series.shape
     _free.clear()  # of another shape: memory holds one batch, not one of each shape
-    return (
-        series.new_empty(days + 1, batch, hidden + features),
+    joined = series.new_empty(days + 1, batch, hidden + features)
+    gates, squashed = (
         series.new_empty(days, batch, 4 * hidden),
-        series.new_empty(days + 1, batch, hidden),
         series.new_empty(days, batch, hidden),
     )
+    return joined, gates, series.new_empty(days + 1, batch, hidden), squashed

@@ -35,9 +35,10 @@ class SoilClass(Given):
         self, soil: str = "loam", candidates: tuple[str, ...] | None = None, best: bool = False
     ):
         super().__init__()
-        names = tuple(USDA_SOILS) if candidates is None else tuple(candidates)
         self.soil, self.best = soil, best
-        self.candidates = tuple(dict.fromkeys((soil, *names)))
+        self.candidates = tuple(
+            dict.fromkeys((soil, *(USDA_SOILS if candidates is None else candidates)))
+        )
         for name in self.candidates:
             usda_soil(name)  # an unknown one is refused at once
         self.chosen: dict[str, str] = {}
@@ -51,20 +52,20 @@ class SoilClass(Given):
         self.chosen = dict(state)
 
     def parameters_of(self, batch: Batch, learned: Learned) -> dict[str, Tensor]:
-        """Return each parameter, [batch] or [batch, layer]."""
+        """Return each parameter, [batch]."""
         names = [self.chosen.get(batch.sites[int(i)], self.soil) for i in batch.site]
         return self._of_classes(names, batch, learned)
 
     def _of_classes(self, names: list[str], batch: Batch, learned: Learned) -> dict[str, Tensor]:
         rows = [usda_soil(name, *learned.units) for name in names]
-        found = {}
-        for name in self.names:
-            middle = learned.bounds[name].to_physical(torch.zeros((), dtype=torch.float64))
-            start = learned.begin.get(name, float(middle))
-            values = torch.tensor([row.get(name, start) for row in rows], dtype=torch.float64)
-            layers = learned.layers.get(name)
-            found[name] = values if layers is None else values[:, None].expand(-1, len(layers))
-        return {k: v.to(batch.site.device) for k, v in found.items()}
+        return {
+            name: torch.tensor(
+                [row.get(name, learned.start(name)) for row in rows],
+                dtype=torch.float64,
+                device=batch.site.device,
+            )
+            for name in self.names
+        }
 
     def choose(self, hybrid: Hybrid, windows: Windows) -> dict[str, str]:
         """Give each site the class whose simulation has the least squared error in the windows; a failed one has none.
@@ -75,16 +76,14 @@ class SoilClass(Given):
             return {}
         errors: dict[str, Tensor] = {}
         assert hybrid.learned is not None
+        learned, count = hybrid.learned.learned, len(self.candidates)
         for k in range(windows.steps_per_epoch):
-            batch, count = windows.batch(k), len(self.candidates)
+            batch = windows.batch(k)
             names = [name for name in self.candidates for _ in range(len(batch.site))]
             wide = batch.tiled(count)
             with torch.no_grad():
-                given = self._of_classes(names, wide, hybrid.learned.learned)
-                layers = hybrid.learned.learned.layers
-                series = hybrid.run(
-                    wide, {n: x if n in layers else x[:, None] for n, x in given.items()}
-                )
+                given = learned.shaped(self._of_classes(names, wide, learned))
+                series = hybrid.run(wide, given)
             total = torch.zeros(len(wide.site), dtype=torch.float64)
             for name, seen in wide.observed.items():
                 if name in series:

@@ -27,7 +27,7 @@ class Given(Recorded, nn.Module):
         self.names = names
 
     def parameters_of(self, batch: Batch, learned: Learned) -> dict[str, Tensor]:
-        """Return each parameter, [batch] or [batch, layer]."""
+        """Return each parameter, [batch]; all soil layers have the same."""
         raise ParameterError(f"{type(self).__name__} lacks `parameters_of`: define it.")
 
 
@@ -45,6 +45,7 @@ class Table(Given):
     def __init__(self, sites: Iterable[str]):
         super().__init__()
         self.sites = tuple(str(site) for site in sites)
+        self.rows = {site: k for k, site in enumerate(self.sites)}
 
     def build_for(self, names: tuple[str, ...]) -> None:
         """Make the table."""
@@ -54,26 +55,15 @@ class Table(Given):
 
     def set(self, site: str, parameters: Mapping[str, float]) -> None:
         """Set the row of a site, by name and in the parameters' units."""
-        row = lookup({name: k for k, name in enumerate(self.sites)}, site, "site of the table")
+        row = lookup(self.rows, site, "site of the table")
         values = [lookup(parameters, name, "parameter") for name in self.names]
         self.values[row] = torch.tensor(values, dtype=self.values.dtype)
 
     def parameters_of(self, batch: Batch, learned: Learned) -> dict[str, Tensor]:
-        """Return the rows of the sites of a batch.
-
-        Raises
-        ------
-        ParameterError
-            A site without a row, or one whose row is not set.
-        """
-        rows = {name: k for k, name in enumerate(self.sites)}
+        """Return the rows of the sites of a batch; ParameterError for a site whose row is not there or not set."""
         asked = [batch.sites[int(i)] for i in batch.site]
         for site in asked:
-            if site not in rows or bool(torch.isnan(self.values[rows[site]]).any()):
+            if site not in self.rows or bool(torch.isnan(self.values[self.rows[site]]).any()):
                 raise ParameterError(f"the table has no parameters of site {site!r}: set its row.")
-        found = self.values[[rows[site] for site in asked]]
-        given = dict(zip(self.names, found.unbind(1), strict=True))
-        layers = learned.layers
-        return {
-            k: x[:, None].expand(-1, len(layers[k])) if k in layers else x for k, x in given.items()
-        }
+        found = self.values[[self.rows[site] for site in asked]]
+        return dict(zip(self.names, found.unbind(1), strict=True))

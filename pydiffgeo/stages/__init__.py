@@ -11,31 +11,12 @@ from pydiffgeo.stages.sequence import Climatology, Sequence
 from pydiffgeo.stages.simple import Canopy, DegreeDay, Scale, UnitHydrograph
 
 STAGES: dict[str, type[Stage]] = {
-    "process": Process,
-    "parallel": Parallel,
-    "scale": Scale,
-    "unit_hydrograph": UnitHydrograph,
-    "degree_day": DegreeDay,
-    "canopy": Canopy,
-    "probes": Probes,
-    "sequence": Sequence,
-    "climatology": Climatology,
-    "explicit_hbv": ExplicitHBV,
-}
+    "process": Process, "parallel": Parallel, "scale": Scale, "unit_hydrograph": UnitHydrograph,
+    "degree_day": DegreeDay, "canopy": Canopy, "probes": Probes, "sequence": Sequence,
+    "climatology": Climatology, "explicit_hbv": ExplicitHBV,
+}  # fmt: skip
 
 __all__ = [
-    "STAGES",
-    "Canopy",
-    "Climatology",
-    "DegreeDay",
-    "ExplicitHBV",
-    "Known",
-    "Parallel",
-    "Probes",
-    "Process",
-    "Scale",
-    "Sequence",
-    "Series",
-    "Stage",
-    "UnitHydrograph",
-]
+    "STAGES", "Canopy", "Climatology", "DegreeDay", "ExplicitHBV", "Known", "Parallel", "Probes",
+    "Process", "Scale", "Sequence", "Series", "Stage", "UnitHydrograph",
+]  # fmt: skip

@@ -3,69 +3,68 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
 from pydiffgeo.data.batch import Batch
-from pydiffgeo.errors import ParameterError, UnitError
+from pydiffgeo.data.windows import Windows
+from pydiffgeo.errors import ParameterError, UnitError, lookup
 from pydiffgeo.models.richards.grid import Grid
 from pydiffgeo.networks.bounds import Bounds
-from pydiffgeo.networks.reading import Facts, Training
+from pydiffgeo.networks.reading import Facts
 from pydiffgeo.recorded import Recorded
 from pydiffgeo.units import conversion
 
 Named = Mapping[str, Tensor]
+Range = tuple[float, float]
 
 
 class Series(dict[str, Tensor]):
     """Series by name, [batch, time] or [batch, time, cell or depth].
 
-    Attributes
-    ----------
-    failed : dict of int to str
-        Rows of the batch whose solve failed, with site, dates and reason; their values are NaN.
+    `failed` are the rows of the batch whose solve failed, with site, dates and reason; their values are NaN.
     """
 
-    def __init__(
-        self, series: Mapping[str, Tensor] | None = None, failed: dict[int, str] | None = None
-    ):
+    def __init__(self, series: Named | None = None, failed: dict[int, str] | None = None):
         super().__init__(series or {})
         self.failed = dict(failed or {})
 
-    def added(self, other: Mapping[str, Tensor]) -> Series:
+    def added(self, other: Named) -> Series:
         """Return these series and others, which take the place of those of the same name."""
         return Series({**self, **other}, self.failed | getattr(other, "failed", {}))
 
 
 @dataclass
 class Known:
-    """What is known of the series when a hybrid is prepared; stages add to it one after another.
+    """What is known of the series when a hybrid is prepared; stages add to it one after another."""
 
-    Attributes
-    ----------
-    units : dict of str to str
-        Unit of each series and attribute that states one.
-    step : pandas.Timedelta
-        Of the series.
-    depths : list of float
-        Depths of observations, cm.
-    observed : tuple of str
-        Observed series.
-    seed : int
-        Of the hybrid, added to those of networks.
-    grids : dict of str to Grid
-        Grid of each series of cells.
-    """
-
-    units: dict[str, str]
-    step: pd.Timedelta
-    depths: list[float]
+    units: dict[str, str]  # of each series and attribute that states one
+    step: pd.Timedelta  # zero for points without dates
+    depths: list[float]  # of observations, cm
     observed: tuple[str, ...] = ()
-    seed: int = 0
-    grids: dict[str, Grid] = field(default_factory=dict)
+    seed: int = 0  # of the hybrid, added to those of networks
+    grids: dict[str, Grid] = field(default_factory=dict)  # of each series of cells
+
+    def unit_of(self, name: str, gives: tuple[str, ...]) -> dict[str, str]:
+        """Return the unit of a series, if it states one, for others."""
+        return dict.fromkeys(gives, self.units[name]) if name in self.units else {}
+
+    def length(self, unit: str = "d") -> float:
+        """Return the length of a step in a unit of time; points are one unit each."""
+        return self.step / pd.Timedelta(1, unit) or 1.0  # type: ignore[call-overload]
+
+    def factor(self, name: str, wanted: str, who: str) -> tuple[float, float]:
+        """Return factor and offset that bring a series into the unit that a stage wants, or raise UnitError."""
+        unit = self.units.get(name, wanted)  # files of one's own may state none
+        found = conversion(unit, wanted)
+        if found is None:
+            raise UnitError(
+                f"{who} reads {name!r} in {wanted!r}, and it is given in {unit!r}, which does not convert; correct its unit."
+            )
+        return found
 
 
 class Stage(Recorded, nn.Module):
@@ -95,7 +94,12 @@ class Stage(Recorded, nn.Module):
     places: dict[str, tuple[str, float, float]] = {}
     layers: dict[str, tuple[float, ...]] = {}
 
-    def fit(self, training: Training) -> Facts:
+    @property
+    def who(self) -> str:
+        """Name of the stage in messages."""
+        return type(self).__name__
+
+    def fit(self, windows: Windows) -> Facts:
         """Return what this stage keeps of the sites trained on, in plain types; it is saved with the hybrid."""
         return {}
 
@@ -103,54 +107,39 @@ class Stage(Recorded, nn.Module):
         """Make what depends on the sites trained on, from what `fit` returned."""
 
     def bind(self, known: Known) -> dict[str, str]:
-        """Check the units of what is read, and return those of what is given: by default that of the series of this name."""
-        return {name: known.units[name] for name in self.gives if name in known.units}
+        """Check the units of what is read, and return those of what is given: by default those of the series of this name."""
+        return {}
 
     def forward(self, series: Series, parameters: Named, batch: Batch) -> Named:
-        """Return the series that this stage adds.
+        """Return the series that this stage adds to all that the data and earlier stages give.
 
-        Parameters
-        ----------
-        series : Series
-            All that the data and earlier stages give.
-        parameters : mapping of str to Tensor, [batch], [batch, time] or [batch, layer]
-            Those of all stages.
-        batch : Batch
+        The parameters are those of all stages, [batch], [batch, time] or [batch, layer].
         """
         raise ParameterError(f"{type(self).__name__} lacks `forward`: define it.")
 
-    def extra_repr(self) -> str:
-        """Return what `print` shows."""
-        parts = [f"{what} {', '.join(names)}" for what, names in self.summary() if names]
-        return "; ".join(parts)
 
-    def summary(self) -> list[tuple[str, tuple[str, ...]]]:
-        """Return in words what this stage reads, gives and learns."""
-        learned = tuple(f"{k} [{b.lower:g}, {b.upper:g}]" for k, b in self.learns.items())
-        return [("reads", self.reads), ("gives", self.gives), ("learns", learned)]
+def with_bounds(
+    known: Mapping[str, Bounds], given: Mapping[str, Range] | None
+) -> dict[str, Bounds]:
+    """Return bounds with those that are given in their place, on the same scale."""
+    found = dict(known)
+    for name, (low, high) in (given or {}).items():
+        own = lookup(known, name, "learned parameter")
+        try:
+            found[name] = replace(own, lower=low, upper=high)
+        except ParameterError as error:
+            raise ParameterError(f"bounds of {name!r}: {error}") from error
+    return found
+
+
+def nearest_inside(values: Mapping[str, float], bounds: Mapping[str, Bounds]) -> dict[str, float]:
+    """Return where each parameter begins: its value, or the bound that is nearest to it."""
+    return {k: min(max(float(values[k]), b.lower), b.upper) for k, b in bounds.items()}
 
 
 def in_time(values: Tensor, like: Tensor) -> Tensor:
     """Return a parameter [batch] or [batch, time] so that it multiplies series [batch, time]."""
     return values if values.ndim == like.ndim else values[:, None]
-
-
-def factor_between(name: str, unit: str | None, wanted: str, who: str) -> tuple[float, float]:
-    """Return factor and offset that bring a series into the unit that a stage wants.
-
-    Raises
-    ------
-    UnitError
-        The units are not of one kind.
-    """
-    if unit is None:  # files of one's own may have none
-        return 1.0, 0.0
-    found = conversion(unit, wanted)
-    if found is None:
-        raise UnitError(
-            f"{who} reads {name!r} in {wanted!r}, and it is given in {unit!r}, which does not convert; correct its unit."
-        )
-    return found
 
 
 def converted(values: Tensor, factor: tuple[float, float]) -> Tensor:

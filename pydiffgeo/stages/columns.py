@@ -35,21 +35,21 @@ class Probes(Stage):
         depths: Sequence[float] | None = None,
     ):
         super().__init__()
-        self.of, self.reads, self.gives = series, (series,), (gives,)
-        self.depths = None if depths is None else [float(z) for z in depths]
+        self.of, self.reads, self.gives, self.depths = series, (series,), (gives,), depths
 
     def bind(self, known: Known) -> dict[str, str]:
         """Take the grid of the series."""
         if self.of not in known.grids:
             raise DataError(
-                f"Probes reads {self.of!r}, which is no series of cells{nearest(self.of, known.grids)}"
+                f"Probes reads {self.of!r}, which is no series of cells{nearest(self.of, known.grids)} There are "
+                f"{', '.join(known.grids) or 'none'}."
             )
-        depths = self.depths if self.depths is not None else known.depths
-        if not depths:
+        depths = known.depths if self.depths is None else self.depths
+        if not len(depths):
             raise DataError("Probes needs depths: the observations have none. Give depths=[...].")
-        weights = probe_weights(known.grids[self.of], np.asarray(depths))
+        weights = probe_weights(known.grids[self.of], np.asarray(depths, dtype=float))
         self.register_buffer("weights", weights, persistent=False)
-        return {self.gives[0]: known.units[self.of]} if self.of in known.units else {}
+        return known.unit_of(self.of, self.gives)
 
     def forward(self, series: Series, parameters: Named, batch: Batch) -> Named:
         """Return the series at the probes."""

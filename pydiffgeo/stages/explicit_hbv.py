@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from pydiffgeo.data.batch import Batch
-from pydiffgeo.errors import lookup
 from pydiffgeo.models.hbv import HBV
 from pydiffgeo.networks.bounds import Bounds
-from pydiffgeo.stages.base import Known, Named, Series, Stage, converted, factor_between
+from pydiffgeo.stages.base import Known, Named, Range, Series, Stage, converted, with_bounds
 from pydiffgeo.stages.process import SERIES
 
+FLUXES = ("evapotranspiration", "quick_flow", "interflow", "base_flow", "discharge")
 DRY = 1e-5  # mm: soil water below which its powers are no longer evaluated
 
 
@@ -22,34 +22,16 @@ def explicit_hbv(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """HBV with hard thresholds, its processes one after another within a day, each limited to the water that there is.
 
-    Parameters
-    ----------
-    forcing : dict of Tensor, [batch, day]
-        precipitation and potential_evapotranspiration, mm d-1; temperature, degC.
-    parameters : dict of Tensor, [batch] or [batch, day]
-        The 13 parameters of the model "hbv", in its units.
-    initial_state : Tensor, [5] or [batch, 5]
-        Snow, melt water, soil, upper and lower zone, mm.
-
-    Returns
-    -------
-    states : Tensor, [batch, day, 5]
-        At the end of each day.
-    fluxes : dict of Tensor, [batch, day]
-        evapotranspiration, quick_flow, interflow, base_flow, discharge, mm d-1.
-
-    References
-    ----------
-    Feng et al. (2022), doi:10.1029/2022WR032404, after Seibert & Vis (2012), doi:10.5194/hess-16-3315-2012.
+    Takes the forcings [batch, day] of the model "hbv", its 13 parameters [batch] or [batch, day] and its states [5] or
+    [batch, 5]; returns the states at the end of each day, [batch, day, 5], and fluxes [batch, day], mm d-1.
+    Source: Feng et al. (2022), doi:10.1029/2022WR032404, after Seibert & Vis (2012), doi:10.5194/hess-16-3315-2012.
     """
     batch, days = forcing["precipitation"].shape
     days_of = {k: v.unbind(1) for k, v in parameters.items() if v.ndim == 2}
     p = {k: v for k, v in parameters.items() if v.ndim < 2}
     snow, melt_water, soil, upper, lower = initial_state.expand(batch, 5).unbind(-1)
-    weather = (
-        forcing[k].unbind(1)
-        for k in ("precipitation", "temperature", "potential_evapotranspiration")
-    )
+    names = ("precipitation", "temperature", "potential_evapotranspiration")
+    weather = (forcing[name].unbind(1) for name in names)
     states: list[Tensor] = []
     fluxes: list[Tensor] = []
     for day, (precipitation, temperature, potential) in enumerate(zip(*weather, strict=True)):
@@ -82,11 +64,9 @@ def explicit_hbv(
         base = p["K2"] * lower
         lower = lower - base
         states.append(torch.stack([snow, melt_water, soil, upper, lower], -1))
-        fluxes.append(
-            torch.stack([evapotranspiration, quick, interflow, base, quick + interflow + base], -1)
-        )
-    names = ("evapotranspiration", "quick_flow", "interflow", "base_flow", "discharge")
-    return torch.stack(states, 1), dict(zip(names, torch.stack(fluxes, 1).unbind(-1), strict=True))
+        flows = [quick, interflow, base]
+        fluxes.append(torch.stack([evapotranspiration, *flows, quick + interflow + base], -1))
+    return torch.stack(states, 1), dict(zip(FLUXES, torch.stack(fluxes, 1).unbind(-1), strict=True))
 
 
 class ExplicitHBV(Stage):
@@ -98,27 +78,21 @@ class ExplicitHBV(Stage):
         Bounds that replace those of the model "hbv".
     """
 
-    def __init__(self, bounds: Mapping[str, tuple[float, float]] | None = None):
+    def __init__(self, bounds: Mapping[str, Range] | None = None):
         super().__init__()
-        spec = HBV().spec
+        self.spec = spec = HBV().spec
         known = {name: Bounds.of(p) for name, p in spec.parameters.items()}
-        for name in bounds or {}:
-            lookup(known, name, "parameter of HBV")
-        self.learns = {
-            k: Bounds(*(bounds or {}).get(k, (b.lower, b.upper)), b.transform)
-            for k, b in known.items()
-        }
-        self.spec, self.names = spec, {k: SERIES.get(k, k) for k in spec.forcings}
+        self.learns = with_bounds(known, bounds)
+        self.names = {k: SERIES.get(k, k) for k in spec.forcings}
         self.reads = tuple(self.names.values())
-        fluxes = ("inflow", "evapotranspiration", "quick_flow", "interflow", "base_flow")
-        self.gives = (*fluxes, "discharge", *spec.states)
-        self.factors = {k: (1.0, 0.0) for k in self.names}
+        self.gives = ("inflow", *FLUXES, *spec.states)
 
     def bind(self, known: Known) -> dict[str, str]:
         """Check the units of the forcing."""
-        for own, name in self.names.items():
-            unit = self.spec.forcings[own].unit
-            self.factors[own] = factor_between(name, known.units.get(name), unit, "ExplicitHBV")
+        forcings = self.spec.forcings
+        self.factors = {
+            k: known.factor(name, forcings[k].unit, self.who) for k, name in self.names.items()
+        }
         return {k: "mm" if k in self.spec.states else "mm d-1" for k in self.gives}
 
     def forward(self, series: Series, parameters: Named, batch: Batch) -> Named:

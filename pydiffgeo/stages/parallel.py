@@ -16,6 +16,7 @@ class Parallel(Stage):
     """Copies of some stages side by side in each site, such as hillslopes of a basin, whose series are averaged.
 
     The copies share the series and have parameters of their own. They are one batch for the solver.
+    Source: Feng et al. (2022), doi:10.1029/2022WR032404.
 
     Parameters
     ----------
@@ -23,25 +24,14 @@ class Parallel(Stage):
         Copies; published differentiable HBV takes 16.
     *stages : Stage
         Run one after another in each copy.
-
-    References
-    ----------
-    Feng et al. (2022), doi:10.1029/2022WR032404.
     """
 
     def __init__(self, count: int, *stages: Stage):
         super().__init__()
         if count < 1 or any(isinstance(stage, Parallel) for stage in stages):
-            raise ParameterError(
-                f"Parallel({count}, ...) needs at least one copy, and no Parallel inside."
-            )
+            raise ParameterError(f"Parallel({count}, ...) needs a copy, and no Parallel inside.")
         self.count, self.stages = count, nn.ModuleList(stages)
-        given: list[str] = []
-        reads: list[str] = []
-        for stage in stages:
-            reads += [name for name in stage.reads if name not in given]
-            given += stage.gives
-        self.reads, self.gives = tuple(dict.fromkeys(reads)), tuple(dict.fromkeys(given))
+        self.reads, self.gives = ends(stages)
 
     def forward(self, series: Series, parameters: Named, batch: Batch) -> Named:
         """Return the mean of each series over the copies, for parameters [batch, copy, ...]."""
@@ -55,12 +45,19 @@ class Parallel(Stage):
         return Series(mean, failed)
 
 
+def ends(stages: Iterable[Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the series that stages read and do not give before, and those that they give."""
+    reads: list[str] = []
+    gives: list[str] = []
+    for stage in stages:
+        reads += [name for name in stage.reads if name not in gives]
+        gives += stage.gives
+    return tuple(dict.fromkeys(reads)), tuple(dict.fromkeys(gives))
+
+
 def flat(stages: Iterable[Any]) -> list[Any]:
     """Return stages in their order, those of a `Parallel` in its place."""
     found: list[Any] = []
     for stage in stages:
         found += list(stage.stages) if isinstance(stage, Parallel) else [stage]
     return found
-
-
-__all__ = ["Parallel", "flat"]

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from pydiffgeo.data.batch import Batch
-from pydiffgeo.errors import DataError, nearest
+from pydiffgeo.data.windows import Windows
+from pydiffgeo.errors import DataError
 from pydiffgeo.networks.base import Network
-from pydiffgeo.networks.reading import Facts, Inputs, Training, fit_inputs, taken
+from pydiffgeo.networks.reading import Facts, Inputs, fit_inputs, seen, taken
 from pydiffgeo.stages.base import Known, Named, Series, Stage
 
-LEAST_SCALE = 0.005
+LEAST_SCALE = 0.005  # of attributes, in the unit of the series
 
 
 class Sequence(Stage):
@@ -23,6 +24,8 @@ class Sequence(Stage):
 
     Its outputs are scaled by mean and standard deviation of the observations trained on, at each depth, or by attributes of
     the site. In evaluation mode discharge below zero is zero; in training it keeps its gradient.
+
+    Source: Kratzert et al. (2019), doi:10.5194/hess-23-5089-2019.
 
     Parameters
     ----------
@@ -35,10 +38,6 @@ class Sequence(Stage):
     scale : (str, str), optional
         Attributes whose difference takes the place of the standard deviation, such as ("soil_moisture_q05",
         "soil_moisture_q95").
-
-    References
-    ----------
-    Kratzert et al. (2019), doi:10.5194/hess-23-5089-2019.
     """
 
     def __init__(
@@ -52,35 +51,28 @@ class Sequence(Stage):
         self.network = network
         self.gives = (gives,) if isinstance(gives, str) else tuple(gives)
         self.centre, self.scale = centre, None if scale is None else tuple(scale)
-        self.needs = tuple(dict.fromkeys((*([centre] if centre else []), *(self.scale or ()))))
+        self.needs = tuple(name for name in (centre, *(scale or ())) if name)
         if self.needs and len(self.gives) > 1:
-            raise DataError("centre and scale are attributes of one series; give one series.")
+            raise DataError("centre and scale are attributes of one series; leave them out.")
 
-    def fit(self, training: Training) -> Facts:
+    def fit(self, windows: Windows) -> Facts:
         """Return names and scaling of what the network reads, and the scaling of its outputs."""
-        found: Facts = {"inputs": fit_inputs(self.network, training, ()), "outputs": {}}
+        outputs = {}
         for name in self.gives:
-            _require(training, name, "Sequence")
-            seen = training.seen(name)
-            across = (0, 1)
-            found["outputs"][name] = [
-                np.atleast_1d(np.nanmean(seen, across)).tolist(),
-                np.atleast_1d(np.nanstd(seen, across)).tolist(),
-                seen.ndim == 3,
-            ]
-        return found
+            values = seen(windows, name, self.who)
+            scaling = (np.atleast_1d(f(values, (0, 1))).tolist() for f in (np.nanmean, np.nanstd))
+            outputs[name] = [*scaling, values.ndim == 3]
+        return {"inputs": fit_inputs(self.network, windows, ()), "outputs": outputs}
 
     def build(self, facts: Facts, known: Known, dtype: torch.dtype) -> None:
         """Make the network."""
-        inputs, self.widths = Inputs(facts["inputs"], (), dtype), []
-        self.profile = [profile for _, _, profile in facts["outputs"].values()]
-        for what, k in (("mean", 0), ("std", 1)):
-            parts = [torch.tensor(given[k], dtype=dtype) for given in facts["outputs"].values()]
-            self.register_buffer(what, torch.cat(parts))
-            self.widths = [len(part) for part in parts]
-        self.network.build(inputs.sizes, sum(self.widths), known.seed)
+        means, stds, self.profile = zip(*facts["outputs"].values(), strict=True)
+        self.widths = [len(mean) for mean in means]
+        self.register_buffer("mean", torch.tensor(sum(means, []), dtype=dtype))
+        self.register_buffer("std", torch.tensor(sum(stds, []), dtype=dtype))
+        self.inputs = Inputs(facts["inputs"], (), dtype)
+        self.network.build(self.inputs.sizes, sum(self.widths), known.seed)
         self.network.to(dtype)
-        self.inputs = inputs
 
     def forward(self, series: Series, parameters: Named, batch: Batch) -> Named:
         """Return the observed series, in their units."""
@@ -115,20 +107,16 @@ class Climatology(Stage):
         super().__init__()
         self.gives, self.of_others = (gives,), of_others
 
-    def fit(self, training: Training) -> Facts:
+    def fit(self, windows: Windows) -> Facts:
         """Return the mean of each site, a list by site and depth."""
-        name = self.gives[0]
-        _require(training, name, "Climatology")
-        seen = training.seen(name)
-        with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", RuntimeWarning
-            )  # a site without observations has no mean
-            mean = np.nanmean(seen, 1)
+        values = seen(windows, self.gives[0], self.who)
+        with warnings.catch_warnings():  # a site without observations has no mean
+            warnings.simplefilter("ignore", RuntimeWarning)
+            rows = mean = np.nanmean(values, 1)
             whole = np.asarray(np.nanmean(mean, 0))
-            others = [np.nanmean(np.delete(mean, k, 0), 0) for k in range(len(mean))]
-        sites = [str(site) for site in training.sites.site.values]
-        rows: np.ndarray = np.stack(others) if self.of_others else mean
+            if self.of_others:
+                rows = np.stack([np.nanmean(np.delete(mean, k, 0), 0) for k in range(len(mean))])
+        sites = [str(site) for site in windows.sites.site.values]
         return {"sites": sites, "rows": rows.tolist(), "whole": whole.tolist()}
 
     def build(self, facts: Facts, known: Known, dtype: torch.dtype) -> None:
@@ -142,14 +130,6 @@ class Climatology(Stage):
         names = (batch.sites[int(i)] for i in batch.site)
         rows = self.get_buffer("rows")[[self.known.get(name, -1) for name in names]]
         return {self.gives[0]: rows[:, None].expand(-1, batch.length, *rows.shape[1:])}
-
-
-def _require(training: Training, name: str, who: str) -> None:
-    if name not in training.observed:
-        raise DataError(
-            f"{who} gives {name!r}, which is not observed{nearest(name, training.observed)} Observed: "
-            f"{', '.join(training.observed) or 'nothing'}."
-        )
 
 
 def _column(values: Tensor) -> Tensor:

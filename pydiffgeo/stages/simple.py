@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import pandas as pd
 import torch
 
 from pydiffgeo.data.batch import Batch
 from pydiffgeo.networks.bounds import Bounds
 from pydiffgeo.routing import SCALE_BOUNDS, SHAPE_BOUNDS, route
-from pydiffgeo.stages.base import Known, Named, Series, Stage, converted, factor_between, in_time
+from pydiffgeo.stages.base import (
+    Known,
+    Named,
+    Range,
+    Series,
+    Stage,
+    converted,
+    in_time,
+    nearest_inside,
+    with_bounds,
+)
 
 
 class Scale(Stage):
@@ -24,13 +33,12 @@ class Scale(Stage):
         Bounds of the factor, which is sampled on a logarithmic scale and begins at 1 or, where that is outside, at the nearest.
     """
 
-    def __init__(self, name: str, between: tuple[float, float] = (0.5, 2.0)):
+    def __init__(self, name: str, between: Range = (0.5, 2.0)):
         super().__init__()
-        low, high = between
         self.of, self.factor = name, f"{name}_factor"
         self.reads = self.gives = (name,)
-        self.learns = {self.factor: Bounds(low, high, "log")}
-        self.begin = {self.factor: min(max(1.0, low), high)}
+        self.learns = {self.factor: Bounds(*between, "log")}
+        self.begin = nearest_inside({self.factor: 1.0}, self.learns)
 
     def forward(self, series: Series, parameters: Named, batch: Batch) -> Named:
         """Return the series times its factor."""
@@ -41,7 +49,9 @@ class Scale(Stage):
 class UnitHydrograph(Stage):
     """Routes a series to the outlet by the gamma unit hydrograph, whose shape and scale are learned.
 
-    What came in is kept as "runoff". One step is one day of the hydrograph.
+    What came in is kept as "runoff". The hydrograph is in days, whatever the step of the series.
+
+    Source: Feng et al. (2022), doi:10.1029/2022WR032404; see `pydiffgeo.routing.route`.
 
     Parameters
     ----------
@@ -49,17 +59,13 @@ class UnitHydrograph(Stage):
         Runoff that is routed.
     between_a, between_b : (float, float)
         Bounds of the shape (1) and of the scale (d).
-
-    References
-    ----------
-    Feng et al. (2022), doi:10.1029/2022WR032404; see `pydiffgeo.routing.route`.
     """
 
     def __init__(
         self,
         series: str = "discharge",
-        between_a: tuple[float, float] = SHAPE_BOUNDS,
-        between_b: tuple[float, float] = SCALE_BOUNDS,
+        between_a: Range = SHAPE_BOUNDS,
+        between_b: Range = SCALE_BOUNDS,
     ):
         super().__init__()
         self.of = series
@@ -67,21 +73,22 @@ class UnitHydrograph(Stage):
         self.learns = {"route_a": Bounds(*between_a), "route_b": Bounds(*between_b)}
 
     def bind(self, known: Known) -> dict[str, str]:
-        """Return the unit of the runoff for both."""
-        unit = known.units.get(self.of)
-        return {} if unit is None else dict.fromkeys(self.gives, unit)
+        """Take the step, and return the unit of the runoff for both."""
+        self.days = known.length()
+        return known.unit_of(self.of, self.gives)
 
     def forward(self, series: Series, parameters: Named, batch: Batch) -> Named:
         """Return runoff and routed series."""
         runoff = series[self.of]
         a, b = (parameters[name].to(runoff.dtype) for name in self.learns)
-        return {"runoff": runoff, self.of: route(runoff, a, b)}
+        return {"runoff": runoff, self.of: route(runoff, a, b, step=self.days)}
 
 
 class DegreeDay(Stage):
     """Snow as a degree-day store: precipitation below a threshold temperature waits, and melts above it.
 
     Gives "rain_and_melt" and "snow_store", which is empty at the start of a window.
+    Source: Hock (2003), doi:10.1016/S0022-1694(03)00257-9, eq. 2.
 
     Parameters
     ----------
@@ -91,39 +98,28 @@ class DegreeDay(Stage):
         Melt per degree above the threshold (mm degC-1 d-1); where it begins, if it is learned.
     learn : (float, float), optional
         Bounds of the factor as the learned parameter "snow_factor" of each site.
-
-    References
-    ----------
-    Hock (2003), doi:10.1016/S0022-1694(03)00257-9, eq. 2.
     """
 
     reads = ("precipitation", "tair_mean")
     gives = ("rain_and_melt", "snow_store")
 
-    def __init__(
-        self,
-        threshold: float = 0.0,
-        factor: float = 3.0,
-        learn: tuple[float, float] | None = None,
-    ):
+    def __init__(self, threshold: float = 0.0, factor: float = 3.0, learn: Range | None = None):
         super().__init__()
         self.threshold, self.factor = threshold, factor
         if learn is not None:
             self.learns, self.begin = {"snow_factor": Bounds(*learn)}, {"snow_factor": factor}
-        self.factors = {name: (1.0, 0.0) for name in self.reads}
-        self.days = 1.0
 
     def bind(self, known: Known) -> dict[str, str]:
         """Check the units, and return mm d-1 and mm."""
-        wanted = {"precipitation": "mm d-1", "tair_mean": "degC"}
-        for name, unit in wanted.items():
-            self.factors[name] = factor_between(name, known.units.get(name), unit, "DegreeDay")
-        self.days = known.step / pd.Timedelta(1, "D")
+        wanted = zip(self.reads, ("mm d-1", "degC"), strict=True)
+        self.factors = [known.factor(name, unit, self.who) for name, unit in wanted]
+        self.days = known.length()
         return {"rain_and_melt": "mm d-1", "snow_store": "mm"}
 
     def forward(self, series: Series, parameters: Named, batch: Batch) -> Named:
         """Return rain and melt, mm d-1, and the store at the end of each day, mm."""
-        fall, temperature = (converted(series[k], self.factors[k]) for k in self.reads)
+        read = zip(self.reads, self.factors, strict=True)
+        fall, temperature = (converted(series[name], factor) for name, factor in read)
         warmth = (temperature - self.threshold).clamp_min(0.0)
         factor = parameters["snow_factor"].to(fall)[:, None] if self.learns else self.factor
         most, snow = (factor * warmth).unbind(1), torch.where(warmth > 0, 0.0, fall)
@@ -160,27 +156,23 @@ class Canopy(Stage):
     def __init__(
         self,
         series: str = "potential_evapotranspiration",
-        bounds: Mapping[str, tuple[float, float]] | None = None,
+        bounds: Mapping[str, Range] | None = None,
         begin: Mapping[str, float] | None = None,
     ):
         super().__init__()
         self.of, self.reads = series, (series,)
-        known = {"cover": (0.05, 0.98), "crop_coefficient": (0.3, 1.5)}
-        self.learns = {name: Bounds(*(bounds or {}).get(name, b)) for name, b in known.items()}
+        known = {"cover": Bounds(0.05, 0.98), "crop_coefficient": Bounds(0.3, 1.5)}
+        self.learns = with_bounds(known, bounds)
         start = {"cover": 0.7, "crop_coefficient": 1.0} | dict(begin or {})
-        self.begin = {k: min(max(start[k], b.lower), b.upper) for k, b in self.learns.items()}
+        self.begin = nearest_inside(start, self.learns)
 
     def bind(self, known: Known) -> dict[str, str]:
         """Return the unit of the reference for both."""
-        unit = known.units.get(self.of)
-        return {} if unit is None else dict.fromkeys(self.gives, unit)
+        return known.unit_of(self.of, self.gives)
 
     def forward(self, series: Series, parameters: Named, batch: Batch) -> Named:
         """Return potential transpiration and potential evaporation."""
         reference = series[self.of]
         cover, crop = (in_time(parameters[name], reference) for name in self.learns)
         demand = reference * crop
-        return {
-            "potential_transpiration": cover * demand,
-            "potential_evaporation": (1 - cover) * demand,
-        }
+        return dict(zip(self.gives, (cover * demand, (1 - cover) * demand), strict=True))

@@ -28,7 +28,7 @@ def test_middle_of_the_interval():
 
 
 def test_bad_bounds_and_values_are_named():
-    with pytest.raises(ParameterError, match="not an interval"):
+    with pytest.raises(ParameterError, match="is not an interval"):
         Bounds(1.0, 1.0)
     with pytest.raises(ParameterError, match="lower > 0"):
         Bounds(0.0, 1.0, "log")

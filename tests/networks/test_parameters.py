@@ -8,10 +8,11 @@ import torch
 from hybrid_cases import basins, stations
 
 import pydiffgeo as pdg
+from pydiffgeo import stages
 from pydiffgeo.errors import DataError, ParameterError
 from pydiffgeo.networks import LSTM, MLP, Bounds, Mixed
 from pydiffgeo.networks.parameters import Learned, Parameters
-from pydiffgeo.networks.reading import Training, fit_inputs
+from pydiffgeo.networks.reading import fit_inputs
 
 F64 = torch.float64
 BOUNDS = {"BETA": Bounds(1.0, 6.0), "FC": Bounds(50.0, 1000.0), "K2": Bounds(1e-3, 0.2, "log")}
@@ -20,8 +21,8 @@ BOUNDS = {"BETA": Bounds(1.0, 6.0), "FC": Bounds(50.0, 1000.0), "K2": Bounds(1e-
 def made(network, sites, learned: Learned, names=None, **options) -> Parameters:
     parts = network if isinstance(network, list) else [(network, tuple(names or learned.bounds))]
     layers = next(iter(learned.layers.values()), ())
-    training = Training.of(sites)
-    given = [(n, k, fit_inputs(n, training, layers)) for n, k in parts]
+    windows = pdg.Windows(sites)
+    given = [(n, k, fit_inputs(n, windows, layers)) for n, k in parts]
     return Parameters(given, learned, dtype=F64, **options)
 
 
@@ -102,6 +103,9 @@ def test_layers_share_a_network_that_is_told_their_depth() -> None:
     assert found["FC"].shape == (3, 3) and bool((found["FC"].diff(dim=1) != 0).all())
     whole = made(MLP(("slope",), (5,)), sites, learned)(batch_of(sites))  # a network of sites
     assert whole["FC"].shape == (3, 3)
+    learned = Learned(BOUNDS, layers={"FC": middles})
+    with pytest.raises(ParameterError, match="BETA, K2 are those of a site; take Mixed"):
+        made(network, sites, learned)
 
 
 def test_past_observations_come_with_a_feature_that_says_whether_there_is_one() -> None:
@@ -127,17 +131,25 @@ def test_names_that_nobody_has_are_answered_with_the_nearest() -> None:
     with pytest.raises(
         DataError, match="LSTM reads 'precipitaton', .*did you mean 'precipitation'"
     ):
-        fit_inputs(LSTM(("precipitaton",)), Training.of(basins(2, 10)), ())
-    with pytest.raises(ParameterError, match="no parameter 'BETAA' to learn; did you mean 'BETA'"):
+        fit_inputs(LSTM(("precipitaton",)), pdg.Windows(basins(2, 10)), ())
+    with pytest.raises(ParameterError, match="nobody learns .BETAA.; did you mean 'BETA'"):
         made(MLP(), basins(2, 10), Learned(BOUNDS, {"BETAA": 2.0}))
     with pytest.raises(ParameterError, match="neither 'site' nor 'layer'"):
         MLP(per="cell")
 
 
-def test_attributes_that_tell_nothing_are_left_out_unless_they_are_named() -> None:
+def test_attributes_that_tell_nothing_are_left_out_unless_they_are_named(caplog) -> None:
+    caplog.set_level("INFO", "pydiffgeo")
     sites = basins(3, 10)
     sites["same"], sites["lost"] = ("site", [1.0] * 3), ("site", [1.0, np.nan, 2.0])
-    assert fit_inputs(MLP(), Training.of(sites), ())["attributes"] == ["slope", "forest", "clay"]
-    assert fit_inputs(MLP(), Training.of(pdg.Windows(sites)), ())["attributes"][-1] == "clay"
+    windows = pdg.Windows(sites)
+    assert fit_inputs(MLP(), windows, ())["attributes"] == ["slope", "forest", "clay"]
+    for given in (sites, windows):
+        hybrid = pdg.Hybrid(pdg.MLP(), stages.Scale("precipitation")).prepare(given)
+        assert hybrid.needs == windows.attributes and set(windows.batch(0).attributes) == set(
+            hybrid.needs
+        )
+    assert "same, lost" in caplog.text
+    sites = sites.drop_vars("lost")
     with pytest.raises(DataError, match="'same' has the same value 1 everywhere"):
-        fit_inputs(MLP(("same",)), Training.of(sites), ())
+        fit_inputs(MLP(("same",)), pdg.Windows(sites), ())

@@ -50,6 +50,28 @@ def test_plants_and_soil_share_the_demand() -> None:
     assert bool((p["cover"] < 0.6).all())
 
 
+def test_the_hydrograph_is_in_days_whatever_the_step() -> None:
+    """Runoff of the first hours of days, routed by the hour, is by the day what the same water by the day is."""
+    days = basins(3, 40)
+    first = np.zeros((3, 40, 24))
+    first[..., 0] = 24 * days.discharge.fillna(0.0).values
+    hours = days.drop_vars([n for n in days if "time" in days[n].dims]).drop_vars("time")
+    found = []
+    for runoff, step in ((days.discharge.fillna(0.0).values, 24), (first.reshape(3, -1), 1)):
+        times = np.datetime64("2000-01-01") + np.arange(runoff.shape[1]) * np.timedelta64(step, "h")
+        sites = hours.assign_coords(time=times)
+        sites["q"] = (("site", "time"), runoff, {"units": "mm d-1"})
+        sites["discharge"] = sites.q
+        hybrid = pdg.Hybrid(pdg.MLP(hidden=(4,)), stages.UnitHydrograph("q"), dtype=F64)
+        windows = pdg.Windows(sites, dtype=F64)
+        hybrid.prepare(windows)
+        with torch.no_grad():
+            found.append(hybrid(windows.batch(0))["q"])
+    mean = found[1].unflatten(1, (40, 24)).mean(2)
+    torch.testing.assert_close(mean, found[0], rtol=1e-9, atol=1e-12)
+    assert bool((found[1][:, 1:24] > 0).all())
+
+
 def test_a_factor_begins_at_one_or_at_the_nearest_bound() -> None:
     assert stages.Scale("rain").begin == {"rain_factor": 1.0}
     assert stages.Scale("rain", (1.2, 2.0)).begin == {"rain_factor": 1.2}
