@@ -201,8 +201,8 @@ class Hybrid(Recorded, nn.Module):
         units, observed = dict(facts["units"]), tuple(facts["observed"])
         if len(facts["stages"]) != len(self._flat):
             raise SettingsError(
-                f"what was saved is of another model: it has {len(facts['stages'])} stages, this hybrid {len(self._flat)}. Make "
-                "the hybrid as it was made then."
+                f"what was saved is of another model: it has {len(facts['stages'])} stages, this "
+                f"hybrid {len(self._flat)}. Make the hybrid as it was made then."
             )
         step = pd.Timedelta(seconds=facts["seconds"])
         known = Known(units, step, facts["depths"], observed, self.seed)
