@@ -159,7 +159,8 @@ class Hybrid(Recorded, nn.Module):
         if isinstance(sites, xr.Dataset):
             windows = Windows(sites, start=start, end=end, forcing=forcing, attributes=attributes)
         elif isinstance(sites, Windows) and start is None and end is None:
-            windows = sites.reading(forcing, None, attributes)
+            named = forcing is not None or attributes is not None
+            windows = sites.reading(forcing, None, attributes) if named else sites
         else:
             raise SettingsError("prepare takes sites, or Windows, which have a period; give these.")
         self._require(windows.sites)
