@@ -68,31 +68,15 @@ class Known:
 
 
 class Stage(Recorded, nn.Module):
-    """Reads series by name and adds series by name. A subclass sets the attributes that it needs, and defines `forward`.
+    """Reads series by name and adds series by name. A subclass sets the attributes that it needs, and defines `forward`."""
 
-    Attributes
-    ----------
-    reads, gives : tuple of str
-        Series.
-    needs : tuple of str
-        Attributes of the sites.
-    learns : dict of str to Bounds
-        Parameters that a network gives, in this order.
-    begin : dict of str to float
-        Where they begin before training; the middle of the bounds by default.
-    places : dict of str to (str, float, float)
-        Attribute, factor and offset from which they begin in each site, in place of `begin`.
-    layers : dict of str to tuple of float
-        Parameters that each soil layer has for itself, with the middle of the layers, cm.
-    """
-
-    reads: tuple[str, ...] = ()
-    gives: tuple[str, ...] = ()
-    needs: tuple[str, ...] = ()
-    learns: dict[str, Bounds] = {}
-    begin: dict[str, float] = {}
-    places: dict[str, tuple[str, float, float]] = {}
-    layers: dict[str, tuple[float, ...]] = {}
+    reads: tuple[str, ...] = ()  # series
+    gives: tuple[str, ...] = ()  # series
+    needs: tuple[str, ...] = ()  # attributes of the sites
+    learns: dict[str, Bounds] = {}  # parameters that a network gives, in this order
+    begin: dict[str, float] = {}  # where they begin, by default in the middle of the bounds
+    places: dict[str, tuple[str, float, float]] = {}  # or attribute, factor and offset for it
+    layers: dict[str, tuple[float, ...]] = {}  # middles of layers (cm) of parameters that have them
 
     @property
     def who(self) -> str:
