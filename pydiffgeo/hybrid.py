@@ -100,7 +100,7 @@ class Hybrid(Recorded, nn.Module):
                 self.learns[name] = bounds
         names = ", ".join(self.learns)
         if self.learns and network is None:
-            raise SettingsError(f"no network that gives them, and stages learn {names}; give one.")
+            raise SettingsError(f"{names}: there is no network that gives them; add one.")
         for name in self.varying:
             for stage in models:
                 if isinstance(stage, Process) and name in stage.model.replaced:
@@ -162,7 +162,7 @@ class Hybrid(Recorded, nn.Module):
             named = forcing is not None or attributes is not None
             windows = sites.reading(forcing, None, attributes) if named else sites
         else:
-            raise SettingsError("prepare takes sites, or Windows, which have a period; give these.")
+            raise SettingsError("give sites, or Windows without start and end, which have them.")
         self._require(windows.sites)
         layers = next(iter(self._layers.values()), ())
         units = {str(n): unit_of(v) for n, v in windows.sites.data_vars.items()}

@@ -36,9 +36,8 @@ class Bounds:
 
     def __post_init__(self) -> None:
         if not -math.inf < self.lower < self.upper < math.inf:
-            raise ParameterError(
-                f"[{self.lower}, {self.upper}] is not an interval of finite numbers."
-            )
+            ends = f"[{self.lower}, {self.upper}]"
+            raise ParameterError(f"{ends} is not an interval; give finite lower < upper.")
         if self.transform not in ("linear", "log"):
             raise ParameterError(f"unknown transform {self.transform!r}; known: 'linear', 'log'.")
         if self.transform == "log" and self.lower <= 0:

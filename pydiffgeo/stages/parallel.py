@@ -29,7 +29,7 @@ class Parallel(Stage):
     def __init__(self, count: int, *stages: Stage):
         super().__init__()
         if count < 1 or any(isinstance(stage, Parallel) for stage in stages):
-            raise ParameterError(f"Parallel({count}, ...) needs a copy, and no Parallel inside.")
+            raise ParameterError(f"Parallel({count}): give a copy or more, and no Parallel inside.")
         self.count, self.stages = count, nn.ModuleList(stages)
         self.reads, self.gives = ends(stages)
 

@@ -179,7 +179,7 @@ class Process(Stage):
         """Return what a soil column learns, in the units of its grid; nothing for other models."""
         if not isinstance(self.model, Richards):
             if soil is not None:
-                raise SettingsError(f"soil={soil!r} is for soil columns; {self.who} has none.")
+                raise SettingsError(f"soil={soil!r} is for soil columns; leave it out.")
             return {}
         spec, core, found = self.model.spec.parameters, self.model.core.spec.parameters, {}
         for name, (low, high) in COLUMN.items():
