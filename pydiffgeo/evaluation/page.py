@@ -13,12 +13,12 @@ from pydiffgeo.evaluation.tables import Rows
 from pydiffgeo.files import write_file
 
 STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 60em; margin: 2em auto; color: #222 }
+body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 60em; margin: 2em auto }
+body { padding: 0 1em } caption { text-align: left; color: #555 }
 table { border-collapse: collapse; margin: 1em 0 } div.wide { overflow-x: auto }
 th, td { padding: .2em .8em; border-bottom: 1px solid #ddd; text-align: left }
 td.number { text-align: right; font-variant-numeric: tabular-nums } img { max-width: 100% }
-body, pre { padding: 0 1em } pre { background: #f5f5f5; overflow-x: auto; font-size: 13px }
-caption { text-align: left; color: #555 }"""
+pre { background: #f5f5f5; padding: 1em; overflow-x: auto; font-size: 13px }"""
 
 
 class Page:
