@@ -17,7 +17,7 @@ from rich.text import Text
 
 from .console import console
 from .errors import PyDiffGeoError
-from .training.interrupt import signals_as_interrupts
+from .interrupt import signals_as_interrupts
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -54,6 +54,12 @@ class Bounds:
             return math.log(self.lower), math.log(self.upper)
         return self.lower, self.upper
 
+    def at(self, share: float) -> float:
+        """Return the number at a share of the interval, between 0 and 1 on its scale."""
+        low, high = self._scale
+        value = low + share * (high - low)
+        return math.exp(value) if self.transform == "log" else value
+
     def to_physical(self, x: Tensor) -> Tensor:
         """Map unbounded `x` (any shape) into the bounds."""
         low, high = self._scale

@@ -23,13 +23,7 @@ ANEW = "choose another folder with --output, or begin anew with --overwrite."  #
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write a checkpoint; an interruption or a full disk leaves the old one or the new one whole.
-
-    Raises
-    ------
-    OutputError
-        It cannot be written; the old one is as it was.
-    """
+    """Write a checkpoint; an interruption or a full disk leaves the old one or the new one whole."""
     content = io.BytesIO()
     torch.save(state, content)  # not into the file: torch's writer ends the process on a full disk
     kept = (
@@ -67,14 +61,7 @@ def load_checkpoint(path: Path, keys: Collection[str] = ()) -> dict[str, Any] | 
 
 
 def load_weights(module: nn.Module, weights: Mapping[str, Any], path: Path) -> None:
-    """Give a module the weights of a checkpoint.
-
-    Raises
-    ------
-    SettingsError
-        They are those of another model; the first weight that differs is named, and the module is
-        as it was.
-    """
+    """Give a module the weights of a checkpoint; SettingsError where they are of another model."""
     there, here = (
         {name: list(value.shape) for name, value in state.items() if isinstance(value, Tensor)}
         for state in (weights, module.state_dict())
@@ -112,10 +99,9 @@ def weights_hash(weights: Mapping[str, Any]) -> str:
 
 
 def records_hash(windows: Sequence[Windows]) -> str:
-    """Return a SHA-256 of windows of whole periods, "" for random ones.
+    """Return a SHA-256 of windows of whole periods, "" for random ones, known by their scaling.
 
-    It is of single precision, in which records that were derived on two machines do not differ by
-    rounding. Random windows are known by the scaling of their records alone.
+    In single precision, in which records of two machines do not differ by rounding.
     """
     whole = [one for one in windows if one.length is None]
     found = []
@@ -130,13 +116,9 @@ def records_hash(windows: Sequence[Windows]) -> str:
 
 
 def require_same_records(now: Mapping[str, Any], before: Mapping[str, Any]) -> None:
-    """Raise SettingsError where a new training has other records than that of a checkpoint.
+    """Raise SettingsError where a checkpoint is of other records than a new one is.
 
-    Parameters
-    ----------
-    now, before : mapping
-        Checkpoints: ``records`` is from `records_hash`, ``model`` has the scaling of hybrids, whose
-        means and standard deviations may differ by rounding.
+    These differ in `records_hash`, or in the scaling of a hybrid by more than rounding.
     """
     differs = ""
     for name, value in now["model"].items():

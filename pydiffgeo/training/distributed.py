@@ -80,12 +80,7 @@ class Group:
 
 @contextmanager
 def process_group(device: str = "cpu") -> Iterator[Group]:
-    """Join the processes that torchrun started, by NCCL on GPUs and by gloo on CPUs.
-
-    Parameters
-    ----------
-    device : {"cpu", "cuda"}
-        Where each process computes; a GPU is taken only when asked for.
+    """Join the processes that torchrun started, by NCCL on GPUs ("cuda") and by gloo on CPUs.
 
     Raises
     ------

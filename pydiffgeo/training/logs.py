@@ -17,13 +17,7 @@ log = logging.getLogger("pydiffgeo")
 
 
 def write_history(folder: Path, history: Sequence[Mapping[str, float]]) -> None:
-    """Write ``history.csv``, the table of all epochs.
-
-    Raises
-    ------
-    OutputError
-        It cannot be written.
-    """
+    """Write ``history.csv``, the table of all epochs."""
     if history:
         table = pd.DataFrame(list(history)).to_csv(index=False, float_format="%.9g")
         write_file(folder / "history.csv", table)
@@ -32,12 +26,7 @@ def write_history(folder: Path, history: Sequence[Mapping[str, float]]) -> None:
 class TrainingLog:
     """Writes ``tensorboard/`` where tensorboard is installed; a training goes on without it.
 
-    Parameters
-    ----------
-    folder : Path or None
-        Of the run; None writes nothing.
-    step : int
-        Steps taken until now: what TensorBoard has from later ones is dropped.
+    What TensorBoard has from later steps than those taken until now is dropped.
     """
 
     def __init__(self, folder: Path | None, step: int = 0):

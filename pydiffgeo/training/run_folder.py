@@ -32,19 +32,7 @@ def check_run(
 ) -> None:
     """Check, and change nothing, that a run may begin in a folder, or go on there.
 
-    Parameters
-    ----------
-    folder : Path
-        Of the run.
-    settings : mapping
-        All settings, in plain types.
-    resume : bool
-        Go on with what is in the folder, where there is something.
-    overwrite : bool
-        Remove what is in the folder.
-    free : collection of str
-        Settings (`section.key`) or whole sections that may differ in a run that goes on, since they
-        do not change the result.
+    `free` are settings (`section.key`) or sections that may differ in a run that goes on.
 
     Raises
     ------
@@ -52,8 +40,7 @@ def check_run(
         The folder holds a run, and neither `resume` nor `overwrite` is asked for; or it has
         results, but no checkpoint.
     SettingsError
-        Both are; or `resume` with settings that differ from the folder's, whose first is named; or
-        nothing says with which settings the checkpoints were made.
+        Both are; or `resume` with other settings than the folder's, or with unknown ones.
     """
     if resume and overwrite:
         raise SettingsError(
@@ -89,11 +76,7 @@ def run_folder(
     free: Collection[str] = (),
     files: Mapping[str, str] | None = None,
 ) -> Iterator[None]:
-    """Hold the folder of a run, with settings, provenance and files written, as long as it runs.
-
-    Parameters and errors are those of `check_run` and of `pydiffgeo.files.held`; `files` are
-    contents by name.
-    """
+    """Hold the folder of a run, checked and with settings, provenance and files, as it is run."""
     with held(folder):
         check_run(folder, settings, resume, overwrite, free)
         for place in (folder, folder / "checkpoints"):
@@ -111,10 +94,7 @@ def run_folder(
 def kept_settings(folder: Path) -> dict[str, Any] | None:
     """Return the settings of the run in a folder: of its file, else of a checkpoint; else None.
 
-    Raises
-    ------
-    SettingsError
-        The file is missing or damaged, and the checkpoints hold no settings.
+    SettingsError where there are checkpoints, and neither they nor the file have settings.
     """
     path = folder / SETTINGS
     try:
@@ -141,13 +121,7 @@ def judging(out: Path, weights: str) -> Iterator[None]:
     """Hold the folder of an evaluation; in the end ``judged.json`` says which weights were judged.
 
     An evaluation of other weights is removed first; one that was interrupted has no such file.
-
-    Parameters
-    ----------
-    out : Path
-        Of the evaluation.
-    weights : str
-        Their `pydiffgeo.training.checkpoint.weights_hash`.
+    Weights are named by their `pydiffgeo.training.checkpoint.weights_hash`.
     """
     with held(out):
         remove_parts(out)

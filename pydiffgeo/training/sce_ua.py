@@ -30,29 +30,15 @@ from pydiffgeo.stages.parallel import flat
 from pydiffgeo.training import checkpoint
 from pydiffgeo.training.run_folder import check_run, run_folder
 
-Objective = Callable[[dict[str, float]], float]
-
 
 @dataclass(frozen=True)
 class Calibration:
-    """What a search found.
-
-    Attributes
-    ----------
-    parameters : dict of str to float
-        The best.
-    loss : float
-        Theirs.
-    converged : bool
-        Whether the search stopped by itself before its last allowed evaluation.
-    history : ndarray, [evaluation]
-        Loss of each run, in order.
-    """
+    """The best parameters that a search found, their loss, and that of every run."""
 
     parameters: dict[str, float]
     loss: float
-    converged: bool
-    history: NDArray
+    converged: bool  # before the last evaluation that was allowed
+    history: NDArray  # [evaluation]
 
     @property
     def evaluations(self) -> int:
@@ -61,7 +47,7 @@ class Calibration:
 
 
 def sce_ua(
-    objective: Objective,
+    objective: Callable[[dict[str, float]], float],
     bounds: Mapping[str, Bounds],
     evaluations: int,
     complexes: int | None = None,
@@ -69,25 +55,9 @@ def sce_ua(
 ) -> Calibration:
     """Minimise an objective inside bounds by SCE-UA (Duan et al. 1992, doi:10.1029/91WR02985).
 
-    Parameters
-    ----------
-    objective : callable
-        Parameters by name to a loss, smaller for better; infinite or NaN where a run failed.
-    bounds : mapping of str to Bounds
-        Of each parameter; those with a "log" transform are sampled by their logarithm.
-    evaluations : int
-        Runs after which the search ends; spotpy finishes the complex at hand, a few runs more.
-    complexes : int, optional
-        As many as there are parameters, at least 2, by default.
-    seed : int
-        The same seed gives the same search.
-
-    Raises
-    ------
-    DataError
-        Fewer evaluations than the first sample of the complexes needs, or no run gave a number.
-    EngineUnavailable
-        spotpy is not installed.
+    It is infinite or NaN where a run failed. There are as many complexes as parameters, at least 2,
+    by default; the last one is finished, so that there may be a few evaluations more. DataError
+    where these are fewer than the first sample, or none gave a number.
     """
     try:
         import spotpy
@@ -124,7 +94,7 @@ def sce_ua(
 class _Problem:
     """What spotpy asks for, in the unit interval of each parameter's scale."""
 
-    def __init__(self, objective: Objective, bounds: Mapping[str, Bounds]):
+    def __init__(self, objective: Callable[..., float], bounds: Mapping[str, Bounds]):
         from spotpy.parameter import Uniform
 
         self.objective, self.bounds = objective, bounds
@@ -140,16 +110,9 @@ class _Problem:
         return generate(self.uniform)
 
     def simulation(self, vector: NDArray) -> list[float]:
-        given = {}
-        for (name, bounds), share in zip(self.bounds.items(), map(float, vector), strict=True):
-            span = math.log(bounds.upper / bounds.lower) if bounds.transform == "log" else 0.0
-            given[name] = (
-                math.exp(math.log(bounds.lower) + share * span)
-                if span
-                else bounds.lower + share * (bounds.upper - bounds.lower)
-            )
-        self.tried.append(given)
-        self.losses.append(float(self.objective(given)))
+        shares = zip(self.bounds.items(), map(float, vector), strict=True)
+        self.tried.append({name: bounds.at(share) for (name, bounds), share in shares})
+        self.losses.append(float(self.objective(self.tried[-1])))
         return self.losses[-1:]
 
     def evaluation(self) -> list[float]:
@@ -163,12 +126,8 @@ class _Problem:
 def calibrated(hybrid: Hybrid, sites: Sequence[str]) -> Hybrid:
     """Return a hybrid of the same stages with a row of parameters for each site, still unknown.
 
-    Parameters are static, and `Parallel` copies, which would all be the same, are one.
-
-    Raises
-    ------
-    SettingsError
-        The hybrid has no parameters to calibrate.
+    Parameters are static; `Parallel` copies, which would be the same, are one. SettingsError where
+    there is none.
     """
     if not hybrid.learns:
         raise SettingsError(
@@ -209,7 +168,7 @@ def calibrate(
     seed : int
         Of the searches.
     resume, progress, overwrite, settings, free, files
-        As `Trainer`; with `resume` the sites that are done are kept.
+        As `Trainer`, as are errors; with `resume` the sites that are done are kept.
 
     Returns
     -------
@@ -222,12 +181,9 @@ def calibrate(
     Raises
     ------
     SettingsError
-        As `calibrated`; stages with weights; windows that are not the whole period; `resume` with
-        other records or evaluations.
+        No parameters; stages with weights; not the whole period; `resume` with other evaluations.
     DataError
         A site for which no run gave a number; too few evaluations.
-    OutputError
-        As `Trainer`.
     """
     if windows.length is not None or windows.batch_size is not None:
         raise SettingsError(

@@ -17,13 +17,13 @@ from pydiffgeo.console import progress_bar
 from pydiffgeo.data.windows import Windows
 from pydiffgeo.errors import OutputError, PyDiffGeoError, SettingsError
 from pydiffgeo.files import require_room
+from pydiffgeo.interrupt import Interrupt, interrupt_between_steps
 from pydiffgeo.losses import as_sum
 from pydiffgeo.recorded import Recorded, arguments_of, describe
 from pydiffgeo.training import checkpoint
 from pydiffgeo.training.choice import Choice
 from pydiffgeo.training.distributed import Group
 from pydiffgeo.training.ensemble import Member
-from pydiffgeo.training.interrupt import Interrupt, interrupt_between_steps
 from pydiffgeo.training.logs import TrainingLog, write_history
 from pydiffgeo.training.run_folder import check_run, run_folder
 from pydiffgeo.training.steps import Simulated, Steps
@@ -34,8 +34,8 @@ PROGRESS = ("step", "values", "done", "history", "failures")
 class Trainer(Recorded):
     """Trains a hybrid, or an ensemble of its copies, on windows of sites.
 
-    A step depends on the settings and its number alone, so that a resumed training takes the very
-    steps of an uninterrupted one. Whole periods of all sites make an epoch of one step.
+    A step depends on the settings and its number alone, so that a resumed training takes the same
+    steps. Whole periods of all sites make an epoch of one step.
 
     Parameters
     ----------
@@ -52,9 +52,8 @@ class Trainer(Recorded):
     steps_per_epoch : int, optional
         Steps; by default as many as draw each day of the sites once.
     validation : Windows or callable, optional
-        Chooses the weights that are kept: by the median NSE over sites of windows of a whole
-        period, or by what the callable returns for the hybrid, larger for better. Days that members
-        hold out take its place.
+        Chooses the weights that are kept: by the median NSE over sites of a whole period, or by
+        what is returned for the hybrid, larger for better. Days held out take its place.
     patience : int, optional
         Epochs without a better score before the training ends.
     learning_rate : float
@@ -81,8 +80,7 @@ class Trainer(Recorded):
     group : Group, optional
         Processes; each computes a part of the rows of every batch.
     settings : mapping, optional
-        Kept in the folder and compared when a run goes on; by default what describes the hybrid,
-        the loss and these arguments.
+        Kept in the folder and compared when a run goes on; by default hybrid, loss and arguments.
     free : collection of str
         Settings that may differ then, since they do not change the result.
     files : mapping of str to str, optional
@@ -175,9 +173,7 @@ class Trainer(Recorded):
     def run(
         self, resume: bool = False, progress: bool = True, overwrite: bool = False
     ) -> list[dict[str, float]]:
-        """Train, give each member the weights of its best score, and return the history.
-
-        Without validation these are the last weights.
+        """Train, give each member its best weights (else the last), and return the history.
 
         Parameters
         ----------
@@ -190,10 +186,8 @@ class Trainer(Recorded):
 
         Raises
         ------
-        TrainingFailed
-            The loss or a gradient is not a number; site and window are named.
-        SolveFailed
-            More columns failed than `max_failed` allows.
+        TrainingFailed, SolveFailed
+            A loss or gradient is no number, or more columns fail than `max_failed`; both are named.
         OutputError
             The folder holds a run, or cannot be written.
         DataError, SettingsError
@@ -296,7 +290,7 @@ class Trainer(Recorded):
                 one.choose(windows)
             self.choice.stopped = "there are no weights to train"
             self._save()
-        if not self.finished:
+        elif not self.finished:
             self._to_the_end(progress)
         self.choice.take_best()
         self.whole.eval()

@@ -49,6 +49,7 @@ TESTED_IN = {
     "hydrus/output.py": "hydrus/test_project.py",
     "hydrus/project_files.py": "hydrus/test_project.py",
     "julia.py": "models/test_julia_model.py",
+    "interrupt.py": "training/test_interrupt.py",
     "members.py": "test_hybrid.py",
     "models/base.py": "contracts/test_models.py",
     "models/buckets.py": "models/test_hbv.py",

@@ -9,7 +9,7 @@ import pytest
 import torch
 from training_cases import column, same_weights, trainer
 
-from pydiffgeo.training import interrupt
+from pydiffgeo import interrupt
 from pydiffgeo.training.checkpoint import (
     CHECKPOINT,
     load_checkpoint,
