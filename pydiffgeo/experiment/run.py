@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -95,7 +96,7 @@ def train(
     names = list(only or experiment.runs)
     for name in names:
         _require_run(experiment, name)
-    hybrids = _hybrids(experiment)
+    hybrids = _hybrids(experiment, names)
     with process_group(experiment.runs[names[0]].device) as group:
         for name in names:  # what is wrong is said before the first one is trained
             if group.first:
@@ -112,26 +113,27 @@ def train(
     return [output / name for name in names]
 
 
-class _placed:
-    """Says of errors where in the file of an experiment their setting stands."""
-
-    def __init__(self, experiment: Experiment, name: str):
-        self.experiment, self.name = experiment, name
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        if isinstance(error, PyDiffGeoError) and error.setting:
-            error.setting = self.experiment.place(self.name, error.setting)
+@contextmanager
+def _placed(experiment: Experiment, name: str) -> Iterator[None]:
+    """Say of errors where in the file of an experiment their setting stands."""
+    try:
+        yield
+    except PyDiffGeoError as error:
+        if error.setting:
+            error.setting = experiment.place(name, error.setting)
+        raise
 
 
-def _hybrids(experiment: Experiment) -> dict[str, Hybrid]:
-    """Return the untrained hybrid of each run."""
+def _hybrids(experiment: Experiment, names: Sequence[str]) -> dict[str, Hybrid]:
+    """Return the untrained hybrid of each run; what is wrong with others than `names` is said when it is their turn."""
     found = {}
     for name, settings in experiment.runs.items():
-        with _placed(experiment, name):
-            found[name] = build_hybrid(settings)
+        try:
+            with _placed(experiment, name):
+                found[name] = build_hybrid(settings)
+        except PyDiffGeoError:
+            if name in names:
+                raise
     return found
 
 
@@ -281,7 +283,7 @@ def calibrate(
         No such run, or one without a process model or with networks in its stages.
     """
     _require_run(experiment, run)
-    hybrids = _hybrids(experiment)
+    hybrids = _hybrids(experiment, [run])
     experiment = _with_records(experiment, output, hybrids, Group())
     settings, folder = experiment.runs[run], output / f"{run}_sceua"
     if sites is not None:

@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import experiment_cases as cases
-import numpy as np
 import pandas as pd
 import pytest
 import torch
 import xarray as xr
 import yaml
 
-from pydiffgeo.errors import DataError, OutputError, SettingsError
+from pydiffgeo.errors import DataError, OutputError, PyDiffGeoError, SettingsError
 from pydiffgeo.experiment.judge import judge
 from pydiffgeo.experiment.run import calibrate, run_experiment, train
 from pydiffgeo.training import sce_ua as search
@@ -156,6 +155,16 @@ def test_what_the_stages_of_any_run_read_must_be_there(records, tmp_path):
         train(missing, tmp_path, ["lstm"], progress=False)
 
 
+def test_what_is_wrong_with_a_run_has_its_place_and_hinders_no_other(records, tmp_path):
+    wrong = [*cases.PROCESS["stages"], {"kind": "scale", "name": "x", "between": [2.0, 1.0]}]
+    runs = {"lstm": {}, "wrong": {"hybrid": {**cases.PROCESS, "stages": wrong}}}
+    made = cases.experiment(tmp_path, records, runs=runs)
+    with pytest.raises(PyDiffGeoError) as caught:
+        train(made, tmp_path, progress=False)
+    assert caught.value.setting == ("runs", "wrong", "hybrid", "stages", 1)
+    train(made, tmp_path, ["lstm"], progress=False)
+
+
 def test_a_process_model_is_trained_and_all_runs_are_compared(records, tmp_path):
     runs = {"lstm": {}, "process": {"hybrid": cases.PROCESS}}
     both = cases.experiment(tmp_path, records, runs=runs, data={"sites": 3, "held_out": 1})
@@ -184,7 +193,7 @@ def test_without_records_there_is_a_synthetic_truth(tmp_path):
 def test_a_calibration_has_a_folder_that_evaluate_takes(records, tmp_path, monkeypatch):
     def found(loss, bounds, evaluations, **_: Any):
         middle = {k: float(b.to_physical(torch.zeros(()))) for k, b in bounds.items()}
-        return search.Calibration(middle, loss(middle), evaluations, True, np.zeros(1))
+        return search.Calibration(middle, loss(middle), evaluations, True)
 
     monkeypatch.setattr(search, "sce_ua", found)
     made = cases.experiment(tmp_path, records, runs={"p": {"hybrid": cases.PROCESS}, "lstm": {}})
