@@ -193,7 +193,7 @@ def test_without_records_there_is_a_synthetic_truth(tmp_path):
 def test_a_calibration_has_a_folder_that_evaluate_takes(records, tmp_path, monkeypatch):
     def found(loss, bounds, evaluations, **_: Any):
         middle = {k: float(b.to_physical(torch.zeros(()))) for k, b in bounds.items()}
-        return search.Calibration(middle, loss(middle), evaluations, True)
+        return search.Calibration(middle, loss(middle), True, [1.0] * evaluations)
 
     monkeypatch.setattr(search, "sce_ua", found)
     made = cases.experiment(tmp_path, records, runs={"p": {"hybrid": cases.PROCESS}, "lstm": {}})
