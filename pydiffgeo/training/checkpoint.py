@@ -34,12 +34,9 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
 
 
 def load_checkpoint(path: Path, keys: Collection[str] = ()) -> dict[str, Any] | None:
-    """Return a checkpoint, which must hold some keys, or None where there is none.
+    """Return a checkpoint, or None where there is none.
 
-    Raises
-    ------
-    DataError
-        The file cannot be read, or is of another kind of training.
+    DataError where it cannot be read, or is of another kind of training: has not all `keys`.
     """
     if not path.is_file():
         return None
@@ -48,8 +45,7 @@ def load_checkpoint(path: Path, keys: Collection[str] = ()) -> dict[str, Any] | 
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         raise DataError(
-            f"checkpoint {path} cannot be read ({reason}). Put a copy of it back, or begin anew "
-            "with --overwrite."
+            f"checkpoint {path} cannot be read ({reason}). Put a copy of it back, {ANEW}"
         ) from error
     for key in keys:
         if not isinstance(saved, dict) or key not in saved:
@@ -135,14 +131,15 @@ def require_same_records(now: Mapping[str, Any], before: Mapping[str, Any]) -> N
 
 def difference(now: Any, before: Any, place: str) -> str:
     """Return in words where two scalings differ by more than rounding; "" where they do not."""
+    parts: list[tuple[Any, Any, str]] = []
+    same = now == before
     if isinstance(now, Mapping) and isinstance(before, Mapping):
         parts = [(now.get(key), before.get(key), f"{place} {key}") for key in {**now, **before}]
-        return next(filter(None, (difference(*part) for part in parts)), "")
-    if isinstance(now, list) and isinstance(before, list) and len(now) == len(before):
-        pairs = zip(now, before, strict=True)
-        return next(filter(None, (difference(*pair, place) for pair in pairs)), "")
-    same = now == before
-    if isinstance(now, float) and isinstance(before, float):
+    elif isinstance(now, list) and isinstance(before, list) and len(now) == len(before):
+        parts = [(*pair, place) for pair in zip(now, before, strict=True)]
+    elif isinstance(now, float) and isinstance(before, float):
         both_missing = math.isnan(now) and math.isnan(before)
         same = both_missing or math.isclose(now, before, rel_tol=1e-4, abs_tol=1e-6)
+    if parts:
+        return next(filter(None, (difference(*part) for part in parts)), "")
     return "" if same else f"{place.strip()} is {now!r}, the checkpoint has {before!r}"

@@ -88,8 +88,8 @@ def twins(
     for seed in seeds:
         first = {"name": f"seed {seed}", "judge": len(plan) + 1}
         twin = {"name": f"seed {seed} (choice of epoch)", "kept": False}
-        plan.append(_member(_seen(sites, 0, warm_up), 0, warm_up, windows, seed=seed, **first))
-        plan.append(_member(_seen(sites, held, warm_up), held, warm_up, windows, seed=seed, **twin))
+        for late, own in ((0, first), (held, twin)):
+            plan.append(_member(_seen(sites, late, warm_up), late, warm_up, windows, seed, **own))
     return plan
 
 
@@ -134,7 +134,7 @@ def folds(
         out = tuple(names[np.sort(group)].tolist())
         name = f"without {', '.join(out[:3])}{' ...' if len(out) > 3 else ''}"
         others = records.isel(site=np.setdiff1d(order, group))
-        plan.append(_member(others, held, warm_up, windows, name=name, seed=seed, left_out=out))
+        plan.append(_member(others, held, warm_up, windows, seed, name=name, left_out=out))
     return plan
 
 
@@ -143,7 +143,7 @@ def _seen(sites: Records, held: int, warm_up: int) -> xr.Dataset:
 
 
 def _member(
-    records: xr.Dataset, held: int, warm_up: int, windows: MakeWindows | None, **options: Any
+    records: xr.Dataset, held: int, warm_up: int, windows: MakeWindows | None, seed: int, **own: Any
 ) -> Member:
     """Return a member that sees these records, and whose last `held` steps are not in the loss."""
     count = records.sizes["time"]
@@ -160,9 +160,6 @@ def _member(
         shown.isel(time=slice(warm_up, -held or None)),
         forcing=made.forcing, observed=made.observed, attributes=made.attributes, dtype=made.dtype,
     )  # fmt: skip
-    order = ("site", "time", ...)
-    kept = {
-        name: torch.tensor(values.where(late).transpose(*order).values, dtype=made.dtype)
-        for name, values in observed.items()
-    }
-    return Member(windows=made, seen=seen, held=kept, **options)
+    last = {n: v.where(late).transpose("site", "time", ...) for n, v in observed.items()}
+    kept = {name: torch.tensor(values.values, dtype=made.dtype) for name, values in last.items()}
+    return Member(seed=seed, windows=made, seen=seen, held=kept, **own)

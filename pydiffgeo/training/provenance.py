@@ -33,8 +33,7 @@ def _git(*arguments: str) -> str:
     """Return what git says of the package's folder, or "" where there is no git or repository."""
     command, folder, quiet = ["git", *arguments], Path(__file__).parent, subprocess.DEVNULL
     try:
-        return subprocess.check_output(
-            command, cwd=folder, stderr=quiet, text=True, timeout=10
-        ).strip()
+        said = subprocess.check_output(command, cwd=folder, stderr=quiet, text=True, timeout=10)
     except (OSError, subprocess.SubprocessError):
         return ""
+    return said.strip()

@@ -9,6 +9,7 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -72,9 +73,27 @@ def sce_ua(
             f"sample: {complexes} complexes of {points} points for {len(bounds)} parameters; allow "
             "more evaluations or take fewer complexes."
         )
+    tried: list[dict[str, float]] = []
+    losses: list[float] = []
+
+    def run(vector: NDArray) -> list[float]:
+        shares = zip(bounds.items(), map(float, vector), strict=True)
+        tried.append({name: own.at(share) for (name, own), share in shares})
+        losses.append(float(objective(tried[-1])))
+        return losses[-1:]
+
+    def compared(simulation: list[float], evaluation: Any, params: Any = None) -> float:
+        return simulation[0] if math.isfinite(simulation[0]) else 1e30  # of runs that failed
+
     state = np.random.get_state()  # spotpy draws from the global generator
     try:
-        problem = _Problem(objective, bounds)
+        # made once: spotpy draws 100,000 numbers for each, and asks for all of them in every run
+        unit = {"step": 0.1, "optguess": 0.5, "minbound": 0.0, "maxbound": 1.0}
+        uniform = [spotpy.parameter.Uniform(name, 0.0, 1.0, **unit) for name in bounds]
+        problem = SimpleNamespace(
+            parameters=lambda: spotpy.parameter.generate(uniform), simulation=run,
+            evaluation=lambda: [0.0], objectivefunction=compared,
+        )  # fmt: skip
         with redirect_stdout(StringIO()):  # spotpy prints every improvement
             sampler = spotpy.algorithms.sceua(
                 problem, dbname="sceua", dbformat="ram", random_state=seed, save_sim=False
@@ -82,45 +101,12 @@ def sce_ua(
             sampler.sample(evaluations, ngs=complexes, kstop=10, pcento=0.01, peps=1e-4)
     finally:
         np.random.set_state(state)
-    losses = np.array(problem.losses)
     if not np.isfinite(losses).any():
         raise DataError(
             f"none of {len(losses)} runs gave a loss; check forcing and observations of this site."
         )
-    best = int(np.nanargmin(losses))
-    return Calibration(problem.tried[best], losses[best], len(losses) < evaluations, losses)
-
-
-class _Problem:
-    """What spotpy asks for, in the unit interval of each parameter's scale."""
-
-    def __init__(self, objective: Callable[..., float], bounds: Mapping[str, Bounds]):
-        from spotpy.parameter import Uniform
-
-        self.objective, self.bounds = objective, bounds
-        # made once: spotpy draws 100,000 numbers for each, and asks for all of them in every run
-        unit = {"step": 0.1, "optguess": 0.5, "minbound": 0.0, "maxbound": 1.0}
-        self.uniform = [Uniform(name, 0.0, 1.0, **unit) for name in bounds]
-        self.losses: list[float] = []
-        self.tried: list[dict[str, float]] = []
-
-    def parameters(self) -> object:
-        from spotpy.parameter import generate
-
-        return generate(self.uniform)
-
-    def simulation(self, vector: NDArray) -> list[float]:
-        shares = zip(self.bounds.items(), map(float, vector), strict=True)
-        self.tried.append({name: bounds.at(share) for (name, bounds), share in shares})
-        self.losses.append(float(self.objective(self.tried[-1])))
-        return self.losses[-1:]
-
-    def evaluation(self) -> list[float]:
-        return [0.0]  # the objective has compared already
-
-    def objectivefunction(self, simulation: Any, evaluation: Any, params: Any = None) -> float:
-        """Return the loss; that of a failed run is worse than any other."""
-        return float(simulation[0]) if math.isfinite(simulation[0]) else 1e30
+    best, count = int(np.nanargmin(losses)), len(losses)
+    return Calibration(tried[best], losses[best], count < evaluations, np.array(losses))
 
 
 def calibrated(hybrid: Hybrid, sites: Sequence[str]) -> Hybrid:
@@ -264,7 +250,7 @@ def _calibrated_row(
     found = sce_ua(loss, model.learns, evaluations, seed=seed)
     table.set(site, found.parameters)
     return {
-        "site": site, "nse": 1 - float(found.loss), "evaluations": found.evaluations,
+        "site": site, "nse": 1 - found.loss, "evaluations": found.evaluations,
         "converged": found.converged, "failed": failed,
         "cpu_seconds": time.process_time() - start, **found.parameters,
     }  # fmt: skip

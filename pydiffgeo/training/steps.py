@@ -40,13 +40,8 @@ class Steps:
         group: Group,
         max_failed: float,
     ):
-        self.model, self.windows, self.loss = model, windows, loss
-        self.members, self.hybrids, self.group, self.max_failed = (
-            members,
-            hybrids,
-            group,
-            max_failed,
-        )
+        self.model, self.members, self.hybrids, self.windows = model, members, hybrids, windows
+        self.loss, self.group, self.max_failed = loss, group, max_failed
         for one in windows:
             if loss.needs_spread:
                 one.require_variance()
@@ -70,7 +65,8 @@ class Steps:
                 f"rows out, up to max_failed = {self.max_failed:g} of them.",
                 error.failed,
             ) from error
-        found = [self._whole(step, *each) for each in enumerate(zip(batches, given, strict=True))]
+        each = enumerate(zip(batches, given, strict=True))
+        found = [self._whole(step, i, part, series) for i, (part, series) in each]
         failed = torch.cat([one.failed for one in found])
         count, total = int(failed.sum()), len(failed)
         if count > self.max_failed * total:
@@ -94,9 +90,8 @@ class Steps:
         with torch.no_grad():
             return self.simulate(step)
 
-    def _whole(self, step: int, i: int, own: tuple[Batch, Mapping[str, Tensor]]) -> Simulated:
+    def _whole(self, step: int, i: int, part: Batch, series: Mapping[str, Tensor]) -> Simulated:
         """Return what member `i` gave for the rows of all processes."""
-        part, series = own
         why: Mapping[int, str] = getattr(series, "failed", {})
         failed = torch.zeros(len(part), dtype=torch.bool, device=self.group.device)
         failed[list(why)] = True
@@ -144,8 +139,8 @@ class Steps:
             alone = windows.batch(step, slice(row, row + 1)).to(self.group.device)
             series = self.hybrids[i](alone)
             size = sum(series[n].nan_to_num().square().sum() for n in self.loss.observed)
-            gradients = torch.autograd.grad(size, weights, allow_unused=True)
-            if not all(bool(torch.isfinite(g).all()) for g in gradients if g is not None):
+            gradients = torch.autograd.grad(size, weights, materialize_grads=True)
+            if not all(bool(torch.isfinite(gradient).all()) for gradient in gradients):
                 places.append(alone.where(0))
         return self._not_a_number("the gradient", i, step, places or ["no window alone"])
 

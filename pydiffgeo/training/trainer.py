@@ -90,8 +90,6 @@ class Trainer(Recorded):
     ----------
     model : torch.nn.Module
         The hybrid, or the ensemble of the members that are kept.
-    step : int
-        Steps taken.
     history : list of dict
         Per epoch: ``epoch``, ``step``, ``loss``, its parts, ``validation``, ``failed``,
         ``learning_rate``, ``seconds``, ``site_steps_per_second``.
@@ -298,8 +296,9 @@ class Trainer(Recorded):
 
     def _to_the_end(self, progress: bool) -> None:
         self.log = TrainingLog(self.folder if self.group.first else None, self.step)
-        given = {"total": self.total, "initial": self.step, "unit": "step", "mininterval": 1}
-        bar = progress_bar(progress, **given)
+        bar = progress_bar(
+            progress, total=self.total, initial=self.step, unit="step", mininterval=1
+        )
         try:
             with interrupt_between_steps() as interrupt:
                 while not self.finished:

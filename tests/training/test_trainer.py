@@ -63,16 +63,16 @@ long_run(sys.argv[1], int(sys.argv[2]), float(sys.argv[3])).run(progress=False)
 
 def test_a_killed_run_goes_on_to_the_same_weights(tmp_path):
     checkpoint = tmp_path / CHECKPOINT
-    running = another_process(SCRIPT, tmp_path, 40, 0.2)
+    running = another_process(SCRIPT, tmp_path, 20, 0.2)
     while not checkpoint.exists() and running.poll() is None:
         time.sleep(0.01)
     running.kill()
     assert running.wait() == -signal.SIGKILL, running.stdout.read()
-    assert 0 < load_checkpoint(checkpoint)["progress"]["step"] < 160
-    straight, resumed = long_run(None, 40, 0.2), long_run(tmp_path, 40, 0.2)
+    assert 0 < load_checkpoint(checkpoint)["progress"]["step"] < 80
+    straight, resumed = long_run(None, 20, 0.2), long_run(tmp_path, 20, 0.2)
     straight.run(progress=False)
     resumed.run(resume=True, progress=False)
-    assert same_weights(resumed.model, straight.model) and resumed.step == 160
+    assert same_weights(resumed.model, straight.model) and resumed.step == 80
 
 
 def test_a_full_disk_leaves_the_old_checkpoint_and_a_training_that_goes_on(
