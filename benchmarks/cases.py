@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 ERROR_TARGET = 3e-3  # equal gradient error: relative, of dL/dln p
-# rtol; atol is 100 cm times that. Four to a decade, so that no peer pays for a tolerance much tighter than it needs
+# rtol; atol is 100 cm times that. Four to a decade, so that no peer pays for a tolerance much
+# tighter than it needs
 TOLERANCES = (
     1e-2,
     5.6e-3,
@@ -23,9 +24,8 @@ TOLERANCES = (
     1e-5,
     1e-6,
 )
-ADJOINT_SCALE = (
-    1e6  # makes the adjoint at the final time, up to 1e-3 / cm of loss, as large as the heads
-)
+# makes the adjoint at the final time, up to 1e-3 / cm of loss, as large as the heads
+ADJOINT_SCALE = 1e6
 
 
 @dataclass(frozen=True)

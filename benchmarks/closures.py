@@ -1,10 +1,11 @@
-"""What does a network of 16 hidden units cost in place of a formula, in a whole solve with its gradient?
+"""What does a network of 16 hidden units cost in place of a formula, in a whole solve with its
+gradient?
 
-Bucket models: two years of synthetic daily weather and implicit Euler with a step of a day, the mean square of discharge, and
-its gradient in all parameters and weights. Richards: two days of rain and drying in 50 cells by Kvaerno3, mean square of the
-heads. Each case is run with the formula and with networks trained on it, free and rising, in turn, so
-that all meet the same machine; CPU time of one thread, the best of some runs. One process per engine. Prints a table and
-writes JSON.
+Bucket models: two years of synthetic daily weather and implicit Euler with a step of a day, the
+mean square of discharge, and its gradient in all parameters and weights. Richards: two days of rain
+and drying in 50 cells by Kvaerno3, mean square of the heads. Each case is run with the formula and
+with networks trained on it, free and rising, in turn, so that all meet the same machine; CPU time
+of one thread, the best of some runs. One process per engine. Prints a table and writes JSON.
 
     python benchmarks/closures.py
 """

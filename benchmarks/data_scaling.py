@@ -1,9 +1,11 @@
-"""How does the error of a parameter network fall with the number of basins it is trained on, and at what cost?
+"""How does the error of a parameter network fall with the number of basins it is trained on, and at
+what cost?
 
-The figure of Tsai et al. (2021), doi:10.1038/s41467-021-26107-z, for HBV: g_A, a network from attributes to static
-parameters, trained on more and more basins, against SCE-UA, which calibrates basin by basin. Fewer basins are a part of more,
-the held-out basins are the same for all, and the test period is never looked at in training. Each part is a run folder;
-prints a table, writes JSON and a figure.
+The figure of Tsai et al. (2021), doi:10.1038/s41467-021-26107-z, for HBV: g_A, a network from
+attributes to static parameters, trained on more and more basins, against SCE-UA, which calibrates
+basin by basin. Fewer basins are a part of more, the held-out basins are the same for all, and the
+test period is never looked at in training. Each part is a run folder; prints a table, writes JSON
+and a figure.
 
     python benchmarks/data_scaling.py --data camels_us_daymet_500.nc
     python benchmarks/data_scaling.py --data camels_us_daymet_500.nc --resume   # after Ctrl-C
@@ -39,41 +41,77 @@ TEST = {"start": "1995-10-01", "end": "2000-09-30"}
 MODEL = "hbv"
 NETWORK = {"kind": "mlp", "hidden": [128, 128]}
 TRAINING = {"batch": 64, "length": 365, "warm_up": 365, "learning_rate": 0.003}
-# those of Kratzert et al. (2019, doi:10.5194/hess-23-5089-2019) without the share of carbonate rocks, mostly zero
+# those of Kratzert et al. (2019, doi:10.5194/hess-23-5089-2019) without the share of carbonate
+# rocks, mostly zero
 ATTRIBUTES = [
-    "elev_mean", "slope_mean", "area_gages2", "frac_forest", "lai_max", "lai_diff", "gvf_max", "gvf_diff",
-    "soil_depth_pelletier", "soil_depth_statsgo", "soil_porosity", "soil_conductivity", "max_water_content", "sand_frac",
-    "silt_frac", "clay_frac", "geol_permeability", "p_mean", "pet_mean", "p_seasonality", "aridity", "frac_snow",
-    "high_prec_freq", "high_prec_dur", "low_prec_freq", "low_prec_dur",
-]  # fmt: skip
+    "elev_mean",
+    "slope_mean",
+    "area_gages2",
+    "frac_forest",
+    "lai_max",
+    "lai_diff",
+    "gvf_max",
+    "gvf_diff",
+    "soil_depth_pelletier",
+    "soil_depth_statsgo",
+    "soil_porosity",
+    "soil_conductivity",
+    "max_water_content",
+    "sand_frac",
+    "silt_frac",
+    "clay_frac",
+    "geol_permeability",
+    "p_mean",
+    "pet_mean",
+    "p_seasonality",
+    "aridity",
+    "frac_snow",
+    "high_prec_freq",
+    "high_prec_dur",
+    "low_prec_freq",
+    "low_prec_dur",
+]
 Record = dict[str, Any]
 
 
 def experiment(
     arguments: argparse.Namespace, run: str, basins: int, components: int, steps: int | None
 ) -> Experiment:
-    """One run on so many basins; without steps the settings of training are the package's, and nobody trains."""
+    """One run on so many basins.
+
+    Without steps the settings of training are the package's, and nobody trains.
+    """
     training: Record = {}
     if steps is not None:
         each = math.gcd(steps, 50)
         training = {**TRAINING, "epochs": steps // each, "steps_per_epoch": each}
     process = {
-        "kind": "process", "model": MODEL, "solver": {"method": "implicit_euler", "step": 1.0},
+        "kind": "process",
+        "model": MODEL,
+        "solver": {"method": "implicit_euler", "step": 1.0},
         "engine": arguments.engine,
-    }  # fmt: skip
+    }
     data = {
-        "path": arguments.data, "derive": {"potential_evapotranspiration": "oudin"},
+        "path": arguments.data,
+        "derive": {"potential_evapotranspiration": "oudin"},
         "forcing": ["precipitation"],  # the network reads no series
-        "attributes": ATTRIBUTES, "sites": basins, "held_out": arguments.held_out, "train": TRAIN, "test": TEST,
-    }  # fmt: skip
+        "attributes": ATTRIBUTES,
+        "sites": basins,
+        "held_out": arguments.held_out,
+        "train": TRAIN,
+        "test": TEST,
+    }
     stages = [
         {"kind": "parallel", "count": components, "stages": [process]},
         {"kind": "unit_hydrograph", "series": "discharge"},
     ]
     settings = {
-        "data": data, "hybrid": {"network": NETWORK, "stages": stages}, "loss": {"kind": "nse", "observed": "discharge"},
-        "training": training, "runs": {run: {}},
-    }  # fmt: skip
+        "data": data,
+        "hybrid": {"network": NETWORK, "stages": stages},
+        "loss": {"kind": "nse", "observed": "discharge"},
+        "training": training,
+        "runs": {run: {}},
+    }
     arguments.output.mkdir(parents=True, exist_ok=True)
     file = arguments.output / f"{run}.yaml"
     file.write_text(yaml.safe_dump(settings, sort_keys=False))
@@ -83,7 +121,10 @@ def experiment(
 def timed_training(
     settings: Experiment, folder: Path, resume: bool, progress: bool
 ) -> float | None:
-    """Train and return the CPU seconds of all calls that brought the training on; None where those of one are not known."""
+    """Train and return the CPU seconds of all calls that brought the training on.
+
+    None where those of one are not known.
+    """
     checkpoint, record = folder / CHECKPOINT, folder / "cpu_seconds.json"
     saved = load_checkpoint(checkpoint) if resume else None
     spent: float | None = 0.0
@@ -103,7 +144,9 @@ def timed_training(
 
 
 def judge(folder: Path, basins: int, chosen: dict[int, list[str]], calibrated: int) -> Record:
-    """Return the median NSE of the test period in each set of basins that the run was trained on, and in those held out."""
+    """Return the median NSE of the test period in each set of basins that the run was trained on,
+    and in those held out.
+    """
     judge_runs([folder], progress=False)
     with xr.open_dataset(folder / "evaluation_test" / "scores.nc") as opened:
         scores = opened.load()
@@ -146,12 +189,14 @@ def show(result: Record) -> None:
         line = f"{name:18s}{part['basins']:8d}"
         for which in sets:
             found = part["nse"].get(which)
-            line += f"{'{median:.3f} ({lower:.3f} to {upper:.3f})'.format(**found) if found else '-':>26s}"
+            text = "{median:.3f} ({lower:.3f} to {upper:.3f})".format(**found) if found else "-"
+            line += f"{text:>26s}"
         seconds = (part["cpu_seconds"], part["cpu_seconds_per_basin"])
         print(line + "".join(f"{'unknown' if s is None else f'{s:.1f}':>10s}" for s in seconds))
     for n, seconds in result["sce_ua_extrapolated"].items():
         print(
-            f"SCE-UA on {n} basins: {seconds:.0f} s of CPU, extrapolated linearly in basins, not run"
+            f"SCE-UA on {n} basins: {seconds:.0f} s of CPU, extrapolated linearly in basins, not "
+            "run"
         )
     for name, why in result["missing"].items():
         print(f"{name}: left out, {why}")
@@ -240,7 +285,10 @@ def summary(
 
 
 def prepare(argv: Sequence[str] | None) -> tuple[argparse.Namespace, dict[int, list[str]]]:
-    """Return the arguments and the basins of each size; what cannot work is refused before hours of training."""
+    """Return the arguments and the basins of each size.
+
+    What cannot work is refused before hours of training.
+    """
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -290,7 +338,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Train, calibrate, judge and print; what is known is written after each part."""
     arguments, chosen = prepare(argv)
     output, progress, resume = arguments.output, not arguments.quiet, arguments.resume
-    search = f"hbv_{arguments.evaluations}"  # the settings of a run do not know the evaluations: its name does
+    # the settings of a run do not know the evaluations: its name does
+    search = f"hbv_{arguments.evaluations}"
     sizes = {f"trained_{n}": n for n in arguments.basins}
     if arguments.calibrated:
         sizes[f"{search}_sceua"] = arguments.calibrated

@@ -1,8 +1,9 @@
-"""What does the Julia engine gain over the torch engine and over diffrax, and what does the bridge cost?
+"""What does the Julia engine gain over the torch engine and over diffrax, and what does the bridge
+cost?
 
-The New Mexico infiltration of `richards_peers.py`, at equal gradient error, in the same processes and with the same clocks:
-CPU time on one thread, the clock on the wall on two. Then the cost of crossing the bridge, and of starting. Prints tables and
-writes JSON.
+The New Mexico infiltration of `richards_peers.py`, at equal gradient error, in the same processes
+and with the same clocks: CPU time on one thread, the clock on the wall on two. Then the cost of
+crossing the bridge, and of starting. Prints tables and writes JSON.
 
     python benchmarks/engines.py --python .venv-peers/bin/python
 """
@@ -65,10 +66,12 @@ SOLVE = """
 import json, time, torch
 from pydiffgeo import Grid, Richards, Solver, solve, usda_soil
 model = Richards(Grid.uniform(100.0, {cells}), top="head", bottom="head")
-soil = {{**usda_soil("loam"), "alpha": torch.tensor([0.0335], dtype=torch.float64, requires_grad=True)}}
+alpha = torch.tensor([0.0335], dtype=torch.float64, requires_grad=True)
+soil = {{**usda_soil("loam"), "alpha": alpha}}
 solver = Solver(step=24.0, max_newton=1, on_failure="report", max_steps=1)
 def one():
-    s = solve(model, {{"top_head": -75.0, "bottom_head": -1000.0}}, soil, -1000.0, [0.0, 24.0], solver, "julia")
+    heads = {{"top_head": -75.0, "bottom_head": -1000.0}}
+    s = solve(model, heads, soil, -1000.0, [0.0, 24.0], solver, "julia")
     s.states.sum().backward()
 for _ in range(20):
     one()
@@ -85,7 +88,8 @@ import torch
 torch_s = time.perf_counter() - begin
 from pydiffgeo import Grid, Richards, Solver, solve, usda_soil
 model = Richards(Grid.uniform(100.0, 100), top="head", bottom="head")
-soil = {{**usda_soil("loam"), "alpha": torch.tensor([0.0335], dtype=torch.float64, requires_grad=True)}}
+alpha = torch.tensor([0.0335], dtype=torch.float64, requires_grad=True)
+soil = {{**usda_soil("loam"), "alpha": alpha}}
 heads, solver = {{"top_head": -75.0, "bottom_head": -1000.0}}, Solver({solver})
 s = solve(model, heads, soil, -1000.0, [0.0, 24.0], solver, "julia")
 s.states.sum().backward()
@@ -150,9 +154,14 @@ def show(records: list[Record], small: dict[str, tuple[float, float]]) -> None:
             if entry is not None:
                 marks = "/".join(f"{x:.0f}" for x in entry.get("yardstick_ms", []))
                 table.add_row(
-                    case.name, str(batch), f"{entry['rtol']:g}", number(entry.get("forward_ms_per_column")),
-                    number(entry.get("total_ms_per_column")), number(entry.get("gradient_error"), ".1e"), marks,
-                )  # fmt: skip
+                    case.name,
+                    str(batch),
+                    f"{entry['rtol']:g}",
+                    number(entry.get("forward_ms_per_column")),
+                    number(entry.get("total_ms_per_column")),
+                    number(entry.get("gradient_error"), ".1e"),
+                    marks,
+                )
     Console(width=130).print(table)
     aims = Table(title="Aims")
     for heading in ("aim", "bound", "measured", "met"):

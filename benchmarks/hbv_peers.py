@@ -1,8 +1,9 @@
 """What does the gradient of HBV cost per basin and day, against other ways to solve it?
 
-Forward, and forward with gradient, of the mean square of discharge over two years of synthetic weather, with the gradient
-to all 13 parameters, in microseconds of CPU time per basin-day on one thread, and the ratio to the explicit loop. Every case
-runs in a process of its own; the median of some runs. Prints a table and writes JSON.
+Forward, and forward with gradient, of the mean square of discharge over two years of synthetic
+weather, with the gradient to all 13 parameters, in microseconds of CPU time per basin-day on one
+thread, and the ratio to the explicit loop. Every case runs in a process of its own; the median of
+some runs. Prints a table and writes JSON.
 
     python benchmarks/hbv_peers.py --python .venv-peers/bin/python
 """
@@ -64,7 +65,9 @@ def measure(name: str, batch: int, arguments: argparse.Namespace) -> Record:
 
 
 def show(records: list[Record], batches: list[int]) -> None:
-    """The table: microseconds per basin-day, forward and with gradient, and the ratio to the explicit loop."""
+    """The table: microseconds per basin-day, forward and with gradient, and the ratio to the
+    explicit loop.
+    """
     found = {(r["case"], r["batch"]): r for r in records}
     print(f"{'us per basin-day':24s}" + "".join(f"{f'batch {b}':>34s}" for b in batches))
     print(" " * 24 + "".join(f"{'forward':>12s}{'gradient':>12s}{'of loop':>10s}" for _ in batches))

@@ -12,10 +12,20 @@ import numpy as np
 
 # names, in the order of the package's specification, with the bounds of each
 BOUNDS = {
-    "BETA": (1.0, 6.0), "FC": (50.0, 1000.0), "K0": (0.05, 0.9), "K1": (0.01, 0.5), "K2": (0.001, 0.2), "LP": (0.2, 1.0),
-    "PERC": (0.0, 10.0), "UZL": (0.0, 100.0), "TT": (-2.5, 2.5), "CFMAX": (0.5, 10.0), "CFR": (0.0, 0.1), "CWH": (0.0, 0.2),
+    "BETA": (1.0, 6.0),
+    "FC": (50.0, 1000.0),
+    "K0": (0.05, 0.9),
+    "K1": (0.01, 0.5),
+    "K2": (0.001, 0.2),
+    "LP": (0.2, 1.0),
+    "PERC": (0.0, 10.0),
+    "UZL": (0.0, 100.0),
+    "TT": (-2.5, 2.5),
+    "CFMAX": (0.5, 10.0),
+    "CFR": (0.0, 0.1),
+    "CWH": (0.0, 0.2),
     "BETAET": (0.3, 5.0),
-}  # fmt: skip
+}
 INITIAL = np.array([20.0, 1.0, 150.0, 10.0, 30.0])  # mm
 FORCING = ("precipitation", "temperature", "potential_evapotranspiration")
 

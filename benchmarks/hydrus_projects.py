@@ -2,8 +2,9 @@
 
     python benchmarks/hydrus_projects.py FOLDER [FOLDER ...]
 
-Public projects that come with their results: `examples/phydrus_paper/Ex3/output` of github.com/phydrus/phydrus (a lysimeter,
-two years) and `inst/extdata/model/test` of github.com/KWB-R/kwb.hydrus1d (two sands).
+Public projects that come with their results: `examples/phydrus_paper/Ex3/output` of
+github.com/phydrus/phydrus (a lysimeter, two years) and `inst/extdata/model/test` of
+github.com/KWB-R/kwb.hydrus1d (two sands).
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ SUMS = {"drainage": "sum(vBot)", "transpiration": "sum(vRoot)", "evaporation": "
 
 
 def compared(project: Project, rtol: float, engine: str) -> dict[str, object]:
-    """Differences at the observation nodes, and the sums of fluxes up to the last time that HYDRUS printed."""
+    """Differences at the observation nodes, and the sums of fluxes up to the last time that HYDRUS
+    printed.
+    """
     begin = time.process_time()
     solution = solve(**project.problem, solver=Solver(rtol=rtol), engine=engine)
     seconds = time.process_time() - begin

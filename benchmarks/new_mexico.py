@@ -1,12 +1,13 @@
 """The New Mexico infiltration case and its gradient: one definition for all peers.
 
 Celia, Bouloutas & Zarba (1990), https://doi.org/10.1029/90WR00196: van Genuchten soil of 100 cm,
-initially at -1000 cm, held at -75 cm at the top and -1000 cm at the bottom for one day. Cell-centred
-finite volumes, arithmetic face conductivity, boundary heads half a cell away with the face
-conductivity averaged with the boundary's. Units here are cm and seconds.
+initially at -1000 cm, held at -75 cm at the top and -1000 cm at the bottom for one day.
+Cell-centred finite volumes, arithmetic face conductivity, boundary heads half a cell away with the
+face conductivity averaged with the boundary's. Units here are cm and seconds.
 
 The formulas take the array module as an argument (numpy, torch, jax.numpy, casadi), so that every
-peer integrates literally the same equations; cells lie along the first axis, columns along the second.
+peer integrates literally the same equations; cells lie along the first axis, columns along the
+second.
 """
 
 from __future__ import annotations
@@ -64,7 +65,10 @@ class Reference:
 
 
 def data_directory() -> Path:
-    """Folder of the reference data: `$PYDIFFGEO_DATA`, else `../shared/data` beside the repository."""
+    """Folder of the reference data.
+
+    `$PYDIFFGEO_DATA`, else `../shared/data` beside the repository.
+    """
     default = Path(__file__).resolve().parents[2] / "shared" / "data"
     return Path(os.environ.get("PYDIFFGEO_DATA", default))
 
@@ -80,7 +84,8 @@ def load_reference() -> Reference:
     path = data_directory() / REFERENCE_FILE
     if not path.exists():
         raise FileNotFoundError(
-            f"no reference data at {path}: set PYDIFFGEO_DATA to the folder that holds {REFERENCE_FILE}"
+            f"no reference data at {path}: set PYDIFFGEO_DATA to the folder that holds "
+            f"{REFERENCE_FILE}"
         )
     content = json.loads(path.read_text())
     gradient = content["gradient"]
@@ -93,7 +98,10 @@ def load_reference() -> Reference:
 
 
 def parameter_batch(batch: int, seed: int = 0) -> np.ndarray:
-    """Parameters [batch, 5]: the reference in the first column, the others spread by +-5 % around it."""
+    """Parameters [batch, 5].
+
+    The reference in the first column, the others spread by +-5 % around it.
+    """
     values = np.tile(np.array(list(PARAMETERS.values())), (batch, 1))
     values[1:] *= 1.0 + 0.05 * np.random.default_rng(seed).uniform(
         -1.0, 1.0, (batch - 1, values.shape[1])
@@ -102,7 +110,9 @@ def parameter_batch(batch: int, seed: int = 0) -> np.ndarray:
 
 
 def target_on(cells: int, reference: Reference) -> np.ndarray:
-    """Target heads on `cells` cells, cm: the reference's own on 100 cells, interpolated on other grids.
+    """Target heads on `cells` cells, cm.
+
+    The reference's own on 100 cells, interpolated on other grids.
 
     Only the work of the solve matters on other grids; no reference gradient exists there.
     """
@@ -124,7 +134,8 @@ def hydraulics(psi: Any, parameters: Sequence[Any], xp: Any) -> tuple[Any, Any, 
 
     Returns
     -------
-    theta, dtheta/dpsi (1/cm), K (cm/s); van Genuchten (1980), https://doi.org/10.2136/sssaj1980.03615995004400050002x
+    theta, dtheta/dpsi (1/cm), K (cm/s); van Genuchten (1980),
+    https://doi.org/10.2136/sssaj1980.03615995004400050002x
     """
     alpha, n, k_s, theta_s, theta_r = parameters
     m = 1.0 - 1.0 / n
@@ -153,6 +164,6 @@ def divergence(
 
 
 def head_rate(psi: Any, parameters: Sequence[Any], xp: Any, join: Join, cells: int) -> Any:
-    """dpsi/dt in cm/s: the head form of Richards' equation, for peers that integrate du/dt = f(u)."""
+    """dpsi/dt in cm/s: the head form, for peers that integrate du/dt = f(u)."""
     _, capacity, conductivity = hydraulics(psi, parameters, xp)
     return divergence(psi, conductivity, parameters, xp, join, cells) / capacity

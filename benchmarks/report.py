@@ -15,7 +15,9 @@ Find = Callable[..., Record | None]
 
 
 def finder(records: list[Record]) -> Find:
-    """Look up the record of (case, batch, cells) at the tolerance chosen for case and cells, or at a given rtol."""
+    """Look up the record of (case, batch, cells) at the tolerance chosen for case and cells, or at
+    a given rtol.
+    """
     chosen = {
         (entry["case"], entry["cells"]): entry["rtol"] for entry in records if entry.get("chosen")
     }

@@ -1,8 +1,10 @@
-"""How fast is the gradient of a stiff Richards solve, at equal gradient error, against other solvers?
+"""How fast is the gradient of a stiff Richards solve, at equal gradient error, against other
+solvers?
 
-Every case of `cases.py` runs in a process of its own on one CPU thread; the clock is CPU time, the median
-of three. The tolerance of each is the loosest of a fixed set at which the relative error of the gradient
-is at most 3e-3; where none reaches it, the best is shown, marked. Prints two tables and writes JSON.
+Every case of `cases.py` runs in a process of its own on one CPU thread; the clock is CPU time, the
+median of three. The tolerance of each is the loosest of a fixed set at which the relative error of
+the gradient is at most 3e-3; where none reaches it, the best is shown, marked. Prints two tables
+and writes JSON.
 
     python benchmarks/richards_peers.py --python .venv-peers/bin/python
 """
@@ -51,9 +53,11 @@ def ask(case: Case, request: Request, python: str, cpu: int | None, limit: float
     paths = [str(HERE), str(HERE.parent), os.environ.get("PYTHONPATH", "")]
     threads = case.options.get("threads", 1)
     environment = {
-        **os.environ, **ONE_THREAD,
-        "PYTHON_JULIACALL_THREADS": str(threads), "PYTHONPATH": os.pathsep.join(filter(None, paths)),
-    }  # fmt: skip
+        **os.environ,
+        **ONE_THREAD,
+        "PYTHON_JULIACALL_THREADS": str(threads),
+        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+    }
     cpu = cpu if threads == 1 else None
     command = [python, "-m", f"peers.{case.peer}", json.dumps(asdict(request))]
     date = datetime.now(UTC).isoformat(timespec="seconds")
@@ -82,7 +86,10 @@ def error_of(record: Record) -> float:
 
 
 def measure(case: Case, arguments: argparse.Namespace) -> Iterator[Record]:
-    """All records of a case: the search for its tolerance, then its other batches at that tolerance."""
+    """All records of a case.
+
+    The search for its tolerance, then its other batches at that tolerance.
+    """
     python = sys.executable if case.own else arguments.python
 
     def one(rtol: float, batch: int, cells: int = CELLS) -> Record:
@@ -102,7 +109,10 @@ def measure(case: Case, arguments: argparse.Namespace) -> Iterator[Record]:
         return answer
 
     def search(cells: int, error: Callable[[Record], float]) -> Iterator[Record]:
-        """Tighter and tighter at the first batch until the error is small enough; marks the best."""
+        """Tighter and tighter at the first batch until the error is small enough.
+
+        Marks the best.
+        """
         tried = []
         for rtol in TOLERANCES:
             tried.append(one(rtol, case.batches[0], cells))
@@ -126,7 +136,8 @@ def measure(case: Case, arguments: argparse.Namespace) -> Iterator[Record]:
         yield entry
     yield from (one(rtol, case.batches[0]) for rtol in case.also if rtol not in measured)
     if case.fine:
-        # no independent reference there: the case itself, with an error of the time stepping that no longer matters
+        # no independent reference there: the case itself, with an error of the time stepping that
+        # no longer matters
         exact = one(REFERENCE_RTOL, case.batches[0], FINE_CELLS)
         yield exact
         yield from search(FINE_CELLS, lambda entry: error_against(exact, entry))

@@ -1,8 +1,9 @@
 """What does it cost when all columns of a batch share one step size?
 
-Solves the New Mexico case for a batch of columns whose conductivity spreads over two decades, and for one
-whose other soil parameters vary as well, once with a step size per column and once with a shared one.
-Prints Newton iterations (summed over columns) and CPU time, and the ratios; writes JSON.
+Solves the New Mexico case for a batch of columns whose conductivity spreads over two decades, and
+for one whose other soil parameters vary as well, once with a step size per column and once with a
+shared one. Prints Newton iterations (summed over columns) and CPU time, and the ratios; writes
+JSON.
 
     python benchmarks/step_per_column.py
 """

@@ -1,4 +1,7 @@
-"""The command `pydiffgeo`: what a user types. What is slow to import is imported inside the commands."""
+"""The command `pydiffgeo`: what a user types.
+
+What is slow to import is imported inside the commands.
+"""
 
 from __future__ import annotations
 
@@ -139,7 +142,10 @@ def train(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Train the runs of an experiment; several processes: torchrun --nproc-per-node 2 -m pydiffgeo.cli train ..."""
+    """Train the runs of an experiment; several processes.
+
+    Torchrun --nproc-per-node 2 -m pydiffgeo.cli train ...
+    """
     output = output or Path("runs", config.stem)
     again = ["train", str(config), "--output", str(output), *_words("--run", only), "--resume"]
     with reporting(debug, output, again, config):
@@ -164,7 +170,10 @@ def calibrate(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Calibrate a process model site by site with SCE-UA (spotpy), into OUTPUT/RUN_sceua; `evaluate` judges it."""
+    """Calibrate a process model site by site with SCE-UA (spotpy), into OUTPUT/RUN_sceua.
+
+    `evaluate` judges it.
+    """
     output = output or Path("runs", config.stem)
     again = ["calibrate", str(config), "--run", run, "--evaluations", str(evaluations)]
     again += [] if sites is None else ["--sites", str(sites)]
@@ -188,7 +197,7 @@ def evaluate(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Judge trained runs: scores per site, medians with intervals, figures and a report in each folder."""
+    """Judge trained runs: scores, medians with intervals, figures, a report in each folder."""
     with reporting(debug):
         from .experiment.judge import judge
 
@@ -216,7 +225,10 @@ def predict(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Simulate new records with a trained run: series, states and parameters as netCDF, with scores where observed."""
+    """Simulate new records with a trained run.
+
+    Series, states and parameters as netCDF, with scores where observed.
+    """
     with reporting(debug):
         from .experiment.judge import predict as predict_run
 

@@ -129,8 +129,16 @@ def data_check(
         from .files import write_file
 
         opened = _opened(
-            path, name, unit, layout=layout, start=start, end=end, product=product, zone=zone, stamps=stamps
-        )  # fmt: skip
+            path,
+            name,
+            unit,
+            layout=layout,
+            start=start,
+            end=end,
+            product=product,
+            zone=zone,
+            stamps=stamps,
+        )
         for line in described(opened):
             typer.echo(line)
         report = check_sites(opened)
@@ -181,16 +189,23 @@ def data_convert(
                 f"{output} exists already. Name another file, or replace it by --overwrite."
             )
         opened = _opened(
-            path, name, unit, layout=layout, variables=variable, start=start, end=end, product=product, zone=zone, stamps=stamps
-        )  # fmt: skip
+            path,
+            name,
+            unit,
+            layout=layout,
+            variables=variable,
+            start=start,
+            end=end,
+            product=product,
+            zone=zone,
+            stamps=stamps,
+        )
         typer.echo(f"{write_sites(opened, output, progress=not quiet)}: {dict(opened.sizes)}")
 
 
 @julia_app.command("install")
 def julia_install(debug: Debug = False) -> None:
-    """Find or download Julia and its packages and compile them; needs the internet once, and some
-    minutes.
-    """
+    """Find or download Julia and its packages and compile them; needs the internet once."""
     with reporting(debug):
         from .bridge.install import prepare
 

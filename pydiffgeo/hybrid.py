@@ -30,16 +30,19 @@ from pydiffgeo.stages.process import Process
 
 
 class Hybrid(Recorded, nn.Module):
-    """A network gives the parameters of stages; each stage reads series by name and adds series by name.
+    """A network gives the parameters of stages.
 
-    Its layers are made by `prepare`, which also fits the scaling of what networks read. Weights, names, units and scaling are
-    all in `state_dict`.
+    Each stage reads series by name and adds series by name.
+
+    Its layers are made by `prepare`, which also fits the scaling of what networks read. Weights,
+    names, units and scaling are all in `state_dict`.
 
     Parameters
     ----------
     network : Network, Mixed, Table, torch.nn.Module or None
-        From attributes and series to parameters. A module that is no `Network` gets the scaled attributes [batch, attribute]
-        and returns [batch, parameters x copies]. None where no stage learns anything.
+        From attributes and series to parameters. A module that is no `Network` gets the scaled
+        attributes [batch, attribute] and returns [batch, parameters x copies]. None where no stage
+        learns anything.
     *stages : Stage
         Run one after another.
     varying : sequence of str
@@ -47,8 +50,8 @@ class Hybrid(Recorded, nn.Module):
     spread : float
         Standard deviation with which the copies of `Parallel` start apart, on the unbounded scale.
     varying_dropout : float
-        In training, the share of sites whose varying parameters are kept at those of the last step (Feng et al. 2022,
-        doi:10.1029/2022WR032404).
+        In training, the share of sites whose varying parameters are kept at those of the last step
+        (Feng et al. 2022, doi:10.1029/2022WR032404).
     dtype : torch.dtype
         Of networks and scaling; solvers have their own.
     seed : int
@@ -59,8 +62,8 @@ class Hybrid(Recorded, nn.Module):
     reads, needs, gives : tuple of str
         Series and attributes that are read, once it is prepared, and series that are given.
     learns : dict of str to Bounds
-        Parameters of the stages, in the order of the networks' outputs: those of processes, then those of the other stages,
-        the last first.
+        Parameters of the stages, in the order of the networks' outputs: those of processes, then
+        those of the other stages, the last first.
 
     Raises
     ------
@@ -149,7 +152,8 @@ class Hybrid(Recorded, nn.Module):
         start, end : str, optional
             First and last time of training, of sites.
         forcing, attributes : sequence of str, optional
-            What "series" and "attributes" stand for in `reads` of networks: by default what `Windows` take.
+            What "series" and "attributes" stand for in `reads` of networks: by default what
+            `Windows` take.
 
         Raises
         ------
@@ -198,7 +202,9 @@ class Hybrid(Recorded, nn.Module):
             raise DataError(f"{' '.join(dict.fromkeys(missing))} Rename yours, or add a stage.")
 
     def _build(self, facts: Facts) -> None:
-        """Make networks and scaling, and bind the stages, from what `prepare` found or a saved hybrid has."""
+        """Make networks and scaling, and bind the stages, from what `prepare` found or a saved
+        hybrid has.
+        """
         units, observed = dict(facts["units"]), tuple(facts["observed"])
         if len(facts["stages"]) != len(self._flat):
             raise SettingsError(
@@ -255,18 +261,24 @@ class Hybrid(Recorded, nn.Module):
             self._build(state)
 
     def parameters_of(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the parameters of a batch by name: [batch, copy], [batch, copy, time] of varying ones, [batch, layer].
+        """Return the parameters of a batch by name.
 
-        SettingsError: the hybrid is not prepared. DataError: the batch lacks an attribute or a series.
+        [batch, copy], [batch, copy, time] of varying ones, [batch, layer].
+
+        SettingsError: the hybrid is not prepared. DataError: the batch lacks an attribute or a
+        series.
         """
         if self.learned is None:
             raise SettingsError("there are no networks; call hybrid.prepare, or load a state_dict.")
         return self.learned(batch) if self.learns else {}
 
     def run(self, batch: Batch, parameters: Mapping[str, Tensor]) -> Series:
-        """Return all series for parameters as `parameters_of` gives them, warm-up included, in the units of the observations.
+        """Return all series for given parameters, warm-up included, in units of the observations.
 
-        SolveFailed: with site and dates of each failure, where the solver does not report them in `Series.failed`.
+        Parameters are as `parameters_of` gives them.
+
+        SolveFailed: with site and dates of each failure, where the solver does not report them in
+        `Series.failed`.
         """
         single, wide = {}, {}
         for name, x in parameters.items():  # a single copy of layers has no dimension of copies
@@ -285,7 +297,8 @@ class Hybrid(Recorded, nn.Module):
     def ensemble(self, seeds: Sequence[int], seen: Sequence[Any] | None = None) -> Ensemble:
         """Return members that differ by `seeds`, each added to the seed of this hybrid.
 
-        `seen` are the sites or Windows that each is prepared for; without it each has the scaling of this hybrid, if it has.
+        `seen` are the sites or Windows that each is prepared for; without it each has the scaling
+        of this hybrid, if it has.
         """
         members = []
         for k, seed in enumerate(seeds):
@@ -301,7 +314,10 @@ class Hybrid(Recorded, nn.Module):
         return Ensemble(members)
 
     def choose(self, windows: Any) -> dict[str, str]:
-        """Let a `SoilClass(best=True)` choose the class of each site, and return it; other networks choose nothing."""
+        """Let a `SoilClass(best=True)` choose the class of each site, and return it.
+
+        Other networks choose nothing.
+        """
         chooser = getattr(self.network, "choose", None)
         return {} if chooser is None else dict(chooser(self, windows))
 

@@ -12,7 +12,9 @@ from types import FrameType
 from typing import Any
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
-SAME = 2.0  # s: signals this close are one request; Ctrl-C reaches a process from the terminal and from torchrun
+# s: signals this close are one request; Ctrl-C reaches a process from the terminal and from
+# torchrun
+SAME = 2.0
 
 
 class Interrupt:
@@ -23,7 +25,10 @@ class Interrupt:
 
 @contextmanager
 def interrupt_between_steps() -> Iterator[Interrupt]:
-    """Note the first of `SIGNALS` for the caller to act on; a later one ends at once, as without this."""
+    """Note the first of `SIGNALS` for the caller to act on.
+
+    A later one ends at once, as without this.
+    """
     interrupt = Interrupt()
     first: list[float] = []
 
@@ -40,7 +45,10 @@ def interrupt_between_steps() -> Iterator[Interrupt]:
 
 @contextmanager
 def signals_as_interrupts() -> Iterator[None]:
-    """Let each of `SIGNALS` raise KeyboardInterrupt, as Ctrl-C does: so a closed terminal, too, ends a command in order."""
+    """Let each of `SIGNALS` raise KeyboardInterrupt, as Ctrl-C does.
+
+    So a closed terminal, too, ends a command in order.
+    """
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt

@@ -1,8 +1,8 @@
 """Losses on observed series.
 
-All count the steps after the warm-up that are observed (finite). What is not counted gets a gradient of exactly zero, whatever
-the simulation is there. A simulation that is not a number on a step that counts makes the loss NaN: `Batch.not_finite` then
-names sites and windows.
+All count the steps after the warm-up that are observed (finite). What is not counted gets a
+gradient of exactly zero, whatever the simulation is there. A simulation that is not a number on a
+step that counts makes the loss NaN: `Batch.not_finite` then names sites and windows.
 """
 
 from __future__ import annotations
@@ -47,23 +47,25 @@ class Loss(Recorded):
     def of(self, simulated: Tensor, observed: Tensor, counts: Tensor, spread: Tensor) -> Tensor:
         """Return the loss of series without warm-up.
 
-        `simulated` and `observed` [row, time] are zero where a step does not count, and `counts` is 1 where it does, else 0;
-        `spread` [row] is the standard deviation of each series in training, where `needs_spread`.
+        `simulated` and `observed` [row, time] are zero where a step does not count, and `counts` is
+        1 where it does, else 0; `spread` [row] is the standard deviation of each series in
+        training, where `needs_spread`.
         """
         raise DataError(f"{type(self).__name__} lacks `of`: define it.")
 
     def __call__(self, series: Named, observed: Named, batch: Batch) -> Tensor:
         """Return the loss after the warm-up; each depth of a series is a series of its own.
 
-        Both hold [batch, time] or [batch, time, depth] by name: `series` in the units of the observations, `observed` with NaN
-        where there is none. DataError: a series that is not there, shapes that differ, nothing observed, no finite spread.
+        Both hold [batch, time] or [batch, time, depth] by name: `series` in the units of the
+        observations, `observed` with NaN where there is none. DataError: a series that is not
+        there, shapes that differ, nothing observed, no finite spread.
         """
         pair = (_named(values, self.observed, self.name) for values in (series, observed))
         s, o = (values[:, batch.warm_up :] for values in pair)
         if s.shape != o.shape or s.ndim not in (2, 3):
             raise DataError(
-                f"simulated {tuple(s.shape)} and observed {tuple(o.shape)} {self.observed!r} must both be [batch, time] or "
-                "[batch, time, depth]; align them first."
+                f"simulated {tuple(s.shape)} and observed {tuple(o.shape)} {self.observed!r} must "
+                "both be [batch, time] or [batch, time, depth]; align them first."
             )
         if s.ndim == 3:
             s, o = (x.transpose(1, 2).flatten(0, 1) for x in (s, o))
@@ -76,8 +78,9 @@ class Loss(Recorded):
             spread = _named(batch.spread, self.observed, self.name).flatten()
             if len(spread) != len(o) or not bool(torch.isfinite(spread[used]).all()):
                 raise DataError(
-                    f"the spread of {self.observed!r}, {list(spread.shape)}, must be finite in each of {len(o)} series; leave "
-                    "out sites with fewer than two observations in training."
+                    f"the spread of {self.observed!r}, {list(spread.shape)}, must be finite in "
+                    f"each of {len(o)} series; leave out sites with fewer than two observations in "
+                    "training."
                 )
             spread = torch.where(used, spread, 1.0)
         s, o = (torch.where(counts, x.to(o.dtype), 0.0) for x in (s, o))
@@ -99,7 +102,9 @@ class RMSE(MSE):
 
 
 class LogRMSE(Loss):
-    """Root mean squared error of log(sqrt(q) + offset), which weighs low flows; negative simulations count as zero.
+    """Root mean squared error of log(sqrt(q) + offset), which weighs low flows.
+
+    Negative simulations count as zero.
 
     Source: Feng et al. (2022), doi:10.1029/2022WR032404.
 
@@ -119,7 +124,9 @@ class LogRMSE(Loss):
 
 
 class NSE(Loss):
-    """Mean of ((s - o) / (spread + offset))^2, the squared error in standard deviations of the site: each site counts alike.
+    """Mean of ((s - o) / (spread + offset))^2: each site counts alike.
+
+    The squared error in standard deviations of the site.
 
     Source: Kratzert et al. (2019), doi:10.5194/hess-23-5089-2019, eq. 1.
 
@@ -141,7 +148,9 @@ class NSE(Loss):
 
 
 class KGE(Loss):
-    """1 - KGE, mean over the windows with at least ten observations that differ: take windows of a year or more.
+    """1 - KGE, mean over the windows with at least ten observations that differ.
+
+    Take windows of a year or more.
 
     Source: Gupta et al. (2009), doi:10.1016/j.jhydrol.2009.08.003, eq. 9.
     """
@@ -155,7 +164,8 @@ class KGE(Loss):
         usable = (number >= LEAST) & (var_o > 0) & (mean_o != 0)
         if not bool(usable.any()):
             raise DataError(
-                f"no series of the batch has {LEAST} different observations for the KGE; take longer windows, or another loss."
+                f"no series of the batch has {LEAST} different observations for the KGE; take "
+                "longer windows, or another loss."
             )
         ds, do, mean_s, mean_o, var_o, n = (x[usable] for x in (ds, do, mean_s, mean_o, var_o, n))
         sd_s, sd_o = _root(ds.square().sum(1) / n), _root(var_o)
@@ -205,15 +215,16 @@ class Sum(Recorded):
     Parameters
     ----------
     *losses : Loss
-        Or any callables of series, observed and batch that have an attribute `observed`, the name of a series; `weight`
-        counts where they have it.
+        Or any callables of series, observed and batch that have an attribute `observed`, the name
+        of a series; `weight` counts where they have it.
     """
 
     def __init__(self, *losses: Any):
         for loss in losses:
             if not callable(loss) or not hasattr(loss, "observed"):
                 raise DataError(
-                    f"{loss!r} is no loss: it needs to be callable, and an attribute `observed`, the name of a series."
+                    f"{loss!r} is no loss: it needs to be callable, and an attribute `observed`, "
+                    "the name of a series."
                 )
         if not losses:
             raise DataError("a sum of losses needs at least one; give one.")
@@ -228,7 +239,8 @@ class Sum(Recorded):
     def parts(
         self, series: Named, observed: Named, batch: Batch
     ) -> tuple[Tensor, dict[str, float]]:
-        """Return the sum, and each loss before its weight by name, NaN where its series was not observed.
+        """Return the sum, and each loss before its weight by name, NaN where its series was not
+        observed.
 
         DataError: as `Loss`, or nothing is observed at all.
         """
@@ -265,5 +277,8 @@ def _named(values: Named, name: str, who: str) -> Tensor:
 
 
 def _root(values: Tensor) -> Tensor:
-    """Return the square root, with a finite gradient at zero: a perfect series must not give NaN."""
+    """Return the square root, with a finite gradient at zero.
+
+    A perfect series must not give NaN.
+    """
     return torch.sqrt(values + torch.finfo(values.dtype).tiny)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Ensemble(nn.Module):
-    """Hybrids with networks and scaling of their own, `members`, whose columns are solved together."""
+    """Hybrids with networks and scaling of their own, whose columns are solved together."""
 
     def __init__(self, members: Sequence[Hybrid]):
         super().__init__()
@@ -34,7 +34,8 @@ class Ensemble(nn.Module):
         return len(self.members)
 
     def forward(self, batch: Batch | Sequence[Batch]) -> Any:
-        """Return the series [member, batch, ...] for one batch, or a list of those of each member for a batch each.
+        """Return the series [member, batch, ...] for one batch, or a list of those of each member
+        for a batch each.
 
         Row m n + i of `failed` is row i of member m, where n are the rows of the one batch.
         """

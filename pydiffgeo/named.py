@@ -174,10 +174,21 @@ def without_names(
     names, spec = Names(times, model.spec.time_unit), model.spec
     first = next(iter(spec.states.values()))
     _require_units(
-        {f"forcing {k!r}": (v, spec.forcings[k].unit) for k, v in forcing.items() if k in spec.forcings}
-        | {f"parameter {k!r}": (v, spec.parameters[k].unit) for k, v in parameters.items() if k in spec.parameters}
-        | {f"initial_state {k}".strip(): (v, spec.states.get(k, first).unit) for k, v in by_state.items()}
-    )  # fmt: skip
+        {
+            f"forcing {k!r}": (v, spec.forcings[k].unit)
+            for k, v in forcing.items()
+            if k in spec.forcings
+        }
+        | {
+            f"parameter {k!r}": (v, spec.parameters[k].unit)
+            for k, v in parameters.items()
+            if k in spec.parameters
+        }
+        | {
+            f"initial_state {k}".strip(): (v, spec.states.get(k, first).unit)
+            for k, v in by_state.items()
+        }
+    )
     forcing = {k: names.drop(v, ("batch", "time"), spec.forcings[k].unit, f"forcing {k!r}",
     needs="time")
                if k in spec.forcings else v for k, v in forcing.items()}  # fmt: skip

@@ -41,8 +41,9 @@ def reporting(
     again: list[str] | None = None,
     config: Path | None = None,
 ) -> Iterator[None]:
-    """Show an error as one line with exit code 1, an interrupt, SIGTERM or SIGHUP as one with exit
-    code 130, and warnings.
+    """Show errors, interrupts and warnings as one line each, with their exit code.
+
+    1 for an error; 130 for an interrupt, SIGTERM or SIGHUP.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Routing of the runoff of a basin to its outlet by a unit hydrograph, and parallel components of one basin."""
+"""Routing of runoff to the outlet by a unit hydrograph, and parallel components of a basin."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ LEAST_SHAPE, LEAST_SCALE = 0.1, 0.5  # added, so that the hydrograph stays finit
 
 
 def gamma_unit_hydrograph(a: Tensor, b: Tensor, length: int = 15, step: float = 1.0) -> Tensor:
-    """Parts of a step's runoff that arrive in that and in the following steps; a step is a day by default.
+    """Parts of a step's runoff that arrive in that and in the following steps.
 
-    They are proportional to the gamma density of shape `a` + 0.1 and scale `b` + 0.5 days, integrated over each step, and sum
-    to one: water is conserved whatever the length.
+    A step is a day by default.
+
+    They are proportional to the gamma density of shape `a` + 0.1 and scale `b` + 0.5 days,
+    integrated over each step, and sum to one: water is conserved whatever the length.
 
     Parameters
     ----------
@@ -41,28 +43,34 @@ def gamma_unit_hydrograph(a: Tensor, b: Tensor, length: int = 15, step: float = 
     Raises
     ------
     ParameterError
-        A negative `a` or `b`, a length below 1, or a shape so large that its numbers leave the range of the dtype.
+        A negative `a` or `b`, a length below 1, or a shape so large that its numbers leave the
+        range of the dtype.
 
     References
     ----------
-    Feng et al. (2022), doi:10.1029/2022WR032404, after Mizukami et al. (2016), doi:10.5194/gmd-9-2223-2016.
-    Their code takes the density in the middle of each day for its integral over the day.
+    Feng et al. (2022), doi:10.1029/2022WR032404, after Mizukami et al. (2016),
+    doi:10.5194/gmd-9-2223-2016. Their code takes the density in the middle of each day for its
+    integral over the day.
     """
     if length < 1:
         raise ParameterError(f"length={length}: the unit hydrograph needs at least one day.")
     for name, values in (("a", a), ("b", b)):
         if bool((values.detach() < 0).any()) or not bool(values.detach().isfinite().all()):
-            raise ParameterError(f"parameter {name!r} of the unit hydrograph must be finite and not negative, "
-                                 f"its least value is {float(values.detach().min()):g}.")  # fmt: skip
+            raise ParameterError(
+                f"parameter {name!r} of the unit hydrograph must be finite and not negative, "
+                f"its least value is {float(values.detach().min()):g}."
+            )
     shape, scale = (a + LEAST_SHAPE)[..., None], (b + LEAST_SCALE)[..., None]
     count = max(1, round(length / step))
     x = torch.arange(1, count + 1, dtype=a.dtype, device=a.device) * step / scale
-    # all has arrived, to rounding, before exp(x) leaves the range of the dtype: Chernoff's bound of what has not
+    # all has arrived, to rounding, before exp(x) leaves the range of the dtype: Chernoff's bound of
+    # what has not
     last = 0.9 * math.log(torch.finfo(a.dtype).max)
     within = shape.detach().clamp(max=last)
     late = -(last - within + within * (within / last).log()).expand_as(x)[x.detach() > last]
     x = x.clamp(max=last)
-    # the incomplete gamma function by its series, whose terms are positive: torch's own has no derivative in the shape
+    # the incomplete gamma function by its series, whose terms are positive: torch's own has no
+    # derivative in the shape
     term = 1 / shape.expand_as(x)
     total = term
     longest = min(count * step / LEAST_SCALE, last)
@@ -77,15 +85,19 @@ def gamma_unit_hydrograph(a: Tensor, b: Tensor, length: int = 15, step: float = 
     if not bool(parts.detach().isfinite().all()) or bool(
         (late > math.log(torch.finfo(a.dtype).eps)).any()
     ):
-        raise ParameterError(f"parameter 'a' of the unit hydrograph is up to {float(a.detach().max()):g}, too large to compute "
-                             f"with in {a.dtype}: usual bounds are {SHAPE_BOUNDS[0]:g} to {SHAPE_BOUNDS[1]:g}.")  # fmt: skip
+        raise ParameterError(
+            f"parameter 'a' of the unit hydrograph is up to {float(a.detach().max()):g}, too large "
+            f"to compute with in {a.dtype}: usual bounds are {SHAPE_BOUNDS[0]:g} to "
+            f"{SHAPE_BOUNDS[1]:g}."
+        )
     return parts
 
 
 def triangular_unit_hydrograph(maxbas: Tensor, length: int = 10) -> Tensor:
     """Parts of a day's runoff that arrive on that and on the following days, from a triangle.
 
-    The triangle is isosceles, its base is `maxbas` days long, and it is integrated over each day: water is conserved.
+    The triangle is isosceles, its base is `maxbas` days long, and it is integrated over each day:
+    water is conserved.
 
     Parameters
     ----------
@@ -109,8 +121,10 @@ def triangular_unit_hydrograph(maxbas: Tensor, length: int = 10) -> Tensor:
     """
     low, high = (float(v) for v in torch.aminmax(maxbas.detach()))
     if not (0 < low and high <= length):
-        raise ParameterError(f"parameter 'maxbas' of the unit hydrograph lies between {low:g} and {high:g} days; it must be "
-                             f"above 0 and at most length={length}: raise length, or correct it.")  # fmt: skip
+        raise ParameterError(
+            f"parameter 'maxbas' of the unit hydrograph lies between {low:g} and {high:g} days; it "
+            f"must be above 0 and at most length={length}: raise length, or correct it."
+        )
     x = torch.arange(1, length + 1, dtype=maxbas.dtype, device=maxbas.device) / maxbas[..., None]
     rising, falling = x.clamp(max=0.5), (1 - x).clamp(min=0, max=0.5)
     cumulative = 2 * rising.square() + 0.5 - 2 * falling.square()
@@ -125,7 +139,8 @@ class Routed(NamedTuple):
     discharge : Tensor, [batch, day]
         At the outlet, mm d-1.
     in_transit : Tensor, [batch, length - 1]
-        What has not arrived on the last day, by the day after it on which it arrives, mm d-1: the state of the routing.
+        What has not arrived on the last day, by the day after it on which it arrives, mm d-1: the
+        state of the routing.
     """
 
     discharge: Tensor
@@ -133,18 +148,19 @@ class Routed(NamedTuple):
 
 
 def route_through(inflow: Tensor, hydrograph: Tensor, in_transit: Tensor | None = None) -> Routed:
-    """Discharge at the outlet from the runoff of a basin, by any unit hydrograph, and what is still on its way.
+    """Return discharge by any unit hydrograph, and what is still on its way.
 
-    Water is conserved: what was in transit and the inflow equal the discharge and what is in transit at the end. A record cut
-    in two gives the discharge of the whole, where the second part begins with what the first left in transit. Differentiable in
-    all three.
+    Water is conserved: what was in transit and the inflow equal the discharge and what is in
+    transit at the end. A record cut in two gives the discharge of the whole, where the second part
+    begins with what the first left in transit. Differentiable in all three.
 
     Parameters
     ----------
     inflow : Tensor, [batch, day]
         Runoff, mm d-1.
     hydrograph : Tensor, [batch or 1, length]
-        Parts of a day's runoff that arrive on that and on the following days; none is negative and they sum to 1.
+        Parts of a day's runoff that arrive on that and on the following days; none is negative and
+        they sum to 1.
     in_transit : Tensor, [batch or 1, length - 1], optional
         What an earlier call left; nothing by default.
 
@@ -166,8 +182,10 @@ def route_through(inflow: Tensor, hydrograph: Tensor, in_transit: Tensor | None 
         (1, length - 1),
         (batch, length - 1),
     ):
-        raise DataError(f"in_transit has shape {list(in_transit.shape)}; give [{batch}, {length - 1}], as an earlier call with "
-                        f"a hydrograph of {length} days returned it.")  # fmt: skip
+        raise DataError(
+            f"in_transit has shape {list(in_transit.shape)}; give [{batch}, {length - 1}], as an "
+            f"earlier call with a hydrograph of {length} days returned it."
+        )
     kernel = hydrograph.to(inflow.dtype).flip(-1).expand(batch, -1)[:, None]
 
     def days_from(padded: Tensor) -> Tensor:
@@ -194,16 +212,19 @@ def _check_hydrograph(hydrograph: Tensor) -> None:
     bad = ~(((sums - 1).abs() <= rounding) & (least >= 0))  # also where one is NaN
     if bool(bad.any()):
         i = int(bad.nonzero()[0])
-        raise DataError(f"the hydrograph of basin number {i} sums to {float(sums[i]):g} and its least part is "
-                        f"{float(least[i]):g}: its parts must not be negative and must sum to 1, or water is lost or made. "
-                        "Divide them by their sum.")  # fmt: skip
+        raise DataError(
+            f"the hydrograph of basin number {i} sums to {float(sums[i]):g} and its least part is "
+            f"{float(least[i]):g}: its parts must not be negative and must sum to 1, or water is "
+            "lost or made. Divide them by their sum."
+        )
 
 
 def route(inflow: Tensor, a: Tensor, b: Tensor, length: int = 15, step: float = 1.0) -> Tensor:
     """Discharge at the outlet from the runoff of a basin, by the gamma unit hydrograph.
 
-    Causal and conserving: no runoff before the first day is assumed, and what has not arrived on the last day is still on its
-    way; `route_through` returns that too, and begins with it. Differentiable in all three.
+    Causal and conserving: no runoff before the first day is assumed, and what has not arrived on
+    the last day is still on its way; `route_through` returns that too, and begins with it.
+    Differentiable in all three.
 
     Parameters
     ----------
@@ -231,7 +252,8 @@ def route(inflow: Tensor, a: Tensor, b: Tensor, length: int = 15, step: float = 
     for name, values in (("a", a), ("b", b)):
         if values.ndim > 1 or values.numel() not in (1, batch):
             raise ParameterError(
-                f"parameter {name!r} of the unit hydrograph has shape {list(values.shape)}; give [{batch}]."
+                f"parameter {name!r} of the unit hydrograph has shape {list(values.shape)}; give "
+                f"[{batch}]."
             )
     shape, scale = torch.broadcast_tensors(a.reshape(-1), b.reshape(-1))
     return route_through(inflow, gamma_unit_hydrograph(shape, scale, length, step)).discharge
@@ -239,10 +261,12 @@ def route(inflow: Tensor, a: Tensor, b: Tensor, length: int = 15, step: float = 
 
 @dataclass(frozen=True)
 class Components:
-    """Several parallel copies of a model in each basin, whose results are averaged: hillslopes of one basin.
+    """Several parallel copies of a model in each basin, whose results are averaged.
 
-    The copies share the weather and have parameters of their own; published differentiable HBV takes 16 of them. They are
-    columns like any others: `solve` knows nothing of them.
+    Hillslopes of one basin.
+
+    The copies share the weather and have parameters of their own; published differentiable HBV
+    takes 16 of them. They are columns like any others: `solve` knows nothing of them.
 
         parts = Components(16)
         solution = solve(HBV(), parts.weather(forcing), parts.parameters(learned), state, times)
@@ -261,17 +285,25 @@ class Components:
             raise ParameterError(f"Components({self.count}): give at least one.")
 
     def weather(self, forcing: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Forcing `[basin, day]` for every copy, `[basin x component, day]`; that of all basins `[day]` stays as it is."""
+        """Forcing `[basin, day]` for every copy, `[basin x component, day]`.
+
+        That of all basins `[day]` stays as it is.
+        """
         return {
             k: v.repeat_interleave(self.count, 0) if v.ndim == 2 else v for k, v in forcing.items()
         }
 
     def parameters(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Parameters `[basin, component]` or `[basin, component, day]` as `solve` takes them, `[basin x component, ...]`."""
+        """Return parameters of basins and components as `solve` takes them.
+
+        `[basin x component, ...]` from `[basin, component]` or `[basin, component, day]`.
+        """
         for name, v in values.items():
             if v.ndim not in (2, 3) or v.shape[1] != self.count:
-                raise ParameterError(f"parameter {name!r} has shape {list(v.shape)}; give [basin, {self.count}] or "
-                                     f"[basin, {self.count}, day].")  # fmt: skip
+                raise ParameterError(
+                    f"parameter {name!r} has shape {list(v.shape)}; give [basin, {self.count}] or "
+                    f"[basin, {self.count}, day]."
+                )
         return {k: v.flatten(0, 1) for k, v in values.items()}
 
     def mean(self, values: Tensor) -> Tensor:

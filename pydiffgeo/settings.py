@@ -1,6 +1,7 @@
 """Settings from YAML: pydantic validates, and every complaint names the line of the file.
 
-The settings are ordinary pydantic models, declared beside what they configure, with `extra="forbid"`.
+The settings are ordinary pydantic models, declared beside what they configure, with
+`extra="forbid"`.
 """
 
 from __future__ import annotations
@@ -31,14 +32,22 @@ Location = tuple[int | str, ...]
 SHOWN = 20  # problems that are listed
 _DAY = "it is a day, such as 2000-01-31"
 PLAIN = {  # pydantic's kinds of errors whose words name Python's types -> what is allowed
-    "tuple_type": "it is a list, such as [a, b]", "list_type": "it is a list, such as [a, b]",
-    "dict_type": "it is a section of 'name: value' lines", "path_type": "it is the name of a file or folder",
-    "date_type": _DAY, "date_parsing": _DAY, "date_from_datetime_parsing": _DAY, "date_from_datetime_inexact": _DAY,
-}  # fmt: skip
+    "tuple_type": "it is a list, such as [a, b]",
+    "list_type": "it is a list, such as [a, b]",
+    "dict_type": "it is a section of 'name: value' lines",
+    "path_type": "it is the name of a file or folder",
+    "date_type": _DAY,
+    "date_parsing": _DAY,
+    "date_from_datetime_parsing": _DAY,
+    "date_from_datetime_inexact": _DAY,
+}
 
 
 class Settings(BaseModel):
-    """Base of all settings: an unknown key is an error, no truth value is a number, and settings do not change once read."""
+    """Base of all settings.
+
+    An unknown key is an error, no truth value is a number, and settings do not change once read.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -72,7 +81,8 @@ def load_settings(path: str | Path, model_class: type[M]) -> M:
     path : str or Path
         The YAML file, UTF-8.
     model_class : type of pydantic.BaseModel
-        The settings to read; nested models should set `extra="forbid"` so that mistyped keys are noticed.
+        The settings to read; nested models should set `extra="forbid"` so that mistyped keys are
+        noticed.
 
     Returns
     -------
@@ -82,8 +92,8 @@ def load_settings(path: str | Path, model_class: type[M]) -> M:
     Raises
     ------
     SettingsError
-        The file cannot be read, or holds an unknown, missing, duplicate or invalid entry. All entries at
-        fault are listed, each with its line.
+        The file cannot be read, or holds an unknown, missing, duplicate or invalid entry. All
+        entries at fault are listed, each with its line.
     """
     return validated(Document.read(Path(path)), model_class)
 
@@ -111,7 +121,8 @@ class Document:
                     "Write them as 'key: value' lines."
                 )
             _refuse_duplicates(path, root)
-            # this also merges '<<: *anchor' entries into the nodes, so that their keys have lines too
+            # this also merges '<<: *anchor' entries into the nodes, so that their keys have lines
+            # too
             data = loader.construct_document(root)
         except FileNotFoundError:
             raise SettingsError(
@@ -151,7 +162,9 @@ class Document:
         return self.place(location)[0]
 
     def without_tags(self, location: Location) -> Location:
-        """Return a location without pydantic's names of members of unions, which stand for no entry."""
+        """Return a location without pydantic's names of members of unions, which stand for no
+        entry.
+        """
         node: yaml.Node | None = self.root
         found: list[int | str] = []
         for i, part in enumerate(location):
@@ -181,7 +194,10 @@ class Document:
         return found
 
     def place(self, location: Location) -> tuple[int, str]:
-        """Line (from 1) and text of the entry at `location`, or of the innermost around it; "" for what is no single value."""
+        """Line (from 1) and text of the entry at `location`, or of the innermost around it.
+
+        "" for what is no single value.
+        """
         node: yaml.Node = self.root
         line = _line(node)
         for part in location:
@@ -209,7 +225,10 @@ class _Trap(yaml.constructor.ConstructorError):
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML without the numbers that YAML 1.1 makes of identifiers and times, and with a line for a date that is none."""
+    """YAML without the numbers that YAML 1.1 makes of identifiers and times.
+
+    Impossible dates are answered with their line.
+    """
 
 
 def _integer(loader: _Loader, node: yaml.ScalarNode) -> int:
@@ -236,7 +255,10 @@ _Loader.add_constructor("tag:yaml.org,2002:timestamp", _date)
 
 
 def line_of(path: Path, location: Location) -> int | None:
-    """Line of an entry of a settings file, or of the innermost entry around it; None where the file cannot be read."""
+    """Line of an entry of a settings file, or of the innermost entry around it.
+
+    None where the file cannot be read.
+    """
     try:
         return Document.read(path).line(location)
     except SettingsError:
@@ -300,7 +322,8 @@ def problems(
         Place in the file of a place in what was validated, where they differ.
     """
     found: list[dict[str, Any]] = [dict(e) for e in error.errors()]
-    # of a list that may also be a number, what is wrong inside of the list is said, not that a list is no number
+    # of a list that may also be a number, what is wrong inside of the list is said, not that a list
+    # is no number
     deeper = {e["loc"][:k] for e in found for k in range(len(e["loc"]))}
     found = [
         e
@@ -355,7 +378,10 @@ def _explain(
     hint = nearest(given, choices) if isinstance(given, str) else "."
     as_it_stands = text if isinstance(given, (date, bool)) else ""
     shown = "a section" if isinstance(given, dict) else as_it_stands or reprlib.repr(given)
-    return f"{_dotted(location)}: {shown} is not allowed: {message[:1].lower()}{message[1:].rstrip('.')}{hint}"
+    return (
+        f"{_dotted(location)}: {shown} is not allowed: "
+        f"{message[:1].lower()}{message[1:].rstrip('.')}{hint}"
+    )
 
 
 def _dotted(location: Location) -> str:

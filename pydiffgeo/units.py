@@ -1,4 +1,7 @@
-"""The one table of units: how they are spelled, what converts into what, and the units that a user chooses for a column."""
+"""The one table of units.
+
+How they are spelled, what converts into what, and the units that a user chooses for a column.
+"""
 
 from __future__ import annotations
 
@@ -67,9 +70,17 @@ SCALED: dict[str, tuple[Fraction, _Dims]] = {
     **{name: (Fraction(1), (("s", -1),)) for name in ("Hz", "Bq")},
 }
 PREFIXES = {
-    "": Fraction(1), "n": Fraction(1, 10**9), "u": Fraction(1, 10**6), "m": Fraction(1, 1000), "c": Fraction(1, 100),
-    "d": Fraction(1, 10), "h": Fraction(100), "k": Fraction(1000), "M": Fraction(10**6), "G": Fraction(10**9),
-}  # fmt: skip
+    "": Fraction(1),
+    "n": Fraction(1, 10**9),
+    "u": Fraction(1, 10**6),
+    "m": Fraction(1, 1000),
+    "c": Fraction(1, 100),
+    "d": Fraction(1, 10),
+    "h": Fraction(100),
+    "k": Fraction(1000),
+    "M": Fraction(10**6),
+    "G": Fraction(10**9),
+}
 SYMBOLS: dict[str, tuple[Fraction, _Dims]] = {
     **{
         prefix + symbol: (factor * size, dims)
@@ -99,7 +110,9 @@ WATER = Fraction(1000)
 
 @cache
 def powers(unit: str) -> dict[str, int]:
-    """Powers of the symbols in a unit: {"cm": 1, "h": -1} for "cm h-1", "cm/h" or "cm hour^-1"; none for "1" or "m3 m-3".
+    """Powers of the symbols in a unit.
+
+    {"cm": 1, "h": -1} for "cm h-1", "cm/h" or "cm hour^-1"; none for "1" or "m3 m-3".
 
     A remark in brackets behind a unit does not count.
     """
@@ -144,9 +157,12 @@ def is_unit(text: str) -> bool:
 
 @cache
 def conversion(given: str, wanted: str) -> tuple[float, float] | None:
-    """Return factor and offset that turn values of one unit into another; None where they do not convert.
+    """Return factor and offset that turn values of one unit into another.
 
-    Temperatures convert with the zero of their scales, where they stand alone; a mass of water per area (kg m-2) is a depth.
+    None where they do not convert.
+
+    Temperatures convert with the zero of their scales, where they stand alone; a mass of water per
+    area (kg m-2) is a depth.
 
     Examples
     --------
@@ -165,8 +181,12 @@ def conversion(given: str, wanted: str) -> tuple[float, float] | None:
         other, others = other / WATER, _added(others, {"kg": -1, "m": 3})
     if dims != others:
         return None
-    zeros = [ZEROS.get(next(iter(powers(u)), ""), Fraction(0)) if powers(u) in ({"degC": 1}, {"degF": 1}) else Fraction(0)
-             for u in (given, wanted)]  # fmt: skip
+    zeros = [
+        ZEROS.get(next(iter(powers(u)), ""), Fraction(0))
+        if powers(u) in ({"degC": 1}, {"degF": 1})
+        else Fraction(0)
+        for u in (given, wanted)
+    ]
     return float(size / other), float((zeros[0] - zeros[1]) / other)
 
 
@@ -225,7 +245,7 @@ def _added(dims: Mapping[str, int], more: Mapping[str, int]) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class Units:
-    """Units of length and time that a user chooses, in place of the centimetres and hours in which a column is computed.
+    """Units of length and time of a user, in place of the cm and h of computation.
 
     Parameters
     ----------
@@ -261,7 +281,7 @@ class Units:
         return " ".join(parts) or "1"
 
     def factor(self, unit: str) -> float:
-        """What a value in these units is multiplied by to be in a unit of cm and h, such as 100 / 24 for "cm h-1"."""
+        """Return the factor to a unit of cm and h, such as 100 / 24 for "cm h-1"."""
         p = powers(unit)
         exact = LENGTHS[self.length] ** p.get("cm", 0) * (SECONDS[self.time] / 3600) ** p.get(
             "h", 0

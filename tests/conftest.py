@@ -29,14 +29,19 @@ def _seed() -> None:
 
 @pytest.fixture(autouse=True)
 def _own_engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let no test be solved by the engine that others before it asked for, which stands in the environment."""
+    """Let no test be solved by the engine that others before it asked for, which stands in the
+    environment.
+    """
     if "engine" not in request.fixturenames:
         monkeypatch.delenv("PYDIFFGEO_ENGINE", raising=False)
 
 
 @pytest.fixture(scope="session")
 def shared_data() -> Callable[[str], Path]:
-    """Give the path of a real data file, named relative to the data folder; skip where it is absent."""
+    """Give the path of a real data file, named relative to the data folder.
+
+    Skip where it is absent.
+    """
 
     def find(name: str) -> Path:
         path = DATA / name
@@ -51,7 +56,10 @@ def shared_data() -> Callable[[str], Path]:
 
 @pytest.fixture(scope="session", params=["torch", "julia"])
 def engine(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Name of each engine in turn, which `solve` takes by default; skips where one cannot run, saying why."""
+    """Name of each engine in turn, which `solve` takes by default.
+
+    Skips where one cannot run, saying why.
+    """
     reason = _unavailable(request.param)
     if reason:
         pytest.skip(reason)
@@ -80,7 +88,10 @@ def torch_only(engine: str) -> None:
 
 @cache
 def _unavailable(engine: str) -> str:
-    """Why an engine is not there; "" where it is. One that is there and does not work fails the tests that need it."""
+    """Why an engine is not there; "" where it is.
+
+    One that is there and does not work fails the tests that need it.
+    """
     return unavailable() if engine == "julia" else ""
 
 

@@ -28,10 +28,15 @@ SETTINGS: dict[str, Any] = {
     },
     "loss": {"kind": "nse"},
     "training": {
-        "epochs": 2, "steps_per_epoch": 2, "batch": 4, "length": 30, "warm_up": 10, "learning_rate": 0.02,
+        "epochs": 2,
+        "steps_per_epoch": 2,
+        "batch": 4,
+        "length": 30,
+        "warm_up": 10,
+        "learning_rate": 0.02,
     },
     "evaluation": {"warm_up": 60, "batch": 5},
-}  # fmt: skip
+}
 
 PROCESS: dict[str, Any] = {
     "network": {"kind": "mlp", "hidden": [4]},

@@ -1,4 +1,6 @@
-"""Results of the Julia engine that machines without Julia are compared with; run as a script it writes them anew.
+"""Results of the Julia engine that machines without Julia are compared with.
+
+Run as a script it writes them anew.
 
 python tests/golden.py
 """
@@ -51,7 +53,7 @@ def small(name: str) -> dict[str, Any]:
 
 
 def infiltration() -> dict[str, Any]:
-    """The New Mexico soil: heads, infiltration, gradient of the mean square of the heads in metres."""
+    """The New Mexico soil: heads, infiltration, gradient of the mean square of heads."""
     logs = torch.tensor(list(NEW_MEXICO.values()), dtype=F64).log().requires_grad_()
     _, solution = new_mexico(
         100, dict(zip(NEW_MEXICO, logs.exp().unbind(), strict=True)), solver=Solver(rtol=1e-7)

@@ -10,14 +10,12 @@ from torch import Tensor
 from pydiffgeo import ProcessModel
 
 F64 = torch.float64
-FULL = {
-    "hbv": [20.0, 1.0, 150.0, 10.0, 30.0],
-    "exp_hydro": [20.0, 300.0],
-}  # mm: an initial state of each model
+# mm: an initial state of each model
+FULL = {"hbv": [20.0, 1.0, 150.0, 10.0, 30.0], "exp_hydro": [20.0, 300.0]}
 
 
 def weather(basins: int, days: int, seed: int = 0) -> dict[str, Tensor]:
-    """Daily weather `[basin, day]` with seasons, wet and dry days, and basins of different warmth."""
+    """Daily weather `[basin, day]` with seasons, wet and dry days, warm and cold basins."""
     g = torch.Generator().manual_seed(seed)
 
     def uniform(*shape: int) -> Tensor:

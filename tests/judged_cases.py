@@ -62,10 +62,12 @@ def profile_data(models: int = 1, sites: int = 3, days: int = 40) -> list[xr.Dat
     for k in range(models):
         theta = seen + 0.01 * (k + 1) * random.normal(size=seen.shape)
         data = xr.Dataset(
-            {"soil_moisture": (dims, np.nan_to_num(theta, nan=0.2), units),
-             "soil_moisture_observed": (dims, seen, units)},
+            {
+                "soil_moisture": (dims, np.nan_to_num(theta, nan=0.2), units),
+                "soil_moisture_observed": (dims, seen, units),
+            },
             {"site": [f"s${i}" for i in range(sites)], "time": time, "depth": [0.05, 0.5]},
-        )  # fmt: skip
+        )
         found.append(data.assign_coords(judged=("time", np.arange(days) >= 10)))
     return found
 
@@ -80,12 +82,20 @@ def probes(count: int = 2, days: int = 20) -> xr.Dataset:
     return xr.Dataset(
         {
             "precipitation": (dims, rain, {"units": "mm d-1"}),
-            "potential_evapotranspiration": (dims, np.full((count, days), 3.0), {"units": "mm d-1"}),
+            "potential_evapotranspiration": (
+                dims,
+                np.full((count, days), 3.0),
+                {"units": "mm d-1"},
+            ),
             "soil_moisture": ((*dims, "depth"), seen, {"units": "m3 m-3"}),
             "clay": ("site", random.random(count), {"units": "1"}),
         },
-        {"site": [f"p{k}" for k in range(count)], "time": time, "depth": ("depth", [0.05, 0.3], {"units": "m"})},
-    )  # fmt: skip
+        {
+            "site": [f"p{k}" for k in range(count)],
+            "time": time,
+            "depth": ("depth", [0.05, 0.3], {"units": "m"}),
+        },
+    )
 
 
 def column(

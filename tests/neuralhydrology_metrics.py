@@ -1,10 +1,12 @@
-"""Values of neuralhydrology's metrics that ours are compared with; run as a script it writes them anew.
+"""Values of neuralhydrology's metrics that ours are compared with.
+
+Run as a script it writes them anew.
 
     python -m venv /tmp/nh && /tmp/nh/bin/pip install neuralhydrology   # 1.13.0, with its torch
     PYTHONPATH=tests /tmp/nh/bin/python tests/neuralhydrology_metrics.py
 
-The made-up series are drawn again by the test from their seeds; of real ones the script writes the values only, and the test
-reads the series from the shared data.
+The made-up series are drawn again by the test from their seeds; of real ones the script writes the
+values only, and the test reads the series from the shared data.
 """
 
 from __future__ import annotations
@@ -18,13 +20,8 @@ import numpy as np
 import xarray as xr
 
 FILE = Path(__file__).parent / "data" / "neuralhydrology_metrics.json"
-REAL = (
-    "01022500",
-    "02064000",
-    "03015500",
-    "14400000",
-    "07226500",
-)  # the last is dry on four days of five
+# the last is dry on four days of five
+REAL = ("01022500", "02064000", "03015500", "14400000", "07226500")
 # the name in neuralhydrology to ours
 NAMES = {
     "NSE": "nse",
@@ -45,7 +42,10 @@ NAMES = {
 
 
 def made_up(seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return simulated and observed discharge: storms and recession, errors of size and day, zeros, gaps, negative values."""
+    """Return simulated and observed discharge.
+
+    Storms and recession, errors of size and day, zeros, gaps, negative values.
+    """
     random = np.random.default_rng(seed)
     days = 400 + 300 * seed
     rain = random.gamma(0.2, 20.0, days) * (random.random(days) < 0.3)
@@ -67,7 +67,10 @@ def made_up(seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def real(file: Path, basin: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return observed discharge of a year and more before as a simulation of the later one: right in season, wrong in days."""
+    """Return observed discharge of a year and more before as a simulation of the later one.
+
+    Right in season, wrong in days.
+    """
     with xr.open_dataset(file) as opened:
         flow = opened.qobs.sel(basin=basin).values.astype(float)
     return 0.9 * flow[365:-365], flow[730:]

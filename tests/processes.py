@@ -10,11 +10,13 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 LIMIT = 240  # s; a hang is what many of these tests look for
 
-# Every script may use these: a column whose steps are given, and Ctrl-C once a call has entered Julia
+# Every script may use these: a column whose steps are given, and Ctrl-C once a call has entered
+# Julia
 PREAMBLE = '''
 import os, signal, sys, threading, time
 from pathlib import Path
-signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a shell runs in the background
+# it is ignored in what a shell runs in the background
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from types import SimpleNamespace
 import torch
 from pydiffgeo import Grid, Richards, Solver, solve, usda_soil
@@ -29,13 +31,15 @@ def column(step=0.1, hours=1.0, columns=1, grad=False, engine="julia", **options
     K_s = torch.ones(columns, 1, dtype=torch.float64, requires_grad=grad)
     solver = Solver("kvaerno3", step=step, max_steps=10**12, **options)
     times = torch.linspace(0, hours, 4, dtype=torch.float64)
-    s = solve(MODEL, {"top_flux": 0.01}, usda_soil("loam") | {"K_s": K_s}, -100.0, times, solver, engine)
+    soil = usda_soil("loam") | {"K_s": K_s}
+    s = solve(MODEL, {"top_flux": 0.01}, soil, -100.0, times, solver, engine)
     return SimpleNamespace(states=s.states, engine=s.engine, K_s=K_s)
 
 class Spy:
     """Tells when an entry point of Julia has been called."""
     def __init__(self, name):
-        self.name, self.call, self.entered = name, runtime.start().functions[name], threading.Event()
+        self.name, self.entered = name, threading.Event()
+        self.call = runtime.start().functions[name]
     def __call__(self, *arguments):
         self.entered.set()
         return self.call(*arguments)
@@ -46,11 +50,12 @@ class Spy:
         runtime.start().functions[self.name] = self.call
 
 def queued():
-    """Seconds for which each thread was ready to run while others had the processors, where Linux tells."""
-    return {f.parent.name: int(f.read_text().split()[1]) / 1e9 for f in Path("/proc/self/task").glob("*/schedstat")}
+    """Seconds for which each thread waited for a processor, where Linux tells."""
+    files = Path("/proc/self/task").glob("*/schedstat")
+    return {f.parent.name: int(f.read_text().split()[1]) / 1e9 for f in files}
 
 def interrupted(name, call, after=0.0):
-    """Ctrl-C after the entry point `name` has been called ends `call` within a second, not counting waits for a processor."""
+    """Ctrl-C within the entry point `name` ends `call` within a second of processor time."""
     with Spy(name) as spy:
         sent = []
         def send():
@@ -79,14 +84,22 @@ DIFFGEO = 'only(m for m in values(Base.loaded_modules) if nameof(m) == :DiffGeo)
 
 
 def python(code: str, preamble: str = PREAMBLE, **environment: str | None) -> str:
-    """Output of Python code in a new process, which must end by itself and well; None unsets a variable."""
+    """Output of Python code in a new process, which must end by itself and well.
+
+    None unsets a variable.
+    """
     # what starting Julia in this process has set is not what a user sets
     variables = (
         os.environ | {"PYTHON_JULIACALL_THREADS": None, "PYDIFFGEO_ENGINE": None} | environment
     )
     done = subprocess.run(
-        [sys.executable, "-c", preamble + code], capture_output=True, text=True, timeout=LIMIT, check=False, cwd=ROOT,
+        [sys.executable, "-c", preamble + code],
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        check=False,
+        cwd=ROOT,
         env={k: v for k, v in variables.items() if v is not None},
-    )  # fmt: skip
+    )
     assert done.returncode == 0, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stdout

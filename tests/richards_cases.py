@@ -45,9 +45,11 @@ def water_moved(solution: Any, times: Tensor) -> Tensor:
 def balance_errors(
     model: Richards, solution: Any, parameters: dict[str, Any], initial: Tensor, times: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """In - out - change of storage at each output time, in parts of the water moved, `[batch, time]`.
+    """In - out - change of storage at each output time, in parts of the water moved, `[batch,
+    time]`.
 
-    First with the storage that the solver reports, then with the storage of the heads that it reports.
+    First with the storage that the solver reports, then with the storage of the heads that it
+    reports.
     """
     dt = times.diff()
     gain = torch.zeros_like(solution.storage[:, 1:])
@@ -63,7 +65,9 @@ def balance_errors(
 
 
 def column_water(model: Richards, psi: Tensor, parameters: dict[str, Any]) -> Tensor:
-    """Water in the pores and by specific storage, cm `[batch, time]`, from heads `[batch, time, cell]`."""
+    """Water in the pores and by specific storage, cm `[batch, time]`, from heads `[batch, time,
+    cell]`.
+    """
     default = model.spec.parameters["specific_storage"].default
     specific = torch.as_tensor(parameters.get("specific_storage", default), dtype=psi.dtype)
     assert specific.ndim == 0
@@ -142,7 +146,9 @@ class Small:
         )
 
     def outputs(self, **inputs: Any) -> Tensor:
-        """Two random combinations each of states, storage and fluxes, always with the same accepted steps."""
+        """Two random combinations each of states, storage and fluxes, always with the same accepted
+        steps.
+        """
         if self.frozen is None:
             self.frozen = self.run()
         solution = self.run(**inputs, replay=self.frozen)

@@ -43,22 +43,29 @@ def records(
 
 
 def camels_us(root: Path, days: pd.DatetimeIndex = DAYS) -> Path:
-    """Two sites in the folders of CAMELS-US; discharge of 1 cubic foot per second at first, a day missing, one estimated."""
+    """Two sites in the folders of CAMELS-US.
+
+    Discharge of 1 cubic foot per second at first, a day missing, one estimated.
+    """
     for site, area in AREAS.items():
         for product, tag in (("daymet", "cida"), ("nldas", "nldas")):
             folder = root / "basin_mean_forcing" / product / site[:2]
             folder.mkdir(parents=True, exist_ok=True)
-            lines = ["  44.82", " 133.00", f" {area:.0f}",
-                     "Year Mnth Day Hr dayl(s) prcp(mm/day) srad(W/m2) swe(mm) tmax(C) tmin(C) vp(Pa)"]  # fmt: skip
+            lines = [
+                "  44.82",
+                " 133.00",
+                f" {area:.0f}",
+                "Year Mnth Day Hr dayl(s) prcp(mm/day) srad(W/m2) swe(mm) tmax(C) tmin(C) vp(Pa)",
+            ]
             for k, day in enumerate(days):
                 i = k % 50  # no weather grows for ever
                 lines.append(
-                    f"{day:%Y %m %d} 12\t36000.00\t{i:.2f}\t200.00\t0.00\t{i + 10}.00\t{i}.00\t700.00"
+                    f"{day:%Y %m %d} "
+                    f"12\t36000.00\t{i:.2f}\t200.00\t0.00\t{i + 10}.00\t{i}.00\t700.00"
                 )
             (folder / f"{site}_lump_{tag}_forcing_leap.txt").write_text("\n".join(lines) + "\n")
-        folder = (
-            root / "usgs_streamflow" / "99"
-        )  # not the region of its number, as for some gauges of the archive
+        # not the region of its number, as for some gauges of the archive
+        folder = root / "usgs_streamflow" / "99"
         folder.mkdir(parents=True, exist_ok=True)
         flags = ["A:e" if i == 1 else "M" if i == 2 else "A" for i in range(len(days))]
         flows = [-999 if f == "M" else 1 + i // 4 % 7 for i, f in enumerate(flags)]
@@ -83,11 +90,19 @@ def caravan(root: Path, kind: str = "netcdf", days: pd.DatetimeIndex = DAYS) -> 
     for number, site in enumerate(("camels_01", "camels_02", "lamah_7")):
         source = site.split("_")[0]
         frame = pd.DataFrame(
-            {"total_precipitation_sum": 1.0 + number, "temperature_2m_mean": 9.0, "temperature_2m_min": 4.0,
-             "temperature_2m_max": 14.0, "potential_evaporation_sum": 3.0, "surface_pressure_mean": 98.0,
-             "streamflow": np.where(np.arange(len(days)) < 5, np.nan, 0.5 + np.arange(len(days)) % 3)},
+            {
+                "total_precipitation_sum": 1.0 + number,
+                "temperature_2m_mean": 9.0,
+                "temperature_2m_min": 4.0,
+                "temperature_2m_max": 14.0,
+                "potential_evaporation_sum": 3.0,
+                "surface_pressure_mean": 98.0,
+                "streamflow": np.where(
+                    np.arange(len(days)) < 5, np.nan, 0.5 + np.arange(len(days)) % 3
+                ),
+            },
             index=pd.DatetimeIndex(days, name="date"),
-        )  # fmt: skip
+        )
         folder = root / "timeseries" / kind / source
         folder.mkdir(parents=True, exist_ok=True)
         if kind == "csv":
@@ -120,10 +135,13 @@ def generic(root: Path, units: bool = True, days: pd.DatetimeIndex = DAYS) -> Pa
     (root / "attributes").mkdir()
     for number, site in enumerate(("x1", "x2")):
         opened = xr.Dataset(
-            {"prcp": ("date", np.full(len(days), 0.001 * (number + 1))), "tmean": ("date", np.full(len(days), 280.15)),
-             "own_index": ("date", np.arange(len(days), dtype=float))},
+            {
+                "prcp": ("date", np.full(len(days), 0.001 * (number + 1))),
+                "tmean": ("date", np.full(len(days), 280.15)),
+                "own_index": ("date", np.arange(len(days), dtype=float)),
+            },
             {"date": days},
-        )  # fmt: skip
+        )
         if units:
             opened.prcp.attrs["units"], opened.tmean.attrs["units"] = "m/day", "K"
         opened.to_netcdf(root / "time_series" / f"{site}.nc")

@@ -1,8 +1,10 @@
-"""Infiltration into Gardner soils above a water table (Srivastava & Yeh 1991), solved twice, independently.
+"""Infiltration into Gardner soils above a water table (Srivastava & Yeh 1991), solved twice,
+independently.
 
-With W = exp(alpha psi) and alpha = 1/cm, Richards' equation is linear in each layer: at depth z, positive
-downward, (theta_s - theta_r) dW/dt = K_s (d2W/dz2 - dW/dz), flux q = K_s (W - dW/dz), W = 1 at the table. The
-surface flux jumps at time zero from BEFORE, whose steady state is the initial one, to AFTER.
+With W = exp(alpha psi) and alpha = 1/cm, Richards' equation is linear in each layer: at depth z,
+positive downward, (theta_s - theta_r) dW/dt = K_s (d2W/dz2 - dW/dz), flux q = K_s (W - dW/dz), W =
+1 at the table. The surface flux jumps at time zero from BEFORE, whose steady state is the initial
+one, to AFTER.
 
 Srivastava, R., Yeh, T.-C. J. (1991), doi:10.1029/90WR02772.
 """
@@ -22,7 +24,10 @@ SPAN = THETA_S - THETA_R
 
 
 def steady(depth: np.ndarray, K_s: Sequence[float], flux: float) -> np.ndarray:
-    """W of the steady state: W - q / K_s decays as exp(-height) within each layer, and W is continuous."""
+    """W of the steady state.
+
+    W - q / K_s decays as exp(-height) within each layer, and W is continuous.
+    """
     W, base = np.empty_like(depth), 1.0
     for j in reversed(range(len(K_s))):
         q, bottom = flux / K_s[j], LAYER * (j + 1)
@@ -35,8 +40,8 @@ def steady(depth: np.ndarray, K_s: Sequence[float], flux: float) -> np.ndarray:
 def series(depth: np.ndarray, hours: np.ndarray) -> np.ndarray:
     """Heads `[time, depth]` (cm) of one layer with K_s = 1 cm/h, by separation of variables.
 
-    W = steady + exp(-h/2 - T/4) sum a_n sin(k_n h) exp(-k_n^2 T), h the height, T = t / (theta_s - theta_r),
-    and tan(10 k) = -2 k from the condition at the surface.
+    W = steady + exp(-h/2 - T/4) sum a_n sin(k_n h) exp(-k_n^2 T), h the height, T = t / (theta_s -
+    theta_r), and tan(10 k) = -2 k from the condition at the surface.
     """
     height, T = LAYER - depth, hours[:, None] / SPAN
     k = np.array(
@@ -61,7 +66,9 @@ def series(depth: np.ndarray, hours: np.ndarray) -> np.ndarray:
 def spectral(
     depth: np.ndarray, hours: np.ndarray, K_s: Sequence[float], degree: int = 48
 ) -> np.ndarray:
-    """Heads `[time, depth]` (cm) of layers of 10 cm: Chebyshev collocation in space, exponential in time."""
+    """Heads `[time, depth]` (cm) of layers of 10 cm: Chebyshev collocation in space, exponential in
+    time.
+    """
     x, D = _chebyshev(degree)
     m, layers = degree + 1, len(K_s)
     size = m * layers
@@ -72,7 +79,8 @@ def spectral(
         own = slice(j * m, (j + 1) * m)
         rate[own, own] = K / SPAN * (D @ D - D)
         flux[own, own] = K * (np.eye(m) - D)
-    # what vanishes for a departure from the new steady state: surface flux, jumps of W and q, W at the table
+    # what vanishes for a departure from the new steady state: surface flux, jumps of W and q, W at
+    # the table
     bounds = [flux[0]]
     for j in range(1, layers):
         bounds += [W[j * m - 1] - W[j * m], flux[j * m - 1] - flux[j * m]]

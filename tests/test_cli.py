@@ -23,7 +23,9 @@ from pydiffgeo.errors import DataError, SolveFailed
 
 
 class Calls(list[tuple[str, tuple[Any, ...]]]):
-    """Notes what the commands call in the place of the functions of an experiment, or raises an error."""
+    """Notes what the commands call in the place of the functions of an experiment, or raises an
+    error.
+    """
 
     error: BaseException | None = None
     answer: Any = ()
@@ -188,7 +190,10 @@ def test_version_and_help() -> None:
 
 
 def test_the_command_line_imports_neither_torch_nor_julia() -> None:
-    code = "import sys, pydiffgeo.cli; sys.exit(bool({'torch', 'xarray', 'juliacall'} & set(sys.modules)))"
+    code = (
+        "import sys, pydiffgeo.cli; sys.exit(bool({'torch', 'xarray', 'juliacall'} & "
+        "set(sys.modules)))"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

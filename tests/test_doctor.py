@@ -192,5 +192,8 @@ def test_julia_variables(juliacall: pytest.MonkeyPatch, julia: Path) -> None:
 
 
 def test_doctor_imports_no_juliacall() -> None:
-    code = "import sys; from pydiffgeo.doctor import examine; examine(); sys.exit('juliacall' in sys.modules)"
+    code = (
+        "import sys; from pydiffgeo.doctor import examine; examine(); sys.exit('juliacall' in "
+        "sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -24,17 +24,15 @@ RAISED = OURS | {
     "NotImplementedError",
 }  # settings add it to a ValueError
 SENTENCES = {"nearest", "_instead"}  # functions whose text ends a sentence
-PARTS = {
-    "error",
-    "hint",
-    "listed",
-    "more",
-    "ROAD_OUT",
-}  # names of texts that end one: another error, a hint, lines of a list
+# names of texts that end one: another error, a hint, lines of a list
+PARTS = {"error", "hint", "listed", "more", "ROAD_OUT"}
 
 
 def endings(message: ast.expr) -> Iterator[str | None]:
-    """Give the last words of a message; None where they are those of another text that is a sentence, or made elsewhere."""
+    """Give the last words of a message.
+
+    None where they are those of another text that is a sentence, or made elsewhere.
+    """
     match message:
         case ast.Constant(value=str(text)):
             yield text
@@ -84,8 +82,14 @@ def test_every_message_ends_in_a_full_stop(part):
 
 
 def test_the_rule_sees_what_is_wrong():
-    source = 'raise DataError("a") from None\nraise DataError(f"{x} b." f" {y}")\nraise DataError(f"{nearest(a, b)}")\n'
-    source += 'raise DataError("x. " + ("y." if z else f"z"))\nraise OSError("any")\nraise E(t)\nraise DataError("c.")\n'
+    source = (
+        'raise DataError("a") from None\nraise DataError(f"{x} b." f" {y}")\nraise '
+        'DataError(f"{nearest(a, b)}")\n'
+    )
+    source += (
+        'raise DataError("x. " + ("y." if z else f"z"))\nraise OSError("any")\nraise '
+        'E(t)\nraise DataError("c.")\n'
+    )
     assert [(line, text) for line, text in messages(source) if not text.endswith(".")] == [
         (1, "a"),
         (2, "{y}"),

@@ -1,4 +1,6 @@
-"""Files are written whole or not at all, folders by one process at a time, and what is printed survives its reader."""
+"""Files are written whole or not at all, folders by one process at a time, and what is printed
+survives its reader.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The pages on how to add something: their code runs as it is printed, from outside of the package."""
+"""The pages on how to add something.
+
+Their code runs as it is printed, from outside of the package.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Hybrids: checked before they run, trained in a loop of one's own, saved with all that they know, solved together."""
+"""Hybrids: checked before they run, trained in a loop of one's own, saved with all that they know,
+solved together.
+"""
 
 from __future__ import annotations
 

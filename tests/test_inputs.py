@@ -265,7 +265,8 @@ def test_layers_that_could_be_columns() -> None:
     )
 
 
-# ---- forcing, state and times ----------------------------------------------------------------------
+# ---- forcing, state and times
+# ----------------------------------------------------------------------
 
 
 def test_gap_in_the_forcing_is_dated() -> None:
@@ -435,7 +436,8 @@ def test_replay_takes_a_solution() -> None:
         solve(*arguments, engine="torch", replay=steps)
 
 
-# ---- failures of the solve itself -------------------------------------------------------------------
+# ---- failures of the solve itself
+# -------------------------------------------------------------------
 
 
 def test_a_failed_solve_says_which_columns_and_what_to_do() -> None:

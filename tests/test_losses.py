@@ -68,10 +68,15 @@ def test_the_measures_of_the_same_name() -> None:
 
 
 def test_nse_weighs_sites_by_their_spread() -> None:
-    # Kratzert et al. 2019, eq. 1, by hand: errors of 1 at both sites, spread 0.9 and 1.9, offset 0.1
+    # Kratzert et al. 2019, eq. 1, by hand: errors of 1 at both sites, spread 0.9 and 1.9, offset
+    # 0.1
     observed = torch.ones(2, 4, dtype=torch.float64)
     std = torch.tensor([0.9, 1.9], dtype=torch.float64)
-    loss = NSE()({"discharge": observed + 1}, {"discharge": observed}, batch_of({"discharge": observed}, 0, std))  # fmt: skip
+    loss = NSE()(
+        {"discharge": observed + 1},
+        {"discharge": observed},
+        batch_of({"discharge": observed}, 0, std),
+    )
     assert float(loss) == pytest.approx((1.0 + 0.25) / 2)
 
 

@@ -1,4 +1,6 @@
-"""A model of one's own that does not fit its specification is refused before it is solved, in the user's terms."""
+"""A model of one's own that does not fit its specification is refused before it is solved, in the
+user's terms.
+"""
 
 from __future__ import annotations
 
@@ -115,35 +117,59 @@ WRONG: dict[str, tuple[dict[str, Callable[..., Any]], str]] = {
         {"fluxes": lambda self, u, f, p: FLUXES(self, u, f, p)[..., :1]},
         r"fluxes returns a tensor of shape \[3, 1\].*must be \[3, 2\] \(rain_in, runoff",
     ),
-    "no fluxes": ({"fluxes": ProcessModel.fluxes}, r"fluxes returns a tensor of shape \[3, 0\].*must be \[3, 2\]"),
+    "no fluxes": (
+        {"fluxes": ProcessModel.fluxes},
+        r"fluxes returns a tensor of shape \[3, 0\].*must be \[3, 2\]",
+    ),
     "fluxes of one column": (
-        {"fluxes": lambda self, u, f, p: FLUXES(self, u, f, p)[:1]}, r"fluxes returns a tensor of shape \[1, 2\]"
+        {"fluxes": lambda self, u, f, p: FLUXES(self, u, f, p)[:1]},
+        r"fluxes returns a tensor of shape \[1, 2\]",
     ),
     "runoff is the rain": (
         {"fluxes": lambda self, u, f, p: FLUXES(self, u, f, p).flip(-1)},
-        r"with upper = 4, lower = 7, rain = 1, rain_in - runoff is 6 mm d-1 \(rain_in = 7, runoff = 1\), "
+        r"with upper = 4, lower = 7, rain = 1, rain_in - runoff is 6 mm d-1 "
+        r"\(rain_in = 7, runoff = 1\), "
         r"but the storage changes by -6 "
         r"\(rates: upper = -3, lower = -3\), so that 12 is left",
     ),
     "rates of one state": (
-        {"rates": lambda self, u, f, p: RATES(self, u, f, p)[..., :1]}, r"rates returns a tensor of shape \[3, 1\].*\[3, 2\]"
+        {"rates": lambda self, u, f, p: RATES(self, u, f, p)[..., :1]},
+        r"rates returns a tensor of shape \[3, 1\].*\[3, 2\]",
     ),
     "no tensor": ({"rates": lambda self, u, f, p: 1.0}, "rates returns float; it must be a tensor"),
-    "float32": ({"rates": lambda self, u, f, p: RATES(self, u, f, p).float()}, "float32 on cpu for a state of torch.float64"),
-    "storage": ({"storage": lambda self, u, p: u.sum(-1)}, r"storage returns a tensor of shape \[3\]"),
+    "float32": (
+        {"rates": lambda self, u, f, p: RATES(self, u, f, p).float()},
+        "float32 on cpu for a state of torch.float64",
+    ),
+    "storage": (
+        {"storage": lambda self, u, p: u.sum(-1)},
+        r"storage returns a tensor of shape \[3\]",
+    ),
     "dimensions counted from the left": (
-        {"rates": lambda self, u, f, p: torch.stack([f["rain"][:, 0] - p["k"][:, 0] * u[:, 0], p["k"][:, 0] * u[:, 0]], 1)},
+        {
+            "rates": lambda self, u, f, p: torch.stack(
+                [f["rain"][:, 0] - p["k"][:, 0] * u[:, 0], p["k"][:, 0] * u[:, 0]], 1
+            )
+        },
         "not for one of .*count dimensions from the right",
     ),
     "slopes of a state that is not there": (
-        {"slopes": lambda self, u, f, p: (slopes(self, u, f, p)[0], {(2, 0): u[..., 0]})}, r"slopes has an entry \(2, 0\)"
+        {"slopes": lambda self, u, f, p: (slopes(self, u, f, p)[0], {(2, 0): u[..., 0]})},
+        r"slopes has an entry \(2, 0\)",
     ),
-    "slopes without a rate": ({"slopes": lambda self, u, f, p: (slopes(self, u, f, p)[0][:1], {})}, "slopes returns 1 rates"),
+    "slopes without a rate": (
+        {"slopes": lambda self, u, f, p: (slopes(self, u, f, p)[0][:1], {})},
+        "slopes returns 1 rates",
+    ),
     "Jacobian of another structure": (
-        {"linearise": lambda self, u, f, p: Linearisation(u, torch.ones_like(u), RATES(self, u, f, p), (u, u, u))},
+        {
+            "linearise": lambda self, u, f, p: Linearisation(
+                u, torch.ones_like(u), RATES(self, u, f, p), (u, u, u)
+            )
+        },
         "linearise returns a Jacobian of 3 tensors",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", WRONG)
@@ -168,7 +194,8 @@ def cold_rain(self: Any, u: Any, f: Any, p: Any) -> Tensor:
 
 
 WARMTH = {
-    "[fluxes.rain_in]": '[forcings.warmth]\nunit = "degC"\nlower = -80.0\nupper = 60.0\n[fluxes.rain_in]'
+    "[fluxes.rain_in]": '[forcings.warmth]\nunit = "degC"\nlower = -80.0\nupper = '
+    "60.0\n[fluxes.rain_in]"
 }
 
 
@@ -305,7 +332,10 @@ def test_a_good_model_passes(tmp_path: Path) -> None:
 
 
 def test_a_balance_of_some_states_and_none(tmp_path: Path) -> None:
-    """Where not all states hold what is balanced, `total_storage` says which; a model may declare no balance."""
+    """Where not all states hold what is balanced, `total_storage` says which.
+
+    A model may declare no balance.
+    """
 
     class Own(Cascade):
         def rates(self, state: Any, forcing: Any, parameters: Any) -> Any:
@@ -353,12 +383,18 @@ fluxes(u, f, p) = SVector(f.rain, p.k * u[2])
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("SVector(f.rain, p.k * u[2])", "SVector(f.rain)"), "fluxes returns 1 values; it must return 2, .*rain_in, runoff"),
-        (("SVector(f.rain, p.k * u[2])", "SVector(p.k * u[2], f.rain)"), "do not close the balance"),
+        (
+            ("SVector(f.rain, p.k * u[2])", "SVector(f.rain)"),
+            "fluxes returns 1 values; it must return 2, .*rain_in, runoff",
+        ),
+        (
+            ("SVector(f.rain, p.k * u[2])", "SVector(p.k * u[2], f.rain)"),
+            "do not close the balance",
+        ),
         (("p.k *", "p.kk *"), "kk"),
         (("", "jacobian(u, f, p) = SMatrix{2,2}(-p.k, p.k, 0.0 * p.k, -2 * p.k)"), ""),
     ],
-)  # fmt: skip
+)
 def test_models_in_julia(julia: Any, tmp_path: Path, change: tuple[str, str], message: str) -> None:
     write(tmp_path)
     old, new = change

@@ -1,4 +1,7 @@
-"""Arrays with names and with masks: compared by name and date, never silently taken by position; and rounding at bounds."""
+"""Arrays with names and with masks.
+
+Compared by name and date, never silently taken by position; and rounding at bounds.
+"""
 
 from __future__ import annotations
 
@@ -52,12 +55,16 @@ def named(
 @pytest.mark.parametrize(
     "rain",
     [
-        named(), named(RAIN.T, ("time", "site")), named(RAIN.T, ("time", "plot"), plot=SITES),
+        named(),
+        named(RAIN.T, ("time", "site")),
+        named(RAIN.T, ("time", "plot"), plot=SITES),
         xr.DataArray(RAIN.T, dims=("when", "where"), coords={"when": DATES[1:]}),
-        pd.DataFrame(RAIN.T, index=DATES[1:], columns=SITES), pd.DataFrame(RAIN, columns=DATES[1:], index=SITES),
-        xr.DataArray(RAIN, dims=("x", "y")), pd.DataFrame(RAIN),
+        pd.DataFrame(RAIN.T, index=DATES[1:], columns=SITES),
+        pd.DataFrame(RAIN, columns=DATES[1:], index=SITES),
+        xr.DataArray(RAIN, dims=("x", "y")),
+        pd.DataFrame(RAIN),
     ],
-)  # fmt: skip
+)
 def test_a_square_array_is_turned_by_its_names(rain: Any) -> None:
     assert torch.equal(run(rain).fluxes["infiltration"], run(RAIN).fluxes["infiltration"])
 
@@ -230,8 +237,11 @@ def test_tables_by_their_columns() -> None:
     wanted = states(*({k: v.to_numpy() for k, v in table.items()} for table in (weather, sites)))
     assert torch.equal(states(weather, sites), wanted)
     assert torch.equal(states(weather.to_xarray().rename(index="time"), sites), wanted)
-    for bad, words in ((0.1, "must be a mapping"), ({**weather, "rain": weather["rain"].to_period()}, "Period"),
-                       ({**weather, "rain": DATES[1:].to_numpy()}, "give real numbers")):  # fmt: skip
+    for bad, words in (
+        (0.1, "must be a mapping"),
+        ({**weather, "rain": weather["rain"].to_period()}, "Period"),
+        ({**weather, "rain": DATES[1:].to_numpy()}, "give real numbers"),
+    ):
         with pytest.raises(DataError, match=words):
             states(bad, sites)
 

@@ -1,4 +1,7 @@
-"""Objects remember how they were made, and say it in plain types; classes are found by their names."""
+"""Objects remember how they were made, and say it in plain types.
+
+Classes are found by their names.
+"""
 
 from __future__ import annotations
 

@@ -136,7 +136,10 @@ def test_triangle_is_that_of_the_distribution() -> None:
 
 @pytest.mark.parametrize("cuts", [(7,), (30, 33), (3, 5, 9)], ids=str)
 def test_a_record_cut_in_parts_gives_the_discharge_of_the_whole(cuts: tuple[int, ...]) -> None:
-    """Also where a part is shorter than the hydrograph; and water is conserved with what is on its way."""
+    """Also where a part is shorter than the hydrograph.
+
+    And water is conserved with what is on its way.
+    """
     torch.manual_seed(0)
     a, b = grid(4)
     hydrograph, inflow = gamma_unit_hydrograph(a, b), 12 * torch.rand(16, 40, dtype=F64)
@@ -205,10 +208,17 @@ def test_components_are_the_mean_of_columns() -> None:
     runoff = parts.mean(s.fluxes["discharge"])
     assert runoff.shape == (2, days)
     alone = [
-        solve(model, {k: v[1:2] for k, v in forcing.items()}, {"FC": FC[1, i : i + 1], "BETA": beta[1, i : i + 1]},
-              initial_state(model), range(days + 1), solver, "torch").fluxes["discharge"][0]
+        solve(
+            model,
+            {k: v[1:2] for k, v in forcing.items()},
+            {"FC": FC[1, i : i + 1], "BETA": beta[1, i : i + 1]},
+            initial_state(model),
+            range(days + 1),
+            solver,
+            "torch",
+        ).fluxes["discharge"][0]
         for i in range(3)
-    ]  # fmt: skip
+    ]
     torch.testing.assert_close(runoff[1], torch.stack(alone).mean(0), rtol=1e-9, atol=1e-9)
     route(runoff, torch.ones(2), torch.ones(2)).sum().backward()
     assert bool((FC.grad != 0).all()) and bool((beta.grad != 0).any())  # type: ignore[union-attr]

@@ -1,4 +1,6 @@
-"""Second derivatives: our own error on every road where gradients are written by hand, right where torch computes them."""
+"""Second derivatives: our own error on every road where gradients are written by hand, right where
+torch computes them.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,10 @@ def bucket(solver: Solver, engine: str, **model: Any) -> Callable[[Tensor], Tens
 
 
 def soil(engine: str) -> Callable[[Tensor], Tensor]:
-    """Heads of a column as a function of alpha and the head at the top; and the storage at its start, which torch computes."""
+    """Heads of a column as a function of alpha and the head at the top.
+
+    And the storage at its start, which torch computes.
+    """
 
     def run(x: Tensor) -> Tensor:
         model = Richards(Grid.uniform(20.0, 4), top="head", bottom="head")
@@ -185,7 +190,8 @@ def test_first_derivatives_by_every_road(name: str, engine: str) -> None:
         torch.func.vmap(lambda v: torch.autograd.grad(y, x, v, retain_graph=True)[0])(
             torch.eye(len(y), dtype=F64)
         )
-    # the road that the errors name: J^T J against the differences of gradients of a sum of squares, at its least value
+    # the road that the errors name: J^T J against the differences of gradients of a sum of squares,
+    # at its least value
     target = y.detach()
 
     def gradient(at: Tensor) -> Tensor:

@@ -91,7 +91,8 @@ def test_reads_nested_settings_with_defaults(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "line", "words"),
     [
-        # unknown and mistyped keys: top level, section, list, mapping of sections, alias, merged, not a string
+        # unknown and mistyped keys: top level, section, list, mapping of sections, alias, merged,
+        # not a string
         ("name: a\n\nnmae: b\n", 3, "unknown key: 'nmae'; did you mean 'name'?"),
         (
             "name: a\nqqq: 1\n",
@@ -101,7 +102,8 @@ def test_reads_nested_settings_with_defaults(tmp_path: Path) -> None:
         (
             "name: a\ntraining:\n  epochs: 3\n  learning_rte: 0.1\n",
             4,
-            "unknown key in 'training': 'learning_rte'; did you mean 'learning_rate'? Known: epochs, learning_rate",
+            "unknown key in 'training': 'learning_rte'; did you mean 'learning_rate'? Known: "
+            "epochs, learning_rate",
         ),
         (
             "name: a\nlayers:\n  - depth: 20\n  - depth: 60\n    sil: clay\n",
@@ -120,7 +122,8 @@ def test_reads_nested_settings_with_defaults(tmp_path: Path) -> None:
             "did you mean 'depth'?",
         ),
         ("name: a\ntraining:\n  1: 3\n", 3, "unknown key in 'training': "),
-        # wrong values: bound, type, choice, section instead of value and the reverse, a validator of one section
+        # wrong values: bound, type, choice, section instead of value and the reverse, a validator
+        # of one section
         (
             "name: a\ntraining:\n  epochs: 0\n",
             3,
@@ -134,7 +137,8 @@ def test_reads_nested_settings_with_defaults(tmp_path: Path) -> None:
         (
             "name: a\nlayers:\n- depth: 20\n- depth: 30\n  soil: clya\n",
             5,
-            "layers.1.soil: 'clya' is not allowed: input should be 'sand', 'loam' or 'clay'; did you mean 'clay'?",
+            "layers.1.soil: 'clya' is not allowed: input should be 'sand', 'loam' or 'clay'; did "
+            "you mean 'clay'?",
         ),
         (
             "name: a\ntraining: 5\n",
@@ -237,20 +241,39 @@ class Sites(Strict):
     day: date = date(2000, 1, 1)
 
 
-@pytest.mark.parametrize(("text", "words"), [
-    ("basins: [01013500, x]", "line 1: 01013500 would be the octal number 268096. Put identifiers in quotes, '01013500', or"),
-    ("basins: 01013500", "line 1: 01013500 would be the octal number 268096"),
-    ("number: 010", "line 1: 010 would be the octal number 8"),
-    ("basins:\n- 'a'\n- 12:30", "line 3: 12:30 would be 750, a number in base 60. Put identifiers in quotes, '12:30'."),
-    ("basins:\n- '01'\n- 1022500", "line 3: basins.1: 1022500 is read as a number. Put it in quotes: '1022500'."),
-    ("basins: [NO]", "line 1: basins.0: NO is read as a truth value. Put it in quotes: 'NO'."),
-    ("basins: [2001-01-31]", "line 1: basins.0: 2001-01-31 is read as a date. Put it in quotes: '2001-01-31'."),
-    ("number: 1\nday: 2001-02-30", "line 2: 2001-02-30 is no date: day"),
-    ("day: 20010131", "line 1: day: 20010131 is not allowed: it is a day, such as 2000-01-31."),
-    ("day: 2001-01-31 06:00:00", "line 1: day: 2001-01-31 06:00:00 is not allowed: it is a day, such as 2000-01-31."),
-    ("day: soon", "line 1: day: 'soon' is not allowed: it is a day, such as 2000-01-31."),
-    ("days:", "line 1: days: None is not allowed: it is a list, such as [a, b]."),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            "basins: [01013500, x]",
+            "line 1: 01013500 would be the octal number 268096. Put identifiers in quotes, "
+            "'01013500', or",
+        ),
+        ("basins: 01013500", "line 1: 01013500 would be the octal number 268096"),
+        ("number: 010", "line 1: 010 would be the octal number 8"),
+        (
+            "basins:\n- 'a'\n- 12:30",
+            "line 3: 12:30 would be 750, a number in base 60. Put identifiers in quotes, '12:30'.",
+        ),
+        (
+            "basins:\n- '01'\n- 1022500",
+            "line 3: basins.1: 1022500 is read as a number. Put it in quotes: '1022500'.",
+        ),
+        ("basins: [NO]", "line 1: basins.0: NO is read as a truth value. Put it in quotes: 'NO'."),
+        (
+            "basins: [2001-01-31]",
+            "line 1: basins.0: 2001-01-31 is read as a date. Put it in quotes: '2001-01-31'.",
+        ),
+        ("number: 1\nday: 2001-02-30", "line 2: 2001-02-30 is no date: day"),
+        ("day: 20010131", "line 1: day: 20010131 is not allowed: it is a day, such as 2000-01-31."),
+        (
+            "day: 2001-01-31 06:00:00",
+            "line 1: day: 2001-01-31 06:00:00 is not allowed: it is a day, such as 2000-01-31.",
+        ),
+        ("day: soon", "line 1: day: 'soon' is not allowed: it is a day, such as 2000-01-31."),
+        ("days:", "line 1: days: None is not allowed: it is a list, such as [a, b]."),
+    ],
+)
 def test_words_that_yaml_takes_for_something_else_are_said(
     text: str, words: str, tmp_path: Path
 ) -> None:
@@ -284,11 +307,18 @@ class Numbers(Strict):
 
 @pytest.mark.parametrize(
     ("text", "shown"),
-    [("count: yes", "count: yes"), ("rate: off", "rate: off"), ("hidden: [8, on]", "hidden: [8, True]"),
-     ("bounds: {k: [no, 1]}", "bounds: a section")],
-)  # fmt: skip
+    [
+        ("count: yes", "count: yes"),
+        ("rate: off", "rate: off"),
+        ("hidden: [8, on]", "hidden: [8, True]"),
+        ("bounds: {k: [no, 1]}", "bounds: a section"),
+    ],
+)
 def test_a_truth_value_is_no_number(tmp_path: Path, text: str, shown: str) -> None:
-    said = f"line 2: {shown} is not allowed: it takes numbers, and yes, no, on, off, true and false are truth values."
+    said = (
+        f"line 2: {shown} is not allowed: it takes numbers, and yes, no, on, off, true and "
+        "false are truth values."
+    )
     with pytest.raises(SettingsError, match=re.escape(said)):
         load_settings(write(tmp_path, f"figures: no\n{text}\n"), Numbers)
     good = load_settings(

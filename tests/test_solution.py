@@ -1,4 +1,7 @@
-"""What a solution says of itself: variables with their own names and units, a balance that means something, a short summary."""
+"""What a solution says of itself.
+
+Variables with their own names and units, a balance that means something, a short summary.
+"""
 
 from __future__ import annotations
 
@@ -123,8 +126,9 @@ class Tank(ProcessModel):
 
     def __init__(self, file: Path, balance: int) -> None:
         file.write_text(
-            'name = "tank"\ntime_unit = "d"\n[states.storage]\nunit = "mm"\nscale = 10.0\nstorage = "storage"\n'
-            f'storage_unit = "mm"\nstorage_scale = 10.0\n[fluxes.outflow]\nunit = "mm d-1"\nbalance = {balance}\n'
+            'name = "tank"\ntime_unit = "d"\n[states.storage]\nunit = "mm"\nscale = 10.0\nstorage '
+            '= "storage"\nstorage_unit = "mm"\nstorage_scale = 10.0\n[fluxes.outflow]\nunit = "mm '
+            f'd-1"\nbalance = {balance}\n'
         )
         self.spec = load_spec(file)
 

@@ -1,4 +1,7 @@
-"""What a solve keeps to when it is differentiated: inputs as they were, columns that failed, fluxes that are given, replays."""
+"""What a solve keeps to when it is differentiated.
+
+Inputs as they were, columns that failed, fluxes that are given, replays.
+"""
 
 from __future__ import annotations
 
@@ -47,9 +50,12 @@ def test_an_array_that_changes_after_the_solve_changes_nothing(changed: str) -> 
         }
         alpha = torch.tensor(0.036, dtype=F64, requires_grad=True)
         s = solve(
-            Richards(Grid.uniform(100.0, 10)), {"rain": given["rain"], "potential_evaporation": 0.01},
-            {**LOAM, "K_s": given["K_s"], "alpha": alpha}, given["initial_state"], given["times"],
-        )  # fmt: skip
+            Richards(Grid.uniform(100.0, 10)),
+            {"rain": given["rain"], "potential_evaporation": 0.01},
+            {**LOAM, "K_s": given["K_s"], "alpha": alpha},
+            given["initial_state"],
+            given["times"],
+        )
         if change:
             given[changed] *= 5.0
         s.states.square().sum().backward()
@@ -65,7 +71,8 @@ def test_an_array_that_changes_after_the_solve_changes_nothing(changed: str) -> 
 def test_a_failed_column_leaves_no_trace_in_gradients(
     dtype: torch.dtype, head: float, n: float, loss: str
 ) -> None:
-    # its curves overflow: zero times their slopes is NaN; and masks leave NaN as the cotangent of NaN
+    # its curves overflow: zero times their slopes is NaN; and masks leave NaN as the cotangent of
+    # NaN
     model, grads = Richards(Grid.uniform(100.0, 10)), []
     heads, ns = (
         torch.tensor([[-300.0], [head]], dtype=F64).expand(-1, 10),
@@ -77,9 +84,13 @@ def test_a_failed_column_leaves_no_trace_in_gradients(
             torch.tensor([0.5, 0.0], dtype=F64, requires_grad=True),
         )
         s = solve(
-            model, {"rain": rain, "potential_evaporation": 0.01}, {**LOAM, "alpha": alpha, "n": ns[:columns]}, heads[:columns],
-            np.arange(3.0), Solver(on_failure="report", dtype=dtype, max_steps=500),
-        )  # fmt: skip
+            model,
+            {"rain": rain, "potential_evaporation": 0.01},
+            {**LOAM, "alpha": alpha, "n": ns[:columns]},
+            heads[:columns],
+            np.arange(3.0),
+            Solver(on_failure="report", dtype=dtype, max_steps=500),
+        )
         assert list(s.failed) == [1][: columns - 1]
         if loss == "first column":
             value = s.states[0].sum() + s.storage[0].sum() + s.fluxes["infiltration"][0].sum()
@@ -233,7 +244,8 @@ def test_steps_taken_in_other_chunks_can_be_replayed(torch_only: None) -> None:
 def test_compiled_kernels_live_as_long_as_their_model(
     torch_only: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # in place of torch's compiler, which takes a minute, something that holds the function as it does
+    # in place of torch's compiler, which takes a minute, something that holds the function as it
+    # does
     monkeypatch.setattr(
         torch, "compile", lambda f, dynamic: lambda *given, **named: f(*given, **named)
     )

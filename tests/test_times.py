@@ -30,15 +30,31 @@ def counted(numbers: Any, units: str, **attributes: str) -> xr.DataArray:
 @pytest.mark.parametrize(
     "times",
     [
-        counted(np.arange(9) / 24, "days since 2000-01-01"), counted(np.arange(9) * 3600, "seconds since 1970-01-01 00:00:00"),
-        HOURS, pd.Series(HOURS), xr.DataArray(HOURS, dims="time"), HOURS.to_numpy().astype("M8[m]"), HOURS - HOURS[0],
-        (HOURS - HOURS[0]).to_numpy().astype("m8[m]"), pd.Series(HOURS - HOURS[0]), list(HOURS), BERLIN, pd.Series(BERLIN),
-        list(BERLIN), [t.to_pydatetime() for t in HOURS], [t.to_pydatetime() for t in BERLIN], [t.isoformat() for t in HOURS],
-        [t.isoformat() for t in BERLIN], [f"{t:%Y%m%dT%H}Z" for t in HOURS], [timedelta(hours=i) for i in range(9)],
-        [cftime.DatetimeGregorian(*t.timetuple()[:6]) for t in HOURS], torch.arange(9), np.arange(9, dtype=np.uint8),
+        counted(np.arange(9) / 24, "days since 2000-01-01"),
+        counted(np.arange(9) * 3600, "seconds since 1970-01-01 00:00:00"),
+        HOURS,
+        pd.Series(HOURS),
+        xr.DataArray(HOURS, dims="time"),
+        HOURS.to_numpy().astype("M8[m]"),
+        HOURS - HOURS[0],
+        (HOURS - HOURS[0]).to_numpy().astype("m8[m]"),
+        pd.Series(HOURS - HOURS[0]),
+        list(HOURS),
+        BERLIN,
+        pd.Series(BERLIN),
+        list(BERLIN),
+        [t.to_pydatetime() for t in HOURS],
+        [t.to_pydatetime() for t in BERLIN],
+        [t.isoformat() for t in HOURS],
+        [t.isoformat() for t in BERLIN],
+        [f"{t:%Y%m%dT%H}Z" for t in HOURS],
+        [timedelta(hours=i) for i in range(9)],
+        [cftime.DatetimeGregorian(*t.timetuple()[:6]) for t in HOURS],
+        torch.arange(9),
+        np.arange(9, dtype=np.uint8),
         np.arange(9.0) + 1e7,
     ],
-)  # fmt: skip
+)
 def test_hours_are_hours(times: Any) -> None:
     assert intervals(parse_times(times), "h").tolist() == [1.0] * 8
 

@@ -1,4 +1,7 @@
-"""Units of a column: everything follows those of the grid, on both engines, with gradients; and units as text."""
+"""Units of a column: everything follows those of the grid, on both engines, with gradients.
+
+And units as text.
+"""
 
 from __future__ import annotations
 
@@ -34,10 +37,15 @@ OTHER = [("m", "d"), ("mm", "min")]
 @pytest.mark.parametrize(
     ("one", "other"),
     [
-        ("cm h-1", "cm/h"), ("cm h-1", "cm hour^-1"), ("mm d-1", "mm/day"), ("cm-1", "1/cm"), ("1", "m3 m-3"), ("1", "-"),
+        ("cm h-1", "cm/h"),
+        ("cm h-1", "cm hour^-1"),
+        ("mm d-1", "mm/day"),
+        ("cm-1", "1/cm"),
+        ("1", "m3 m-3"),
+        ("1", "-"),
         ("degC", "Celsius"),
     ],
-)  # fmt: skip
+)
 def test_spellings_of_one_unit(one: str, other: str) -> None:
     assert same_unit(one, other) and same_unit(other, one)
 
@@ -53,15 +61,29 @@ def test_units_that_are_others(one: str, other: str) -> None:
 @pytest.mark.parametrize(
     ("given", "wanted", "change"),
     [
-        ("m s-1", "mm d-1", (86400000.0, 0.0)), ("K", "degC", (1.0, -273.15)), ("degF", "degC", (5 / 9, -160 / 9)),
-        ("kg m-2 s-1", "mm/day", (86400.0, 0.0)), ("W m-2", "MJ m-2 d-1", (0.0864, 0.0)), ("percent", "m3 m-3", (0.01, 0.0)),
-        ("%", "1", (0.01, 0.0)), ("mbar", "Pa", (100.0, 0.0)), ("inches/day", "mm d-1", (25.4, 0.0)),
+        ("m s-1", "mm d-1", (86400000.0, 0.0)),
+        ("K", "degC", (1.0, -273.15)),
+        ("degF", "degC", (5 / 9, -160 / 9)),
+        ("kg m-2 s-1", "mm/day", (86400.0, 0.0)),
+        ("W m-2", "MJ m-2 d-1", (0.0864, 0.0)),
+        ("percent", "m3 m-3", (0.01, 0.0)),
+        ("%", "1", (0.01, 0.0)),
+        ("mbar", "Pa", (100.0, 0.0)),
+        ("inches/day", "mm d-1", (25.4, 0.0)),
         ("kg m-2", "mm", (1.0, 0.0)),
-        ("°C", "degC", (1.0, 0.0)), ("mm day-1 (sum)", "mm d-1", (1.0, 0.0)), ("cfs", "m3 s-1", (0.3048**3, 0.0)),
-        ("degC d-1", "K h-1", (1 / 24, 0.0)), ("µmol m-2 s-1", "mol m-2 d-1", (0.0864, 0.0)), ("m", "degC", None),
-        ("mm", "mm d-1", None), ("furlong", "m", None), ("mg L-1", "1", None), ("Pa", "m", None), ("log10(m2)", "m2", None),
+        ("°C", "degC", (1.0, 0.0)),
+        ("mm day-1 (sum)", "mm d-1", (1.0, 0.0)),
+        ("cfs", "m3 s-1", (0.3048**3, 0.0)),
+        ("degC d-1", "K h-1", (1 / 24, 0.0)),
+        ("µmol m-2 s-1", "mol m-2 d-1", (0.0864, 0.0)),
+        ("m", "degC", None),
+        ("mm", "mm d-1", None),
+        ("furlong", "m", None),
+        ("mg L-1", "1", None),
+        ("Pa", "m", None),
+        ("log10(m2)", "m2", None),
     ],
-)  # fmt: skip
+)
 def test_what_converts(given: str, wanted: str, change: tuple[float, float] | None) -> None:
     found = conversion(given, wanted)
     assert found == (None if change is None else pytest.approx(change, rel=1e-15))
@@ -103,7 +125,9 @@ def test_every_quantity_of_the_specification_follows_from_its_unit() -> None:
 
 
 class Case:
-    """A storm, a drought and rain on two soils with plants, all numbers in cm and h turned into the units of a grid."""
+    """A storm, a drought and rain on two soils with plants, all numbers in cm and h turned into the
+    units of a grid.
+    """
 
     def __init__(self, unit: str = "cm", time_unit: str = "h", **model: Any):
         self.units = units = Units(unit, time_unit)
@@ -127,9 +151,8 @@ class Case:
         }
         self.leaves |= {k: torch.tensor([v], dtype=F64) / f("cm h-1") for k, v in weather.items()}
         heads = [-200.0] * 8
-        state = (
-            [0.5, *heads] if model.get("top") == "surface_layer" else heads
-        )  # with the depth of a pond
+        # with the depth of a pond
+        state = [0.5, *heads] if model.get("top") == "surface_layer" else heads
         self.leaves["initial"] = torch.tensor([state], dtype=F64) / f("cm")
         for x in self.leaves.values():
             x.requires_grad_()
@@ -165,11 +188,8 @@ class Case:
             sum(x.sum() for x in results.values()), list(self.leaves.values())
         )
         spec = self.model.core.spec
-        known = {
-            **spec.parameters,
-            **spec.forcings,
-            "initial": spec.states["psi"],
-        }  # all states are lengths
+        # all states are lengths
+        known = {**spec.parameters, **spec.forcings, "initial": spec.states["psi"]}
         return {
             k: g / self.units.factor(known[k].unit)
             for (k, g) in zip(self.leaves, found, strict=True)

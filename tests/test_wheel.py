@@ -66,8 +66,11 @@ def installed(wheel: Path) -> Path:
 
 def test_its_files(wheel: Path) -> None:
     names = set(ZipFile(wheel).namelist())
-    for folder, inside in (("julia_src/src", "pydiffgeo/julia_src/src"), ("julia_src/ext", "pydiffgeo/julia_src/ext"),
-                           ("pydiffgeo/models", "pydiffgeo/models")):  # fmt: skip
+    for folder, inside in (
+        ("julia_src/src", "pydiffgeo/julia_src/src"),
+        ("julia_src/ext", "pydiffgeo/julia_src/ext"),
+        ("pydiffgeo/models", "pydiffgeo/models"),
+    ):
         files = [
             p.relative_to(ROOT / folder).as_posix()
             for p in (ROOT / folder).rglob("*.*l")
@@ -117,8 +120,13 @@ def _run(
     """Run this Python on what is in `path`, and the installed dependencies."""
     packages = os.pathsep.join(filter(None, (str(path or ""), sysconfig.get_path("purelib"))))
     done = subprocess.run(
-        [sys.executable, *map(str, arguments)], capture_output=True, text=True, timeout=240, check=False, cwd=cwd,
+        [sys.executable, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+        cwd=cwd,
         env=os.environ | {"PYTHONPATH": packages, "PYTHONSAFEPATH": "1"} | environment,
-    )  # fmt: skip
+    )
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     return done.stdout

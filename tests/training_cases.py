@@ -1,4 +1,7 @@
-"""A hybrid that needs no solver, records that it can learn, and trainers of it: for tests of the training alone."""
+"""A hybrid that needs no solver, records that it can learn, and trainers of it.
+
+For tests of the training alone.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""CasADi's SUNDIALS: CVODES on the head form, IDAS on the mixed form as a differential-algebraic system."""
+"""CasADi's SUNDIALS: CVODES on the head form, IDAS on the mixed form as a differential-algebraic
+system.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +26,8 @@ from peers.protocol import ATOL_PER_RTOL, Measurement, Request, serve, timed
 def heads_of(theta: Any, parameters: Sequence[Any]) -> Any:
     """Heads (cm) of water contents: the inverse of the van Genuchten curve.
 
-    IDAS' adjoint of the final storage converges to the reference gradient; seeded through the algebraic
-    variable `zf` instead, it stays 5e-3 off at any tolerance.
+    IDAS' adjoint of the final storage converges to the reference gradient; seeded through the
+    algebraic variable `zf` instead, it stays 5e-3 off at any tolerance.
     """
     alpha, n, _, theta_s, theta_r = parameters
     saturation = (theta - theta_r) / (theta_s - theta_r)
@@ -35,8 +37,9 @@ def heads_of(theta: Any, parameters: Sequence[Any]) -> Any:
 def measure(request: Request, reference: Reference) -> Measurement:
     """Time `method`, "cvodes" or "idas"; sensitivity is "adjoint" or "forward".
 
-    The option `loss_scale` multiplies the loss before, and divides the gradient after, the adjoint solve:
-    SUNDIALS applies the tolerances of the heads to the adjoint variables, whose size follows the loss.
+    The option `loss_scale` multiplies the loss before, and divides the gradient after, the adjoint
+    solve: SUNDIALS applies the tolerances of the heads to the adjoint variables, whose size follows
+    the loss.
     """
     import casadi
 

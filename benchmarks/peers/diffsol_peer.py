@@ -1,4 +1,6 @@
-"""diffsol (Rust, through pydiffsol): BDF and ESDIRK on the head form or, as a DAE, on the mixed form."""
+"""diffsol (Rust, through pydiffsol): BDF and ESDIRK on the head form or, as a DAE, on the mixed
+form.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +21,8 @@ from new_mexico import (
 
 from peers.protocol import ATOL_PER_RTOL, Measurement, Request, serve, timed
 
-# With diffsol's default of 10 Newton iterations and Jacobians kept for many steps, the wetting front makes
-# Newton fail at every tolerance; these are the settings under which the solve succeeds.
+# With diffsol's default of 10 Newton iterations and Jacobians kept for many steps, the wetting
+# front makes Newton fail at every tolerance; these are the settings under which the solve succeeds.
 NEWTON = {
     "max_nonlinear_solver_iterations": 20,
     "update_jacobian_after_steps": 1,
@@ -49,7 +51,9 @@ def stencil(name: str, entries: dict[tuple[int, int], float]) -> str:
 
 
 def model_code(cells: int, form: str) -> str:
-    """DiffSL text of the case in head form ("head") or as a differential-algebraic system ("mixed")."""
+    """DiffSL text of the case in head form ("head") or as a differential-algebraic system
+    ("mixed").
+    """
     dz = DEPTH / cells
     inner = range(1, cells)
     slope = {(i, i - 1): -1.0 / dz for i in inner} | {(i, i): 1.0 / dz for i in inner}
@@ -104,7 +108,8 @@ def model_code(cells: int, form: str) -> str:
             "F_i { supply_i / c_i }",
         ],
         "mixed": [
-            f"F_i {{ {ATOL_PER_RTOL} * supply_i, {ATOL_PER_RTOL} * (thr + (ths - thr) * s_i) - w_i }}"
+            f"F_i {{ {ATOL_PER_RTOL} * supply_i, {ATOL_PER_RTOL} * (thr + (ths - thr) * s_i) - w_i "
+            "}"
         ],
     }
     return "\n".join([*head, *unknowns[form], *fluxes, *rates[form], f"out_i {{ {psi} }}"])

@@ -1,4 +1,7 @@
-"""One measurement of `hbv_peers.py`: a request as JSON in the only argument, the answer as one JSON line."""
+"""One measurement of `hbv_peers.py`.
+
+A request as JSON in the only argument, the answer as one JSON line.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +69,10 @@ def package(batch: int, days: int, options: dict[str, Any]) -> Runs:
 
 
 def torchdiffeq(batch: int, days: int, options: dict[str, Any]) -> Runs:
-    """A fixed step of one day, autograd through the solver; an explicit method needs its stores kept above zero."""
+    """A fixed step of one day, autograd through the solver.
+
+    An explicit method needs its stores kept above zero.
+    """
     import torch
     from torchdiffeq import odeint
 
@@ -89,7 +95,9 @@ def torchdiffeq(batch: int, days: int, options: dict[str, Any]) -> Runs:
 
 
 def diffrax(batch: int, days: int, options: dict[str, Any]) -> Runs:
-    """An adaptive implicit method that knows the ends of the days, with the checkpointed discrete adjoint."""
+    """An adaptive implicit method that knows the ends of the days, with the checkpointed discrete
+    adjoint.
+    """
     import diffrax as dfx
     import jax
 
@@ -109,9 +117,16 @@ def diffrax(batch: int, days: int, options: dict[str, Any]) -> Runs:
         control = dfx.PIDController(rtol=options["rtol"], atol=options["atol"])
         control = dfx.ClipStepSizeController(control, jump_ts=jnp.arange(0.0, days + 1))
         solution = dfx.diffeqsolve(
-            dfx.ODETerm(rate), dfx.Kvaerno3(), 0.0, float(days), 0.1, jnp.asarray(INITIAL), saveat=dfx.SaveAt(ts=ends),
-            stepsize_controller=control, max_steps=16384,
-        )  # fmt: skip
+            dfx.ODETerm(rate),
+            dfx.Kvaerno3(),
+            0.0,
+            float(days),
+            0.1,
+            jnp.asarray(INITIAL),
+            saveat=dfx.SaveAt(ts=ends),
+            stepsize_controller=control,
+            max_steps=16384,
+        )
         return jnp.mean(rates(solution.ys.T, f, values, jnp)[1] ** 2)
 
     f = jnp.stack([jnp.asarray(weather(batch, days)[k]) for k in FORCING], 1)

@@ -23,7 +23,8 @@ from new_mexico import HORIZON, Reference, load_reference
 
 Result = TypeVar("Result")
 ATOL_PER_RTOL = 100.0  # cm: heads range from 75 to 1000 cm
-# s: after the jump from -1000 to -75 cm at the top, a solver's own first guess can overshoot into psi > 0
+# s: after the jump from -1000 to -75 cm at the top, a solver's own first guess can overshoot into
+# psi > 0
 FIRST_STEP = 1e-3
 
 
@@ -79,7 +80,9 @@ class Measurement:
 def timed(
     function: Callable[[], Result], repeats: int, clock: Callable[[], float] = time.process_time
 ) -> tuple[float, Result]:
-    """Median time over `repeats` calls, of the CPU unless another clock is given, and what the last call returned."""
+    """Median time over `repeats` calls, of the CPU unless another clock is given, and what the last
+    call returned.
+    """
     seconds = []
     for _ in range(repeats):
         start = clock()
@@ -91,8 +94,8 @@ def timed(
 def yardstick() -> float:
     """CPU milliseconds of a fixed piece of work: how fast this machine is at this moment.
 
-    CPU time grows, by up to two, while somebody else uses the other hardware thread of the core; two records
-    compare only where their yardsticks do.
+    CPU time grows, by up to two, while somebody else uses the other hardware thread of the core;
+    two records compare only where their yardsticks do.
     """
     values = np.linspace(0.1, 1.0, 30_000)
 
@@ -110,7 +113,10 @@ def relative_error(gradient: np.ndarray, reference: Reference) -> float:
 
 
 def record(request: Request, measurement: Measurement, reference: Reference) -> dict[str, Any]:
-    """Timings per column and errors; errors only where the reference holds (100 cells, the whole day)."""
+    """Timings per column and errors.
+
+    Errors only where the reference holds (100 cells, the whole day).
+    """
     answer: dict[str, Any] = {
         "status": "ok",
         "setup_s": measurement.setup_s,

@@ -26,8 +26,8 @@ SECONDS_PER_HOUR = 3600.0  # the package counts in hours
 def measure(request: Request, reference: Reference) -> Measurement:
     """Time `method`, a method's name in pydiffgeo.
 
-    Options: `engine`, "torch" by default; `compile` for the compiled step of the torch engine; `threads` of the Julia engine,
-    more than one of which are timed by the clock on the wall.
+    Options: `engine`, "torch" by default; `compile` for the compiled step of the torch engine;
+    `threads` of the Julia engine, more than one of which are timed by the clock on the wall.
     """
     import torch
 

@@ -1,4 +1,6 @@
-"""torchdiffeq: explicit Runge-Kutta, through the solver ("backprop") or the backwards-in-time adjoint."""
+"""torchdiffeq: explicit Runge-Kutta, through the solver ("backprop") or the backwards-in-time
+adjoint.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,10 @@ def measure(request: Request, reference: Reference) -> Measurement:
     torch.set_default_dtype(torch.float64)
 
     class Column(torch.nn.Module):
-        """dpsi/dt of [cell, batch]; odeint_adjoint differentiates with respect to module parameters."""
+        """dpsi/dt of [cell, batch].
+
+        odeint_adjoint differentiates with respect to module parameters.
+        """
 
         def __init__(self) -> None:
             super().__init__()

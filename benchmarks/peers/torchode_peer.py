@@ -1,4 +1,6 @@
-"""torchode: explicit Runge-Kutta with one step size per sample, through the solver or backwards in time."""
+"""torchode: explicit Runge-Kutta with one step size per sample, through the solver or backwards in
+time.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,8 @@ def measure(request: Request, reference: Reference) -> Measurement:
             )
 
         def forward(self, time: Any, psi: Any) -> Any:
-            # cells come first in head_rate; under BacksolveAdjoint, which maps over samples, psi is [cell]
+            # cells come first in head_rate; under BacksolveAdjoint, which maps over samples, psi is
+            # [cell]
             cells_first = psi.movedim(-1, 0)
             return head_rate(cells_first, list(self.soil), torch, torch.cat, request.cells).movedim(
                 0, -1

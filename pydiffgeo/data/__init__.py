@@ -1,4 +1,4 @@
-"""Data in: records of sites in one xarray form, checked, filled on request, and cut into windows."""
+"""Records of sites in one xarray form: checked, filled on request, and cut into windows."""
 
 from pydiffgeo.data.batch import Batch
 from pydiffgeo.data.checks import check_form, missing_forcing, require_complete

@@ -1,4 +1,7 @@
-"""The public archives that `pydiffgeo data fetch` knows: addresses, sizes and hashes as their publishers give them."""
+"""The public archives that `pydiffgeo data fetch` knows.
+
+Addresses, sizes and hashes as their publishers give them.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +19,8 @@ class ArchiveFile:
     name : str
         Name in the folder, with a folder in front where it belongs into one.
     hash : str or None
-        "md5:..." or "sha256:..." as published; None where none is published: the first download then needs the caller's
-        consent, and its sha256 is recorded and holds from then on.
+        "md5:..." or "sha256:..." as published; None where none is published: the first download
+        then needs the caller's consent, and its sha256 is recorded and holds from then on.
     size : int or None
         Bytes, where known; for the check of the disk.
     unpack : bool
@@ -64,8 +67,8 @@ CAMELS_US_TABLES = {
 ARCHIVES: dict[str, Archive] = {
     "camels_us": Archive(
         "CAMELS-US: forcing (Daymet, Maurer, NLDAS), discharge and attributes of 671 sites, 3.4 GB",
-        "Newman et al. 2015 (doi:10.5194/hess-19-209-2015), Addor et al. 2017 (doi:10.5194/hess-21-5293-2017), "
-        "doi:10.5065/D6MW2F4D",
+        "Newman et al. 2015 (doi:10.5194/hess-19-209-2015), Addor et al. 2017 "
+        "(doi:10.5194/hess-21-5293-2017), doi:10.5065/D6MW2F4D",
         "CC-BY-4.0",
         (
             ArchiveFile(
@@ -82,7 +85,8 @@ ARCHIVES: dict[str, Archive] = {
         ),
     ),
     "caravan": Archive(
-        "Caravan 1.6, netCDF: ERA5-Land forcing, discharge and attributes of about 16 000 sites, 25 GB",
+        "Caravan 1.6, netCDF: ERA5-Land forcing, discharge and attributes of about 16 000 sites, "
+        "25 GB",
         "Kratzert et al. 2023 (doi:10.1038/s41597-023-01975-w), doi:10.5281/zenodo.15529786",
         "CC-BY-4.0",
         (
@@ -100,7 +104,8 @@ ARCHIVES: dict[str, Archive] = {
         "Kratzert et al. 2023 (doi:10.1038/s41597-023-01975-w), doi:10.5281/zenodo.15530022",
         "CC-BY-4.0",
         (
-            # Zenodo shows an md5 on the record's page, which could not be looked up when this list was made
+            # Zenodo shows an md5 on the record's page, which could not be looked up when this list
+            # was made
             ArchiveFile(
                 "https://zenodo.org/records/15530022/files/Caravan-csv.tar.gz",
                 "Caravan-csv.tar.gz",

@@ -25,7 +25,8 @@ class Batch:
     observed : dict of str to Tensor, [batch, time] or [batch, time, depth]
         NaN where nothing was observed.
     spread : dict of str to Tensor, [batch] or [batch, depth]
-        Standard deviation of each observed series over the training period, NaN where it has fewer than two values.
+        Standard deviation of each observed series over the training period, NaN where it has fewer
+        than two values.
     site : Tensor of int64, [batch]
         Positions in `sites`.
     start : Tensor of int64, [batch]
@@ -76,14 +77,14 @@ class Batch:
         return self.times[first : first + self.length]
 
     def where(self, row: int) -> str:
-        """Return site and dates of a row in words, for messages such as that on a loss that is not a number."""
+        """Return site and dates of a row in words, for messages."""
         dates = self.dates(row)
         name = self.sites[int(self.site[row])]
         warm_up = f"warm-up {self.warm_up} steps"
         return f"site {name}, {stamp(dates[0])} to {stamp(dates[-1])} ({warm_up})"
 
     def not_finite(self, simulated: Tensor) -> list[str]:
-        """Return, for each row whose simulation [batch, time, ...] is not finite after the warm-up, where that begins."""
+        """Return where simulations [batch, time, ...] are not finite after the warm-up, by row."""
         scored = torch.isfinite(simulated[:, self.warm_up :])
         bad = ~scored.reshape(*scored.shape[:2], -1).all(2)
         found = []
@@ -105,7 +106,10 @@ class Batch:
         return self._mapped(lambda tensor: tensor.repeat(count, *(1,) * (tensor.dim() - 1)))
 
     def _mapped(self, change: Any, depths: bool = False) -> Batch:
-        """Return the batch with its tensors changed; the depths, which are none of a row, only on demand."""
+        """Return the batch with its tensors changed.
+
+        The depths, which are none of a row, only on demand.
+        """
         changed: dict[str, Any] = {}
         for field in fields(self):
             value = getattr(self, field.name)

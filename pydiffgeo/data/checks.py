@@ -26,7 +26,7 @@ WEATHER = (
 
 
 def check_form(sites: xr.Dataset, needed: Iterable[str] = ()) -> xr.Dataset:
-    """Return records unchanged if they have the site form (`pydiffgeo.data.form`), whatever their values.
+    """Return records unchanged if they have the site form, whatever their values.
 
     Parameters
     ----------
@@ -38,8 +38,8 @@ def check_form(sites: xr.Dataset, needed: Iterable[str] = ()) -> xr.Dataset:
     Raises
     ------
     DataError
-        A dimension or a needed variable is missing, times are unordered, repeated or not regular, a site is listed twice, or
-        depths do not increase.
+        A dimension or a needed variable is missing, times are unordered, repeated or not regular, a
+        site is listed twice, or depths do not increase.
     UnitError
         Known variables are in another unit, or have none; all are named.
     """
@@ -47,7 +47,8 @@ def check_form(sites: xr.Dataset, needed: Iterable[str] = ()) -> xr.Dataset:
     absent = [name for name in needed if name not in sites]
     if absent:
         raise DataError(
-            f"the records lack {', '.join(map(repr, absent))}; they have {', '.join(map(str, sites.variables))}."
+            f"the records lack {', '.join(map(repr, absent))}; they have "
+            f"{', '.join(map(str, sites.variables))}."
         )
     ids = pd.Index(sites.site.values)
     if ids.has_duplicates:
@@ -66,7 +67,10 @@ def check_form(sites: xr.Dataset, needed: Iterable[str] = ()) -> xr.Dataset:
 
 
 def wrong_units(sites: xr.Dataset, names: Iterable[str]) -> dict[str, str]:
-    """Return what is wrong with the units of known variables, in words by name: none, or another one."""
+    """Return what is wrong with the units of known variables, in words by name.
+
+    None, or another one.
+    """
     found = {}
     for name in names:
         if name in VARIABLES and name in sites:
@@ -80,7 +84,7 @@ def wrong_units(sites: xr.Dataset, names: Iterable[str]) -> dict[str, str]:
 def missing_forcing(
     sites: xr.Dataset, names: Iterable[str] = WEATHER
 ) -> list[tuple[str, str, str]]:
-    """Return (variable, site, date) of every missing value of the forcing `names`, in that order."""
+    """Return (variable, site, date) of every missing value of the forcing `names`, in order."""
     found, times = [], times_of(sites)
     for name in names:
         values = sites[name].transpose("site", ...)
@@ -102,7 +106,7 @@ def require_complete(sites: xr.Dataset, names: Iterable[str] = WEATHER) -> xr.Da
         listed = "; ".join(f"{name} at site {site} on {day}" for name, site, day in missing[:10])
         more = f" and {len(missing) - 10} more" if len(missing) > 10 else ""
         raise DataError(
-            f"{len(missing)} forcing values are missing: {listed}{more}. Fill them yourself, allow filling "
-            "in the settings (`gaps`), or leave the site out."
+            f"{len(missing)} forcing values are missing: {listed}{more}. Fill them yourself, allow "
+            "filling in the settings (`gaps`), or leave the site out."
         )
     return sites

@@ -1,4 +1,7 @@
-"""Downloading public archives: resumed after an interruption, checked against their hash, unpacked."""
+"""Downloading public archives.
+
+Resumed after an interruption, checked against their hash, unpacked.
+"""
 
 from __future__ import annotations
 
@@ -37,11 +40,14 @@ def fetch(
     progress: bool = True,
     say: Callable[[str], None] = lambda text: None,
 ) -> Path:
-    """Download an archive of `ARCHIVES` into a folder and unpack it; what is already there and right is not fetched again.
+    """Download an archive of `ARCHIVES` into a folder and unpack it.
 
-    An interrupted download goes on where it stopped when the call is given again, if the server can; the file may not have
-    changed in between. Each file is compared with the hash that its publisher gives. Where none is known (`ArchiveFile.hash` is
-    None; at present only ``caravan_csv``) the first download needs `accept_unverified`; its sha256 is then recorded in
+    What is already there and right is not fetched again.
+
+    An interrupted download goes on where it stopped when the call is given again, if the server
+    can; the file may not have changed in between. Each file is compared with the hash that its
+    publisher gives. Where none is known (`ArchiveFile.hash` is None; at present only
+    ``caravan_csv``) the first download needs `accept_unverified`; its sha256 is then recorded in
     ``hashes.json`` and holds from then on.
 
     Parameters
@@ -69,8 +75,8 @@ def fetch(
     UnknownName
         No such archive.
     DataError
-        The download failed or was cut off (what arrived is kept), a hash is wrong (what arrived is deleted), consent is
-        missing, or the disk is full.
+        The download failed or was cut off (what arrived is kept), a hash is wrong (what arrived is
+        deleted), consent is missing, or the disk is full.
     """
     archive = lookup(ARCHIVES, name, "archive")
     folder = Path(folder)
@@ -93,8 +99,9 @@ def _fetch_file(
     known = file.hash or recorded.get(file.name)
     if known is None and not accept:
         raise DataError(
-            f"no hash of {target.name} is known, so that the download cannot be checked; allow it with --accept-unverified "
-            f"(accept_unverified=True): its sha256 is then recorded in {folder / RECORD} and checked from then on."
+            f"no hash of {target.name} is known, so that the download cannot be checked; allow it "
+            "with --accept-unverified (accept_unverified=True): its sha256 is then recorded in "
+            f"{folder / RECORD} and checked from then on."
         )
     if known is not None and target.is_file() and pooch.hashes.hash_matches(str(target), known):
         say(f"{file.name}: already there, its hash is right")
@@ -116,9 +123,9 @@ def _fetch_file(
         raise
     except ValueError as error:  # pooch: the hash does not match
         raise DataError(
-            f"{file.url} gave a file whose hash is not the known one ({known}); it was deleted. Give the same command again; "
-            "if it happens twice, the archive has changed: compare with its page, and do not use the file before that. "
-            f"({error})."
+            f"{file.url} gave a file whose hash is not the known one ({known}); it was deleted. "
+            "Give the same command again; if it happens twice, the archive has changed: compare "
+            f"with its page, and do not use the file before that. ({error})."
         ) from error
     finally:
         logger.setLevel(level)
@@ -129,12 +136,13 @@ def _fetch_file(
 
 
 class ResumingDownloader:
-    """A downloader for pooch that keeps what arrived in `part`, and goes on from there the next time.
+    """A downloader for pooch that keeps what arrived, and goes on from there the next time.
 
     Parameters
     ----------
     part : Path
-        File that grows; beside it stands the version of the file that the server stated (ETag or date).
+        File that grows; beside it stands the version of the file that the server stated (ETag or
+        date).
     progress : bool
         Show a progress bar.
     """
@@ -172,7 +180,8 @@ class ResumingDownloader:
                         else "connection (behind a proxy: HTTPS_PROXY)"
                     )
                     raise DataError(
-                        f"{url} could not be downloaded ({error}); {kept}. If it stays so, check the {hint}."
+                        f"{url} could not be downloaded ({error}); {kept}. If it stays so, check "
+                        f"the {hint}."
                     ) from error
         shutil.move(self.part, str(output_file))
         self.version.unlink(missing_ok=True)
@@ -238,8 +247,8 @@ def _check_disk(file: ArchiveFile, folder: Path) -> None:
         free = shutil.disk_usage(folder).free
         if free < needed:
             raise DataError(
-                f"{file.name} needs {needed / 1e9:.1f} GB, {folder} has {free / 1e9:.1f} GB free; make room, or choose another "
-                "folder with --output."
+                f"{file.name} needs {needed / 1e9:.1f} GB, {folder} has {free / 1e9:.1f} GB free; "
+                "make room, or choose another folder with --output."
             )
 
 
@@ -263,6 +272,7 @@ def _unpack(packed: Path, folder: Path, progress: bool, say: Callable[[str], Non
     ) as error:
         why = " ".join(str(error).split())
         raise DataError(
-            f"{packed} cannot be unpacked ({why}); make room on the disk, or delete it and fetch again."
+            f"{packed} cannot be unpacked ({why}); make room on the disk, or delete it and fetch "
+            "again."
         ) from error
     done.write_text(stamp)

@@ -1,9 +1,10 @@
-"""The site form: the dimensions, times and names that every record of sites has, whatever its files look like.
+"""The site form: dimensions, times and names that every record of sites has.
 
-A record is an `xarray.Dataset` with the dimensions ``site`` (text) and ``time`` (regular steps of any length, UTC), or
-``point`` in place of time where there are no dates, and maybe ``depth`` (m, positive down). Attributes are ``[site]`` or
-``[site, depth]``, series ``[site, time]``, observed series ``[site, time]`` or ``[site, time, depth]``; each has its unit in
-``attrs["units"]``. A value holds over the step that ends at its time; daily records bear the date of their day.
+A record is an `xarray.Dataset` with the dimensions ``site`` (text) and ``time`` (regular steps of
+any length, UTC), or ``point`` in place of time where there are no dates, and maybe ``depth`` (m,
+positive down). Attributes are ``[site]`` or ``[site, depth]``, series ``[site, time]``, observed
+series ``[site, time]`` or ``[site, time, depth]``; each has its unit in ``attrs["units"]``. A value
+holds over the step that ends at its time; daily records bear the date of their day.
 """
 
 from __future__ import annotations
@@ -35,8 +36,9 @@ def axis_of(sites: xr.Dataset) -> str:
     """
     if "site" not in sites.dims or not {"time", "point"} & set(sites.dims):
         raise DataError(
-            f"records of sites need the dimensions 'site' and 'time' (or 'point'), these have "
-            f"{', '.join(map(str, sites.dims)) or 'none'}; `pydiffgeo.open_sites` gives them, .rename does."
+            "records of sites need the dimensions 'site' and 'time' (or 'point'), these have "
+            f"{', '.join(map(str, sites.dims)) or 'none'}; `pydiffgeo.open_sites` gives them, "
+            ".rename does."
         )
     return "time" if "time" in sites.dims else "point"
 
@@ -75,14 +77,17 @@ def step_of(times: pd.Index) -> pd.Timedelta:
     if bad.size:
         first, after = stamp(times[bad[0]]), stamp(times[bad[0] + 1])
         raise DataError(
-            f"times are not regular: {first} is followed by {after}, most steps are {found}; reindex to every step and let "
-            "missing ones be NaN."
+            f"times are not regular: {first} is followed by {after}, most steps are {found}; "
+            "reindex to every step and let missing ones be NaN."
         )
     return found
 
 
 def stamp(time: Any) -> str:
-    """Return a time as text: a date, with the time of the day where there is one, or the number of a point."""
+    """Return a time as text.
+
+    A date, with the time of the day where there is one, or the number of a point.
+    """
     if isinstance(time, int | np.integer):
         return f"point {int(time)}"
     moment = pd.Timestamp(time)
@@ -143,7 +148,10 @@ def positions(times: pd.Index, start: Day, end: Day, what: str = "the period") -
     first = times[0] if first is pd.NaT else first
     last = times[-1] if last is pd.NaT else last
     step = step_of(times)
-    given = f"{stamp(times[0]) if start is None else start} to {stamp(times[-1]) if end is None else end}"
+    given = (
+        f"{stamp(times[0]) if start is None else start} to "
+        f"{stamp(times[-1]) if end is None else end}"
+    )
     # a day of a record in hours may end at its last hour or at the midnight after it
     if last < first or first < times[0].normalize() or last >= times[-1] + max(step, DAY):
         raise DataError(
@@ -188,7 +196,9 @@ def attribute_names(sites: xr.Dataset) -> tuple[str, ...]:
 
 
 def telling_attributes(sites: xr.Dataset) -> tuple[str, ...]:
-    """Return the attributes that networks can learn from: numbers that no site lacks and that are not all the same.
+    """Return the attributes that networks can learn from.
+
+    Numbers that no site lacks and that are not all the same.
 
     A line of the log names those that are left out.
     """
@@ -204,7 +214,10 @@ def telling_attributes(sites: xr.Dataset) -> tuple[str, ...]:
 
 
 def is_observed(values: xr.DataArray) -> bool:
-    """Return whether a series is observed: ``attrs["role"]`` says so, or the table of variables, or it has more than time."""
+    """Return whether a series is observed.
+
+    ``attrs["role"]`` says so, or the table of variables, or it has more than time.
+    """
     role = values.attrs.get("role")
     if role is not None:
         return bool(role == "observed")

@@ -1,4 +1,7 @@
-"""Explicit filling of missing forcing: only what is asked for is filled, and all of it is reported."""
+"""Explicit filling of missing forcing.
+
+Only what is asked for is filled, and all of it is reported.
+"""
 
 from __future__ import annotations
 
@@ -25,12 +28,13 @@ class GapRules:
     Parameters
     ----------
     max_days : int
-        Longest gap (days) of temperature, humidity or radiation that is interpolated linearly, 0 to 30.
+        Longest gap (days) of temperature, humidity or radiation that is interpolated linearly, 0 to
+        30.
     precipitation : {"error", "zero"}
         What a missing precipitation day becomes: an error, or no precipitation.
     dead_radiation : {"error", "temperature"}
-        What days of a dead radiation sensor become: an error, or radiation from the daily temperature range (FAO-56, eq. 50)
-        with the coefficient fitted to the site's good days.
+        What days of a dead radiation sensor become: an error, or radiation from the daily
+        temperature range (FAO-56, eq. 50) with the coefficient fitted to the site's good days.
 
     Raises
     ------
@@ -51,7 +55,8 @@ class GapRules:
         ):
             if getattr(self, name) not in known:
                 raise SettingsError(
-                    f"gaps.{name} is {getattr(self, name)!r}, neither {known[0]!r} nor {known[1]!r}."
+                    f"gaps.{name} is {getattr(self, name)!r}, neither {known[0]!r} nor "
+                    f"{known[1]!r}."
                 )
 
 
@@ -81,8 +86,9 @@ def filled_lines(fills: Sequence[Fill]) -> list[str]:
     return sorted(lines)
 
 
-# A sensor that shows less than this share of extraterrestrial radiation on most days of a month's half is
-# dead: the darkest single days of a healthy record reach 0.01, but never for eight days of fifteen.
+# A sensor that shows less than this share of extraterrestrial radiation on most days of a month's
+# half is dead: the darkest single days of a healthy record reach 0.01, but never for eight days of
+# fifteen.
 DEAD_SHARE = 0.05
 DEAD_WINDOW = 15
 
@@ -95,8 +101,8 @@ def fill_forcing(
 ) -> tuple[xr.Dataset, list[Fill]]:
     """Return the records with forcing filled as `gaps` allows, and the list of what was filled.
 
-    Days of a dead radiation sensor (15-day running median below 5 % of extraterrestrial radiation) count as
-    missing. Soil moisture is never filled.
+    Days of a dead radiation sensor (15-day running median below 5 % of extraterrestrial radiation)
+    count as missing. Soil moisture is never filled.
 
     Parameters
     ----------
@@ -105,7 +111,8 @@ def fill_forcing(
     gaps : GapRules
         What may be filled.
     period : tuple of Timestamp, optional
-        First and last day that are needed: gaps outside of them stay, and are no error. All days by default.
+        First and last day that are needed: gaps outside of them stay, and are no error. All days by
+        default.
 
     Raises
     ------
@@ -175,19 +182,18 @@ def _revive_radiation(
     if gaps.dead_radiation == "error":
         start, end = radiation.index[spans[0][0]], radiation.index[spans[-1][1]]
         raise DataError(
-            f"shortwave_down of site {site} is below {DEAD_SHARE:.0%} of extraterrestrial radiation on "
-            f"{int(dead.sum())} days from {start:%Y-%m-%d} to {end:%Y-%m-%d}: a dead sensor. Set "
-            "gaps.dead_radiation "
-            "to 'temperature' to estimate it, or leave the site out."
+            f"shortwave_down of site {site} is below {DEAD_SHARE:.0%} of extraterrestrial "
+            f"radiation on {int(dead.sum())} days from {start:%Y-%m-%d} to {end:%Y-%m-%d}: a dead "
+            "sensor. Set gaps.dead_radiation to 'temperature' to estimate it, or leave the site "
+            "out."
         )
     spread = np.sqrt((record.tair_max - record.tair_min).clip(0.0).to_series())
     estimate = spread * _extraterrestrial(radiation.index, float(record.lat))
     good = ~dead & radiation.notna() & estimate.notna()
     if good.sum() < 30:
         raise DataError(
-            f"site {site} has only {int(good.sum())} good days of radiation, 30 are needed to fit its "
-            "estimate "
-            "from temperature; leave the site out."
+            f"site {site} has only {int(good.sum())} good days of radiation, 30 are needed to fit "
+            "its estimate from temperature; leave the site out."
         )
     coefficient = float((radiation[good] * estimate[good]).sum() / (estimate[good] ** 2).sum())
     method = f"temperature range, k = {coefficient:.3f}"
@@ -220,11 +226,13 @@ def _fill_run(
         return Fill(site, variable, first, last, days, "zero")
     if days > gaps.max_days:
         raise DataError(
-            f"{where}, longer than gaps.max_days = {gaps.max_days}; raise it, or leave the site out."
+            f"{where}, longer than gaps.max_days = {gaps.max_days}; raise it, or leave the site "
+            "out."
         )
     if start == 0 or end == len(series) - 1:
         raise DataError(
-            f"{where}, at the edge of the record where it cannot be interpolated; shorten the record."
+            f"{where}, at the edge of the record where it cannot be interpolated; shorten the "
+            "record."
         )
     before, after = series.iloc[start - 1], series.iloc[end + 1]
     series.iloc[start : end + 1] = np.linspace(before, after, days + 2)[1:-1]

@@ -1,6 +1,9 @@
-"""Arrays [site, time, ...] whose rows are read when they are asked for, so that memory does not grow with the sites.
+"""Arrays [site, time, ...] whose rows are read when they are needed.
 
-They are xarray backend arrays, as those of an opened netCDF file: selecting stays lazy, `.values` reads. No dask is needed.
+Memory does not grow with the number of sites.
+
+They are xarray backend arrays, as those of an opened netCDF file: selecting stays lazy, `.values`
+reads. No dask is needed.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ CACHE_BYTES = 128 * 2**20
 
 
 class SiteArray(BackendArray):
-    """An array [site, time, ...] that calls `read` for the rows of an index and cuts the days afterwards.
+    """An array [site, time, ...] that calls `read` for rows, and cuts the days afterwards.
 
     Parameters
     ----------
@@ -55,14 +58,19 @@ class SiteArray(BackendArray):
 
 
 def _outer(values: NDArray, key: list[Any]) -> NDArray:
-    """Return values by an index of each dimension on its own, the last one first: an integer takes its dimension away."""
+    """Return values by an index of each dimension on its own, the last one first.
+
+    An integer takes its dimension away.
+    """
     for axis in reversed(range(len(key))):
         values = values[(slice(None),) * axis + (key[axis],)]
     return values
 
 
 class Reader:
-    """Reads one site's variables at a time and keeps the last ones read, up to `CACHE_BYTES` or `BLOCK` sites.
+    """Reads the variables of one site at a time, and keeps the last ones read.
+
+    Up to `CACHE_BYTES`, or `BLOCK` sites.
 
     Parameters
     ----------
@@ -99,7 +107,10 @@ class Reader:
 def lazy_variable(
     read: Callable[[Rows], NDArray], shape: Mapping[str, int], dtype: Any = np.float64
 ) -> xr.Variable:
-    """Return a variable whose rows `read` provides when they are needed; `shape` is its size by dimension, site first."""
+    """Return a variable whose rows `read` provides when they are needed.
+
+    `shape` is its size by dimension, site first.
+    """
     array = SiteArray(read, tuple(shape.values()), dtype)
     return xr.Variable(tuple(shape), indexing.LazilyIndexedArray(array))
 
@@ -110,7 +121,10 @@ def is_lazy(values: xr.DataArray) -> bool:
 
 
 def in_memory(records: xr.Dataset) -> xr.Dataset:
-    """Return records with all lazy series read, some sites at a time: each file once, whatever the number of its series."""
+    """Return records with all lazy series read, some sites at a time.
+
+    Each file once, whatever the number of its series.
+    """
     lazy = {name: values for name, values in records.data_vars.items() if is_lazy(values)}
     read = {
         name: xr.Variable(v.dims, np.empty(v.shape, v.dtype), v.attrs) for name, v in lazy.items()

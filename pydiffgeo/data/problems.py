@@ -23,8 +23,9 @@ class Problem:
     Attributes
     ----------
     kind : str
-        "unreadable", "wrong unit", "missing time", "missing forcing", "impossible value", "no observation", "no variance",
-        "no window", "no attributes", "missing attribute"; and those of `REMARKS`.
+        "unreadable", "wrong unit", "missing time", "missing forcing", "impossible value", "no
+        observation", "no variance", "no window", "no attributes", "missing attribute"; and those of
+        `REMARKS`.
     site : str
         Site or site; "" for all.
     variable : str
@@ -47,7 +48,8 @@ class Problem:
 
 
 def forcing_problems(values: Mapping[str, NDArray], site: str, days: pd.Index) -> Iterator[Problem]:
-    """Return what is missing or impossible in the forcing of one site, [time] by variable, run by run of days.
+    """Return what is missing or impossible in the forcing of one site, [time] by variable, run by
+    run of days.
 
     Parameters
     ----------
@@ -69,13 +71,23 @@ def forcing_problems(values: Mapping[str, NDArray], site: str, days: pd.Index) -
         yield of_days("minimum above maximum", site, "tair_min", days, first, last, text)
     known = np.isfinite(low) & np.isfinite(high)
     if known.any() and np.array_equal(low[known], high[known]):
-        yield Problem("no temperature range", site, "tair_min", "", "", 0,
-                      f"tair_min equals tair_max on every day in site {site} (NLDAS in CAMELS-US); methods that need the "
-                      "daily range, such as hargreaves, cannot be used.")  # fmt: skip
+        yield Problem(
+            "no temperature range",
+            site,
+            "tair_min",
+            "",
+            "",
+            0,
+            f"tair_min equals tair_max on every day in site {site} (NLDAS in CAMELS-US); methods "
+            "that need the daily range, such as hargreaves, cannot be used.",
+        )
 
 
 def gap_problems(values: Mapping[str, NDArray], site: str, days: pd.Index) -> Iterator[Problem]:
-    """Return where forcing is missing, run by run of days; days without any are one problem, not one for each variable."""
+    """Return where forcing is missing, run by run of days.
+
+    Days without any are one problem, not one for each variable.
+    """
     gaps = {name: np.isnan(array) for name, array in values.items()}
     whole = np.logical_and.reduce(list(gaps.values())) if gaps else np.zeros(len(days), bool)
     for first, last in runs(whole):
@@ -85,10 +97,11 @@ def gap_problems(values: Mapping[str, NDArray], site: str, days: pd.Index) -> It
             yield of_days("missing forcing", site, name, days, first, last, f"{name} is missing")
 
 
-def impossible_problems(
-    name: str, array: NDArray, site: str, days: pd.Index
-) -> Iterator[Problem]:  # fmt: skip
-    """Return where values lie outside of `variables.limits`, run by run of days; `array` [time] or [time, depth]."""
+def impossible_problems(name: str, array: NDArray, site: str, days: pd.Index) -> Iterator[Problem]:
+    """Return where values lie outside of `variables.limits`, run by run of days.
+
+    `array` [time] or [time, depth].
+    """
     bad = find_impossible(name, array)
     for first, last in runs(bad.reshape(len(bad), -1).any(1)):
         levels, wrong = np.atleast_1d(array[first]).ravel(), np.atleast_1d(bad[first]).ravel()
@@ -103,7 +116,8 @@ def observed_problems(
 ) -> Iterator[Problem]:
     """Return what is wrong with the observations of a site, [time] or [time, depth] by variable.
 
-    Impossible values, series that are never observed, and those that never change, by which nothing can be judged.
+    Impossible values, series that are never observed, and those that never change, by which nothing
+    can be judged.
     """
     for name, array in values.items():
         known = array[np.isfinite(array)]
@@ -143,7 +157,10 @@ def attribute_problems(
     for row, site in enumerate(sites):
         for name, array in values.items():
             if name in wanted and missing[name][row]:
-                text = f"attribute {name!r} of site {site} is missing; fill it, or leave the site or the attribute out."
+                text = (
+                    f"attribute {name!r} of site {site} is missing; fill it, or leave the site "
+                    "or the attribute out."
+                )
                 yield Problem("missing attribute", site, name, "", "", 0, text)
             elif name in bad and bad[name][row]:
                 text = f"attribute {_outside(name, float(array[row]))} in site {site}"
@@ -183,7 +200,8 @@ def of_days(
     remedy = {
         "no observation": "leave the site out of training, or choose another period",
         "impossible value": "correct it, or set it to NaN",
-        "minimum above maximum": "exchange them, or leave them where the daily range does not matter",
+        "minimum above maximum": "exchange them, or leave them where the daily range does not "
+        "matter",
     }.get(kind, "fill it yourself, choose another period, or leave the site out")
     return Problem(kind, site, name, start, end, number, f"{text} in site {site} {when}; {remedy}.")
 

@@ -1,4 +1,4 @@
-"""Standardisation of forcing and attributes, fitted on the training period and stored with the run."""
+"""Standardisation of forcing and attributes, fitted on the training period."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ from pydiffgeo.files import write_file
 
 @dataclass(frozen=True)
 class Scaling:
-    """Mean and standard deviation of variables: of forcing over sites and days, of attributes over sites.
+    """Mean and standard deviation of variables.
+
+    Of forcing over sites and days, of attributes over sites.
 
     Attributes
     ----------
@@ -53,14 +55,18 @@ class Scaling:
         return (values - mean) / std
 
     def undo(self, values: Tensor, names: Sequence[str]) -> Tensor:
-        """Return values * std + mean for standardised `values` [..., len(names)]; raises as `apply`."""
+        """Return values * std + mean for standardised `values` [..., len(names)].
+
+        Raises as `apply`.
+        """
         mean, std = self._tensors(values, names)
         return values * std + mean
 
     def _tensors(self, values: Tensor, names: Sequence[str]) -> tuple[Tensor, Tensor]:
         if values.shape[-1] != len(names):
             raise DataError(
-                f"values have {values.shape[-1]} features, {len(names)} names are given: {', '.join(names)}."
+                f"values have {values.shape[-1]} features, {len(names)} names are given: "
+                f"{', '.join(names)}."
             )
         mean, std = (
             torch.tensor(
@@ -116,7 +122,8 @@ def fit_scaling(
     Raises
     ------
     DataError
-        A variable is absent, is text, is constant or has no values, or the record has no days in the period.
+        A variable is absent, is text, is constant or has no values, or the record has no days in
+        the period.
     """
     axis, times = axis_of(records), times_of(records)
     span = slice(*positions(times, start, end, "the training period"))
@@ -128,11 +135,11 @@ def fit_scaling(
             )
         if records[name].dtype.kind not in "fiu":
             raise DataError(
-                f"{name!r} is text and cannot be standardised; leave it out, or encode it as numbers."
+                f"{name!r} is text and cannot be standardised; leave it out, or encode it as "
+                "numbers."
             )
-    sums = {
-        name: np.zeros(3) for name in [*forcing, *attributes]
-    }  # count, mean, sum of squared deviations
+    # count, mean, sum of squared deviations
+    sums = {name: np.zeros(3) for name in [*forcing, *attributes]}
     for rows in blocks(records.sizes["site"]):
         for name in forcing:
             sums[name] = _merge(sums[name], records[name].isel({"site": rows, axis: span}).values)
@@ -144,7 +151,8 @@ def fit_scaling(
         if spread <= 1e-12 * max(1.0, abs(centre)):
             what = "no values" if not count else f"the same value {centre:g} everywhere"
             raise DataError(
-                f"{name!r} has {what} in the training period and cannot be standardised; leave it out."
+                f"{name!r} has {what} in the training period and cannot be standardised; leave it "
+                "out."
             )
         mean[name], std[name] = float(centre), spread
     first, last = (stamp(times[i]) for i in (span.start, span.stop - 1))
@@ -167,15 +175,16 @@ def attribute_values(
         numbers = name in sites and sites[name].dtype.kind in "fiu"
         if not numbers or set(sites[name].dims) not in ({"site"}, {"site", "depth"}):
             raise DataError(
-                f"no attribute {name!r} with numbers in the records; leave it out, or encode it as numbers."
+                f"no attribute {name!r} with numbers in the records; leave it out, or encode it as "
+                "numbers."
             )
         values = sites[name].transpose("site", ...).values.astype(float)
         flat = values.reshape(len(ids), -1)
         if (lost := absent(flat).any(1)).any():
             which = [ids[i] for i in np.flatnonzero(lost)]
             raise DataError(
-                f"attribute {name!r} is missing for {len(which)} sites: {', '.join(which[:10])}; fill it, or leave out the "
-                "attribute or the sites."
+                f"attribute {name!r} is missing for {len(which)} sites: {', '.join(which[:10])}; "
+                "fill it, or leave out the attribute or the sites."
             )
         columns = (attribute_problems({name: column}, ids, ()) for column in flat.T)
         wrong = [problem for found in columns for problem in found]
@@ -187,7 +196,9 @@ def attribute_values(
 
 
 def _merge(total: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Add values to (count, mean, sum of squared deviations), without cancellation (Chan et al. 1983)."""
+    """Add values to (count, mean, sum of squared deviations), without cancellation (Chan et al.
+    1983).
+    """
     known = values[np.isfinite(values)].astype(float)
     if not known.size:
         return total

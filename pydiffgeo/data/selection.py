@@ -33,11 +33,11 @@ class Span:
     warm_up : int
         Days before `start` whose forcing is used too, as far as the record reaches.
     gaps : {"none", "windows", "any"}
-        Whether forcing must be there on all days; or, where missing forcing may be skipped, in one window at least; or is no
-        matter here, since it is filled.
+        Whether forcing must be there on all days; or, where missing forcing may be skipped, in one
+        window at least; or is no matter here, since it is filled.
     window : tuple of int or None
-        Days of a window before and after its warm-up is over, for "windows": (warm-up, days that count). None for one, of
-        the whole span.
+        Days of a window before and after its warm-up is over, for "windows": (warm-up, days that
+        count). None for one, of the whole span.
     varied : tuple of str
         Observed series of which each site needs two different values.
     judged : tuple of str
@@ -66,12 +66,13 @@ class Selection:
     kept : tuple of str
         In the order of the records.
     left_out : dict of str to dict of str to str
-        Reason by site, for ``"all"`` and for each span by name: a site whose forcing has a gap in a span that is judged as a
-        whole is left out of this alone.
+        Reason by site, for ``"all"`` and for each span by name: a site whose forcing has a gap in a
+        span that is judged as a whole is left out of this alone.
     problems : tuple of Problem
         All that was found, those of sites that are kept as well.
     remarks : tuple of (str, str)
-        Site, and what was put up with there: gaps that windows avoid, values that count as missing, nothing to judge by.
+        Site, and what was put up with there: gaps that windows avoid, values that count as missing,
+        nothing to judge by.
     """
 
     kept: tuple[str, ...]
@@ -81,7 +82,7 @@ class Selection:
 
 
 def left_out_lines(left_out: Mapping[str, Mapping[str, str]], shown: int = SHOWN) -> list[str]:
-    """Return how many sites are left out of what, and a line with the reason for each of the first."""
+    """Return how many sites are left out of what, and a reason for each of the first."""
     lines: list[str] = []
     for scope, reasons in left_out.items():
         if reasons:
@@ -104,7 +105,8 @@ def select_sites(
 ) -> Selection:
     """Look at the days of all spans, site by site, and return which sites can be used.
 
-    What no span touches does not matter. Records are only read: see `without_impossible` for values that count as missing.
+    What no span touches does not matter. Records are only read: see `without_impossible` for values
+    that count as missing.
 
     Parameters
     ----------
@@ -117,15 +119,17 @@ def select_sites(
     attributes : sequence of str
         Attributes and coordinates that every site must have.
     missing : {"error", "skip"}
-        What a site is that lacks something: an error, or left out, of all or of the judgement in one span.
+        What a site is that lacks something: an error, or left out, of all or of the judgement in
+        one span.
     impossible : {"error", "missing"}
         What a value outside of `variables.limits` is: an error, or missing.
 
     Raises
     ------
     DataError
-        A span that the record does not cover; a site that lacks something, or has an impossible value, where that is an error:
-        all are listed by site and date; no site left; no site that can be judged in a span.
+        A span that the record does not cover; a site that lacks something, or has an impossible
+        value, where that is an error: all are listed by site and date; no site left; no site that
+        can be judged in a span.
     """
     days = times_of(records)
     sites = [str(site) for site in records.site.values]
@@ -183,8 +187,9 @@ def select_sites(
     for span, some in judged.items():
         if not some:
             raise DataError(
-                f"no site has two different observations of {', '.join(span.judged)} in the {span.name} period, {span.start} "
-                f"to {span.end}, which is judged by them; choose another period."
+                f"no site has two different observations of {', '.join(span.judged)} in the "
+                f"{span.name} period, {span.start} to {span.end}, which is judged by them; choose "
+                "another period."
             )
     return Selection(
         kept, left_out, tuple(problems), tuple(remark for remark in remarks if remark[1])
@@ -192,7 +197,10 @@ def select_sites(
 
 
 def without_impossible(records: xr.Dataset, names: Iterable[str]) -> xr.Dataset:
-    """Return records in which impossible values of the series or attributes `names` are missing (NaN); lazy where they are."""
+    """Return records in which impossible values of some names are missing (NaN).
+
+    Lazy records stay lazy.
+    """
     changed = {}
     for name in names:
         values = records[name]
@@ -246,7 +254,9 @@ def _masked(name: str, values: NDArray) -> NDArray:
 
 
 def _positions(span: Span, days: pd.Index) -> tuple[int, int, int]:
-    """Return positions: of the first step of the warm-up, of the first step that counts, and of the step after the last."""
+    """Return positions: of the first step of the warm-up, of the first step that counts, and of the
+    step after the last.
+    """
     first, last = positions(days, span.start, span.end, f"the {span.name} period")
     return max(0, first - span.warm_up), first, last
 
@@ -265,7 +275,10 @@ def _impossible(
     days: pd.Index,
     erase: bool,
 ) -> Iterator[Problem]:
-    """Return one problem per series for impossible values on days that some span touches; `erase` makes them NaN in place."""
+    """Return one problem per series for impossible values on days that some span touches.
+
+    `erase` makes them NaN in place.
+    """
     touched = np.zeros(len(days), bool)
     for begin, _, last in positions:
         touched[begin:last] = True
@@ -315,7 +328,10 @@ def _lacks(
         if (counts < span.least).any():
             level = int((counts < span.least).argmax())
             where = f" in level {level + 1} of {len(counts)}" if len(counts) > 1 else ""
-            text = f"site {site} has {counts[level]} observations of {name}{where} {period}, {span.least} are needed."
+            text = (
+                f"site {site} has {counts[level]} observations of {name}{where} {period}, "
+                f"{span.least} are needed."
+            )
             yield Problem("no observation", site, name, "", "", 0, text)
 
 
@@ -332,7 +348,10 @@ def _avoided(
     if not gap.any():
         return ""
     day = days[begin + int(gap.argmax())]
-    return f"site {site} lacks forcing on {int(gap.sum())} days, first on {stamp(day)}: no {span.name} window touches them."
+    return (
+        f"site {site} lacks forcing on {int(gap.sum())} days, first on {stamp(day)}: no "
+        f"{span.name} window touches them."
+    )
 
 
 def _unscored(span: Span, name: str, values: NDArray, site: str) -> str:
@@ -340,7 +359,10 @@ def _unscored(span: Span, name: str, values: NDArray, site: str) -> str:
     if _varied(values):
         return ""
     few = "fewer than two different observations" if np.isfinite(values).any() else "no observation"
-    return f"site {site} has {few} of {name} in the {span.name} period, {span.start} to {span.end}: it gets no NSE there."
+    return (
+        f"site {site} has {few} of {name} in the {span.name} period, {span.start} to "
+        f"{span.end}: it gets no NSE there."
+    )
 
 
 def _varied(values: NDArray) -> bool:
@@ -354,7 +376,10 @@ def _has_window(
     seen: Mapping[str, NDArray],
     positions: tuple[int, int, int],
 ) -> bool:
-    """Return whether a window fits: all forcing from its first day, an observation after its warm-up."""
+    """Return whether a window fits.
+
+    All forcing from its first day, an observation after its warm-up.
+    """
     begin, first, last = positions
     warm_up, length = span.window or (first - begin, last - first)
     begin = max(begin, first - warm_up)

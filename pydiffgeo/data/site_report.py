@@ -45,7 +45,8 @@ class SiteReport:
     problems : tuple of Problem
         Site by site.
     missing_observations : dict of str to dict of str to int
-        Steps without any observation, by variable and site. Gaps of observations are no problem: they stay missing.
+        Steps without any observation, by variable and site. Gaps of observations are no problem:
+        they stay missing.
     """
 
     sites: tuple[str, ...]
@@ -59,7 +60,9 @@ class SiteReport:
         return tuple(p for p in self.problems if p.kind not in REMARKS)
 
     def summary(self, first: int = 3) -> list[str]:
-        """Return for each kind of problem how many there are and the `first` few, and a line per observed variable."""
+        """Return for each kind of problem how many there are and the `first` few, and a line per
+        observed variable.
+        """
         found: list[str] = []
         for kind in dict.fromkeys(
             p.kind for p in sorted(self.problems, key=lambda p: p.kind in REMARKS)
@@ -83,8 +86,8 @@ class SiteReport:
             total, most = sum(counts.values()), max(counts, key=lambda site: counts[site])
             share = total / max(1, self.steps * len(counts))
             found.append(
-                f"{name}: {total} of {self.steps * len(counts)} steps are not observed ({share:.1%}); most in site {most} "
-                f"({counts[most]} steps)"
+                f"{name}: {total} of {self.steps * len(counts)} steps are not observed "
+                f"({share:.1%}); most in site {most} ({counts[most]} steps)"
             )
         return found
 
@@ -124,9 +127,11 @@ def check_sites(
     sites : xarray.Dataset
         Site form (see `open_sites`).
     forcing : sequence of str, optional
-        Variables that must be there at every time; by default all series of numbers that are not observed.
+        Variables that must be there at every time; by default all series of numbers that are not
+        observed.
     observed : sequence of str, optional
-        Variables whose gaps are counted only; by default those that the table of variables or ``attrs["role"]`` calls observed.
+        Variables whose gaps are counted only; by default those that the table of variables or
+        ``attrs["role"]`` calls observed.
     attributes : sequence of str
         Attributes that every site must have.
 
@@ -147,7 +152,8 @@ def check_sites(
     for name in [*needed, *seen, *attributes]:
         if name not in sites:
             raise DataError(
-                f"no variable {name!r} in the records; they have {', '.join(map(str, sites.data_vars))}."
+                f"no variable {name!r} in the records; they have "
+                f"{', '.join(map(str, sites.data_vars))}."
             )
     ids = [str(site) for site in sites.site.values]
     problems = list(_units(sites, [*needed, *seen]))
@@ -185,7 +191,10 @@ def check_sites(
 
 
 def described(sites: xr.Dataset) -> list[str]:
-    """Return in words what records have: steps, series with their units, what is observed, attributes."""
+    """Return in words what records have.
+
+    Steps, series with their units, what is observed, attributes.
+    """
     times, step = times_of(sites), step_of(times_of(sites))
     last = stamp(times[-1])
     length = (
@@ -227,9 +236,8 @@ def _attributes(
         for name, c in records.coords.items()
         if c.dims == ("site",) and name != "site"
     }
-    of_table = {
-        name: known for name, known in values.items() if name != "area"
-    }  # which may come from elsewhere
+    # which may come from elsewhere
+    of_table = {name: known for name, known in values.items() if name != "area"}
     from_table = [absent(known) for known in (of_table or places or values).values()]
     if not from_table:
         yield Problem(

@@ -1,4 +1,4 @@
-"""`open_sites`: records of many sites, whatever the layout of their files, in the one form of `pydiffgeo.data.form`."""
+"""`open_sites`: records of many sites in one form, whatever the layout of their files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from pydiffgeo.data.problems import absent
 from pydiffgeo.errors import DataError, lookup, nearest
 
 EAGER_BYTES = 2**30  # what is read at once, unless the caller says otherwise
-# where attributes name the place of a site, by coordinate of the form: name, unit, names in data sets
+# where attributes name the place of a site, by coordinate of the form: name, unit, names in data
+# sets
 PLACES: dict[str, tuple[str, tuple[str, ...]]] = {
     "lat": ("degrees_north", ("lat", "gauge_lat", "latitude")),
     "lon": ("degrees_east", ("lon", "gauge_lon", "longitude")),
@@ -47,50 +48,58 @@ def open_sites(
 ) -> xr.Dataset:
     """Open records of sites in any layout of `LAYOUTS`, in the site form (`pydiffgeo.data.form`).
 
-    Times that a file does not have are missing values (NaN), as are observations that the data set marks as missing; nothing
-    is filled and no site is left out. `check_sites` lists what is missing. Units that convert into those of
-    `variables.VARIABLES` are converted, which ``attrs["converted_from"]`` says.
+    Times that a file does not have are missing values (NaN), as are observations that the data set
+    marks as missing; nothing is filled and no site is left out. `check_sites` lists what is
+    missing. Units that convert into those of `variables.VARIABLES` are converted, which
+    ``attrs["converted_from"]`` says.
 
     Parameters
     ----------
     path : str or Path
-        A folder or file; also looked for in the folder that the environment variable PYDIFFGEO_DATA names, or ../shared/data.
+        A folder or file; also looked for in the folder that the environment variable PYDIFFGEO_DATA
+        names, or ../shared/data.
     layout : str
         A name of `LAYOUTS`, or "auto" to find out.
     sites : sequence of str, optional
         Identifiers, in the wanted order; all by default.
     variables : sequence of str, optional
-        Variables in time, by name of the form or of the data set; all by default. Static attributes are always there.
+        Variables in time, by name of the form or of the data set; all by default. Static attributes
+        are always there.
     start, end : date or str, optional
         First and last day; by default those of the longest record.
     product : str or sequence of str, optional
-        CAMELS-US: forcing products (daymet, maurer, maurer_extended, nldas), daymet by default; with several, variables are
-        named ``precipitation_daymet`` and so on. Caravan: data sets, such as camels or hysets, all by default.
+        CAMELS-US: forcing products (daymet, maurer, maurer_extended, nldas), daymet by default;
+        with several, variables are named ``precipitation_daymet`` and so on. Caravan: data sets,
+        such as camels or hysets, all by default.
     names : mapping of str to str, optional
-        Names in the files to names of the form, where they are not known; "soil_moisture@0.05" is a level of a profile, at a
-        depth of 0.05 m.
+        Names in the files to names of the form, where they are not known; "soil_moisture@0.05" is a
+        level of a profile, at a depth of 0.05 m.
     units : mapping of str to str, optional
         Units of variables, where the files state none or a wrong one.
     derive : mapping of str to str or mapping, optional
-        What is computed from the records, by name of `derive.DERIVED`: ``{"potential_evapotranspiration": "oudin"}``.
+        What is computed from the records, by name of `derive.DERIVED`:
+        ``{"potential_evapotranspiration": "oudin"}``.
     zone : str, optional
-        Time zone of times that state none, such as "America/Denver" or "-07:00"; they become UTC. Days stay those of the file.
+        Time zone of times that state none, such as "America/Denver" or "-07:00"; they become UTC.
+        Days stay those of the file.
     stamps : {"end", "start"}
-        Which end of its step a time is in the files, where there are several on a day; it becomes the end.
+        Which end of its step a time is in the files, where there are several on a day; it becomes
+        the end.
     lazy : bool, optional
-        True: values are read from the files when they are used, site by site, and not kept. False: all is read now. By
-        default up to 1 GiB is read now.
+        True: values are read from the files when they are used, site by site, and not kept. False:
+        all is read now. By default up to 1 GiB is read now.
 
     Returns
     -------
     xarray.Dataset
-        Dimensions site, time (or point) and maybe depth; variables with CF units; coordinates lat, lon, elevation; attributes
-        [site] or [site, depth].
+        Dimensions site, time (or point) and maybe depth; variables with CF units; coordinates lat,
+        lon, elevation; attributes [site] or [site, depth].
 
     Raises
     ------
     DataError
-        No such path, site or variable, or files that cannot be read; the message names site, date and file.
+        No such path, site or variable, or files that cannot be read; the message names site, date
+        and file.
     UnitError
         Variables of the form are in a unit that does not convert, or in none; all are named.
     UnknownName
@@ -99,10 +108,18 @@ def open_sites(
     path = find_data(path)
     if stamps not in ("end", "start"):
         raise DataError(f"stamps={stamps!r} is neither 'end' nor 'start'.")
-    source = _source(path, layout, Request(
-        None if sites is None else tuple(str(site) for site in sites),
-        (product,) if isinstance(product, str) else tuple(product or ()), dict(names or {}), dict(units or {}), zone, stamps,
-    ))  # fmt: skip
+    source = _source(
+        path,
+        layout,
+        Request(
+            None if sites is None else tuple(str(site) for site in sites),
+            (product,) if isinstance(product, str) else tuple(product or ()),
+            dict(names or {}),
+            dict(units or {}),
+            zone,
+            stamps,
+        ),
+    )
     kept = _variables(source, variables, dict(names or {}), path)
     times = _times(source, start, end)
     depths = sorted(
@@ -164,7 +181,7 @@ def open_sites(
 
 
 def find_data(path: str | Path) -> Path:
-    """Return the path as it is given, or below the folder that PYDIFFGEO_DATA names, or ../shared/data.
+    """Return a path as given, or below the folder of PYDIFFGEO_DATA, or in ../shared/data.
 
     Raises
     ------
@@ -177,8 +194,8 @@ def find_data(path: str | Path) -> Path:
         if (folder / path).exists():
             return folder / path
     raise DataError(
-        f"no file or folder {str(path)!r} in {' or '.join(str(f.resolve()) for f in folders)}; correct it, set PYDIFFGEO_DATA "
-        "to the folder that has it, or see `pydiffgeo data fetch`.",
+        f"no file or folder {str(path)!r} in {' or '.join(str(f.resolve()) for f in folders)}; "
+        "correct it, set PYDIFFGEO_DATA to the folder that has it, or see `pydiffgeo data fetch`.",
         ("data", "path"),
     )
 
@@ -190,8 +207,9 @@ def _source(path: Path, layout: str, request: Request) -> Source:
         if known.recognises(path):
             return known.open_source(path, request)
     raise DataError(
-        f"{path} has none of the known layouts ({', '.join(f'{k}: {v.title}' for k, v in LAYOUTS.items())}); name one with "
-        "`layout` to be told what is missing."
+        f"{path} has none of the known layouts "
+        f"({', '.join(f'{k}: {v.title}' for k, v in LAYOUTS.items())}); name one with `layout` to "
+        "be told what is missing."
     )
 
 
@@ -229,7 +247,8 @@ def _times(source: Source, start: Day, end: Day) -> pd.Index:
         last = max(b for _, b in spans) if last is pd.NaT else last
     if last < first:
         raise DataError(
-            f"the record would end on {stamp(last.floor('s'))}, before its start on {stamp(first)}; change start or end."
+            f"the record would end on {stamp(last.floor('s'))}, before its start on "
+            f"{stamp(first)}; change start or end."
         )
     if source.step == DAY:
         first, last = first.normalize(), last.normalize()
@@ -244,14 +263,18 @@ def _on_times(frame: pd.DataFrame, times: pd.Index, site: str) -> pd.DataFrame:
     off = ~inside.isin(times)
     if off.any():
         raise DataError(
-            f"site {site} has the time {stamp(inside[off][0])}, which is not one of the regular steps of the records, "
-            f"{stamp(times[0])}, {stamp(times[min(1, len(times) - 1)])} ...; resample it to the step of the others."
+            f"site {site} has the time {stamp(inside[off][0])}, which is not one of the regular "
+            f"steps of the records, {stamp(times[0])}, {stamp(times[min(1, len(times) - 1)])} ...; "
+            "resample it to the step of the others."
         )
     return frame.reindex(times)
 
 
 def _spans(source: Source) -> list[tuple[pd.Timestamp, pd.Timestamp]]:
-    """Return first and last day of each site whose file tells them; the others say what is wrong when they are read."""
+    """Return first and last day of each site whose file tells them.
+
+    The others say what is wrong when they are read.
+    """
     spans, errors = [], []
     for site in source.sites:
         try:
@@ -264,7 +287,9 @@ def _spans(source: Source) -> list[tuple[pd.Timestamp, pd.Timestamp]]:
 
 
 def _static(source: Source, depths: Sequence[float]) -> dict[str, xr.Variable]:
-    """Return attributes [site] or [site, depth] in the order of the sites, and the coordinates of their places."""
+    """Return attributes [site] or [site, depth] in the order of the sites, and the coordinates of
+    their places.
+    """
     table = source.attributes.reindex(list(source.sites))
     found: dict[str, xr.Variable] = {}
     for name in map(str, table.columns):
@@ -295,7 +320,8 @@ def _static(source: Source, depths: Sequence[float]) -> dict[str, xr.Variable]:
                 row = int(words.argmax())
                 text = str(found[native].values[row])
                 raise DataError(
-                    f"attribute {native!r} of site {source.sites[row]} is {text!r}, no number; correct it."
+                    f"attribute {native!r} of site {source.sites[row]} is {text!r}, no number; "
+                    "correct it."
                 )
             found[name] = xr.Variable("site", numbers, {"units": unit})
     return found

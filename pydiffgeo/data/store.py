@@ -1,4 +1,7 @@
-"""Writing records of sites as one netCDF file in chunks of a site, block by block: the fast form to train from."""
+"""Writing records of sites as one netCDF file in chunks of a site, block by block.
+
+The fast form to train from.
+"""
 
 from __future__ import annotations
 
@@ -26,9 +29,12 @@ def write_sites(
     dtype: str = "float32",
     progress: bool = False,
 ) -> Path:
-    """Write records of sites into a netCDF-4 file that `open_sites` reads; memory holds some sites at a time.
+    """Write records of sites into a netCDF-4 file that `open_sites` reads.
 
-    Text archives such as CAMELS-US or Caravan's CSV take tens of milliseconds per site to read, this file less than one.
+    Memory holds some sites at a time.
+
+    Text archives such as CAMELS-US or Caravan's CSV take tens of milliseconds per site to read,
+    this file less than one.
 
     Parameters
     ----------
@@ -37,7 +43,8 @@ def write_sites(
     path : str or Path
         File to write, ending in .nc; an interruption leaves no half-written file under this name.
     variables : sequence of str, optional
-        Variables in time to write; all by default. Static attributes and coordinates are always written.
+        Variables in time to write; all by default. Static attributes and coordinates are always
+        written.
     dtype : {"float32", "float64"}
         Of variables in time; flags keep their integers.
     progress : bool
@@ -63,7 +70,8 @@ def write_sites(
     for name in kept:
         if name not in in_time:
             raise DataError(
-                f"no variable {name!r} of dimensions site and {axis}; there are {', '.join(in_time)}."
+                f"no variable {name!r} of dimensions site and {axis}; there are "
+                f"{', '.join(in_time)}."
             )
     static = sites.drop_vars(in_time).drop_vars("time", errors="ignore")
     static.attrs["Conventions"] = "CF-1.11"
@@ -100,9 +108,15 @@ def _append(part: Path, sites: xr.Dataset, kept: Sequence[str], dtype: str, prog
                 if dim not in file.dimensions:
                     file.createDimension(dim, given.sizes[dim])
             variable = file.createVariable(
-                name, kind, dims, zlib=True, complevel=1, shuffle=True, chunksizes=(1, *given.shape[1:]),
+                name,
+                kind,
+                dims,
+                zlib=True,
+                complevel=1,
+                shuffle=True,
+                chunksizes=(1, *given.shape[1:]),
                 fill_value=None if kind.kind == "i" else np.nan,
-            )  # fmt: skip
+            )
             variable.setncatts(given.attrs | ({"coordinates": places} if places else {}))
         for rows in tqdm(
             list(blocks(sites.sizes["site"])), desc="sites", unit="block", disable=not progress

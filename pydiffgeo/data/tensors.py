@@ -1,4 +1,7 @@
-"""Records of sites as tensors: all in memory where they fit, else read site by site; windows are cut from them."""
+"""Records of sites as tensors.
+
+All in memory where they fit, else read site by site; windows are cut from them.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,9 @@ NUMPY = {torch.float32: np.float32, torch.float64: np.float64}
 
 
 class SiteTensors:
-    """Forcing, observations and attributes of sites, ready to cut windows from; they are looked through once, when made.
+    """Forcing, observations and attributes of sites, ready to cut windows from.
+
+    They are looked through once, when made.
 
     Parameters
     ----------
@@ -35,10 +40,11 @@ class SiteTensors:
     dtype : {torch.float32, torch.float64}
         Of all tensors.
     memory : int
-        Bytes that the series may take. Records that need more stay in their file; as many sites as fit are kept, the last used
-        ones.
+        Bytes that the series may take. Records that need more stay in their file; as many sites as
+        fit are kept, the last used ones.
     period : (int, int)
-        Positions of the first step and of the step after the last one whose observations give the spread.
+        Positions of the first step and of the step after the last one whose observations give the
+        spread.
     device : torch.device or str, optional
         Where what is in memory lies, and windows are cut.
     ranges : bool
@@ -86,7 +92,8 @@ class SiteTensors:
         for name in names:
             _require_series(sites, name, self.axis, name in self.forcing)
         self._series = xr.Dataset({name: sites[name].variable for name in names})
-        # the row of a site is [feature, time]; an observed series with depths has a feature for each
+        # the row of a site is [feature, time]; an observed series with depths has a feature for
+        # each
         self._at: dict[str, slice] = {}
         for name in names:
             begin = self._features
@@ -118,7 +125,9 @@ class SiteTensors:
         return int(np.prod(others, dtype=int))
 
     def _look_through(self, ranges: bool) -> None:
-        """Read all once: keep it where it fits, and keep for each step whether forcing and some observation is there."""
+        """Read all once: keep it where it fits, and keep for each step whether forcing and some
+        observation is there.
+        """
         shape = (len(self.names), self._features, len(self.times))
         kept = np.empty(shape, NUMPY[self.dtype]) if self.in_memory else None
         complete, seen, problems = [], [], list[Problem]()
@@ -174,7 +183,9 @@ class SiteTensors:
         return self._padded(block) if self.axis == "point" else block
 
     def _padded(self, block: NDArray) -> NDArray:
-        """Let points without forcing, which fill up sites that have fewer than others, repeat the last one, unobserved."""
+        """Let points without forcing, which fill up sites that have fewer than others, repeat the
+        last one, unobserved.
+        """
         width = len(self.forcing)
         absent = np.isnan(block[:, :width]).any(1)
         for i in np.flatnonzero(absent.any(1) & ~absent.all(1)):
@@ -204,11 +215,14 @@ class SiteTensors:
         length: int,
         warm_up: int = 0,
     ) -> Batch:
-        """Return windows of `length` steps (warm-up included) that begin at positions `start` in the sites `site`."""
+        """Return windows of `length` steps (warm-up included) that begin at positions `start` in
+        the sites `site`.
+        """
         rows, first = np.asarray(site, np.int64), np.asarray(start, np.int64)
         if first.size and (first.min() < 0 or first.max() + length > len(self.times)):
             raise DataError(
-                f"a window of {length} steps from position {first.max()} leaves the record of {len(self.times)} steps."
+                f"a window of {length} steps from position {first.max()} leaves the record of "
+                f"{len(self.times)} steps."
             )
         both = self._cut(rows, first, length)
         at = torch.from_numpy(rows).to(self.device)
@@ -257,12 +271,13 @@ def _require_series(sites: xr.Dataset, name: str, axis: str, forcing: bool) -> N
     if name not in sites or not {"site", axis} <= set(sites[name].dims):
         known = [str(n) for n, v in sites.data_vars.items() if {"site", axis} <= set(v.dims)]
         raise DataError(
-            f"no series {name!r} in the records{nearest(name, known)} They have {', '.join(known) or 'none'}."
+            f"no series {name!r} in the records{nearest(name, known)} They have "
+            f"{', '.join(known) or 'none'}."
         )
     if forcing and len(sites[name].dims) > 2:
         raise DataError(
-            f"the series {name!r} has the dimensions {', '.join(map(str, sites[name].dims))}, a forcing has site and {axis}; "
-            "select one of the others."
+            f"the series {name!r} has the dimensions {', '.join(map(str, sites[name].dims))}, a "
+            f"forcing has site and {axis}; select one of the others."
         )
 
 

@@ -1,4 +1,7 @@
-"""Unpacking archives that somebody else made: files and folders below one folder, nothing else, whatever Python it runs on."""
+"""Unpacking archives that somebody else made.
+
+Files and folders below one folder, nothing else, whatever Python it runs on.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,10 @@ from pydiffgeo.errors import DataError
 
 
 class Member(NamedTuple):
-    """An entry of an archive: its name, what it is ("file", "folder", or what else in words), and its content."""
+    """An entry of an archive.
+
+    Its name, what it is ("file", "folder", or what else in words), and its content.
+    """
 
     name: str
     kind: str
@@ -25,9 +31,10 @@ class Member(NamedTuple):
 def unpack_archive(packed: Path, folder: Path, progress: bool = True) -> None:
     """Unpack a zip or tar file into a folder.
 
-    Only plain files and folders are made, with the permissions that new files have here. A link (symbolic or hard) or device is
-    refused, and so is a name that leads out of the folder: with links an archive can leave it past the filter that Python's own
-    tarfile has (CVE-2025-4517), and some Pythons have no filter.
+    Only plain files and folders are made, with the permissions that new files have here. A link
+    (symbolic or hard) or device is refused, and so is a name that leads out of the folder: with
+    links an archive can leave it past the filter that Python's own tarfile has (CVE-2025-4517), and
+    some Pythons have no filter.
 
     Parameters
     ----------
@@ -42,7 +49,7 @@ def unpack_archive(packed: Path, folder: Path, progress: bool = True) -> None:
     ------
     DataError
         An entry that is refused; nothing of it is written, what came before stays.
-    OSError, EOFError, tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, RuntimeError
+    OSError, EOFError, RuntimeError, TarError, BadZipFile, zlib.error, LZMAError
         The archive is damaged or encrypted, or the disk is full.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -58,7 +65,8 @@ def _write(member: Member, packed: Path, folder: Path) -> None:
     name, kind, content = member
     if kind not in ("file", "folder"):
         raise DataError(
-            f"{packed} has {kind}, {name!r}, which is not unpacked: data are plain files. Do not use this archive."
+            f"{packed} has {kind}, {name!r}, which is not unpacked: data are plain files. Do not "
+            "use this archive."
         )
     target = _inside(folder, name, packed)
     if content is None:
@@ -70,7 +78,9 @@ def _write(member: Member, packed: Path, folder: Path) -> None:
 
 
 def _inside(folder: Path, name: str, packed: Path) -> Path:
-    """Return the path of an entry, which is below the folder, also where a link that was there before stands in the way."""
+    """Return the path of an entry, which is below the folder, also where a link that was there
+    before stands in the way.
+    """
     parts = PurePosixPath(name).parts
     windows = PureWindowsPath(name)
     if (
@@ -82,12 +92,14 @@ def _inside(folder: Path, name: str, packed: Path) -> Path:
         or ".." in windows.parts
     ):
         raise DataError(
-            f"{packed} has an entry {name!r}, which leads out of the folder; do not use this archive."
+            f"{packed} has an entry {name!r}, which leads out of the folder; do not use this "
+            "archive."
         )
     target = folder.joinpath(*parts)
     if not target.resolve().is_relative_to(folder.resolve()) or target.is_symlink():
         raise DataError(
-            f"{packed} would write {name!r} through a link out of {folder}; remove the link, or unpack elsewhere."
+            f"{packed} would write {name!r} through a link out of {folder}; remove the link, or "
+            "unpack elsewhere."
         )
     return target
 

@@ -1,4 +1,4 @@
-"""From all sites of a data set to those that are trained on and those held out, with their gaps filled."""
+"""Choice of the sites that are trained on and held out, and filling of their gaps."""
 
 from __future__ import annotations
 
@@ -51,8 +51,9 @@ def choose_sites(
 ) -> tuple[list[str], list[str]]:
     """Return the sites trained on and those held out, in the order of `known`.
 
-    A number means that many of one random order, the held-out ones first: the same sites are held out whatever number is
-    trained on, and the sites of a smaller number are among those of a larger one. Sites of `exclude` are in none.
+    A number means that many of one random order, the held-out ones first: the same sites are held
+    out whatever number is trained on, and the sites of a smaller number are among those of a larger
+    one. Sites of `exclude` are in none.
 
     Parameters
     ----------
@@ -77,9 +78,8 @@ def choose_sites(
     order = [known[i] for i in np.random.default_rng(split_seed).permutation(len(known))]
     order = [site for site in order if site not in set(exclude)]
     named = set() if wanted is None or isinstance(wanted, int) else set(wanted)
-    free = [
-        site for site in order if site not in named
-    ]  # a number of held-out ones leaves those alone
+    # a number of held-out ones leaves those alone
+    free = [site for site in order if site not in named]
     held = free[:held_out] if isinstance(held_out, int) else list(held_out)
     rest = [site for site in order if site not in set(held)]
     chosen = rest if wanted is None else rest[:wanted] if isinstance(wanted, int) else list(wanted)
@@ -101,8 +101,8 @@ def choose_sites(
         apart = held_out if isinstance(held_out, int) else len(held_out)
         fewer = f", of which {place}.exclude leaves {len(order)}" if exclude else ""
         raise DataError(
-            f"{place}.sites asks for {count} sites and {place}.held_out for {apart}; the records have {len(known)}{fewer}. Ask "
-            f"for fewer{', or exclude fewer' if exclude else ''}.",
+            f"{place}.sites asks for {count} sites and {place}.held_out for {apart}; the records "
+            f"have {len(known)}{fewer}. Ask for fewer{', or exclude fewer' if exclude else ''}.",
             (*section, "sites" if wanted is not None else "exclude" if exclude else "held_out"),
         )
     left = set(exclude)
@@ -121,7 +121,7 @@ def usable_sites(
     impossible: Literal["error", "missing"] = "error",
     gaps: GapRules | None = None,
 ) -> Usable:
-    """Return the sites that can be used in all spans, their gaps filled, and say why the others cannot.
+    """Return the sites that can be used in all spans, gaps filled; say why others cannot.
 
     Parameters
     ----------
@@ -141,7 +141,8 @@ def usable_sites(
     Raises
     ------
     DataError
-        As `select_sites`; also a gap that the rules do not allow to fill, where `missing` is an error.
+        As `select_sites`; also a gap that the rules do not allow to fill, where `missing` is an
+        error.
     """
     if gaps is not None:  # whether a gap may be filled is looked at below
         spans = [replace(span, gaps="any") for span in spans]

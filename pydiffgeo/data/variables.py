@@ -1,4 +1,7 @@
-"""The one table of variables: names, units, CF attributes, what is observed, and the range of possible values."""
+"""The one table of variables.
+
+Names, units, CF attributes, what is observed, and the range of possible values.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from pydiffgeo.units import conversions
 
 @dataclass(frozen=True)
 class Variable:
-    """A variable in time: its unit, the range that nature allows, what CF asks for, and the names that data sets give it."""
+    """A variable in time: unit, possible range, CF attributes, names in data sets."""
 
     unit: str
     lower: float
@@ -25,78 +28,172 @@ class Variable:
 
     def attributes(self) -> dict[str, str]:
         """Return the CF attributes."""
-        found = {"units": self.unit, "long_name": self.long_name, "standard_name": self.standard_name,
-                 "cell_methods": self.cell_methods}  # fmt: skip
+        found = {
+            "units": self.unit,
+            "long_name": self.long_name,
+            "standard_name": self.standard_name,
+            "cell_methods": self.cell_methods,
+        }
         return {key: value for key, value in found.items() if value is not None}
 
 
-# Discharge as a depth has no CF standard name: those of discharge are volumes per time, those of runoff leave out the routing.
+# Discharge as a depth has no CF standard name: those of discharge are volumes per time, those of
+# runoff leave out the routing.
 VARIABLES: dict[str, Variable] = {
     "precipitation": Variable(
-        "mm d-1", 0.0, 2000.0, "precipitation", "lwe_precipitation_rate",
-        aliases=("prcp", "precip", "P", "pr", "total_precipitation_sum", "prcp(mm/day)", "PRCP(mm/day)"),
+        "mm d-1",
+        0.0,
+        2000.0,
+        "precipitation",
+        "lwe_precipitation_rate",
+        aliases=(
+            "prcp",
+            "precip",
+            "P",
+            "pr",
+            "total_precipitation_sum",
+            "prcp(mm/day)",
+            "PRCP(mm/day)",
+        ),
     ),
     "tair_mean": Variable(
-        "degC", -90.0, 60.0, "mean air temperature", "air_temperature",
+        "degC",
+        -90.0,
+        60.0,
+        "mean air temperature",
+        "air_temperature",
         aliases=("tmean", "tavg", "temperature", "temperature_2m_mean"),
     ),
     "tair_min": Variable(
-        "degC", -90.0, 60.0, "minimum air temperature", "air_temperature", "time: minimum",
+        "degC",
+        -90.0,
+        60.0,
+        "minimum air temperature",
+        "air_temperature",
+        "time: minimum",
         aliases=("tmin", "temperature_2m_min", "tmin(C)", "Tmin(C)"),
     ),
     "tair_max": Variable(
-        "degC", -90.0, 60.0, "maximum air temperature", "air_temperature", "time: maximum",
+        "degC",
+        -90.0,
+        60.0,
+        "maximum air temperature",
+        "air_temperature",
+        "time: maximum",
         aliases=("tmax", "temperature_2m_max", "tmax(C)", "Tmax(C)"),
     ),
     "shortwave_down": Variable(
-        "MJ m-2 d-1", 0.0, 130.0, "global radiation", "surface_downwelling_shortwave_flux_in_air",
+        "MJ m-2 d-1",
+        0.0,
+        130.0,
+        "global radiation",
+        "surface_downwelling_shortwave_flux_in_air",
         aliases=("srad", "srad(W/m2)", "SRAD(W/m2)"),
     ),
     "vapour_pressure": Variable(
-        "Pa", 0.0, 10000.0, "vapour pressure", "water_vapor_partial_pressure_in_air",
+        "Pa",
+        0.0,
+        10000.0,
+        "vapour pressure",
+        "water_vapor_partial_pressure_in_air",
         aliases=("vp", "vp(Pa)", "Vp(Pa)"),
     ),
     "day_length": Variable(
-        "s", 0.0, 86400.0, "time between sunrise and sunset", "duration_of_sunshine", None,
+        "s",
+        0.0,
+        86400.0,
+        "time between sunrise and sunset",
+        "duration_of_sunshine",
+        None,
         aliases=("dayl", "dayl(s)", "Dayl(s)"),
     ),
     "snow_water_equivalent": Variable(
-        "mm", 0.0, 20000.0, "snow water equivalent", "lwe_thickness_of_surface_snow_amount",
+        "mm",
+        0.0,
+        20000.0,
+        "snow water equivalent",
+        "lwe_thickness_of_surface_snow_amount",
         aliases=("swe", "swe(mm)", "SWE(mm)", "snow_depth_water_equivalent_mean"),
     ),
     "potential_evapotranspiration": Variable(
-        "mm d-1", 0.0, 30.0, "potential evapotranspiration",
+        "mm d-1",
+        0.0,
+        30.0,
+        "potential evapotranspiration",
         aliases=("pet", "PET", "potential_evaporation_sum_FAO_PENMAN_MONTEITH"),
     ),
     "discharge": Variable(
-        "mm d-1", 0.0, 2000.0, "discharge per site area",
+        "mm d-1",
+        0.0,
+        2000.0,
+        "discharge per site area",
         aliases=("qobs", "streamflow", "QObs(mm/d)", "discharge_spec", "qobs_mm_per_day"),
     ),
     "rh_mean": Variable("percent", 0.0, 105.0, "mean relative humidity", "relative_humidity"),
-    "rh_min": Variable("percent", 0.0, 105.0, "minimum relative humidity", "relative_humidity", "time: minimum"),
-    "rh_max": Variable("percent", 0.0, 105.0, "maximum relative humidity", "relative_humidity", "time: maximum"),
+    "rh_min": Variable(
+        "percent", 0.0, 105.0, "minimum relative humidity", "relative_humidity", "time: minimum"
+    ),
+    "rh_max": Variable(
+        "percent", 0.0, 105.0, "maximum relative humidity", "relative_humidity", "time: maximum"
+    ),
     "soil_temperature": Variable("degC", -60.0, 80.0, "soil temperature", "soil_temperature"),
     "water_temperature": Variable("degC", -5.0, 60.0, "water temperature", "water_temperature"),
     "dissolved_oxygen": Variable("mg L-1", 0.0, 60.0, "dissolved oxygen"),
-    "soil_moisture": Variable("m3 m-3", 0.0, 1.0, "volumetric soil moisture", "volume_fraction_of_condensed_water_in_soil"),
-}  # fmt: skip
-# Attributes: the range outside of which one is impossible. The beginnings of names come last and hold for what is not above.
+    "soil_moisture": Variable(
+        "m3 m-3", 0.0, 1.0, "volumetric soil moisture", "volume_fraction_of_condensed_water_in_soil"
+    ),
+}
+# Attributes: the range outside of which one is impossible. The beginnings of names come last and
+# hold for what is not above.
 ATTRIBUTES: dict[str, tuple[float, float]] = {
-    "lat": (-90.0, 90.0), "gauge_lat": (-90.0, 90.0), "latitude": (-90.0, 90.0),
-    "lon": (-180.0, 360.0), "gauge_lon": (-180.0, 360.0), "longitude": (-180.0, 360.0),
-    "elevation": (-500.0, 9000.0), "elev_mean": (-500.0, 9000.0), "ele_mt_sav": (-500.0, 9000.0), "slope_mean": (0.0, 5000.0),
-    "p_mean": (0.0, 100.0), "q_mean": (0.0, 100.0), "p_seasonality": (-10.0, 10.0), "frac_snow": (0.0, 1.0),
-    "frac_forest": (0.0, 1.0), "soil_porosity": (0.0, 1.0), "theta_s": (0.0, 1.0), "theta_r": (0.0, 1.0),
-    "saturated_water_content": (0.0, 1.0), "geol_porostiy": (0.0, 1.0), "soil_conductivity": (0.0, 10000.0),
-    "max_water_content": (0.0, 1000.0), "carbonate_rocks_frac": (0.0, 1.0), "dom_land_cover_frac": (0.0, 1.0),
-    "glim_1st_class_frac": (0.0, 1.0), "glim_2nd_class_frac": (0.0, 1.0), "sand_frac": (0.0, 100.0),
-    "silt_frac": (0.0, 100.0), "clay_frac": (0.0, 100.0), "water_frac": (0.0, 100.0), "organic_frac": (0.0, 100.0),
-    "other_frac": (0.0, 100.0), "runoff_ratio": (0.0, 100.0),
-    "pet_mean": (0.0, 100.0), "aridity": (0.0, 10000.0), "area": (0.0, 1e8), "lai_": (0.0, 50.0), "gvf_": (0.0, 1.0),
-    "soil_depth_": (0.0, 10000.0), "root_depth_": (0.0, 1000.0), "high_prec_freq": (0.0, 366.0), "low_prec_freq": (0.0, 366.0),
-    "high_prec_dur": (0.0, 10000.0), "low_prec_dur": (0.0, 10000.0), "high_q_": (0.0, 10000.0), "low_q_": (0.0, 10000.0),
+    "lat": (-90.0, 90.0),
+    "gauge_lat": (-90.0, 90.0),
+    "latitude": (-90.0, 90.0),
+    "lon": (-180.0, 360.0),
+    "gauge_lon": (-180.0, 360.0),
+    "longitude": (-180.0, 360.0),
+    "elevation": (-500.0, 9000.0),
+    "elev_mean": (-500.0, 9000.0),
+    "ele_mt_sav": (-500.0, 9000.0),
+    "slope_mean": (0.0, 5000.0),
+    "p_mean": (0.0, 100.0),
+    "q_mean": (0.0, 100.0),
+    "p_seasonality": (-10.0, 10.0),
+    "frac_snow": (0.0, 1.0),
+    "frac_forest": (0.0, 1.0),
+    "soil_porosity": (0.0, 1.0),
+    "theta_s": (0.0, 1.0),
+    "theta_r": (0.0, 1.0),
+    "saturated_water_content": (0.0, 1.0),
+    "geol_porostiy": (0.0, 1.0),
+    "soil_conductivity": (0.0, 10000.0),
+    "max_water_content": (0.0, 1000.0),
+    "carbonate_rocks_frac": (0.0, 1.0),
+    "dom_land_cover_frac": (0.0, 1.0),
+    "glim_1st_class_frac": (0.0, 1.0),
+    "glim_2nd_class_frac": (0.0, 1.0),
+    "sand_frac": (0.0, 100.0),
+    "silt_frac": (0.0, 100.0),
+    "clay_frac": (0.0, 100.0),
+    "water_frac": (0.0, 100.0),
+    "organic_frac": (0.0, 100.0),
+    "other_frac": (0.0, 100.0),
+    "runoff_ratio": (0.0, 100.0),
+    "pet_mean": (0.0, 100.0),
+    "aridity": (0.0, 10000.0),
+    "area": (0.0, 1e8),
+    "lai_": (0.0, 50.0),
+    "gvf_": (0.0, 1.0),
+    "soil_depth_": (0.0, 10000.0),
+    "root_depth_": (0.0, 1000.0),
+    "high_prec_freq": (0.0, 366.0),
+    "low_prec_freq": (0.0, 366.0),
+    "high_prec_dur": (0.0, 10000.0),
+    "low_prec_dur": (0.0, 10000.0),
+    "high_q_": (0.0, 10000.0),
+    "low_q_": (0.0, 10000.0),
     "zero_q_freq": (0.0, 100.0),
-}  # fmt: skip
+}
 # gaps of these are no fault of a record
 OBSERVED = (
     "discharge",
@@ -105,11 +202,10 @@ OBSERVED = (
     "water_temperature",
     "dissolved_oxygen",
 )
-FALLBACK = (
-    -1e12,
-    1e12,
-)  # of variables and attributes that are in no table above: fill values such as 1e20 lie outside
-# numbers that stand for "missing" in files; where a variable has no range of its own, none of them is taken for a measurement
+# of variables and attributes that are in no table above: fill values such as 1e20 lie outside
+FALLBACK = (-1e12, 1e12)
+# numbers that stand for "missing" in files; where a variable has no range of its own, none of them
+# is taken for a measurement
 FILL_VALUES = (
     -999.0,
     -9999.0,
@@ -130,7 +226,10 @@ _KNOWN = {
 
 
 def canonical_name(name: str) -> str:
-    """Return the name of the site form for a data set's `name`; names that are not known stay as they are."""
+    """Return the name of the site form for a data set's `name`.
+
+    Names that are not known stay as they are.
+    """
     return _KNOWN.get(name, name)
 
 
@@ -160,7 +259,9 @@ def unit_changes(
 
 
 def limits(name: str) -> tuple[float, float]:
-    """Return the range outside of which a value of a variable or attribute is impossible; `FALLBACK` where none is known.
+    """Return the range outside of which a value of a variable or attribute is impossible.
+
+    `FALLBACK` where none is known.
 
     A forcing product at the end of a name, as in ``precipitation_nldas``, changes nothing.
     """
@@ -176,7 +277,9 @@ def limits(name: str) -> tuple[float, float]:
 
 
 def find_impossible(name: str, values: NDArray) -> NDArray:
-    """Return where `values` of a variable or attribute are infinite or outside of `limits`, or a fill value; not where NaN."""
+    """Return where `values` of a variable or attribute are infinite or outside of `limits`, or a
+    fill value; not where NaN.
+    """
     lower, upper = limits(name)
     bad = (values < lower - ROUNDING) | (values > upper * (1 + ROUNDING)) | np.isinf(values)
     if (lower, upper) == FALLBACK:
@@ -192,13 +295,19 @@ def convert(values: NDArray, factor: float, offset: float) -> NDArray:
 
 
 def without_rounding(name: str, values: NDArray) -> NDArray:
-    """Return values, those below the range of the variable by no more than `ROUNDING` at its end: no rain is -1e-9."""
+    """Return values, those below the range of the variable by no more than `ROUNDING` at its end.
+
+    No rain is -1e-9.
+    """
     lower = limits(name)[0]
     below = (values < lower) & (values >= lower - ROUNDING)
     return np.where(below, values.dtype.type(lower), values) if below.any() else values
 
 
 def daylight_mean(attributes: Mapping[str, object]) -> bool:
-    """Return whether CF attributes say that a radiation is a mean over daylight, as Daymet's is, not over the day."""
+    """Return whether CF attributes say that a radiation is a mean over daylight.
+
+    As Daymet's is, not over the day.
+    """
     texts = (str(attributes.get(key, "")) for key in ("long_name", "cell_methods", "units", "unit"))
     return "daylight" in " ".join(texts).lower()

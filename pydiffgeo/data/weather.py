@@ -14,8 +14,9 @@ def synthetic_weather(
     """Return daily weather of made-up sites of the temperate zone, dry to humid, in the site form.
 
     Wet days follow a two-state Markov chain with gamma amounts (Richardson 1981,
-    doi:10.1029/WR017i001p00182); temperature is a yearly wave with autocorrelated noise, lower and less
-    spread on wet days; radiation is clear-sky radiation times a cloudiness; humidity follows wetness.
+    doi:10.1029/WR017i001p00182); temperature is a yearly wave with autocorrelated noise, lower and
+    less spread on wet days; radiation is clear-sky radiation times a cloudiness; humidity follows
+    wetness.
 
     Parameters
     ----------

@@ -1,4 +1,7 @@
-"""Windows of records of sites: random ones, seeded and resumable to the very next batch, or the whole period."""
+"""Windows of records of sites.
+
+Random ones, seeded and resumable to the very next batch, or the whole period.
+"""
 
 from __future__ import annotations
 
@@ -32,31 +35,36 @@ from pydiffgeo.errors import DataError, SettingsError
 class Windows:
     """Batches of windows of sites, endless.
 
-    Batch number k depends on the seed and on k alone, so that a run can go on from any batch: `state_dict` is one number and
-    what it was made for. The sites of a batch differ from each other as long as there are enough of them. All windows of a
-    site are equally likely, but for those without any observation after the warm-up and those that touch missing forcing,
-    which are never drawn.
+    Batch number k depends on the seed and on k alone, so that a run can go on from any batch:
+    `state_dict` is one number and what it was made for. The sites of a batch differ from each other
+    as long as there are enough of them. All windows of a site are equally likely, but for those
+    without any observation after the warm-up and those that touch missing forcing, which are never
+    drawn.
 
-    Nothing is read before the first batch: `reading` first tells which series, attributes and observations are used.
+    Nothing is read before the first batch: `reading` first tells which series, attributes and
+    observations are used.
 
     Parameters
     ----------
     sites : xarray.Dataset
-        Site form (`pydiffgeo.data.form`); lazy records are read site by site where they do not fit `memory`.
+        Site form (`pydiffgeo.data.form`); lazy records are read site by site where they do not fit
+        `memory`.
     length : int, optional
         Steps of a window after the warm-up; by default the whole period.
     warm_up : int
         Steps before them, which no loss should count.
     batch : int, optional
-        Windows per batch; by default one for each site. Of the whole period, each site comes once in an epoch.
+        Windows per batch; by default one for each site. Of the whole period, each site comes once
+        in an epoch.
     seed : int
         The same seed gives the same batches.
     start, end : str or date, optional
-        First and last day that a loss may count; warm-ups reach before `start` where the record does. The whole record by
-        default.
+        First and last day that a loss may count; warm-ups reach before `start` where the record
+        does. The whole record by default.
     forcing, observed, attributes : sequence of str, optional
-        Names. By default what is observed by the table of variables or by ``attrs["role"]``, every other series, and every
-        attribute of numbers that no site lacks and that is not the same everywhere.
+        Names. By default what is observed by the table of variables or by ``attrs["role"]``, every
+        other series, and every attribute of numbers that no site lacks and that is not the same
+        everywhere.
     dtype : {torch.float32, torch.float64}
         Of all tensors.
     memory : int
@@ -66,8 +74,8 @@ class Windows:
     missing : {"skip", "error"}
         What missing forcing is: steps that no window touches, or an error.
     impossible : {"error", "ignore"}
-        What values outside of `variables.limits` are: an error, or taken as they are, for records that `usable_sites` has
-        looked at.
+        What values outside of `variables.limits` are: an error, or taken as they are, for records
+        that `usable_sites` has looked at.
 
     Attributes
     ----------
@@ -77,8 +85,8 @@ class Windows:
     Raises
     ------
     DataError
-        A name is absent, the record does not cover the period, or the windows are longer than it. With the first batch: a value
-        is impossible, or no site has a window.
+        A name is absent, the record does not cover the period, or the windows are longer than it.
+        With the first batch: a value is impossible, or no site has a window.
     """
 
     def __init__(
@@ -102,7 +110,8 @@ class Windows:
     ):
         if warm_up < 0 or any(number is not None and number < 1 for number in (length, batch)):
             raise DataError(
-                f"length {length} and batch {batch} must be at least 1, warm_up {warm_up} at least 0."
+                f"length {length} and batch {batch} must be at least 1, warm_up {warm_up} at least "
+                "0."
             )
         if dtype not in NUMPY:
             raise DataError(
@@ -117,9 +126,18 @@ class Windows:
         self.sites, self.length, self.warm_up, self.seed = sites, length, warm_up, seed
         self.batch_size, self.dtype, self.step = batch, dtype, 0
         self._given: dict[str, Any] = {
-            "length": length, "warm_up": warm_up, "batch": batch, "seed": seed, "start": start, "end": end, "dtype": dtype,
-            "memory": memory, "device": device, "missing": missing, "impossible": impossible,
-        }  # fmt: skip
+            "length": length,
+            "warm_up": warm_up,
+            "batch": batch,
+            "seed": seed,
+            "start": start,
+            "end": end,
+            "dtype": dtype,
+            "memory": memory,
+            "device": device,
+            "missing": missing,
+            "impossible": impossible,
+        }
         self.observed = tuple(observed_names(sites) if observed is None else observed)
         free = [name for name in series_names(sites) if name not in self.observed]
         self.forcing = tuple(free if forcing is None else forcing)
@@ -133,8 +151,8 @@ class Windows:
         self._choices = room - self._days + 1
         if self._choices < 1 or room < 1:
             raise DataError(
-                f"windows of {warm_up} + {length or 'some'} steps do not fit {self.last - self._first} steps; shorten them, or "
-                "lengthen the period."
+                f"windows of {warm_up} + {length or 'some'} steps do not fit "
+                f"{self.last - self._first} steps; shorten them, or lengthen the period."
             )
 
     def reading(
@@ -143,7 +161,9 @@ class Windows:
         observed: Sequence[str] | None = None,
         attributes: Sequence[str] | None = None,
     ) -> Windows:
-        """Return the same windows with the series, observations and attributes that somebody reads; None keeps those.
+        """Return the same windows with the series, observations and attributes that somebody reads.
+
+        None keeps those.
 
         Raises
         ------
@@ -183,7 +203,9 @@ class Windows:
 
     @cached_property
     def _valid(self) -> tuple[NDArray, NDArray, int]:
-        """Positions of the sites with a window, where their windows may begin as bits, and how many there are."""
+        """Positions of the sites with a window, where their windows may begin as bits, and how many
+        there are.
+        """
         tensors = self.tensors
         valid = np.empty((len(self.names), self._choices), bool)
         for row in range(len(valid)):
@@ -197,13 +219,14 @@ class Windows:
         rows, left = np.flatnonzero(counts), [self.names[i] for i in np.flatnonzero(counts == 0)]
         if not len(rows):
             raise DataError(
-                f"no site has a window of {self.warm_up} + {self._days} steps with complete forcing and an observation between "
-                f"{stamp(self.times[self.first_scored])} and {stamp(self.times[self.last - 1])}; see `windows.report`."
+                f"no site has a window of {self.warm_up} + {self._days} steps with complete "
+                f"forcing and an observation between {stamp(self.times[self.first_scored])} and "
+                f"{stamp(self.times[self.last - 1])}; see `windows.report`."
             )
         if left:
             warnings.warn(
-                f"{len(left)} sites have no window with complete forcing and an observation, and are not trained on: "
-                f"{', '.join(left[:10])}{' ...' if len(left) > 10 else ''}",
+                f"{len(left)} sites have no window with complete forcing and an observation, and "
+                f"are not trained on: {', '.join(left[:10])}{' ...' if len(left) > 10 else ''}",
                 stacklevel=4,
             )
         return rows, np.packbits(valid, axis=1), int(counts.sum())
@@ -243,7 +266,10 @@ class Windows:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Batches after which as many steps were drawn as the sites have in the period; once around for whole periods."""
+        """Batches after which as many steps were drawn as the sites have in the period.
+
+        Once around for whole periods.
+        """
         sites = len(self._valid[0])
         if self.length is None:
             return -(-sites // self.size)
@@ -316,14 +342,16 @@ class Windows:
         Raises
         ------
         DataError
-            The record does not cover the period and its warm-up, or forcing is missing in it; site and date are named.
+            The record does not cover the period and its warm-up, or forcing is missing in it; site
+            and date are named.
         """
         a, b = positions(self.times, start, end)
         a = a + warm_up if start is None else a
         if a < warm_up or a >= b:
             raise DataError(
-                f"{warm_up} steps of warm-up before {stamp(self.times[min(a, len(self.times) - 1)])} do not fit the record, "
-                f"which begins on {stamp(self.times[0])}; shorten the warm-up or judge later."
+                f"{warm_up} steps of warm-up before "
+                f"{stamp(self.times[min(a, len(self.times) - 1)])} do not fit the record, which "
+                f"begins on {stamp(self.times[0])}; shorten the warm-up or judge later."
             )
         rows = self.complete_between(a - warm_up, b)
         if missing == "error" and len(rows) < len(self.names):
@@ -341,7 +369,10 @@ class Windows:
         return np.flatnonzero(self.tensors.complete()[:, first:last].all(1))
 
     def require_variance(self) -> None:
-        """Raise DataError where a site has no two different observations in the period, as a loss such as the NSE needs."""
+        """Raise DataError where a site has no two different observations in the period.
+
+        A loss such as the NSE needs them.
+        """
         flat = [
             f"{self.names[i]} ({name})"
             for name, spread in self.tensors.spread.items()
@@ -350,16 +381,17 @@ class Windows:
         if flat:
             raise DataError(
                 f"{len(flat)} sites have fewer than two different observations from "
-                f"{stamp(self.times[self.first_scored])} to {stamp(self.times[self.last - 1])}: {', '.join(flat[:10])}; "
-                "leave them out, or choose another period or loss."
+                f"{stamp(self.times[self.first_scored])} to {stamp(self.times[self.last - 1])}: "
+                f"{', '.join(flat[:10])}; leave them out, or choose another period or loss."
             )
 
     def _refuse_gap(self, first: int, last: int) -> None:
         absent = ~self.tensors.complete()[:, first:last]
         row, step = np.argwhere(absent)[0]
         raise DataError(
-            f"forcing is missing in site {self.names[row]} on {stamp(self.times[first + int(step)])}, and in "
-            f"{int(absent.any(1).sum())} sites of the period in all; fill it, or leave these sites out."
+            f"forcing is missing in site {self.names[row]} on "
+            f"{stamp(self.times[first + int(step)])}, and in {int(absent.any(1).sum())} sites of "
+            "the period in all; fill it, or leave these sites out."
         )
 
     def state_dict(self) -> dict[str, Any]:
@@ -377,7 +409,8 @@ class Windows:
         for key, value in self._made_for().items():
             if state.get(key) != value:
                 raise SettingsError(
-                    f"cannot resume: {key} is {value!r}, the checkpoint has {state.get(key)!r}; restore it, or start a new run."
+                    f"cannot resume: {key} is {value!r}, the checkpoint has {state.get(key)!r}; "
+                    "restore it, or start a new run."
                 )
         self.step = int(state["step"])
 

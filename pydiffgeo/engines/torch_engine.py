@@ -1,6 +1,4 @@
-"""The embedded engine: pure PyTorch, CPU or GPU, with the discrete adjoint as one autograd
-function.
-"""
+"""The embedded engine: pure PyTorch, CPU or GPU, with the discrete adjoint."""
 
 from __future__ import annotations
 

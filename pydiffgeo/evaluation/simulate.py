@@ -117,10 +117,12 @@ def simulate(
     data = data if keep_warm_up else data.isel({axis: slice(first - begin, None)})
     gone = [n for k, n in enumerate(read.names) if k not in set(rows.tolist())]
     data.attrs = {
-        "Conventions": "CF-1.11", "warm_up": first - begin, "balance": json.dumps(balance),
+        "Conventions": "CF-1.11",
+        "warm_up": first - begin,
+        "balance": json.dumps(balance),
         "left_out": json.dumps(dict.fromkeys(gone, "forcing is missing")),
         "failed": json.dumps({k: v for block in blocks for k, v in block.attrs.items()}),
-    }  # fmt: skip
+    }
     return data
 
 

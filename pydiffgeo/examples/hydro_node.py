@@ -1,12 +1,15 @@
-"""HydroNODE: EXP-HYDRO as it is, and with networks in the place of its formulas, trained basin by basin.
+"""HydroNODE: EXP-HYDRO, and networks in the place of its formulas, basin by basin.
 
-    python hydro_node.py                            # 20 basins of CAMELS-US, half an hour; --basins 1 --steps 20 for a try
-    python hydro_node.py --basins 40                # goes on: basins whose scores are in the table are left out
+    python hydro_node.py                          # 20 basins of CAMELS-US, half an hour
+    python hydro_node.py --basins 1 --steps 20    # for a try
+    python hydro_node.py --basins 40              # goes on: basins in the table are left out
 
-After Hoege et al. (2022), doi:10.5194/hess-26-5085-2022: each basin has its own parameters and its own networks. EXP-HYDRO
-is first trained for STEPS steps. From these parameters, with networks that were fitted to its formulas, three models take STEPS
-steps more: EXP-HYDRO itself; M50, with networks for evapotranspiration and discharge; M100, with networks for all of its rates.
-Parameters are trained along with the networks. docs/hydro_node.md says what is not as in the paper, and what came out.
+After Hoege et al. (2022), doi:10.5194/hess-26-5085-2022: each basin has its own parameters and its
+own networks. EXP-HYDRO is first trained for STEPS steps. From these parameters, with networks that
+were fitted to its formulas, three models take STEPS steps more: EXP-HYDRO itself; M50, with
+networks for evapotranspiration and discharge; M100, with networks for all of its rates. Parameters
+are trained along with the networks. docs/hydro_node.md says what is not as in the paper, and what
+came out.
 """
 
 from __future__ import annotations
@@ -33,10 +36,8 @@ SLOTS = {
 SERIES = {"precipitation": "precipitation", "temperature": "tair_mean",
           "potential_evapotranspiration": "potential_evapotranspiration"}  # fmt: skip
 TRAIN, TEST = ("1980-10-01", "1995-09-30"), ("1995-10-01", "2000-09-30")
-WARM_UP, WINDOWS = (
-    365,
-    8,
-)  # days before those that count; parts of the training period that are solved side by side
+# days before those that count; parts of the training period that are solved side by side
+WARM_UP, WINDOWS = (365, 8)
 RATE = {"parameters": 0.03, "networks": 0.01}  # of Adam, at the start
 
 
@@ -85,11 +86,13 @@ def train(
 
 
 def side_by_side(records: dict[str, Tensor], days: int) -> dict[str, Tensor]:
-    """Cut series [day] of the training period into windows [window, day]; discharge that is not to count is NaN."""
+    """Cut series [day] of the training period into windows [window, day].
+
+    Discharge that is not to count is NaN.
+    """
     length = math.ceil((days - WARM_UP) / WINDOWS)
-    first = [
-        min(k * length, days - WARM_UP - length) for k in range(WINDOWS)
-    ]  # the last may overlap the one before
+    # the last may overlap the one before
+    first = [min(k * length, days - WARM_UP - length) for k in range(WINDOWS)]
     parts = {
         k: torch.stack([v[i : i + WARM_UP + length] for i in first]) for k, v in records.items()
     }
@@ -101,7 +104,7 @@ def side_by_side(records: dict[str, Tensor], days: int) -> dict[str, Tensor]:
 def run_basin(
     name: str, records: dict[str, Tensor], train_days: int, steps: int
 ) -> tuple[list[dict], list[dict]]:
-    """Train the three models of a basin, and return their scores, and what their networks have learned."""
+    """Train the three models of a basin; return scores and what their networks learned."""
     parts = side_by_side(records, train_days)
     observed = parts.pop("discharge")
     tested = {k: v[None, train_days - WARM_UP :] for k, v in records.items()}
@@ -117,9 +120,16 @@ def run_basin(
             seen, simulated = basin(parts), basin(tested)[0, WARM_UP:].numpy()
             now = {k: float(v) for k, v in basin.parameters_now().items()}
             scores.append(
-                {"basin": name, "model": kind, "nse_train": nse(seen, observed), "nse_test": nse(simulated, truth),
-                 "kge_test": kge(simulated, truth), "steps": 2 * steps, **now}
-            )  # fmt: skip
+                {
+                    "basin": name,
+                    "model": kind,
+                    "nse_train": nse(seen, observed),
+                    "nse_test": nse(simulated, truth),
+                    "kge_test": kge(simulated, truth),
+                    "steps": 2 * steps,
+                    **now,
+                }
+            )
             for slot in slots:
                 x = torch.linspace(*basin.model.spec.slots[slot].domain, 101, dtype=torch.float64)
                 formula = basin.model.formula(slot, parameters)(x)
@@ -173,14 +183,13 @@ def main() -> None:
     records = opened.isel(site=order).sel(time=slice(TRAIN[0], TEST[1]))
     train_days = records.sel(time=slice(*TRAIN)).sizes["time"]
     files = given.output / "scores.csv", given.output / "functions.csv"
-    exact = {
-        "dtype": {"basin": str},
-        "float_precision": "round_trip",
-    }  # rows are written anew with each basin
+    # rows are written anew with each basin
+    exact = {"dtype": {"basin": str}, "float_precision": "round_trip"}
     scores, functions = (pd.read_csv(f, **exact) if f.is_file() else pd.DataFrame() for f in files)
     if len(scores) and set(scores.steps) != {2 * given.steps}:
         read.error(
-            f"{files[0]} has models of {scores.steps[0] // 2} steps; give --steps as there, or another --output"
+            f"{files[0]} has models of {scores.steps[0] // 2} steps; give --steps as there, or "
+            "another --output"
         )
     for basin in tqdm([str(b) for b in records.site.values], unit="basin"):
         if len(scores) and basin in set(scores.basin):

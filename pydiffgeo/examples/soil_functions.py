@@ -1,12 +1,16 @@
-"""Which curves has a soil? Retention and conductivity found from noisy moisture at five depths, without a formula.
+"""Which curves has a soil?
+
+Retention and conductivity found from noisy moisture at five depths, without a formula.
 
     python soil_functions.py                        # soil_functions.yaml beside it; half an hour
     python soil_functions.py --steps 20 --output runs/try
 
-Three storms wet a column of known soil. From the moisture at five depths, with noise, several searchers must find the curves:
-networks in the slots of Richards' equation; the parameters of van Genuchten's formulas, the right family; those of Brooks and
-Corey, and of Gardner, which are wrong; and an LSTM from weather to moisture. All that solve the equation begin at another soil
-and take the same steps. They are judged by the curves, and by a storm twice as strong. The same command goes on after a stop.
+Three storms wet a column of known soil. From the moisture at five depths, with noise, several
+searchers must find the curves: networks in the slots of Richards' equation; the parameters of van
+Genuchten's formulas, the right family; those of Brooks and Corey, and of Gardner, which are wrong;
+and an LSTM from weather to moisture. All that solve the equation begin at another soil and take the
+same steps. They are judged by the curves, and by a storm twice as strong. The same command goes on
+after a stop.
 """
 
 from __future__ import annotations
@@ -196,7 +200,10 @@ class MoistureLSTM(nn.Module):
             self.lstm, self.out = nn.LSTM(2, hidden, batch_first=True), nn.Linear(hidden, depths)
 
     def forward(self, weather: dict[str, Tensor]) -> Tensor:
-        """Return water content [time, depth]; rain is read in cm h-1, evaporation in parts of 0.1 cm h-1."""
+        """Return water content [time, depth].
+
+        Rain is read in cm h-1, evaporation in parts of 0.1 cm h-1.
+        """
         series = torch.stack([weather["rain"], 10 * weather["potential_evaporation"]], -1).float()
         theta: Tensor = 0.25 + 0.1 * self.out(self.lstm(series)[0])[0]
         return theta.double()
@@ -204,8 +211,11 @@ class MoistureLSTM(nn.Module):
     def search(self, column: Column, observed: Tensor) -> None:
         """Minimise the mean square of the differences."""
         scale = column.x.noise**-2
-        descend(lambda: scale * (self(column.wet)[column.observed_at] - observed).square().mean(), {5e-3: self.parameters()},
-                column.x.lstm.steps)  # fmt: skip
+        descend(
+            lambda: scale * (self(column.wet)[column.observed_at] - observed).square().mean(),
+            {5e-3: self.parameters()},
+            column.x.lstm.steps,
+        )
 
 
 def rmse(a: Tensor, b: Tensor) -> float:
@@ -241,16 +251,30 @@ def judge(
         out[f"log10 K(psi), {where}"] = rmse(
             *(c["K"][rows].clamp_min(1e-12).log10() for c in (curves, right))
         )
-    table = {"psi": HEADS, "occurred": occurred, "theta": curves["theta"], "K": curves["K"], "true_theta": right["theta"],
-             "true_K": right["K"]}  # fmt: skip
+    table = {
+        "psi": HEADS,
+        "occurred": occurred,
+        "theta": curves["theta"],
+        "K": curves["K"],
+        "true_theta": right["theta"],
+        "true_K": right["K"],
+    }
     return out, pd.DataFrame({k: v.numpy() for k, v in table.items()}), moisture
 
 
 def draw(column: Column, curves: pd.DataFrame, strong: pd.DataFrame, path: Path) -> None:
-    """Curves that were found over the true ones, with the heads that occurred; and the strong storm at two depths."""
+    """Curves that were found over the true ones, with the heads that occurred.
+
+    And the strong storm at two depths.
+    """
     figure, axes = new_figure(1, 4, (16.0, 4.0))
-    colours = {"networks": "tab:blue", "van_genuchten": "tab:green", "brooks_corey": "tab:orange", "gardner": "tab:red",
-               "lstm": "tab:purple"}  # fmt: skip
+    colours = {
+        "networks": "tab:blue",
+        "van_genuchten": "tab:green",
+        "brooks_corey": "tab:orange",
+        "gardner": "tab:red",
+        "lstm": "tab:purple",
+    }
     for axis, name in zip(axes[0], ("theta", "K"), strict=False):
         for (model, _), part in curves.groupby(["model", "seed"], sort=False):
             axis.plot(-part.psi, part[name], color=colours[model], linewidth=0.9)
@@ -299,7 +323,8 @@ def main() -> None:
     done = {k: pd.read_csv(f) if f.is_file() else pd.DataFrame() for k, f in files.items()}
     if len(done["scores"]) and set(done["scores"].steps) != {x.steps}:
         read.error(
-            f"{files['scores']} has searches of other steps; give --steps as there, or another --output"
+            f"{files['scores']} has searches of other steps; give --steps as there, or another "
+            "--output"
         )
     column = Column(x)
     hours = x.interval * np.arange(1, column.strong["rain"].shape[1] + 1)
@@ -326,8 +351,13 @@ def main() -> None:
                 lstm.search(column, observed)
                 with torch.no_grad():
                     moisture = {name: lstm(weather) for name, weather in column.storms().items()}
-                scores = {f"theta, {name}": rmse(moisture[name], column.moisture(column.model, column.soil, column.truth[name]))
-                          for name in moisture}  # fmt: skip
+                scores = {
+                    f"theta, {name}": rmse(
+                        moisture[name],
+                        column.moisture(column.model, column.soil, column.truth[name]),
+                    )
+                    for name in moisture
+                }
             else:
                 searcher = Searcher(column, model, seed)
                 searcher.search(column, observed, f"{model}, seed {seed}")

@@ -53,9 +53,11 @@ class SiteData:
     trained, held_out : tuple of str
         Sites of each group.
     left_out : dict of str to dict of str to str
-        Sites that cannot be used, or shall not, and why: of ``"all"``, and of the judgement in a period.
+        Sites that cannot be used, or shall not, and why: of ``"all"``, and of the judgement in a
+        period.
     remarks : tuple of (str, str)
-        Site, and what was put up with there: gaps that windows avoid, impossible values that count as missing.
+        Site, and what was put up with there: gaps that windows avoid, impossible values that count
+        as missing.
     fills : tuple of Fill
         Forcing that was filled.
     """
@@ -73,7 +75,10 @@ class SiteData:
         return self.sites.sel(site=[s for s in (*self.trained, *self.held_out) if s not in out])
 
     def report(self) -> str:
-        """Return ``data_report.csv``: what each site is left out of, and why; and what was put up with in others."""
+        """Return ``data_report.csv``.
+
+        What each site is left out of, and why; and what was put up with in others.
+        """
         rows = [(s, scope, why) for scope, of in self.left_out.items() for s, why in of.items()]
         rows += [(site, "nothing", text) for site, text in self.remarks]
         for line in filled_lines(self.fills):
@@ -82,7 +87,9 @@ class SiteData:
         return pd.DataFrame(rows, columns=["site", "left_out_of", "reason"]).to_csv(index=False)
 
     def say(self, name: str, aloud: bool) -> None:
-        """Print which sites a run leaves out, and what was put up with in others, the first of each; else warn of them."""
+        """Print which sites a run leaves out, and what was put up with in others, the first of
+        each; else warn of them.
+        """
         count, more = len({site for site, _ in self.remarks}), len(self.remarks) - REMARKS
         lines = left_out_lines(self.left_out)
         lines += [f"remarks on {count} site{'s' if count > 1 else ''}:"] if count else []
@@ -97,7 +104,9 @@ class SiteData:
 
 
 def build_hybrid(settings: Any) -> Hybrid:
-    """Return the untrained hybrid of a run, whose seed is that of its training unless it has its own.
+    """Return the untrained hybrid of a run.
+
+    Its seed is that of the training, unless it has its own.
 
     Raises
     ------
@@ -111,7 +120,10 @@ def build_hybrid(settings: Any) -> Hybrid:
 
 
 def make_hybrid(section: Section, search: Sequence[str] = ()) -> Hybrid:
-    """Return the hybrid that a section describes; own Python and Julia files are looked for in `search`, too."""
+    """Return the hybrid that a section describes.
+
+    Own Python and Julia files are looked for in `search`, too.
+    """
 
     def found(file: str) -> str:
         paths = [Path(folder, file) for folder in (".", *search)]
@@ -149,7 +161,10 @@ def open_records(data: DataSettings) -> xr.Dataset:
 
 
 def with_derived(records: xr.Dataset, data: DataSettings, start: str, end: str) -> xr.Dataset:
-    """Return records with what the settings derive and the records do not have; summaries are those of some days."""
+    """Return records with what the settings derive and the records do not have.
+
+    Summaries are those of some days.
+    """
     wanted = {name: given for name, given in data.derive.items() if name not in records}
     return derived(records, wanted, start, end)
 
@@ -166,18 +181,20 @@ def load_sites(
     ----------
     settings : RunSettings
     hybrids : iterable of Hybrid
-        Of all runs of the experiment: a site that lacks a series that one of them reads is left out, so that all runs have
-        the same sites.
+        Of all runs of the experiment: a site that lacks a series that one of them reads is left
+        out, so that all runs have the same sites.
     left_out : mapping of str to mapping of str to str, optional
-        Sites that are left out whatever they have, as `SiteData.left_out`: those of the training that is judged.
+        Sites that are left out whatever they have, as `SiteData.left_out`: those of the training
+        that is judged.
     calibrated : bool
-        Whether each site is fitted to the whole training period at once, instead of to windows of it.
+        Whether each site is fitted to the whole training period at once, instead of to windows of
+        it.
 
     Raises
     ------
     DataError
-        Records, sites, variables or days that are not there; missing or impossible values, by site and date, unless the
-        settings let them be left out; no site left.
+        Records, sites, variables or days that are not there; missing or impossible values, by site
+        and date, unless the settings let them be left out; no site left.
     """
     data: DataSettings = settings.data
     opened = open_records(data)
@@ -223,16 +240,26 @@ def load_sites(
 def build_windows(
     sites: xr.Dataset, settings: Any, hybrid: Hybrid, period: Period, **changes: Any
 ) -> Windows:
-    """Return windows of a period as a run is trained on them; `changes` are other arguments of `Windows`."""
+    """Return windows of a period as a run is trained on them.
+
+    `changes` are other arguments of `Windows`.
+    """
     data, t = settings.data, settings.training
     series, attributes = data.forcing, data.attributes
     if series is None:
         series = [n for n in series_names(sites) if n not in data.observed]
     options = {
-        "length": t.length, "warm_up": t.warm_up, "batch": t.batch, "seed": t.seed, "forcing": series,
-        "attributes": attributes, "observed": data.observed, "dtype": hybrid.dtype,
-        "memory": int(data.memory * 2**30), "impossible": "ignore",
-    }  # fmt: skip
+        "length": t.length,
+        "warm_up": t.warm_up,
+        "batch": t.batch,
+        "seed": t.seed,
+        "forcing": series,
+        "attributes": attributes,
+        "observed": data.observed,
+        "dtype": hybrid.dtype,
+        "memory": int(data.memory * 2**30),
+        "impossible": "ignore",
+    }
     start, end = period.days
     return Windows(sites, **{**options, "start": start, "end": end, **changes})
 
@@ -254,7 +281,9 @@ def _spans(settings: Any, calibrated: bool = False) -> list[Span]:
 
 
 def _require_names(records: xr.Dataset, data: DataSettings) -> None:
-    """Raise DataError for a series or attribute that the records do not have, with the nearest name and its setting."""
+    """Raise DataError for a series or attribute that the records do not have, with the nearest name
+    and its setting.
+    """
     static = attribute_names(records)
     in_time = [str(n) for n, v in records.data_vars.items() if len(v.dims) > 1 and n not in static]
     text = [str(n) for n, v in records.data_vars.items() if v.dims == ("site",) and n not in static]
@@ -264,12 +293,13 @@ def _require_names(records: xr.Dataset, data: DataSettings) -> None:
             what = "attribute" if key == "attributes" else "series in time"
             if name in text:
                 raise DataError(
-                    f"data.attributes: {name!r} is text, which networks cannot read; leave it out, or encode it as numbers.",
+                    f"data.attributes: {name!r} is text, which networks cannot read; leave it out, "
+                    "or encode it as numbers.",
                     ("data", key, k),
                 )
             if name not in names and not (key == "attributes" and (data.derive or name in records)):
                 raise DataError(
-                    f"data.{key}: no {what} {name!r} in the records{nearest(name, names)} They have "
-                    f"{', '.join(names) or 'none'}.",
+                    f"data.{key}: no {what} {name!r} in the records{nearest(name, names)} They "
+                    f"have {', '.join(names) or 'none'}.",
                     ("data", key, k),
                 )

@@ -25,7 +25,8 @@ class Period(Settings):
     def _in_order(self) -> Period:
         if self.end <= self.start:
             raise ValueError(
-                f"the period ends on {self.end}, not after its start on {self.start}. Exchange or correct them."
+                f"the period ends on {self.end}, not after its start on {self.start}. Exchange or "
+                "correct them."
             )
         return self
 
@@ -57,7 +58,8 @@ class DataSettings(Settings):
 
     path: Path | None = Field(
         None,
-        description="File or folder of records; looked for here, then in $PYDIFFGEO_DATA; none: a synthetic truth.",
+        description="File or folder of records; looked for here, then in $PYDIFFGEO_DATA; none: a "
+        "synthetic truth.",
     )
     layout: str = Field("auto", description="Layout of the files, where it is not recognised.")
     product: str | None = Field(
@@ -73,7 +75,8 @@ class DataSettings(Settings):
     )
     derive: dict[str, str | dict[str, Any]] = Field(
         {},
-        description="What is computed from the records: a method by name, such as potential_evapotranspiration: oudin.",
+        description="What is computed from the records: a method by name, such as "
+        "potential_evapotranspiration: oudin.",
     )
     forcing: Names | None = Field(
         None, description="Series that networks read; by default all that are not observed."
@@ -84,7 +87,8 @@ class DataSettings(Settings):
     observed: Names = Field(("discharge",), min_length=1, description="Observed series.")
     sites: Names | Annotated[int, Field(ge=1)] | None = Field(
         None,
-        description="Sites trained on: identifiers, or a number of them at random; all that are not held out.",
+        description="Sites trained on: identifiers, or a number of them at random; all that are "
+        "not held out.",
     )
     held_out: Names | Annotated[int, Field(ge=0)] = Field(
         0, description="Sites only judged: identifiers, or a number of them at random."
@@ -94,18 +98,20 @@ class DataSettings(Settings):
     train: Period
     validation: Period | None = Field(
         None,
-        description="Days that choose the epoch and stop a training early: before or after those of training, or its last "
-        "ones, which a twin of each seed is then trained without.",
+        description="Days that choose the epoch and stop a training early: before or after those "
+        "of training, or its last ones, which a twin of each seed is then trained "
+        "without.",
     )
     test: Period
     missing: Literal["error", "skip"] = Field(
         "error",
-        description="Sites that lack forcing, attributes or observations: an error, or left out and listed; in training, "
-        "windows keep clear of days without forcing.",
+        description="Sites that lack forcing, attributes or observations: an error, or left out "
+        "and listed; in training, windows keep clear of days without forcing.",
     )
     impossible: Literal["error", "missing"] = Field(
         "error",
-        description="Values that nature does not allow, such as a discharge of -999: an error, or missing.",
+        description="Values that nature does not allow, such as a discharge of -999: an error, or "
+        "missing.",
     )
     gaps: GapSection | None = Field(  # type: ignore[valid-type]
         None, description="How gaps of forcing are filled; they are not by default."
@@ -119,8 +125,8 @@ class DataSettings(Settings):
     def _apart(self) -> DataSettings:
         if self.validation and self.validation.overlaps(self.train) and not self.held_days:
             raise ValueError(
-                "the validation period shares days with the training period; end one before the other, or let both end on "
-                "the same day."
+                "the validation period shares days with the training period; end one before the "
+                "other, or let both end on the same day."
             )
         if self.test.overlaps(self.train):
             raise ValueError(

@@ -24,7 +24,8 @@ EXAMPLES: dict[str, str] = {
 def write_example(name: str, folder: Path, overwrite: bool = False) -> list[Path]:
     """Write an example into a folder and return its files, the one to run first.
 
-    Where the data of an example are not found, its line `path` becomes a comment: it then runs on a synthetic truth.
+    Where the data of an example are not found, its line `path` becomes a comment: it then runs on a
+    synthetic truth.
 
     Raises
     ------
@@ -39,7 +40,8 @@ def write_example(name: str, folder: Path, overwrite: bool = False) -> list[Path
     for target in targets:
         if target.exists() and not overwrite:
             raise OutputError(
-                f"{target} exists already. Name another folder by --output, or replace it by --overwrite."
+                f"{target} exists already. Name another folder by --output, or replace it by "
+                "--overwrite."
             )
     for source, target in zip(sources, targets, strict=True):
         write_file(target, _without_absent_data(source.read_text(encoding="utf-8")))
@@ -47,12 +49,13 @@ def write_example(name: str, folder: Path, overwrite: bool = False) -> list[Path
 
 
 def demo_experiment(name: str) -> Experiment:
-    """Return the short form of an example, on its data where they are there, else on a synthetic truth."""
+    """Return the short form of an example, on its data or else on a synthetic truth."""
     lookup(EXAMPLES, name, "example")
     path = FOLDER / f"{name}.yaml"
     if (FOLDER / f"{name}.py").exists():
         raise DataError(
-            f"the example {name!r} is a script; `pydiffgeo init {name}` writes it, and it has options for a short form."
+            f"the example {name!r} is a script; `pydiffgeo init {name}` writes it, and it has "
+            "options for a short form."
         )
     experiment = load_experiment(path, demo=True)
     for run, settings in experiment.runs.items():

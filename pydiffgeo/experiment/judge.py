@@ -1,4 +1,4 @@
-"""Trained runs read back from their folders, judged, and used for new sites, years and scenarios."""
+"""Trained runs: read from their folders, judged, and used for new sites and scenarios."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def period_of(folder: Path, settings: Any, name: str) -> Period:
     span: Period | None = getattr(settings.data, name)
     if span is None:
         raise SettingsError(
-            f"the run {folder} has no period {name!r}. Give data.validation a start and an end in the settings, apart from "
-            "data.train, and train again; or judge --period test."
+            f"the run {folder} has no period {name!r}. Give data.validation a start and an end in "
+            "the settings, apart from data.train, and train again; or judge --period test."
         )
     return span
 
@@ -55,7 +55,7 @@ def period_of(folder: Path, settings: Any, name: str) -> Period:
 def judge(
     folders: Sequence[Path], period: str = "test", progress: bool = True, figures: bool = True
 ) -> dict[str, Evaluation]:
-    """Judge trained runs over a period and write tables, series, figures and a report into each folder.
+    """Judge trained runs over a period; write tables, series, figures and reports.
 
     Parameters
     ----------
@@ -113,7 +113,9 @@ def judge(
 def judge_run(
     run: TrainedRun, period: str, progress: bool, figures: bool
 ) -> tuple[Evaluation, list[str]]:
-    """Judge one trained run over a period, write the report into its folder, and return what a reader must know, too."""
+    """Judge one trained run over a period, write the report into its folder, and return what a
+    reader must know, too.
+    """
     folder, settings = run.folder, run.settings
     data = load_sites(settings, [run.hybrid], run.left_out, run.calibrated)
     data.say(folder.name, progress)
@@ -152,7 +154,10 @@ def _other_records(run: TrainedRun, data: SiteData) -> Iterator[str]:
     trained = data.sites.sel(site=list(data.trained))
     fresh.prepare(build_windows(trained, run.settings, fresh, run.settings.data.train))
     if differs := difference(fresh.get_extra_state(), run.hybrid.get_extra_state(), ""):
-        yield f"The records are not those that {run.folder} was trained on: {differs}. Its own scaling is kept."
+        yield (
+            f"The records are not those that {run.folder} was trained on: {differs}. Its own "
+            "scaling is kept."
+        )
 
 
 def _appendix(folder: Path, settings: Any) -> dict[str, str]:
@@ -174,14 +179,15 @@ def predict(
     layout: str = "auto",
     overwrite: bool = False,
 ) -> Evaluation:
-    """Simulate new records with a trained run, and write series, states and parameters into a netCDF file.
+    """Simulate new records with a trained run; write series, states and parameters.
 
     Parameters
     ----------
     folder : Path
         Of the run.
     data : Path
-        Records of other sites or years, or a scenario of forcing, in any layout; with or without observations.
+        Records of other sites or years, or a scenario of forcing, in any layout; with or without
+        observations.
     output : Path
         NetCDF file.
     start, end : str, optional
@@ -225,7 +231,9 @@ def predict(
 def new_records(
     settings: Any, path: Path, sites: Sequence[str] | None = None, layout: str = "auto"
 ) -> xr.Dataset:
-    """Return other records as a run reads them: with the names, units and derived series of its settings.
+    """Return other records as a run reads them.
+
+    With the names, units and derived series of its settings.
 
     Record summaries are those of the training period where the records cover it, else of all days.
     """

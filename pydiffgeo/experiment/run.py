@@ -53,7 +53,10 @@ def run_experiment(
     progress: bool = True,
     figures: bool = True,
 ) -> dict[str, Evaluation]:
-    """Train every run of an experiment, judge them on the test period, and compare them; see `train` and `judge`."""
+    """Train every run of an experiment, judge them on the test period, and compare them.
+
+    See `train` and `judge`.
+    """
     folders = train(experiment, output, only, resume, overwrite, progress)
     return judge(folders, "test", progress, figures)
 
@@ -66,7 +69,7 @@ def train(
     overwrite: bool = False,
     progress: bool = True,
 ) -> list[Path]:
-    """Train the runs of an experiment one after the other, each in a folder of its name, and return the folders.
+    """Train the runs of an experiment, each in a folder of its name; return the folders.
 
     Parameters
     ----------
@@ -87,7 +90,8 @@ def train(
     SettingsError
         No such run, or other settings than those of the folder that is resumed.
     OutputError
-        A folder holds a run, and neither `resume` nor `overwrite` is asked for; another process writes into it; or none can.
+        A folder holds a run, and neither `resume` nor `overwrite` is asked for; another process
+        writes into it; or none can.
     DataError
         Records or files that cannot be used.
     TrainingFailed, SolveFailed
@@ -125,7 +129,10 @@ def _placed(experiment: Experiment, name: str) -> Iterator[None]:
 
 
 def _hybrids(experiment: Experiment, names: Sequence[str]) -> dict[str, Hybrid]:
-    """Return the untrained hybrid of each run; what is wrong with others than `names` is said when it is their turn."""
+    """Return the untrained hybrid of each run.
+
+    What is wrong with others than `names` is said when it is their turn.
+    """
     found = {}
     for name, settings in experiment.runs.items():
         try:
@@ -140,7 +147,9 @@ def _hybrids(experiment: Experiment, names: Sequence[str]) -> dict[str, Hybrid]:
 def _with_records(
     experiment: Experiment, output: Path, hybrids: dict[str, Hybrid], group: Group
 ) -> Experiment:
-    """Return the experiment with a synthetic truth, written into its folder, in the place of records that are not given."""
+    """Return the experiment with a synthetic truth, written into its folder, in the place of
+    records that are not given.
+    """
     path, runs = output / SYNTHETIC, dict(experiment.runs)
     for name, settings in experiment.runs.items():
         if settings.data.path is not None:
@@ -166,10 +175,13 @@ def train_run(
     group: Group | None = None,
     hybrids: Sequence[Hybrid] = (),
 ) -> Trainer:
-    """Train one hybrid and return its trainer; the folder gets settings, provenance, checkpoints and logs.
+    """Train one hybrid and return its trainer.
 
-    Before the first step all periods of all sites are looked at, for the series that any of `hybrids` reads; what is left out
-    stands in ``data_report.csv``. Other parameters and errors are those of `train`.
+    The folder gets settings, provenance, checkpoints and logs.
+
+    Before the first step all periods of all sites are looked at, for the series that any of
+    `hybrids` reads; what is left out stands in ``data_report.csv``. Other parameters and errors are
+    those of `train`.
     """
     group = group or Group()
     hybrid = build_hybrid(settings)
@@ -180,15 +192,16 @@ def train_run(
     say = console(quiet=not (progress and group.first)).print
     weights = sum(weight.numel() for weight in trainer.model.parameters())
     say(
-        f"{folder.name}: {weights} weights, {len(data.trained)} sites, {trainer.per_epoch} steps per epoch, "
-        f"{trainer.epochs} epochs, {group.size} processes"
+        f"{folder.name}: {weights} weights, {len(data.trained)} sites, {trainer.per_epoch} steps "
+        f"per epoch, {trainer.epochs} epochs, {group.size} processes"
     )
     trainer.run(resume, progress, overwrite)
     say(f"{folder}: {_outcome(trainer)}")
     if group.first:
         for out in stale_evaluations(folder, weights_hash(trainer.model.state_dict())):
             log.warning(
-                "%s judged other weights than the run has now: judge it again with `pydiffgeo evaluate`.",
+                "%s judged other weights than the run has now: judge it again with `pydiffgeo "
+                "evaluate`.",
                 out,
             )
     return trainer
@@ -261,7 +274,7 @@ def calibrate(
     overwrite: bool = False,
     progress: bool = True,
 ) -> Path:
-    """Calibrate the process model of a run by SCE-UA, site by site, into ``RUN_sceua``, and return that folder.
+    """Calibrate the process model of a run by SCE-UA, site by site; return the folder.
 
     Parameters
     ----------
@@ -304,10 +317,19 @@ def calibrate(
         )  # fmt: skip
         data.say(folder.name, progress)
         _, table = calibrate_sites(
-            hybrids[run], windows, folder, evaluations=evaluations, observed=settings.data.observed[0],
-            seed=settings.training.seed, resume=resume, progress=progress, overwrite=overwrite,
-            settings=plain, free=FREE, files={DATA_REPORT: data.report()},
-        )  # fmt: skip
+            hybrids[run],
+            windows,
+            folder,
+            evaluations=evaluations,
+            observed=settings.data.observed[0],
+            seed=settings.training.seed,
+            resume=resume,
+            progress=progress,
+            overwrite=overwrite,
+            settings=plain,
+            free=FREE,
+            files={DATA_REPORT: data.report()},
+        )
     median = table["nse"].median()
     text = f"{len(table)} sites calibrated, median NSE of the training period {median:.3f}."
     console(quiet=not progress).print(f"{folder}: {text}")

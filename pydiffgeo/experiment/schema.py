@@ -1,4 +1,7 @@
-"""The one schema of experiments: data, hybrid, loss, training, evaluation, and runs that change some of it."""
+"""The one schema of experiments.
+
+Data, hybrid, loss, training, evaluation, and runs that change some of it.
+"""
 
 from __future__ import annotations
 
@@ -99,7 +102,8 @@ class RunBase(Settings):
                 )
         if self.training.patience and not self.data.validation:
             raise ValueError(
-                "training.patience needs data.validation, by which it stops a training. Give it start and end."
+                "training.patience needs data.validation, by which it stops a training. Give it "
+                "start and end."
             )
         return self
 
@@ -169,7 +173,10 @@ class Experiment:
     runs: dict[str, Any]
 
     def place(self, name: str, location: Location) -> Location:
-        """Return where in the file a setting of a run stands: in the run's changes, or in what all runs share."""
+        """Return where in the file a setting of a run stands.
+
+        In the run's changes, or in what all runs share.
+        """
         own = ("runs", name, *location)
         if self.document.depth(own) - 2 >= max(1, self.document.depth(location)):
             return self.document.without_tags(own)
@@ -188,7 +195,8 @@ def load_experiment(path: str | Path, demo: bool = False) -> Experiment:
     Raises
     ------
     SettingsError
-        Every mistake, with its line and the remedy; keys of older forms with those that take their place.
+        Every mistake, with its line and the remedy; keys of older forms with those that take their
+        place.
     """
     document = Document.read(Path(path))
     _refuse_old(document)
@@ -197,7 +205,8 @@ def load_experiment(path: str | Path, demo: bool = False) -> Experiment:
     changes = data.pop("runs", None) or {"run": {}}
     if not isinstance(changes, Mapping):
         raise SettingsError(
-            f"{path}, line {document.line(('runs',))}: runs are sections, such as 'hbv: {{training: {{epochs: 5}}}}'."
+            f"{path}, line {document.line(('runs',))}: runs are sections, such as 'hbv: "
+            "{training: {epochs: 5}}'."
         )
     if demo:
         last = short.get("runs") or changes
@@ -223,7 +232,10 @@ def load_experiment(path: str | Path, demo: bool = False) -> Experiment:
 
 
 def merged(base: Any, change: Any) -> Any:
-    """Return settings with changes: sections are merged, all else is replaced; so is a section of another kind."""
+    """Return settings with changes.
+
+    Sections are merged, all else is replaced; so is a section of another kind.
+    """
     if not (isinstance(base, Mapping) and isinstance(change, Mapping)):
         return change
     if change.get("kind", base.get("kind")) != base.get("kind"):
@@ -317,8 +329,8 @@ def _refuse_old(document: Document) -> None:
         f"  line {lines[k]}: {k}: {told[k]}" for k in sorted(lines, key=lines.__getitem__)
     )
     raise SettingsError(
-        f"{document.path}: settings of an older form. `pydiffgeo init` writes examples of the new one, `pydiffgeo settings` "
-        f"shows its keys; what was there is now here:\n{listed}"
+        f"{document.path}: settings of an older form. `pydiffgeo init` writes examples of the new "
+        f"one, `pydiffgeo settings` shows its keys; what was there is now here:\n{listed}"
     )
 
 

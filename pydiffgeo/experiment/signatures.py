@@ -1,4 +1,7 @@
-"""Settings made from signatures: the keys of a section are the arguments of the class that it makes."""
+"""Settings made from signatures.
+
+The keys of a section are the arguments of the class that it makes.
+"""
 
 from __future__ import annotations
 
@@ -27,9 +30,8 @@ from pydiffgeo.errors import PyDiffGeoError
 from pydiffgeo.recorded import describe, signature_of
 from pydiffgeo.settings import Location, Settings
 
-SKIP = (
-    object()
-)  # an annotation of what cannot be written in settings, such as a function or a tensor
+# an annotation of what cannot be written in settings, such as a function or a tensor
+SKIP = object()
 PLAIN = (bool, int, float, str, Path)
 DTYPES = Literal["float32", "float64"]
 
@@ -65,7 +67,7 @@ class Family(NamedTuple):
 
 
 def descriptions(made: Callable[..., Any]) -> dict[str, str]:
-    """Return the text of each parameter in the NumPy docstring of a class or function, in one line each."""
+    """Return the text of each parameter in a NumPy docstring, in one line each."""
     found: dict[str, str] = {}
     for part in reversed(made.__mro__) if isinstance(made, type) else [made]:
         doc = inspect.cleandoc(part.__doc__ or "")
@@ -162,7 +164,8 @@ def section_of(
     return model
 
 
-# arguments that may be left out in settings: a slot knows its inputs, and a hybrid may have no network
+# arguments that may be left out in settings: a slot knows its inputs, and a hybrid may have no
+# network
 OPTIONAL = {("NeuralClosure", "inputs"), ("Hybrid", "network")}
 
 
@@ -241,7 +244,10 @@ def _plain(annotation: Any, families: Mapping[str, Family]) -> Any:
 
 
 def _union(members: list[Any]) -> Any:
-    """Return a union without what cannot be written; a name in a union with a family is a kind of that family."""
+    """Return a union without what cannot be written.
+
+    A name in a union with a family is a kind of that family.
+    """
     found = [m for m in dict.fromkeys(members) if m is not SKIP]
     if any(isinstance(m, ForwardRef) for m in found):
         found = [m for m in found if m is not str]

@@ -1,4 +1,7 @@
-"""Sites with a known truth, for demonstrations and tests: made-up weather, and the stages of a hybrid with drawn parameters."""
+"""Sites with a known truth, for demonstrations and tests.
+
+Made-up weather, and the stages of a hybrid with drawn parameters.
+"""
 
 from __future__ import annotations
 
@@ -20,16 +23,18 @@ SPREAD = 0.8  # of parameters over sites, on their unbounded scale
 
 
 def synthetic_sites(settings: Any, hybrid: Hybrid) -> xr.Dataset:
-    """Return sites whose observations are those of a hybrid with parameters drawn at random, plus noise.
+    """Return sites whose observations are those of a hybrid with drawn parameters, plus noise.
 
-    Attributes are drawn at random, and the parameters follow them, with some scatter: a network can find them.
+    Attributes are drawn at random, and the parameters follow them, with some scatter: a network can
+    find them.
 
     Parameters
     ----------
     settings : RunSettings
         Periods, names, number of sites, seed and noise.
     hybrid : Hybrid
-        Not prepared yet. One that learns nothing gives the truth with the weights that it begins with.
+        Not prepared yet. One that learns nothing gives the truth with the weights that it begins
+        with.
 
     Returns
     -------
@@ -73,7 +78,8 @@ def synthetic_sites(settings: Any, hybrid: Hybrid) -> xr.Dataset:
         series = hybrid.eval().run(batch, parameters)
     if series.failed:
         raise SolveFailed(
-            f"the synthetic truth could not be solved: {series.failed}; change data.synthetic.seed.",
+            f"the synthetic truth could not be solved: {series.failed}; change "
+            "data.synthetic.seed.",
             series.failed,
         )
     order = np.argsort(batch.site.numpy())
@@ -91,7 +97,9 @@ def synthetic_sites(settings: Any, hybrid: Hybrid) -> xr.Dataset:
 def _drawn(
     hybrid: Hybrid, batch: Any, drawn: np.ndarray, random: np.random.Generator
 ) -> dict[str, torch.Tensor]:
-    """Return parameters that follow the attributes of the sites of a batch, within the middle of their bounds."""
+    """Return parameters that follow the attributes of the sites of a batch, within the middle of
+    their bounds.
+    """
     found = {}
     rows = (drawn[batch.site.numpy()] - 0.5) / 0.23
     for name, like in hybrid.parameters_of(batch).items():

@@ -28,7 +28,10 @@ from pydiffgeo.training.sce_ua import calibrated
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """A trained run, read back from its folder: settings, model in evaluation mode, and what a reader must know of it."""
+    """A trained run, read back from its folder.
+
+    Settings, model in evaluation mode, and what a reader must know of it.
+    """
 
     folder: Path
     settings: Any
@@ -41,7 +44,7 @@ class TrainedRun:
 
     @property
     def hybrid(self) -> Hybrid:
-        """The hybrid, or the first one of the ensemble, which reads and gives what all of them do."""
+        """The hybrid, or the first one of the ensemble: all read and give the same."""
         return self.model.members[0] if isinstance(self.model, Ensemble) else self.model  # type: ignore[return-value]
 
     @property
@@ -51,7 +54,9 @@ class TrainedRun:
 
 
 def runs_in(folder: Path) -> list[Path]:
-    """Return the folders of trained runs in a folder: itself, or those in it. A checkpoint has the settings, too.
+    """Return the folders of trained runs in a folder: itself, or those in it.
+
+    A checkpoint has the settings, too.
 
     Raises
     ------
@@ -63,7 +68,8 @@ def runs_in(folder: Path) -> list[Path]:
     found = sorted(path.parents[1] for path in folder.glob(f"*/{CHECKPOINT}"))
     if not found:
         raise DataError(
-            f"no trained run in {str(folder)!r}: its folder has {SETTINGS} and {CHECKPOINT}; train one first."
+            f"no trained run in {str(folder)!r}: its folder has {SETTINGS} and {CHECKPOINT}; train "
+            "one first."
         )
     return found
 
@@ -79,7 +85,8 @@ def settings_of(folder: Path) -> Any:
     found = kept_settings(folder)
     if found is None:
         raise DataError(
-            f"{folder / SETTINGS} does not hold the settings of a run. Train one into the folder, or name another."
+            f"{folder / SETTINGS} does not hold the settings of a run. Train one into the folder, "
+            "or name another."
         )
     try:
         return run_settings(found)
@@ -87,8 +94,8 @@ def settings_of(folder: Path) -> Any:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "all of it"
         raise DataError(
-            f"{folder / SETTINGS} does not hold the settings of a run ({where}: {first['msg'].rstrip('.')}). Correct it, or "
-            "train again with --overwrite."
+            f"{folder / SETTINGS} does not hold the settings of a run ({where}: "
+            f"{first['msg'].rstrip('.')}). Correct it, or train again with --overwrite."
         ) from error
 
 
@@ -135,7 +142,8 @@ def _described(folder: Path) -> Hybrid:
     kept = kept_settings(folder) or {}
     if not kept.get("hybrid"):
         raise DataError(
-            f"{folder / SETTINGS} does not say how the hybrid was made. Give an untrained one: load(folder, hybrid=...)."
+            f"{folder / SETTINGS} does not say how the hybrid was made. Give an untrained one: "
+            "load(folder, hybrid=...)."
         )
     search = [str(folder), *(kept.get("search") or ())]
     try:
@@ -144,8 +152,9 @@ def _described(folder: Path) -> Hybrid:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise DataError(
-            f"{folder / SETTINGS} does not describe a hybrid (hybrid.{where}: {first['msg'].rstrip('.')}). Correct it, or "
-            "give an untrained one: load(folder, hybrid=...)."
+            f"{folder / SETTINGS} does not describe a hybrid (hybrid.{where}: "
+            f"{first['msg'].rstrip('.')}). Correct it, or give an untrained one: load(folder, "
+            "hybrid=...)."
         ) from error
 
 
@@ -168,7 +177,10 @@ def load_run(folder: Path) -> TrainedRun:
 
 
 def read_left_out(folder: Path) -> dict[str, dict[str, str]]:
-    """Return the sites that a run has left out of all and of each period, and why; none where it has no report on its data."""
+    """Return the sites that a run has left out of all and of each period, and why.
+
+    None where it has no report on its data.
+    """
     found: dict[str, dict[str, str]] = {}
     if (folder / DATA_REPORT).is_file():
         table = pd.read_csv(folder / DATA_REPORT, dtype=str, keep_default_na=False)
@@ -181,18 +193,27 @@ def read_left_out(folder: Path) -> dict[str, dict[str, str]]:
 def _notes(folder: Path, saved: dict[str, Any], settings: Any) -> Iterator[str]:
     """Yield what a reader of the scores must know of a run."""
     if reason := _unfinished(saved, settings):
-        yield f"{folder} is not trained to its end: {reason}. Its weights until then are taken; --resume goes on."
+        yield (
+            f"{folder} is not trained to its end: {reason}. Its weights until then are taken; "
+            "--resume goes on."
+        )
     now = plain_settings(settings)
     changed = changed_settings(saved.get("settings") or now, now, FREE - {"data.path"})
     if changed:
         told = "; ".join(
             f"{key} is {new!r}, the run was trained with {old!r}" for key, old, new in changed
         )
-        yield f"{folder / SETTINGS} was changed since the training: {told}. What stands there now is taken."
+        yield (
+            f"{folder / SETTINGS} was changed since the training: {told}. What stands there now "
+            "is taken."
+        )
 
 
 def _unfinished(saved: dict[str, Any], settings: Any) -> str:
-    """Return how far a training or calibration came that did not come to its end, in words; "" for one that did."""
+    """Return how far a training or calibration came that did not come to its end, in words.
+
+    "" for one that did.
+    """
     if saved.get("calibrated"):
         done, count, what = len(saved["rows"]), saved["sites"], "sites"
     else:

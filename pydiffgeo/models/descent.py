@@ -19,7 +19,9 @@ def descend(
     steps: int,
     label: str | None = None,
 ) -> None:
-    """Minimise a loss by Adam, whose rates fall along a cosine to 0.03 of their start; gradients are clipped to norm 1.
+    """Minimise a loss by Adam, whose rates fall along a cosine to 0.03 of their start.
+
+    Gradients are clipped to norm 1.
 
     Parameters
     ----------

@@ -37,8 +37,8 @@ class Network(Recorded, nn.Module):
     per : {"site", "layer"}
         Whether it gives numbers for a site, or for each soil layer, which share the network.
     past : mapping of str to int, optional
-        Observed series that it reads as they were so many steps before, such as {"discharge": 1}; 0 where there is none, and
-        a feature that says so.
+        Observed series that it reads as they were so many steps before, such as {"discharge": 1}; 0
+        where there is none, and a feature that says so.
     logarithm : sequence of str
         Series of which it reads log(1 + x), for rain and what else is skewed.
     seed : int
@@ -61,7 +61,10 @@ class Network(Recorded, nn.Module):
         self.seed = seed
 
     def build(self, sizes: Sizes, outputs: int, seed: int = 0) -> None:
-        """Make the layers for inputs of these sizes; `seed`, that of the hybrid, is added to that of the network."""
+        """Make the layers for inputs of these sizes.
+
+        `seed`, that of the hybrid, is added to that of the network.
+        """
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed + seed)
             self.make(sizes, outputs)

@@ -17,8 +17,9 @@ from pydiffgeo.models.spec import ParameterSpec
 class Bounds:
     """Open interval of a parameter, and the scale on which it is sampled.
 
-    ``linear``: p = lower + (upper - lower) s(x); ``log``: ln p = ln lower + (ln upper - ln lower) s(x), with
-    the logistic function s, so that x = 0 is the arithmetic or the geometric middle of the interval.
+    ``linear``: p = lower + (upper - lower) s(x); ``log``: ln p = ln lower + (ln upper - ln lower)
+    s(x), with the logistic function s, so that x = 0 is the arithmetic or the geometric middle of
+    the interval.
 
     Attributes
     ----------
@@ -68,7 +69,10 @@ class Bounds:
         return torch.exp(value).clamp(self.lower, self.upper) if self.transform == "log" else value
 
     def from_physical(self, value: Tensor) -> Tensor:
-        """Map parameters (any shape) to unbounded numbers; ParameterError for one not strictly inside the bounds."""
+        """Map parameters (any shape) to unbounded numbers.
+
+        ParameterError for one not strictly inside the bounds.
+        """
         inside = (value > self.lower) & (value < self.upper)
         if not inside.all():
             bad = value[~inside].flatten()[0].item()

@@ -15,11 +15,15 @@ FORGET_BIAS = 3.0  # remember for weeks from the start, as Kratzert et al. (2019
 
 
 class LSTM(Network):
-    """An LSTM of series and attributes, which enter every step, with a linear layer after it: g_Z of Tsai et al. (2021).
+    """An LSTM of series and attributes, which enter every step, with a linear layer after it.
 
-    On CPU the recurrence is `recurrence.hidden_states`, elsewhere torch's own; the weights are those of `torch.nn.LSTM`.
+    g_Z of Tsai et al. (2021).
 
-    Source: Kratzert et al. (2019), doi:10.5194/hess-23-5089-2019; Tsai et al. (2021), doi:10.1038/s41467-021-26107-z.
+    On CPU the recurrence is `recurrence.hidden_states`, elsewhere torch's own; the weights are
+    those of `torch.nn.LSTM`.
+
+    Source: Kratzert et al. (2019), doi:10.5194/hess-23-5089-2019; Tsai et al. (2021),
+    doi:10.1038/s41467-021-26107-z.
 
     Parameters
     ----------

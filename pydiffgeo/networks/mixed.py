@@ -8,7 +8,9 @@ from pydiffgeo.recorded import Recorded
 
 
 class Mixed(Recorded, nn.Module):
-    """Networks by what they give: parameters of a site, those that vary in time, those of soil layers.
+    """Networks by what they give.
+
+    Parameters of a site, those that vary in time, those of soil layers.
 
     Parameters
     ----------

@@ -14,7 +14,9 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh, "si
 
 
 class MLP(Network):
-    """Dense layers from attributes of a site, or of each soil layer of it: g_A of Tsai et al. (2021).
+    """Dense layers from attributes of a site, or of each soil layer of it.
+
+    g_A of Tsai et al. (2021).
 
     Source: Tsai et al. (2021), doi:10.1038/s41467-021-26107-z.
 

@@ -1,4 +1,7 @@
-"""From networks to the parameters of stages: inside their bounds, of a site, a soil layer, or varying in time."""
+"""From networks to the parameters of stages.
+
+Inside their bounds, of a site, a soil layer, or varying in time.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +26,8 @@ Part = tuple[nn.Module, tuple[str, ...], Facts]
 class Learned:
     """What stages learn, together: as the attributes of `Stage` of the same names.
 
-    `varying` are the parameters that differ from step to step (the others are those of the last step, where a network gives
-    steps), `units` those of length and time of a soil column.
+    `varying` are the parameters that differ from step to step (the others are those of the last
+    step, where a network gives steps), `units` those of length and time of a soil column.
     """
 
     bounds: dict[str, Bounds]
@@ -35,25 +38,34 @@ class Learned:
     units: tuple[str, str] = ("cm", "h")
 
     def start(self, name: str) -> float:
-        """Return where a parameter begins before training: by default in the middle of its bounds."""
+        """Return where a parameter begins before training.
+
+        By default in the middle of its bounds.
+        """
         middle = self.bounds[name].to_physical(torch.zeros((), dtype=torch.float64))
         return float(self.begin.get(name, middle))
 
     def raw_start(self, name: str) -> Tensor:
-        """Return the start on the unbounded scale; ParameterError where it is outside of the bounds."""
+        """Return the start on the unbounded scale.
+
+        ParameterError where it is outside of the bounds.
+        """
         value, bounds = torch.tensor(self.start(name), dtype=torch.float64), self.bounds[name]
         return bounds.from_physical(_inside(value, bounds, name))
 
     def shaped(self, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return parameters of sites [batch] as those of one copy [batch, 1] or of all layers [batch, layer]."""
+        """Return parameters of sites [batch] as those of one copy [batch, 1] or of all layers
+        [batch, layer].
+        """
         return {k: x[:, None].expand(-1, len(self.layers.get(k, (0,)))) for k, x in given.items()}
 
 
 class Parameters(nn.Module):
-    """Parameters inside their bounds, for one or several parallel copies of the stages in each site.
+    """Parameters inside their bounds, for all parallel copies of the stages in each site.
 
-    `parts` are networks, the parameters that each gives, and what each reads (`fit_inputs`); a module that is no `Network` gets
-    the scaled attributes and returns [batch, outputs]. The other arguments are those of `Hybrid`.
+    `parts` are networks, the parameters that each gives, and what each reads (`fit_inputs`); a
+    module that is no `Network` gets the scaled attributes and returns [batch, outputs]. The other
+    arguments are those of `Hybrid`.
     """
 
     offset: Tensor
@@ -95,7 +107,9 @@ class Parameters(nn.Module):
         self.to(dtype)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Return each parameter: [batch, copy]; [batch, copy, time] of those that vary; [batch, layer] of soil layers.
+        """Return each parameter.
+
+        [batch, copy]; [batch, copy, time] of those that vary; [batch, layer] of soil layers.
 
         ParameterError: a network returned another shape, or no steps for parameters that vary.
         """
@@ -111,35 +125,42 @@ class Parameters(nn.Module):
         return {name: found[name] for name in self.place}
 
     def _widths(self, names: Sequence[str], network: nn.Module) -> list[int]:
-        """Return outputs of each parameter: a network of layers gives one, a network of sites those of all layers."""
+        """Return outputs of each parameter.
+
+        A network of layers gives one, a network of sites those of all layers.
+        """
         layers = self.learned.layers
         if getattr(network, "per", "site") != "layer":
             return [len(layers.get(name, (0,))) for name in names]
         whole = [name for name in names if name not in layers]
         if whole:
             raise ParameterError(
-                f"{type(network).__name__}(per='layer') gives parameters of soil layers, and {', '.join(whole)} are those of a "
-                "site; take Mixed(MLP(), layers=MLP(per='layer'))."
+                f"{type(network).__name__}(per='layer') gives parameters of soil layers, and "
+                f"{', '.join(whole)} are those of a site; take Mixed(MLP(), "
+                "layers=MLP(per='layer'))."
             )
         return [1] * len(names)
 
     def _by_name(
         self, network: nn.Module, out: Tensor, names: tuple[str, ...], batch: Batch
     ) -> dict[str, Tensor]:
-        """Return outputs by name: [batch, copy], [batch, time, copy] of varying ones, [batch, layer, copy]."""
+        """Return outputs by name.
+
+        [batch, copy], [batch, time, copy] of varying ones, [batch, layer, copy].
+        """
         widths, who = self._widths(names, network), type(network).__name__
         rows, steps, count = len(batch.site), batch.length, sum(widths) * self.copies
         per_layer = getattr(network, "per", "site") == "layer"
         if out.ndim not in (2, 3) or out.shape[0] != rows or out.shape[-1] != count:
             raise ParameterError(
-                f"the network {who} returned {list(out.shape)}; it must return [{rows}, {count}] or [{rows}, time, {count}]: "
-                f"{len(names)} parameters, {self.copies} copies."
+                f"the network {who} returned {list(out.shape)}; it must return [{rows}, {count}] "
+                f"or [{rows}, time, {count}]: {len(names)} parameters, {self.copies} copies."
             )
         varying = [k for k in names if k in self.learned.varying]
         if varying and (per_layer or out.ndim == 2 or out.shape[1] != steps):
             raise ParameterError(
-                f"{', '.join(varying)} should vary from step to step, and the network {who} gives {list(out.shape)} for "
-                f"series of {steps} steps; take an LSTM, or make them static."
+                f"{', '.join(varying)} should vary from step to step, and the network {who} gives "
+                f"{list(out.shape)} for series of {steps} steps; take an LSTM, or make them static."
             )
         parts = out.unflatten(-1, (sum(widths), self.copies)).split(widths, -2)
         found = {}
@@ -186,7 +207,9 @@ def _inside(value: Tensor, bounds: Bounds, name: str) -> Tensor:
 
 
 def _moved(value: Tensor, bounds: Bounds, share: float = 0.02) -> Tensor:
-    """Return values moved inside the bounds by a share of their distance where they lie outside or close."""
+    """Return values moved inside the bounds by a share of their distance where they lie outside or
+    close.
+    """
     margin = share * (bounds.upper - bounds.lower)
     log = bounds.transform == "log"
     lower = (1 + share) * bounds.lower if log else bounds.lower + margin

@@ -1,4 +1,7 @@
-"""From a batch to what a network reads: the named attributes and series, standardised over the sites trained on."""
+"""From a batch to what a network reads.
+
+The named attributes and series, standardised over the sites trained on.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,8 @@ Facts = dict[str, Any]
 
 
 class Inputs(nn.Module):
-    """Standardised attributes and series of a batch as one network reads them, from the facts of `fit_inputs`.
+    """Standardised attributes and series of a batch as one network reads them, from the facts of
+    `fit_inputs`.
 
     `layers` are the middles of the soil layers, cm, for a network of layers.
     """
@@ -40,7 +44,10 @@ class Inputs(nn.Module):
         self.sizes = Sizes(len(facts["mean"]), len(facts["series"]) + 2 * len(facts["past"]))
 
     def forward(self, batch: Batch) -> Features:
-        """Return what the network reads of a batch; DataError where that lacks an attribute or a series."""
+        """Return what the network reads of a batch.
+
+        DataError where that lacks an attribute or a series.
+        """
         facts, dtype = self.facts, self.mean.dtype
         raw = _attributes(batch.attributes, facts, self.layers, len(batch.site)).to(dtype)
         attributes = (raw.to(self.mean.device) - self.mean) / self.std
@@ -63,7 +70,8 @@ class Inputs(nn.Module):
 
 
 def fit_inputs(network: nn.Module, windows: Windows, layers: Sequence[float]) -> Facts:
-    """Return the names that a network reads, and their means and standard deviations over the sites trained on.
+    """Return the names that a network reads, and their means and standard deviations over the sites
+    trained on.
 
     DataError: a name that is neither an attribute nor a series of the sites.
     """
@@ -98,7 +106,9 @@ def fit_inputs(network: nn.Module, windows: Windows, layers: Sequence[float]) ->
 
 
 def seen(windows: Windows, name: str, who: str) -> np.ndarray:
-    """Return the observations in the period of windows, [site, time] or [site, time, depth], or raise DataError."""
+    """Return the observations in the period of windows, [site, time] or [site, time, depth], or
+    raise DataError.
+    """
     if name not in windows.observed:
         known = ", ".join(windows.observed) or "nothing"
         close = nearest(name, windows.observed)
@@ -118,14 +128,17 @@ def taken(values: dict[str, Tensor], name: str, what: str) -> Tensor:
     if name not in values:
         known = ", ".join(values) or "none"
         raise DataError(
-            f"the batch lacks the {what} {name!r}{nearest(name, values)} It has {known}; take `windows.reading(...)` of all "
-            "that the hybrid reads."
+            f"the batch lacks the {what} {name!r}{nearest(name, values)} It has {known}; take "
+            "`windows.reading(...)` of all that the hybrid reads."
         )
     return values[name]
 
 
 def at_depths(values: Tensor, depths: Sequence[float], wanted: Sequence[float]) -> Tensor:
-    """Return a profile [..., depth] at other depths [..., wanted]: linear between, constant beyond the ends."""
+    """Return a profile [..., depth] at other depths [..., wanted].
+
+    Linear between, constant beyond the ends.
+    """
     weights = linear_weights(np.asarray(depths), np.asarray(wanted))
     return values.double() @ torch.as_tensor(weights, device=values.device)
 
@@ -138,7 +151,10 @@ def linear_weights(nodes: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 def _attributes(
     values: dict[str, Tensor], facts: Facts, layers: Sequence[float], batch: int
 ) -> Tensor:
-    """Return attributes of sites, [batch, feature], a profile depth by depth; or of layers, [batch, layer, feature]."""
+    """Return attributes of sites, [batch, feature], a profile depth by depth.
+
+    Or of layers, [batch, layer, feature].
+    """
     site = [taken(values, name, "attribute") for name in facts["attributes"]]
     profiles = [taken(values, name, "attribute") for name in facts["profiles"]]
     if facts["per"] == "layer":
@@ -164,5 +180,6 @@ def _kind(sites: xr.Dataset, name: str, who: str) -> str:
             return "series"
     known = [str(k) for k, v in sites.data_vars.items() if "site" in v.dims]
     raise DataError(
-        f"the network {who} reads {name!r}, which the sites do not have{nearest(name, known)} They have {', '.join(known)}."
+        f"the network {who} reads {name!r}, which the sites do not have{nearest(name, known)} They "
+        f"have {', '.join(known)}."
     )

@@ -1,8 +1,11 @@
-"""The recurrence of an LSTM on CPU, with its gradient written out: twice as fast as torch's own on long windows.
+"""The recurrence of an LSTM on CPU, with its gradient written out.
 
-What the time goes into is memory: torch's LSTM records every operation of every day and takes fresh pages for each. Here the
-matrices of all days are a work space that the next step uses again, the tanh is twice a logistic function less one (torch's
-tanh takes six times as long), and the gradients of the weights are one product over all days.
+Twice as fast as torch's own on long windows.
+
+What the time goes into is memory: torch's LSTM records every operation of every day and takes fresh
+pages for each. Here the matrices of all days are a work space that the next step uses again, the
+tanh is twice a logistic function less one (torch's tanh takes six times as long), and the gradients
+of the weights are one product over all days.
 """
 
 from __future__ import annotations
@@ -23,11 +26,14 @@ _free: defaultdict[tuple, list[WorkSpace]] = defaultdict(list)
 
 
 def hidden_states(series: Tensor, base: Tensor, weight: Tensor, first: int = 0) -> Tensor:
-    """Hidden states of an LSTM (Hochreiter & Schmidhuber 1997, doi:10.1162/neco.1997.9.8.1735, with a forget gate).
+    """Return the hidden states of an LSTM with a forget gate.
 
-    `series` is [time, batch, feature]; `base` [batch, 4 hidden] is what does not change in time of the gates, in torch's order:
-    input, forget, cell, output; `weight` is [hidden + feature, 4 hidden]; gradients flow through the days from `first` on. The
-    states [time, batch, hidden] are part of the work space: use them before the backward pass, and do not keep them.
+    Hochreiter & Schmidhuber (1997), doi:10.1162/neco.1997.9.8.1735.
+
+    `series` is [time, batch, feature]; `base` [batch, 4 hidden] is what does not change in time of
+    the gates, in torch's order: input, forget, cell, output; `weight` is [hidden + feature, 4
+    hidden]; gradients flow through the days from `first` on. The states [time, batch, hidden] are
+    part of the work space: use them before the backward pass, and do not keep them.
     DerivativeError: inside torch.func or forward mode, and when gradients are differentiated again.
     """
     refuse_transforms(WHO)
@@ -50,9 +56,14 @@ class _Recurrence(torch.autograd.Function):
         base, weight_scaled = base * scale, weight * scale
         states = joined[..., :hidden]
         for row, gate, cell, new_cell, tanh, new_state in zip(
-            joined[:days].unbind(0), gates.unbind(0), cells[:-1].unbind(0), cells[1:].unbind(0), squashed.unbind(0),
-            states[1:].unbind(0), strict=True,
-        ):  # fmt: skip
+            joined[:days].unbind(0),
+            gates.unbind(0),
+            cells[:-1].unbind(0),
+            cells[1:].unbind(0),
+            squashed.unbind(0),
+            states[1:].unbind(0),
+            strict=True,
+        ):
             torch.addmm(base, row, weight_scaled, out=gate).sigmoid_()
             i, f, g, o = gate.chunk(4, 1)
             g.mul_(2).sub_(1)

@@ -25,8 +25,8 @@ class SoilClass(Given):
     soil : str
         Class of all sites, such as "loam".
     candidates : sequence of str, optional
-        `hybrid.choose(windows)` gives each site that class of these, or `soil`, whose simulation fits its observations best;
-        all 12 by default. A site that it was not chosen for has `soil`.
+        `hybrid.choose(windows)` gives each site that class of these, or `soil`, whose simulation
+        fits its observations best; all 12 by default. A site that it was not chosen for has `soil`.
     best : bool
         Whether `hybrid.choose` chooses at all.
     """
@@ -68,7 +68,9 @@ class SoilClass(Given):
         }
 
     def choose(self, hybrid: Hybrid, windows: Windows) -> dict[str, str]:
-        """Give each site the class whose simulation has the least squared error in the windows; a failed one has none.
+        """Give each site the class whose simulation has the least squared error in the windows.
+
+        A failed one has none.
 
         Each batch is one solve of all classes.
         """

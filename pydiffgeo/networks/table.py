@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 
 class Given(Recorded, nn.Module):
-    """What stands in the place of a network and gives parameters in their units; it has no weights."""
+    """What stands in the place of a network and gives parameters in their units.
+
+    It has no weights.
+    """
 
     reads: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
@@ -60,7 +63,10 @@ class Table(Given):
         self.values[row] = torch.tensor(values, dtype=self.values.dtype)
 
     def parameters_of(self, batch: Batch, learned: Learned) -> dict[str, Tensor]:
-        """Return the rows of the sites of a batch; ParameterError for a site whose row is not there or not set."""
+        """Return the rows of the sites of a batch.
+
+        ParameterError for a site whose row is not there or not set.
+        """
         asked = [batch.sites[int(i)] for i in batch.site]
         for site in asked:
             if site not in self.rows or bool(torch.isnan(self.values[self.rows[site]]).any()):

@@ -25,7 +25,8 @@ Range = tuple[float, float]
 class Series(dict[str, Tensor]):
     """Series by name, [batch, time] or [batch, time, cell or depth].
 
-    `failed` are the rows of the batch whose solve failed, with site, dates and reason; their values are NaN.
+    `failed` are the rows of the batch whose solve failed, with site, dates and reason; their values
+    are NaN.
     """
 
     def __init__(self, series: Named | None = None, failed: dict[int, str] | None = None):
@@ -57,18 +58,24 @@ class Known:
         return self.step / pd.Timedelta(1, unit) or 1.0  # type: ignore[call-overload]
 
     def factor(self, name: str, wanted: str, who: str) -> tuple[float, float]:
-        """Return factor and offset that bring a series into the unit that a stage wants, or raise UnitError."""
+        """Return factor and offset that bring a series into the unit that a stage wants, or raise
+        UnitError.
+        """
         unit = self.units.get(name, wanted)  # files of one's own may state none
         found = conversion(unit, wanted)
         if found is None:
             raise UnitError(
-                f"{who} reads {name!r} in {wanted!r}, and it is given in {unit!r}, which does not convert; correct its unit."
+                f"{who} reads {name!r} in {wanted!r}, and it is given in {unit!r}, which does not "
+                "convert; correct its unit."
             )
         return found
 
 
 class Stage(Recorded, nn.Module):
-    """Reads series by name and adds series by name. A subclass sets the attributes that it needs, and defines `forward`."""
+    """Reads series by name and adds series by name.
+
+    A subclass sets the attributes that it needs, and defines `forward`.
+    """
 
     reads: tuple[str, ...] = ()  # series
     gives: tuple[str, ...] = ()  # series
@@ -84,14 +91,20 @@ class Stage(Recorded, nn.Module):
         return type(self).__name__
 
     def fit(self, windows: Windows) -> Facts:
-        """Return what this stage keeps of the sites trained on, in plain types; it is saved with the hybrid."""
+        """Return what this stage keeps of the sites trained on, in plain types.
+
+        It is saved with the hybrid.
+        """
         return {}
 
     def build(self, facts: Facts, known: Known, dtype: torch.dtype) -> None:
         """Make what depends on the sites trained on, from what `fit` returned."""
 
     def bind(self, known: Known) -> dict[str, str]:
-        """Check the units of what is read, and return those of what is given: by default those of the series of this name."""
+        """Check the units of what is read, and return those of what is given.
+
+        By default those of the series of this name.
+        """
         return {}
 
     def forward(self, series: Series, parameters: Named, batch: Batch) -> Named:

@@ -41,7 +41,8 @@ class Probes(Stage):
         """Take the grid of the series."""
         if self.of not in known.grids:
             raise DataError(
-                f"Probes reads {self.of!r}, which is no series of cells{nearest(self.of, known.grids)} There are "
+                f"Probes reads {self.of!r}, which is no series of "
+                f"cells{nearest(self.of, known.grids)} There are "
                 f"{', '.join(known.grids) or 'none'}."
             )
         depths = known.depths if self.depths is None else self.depths
@@ -58,7 +59,7 @@ class Probes(Stage):
 
 
 def probe_weights(grid: Grid, depths: np.ndarray) -> Tensor:
-    """Return the weights [cell, probe] that interpolate cells to probes within the layer of each probe."""
+    """Return the weights [cell, probe] that interpolate within the layer of each probe."""
     centres, layer, faces = grid.depth.numpy(), grid.layer.numpy(), grid.faces.numpy()
     weights = np.zeros((grid.cells, len(depths)))
     for j, depth in enumerate(depths):

@@ -20,11 +20,14 @@ DRY = 1e-5  # mm: soil water below which its powers are no longer evaluated
 def explicit_hbv(
     forcing: Mapping[str, Tensor], parameters: Mapping[str, Tensor], initial_state: Tensor
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """HBV with hard thresholds, its processes one after another within a day, each limited to the water that there is.
+    """HBV with hard thresholds, its processes one after another within a day.
 
-    Takes the forcings [batch, day] of the model "hbv", its 13 parameters [batch] or [batch, day] and its states [5] or
-    [batch, 5]; returns the states at the end of each day, [batch, day, 5], and fluxes [batch, day], mm d-1.
-    Source: Feng et al. (2022), doi:10.1029/2022WR032404, after Seibert & Vis (2012), doi:10.5194/hess-16-3315-2012.
+    Each is limited to the water that there is.
+
+    Takes the forcings [batch, day] of the model "hbv", its 13 parameters [batch] or [batch, day]
+    and its states [5] or [batch, 5]; returns the states at the end of each day, [batch, day, 5],
+    and fluxes [batch, day], mm d-1. Source: Feng et al. (2022), doi:10.1029/2022WR032404, after
+    Seibert & Vis (2012), doi:10.5194/hess-16-3315-2012.
     """
     batch, days = forcing["precipitation"].shape
     days_of = {k: v.unbind(1) for k, v in parameters.items() if v.ndim == 2}
@@ -70,7 +73,9 @@ def explicit_hbv(
 
 
 class ExplicitHBV(Stage):
-    """HBV as published differentiable codes solve it: `explicit_hbv`, from empty stores. A baseline for days.
+    """HBV as published differentiable codes solve it: `explicit_hbv`, from empty stores.
+
+    A baseline for days.
 
     Parameters
     ----------

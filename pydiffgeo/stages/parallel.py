@@ -13,7 +13,7 @@ from pydiffgeo.stages.base import Named, Series, Stage
 
 
 class Parallel(Stage):
-    """Copies of some stages side by side in each site, such as hillslopes of a basin, whose series are averaged.
+    """Copies of stages side by side in each site, such as hillslopes; series are averaged.
 
     The copies share the series and have parameters of their own. They are one batch for the solver.
     Source: Feng et al. (2022), doi:10.1029/2022WR032404.

@@ -42,50 +42,59 @@ COLUMN: dict[str, Range] = {
     "K_s": (1e-2, 1e2),
     "root_depth": (10.0, 200.0),
 }
-"""What a soil column learns, and its bounds in cm and hours: wide enough for the 12 USDA classes and gravel, narrower than what
-the model allows; 95 % of the roots lie above 20 to 200 cm in most biomes (Jackson et al. 1996, doi:10.1007/BF00333714)."""
+"""What a soil column learns, and its bounds in cm and hours: wide enough for the 12 USDA classes
+and gravel, narrower than what the model allows; 95 % of the roots lie above 20 to 200 cm in most
+biomes (Jackson et al. 1996, doi:10.1007/BF00333714)."""
 ROOT_DEPTH = 60.0  # cm, at the beginning
 INITIAL_RANGE = (-15000.0, -5.0)  # cm: a probe outside of the retention curve begins at an end
 
 
 class Process(Stage):
-    """A process model, solved. Gives its fluxes, states and, of soil columns, water content by name.
+    """A process model, solved.
 
-    States are those at the end of each step, fluxes means over it. Of what follows from the states of a soil column, such as
-    "water_content", also the mean over the step is given, as "mean_water_content".
+    Gives its fluxes, states and, of soil columns, water content by name.
+
+    States are those at the end of each step, fluxes means over it. Of what follows from the states
+    of a soil column, such as "water_content", also the mean over the step is given, as
+    "mean_water_content".
 
     Parameters
     ----------
     model : ProcessModel or str
-        A model, a name of `MODELS`, "my_package.my_module:MyModel", or "my_model.jl"; see `pydiffgeo.models.find`.
+        A model, a name of `MODELS`, "my_package.my_module:MyModel", or "my_model.jl"; see
+        `pydiffgeo.models.find`.
     solver : Solver, optional
         Implicit Euler with steps of one unit of the model's time by default.
     engine : {"auto", "torch", "julia"}
         See `solve`.
     learn : sequence of str, optional
-        Parameters that a network gives; the others keep their defaults. By default all; of soil columns those of `COLUMN`.
+        Parameters that a network gives; the others keep their defaults. By default all; of soil
+        columns those of `COLUMN`.
     bounds : mapping of str to (float, float), optional
         Bounds that replace those of the specification.
     begin : mapping of str to float or [attribute, factor, offset], optional
-        Where parameters begin before training, in place of their defaults; from an attribute for each site its own:
-        {"theta_r": ["soil_moisture_q05", 0.5, 0.0]}.
+        Where parameters begin before training, in place of their defaults; from an attribute for
+        each site its own: {"theta_r": ["soil_moisture_q05", 0.5, 0.0]}.
     soil : str, optional
         USDA class at which the soil parameters of a column begin, such as "loam".
     forcing : mapping of str to str, optional
         Series that a forcing of the model takes where the names differ.
     start : str, float or mapping of str to float, optional
-        Where states begin: an attribute [site, depth] of water contents, such as "soil_moisture_first", or numbers. By default
-        `model.start(parameters)`: give windows a warm-up.
+        Where states begin: an attribute [site, depth] of water contents, such as
+        "soil_moisture_first", or numbers. By default `model.start(parameters)`: give windows a
+        warm-up.
     outputs : mapping of str to str, optional
-        Names under which fluxes or states are given besides their own, such as {"discharge": "runoff"}.
+        Names under which fluxes or states are given besides their own, such as {"discharge":
+        "runoff"}.
     closures : mapping of str to mapping, optional
-        Options of a `NeuralClosure` for slots of a model that is given by name. They begin as the formulas whose places they
-        take, with default parameters, unless "initial" is "random".
+        Options of a `NeuralClosure` for slots of a model that is given by name. They begin as the
+        formulas whose places they take, with default parameters, unless "initial" is "random".
 
     Raises
     ------
     UnknownName, ParameterError, SettingsError
-        Names that the model does not have, a parameter that a closure replaces, or bounds that are none.
+        Names that the model does not have, a parameter that a closure replaces, or bounds that are
+        none.
     """
 
     def __init__(
@@ -143,8 +152,8 @@ class Process(Stage):
         for name, source in self.outputs.items():
             if source not in every:
                 raise SettingsError(
-                    f"outputs: {name!r} should be {source!r}, which {spec.name} does not give{nearest(source, every)} "
-                    f"Known: {', '.join(every)}."
+                    f"outputs: {name!r} should be {source!r}, which {spec.name} does not "
+                    f"give{nearest(source, every)} Known: {', '.join(every)}."
                 )
         self.gives = (*every, *self.outputs)
         profile = (start,) if isinstance(start, str) else ()
@@ -198,11 +207,14 @@ class Process(Stage):
         return found
 
     def refuse(self, name: str, known: Mapping[str, Bounds]) -> NoReturn:
-        """Raise for a parameter that is not learned: a closure replaces it, or there is none of this name."""
+        """Raise for a parameter that is not learned.
+
+        A closure replaces it, or there is none of this name.
+        """
         if (slot := self.model.replaced.get(name)) is not None:
             raise SettingsError(
-                f"{name!r} belongs to the formula that the closure {slot!r} replaces; take it out, or let the network stand "
-                "beside the formula (residual: true)."
+                f"{name!r} belongs to the formula that the closure {slot!r} replaces; take it out, "
+                "or let the network stand beside the formula (residual: true)."
             )
         what = "learned parameter" if name in self.model.spec.parameters else "parameter"
         names = f"{nearest(name, known)} Known: {', '.join(known)}."
@@ -231,7 +243,8 @@ class Process(Stage):
     def forward(self, series: Series, parameters: Named, batch: Batch) -> Named:
         """Solve, and return fluxes and states.
 
-        SolveFailed: with site and dates of each failure, unless the solver says on_failure="report".
+        SolveFailed: with site and dates of each failure, unless the solver says
+        on_failure="report".
         """
         own = {name: parameters[name] for name in self.learns}
         own |= {name: value.to(batch.site.device) for name, value in self.fixed.items()}
@@ -244,7 +257,8 @@ class Process(Stage):
             failed = {row: f"{batch.where(row)}: {why}" for row, why in error.failed.items()}
             raise SolveFailed(
                 f"{self.who} failed for {len(failed)} of {len(batch.site)} rows of a batch: "
-                f"{'; '.join(list(failed.values())[:3])}. Take shorter steps (solver), another method, or narrower bounds.",
+                f"{'; '.join(list(failed.values())[:3])}. Take shorter steps (solver), another "
+                "method, or narrower bounds.",
                 failed,
             ) from error
         failed = {row: f"{batch.where(row)}: {why}" for row, why in solution.failed.items()}
@@ -283,7 +297,9 @@ class Process(Stage):
         return self.model.start(first) | numbers if numbers else self.model.start(first)
 
     def _profile(self, name: str, parameters: Mapping[str, Tensor], batch: Batch) -> Tensor:
-        """Return the heads [batch, cell] of observed water contents, moved onto the retention curve."""
+        """Return the heads [batch, cell] of observed water contents, moved onto the retention
+        curve.
+        """
         model = self.model
         if not isinstance(model, Richards) or batch.depths is None:
             raise ParameterError(f"{self.who} cannot begin at {name!r}: give start=None.")

@@ -22,8 +22,9 @@ LEAST_SCALE = 0.005  # of attributes, in the unit of the series
 class Sequence(Stage):
     """A network as the model: series and attributes to observed series, with nothing between.
 
-    Its outputs are scaled by mean and standard deviation of the observations trained on, at each depth, or by attributes of
-    the site. In evaluation mode discharge below zero is zero; in training it keeps its gradient.
+    Its outputs are scaled by mean and standard deviation of the observations trained on, at each
+    depth, or by attributes of the site. In evaluation mode discharge below zero is zero; in
+    training it keeps its gradient.
 
     Source: Kratzert et al. (2019), doi:10.5194/hess-23-5089-2019.
 
@@ -36,8 +37,8 @@ class Sequence(Stage):
     centre : str, optional
         Attribute that takes the place of the mean, such as "soil_moisture_q50"; for one series.
     scale : (str, str), optional
-        Attributes whose difference takes the place of the standard deviation, such as ("soil_moisture_q05",
-        "soil_moisture_q95").
+        Attributes whose difference takes the place of the standard deviation, such as
+        ("soil_moisture_q05", "soil_moisture_q95").
     """
 
     def __init__(
@@ -99,8 +100,8 @@ class Climatology(Stage):
     gives : str
         Observed series.
     of_others : bool
-        Whether each site gets the mean over all other sites in place of its own. Sites that were not there in training get
-        that over all.
+        Whether each site gets the mean over all other sites in place of its own. Sites that were
+        not there in training get that over all.
     """
 
     def __init__(self, gives: str = "soil_moisture", of_others: bool = False):

@@ -23,14 +23,17 @@ from pydiffgeo.stages.base import (
 
 
 class Scale(Stage):
-    """A learned factor of one series, such as precipitation, whose gauges catch too little snow and stand too low.
+    """A learned factor of one series, such as precipitation.
+
+    Gauges catch too little snow and stand too low.
 
     Parameters
     ----------
     name : str
         Series; the parameter is NAME_factor.
     between : (float, float)
-        Bounds of the factor, which is sampled on a logarithmic scale and begins at 1 or, where that is outside, at the nearest.
+        Bounds of the factor, which is sampled on a logarithmic scale and begins at 1 or, where that
+        is outside, at the nearest.
     """
 
     def __init__(self, name: str, between: Range = (0.5, 2.0)):
@@ -47,7 +50,7 @@ class Scale(Stage):
 
 
 class UnitHydrograph(Stage):
-    """Routes a series to the outlet by the gamma unit hydrograph, whose shape and scale are learned.
+    """Routes a series to the outlet by a gamma unit hydrograph with learned shape and scale.
 
     What came in is kept as "runoff". The hydrograph is in days, whatever the step of the series.
 
@@ -85,7 +88,9 @@ class UnitHydrograph(Stage):
 
 
 class DegreeDay(Stage):
-    """Snow as a degree-day store: precipitation below a threshold temperature waits, and melts above it.
+    """Snow as a degree-day store.
+
+    Precipitation below a threshold temperature waits, and melts above it.
 
     Gives "rain_and_melt" and "snow_store", which is empty at the start of a window.
     Source: Hock (2003), doi:10.1016/S0022-1694(03)00257-9, eq. 2.
@@ -138,8 +143,8 @@ class DegreeDay(Stage):
 class Canopy(Stage):
     """Divides potential evapotranspiration between plants and bare soil.
 
-    The demand is the reference times the crop coefficient (FAO-56, chapter 5); the covered share of it is potential
-    transpiration, the rest potential evaporation.
+    The demand is the reference times the crop coefficient (FAO-56, chapter 5); the covered share of
+    it is potential transpiration, the rest potential evaporation.
 
     Parameters
     ----------

@@ -23,7 +23,7 @@ ANEW = "choose another folder with --output, or begin anew with --overwrite."  #
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write a checkpoint; an interruption or a full disk leaves the old one or the new one whole."""
+    """Write a checkpoint; whatever interrupts it leaves the old or the new one whole."""
     content = io.BytesIO()
     torch.save(state, content)  # not into the file: torch's writer ends the process on a full disk
     kept = (

@@ -25,7 +25,7 @@ Judge = Windows | Callable[[nn.Module], float]
 
 
 class Choice:
-    """Scores of the members of a training, larger for better, and the weights of each at its best."""
+    """Scores of the members of a training, larger for better, and their best weights."""
 
     KEPT = ("scores", "best", "best_epoch", "best_weights", "stopped")
 

@@ -61,9 +61,10 @@ def check_run(
     elif found and not overwrite:
         latest = time.localtime(max(path.stat().st_mtime for path in found))
         raise OutputError(
-            f"{folder} holds a run already, last written on {time.strftime('%Y-%m-%d %H:%M', latest)}. "
-            "Go on with it by --resume, remove it with its evaluations and begin anew by "
-            "--overwrite, or choose another folder with --output."
+            f"{folder} holds a run already, last written on "
+            f"{time.strftime('%Y-%m-%d %H:%M', latest)}. Go on with it by --resume, remove it with "
+            "its evaluations and begin anew by --overwrite, or choose another folder with "
+            "--output."
         )
 
 

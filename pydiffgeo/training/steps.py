@@ -150,5 +150,6 @@ class Steps:
         return TrainingFailed(
             f"{what} of step {step + 1}{of} is not a number: {'; '.join(places[:3])}{more}. Look "
             "at the forcing there, mend it, and go on with --resume; or lower the learning rate, "
-            "narrow the bounds of parameters or take shorter steps, and begin anew with --overwrite."
+            "narrow the bounds of parameters or take shorter steps, and begin anew with "
+            "--overwrite."
         )

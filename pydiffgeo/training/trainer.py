@@ -150,7 +150,8 @@ class Trainer(Recorded):
         if self.choice.held and (self.windows[0].length is not None or self.per_epoch > 1):
             raise SettingsError(
                 "days held out are judged in the simulation of a step, which needs windows of the "
-                "whole period and an epoch of one step; leave length, batch and steps_per_epoch out."
+                "whole period and an epoch of one step; leave length, batch and steps_per_epoch "
+                "out."
             )
         self.total = self.per_epoch * epochs
         self.rise = min(100, max(1, self.total // 20)) if rise is None else max(1, rise)
@@ -250,8 +251,8 @@ class Trainer(Recorded):
         if here["members"] != saved["members"]:
             before, now = (len(one["members"] or [0]) for one in (saved, here))
             raise SettingsError(
-                f"checkpoint {path} has {before} networks, the settings ask for {now}, or for other "
-                f"seeds or sites. Take the settings of that run, {checkpoint.ANEW}"
+                f"checkpoint {path} has {before} networks, the settings ask for {now}, or for "
+                f"other seeds or sites. Take the settings of that run, {checkpoint.ANEW}"
             )
         for windows, state in zip(self.windows, saved["sampler"], strict=True):
             windows.load_state_dict(state)

@@ -1,4 +1,7 @@
-"""The benchmark of the scaling with data: who is compared, where its numbers are from, and what a resumed one does."""
+"""The benchmark of the scaling with data.
+
+Who is compared, where its numbers are from, and what a resumed one does.
+"""
 
 from __future__ import annotations
 
@@ -100,11 +103,31 @@ def write_data(folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
-    """Trained on 2 and 4 of 8 basins, with 2 held out, and 2 calibrated: the folder, its JSON and how to go on."""
+    """Trained on 2 and 4 of 8 basins, with 2 held out, and 2 calibrated.
+
+    The folder, its JSON and how to go on.
+    """
     folder = tmp_path_factory.mktemp("scaling")
     data = write_data(folder)
-    arguments = ["--data", str(data), "--basins", "4,2", "--held-out", "2", "--steps", "4", "--calibrated", "2",
-                 "--evaluations", "60", "--engine", "torch", "--output", str(folder / "out"), "--quiet"]  # fmt: skip
+    arguments = [
+        "--data",
+        str(data),
+        "--basins",
+        "4,2",
+        "--held-out",
+        "2",
+        "--steps",
+        "4",
+        "--calibrated",
+        "2",
+        "--evaluations",
+        "60",
+        "--engine",
+        "torch",
+        "--output",
+        str(folder / "out"),
+        "--quiet",
+    ]
     with pytest.MonkeyPatch.context() as patch:
         out = folder / "out"
         out.mkdir()

@@ -1,4 +1,7 @@
-"""The bridge to Julia in the process of the tests: shared memory, what is freed when, errors, the choice of an engine."""
+"""The bridge to Julia in the process of the tests.
+
+Shared memory, what is freed when, errors, the choice of an engine.
+"""
 
 from __future__ import annotations
 
@@ -253,19 +256,27 @@ def test_auto_warns_once_where_julia_does_not_start(
 
 ABSENT = {
     "juliacall": "sys.modules['juliacall'] = None\n",
-    "preparation": "sys.prefix = '/nowhere'\nimport importlib.util, importlib.machinery as m\nold = importlib.util.find_spec\n"
-    "importlib.util.find_spec = lambda name, *x: m.ModuleSpec(name, None) if name == 'juliacall' else old(name, *x)\n",
+    "preparation": "sys.prefix = '/nowhere'\nimport importlib.util, importlib.machinery as m\nold "
+    "= importlib.util.find_spec\nimportlib.util.find_spec = lambda name, *x: "
+    "m.ModuleSpec(name, None) if name == 'juliacall' else old(name, *x)\n",
 }
 
 
 @pytest.mark.parametrize("missing", ABSENT)
 def test_without_julia_the_remedy_comes_at_once(missing: str) -> None:
-    """Nothing is started or downloaded: no process, no connection, no import of what could do so."""
+    """Nothing is started or downloaded.
+
+    No process, no connection, no import of what could do so.
+    """
     out = python(
-        "import sys\n" + ABSENT[missing] + PREAMBLE + r'''
+        "import sys\n"
+        + ABSENT[missing]
+        + PREAMBLE
+        + r"""
 def watch(event, arguments):
-    if event in ("subprocess.Popen", "os.system", "os.posix_spawn", "socket.connect") or event == "import" and \
-            arguments[0] in ("juliapkg", "juliacall"):
+    outside = ("subprocess.Popen", "os.system", "os.posix_spawn", "socket.connect")
+    packages = ("juliapkg", "juliacall")
+    if event in outside or event == "import" and arguments[0] in packages:
         print("event", event, arguments, flush=True)
 sys.addaudithook(watch)
 begin = time.perf_counter()
@@ -275,7 +286,11 @@ except EngineUnavailable as error:
     took = time.perf_counter() - begin
     print(took < 1, "pydiffgeo julia install" in str(error), 'engine="torch"' in str(error))
 print(column(engine="auto").engine)
-''', preamble="", PYTHON_JULIACALL_EXE=None, PYTHON_JULIACALL_PROJECT=None)  # fmt: skip
+""",
+        preamble="",
+        PYTHON_JULIACALL_EXE=None,
+        PYTHON_JULIACALL_PROJECT=None,
+    )
     assert out.split() == ["True", "True", "True", "torch"]
 
 

@@ -1,4 +1,7 @@
-"""`pydiffgeo julia install` with a stand-in for juliapkg: what it asks for, what it writes, how it fails."""
+"""`pydiffgeo julia install` with a stand-in for juliapkg.
+
+What it asks for, what it writes, how it fails.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Julia inside Python: threads, garbage collection, Ctrl-C, forks, import orders; each in a process of its own."""
+"""Julia inside Python: threads, garbage collection, Ctrl-C, forks, import orders.
+
+Each in a process of its own.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,9 @@ pytestmark = pytest.mark.usefixtures("julia")
 
 
 def test_threads_solve_while_julia_collects_garbage() -> None:
-    """Forward and backward in several Python threads, the main one collecting garbage of both kinds, or waiting."""
+    """Forward and backward in several Python threads, the main one collecting garbage of both
+    kinds, or waiting.
+    """
     out = python(r"""
 import gc
 expected = column(0.01, columns=3, grad=True)
@@ -26,7 +31,8 @@ def work():
         for _ in range(20):
             s = column(0.01, columns=3, grad=True)
             s.states.sum().backward()
-            assert torch.equal(s.states, expected.states) and torch.equal(s.K_s.grad, expected.K_s.grad)
+            assert torch.equal(s.states, expected.states)
+            assert torch.equal(s.K_s.grad, expected.K_s.grad)
         column(1e-5, grad=True)  # 100,000 recorded steps: Julia collects on its own
     except BaseException as error:
         failures.append(error)
@@ -44,7 +50,9 @@ print(failures, julia("Base.gc_num().total_time > 0"))
 
 
 def test_faulthandler_leaves_julia_its_signals() -> None:
-    """Julia stops its threads by SIGSEGV, for which pytest and `-X faulthandler` put back the handler from before it."""
+    """Julia stops its threads by SIGSEGV, for which pytest and `-X faulthandler` put back the
+    handler from before it.
+    """
     out = python(r"""
 import faulthandler
 faulthandler.enable()
@@ -67,7 +75,9 @@ print("alive")
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_python_runs_while_julia_solves(dtype: str) -> None:
-    """The thread that interrupts can only do so, and count, if the solve has released the interpreter lock."""
+    """The thread that interrupts can only do so, and count, if the solve has released the
+    interpreter lock.
+    """
     out = python(rf"""
 column(dtype=torch.{dtype})
 counted = 0
@@ -90,7 +100,9 @@ with Spy("forward") as spy:
 
 @pytest.mark.parametrize("threads", ["1", "2"])
 def test_ctrl_c(threads: str) -> None:
-    """Ends forward and backward within a second, leaves all usable, and works outside of solves as before."""
+    """Ends forward and backward within a second, leaves all usable, and works outside of solves as
+    before.
+    """
     out = python(
         r"""
 # what has to be compiled for these types is compiled before
@@ -135,7 +147,8 @@ class Numbers(torch.utils.data.Dataset):
     def __getitem__(self, i):
         return torch.tensor(i)
 
-loader = torch.utils.data.DataLoader(Numbers(), batch_size=2, num_workers=2, multiprocessing_context="fork")
+forked = {"num_workers": 2, "multiprocessing_context": "fork"}
+loader = torch.utils.data.DataLoader(Numbers(), batch_size=2, **forked)
 print(sum(int(b.sum()) for b in loader), column().engine)
 """)
     assert out.split() == ["True", "torch", "7", "28", "julia"]

@@ -22,9 +22,16 @@ RANGES = {
 # Ranges of parameters that are narrower than what may be learned: soils that a solver can take; the
 # other parameters of such a model stay near their defaults
 NARROW = {
-    "richards": {"n": (1.2, 3.0), "theta_r": (0.02, 0.1), "theta_s": (0.35, 0.55), "K_s": (0.05, 0.5),
-                 "alpha": (0.01, 0.1), "specific_storage": (1e-6, 1e-4), "ponding_height": (1.5, 3.0)},
-}  # fmt: skip
+    "richards": {
+        "n": (1.2, 3.0),
+        "theta_r": (0.02, 0.1),
+        "theta_s": (0.35, 0.55),
+        "K_s": (0.05, 0.5),
+        "alpha": (0.01, 0.1),
+        "specific_storage": (1e-6, 1e-4),
+        "ponding_height": (1.5, 3.0),
+    },
+}
 
 
 def networks(name: str, **options: object) -> dict[str, NeuralClosure]:

@@ -1,4 +1,7 @@
-"""Every stage, network and loss keeps what all of them promise; a new one needs a line in the tables here."""
+"""Every stage, network and loss keeps what all of them promise.
+
+A new one needs a line in the tables here.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What stages, networks and losses declare is what they do, with right derivatives; settings make them again."""
+"""What stages, networks and losses declare is what they do, with right derivatives.
+
+Settings make them again.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Every example is valid, and takes two training steps on a synthetic truth drawn from its own model."""
+"""Every example is valid, and takes two training steps on a synthetic truth drawn from its own
+model.
+"""
 
 from __future__ import annotations
 
@@ -33,14 +35,16 @@ def few(name: str, folder: Path) -> Path:
     data: dict[str, Any] = yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
     demo = data["demo"]
     demo["data"] = {
-        **demo.get("data", {}), "path": None, "sites": None,
+        **demo.get("data", {}),
+        "path": None,
+        "sites": None,
         "train": {"start": "2000-01-01", "end": "2000-02-10"},
         "test": {"start": "2000-02-11", "end": "2000-03-01"},
         "synthetic": {"sites": 2, "seed": 1},
         "validation": {"start": "2000-04-16", "end": "2000-02-10"}
         if "validation" in data["data"]
         else None,
-    }  # fmt: skip
+    }
     if "validation" in data["data"]:
         demo["data"]["validation"] = {"start": "2000-02-01", "end": "2000-02-10"}
     whole_record = data["training"].get("length") is None

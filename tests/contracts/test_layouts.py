@@ -1,4 +1,6 @@
-"""Every layout is recognised, opened into the one form, passes the checks and is read back from what is written."""
+"""Every layout is recognised, opened into the one form, passes the checks and is read back from
+what is written.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""What every model promises: a whole specification, water that is conserved, right derivatives, engines that agree.
+"""What every model promises.
+
+A whole specification, water that is conserved, right derivatives, engines that agree.
 
 A new model in MODELS is found and tried here; tests of its own hold only its physics.
 """
@@ -59,13 +61,15 @@ def test_specification_is_complete(name: str) -> None:
         *spec.forcings.values(),
         *spec.fluxes.values(),
     ):
-        assert entry.unit and entry.description, entry.name  # fmt: skip
+        assert entry.unit and entry.description, entry.name
     for p in spec.parameters.values():
         assert math.isfinite(p.default) and p.minimum <= p.lower, p.name
 
 
 def test_check_finds_nothing(model: ProcessModel) -> None:
-    """Shapes, precision, columns that do not depend on each other, the balance, derivatives at the start."""
+    """Shapes, precision, columns that do not depend on each other, the balance, derivatives at the
+    start.
+    """
     assert "balance: closes" in check_model(model)
 
 
@@ -114,9 +118,10 @@ def test_jacobian_against_automatic_differentiation(model: ProcessModel) -> None
 
 
 @pytest.mark.parametrize(
-    "solver", [Solver("implicit_euler", step=1.0), Solver("sdirk2", step=0.3), Solver("kvaerno3", rtol=1e-3)],
+    "solver",
+    [Solver("implicit_euler", step=1.0), Solver("sdirk2", step=0.3), Solver("kvaerno3", rtol=1e-3)],
     ids=["implicit_euler", "sdirk2", "kvaerno3"],
-)  # fmt: skip
+)
 def test_balance(model: ProcessModel, engine: str, solver: Solver) -> None:
     """What enters and leaves in each interval is what the storage changes by."""
     solution = run(model, solver, engine, columns=4, steps=12)

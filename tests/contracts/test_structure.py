@@ -1,4 +1,7 @@
-"""The package keeps its shape: names of files, tests beside what they test, imports that go one way."""
+"""The package keeps its shape.
+
+Names of files, tests beside what they test, imports that go one way.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,8 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "pydiffgeo"
 TESTS = ROOT / "tests"
 
-# From the uppermost layer down: a file imports from its own layer and from those below, never from above
+# From the uppermost layer down: a file imports from its own layer and from those below, never from
+# above
 LAYERS = (
     ("cli", "cli_data", "reporting"),
     ("experiment", "examples"),
@@ -64,10 +68,22 @@ TESTED_IN = {
     "models/richards/places.py": "solvers/test_jacobian.py",
     **{
         f"models/richards/hydraulics/{name}.py": "models/richards/hydraulics/test_hydraulics.py"
-        for name in ("base", "brooks_corey", "gardner", "haverkamp", "usda", "van_genuchten", "vogel", "user")
+        for name in (
+            "base",
+            "brooks_corey",
+            "gardner",
+            "haverkamp",
+            "usda",
+            "van_genuchten",
+            "vogel",
+            "user",
+        )
     },
     "models/richards/hydraulics/converted.py": "test_units.py",
-    **{f"networks/{name}.py": "networks/test_parameters.py" for name in ("base", "mixed", "mlp", "reading")},
+    **{
+        f"networks/{name}.py": "networks/test_parameters.py"
+        for name in ("base", "mixed", "mlp", "reading")
+    },
     "networks/recurrence.py": "networks/test_lstm.py",
     "stages/base.py": "contracts/test_composition.py",
     # numerics that only make sense together
@@ -85,7 +101,7 @@ TESTED_IN = {
     "solvers/record.py": "solvers/test_solvers_batch.py",
     "solvers/small_matrices.py": "solvers/test_step_windows.py",
     "solvers/step_windows_adjoint.py": "solvers/test_step_windows.py",
-}  # fmt: skip
+}
 
 
 @cache

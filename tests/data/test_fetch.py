@@ -1,4 +1,7 @@
-"""Downloads from a server on this machine: resumed, checked, unpacked, and refused with a remedy."""
+"""Downloads from a server on this machine.
+
+Resumed, checked, unpacked, and refused with a remedy.
+"""
 
 from __future__ import annotations
 
@@ -226,8 +229,16 @@ def test_from_download_to_records(
         path.unlink()
     content = packed(kind, root)
     server.files = {f"data.{kind}": content, **tables}
-    offer(monkeypatch, ArchiveFile(f"{server.url}/data.{kind}", f"data.{kind}", md5(content), len(content), unpack=True),
-          *(ArchiveFile(f"{server.url}/{n}", f"camels_attributes_v2.0/{n}", md5(b)) for n, b in tables.items()))  # fmt: skip
+    offer(
+        monkeypatch,
+        ArchiveFile(
+            f"{server.url}/data.{kind}", f"data.{kind}", md5(content), len(content), unpack=True
+        ),
+        *(
+            ArchiveFile(f"{server.url}/{n}", f"camels_attributes_v2.0/{n}", md5(b))
+            for n, b in tables.items()
+        ),
+    )
     monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(cli.app, ["data", "fetch", "test", "--quiet"])
     assert result.exit_code == 0, result.output

@@ -1,4 +1,6 @@
-"""Impossible values are known by their variable, real records have none, and sites that lack something are found before use."""
+"""Impossible values are known by their variable, real records have none, and sites that lack
+something are found before use.
+"""
 
 from __future__ import annotations
 
@@ -29,11 +31,25 @@ TRAIN = Span("training", "1999-12-01", "2000-06-30", 30, "windows", (30, 60), DI
 TEST = Span("test", "2000-09-01", "2000-10-31", 20)
 
 
-@pytest.mark.parametrize(("name", "value"), [
-    ("discharge", -999.0), ("precipitation", -9999.0), ("tair_min", 285.0), ("soil_moisture", 43.0), ("soil_porosity", 43.0),
-    ("precipitation_nldas", -999.0), ("theta_s", 43.0), ("gauge_lat", -999.0), ("lai_max", -999.0),
-    ("own_index", -9999.0), ("own_index", 1e20), ("own_index", np.inf), ("own_index", 9.96921e36), ("own_index", -999.0),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("discharge", -999.0),
+        ("precipitation", -9999.0),
+        ("tair_min", 285.0),
+        ("soil_moisture", 43.0),
+        ("soil_porosity", 43.0),
+        ("precipitation_nldas", -999.0),
+        ("theta_s", 43.0),
+        ("gauge_lat", -999.0),
+        ("lai_max", -999.0),
+        ("own_index", -9999.0),
+        ("own_index", 1e20),
+        ("own_index", np.inf),
+        ("own_index", 9.96921e36),
+        ("own_index", -999.0),
+    ],
+)
 def test_fill_values_and_other_units_are_impossible(name: str, value: float) -> None:
     good = 0.5 * sum(limits(name)) if limits(name) != limits("own_index") else -998.0
     assert find_impossible(name, np.array([value, good, np.nan])).tolist() == [True, False, False]
@@ -153,16 +169,21 @@ def test_all_that_is_wrong_is_said_at_once_with_site_and_date() -> None:
     text = str(error.value)
     assert text.startswith("8 of 10 sites cannot be used as they are:")
     for words in (
-        "test period: precipitation is missing in site b0001 from 2000-09-15 to 2000-09-17 (3 days)",
+        "test period: precipitation is missing in site b0001 from 2000-09-15 to 2000-09-17 (3 "
+        "days)",
         "discharge is -999 mm d-1, outside [0, 2000] in site b0002 on 1999-11-03, and on ",
         "attribute 'aridity' of site b0003 is missing",
         "attribute aridity is -9999, outside [0, 10000] in site b0004",
-        "site b0005 has fewer than two different observations of discharge in the training period, 1999-12-01 to 2000-06-30",
-        "site b0006 has no window of 30 + 60 days with complete forcing and an observation in the training period",
+        "site b0005 has fewer than two different observations of discharge in the training "
+        "period, 1999-12-01 to 2000-06-30",
+        "site b0006 has no window of 30 + 60 days with complete forcing and an observation in the "
+        "training period",
         "training period: tair_max is missing in site b0007 on 2000-01-10",
         "precipitation is 1e+20 mm d-1, outside [0, 2000] in site b0008 on 2000-03-05",
-        "`exclude`", "`impossible: missing`", "`missing: skip`",
-    ):  # fmt: skip
+        "`exclude`",
+        "`impossible: missing`",
+        "`missing: skip`",
+    ):
         assert words in text
     assert "b0009" not in text and text.endswith(".")
 

@@ -1,4 +1,4 @@
-"""What is missing or wrong is reported by site and date, and potential evapotranspiration by site."""
+"""What is missing or wrong is reported by site and date."""
 
 from __future__ import annotations
 
@@ -125,8 +125,9 @@ def test_pet_of_basins_is_that_of_a_single_series(method: str) -> None:
 
 
 def test_oudin_and_hamon_by_hand() -> None:
-    # Uccle, 6 July (FAO-56, example 18): Ra = 41.09 MJ m-2 d-1, 16.1 hours of daylight. Oudin at 16.9 degC:
-    # 41.09 / 2.45 * (16.9 + 5) / 100 = 3.67 mm. Hamon as in Oudin et al. 2005: (16.1 / 12)^2 exp(16.9 / 16) = 5.18 mm.
+    # Uccle, 6 July (FAO-56, example 18): Ra = 41.09 MJ m-2 d-1, 16.1 hours of daylight. Oudin at
+    # 16.9 degC: 41.09 / 2.45 * (16.9 + 5) / 100 = 3.67 mm. Hamon as in Oudin et al. 2005: (16.1 /
+    # 12)^2 exp(16.9 / 16) = 5.18 mm.
     records = site_files.records(sites=1, days=1, start="2015-07-06").assign_coords(
         lat=("site", [50.8])
     )
@@ -162,7 +163,10 @@ def test_pet_says_what_it_lacks(tmp_path: Path) -> None:
 
 
 def test_pet_of_camels_follows_its_own_estimate(shared_data) -> None:
-    """CAMELS-US has a mean of Priestley-Taylor; temperature alone orders the sites much the same way."""
+    """CAMELS-US has a mean of Priestley-Taylor.
+
+    Temperature alone orders the sites much the same way.
+    """
     file = shared_data("camels_us_daymet_500.nc")
     opened = open_sites(file, variables=["tmin", "tmax"], start="1990-10-01", end="1991-09-30")
     for method in ("oudin", "hamon", "hargreaves"):

@@ -1,4 +1,7 @@
-"""Sites in every layout come out in one form; what is wrong with a file is said with site and date."""
+"""Sites in every layout come out in one form.
+
+What is wrong with a file is said with site and date.
+"""
 
 from __future__ import annotations
 
@@ -76,7 +79,9 @@ def test_a_written_file_is_read_back(tmp_path: Path) -> None:
 
 
 def test_memory_stays_bounded(tmp_path: Path) -> None:
-    """A hundred sites of four years (5 MB) pass through an archive, a file and a report in less than half of that."""
+    """A hundred sites of four years (5 MB) pass through an archive, a file and a report in less
+    than half of that.
+    """
     days = pd.date_range("1980-01-01", periods=1500)
     values = np.random.default_rng(0).random((1500, 4))
     folder = tmp_path / "time_series"

@@ -14,8 +14,11 @@ from pydiffgeo.data.unpack import unpack_archive
 from pydiffgeo.errors import DataError
 
 TYPES = {
-    "symbolic link": tarfile.SYMTYPE, "hard link": tarfile.LNKTYPE, "device": tarfile.CHRTYPE, "special file": tarfile.FIFOTYPE,
-}  # fmt: skip
+    "symbolic link": tarfile.SYMTYPE,
+    "hard link": tarfile.LNKTYPE,
+    "device": tarfile.CHRTYPE,
+    "special file": tarfile.FIFOTYPE,
+}
 
 
 def tar(path: Path, *entries: tarfile.TarInfo) -> Path:

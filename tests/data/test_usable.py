@@ -23,12 +23,19 @@ def test_fewer_sites_are_among_more_and_the_same_are_held_out() -> None:
     assert apart == ["b0", "b6"] and rest == ["b1", "b2", "b3", "b4", "b5", "b7"]
 
 
-@pytest.mark.parametrize(("asked", "words", "place"), [
-    ((["b1", "c1"],), "data.sites: no site 'c1' in the records; did you mean", ("data", "sites", 1)),
-    ((["b1"], ["b1"]), "site b1 is in data.sites and in data.held_out", ()),
-    ((7, 2), "asks for 7 sites and data.held_out for 2; the records have 8", ("data", "sites")),
-    ((None, 0, KNOWN), "of which data.exclude leaves 0", ("data", "exclude")),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("asked", "words", "place"),
+    [
+        (
+            (["b1", "c1"],),
+            "data.sites: no site 'c1' in the records; did you mean",
+            ("data", "sites", 1),
+        ),
+        ((["b1"], ["b1"]), "site b1 is in data.sites and in data.held_out", ()),
+        ((7, 2), "asks for 7 sites and data.held_out for 2; the records have 8", ("data", "sites")),
+        ((None, 0, KNOWN), "of which data.exclude leaves 0", ("data", "exclude")),
+    ],
+)
 def test_a_choice_that_cannot_be_met_is_refused(asked: tuple, words: str, place: tuple) -> None:
     with pytest.raises(DataError, match=words) as error:
         choose_sites(KNOWN, *asked)

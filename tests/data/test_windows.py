@@ -39,9 +39,20 @@ def same(a: Batch, b: Batch) -> bool:
 
 
 # drawn by the sampler of the version before this one, which had its own form of records
-BEFORE: list[tuple[dict[str, Any], int, int, dict[int, tuple[list[int], list[int], float, float]]]] = [
+BEFORE: list[
+    tuple[dict[str, Any], int, int, dict[int, tuple[list[int], list[int], float, float]]]
+] = [
     (
-        {"batch": 4, "length": 30, "warm_up": 20, "start": "1999-12-01", "end": "2000-12-31", "seed": 3}, 20, 1743,
+        {
+            "batch": 4,
+            "length": 30,
+            "warm_up": 20,
+            "start": "1999-12-01",
+            "end": "2000-12-31",
+            "seed": 3,
+        },
+        20,
+        1743,
         {
             0: ([1, 0, 5, 2], [255, 55, 256, 269], 3990.64193449531, 298.8553076660719),
             1: ([5, 2, 1, 6], [272, 351, 239, 247], 4328.535574531001, 305.45991859483183),
@@ -49,14 +60,31 @@ BEFORE: list[tuple[dict[str, Any], int, int, dict[int, tuple[list[int], list[int
         },
     ),
     (
-        {"batch": 8, "length": 10, "seed": 1}, 38, 2373,
+        {"batch": 8, "length": 10, "seed": 1},
+        38,
+        2373,
         {
-            0: ([2, 3, 5, 6, 0, 0, 5, 6], [316, 153, 300, 207, 134, 406, 299, 200], 1370.095130485075, 149.31402690336108),
-            1: ([3, 1, 2, 3, 3, 3, 3, 0], [438, 394, 230, 9, 384, 37, 489, 214], 1044.065826016944, 149.9035130031407),
-            17: ([5, 5, 3, 1, 5, 5, 1, 0], [301, 296, 303, 311, 298, 292, 71, 374], 1570.5921760880155, 84.6724235251022),
+            0: (
+                [2, 3, 5, 6, 0, 0, 5, 6],
+                [316, 153, 300, 207, 134, 406, 299, 200],
+                1370.095130485075,
+                149.31402690336108,
+            ),
+            1: (
+                [3, 1, 2, 3, 3, 3, 3, 0],
+                [438, 394, 230, 9, 384, 37, 489, 214],
+                1044.065826016944,
+                149.9035130031407,
+            ),
+            17: (
+                [5, 5, 3, 1, 5, 5, 1, 0],
+                [301, 296, 303, 311, 298, 292, 71, 374],
+                1570.5921760880155,
+                84.6724235251022,
+            ),
         },
     ),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("given", "epoch", "count", "batches"), BEFORE)
@@ -240,8 +268,9 @@ def test_a_whole_period_is_one_batch_or_one_epoch(records: xr.Dataset) -> None:
     batch = all_at_once.batch(7)
     assert batch.site.tolist() == list(range(7)) and set(batch.start.tolist()) == {1}
     assert batch.warm_up == 30 and batch.dates(0)[[30, -1]].tolist() == [
-        pd.Timestamp("1999-11-01"), pd.Timestamp("2000-10-31"),
-    ]  # fmt: skip
+        pd.Timestamp("1999-11-01"),
+        pd.Timestamp("2000-10-31"),
+    ]
     assert all_at_once.steps_per_epoch == 1
     parts = Windows(records, batch=3, **READ)
     assert parts.steps_per_epoch == 3

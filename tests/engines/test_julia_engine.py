@@ -29,11 +29,23 @@ def _random(shape: tuple[int, ...], low: float, high: float, log: bool = False) 
 
 
 def random_soil(model: Richards, columns: int) -> dict[str, Tensor]:
-    """Parameters within the bounds of the spec, where they describe soils that a solver can take."""
-    narrow = {"n": (1.1, 5.0), "theta_r": (0.0, 0.1), "theta_s": (0.3, 0.6), "K_s": (1e-2, 1e2), "alpha": (5e-3, 0.2),
-              "A_theta": (1e3, 1e7), "A_K": (1e3, 1e7), "beta": (1.5, 5.0), "gamma": (2.0, 6.0), "ponding_height": (0.1, 5.0),
-              "psi_b": (2.0, 60.0), "pore_index": (0.1, 1.5), "specific_storage": (1e-6, 1e-3),
-              "pore_connectivity": (-1.0, 2.0)}  # fmt: skip
+    """Parameters within the bounds of the spec that describe soils."""
+    narrow = {
+        "n": (1.1, 5.0),
+        "theta_r": (0.0, 0.1),
+        "theta_s": (0.3, 0.6),
+        "K_s": (1e-2, 1e2),
+        "alpha": (5e-3, 0.2),
+        "A_theta": (1e3, 1e7),
+        "A_K": (1e3, 1e7),
+        "beta": (1.5, 5.0),
+        "gamma": (2.0, 6.0),
+        "ponding_height": (0.1, 5.0),
+        "psi_b": (2.0, 60.0),
+        "pore_index": (0.1, 1.5),
+        "specific_storage": (1e-6, 1e-3),
+        "pore_connectivity": (-1.0, 2.0),
+    }
     width = {"layer": model.grid.n_layers, "column": 1}
     return {
         k: _random(
@@ -44,9 +56,15 @@ def random_soil(model: Richards, columns: int) -> dict[str, Tensor]:
 
 
 def random_weather(model: Richards, columns: int) -> dict[str, Tensor]:
-    ranges = {"rain": (0.0, 3.0), "potential_evaporation": (0.0, 0.1), "potential_transpiration": (0.0, 0.1),
-              "top_head": (-1000.0, 5.0), "bottom_head": (-1000.0, 5.0), "top_flux": (-0.05, 1.0),
-              "bottom_flux": (-0.05, 0.5)}  # fmt: skip
+    ranges = {
+        "rain": (0.0, 3.0),
+        "potential_evaporation": (0.0, 0.1),
+        "potential_transpiration": (0.0, 0.1),
+        "top_head": (-1000.0, 5.0),
+        "bottom_head": (-1000.0, 5.0),
+        "top_flux": (-0.05, 1.0),
+        "bottom_flux": (-0.05, 0.5),
+    }
     return {k: _random((columns, 1), *ranges[k]) for k in model.spec.forcings}
 
 
@@ -69,7 +87,8 @@ def test_rates(julia: Any, hydraulics: str, top: str, bottom: str, face_mean: st
     ours, theirs = (
         f(model, psi, forcing, soil) for f in (torch_evaluation, lambda *x: evaluate(julia, *x))
     )
-    # fluxes come as differences, of heads and of minima: what is rounded is a part of the largest Darcy flux of a column
+    # fluxes come as differences, of heads and of minima: what is rounded is a part of the largest
+    # Darcy flux of a column
     flow = largest_flow(model, psi, forcing, soil)
     scales = (torch.ones_like(flow), flow / model.grid.thickness.min(), flow)
     for name, a, b, scale in zip(Evaluation._fields, ours, theirs, scales, strict=True):
@@ -79,7 +98,9 @@ def test_rates(julia: Any, hydraulics: str, top: str, bottom: str, face_mean: st
 def largest_flow(
     model: Richards, psi: Tensor, forcing: dict[str, Tensor], soil: dict[str, Tensor]
 ) -> Tensor:
-    """Largest conductivity x (gradient of head + 1) of the faces of each column, those of the boundaries included."""
+    """Largest conductivity x (gradient of head + 1) of the faces of each column, those of the
+    boundaries included.
+    """
     prepared = model.prepare(soil)
     heads = model._extend(psi, forcing, prepared)
     K = model.hydraulics.curves(heads, prepared)[1][:, model._line]
@@ -103,9 +124,15 @@ def test_trajectories_and_gradients(julia: Any, hydraulics: str) -> None:
     for engine in ("torch", "julia", "julia"):
         x = {k: v.clone().requires_grad_() for k, v in inputs.items()}
         solution = solve(
-            case.model, {k: x[k] for k in case.forcing}, {k: x[k] for k in soil}, x["initial"], SMALL_TIMES, case.solver,
-            engine, replay=frozen if len(results) == 2 else None,
-        )  # fmt: skip
+            case.model,
+            {k: x[k] for k in case.forcing},
+            {k: x[k] for k in soil},
+            x["initial"],
+            SMALL_TIMES,
+            case.solver,
+            engine,
+            replay=frozen if len(results) == 2 else None,
+        )
         frozen = solution if frozen is None else frozen
         parts = [solution.states / 100, solution.storage, *solution.fluxes.values()]
         loss = sum(
@@ -117,7 +144,8 @@ def test_trajectories_and_gradients(julia: Any, hydraulics: str) -> None:
     for theirs, _ in others:
         for a, b in zip(ours, theirs, strict=True):
             torch.testing.assert_close(b, a, rtol=1e-6, atol=1e-6 * float(a.abs().max()))
-    # a gradient converges more slowly than the states, most slowly at kinks: of the curves, and of the uptake of roots
+    # a gradient converges more slowly than the states, most slowly at kinks: of the curves, and of
+    # the uptake of roots
     own = 1e-3 if hydraulics in ("brooks_corey", "haverkamp") else 1e-5
     for name, a in our_gradient.items():
         for (_, theirs), allowed in zip(others, (own, 1e-7), strict=True):

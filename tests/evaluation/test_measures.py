@@ -14,8 +14,8 @@ from pydiffgeo.evaluation.measures import DISCHARGE, GENERAL, MEASURES, score
 
 OBSERVED = [1.0, 2.0, 3.0, 4.0]
 SIMULATED = [2.0, 2.0, 5.0, 5.0]
-# errors 1, 0, 2, 1: mean square 1.5, mean 1, variance 0.5; covariance 1.75, sd 1.5 and sqrt(1.25); sum of
-# squares 6 and 5
+# errors 1, 0, 2, 1: mean square 1.5, mean 1, variance 0.5; covariance 1.75, sd 1.5 and sqrt(1.25);
+# sum of squares 6 and 5
 EXPECTED = {
     "rmse": math.sqrt(1.5),
     "ubrmse": math.sqrt(0.5),
@@ -109,18 +109,15 @@ def test_peaks_by_hand() -> None:
     observed = np.ones(400)
     observed[[50, 200, 350]] = 10.0
     simulated = np.ones(400)
-    simulated[[52, 200, 346]] = (
-        8.0,
-        10.0,
-        12.0,
-    )  # two days late, right, four days early: outside the window
-    # in the window of the third the simulation is flat: its first day counts as the peak, three days early
+    # two days late, right, four days early: outside the window
+    simulated[[52, 200, 346]] = (8.0, 10.0, 12.0)
+    # in the window of the third the simulation is flat: its first day counts as the peak, three
+    # days early
     assert MEASURES["peak_timing"](simulated, observed) == pytest.approx((2 + 0 + 3) / 3)
     assert MEASURES["missed_peaks"](simulated, observed) == pytest.approx(2 / 3)
     assert MEASURES["peak_mape"](simulated, observed) == pytest.approx((0.9 + 0 + 0.9) / 3 * 100)
-    observed[198] = (
-        np.nan
-    )  # the middle peak is at a gap: not judged for timing, found for the other
+    # the middle peak is at a gap: not judged for timing, found for the other
+    observed[198] = np.nan
     assert MEASURES["peak_timing"](simulated, observed) == pytest.approx((2 + 3) / 2)
     assert math.isnan(MEASURES["peak_timing"](simulated[:40], observed[:40]))
 

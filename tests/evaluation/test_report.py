@@ -1,4 +1,7 @@
-"""Reports of a run and comparisons: tables, figures and pages of basins, of an LSTM, and of profiles."""
+"""Reports of a run and comparisons.
+
+Tables, figures and pages of basins, of an LSTM, and of profiles.
+"""
 
 from __future__ import annotations
 
@@ -84,8 +87,18 @@ def test_the_page_holds_its_figures_and_loads_nothing(folders: Path) -> None:
     assert sorted(p.stem for p in out.glob("*.png")) == sorted(drawings)
     assert page.count("data:image/png;base64,") == len(drawings)
     assert not re.search(r'(src|href)="(?!data:)', page) and "<script" not in page
-    for words in ("95 % bootstrap", "Best, median and worst site", "Map of BETA", "count: 2", "commit 123",
-                  "weights: abc", "b0003", "&lt;b&gt;", "base-flow index", "named"):  # fmt: skip
+    for words in (
+        "95 % bootstrap",
+        "Best, median and worst site",
+        "Map of BETA",
+        "count: 2",
+        "commit 123",
+        "weights: abc",
+        "b0003",
+        "&lt;b&gt;",
+        "base-flow index",
+        "named",
+    ):
         assert words in page, words
 
 

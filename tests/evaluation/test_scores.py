@@ -1,4 +1,7 @@
-"""Scores of sites, with and without depths; medians with their intervals; the table of profiles by hand."""
+"""Scores of sites, with and without depths.
+
+Medians with their intervals; the table of profiles by hand.
+"""
 
 from __future__ import annotations
 
@@ -84,8 +87,9 @@ def test_groups_are_summarised_apart() -> None:
         {"site": list("abcd"), "group": ("site", ["old", "old", "old", "new"])},
     )
     assert summary_table(scores).to_dict("records") == [
-        {"group": "old", "nse": 0.5, "sites": 3}, {"group": "new", "nse": 0.3, "sites": 0},
-    ]  # fmt: skip
+        {"group": "old", "nse": 0.5, "sites": 3},
+        {"group": "new", "nse": 0.3, "sites": 0},
+    ]
     medians = median_scores(scores)
     assert medians.group.tolist() == ["old", "new"] and medians["median"].tolist() == [0.5, 0.3]
 
@@ -111,8 +115,11 @@ def test_the_table_of_profiles_by_hand() -> None:
 
 def test_depths_are_drawn_with_their_site() -> None:
     scores = xr.Dataset(
-        {"rmse": (("site", "depth"), [[1.0, 2.0], [3.0, 4.0]]), "count": (("site", "depth"), [[9, 9], [9, 9]])},
+        {
+            "rmse": (("site", "depth"), [[1.0, 2.0], [3.0, 4.0]]),
+            "count": (("site", "depth"), [[9, 9], [9, 9]]),
+        },
         {"depth": [0.05, 0.5]},
-    )  # fmt: skip
+    )
     medians = median_scores(scores).set_index("depth")["median"]
     assert medians.to_dict() == {"5 cm": 2.0, "50 cm": 3.0, "all": 2.5}

@@ -1,4 +1,7 @@
-"""Simulations of whole periods: batches, processes, warm-up, ensembles, and what is said of them."""
+"""Simulations of whole periods.
+
+Batches, processes, warm-up, ensembles, and what is said of them.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,10 @@ class Stop(Exception):
 
 
 class Rank:
-    """One of two processes: the first keeps its part and stops, the second has that of the first."""
+    """One of two processes.
+
+    The first keeps its part and stops, the second has that of the first.
+    """
 
     size = 2
 

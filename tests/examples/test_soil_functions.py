@@ -51,7 +51,10 @@ def test_its_settings(script: ModuleType) -> None:
 def test_it_runs_and_goes_on(
     script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every search ends nearer to the observations than the soil at which it began; a second call adds nothing."""
+    """Every search ends nearer to the observations than the soil at which it began.
+
+    A second call adds nothing.
+    """
     config, out = tmp_path / "small.yaml", tmp_path / "out"
     config.write_text(SMALL)
     monkeypatch.setattr(

@@ -1,4 +1,7 @@
-"""Trained runs from their folders: judged, loaded in Python, and used for other sites, years and scenarios."""
+"""Trained runs from their folders.
+
+Judged, loaded in Python, and used for other sites, years and scenarios.
+"""
 
 from __future__ import annotations
 
@@ -26,9 +29,11 @@ def records(tmp_path_factory) -> Path:
 def trained(records, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("runs")
     made = cases.experiment(
-        out, records, runs={"process": {"hybrid": cases.PROCESS}, "lstm": {}},
+        out,
+        records,
+        runs={"process": {"hybrid": cases.PROCESS}, "lstm": {}},
         data={"sites": ["b0000", "b0001", "b0002"]},
-    )  # fmt: skip
+    )
     train(made, out, progress=False)
     return out
 
@@ -47,7 +52,8 @@ def test_settings_that_changed_since_the_training_are_said(run, caplog):
     said = [r.message for r in caplog.records if "was changed" in r.message]
     changed = "data.test.end is '2001-05-31', the run was trained with '2001-06-30'"
     assert said == [
-        f"{run}/settings.yaml was changed since the training: {changed}. What stands there now is taken."
+        f"{run}/settings.yaml was changed since the training: {changed}. What stands there now is "
+        "taken."
     ]
     assert changed.replace("'", "&#x27;") in (run / "evaluation_test" / "report.html").read_text()
 
@@ -104,7 +110,8 @@ def test_a_scenario_changes_what_it_should(run, records, tmp_path):
     wet = sites.assign(precipitation=1.5 * sites.precipitation)
     wet.to_netcdf(tmp_path / "wet.nc")
     now, then = (
-        predict(run, path, tmp_path / f"{path.stem}_p.nc", start="2001-01-01") for path in (records, tmp_path / "wet.nc")
-    )  # fmt: skip
+        predict(run, path, tmp_path / f"{path.stem}_p.nc", start="2001-01-01")
+        for path in (records, tmp_path / "wet.nc")
+    )
     assert float(then.data.discharge.sum()) > float(now.data.discharge.sum())
     assert now.scores.nse.notnull().all(), "where there are observations there are scores"

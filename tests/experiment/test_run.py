@@ -1,4 +1,7 @@
-"""Training the runs of an experiment: nothing is lost or mixed, and what is wrong is said before the first step."""
+"""Training the runs of an experiment.
+
+Nothing is lost or mixed, and what is wrong is said before the first step.
+"""
 
 from __future__ import annotations
 
@@ -179,8 +182,11 @@ def test_a_process_model_is_trained_and_all_runs_are_compared(records, tmp_path)
 
 def test_without_records_there_is_a_synthetic_truth(tmp_path):
     made = cases.experiment(
-        tmp_path, None, hybrid=cases.PROCESS, data={"attributes": ["area", "aridity"], "synthetic": {"sites": 4}}
-    )  # fmt: skip
+        tmp_path,
+        None,
+        hybrid=cases.PROCESS,
+        data={"attributes": ["area", "aridity"], "synthetic": {"sites": 4}},
+    )
     train(made, tmp_path, progress=False)
     sites = xr.load_dataset(tmp_path / "synthetic.nc")
     assert sites.sizes["site"] == 4 and "known parameters" in sites.attrs["source"]

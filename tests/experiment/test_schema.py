@@ -1,4 +1,7 @@
-"""The schema of experiments: runs are changes, mistakes have a line, old settings are answered with the new keys."""
+"""The schema of experiments.
+
+Runs are changes, mistakes have a line, old settings are answered with the new keys.
+"""
 
 from __future__ import annotations
 
@@ -74,16 +77,32 @@ def test_merging_replaces_lists_and_sections_of_another_kind() -> None:
 
 RUNS = (
     BASE
-    + "runs:\n  one: {}\n  two:\n    training: {epochs: 4}\n    hybrid:\n      network: {kind: mlp, hidden: [4]}\n"
+    + "runs:\n  one: {}\n  two:\n    training: {epochs: 4}\n    hybrid:\n      network: {kind: "
+    "mlp, hidden: [4]}\n"
 )
 
 
 @pytest.mark.parametrize(
     ("old", "new", "line", "words"),
     [
-        ("epochs: 3", "epohcs: 3", 10, "unknown key in 'training': 'epohcs'; did you mean 'epochs'?"),
-        ("step: 1.0", "stpe: 1.0", 8, "unknown key in 'hybrid.stages.0.solver': 'stpe'; did you mean 'step'?"),
-        ("model: hbv", "model: hvb", 8, "hybrid.stages.0.model: unknown kind 'hvb'; did you mean 'hbv'?"),
+        (
+            "epochs: 3",
+            "epohcs: 3",
+            10,
+            "unknown key in 'training': 'epohcs'; did you mean 'epochs'?",
+        ),
+        (
+            "step: 1.0",
+            "stpe: 1.0",
+            8,
+            "unknown key in 'hybrid.stages.0.solver': 'stpe'; did you mean 'step'?",
+        ),
+        (
+            "model: hbv",
+            "model: hvb",
+            8,
+            "hybrid.stages.0.model: unknown kind 'hvb'; did you mean 'hbv'?",
+        ),
         ("kind: process", "kind: proces", 8, "unknown kind 'proces'; did you mean 'process'?"),
         ("kind: process, ", "", 8, "hybrid.stages.0: the key 'kind' is missing"),
         ("model: hbv, ", "", 8, "the key 'model' is missing in 'hybrid.stages.0'"),
@@ -91,14 +110,24 @@ RUNS = (
         ("hidden: [4]", "hiden: [4]", 16, "unknown key in 'runs.two.hybrid.network': 'hiden'"),
         ("epochs: 4", "epochs: few", 14, "runs.two.training.epochs: 'few' is not allowed"),
         ("  two:", "  a/b:", 13, "'a/b' cannot be the name of a folder"),
-        ("kind: nse", "kind: nse, observed: runoff", 1, "the loss is on 'runoff', which is not among data.observed"),
-        ("test: {start: 2002", "test: {start: 2001", 2, "the test period shares days with the training period"),
+        (
+            "kind: nse",
+            "kind: nse, observed: runoff",
+            1,
+            "the loss is on 'runoff', which is not among data.observed",
+        ),
+        (
+            "test: {start: 2002",
+            "test: {start: 2001",
+            2,
+            "the test period shares days with the training period",
+        ),
         ("epochs: 3", "epochs: 3, patience: 2", 1, "training.patience needs data.validation"),
         ("epochs: 3", "epochs: yes", 10, "truth values"),
         ("kind: nse", "kind: my_losses:Mine", 9, "'my_losses:Mine' cannot be imported"),
         ("runs:", "ruins:", 11, "unknown key: 'ruins'"),
     ],
-)  # fmt: skip
+)
 def test_mistakes_have_a_line_and_a_remedy(
     tmp_path: Path, old: str, new: str, line: int, words: str
 ) -> None:

@@ -69,8 +69,9 @@ def test_a_section_makes_the_object_with_all_that_it_holds() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "place"), [({"size": "many"}, ("size",)), ({"size": 1, "sise": 2}, ("sise",)), ({}, ("size",))]
-)  # fmt: skip
+    ("given", "place"),
+    [({"size": "many"}, ("size",)), ({"size": 1, "sise": 2}, ("sise",)), ({}, ("size",))],
+)
 def test_what_is_no_argument_is_refused(given: dict, place: tuple) -> None:
     section = section_of(Part, PARTS, names=sections(PARTS))
     with pytest.raises(ValidationError) as caught:
@@ -92,17 +93,27 @@ def column() -> nn.Module:
             stages.Parallel(
                 2,
                 stages.Scale("precipitation", between=(0.5, 2.0)),
-                stages.Process(HBV(melt_threshold=True), Solver("sdirk2"), bounds={"K2": (0.01, 0.2)}),
+                stages.Process(
+                    HBV(melt_threshold=True), Solver("sdirk2"), bounds={"K2": (0.01, 0.2)}
+                ),
             ),
             stages.UnitHydrograph("discharge"),
-            spread=0.3, seed=4,
+            spread=0.3,
+            seed=4,
         ),
-        lambda: Hybrid(Mixed(MLP(), LSTM(hidden=3)), stages.Process("hbv"), varying=["BETA"], dtype=torch.float64),
+        lambda: Hybrid(
+            Mixed(MLP(), LSTM(hidden=3)),
+            stages.Process("hbv"),
+            varying=["BETA"],
+            dtype=torch.float64,
+        ),
         lambda: Hybrid(None, stages.Sequence(LSTM(past={"discharge": 1}), gives=["discharge"])),
         lambda: Hybrid(Mixed(MLP(), layers=MLP(per="layer")), column(), stages.Probes()),
-        lambda: Hybrid(MLP(), stages.Process("hbv", closures={"recharge": {"hidden": [3], "monotone_in": [0]}})),
+        lambda: Hybrid(
+            MLP(), stages.Process("hbv", closures={"recharge": {"hidden": [3], "monotone_in": [0]}})
+        ),
     ],
-)  # fmt: skip
+)
 def test_hybrids_made_in_python_are_described_and_made_again(hybrid: Callable[[], Hybrid]) -> None:
     made = hybrid()
     again = make_hybrid(hybrid_section(describe(made)))

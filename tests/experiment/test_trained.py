@@ -22,8 +22,14 @@ def test_a_hybrid_trained_in_python_is_loaded_again(tmp_path):
         stages.UnitHydrograph("discharge"),
     )
     windows = pdg.Windows(
-        sites, 30, 10, 4, end="2000-12-31", forcing=["precipitation"], attributes=["area", "aridity"]
-    )  # fmt: skip
+        sites,
+        30,
+        10,
+        4,
+        end="2000-12-31",
+        forcing=["precipitation"],
+        attributes=["area", "aridity"],
+    )
     pdg.Trainer(
         hybrid, windows, losses.NSE("discharge"), tmp_path / "mine", epochs=1, steps_per_epoch=2
     ).run(progress=False)

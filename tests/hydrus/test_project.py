@@ -1,4 +1,6 @@
-"""HYDRUS-1D projects: files as HYDRUS and phydrus write them, the column they mean, and what cannot be rebuilt."""
+"""HYDRUS-1D projects: files as HYDRUS and phydrus write them, the column they mean, and what cannot
+be rebuilt.
+"""
 
 from __future__ import annotations
 
@@ -58,8 +60,20 @@ SOLUTES = """*** BLOCK F: SOLUTE TRANSPORT INFORMATION ****************
 Epsi lUpW lArtD lTDep cTolA cTolR MaxItC PeCr No.Solutes lTort
  0.5   f    f     f    0     0     1      2       1       t
 """
-PLAIN = {"chem": "f", "snow": "f", "slope": "1", "initial": "f", "bottom": " f f t f -1 f 0", "rates": "", "hysteresis": "0",
-         "solutes": "", "omega": "1", "P2L": "-300", "layer": "f", "model": "0"}  # fmt: skip
+PLAIN = {
+    "chem": "f",
+    "snow": "f",
+    "slope": "1",
+    "initial": "f",
+    "bottom": " f f t f -1 f 0",
+    "rates": "",
+    "hysteresis": "0",
+    "solutes": "",
+    "omega": "1",
+    "P2L": "-300",
+    "layer": "f",
+    "model": "0",
+}
 WEATHER = """Pcp_File_Version=4
 *** BLOCK I: ATMOSPHERIC INFORMATION *********************
 MaxAL
@@ -121,15 +135,22 @@ def test_a_cell_for_each_node(project: Project) -> None:
 
 
 def test_weather_ends_with_the_project(project: Project) -> None:
-    """tMax cuts the third interval; HYDRUS takes the magnitude of rain, evaporation and transpiration."""
+    """tMax cuts the third interval.
+
+    HYDRUS takes the magnitude of rain, evaporation and transpiration.
+    """
     assert project.times.tolist() == [0, 1, 2, 2.5]
     assert {k: x.tolist() for k, x in project.forcing.items()} == {
-        "rain": [1.2, 0, 0], "potential_evaporation": [0.1, 0.3, 0.3], "potential_transpiration": [0.2, 0.25, 0.3]
-    }  # fmt: skip
+        "rain": [1.2, 0, 0],
+        "potential_evaporation": [0.1, 0.3, 0.3],
+        "potential_transpiration": [0.2, 0.25, 0.3],
+    }
 
 
 def test_water_goes_where_the_project_says(project: Project) -> None:
-    """The balance in cm; roots take water in the proportions of PROFILE.DAT, where nothing stresses them."""
+    """The balance in cm; roots take water in the proportions of PROFILE.DAT, where nothing stresses
+    them.
+    """
     s = solve(**project.problem)
     assert float(s.balance_error().max()) < 1e-9
     amounts = {k: float((x[0] * s.lengths).sum()) for k, x in s.fluxes.items()}
@@ -143,13 +164,24 @@ def test_water_goes_where_the_project_says(project: Project) -> None:
 
 
 def test_comparison_with_what_was_printed(project: Project) -> None:
-    """OBS_NODE.OUT and T_LEVEL.OUT as HYDRUS prints them, from a solution: no difference but that of the digits."""
+    """OBS_NODE.OUT and T_LEVEL.OUT as HYDRUS prints them, from a solution.
+
+    No difference but that of the digits.
+    """
     s = solve(**project.problem)
     theta = project.model.water_content(s.states, project.parameters)[0]
-    head = [" ******* Program HYDRUS", " Units: L = cm   , T = days", "", "        Node(  3)          Node(  6)", "",
-            "  time      h        theta    Flux       h        theta    Flux"]  # fmt: skip
-    rows = [f"{t:.4f} " + " ".join(f"{s.states[0, k, c]:.2f} {theta[k, c]:.4f} 0.1E-01" for c in (2, 5))
-            for k, t in enumerate([1.0, 2.0, 2.5])]  # fmt: skip
+    head = [
+        " ******* Program HYDRUS",
+        " Units: L = cm   , T = days",
+        "",
+        "        Node(  3)          Node(  6)",
+        "",
+        "  time      h        theta    Flux       h        theta    Flux",
+    ]
+    rows = [
+        f"{t:.4f} " + " ".join(f"{s.states[0, k, c]:.2f} {theta[k, c]:.4f} 0.1E-01" for c in (2, 5))
+        for k, t in enumerate([1.0, 2.0, 2.5])
+    ]
     (project.folder / "Obs_Node.out").write_text("\n".join([*head, *rows, "end", ""]))
     table = project.compare(s)
     assert table.index.tolist() == [1, 2, 2.5] and set(table.columns.get_level_values("node")) == {
@@ -202,7 +234,10 @@ def test_bottom_boundaries(
 
 
 def test_a_surface_that_stores_water_and_other_soils(tmp_path: Path) -> None:
-    """WLayer with hCritS; models 2 and 3; P2H and P2L apart. Each is solved, and water balances with the pond in it."""
+    """WLayer with hCritS; models 2 and 3; P2H and P2L apart.
+
+    Each is solved, and water balances with the pond in it.
+    """
     weather = WEATHER.replace("hCritS\n0", "hCritS\n4.5").replace("1.2 0.1", "60 0.1")
     project = read_project(write(tmp_path, weather=weather, layer="t", model="3", P2L="-1000"))
     assert project.parameters["ponding_height"] == 4.5 and project.parameters["air_entry"] == 2
@@ -222,7 +257,10 @@ def test_a_surface_that_stores_water_and_other_soils(tmp_path: Path) -> None:
 
 
 def test_stress_index_stands_behind_the_solutes(tmp_path: Path) -> None:
-    """A cRootMax for each solute stands before OmegaC: without solutes the first number is OmegaC, whatever phydrus writes."""
+    """A cRootMax for each solute stands before OmegaC.
+
+    Without solutes the first number is OmegaC, whatever phydrus writes.
+    """
     assert "omega_c" not in read_project(write(tmp_path, omega="100 0")).parameters
     project = read_project(write(tmp_path, chem="t", solutes=SOLUTES, omega="0.5 0.7 1"))
     assert (
@@ -272,7 +310,10 @@ def test_a_material_without_a_soil_is_refused(tmp_path: Path, material: float) -
             "-2.000000e+01 -7.000000e+01 2", f"-2.000000e+01 -7.000000e+01 {material}"
         )
     )
-    message = f"PROFILE.DAT, line 12: the node has material {material}, but SELECTOR.IN has materials 1 to 2"
+    message = (
+        f"PROFILE.DAT, line 12: the node has material {material}, but SELECTOR.IN has "
+        "materials 1 to 2"
+    )
     with pytest.raises(DataError, match=message):
         read_project(tmp_path)
 

@@ -1,4 +1,7 @@
-"""Gradient descent on all data at once: it ends at the minimum, at rates that fall along a cosine."""
+"""Gradient descent on all data at once.
+
+It ends at the minimum, at rates that fall along a cosine.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Bucket models: slopes, limits that the published thresholds have, the balance, and gradients to every input."""
+"""Bucket models: slopes, limits that the published thresholds have, the balance, and gradients to
+every input.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ def run(
 
 
 def test_work_and_memory_grow_no_faster_than_the_days(model: ProcessModel) -> None:
-    """The windows that are solved, each of at most the same number of days, and what is kept for the gradient."""
+    """The windows that are solved, each of at most the same number of days, and what is kept for
+    the gradient.
+    """
     windows, kept = [], []
     for days in (300, 1200):
         first = next(iter(model.spec.parameters))
@@ -100,7 +104,10 @@ def test_limits_of_hbv() -> None:
 
 
 def test_melt_threshold_of_its_own(engine: str) -> None:
-    """Equal thresholds are HBV as it is, to the last bit; apart from each other, rain may fall on snow that does not melt."""
+    """Equal thresholds are HBV as it is, to the last bit.
+
+    Apart from each other, rain may fall on snow that does not melt.
+    """
     plain, own, days = HBV(), HBV(melt_threshold=True), 60
     assert "TTM" not in plain.spec.parameters and "TTM" in own.spec.parameters
     p = random_parameters(plain, 5)

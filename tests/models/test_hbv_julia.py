@@ -28,7 +28,10 @@ def model(request: pytest.FixtureRequest) -> ProcessModel:
 def differences(
     model: ProcessModel, solver: Solver, forcing: dict[str, Tensor], daily: bool = False
 ) -> tuple[float, float]:
-    """Between the engines: the largest of discharge on any day, relative; and of the gradient in any input, by its norm."""
+    """Between the engines: the largest of discharge on any day, relative.
+
+    And of the gradient in any input, by its norm.
+    """
     basins, days = forcing["precipitation"].shape
     parameters = random_parameters(model, basins)
     if daily:

@@ -1,4 +1,7 @@
-"""Networks inside the equations of a Julia model: gradients in their weights, and what is refused."""
+"""Networks inside the equations of a Julia model.
+
+Gradients in their weights, and what is refused.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,10 @@ from pydiffgeo.models.julia_model import JuliaModel
 
 FIVE_STORES = Path(__file__).parents[2] / "pydiffgeo" / "examples" / "julia" / "five_stores.jl"
 START, DAYS, BASINS = [30.0, 1.0, 120.0, 10.0, 30.0], 10, 3
-SLOT = '\n[closures.recharge]\ninputs = ["wetness"]\noutput = "share of the inflow that reaches the groundwater"\n'
+SLOT = (
+    '\n[closures.recharge]\ninputs = ["wetness"]\noutput = "share of the inflow that reaches '
+    'the groundwater"\n'
+)
 
 
 @pytest.fixture(scope="module")
@@ -108,8 +114,10 @@ def test_both_languages_compute_the_same(julia: Any) -> None:
         c = NeuralClosure(3, (5, 7), activation, bounds, seed=1)
         low, high = bounds or ("NaN", "NaN")
         code = (
-            f'let D = pydiffgeo_package, c = D.Closure(D.Network((3, 5, 7, 1), "{activation}"; low={low}, high={high})); '
-            f"c.weights .= {c.weights.tolist()}; [c(r...) for r in {[tuple(r) for r in x.tolist()]}] end"
+            f'let D = pydiffgeo_package, c = D.Closure(D.Network((3, 5, 7, 1), "{activation}"; '
+            f"low={low}, high={high})); "
+            f"c.weights .= {c.weights.tolist()}; [c(r...) for r in "
+            f"{[tuple(r) for r in x.tolist()]}] end"
         )
         found = torch.tensor(list(julia.main.seval(code)), dtype=F64)
         torch.testing.assert_close(c(*x.unbind(-1)), found, rtol=1e-13, atol=1e-14)
@@ -166,7 +174,8 @@ def test_state_dict_holds_all(folder: Path, model: JuliaModel) -> None:
 
 LUX = {
     "layers": "Chain(Dense(1 => 5, tanh), Dense(5 => 1, sigmoid))",
-    "others": "Chain(Dense(1 => 4, gelu), SkipConnection(Dense(4 => 4, swish), +), Dense(4 => 1, sigmoid))",
+    "others": "Chain(Dense(1 => 4, gelu), SkipConnection(Dense(4 => 4, swish), +), Dense(4 => 1, "
+    "sigmoid))",
 }
 
 
@@ -185,7 +194,10 @@ def with_lux(folder: Path, name: str) -> JuliaModel:
 
 
 def test_a_model_of_lux_in_the_file(julia: Any, folder: Path) -> None:
-    """The layers that a NeuralClosure has too: the same discharge and gradients with the same weights."""
+    """The layers that a NeuralClosure has too.
+
+    The same discharge and gradients with the same weights.
+    """
     lux = with_lux(folder, "layers")
     own = load_model(
         folder / "learned.jl",

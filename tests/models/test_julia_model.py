@@ -1,4 +1,7 @@
-"""Models written in Julia, loaded from Python: gradients, balance, and what is said about files that are no models."""
+"""Models written in Julia, loaded from Python.
+
+Gradients, balance, and what is said about files that are no models.
+"""
 
 from __future__ import annotations
 

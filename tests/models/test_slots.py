@@ -1,4 +1,7 @@
-"""Networks in the slots of the bucket models: slopes, gradients, the balance, and what is refused."""
+"""Networks in the slots of the bucket models.
+
+Slopes, gradients, the balance, and what is refused.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,10 @@ class Curve(nn.Module):
 @pytest.mark.parametrize("kind", ["formulas", *KINDS, "module"])
 @pytest.mark.parametrize("name", ["hbv", "exp_hydro"])
 def test_slopes(name: str, kind: str) -> None:
-    """Slopes against forward-mode differentiation, in wet, dry and overdrawn stores; one balance for all rates."""
+    """Slopes against forward-mode differentiation, in wet, dry and overdrawn stores.
+
+    One balance for all rates.
+    """
     if kind in KINDS:
         model = learned(name, **KINDS[kind])
     else:
@@ -74,7 +80,10 @@ def test_gradcheck_of_weights_and_inputs(name: str, slot: str, kind: str) -> Non
 
 
 def by_the_textbook(model: ProcessModel, x: dict[str, Tensor]) -> Tensor:
-    """States of implicit Euler by a loop over days: Newton's method, whose last iteration autograd sees."""
+    """States of implicit Euler by a loop over days.
+
+    Newton's method, whose last iteration autograd sees.
+    """
     p = {k: x[k][:, None] for k in model.spec.parameters}
     u, out = x["state"], []
     for day in range(x["precipitation"].shape[1]):
@@ -123,7 +132,8 @@ def cloudburst_and_drought(
 
 def conserved(s: Solution) -> bool:
     """Whether the balance closes, and no store or flux is negative, to rounding."""
-    # a store at -1e-13 mm, rounding of zero, times the steepest slope of a flux there: 15 mm d-1 over the guard's 0.1 mm
+    # a store at -1e-13 mm, rounding of zero, times the steepest slope of a flux there: 15 mm d-1
+    # over the guard's 0.1 mm
     fluxes = min(float(q.detach().min()) for q in s.fluxes.values()) > -1e-10
     return (
         float(s.balance_error().max()) < 1e-9 and float(s.states.detach().min()) > -1e-12 and fluxes
@@ -134,9 +144,8 @@ def conserved(s: Solution) -> bool:
 @pytest.mark.parametrize("name", ["hbv", "exp_hydro"])
 def test_balance_and_stores_with_any_weights(name: str, kind: str, engine: str) -> None:
     """100 random networks of each kind create no water and empty no store below zero."""
-    spread = (
-        0.5 if "beside" in kind and engine == "torch" else 1.5
-    )  # torch is slow where steps must be halved
+    # torch is slow where steps must be halved
+    spread = 0.5 if "beside" in kind and engine == "torch" else 1.5
     # Julia compiles a model for each network: one model there, whose weights are changed
     model = learned(name, seed=0, spread=spread, **KINDS[kind])
     for seed in range(100):
@@ -224,7 +233,9 @@ def test_a_residual_begins_as_the_formula(name: str, engine: str) -> None:
 
 @pytest.mark.parametrize(("name", "slot"), SLOTS)
 def test_formula_of_a_slot(name: str, slot: str) -> None:
-    """A network that is exactly the formula changes nothing but what the guard of an empty store does."""
+    """A network that is exactly the formula changes nothing but what the guard of an empty store
+    does.
+    """
     plain = MODELS[name]()
     formula = plain.formula(slot)  # type: ignore[attr-defined]
 
@@ -235,9 +246,8 @@ def test_formula_of_a_slot(name: str, slot: str) -> None:
     model = MODELS[name](closures={slot: Exact()})  # type: ignore[call-arg]
     rows = 200
     p = {k: torch.full((1, 1), s.default, dtype=F64) for k, s in plain.spec.parameters.items()}
-    f = {
-        k: v.T.clamp_max(20.0) for k, v in weather(1, rows).items()
-    }  # the melting of a network ends at 21 degC
+    # the melting of a network ends at 21 degC
+    f = {k: v.T.clamp_max(20.0) for k, v in weather(1, rows).items()}
     full = torch.tensor(
         {"hbv": [200.0, 20.0, 240.0, 100.0, 100.0], "exp_hydro": [200.0, 600.0]}[name], dtype=F64
     )
@@ -248,7 +258,10 @@ def test_formula_of_a_slot(name: str, slot: str) -> None:
 
 
 def test_any_module_of_torch() -> None:
-    """In another precision than the solver's, and frozen or not; shared by two slots it is counted once."""
+    """In another precision than the solver's, and frozen or not.
+
+    Shared by two slots it is counted once.
+    """
     module = Curve()
     model = HBV(closures={"recharge": module, "evapotranspiration": module})
     x = inputs(model, 3, 40)

@@ -29,7 +29,7 @@ def model(request: pytest.FixtureRequest, name: str) -> ProcessModel:
 
 
 def test_rates(julia: Any, model: ProcessModel) -> None:
-    """Shares of every slot, as far as rates and fluxes show them, in wet, dry and overdrawn stores."""
+    """Shares of every slot, as rates and fluxes show them, in wet, dry and overdrawn stores."""
     rows = 500
     p = {k: v[:, None] for k, v in random_parameters(model, rows).items()}
     f = {k: v.T.contiguous() for k, v in weather(1, rows).items()}
@@ -56,7 +56,8 @@ def test_discharge_and_gradient(julia: Any, model: ProcessModel) -> None:
     assert float(((q - other).abs() / q.abs().clamp_min(1e-3)).max()) < 1e-6
     for a, b in zip(ours, theirs, strict=True):
         assert float(a.norm()) > 0
-        # beside a formula that gives nothing, as the spill of a store that is never full, gradients are rounding
+        # beside a formula that gives nothing, as the spill of a store that is never full, gradients
+        # are rounding
         assert float((a - b).norm()) < 1e-5 * max(float(a.norm()), 1e-6)
 
 

@@ -1,4 +1,6 @@
-"""Parameters keep their bounds and shapes, begin where they shall, and differ from copy to copy and layer to layer."""
+"""Parameters keep their bounds and shapes, begin where they shall, and differ from copy to copy and
+layer to layer.
+"""
 
 from __future__ import annotations
 

@@ -11,8 +11,13 @@ from pydiffgeo import stages
 
 def column(network) -> pdg.Hybrid:
     return pdg.Hybrid(
-        network, stages.DegreeDay(), stages.Canopy(), column_process(), stages.Probes(), dtype=torch.float64
-    )  # fmt: skip
+        network,
+        stages.DegreeDay(),
+        stages.Canopy(),
+        column_process(),
+        stages.Probes(),
+        dtype=torch.float64,
+    )
 
 
 def test_the_class_of_the_truth_is_chosen() -> None:

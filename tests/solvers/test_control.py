@@ -1,4 +1,7 @@
-"""A solve that gets nowhere is told soon, and names what to look at; one that is slow for a while goes on."""
+"""A solve that gets nowhere is told soon, and names what to look at.
+
+One that is slow for a while goes on.
+"""
 
 from __future__ import annotations
 
@@ -42,10 +45,10 @@ class Steep(ProcessModel):
     def __init__(self, folder: Path) -> None:
         file = folder / "steep.toml"
         file.write_text(
-            'name = "steep"\ntime_unit = "d"\n'
-            '[states.water]\nunit = "mm"\nscale = 10.0\nstorage = "water"\nstorage_unit = "mm"\nstorage_scale = 10.0\n'
-            '[forcings.rain]\nunit = "mm d-1"\n'
-            '[fluxes.rain_in]\nunit = "mm d-1"\nbalance = 1\n[fluxes.runoff]\nunit = "mm d-1"\nbalance = -1\n'
+            'name = "steep"\ntime_unit = "d"\n[states.water]\nunit = "mm"\nscale = 10.0\nstorage '
+            '= "water"\nstorage_unit = "mm"\nstorage_scale = 10.0\n[forcings.rain]\nunit = "mm '
+            'd-1"\n[fluxes.rain_in]\nunit = "mm d-1"\nbalance = 1\n[fluxes.runoff]\nunit = "mm '
+            'd-1"\nbalance = -1\n'
         )
         self.spec = load_spec(file)
 
@@ -64,7 +67,7 @@ class Steep(ProcessModel):
 
 
 def test_a_store_whose_outflow_has_an_infinite_slope(tmp_path: Path) -> None:
-    """Newton goes to and fro about an empty store, so that a fixed step is halved again and again."""
+    """Newton goes to and fro about an empty store, so a fixed step is halved again and again."""
     rain = torch.zeros(1, 100, dtype=F64)
     rain[:, ::7] = 20.0
     solver = Solver("implicit_euler", step=1.0, on_failure="report")

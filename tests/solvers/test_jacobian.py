@@ -1,4 +1,6 @@
-"""Analytic Jacobians against coloured forward-mode differentiation, and models that have no Jacobian of their own."""
+"""Analytic Jacobians against coloured forward-mode differentiation, and models that have no
+Jacobian of their own.
+"""
 
 import pytest
 import torch
@@ -65,17 +67,25 @@ def test_richards_jacobian(top: str, bottom: str, layers: tuple[float, ...]) -> 
 
 def chain_spec(n: int) -> ModelSpec:
     return ModelSpec(
-        name="chain", title="chain of linear stores", time_unit="d",
+        name="chain",
+        title="chain of linear stores",
+        time_unit="d",
         states={"S": StateSpec("S", "mm", 10.0, "S", "mm", 10.0)},
         parameters={"k": ParameterSpec("k", "d-1", 0.01, 2.0, 0.3, "log")},
         forcings={"rain": ForcingSpec("rain", "mm d-1", 0.0)},
-        fluxes={"rain_in": FluxSpec("rain_in", "mm d-1", 1), "outflow": FluxSpec("outflow", "mm d-1", -1)},
+        fluxes={
+            "rain_in": FluxSpec("rain_in", "mm d-1", 1),
+            "outflow": FluxSpec("outflow", "mm d-1", -1),
+        },
         closures={},
-    )  # fmt: skip
+    )
 
 
 class Chain(ProcessModel):
-    """Linear stores that spill half to the next and half to the one after it: lower bandwidth 2, no Jacobian given."""
+    """Linear stores that spill half to the next and half to the one after it.
+
+    Lower bandwidth 2, no Jacobian given.
+    """
 
     def __init__(self, structure: str, n: int = 6):
         self.spec, self.size, self.structure, self.bandwidth = chain_spec(n), n, structure, (2, 0)

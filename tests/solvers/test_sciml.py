@@ -1,4 +1,7 @@
-"""Methods and sensitivities of SciML: gradients against the discrete adjoint, and what is refused."""
+"""Methods and sensitivities of SciML.
+
+Gradients against the discrete adjoint, and what is refused.
+"""
 
 from __future__ import annotations
 
@@ -68,14 +71,17 @@ def test_gradient(
 
 @pytest.mark.parametrize("sensitivity", ["GaussAdjoint", "QuadratureAdjoint", "ForwardDiff"])
 def test_ctrl_c(sensitivity: str, julia: Any) -> None:
-    """Ends forward and backward within a second, in the middle of one interval, and leaves all usable."""
+    """Ends forward and backward within a second, in the middle of one interval, and leaves all
+    usable.
+    """
     out = python(rf'''
 def soil(cells, rtol):
     model = Richards(Grid.uniform(100.0, cells), top="head", bottom="head")
     K_s = torch.ones(1, dtype=torch.float64, requires_grad=True)
     solver = Solver("FBDF", sensitivity="{sensitivity}", rtol=rtol)
     heads = {{"top_head": -75.0, "bottom_head": -1000.0}}
-    return K_s, solve(model, heads, usda_soil("loam") | {{"K_s": K_s}}, -1000.0, [0.0, 24.0], solver, "julia").states.sum()
+    soil = usda_soil("loam") | {{"K_s": K_s}}
+    return K_s, solve(model, heads, soil, -1000.0, [0.0, 24.0], solver, "julia").states.sum()
 
 soil(4, 1e-4)[1].backward()  # what has to be compiled is compiled before
 interrupted("forward", lambda: soil(20_000, 1e-9), 0.5)

@@ -41,9 +41,13 @@ def test_a_column_is_the_same_alone_and_in_a_batch(method: str) -> None:
     torch.testing.assert_close(chunked.states, together.states, rtol=1e-9, atol=1e-9)
     for i in range(5):
         one = solve(
-            model, forcing | {"rain": forcing["rain"][i : i + 1]}, {k: v[i : i + 1] for k, v in soils.items()}, -200.0, times,
+            model,
+            forcing | {"rain": forcing["rain"][i : i + 1]},
+            {k: v[i : i + 1] for k, v in soils.items()},
+            -200.0,
+            times,
             Solver(method, rtol=1e-2),
-        )  # fmt: skip
+        )
         # the chained LAPACK solve rounds differently from a single one, and nothing else may differ
         torch.testing.assert_close(one.states[0], together.states[i], rtol=1e-6, atol=1e-6)
         assert int(one.stats["accepted"][0]) == int(together.stats["accepted"][i])

@@ -1,4 +1,7 @@
-"""Many steps in one Newton iteration: the same trajectories and gradients as step by step, and what is done where it fails."""
+"""Many steps in one Newton iteration.
+
+The same trajectories and gradients as step by step, and what is done where it fails.
+"""
 
 from __future__ import annotations
 
@@ -88,15 +91,24 @@ def test_same_as_step_by_step(
         assert float((a - b)[same].norm()) <= 1e-7 * float(b[same].norm()), k
     assert float(ours.balance_error().max()) < 1e-12
     # the steps that were taken can be taken again, step by step
-    again = run(model, solver, {k: inputs[k] for k in model.spec.forcings}, {k: inputs[k] for k in model.spec.parameters},
-                inputs["state"], times, replay=ours)  # fmt: skip
+    again = run(
+        model,
+        solver,
+        {k: inputs[k] for k in model.spec.forcings},
+        {k: inputs[k] for k in model.spec.parameters},
+        inputs["state"],
+        times,
+        replay=ours,
+    )
     torch.testing.assert_close(again.states[same], ours.states[same].detach(), rtol=1e-9, atol=1e-8)
 
 
 def against_differences(
     model: ProcessModel, solver: Solver, forcing: dict[str, Tensor], observed: Tensor
 ) -> dict[str, float]:
-    """Relative errors of derivatives along random directions of the inputs, after a warm-up of half the time."""
+    """Relative errors of derivatives along random directions of the inputs, after a warm-up of half
+    the time.
+    """
     basins, days = observed.shape
     parameters = random_parameters(model, basins)
     varying = next(iter(parameters))
@@ -117,9 +129,8 @@ def against_differences(
     static = [k for k in parameters if k != varying]
     errors = {}
     for names in (static, [varying], list(forcing), ["state"]):
-        directions = {
-            k: torch.randn_like(inputs[k]) * inputs[k].abs() for k in names
-        }  # what is zero stays so
+        # what is zero stays so
+        directions = {k: torch.randn_like(inputs[k]) * inputs[k].abs() for k in names}
         exact = float(sum((grads[k] * d).sum() for k, d in directions.items()))
 
         def along(t: float, directions: dict[str, Tensor] = directions) -> float:
@@ -190,7 +201,10 @@ def test_single_precision() -> None:
 
 
 def test_stuck_columns_are_solved_step_by_step(step_by_step: Callable[[bool], None]) -> None:
-    """With little patience windows give up some basins; these have the steps, results and gradients of step by step."""
+    """With little patience windows give up some basins.
+
+    These have the steps, results and gradients of step by step.
+    """
     model, basins, days = HBV(), 12, 60
     forcing, parameters = weather(basins, days), random_parameters(model, basins)
     results = []
@@ -238,17 +252,20 @@ class Reservoir(ProcessModel):
 def reservoir(tmp_path: Path) -> Reservoir:
     file = tmp_path / "reservoir.toml"
     file.write_text(
-        'name = "reservoir"\ntime_unit = "d"\n'
-        '[states.water]\nunit = "mm"\nscale = 10.0\nstorage = "water"\nstorage_unit = "mm"\nstorage_scale = 10.0\n'
-        '[parameters.k]\nunit = "1"\nlower = 0.1\nupper = 2.0\ndefault = 1.0\n'
-        '[forcings.precipitation]\nunit = "mm d-1"\n'
-        '[fluxes.rain_in]\nunit = "mm d-1"\nbalance = 1\n[fluxes.runoff]\nunit = "mm d-1"\nbalance = -1\n'
+        'name = "reservoir"\ntime_unit = "d"\n[states.water]\nunit = "mm"\nscale = 10.0\nstorage '
+        '= "water"\nstorage_unit = "mm"\nstorage_scale = 10.0\n[parameters.k]\nunit = "1"\nlower '
+        '= 0.1\nupper = 2.0\ndefault = 1.0\n[forcings.precipitation]\nunit = "mm '
+        'd-1"\n[fluxes.rain_in]\nunit = "mm d-1"\nbalance = 1\n[fluxes.runoff]\nunit = "mm '
+        'd-1"\nbalance = -1\n'
     )
     return Reservoir(load_spec(file))
 
 
 def test_model_without_slopes(reservoir: Reservoir, step_by_step: Callable[[bool], None]) -> None:
-    """Rates alone are enough; gradients reach the weights of a network; each step is the root of its quadratic."""
+    """Rates alone are enough.
+
+    Gradients reach the weights of a network; each step is the root of its quadratic.
+    """
     rain = torch.rand(3, 20, dtype=F64) * 10
     k = torch.tensor([0.5, 1.0, 1.5], dtype=F64)
     grads = []
@@ -287,7 +304,10 @@ def test_column_that_cannot_be_solved_leaves_the_others(reservoir: Reservoir) ->
 
 
 def test_sdirk2_can_overdraw_a_store() -> None:
-    """A thin snow cover that melts at once: the second stage starts from less than nothing. Implicit Euler never does that."""
+    """A thin snow cover that melts at once: the second stage starts from less than nothing.
+
+    Implicit Euler never does that.
+    """
     model, days = HBV(), 6
     forcing = {
         "precipitation": torch.zeros(1, days, dtype=F64),
@@ -309,7 +329,10 @@ def test_sdirk2_can_overdraw_a_store() -> None:
 def test_a_basin_across_a_threshold_does_not_slow_its_batch(
     step_by_step: Callable[[bool], None],
 ) -> None:
-    """A thin soil whose evapotranspiration falls with the fifth power of its water: Newton finished a day per iteration."""
+    """A thin soil whose evapotranspiration falls with the fifth power of its water.
+
+    Newton finished a day per iteration.
+    """
     days = 120
     forcing = {
         "precipitation": 5 * torch.rand(1, days, dtype=F64),

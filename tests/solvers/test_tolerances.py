@@ -1,4 +1,7 @@
-"""Each state has its own scale, tolerance and lower bound: the order of the states changes nothing, on either engine."""
+"""Each state has its own scale, tolerance and lower bound.
+
+The order of the states changes nothing, on either engine.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +51,9 @@ end
 
 
 class Tracer(ProcessModel):
-    """A linear reservoir, a solute that decays the faster the more water there is, and a temperature that follows the rain."""
+    """A linear reservoir, a solute that decays the faster the more water there is, and a
+    temperature that follows the rain.
+    """
 
     def __init__(self, spec: Path) -> None:
         self.spec = load_spec(spec)
@@ -124,9 +129,14 @@ def run(model: ProcessModel, solver: Solver) -> tuple[Solution, dict[str, Tensor
 
 ORDERS = [["water", "solute", "warmth"], ["warmth", "solute", "water"]]
 SOLVERS = [
-    Solver("kvaerno3"), Solver("sdirk2"), Solver("trbdf2", rtol=1e-2, atol=1e-4), Solver("implicit_euler", step=0.25),
-    Solver("sdirk2", step=0.25), Solver("implicit_euler", step=0.25, checkpoints=True), Solver("kvaerno3", step=0.25),
-]  # fmt: skip
+    Solver("kvaerno3"),
+    Solver("sdirk2"),
+    Solver("trbdf2", rtol=1e-2, atol=1e-4),
+    Solver("implicit_euler", step=0.25),
+    Solver("sdirk2", step=0.25),
+    Solver("implicit_euler", step=0.25, checkpoints=True),
+    Solver("kvaerno3", step=0.25),
+]
 
 
 @pytest.mark.parametrize("solver", SOLVERS, ids=lambda s: f"{s.method} {s.step}")

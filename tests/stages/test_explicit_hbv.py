@@ -30,7 +30,10 @@ def test_balance_and_positive_stores() -> None:
 
 
 def test_same_model_as_the_smooth_one() -> None:
-    """Over years both discharge alike; what differs is thresholds and the order of processes within a day."""
+    """Over years both discharge alike.
+
+    What differs is thresholds and the order of processes within a day.
+    """
     model = HBV()
     forcing, parameters = weather(30, 1095), random_parameters(model, 30)
     _, fluxes = explicit_hbv(forcing, parameters, initial_state(model))

@@ -42,9 +42,11 @@ def test_copies_are_those_of_hybrids_with_one(kind: str, daily: bool) -> None:
 def test_the_gradient_of_a_hybrid_is_that_of_central_differences() -> None:
     sites = basins(2, 12)
     hybrid = pdg.Hybrid(
-        pdg.MLP(hidden=(3,), activation="tanh"), stages.Parallel(2, *inner("implicit")),
-        stages.UnitHydrograph(), dtype=F64,
-    ).prepare(sites)  # fmt: skip
+        pdg.MLP(hidden=(3,), activation="tanh"),
+        stages.Parallel(2, *inner("implicit")),
+        stages.UnitHydrograph(),
+        dtype=F64,
+    ).prepare(sites)
     batch = pdg.Windows(sites, dtype=F64).batch(0)
     weights = [w for w in hybrid.parameters() if w.ndim == 2][0]
 

@@ -113,9 +113,12 @@ def test_columns_in_metres_and_days_are_those_in_centimetres_and_hours() -> None
             80.0 / length, 8, 4.0 / length, layers=(0.0, 15.0 / length), unit=unit, time_unit=time
         )
         process = stages.Process(
-            pdg.Richards(grid, roots=pdg.Roots("exponential")), pdg.Solver("implicit_euler", rtol=0.1),
-            engine="torch", forcing={"rain": "precipitation"}, start="soil_moisture_first",
-        )  # fmt: skip
+            pdg.Richards(grid, roots=pdg.Roots("exponential")),
+            pdg.Solver("implicit_euler", rtol=0.1),
+            engine="torch",
+            forcing={"rain": "precipitation"},
+            start="soil_moisture_first",
+        )
         hybrid = pdg.Hybrid(pdg.SoilClass(), stages.Canopy(), process, stages.Probes(), dtype=F64)
         table = windows_of(hybrid, sites)
         found.append(hybrid(table.batch(0)))

@@ -39,9 +39,13 @@ def test_the_pure_lstm_gives_discharge_in_its_unit_and_none_below_zero() -> None
 def test_profiles_may_be_scaled_by_attributes_of_the_site() -> None:
     sites = stations(3, 20)
     stage = stages.Sequence(
-        pdg.LSTM(("precipitation", "slope", "soil_moisture_q50"), hidden=4, logarithm=("precipitation",)),
-        ("soil_moisture",), centre="soil_moisture_q50", scale=("soil_moisture_q05", "soil_moisture_q95"),
-    )  # fmt: skip
+        pdg.LSTM(
+            ("precipitation", "slope", "soil_moisture_q50"), hidden=4, logarithm=("precipitation",)
+        ),
+        ("soil_moisture",),
+        centre="soil_moisture_q50",
+        scale=("soil_moisture_q05", "soil_moisture_q95"),
+    )
     hybrid, batch = prepared(stage, sites)
     found = hybrid(batch)["soil_moisture"]
     out = stage.network(stage.inputs(batch))
@@ -49,10 +53,20 @@ def test_profiles_may_be_scaled_by_attributes_of_the_site() -> None:
     scale = torch.tensor((sites.soil_moisture_q95 - sites.soil_moisture_q05).values)[:, None]
     expected = centre + scale.clamp_min(0.005) * out
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
-    other = pdg.Hybrid(None, stages.Sequence(
-        pdg.LSTM(("precipitation", "slope", "soil_moisture_q50"), hidden=4, logarithm=("precipitation",)),
-        ("soil_moisture",), centre="soil_moisture_q50", scale=("soil_moisture_q05", "soil_moisture_q95"),
-    ), dtype=F64)  # fmt: skip
+    other = pdg.Hybrid(
+        None,
+        stages.Sequence(
+            pdg.LSTM(
+                ("precipitation", "slope", "soil_moisture_q50"),
+                hidden=4,
+                logarithm=("precipitation",),
+            ),
+            ("soil_moisture",),
+            centre="soil_moisture_q50",
+            scale=("soil_moisture_q05", "soil_moisture_q95"),
+        ),
+        dtype=F64,
+    )
     other.load_state_dict(hybrid.state_dict())
     assert torch.equal(other(batch)["soil_moisture"], found)
     plain, batch = prepared(stages.Sequence(pdg.LSTM(hidden=4), ("soil_moisture",)), sites)

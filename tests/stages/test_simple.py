@@ -51,7 +51,9 @@ def test_plants_and_soil_share_the_demand() -> None:
 
 
 def test_the_hydrograph_is_in_days_whatever_the_step() -> None:
-    """Runoff of the first hours of days, routed by the hour, is by the day what the same water by the day is."""
+    """Runoff of the first hours of days, routed by the hour, is by the day what the same water by
+    the day is.
+    """
     days = basins(3, 40)
     first = np.zeros((3, 40, 24))
     first[..., 0] = 24 * days.discharge.fillna(0.0).values

@@ -1,4 +1,6 @@
-"""Ensembles: twins choose the epoch, folds never see their sites, and all of it resumes to the last bit."""
+"""Ensembles: twins choose the epoch, folds never see their sites, and all of it resumes to the last
+bit.
+"""
 
 from __future__ import annotations
 

@@ -87,7 +87,8 @@ def test_an_evaluation_says_which_weights_it_judged(done):
     assert stale_evaluations(done, other) == [out]
     with pytest.raises(
         DataError,
-        match=rf"judged other weights \({digest[:8]}\) than the run has \({other[:8]}\).*evaluate .*run`\.",
+        match=rf"judged other weights \({digest[:8]}\) than the run has \({other[:8]}\)"
+        r".*evaluate .*run`\.",
     ):
         check_judged(out, other)
     with pytest.raises(KeyboardInterrupt), judging(out, other):

@@ -1,4 +1,6 @@
-"""SCE-UA finds the minimum of a function that has others, and the parameters that made the discharge of sites."""
+"""SCE-UA finds the minimum of a function that has others, and the parameters that made the
+discharge of sites.
+"""
 
 from __future__ import annotations
 

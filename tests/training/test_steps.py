@@ -1,4 +1,6 @@
-"""Steps: what is not a number is named by site and window, and columns that fail are left out and counted."""
+"""Steps: what is not a number is named by site and window, and columns that fail are left out and
+counted.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,10 @@ from pydiffgeo.training.checkpoint import CHECKPOINT, load_checkpoint
 def test_a_loss_that_is_no_number_names_site_and_window(sites, tmp_path):
     broken = trainer(sites, tmp_path)
     broken.windows[0].tensors._all[3, 0] = torch.nan
-    words = r"loss of step \d+ is not a number: site b0003, \d{4}-\d\d-\d\d to .*warm-up 10 .*\): not finite from .*--resume"
+    words = (
+        r"loss of step \d+ is not a number: site b0003, \d{4}-\d\d-\d\d to .*warm-up 10 .*\): "
+        r"not finite from .*--resume"
+    )
     with pytest.raises(TrainingFailed, match=words):
         broken.run(progress=False)
     assert all(torch.isfinite(weight).all() for weight in broken.model.parameters())

@@ -1,4 +1,6 @@
-"""The trainer: it learns, resumes to the last bit, survives what goes wrong, and is the same over two processes."""
+"""The trainer: it learns, resumes to the last bit, survives what goes wrong, and is the same over
+two processes.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Series and attributes computed from records. A new one is a function and an entry in `DERIVED`."""
+"""Series and attributes computed from records.
+
+A new one is a function and an entry in `DERIVED`.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,8 @@ def derived(
     wanted : mapping of str to str or mapping
         By name of `DERIVED`: its first argument, or its arguments by name; None for its defaults.
     start, end : str or date, optional
-        First and last day of what is summarised, where it is not told: those of training, so that nothing is known of others.
+        First and last day of what is summarised, where it is not told: those of training, so that
+        nothing is known of others.
 
     Raises
     ------
@@ -55,7 +59,8 @@ def derived(
         for key in options:
             if key not in known:
                 raise SettingsError(
-                    f"derive.{name} has no argument {key!r}{nearest(key, known)} It takes {', '.join(known)}."
+                    f"derive.{name} has no argument {key!r}{nearest(key, known)} It takes "
+                    f"{', '.join(known)}."
                 )
         period = {"start": start, "end": end}
         told = {k: v for k, v in period.items() if k in known and v is not None}
@@ -66,7 +71,7 @@ def derived(
 def sources_of(
     sites: xr.Dataset, wanted: Mapping[str, Any], names: Iterable[str]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the series of the files that some series come from, and the coordinates of sites that these need.
+    """Return the series of the files that some series come from, and coordinates they need.
 
     Parameters
     ----------
@@ -101,7 +106,7 @@ def sources_of(
         else:
             known = [*series_names(sites), *wanted]
             raise DataError(
-                f"no series {name!r} in the records{nearest(name, known)} They have {', '.join(known) or 'none'}; add it to "
-                "them, or to data.derive."
+                f"no series {name!r} in the records{nearest(name, known)} They have "
+                f"{', '.join(known) or 'none'}; add it to them, or to data.derive."
             )
     return tuple(found), tuple(name for name in places if name in sites.coords)

@@ -1,4 +1,4 @@
-"""Potential evapotranspiration from daily weather, computed by pyet (doi:10.5194/gmd-17-7083-2024)."""
+"""Potential evapotranspiration from daily weather, by pyet (doi:10.5194/gmd-17-7083-2024)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ def _priestley_taylor(day: Any, latitude: Any, elevation: Any) -> Any:
 
 
 def _penman_monteith(day: Any, latitude: Any, elevation: Any) -> Any:
-    # FAO-56 (p. 63) recommends 2 m/s, the average of 2000 weather sites, where wind is not measured.
+    # FAO-56 (p. 63) recommends 2 m/s, the average of 2000 weather sites, where wind is not
+    # measured.
     wind = day.tair_mean * 0.0 + 2.0
     return pyet.pm_fao56(
         day.tair_mean,
@@ -39,7 +40,10 @@ def _penman_monteith(day: Any, latitude: Any, elevation: Any) -> Any:
 
 
 def _humidity(day: Any) -> dict[str, Any]:
-    """Return the temperatures and the humidity: relative, or as vapour pressure (Pa), which is at most that of saturation."""
+    """Return the temperatures and the humidity.
+
+    Relative, or as vapour pressure (Pa), which is at most that of saturation.
+    """
     found = {"tmax": day.tair_max, "tmin": day.tair_min}
     if "vapour_pressure" not in day:
         return found | {"rhmax": day.rh_max, "rhmin": day.rh_min}
@@ -70,9 +74,12 @@ def _hamon(day: Any, latitude: Any, elevation: Any) -> Any:
 
 
 class PetMethod(NamedTuple):
-    """A method: what computes it, from weather by name, latitude (radians) and elevation (m); what it needs of the three.
+    """A method: what computes it, from weather by name, latitude (radians) and elevation (m).
 
-    `needs` names the weather, `by_elevation` says whether the elevation enters, `or_needs` the weather that will do as well.
+    What it needs of the three.
+
+    `needs` names the weather, `by_elevation` says whether the elevation enters, `or_needs` the
+    weather that will do as well.
     """
 
     compute: Callable[[Any, Any, Any], Any]
@@ -81,7 +88,10 @@ class PetMethod(NamedTuple):
     or_needs: tuple[str, ...] | None = None
 
     def weather(self, available: Collection[str]) -> tuple[str, ...]:
-        """Return the weather that it takes of what is available; `needs` where that is all there, or nothing is enough."""
+        """Return the weather that it takes of what is available.
+
+        `needs` where that is all there, or nothing is enough.
+        """
         other = self.or_needs
         return (
             other
@@ -107,23 +117,24 @@ def potential_evapotranspiration(
 ) -> xr.DataArray:
     """Return daily potential evapotranspiration of each site or site.
 
-    The default is Priestley and Taylor (1972, doi:10.1175/1520-0493(1972)100<0081:OTAOSH>2.3.CO;2) with the
-    net radiation of Allen et al. (1998, FAO-56, eq. 38-40): it uses every measured quantity (radiation,
-    temperature, humidity) and none that is not measured, where FAO-56 Penman-Monteith needs a wind speed
-    (``penman_monteith`` takes the 2 m/s that FAO-56 recommends), and Hargreaves and Oudin leave radiation and
-    humidity unused. Without advection it is low in dry country: a crop coefficient is to be learned or set
-    with it. For sites, where humidity is mostly missing, see `add_pet`.
+    The default is Priestley and Taylor (1972, doi:10.1175/1520-0493(1972)100<0081:OTAOSH>2.3.CO;2)
+    with the net radiation of Allen et al. (1998, FAO-56, eq. 38-40): it uses every measured
+    quantity (radiation, temperature, humidity) and none that is not measured, where FAO-56
+    Penman-Monteith needs a wind speed (``penman_monteith`` takes the 2 m/s that FAO-56 recommends),
+    and Hargreaves and Oudin leave radiation and humidity unused. Without advection it is low in dry
+    country: a crop coefficient is to be learned or set with it. For sites, where humidity is mostly
+    missing, see `add_pet`.
 
     Parameters
     ----------
     records : xarray.Dataset
-        Site form (see `pydiffgeo.data.checks`) or site form (`pydiffgeo.data.variables`), without gaps in what the
-        method needs.
+        Site form (see `pydiffgeo.data.checks`) or site form (`pydiffgeo.data.variables`), without
+        gaps in what the method needs.
     method : str
         A name of `PET_METHODS`.
     elevation : float or DataArray of dimension site or site
-        Metres above sea level; it changes the psychrometric constant and clear-sky radiation (about 5 % of
-        the result per 1000 m). Sea level where unknown.
+        Metres above sea level; it changes the psychrometric constant and clear-sky radiation (about
+        5 % of the result per 1000 m). Sea level where unknown.
 
     Returns
     -------
@@ -142,14 +153,18 @@ def potential_evapotranspiration(
     _require_known(records, available, method, site)
     require_complete(records, needs)
     heights = (xr.zeros_like(records.lat, dtype=float) + elevation).values
-    parts = [_compute(records.isel({site: slice(i, i + BLOCK)}), method, needs, heights[i : i + BLOCK], site)
-             for i in range(0, records.sizes[site], BLOCK)]  # fmt: skip
+    parts = [
+        _compute(
+            records.isel({site: slice(i, i + BLOCK)}), method, needs, heights[i : i + BLOCK], site
+        )
+        for i in range(0, records.sizes[site], BLOCK)
+    ]
     values = np.concatenate(parts)
     if not np.isfinite(values).all():
         i, j = np.argwhere(~np.isfinite(values))[0]
         raise DataError(
-            f"potential evapotranspiration ({method}) of {site} {records[site].values[i]} is not finite on "
-            f"{str(records.time.values[j])[:10]}; check its latitude and weather."
+            f"potential evapotranspiration ({method}) of {site} {records[site].values[i]} is not "
+            f"finite on {str(records.time.values[j])[:10]}; check its latitude and weather."
         )
     return xr.DataArray(
         values,
@@ -163,40 +178,44 @@ def potential_evapotranspiration(
 def add_pet(sites: xr.Dataset, method: str = "oudin", elevation: float | None = None) -> xr.Dataset:
     """Return records with ``potential_evapotranspiration``.
 
-    The default is Oudin et al. (2005, doi:10.1016/j.jhydrol.2004.08.026), made for rainfall-runoff models: of 27 formulas
-    none gave better discharge, and it needs mean temperature and latitude. Where the records have no daily mean, it is the mean
-    of the daily minimum and maximum. Where the records are lazy, so is the result: computed block by block when it is read.
+    The default is Oudin et al. (2005, doi:10.1016/j.jhydrol.2004.08.026), made for rainfall-runoff
+    models: of 27 formulas none gave better discharge, and it needs mean temperature and latitude.
+    Where the records have no daily mean, it is the mean of the daily minimum and maximum. Where the
+    records are lazy, so is the result: computed block by block when it is read.
 
     Parameters
     ----------
     sites : xarray.Dataset
         Site form, daily, with the coordinate ``lat``.
     method : str
-        A name of `PET_METHODS`: oudin, hamon and hargreaves need temperature alone; priestley_taylor and penman_monteith also
-        radiation, elevation, and humidity: relative, or the vapour pressure that CAMELS-US has. The method of Penman and
-        Monteith takes a wind of 2 m/s, as FAO-56 recommends where none is measured.
+        A name of `PET_METHODS`: oudin, hamon and hargreaves need temperature alone;
+        priestley_taylor and penman_monteith also radiation, elevation, and humidity: relative, or
+        the vapour pressure that CAMELS-US has. The method of Penman and Monteith takes a wind of 2
+        m/s, as FAO-56 recommends where none is measured.
     elevation : float, optional
         Metres above sea level, of all sites; by default the coordinate ``elevation``.
 
     Returns
     -------
     xarray.Dataset
-        With ``potential_evapotranspiration`` (mm d-1), NaN where the weather is missing, and ``tair_mean``.
+        With ``potential_evapotranspiration`` (mm d-1), NaN where the weather is missing, and
+        ``tair_mean``.
 
     Raises
     ------
     UnknownName
         No such method.
     DataError
-        The records are not daily; a variable or a latitude is missing, or an elevation that the method needs, or the daily
-        range is zero throughout where the method lives on it; the sites are named.
+        The records are not daily; a variable or a latitude is missing, or an elevation that the
+        method needs, or the daily range is zero throughout where the method lives on it; the sites
+        are named.
     """
     records, available = sites, _available(sites)
     needs = lookup(PET_METHODS, method, "potential evapotranspiration method").weather(available)
     if (step := step_of(times_of(sites))) != DAY:
         raise DataError(
-            f"potential evapotranspiration ({method}) is computed from daily records, these have steps of {step}; give it as "
-            "a series, or resample to days."
+            f"potential evapotranspiration ({method}) is computed from daily records, these have "
+            f"steps of {step}; give it as a series, or resample to days."
         )
     _require_known(records, available, method, "site")
     heights = _heights(records, method, elevation)
@@ -271,8 +290,8 @@ def _require_known(records: xr.Dataset, available: set[str], method: str, site: 
                 else ""
             )
             raise DataError(
-                f"potential evapotranspiration ({method}) needs {name!r}{other}, which the records do not have; with what they "
-                f"have: {', '.join(usable) or 'none'}."
+                f"potential evapotranspiration ({method}) needs {name!r}{other}, which the records "
+                f"do not have; with what they have: {', '.join(usable) or 'none'}."
             )
     if "lat" not in records.coords:
         raise DataError(
@@ -298,7 +317,8 @@ def _require_finite(records: xr.Dataset, values: NDArray, site: str, what: str) 
     unknown = [str(s) for s in records[site].values[~np.isfinite(values)]]
     if unknown:
         raise DataError(
-            f"{len(unknown)} {site}s have no {what}: {', '.join(unknown[:10])}; add it to their attributes, or leave them out."
+            f"{len(unknown)} {site}s have no {what}: {', '.join(unknown[:10])}; add it to their "
+            "attributes, or leave them out."
         )
 
 
@@ -307,15 +327,15 @@ def _refuse_flat(part: xr.Dataset) -> None:
     if not flat.all():
         site = part.site.values[~flat][0]
         raise DataError(
-            f"tair_min equals tair_max on every day in site {site} (NLDAS in CAMELS-US), so that hargreaves gives zero; take "
-            "oudin or hamon, or another forcing product."
+            f"tair_min equals tair_max on every day in site {site} (NLDAS in CAMELS-US), so that "
+            "hargreaves gives zero; take oudin or hamon, or another forcing product."
         )
 
 
 def _compute(
     records: xr.Dataset, method: str, needs: Sequence[str], elevation: NDArray, site: str
 ) -> NDArray:
-    """Return [site, time]; the sites go through pyet as the cells of a grid, which is far faster than one by one."""
+    """Return [site, time]. The sites go through pyet as cells of a grid, which is far faster."""
     weather = {}
     for name in needs:
         values = records[name].transpose("time", site).values.astype(float)

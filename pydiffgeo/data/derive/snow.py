@@ -1,4 +1,7 @@
-"""Snow as a degree-day store: precipitation below a threshold temperature waits, and melts above it."""
+"""Snow as a degree-day store.
+
+Precipitation below a threshold temperature waits, and melts above it.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +56,7 @@ def degree_day(
 
 
 def add_rain_and_melt(sites: xr.Dataset, threshold: float = 0.0, factor: float = 3.0) -> xr.Dataset:
-    """Return records with ``rain_and_melt``, from precipitation and mean temperature by `degree_day`.
+    """Return records with ``rain_and_melt``, from precipitation and mean temperature.
 
     Raises
     ------

@@ -10,15 +10,23 @@ from pydiffgeo.data.form import Day, axis_of, positions, times_of
 from pydiffgeo.errors import DataError, nearest
 
 CLIMATE = (
-    "rain", "pet", "dryness", "wet_days", "rain_per_wet_day", "temperature", "temperature_swing", "day_range", "radiation",
+    "rain",
+    "pet",
+    "dryness",
+    "wet_days",
+    "rain_per_wet_day",
+    "temperature",
+    "temperature_swing",
+    "day_range",
+    "radiation",
     "humidity",
-)  # fmt: skip
+)
 QUANTILES = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}
 WET = 1.0  # mm d-1
 
 
 def add_climate(sites: xr.Dataset, start: Day = None, end: Day = None) -> xr.Dataset:
-    """Return records with the attributes ``climate_rain``, ``climate_pet`` ... of `CLIMATE`, means over given days.
+    """Return records with the attributes of `CLIMATE`, means over given days.
 
     Parameters
     ----------
@@ -34,18 +42,31 @@ def add_climate(sites: xr.Dataset, start: Day = None, end: Day = None) -> xr.Dat
 
     Notes
     -----
-    Rain is ``rain_and_melt`` where there is one, else precipitation; a wet day has more than 1 mm. Dryness is the logarithm of
-    mean potential evapotranspiration over mean rain; the swing of temperature is its standard deviation.
+    Rain is ``rain_and_melt`` where there is one, else precipitation; a wet day has more than 1 mm.
+    Dryness is the logarithm of mean potential evapotranspiration over mean rain; the swing of
+    temperature is its standard deviation.
     """
     days = _days(sites, start, end)
     rain_name = "rain_and_melt" if "rain_and_melt" in sites else "precipitation"
-    names = {"rain": rain_name, "pet": "potential_evapotranspiration", "temperature": "tair_mean", "low": "tair_min",
-             "high": "tair_max", "radiation": "shortwave_down", "humidity": "rh_mean"}  # fmt: skip
+    names = {
+        "rain": rain_name,
+        "pet": "potential_evapotranspiration",
+        "temperature": "tair_mean",
+        "low": "tair_min",
+        "high": "tair_max",
+        "radiation": "shortwave_down",
+        "humidity": "rh_mean",
+    }
     weather = {key: _values(sites, name, days) for key, name in names.items() if name in sites}
     mean = {key: np.nanmean(values, 1) for key, values in weather.items()}
     found: dict[str, tuple[NDArray, str]] = {}
-    for key, unit in (("rain", "mm d-1"), ("pet", "mm d-1"), ("temperature", "degC"), ("radiation", "MJ m-2 d-1"),
-                      ("humidity", "percent")):  # fmt: skip
+    for key, unit in (
+        ("rain", "mm d-1"),
+        ("pet", "mm d-1"),
+        ("temperature", "degC"),
+        ("radiation", "MJ m-2 d-1"),
+        ("humidity", "percent"),
+    ):
         if key in mean:
             found[key] = mean[key], unit
     if "rain" in weather:
@@ -62,7 +83,8 @@ def add_climate(sites: xr.Dataset, start: Day = None, end: Day = None) -> xr.Dat
         found["day_range"] = np.nanmean(weather["high"] - weather["low"], 1), "degC"
     if not found:
         raise DataError(
-            f"the records have no series that a climate is computed from ({', '.join(names.values())}); add one."
+            "the records have no series that a climate is computed from "
+            f"({', '.join(names.values())}); add one."
         )
     ordered = {name: found[name] for name in CLIMATE if name in found}
     return sites.assign(
@@ -80,7 +102,9 @@ def add_climate(sites: xr.Dataset, start: Day = None, end: Day = None) -> xr.Dat
 def add_moisture(
     sites: xr.Dataset, name: str = "soil_moisture", start: Day = None, end: Day = None
 ) -> xr.Dataset:
-    """Return records with quantiles of an observed series over given days: ``soil_moisture_q05`` ... [site, depth].
+    """Return records with quantiles of an observed series over given days.
+
+    ``soil_moisture_q05`` ... [site, depth].
 
     Parameters
     ----------
@@ -94,15 +118,16 @@ def add_moisture(
     Raises
     ------
     DataError
-        No such series, the records do not cover the days, or a site and depth has no observation on them.
+        No such series, the records do not cover the days, or a site and depth has no observation on
+        them.
     """
     values, dims, attrs = _observed(sites, name, _days(sites, start, end))
     empty = np.isnan(values).all(1).reshape(len(values), -1).any(1)
     if empty.any():
         which = [str(site) for site in sites.site.values[empty]]
         raise DataError(
-            f"{len(which)} sites have no observation of {name} on the days that are summarised: {', '.join(which[:10])}; leave "
-            "them out."
+            f"{len(which)} sites have no observation of {name} on the days that are summarised: "
+            f"{', '.join(which[:10])}; leave them out."
         )
     return sites.assign(
         {
@@ -115,7 +140,9 @@ def add_moisture(
 def add_first_profile(
     sites: xr.Dataset, name: str = "soil_moisture", start: Day = None, end: Day = None
 ) -> xr.Dataset:
-    """Return records with the first observed value of a series, of each depth on its own: ``soil_moisture_first``.
+    """Return records with the first observed value of a series, of each depth on its own.
+
+    ``soil_moisture_first``.
 
     Parameters
     ----------
@@ -129,7 +156,8 @@ def add_first_profile(
     Raises
     ------
     DataError
-        No such series, or the records do not cover the days. A site and depth without observation has NaN.
+        No such series, or the records do not cover the days. A site and depth without observation
+        has NaN.
     """
     values, dims, attrs = _observed(sites, name, _days(sites, start, end))
     first = np.isfinite(values).argmax(1)

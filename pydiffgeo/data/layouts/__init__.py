@@ -1,4 +1,7 @@
-"""Layouts of files that `open_sites` reads. Each gives a `Source`; a new one is a file here and an entry in `LAYOUTS`."""
+"""Layouts of files that `open_sites` reads.
+
+Each gives a `Source`; a new one is a file here and an entry in `LAYOUTS`.
+"""
 
 from __future__ import annotations
 

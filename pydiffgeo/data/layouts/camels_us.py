@@ -1,5 +1,7 @@
-"""CAMELS-US in its original folders and text files (Newman et al. 2015, doi:10.5194/hess-19-209-2015; attributes: Addor et al.
-2017, doi:10.5194/hess-21-5293-2017).
+"""CAMELS-US in its original folders and text files.
+
+Newman et al. (2015), doi:10.5194/hess-19-209-2015; attributes: Addor et al. (2017),
+doi:10.5194/hess-21-5293-2017.
 """
 
 from __future__ import annotations
@@ -32,16 +34,50 @@ PRODUCTS = {"daymet": "cida", "maurer": "maurer", "maurer_extended": "maurer", "
 CUBIC_FOOT = 0.3048**3  # m3
 QUALITY = {"A": 0, "A:e": 1, "M": 2}
 UNITS = {
-    "gauge_lat": "degrees_north", "gauge_lon": "degrees_east", "elev_mean": "m", "slope_mean": "m km-1", "area": "km2",
-    "area_gages2": "km2", "area_geospa_fabric": "km2", "p_mean": "mm d-1", "pet_mean": "mm d-1", "p_seasonality": "1",
-    "frac_snow": "1", "aridity": "1", "high_prec_freq": "d yr-1", "high_prec_dur": "day", "low_prec_freq": "d yr-1",
-    "low_prec_dur": "day", "soil_depth_pelletier": "m", "soil_depth_statsgo": "m", "soil_porosity": "1",
-    "soil_conductivity": "cm h-1", "max_water_content": "m", "sand_frac": "percent", "silt_frac": "percent",
-    "clay_frac": "percent", "water_frac": "percent", "organic_frac": "percent", "other_frac": "percent", "frac_forest": "1",
-    "lai_max": "1", "lai_diff": "1", "gvf_max": "1", "gvf_diff": "1", "dom_land_cover_frac": "1", "root_depth_50": "m",
-    "root_depth_99": "m", "glim_1st_class_frac": "1", "glim_2nd_class_frac": "1", "carbonate_rocks_frac": "1",
-    "geol_porostiy": "1", "geol_permeability": "log10(m2)", "q_mean": "mm d-1", "q5": "mm d-1", "q95": "mm d-1",
-}  # fmt: skip
+    "gauge_lat": "degrees_north",
+    "gauge_lon": "degrees_east",
+    "elev_mean": "m",
+    "slope_mean": "m km-1",
+    "area": "km2",
+    "area_gages2": "km2",
+    "area_geospa_fabric": "km2",
+    "p_mean": "mm d-1",
+    "pet_mean": "mm d-1",
+    "p_seasonality": "1",
+    "frac_snow": "1",
+    "aridity": "1",
+    "high_prec_freq": "d yr-1",
+    "high_prec_dur": "day",
+    "low_prec_freq": "d yr-1",
+    "low_prec_dur": "day",
+    "soil_depth_pelletier": "m",
+    "soil_depth_statsgo": "m",
+    "soil_porosity": "1",
+    "soil_conductivity": "cm h-1",
+    "max_water_content": "m",
+    "sand_frac": "percent",
+    "silt_frac": "percent",
+    "clay_frac": "percent",
+    "water_frac": "percent",
+    "organic_frac": "percent",
+    "other_frac": "percent",
+    "frac_forest": "1",
+    "lai_max": "1",
+    "lai_diff": "1",
+    "gvf_max": "1",
+    "gvf_diff": "1",
+    "dom_land_cover_frac": "1",
+    "root_depth_50": "m",
+    "root_depth_99": "m",
+    "glim_1st_class_frac": "1",
+    "glim_2nd_class_frac": "1",
+    "carbonate_rocks_frac": "1",
+    "geol_porostiy": "1",
+    "geol_permeability": "log10(m2)",
+    "q_mean": "mm d-1",
+    "q5": "mm d-1",
+    "q95": "mm d-1",
+}
 FLAGS = Column(
     {
         "long_name": "quality of discharge",
@@ -62,9 +98,10 @@ def recognises(path: Path) -> bool:
 def open_source(path: Path, request: Request) -> Source:
     """Return CAMELS-US as a source.
 
-    Discharge in cubic feet per second is divided by the site's area in the header of its forcing file; -999 is missing; the
-    quality flags are the variable ``discharge_quality``. Radiation, a mean over daylight in all three products, becomes the
-    sum of the day with the day length beside it. With several products the names of their variables end in ``_PRODUCT``.
+    Discharge in cubic feet per second is divided by the site's area in the header of its forcing
+    file; -999 is missing; the quality flags are the variable ``discharge_quality``. Radiation, a
+    mean over daylight in all three products, becomes the sum of the day with the day length beside
+    it. With several products the names of their variables end in ``_PRODUCT``.
 
     Raises
     ------
@@ -76,7 +113,8 @@ def open_source(path: Path, request: Request) -> Source:
     root = nested(path, FORCING)
     if root is None:
         raise DataError(
-            f"no folder {FORCING!r} in {path} or in a folder of it; give the folder of the unpacked archive."
+            f"no folder {FORCING!r} in {path} or in a folder of it; give the folder of the "
+            "unpacked archive."
         )
     products = request.product or ("daymet",)
     files = {product: _forcing_files(root / FORCING, product) for product in products}
@@ -85,7 +123,8 @@ def open_source(path: Path, request: Request) -> Source:
     for product, found in files.items():
         if absent := [site for site in sites if site not in found]:
             raise DataError(
-                f"{len(absent)} sites have no {product} forcing: {', '.join(absent[:10])}; download it, or leave them out."
+                f"{len(absent)} sites have no {product} forcing: {', '.join(absent[:10])}; "
+                "download it, or leave them out."
             )
     flow = {
         file.name[:8]: file for file in sorted((root / STREAMFLOW).rglob("*_streamflow_qc.txt"))
@@ -119,12 +158,17 @@ def open_source(path: Path, request: Request) -> Source:
     _, natives = first_readable(sites, lambda site: _columns(files[products[0]][site]))
     names = [canonical_name(name) for name in natives]
     columns = {suffix(name, product): column(name) for product in products for name in names}
-    columns |= {"tair_mean" if p == products[0] and len(products) == 1 else f"tair_mean_{p}": column("tair_mean")
-                for p in products}  # fmt: skip
+    columns |= {
+        "tair_mean" if p == products[0] and len(products) == 1 else f"tair_mean_{p}": column(
+            "tair_mean"
+        )
+        for p in products
+    }
     columns |= {"discharge": column("discharge"), "discharge_quality": FLAGS}
     attrs = {
         "title": f"CAMELS-US, {', '.join(products)}",
-        "source": "Newman et al. 2015 (doi:10.5194/hess-19-209-2015), Addor et al. 2017 (doi:10.5194/hess-21-5293-2017)",
+        "source": "Newman et al. 2015 (doi:10.5194/hess-19-209-2015), Addor et al. 2017 "
+        "(doi:10.5194/hess-21-5293-2017)",
     }
     return Source(sites, columns, read, span, attributes, UNITS, attrs)
 
@@ -153,7 +197,8 @@ def read_forcing(file: Path, site: str) -> pd.DataFrame:
     frame = numbers_of(table, days, f"site {site}", file, line, ()).set_index(days)
     if frame.iloc[-1].isna().any():
         raise DataError(
-            f"the forcing of site {site} ends within a line, on {days[-1]:%Y-%m-%d}: {file}; download it again."
+            f"the forcing of site {site} ends within a line, on {days[-1]:%Y-%m-%d}: {file}; "
+            "download it again."
         )
     frame["shortwave_down"] *= frame["day_length"] / 1e6
     frame["tair_mean"] = 0.5 * (frame["tair_min"] + frame["tair_max"])
@@ -189,9 +234,9 @@ def read_streamflow(file: Path, site: str, area: float) -> pd.DataFrame:
     if quality.isna().any():
         row = int(np.flatnonzero(quality.isna())[0])
         raise DataError(
-            f"discharge of site {site} has the unknown quality flag {table.flag[row]!r} on {days[row]:%Y-%m-%d} (line "
-            f"{line(row)}); known: "
-            f"{', '.join(QUALITY)}. Correct {file.name}."
+            f"discharge of site {site} has the unknown quality flag {table.flag[row]!r} on "
+            f"{days[row]:%Y-%m-%d} (line {line(row)}); known: {', '.join(QUALITY)}. Correct "
+            f"{file.name}."
         )
     depth = flow.where(flow >= 0) * CUBIC_FOOT * 86400.0 * 1000.0 / area
     frame = pd.DataFrame(
@@ -228,7 +273,9 @@ def _header(file: Path) -> tuple[float, float, float]:
 
 
 def _area(file: Path) -> float:
-    """Return the area (m2) in the header of a forcing file, NaN where it is damaged: reading the site says so."""
+    """Return the area (m2) in the header of a forcing file, NaN where it is damaged: reading the
+    site says so.
+    """
     try:
         return _header(file)[2]
     except DataError:
@@ -244,7 +291,8 @@ def _columns(file: Path) -> list[str]:
     names = header.split()[4:]
     if len(names) != 7:
         raise DataError(
-            f"the header of {file} is damaged: line 4 does not name seven variables; download it again."
+            f"the header of {file} is damaged: line 4 does not name seven variables; download it "
+            "again."
         )
     return names
 

@@ -1,4 +1,7 @@
-"""Caravan, netCDF or CSV (Kratzert et al. 2023, doi:10.1038/s41597-023-01975-w), and extensions in its layout."""
+"""Caravan, netCDF or CSV, and extensions in its layout.
+
+Kratzert et al. (2023), doi:10.1038/s41597-023-01975-w.
+"""
 
 from __future__ import annotations
 
@@ -27,18 +30,38 @@ from pydiffgeo.data.variables import OBSERVED, convert, unit_changes
 from pydiffgeo.errors import DataError, UnitError
 from pydiffgeo.units import same_unit
 
-# Units by the beginning of the name (Caravan's own table); the files state them only as text in an attribute.
+# Units by the beginning of the name (Caravan's own table); the files state them only as text in an
+# attribute.
 UNITS = {
-    "total_precipitation": "mm d-1", "potential_evaporation": "mm d-1", "streamflow": "mm d-1", "temperature_2m": "degC",
-    "dewpoint_temperature_2m": "degC", "snow_depth_water_equivalent": "mm", "surface_net_solar_radiation": "W m-2",
-    "surface_net_thermal_radiation": "W m-2", "surface_pressure": "kPa", "u_component_of_wind_10m": "m s-1",
-    "v_component_of_wind_10m": "m s-1", "volumetric_soil_water_layer": "m3 m-3",
-}  # fmt: skip
+    "total_precipitation": "mm d-1",
+    "potential_evaporation": "mm d-1",
+    "streamflow": "mm d-1",
+    "temperature_2m": "degC",
+    "dewpoint_temperature_2m": "degC",
+    "snow_depth_water_equivalent": "mm",
+    "surface_net_solar_radiation": "W m-2",
+    "surface_net_thermal_radiation": "W m-2",
+    "surface_pressure": "kPa",
+    "u_component_of_wind_10m": "m s-1",
+    "v_component_of_wind_10m": "m s-1",
+    "volumetric_soil_water_layer": "m3 m-3",
+}
 ATTRIBUTE_UNITS = {
-    "gauge_lat": "degrees_north", "gauge_lon": "degrees_east", "area": "km2", "p_mean": "mm d-1", "pet_mean": "mm d-1",
-    "pet_mean_ERA5_LAND": "mm d-1", "pet_mean_FAO_PM": "mm d-1", "ele_mt_sav": "m", "aridity": "1", "frac_snow": "1",
-    "aridity_ERA5_LAND": "1", "aridity_FAO_PM": "1", "seasonality": "1", "moisture_index": "1",
-}  # fmt: skip
+    "gauge_lat": "degrees_north",
+    "gauge_lon": "degrees_east",
+    "area": "km2",
+    "p_mean": "mm d-1",
+    "pet_mean": "mm d-1",
+    "pet_mean_ERA5_LAND": "mm d-1",
+    "pet_mean_FAO_PM": "mm d-1",
+    "ele_mt_sav": "m",
+    "aridity": "1",
+    "frac_snow": "1",
+    "aridity_ERA5_LAND": "1",
+    "aridity_FAO_PM": "1",
+    "seasonality": "1",
+    "moisture_index": "1",
+}
 KINDS = {"netcdf": ".nc", "csv": ".csv"}
 
 
@@ -48,11 +71,14 @@ def recognises(path: Path) -> bool:
 
 
 def open_source(path: Path, request: Request) -> Source:
-    """Return Caravan as a source; netCDF is taken where both kinds are there, since CSV is much slower.
+    """Return Caravan as a source.
 
-    Variables get the names of the site form where they are the same quantity, others keep Caravan's. The potential evaporation
-    of ERA5-Land keeps its own name and is not the form's ``potential_evapotranspiration``: it is far too high in many sites
-    (Clerc-Schwarzenbach et al. 2024, doi:10.5194/hess-28-4219-2024). That by FAO Penman-Monteith, from version 1.5 on, is.
+    netCDF is taken where both kinds are there, since CSV is much slower.
+
+    Variables get the names of the site form where they are the same quantity, others keep
+    Caravan's. The potential evaporation of ERA5-Land keeps its own name and is not the form's
+    ``potential_evapotranspiration``: it is far too high in many sites (Clerc-Schwarzenbach et al.
+    2024, doi:10.5194/hess-28-4219-2024). That by FAO Penman-Monteith, from version 1.5 on, is.
 
     Raises
     ------
@@ -62,7 +88,8 @@ def open_source(path: Path, request: Request) -> Source:
     root = nested(path, *(f"timeseries/{kind}" for kind in KINDS))
     if root is None:
         raise DataError(
-            f"no folder timeseries/netcdf or timeseries/csv in {path}; give the folder of the unpacked archive."
+            f"no folder timeseries/netcdf or timeseries/csv in {path}; give the folder of the "
+            "unpacked archive."
         )
     kind = next(kind for kind in KINDS if (root / "timeseries" / kind).is_dir())
     folder = root / "timeseries" / kind
@@ -71,7 +98,7 @@ def open_source(path: Path, request: Request) -> Source:
         file.stem: file
         for file in sorted(folder.glob(f"*/*{KINDS[kind]}"))
         if not wanted or file.parent.name in wanted
-    }  # fmt: skip
+    }
     sites = wanted_sites(sorted(files), request.sites, folder)
     first, natives = first_readable(sites, lambda site: columns_of(files[site], site))
     names = names_of(natives, request, files[first])
@@ -123,7 +150,9 @@ def _unit(native: str) -> str | None:
 
 
 def _check_units(file: Path, units: Mapping[str, str | None]) -> None:
-    """Refuse a file that states another unit than Caravan's, in a variable's attribute or in the text that all files have."""
+    """Refuse a file that states another unit than Caravan's, in a variable's attribute or in the
+    text that all files have.
+    """
     with open_netcdf(file) as opened:
         text = dict(re.findall(r"^(\w+):.*\[([^\]]*)\]", str(opened.attrs.get("Units", "")), re.M))
         for native, unit in units.items():
@@ -136,6 +165,6 @@ def _check_units(file: Path, units: Mapping[str, str | None]) -> None:
             if stated == "mm" and unit == "mm d-1":  # the sum of a day
                 continue
             raise UnitError(
-                f"{native!r} of {file} is in {stated!r}, Caravan's is in {unit!r}; correct the attribute, or tell the unit "
-                f"with units={{{native!r}: ...}}."
+                f"{native!r} of {file} is in {stated!r}, Caravan's is in {unit!r}; correct the "
+                f"attribute, or tell the unit with units={{{native!r}: ...}}."
             )

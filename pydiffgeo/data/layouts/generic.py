@@ -1,4 +1,7 @@
-"""The layout of neuralhydrology's GenericDataset: ``time_series/BASIN.nc`` and ``attributes/*.csv``."""
+"""The layout of neuralhydrology's GenericDataset.
+
+``time_series/BASIN.nc`` and ``attributes/*.csv``.
+"""
 
 from __future__ import annotations
 
@@ -33,8 +36,8 @@ def recognises(path: Path) -> bool:
 def open_source(path: Path, request: Request) -> Source:
     """Return a folder of netCDF files, one per site, as a source.
 
-    Variables and units are those of the first site's file. Files without units need `units`: a unit that is guessed is wrong
-    by a factor sooner or later.
+    Variables and units are those of the first site's file. Files without units need `units`: a unit
+    that is guessed is wrong by a factor sooner or later.
 
     Raises
     ------
@@ -69,8 +72,8 @@ def open_source(path: Path, request: Request) -> Source:
         for native in chosen:
             if native not in frame:
                 raise DataError(
-                    f"site {site} has no variable {native!r}, which {first.name} has: {files[site]}; add it, filled "
-                    "with NaN where it is unknown."
+                    f"site {site} has no variable {native!r}, which {first.name} has: "
+                    f"{files[site]}; add it, filled with NaN where it is unknown."
                 )
             frame[native] = convert(frame[native].to_numpy(), *factors[native])
         return frame[chosen].rename(columns=names)

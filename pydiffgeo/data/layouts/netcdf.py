@@ -1,4 +1,7 @@
-"""One netCDF file or zarr folder with dimensions for sites and times; also what `write_sites` writes."""
+"""One netCDF file or zarr folder with dimensions for sites and times.
+
+Also what `write_sites` writes.
+"""
 
 from __future__ import annotations
 
@@ -31,9 +34,21 @@ from pydiffgeo.errors import DataError, UnitError
 from pydiffgeo.units import conversion, same_unit
 
 LABELS = (
-    "site", "basin", "station", "gauge_id", "station_id", "catchment", "basin_id", "site_id", "pixel", "reach", "segment",
-    "location", "curve", "curve_id",
-)  # fmt: skip
+    "site",
+    "basin",
+    "station",
+    "gauge_id",
+    "station_id",
+    "catchment",
+    "basin_id",
+    "site_id",
+    "pixel",
+    "reach",
+    "segment",
+    "location",
+    "curve",
+    "curve_id",
+)
 
 
 def recognises(path: Path) -> bool:
@@ -53,12 +68,16 @@ def open_source(path: Path, request: Request) -> Source:
 
 
 def open_zarr(path: Path, request: Request) -> Source:
-    """Return a zarr folder with all sites as a source; raises as `source_of`, and DataError where zarr is not installed."""
+    """Return a zarr folder with all sites as a source.
+
+    Raises as `source_of`, and DataError where zarr is not installed.
+    """
     try:
         opened = xr.open_zarr(path, decode_timedelta=False)
     except (ImportError, ValueError) as error:
         raise DataError(
-            f"{path} is a zarr folder ({error}); install the package zarr (`pip install zarr`), or convert it to netCDF."
+            f"{path} is a zarr folder ({error}); install the package zarr (`pip install zarr`), or "
+            "convert it to netCDF."
         ) from error
     return source_of(opened, path, request)
 
@@ -66,8 +85,9 @@ def open_zarr(path: Path, request: Request) -> Source:
 def source_of(file: xr.Dataset, path: Path, request: Request) -> Source:
     """Return an opened file with all sites as a source.
 
-    Radiation that its attributes call a mean over daylight becomes the sum of the day with the day length of its latitude
-    (Allen et al. 1998, FAO-56, eq. 34). Variables with a dimension ``depth`` (m, or a unit that converts) become profiles.
+    Radiation that its attributes call a mean over daylight becomes the sum of the day with the day
+    length of its latitude (Allen et al. 1998, FAO-56, eq. 34). Variables with a dimension ``depth``
+    (m, or a unit that converts) become profiles.
 
     Raises
     ------
@@ -79,8 +99,8 @@ def source_of(file: xr.Dataset, path: Path, request: Request) -> Source:
     label = next((name for name in LABELS if name in file.dims), None)
     if label is None or label not in file.variables:
         raise DataError(
-            f"{path} has no dimension for sites with identifiers; it has {', '.join(map(str, file.dims))}, and one of "
-            f"{', '.join(LABELS)} is needed."
+            f"{path} has no dimension for sites with identifiers; it has "
+            f"{', '.join(map(str, file.dims))}, and one of {', '.join(LABELS)} is needed."
         )
     moment = "point" if "point" in file.dims else time_dimension(file, str(path))
     known = [
@@ -146,8 +166,9 @@ def source_of(file: xr.Dataset, path: Path, request: Request) -> Source:
                 share = daylight()[pd.DatetimeIndex(times).dayofyear.to_numpy() - 1, rows[site]]
                 if np.isnan(share).any():
                     raise DataError(
-                        f"the radiation of site {site} in {path} is a mean over daylight and needs its latitude "
-                        "('gauge_lat') to become the sum of the day; add it, or leave the variable or the site out."
+                        f"the radiation of site {site} in {path} is a mean over daylight and needs "
+                        "its latitude ('gauge_lat') to become the sum of the day; add it, or "
+                        "leave the variable or the site out."
                     )
                 numbers = numbers * share
             frame |= dict(zip(columns_of[native], numbers.reshape(len(times), -1).T, strict=True))
@@ -194,7 +215,9 @@ def _attributes(
 
 
 def _daylight(sites: list[str], static: pd.DataFrame) -> NDArray:
-    """Return the share of daylight in each day of a leap year, [day, site]: it depends on the day of the year alone.
+    """Return the share of daylight in each day of a leap year, [day, site].
+
+    It depends on the day of the year alone.
 
     NaN where the latitude is unknown.
     """

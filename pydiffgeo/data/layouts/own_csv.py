@@ -37,7 +37,9 @@ HEADER = re.compile(r"^(.*?)\s*[\[(]([^\])]*)[\])]$")
 
 
 class _Table(NamedTuple):
-    """A file of series: its names of the columns for site and time, None where it has none, and of the others."""
+    """A file of series: its names of the columns for site and time, None where it has none, and of
+    the others.
+    """
 
     file: Path
     site: str | None
@@ -55,10 +57,11 @@ def recognises(path: Path) -> bool:
 def open_source(path: Path, request: Request) -> Source:
     """Return own CSV files as a source.
 
-    A file whose name has the word "attributes" or "sites" has a row for each site; other files of the folder have series.
-    A column called site, basin, station ... tells the site, else the name of the file does; one called time, date ... tells
-    the time, and without one the rows are points. Units stand in brackets behind names ("P [mm/d]"), or in `units`. `names`
-    may give these columns their names, too: ``names={"gauge": "site", "day": "time", "P": "precipitation"}``.
+    A file whose name has the word "attributes" or "sites" has a row for each site; other files of
+    the folder have series. A column called site, basin, station ... tells the site, else the name
+    of the file does; one called time, date ... tells the time, and without one the rows are points.
+    Units stand in brackets behind names ("P [mm/d]"), or in `units`. `names` may give these columns
+    their names, too: ``names={"gauge": "site", "day": "time", "P": "precipitation"}``.
 
     Raises
     ------
@@ -107,7 +110,8 @@ def open_source(path: Path, request: Request) -> Source:
         for site in found:
             if site in places:
                 raise DataError(
-                    f"site {site!r} stands in {places[site].name} and {file.name}; keep it in one file."
+                    f"site {site!r} stands in {places[site].name} and {file.name}; keep it in one "
+                    "file."
                 )
             places[site] = file
     sites = wanted_sites(list(places), request.sites, path)
@@ -129,8 +133,8 @@ def open_source(path: Path, request: Request) -> Source:
             rows = rows.assign(**{native: np.nan})
             if base_of(names[native]) in VARIABLES or native in request.names:
                 raise DataError(
-                    f"site {site} has no column {native!r}, which {first.file.name} has: {file}; add it, empty where it is "
-                    "unknown."
+                    f"site {site} has no column {native!r}, which {first.file.name} has: {file}; "
+                    "add it, empty where it is unknown."
                 )
         observed = [native for native in chosen if base_of(names[native]) in OBSERVED]
         frame = numbers_of(

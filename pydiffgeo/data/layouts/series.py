@@ -26,8 +26,9 @@ TIMES = ("date", "time")
 def columns_of(file: Path, site: str) -> list[str]:
     """Return the variables with numbers of a file; raises as `read_series`, as far as it reads.
 
-    A column of a CSV file whose first hundred rows are words alone has none, unless its name is that of a known variable: a
-    gauge may begin in ice. Decimal commas are numbers here, so that `read_series` says where they stand.
+    A column of a CSV file whose first hundred rows are words alone has none, unless its name is
+    that of a known variable: a gauge may begin in ice. Decimal commas are numbers here, so that
+    `read_series` says where they stand.
     """
     if file.suffix != ".csv":
         with open_netcdf(file) as opened:
@@ -58,15 +59,16 @@ def read_series(
     names : collection of str, optional
         Variables to read, those that are there; all by default.
     observed : collection of str
-        Variables in which text, such as "Ice", is a missing value that a `DataWarning` counts; elsewhere it is an error.
+        Variables in which text, such as "Ice", is a missing value that a `DataWarning` counts;
+        elsewhere it is an error.
     request : Request, optional
         Time zone and meaning of times.
 
     Raises
     ------
     DataError
-        The file cannot be read, has no dates, or has them twice or out of order, or has text for a number; site, date, file
-        and line are named.
+        The file cannot be read, has no dates, or has them twice or out of order, or has text for a
+        number; site, date, file and line are named.
     """
     what = f"the series of site {site} ({file.name})"
     request = request or Request()
@@ -75,11 +77,13 @@ def read_series(
         label = next((name for name in TIMES if name in frame), None)
         if label is None:
             raise DataError(
-                f"{file} has no column 'date'; its columns are {', '.join(map(str, frame.columns))}."
+                f"{file} has no column 'date'; its columns are "
+                f"{', '.join(map(str, frame.columns))}."
             )
         if frame.empty:
             raise DataError(
-                f"{what} has a header and no days: {file}; download it again, or leave the site out."
+                f"{what} has a header and no days: {file}; download it again, or leave the site "
+                "out."
             )
 
         def line(row: int) -> int:
@@ -146,7 +150,8 @@ def ends_of_csv(file: Path) -> tuple[pd.Timestamp, pd.Timestamp]:
     if found.hasnans:
         why = f"{text[0]!r}, {text[1]!r}"
         raise DataError(
-            f"{file} begins or ends without a date in its column of dates ({why}); download it again."
+            f"{file} begins or ends without a date in its column of dates ({why}); download it "
+            "again."
         )
     return found[0].normalize(), found[1].normalize()
 
@@ -166,12 +171,14 @@ def time_dimension(opened: xr.Dataset, what: str) -> str:
                 return name
             if kind == "O" and hasattr(values[0], "calendar"):
                 raise DataError(
-                    f"{name!r} of {what} has days of the calendar {values[0].calendar!r}; convert them to those of the "
-                    "standard calendar (xarray: .convert_calendar)."
+                    f"{name!r} of {what} has days of the calendar {values[0].calendar!r}; convert "
+                    "them to those of the standard calendar (xarray: .convert_calendar)."
                 )
             raise DataError(
-                f"{name!r} of {what} has no dates; give it CF units such as 'days since 1980-01-01'."
+                f"{name!r} of {what} has no dates; give it CF units such as 'days since "
+                "1980-01-01'."
             )
     raise DataError(
-        f"{what} has no dimension 'time' or 'date' with a coordinate; it has {', '.join(map(str, opened.dims))}."
+        f"{what} has no dimension 'time' or 'date' with a coordinate; it has "
+        f"{', '.join(map(str, opened.dims))}."
     )

@@ -56,11 +56,17 @@ class Request:
     stamps: str = "end"
 
     def name(self, native: str) -> str:
-        """Return the name of the site form; "soil_moisture@0.05" is a column of a profile, at a depth of 0.05 m."""
+        """Return the name of the site form.
+
+        "soil_moisture@0.05" is a column of a profile, at a depth of 0.05 m.
+        """
         return self.names.get(native, canonical_name(native))
 
     def unit(self, native: str, found: str | None) -> str | None:
-        """Return the unit that holds for a variable: the caller's, else the one found in the file."""
+        """Return the unit that holds for a variable.
+
+        The caller's, else the one found in the file.
+        """
         name = self.name(native)
         return self.units.get(native, self.units.get(name, self.units.get(base_of(name), found)))
 
@@ -97,7 +103,8 @@ class Column:
 class Source:
     """Sites in some layout of files.
 
-    Columns, also those of attributes, that are called "soil_moisture@0.05" are the levels of a profile, at this depth (m).
+    Columns, also those of attributes, that are called "soil_moisture@0.05" are the levels of a
+    profile, at this depth (m).
 
     Attributes
     ----------
@@ -106,12 +113,13 @@ class Source:
     columns : dict of str to Column
         Variables by name of the site form.
     read : callable
-        Takes a site and the names of columns that are wanted, and returns those on an index of times, as in its files; on
-        one of numbers where it has no dates.
+        Takes a site and the names of columns that are wanted, and returns those on an index of
+        times, as in its files; on one of numbers where it has no dates.
     span : callable
         Takes a site and returns its first and last time, without reading all.
     attributes : pandas.DataFrame
-        Static attributes, indexed by site; rows of other sites are ignored, missing rows become missing values.
+        Static attributes, indexed by site; rows of other sites are ignored, missing rows become
+        missing values.
     attribute_units : dict of str to str
         Units, where they are known.
     attrs : dict of str to str
@@ -148,12 +156,16 @@ def depth_of(name: str) -> float | None:
         return float(depth) if mark else None
     except ValueError:
         raise DataError(
-            f"the name {name!r} has no depth behind the @; write it in metres: {base_of(name)}@0.05."
+            f"the name {name!r} has no depth behind the @; write it in metres: "
+            f"{base_of(name)}@0.05."
         ) from None
 
 
 def column(name: str, unit: str | None = None) -> Column:
-    """Return the column of a variable of the site form, or of another one in its own unit; converted ones say from which."""
+    """Return the column of a variable of the site form, or of another one in its own unit.
+
+    Converted ones say from which.
+    """
     known = base_of(name)
     if known not in VARIABLES:
         return Column({} if unit is None else {"units": unit})
@@ -176,13 +188,17 @@ def names_of(natives: Sequence[str], request: Request, where: Path) -> dict[str,
         same = [native for native, other in names.items() if other == name]
         if len(same) > 1:
             raise DataError(
-                f"two variables of {where} are {name!r}: {', '.join(same)}; tell them apart with names={{...}}."
+                f"two variables of {where} are {name!r}: {', '.join(same)}; tell them apart with "
+                "names={...}."
             )
     return names
 
 
 def nested(path: Path, *folders: str) -> Path | None:
-    """Return `path`, or the folder in it, that has one of `folders`: archives pack their data one level down."""
+    """Return `path`, or the folder in it, that has one of `folders`.
+
+    Archives pack their data one level down.
+    """
     inside = sorted(p for p in path.iterdir() if p.is_dir()) if path.is_dir() else []
     return next(
         (p for p in (path, *inside) if any((p / folder).is_dir() for folder in folders)), None
@@ -209,8 +225,8 @@ def wanted_sites(
     for site in listed:
         if site not in present:
             raise DataError(
-                f"no site {site!r} in {where}{nearest(site, known)} It has {len(known)} sites, from {known[0]!r} to "
-                f"{known[-1]!r}; identifiers are text, with leading zeros."
+                f"no site {site!r} in {where}{nearest(site, known)} It has {len(known)} sites, "
+                f"from {known[0]!r} to {known[-1]!r}; identifiers are text, with leading zeros."
             )
     if len(present & set(listed)) < len(listed):
         twice = next(b for b in listed if listed.count(b) > 1)
@@ -219,7 +235,9 @@ def wanted_sites(
 
 
 def first_readable(items: Sequence[T], read: Callable[[T], R]) -> tuple[T, R]:
-    """Return the first item that can be read, with what it gives: one damaged file does not hide the others.
+    """Return the first item that can be read, with what it gives.
+
+    One damaged file does not hide the others.
 
     Raises
     ------
@@ -238,8 +256,8 @@ def first_readable(items: Sequence[T], read: Callable[[T], R]) -> tuple[T, R]:
 def read_table(path: Path, sites: Collection[str], separator: str = ",") -> pd.DataFrame:
     """Return a table of attributes whose first column holds the sites.
 
-    Semicolons or tabs part columns where the header has no `separator`. An identifier that has lost its leading zeros, as
-    spreadsheets do, is that of the one site in `sites` which has them.
+    Semicolons or tabs part columns where the header has no `separator`. An identifier that has lost
+    its leading zeros, as spreadsheets do, is that of the one site in `sites` which has them.
 
     Raises
     ------
@@ -270,7 +288,9 @@ def read_table(path: Path, sites: Collection[str], separator: str = ",") -> pd.D
 
 
 def _with_zeros(found: pd.Series, sites: Collection[str]) -> pd.Series:
-    """Return identifiers of a table with the leading zeros of the sites that are meant, where there is one such site."""
+    """Return identifiers of a table with the leading zeros of the sites that are meant, where there
+    is one such site.
+    """
     known, there = set(sites), set(found)
     bare: dict[str, list[str]] = {}
     for site in known - there:
@@ -319,7 +339,9 @@ def open_netcdf(path: Path) -> xr.Dataset:
     try:
         # lengths of time, such as a day length in seconds, stay numbers in their unit
         return xr.open_dataset(path, cache=False, decode_timedelta=False)
-    except Exception as error:  # besides OSError and ValueError: RuntimeError, OverflowError ... of netCDF4, cftime and pandas
+    except Exception as error:
+        # besides OSError and ValueError: RuntimeError, OverflowError ... of netCDF4, cftime and
+        # pandas
         why = _first_line(error)
         raise DataError(
             f"{str(path)!r} cannot be read as netCDF ({why}); check that the file is whole."
@@ -339,7 +361,8 @@ def values_of(series: xr.DataArray | xr.Variable, name: str, path: Path) -> NDAr
     except Exception as error:  # netCDF4 raises RuntimeError, xarray and zlib others
         why = _first_line(error)
         raise DataError(
-            f"{name!r} of {str(path)!r} cannot be read ({why}): the file is cut off or damaged; copy or download it again."
+            f"{name!r} of {str(path)!r} cannot be read ({why}): the file is cut off or damaged; "
+            "copy or download it again."
         ) from error
 
 
@@ -362,7 +385,8 @@ def regular_index(times: pd.DatetimeIndex, what: str, line: Line | None = None) 
     Raises
     ------
     DataError
-        A date is invalid, occurs twice, or comes after a later one; it is named, and its line, where `line` gives it.
+        A date is invalid, occurs twice, or comes after a later one; it is named, and its line,
+        where `line` gives it.
     """
 
     def place(row: int) -> str:
@@ -373,7 +397,8 @@ def regular_index(times: pd.DatetimeIndex, what: str, line: Line | None = None) 
     if times.hasnans:
         row = int(np.flatnonzero(times.isna())[0])
         raise DataError(
-            f"{what} has an invalid date in {f'line {line(row)}' if line else f'row {row + 1}'}; correct the file."
+            f"{what} has an invalid date in {f'line {line(row)}' if line else f'row {row + 1}'}; "
+            "correct the file."
         )
     days = times if several_a_day(times) else times.normalize()
     if days.has_duplicates:

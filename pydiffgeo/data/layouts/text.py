@@ -1,4 +1,7 @@
-"""Text files as they come: separators, dates with a zone, words in the place of numbers, and where in the file they stand."""
+"""Text files as they come.
+
+Separators, dates with a zone, words in the place of numbers, and where in the file they stand.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,7 @@ def separator_of(file: Path, usual: str = ",") -> str:
 
 
 def read_rows(file: Path, what: str, **options: Any) -> pd.DataFrame:
-    """Return a text table as `pandas.read_csv` does, but for rows that have more fields than the header: they are an error.
+    """Return a text table as `pandas.read_csv` does; rows with too many fields are an error.
 
     Parameters
     ----------
@@ -50,7 +53,8 @@ def read_rows(file: Path, what: str, **options: Any) -> pd.DataFrame:
     Raises
     ------
     DataError
-        It is empty, has rows that are too long, is not UTF-8, or cannot be read; `what` and the file are named.
+        It is empty, has rows that are too long, is not UTF-8, or cannot be read; `what` and the
+        file are named.
     """
     try:
         with warnings.catch_warnings():
@@ -72,7 +76,7 @@ def read_csv(
     names: Collection[str] | None = None,
     nrows: int | None = None,
 ) -> pd.DataFrame:
-    """Return the columns `text`, as text, and `names` (all by default) of a CSV file, whatever its separator.
+    """Return columns of a CSV file, whatever its separator; those in `text` as text.
 
     Raises
     ------
@@ -90,7 +94,10 @@ def read_csv(
 
 
 def line_of(file: Path, row: int, header: int) -> int:
-    """Return the line, from 1, of a row of data, from 0, below `header` lines; empty lines are no rows."""
+    """Return the line, from 1, of a row of data, from 0, below `header` lines.
+
+    Empty lines are no rows.
+    """
     with open(file, "rb") as stream:
         full = (number for number, line in enumerate(stream, 1) if number > header and line.strip())
         return next((number for k, number in enumerate(full) if k == row), header + 1 + row)
@@ -103,9 +110,12 @@ def parse_stamps(
     strict: bool = True,
     zone: str | None = None,
 ) -> pd.DatetimeIndex:
-    """Return dates, or text with dates, without a zone: as days, or in UTC where there are several on a day.
+    """Return dates, or text with dates, without a zone.
 
-    A day is the one that the file writes: ``2000-01-01T00:00+01:00`` is the first of January, whatever day it is in UTC then.
+    As days, or in UTC where there are several on a day.
+
+    A day is the one that the file writes: ``2000-01-01T00:00+01:00`` is the first of January,
+    whatever day it is in UTC then.
 
     Parameters
     ----------
@@ -123,7 +133,8 @@ def parse_stamps(
     Raises
     ------
     DataError
-        A date that is none, with its line and text; times with and without a zone, or a zone that is none.
+        A date that is none, with its line and text; times with and without a zone, or a zone that
+        is none.
     """
     if getattr(values, "dtype", np.dtype(object)).kind == "M":
         return _in_utc(pd.DatetimeIndex(values), zone, what)
@@ -172,7 +183,8 @@ def _in_utc(times: pd.DatetimeIndex, zone: str | None, what: str) -> pd.Datetime
         local = times.tz_localize(given, ambiguous="infer")
     except Exception as error:  # of zoneinfo and pandas, which have no common class
         raise DataError(
-            f"times of {what} cannot be read in the time zone {zone!r} ({error}); name it as America/Denver or -07:00."
+            f"times of {what} cannot be read in the time zone {zone!r} ({error}); name it as "
+            "America/Denver or -07:00."
         ) from error
     return local.tz_convert("UTC").tz_localize(None)
 
@@ -187,8 +199,8 @@ def numbers_of(
 ) -> pd.DataFrame:
     """Return a table with text turned into numbers.
 
-    In `observed` columns a word is a missing value, and a `DataWarning` counts them; anywhere else it is an error, and so are
-    decimal commas everywhere.
+    In `observed` columns a word is a missing value, and a `DataWarning` counts them; anywhere else
+    it is an error, and so are decimal commas everywhere.
 
     Parameters
     ----------
@@ -219,16 +231,18 @@ def numbers_of(
         place = f"in line {line(row)} of {file}, {days[row]:%Y-%m-%d}"
         if comma.any():
             raise DataError(
-                f"{name} of {site} is {text[row]!r}, with a decimal comma, {place}; write decimal points."
+                f"{name} of {site} is {text[row]!r}, with a decimal comma, {place}; write decimal "
+                "points."
             )
         if name not in observed:
             raise DataError(
-                f"{name} of {site} is {text[row]!r}, no number, {place}; correct it, or download it again."
+                f"{name} of {site} is {text[row]!r}, no number, {place}; correct it, or download "
+                "it again."
             )
         count = int(words.sum())
         warnings.warn(
-            f"{name} of {site} is text on {count} {'days' if count > 1 else 'day'}, first {text[row]!r} {place}; text counts "
-            "as missing.",
+            f"{name} of {site} is text on {count} {'days' if count > 1 else 'day'}, first "
+            f"{text[row]!r} {place}; text counts as missing.",
             DataWarning,
             stacklevel=2,
         )

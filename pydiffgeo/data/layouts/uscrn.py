@@ -1,5 +1,7 @@
-"""US Climate Reference Network, daily soil moisture, soil temperature and weather (Bell et al. 2013,
-doi:10.1175/JHM-D-12-0146.1), as one netCDF file with the dimensions station, time and depth.
+"""US Climate Reference Network: daily soil moisture, soil temperature and weather.
+
+One netCDF file with the dimensions station, time and depth; Bell et al. (2013),
+doi:10.1175/JHM-D-12-0146.1.
 """
 
 from __future__ import annotations

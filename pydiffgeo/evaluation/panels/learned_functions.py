@@ -37,8 +37,8 @@ class LearnedFunction:
     The `table` has ``input``, ``learned`` and ``formula``. Of a closure in place of its formula the
     latter has the default parameters. One beside it has the medians over sites and copies, which
     are in ``learned``, too; ``formula_q10``, ``formula_q50``, ``formula_q90`` are then quantiles
-    over these. `formulas` has the formula at several values of its own parameter, by label; `inputs`
-    and `outputs` are those of random steps, sites and copies.
+    over these. `formulas` has the formula at several values of its own parameter, by label;
+    `inputs` and `outputs` are those of random steps, sites and copies.
     """
 
     slot: SlotSpec

@@ -15,7 +15,8 @@ from pydiffgeo.models.richards.grid import Grid
 
 
 class Places(SoilFunctions):
-    """Heads and conductivities at the boundaries, in the cells and on both sides of layer boundaries.
+    """Heads and conductivities at the boundaries, in the cells and on both sides of layer
+    boundaries.
 
     Attributes
     ----------

@@ -17,7 +17,9 @@ from pydiffgeo.errors import DataError, UnknownName
 
 
 def one_day() -> xr.Dataset:
-    """A day of Brussels in July, from FAO-56, example 18 (wind 2.078 m/s and 100 m height left out)."""
+    """A day of Brussels in July, from FAO-56, example 18 (wind 2.078 m/s and 100 m height left
+    out).
+    """
     values = {
         "precipitation": 0.0,
         "tair_mean": 16.9,
@@ -39,23 +41,23 @@ def one_day() -> xr.Dataset:
 
 
 def test_priestley_taylor_by_hand():
-    # FAO-56 example 18: net radiation 13.28 MJ m-2 d-1 and slope 0.122 kPa/K at 16.9 degC. By hand, at 100 m:
-    # gamma = 0.000665 * 100.1 = 0.0666 kPa/K, latent heat 2.501 - 0.002361 * 16.9 = 2.461 MJ/kg,
-    # 1.26 * 0.122 / (0.122 + 0.0666) * 13.28 / 2.461 = 4.40 mm/d.
+    # FAO-56 example 18: net radiation 13.28 MJ m-2 d-1 and slope 0.122 kPa/K at 16.9 degC. By hand,
+    # at 100 m: gamma = 0.000665 * 100.1 = 0.0666 kPa/K, latent heat 2.501 - 0.002361 * 16.9 = 2.461
+    # MJ/kg, 1.26 * 0.122 / (0.122 + 0.0666) * 13.28 / 2.461 = 4.40 mm/d.
     pet = potential_evapotranspiration(one_day(), elevation=100.0)
     assert float(pet[0, 0]) == pytest.approx(4.40, abs=0.04)
 
 
 def test_penman_monteith_with_the_default_wind():
-    # FAO-56 example 18 gives 3.88 mm/d with 2.078 m/s; with 2 m/s the two wind terms change it by less than
-    # 0.02.
+    # FAO-56 example 18 gives 3.88 mm/d with 2.078 m/s; with 2 m/s the two wind terms change it by
+    # less than 0.02.
     pet = potential_evapotranspiration(one_day(), "penman_monteith", elevation=100.0)
     assert float(pet[0, 0]) == pytest.approx(3.88, abs=0.04)
 
 
 def test_turc_and_hargreaves_by_hand():
-    # Turc: 0.013 * 16.9 / 31.9 * (23.88 * 22.07 + 50) = 3.97. Hargreaves: 0.0023 * 41.09 / 2.45 * (16.9 +
-    # 17.8) * sqrt(9.2) = 4.06 (Ra = 41.09 in example 18).
+    # Turc: 0.013 * 16.9 / 31.9 * (23.88 * 22.07 + 50) = 3.97. Hargreaves: 0.0023 * 41.09 / 2.45 *
+    # (16.9 + 17.8) * sqrt(9.2) = 4.06 (Ra = 41.09 in example 18).
     assert float(potential_evapotranspiration(one_day(), "turc")[0, 0]) == pytest.approx(
         3.97, abs=0.02
     )
@@ -131,9 +133,10 @@ def with_vapour_pressure(weather: xr.Dataset) -> xr.Dataset:
 
 
 def test_penman_monteith_from_the_vapour_pressure_of_fao56_example_17():
-    # Bangkok, April: 34.8 and 25.6 degC, ea = 2.85 kPa, 2 m/s, Rs = 22.65 MJ m-2 d-1, 13.73 N, 2 m. FAO-56: slope 0.246 and
-    # gamma 0.0674 kPa/K, Rn = 14.33, es = 4.42 kPa, ETo = 5.72 mm/d with a soil heat flux of 0.14; without it (a day):
-    # [0.408 * 0.246 * 14.33 + 0.0674 * 900 / 303.2 * 2 * (4.42 - 2.85)] / (0.246 + 0.0674 * 1.68) = 5.75 mm/d.
+    # Bangkok, April: 34.8 and 25.6 degC, ea = 2.85 kPa, 2 m/s, Rs = 22.65 MJ m-2 d-1, 13.73 N, 2 m.
+    # FAO-56: slope 0.246 and gamma 0.0674 kPa/K, Rn = 14.33, es = 4.42 kPa, ETo = 5.72 mm/d with a
+    # soil heat flux of 0.14; without it (a day): [0.408 * 0.246 * 14.33 + 0.0674 * 900 / 303.2 * 2
+    # * (4.42 - 2.85)] / (0.246 + 0.0674 * 1.68) = 5.75 mm/d.
     values = {
         "tair_mean": 30.2,
         "tair_min": 25.6,
@@ -143,9 +146,13 @@ def test_penman_monteith_from_the_vapour_pressure_of_fao56_example_17():
     }
     day = xr.Dataset(
         {name: (("site", "time"), [[value]]) for name, value in values.items()},
-        {"site": ["Bangkok"], "time": np.array(["2015-04-15"], "datetime64[ns]"), "lat": ("site", [13.73]),
-         "elevation": ("site", [2.0])},
-    )  # fmt: skip
+        {
+            "site": ["Bangkok"],
+            "time": np.array(["2015-04-15"], "datetime64[ns]"),
+            "lat": ("site", [13.73]),
+            "elevation": ("site", [2.0]),
+        },
+    )
     found = add_pet(day, "penman_monteith").potential_evapotranspiration
     assert float(found[0, 0]) == pytest.approx(5.75, abs=0.02)
     # 1.26 * 0.246 / (0.246 + 0.0674) * 14.33 / (2.501 - 0.002361 * 30.2) = 5.83 mm/d
@@ -154,8 +161,10 @@ def test_penman_monteith_from_the_vapour_pressure_of_fao56_example_17():
     ) == pytest.approx(5.83, abs=0.02)
     without = add_pet(day.drop_vars("tair_mean"), "penman_monteith").potential_evapotranspiration
     assert float(without[0, 0]) == float(found[0, 0])
-    saturated, above = (add_pet(day.assign(vapour_pressure=0 * day.vapour_pressure + pascal), "penman_monteith")
-                        for pascal in (4421.0, 9000.0))  # fmt: skip
+    saturated, above = (
+        add_pet(day.assign(vapour_pressure=0 * day.vapour_pressure + pascal), "penman_monteith")
+        for pascal in (4421.0, 9000.0)
+    )
     # more than saturated counts as saturated
     np.testing.assert_allclose(
         above.potential_evapotranspiration, saturated.potential_evapotranspiration, rtol=1e-3
@@ -183,7 +192,10 @@ def test_vapour_pressure_gives_what_the_same_relative_humidity_gives(method):
 
 
 def test_a_real_basin_follows_the_equations_of_fao56(shared_data):
-    """Daymet in CAMELS-US: radiation is a mean over daylight, humidity a vapour pressure; equation numbers of FAO-56."""
+    """Daymet in CAMELS-US: radiation is a mean over daylight, humidity a vapour pressure.
+
+    Equation numbers of FAO-56.
+    """
     records = open_sites(
         shared_data("camels_us_sample"), sites=["01547700"], start="2001-01-01", end="2001-12-31"
     )

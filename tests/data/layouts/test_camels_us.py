@@ -51,7 +51,8 @@ def test_camels_us_sample_agrees_with_the_file_of_all_basins(shared_data) -> Non
     for name, tolerance in (("precipitation", 5e-3), ("tair_min", 6e-3), ("vapour_pressure", 0.6)):
         np.testing.assert_allclose(text[name], file[name], atol=tolerance)
     np.testing.assert_allclose(text.discharge, file.discharge, rtol=2e-3, atol=1e-4)
-    # the day length of the file is computed from latitude, that of the text files is Daymet's: they agree to 1 %
+    # the day length of the file is computed from latitude, that of the text files is Daymet's: they
+    # agree to 1 %
     np.testing.assert_allclose(text.shortwave_down, file.shortwave_down, rtol=0.015)
     for product in ("daymet", "maurer_extended", "nldas"):
         assert check_sites(
@@ -63,16 +64,54 @@ def _lines(root: Path, what: str) -> Path:
     return next(root.rglob(f"01010101*{what}*"))
 
 
-@pytest.mark.parametrize(("what", "row", "change", "words"), [
-    ("cida", 8, lambda line: line.replace("2001 01 05", "2001 01 04"), "2001-01-04 occurs twice in the forcing of site 0101"),
-    ("cida", 8, lambda line: line.replace("2001 01 05", "2000 12 05"), "unordered in the forcing of site 0101.*2000-12-05"),
-    ("cida", 8, lambda line: line.replace("2001 01 05", "2001 02 31"), "forcing of site 01010101.* invalid date in line 9"),
-    ("cida", 43, lambda line: line[:30], "forcing of site 01010101 ends within a line, on 2001-02-09.*download it again"),
-    ("cida", 2, lambda line: "", "header of .*01010101.* is damaged"),
-    ("cida", 8, lambda line: line.replace("200.00", "abc"), "shortwave_down of site 01010101 is .abc., no .* 2001-01-05"),
-    ("qc", 4, lambda line: line.replace(" A", " Q"), "site 01010101 has the unknown quality flag 'Q' on 2001-01-05"),
-    ("qc", 4, lambda line: line.replace("01 05", "01 04"), "2001-01-04 occurs twice in the discharge of site 01010101"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("what", "row", "change", "words"),
+    [
+        (
+            "cida",
+            8,
+            lambda line: line.replace("2001 01 05", "2001 01 04"),
+            "2001-01-04 occurs twice in the forcing of site 0101",
+        ),
+        (
+            "cida",
+            8,
+            lambda line: line.replace("2001 01 05", "2000 12 05"),
+            "unordered in the forcing of site 0101.*2000-12-05",
+        ),
+        (
+            "cida",
+            8,
+            lambda line: line.replace("2001 01 05", "2001 02 31"),
+            "forcing of site 01010101.* invalid date in line 9",
+        ),
+        (
+            "cida",
+            43,
+            lambda line: line[:30],
+            "forcing of site 01010101 ends within a line, on 2001-02-09.*download it again",
+        ),
+        ("cida", 2, lambda line: "", "header of .*01010101.* is damaged"),
+        (
+            "cida",
+            8,
+            lambda line: line.replace("200.00", "abc"),
+            "shortwave_down of site 01010101 is .abc., no .* 2001-01-05",
+        ),
+        (
+            "qc",
+            4,
+            lambda line: line.replace(" A", " Q"),
+            "site 01010101 has the unknown quality flag 'Q' on 2001-01-05",
+        ),
+        (
+            "qc",
+            4,
+            lambda line: line.replace("01 05", "01 04"),
+            "2001-01-04 occurs twice in the discharge of site 01010101",
+        ),
+    ],
+)
 def test_damaged_text_is_named(what: str, row: int, change, words: str, tmp_path: Path) -> None:
     file = _lines(site_files.camels_us(tmp_path), what)
     lines = file.read_text().splitlines()

@@ -25,8 +25,12 @@ def profiles() -> xr.Dataset:
             "own": (dims[:2], random.random((20, 60)), {"units": "1", "role": "observed"}),
             "clay": (("site", "depth"), random.random((20, 3)), {"units": "1"}),
         },
-        {"site": [f"s{i}" for i in range(20)], "time": time, "depth": ("depth", [5.0, 20.0, 50.0], {"units": "cm"})},
-    )  # fmt: skip
+        {
+            "site": [f"s{i}" for i in range(20)],
+            "time": time,
+            "depth": ("depth", [5.0, 20.0, 50.0], {"units": "cm"}),
+        },
+    )
 
 
 @pytest.mark.parametrize("lazy", [False, True])

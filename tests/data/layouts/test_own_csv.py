@@ -1,4 +1,6 @@
-"""Own CSV files: one for all sites or one for each, names and units by a mapping, time zones, profiles, points."""
+"""Own CSV files: one for all sites or one for each, names and units by a mapping, time zones,
+profiles, points.
+"""
 
 from __future__ import annotations
 
@@ -136,10 +138,22 @@ def test_what_is_wrong_is_named_with_file_and_line(tmp_path: Path) -> None:
     text = (folder / "all.csv").read_text()
     for old, new, words in (
         ("007,2001-01-02", ",2001-01-02", "all.csv has no site in line 3"),
-        ("007,2001-01-03", "007,2001-01-02", "2001-01-02 occurs twice in the series of site 007 .*line 4"),
-        ("12,2001-01-02,0.1", "12,2001-01-02,wet", "P .m/d. of site 12 is 'wet', no number, in line 8"),
-        ("12,2001-01-02", "12,2001-13-02", "series of site 12 .* invalid date '2001-13-02' in line 8"),
-    ):  # fmt: skip
+        (
+            "007,2001-01-03",
+            "007,2001-01-02",
+            "2001-01-02 occurs twice in the series of site 007 .*line 4",
+        ),
+        (
+            "12,2001-01-02,0.1",
+            "12,2001-01-02,wet",
+            "P .m/d. of site 12 is 'wet', no number, in line 8",
+        ),
+        (
+            "12,2001-01-02",
+            "12,2001-13-02",
+            "series of site 12 .* invalid date '2001-13-02' in line 8",
+        ),
+    ):
         (folder / "all.csv").write_text(text.replace(old, new, 1))
         with pytest.raises(DataError, match=words):
             open_sites(folder, names=NAMES)
@@ -155,9 +169,13 @@ def test_a_folder_is_checked_and_converted_by_commands(tmp_path: Path) -> None:
     check = CliRunner().invoke(cli.app, ["data", "check", str(folder), *told])
     assert check.exit_code == 0, check.output
     for words in (
-        "precipitation: m/d to mm d-1", "tair_mean: K to degC", "2001-01-01 to 2001-01-05, days",
-        "series: precipitation [mm d-1], tair_mean [degC]", "observed: discharge [mm d-1]", "2 sites, 5 steps, 0 problems",
-    ):  # fmt: skip
+        "precipitation: m/d to mm d-1",
+        "tair_mean: K to degC",
+        "2001-01-01 to 2001-01-05, days",
+        "series: precipitation [mm d-1], tair_mean [degC]",
+        "observed: discharge [mm d-1]",
+        "2 sites, 5 steps, 0 problems",
+    ):
         assert words in check.output
     out = tmp_path / "mine.nc"
     done = CliRunner().invoke(cli.app, ["data", "convert", str(folder), str(out), *told])

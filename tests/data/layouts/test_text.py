@@ -1,4 +1,7 @@
-"""Text files as people send them: other separators, lost zeros, zones, words for numbers, files that end early."""
+"""Text files as people send them.
+
+Other separators, lost zeros, zones, words for numbers, files that end early.
+"""
 
 from __future__ import annotations
 
@@ -55,13 +58,22 @@ def test_zeros_are_not_guessed_where_two_basins_may_be_meant(tmp_path: Path) -> 
     assert [p.kind for p in check_sites(opened).serious] == ["no attributes", "no attributes"]
 
 
-@pytest.mark.parametrize(("text", "words"), [
-    (GOOD.replace(",", ";").replace("50.0", "50,0"), "'lat' of site x1 is '50,0', with a decimal comma, in .*a.csv; write"),
-    ("", "the table of attributes cannot be read .No columns.*a.csv; check that it is whole"),
-    (GOOD + "x1,1,2,3\n", "has site 'x1' twice"),
-    (GOOD + "x3,1,2,3,4,5\n", "cannot be read .*line 4"),
-    ("gauge_id,lat\nx1,50,0\nx2,51,5\n", "its rows have more fields than its header: decimal commas"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            GOOD.replace(",", ";").replace("50.0", "50,0"),
+            "'lat' of site x1 is '50,0', with a decimal comma, in .*a.csv; write",
+        ),
+        ("", "the table of attributes cannot be read .No columns.*a.csv; check that it is whole"),
+        (GOOD + "x1,1,2,3\n", "has site 'x1' twice"),
+        (GOOD + "x3,1,2,3,4,5\n", "cannot be read .*line 4"),
+        (
+            "gauge_id,lat\nx1,50,0\nx2,51,5\n",
+            "its rows have more fields than its header: decimal commas",
+        ),
+    ],
+)
 def test_tables_that_cannot_be_read_are_named(text: str, words: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=words):
         attributes(tmp_path, text)
@@ -85,16 +97,31 @@ def cell(
 
 
 BAD_CSV = {
-    "text in forcing": (cell(8, 1, "Ice"), "precipitation_sum of site camels_02 is 'Ice', no number, in line 8 of .*-07"),
-    "decimal comma": (cell(8, 7, '"0,5"'), "streamflow of site camels_02 is '0,5', with a decimal comma, in line 8 of .*-07"),
-    "no date": (cell(8, 0, "2001-02-31"), "site camels_02 .*has the invalid date '2001-02-31' in line 8"),
+    "text in forcing": (
+        cell(8, 1, "Ice"),
+        "precipitation_sum of site camels_02 is 'Ice', no number, in line 8 of .*-07",
+    ),
+    "decimal comma": (
+        cell(8, 7, '"0,5"'),
+        "streamflow of site camels_02 is '0,5', with a decimal comma, in line 8 of .*-07",
+    ),
+    "no date": (
+        cell(8, 0, "2001-02-31"),
+        "site camels_02 .*has the invalid date '2001-02-31' in line 8",
+    ),
     "empty date": (cell(8, 0, ""), "site camels_02 .*has no date in line 8"),
-    "date twice": (cell(8, 0, "2001-01-05"), "date 2001-01-05 occurs twice in the series of site camels_02 .*line 8"),
-    "unordered": (cell(8, 0, "2000-01-05"), "unordered in .*site camels_02 .*2000-01-05 .line 8. comes after"),
+    "date twice": (
+        cell(8, 0, "2001-01-05"),
+        "date 2001-01-05 occurs twice in the series of site camels_02 .*line 8",
+    ),
+    "unordered": (
+        cell(8, 0, "2000-01-05"),
+        "unordered in .*site camels_02 .*2000-01-05 .line 8. comes after",
+    ),
     "header alone": (lambda lines: lines[:1], "site camels_02 .*has a header and no days"),
     "empty": (lambda lines: [""], "series of site camels_02 cannot be read .No columns"),
     "ragged": (cell(8, 0, "2001-01-07,1,2"), "site camels_02 cannot be read .*line 8"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("what", BAD_CSV)
@@ -153,7 +180,9 @@ def test_ice_in_a_discharge_is_missing_and_counted(tmp_path: Path) -> None:
     edit(
         file, lambda lines: [*lines[:9], "", *lines[9:]]
     )  # an empty line is none of the rows, but counts as a line
-    words = r"streamflow of site camels_02 is text on 2 days, first 'Ice' in line 11 of .*, 2001-01-09; text counts as missing"
+    words = (
+        r"streamflow of site camels_02 is text on 2 days, first 'Ice' in line 11 of .*, 2001-01-09"
+    )
     with pytest.warns(DataWarning, match=words):
         opened = open_sites(caravan)
     assert np.flatnonzero(np.isnan(opened.discharge.sel(site="camels_02"))).tolist() == [
@@ -182,9 +211,18 @@ def test_ice_in_a_discharge_is_missing_and_counted(tmp_path: Path) -> None:
     assert np.isnan(opened.discharge[0, 5]) and opened.discharge_quality[0, 5] == 2
 
 
-@pytest.mark.parametrize("zone", [
-    " 00:00:00+00:00", "T00:00:00Z", " 00:00:00+01:00", "T12:00", " 00:00:00 UTC", "T00:00:00-0700", "",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "zone",
+    [
+        " 00:00:00+00:00",
+        "T00:00:00Z",
+        " 00:00:00+01:00",
+        "T12:00",
+        " 00:00:00 UTC",
+        "T00:00:00-0700",
+        "",
+    ],
+)
 def test_stamps_with_a_zone_are_the_days_that_they_say(zone: str, tmp_path: Path) -> None:
     plain = open_sites(site_files.caravan(tmp_path / "a", "csv"))
     stamped = site_files.caravan(tmp_path / "b", "csv")

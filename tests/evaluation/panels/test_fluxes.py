@@ -24,7 +24,10 @@ from pydiffgeo.evaluation.panels.fluxes import (
 
 
 def test_the_index_of_camels_is_that_of_its_own_table(shared_data) -> None:
-    """Addor et al. (2017), doi:10.5194/hess-21-5293-2017, from 1989 to 2009; the series here ends in 2000."""
+    """Addor et al. (2017), doi:10.5194/hess-21-5293-2017, from 1989 to 2009.
+
+    The series here ends in 2000.
+    """
     table = pd.read_csv(
         shared_data("camels_us_sample") / "camels_attributes_v2.0" / "camels_hydro.txt",
         sep=";",
@@ -49,7 +52,8 @@ def test_one_pass_by_hand() -> None:
     np.testing.assert_allclose(
         base_flow(flow, 0.0, 1), flow - 0.5 * (flow - before).clip(min=0), rtol=1e-12
     )
-    # an impulse on a steady flow: quick flow of (1 + alpha) / 2 of it on its day, none where the filter is below zero
+    # an impulse on a steady flow: quick flow of (1 + alpha) / 2 of it on its day, none where the
+    # filter is below zero
     steady = np.full(400, 3.0)
     steady[200] += 8.0
     once = base_flow(steady, 0.9, 1)
@@ -96,8 +100,10 @@ def test_days_count_in_water_years_that_are_nearly_complete() -> None:
     counted = counted_days(observed, days)
     assert not counted[:, days < "1999-10-01"].any() and not (counted & ~observed).any()
     assert [counted[:, inside].sum(1).tolist() for inside in year.values()] == [
-        [366, 330, 0, 366], [365, 365, 365, 365], [329, 329, 329, 0],
-    ]  # fmt: skip
+        [366, 330, 0, 366],
+        [365, 365, 365, 365],
+        [329, 329, 329, 0],
+    ]
 
 
 def test_balance_and_ratio_by_hand_over_the_days_that_count() -> None:
@@ -107,8 +113,12 @@ def test_balance_and_ratio_by_hand_over_the_days_that_count() -> None:
     observed[1, 40:60] = observed[2, :100] = np.nan
     seen = np.isfinite(observed)
     # on days without observation the model is far off, which must not count
-    simulated = {"evapotranspiration": np.where(seen, 2.5, 99.0), "base_flow": np.where(seen, 0.3, 99.0),
-                 "runoff": np.where(seen, 1.2, 99.0), "inflow": np.where(seen, 6.0, 99.0)}  # fmt: skip
+    simulated = {
+        "evapotranspiration": np.where(seen, 2.5, 99.0),
+        "base_flow": np.where(seen, 0.3, 99.0),
+        "runoff": np.where(seen, 1.2, 99.0),
+        "inflow": np.where(seen, 6.0, 99.0),
+    }
     table = untrained_table(simulated, observed, np.full((3, 365), 5.0), days, ["a", "b", "c"])
     assert (
         table.days.tolist() == [365, 345, 0]
@@ -135,10 +145,14 @@ def test_balance_and_ratio_by_hand_over_the_days_that_count() -> None:
 
 
 def test_a_summary_by_hand() -> None:
-    table = pd.DataFrame({
-        "days": 365, "evapotranspiration": [110.0, 180.0, 330.0, 50.0, 9.0],
-        "precipitation_less_discharge": [100.0, 200.0, 300.0, -40.0, np.nan], "base_flow_index": 0.5,
-    })  # fmt: skip
+    table = pd.DataFrame(
+        {
+            "days": 365,
+            "evapotranspiration": [110.0, 180.0, 330.0, 50.0, 9.0],
+            "precipitation_less_discharge": [100.0, 200.0, 300.0, -40.0, np.nan],
+            "base_flow_index": 0.5,
+        }
+    )
     [row] = untrained_summary(table)  # the observed base-flow index is not there
     assert row["check"] == "evapotranspiration" and row["unit"] == "mm year-1" and row["sites"] == 4
     assert (row["simulated"], row["reference"], row["difference"]) == (145.0, 150.0, 20.0)

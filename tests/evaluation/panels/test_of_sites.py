@@ -26,8 +26,10 @@ def test_lines_of_runs_and_groups() -> None:
     axis = panel.figures["cdf"][1]().axes[0]
     labels = [line.get_label() for line in axis.get_lines()]
     assert labels == [
-        "a, old: median 0.600, 2 scores", "a, new: median -2.000, 1 scores", "b: median 0.200, 3 scores",
-    ]  # fmt: skip
+        "a, old: median 0.600, 2 scores",
+        "a, new: median -2.000, 1 scores",
+        "b: median 0.200, 3 scores",
+    ]
     line = axis.get_lines()[0]
     assert line.get_xdata().tolist() == [0.3, 0.9] and line.get_ydata().tolist() == [0.5, 1.0]
 

@@ -1,4 +1,7 @@
-"""`torch.autograd.gradcheck` of a Richards solve: every method, every kind of input, all outputs."""
+"""`torch.autograd.gradcheck` of a Richards solve.
+
+Every method, every kind of input, all outputs.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The gradient of a Richards solve: against references, differences of frozen steps, and other solves."""
+"""The gradient of a Richards solve.
+
+Against references, differences of frozen steps, and other solves.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,8 @@ pytestmark = pytest.mark.usefixtures("engine")
 Find = Callable[[str], Path]
 NAMES = ("alpha", "n", "K_s", "theta_s", "theta_r")
 
-# ---- New Mexico: dL/dln(parameter) of L = mean(((psi - psi*) / 100)^2) --------------------------------
+# ---- New Mexico: dL/dln(parameter) of L = mean(((psi - psi*) / 100)^2)
+# --------------------------------
 
 LOSS = 0.014302426
 GRADIENT = np.array([-11.09414, -6.06185, 3.40542, -4.71126, 1.30584])
@@ -69,7 +73,8 @@ def test_target_of_new_mexico_is_our_solution_too(target: Tensor) -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_gradient_of_frozen_steps(method: str, target: Tensor) -> None:
-    # differences of solves that repeat the same accepted steps have no noise from the choice of steps
+    # differences of solves that repeat the same accepted steps have no noise from the choice of
+    # steps
     solver = resolved(method, rtol=1e-3)
     logs = new_mexico_logs()
     loss, frozen = new_mexico_loss(target, logs, solver=solver)
@@ -85,7 +90,8 @@ def test_gradient_of_frozen_steps(method: str, target: Tensor) -> None:
     assert (logs.grad - differences).norm() / differences.norm() < 1e-6
 
 
-# ---- what else is promised ----------------------------------------------------------------------------
+# ---- what else is promised
+# ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -1,4 +1,6 @@
-"""Hard columns: whatever the soil, the start and the weather, a column solves with its balance closed or says why not."""
+"""Hard columns: whatever the soil, the start and the weather, a column solves with its balance
+closed or says why not.
+"""
 
 from __future__ import annotations
 
@@ -136,16 +138,18 @@ def test_every_method_takes_hard_columns(hard: Hard, method: str) -> None:
 def test_a_column_is_the_same_alone_and_among_hard_ones(
     hard: Hard, solution: Solution, i: int
 ) -> None:
-    # Each column has its own steps and Newton iterations, and the chained linear systems are not coupled. What differs
-    # are the last bits of vectorised exp and log, which depend on the place in memory. Step control amplifies them, so
-    # that hundreds of steps later the steps differ, within the tolerance. Compare on the same steps, where only the
-    # first guesses after a rejected step differ, which Newton resolves below its tolerance, a fraction of the solver's 1e-3 ...
+    # Each column has its own steps and Newton iterations, and the chained linear systems are not
+    # coupled. What differs are the last bits of vectorised exp and log, which depend on the place
+    # in memory. Step control amplifies them, so that hundreds of steps later the steps differ,
+    # within the tolerance. Compare on the same steps, where only the first guesses after a rejected
+    # step differ, which Newton resolves below its tolerance, a fraction of the solver's 1e-3 ...
     assert i not in solution.failed
     same = hard.solve(
         slice(i, i + 1), replay=replace(solution, steps=[solution.steps[0][i : i + 1]])
     )
     torch.testing.assert_close(same.states[0], solution.states[i], rtol=3e-5, atol=3e-3)
-    # ... and with steps of its own within what a tolerance of 1e-3 allows: 1e-3 of a column's 40 cm of water
+    # ... and with steps of its own within what a tolerance of 1e-3 allows: 1e-3 of a column's 40 cm
+    # of water
     alone = hard.solve(slice(i, i + 1))
     assert float((alone.storage[0] - solution.storage[i]).abs().max()) < 0.04
     assert int(alone.stats["accepted"][0]) == pytest.approx(

@@ -59,7 +59,8 @@ def converged(engine: str) -> Tensor:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_error_falls_with_the_tolerance(method: str, converged: Tensor) -> None:
-    # the error of a step is controlled: over two decades of tolerance order p gains 100^(p / (p + 1))
+    # the error of a step is controlled: over two decades of tolerance order p gains 100^(p / (p +
+    # 1))
     errors = []
     for rtol in (1e-2, 1e-4):
         _, solution = new_mexico(50, solver=Solver(method, rtol=rtol))
@@ -79,9 +80,14 @@ def test_single_precision_follows() -> None:
 
 
 HAVERKAMP_SAND = {
-    "theta_r": 0.075, "theta_s": 0.287, "A_theta": 1.611e6, "beta": 3.96, "A_K": 1.175e6, "gamma": 4.74,
+    "theta_r": 0.075,
+    "theta_s": 0.287,
+    "A_theta": 1.611e6,
+    "beta": 3.96,
+    "A_K": 1.175e6,
+    "gamma": 4.74,
     "K_s": 0.00944 * 3600,
-}  # fmt: skip
+}
 DEPTHS = [5.0, 8.0, 10.0, 12.0, 15.0, 20.0]
 # backward Euler, 0.1 s
 PUBLISHED = [-21.943, -23.426, -25.075, -27.802, -37.121, -60.790]
@@ -109,17 +115,19 @@ def test_haverkamp_sand() -> None:
 
 
 def test_haverkamp_sand_rest_explained() -> None:
-    # heads: the published ones carry the error of backward Euler at 0.1 s, the same steps give the same
+    # heads: the published ones carry the error of backward Euler at 0.1 s, the same steps give the
+    # same
     second = 1 / 3600
     infiltration, euler = haverkamp_sand(800, resolved("implicit_euler", step=0.1 * second))
     assert euler == pytest.approx(PUBLISHED, abs=1.5e-3)
-    # that error is nearly of first order in the step: twice the step, 1.9 times the distance to the converged
-    # heads; the jump at the surface at time zero costs the rest
+    # that error is nearly of first order in the step: twice the step, 1.9 times the distance to the
+    # converged heads; the jump at the surface at time zero costs the rest
     _, exact = haverkamp_sand(800, Solver("kvaerno3", rtol=1e-5))
     _, coarse = haverkamp_sand(800, resolved("implicit_euler", step=0.2 * second))
     front = slice(2, 6)  # where it is well above rounding
     assert (coarse - exact)[front] / (euler - exact)[front] == pytest.approx(1.9, abs=0.2)
     assert 2 * euler - coarse == pytest.approx(exact, rel=1e-4)
-    # infiltration: the published one lacks what half a cell at the surface took up, from 0.100 to 0.267
+    # infiltration: the published one lacks what half a cell at the surface took up, from 0.100 to
+    # 0.267
     half_cell = 0.5 * 0.05 * (0.2675 - 0.0999)
     assert infiltration - half_cell == pytest.approx(2.377, abs=5e-4)

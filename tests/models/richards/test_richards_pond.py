@@ -33,7 +33,8 @@ def storm(
 
 
 def test_pond_over_a_saturated_column(engine: str) -> None:
-    # Darcy with a falling head: dW/dt = -K_s (W + L) / L over a column of length L that ends in a free water table
+    # Darcy with a falling head: dW/dt = -K_s (W + L) / L over a column of length L that ends in a
+    # free water table
     length, K_s, start = 20.0, 0.5, 8.0
     grid = Grid.uniform(length, 10)
     model = Richards(grid, top="surface_layer", bottom="head")
@@ -68,7 +69,8 @@ def test_water_of_a_storm(engine: str, method: str) -> None:
     torch.testing.assert_close(
         q["infiltration"] + q["runoff"] + q["ponding"], rain, rtol=1e-12, atol=1e-12
     )
-    # full at the end of the storm, and no fuller; what stands there infiltrates in the next hours, when no rain falls
+    # full at the end of the storm, and no fuller; what stands there infiltrates in the next hours,
+    # when no rain falls
     assert float(pond[0]) == pytest.approx(1.5, abs=1e-6) and float(q["runoff"][0]) > 1.5
     assert (
         float(q["infiltration"][1]) > 0.5
@@ -84,7 +86,8 @@ def test_water_of_a_storm(engine: str, method: str) -> None:
     "height", [2.0, [[5.0, 2.0, 2.0, 2.0]]], ids=["at the start", "since it fell"]
 )
 def test_what_is_above_the_greatest_depth_runs_off_without_rain(engine: str, height: Any) -> None:
-    # the excess e of a pond on clay without pores: de/dt = -60 (e - f/2) above the film f, -60 e^2 / (2 f) within it
+    # the excess e of a pond on clay without pores: de/dt = -60 (e - f/2) above the film f, -60 e^2
+    # / (2 f) within it
     model = Richards(Grid.uniform(20.0, 4), top="surface_layer", bottom="flux")
     falls = [0.0, 0.02, 0.5, 6.0] if height == 2.0 else [0.0, 1.0, 1.02, 1.5, 7.0]
     parameters = {
@@ -119,8 +122,9 @@ def test_a_deep_pond_never_overflows_and_a_flat_surface_stores_nothing(engine: s
 
 
 def test_storm_of_hydrus_on_two_layers(engine: str) -> None:
-    # the second example of the HYDRUS-1D tutorial (Rassam et al. 2018) with model 3: 6, 10 and 2 cm/d for 2, 3 and 2 days on
-    # 50 cm of clay loam over sandy loam, a surface layer up to 3 cm, a seepage face; run with HYDRUS-1D 4.08, nodes every cm
+    # the second example of the HYDRUS-1D tutorial (Rassam et al. 2018) with model 3: 6, 10 and 2
+    # cm/d for 2, 3 and 2 days on 50 cm of clay loam over sandy loam, a surface layer up to 3 cm, a
+    # seepage face; run with HYDRUS-1D 4.08, nodes every cm
     model = Richards(
         Grid.uniform(100.0, 100, layers=[0.0, 50.0]),
         "van_genuchten_vogel",

@@ -79,7 +79,8 @@ def test_srivastava_yeh_against_the_reference_file(name: str, shared_data: Find)
         layer = file.layer.values if "layer" in file else np.ones(len(depth))
     for dz, allowed in ((0.05, 2e-3), (0.025, 2e-3 / 4)):
         grid, psi = solve_srivastava_yeh(dz, LAYERS[name])
-        # the file's nodes are faces of our grid: between two centres, within each layer, whose slopes differ
+        # the file's nodes are faces of our grid: between two centres, within each layer, whose
+        # slopes differ
         for number, cells in zip((2, 1), (0, 1), strict=True) if layer.max() == 2 else ((1, 0),):
             node, cell = layer == number, grid.layer.numpy() == cells
             got = np.stack(
@@ -118,12 +119,15 @@ class Hydrus:
         self.soil = {
             ours: torch.tensor(soils[f"vg_{theirs}"].values)[None] for ours, theirs in names.items()
         }
-        # its nodes lie every 0.1 cm from 0 to 20 cm; that of the interface, at 10 cm, is stored twice
+        # its nodes lie every 0.1 cm from 0 to 20 cm; that of the interface, at 10 cm, is stored
+        # twice
         layer = np.r_[0.0, np.arange(dz / 2, 10, dz), 10.0]
         self.grid = Grid.from_faces(np.r_[layer, 10 + layer[1:]], layers=[0.0, 10.0])
 
     def rmse(self, hydraulics: str | SoilHydraulics, until: float = 20.0) -> float:
-        """Root mean square difference of the water contents over all nodes and the hours up to `until`."""
+        """Root mean square difference of the water contents over all nodes and the hours up to
+        `until`.
+        """
         T = round(until / 0.1)
         solution = solve(
             Richards(self.grid, hydraulics=hydraulics, top="flux", bottom="head"),
@@ -151,7 +155,9 @@ class Hydrus:
 
 
 def hydrus_table(psi: Tensor, p: Values, which: int) -> Tensor:
-    """Water content (0) or conductivity (1) linear between 100 entries from 1e-6 to 1e4 cm, as in HYDRUS."""
+    """Water content (0) or conductivity (1) linear between 100 entries from 1e-6 to 1e4 cm, as in
+    HYDRUS.
+    """
     low, step = -6.0, 10.0 / 99
     entry = ((torch.log10(-psi.detach()) - low) / step).floor()
     left, right = -(10 ** (low + step * entry)), -(10 ** (low + step * (entry + 1)))
@@ -167,7 +173,8 @@ def test_hydrus_two_layers(shared_data: Find) -> None:
 
 
 def test_hydrus_two_layers_with_its_tables(torch_only: None, shared_data: Find) -> None:
-    # what separates converged solutions is that HYDRUS interpolates in tables of 100 entries, which raises K
+    # what separates converged solutions is that HYDRUS interpolates in tables of 100 entries, which
+    # raises K
     case = Hydrus(shared_data("richards_reference/hydrus1d_two_layer_infiltration.nc"), dz=0.025)
     tables = UserHydraulics(
         lambda psi, p: hydrus_table(psi, p, 0),

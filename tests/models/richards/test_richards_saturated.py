@@ -1,4 +1,7 @@
-"""Columns that start saturated, where a soil stores nothing: they drain as those do that are hardly less or more than full."""
+"""Columns that start saturated, where a soil stores nothing.
+
+They drain as those do that are hardly less or more than full.
+"""
 
 from __future__ import annotations
 
@@ -16,15 +19,30 @@ pytestmark = pytest.mark.usefixtures("engine")
 GRID = Grid.uniform(50.0, 25)
 CURVES: dict[str, dict[str, Any]] = {
     "van_genuchten": usda_soil("loam"),
-    "brooks_corey": {"theta_r": 0.05, "theta_s": 0.43, "psi_b": 15.0, "pore_index": 0.4, "K_s": 1.0},
+    "brooks_corey": {
+        "theta_r": 0.05,
+        "theta_s": 0.43,
+        "psi_b": 15.0,
+        "pore_index": 0.4,
+        "K_s": 1.0,
+    },
     "gardner": {"theta_r": 0.05, "theta_s": 0.43, "alpha": 0.04, "K_s": 1.0},
     "haverkamp": {
-        "theta_r": 0.075, "theta_s": 0.287, "A_theta": 1.611e6, "beta": 3.96, "A_K": 1.175e6, "gamma": 4.74, "K_s": 34.0,
+        "theta_r": 0.075,
+        "theta_s": 0.287,
+        "A_theta": 1.611e6,
+        "beta": 3.96,
+        "A_K": 1.175e6,
+        "gamma": 4.74,
+        "K_s": 34.0,
     },
-}  # fmt: skip
+}
 BOTTOMS: dict[str, dict[str, float]] = {
-    "free_drainage": {}, "seepage_face": {}, "head": {"bottom_head": 0.0}, "flux": {"bottom_flux": 0.05},
-}  # fmt: skip
+    "free_drainage": {},
+    "seepage_face": {},
+    "head": {"bottom_head": 0.0},
+    "flux": {"bottom_flux": 0.05},
+}
 
 
 def drain(
@@ -39,9 +57,13 @@ def drain(
     model = Richards(GRID, hydraulics, top="flux", bottom=bottom)
     initial = torch.as_tensor(initial, dtype=F64)
     return solve(
-        model, {"top_flux": 0.0, **BOTTOMS[bottom]}, soil or CURVES[hydraulics], initial, [0.0, 24.0],
+        model,
+        {"top_flux": 0.0, **BOTTOMS[bottom]},
+        soil or CURVES[hydraulics],
+        initial,
+        [0.0, 24.0],
         Solver(method, max_steps=1000, **options),
-    )  # fmt: skip
+    )
 
 
 def drained(solution: Solution) -> Tensor:
@@ -80,7 +102,9 @@ def test_the_head_of_the_saturated_water_content_is_a_start() -> None:
 
 @pytest.mark.parametrize("bottom", BOTTOMS)
 def test_a_sand_whose_curve_is_flat_near_saturation(bottom: str) -> None:
-    """For n > 2 water content hardly changes from -1e-4 cm to zero, so that the matrix there is next to singular."""
+    """For n > 2 water content hardly changes from -1e-4 cm to zero, so that the matrix there is
+    next to singular.
+    """
     heads = torch.tensor([1e-6, 0.0, -1e-9, -1e-6, -1e-5, -1e-4, -1e-3], dtype=F64)
     initial = heads[:, None].expand(-1, GRID.cells)
     for method in METHODS:
@@ -122,7 +146,10 @@ def test_gradient_from_a_saturated_start(method: str) -> None:
 
 @pytest.mark.parametrize("bottom", ["free_drainage", "flux"])
 def test_float32_fills_a_clay_in_as_many_steps_as_float64(engine: str, bottom: str) -> None:
-    """A saturated clay stores 1e-6 per cm: what float32 rounds off a water content is a tenth of a cm of head, and no trend."""
+    """A saturated clay stores 1e-6 per cm.
+
+    What float32 rounds off a water content is a tenth of a cm of head, and no trend.
+    """
     if bottom == "flux":
         top, forcing = (
             "atmospheric",

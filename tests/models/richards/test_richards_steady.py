@@ -101,7 +101,9 @@ ORDERS = {"implicit_euler": 1, "sdirk2": 2, "trbdf2": 2, "kvaerno3": 3}
 
 
 def smooth(solver: Solver) -> Tensor:
-    """Heads (cm) and mean drainage (1e-3 cm/h) after 16 hours of redistribution of a smooth wave of heads."""
+    """Heads (cm) and mean drainage (1e-3 cm/h) after 16 hours of redistribution of a smooth wave of
+    heads.
+    """
     grid = Grid.uniform(100.0, 20)
     model = Richards(grid, top="flux", bottom="free_drainage")
     initial = -120.0 - 60.0 * torch.cos(grid.depth * (np.pi / 100.0))

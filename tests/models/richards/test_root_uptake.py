@@ -89,7 +89,8 @@ def test_unknown_profile() -> None:
 
 
 def test_threshold_of_drought_falls_from_high_to_low_demand() -> None:
-    # HYDRUS-1D manual 4.17, fig. 2.1: h3 is P2H above r2H, P2L below r2L, linear in the demand between
+    # HYDRUS-1D manual 4.17, fig. 2.1: h3 is P2H above r2H, P2L below r2L, linear in the demand
+    # between
     roots = Roots(demand_dependent=True)
     p = {k: torch.tensor([[v]], dtype=F64) for k, v in DEMAND.items()}
     p |= {
@@ -146,7 +147,8 @@ COMPENSATED = Roots("linear", demand_dependent=True, compensated=True)
 
 
 def test_compensation_of_dry_roots() -> None:
-    # Jarvis (1989): uptake is divided by the larger of omega, the mean stress of the roots, and omega_c
+    # Jarvis (1989): uptake is divided by the larger of omega, the mean stress of the roots, and
+    # omega_c
     grid, plain = (
         Grid.uniform(30.0, 3),
         Richards(Grid.uniform(30.0, 3), roots=Roots(density=[2, 1, 1])),

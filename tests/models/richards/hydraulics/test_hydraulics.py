@@ -164,7 +164,8 @@ def test_head_inverts_the_retention_curve(name: str) -> None:
     psi = -torch.logspace(-1, 5, 200, dtype=F64).expand(4, -1)
     p = model.derive(raw)
     slopes = model.slopes(psi, p)
-    # where the soil holds water that its water content can show: not above air entry, not at theta_r
+    # where the soil holds water that its water content can show: not above air entry, not at
+    # theta_r
     S = (slopes.theta - raw["theta_r"]) / (raw["theta_s"] - raw["theta_r"])
     inside = (slopes.capacity > 0) & (S > 1e-9) & (S < 1 - 1e-9)
     assert inside.sum() > 150
@@ -221,7 +222,8 @@ def test_float32_follows_float64(name: str) -> None:
 
 
 def test_haverkamp_sand_of_celia_et_al() -> None:
-    # Celia et al. (1990), section 4: heads of -61.5 and -20.7 cm are water contents of 0.10 and 0.267
+    # Celia et al. (1990), section 4: heads of -61.5 and -20.7 cm are water contents of 0.10 and
+    # 0.267
     raw = {k: torch.tensor(v[0], dtype=F64) for k, v in PARAMETERS["haverkamp"].items()}
     theta, K = Haverkamp().curves(torch.tensor([-61.5, -20.7], dtype=F64), Haverkamp().derive(raw))
     torch.testing.assert_close(theta, torch.tensor([0.0999, 0.2675], dtype=F64), rtol=0, atol=1e-4)
@@ -243,7 +245,8 @@ def test_van_genuchten_of_new_mexico() -> None:
 
 
 def test_brooks_corey_exponents() -> None:
-    # K / K_s at twice the air-entry suction: 2^-(2 + 3 lambda) of Burdine, 2^-(2 + 2.5 lambda) of Mualem
+    # K / K_s at twice the air-entry suction: 2^-(2 + 3 lambda) of Burdine, 2^-(2 + 2.5 lambda) of
+    # Mualem
     raw = {"theta_r": 0.1, "theta_s": 0.5, "psi_b": 25.0, "pore_index": 1.2, "K_s": 1.0}
     p = {k: torch.tensor(v, dtype=F64) for k, v in raw.items()}
     psi = torch.tensor([-50.0, -20.0, 0.0], dtype=F64)
@@ -291,7 +294,8 @@ def test_pore_connectivity_of_mualem() -> None:
 
 
 def test_air_entry_at_two_centimetres() -> None:
-    # Vogel et al. (2001), eqs. 5 to 8, with theta_m from the air-entry head as model 3 of HYDRUS has it
+    # Vogel et al. (2001), eqs. 5 to 8, with theta_m from the air-entry head as model 3 of HYDRUS
+    # has it
     raw = {k: v[:, 0].tolist() for k, v in parameters("van_genuchten_vogel").items()}
     model, p = VanGenuchtenVogel(entry_width=1e-4), parameters("van_genuchten_vogel")
     for i, h in enumerate(raw["air_entry"]):
@@ -421,7 +425,8 @@ def test_a_family_without_inverse_says_what_to_do() -> None:
 
 
 def test_texture_classes_of_carsel_and_parrish() -> None:
-    # as HYDRUS lists them, with K_s in cm/d; ours are the paper's cm/h, rounded to two digits after the point
+    # as HYDRUS lists them, with K_s in cm/d; ours are the paper's cm/h, rounded to two digits after
+    # the point
     table = {
         "sand": (0.045, 0.43, 0.145, 2.68, 712.8),
         "loamy sand": (0.057, 0.41, 0.124, 2.28, 350.2),

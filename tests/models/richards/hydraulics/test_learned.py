@@ -1,4 +1,7 @@
-"""Networks in the place of water retention and conductivity: slopes, gradients, bounds, balance, and both engines."""
+"""Networks in the place of water retention and conductivity.
+
+Slopes, gradients, bounds, balance, and both engines.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +69,10 @@ def fitted(slot: str, units: int) -> Tensor:
 def soils(
     *slots: str, seed: int = 0, spread: float = 0.3, kind: str = "rising", units: int = 3
 ) -> dict[str, NeuralClosure]:
-    """Networks near the curves of a loam: soils of some texture. Others are no soils, and have steps that no method solves."""
+    """Networks near the curves of a loam: soils of some texture.
+
+    Others are no soils, and have steps that no method solves.
+    """
     out = {}
     for i, slot in enumerate(slots):
         out[slot] = NeuralClosure(1, (units,), output_range=RANGES[slot], **RISING[kind])
@@ -121,7 +127,10 @@ def test_parameters_are_those_that_something_reads(slots: tuple[str, ...], kind:
 
 
 def test_curves_of_100_random_networks() -> None:
-    """Water content between its bounds and never falling, K positive and never rising with suction; saturated is saturated."""
+    """Water content between its bounds and never falling, K positive and never rising with suction.
+
+    Saturated is saturated.
+    """
     p = {
         k: torch.tensor(v, dtype=F64)
         for k, v in {**LOAM, "alpha": 0.036, "n": 1.56, "pore_connectivity": 0.5}.items()
@@ -156,7 +165,10 @@ def storm(model: Richards, **options: Any) -> Any:
 
 
 def test_water_is_kept_while_networks_are_trained(engine: str) -> None:
-    """From another soil towards a loam: after each step of Adam the water balance closes and the water stays in its pores."""
+    """From another soil towards a loam.
+
+    After each step of Adam the water balance closes and the water stays in its pores.
+    """
     grid = Grid.uniform(50.0, 5)
     wanted = storm(Richards(grid), solver=FIXED).storage
     model = Richards(grid, closures=soils(*RANGES, seed=1))
@@ -191,11 +203,24 @@ def test_water_is_kept_with_random_weights(engine: str, kind: str) -> None:
 @pytest.mark.parametrize("kind", RISING)
 @pytest.mark.parametrize("slots", FILLED)
 def test_gradcheck_of_weights_and_inputs(engine: str, slots: tuple[str, ...], kind: str) -> None:
-    """Two soils, two steps, heads at both ends: all states and fluxes in weights, parameters, forcing and the initial state."""
-    model = Richards(Grid.from_faces([0.0, 2.0, 5.0, 9.0, 14.0], layers=[0.0, 5.0]), top="head", bottom="head",
-                     closures=soils(*slots, kind=kind, units=2))  # fmt: skip
-    x = {"top_head": [[-20.0]], "bottom_head": [[-60.0]], "theta_r": [[0.06, 0.08]], "theta_s": [[0.41, 0.43]],
-         "K_s": [[2.0, 1.0]], "initial": [[-80.0, -90.0, -70.0, -65.0]]}  # fmt: skip
+    """Two soils, two steps, heads at both ends.
+
+    All states and fluxes in weights, parameters, forcing and the initial state.
+    """
+    model = Richards(
+        Grid.from_faces([0.0, 2.0, 5.0, 9.0, 14.0], layers=[0.0, 5.0]),
+        top="head",
+        bottom="head",
+        closures=soils(*slots, kind=kind, units=2),
+    )
+    x = {
+        "top_head": [[-20.0]],
+        "bottom_head": [[-60.0]],
+        "theta_r": [[0.06, 0.08]],
+        "theta_s": [[0.41, 0.43]],
+        "K_s": [[2.0, 1.0]],
+        "initial": [[-80.0, -90.0, -70.0, -65.0]],
+    }
     x |= {k: [[v, v]] for k, v in loam(model).items() if k not in x}
     leaves = {k: torch.tensor(v, dtype=F64, requires_grad=True) for k, v in x.items()}
     weights = model.closure_weights()
