@@ -48,7 +48,9 @@ def check_run(
         )
     found = _results(folder)
     if resume:
-        for key, was, now in changed_settings(kept_settings(folder) or settings, settings, free):
+        kept = kept_settings(folder)
+        before = settings if kept is None else kept
+        for key, was, now in changed_settings(before, settings, free):
             raise SettingsError(
                 f"cannot resume: setting {key!r} is {now!r}, the run in the folder has {was!r}. "
                 f"Restore it, {ANEW}"
