@@ -218,7 +218,9 @@ def predict(
     sites: Annotated[
         list[str] | None, typer.Option("--site", help="A site; may be repeated; default all.")
     ] = None,
-    layout: Annotated[str, typer.Option(help="Layout, where it is not recognised.")] = "auto",
+    layout: Annotated[
+        str | None, typer.Option(help="Layout of the records; default that of the run.")
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the file, where there is one.")
     ] = False,

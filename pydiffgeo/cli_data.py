@@ -14,7 +14,9 @@ julia_app = typer.Typer(no_args_is_help=True, help="Julia, for the Julia engine.
 data_app = typer.Typer(no_args_is_help=True, help="Records of sites: download, check, convert.")
 
 Given = Annotated[Path, typer.Argument(help="A folder or file of sites, in any known layout.")]
-Layout = Annotated[str, typer.Option(help="Layout, where it is not recognised.")]
+Layout = Annotated[
+    str, typer.Option(help="Layout, where it is not recognised; a name, or module:function.")
+]
 Product = Annotated[
     list[str] | None, typer.Option(help="Forcing product (CAMELS-US), or data set (Caravan).")
 ]

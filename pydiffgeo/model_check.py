@@ -22,7 +22,7 @@ from pydiffgeo.checking import (
 )
 from pydiffgeo.conversion import to_core
 from pydiffgeo.engines.julia_engine import solve_julia
-from pydiffgeo.errors import ModelError
+from pydiffgeo.errors import EngineUnavailable, ModelError
 from pydiffgeo.inputs import read_forcing, read_parameters, read_state
 from pydiffgeo.models.base import Evaluation, ProcessModel, Values
 from pydiffgeo.models.closures import output_of
@@ -31,6 +31,8 @@ from pydiffgeo.solvers import Solver
 from pydiffgeo.solvers.jacobian import linearisation
 from pydiffgeo.solvers.linear import structure
 from pydiffgeo.solvers.problem import Problem
+
+AGREEMENT = 1e-10  # of the equations in Python and in Julia, relative to the largest of a column
 
 
 def check_model(
@@ -55,8 +57,9 @@ def check_model(
     str
         What was checked, a line each: specification; shapes and precision for any number of leading
         dimensions; finite rates; columns that do not depend on each other; balance; storage,
-        Jacobian, `linearise` and `slopes` against automatic differentiation; networks in slots. Of
-        a model in Julia: shapes, finite rates, balance, and gradients against differences.
+        Jacobian, `linearise` and `slopes` against automatic differentiation; networks in slots; the
+        equations of its `julia_file` against those in Python. Of a model in Julia: shapes, finite
+        rates, balance, and gradients against differences.
 
     Raises
     ------
@@ -95,6 +98,8 @@ def check_model(
         derivatives = _derivatives(model, *inputs)
         if model.closures:
             lines.append(_networks(model))
+        if model.julia_file:
+            lines.append(_in_julia(model, state, weather, p))
     lines.append(
         "balance: "
         + ("no flux has a balance, nothing to check" if error is None else f"closes to {error:.0e}")
@@ -125,6 +130,27 @@ def _finite(name: str, e: Evaluation) -> None:
                 f"{name}.{what}: value {place} is not finite at the start; mend the equations, or "
                 "give check_model a start at which it is."
             )
+
+
+@torch.no_grad()
+def _in_julia(model: ProcessModel, state: Tensor, forcing: Values, parameters: Values) -> str:
+    """Compare storage, rates and fluxes with those of the Julia file of the model."""
+    try:
+        theirs = julia_models.evaluate(start(), model, state, forcing, parameters)
+    except EngineUnavailable as error:
+        return f"Julia: {model.julia_file} was not compared, since {error}"
+    ours = model.evaluate(*prepared(model, state, forcing, parameters), fluxes=True)
+    worst = 0.0
+    for what, one, other in zip(Evaluation._fields, ours, theirs, strict=True):
+        off = (one - other).abs() / (one.abs().amax(-1, keepdim=True) + 1e-300)
+        row, place = divmod(int(off.argmax()), off.shape[-1])
+        if float(off.max()) > AGREEMENT:
+            raise ModelError(
+                f"{what} {place} of {type(model).__name__} is {float(one[row, place]):g} in Python "
+                f"and {float(other[row, place]):g} in {model.julia_file}: mend one of them."
+            )
+        worst = max(worst, float(off.max()))
+    return f"Julia: the equations of {model.julia_file} agree within {worst:.0e}"
 
 
 def _independent(model: ProcessModel, state: Tensor, forcing: Values, parameters: Values) -> None:

@@ -48,15 +48,29 @@ def kind_of(cls: type) -> str:
 def class_of(reference: str) -> type:
     """Return the class that a text of the form "my_package.my_module:MyClass" names.
 
+    Raises
+    ------
+    SettingsError
+        There is no such module or class; see `object_of`.
+    """
+    made = object_of(reference)
+    if not isinstance(made, type):
+        raise SettingsError(f"{reference!r} is no class. Name a model, stage, network or loss.")
+    return made
+
+
+def object_of(reference: str) -> Any:
+    """Return what a text of the form "my_package.my_module:name" names: a class or a function.
+
     Parameters
     ----------
     reference : str
-        Module and class; modules are found as Python finds them, and in the working directory.
+        Module and name; modules are found as Python finds them, and in the working directory.
 
     Raises
     ------
     SettingsError
-        There is no such module or class.
+        There is no such module or name.
     """
     module, _, name = reference.partition(":")
     known = list(sys.path)
@@ -67,13 +81,11 @@ def class_of(reference: str) -> type:
             made = getattr(made, part)
     except (ImportError, AttributeError, ValueError) as error:
         raise SettingsError(
-            f"{reference!r} cannot be imported: {error}. Write 'module:Class' of a file in the "
+            f"{reference!r} cannot be imported: {error}. Write 'module:name' of a file in the "
             "working directory or of an installed package."
         ) from error
     finally:
         sys.path[:] = known
-    if not isinstance(made, type):
-        raise SettingsError(f"{reference!r} is no class. Name a model, stage, network or loss.")
     return made
 
 

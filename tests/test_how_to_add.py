@@ -139,8 +139,6 @@ def test_losses() -> None:
 
 
 def test_a_layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pydiffgeo.data.layouts import LAYOUTS, Layout
-
     lakes = tmp_path / "lakes"
     lakes.mkdir()
     (lakes / "lakes.csv").write_text("lake,area\n01,2.5\n02,7.0\n")
@@ -149,8 +147,8 @@ def test_a_layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             "day,lake_level,inflow\n2001-01-01,1.0,3.0\n2001-01-02,1.1,0.0\n2001-01-03,1.0,1.0\n"
         )
     made = module("lakes_layout", code("layout", 0), tmp_path, monkeypatch)
-    monkeypatch.setitem(LAYOUTS, "lakes", Layout("lakes", made.recognises, made.open_source))
-    sites = pdg.open_sites(lakes, layout="lakes")
+    assert made.recognises(lakes) and not made.recognises(tmp_path)
+    sites = pdg.open_sites(lakes, layout="lakes_layout:open_source")
     assert sites["lake_level"].dims == ("site", "time") and sites.sizes == {"site": 2, "time": 3}
     assert list(sites["area"].values) == [2.5, 7.0] and sites["inflow"].attrs["units"] == "mm d-1"
     assert pdg.Windows(sites).observed == ("lake_level",)

@@ -26,7 +26,8 @@ from pydiffgeo import (
     load_spec,
     solve,
 )
-from pydiffgeo.errors import ModelError, PyDiffGeoError, SpecError, UnknownName
+from pydiffgeo.bridge.models import missing
+from pydiffgeo.errors import DataError, ModelError, PyDiffGeoError, SpecError, UnknownName
 from pydiffgeo.julia import load_model
 from pydiffgeo.models.base import Linearisation
 
@@ -415,3 +416,22 @@ def test_a_good_model_in_julia(julia: Any, tmp_path: Path) -> None:
     (tmp_path / "cascade.jl").write_text(JULIA)
     report = check_model(load_model(tmp_path / "cascade.jl"))
     assert "balance: closes to" in report and "gradients: within" in report
+
+
+def with_file(folder: Path) -> Cascade:
+    model = Cascade(folder)
+    model.julia_file = str(folder / "cascade.jl")
+    return model
+
+
+def test_equations_in_both_languages(julia: Any, tmp_path: Path) -> None:
+    (tmp_path / "cascade.jl").write_text(JULIA)
+    assert "cascade.jl agree within" in check_model(with_file(tmp_path))
+    (tmp_path / "cascade.jl").write_text(JULIA.replace("u[1] - u[2]", "u[1] - 2 * u[2]"))
+    with pytest.raises(ModelError, match=r"rates 1 of Cascade is .* in Python and .*mend one"):
+        check_model(with_file(tmp_path))
+
+
+def test_a_julia_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"julia_file is '.*cascade.jl', but there is no"):
+        missing(with_file(tmp_path))

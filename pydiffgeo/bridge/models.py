@@ -9,8 +9,10 @@ import hashlib
 import json
 import math
 import struct
+import sys
 import weakref
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,7 +20,7 @@ from torch import Tensor
 
 from pydiffgeo.bridge.arrays import field
 from pydiffgeo.bridge.runtime import Julia
-from pydiffgeo.errors import ParameterError
+from pydiffgeo.errors import DataError, ParameterError
 from pydiffgeo.models.base import Evaluation, ProcessModel
 from pydiffgeo.models.closures import JuliaClosure, NeuralClosure
 from pydiffgeo.models.exp_hydro import ExpHydro
@@ -98,10 +100,30 @@ def _networks(model: ProcessModel) -> list[dict[str, Any]]:
     return out
 
 
-def _julia_model(model: JuliaModel) -> dict[str, Any]:
-    files = {"file": str(model.file), "spec_file": str(model.spec_file)}
+def _from_file(model: ProcessModel) -> dict[str, Any]:
+    file, spec_file = _files(model)
+    cells = model.size if model.size > len(model.spec.states) else 0
+    cells = model.cells if isinstance(model, JuliaModel) else cells
+    files = {"file": str(file), "spec_file": str(spec_file)}
     own = {k: c.seed for k, c in model.closures.items() if isinstance(c, JuliaClosure)}
-    return {"kind": "user", **files, "cells": model.cells, "networks": _networks(model), "own": own}
+    return {"kind": "user", **files, "cells": cells, "networks": _networks(model), "own": own}
+
+
+def _files(model: ProcessModel) -> tuple[Path, Path]:
+    """Return the Julia file of a user's model, and the specification beside it."""
+    if isinstance(model, JuliaModel):
+        return model.file, model.spec_file
+    # in a notebook and at the prompt there is no file: as for `load_spec`, the working directory
+    python = getattr(sys.modules.get(type(model).__module__), "__file__", None)
+    file = (Path(python).parent if python else Path()).absolute() / model.julia_file
+    spec_file = file.with_suffix(".toml")
+    for path in (file, spec_file):
+        if not path.is_file():
+            raise DataError(
+                f"{type(model).__name__}.julia_file is {model.julia_file!r}, but there is no {path}. "
+                "Correct the name, or leave it out."
+            )
+    return file, spec_file
 
 
 def _by_name(model: ProcessModel) -> dict[str, Any]:
@@ -112,7 +134,7 @@ DESCRIPTIONS: dict[type[ProcessModel], Callable[[Any], dict[str, Any]]] = {
     Richards: _richards,
     HBV: lambda model: {**_by_name(model), "melt_threshold": model.melt_threshold},
     ExpHydro: _by_name,
-    JuliaModel: _julia_model,
+    JuliaModel: _from_file,
 }
 
 _open: weakref.WeakKeyDictionary[ProcessModel, int] = weakref.WeakKeyDictionary()
@@ -127,14 +149,15 @@ def description(model: ProcessModel) -> dict[str, Any]:
     ParameterError
         The model, or a part of it, exists in torch only.
     """
-    if type(model) not in DESCRIPTIONS:
+    described = DESCRIPTIONS.get(type(model), _from_file if model.julia_file else None)
+    if described is None:
         raise ParameterError(
             f'the model {type(model).__name__} exists in torch only: use engine="torch", or write '
-            "it in Julia and load it with "
-            "pydiffgeo.julia.load_model."
+            "its equations in Julia, too, and name the file in its class: julia_file = "
+            '"my_model.jl".'
         )
     spec = model.spec
-    file = model.spec_file if isinstance(model, JuliaModel) else shipped_specs()[spec.name]
+    file = _files(model)[1] if described is _from_file else shipped_specs()[spec.name]
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     names = {
         "states": [*spec.states],
@@ -144,7 +167,7 @@ def description(model: ProcessModel) -> dict[str, Any]:
     }
     return {
         "kind": spec.name,
-        **DESCRIPTIONS[type(model)](model),
+        **described(model),
         "spec": {"digest": digest, **names},
     }
 

@@ -19,6 +19,7 @@ from pydiffgeo.data.layouts.source import base_of, depth_of
 from pydiffgeo.data.lazy import Reader
 from pydiffgeo.data.problems import absent
 from pydiffgeo.errors import DataError, lookup, nearest
+from pydiffgeo.recorded import object_of
 
 EAGER_BYTES = 2**30  # what is read at once, unless the caller says otherwise
 # where attributes name the place of a site, by coordinate of the form: name, unit, names in data
@@ -59,7 +60,8 @@ def open_sites(
         A folder or file; also looked for in the folder that the environment variable PYDIFFGEO_DATA
         names, or ../shared/data.
     layout : str
-        A name of `LAYOUTS`, or "auto" to find out.
+        A name of `LAYOUTS`, "auto" to find out, or "my_package.my_module:my_function" for a layout
+        of one's own: the function `open_source(path, request)` of docs/how_to_add/layout.md.
     sites : sequence of str, optional
         Identifiers, in the wanted order; all by default.
     variables : sequence of str, optional
@@ -201,6 +203,14 @@ def find_data(path: str | Path) -> Path:
 
 
 def _source(path: Path, layout: str, request: Request) -> Source:
+    if ":" in layout:
+        found = object_of(layout)(path, request)
+        if not isinstance(found, Source):
+            raise DataError(
+                f"the layout {layout!r} returns {type(found).__name__}; let it return a "
+                "pydiffgeo.data.layouts.Source."
+            )
+        return found
     if layout != "auto":
         return lookup(LAYOUTS, layout, "layout").open_source(path, request)
     for known in LAYOUTS.values():
@@ -209,7 +219,7 @@ def _source(path: Path, layout: str, request: Request) -> Source:
     raise DataError(
         f"{path} has none of the known layouts "
         f"({', '.join(f'{k}: {v.title}' for k, v in LAYOUTS.items())}); name one with `layout` to "
-        "be told what is missing."
+        "be told what is missing, or a function of your own, 'my_module:open_source'."
     )
 
 

@@ -150,14 +150,15 @@ def build_loss(settings: Any) -> list[Any]:
         return made
 
 
-def open_records(data: DataSettings) -> xr.Dataset:
-    """Open the records of a run, lazily where they are large."""
+def open_records(data: DataSettings, search: Sequence[str] = ()) -> xr.Dataset:
+    """Open the records of a run, lazily where they are large; a layout of one's own is looked for in `search`, too."""
     if data.path is None:
         raise DataError("there are no records: name a file or folder.", ("data", "path"))
-    return open_sites(
-        find_data(data.path), data.layout, product=data.product, names=data.names, units=data.units,
-        zone=data.zone, stamps=data.stamps,
-    )  # fmt: skip
+    with searching(search):
+        return open_sites(
+            find_data(data.path), data.layout, product=data.product, names=data.names, units=data.units,
+            zone=data.zone, stamps=data.stamps,
+        )  # fmt: skip
 
 
 def with_derived(records: xr.Dataset, data: DataSettings, start: str, end: str) -> xr.Dataset:
@@ -197,7 +198,7 @@ def load_sites(
         and date, unless the settings let them be left out; no site left.
     """
     data: DataSettings = settings.data
-    opened = open_records(data)
+    opened = open_records(data, settings.search)
     known = [str(site) for site in opened.site.values]
     trained, held = choose_sites(known, data.sites, data.held_out, data.exclude, data.split_seed)
     out = {scope: dict(reasons) for scope, reasons in (left_out or {}).items()}

@@ -61,7 +61,10 @@ class DataSettings(Settings):
         description="File or folder of records; looked for here, then in $PYDIFFGEO_DATA; none: a "
         "synthetic truth.",
     )
-    layout: str = Field("auto", description="Layout of the files, where it is not recognised.")
+    layout: str = Field(
+        "auto",
+        description="Layout of the files, where it is not recognised: a name, or a function of one's own, 'module:function'.",
+    )
     product: str | None = Field(
         None, description="Forcing product (CAMELS-US) or data set (Caravan)."
     )

@@ -176,7 +176,7 @@ def predict(
     start: str | None = None,
     end: str | None = None,
     sites: Sequence[str] | None = None,
-    layout: str = "auto",
+    layout: str | None = None,
     overwrite: bool = False,
 ) -> Evaluation:
     """Simulate new records with a trained run; write series, states and parameters.
@@ -194,8 +194,8 @@ def predict(
         First and last day; by default all after the warm-up.
     sites : sequence of str, optional
         All by default.
-    layout : str
-        Of the files.
+    layout : str, optional
+        Of the files; that of the run by default.
     overwrite : bool
         Replace the file, where there is one.
 
@@ -229,7 +229,7 @@ def predict(
 
 
 def new_records(
-    settings: Any, path: Path, sites: Sequence[str] | None = None, layout: str = "auto"
+    settings: Any, path: Path, sites: Sequence[str] | None = None, layout: str | None = None
 ) -> xr.Dataset:
     """Return other records as a run reads them.
 
@@ -237,8 +237,8 @@ def new_records(
 
     Record summaries are those of the training period where the records cover it, else of all days.
     """
-    data = settings.data.model_copy(update={"path": path, "layout": layout})
-    records = open_records(data)
+    data = settings.data.model_copy(update={"path": path, "layout": layout or settings.data.layout})
+    records = open_records(data, settings.search)
     known = [str(site) for site in records.site.values]
     for site in sites or ():
         if site not in known:

@@ -161,7 +161,7 @@ def _with_records(
             write_netcdf(sites, path)
             console().print(f"{path}: {sites.attrs['source']}")
         group.collect(None)
-        data = settings.data.model_copy(update={"path": path.resolve()})
+        data = settings.data.model_copy(update={"path": path.resolve(), "layout": "netcdf"})
         runs[name] = settings.model_copy(update={"data": data})
     return replace(experiment, runs=runs)
 

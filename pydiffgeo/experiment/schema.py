@@ -44,6 +44,8 @@ from pydiffgeo.solvers import Solver
 from pydiffgeo.stages import STAGES, Stage
 from pydiffgeo.training.trainer import Trainer
 
+LAYOUT = ("data", "layout")  # names a function of one's own, not a class
+
 TRAINING: dict[str, Any] = {
     "length": (
         int | None,
@@ -252,8 +254,8 @@ def run_settings(kept: Mapping[str, Any]) -> Any:
         They are not those of a run.
     """
     with searching(kept.get("search") or ()):
-        own = tuple(dict.fromkeys((kind, class_of(kind)) for kind, _ in _kinds(kept)))
-        return run_class(own).model_validate(kept)
+        kinds = dict.fromkeys(kind for kind, place in _kinds(kept) if place != LAYOUT)
+        return run_class(tuple((kind, class_of(kind)) for kind in kinds)).model_validate(kept)
 
 
 def plain_settings(settings: BaseModel) -> dict[str, Any]:
@@ -295,6 +297,8 @@ def _kinds(data: Any, place: Location = ()) -> Iterator[tuple[str, Location]]:
 def _own_kinds(document: Document) -> tuple[tuple[str, type], ...]:
     found: dict[str, type] = {}
     for kind, place in _kinds(document.data):
+        if place[-2:] == LAYOUT:
+            continue
         try:
             found[kind] = class_of(kind)
         except SettingsError as error:

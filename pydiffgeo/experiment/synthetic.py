@@ -5,6 +5,7 @@ Made-up weather, and the stages of a hybrid with drawn parameters.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,11 @@ from pydiffgeo.data.variables import VARIABLES
 from pydiffgeo.errors import SolveFailed
 from pydiffgeo.experiment.build import with_derived
 from pydiffgeo.hybrid import Hybrid
+from pydiffgeo.stages import Process
 
 PROBES = (0.05, 0.1, 0.2, 0.5, 1.0)  # m
 WET = 0.2  # soil moisture in the place of the truth, until it is known
+RANGE = 10.0  # of a forcing without bounds, in its unit
 SPREAD = 0.8  # of parameters over sites, on their unbounded scale
 
 
@@ -26,7 +29,8 @@ def synthetic_sites(settings: Any, hybrid: Hybrid) -> xr.Dataset:
     """Return sites whose observations are those of a hybrid with drawn parameters, plus noise.
 
     Attributes are drawn at random, and the parameters follow them, with some scatter: a network can
-    find them.
+    find them. Forcing of a model that is no weather, such as the inflow of a lake, is made up in
+    the lower part of the range of its specification.
 
     Parameters
     ----------
@@ -59,8 +63,11 @@ def synthetic_sites(settings: Any, hybrid: Hybrid) -> xr.Dataset:
     drawn = random.uniform(0.1, 0.9, (given.sites, len(names)))  # what any attribute may be
     for k, name in enumerate(names):
         sites[name] = ("site", drawn[:, k], {"units": "1"})
+    _add_forcing(sites, hybrid, data.derive, random)
+    simulated = _units(hybrid)
     for name in data.observed:
-        unit = {"units": VARIABLES[name].unit if name in VARIABLES else "1", "role": "observed"}
+        known = VARIABLES[name].unit if name in VARIABLES else simulated.get(name, "1")
+        unit = {"units": known, "role": "observed"}
         if name == "soil_moisture":
             sites = sites.assign_coords(depth=("depth", np.array(PROBES), {"units": "m"}))
             shape = (given.sites, sites.sizes["time"], len(PROBES))
@@ -86,12 +93,48 @@ def synthetic_sites(settings: Any, hybrid: Hybrid) -> xr.Dataset:
     for name in data.observed:
         truth = series[name].double().numpy()[order]
         noise = given.noise * truth.std(1, keepdims=True) * random.normal(size=truth.shape)
-        sites[name] = sites[name].copy(data=np.maximum(truth + noise, 0.0))
+        # noise makes nothing negative that cannot be
+        sites[name] = sites[name].copy(data=np.maximum(truth + noise, min(truth.min(), 0.0)))
     sites.attrs["source"] = (
         f"synthetic truth: {given.sites} sites with known parameters and noise, seed {given.seed}"
     )
     sites.attrs["truth"] = str({k: np.round(v.numpy(), 4).tolist() for k, v in parameters.items()})
     return sites
+
+
+def _add_forcing(
+    sites: xr.Dataset, hybrid: Hybrid, derive: Mapping[str, Any], random: np.random.Generator
+) -> None:
+    """Make up what the models of a hybrid read and the weather does not have: a yearly wave with noise."""
+    days = sites.sizes["time"]
+    season = -np.cos(2 * np.pi * (sites.time.dt.dayofyear.to_numpy() - 20) / 365.25)
+    for stage in _processes(hybrid):
+        for own, name in stage.names.items():
+            if name in sites or name in derive or name not in hybrid.reads:
+                continue
+            forcing = stage.model.spec.forcings[own]
+            low = forcing.lower if np.isfinite(forcing.lower) else forcing.typical - RANGE
+            high = forcing.upper if np.isfinite(forcing.upper) else low + RANGE
+            noise = np.zeros((sites.sizes["site"], days))
+            for day in range(1, days):
+                noise[:, day] = 0.9 * noise[:, day - 1] + random.normal(0.0, 0.1, len(noise))
+            share = np.clip(0.5 + 0.3 * season + noise, 0.0, 1.0) / 3
+            sites[name] = (("site", "time"), low + share * (high - low), {"units": forcing.unit})
+
+
+def _units(hybrid: Hybrid) -> dict[str, str]:
+    """Return the units of what the models of a hybrid give."""
+    found: dict[str, str] = {}
+    for stage in _processes(hybrid):
+        spec = stage.model.spec
+        given = {k: s.unit for k, s in spec.states.items()}
+        given |= {k: q.unit for k, q in spec.fluxes.items()}
+        found |= given | {k: given[v] for k, v in stage.outputs.items() if v in given}
+    return found
+
+
+def _processes(hybrid: Hybrid) -> list[Process]:
+    return [stage for stage in hybrid.modules() if isinstance(stage, Process)]
 
 
 def _drawn(

@@ -78,6 +78,9 @@ class ProcessModel(Recorded):
         fills; and that slot.
     units : Units
         Length and time in `spec`, where they can be chosen.
+    julia_file : str
+        Julia file with the same equations, beside the Python file and with its TOML file beside it:
+        the Julia engine solves the model then. "" where there is none. See docs/julia_models.md.
     """
 
     spec: ModelSpec
@@ -87,6 +90,7 @@ class ProcessModel(Recorded):
     closures: Mapping[str, torch.nn.Module] = {}
     replaced: Mapping[str, str] = {}
     units: Units = Units()
+    julia_file: str = ""
 
     @property
     def core(self) -> ProcessModel:

@@ -17,7 +17,7 @@ import xarray as xr
 from pydiffgeo.data import LAYOUTS, check_sites, open_sites, write_sites
 from pydiffgeo.data.lazy import is_lazy
 from pydiffgeo.data.variables import VARIABLES
-from pydiffgeo.errors import DataError, UnknownName
+from pydiffgeo.errors import DataError, SettingsError, UnknownName
 
 
 def make(kind: str, root: Path) -> Path:
@@ -127,6 +127,10 @@ def test_unknown_names_are_answered(tmp_path: Path) -> None:
         open_sites(root, product="maurer")
     with pytest.raises(UnknownName, match="did you mean 'caravan'"):
         open_sites(root, "karavan")
+    with pytest.raises(SettingsError, match="'my_lakes:open_source' cannot be imported"):
+        open_sites(root, "my_lakes:open_source")
+    with pytest.raises(DataError, match="'operator:is_' returns bool"):
+        open_sites(root, "operator:is_")
     with pytest.raises(DataError, match="none of the known layouts.*camels_us"):
         open_sites(root / "camels_attributes_v2.0")
     with pytest.raises(DataError, match="no file or folder .*absent"):

@@ -145,7 +145,7 @@ def test_fluxes_are_compared_with_what_the_records_tell(
     ]
     balance = pd.read_csv(out / "balance.csv", index_col="site")
     gain = balance.inflow - balance.evapotranspiration - balance.runoff
-    np.testing.assert_allclose(balance.gain, gain, atol=1e-5)
+    np.testing.assert_allclose(balance.storage_gain, gain, atol=1e-5)
 
 
 def test_what_was_saved_is_read_back_and_compared(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import experiment_cases as cases
 import numpy as np
 
 from pydiffgeo.experiment.build import build_hybrid
+from pydiffgeo.experiment.schema import load_experiment
 from pydiffgeo.experiment.synthetic import synthetic_sites
 
 
@@ -30,3 +33,18 @@ def test_the_truth_is_that_of_the_model_with_noise_and_the_same_for_a_seed(tmp_p
     # water is conserved: what rains evaporates, runs off, or is stored
     rain = exact.precipitation.sum("time")
     assert (exact.discharge.sum("time") < rain).all()
+
+
+def test_forcing_that_is_no_weather_is_made_up_in_its_range(tmp_path, monkeypatch) -> None:
+    """Of the lake of the documentation; and its observations have the units of the model."""
+    lake = Path(__file__).parents[2] / "docs" / "tutorials" / "lake"
+    monkeypatch.syspath_prepend(str(lake))
+    settings = load_experiment(lake / "lake.yaml").runs["lake"]
+    hybrid = build_hybrid(settings)
+    sites = synthetic_sites(settings, hybrid)
+    (process,) = hybrid.stages
+    for own in ("inflow", "inflow_temperature", "evaporation"):
+        known, values = process.model.spec.forcings[own], sites[own]
+        assert values.attrs["units"] == known.unit
+        assert known.lower <= values.min() < values.max() <= known.upper
+    assert sites["outflow"].attrs["units"] == "mm d-1"

@@ -32,7 +32,7 @@ CHECKS: dict[str, tuple[str, str, str]] = {
     # over years near zero: a store that fills for years hides water from the training period
     "gain of storage": ("storage_gain", "zero", YEARLY),
 }
-BALANCE = "Medians over the sites of mean fluxes; gain: what enters and does not leave."
+BALANCE = "Medians over the sites of mean fluxes; storage_gain: what enters and does not leave."
 TEXT = (
     "Over water years of which at least 90 % of days are observed: evapotranspiration (mm per "
     "year) against precipitation less observed discharge, as measured and, where it was learned, "
@@ -222,14 +222,14 @@ def water_balance(runs: Runs) -> Panel:
 
 
 def balance_table(run: Evaluation) -> pd.DataFrame:
-    """Return the mean fluxes of a balance and its gain by site; nothing where one is missing."""
+    """Return the mean fluxes of a balance and the gain of the storage by site; nothing where one is missing."""
     signs = json.loads(run.data.attrs.get("balance", "{}"))
     if "runoff" in run.data and "discharge" in signs:  # before routing
         signs["runoff"] = signs.pop("discharge")
     if not signs or not set(signs) <= set(run.data):
         return pd.DataFrame()
     means = run.judged[list(signs)].mean(run.axis).reset_coords(drop=True).to_dataframe()
-    return means.assign(gain=sum(sign * means[name] for name, sign in signs.items()))
+    return means.assign(storage_gain=sum(sign * means[name] for name, sign in signs.items()))
 
 
 def _draw(runs: Runs, tables: dict[str, pd.DataFrame]) -> Figure:

@@ -216,10 +216,10 @@ def test_mean_fluxes_and_what_the_stores_gain() -> None:
     run = judged(inflow=6.0, evapotranspiration=2.0, discharge=3.0)
     table = balance_table(run)
     assert table.loc["01"].to_dict() == {
-        "inflow": 6.0, "evapotranspiration": 2.0, "discharge": 3.0, "gain": 1.0,
+        "inflow": 6.0, "evapotranspiration": 2.0, "discharge": 3.0, "storage_gain": 1.0,
     }  # fmt: skip
     panel = water_balance({"run": run, "lstm": judged(inflow=1.0)})
-    assert panel.tables["balance_summary"].to_dict("records")[0]["gain"] == 1.5
+    assert panel.tables["balance_summary"].to_dict("records")[0]["storage_gain"] == 1.5
     assert set(panel.files["balance"].run) == {"run"}
     pytest.importorskip("matplotlib")
     assert panel.figures["balance"][1]().axes[0].get_ylabel() == "mm d-1"
@@ -227,7 +227,7 @@ def test_mean_fluxes_and_what_the_stores_gain() -> None:
 
 def test_discharge_counts_before_routing() -> None:
     run = judged(inflow=6.0, evapotranspiration=2.0, discharge=3.0, runoff=3.5)
-    assert balance_table(run).gain["01"] == 0.5
+    assert balance_table(run).storage_gain["01"] == 0.5
 
 
 def test_a_network_has_no_balance() -> None:
