@@ -154,21 +154,6 @@ def test_a_layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert pdg.Windows(sites).observed == ("lake_level",)
 
 
-def test_a_domain_in_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The settings of the page, with the lake of the tutorial as their model."""
-    from pydiffgeo.experiment.build import build_hybrid
-    from pydiffgeo.experiment.schema import load_experiment
-
-    tutorial = Path(__file__).parents[1] / "docs" / "tutorials" / "own_model.py"
-    text = tutorial.read_text().partition("# ## Look at it")[0]
-    made = module("lake", text, tmp_path, monkeypatch)
-    (tmp_path / "lakes.yaml").write_text(blocks(f"{PAGES}/domain.md", "yaml")[0])
-    runs = load_experiment(tmp_path / "lakes.yaml").runs
-    assert list(runs) == ["lake", "lstm"]
-    assert isinstance(build_hybrid(runs["lake"]).stages[0].model, made.Lake)
-    assert build_hybrid(runs["lstm"]).gives == ("outflow",)
-
-
 def test_a_solver() -> None:
     names: dict[str, Any] = {}
     exec(code("solver", 0), names)

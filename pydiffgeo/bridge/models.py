@@ -120,8 +120,8 @@ def _files(model: ProcessModel) -> tuple[Path, Path]:
     for path in (file, spec_file):
         if not path.is_file():
             raise DataError(
-                f"{type(model).__name__}.julia_file is {model.julia_file!r}, but there is no {path}. "
-                "Correct the name, or leave it out."
+                f"{type(model).__name__}.julia_file is {model.julia_file!r}, but there is no "
+                f"{path}. Correct the name, or leave it out."
             )
     return file, spec_file
 

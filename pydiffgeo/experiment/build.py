@@ -151,13 +151,16 @@ def build_loss(settings: Any) -> list[Any]:
 
 
 def open_records(data: DataSettings, search: Sequence[str] = ()) -> xr.Dataset:
-    """Open the records of a run, lazily where they are large; a layout of one's own is looked for in `search`, too."""
+    """Open the records of a run, lazily where they are large.
+
+    A layout of one's own is looked for in the folders of `search`, too.
+    """
     if data.path is None:
         raise DataError("there are no records: name a file or folder.", ("data", "path"))
     with searching(search):
         return open_sites(
-            find_data(data.path), data.layout, product=data.product, names=data.names, units=data.units,
-            zone=data.zone, stamps=data.stamps,
+            find_data(data.path), data.layout, product=data.product, names=data.names,
+            units=data.units, zone=data.zone, stamps=data.stamps,
         )  # fmt: skip
 
 

@@ -63,7 +63,8 @@ class DataSettings(Settings):
     )
     layout: str = Field(
         "auto",
-        description="Layout of the files, where it is not recognised: a name, or a function of one's own, 'module:function'.",
+        description="Layout of the files, where it is not recognised: a name, or a function of "
+        "one's own, 'module:function'.",
     )
     product: str | None = Field(
         None, description="Forcing product (CAMELS-US) or data set (Caravan)."

@@ -105,7 +105,7 @@ def synthetic_sites(settings: Any, hybrid: Hybrid) -> xr.Dataset:
 def _add_forcing(
     sites: xr.Dataset, hybrid: Hybrid, derive: Mapping[str, Any], random: np.random.Generator
 ) -> None:
-    """Make up what the models of a hybrid read and the weather does not have: a yearly wave with noise."""
+    """Make up what models read and the weather does not have: a yearly wave with noise."""
     days = sites.sizes["time"]
     season = -np.cos(2 * np.pi * (sites.time.dt.dayofyear.to_numpy() - 20) / 365.25)
     for stage in _processes(hybrid):

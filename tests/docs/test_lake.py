@@ -1,4 +1,4 @@
-"""The lake of the tutorial "A domain of your own": physics, both engines, and the commands from outside of the package."""
+"""The lake of the page "A domain of your own": physics, both engines, and the commands."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_water_and_heat_are_conserved(lake: pdg.ProcessModel, solver: pdg.Solver
 
 
 def test_the_steady_lake(lake: pdg.ProcessModel) -> None:
-    """The sill lets the inflow pass; the temperature is the mean of inflow and air, by what each exchanges."""
+    """The sill lets the inflow pass; the temperature is a mean of those of inflow and air."""
     inflow, rating, exchange = 30.0, 120.0, 250.0
     forcing = {
         "inflow": inflow,

@@ -11,7 +11,8 @@ class Lake(pdg.ProcessModel):
     """A well mixed lake that loses water over a sill and exchanges heat with the air (mm, degC, d).
 
     d volume / dt = inflow - evaporation - rating (depth above the sill / 1 m)^1.5
-    d heat / dt   = inflow x its temperature + exchange (air + warming - T) - (evaporation + outflow) T
+    d heat / dt   = inflow x its temperature + exchange (air + warming - T)
+                    - (evaporation + outflow) T
 
     T is heat / volume. Both are conserved, so that both are states, and T follows from them.
     """

@@ -1,4 +1,4 @@
-"""How the files of the lakes are read: a folder with lakes.csv and a file LAKE.txt for each lake."""
+"""How the files are read: a folder with lakes.csv, and a file LAKE.txt for each lake."""
 
 import pandas as pd
 

@@ -222,7 +222,7 @@ def water_balance(runs: Runs) -> Panel:
 
 
 def balance_table(run: Evaluation) -> pd.DataFrame:
-    """Return the mean fluxes of a balance and the gain of the storage by site; nothing where one is missing."""
+    """Return the mean fluxes of a balance and the gain by site; nothing where one is missing."""
     signs = json.loads(run.data.attrs.get("balance", "{}"))
     if "runoff" in run.data and "discharge" in signs:  # before routing
         signs["runoff"] = signs.pop("discharge")
