@@ -217,8 +217,9 @@ class Process(Stage):
                 "or let the network stand beside the formula (residual: true)."
             )
         what = "learned parameter" if name in self.model.spec.parameters else "parameter"
-        names = f"{nearest(name, known)} Known: {', '.join(known)}."
-        raise ParameterError(f"{self.who} has no {what} {name!r}{names}")
+        raise ParameterError(
+            f"{self.who} has no {what} {name!r}{nearest(name, known)} Known: {', '.join(known)}."
+        )
 
     def fit(self, windows: Windows) -> Facts:
         """Let closures that were made here begin as their formulas."""
