@@ -42,6 +42,10 @@ def endings(message: ast.expr) -> Iterator[str | None]:
             yield None if name in SENTENCES else f"{{{name}(...)}}"
         case ast.JoinedStr(values=[*_, ast.FormattedValue(value=ast.Name(id=name))]):
             yield None if name in PARTS else f"{{{name}}}"
+        case ast.JoinedStr(values=[*_, ast.FormattedValue(value=ast.Attribute(attr=name))]) if (
+            name in PARTS
+        ):
+            yield None
         case ast.JoinedStr(values=[*_, ast.FormattedValue() as last]):
             yield f"{{{ast.unparse(last.value)}}}"
         case ast.BinOp(op=ast.Add(), right=right):
