@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from pydiffgeo.data.batch import Batch
 from pydiffgeo.data.form import unit_of
 from pydiffgeo.data.windows import Windows
-from pydiffgeo.errors import DataError, ParameterError, SettingsError, nearest
+from pydiffgeo.errors import DataError, ParameterError, SettingsError, UnitError, nearest
 from pydiffgeo.members import Ensemble
 from pydiffgeo.networks.base import Network
 from pydiffgeo.networks.bounds import Bounds
@@ -27,6 +27,7 @@ from pydiffgeo.stages.base import Known, Series, Stage, converted
 from pydiffgeo.stages.explicit_hbv import ExplicitHBV
 from pydiffgeo.stages.parallel import Parallel, ends, flat
 from pydiffgeo.stages.process import Process
+from pydiffgeo.units import same_unit
 
 
 class Hybrid(Recorded, nn.Module):
@@ -260,6 +261,17 @@ class Hybrid(Recorded, nn.Module):
         if state and state != self.facts:
             self._build(state)
 
+    def _require_units(self, batch: Batch) -> None:
+        """Raise UnitError where a batch states other units than the sites it was prepared for."""
+        units = self.facts.get("units", {})
+        for name in (*batch.series, *batch.attributes, *batch.observed):
+            own, now = units.get(name), batch.units.get(name)
+            if own is not None and now is not None and not same_unit(own, now):
+                raise UnitError(
+                    f"{name!r} is given in {now!r}, and the hybrid was prepared for {own!r}; "
+                    "convert it, as `open_sites` does."
+                )
+
     def parameters_of(self, batch: Batch) -> dict[str, Tensor]:
         """Return the parameters of a batch by name.
 
@@ -280,6 +292,7 @@ class Hybrid(Recorded, nn.Module):
         SolveFailed: with site and dates of each failure, where the solver does not report them in
         `Series.failed`.
         """
+        self._require_units(batch)
         single, wide = {}, {}
         for name, x in parameters.items():  # a single copy of layers has no dimension of copies
             alone = self.copies == 1 and name in self._layers
@@ -287,7 +300,9 @@ class Hybrid(Recorded, nn.Module):
         series = Series(batch.series)
         for stage in self.stages:
             given = wide if isinstance(stage, Parallel) else single
-            series = series.added(stage(series, given, batch))
+            # a stage that reads NaN would have NaN as the gradient of its parameters
+            series = series.added(stage(series, given, batch)).filled(0.0, stage.gives)
+        series = series.filled(torch.nan, self.gives)
         return series.added({k: converted(series[k], change) for k, change in self._ends.items()})
 
     def forward(self, batch: Batch) -> Series:

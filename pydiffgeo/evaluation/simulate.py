@@ -50,7 +50,7 @@ def simulate(
         fluxes and states that it gives, "all" of them, or forcing as in the records, by default
         what the panels "untrained" and "water_balance" show.
     members : mapping of str to int, optional
-        Position of the one member of an ensemble that counts for a site.
+        Position of the one member of an ensemble that counts for a site; others get the mean.
     keep_warm_up : bool
         Whether the steps of the warm-up are kept, too.
 
@@ -136,10 +136,15 @@ def _block(
     sites = [batch.sites[i] for i in batch.site.tolist()]
     member, row = torch.tensor([of.get(site, 0) for site in sites]), torch.arange(len(sites))
     made, profiles = hybrid(batch), members[0].facts["observed"]
-    data = xr.Dataset(attrs={sites[k % len(sites)]: why for k, why in made.failed.items()})
+    failed = [(*divmod(k, len(sites)), why) for k, why in made.failed.items()]
+    data = xr.Dataset(attrs={sites[i]: why for m, i, why in failed if of.get(sites[i], m) == m})
     series = {name: made[name] for name in names if name in made}
     if isinstance(hybrid, Ensemble):
-        series = {n: v[member, row] if of else v.mean(0) for n, v in series.items()}
+        own = [site in of for site in sites]
+        for name, values in series.items():
+            series[name] = values.mean(0)
+            if any(own):
+                series[name][own] = values[member, row][own]
     for name, values in (series | {n + OBSERVED: batch.observed[n] for n in compared}).items():
         third = "depth" if name.removesuffix(OBSERVED) in profiles else "cell"
         data[name] = ("site", axis, third)[: values.ndim], values.cpu().numpy()

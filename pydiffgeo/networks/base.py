@@ -56,6 +56,11 @@ class Network(Recorded, nn.Module):
         super().__init__()
         if per not in ("site", "layer"):
             raise ParameterError(f"per={per!r} is neither 'site' nor 'layer'.")
+        for name, steps in (past or {}).items():
+            if steps < 1:
+                raise ParameterError(
+                    f"past: {name!r} of {steps} steps before is not of the past; give at least 1."
+                )
         self.reads = (reads,) if isinstance(reads, str) else tuple(reads)
         self.per, self.past, self.logarithm = per, dict(past or {}), tuple(logarithm)
         self.seed = seed

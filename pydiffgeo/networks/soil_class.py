@@ -90,7 +90,9 @@ class SoilClass(Given):
             for name, seen in wide.observed.items():
                 if name in series:
                     error = (series[name] - seen)[:, batch.warm_up :].double().flatten(1)
-                    total += error.square().nanmean(1).nan_to_num(0.0)
+                    known = torch.isfinite(seen[:, batch.warm_up :]).flatten(1)
+                    squares = torch.where(known, error.square(), 0.0).sum(1)
+                    total += (squares / known.sum(1).clamp_min(1)).nan_to_num(torch.inf)
             total[list(series.failed)] = torch.inf
             for i, each in zip(batch.site, total.unflatten(0, (count, -1)).unbind(1), strict=True):
                 site = batch.sites[int(i)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 import pandas as pd
@@ -32,6 +32,18 @@ class Series(dict[str, Tensor]):
     def __init__(self, series: Named | None = None, failed: dict[int, str] | None = None):
         super().__init__(series or {})
         self.failed = dict(failed or {})
+
+    def filled(self, value: float, names: Iterable[str]) -> Series:
+        """Return these series with a number in the rows that failed of some of them."""
+        if not self.failed:
+            return self
+        found = dict(self)
+        for name in (name for name in names if name in self):
+            bad = torch.zeros(len(self[name]), dtype=torch.bool, device=self[name].device)
+            bad[list(self.failed)] = True
+            shape = (-1, *(1,) * (self[name].ndim - 1))
+            found[name] = torch.where(bad.view(shape), value, self[name])
+        return Series(found, self.failed)
 
     def added(self, other: Named) -> Series:
         """Return these series and others, which take the place of those of the same name."""

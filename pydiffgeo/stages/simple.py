@@ -126,7 +126,7 @@ class DegreeDay(Stage):
         read = zip(self.reads, self.factors, strict=True)
         fall, temperature = (converted(series[name], factor) for name, factor in read)
         warmth = (temperature - self.threshold).clamp_min(0.0)
-        factor = parameters["snow_factor"].to(fall)[:, None] if self.learns else self.factor
+        factor = in_time(parameters["snow_factor"].to(fall), fall) if self.learns else self.factor
         most, snow = (factor * warmth).unbind(1), torch.where(warmth > 0, 0.0, fall)
         rain = fall - snow
         store, liquid, stores = torch.zeros_like(fall[:, 0]), [], []

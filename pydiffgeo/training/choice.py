@@ -35,8 +35,10 @@ class Choice:
         hybrids: Sequence[nn.Module],
         judges: Sequence[Judge],
         patience: int | None = None,
+        observed: Sequence[str] = (),
     ):
         self.members, self.hybrids, self.patience = members, hybrids, patience
+        self.observed = observed  # what the loss compares
         self.held = any(member.held for member in members)
         self.judges = [] if self.held else judges
         self.judged_by = [i if m.judge is None else m.judge for i, m in enumerate(members)]
@@ -57,7 +59,7 @@ class Choice:
     def judge_held(self, found: Sequence[Simulated], epoch: int) -> None:
         """Score the members by the days held out of what they simulated."""
         both = zip(self.members, found, strict=True)
-        self.keep([_held_score(member, one) for member, one in both], epoch)
+        self.keep([_held_score(member, one, self.observed) for member, one in both], epoch)
 
     def validate(self, epoch: int, observed: Sequence[str], group: Group) -> None:
         """Score the members by windows of a validation period, or by what a callable says."""
@@ -86,8 +88,8 @@ class Choice:
 
     def end_epoch(self, epoch: int) -> float:
         """Return the mean score of the judges, errors as they are, and note whether to go on."""
-        last = max(self.best_epoch)
-        if self.patience and epoch - last >= self.patience:
+        last, judged = max(self.best_epoch), epoch - self.held  # days held out judge before a step
+        if self.patience and judged - last >= self.patience:
             self.stopped = f"no better validation in {self.patience} epochs, best in epoch {last}"
         judges = set(self.judged_by)
         score = sum(self.scores[i] for i in judges) / len(judges)
@@ -108,15 +110,22 @@ class Choice:
                 one.load_state_dict(weights)
 
 
-def _held_score(member: Member, one: Simulated) -> float:
-    """Return minus the RMSE on the days held out; -inf where too many are not simulated."""
+def _held_score(member: Member, one: Simulated, names: Sequence[str]) -> float:
+    """Return minus the RMSE on the days held out; -inf where too many are not simulated.
+
+    Of several series it is that of errors over the standard deviation of what was observed then.
+    """
     squares, count, total = 0.0, 0, 0
     first = int(one.batch.start[0])
-    for name, values in member.held.items():
+    held = {name: member.held[name] for name in names if name in member.held}
+    for name, values in held.items():
         simulated = one.series[name].detach()
         observed = values[one.batch.site, first : first + one.batch.length].to(simulated)
         error = simulated - observed
         known = torch.isfinite(error)
+        if len(held) > 1:  # whose units may differ
+            seen = values[torch.isfinite(values)].double()
+            error = error / float(seen.std(correction=0).clamp_min(1e-12))
         squares += float(torch.where(known, error, 0.0).square().sum())
         count, total = count + int(known.sum()), total + int(torch.isfinite(observed).sum())
     return -math.sqrt(squares / count) if count and count >= COMPLETE * total else -math.inf

@@ -245,7 +245,10 @@ def _calibrated_row(
         if series.failed:
             failed += 1
             return math.inf
-        return 1 - nse(series[name][0, batch.warm_up :].double().numpy(), observed)
+        simulated = series[name][0, batch.warm_up :].double().numpy()
+        if not np.isfinite(simulated[np.isfinite(observed)]).all():
+            return math.inf  # else it would be judged by fewer days than others
+        return 1 - nse(simulated, observed)
 
     found = sce_ua(loss, model.learns, evaluations, seed=seed)
     table.set(site, found.parameters)

@@ -138,7 +138,7 @@ class Trainer(Recorded):
         self.windows = self._reading([member.windows for member in self.members])
         judges: list[Any] = [] if validation is None else [validation] * len(self.members)
         judges = self._reading(judges) if isinstance(validation, Windows) else judges
-        self.choice = Choice(self.members, self.hybrids, judges, patience)
+        self.choice = Choice(self.members, self.hybrids, judges, patience, self.loss.observed)
         self.steps = Steps(
             self.whole, self.members, self.hybrids, self.windows, self.loss, self.group, max_failed
         )

@@ -14,7 +14,7 @@ import pytest
 import torch
 import xarray as xr
 
-from pydiffgeo.errors import DataError
+from pydiffgeo.errors import DataError, UnitError
 from pydiffgeo.evaluation import evaluate, simulate
 
 ALL = ("snow", "melt_water", "soil", "upper", "lower", "runoff", "inflow", "evapotranspiration")
@@ -148,6 +148,18 @@ def test_an_ensemble_is_the_mean_of_its_members_or_one_for_each_site(sites: xr.D
     for k in range(5):
         xr.testing.assert_allclose(folds.discharge[k], alone[k % 2].discharge[k], rtol=1e-4)
         xr.testing.assert_allclose(folds.BETA[k], alone[k % 2].BETA[k])
+    each = {site: 1 for site in sites.site.values[:2].tolist()}  # the others were never left out
+    some = simulate(ensemble, sites, *cases.DAYS, warm_up=30, also=(), members=each)
+    xr.testing.assert_allclose(some.discharge[:2], alone[1].discharge[:2], rtol=1e-4)
+    np.testing.assert_allclose(some.discharge[2:], mean.discharge[2:], rtol=1e-6)
+
+
+def test_other_units_than_those_of_training_are_refused(sites: xr.Dataset) -> None:
+    hybrid = cases.hbv(sites)
+    for name, size, unit in (("precipitation", 1 / 86400, "mm s-1"), ("discharge", 0.1, "cm d-1")):
+        other = sites.assign({name: (sites[name] * size).assign_attrs(units=unit)})
+        with pytest.raises(UnitError, match=f"'{name}' is given in '{unit}', .* for 'mm"):
+            simulate(hybrid, other, *cases.DAYS, warm_up=30)
 
 
 def test_random_state_and_weights_are_left_alone(sites: xr.Dataset) -> None:

@@ -110,6 +110,12 @@ def test_layers_share_a_network_that_is_told_their_depth() -> None:
         made(network, sites, learned)
 
 
+def test_observations_of_the_same_or_a_later_step_are_not_past() -> None:
+    for steps in (0, -1):
+        with pytest.raises(ParameterError, match=f"'discharge' of {steps} steps before"):
+            LSTM(past={"discharge": steps})
+
+
 def test_past_observations_come_with_a_feature_that_says_whether_there_is_one() -> None:
     sites = basins(2, 15)
     network = LSTM(

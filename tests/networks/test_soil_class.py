@@ -7,6 +7,7 @@ from hybrid_cases import column_process, stations
 
 import pydiffgeo as pdg
 from pydiffgeo import stages
+from pydiffgeo.models.richards.hydraulics.usda import usda_soil
 
 
 def column(network) -> pdg.Hybrid:
@@ -18,6 +19,22 @@ def column(network) -> pdg.Hybrid:
         stages.Probes(),
         dtype=torch.float64,
     )
+
+
+def test_a_class_whose_simulation_is_no_number_is_not_chosen(monkeypatch) -> None:
+    sites = stations(2, 20)
+    hybrid = column(pdg.SoilClass("loam", ("sand",), best=True)).prepare(sites)
+    sand, run = usda_soil("sand", "cm", "h")["K_s"], pdg.Hybrid.run
+
+    def broken(self, batch, parameters):
+        series = run(self, batch, parameters)
+        lost = (parameters["K_s"][:, 0] == sand)[:, None, None]
+        series["soil_moisture"] = torch.where(lost, torch.nan, series["soil_moisture"])
+        return series
+
+    monkeypatch.setattr(pdg.Hybrid, "run", broken)
+    windows = pdg.Windows(sites, warm_up=5, dtype=torch.float64)
+    assert set(hybrid.choose(windows).values()) == {"loam"}
 
 
 def test_the_class_of_the_truth_is_chosen() -> None:

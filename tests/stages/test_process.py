@@ -11,6 +11,8 @@ import pydiffgeo as pdg
 from pydiffgeo import stages
 from pydiffgeo.errors import ParameterError, SettingsError, SolveFailed, UnknownName
 from pydiffgeo.models.closures import NeuralClosure
+from pydiffgeo.stages.base import Series
+from pydiffgeo.stages.process import Process
 
 F64 = torch.float64
 
@@ -150,6 +152,34 @@ def test_failed_columns_are_named_and_leave_the_others_their_gradient() -> None:
     process.solver = pdg.Solver("implicit_euler", rtol=0.1, max_steps=100)
     with pytest.raises(SolveFailed, match="Process.richards. failed for 1 of 3 rows .*site b1"):
         hybrid(batch)
+
+
+def test_a_failed_row_leaves_the_gradient_of_stages_after_it(monkeypatch) -> None:
+    sites = basins(3, 20)
+    hybrid = basin_hybrid()
+    batch = windows_of(hybrid, sites).batch(0)
+    solved = Process.forward
+
+    def failing(self, series, parameters, given):
+        found = solved(self, series, parameters, given)
+        bad = torch.arange(len(given))[:, None] == 2  # a copy of the second row
+        lost = {k: torch.where(bad, torch.nan, v) for k, v in found.items() if v.ndim == 2}
+        return Series({**found, **lost}, {2: "too steep"})
+
+    def gradients(rows) -> list[torch.Tensor]:
+        hybrid.zero_grad()
+        discharge = hybrid(batch)["discharge"]
+        torch.where(rows, discharge, 0.0).square().sum().backward()
+        return [w.grad.clone() for w in hybrid.parameters()]
+
+    rows = torch.tensor([True, False, True])[:, None]
+    expected = gradients(rows)
+    monkeypatch.setattr(Process, "forward", failing)
+    found = gradients(rows)
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+    series = hybrid(batch)
+    assert series.failed == {1: "too steep"} and bool(series["discharge"][1].isnan().all())
+    assert bool(series["discharge"][[0, 2]].isfinite().all())
 
 
 def test_states_begin_where_they_are_told() -> None:

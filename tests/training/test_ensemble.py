@@ -15,7 +15,9 @@ from pydiffgeo import losses
 from pydiffgeo.data import Windows
 from pydiffgeo.errors import DataError, SettingsError
 from pydiffgeo.training.checkpoint import CHECKPOINT, chosen_weights, load_checkpoint
+from pydiffgeo.training.choice import _held_score
 from pydiffgeo.training.ensemble import Member, folds, twins
+from pydiffgeo.training.steps import Simulated
 from pydiffgeo.training.trainer import Trainer
 
 DAYS, HELD, WARM_UP = 120, 30, 10
@@ -204,6 +206,33 @@ def test_random_windows_of_members_are_judged_by_the_validation_without_the_site
     again.run(progress=False)
     assert again.choice.scores[0] == done.choice.scores[0]
     assert again.choice.scores[1] != done.choice.scores[1]
+
+
+def test_patience_counts_epochs_that_days_held_out_have_judged(sites):
+    for patience in (1, 2):
+        done = trainer(
+            sites,
+            twins(sites, (0,), HELD, WARM_UP, whole),
+            learning_rate=0.0,
+            epochs=6,
+            patience=patience,
+        )
+        assert len(done.run(progress=False)) == patience + 1
+        assert done.stopped.endswith("best in epoch 0")
+
+
+def test_days_held_out_count_each_series_alike_whatever_its_unit(sites):
+    windows = Windows(sites, dtype=torch.float64)
+    batch, scores = windows.batch(0), []
+    flow = torch.rand(batch.observed["discharge"].shape, dtype=torch.float64)
+    for size in (1.0, 1000.0):
+        held = {"discharge": flow, "level": size * flow.square()}
+        series = {"discharge": flow + 0.1, "level": size * (flow.square() + 0.2)}
+        one = Simulated(series, batch, torch.zeros(len(batch), dtype=torch.bool), [])
+        member = Member("", 0, windows, held=held)
+        scores.append(_held_score(member, one, ("discharge", "level")))
+    assert scores[0] == pytest.approx(scores[1], rel=1e-9)
+    assert _held_score(member, one, ("discharge",)) == pytest.approx(-0.1)
 
 
 def test_held_days_need_windows_of_the_whole_period(sites):

@@ -68,6 +68,19 @@ def test_runs_that_fail_are_avoided_and_too_few_evaluations_refused():
         sce_ua(lambda p: float("inf"), BOUNDS, 60, complexes=2)
 
 
+def test_a_run_that_is_no_number_on_some_days_is_no_result(sites):
+    class Drying(Reservoir):
+        def forward(self, series, parameters, batch) -> Series:
+            found = super().forward(series, parameters, batch)
+            flow = found["discharge"].clone()
+            flow[:, 100:] = torch.where(parameters["k"][:, None] > 0.2, torch.nan, flow[:, 100:])
+            return Series({"discharge": flow})
+
+    windows = Windows(sites.isel(site=[1]), warm_up=30, dtype=torch.float64)  # whose k is 0.3
+    _, table = calibrate(Hybrid(MLP(), Drying()), windows, evaluations=90, progress=False)
+    assert (table.k <= 0.2).all()
+
+
 class Reservoir(Stage):
     """Discharge of a linear reservoir in steps of implicit Euler."""
 
