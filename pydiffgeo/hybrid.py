@@ -300,8 +300,7 @@ class Hybrid(Recorded, nn.Module):
         series = Series(batch.series)
         for stage in self.stages:
             given = wide if isinstance(stage, Parallel) else single
-            # a stage that reads NaN would have NaN as the gradient of its parameters
-            series = series.added(stage(series, given, batch)).filled(0.0, stage.gives)
+            series = series.added(stage(series, given, batch))
         series = series.filled(torch.nan, self.gives)
         return series.added({k: converted(series[k], change) for k, change in self._ends.items()})
 

@@ -140,11 +140,10 @@ def _block(
     data = xr.Dataset(attrs={sites[i]: why for m, i, why in failed if of.get(sites[i], m) == m})
     series = {name: made[name] for name in names if name in made}
     if isinstance(hybrid, Ensemble):
-        own = [site in of for site in sites]
+        alone = torch.tensor([site in of for site in sites])
         for name, values in series.items():
             series[name] = values.mean(0)
-            if any(own):
-                series[name][own] = values[member, row][own]
+            series[name][alone] = values[member, row][alone]
     for name, values in (series | {n + OBSERVED: batch.observed[n] for n in compared}).items():
         third = "depth" if name.removesuffix(OBSERVED) in profiles else "cell"
         data[name] = ("site", axis, third)[: values.ndim], values.cpu().numpy()

@@ -46,8 +46,12 @@ class Series(dict[str, Tensor]):
         return Series(found, self.failed)
 
     def added(self, other: Named) -> Series:
-        """Return these series and others, which take the place of those of the same name."""
-        return Series({**self, **other}, self.failed | getattr(other, "failed", {}))
+        """Return these series and others, which take the place of those of the same name.
+
+        Rows that failed are zero for what reads them: NaN would be the gradient of its parameters.
+        """
+        failed: dict[int, str] = getattr(other, "failed", {})
+        return Series({**self, **Series(other, failed).filled(0.0, other)}, self.failed | failed)
 
 
 @dataclass

@@ -40,7 +40,6 @@ class Parallel(Stage):
         wide, given = batch.repeated(self.count), Series()
         for stage in self.stages:
             given = given.added(stage(Series(read).added(given), own, wide))
-            given = given.filled(0.0, stage.gives)
         failed = {row // self.count: why for row, why in given.failed.items()}
         mean = {k: v.unflatten(0, (-1, self.count)).mean(1) for k, v in given.items()}
         return Series(mean, failed)
