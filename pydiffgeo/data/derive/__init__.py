@@ -14,8 +14,10 @@ import xarray as xr
 from pydiffgeo.data.derive.pet import add_pet, pet_places, pet_sources
 from pydiffgeo.data.derive.snow import add_rain_and_melt
 from pydiffgeo.data.derive.summary import add_climate, add_first_profile, add_moisture
-from pydiffgeo.data.form import Day, series_names
+from pydiffgeo.data.form import Day, series_names, unit_of
+from pydiffgeo.data.variables import VARIABLES
 from pydiffgeo.errors import DataError, SettingsError, lookup, nearest
+from pydiffgeo.units import conversion
 
 DERIVED: dict[str, Callable[..., xr.Dataset]] = {
     "potential_evapotranspiration": add_pet,
@@ -50,6 +52,9 @@ def derived(
     DataError
         What it needs is missing.
     """
+    changed = _in_other_units(sites) if wanted else {}
+    given_series = {name: sites[name] for name in changed}
+    sites = sites.assign(changed)
     for name, given in wanted.items():
         function = lookup(DERIVED, name, "derived variable")
         known = [key for key in inspect.signature(function).parameters if key != "sites"]
@@ -65,7 +70,20 @@ def derived(
         period = {"start": start, "end": end}
         told = {k: v for k, v in period.items() if k in known and v is not None}
         sites = function(sites, **(told | dict(options)))
-    return sites
+    return sites.assign(given_series)
+
+
+def _in_other_units(sites: xr.Dataset) -> dict[str, xr.DataArray]:
+    """Return forcing that is in other units than those of `VARIABLES`, in these."""
+    found = {}
+    for name in series_names(sites):
+        unit, known = unit_of(sites[name]), VARIABLES.get(name)
+        if unit is None or known is None or (change := conversion(unit, known.unit)) is None:
+            continue
+        if change != (1.0, 0.0):
+            values = sites[name] * change[0] + change[1]
+            found[name] = values.assign_attrs({**sites[name].attrs, "units": known.unit})
+    return found
 
 
 def sources_of(

@@ -44,11 +44,14 @@ def degree_day(
     liquid = np.empty_like(fall)
     store = np.zeros(len(fall))
     for day in range(fall.shape[1]):
+        before, known = store, np.isfinite(fall[:, day] + warmth[:, day])
         frozen = warmth[:, day] <= 0.0
-        store += np.where(frozen, fall[:, day], 0.0)
+        store = store + np.where(frozen, fall[:, day], 0.0)
         melt = np.minimum(store, factor * warmth[:, day])
-        store -= melt
-        liquid[:, day] = melt + np.where(frozen, 0.0, fall[:, day])
+        fell = melt + np.where(frozen, 0.0, fall[:, day])
+        # a day without weather is missing, and the store waits for the next
+        store = np.where(known, store - melt, before)
+        liquid[:, day] = np.where(known, fell, np.nan)
     result = precipitation.transpose("site", "time").copy(data=liquid)
     return result.rename("rain_and_melt").assign_attrs(
         units="mm d-1", long_name="rain and snow melt"

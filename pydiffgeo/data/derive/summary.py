@@ -72,7 +72,7 @@ def add_climate(sites: xr.Dataset, start: Day = None, end: Day = None) -> xr.Dat
     if "rain" in weather:
         rain = weather["rain"]
         wet = rain > WET
-        found["wet_days"] = wet.mean(1), "1"
+        found["wet_days"] = wet.sum(1) / np.maximum(np.isfinite(rain).sum(1), 1), "1"
         amount = np.where(wet, rain, 0.0).sum(1) / np.maximum(wet.sum(1), 1)
         found["rain_per_wet_day"] = amount, "mm d-1"
         if "pet" in mean:

@@ -8,6 +8,7 @@ import xarray as xr
 
 from pydiffgeo.data import (
     degree_day,
+    derived,
     synthetic_weather,
 )
 
@@ -24,3 +25,11 @@ def test_snow_waits_for_warmth_and_keeps_its_water(records):
     rain = records.precipitation[:1, :4].copy(data=[[4.0, 2.0, 1.0, 0.0]])
     cold = records.tair_mean[:1, :4].copy(data=[[-3.0, 1.0, 0.5, 5.0]])
     np.testing.assert_allclose(degree_day(rain, cold), [[0.0, 2.0 + 3.0, 1.0 + 1.0, 0.0]])
+
+
+def test_a_day_without_weather_is_missing_alone(records):
+    for name in ("precipitation", "tair_mean"):
+        gap = records.copy(deep=True)
+        gap[name][0, 3] = np.nan
+        melt = derived(gap, {"rain_and_melt": {}}).rain_and_melt.values
+        assert np.flatnonzero(np.isnan(melt[0])).tolist() == [3]

@@ -82,3 +82,19 @@ def test_sources_are_what_series_are_made_of(sites: xr.Dataset) -> None:
     assert set(series) == {"precipitation", "tair_min", "tair_max"} and places == ("lat",)
     with pytest.raises(DataError, match="no series 'rain_and_meltt'.*did you mean 'rain_and_melt'"):
         sources_of(bare, wanted, ["rain_and_meltt"])
+
+
+def test_units_and_gaps_of_records_do_not_change_what_is_derived(sites: xr.Dataset) -> None:
+    wanted = {"rain_and_melt": {}, "climate": {}}
+    expected = derived(sites, wanted)
+    rain = (sites.precipitation / 24).assign_attrs(units="mm h-1")
+    warm = (sites.tair_mean + 273.15).assign_attrs(units="K")
+    found = derived(sites.assign(precipitation=rain, tair_mean=warm), wanted)
+    names = ["rain_and_melt", "climate_rain", "climate_temperature", "climate_wet_days"]
+    for name in names:
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-5, atol=1e-4)
+    xr.testing.assert_identical(found.tair_mean, warm)  # what was there stays
+    known = sites.precipitation.values[:, 10:]
+    gap = sites.assign(precipitation=sites.precipitation.where(sites.time >= sites.time[10]))
+    share = derived(gap, {"climate": {}}).climate_wet_days
+    np.testing.assert_allclose(share, (known > 1).mean(1))
