@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,8 @@ from pydiffgeo.training.checkpoint import (
 )
 from pydiffgeo.training.run_folder import SETTINGS, changed_settings, kept_settings
 from pydiffgeo.training.sce_ua import calibrated
+
+log = logging.getLogger("pydiffgeo")
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,15 @@ def load(folder: str | Path, hybrid: Hybrid | None = None) -> Hybrid | Ensemble:
     SettingsError
         Own classes that are not found, or a checkpoint of another hybrid.
     """
-    return _loaded(Path(folder), hybrid)[0]
+    model, saved = _loaded(Path(folder), hybrid)
+    kept = kept_settings(Path(folder)) or {}
+    before, now = ({"hybrid": s.get("hybrid")} for s in (saved.get("settings") or kept, kept))
+    for key, old, new in changed_settings(before, now) if hybrid is None else ():
+        log.warning(
+            "%s was changed since the training: %s is %r, the run was trained with %r. What "
+            "stands there now is taken.", Path(folder) / SETTINGS, key, new, old,
+        )  # fmt: skip
+    return model
 
 
 def _loaded(folder: Path, hybrid: Hybrid | None = None) -> tuple[Hybrid | Ensemble, dict[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import experiment_cases as cases
 import pytest
 import torch
+import yaml
 
 import pydiffgeo as pdg
 from pydiffgeo import losses, stages
@@ -70,3 +71,16 @@ def test_own_classes_of_a_run_are_found_again_from_anywhere(tmp_path, monkeypatc
     )
     judged = judge([tmp_path / "runs"], progress=False, figures=False)
     assert next(iter(judged.values())).scores.nse.notnull().all()
+
+
+def test_a_hybrid_that_was_changed_since_the_training_is_told_of(tmp_path, caplog):
+    records = cases.write_records(tmp_path, sites=3, days=660)
+    train(cases.experiment(tmp_path, records, hybrid=cases.PROCESS), tmp_path, progress=False)
+    pdg.load(tmp_path / "run")
+    assert not caplog.messages
+    path = tmp_path / "run" / "settings.yaml"
+    settings = yaml.safe_load(path.read_text())
+    settings["hybrid"]["stages"][0]["bounds"] = {"S_max": [100.0, 200.0]}
+    path.write_text(yaml.safe_dump(settings))
+    pdg.load(tmp_path / "run")
+    assert "was changed since the training: hybrid.stages is" in caplog.text
