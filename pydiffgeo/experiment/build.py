@@ -19,7 +19,6 @@ from pydiffgeo.data import (
     choose_sites,
     derived,
     filled_lines,
-    find_data,
     left_out_lines,
     open_sites,
     usable_sites,
@@ -44,30 +43,15 @@ LEAST = 30  # observations of a depth that a profile is trained on
 
 @dataclass(frozen=True)
 class SiteData:
-    """Records of the sites of a run.
+    """Records of the sites of a run, those trained on before those held out."""
 
-    Attributes
-    ----------
-    sites : xarray.Dataset
-        Site form: those trained on first, then those held out.
-    trained, held_out : tuple of str
-        Sites of each group.
-    left_out : dict of str to dict of str to str
-        Sites that cannot be used, or shall not, and why: of ``"all"``, and of the judgement in a
-        period.
-    remarks : tuple of (str, str)
-        Site, and what was put up with there: gaps that windows avoid, impossible values that count
-        as missing.
-    fills : tuple of Fill
-        Forcing that was filled.
-    """
-
-    sites: xr.Dataset
+    sites: xr.Dataset  # site form
     trained: tuple[str, ...]
     held_out: tuple[str, ...] = ()
+    # sites that cannot be used, or shall not, and why: of "all", and of the judgement in a period
     left_out: dict[str, dict[str, str]] = field(default_factory=dict)
-    remarks: tuple[tuple[str, str], ...] = ()
-    fills: tuple[Fill, ...] = ()
+    remarks: tuple[tuple[str, str], ...] = ()  # site, and what was put up with there
+    fills: tuple[Fill, ...] = ()  # forcing that was filled
 
     def judged(self, period: str) -> xr.Dataset:
         """Return the records of the sites that are judged in a period."""
@@ -75,10 +59,7 @@ class SiteData:
         return self.sites.sel(site=[s for s in (*self.trained, *self.held_out) if s not in out])
 
     def report(self) -> str:
-        """Return ``data_report.csv``.
-
-        What each site is left out of, and why; and what was put up with in others.
-        """
+        """Return ``data_report.csv``: what sites are left out of, and why; what others have."""
         rows = [(s, scope, why) for scope, of in self.left_out.items() for s, why in of.items()]
         rows += [(site, "nothing", text) for site, text in self.remarks]
         for line in filled_lines(self.fills):
@@ -87,9 +68,7 @@ class SiteData:
         return pd.DataFrame(rows, columns=["site", "left_out_of", "reason"]).to_csv(index=False)
 
     def say(self, name: str, aloud: bool) -> None:
-        """Print which sites a run leaves out, and what was put up with in others, the first of
-        each; else warn of them.
-        """
+        """Print, or else warn of, which sites a run leaves out and what others have."""
         count, more = len({site for site, _ in self.remarks}), len(self.remarks) - REMARKS
         lines = left_out_lines(self.left_out)
         lines += [f"remarks on {count} site{'s' if count > 1 else ''}:"] if count else []
@@ -97,22 +76,11 @@ class SiteData:
         lines += [f"  and {more} more, in {DATA_REPORT}"] if more > 0 else []
         lines += [f"  filled: {line}" for line in filled_lines(self.fills)]
         for line in lines:
-            if aloud:
-                console().print(f"{name}: {line}")
-            else:
-                log.warning("%s: %s", name, line)
+            (console().print if aloud else log.warning)(f"{name}: {line}")
 
 
 def build_hybrid(settings: Any) -> Hybrid:
-    """Return the untrained hybrid of a run.
-
-    Its seed is that of the training, unless it has its own.
-
-    Raises
-    ------
-    PyDiffGeoError
-        What does not fit together; `setting` says where.
-    """
+    """Return the untrained hybrid of a run, with the seed of its training unless it has its own."""
     section = settings.hybrid
     if "seed" not in section.model_fields_set:
         section = section.model_copy(update={"seed": settings.training.seed})
@@ -120,10 +88,7 @@ def build_hybrid(settings: Any) -> Hybrid:
 
 
 def make_hybrid(section: Section, search: Sequence[str] = ()) -> Hybrid:
-    """Return the hybrid that a section describes.
-
-    Own Python and Julia files are looked for in `search`, too.
-    """
+    """Return the hybrid that a section describes; own files are looked for in `search`, too."""
 
     def found(file: str) -> str:
         paths = [Path(folder, file) for folder in (".", *search)]
@@ -145,30 +110,23 @@ def make_hybrid(section: Section, search: Sequence[str] = ()) -> Hybrid:
 
 def build_loss(settings: Any) -> list[Any]:
     """Return the losses of a run, which are summed."""
-    with searching(settings.search):
-        made: list[Any] = make(settings.loss, None, ("loss",))
-        return made
+    made: list[Any] = make(settings.loss, None, ("loss",))
+    return made
 
 
-def open_records(data: DataSettings, search: Sequence[str] = ()) -> xr.Dataset:
-    """Open the records of a run, lazily where they are large.
-
-    A layout of one's own is looked for in the folders of `search`, too.
-    """
+def open_records(
+    data: DataSettings, search: Sequence[str], sites: Sequence[str] | None = None
+) -> xr.Dataset:
+    """Open the records of a run; a layout of one's own is looked for in `search`, too."""
     if data.path is None:
         raise DataError("there are no records: name a file or folder.", ("data", "path"))
+    given = {n: getattr(data, n) for n in ("product", "names", "units", "zone", "stamps")}
     with searching(search):
-        return open_sites(
-            find_data(data.path), data.layout, product=data.product, names=data.names,
-            units=data.units, zone=data.zone, stamps=data.stamps,
-        )  # fmt: skip
+        return open_sites(data.path, data.layout, sites or None, **given)
 
 
 def with_derived(records: xr.Dataset, data: DataSettings, start: str, end: str) -> xr.Dataset:
-    """Return records with what the settings derive and the records do not have.
-
-    Summaries are those of some days.
-    """
+    """Return records with what the settings derive and they lack; summaries are of these days."""
     wanted = {name: given for name, given in data.derive.items() if name not in records}
     return derived(records, wanted, start, end)
 
@@ -181,24 +139,10 @@ def load_sites(
 ) -> SiteData:
     """Open the records of a run, look at all of its periods, and keep the sites that can be used.
 
-    Parameters
-    ----------
-    settings : RunSettings
-    hybrids : iterable of Hybrid
-        Of all runs of the experiment: a site that lacks a series that one of them reads is left
-        out, so that all runs have the same sites.
-    left_out : mapping of str to mapping of str to str, optional
-        Sites that are left out whatever they have, as `SiteData.left_out`: those of the training
-        that is judged.
-    calibrated : bool
-        Whether each site is fitted to the whole training period at once, instead of to windows of
-        it.
-
-    Raises
-    ------
-    DataError
-        Records, sites, variables or days that are not there; missing or impossible values, by site
-        and date, unless the settings let them be left out; no site left.
+    A site that lacks what any of `hybrids` reads, those of all runs, is left out of each; so is one
+    of `left_out`, those of the training that is judged. `calibrated`: each site is fitted to the
+    whole training period at once. DataError for what is not there or impossible, by site and date,
+    unless the settings let it be left out.
     """
     data: DataSettings = settings.data
     opened = open_records(data, settings.search)
@@ -209,22 +153,19 @@ def load_sites(
     excluded |= dict.fromkeys(data.exclude, "named in data.exclude")
     trained, held = ([s for s in group if s not in excluded] for group in (trained, held))
     if not trained:
-        raise DataError(
-            "data.exclude leaves no site to train on; take some out of it.", ("data", "exclude")
-        )
+        said = "data.exclude leaves no site to train on; take some out of it."
+        raise DataError(said, ("data", "exclude"))
     _require_names(opened, data)
     read = dict.fromkeys((*(data.forcing or ()), *(n for hybrid in hybrids for n in hybrid.reads)))
     series, places = sources_of(opened, data.derive, read)
     static = [n for n in (*(data.attributes or ()), *places) if n in opened.variables]
     spans = _spans(settings, calibrated)
+    options: Any = {"missing": data.missing, "impossible": data.impossible, "gaps": make(data.gaps)}
     found = [
-        usable_sites(
-            opened.sel(site=sites), wanted, series, data.observed, static, missing=data.missing,
-            impossible=data.impossible, gaps=make(data.gaps),
-        )
+        usable_sites(opened.sel(site=sites), wanted, series, data.observed, static, **options)
         for sites, wanted in ((trained, spans), (held, spans[-1:]))
         if sites
-    ]  # fmt: skip
+    ]
     for part in found:
         for scope, reasons in part.selection.left_out.items():
             out.setdefault(scope, {}).update(reasons)
@@ -244,28 +185,18 @@ def load_sites(
 def build_windows(
     sites: xr.Dataset, settings: Any, hybrid: Hybrid, period: Period, **changes: Any
 ) -> Windows:
-    """Return windows of a period as a run is trained on them.
-
-    `changes` are other arguments of `Windows`.
-    """
-    data, t = settings.data, settings.training
-    series, attributes = data.forcing, data.attributes
+    """Return windows of a period as a run is trained on them, with changes of arguments."""
+    data, t, series = settings.data, settings.training, settings.data.forcing
     if series is None:
         series = [n for n in series_names(sites) if n not in data.observed]
-    options = {
-        "length": t.length,
-        "warm_up": t.warm_up,
-        "batch": t.batch,
-        "seed": t.seed,
-        "forcing": series,
-        "attributes": attributes,
-        "observed": data.observed,
-        "dtype": hybrid.dtype,
-        "memory": int(data.memory * 2**30),
-        "impossible": "ignore",
-    }
     start, end = period.days
-    return Windows(sites, **{**options, "start": start, "end": end, **changes})
+    options = {
+        "length": t.length, "warm_up": t.warm_up, "batch": t.batch, "seed": t.seed,
+        "forcing": series, "attributes": data.attributes, "observed": data.observed,
+        "dtype": hybrid.dtype,
+        "memory": int(data.memory * 2**30), "impossible": "ignore", "start": start, "end": end,
+    }  # fmt: skip
+    return Windows(sites, **{**options, **changes})
 
 
 def _spans(settings: Any, calibrated: bool = False) -> list[Span]:
@@ -285,25 +216,22 @@ def _spans(settings: Any, calibrated: bool = False) -> list[Span]:
 
 
 def _require_names(records: xr.Dataset, data: DataSettings) -> None:
-    """Raise DataError for a series or attribute that the records do not have, with the nearest name
-    and its setting.
-    """
+    """Raise DataError for a name that the records do not have, with the nearest and its setting."""
     static = attribute_names(records)
-    in_time = [str(n) for n, v in records.data_vars.items() if len(v.dims) > 1 and n not in static]
-    text = [str(n) for n, v in records.data_vars.items() if v.dims == ("site",) and n not in static]
+    others = {str(n): v.dims for n, v in records.data_vars.items() if n not in static}
+    in_time = [n for n, dims in others.items() if len(dims) > 1]
+    text = [n for n, dims in others.items() if dims == ("site",)]
     known = {"forcing": [*in_time, *data.derive], "observed": in_time, "attributes": static}
     for key, names in known.items():
         for k, name in enumerate(getattr(data, key) or ()):
             what = "attribute" if key == "attributes" else "series in time"
+            derived_later = key == "attributes" and (data.derive or name in records)
             if name in text:
-                raise DataError(
-                    f"data.attributes: {name!r} is text, which networks cannot read; leave it out, "
-                    "or encode it as numbers.",
-                    ("data", key, k),
-                )
-            if name not in names and not (key == "attributes" and (data.derive or name in records)):
-                raise DataError(
-                    f"data.{key}: no {what} {name!r} in the records{nearest(name, names)} They "
-                    f"have {', '.join(names) or 'none'}.",
-                    ("data", key, k),
-                )
+                remedy = "leave it out, or encode it as numbers."
+                why = f"{name!r} is text, which networks cannot read; {remedy}"
+            elif name not in names and not derived_later:
+                hint = f"{nearest(name, names)} They have {', '.join(names) or 'none'}."
+                why = f"no {what} {name!r} in the records{hint}"
+            else:
+                continue
+            raise DataError(f"data.{key}: {why}", ("data", key, k))

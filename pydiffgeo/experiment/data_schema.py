@@ -6,7 +6,7 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from pydiffgeo.data import GapRules
 from pydiffgeo.experiment.signatures import section_of
@@ -15,11 +15,19 @@ from pydiffgeo.settings import Settings
 Names = tuple[str, ...]
 
 
-class Period(Settings):
+class Described(Settings):
+    """Settings whose descriptions stand below the keys."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+
+class Period(Described):
     """First and last day."""
 
-    start: date = Field(description="First day.")
-    end: date = Field(description="Last day.")
+    start: date
+    """First day."""
+    end: date
+    """Last day."""
 
     @model_validator(mode="after")
     def _in_order(self) -> Period:
@@ -40,102 +48,79 @@ class Period(Settings):
         return self.start <= other.end and other.start <= self.end
 
 
-class SyntheticSettings(Settings):
+class SyntheticSettings(Described):
     """Sites with a known truth: the hybrid's own stages with parameters drawn at random."""
 
-    sites: int = Field(6, ge=2, le=1000, description="Number of sites.")
-    seed: int = Field(1, ge=0, description="Of weather, parameters and noise.")
-    noise: float = Field(
-        0.05, ge=0.0, description="Noise of observations, as share of their spread."
-    )
+    sites: Annotated[int, Field(ge=2, le=1000)] = 6
+    """Number of sites."""
+    seed: Annotated[int, Field(ge=0)] = 1
+    """Of weather, parameters and noise."""
+    noise: Annotated[float, Field(ge=0.0)] = 0.05
+    """Noise of observations, as share of their spread."""
 
 
 GapSection = section_of(GapRules, {})
 
 
-class DataSettings(Settings):
+class DataSettings(Described):
     """Records, what is read of them, and which sites and days are trained on and judged."""
 
-    path: Path | None = Field(
-        None,
-        description="File or folder of records; looked for here, then in $PYDIFFGEO_DATA; none: a "
-        "synthetic truth.",
-    )
-    layout: str = Field(
-        "auto",
-        description="Layout of the files, where it is not recognised: a name, or a function of "
-        "one's own, 'module:function'.",
-    )
-    product: str | None = Field(
-        None, description="Forcing product (CAMELS-US) or data set (Caravan)."
-    )
-    names: dict[str, str] = Field({}, description="Names of the package by names in the files.")
-    units: dict[str, str] = Field({}, description="Units of variables whose files say none.")
-    zone: str | None = Field(
-        None, description="Time zone of times that state none, such as America/Denver."
-    )
-    stamps: Literal["end", "start"] = Field(
-        "end", description="Which end of its step a time in the files is."
-    )
-    derive: dict[str, str | dict[str, Any]] = Field(
-        {},
-        description="What is computed from the records: a method by name, such as "
-        "potential_evapotranspiration: oudin.",
-    )
-    forcing: Names | None = Field(
-        None, description="Series that networks read; by default all that are not observed."
-    )
-    attributes: Names | None = Field(
-        None, description="Attributes that networks read; by default all that are numbers."
-    )
-    observed: Names = Field(("discharge",), min_length=1, description="Observed series.")
-    sites: Names | Annotated[int, Field(ge=1)] | None = Field(
-        None,
-        description="Sites trained on: identifiers, or a number of them at random; all that are "
-        "not held out.",
-    )
-    held_out: Names | Annotated[int, Field(ge=0)] = Field(
-        0, description="Sites only judged: identifiers, or a number of them at random."
-    )
-    split_seed: int = Field(0, ge=0, description="Of both choices; fewer sites are a part of more.")
-    exclude: Names = Field((), description="Sites left out of everything: identifiers, in quotes.")
+    path: Path | None = None
+    """File or folder of records; looked for here, then in $PYDIFFGEO_DATA; none: a synthetic
+    truth."""
+    layout: str = "auto"
+    """Layout of the files, where it is not recognised: a name, or a function of one's own,
+    'module:function'."""
+    product: str | None = None
+    """Forcing product (CAMELS-US) or data set (Caravan)."""
+    names: dict[str, str] = {}
+    """Names of the package by names in the files."""
+    units: dict[str, str] = {}
+    """Units of variables whose files say none."""
+    zone: str | None = None
+    """Time zone of times that state none, such as America/Denver."""
+    stamps: Literal["end", "start"] = "end"
+    """Which end of its step a time in the files is."""
+    derive: dict[str, str | dict[str, Any]] = {}
+    """What is computed from the records: a method by name, such as potential_evapotranspiration:
+    oudin."""
+    forcing: Names | None = None
+    """Series that networks read; by default all that are not observed."""
+    attributes: Names | None = None
+    """Attributes that networks read; by default all that are numbers."""
+    observed: Annotated[Names, Field(min_length=1)] = ("discharge",)
+    """Observed series."""
+    sites: Names | Annotated[int, Field(ge=1)] | None = None
+    """Sites trained on: identifiers, or a number of them at random; all that are not held out."""
+    held_out: Names | Annotated[int, Field(ge=0)] = 0
+    """Sites only judged: identifiers, or a number of them at random."""
+    split_seed: Annotated[int, Field(ge=0)] = 0
+    """Of both choices; fewer sites are a part of more."""
+    exclude: Names = ()
+    """Sites left out of everything: identifiers, in quotes."""
     train: Period
-    validation: Period | None = Field(
-        None,
-        description="Days that choose the epoch and stop a training early: before or after those "
-        "of training, or its last ones, which a twin of each seed is then trained "
-        "without.",
-    )
+    validation: Period | None = None
+    """Days that choose the epoch and stop a training early: before or after those of training,
+    or its last ones, which a twin of each seed is then trained without."""
     test: Period
-    missing: Literal["error", "skip"] = Field(
-        "error",
-        description="Sites that lack forcing, attributes or observations: an error, or left out "
-        "and listed; in training, windows keep clear of days without forcing.",
-    )
-    impossible: Literal["error", "missing"] = Field(
-        "error",
-        description="Values that nature does not allow, such as a discharge of -999: an error, or "
-        "missing.",
-    )
-    gaps: GapSection | None = Field(  # type: ignore[valid-type]
-        None, description="How gaps of forcing are filled; they are not by default."
-    )
-    memory: float = Field(
-        4.0, gt=0.0, description="Series kept in memory (GiB); what does not fit is read as needed."
-    )
-    synthetic: SyntheticSettings = SyntheticSettings()  # type: ignore[call-arg]
+    missing: Literal["error", "skip"] = "error"
+    """Sites that lack forcing, attributes or observations: an error, or left out and listed; in
+    training, windows keep clear of days without forcing."""
+    impossible: Literal["error", "missing"] = "error"
+    """Values that nature does not allow, such as a discharge of -999: an error, or missing."""
+    gaps: GapSection | None = None  # type: ignore[valid-type]
+    """How gaps of forcing are filled; they are not by default."""
+    memory: Annotated[float, Field(gt=0.0)] = 4.0
+    """Series kept in memory (GiB); what does not fit is read as needed."""
+    synthetic: SyntheticSettings = SyntheticSettings()
 
     @model_validator(mode="after")
     def _apart(self) -> DataSettings:
+        apart = "shares days with the training period; end one before the other"
         if self.validation and self.validation.overlaps(self.train) and not self.held_days:
-            raise ValueError(
-                "the validation period shares days with the training period; end one before the "
-                "other, or let both end on the same day."
-            )
+            raise ValueError(f"the validation period {apart}, or let both end on the same day.")
         if self.test.overlaps(self.train):
-            raise ValueError(
-                "the test period shares days with the training period; end one before the other."
-            )
+            raise ValueError(f"the test period {apart}.")
         return self
 
     @property

@@ -24,25 +24,16 @@ EXAMPLES: dict[str, str] = {
 def write_example(name: str, folder: Path, overwrite: bool = False) -> list[Path]:
     """Write an example into a folder and return its files, the one to run first.
 
-    Where the data of an example are not found, its line `path` becomes a comment: it then runs on a
-    synthetic truth.
-
-    Raises
-    ------
-    UnknownName
-        There is no such example.
-    OutputError
-        A file is there already, and is not to be replaced.
+    Where its data are not found, its line `path` becomes a comment: it runs on a synthetic truth.
+    UnknownName for another name, OutputError for a file that is there and not to be replaced.
     """
     lookup(EXAMPLES, name, "example")
     sources = sorted(FOLDER.glob(f"{name}.*"), key=lambda path: path.suffix)
     targets = [folder / source.name for source in sources]
     for target in targets:
         if target.exists() and not overwrite:
-            raise OutputError(
-                f"{target} exists already. Name another folder by --output, or replace it by "
-                "--overwrite."
-            )
+            remedy = "Name another folder by --output, or replace it by --overwrite."
+            raise OutputError(f"{target} exists already. {remedy}")
     for source, target in zip(sources, targets, strict=True):
         write_file(target, _without_absent_data(source.read_text(encoding="utf-8")))
     return targets

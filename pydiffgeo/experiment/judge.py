@@ -13,7 +13,7 @@ import yaml
 
 from pydiffgeo.data import fill_forcing
 from pydiffgeo.data.form import series_names, times_of
-from pydiffgeo.errors import DataError, OutputError, SettingsError, nearest
+from pydiffgeo.errors import OutputError, SettingsError, nearest
 from pydiffgeo.evaluation import Evaluation, compare_runs, evaluate
 from pydiffgeo.evaluation.figures import matplotlib_missing
 from pydiffgeo.experiment.build import (
@@ -38,17 +38,15 @@ log = logging.getLogger("pydiffgeo")
 def period_of(folder: Path, settings: Any, name: str) -> Period:
     """Return a period of a run: train, validation or test."""
     names = ("train", "validation", "test")
-    if name not in names:
-        hint = nearest(name, names)
-        raise SettingsError(
-            f"the run {folder} has no period {name!r}{hint} Known: {', '.join(names)}."
-        )
-    span: Period | None = getattr(settings.data, name)
+    span: Period | None = getattr(settings.data, name) if name in names else None
     if span is None:
-        raise SettingsError(
-            f"the run {folder} has no period {name!r}. Give data.validation a start and an end in "
-            "the settings, apart from data.train, and train again; or judge --period test."
-        )
+        remedy = f"{nearest(name, names)} Known: {', '.join(names)}."
+        if name in names:
+            remedy = (
+                ". Give data.validation a start and an end in the settings, apart from data.train, "
+                "and train again; or judge --period test."
+            )
+        raise SettingsError(f"the run {folder} has no period {name!r}{remedy}")
     return span
 
 
@@ -75,16 +73,11 @@ def judge(
 
     Raises
     ------
-    DataError
-        A folder without a trained run.
-    SettingsError
-        The run has no such period.
-    OutputError
-        A folder cannot be written.
+    DataError, SettingsError, OutputError
+        No trained run, no such period, or a folder that cannot be written.
     """
-    runs = list(
-        {run.resolve(): run for folder in folders for run in runs_in(Path(folder))}.values()
-    )
+    found = [run for folder in folders for run in runs_in(Path(folder))]
+    runs = list({run.resolve(): run for run in found}.values())
     for folder in runs:  # what is wrong is said before the first one is judged
         period_of(folder, settings_of(folder), period)
         require_room(folder)
@@ -99,12 +92,12 @@ def judge(
         weights[str(folder)] = run.weights
         notes += told
     if len(runs) > 1:
-        labels = {str(folder): folder.name for folder in runs}
         for folder in runs:
             check_judged(folder / f"evaluation_{period}", weights[str(folder)])
+        named = {folder.name: str(folder) for folder in runs}
         compare_runs(
-            {labels[k]: run for k, run in judged.items()}, runs[0].parent, f"comparison_{period}",
-            figures=figures, notes=notes, weights={labels[k]: w for k, w in weights.items()},
+            {name: judged[k] for name, k in named.items()}, runs[0].parent, f"comparison_{period}",
+            figures=figures, notes=notes, weights={name: weights[k] for name, k in named.items()},
             progress=progress,
         )  # fmt: skip
     return judged
@@ -113,9 +106,7 @@ def judge(
 def judge_run(
     run: TrainedRun, period: str, progress: bool, figures: bool
 ) -> tuple[Evaluation, list[str]]:
-    """Judge one trained run over a period, write the report into its folder, and return what a
-    reader must know, too.
-    """
+    """Judge one trained run, write the report into its folder; return notes for its reader, too."""
     folder, settings = run.folder, run.settings
     data = load_sites(settings, [run.hybrid], run.left_out, run.calibrated)
     data.say(folder.name, progress)
@@ -154,19 +145,14 @@ def _other_records(run: TrainedRun, data: SiteData) -> Iterator[str]:
     trained = data.sites.sel(site=list(data.trained))
     fresh.prepare(build_windows(trained, run.settings, fresh, run.settings.data.train))
     if differs := difference(fresh.get_extra_state(), run.hybrid.get_extra_state(), ""):
-        yield (
-            f"The records are not those that {run.folder} was trained on: {differs}. Its own "
-            "scaling is kept."
-        )
+        told = f"The records are not those that {run.folder} was trained on: {differs}."
+        yield f"{told} Its own scaling is kept."
 
 
 def _appendix(folder: Path, settings: Any) -> dict[str, str]:
-    provenance = folder / "provenance.json"
-    text = provenance.read_text(encoding="utf-8") if provenance.is_file() else "none"
-    return {
-        "Settings": yaml.safe_dump(plain_settings(settings), sort_keys=False),
-        "Provenance": text,
-    }
+    path, plain = folder / "provenance.json", plain_settings(settings)
+    text = path.read_text(encoding="utf-8") if path.is_file() else "none"
+    return {"Settings": yaml.safe_dump(plain, sort_keys=False), "Provenance": text}
 
 
 def predict(
@@ -179,37 +165,31 @@ def predict(
     layout: str | None = None,
     overwrite: bool = False,
 ) -> Evaluation:
-    """Simulate new records with a trained run; write series, states and parameters.
+    """Simulate new records with a trained run; write series, states and parameters as netCDF.
 
     Parameters
     ----------
     folder : Path
         Of the run.
     data : Path
-        Records of other sites or years, or a scenario of forcing, in any layout; with or without
-        observations.
+        Records of other sites or years, or a scenario of forcing; with or without observations.
     output : Path
         NetCDF file.
     start, end : str, optional
         First and last day; by default all after the warm-up.
     sites : sequence of str, optional
         All by default.
-    layout : str, optional
-        Of the files; that of the run by default.
-    overwrite : bool
-        Replace the file, where there is one.
+    layout, overwrite
+        Of the files, that of the run by default; replace the file, where there is one.
 
     Raises
     ------
-    DataError
-        The records lack what the run reads.
-    OutputError
-        The file is there already, or cannot be written.
+    DataError, OutputError
+        The records lack what the run reads; the file is there already, or cannot be written.
     """
     if output.exists() and not overwrite:
-        raise OutputError(
-            f"{output} exists already. Name another file, or replace it by --overwrite."
-        )
+        remedy = "Name another file, or replace it by --overwrite."
+        raise OutputError(f"{output} exists already. {remedy}")
     run = load_run(folder)
     for note in run.notes:
         log.warning(note)
@@ -231,25 +211,17 @@ def predict(
 def new_records(
     settings: Any, path: Path, sites: Sequence[str] | None = None, layout: str | None = None
 ) -> xr.Dataset:
-    """Return other records as a run reads them.
+    """Return other records as a run reads them, with the names, units and gaps of its settings.
 
-    With the names, units and derived series of its settings.
-
-    Record summaries are those of the training period where the records cover it, else of all days.
+    Summaries are those of the training period where the records cover it, else of all days.
     """
     data = settings.data.model_copy(update={"path": path, "layout": layout or settings.data.layout})
-    records = open_records(data, settings.search)
-    known = [str(site) for site in records.site.values]
-    for site in sites or ():
-        if site not in known:
-            raise DataError(f"no site {site!r} in {path}{nearest(site, known)}")
-    if sites:
-        records = records.sel(site=list(sites))
+    records = open_records(data, settings.search, sites)
+    days = times_of(records)
     if data.gaps is not None:
         series = [n for n in series_names(records) if n not in data.observed]
-        all_days = times_of(records)
-        records, _ = fill_forcing(records, make(data.gaps), (all_days[0], all_days[-1]), series)
-    days, seen = times_of(records), data.train.days
+        records, _ = fill_forcing(records, make(data.gaps), (days[0], days[-1]), series)
+    seen = data.train.days
     known = days[(days >= pd.Timestamp(seen[0])) & (days <= pd.Timestamp(seen[1]))]
     span = (known[0], known[-1]) if len(known) else (days[0], days[-1])
     return with_derived(records, data, *(str(day)[:10] for day in span))

@@ -11,6 +11,8 @@ from pydiffgeo.experiment.schema import FAMILIES, run_class
 from pydiffgeo.experiment.signatures import Section, section_of
 from pydiffgeo.settings import Settings
 
+RUNS = "Changes of the sections above"
+
 
 def listing() -> Iterator[str]:
     """Give lines that show every key with its meaning and default."""
@@ -22,10 +24,7 @@ def listing() -> Iterator[str]:
             yield from _keys(annotation, "  ")
         else:
             yield from ("", f"{name}  {_default(field)}  {field.description}")
-    yield from (
-        "",
-        "runs: Changes of the sections above, by name of the run; none: one run of them.",
-    )
+    yield from ("", f"runs: {RUNS}, by name of the run; none: one run of them.")
     for name, family in FAMILIES.items():
         yield from ("", f"Each {name} is one of these:")
         for kind, made in family.kinds.items():
@@ -38,14 +37,10 @@ def _keys(model: type[BaseModel], indent: str) -> Iterator[str]:
     for name, field in model.model_fields.items():
         if name == "kind":
             continue
-        yield f"{indent}{name}  {_default(field)}  {field.description or ''}".rstrip()
-        inner = field.annotation
-        if (
-            isinstance(inner, type)
-            and issubclass(inner, Settings)
-            and not issubclass(inner, Section)
-        ):
-            yield from _keys(inner, indent + "  ")
+        yield f"{indent}{name}  {_default(field)}  {_sentence(field.description)}".rstrip()
+        own = field.annotation
+        if isinstance(own, type) and issubclass(own, Settings) and not issubclass(own, Section):
+            yield from _keys(own, indent + "  ")
 
 
 def _default(field: Any) -> str:
@@ -65,11 +60,8 @@ def json_schema() -> dict[str, Any]:
     parts = schema["properties"]
     changes = {name: _optional(part, schema["$defs"]) for name, part in parts.items()}
     run = {"type": ["object", "null"], "properties": changes, "additionalProperties": False}
-    parts["runs"] = {
-        "description": "Changes of the sections above, by name of the run.",
-        "type": "object",
-        "additionalProperties": run,
-    }
+    told = f"{RUNS}, by name of the run."
+    parts["runs"] = {"description": told, "type": "object", "additionalProperties": run}
     demo = "What `pydiffgeo demo` changes: sections, and runs with their changes."
     parts["demo"] = {"description": demo, "type": "object"}
     # what runs may give is not required above
@@ -79,6 +71,4 @@ def json_schema() -> dict[str, Any]:
 def _optional(part: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
     """Return the schema of a section of which a run gives a part."""
     name = str(part.get("$ref", "")).rpartition("/")[2]
-    whole = dict(known[name]) if name else dict(part)
-    whole.pop("required", None)
-    return whole
+    return {k: v for k, v in (known[name] if name else part).items() if k != "required"}

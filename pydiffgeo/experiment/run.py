@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +20,6 @@ from pydiffgeo.evaluation import Evaluation
 from pydiffgeo.experiment.build import (
     DATA_REPORT,
     FREE,
-    SiteData,
     build_hybrid,
     build_loss,
     build_windows,
@@ -28,7 +27,7 @@ from pydiffgeo.experiment.build import (
     with_derived,
 )
 from pydiffgeo.experiment.judge import judge
-from pydiffgeo.experiment.schema import Experiment, plain_settings
+from pydiffgeo.experiment.schema import TRAINING, Experiment, plain_settings
 from pydiffgeo.experiment.synthetic import synthetic_sites
 from pydiffgeo.files import require_room, write_netcdf
 from pydiffgeo.hybrid import Hybrid
@@ -53,10 +52,7 @@ def run_experiment(
     progress: bool = True,
     figures: bool = True,
 ) -> dict[str, Evaluation]:
-    """Train every run of an experiment, judge them on the test period, and compare them.
-
-    See `train` and `judge`.
-    """
+    """Train every run, judge them on the test period, and compare them; see `train` and `judge`."""
     folders = train(experiment, output, only, resume, overwrite, progress)
     return judge(folders, "test", progress, figures)
 
@@ -69,7 +65,7 @@ def train(
     overwrite: bool = False,
     progress: bool = True,
 ) -> list[Path]:
-    """Train the runs of an experiment, each in a folder of its name; return the folders.
+    """Train the runs of an experiment, each in a folder of its name, and return the folders.
 
     Parameters
     ----------
@@ -78,48 +74,33 @@ def train(
         Folder of the experiment.
     only : sequence of str, optional
         Names of the runs to train; all by default.
-    resume : bool
-        Go on from the checkpoints; finished runs stay as they are.
-    overwrite : bool
-        Remove the runs that the folders hold, with their evaluations.
-    progress : bool
-        Show progress bars.
+    resume, overwrite, progress : bool
+        Go on from the checkpoints; remove the runs that the folders hold; show progress bars.
 
     Raises
     ------
-    SettingsError
-        No such run, or other settings than those of the folder that is resumed.
-    OutputError
-        A folder holds a run, and neither `resume` nor `overwrite` is asked for; another process
-        writes into it; or none can.
-    DataError
-        Records or files that cannot be used.
-    TrainingFailed, SolveFailed
-        The model cannot go on; site and window are named.
+    SettingsError, OutputError
+        No such run, or one in its folder that is not to be replaced or cannot go on.
+    DataError, TrainingFailed, SolveFailed
+        Records that cannot be used, or a model that cannot go on; site and window are named.
     """
     names = list(only or experiment.runs)
-    for name in names:
-        _require_run(experiment, name)
     hybrids = _hybrids(experiment, names)
     with process_group(experiment.runs[names[0]].device) as group:
         for name in names:  # what is wrong is said before the first one is trained
             if group.first:
-                plain = plain_settings(experiment.runs[name])
-                check_run(output / name, plain, resume, overwrite, FREE)
-                require_room(output / name)
+                _require_place(experiment.runs[name], output / name, resume, overwrite)
         experiment = _with_records(experiment, output, hybrids, group)
         for name in names:
             with _placed(experiment, name):
-                train_run(
-                    experiment.runs[name], output / name, resume, overwrite, progress, group,
-                    list(hybrids.values()),
-                )  # fmt: skip
+                trainer = _trainer(experiment.runs[name], output / name, hybrids, progress, group)
+                _train_run(trainer, output / name, resume, overwrite, progress)
     return [output / name for name in names]
 
 
 @contextmanager
 def _placed(experiment: Experiment, name: str) -> Iterator[None]:
-    """Say of errors where in the file of an experiment their setting stands."""
+    """Say of errors where in the file of the experiment their setting stands."""
     try:
         yield
     except PyDiffGeoError as error:
@@ -129,10 +110,11 @@ def _placed(experiment: Experiment, name: str) -> Iterator[None]:
 
 
 def _hybrids(experiment: Experiment, names: Sequence[str]) -> dict[str, Hybrid]:
-    """Return the untrained hybrid of each run.
-
-    What is wrong with others than `names` is said when it is their turn.
-    """
+    """Return the untrained hybrid of each run; what is wrong with others than `names` waits."""
+    for name in names:
+        if name not in experiment.runs:
+            hint = nearest(name, experiment.runs)
+            raise SettingsError(f"no run {name!r}{hint} Known: {', '.join(experiment.runs)}.")
     found = {}
     for name, settings in experiment.runs.items():
         try:
@@ -147,9 +129,7 @@ def _hybrids(experiment: Experiment, names: Sequence[str]) -> dict[str, Hybrid]:
 def _with_records(
     experiment: Experiment, output: Path, hybrids: dict[str, Hybrid], group: Group
 ) -> Experiment:
-    """Return the experiment with a synthetic truth, written into its folder, in the place of
-    records that are not given.
-    """
+    """Return the experiment with a synthetic truth, in its folder, where no records are given."""
     path, runs = output / SYNTHETIC, dict(experiment.runs)
     for name, settings in experiment.runs.items():
         if settings.data.path is not None:
@@ -166,80 +146,63 @@ def _with_records(
     return replace(experiment, runs=runs)
 
 
-def train_run(
-    settings: Any,
-    folder: Path,
-    resume: bool = False,
-    overwrite: bool = False,
-    progress: bool = True,
-    group: Group | None = None,
-    hybrids: Sequence[Hybrid] = (),
+def _require_place(settings: Any, folder: Path, resume: bool, overwrite: bool) -> None:
+    check_run(folder, plain_settings(settings), resume, overwrite, FREE)
+    require_room(folder)
+
+
+def _trainer(
+    settings: Any, folder: Path, hybrids: Mapping[str, Hybrid], progress: bool, group: Group
 ) -> Trainer:
-    """Train one hybrid and return its trainer.
-
-    The folder gets settings, provenance, checkpoints and logs.
-
-    Before the first step all periods of all sites are looked at, for the series that any of
-    `hybrids` reads; what is left out stands in ``data_report.csv``. Other parameters and errors are
-    those of `train`.
-    """
-    group = group or Group()
-    hybrid = build_hybrid(settings)
-    data = load_sites(settings, hybrids or [hybrid])
-    trainer = make_trainer(settings, data, hybrid, folder, group)
+    """Return the trainer of a run, whose sites have all that any of `hybrids` reads."""
+    t, d, hybrid = settings.training, settings.data, build_hybrid(settings)
+    data = load_sites(settings, hybrids.values())
     if group.first:
         data.say(folder.name, progress)
-    say = console(quiet=not (progress and group.first)).print
-    weights = sum(weight.numel() for weight in trainer.model.parameters())
-    say(
-        f"{folder.name}: {weights} weights, {len(data.trained)} sites, {trainer.per_epoch} steps "
-        f"per epoch, {trainer.epochs} epochs, {group.size} processes"
-    )
-    trainer.run(resume, progress, overwrite)
-    say(f"{folder}: {_outcome(trainer)}")
-    if group.first:
-        for out in stale_evaluations(folder, weights_hash(trainer.model.state_dict())):
-            log.warning(
-                "%s judged other weights than the run has now: judge it again with `pydiffgeo "
-                "evaluate`.",
-                out,
-            )
-    return trainer
-
-
-def make_trainer(
-    settings: Any, data: SiteData, hybrid: Hybrid, folder: Path | None, group: Group | None = None
-) -> Trainer:
-    """Return the trainer of a run, for records that `load_sites` gave."""
-    t, d = settings.training, settings.data
     trained = data.sites.sel(site=list(data.trained))
     windows = build_windows(trained, settings, hybrid, d.train)
-    options = {
-        name: value
-        for name, value in t.given().items()
-        if name not in ("length", "warm_up", "batch", "seeds", "folds")
-    }
+    options = {name: value for name, value in t.given().items() if name not in TRAINING}
     if d.validation is not None and not d.held_days:
         options["validation"] = build_windows(
             trained, settings, hybrid, d.validation, length=None, batch=settings.evaluation.batch,
             warm_up=settings.evaluation.warm_up or 0,
         )  # fmt: skip
     if t.folds or t.seeds or d.held_days:
-        options["members"] = _members(settings, data, hybrid)
+        options["members"] = _members(settings, trained, hybrid)
     return Trainer(
         hybrid, windows, build_loss(settings), folder, **options, group=group,
         settings=plain_settings(settings), free=FREE, files={DATA_REPORT: data.report()},
     )  # fmt: skip
 
 
-def _members(settings: Any, data: SiteData, hybrid: Hybrid) -> list[Any]:
+def _train_run(
+    trainer: Trainer, folder: Path, resume: bool, overwrite: bool, progress: bool
+) -> None:
+    """Train, say so, and warn of evaluations that judged other weights."""
+    group = trainer.group
+    say = console(quiet=not (progress and group.first)).print
+    weights = sum(weight.numel() for weight in trainer.model.parameters())
+    sites = len({name for windows in trainer.windows for name in windows.names})
+    say(
+        f"{folder.name}: {weights} weights, {sites} sites, {trainer.per_epoch} steps per epoch, "
+        f"{trainer.epochs} epochs, {group.size} processes"
+    )
+    history = trainer.run(resume, progress, overwrite)
+    stopped = f", stopped early ({trainer.stopped})" if trainer.stopped else ""
+    loss = f"; loss of the last epoch {history[-1]['loss']:.4f}" if history else ""
+    say(f"{folder}: trained for {len(history)} epochs, {trainer.step} steps{stopped}{loss}.")
+    if group.first:
+        for out in stale_evaluations(folder, weights_hash(trainer.model.state_dict())):
+            told = "judged other weights than the run has now: judge it again with"
+            log.warning(f"{out} {told} `pydiffgeo evaluate`.")
+
+
+def _members(settings: Any, trained: xr.Dataset, hybrid: Hybrid) -> list[Any]:
     """Return the plan of an ensemble: twins by seed, or a fold for each site."""
     t, d = settings.training, settings.data
-    records = data.sites.sel(site=list(data.trained), time=slice(*d.train.days))
+    records = trained.sel(time=slice(*d.train.days))
     records = records.drop_vars([n for n in observed_names(records) if n not in d.observed])
-    held = 0
-    if d.held_days:
-        held = int((records.time >= np.datetime64(d.validation.start)).sum())
+    held = int((records.time >= np.datetime64(d.validation.start)).sum()) if d.held_days else 0
 
     def seen(days: slice) -> xr.Dataset:
         times = records.time.values[days]
@@ -253,17 +216,6 @@ def _members(settings: Any, data: SiteData, hybrid: Hybrid) -> list[Any]:
     return twins(seen, t.seeds or (t.seed,), held, t.warm_up, windows)
 
 
-def _outcome(trainer: Trainer) -> str:
-    text = f"trained for {len(trainer.history)} epochs, {trainer.step} steps"
-    if trainer.stopped:
-        text += f", stopped early ({trainer.stopped})"
-    return (
-        f"{text}; loss of the last epoch {trainer.history[-1]['loss']:.4f}."
-        if trainer.history
-        else f"{text}."
-    )
-
-
 def calibrate(
     experiment: Experiment,
     output: Path,
@@ -274,37 +226,31 @@ def calibrate(
     overwrite: bool = False,
     progress: bool = True,
 ) -> Path:
-    """Calibrate the process model of a run by SCE-UA, site by site; return the folder.
+    """Calibrate the process model of a run by SCE-UA, site by site, into ``RUN_sceua``.
 
     Parameters
     ----------
-    experiment : Experiment
-    output : Path
-        Folder of the experiment.
+    experiment, output, resume, overwrite, progress
+        As `train`.
     run : str
         Name of a run with a process model; its network is not used.
     evaluations : int
         Runs of the model per site.
     sites : int, optional
         Number of sites, drawn as for training; those of the experiment by default.
-    resume, overwrite, progress : bool
-        As `train`.
 
     Raises
     ------
     SettingsError
         No such run, or one without a process model or with networks in its stages.
     """
-    _require_run(experiment, run)
     hybrids = _hybrids(experiment, [run])
     experiment = _with_records(experiment, output, hybrids, Group())
     settings, folder = experiment.runs[run], output / f"{run}_sceua"
     if sites is not None:
         data = settings.data.model_copy(update={"sites": sites})
         settings = settings.model_copy(update={"data": data})
-    plain = plain_settings(settings)
-    check_run(folder, plain, resume, overwrite, FREE)  # before the data are read
-    require_room(folder)
+    _require_place(settings, folder, resume, overwrite)  # before the data are read
     with _placed(experiment, run):
         data = load_sites(settings, hybrids.values(), calibrated=True)
         trained = data.sites.sel(site=list(data.trained))
@@ -317,26 +263,12 @@ def calibrate(
         )  # fmt: skip
         data.say(folder.name, progress)
         _, table = calibrate_sites(
-            hybrids[run],
-            windows,
-            folder,
-            evaluations=evaluations,
-            observed=settings.data.observed[0],
-            seed=settings.training.seed,
-            resume=resume,
-            progress=progress,
-            overwrite=overwrite,
-            settings=plain,
-            free=FREE,
-            files={DATA_REPORT: data.report()},
-        )
+            hybrids[run], windows, folder, evaluations=evaluations,
+            observed=settings.data.observed[0], seed=settings.training.seed,
+            resume=resume, progress=progress, overwrite=overwrite, free=FREE,
+            settings=plain_settings(settings), files={DATA_REPORT: data.report()},
+        )  # fmt: skip
     median = table["nse"].median()
     text = f"{len(table)} sites calibrated, median NSE of the training period {median:.3f}."
     console(quiet=not progress).print(f"{folder}: {text}")
     return folder
-
-
-def _require_run(experiment: Experiment, name: str) -> None:
-    if name not in experiment.runs:
-        hint = nearest(name, experiment.runs)
-        raise SettingsError(f"no run {name!r}{hint} Known: {', '.join(experiment.runs)}.")

@@ -1,13 +1,10 @@
-"""The one schema of experiments.
-
-Data, hybrid, loss, training, evaluation, and runs that change some of it.
-"""
+"""The one schema of experiments: data, hybrid, loss, training, evaluation, and runs."""
 
 from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
@@ -46,35 +43,25 @@ from pydiffgeo.training.trainer import Trainer
 
 LAYOUT = ("data", "layout")  # names a function of one's own, not a class
 
+
+def key(annotation: Any, default: Any, text: str, **limits: Any) -> tuple[Any, Any]:
+    """Return the annotation and the field of a key that is no argument of a class."""
+    return annotation, Field(default, description=text, **limits)
+
+
+LENGTH = "Steps of a window after its warm-up; none: the whole period."
+BATCH = "Windows of a step, over all processes; none: all sites."
+FOLDS = "site: train a member without each site, which judges it."
 TRAINING: dict[str, Any] = {
-    "length": (
-        int | None,
-        Field(
-            None, ge=1, description="Steps of a window after its warm-up; none: the whole period."
-        ),
-    ),
-    "warm_up": (
-        int,
-        Field(0, ge=0, description="First steps of a window that the loss does not count."),
-    ),
-    "batch": (
-        int | None,
-        Field(None, ge=1, description="Windows of a step, over all processes; none: all sites."),
-    ),
-    "seeds": (
-        tuple[int, ...],
-        Field((), description="Train one member of an ensemble for each of these seeds."),
-    ),
-    "folds": (
-        Literal["site"] | None,
-        Field(None, description="site: train a member without each site, which judges it."),
-    ),
+    "length": key(int | None, None, LENGTH, ge=1),
+    "warm_up": key(int, 0, "First steps of a window that the loss does not count.", ge=0),
+    "batch": key(int | None, None, BATCH, ge=1),
+    "seeds": key(tuple[int, ...], (), "Train one member of an ensemble for each of these seeds."),
+    "folds": key(Literal["site"] | None, None, FOLDS),
 }
+PANELS = dict[str, dict[str, Any]] | tuple[str, ...] | None
 EVALUATION: dict[str, Any] = {
-    "panels": (
-        dict[str, dict[str, Any]] | tuple[str, ...] | None,
-        Field(None, description="Panels of the report, with their options; all by default."),
-    ),
+    "panels": key(PANELS, None, "Panels of the report, with their options; all by default."),
 }
 
 
@@ -89,10 +76,7 @@ class RunBase(Settings):
     device: Literal["cpu", "cuda"] = Field(
         "cpu", description="Where each process trains; cuda needs a GPU for each."
     )
-    search: Names = Field(
-        (),
-        description="Folders with own Python modules and Julia files; that of the file is added.",
-    )
+    search: Names = Field((), description="Folders with own Python modules and Julia files.")
 
     @model_validator(mode="after")
     def _together(self) -> RunBase:
@@ -110,15 +94,12 @@ class RunBase(Settings):
         return self
 
 
+GRIDS = ("graded", "uniform", "from_faces")
 FAMILIES = {
     "stage": Family((Stage,), STAGES),
     "model": Family((ProcessModel,), MODELS | {"julia_model": JuliaModel}),
     "hydraulics": Family((SoilHydraulics,), HYDRAULICS),
-    "grid": Family(
-        (Grid,),
-        {"graded": Grid.graded, "uniform": Grid.uniform, "from_faces": Grid.from_faces},
-        "graded",
-    ),
+    "grid": Family((Grid,), {n: getattr(Grid, n) for n in GRIDS}, "graded"),
     "solver": Family((Solver,), {"solver": Solver}, "solver"),
     "roots": Family((Roots,), {"roots": Roots}, "roots"),
     "closure": Family(
@@ -131,13 +112,7 @@ FAMILIES = {
 
 @cache
 def run_class(own: tuple[tuple[str, type], ...] = ()) -> type[RunBase]:
-    """Return the settings class of a run.
-
-    Parameters
-    ----------
-    own : tuple of (kind, class)
-        Own classes that the settings name, "my_package.my_module:MyStage".
-    """
+    """Return the settings class of a run, for own classes by kind, "my_module:MyStage"."""
     families = dict(FAMILIES)
     for kind, made in own:
         of = next((n for n, f in families.items() if issubclass(made, f.bases)), "loss")
@@ -152,19 +127,35 @@ def run_class(own: tuple[tuple[str, type], ...] = ()) -> type[RunBase]:
     training = section_of(Trainer, families, without=internal, more=TRAINING, names=names)
     evaluation = section_of(evaluate, families, without=judged, more=EVALUATION, names=names)
     one = BeforeValidator(lambda given: [given] if isinstance(given, (str, Mapping)) else given)
+    several = Annotated[tuple[losses, ...], one, Field(min_length=1)]
     made = create_model(
         "RunSettings",
         __base__=RunBase,
-        hybrid=(hybrid, Field(description="The network of parameters and the stages.")),
-        loss=(
-            Annotated[tuple[losses, ...], one, Field(min_length=1)],
-            Field(description="One loss, or several that are summed."),
-        ),
-        training=(training, Field(training(), description="The optimiser and its budget.")),
-        evaluation=(evaluation, Field(evaluation(), description="How the run is judged.")),
+        hybrid=key(hybrid, ..., "The network of parameters and the stages."),
+        loss=key(several, ..., "One loss, or several that are summed."),
+        training=key(training, training(), "The optimiser and its budget."),
+        evaluation=key(evaluation, evaluation(), "How the run is judged."),
     )
     made.__doc__ = RunBase.__doc__
     return made
+
+
+def _class_for(data: Any, search: Iterable[str], document: Document | None = None) -> type[RunBase]:
+    """Return the settings class of a run for data that name own classes."""
+    own: dict[str, type] = {}
+    with searching(search):
+        for place, value in _entries(data):
+            if place[-2:] == LAYOUT:
+                continue
+            if isinstance(value, str) and re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*", value):
+                try:
+                    own[value] = class_of(value)
+                except SettingsError as error:
+                    if document is None:
+                        raise
+                    where = f"{document.path}, line {document.line(place)}"
+                    raise SettingsError(f"{where}: {error}") from error
+    return run_class(tuple(own.items()))
 
 
 @dataclass(frozen=True)
@@ -175,10 +166,7 @@ class Experiment:
     runs: dict[str, Any]
 
     def place(self, name: str, location: Location) -> Location:
-        """Return where in the file a setting of a run stands.
-
-        In the run's changes, or in what all runs share.
-        """
+        """Return where a setting of a run stands: in its changes, or in what all runs share."""
         own = ("runs", name, *location)
         if self.document.depth(own) - 2 >= max(1, self.document.depth(location)):
             return self.document.without_tags(own)
@@ -197,8 +185,7 @@ def load_experiment(path: str | Path, demo: bool = False) -> Experiment:
     Raises
     ------
     SettingsError
-        Every mistake, with its line and the remedy; keys of older forms with those that take their
-        place.
+        Every mistake, with its line and the remedy; of older forms, the keys that take their place.
     """
     document = Document.read(Path(path))
     _refuse_old(document)
@@ -216,8 +203,7 @@ def load_experiment(path: str | Path, demo: bool = False) -> Experiment:
         changes = {name: merged(changes.get(name) or {}, last[name] or {}) for name in last}
     folder = str(Path(path).resolve().parent)
     data["search"] = [*dict.fromkeys([*(data.get("search") or ()), folder])]
-    with searching(data["search"]):
-        settings = run_class(_own_kinds(document))
+    settings = _class_for(document.data, data["search"], document)
     experiment = Experiment(document, {})
     found: list[tuple[int, str]] = []
     for name, change in changes.items():
@@ -234,10 +220,7 @@ def load_experiment(path: str | Path, demo: bool = False) -> Experiment:
 
 
 def merged(base: Any, change: Any) -> Any:
-    """Return settings with changes.
-
-    Sections are merged, all else is replaced; so is a section of another kind.
-    """
+    """Return settings with changes: sections of one kind are merged, all else is replaced."""
     if not (isinstance(base, Mapping) and isinstance(change, Mapping)):
         return change
     if change.get("kind", base.get("kind")) != base.get("kind"):
@@ -248,14 +231,9 @@ def merged(base: Any, change: Any) -> Any:
 def run_settings(kept: Mapping[str, Any]) -> Any:
     """Return the settings of one run from plain types, as its folder keeps them.
 
-    Raises
-    ------
-    pydantic.ValidationError
-        They are not those of a run.
+    pydantic.ValidationError where they are not those of a run.
     """
-    with searching(kept.get("search") or ()):
-        kinds = dict.fromkeys(kind for kind, place in _kinds(kept) if place != LAYOUT)
-        return run_class(tuple((kind, class_of(kind)) for kind in kinds)).model_validate(kept)
+    return _class_for(kept, kept.get("search") or ()).model_validate(kept)
 
 
 def plain_settings(settings: BaseModel) -> dict[str, Any]:
@@ -265,10 +243,9 @@ def plain_settings(settings: BaseModel) -> dict[str, Any]:
 
 def hybrid_section(kept: Mapping[str, Any], search: Names = ()) -> Section:
     """Return the settings of a hybrid from plain types, such as `describe(hybrid)` gives."""
-    with searching(search):
-        own = tuple(dict.fromkeys((kind, class_of(kind)) for kind, _ in _kinds(kept)))
-        section: Any = run_class(own).model_fields["hybrid"].annotation
-        return section.model_validate({k: v for k, v in kept.items() if k != "kind"})
+    section: Any = _class_for(kept, search).model_fields["hybrid"].annotation
+    made: Section = section.model_validate({k: v for k, v in kept.items() if k != "kind"})
+    return made
 
 
 @contextmanager
@@ -282,28 +259,16 @@ def searching(folders: Any) -> Iterator[None]:
         sys.path[:] = before
 
 
-def _kinds(data: Any, place: Location = ()) -> Iterator[tuple[str, Location]]:
-    """Give the own classes that settings name, "module:Class", and where."""
-    if isinstance(data, Mapping):
+def _entries(data: Any, place: Location = ()) -> Iterator[tuple[Location, Any]]:
+    """Give what settings hold that is no section and no list, and where."""
+    if isinstance(data, Mapping) and data:
         for key, value in data.items():
-            yield from _kinds(value, (*place, key))
-    elif isinstance(data, (list, tuple)):
+            yield from _entries(value, (*place, key))
+    elif isinstance(data, (list, tuple)) and data:
         for i, value in enumerate(data):
-            yield from _kinds(value, (*place, i))
-    elif isinstance(data, str) and re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*", data):
-        yield data, place
-
-
-def _own_kinds(document: Document) -> tuple[tuple[str, type], ...]:
-    found: dict[str, type] = {}
-    for kind, place in _kinds(document.data):
-        if place[-2:] == LAYOUT:
-            continue
-        try:
-            found[kind] = class_of(kind)
-        except SettingsError as error:
-            raise SettingsError(f"{document.path}, line {document.line(place)}: {error}") from error
-    return tuple(found.items())
+            yield from _entries(value, (*place, i))
+    elif place:
+        yield place, data
 
 
 def _refuse_old(document: Document) -> None:
@@ -319,28 +284,17 @@ def _refuse_old(document: Document) -> None:
     text = resources.files(__package__).joinpath("old_keys.yaml").read_text(encoding="utf-8")
     known = yaml.safe_load(text)["soil_moisture" if kind == "soil_moisture" else "basins"]
     lines: dict[str, int] = {}
-    for place in _entries(data):
-        inside = place[2:] if place[0] == "runs" else place
-        shared = len(place) - len(inside)
-        for end in range(len(inside), 0, -1):
-            key = ".".join(map(str, inside[:end]))
-            if key in known:
-                line = document.line(place[: shared + end])
-                lines[key] = min(line, lines.get(key, line))
+    for place, _ in _entries(data):
+        shared = 2 if place[0] == "runs" else 0
+        for end in range(len(place), shared, -1):
+            old = ".".join(map(str, place[shared:end]))
+            if old in known:
+                lines.setdefault(old, document.line(place[:end]))
                 break
-    told = {key: "stays as it is" if known[key] == key else known[key] for key in lines}
-    listed = "\n".join(
-        f"  line {lines[k]}: {k}: {told[k]}" for k in sorted(lines, key=lines.__getitem__)
-    )
+    told = {old: "stays as it is" if known[old] == old else known[old] for old in lines}
+    listed = [f"  line {lines[old]}: {old}: {told[old]}" for old in sorted(lines, key=lines.get)]  # type: ignore[arg-type]
     raise SettingsError(
         f"{document.path}: settings of an older form. `pydiffgeo init` writes examples of the new "
-        f"one, `pydiffgeo settings` shows its keys; what was there is now here:\n{listed}"
+        "one, `pydiffgeo settings` shows its keys; what was there is now here:\n"
+        + "\n".join(listed)
     )
-
-
-def _entries(data: Any, place: Location = ()) -> Iterator[Location]:
-    if isinstance(data, Mapping) and data:
-        for key, value in data.items():
-            yield from _entries(value, (*place, str(key)))
-    elif place:
-        yield place

@@ -1,27 +1,15 @@
-"""Settings made from signatures.
-
-The keys of a section are the arguments of the class that it makes.
-"""
+"""Settings made from signatures: the keys of a section are the arguments of its class."""
 
 from __future__ import annotations
 
 import inspect
 import re
 import types
+import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import (
-    Annotated,
-    Any,
-    ClassVar,
-    ForwardRef,
-    Literal,
-    NamedTuple,
-    Union,
-    get_args,
-    get_origin,
-    get_type_hints,
-)
+from typing import Annotated, Any, ClassVar, ForwardRef, Literal, NamedTuple, Union
 
 import torch
 from pydantic import BeforeValidator, Discriminator, Field, Tag, create_model
@@ -30,8 +18,7 @@ from pydiffgeo.errors import PyDiffGeoError
 from pydiffgeo.recorded import describe, signature_of
 from pydiffgeo.settings import Location, Settings
 
-# an annotation of what cannot be written in settings, such as a function or a tensor
-SKIP = object()
+SKIP = object()  # what cannot be written in settings, such as a function or a tensor
 PLAIN = (bool, int, float, str, Path)
 DTYPES = Literal["float32", "float64"]
 
@@ -49,21 +36,11 @@ class Section(Settings):
 
 
 class Family(NamedTuple):
-    """Classes that may stand in the same place of the settings.
+    """Classes that may stand in the same place of the settings."""
 
-    Attributes
-    ----------
-    bases : tuple of type
-        An argument of one of these types is a section of this family.
-    kinds : mapping of str to callable
-        What makes the object, by the name that `kind` gives.
-    default : str
-        Kind of a section that does not say it; "" where it must.
-    """
-
-    bases: tuple[type, ...]
-    kinds: Mapping[str, Callable[..., Any]]
-    default: str = ""
+    bases: tuple[type, ...]  # an argument of one of these types is a section of this family
+    kinds: Mapping[str, Callable[..., Any]]  # what makes the object, by `kind`
+    default: str = ""  # kind of a section that does not say it; "" where it must
 
 
 def descriptions(made: Callable[..., Any]) -> dict[str, str]:
@@ -73,11 +50,8 @@ def descriptions(made: Callable[..., Any]) -> dict[str, str]:
         doc = inspect.cleandoc(part.__doc__ or "")
         for title in ("Attributes", "Parameters"):
             body = re.search(rf"^{title}\n-+\n(.*?)(?=^[^\n]+\n---+\n|\Z)", doc, re.M | re.S)
-            for names, text in re.findall(
-                r"^([*\w]+(?:, [*\w]+)*)(?: ?:[^\n]*)?\n((?:[ ]+[^\n]*\n?|\n)*)",
-                body.group(1) if body else "",
-                re.M,
-            ):
+            entry = r"^([*\w]+(?:, [*\w]+)*)(?: ?:[^\n]*)?\n((?:[ ]+[^\n]*\n?|\n)*)"
+            for names, text in re.findall(entry, body.group(1) if body else "", re.M):
                 line = " ".join(text.split())
                 found |= {name.lstrip("*"): line for name in names.split(", ")}
     return found
@@ -87,24 +61,18 @@ def sections(families: Mapping[str, Family]) -> dict[str, Any]:
     """Return the annotation of each family: a union of one `Section` a kind, told apart by `kind`.
 
     Sections may hold sections of any family, themselves included.
-
-    Parameters
-    ----------
-    families : mapping of str to Family
     """
-    models: dict[str, dict[str, type[Section]]] = {}
-    for name, family in families.items():
-        models[name] = {
-            kind: section_of(made, families, kind) for kind, made in family.kinds.items()
-        }
     names: dict[str, Any] = {}
+    models: list[type[Section]] = []
     for name, family in families.items():
-        union: Any = next(iter(models[name].values()))
-        if len(models[name]) > 1:
-            members = tuple(Annotated[m, Tag(kind)] for kind, m in models[name].items())  # type: ignore[misc]
+        own = {kind: section_of(made, families, kind) for kind, made in family.kinds.items()}
+        models += own.values()
+        union: Any = models[-1]
+        if len(own) > 1:
+            members = tuple(Annotated[m, Tag(kind)] for kind, m in own.items())  # type: ignore[misc]
             union = Annotated[Union[members], Discriminator(kind_in)]  # type: ignore[valid-type]  # noqa: UP007
         names[f"Any_{name}"] = Annotated[union, BeforeValidator(_with_kind(family))]
-    for model in (model for of_family in models.values() for model in of_family.values()):
+    for model in models:
         model.model_rebuild(force=True, _types_namespace=names)
     return names
 
@@ -117,26 +85,15 @@ def section_of(
     more: Mapping[str, Any] | None = None,
     names: Mapping[str, Any] | None = None,
 ) -> type[Section]:
-    """Return the settings of one class or function.
+    """Return the settings of a class or function: its arguments are the keys, and `kind` if given.
 
-    Parameters
-    ----------
-    made : callable
-        Its arguments become keys; those that cannot be written in settings are left out.
-    families : mapping of str to Family
-        What an argument may be made of.
-    kind : str
-        The value of the key `kind`; without it there is no such key.
-    without : iterable of str
-        Arguments that are no keys.
-    more : mapping of str to (annotation, pydantic.Field), optional
-        Keys besides the arguments.
-    names : mapping of str to annotation, optional
-        As `sections` gives them, where they are known already.
+    What cannot be written in settings is left out, and what stands in `without`; `more` has other
+    keys, as (annotation, pydantic.Field). `names` are those that `sections` gave.
     """
-    fields: dict[str, Any] = (
-        {"kind": (Literal[kind], Field(kind, description="Kind."))} if kind else {}
-    )
+    fields: dict[str, Any] = {}
+    if kind:
+        fields["kind"] = (Literal[kind], Field(kind, description="Kind."))
+    title: str = getattr(made, "__name__", "")
     hints, texts = _hints(made), descriptions(made)
     for name, parameter in signature_of(made).parameters.items():
         if name in without or parameter.kind is parameter.VAR_KEYWORD or name == "self":
@@ -144,19 +101,18 @@ def section_of(
         annotation = _plain(hints.get(name, Any), families)
         if annotation is SKIP:
             continue
-        text = texts.get(name)
+        default: Any = ...
         if parameter.kind is parameter.VAR_POSITIONAL:
-            fields[name] = (tuple[annotation, ...], Field((), description=text))  # type: ignore[valid-type]
-        elif parameter.default is parameter.empty:
-            if (_title(made), name) in OPTIONAL:
-                fields[name] = (Union[annotation, None], Field(None, description=text))  # noqa: UP007
-            else:
-                fields[name] = (annotation, Field(..., description=text))
-        else:
+            annotation, default = tuple[annotation, ...], ()  # type: ignore[valid-type]
+        elif parameter.default is not parameter.empty:
             default = describe(parameter.default)
-            optional = annotation if default is not None else Union[annotation, None]  # noqa: UP007
-            fields[name] = (optional, Field(default, description=text, validate_default=True))
-    model = create_model(kind or _title(made), __base__=Section, **(fields | dict(more or {})))
+        elif (title, name) in OPTIONAL:
+            default = None
+        if default is None:
+            annotation = Union[annotation, None]  # noqa: UP007
+        text = texts.get(name)
+        fields[name] = (annotation, Field(default, description=text, validate_default=True))
+    model = create_model(kind or title, __base__=Section, **(fields | dict(more or {})))
     model.__doc__ = inspect.cleandoc(made.__doc__ or "").split("\n\n")[0].replace("\n", " ")
     model.makes = staticmethod(made)
     if names is not None:
@@ -164,29 +120,18 @@ def section_of(
     return model
 
 
-# arguments that may be left out in settings: a slot knows its inputs, and a hybrid may have no
-# network
+# may be left out in settings: a slot knows its inputs, and a hybrid may have no network
 OPTIONAL = {("NeuralClosure", "inputs"), ("Hybrid", "network")}
 
 
-def _title(made: Callable[..., Any]) -> str:
-    return getattr(made, "__name__", type(made).__name__)
-
-
 def _hints(made: Callable[..., Any]) -> dict[str, Any]:
-    """Return the annotations of a callable; those that cannot be evaluated are left out."""
+    """Return the annotations of a callable, but for names that only type checkers import."""
     function: Any = made.__init__ if isinstance(made, type) else made  # type: ignore[misc]
-    try:
-        return get_type_hints(function)
-    except (NameError, TypeError):
-        known = getattr(function, "__globals__", {})
-        found = {}
-        for name, text in getattr(function, "__annotations__", {}).items():
-            try:
-                found[name] = eval(text, dict(known)) if isinstance(text, str) else text
-            except (NameError, TypeError):
-                continue
-        return found
+    found = {}
+    for name, text in getattr(function, "__annotations__", {}).items():
+        with suppress(NameError, TypeError):
+            found[name] = eval(text, function.__globals__) if isinstance(text, str) else text
+    return found
 
 
 def kind_in(given: Any) -> Any:
@@ -212,11 +157,9 @@ def _with_kind(family: Family) -> Callable[[Any], Any]:
 
 def _plain(annotation: Any, families: Mapping[str, Family]) -> Any:
     """Return what an annotation is in settings, or SKIP."""
-    if annotation in (None, type(None)):
-        return type(None)
-    if annotation is Any or annotation is object or annotation in PLAIN:
-        return annotation
-    origin, arguments = get_origin(annotation), get_args(annotation)
+    if annotation is None or annotation in (type(None), Any, object, *PLAIN):
+        return annotation or type(None)
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is Annotated:
         return _plain(arguments[0], families)
     if origin is Literal:
@@ -244,10 +187,7 @@ def _plain(annotation: Any, families: Mapping[str, Family]) -> Any:
 
 
 def _union(members: list[Any]) -> Any:
-    """Return a union without what cannot be written.
-
-    A name in a union with a family is a kind of that family.
-    """
+    """Return a union without what cannot be written; a text beside a family is a kind of it."""
     found = [m for m in dict.fromkeys(members) if m is not SKIP]
     if any(isinstance(m, ForwardRef) for m in found):
         found = [m for m in found if m is not str]
@@ -260,15 +200,10 @@ Adjust = Callable[[Section, dict[str, Any]], None]
 
 
 def make(section: Any, adjust: Adjust | None = None, place: Location = ()) -> Any:
-    """Make the object that a section describes, with all that it holds.
+    """Make the object that a section describes, with all that it holds; lists of them, too.
 
-    Parameters
-    ----------
-    section : Section, or a list or mapping with sections, or a plain value
-    adjust : callable(Section, arguments), optional
-        Changes the arguments of an object before it is made.
-    place : tuple
-        Where the section stands in the settings, for errors.
+    `adjust` may change the arguments of an object before it is made. An error says the place of the
+    section in the settings, which stands at `place`.
     """
     if isinstance(section, (list, tuple)):
         return [make(part, adjust, (*place, i)) for i, part in enumerate(section)]
@@ -288,20 +223,18 @@ def make(section: Any, adjust: Adjust | None = None, place: Location = ()) -> An
 
 def _call(section: Section, given: dict[str, Any], adjust: Adjust | None, place: Location) -> Any:
     parameters = signature_of(section.makes).parameters
-    arguments = {
-        name: make(value, adjust, (*place, name))
-        for name, value in given.items()
-        if name in parameters
-    }
-    for name, value in arguments.items():
-        annotation: Any = type(section).model_fields[name].annotation
-        if value is not None and annotation in (DTYPES, Union[DTYPES, None]):  # noqa: UP007
-            arguments[name] = getattr(torch, value)
+    fields = type(section).model_fields
+    arguments: dict[str, Any] = {}
+    for name, value in given.items():
+        if name in parameters:
+            arguments[name] = make(value, adjust, (*place, name))
+            annotation: Any = fields[name].annotation
+            if value is not None and annotation in (DTYPES, Union[DTYPES, None]):  # noqa: UP007
+                arguments[name] = getattr(torch, value)
     rest = next((n for n, p in parameters.items() if p.kind is p.VAR_POSITIONAL), "")
     if not rest:
         return section.makes(**arguments)
     # what stands before the arguments without names is given by place, too
     first = [n for n, p in parameters.items() if p.kind is p.POSITIONAL_OR_KEYWORD]
-    fields = type(section).model_fields
     values = [arguments.pop(n, fields[n].default) for n in first]
     return section.makes(*values, *arguments.pop(rest, ()), **arguments)

@@ -28,27 +28,11 @@ SPREAD = 0.8  # of parameters over sites, on their unbounded scale
 def synthetic_sites(settings: Any, hybrid: Hybrid) -> xr.Dataset:
     """Return sites whose observations are those of a hybrid with drawn parameters, plus noise.
 
-    Attributes are drawn at random, and the parameters follow them, with some scatter: a network can
-    find them. Forcing of a model that is no weather, such as the inflow of a lake, is made up in
-    the lower part of the range of its specification.
-
-    Parameters
-    ----------
-    settings : RunSettings
-        Periods, names, number of sites, seed and noise.
-    hybrid : Hybrid
-        Not prepared yet. One that learns nothing gives the truth with the weights that it begins
-        with.
-
-    Returns
-    -------
-    xarray.Dataset
-        Site form, with the true parameters in `attrs["truth"]` as text.
-
-    Raises
-    ------
-    SolveFailed
-        A site could not be solved.
+    Attributes are drawn, and the parameters follow them, with scatter: a network can find them.
+    Forcing of a model that is no weather, such as the inflow of a lake, is made up in the lower
+    part of the range of its specification. A hybrid, not prepared yet, that learns nothing gives the
+    truth with the weights that it begins with. Site form, with the true parameters in
+    `attrs["truth"]`; SolveFailed where a site fails.
     """
     data, given = settings.data, settings.data.synthetic
     random = np.random.default_rng(given.seed + 1)
@@ -68,13 +52,12 @@ def synthetic_sites(settings: Any, hybrid: Hybrid) -> xr.Dataset:
     for name in data.observed:
         known = VARIABLES[name].unit if name in VARIABLES else simulated.get(name, "1")
         unit = {"units": known, "role": "observed"}
+        shape = (given.sites, sites.sizes["time"])
         if name == "soil_moisture":
             sites = sites.assign_coords(depth=("depth", np.array(PROBES), {"units": "m"}))
-            shape = (given.sites, sites.sizes["time"], len(PROBES))
-            sites[name] = (("site", "time", "depth"), np.full(shape, WET), unit)
+            sites[name] = (("site", "time", "depth"), np.full((*shape, len(PROBES)), WET), unit)
         else:
-            drawn_ = random.uniform(0.5, 1.5, (given.sites, sites.sizes["time"]))
-            sites[name] = (("site", "time"), drawn_, unit)
+            sites[name] = (("site", "time"), random.uniform(0.5, 1.5, shape), unit)
     whole = with_derived(sites, data, str(begin), str(end))
     windows = Windows(whole, dtype=hybrid.dtype, observed=data.observed)
     hybrid.prepare(windows, attributes=data.attributes, forcing=data.forcing)
@@ -84,20 +67,16 @@ def synthetic_sites(settings: Any, hybrid: Hybrid) -> xr.Dataset:
         parameters = _drawn(hybrid, batch, drawn, random)
         series = hybrid.eval().run(batch, parameters)
     if series.failed:
-        raise SolveFailed(
-            f"the synthetic truth could not be solved: {series.failed}; change "
-            "data.synthetic.seed.",
-            series.failed,
-        )
+        said = f"the synthetic truth could not be solved: {series.failed}"
+        raise SolveFailed(f"{said}; change data.synthetic.seed.", series.failed)
     order = np.argsort(batch.site.numpy())
     for name in data.observed:
         truth = series[name].double().numpy()[order]
         noise = given.noise * truth.std(1, keepdims=True) * random.normal(size=truth.shape)
         # noise makes nothing negative that cannot be
         sites[name] = sites[name].copy(data=np.maximum(truth + noise, min(truth.min(), 0.0)))
-    sites.attrs["source"] = (
-        f"synthetic truth: {given.sites} sites with known parameters and noise, seed {given.seed}"
-    )
+    told = f"{given.sites} sites with known parameters and noise, seed {given.seed}"
+    sites.attrs["source"] = f"synthetic truth: {told}"
     sites.attrs["truth"] = str({k: np.round(v.numpy(), 4).tolist() for k, v in parameters.items()})
     return sites
 
@@ -140,9 +119,7 @@ def _processes(hybrid: Hybrid) -> list[Process]:
 def _drawn(
     hybrid: Hybrid, batch: Any, drawn: np.ndarray, random: np.random.Generator
 ) -> dict[str, torch.Tensor]:
-    """Return parameters that follow the attributes of the sites of a batch, within the middle of
-    their bounds.
-    """
+    """Return parameters that follow the attributes of the sites, in the middle of their bounds."""
     found = {}
     rows = (drawn[batch.site.numpy()] - 0.5) / 0.23
     for name, like in hybrid.parameters_of(batch).items():

@@ -31,10 +31,7 @@ log = logging.getLogger("pydiffgeo")
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """A trained run, read back from its folder.
-
-    Settings, model in evaluation mode, and what a reader must know of it.
-    """
+    """A trained run, read back: settings, model, and what a reader must know of it."""
 
     folder: Path
     settings: Any
@@ -57,15 +54,7 @@ class TrainedRun:
 
 
 def runs_in(folder: Path) -> list[Path]:
-    """Return the folders of trained runs in a folder: itself, or those in it.
-
-    A checkpoint has the settings, too.
-
-    Raises
-    ------
-    DataError
-        There is none.
-    """
+    """Return the folders of trained runs in a folder, or itself; DataError for none."""
     if (folder / SETTINGS).is_file() or (folder / CHECKPOINT).is_file():
         return [folder]
     found = sorted(path.parents[1] for path in folder.glob(f"*/{CHECKPOINT}"))
@@ -78,13 +67,7 @@ def runs_in(folder: Path) -> list[Path]:
 
 
 def settings_of(folder: Path) -> Any:
-    """Return the settings of a run's folder.
-
-    Raises
-    ------
-    DataError
-        There are none, or they are not those of a run.
-    """
+    """Return the settings of a run's folder; DataError where they are not those of a run."""
     found = kept_settings(folder)
     if found is None:
         raise DataError(
@@ -94,12 +77,16 @@ def settings_of(folder: Path) -> Any:
     try:
         return run_settings(found)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "all of it"
-        raise DataError(
-            f"{folder / SETTINGS} does not hold the settings of a run ({where}: "
-            f"{first['msg'].rstrip('.')}). Correct it, or train again with --overwrite."
-        ) from error
+        remedy = "train again with --overwrite."
+        raise _unreadable(folder, "hold the settings of a run", error, "", remedy) from error
+
+
+def _unreadable(folder: Path, what: str, error: ValidationError, at: str, remedy: str) -> DataError:
+    """Return the error for settings that pydantic refuses, with the first key that is wrong."""
+    first = error.errors()[0]
+    where = at + ".".join(map(str, first["loc"])) or "all of it"
+    wrong = f"({where}: {first['msg'].rstrip('.')}). Correct it, or {remedy}"
+    return DataError(f"{folder / SETTINGS} does not {what} {wrong}")
 
 
 def load(folder: str | Path, hybrid: Hybrid | None = None) -> Hybrid | Ensemble:
@@ -156,42 +143,26 @@ def _described(folder: Path) -> Hybrid:
             f"{folder / SETTINGS} does not say how the hybrid was made. Give an untrained one: "
             "load(folder, hybrid=...)."
         )
-    search = [str(folder), *(kept.get("search") or ())]
+    search = (str(folder), *(kept.get("search") or ()))
     try:
-        return make_hybrid(hybrid_section(kept["hybrid"], tuple(search)), search)
+        return make_hybrid(hybrid_section(kept["hybrid"], search), search)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise DataError(
-            f"{folder / SETTINGS} does not describe a hybrid (hybrid.{where}: "
-            f"{first['msg'].rstrip('.')}). Correct it, or give an untrained one: load(folder, "
-            "hybrid=...)."
-        ) from error
+        remedy = "give an untrained one: load(folder, hybrid=...)."
+        raise _unreadable(folder, "describe a hybrid", error, "hybrid.", remedy) from error
 
 
 def load_run(folder: Path) -> TrainedRun:
-    """Return a trained run from its folder.
-
-    Raises
-    ------
-    DataError
-        The folder has no settings or no checkpoint, or they cannot be read.
-    """
+    """Return a trained run from its folder; DataError where it cannot be read."""
     settings = settings_of(folder)
     model, saved = _loaded(folder)
-    calibrated = bool(saved.get("calibrated"))
-    notes = list(_notes(folder, saved, settings))
-    return TrainedRun(
-        folder, settings, model, weights_hash(model.state_dict()), saved.get("members"),
-        read_left_out(folder), tuple(notes), calibrated,
-    )  # fmt: skip
+    weights, left_out = weights_hash(model.state_dict()), read_left_out(folder)
+    notes, calibrated = tuple(_notes(folder, saved, settings)), bool(saved.get("calibrated"))
+    members = saved.get("members")
+    return TrainedRun(folder, settings, model, weights, members, left_out, notes, calibrated)
 
 
 def read_left_out(folder: Path) -> dict[str, dict[str, str]]:
-    """Return the sites that a run has left out of all and of each period, and why.
-
-    None where it has no report on its data.
-    """
+    """Return the sites that a run has left out of all and of each period, and why."""
     found: dict[str, dict[str, str]] = {}
     if (folder / DATA_REPORT).is_file():
         table = pd.read_csv(folder / DATA_REPORT, dtype=str, keep_default_na=False)
@@ -210,26 +181,21 @@ def _notes(folder: Path, saved: dict[str, Any], settings: Any) -> Iterator[str]:
         )
     now = plain_settings(settings)
     changed = changed_settings(saved.get("settings") or now, now, FREE - {"data.path"})
-    if changed:
-        told = "; ".join(
-            f"{key} is {new!r}, the run was trained with {old!r}" for key, old, new in changed
-        )
+    told = [f"{key} is {new!r}, the run was trained with {old!r}" for key, old, new in changed]
+    if told:
         yield (
-            f"{folder / SETTINGS} was changed since the training: {told}. What stands there now "
-            "is taken."
+            f"{folder / SETTINGS} was changed since the training: {'; '.join(told)}. What stands "
+            "there now is taken."
         )
 
 
 def _unfinished(saved: dict[str, Any], settings: Any) -> str:
-    """Return how far a training or calibration came that did not come to its end, in words.
-
-    "" for one that did.
-    """
+    """Return how far a training or calibration came before its end, in words; "" for the end."""
     if saved.get("calibrated"):
         done, count, what = len(saved["rows"]), saved["sites"], "sites"
     else:
-        progress = saved["progress"]
-        done, count, what = len(progress["history"]), settings.training.epochs, "epochs"
+        done, count = len(saved["progress"]["history"]), settings.training.epochs
+        what = "epochs"
         if saved["choice"].get("stopped"):
             return ""
     return "" if done >= count else f"{done} of {count} {what} are done"
