@@ -29,6 +29,7 @@ from pydiffgeo.solvers.tableau import Tableau
 MOST_STATES = 8  # the work on small matrices grows with the cube
 # values of one state in a window: some hundred such arrays share the second-level cache
 VALUES = 12_000
+NODES = 500  # of a window at most: those far behind its front iterate in vain
 COLUMNS = 1024  # columns solved together
 ROUND = 1e-9  # parts of an interval that count as rounding of its end
 FEW = 8  # steps finished by a sweep: where fewer are, Newton may go to and fro across a threshold,
@@ -222,7 +223,7 @@ class Window:
     def solve(self) -> None:
         """Move the window from the first to the last node."""
         s, count = self.nodes.stages, self.nodes.count
-        width = max(2, VALUES // max(1, len(self.rows) * s)) * s
+        width = max(2, min(NODES, VALUES // max(1, len(self.rows) * s))) * s
         first, stop, waited, done = 0, min(width, count), 0, 0
         self.states[:, 1 : stop + 1] = self.states[:, :1]
         while first < count and len(self.rows):
