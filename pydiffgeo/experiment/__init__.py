@@ -1,7 +1,4 @@
-"""Experiments: settings in, trained and judged hybrids out.
-
-The only part of the package that reads settings trees.
-"""
+"""Experiments: settings in, trained and judged hybrids out; nothing below reads settings trees."""
 
 from pydiffgeo.experiment.judge import judge, predict
 from pydiffgeo.experiment.run import calibrate, run_experiment, train

@@ -30,8 +30,8 @@ def synthetic_sites(settings: Any, hybrid: Hybrid) -> xr.Dataset:
 
     Attributes are drawn, and the parameters follow them, with scatter: a network can find them.
     Forcing of a model that is no weather, such as the inflow of a lake, is made up in the lower
-    part of the range of its specification. A hybrid, not prepared yet, that learns nothing gives the
-    truth with the weights that it begins with. Site form, with the true parameters in
+    part of the range of its specification. A hybrid, not prepared yet, that learns nothing gives
+    the truth with the weights that it begins with. Site form, with the true parameters in
     `attrs["truth"]`; SolveFailed where a site fails.
     """
     data, given = settings.data, settings.data.synthetic
