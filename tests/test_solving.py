@@ -25,10 +25,12 @@ from pydiffgeo import (
     NeuralClosure,
     ProcessModel,
     Richards,
+    Roots,
     Solution,
     Solver,
     load_spec,
     solve,
+    usda_soil,
 )
 from pydiffgeo.errors import ParameterError, SolveFailed
 from pydiffgeo.models.base import Values
@@ -231,6 +233,27 @@ def test_a_replay_of_another_problem_is_refused() -> None:
     for words, other, given in refused:
         with pytest.raises(ParameterError, match=words):
             run(**given, replay=other)
+
+
+def test_a_replay_guesses_as_the_solution_did_and_ends(torch_only: None) -> None:
+    # a pond fills and drains: many steps of an hour fail before a shorter one, without a trend
+    model = Richards(Grid.graded(60.0, 8, 2.0), top="surface_layer", roots=Roots())
+    forcing = {"rain": [2.0, 0.0, 0.1], "potential_evaporation": [0.0, 0.03, 0.0]}
+    forcing["potential_transpiration"] = [0.0, 0.05, 0.0]
+    state, times = torch.tensor([[0.5, *[-200.0] * 8]], dtype=torch.float64), [0.0, 6.0, 30.0, 36.0]
+    given = (model, forcing, usda_soil("sandy loam"), state, times)
+    solver = Solver("implicit_euler", step=1.0, on_failure="report")
+    first = solve(*given, solver)
+    assert int(first.stats["rejected"]) > 10
+    again = solve(*given, solver, replay=first)
+    assert int(again.stats["rejected"]) == 0
+    torch.testing.assert_close(again.states, first.states, rtol=0, atol=0)
+    # a step that cannot be taken ends the replay: the soil cannot give so much water
+    drying = Richards(Grid.graded(60.0, 8, 2.0), top="flux")
+    given = (usda_soil("sandy loam"), -200.0, times, solver)
+    mild = solve(drying, {"top_flux": [0.0, 0.0, 0.0]}, *given)
+    failed = solve(drying, {"top_flux": [0.0, -5.0, 0.0]}, *given, replay=mild)
+    assert "replayed" in failed.failed[0]
 
 
 def test_steps_taken_in_other_chunks_can_be_replayed(torch_only: None) -> None:

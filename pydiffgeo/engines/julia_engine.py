@@ -60,7 +60,7 @@ def solve_julia(problem: Problem, options: Solver, replay: Tensor | None = None)
         *problem.forcing.values(),
         *weights,
     ]
-    run = _Run(julia, problem, options, None if replay is None else replay.cpu())
+    run = _Run(julia, problem, options, None if replay is None else replay.abs().cpu())
     # the models of this package run on the CPU in Julia: tensors of a GPU are copied there and back
     if device.type != "cpu":
         inputs = [x.cpu() for x in inputs]

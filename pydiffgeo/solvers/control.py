@@ -19,6 +19,7 @@ SHARE = 0.5  # part of `max_steps` that the rest of one interval may take at tha
 LEAST = 50_000  # but no fewer attempts than this: a small `max_steps` ends the solve soon by itself
 
 SHORT = "no step above {shortest:.1e} {unit} meets the tolerances"
+REPLAYED = "a step of the replayed solution fails here; replay one of nearer inputs"
 MANY = "{max_steps} steps were not enough; raise max_steps or loosen rtol"
 STALLED = (
     "no progress: at the pace of the last {patience} steps the rest of this interval alone would "

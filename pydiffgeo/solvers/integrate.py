@@ -13,7 +13,16 @@ import torch
 from torch import Tensor
 
 from pydiffgeo.models.base import Evaluation, Values
-from pydiffgeo.solvers.control import ASKS, MANY, SHORT, STALLED, next_step, patience, stalled
+from pydiffgeo.solvers.control import (
+    ASKS,
+    MANY,
+    REPLAYED,
+    SHORT,
+    STALLED,
+    next_step,
+    patience,
+    stalled,
+)
 from pydiffgeo.solvers.kernels import Kernels
 from pydiffgeo.solvers.newton import UNSEEN, Stage, newton
 from pydiffgeo.solvers.options import Solver
@@ -249,7 +258,9 @@ class _Integration:
         A, times, s = tableau.A, tableau.c, tableau.stages
         rest = length - c.elapsed
         if self.replay is not None:
-            h = self.replay[c.column, c.taken][:, None]
+            signed = self.replay[c.column, c.taken][:, None]
+            h = signed.abs()
+            c = replace(c, **_without_trend(c, signed < 0))
         else:
             # land on the end of the interval; two equal steps rather than a long and a tiny one
             h = torch.where(
@@ -448,6 +459,9 @@ class _Integration:
             c.step = torch.where(accepted & (h < c.step), torch.maximum(grown, c.step), grown)
         else:
             c.step = torch.where(accepted, torch.full_like(h, o.step), h * 0.5)
+        alone = c.step_before == UNSEEN  # no trend helped the first guess
+        if self.replay is not None:  # a step that fails without a trend, too, would fail for ever
+            c.step = torch.where(~accepted & alone, 0.0, h)
         if not bool(accepted.any()):
             self.out.stats["rejected"].index_add_(0, c.column, torch.ones_like(c.column))
             c.psi_before, c.psi_between, c.step_before = c.psi, c.psi, torch.full_like(h, UNSEEN)
@@ -458,7 +472,7 @@ class _Integration:
         self.out.stats["rejected"].index_add_(0, c.column, (~ok).long())
         everyone = bool(ok.all())
         rows = slice(None) if everyone else ok.nonzero()[:, 0]
-        self.out.taken.append((c.column[rows], h[rows]))
+        self.out.taken.append((c.column[rows], torch.where(alone, -h, h)[rows]))
         if self.record:
             kept = states if everyone else [u[rows] for u in states]
             self.out.record.entries.append(
@@ -518,9 +532,20 @@ class _Integration:
                 "patience": self.patience,
             }
             for r in failed.nonzero()[:, 0].tolist():
-                reason = SHORT if bool(short[r]) else MANY if bool(long[r]) else STALLED
+                shortest = SHORT if self.replay is None else REPLAYED
+                reason = shortest if bool(short[r]) else MANY if bool(long[r]) else STALLED
                 self.out.failed[int(c.column[r])] = int(c.interval[r]), reason.format(**known)
         return failed
+
+
+def _without_trend(c: Carry, rows: Tensor) -> dict[str, Tensor]:
+    """Return what a row knows of earlier steps, forgotten as after a rejected step."""
+    return {
+        "psi_before": torch.where(rows, c.psi, c.psi_before),
+        "psi_between": torch.where(rows, c.psi, c.psi_between),
+        "step_before": torch.where(rows, UNSEEN, c.step_before),
+        "contraction": torch.where(rows, UNSEEN, c.contraction),
+    }
 
 
 def _parabola(

@@ -14,6 +14,9 @@ from pydiffgeo.solvers.sciml import SCIML_METHODS
 def read_replay(replay: Solution, problem: Problem, method: str) -> Tensor:
     """Return the steps `[column, step]` of an earlier solution, padded with zeros.
 
+    A negative one was taken without the trend of the steps before it, as the first one and that
+    after a rejected one are.
+
     They must be steps of this problem.
     """
     if not isinstance(replay, Solution):
@@ -58,7 +61,7 @@ def read_replay(replay: Solution, problem: Problem, method: str) -> Tensor:
         [torch.nn.functional.pad(t, (0, width - t.shape[1])) for t in tables]
     ).contiguous()
     ends = lengths.cumsum(0)
-    reached = torch.nn.functional.pad(steps.double().cpu().cumsum(1), (1, 0))
+    reached = torch.nn.functional.pad(steps.abs().double().cpu().cumsum(1), (1, 0))
     rounding = torch.finfo(steps.dtype).eps * (64 + 4 * width) * float(ends[-1])
     nearest = torch.searchsorted(
         reached, (ends - rounding).expand(columns, -1).contiguous()

@@ -60,7 +60,7 @@ def test_balance_closes(method: str, top: str, bottom: str) -> None:
     # half of the cases with roots
     roots = (TOPS.index(top) + BOTTOMS.index(bottom)) % 2 == 0
     for rtol, allowed in ((1e-3, 1e-8), (1e-5, 1e-10)):
-        # steps are many at the tight tolerance, of first order above all: the first hour shows as much
+        # steps are many at the tight tolerance: the first hour shows as much
         tight = HOURS[:2] if method == "implicit_euler" else HOURS[:3]
         times = HOURS if rtol > 1e-5 else tight
         model, solution, parameters, initial = run(
