@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -16,6 +17,8 @@ from numpy.typing import NDArray
 from pydiffgeo.errors import DataError, lookup
 from pydiffgeo.evaluation.measures import DISCHARGE, GENERAL, MEASURES
 from pydiffgeo.files import write_file, write_netcdf
+
+log = logging.getLogger("pydiffgeo")
 
 COUNT = "count"  # of the steps compared: the one variable of scores that is no measure
 # of measures; {} is the unit of the series, all others have none
@@ -40,8 +43,9 @@ def score_sites(
     Returns
     -------
     xarray.Dataset
-        Each measure [site] or [site, depth], NaN where it is undefined or there are fewer than two
-        steps to compare, and ``count``, the steps compared.
+        Each measure [site] or [site, depth], NaN where it is undefined, there are fewer than two
+        steps to compare, or the simulation lacks a step that was observed: scores of the rest
+        would flatter it. And ``count``, the steps compared.
     """
     if simulated.dims != observed.dims or simulated.shape != observed.shape or simulated.ndim < 2:
         raise DataError(
@@ -60,14 +64,22 @@ def score_sites(
         scores[name] = xr.apply_ufunc(one, simulated, observed, vectorize=True, **core)
         scores[name].attrs = {"units": UNITS.get(name, "1").format(unit)}
     both = np.isfinite(simulated.values) & np.isfinite(observed.values)
+    lacking = (np.isfinite(observed.values) & ~both).any(1).reshape(len(both), -1).any(1)
+    if lacking.any():
+        sites = simulated[simulated.dims[0]].values[lacking].astype(str)
+        log.warning(
+            "%s is simulated only in part at %s, which has no scores therefore.",
+            observed.name, ", ".join(sites[:5]) + (" ..." if len(sites) > 5 else ""),
+        )  # fmt: skip
     scores[COUNT] = observed.copy(data=both).sum(step)
     scores[COUNT].attrs = {"units": "1", "long_name": "steps compared"}
     return scores
 
 
 def _score(measure: Callable[..., float], simulated: NDArray, observed: NDArray) -> float:
-    known = np.isfinite(simulated) & np.isfinite(observed)
-    return measure(simulated, observed) if known.sum() > 1 else np.nan
+    known = np.isfinite(observed)
+    whole = bool(np.isfinite(simulated[known]).all())
+    return measure(simulated, observed) if whole and known.sum() > 1 else np.nan
 
 
 def write_scores(scores: xr.Dataset, path: str | Path) -> list[Path]:

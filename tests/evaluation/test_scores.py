@@ -56,6 +56,16 @@ def test_a_table_of_sites(tmp_path: Path) -> None:
         score_sites(simulated, observed, ["nsse"])
 
 
+def test_a_site_that_is_simulated_in_part_has_no_score(caplog: pytest.LogCaptureFixture) -> None:
+    simulated, observed = made_up()
+    simulated = simulated.fillna(1.0)
+    simulated[0, np.flatnonzero(observed[0].notnull())[100:]] = np.nan
+    scores = score_sites(simulated, observed)
+    assert all(np.isnan(scores[name][0]) for name in DISCHARGE) and scores["count"][0] == 100
+    assert np.isfinite(scores.nse[1]) and "in part at 01" in caplog.text
+    assert "02" not in caplog.text
+
+
 def test_other_series_have_general_measures() -> None:
     simulated, observed = made_up()
     assert "fhv" not in score_sites(simulated.rename("water_temperature"), observed)
