@@ -83,7 +83,7 @@ GIVEN = ("settings of loam.yaml", Path("runs/loam"))
             "predict x --data new.nc --output p.nc --start 2001-01-01 --site 7 --overwrite",
             (
                 "predict",
-                (Path("x"), Path("new.nc"), Path("p.nc"), "2001-01-01", None, ["7"], "auto", True),
+                (Path("x"), Path("new.nc"), Path("p.nc"), "2001-01-01", None, ["7"], None, True),
             ),
         ),
     ],

@@ -25,7 +25,7 @@ RAISED = OURS | {
 }  # settings add it to a ValueError
 SENTENCES = {"nearest", "_instead"}  # functions whose text ends a sentence
 # names of texts that end one: another error, a hint, lines of a list
-PARTS = {"error", "hint", "listed", "more", "ROAD_OUT", "ANEW"}
+PARTS = {"error", "hint", "listed", "more", "ROAD_OUT", "ANEW", "remedy", "why"}
 
 
 def endings(message: ast.expr) -> Iterator[str | None]:

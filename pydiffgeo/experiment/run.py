@@ -141,12 +141,19 @@ def _with_records(
             write_netcdf(sites, path)
             console().print(f"{path}: {sites.attrs['source']}")
         group.collect(None)
-        data = settings.data.model_copy(update={"path": path.resolve(), "layout": "netcdf"})
-        runs[name] = settings.model_copy(update={"data": data})
+        runs[name] = _on_truth(settings, path)
     return replace(experiment, runs=runs)
 
 
+def _on_truth(settings: Any, path: Path) -> Any:
+    """Return the settings of a run with the records of a synthetic truth."""
+    data = settings.data.model_copy(update={"path": path.resolve(), "layout": "netcdf"})
+    return settings.model_copy(update={"data": data})
+
+
 def _require_place(settings: Any, folder: Path, resume: bool, overwrite: bool) -> None:
+    if settings.data.path is None:
+        settings = _on_truth(settings, folder.parent / SYNTHETIC)
     check_run(folder, plain_settings(settings), resume, overwrite, FREE)
     require_room(folder)
 

@@ -46,7 +46,7 @@ def synthetic_sites(settings: Any, hybrid: Hybrid) -> xr.Dataset:
     names = [n for n in data.attributes or ("a", "b", "c") if not n.startswith(summaries)]
     drawn = random.uniform(0.1, 0.9, (given.sites, len(names)))  # what any attribute may be
     for k, name in enumerate(names):
-        sites[name] = ("site", drawn[:, k], {"units": "1"})
+        sites[name] = ("site", drawn[:, k])  # of no unit: nothing is known of them
     _add_forcing(sites, hybrid, data.derive, random)
     simulated = _units(hybrid)
     for name in data.observed:
