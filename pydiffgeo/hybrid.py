@@ -62,6 +62,8 @@ class Hybrid(Recorded, nn.Module):
     ----------
     reads, needs, gives : tuple of str
         Series and attributes that are read, once it is prepared, and series that are given.
+    units : dict of str to str
+        Unit of each series that is read or given, once it is prepared.
     learns : dict of str to Bounds
         Parameters of the stages, in the order of the networks' outputs: those of processes, then
         those of the other stages, the last first.
@@ -92,6 +94,7 @@ class Hybrid(Recorded, nn.Module):
         self.copies = counts.pop() if counts else 1
         self.learned: Parameters | None = None
         self.facts: Facts = {}
+        self.units: dict[str, str] = {}
         self._flat = flat(stages)
         self._layers = self._all("layers")
         self.gives = ends(self._flat)[1]
@@ -218,6 +221,7 @@ class Hybrid(Recorded, nn.Module):
         for stage, own in zip(self._flat, facts["stages"], strict=True):
             stage.build(own, known, self.dtype)
             known.units |= stage.bind(known)
+        self.units = known.units | wanted
         # observations tell the unit in which series are compared with them
         self._ends = {k: known.factor(k, unit, "the loss") for k, unit in wanted.items()}
         column = next((s for s in self._flat if isinstance(s, Process) and s.layers), None)

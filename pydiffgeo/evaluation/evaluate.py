@@ -155,7 +155,7 @@ def evaluate(
     also: Iterable[str] | Literal["all"] | None = None, members: Mapping[str, int] | None = None,
     groups: Mapping[str, Iterable[str]] | None = None, keep_warm_up: bool = False,
     group: Group | None = None, history: pd.DataFrame | None = None,
-    left_out: Mapping[str, str] | None = None,
+    left_out: Mapping[str, str] | None = None, missing: Literal["error", "skip"] = "error",
 ) -> Evaluation:  # fmt: skip
     """Simulate sites with a trained hybrid and score it.
 
@@ -179,10 +179,13 @@ def evaluate(
         apart. DataError where a site has none.
     history, left_out : pandas.DataFrame, mapping of str to str, optional
         Of the training, for its panel; sites that were left out before, and why.
+    missing : {"error", "skip"}
+        What a site with missing forcing is: an error by site and date, or left out with a warning
+        and listed in `Evaluation.left_out`.
     """
     data = simulate(
         hybrid, sites, start, end, warm_up, batch, observed=observed, also=also, members=members,
-        keep_warm_up=keep_warm_up, group=group,
+        keep_warm_up=keep_warm_up, group=group, missing=missing,
     )  # fmt: skip
     if groups is not None:
         of = {site: name for name, some in groups.items() for site in some}

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 import xarray as xr
+from numpy.typing import NDArray
 
 from pydiffgeo.data.batch import Batch
 from pydiffgeo.data.form import axis_of, observed_names, positions, stamp, times_of
 from pydiffgeo.data.variables import VARIABLES
 from pydiffgeo.data.windows import Windows
-from pydiffgeo.errors import DataError, nearest
+from pydiffgeo.errors import DataError, DataWarning, nearest
 from pydiffgeo.hybrid import Ensemble, Hybrid
 from pydiffgeo.stages.base import Stage
 from pydiffgeo.stages.process import Process
@@ -22,6 +24,7 @@ from pydiffgeo.stages.process import Process
 if TYPE_CHECKING:
     from pydiffgeo.training.distributed import Group
 
+SHOWN = 5  # sites that a message names
 OBSERVED = "_observed"  # behind the name of a series: what was observed of it
 UNTRAINED = ("precipitation", "evapotranspiration", "base_flow", "runoff", "inflow")
 
@@ -31,6 +34,7 @@ def simulate(
     warm_up: int | None = 365, batch: int = 128, *, observed: Iterable[str] | None = None,
     also: Iterable[str] | Literal["all"] | None = None, members: Mapping[str, int] | None = None,
     keep_warm_up: bool = False, group: Group | None = None,
+    missing: Literal["error", "skip"] = "error",
 ) -> xr.Dataset:  # fmt: skip
     """Simulate sites over a period; the processes of a `group` share the work, all return it all.
 
@@ -43,8 +47,8 @@ def simulate(
     start, end : str, optional
         First and last day that are judged; by default all after the warm-up.
     warm_up, batch : int
-        Steps simulated before (fewer where the record begins later than that, all for None), and
-        sites simulated at a time.
+        Steps simulated before (all that there are for None; fewer, with a warning, where the record
+        begins later than that), and sites simulated at a time.
     observed, also : iterable of str, optional
         Series that are compared, by default all observed ones that the hybrid gives; and further
         fluxes and states that it gives, "all" of them, or forcing as in the records, by default
@@ -53,22 +57,27 @@ def simulate(
         Position of the one member of an ensemble that counts for a site; others get the mean.
     keep_warm_up : bool
         Whether the steps of the warm-up are kept, too.
+    missing : {"error", "skip"}
+        What a site with missing forcing is: an error, or left out with a warning.
 
     Returns
     -------
     xarray.Dataset
         Series [site, time], [site, time, depth] or [site, time, cell]; ``NAME_observed``;
         parameters [site] or [site, layer], whose ``attrs["role"]`` is "parameter": means over
-        copies and time. The coordinate ``judged`` [time] is False in the warm-up. Sites without
-        complete forcing are missing, those whose solve failed are NaN: ``attrs["left_out"]`` and
-        ``attrs["failed"]`` say why, as JSON.
+        copies and time. The coordinate ``judged`` [time] is False in the warm-up. Sites that are
+        left out are missing, those whose solve failed are NaN: ``attrs["left_out"]`` and
+        ``attrs["failed"]`` say why, as JSON. ``attrs["warm_up"]`` is the steps of warm-up that
+        there were, ``attrs["warning"]`` says where these are fewer than were asked for.
 
     Raises
     ------
     DataError
-        The records do not cover the period, lack what is read, or have no site with complete
-        forcing; or nobody gives a series that is asked for.
+        The records do not cover the period, lack what is read, or miss forcing on a day of it, by
+        site and date; or nobody gives a series that is asked for.
     """
+    if missing not in ("error", "skip"):
+        raise DataError(f"missing={missing!r} is neither 'error' nor 'skip'.")
     one = hybrid[0] if isinstance(hybrid, Ensemble) else hybrid
     axis = axis_of(sites)
     first, last = positions(times_of(sites), start, end)
@@ -77,6 +86,7 @@ def simulate(
     if first >= last:
         raise DataError(f"a warm-up of {warm_up} steps leaves none of {last} to judge; shorten it.")
     begin = 0 if warm_up is None else max(0, first - warm_up)
+    warned = _short_warm_up(sites, first - begin, warm_up, first)
     known, specs = observed_names(sites), [p.model.spec for p in stages_of(hybrid, Process)]
     balance = {k: f.balance for s in specs[:1] for k, f in s.fluxes.items() if f.balance}
     compared = [n for n in known if n in one.gives] if observed is None else list(observed)
@@ -91,10 +101,7 @@ def simulate(
     here = sites.isel({axis: slice(begin, last)})
     read = Windows(here, dtype=one.dtype)
     read = read.reading(one.reads, tuple(dict.fromkeys((*compared, *one.recalls))), one.needs)
-    rows = read.complete_between(0, last - begin)
-    if not len(rows):
-        times = " to ".join(stamp(read.times[k]) for k in (0, -1))
-        raise DataError(f"no site has complete forcing from {times}; judge others.")
+    rows, gone = _complete(read, missing)
     mine = rows if group is None else rows[group.rank :: group.size]
     device = next((p.device for p in hybrid.parameters()), torch.device("cpu"))
     names = [*compared, *(n for n in kept if n not in (*forcing, *compared))]
@@ -115,15 +122,56 @@ def simulate(
     judged = np.arange(last - begin) >= first - begin
     data.coords["judged"] = axis, judged, {"long_name": "judged, not warm-up"}
     data = data if keep_warm_up else data.isel({axis: slice(first - begin, None)})
-    gone = [n for k, n in enumerate(read.names) if k not in set(rows.tolist())]
     data.attrs = {
         "Conventions": "CF-1.11",
         "warm_up": first - begin,
         "balance": json.dumps(balance),
-        "left_out": json.dumps(dict.fromkeys(gone, "forcing is missing")),
+        "left_out": json.dumps(gone),
         "failed": json.dumps({k: v for block in blocks for k, v in block.attrs.items()}),
+        **({"warning": warned} if warned else {}),
     }
     return data
+
+
+def _short_warm_up(sites: xr.Dataset, there: int, asked: int | None, first: int) -> str:
+    """Warn of a record that has fewer steps before the first one judged than were asked for."""
+    if asked is None or there >= asked:
+        return ""
+    text = (
+        f"the record has {there} of {asked} steps of warm-up before {stamp(times_of(sites)[first])}"
+        ": the first steps depend on the states that the models start with. Judge later, give "
+        "records that begin earlier, or ask for a shorter warm_up."
+    )
+    warnings.warn(text, DataWarning, stacklevel=3)
+    return text
+
+
+def _complete(read: Windows, missing: str) -> tuple[NDArray, dict[str, str]]:
+    """Return positions of the sites that have all forcing, and why each other one is left out."""
+    complete, times = read.tensors.complete(), read.times
+    rows, gone = np.flatnonzero(complete.all(1)), dict[str, str]()
+    for k in np.flatnonzero(~complete.all(1)):
+        day = stamp(times[int(np.argmin(complete[k]))])
+        gone[read.names[k]] = f"forcing is missing on {day} ({(~complete[k]).sum()} steps)"
+    if gone and missing == "error":
+        told = "; ".join(f"site {site}: {why}" for site, why in list(gone.items())[:SHOWN])
+        more = f" and {len(gone) - SHOWN} more sites" if len(gone) > SHOWN else ""
+        raise DataError(
+            f"{told}{more}. Fill it (`pydiffgeo.data.fill_forcing`), judge other days, or leave "
+            'such sites out: missing="skip" (data.missing: skip in settings).'
+        )
+    if not len(rows):
+        days = " to ".join(stamp(times[k]) for k in (0, -1))
+        raise DataError(f"no site has complete forcing from {days}; judge others.")
+    if gone:
+        names = ", ".join(list(gone)[:SHOWN]) + (" ..." if len(gone) > SHOWN else "")
+        warnings.warn(
+            f"{len(gone)} sites are left out, since forcing is missing from "
+            f"{stamp(times[0])} to {stamp(times[-1])}: {names}.",
+            DataWarning,
+            stacklevel=3,
+        )
+    return rows, gone
 
 
 @torch.no_grad()
@@ -165,6 +213,7 @@ def _described(data: xr.Dataset, here: xr.Dataset, one: Hybrid, forcing: list[st
     for spec in (process.model.spec for process in stages_of(one, Process)):
         for group in (spec.states, spec.fluxes, spec.parameters):
             units |= {name: item.unit for name, item in group.items()}
+    units |= one.units  # of what all stages give, routing and sums of parallel copies, too
     units |= {str(n): v.attrs["units"] for n, v in here.items() if "units" in v.attrs}
     for name, values in data.items():
         plain = str(name).removesuffix(OBSERVED).removesuffix("_parameter")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -125,7 +126,7 @@ def judge_run(
     with judging(out, run.weights):
         found = evaluate(
             run.model, sites, *span.days, **options,
-            observed=settings.data.observed, members=own or None,
+            observed=settings.data.observed, members=own or None, missing=settings.data.missing,
             groups=groups if data.held_out else None,
             history=pd.read_csv(history) if history.is_file() else None,
             left_out={**data.left_out.get("all", {}), **data.left_out.get(period, {})},
@@ -200,9 +201,10 @@ def predict(
     found = evaluate(
         run.model, records, start, end, warm_up=e.warm_up, batch=e.batch, observed=observed,
         also=[name for name in run.hybrid.gives if name not in observed],
+        missing=run.settings.data.missing,
     )  # fmt: skip
-    for site, why in found.left_out.items():
-        log.warning("site %s is left out: %s", site, why)
+    for site, why in json.loads(found.data.attrs["failed"]).items():
+        log.warning("site %s is left out: the solve failed: %s", site, why)
     output.parent.mkdir(parents=True, exist_ok=True)
     write_netcdf(found.data, output)
     return found

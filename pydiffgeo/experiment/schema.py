@@ -122,7 +122,7 @@ def run_class(own: tuple[tuple[str, type], ...] = ()) -> type[RunBase]:
     internal = {"hybrid", "windows", "loss", "folder", "validation", "members", "group", "settings",
                 "free", "files"}  # fmt: skip
     judged = {"hybrid", "sites", "start", "end", "observed", "members", "groups", "group",
-              "history", "left_out"}  # fmt: skip
+              "history", "left_out", "missing"}  # fmt: skip
     hybrid = section_of(Hybrid, families, names=names)
     training = section_of(Trainer, families, without=internal, more=TRAINING, names=names)
     evaluation = section_of(evaluate, families, without=judged, more=EVALUATION, names=names)

@@ -6,6 +6,7 @@ Batches, processes, warm-up, ensembles, and what is said of them.
 from __future__ import annotations
 
 import json
+import warnings
 from typing import Any
 
 import judged_cases as cases
@@ -14,7 +15,7 @@ import pytest
 import torch
 import xarray as xr
 
-from pydiffgeo.errors import DataError, UnitError
+from pydiffgeo.errors import DataError, DataWarning, UnitError
 from pydiffgeo.evaluation import evaluate, simulate
 
 ALL = ("snow", "melt_water", "soil", "upper", "lower", "runoff", "inflow", "evapotranspiration")
@@ -96,6 +97,7 @@ def test_the_warm_up_is_simulated_and_not_judged(sites: xr.Dataset, whole: xr.Da
 
 def test_units_depths_and_what_was_not_observed(whole: xr.Dataset, tmp_path: Any) -> None:
     assert whole.discharge.units == whole.discharge_observed.units
+    assert whole.runoff.units == whole.inflow.units == "mm d-1"  # before routing; of the process
     assert whole.snow.units == "mm" and whole.BETA.units == "1" and whole.BETA.dims == ("site",)
     assert whole.discharge.long_name.startswith("discharge per")
     assert json.loads(whole.attrs["balance"]) == {
@@ -110,12 +112,36 @@ def test_units_depths_and_what_was_not_observed(whole: xr.Dataset, tmp_path: Any
 def test_sites_without_forcing_are_named(sites: xr.Dataset) -> None:
     gap = sites.copy(deep=True)
     gap.precipitation[1, 500] = np.nan
-    found = simulate(cases.lstm(sites), gap, *cases.DAYS, warm_up=10)
+    with pytest.raises(
+        DataError, match=r"site b0001: forcing is missing on 2001-02-12 \(1 steps\)"
+    ):
+        evaluate(cases.lstm(sites), gap, *cases.DAYS, warm_up=10)
+    with pytest.warns(DataWarning, match="1 sites are left out.*: b0001"):
+        judged = evaluate(cases.lstm(sites), gap, *cases.DAYS, warm_up=10, missing="skip")
+    assert list(judged.left_out) == ["b0001"] and "b0001" not in judged.scores.site.values
+    found = judged.data
     assert found.site.values.tolist() == ["b0000", "b0002", "b0003", "b0004"]
-    assert json.loads(found.attrs["left_out"]) == {"b0001": "forcing is missing"}
+    why = "forcing is missing on 2001-02-12 (1 steps)"
+    assert json.loads(found.attrs["left_out"]) == {"b0001": why}
     gap.precipitation[:, 500] = np.nan
     with pytest.raises(DataError, match="no site has complete forcing"):
-        simulate(cases.lstm(sites), gap, *cases.DAYS, warm_up=10)
+        simulate(cases.lstm(sites), gap, *cases.DAYS, warm_up=10, missing="skip")
+    with pytest.raises(DataError, match="missing='drop' is neither"):
+        simulate(cases.lstm(sites), gap, *cases.DAYS, warm_up=10, missing="drop")
+
+
+def test_a_warm_up_that_the_record_does_not_have_is_warned_of_once(sites: xr.Dataset) -> None:
+    hybrid = cases.lstm(sites)
+    with pytest.warns(DataWarning, match="0 of 90 steps of warm-up before 1999-10-01") as warned:
+        found = simulate(hybrid, sites, "1999-10-01", "1999-12-31", warm_up=90)
+    assert len(warned) == 1 and found.attrs["warm_up"] == 0
+    assert found.attrs["warning"] == str(warned[0].message)
+    with pytest.warns(DataWarning, match="31 of 90 steps"):
+        simulate(hybrid, sites, "1999-11-01", "1999-12-31", warm_up=90)
+    with warnings.catch_warnings(action="error"):
+        enough = simulate(hybrid, sites, "1999-11-01", "1999-12-31", warm_up=31)
+        simulate(hybrid, sites, "1999-10-01", "1999-12-31", warm_up=None)
+    assert "warning" not in enough.attrs
 
 
 def test_unknown_series_are_answered(sites: xr.Dataset) -> None:
