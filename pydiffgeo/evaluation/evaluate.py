@@ -190,9 +190,9 @@ def evaluate(
     if groups is not None:
         of = {site: name for name, some in groups.items() for site in some}
         names = list(map(str, data["site"].values))
-        if missing := [site for site in names if site not in of]:
+        if alone := [site for site in names if site not in of]:
             known = ", ".join(groups)
-            raise DataError(f"site {missing[0]} is in none of the groups {known}; add it.")
+            raise DataError(f"site {alone[0]} is in none of the groups {known}; add it.")
         data = data.assign_coords(group=("site", [of[site] for site in names]))
     gone = {**(left_out or {}), **json.loads(data.attrs["left_out"])}
     gone |= {k: f"the solve failed: {why}" for k, why in json.loads(data.attrs["failed"]).items()}
