@@ -84,6 +84,8 @@ class SiteReport:
         found = []
         for name, counts in self.missing_observations.items():
             total, most = sum(counts.values()), max(counts, key=lambda site: counts[site])
+            if not total:
+                continue
             share = total / max(1, self.steps * len(counts))
             found.append(
                 f"{name}: {total} of {self.steps * len(counts)} steps are not observed "

@@ -100,9 +100,12 @@ def choose_sites(
         count = "some" if wanted is None else wanted if isinstance(wanted, int) else len(wanted)
         apart = held_out if isinstance(held_out, int) else len(held_out)
         fewer = f", of which {place}.exclude leaves {len(order)}" if exclude else ""
+        most = max((n for n in (wanted, held_out) if isinstance(n, int)), default=0)
+        hint = " Identifiers stand in quotes, in a list: ['01078000']." if most > 9999 else ""
         raise DataError(
             f"{place}.sites asks for {count} sites and {place}.held_out for {apart}; the records "
-            f"have {len(known)}{fewer}. Ask for fewer{', or exclude fewer' if exclude else ''}.",
+            f"have {len(known)}{fewer}. Ask for fewer{', or exclude fewer' if exclude else ''}."
+            f"{hint}",
             (*section, "sites" if wanted is not None else "exclude" if exclude else "held_out"),
         )
     left = set(exclude)

@@ -37,9 +37,10 @@ class Windows:
 
     Batch number k depends on the seed and on k alone, so that a run can go on from any batch:
     `state_dict` is one number and what it was made for. The sites of a batch differ from each other
-    as long as there are enough of them. All windows of a site are equally likely, but for those
-    without any observation after the warm-up and those that touch missing forcing, which are never
-    drawn.
+    where there are at least as many as its rows; else they are drawn with replacement, and a site
+    may come several times, each time with its own days. All windows of a site are equally likely,
+    but for those without any observation after the warm-up and those that touch missing forcing,
+    which are never drawn.
 
     Nothing is read before the first batch: `reading` first tells which series, attributes and
     observations are used.
@@ -222,6 +223,7 @@ class Windows:
                 f"no site has a window of {self.warm_up} + {self._days} steps with complete "
                 f"forcing and an observation between {stamp(self.times[self.first_scored])} and "
                 f"{stamp(self.times[self.last - 1])}; see `windows.report`."
+                f"{self.longest_gap(first=self._first)}"
             )
         if left:
             warnings.warn(
@@ -230,6 +232,17 @@ class Windows:
                 stacklevel=4,
             )
         return rows, np.packbits(valid, axis=1), int(counts.sum())
+
+    def longest_gap(self, site: str | None = None, first: int = 0) -> str:
+        """Return the longest gap of forcing that ends at position `first` or later, in words.
+
+        Of a site, or of all.
+        """
+        kinds, day = ("missing time", "missing forcing"), stamp(self.times[first])
+        gaps = [p for p in self.tensors.report.problems if p.kind in kinds and p.end >= day]
+        gaps = [p for p in gaps if site in (None, p.site)]
+        longest = max(gaps, key=lambda p: p.days, default=None)
+        return "" if longest is None else f" The longest gap: {longest.message}"
 
     @property
     def count(self) -> int:
@@ -392,6 +405,7 @@ class Windows:
             f"forcing is missing in site {self.names[row]} on "
             f"{stamp(self.times[first + int(step)])}, and in {int(absent.any(1).sum())} sites of "
             "the period in all; fill it, or leave these sites out."
+            f"{self.longest_gap(self.names[row], first)}"
         )
 
     def state_dict(self) -> dict[str, Any]:

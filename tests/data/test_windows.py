@@ -397,3 +397,10 @@ def test_sites_are_drawn_evenly_and_windows_too(records: xr.Dataset) -> None:
 def test_a_period_that_begins_on_no_date_is_refused(day: str, records: xr.Dataset) -> None:
     with pytest.raises(DataError, match=f"start={day!r} is no date .*write it as 2000-01-31"):
         Windows(records, 30, start=day)
+
+
+def test_without_any_window_the_longest_gap_is_named(records) -> None:
+    records.precipitation[:, 10:] = np.nan
+    day = str(records.time.values[10])[:10]
+    with pytest.raises(DataError, match=f"longest gap: precipitation is missing .* from {day} to"):
+        next(Windows(records, 50, **READ))
