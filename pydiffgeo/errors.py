@@ -107,7 +107,12 @@ class TrainingFailed(PyDiffGeoError, RuntimeError):
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return the end of a sentence: "; did you mean 'x'?", or "." where no name is close."""
-    close = difflib.get_close_matches(str(name), [str(k) for k in known], n=1, cutoff=0.5)
+    names = [str(k) for k in known]
+    close = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
+    if not close:  # in another case, such as beta for BETA
+        lower = {k.lower(): k for k in reversed(names)}
+        close = difflib.get_close_matches(str(name).lower(), list(lower), n=1, cutoff=0.5)
+        close = [lower[k] for k in close]
     return f"; did you mean {close[0]!r}?" if close else "."
 
 

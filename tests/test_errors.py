@@ -23,7 +23,7 @@ RAISED = OURS | {
     "RuntimeError",
     "NotImplementedError",
 }  # settings add it to a ValueError
-SENTENCES = {"nearest", "_instead"}  # functions whose text ends a sentence
+SENTENCES = {"nearest", "_instead", "longest_gap"}  # functions whose text ends a sentence
 # names of texts that end one: another error, a hint, lines of a list
 PARTS = {"error", "hint", "listed", "more", "ROAD_OUT", "ANEW", "remedy", "why"}
 

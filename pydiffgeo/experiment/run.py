@@ -36,6 +36,7 @@ from pydiffgeo.training.distributed import Group, process_group
 from pydiffgeo.training.ensemble import folds, twins
 from pydiffgeo.training.run_folder import check_run, stale_evaluations
 from pydiffgeo.training.sce_ua import calibrate as calibrate_sites
+from pydiffgeo.training.sce_ua import calibrated, require_evaluations
 from pydiffgeo.training.trainer import Trainer
 
 log = logging.getLogger("pydiffgeo")
@@ -252,6 +253,8 @@ def calibrate(
         No such run, or one without a process model or with networks in its stages.
     """
     hybrids = _hybrids(experiment, [run])
+    # before the data are read
+    require_evaluations(evaluations, len(calibrated(hybrids[run], ["any"]).learns))
     experiment = _with_records(experiment, output, hybrids, Group())
     settings, folder = experiment.runs[run], output / f"{run}_sceua"
     if sites is not None:

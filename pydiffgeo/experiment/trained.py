@@ -70,6 +70,12 @@ def settings_of(folder: Path) -> Any:
     """Return the settings of a run's folder; DataError where they are not those of a run."""
     found = kept_settings(folder)
     if found is None:
+        inside = sorted(path.parents[1].name for path in folder.glob(f"*/{CHECKPOINT}"))
+        if inside:
+            raise DataError(
+                f"{folder} is the folder of an experiment. Name one of its runs: "
+                f"{', '.join(str(folder / name) for name in inside)}."
+            )
         raise DataError(
             f"{folder / SETTINGS} does not hold the settings of a run. Train one into the folder, "
             "or name another."

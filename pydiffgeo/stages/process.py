@@ -216,9 +216,12 @@ class Process(Stage):
                 f"{name!r} belongs to the formula that the closure {slot!r} replaces; take it out, "
                 "or let the network stand beside the formula (residual: true)."
             )
-        what = "learned parameter" if name in self.model.spec.parameters else "parameter"
+        of_model = self.model.spec.parameters
+        what, names = ("learned parameter", list(known))
+        if name not in of_model:
+            what, names = "parameter", list(of_model)
         raise ParameterError(
-            f"{self.who} has no {what} {name!r}{nearest(name, known)} Known: {', '.join(known)}."
+            f"{self.who} has no {what} {name!r}{nearest(name, names)} Known: {', '.join(names)}."
         )
 
     def fit(self, windows: Windows) -> Facts:

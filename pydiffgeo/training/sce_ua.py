@@ -66,13 +66,8 @@ def sce_ua(
         raise EngineUnavailable(
             "spotpy is not installed: pip install 'pydiffgeo[calibrate]' brings it."
         ) from None
-    complexes, points = complexes or max(2, len(bounds)), 2 * len(bounds) + 1
-    if evaluations < complexes * points:
-        raise DataError(
-            f"{evaluations} evaluations are fewer than the {complexes * points} of the first "
-            f"sample: {complexes} complexes of {points} points for {len(bounds)} parameters; allow "
-            "more evaluations or take fewer complexes."
-        )
+    complexes = complexes or max(2, len(bounds))
+    require_evaluations(evaluations, len(bounds), complexes)
     tried: list[dict[str, float]] = []
     losses: list[float] = []
 
@@ -107,6 +102,17 @@ def sce_ua(
         )
     best, count = int(np.nanargmin(losses)), len(losses)
     return Calibration(tried[best], losses[best], count < evaluations, np.array(losses))
+
+
+def require_evaluations(evaluations: int, parameters: int, complexes: int | None = None) -> None:
+    """Raise DataError where evaluations are fewer than the first sample of `sce_ua`."""
+    complexes, points = complexes or max(2, parameters), 2 * parameters + 1
+    if evaluations < complexes * points:
+        raise DataError(
+            f"{evaluations} evaluations are fewer than the {complexes * points} of the first "
+            f"sample: {complexes} complexes of {points} points for {parameters} parameters; allow "
+            f"at least {complexes * points} evaluations."
+        )
 
 
 def calibrated(hybrid: Hybrid, sites: Sequence[str]) -> Hybrid:

@@ -16,6 +16,7 @@ from pydiffgeo.data import (
     potential_evapotranspiration,
 )
 from pydiffgeo.data.lazy import is_lazy
+from pydiffgeo.data.site_report import SiteReport
 from pydiffgeo.errors import DataError
 
 
@@ -173,3 +174,10 @@ def test_pet_of_camels_follows_its_own_estimate(shared_data) -> None:
         assert method in PET_METHODS
         mean = add_pet(opened, method).potential_evapotranspiration.mean("time")
         assert 1.5 < float(mean.mean()) < 3.5 and np.corrcoef(mean, opened.pet_mean)[0, 1] > 0.35
+
+
+def test_a_series_without_gaps_is_not_mentioned() -> None:
+    report = SiteReport(("a", "b"), 10, (), {"discharge": {"a": 0, "b": 0}})
+    assert report.summary() == []
+    gap = SiteReport(("a", "b"), 10, (), {"discharge": {"a": 0, "b": 2}})
+    assert "2 of 20 steps are not observed" in gap.summary()[0]

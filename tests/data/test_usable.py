@@ -86,3 +86,8 @@ def test_without_rules_nothing_is_filled() -> None:
     )
     assert found.selection.left_out["test"].keys() == {"b0001"} and found.fills == ()
     assert np.isnan(found.sites.discharge[0, 290]) and len(found.sites.site) == 3
+
+
+def test_an_identifier_without_quotes_is_no_count() -> None:
+    with pytest.raises(DataError, match=r"Identifiers stand in quotes, in a list"):
+        choose_sites(KNOWN, None, 1078000)

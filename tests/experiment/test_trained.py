@@ -12,6 +12,8 @@ from pydiffgeo import losses, stages
 from pydiffgeo.errors import DataError, SettingsError
 from pydiffgeo.experiment.judge import judge
 from pydiffgeo.experiment.run import train
+from pydiffgeo.experiment.trained import settings_of
+from pydiffgeo.training.checkpoint import CHECKPOINT
 
 
 def test_a_hybrid_trained_in_python_is_loaded_again(tmp_path):
@@ -84,3 +86,11 @@ def test_a_hybrid_that_was_changed_since_the_training_is_told_of(tmp_path, caplo
     path.write_text(yaml.safe_dump(settings))
     pdg.load(tmp_path / "run")
     assert "was changed since the training: hybrid.stages is" in caplog.text
+
+
+def test_the_folder_of_an_experiment_names_its_runs(tmp_path) -> None:
+    path = tmp_path / "one" / CHECKPOINT
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"")
+    with pytest.raises(DataError, match=r"Name one of its runs: .*one\."):
+        settings_of(tmp_path)

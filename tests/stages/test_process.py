@@ -202,3 +202,9 @@ def test_bits_do_not_depend_on_what_else_is_computed() -> None:
     hybrid = basin_hybrid(dtype=F64)
     batch = windows_of(hybrid, sites).batch(0)
     assert torch.equal(hybrid(batch)["discharge"], hybrid(batch)["discharge"])
+
+
+@pytest.mark.parametrize(("model", "name", "meant"), [("hbv", "beta", "BETA")])
+def test_a_parameter_that_is_not_there_is_told_those_of_the_model(model, name, meant) -> None:
+    with pytest.raises(ParameterError, match=rf"did you mean '{meant}'\? Known: .*K0, .*K2"):
+        Process(model, learn=("FC", name))
