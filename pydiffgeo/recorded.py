@@ -149,3 +149,30 @@ def describe(value: Any) -> Any:
         f"{type(value).__qualname__} cannot be written into settings. Make it a subclass of Stage, "
         "Network, Loss or ProcessModel in a module of your own, so that it can be found again."
     )
+
+
+def written(value: Any) -> Any:
+    """Return what `describe` gives, with a note in the place of what cannot be described.
+
+    An object of somebody else's class that has no attributes of its own is written by the name of
+    its class, where that can be imported.
+    """
+    try:
+        return describe(value)
+    except SettingsError:
+        pass
+    if isinstance(value, Recorded):
+        parts = {name: written(part) for name, part in arguments_of(value).items()}
+        return {"kind": kind_of(type(value))} | parts
+    if isinstance(value, list | tuple):
+        return [written(part) for part in value]
+    plain = hasattr(value, "__qualname__")  # a function or a class, which is its own name
+    name = kind_of(value if plain else type(value))
+    note = f"{name} cannot be made again from settings; give it when the run is loaded."
+    try:
+        found = object_of(name)
+    except SettingsError:
+        return {"note": note}
+    if plain:
+        return name if found is value else {"note": note}
+    return {"kind": name} if not getattr(value, "__dict__", {}) else {"note": note}

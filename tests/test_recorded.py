@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from pydiffgeo import HBV, Solver
+from pydiffgeo import HBV, Solver, losses
 from pydiffgeo.errors import SettingsError
-from pydiffgeo.recorded import Recorded, arguments_of, class_of, describe, kind_of
+from pydiffgeo.recorded import Recorded, arguments_of, class_of, describe, kind_of, written
 
 
 class Kettle(Recorded):
@@ -52,3 +52,24 @@ def test_classes_are_found_by_what_they_are_called() -> None:
     ):
         with pytest.raises(SettingsError, match=words):
             class_of(name)
+
+
+class _Volume:
+    """A loss that is a plain callable."""
+
+    observed = "discharge"
+
+    def __call__(self, series, observed, batch):
+        return 0.0
+
+
+def test_what_cannot_be_described_is_written_by_name_or_noted():
+    class Local(_Volume):
+        pass
+
+    own = losses.Sum(losses.NSE(), _Volume(), Local())
+    first, importable, local = written(own)["losses"]
+    assert first == {"kind": "nse"} and importable == {"kind": f"{__name__}:_Volume"}
+    assert "cannot be made again from settings" in local["note"]
+    loaded = written(torch.nn.Linear(2, 1))
+    assert "Linear" in loaded["note"]  # its arguments are not known

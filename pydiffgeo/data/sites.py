@@ -182,8 +182,10 @@ def open_sites(
     return derived(opened, derive or {})
 
 
-def find_data(path: str | Path) -> Path:
+def find_data(path: str | Path, search: Sequence[str] = ()) -> Path:
     """Return a path as given, or below the folder of PYDIFFGEO_DATA, or in ../shared/data.
+
+    `search` are further folders, such as those where a run was trained.
 
     Raises
     ------
@@ -192,6 +194,7 @@ def find_data(path: str | Path) -> Path:
     """
     path = Path(path).expanduser()
     folders = [Path(), Path(os.environ.get("PYDIFFGEO_DATA") or "../shared/data")]
+    folders += map(Path, search)
     for folder in folders:
         if (folder / path).exists():
             return folder / path

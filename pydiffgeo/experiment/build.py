@@ -19,6 +19,7 @@ from pydiffgeo.data import (
     choose_sites,
     derived,
     filled_lines,
+    find_data,
     left_out_lines,
     open_sites,
     usable_sites,
@@ -117,12 +118,12 @@ def build_loss(settings: Any) -> list[Any]:
 def open_records(
     data: DataSettings, search: Sequence[str], sites: Sequence[str] | None = None
 ) -> xr.Dataset:
-    """Open the records of a run; a layout of one's own is looked for in `search`, too."""
+    """Open the records of a run; they and a layout of one's own are looked for in `search`, too."""
     if data.path is None:
         raise DataError("there are no records: name a file or folder.", ("data", "path"))
     given = {n: getattr(data, n) for n in ("product", "names", "units", "zone", "stamps")}
     with searching(search):
-        return open_sites(data.path, data.layout, sites or None, **given)
+        return open_sites(find_data(data.path, search), data.layout, sites or None, **given)
 
 
 def with_derived(records: xr.Dataset, data: DataSettings, start: str, end: str) -> xr.Dataset:

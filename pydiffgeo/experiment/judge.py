@@ -12,7 +12,7 @@ import pandas as pd
 import xarray as xr
 import yaml
 
-from pydiffgeo.data import fill_forcing
+from pydiffgeo.data import fill_forcing, find_data
 from pydiffgeo.data.form import series_names, times_of
 from pydiffgeo.errors import OutputError, SettingsError, nearest
 from pydiffgeo.evaluation import Evaluation, compare_runs, evaluate
@@ -217,7 +217,8 @@ def new_records(
 
     Summaries are those of the training period where the records cover it, else of all days.
     """
-    data = settings.data.model_copy(update={"path": path, "layout": layout or settings.data.layout})
+    changes = {"path": find_data(path), "layout": layout or settings.data.layout}
+    data = settings.data.model_copy(update=changes)
     records = open_records(data, settings.search, sites)
     days = times_of(records)
     if data.gaps is not None:

@@ -16,7 +16,7 @@ import xarray as xr
 from pydiffgeo.console import console
 from pydiffgeo.data.form import observed_names, positions, times_of
 from pydiffgeo.errors import PyDiffGeoError, SettingsError, nearest
-from pydiffgeo.evaluation import Evaluation
+from pydiffgeo.evaluation import MEASURES, PANELS, Evaluation
 from pydiffgeo.experiment.build import (
     DATA_REPORT,
     FREE,
@@ -87,6 +87,9 @@ def train(
     """
     names = list(only or experiment.runs)
     hybrids = _hybrids(experiment, names)
+    for name in names:
+        with _placed(experiment, name):
+            _check_evaluation(experiment.runs[name])
     with process_group(experiment.runs[names[0]].device) as group:
         for name in names:  # what is wrong is said before the first one is trained
             if group.first:
@@ -108,6 +111,23 @@ def _placed(experiment: Experiment, name: str) -> Iterator[None]:
         if error.setting:
             error.setting = experiment.place(name, error.setting)
         raise
+
+
+def _check_evaluation(settings: Any) -> None:
+    """Raise SettingsError for names that the evaluation would not know after the training."""
+    e, observed = settings.evaluation, settings.data.observed
+    kinds: list[Any] = [(("panels",), name, PANELS, "panel") for name in e.panels or ()]
+    for name, measures in (e.measures or {}).items():
+        kinds.append((("measures", name), name, dict.fromkeys(observed), "observed series"))
+        kinds += [(("measures", name), one, MEASURES, "measure") for one in measures]
+    for place, name, known, what in kinds:
+        if name not in known:
+            error = SettingsError(
+                f"evaluation.{'.'.join(place)}: unknown {what} {name!r}{nearest(name, known)} "
+                f"Known: {', '.join(known)}."
+            )
+            error.setting = ("evaluation", *place)
+            raise error
 
 
 def _hybrids(experiment: Experiment, names: Sequence[str]) -> dict[str, Hybrid]:

@@ -76,7 +76,7 @@ class RunBase(Settings):
     device: Literal["cpu", "cuda"] = Field(
         "cpu", description="Where each process trains; cuda needs a GPU for each."
     )
-    search: Names = Field((), description="Folders with own Python modules and Julia files.")
+    search: Names = Field((), description="Folders with own modules, Julia files and records.")
 
     @model_validator(mode="after")
     def _together(self) -> RunBase:
@@ -202,7 +202,8 @@ def load_experiment(path: str | Path, demo: bool = False) -> Experiment:
         data = merged(data, {key: value for key, value in short.items() if key != "runs"})
         changes = {name: merged(changes.get(name) or {}, last[name] or {}) for name in last}
     folder = str(Path(path).resolve().parent)
-    data["search"] = [*dict.fromkeys([*(data.get("search") or ()), folder])]
+    # evaluate and predict may run in another folder than the training
+    data["search"] = [*dict.fromkeys([*(data.get("search") or ()), folder, str(Path.cwd())])]
     settings = _class_for(document.data, data["search"], document)
     experiment = Experiment(document, {})
     found: list[tuple[int, str]] = []

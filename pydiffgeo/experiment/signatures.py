@@ -161,7 +161,8 @@ def _plain(annotation: Any, families: Mapping[str, Family]) -> Any:
         return annotation or type(None)
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is Annotated:
-        return _plain(arguments[0], families)
+        plain = _plain(arguments[0], families)  # with the limits of numbers
+        return SKIP if plain is SKIP else Annotated[(plain, *annotation.__metadata__)]
     if origin is Literal:
         return annotation
     if origin in (Union, types.UnionType):

@@ -56,6 +56,17 @@ def load_checkpoint(path: Path, keys: Collection[str] = ()) -> dict[str, Any] | 
     return saved
 
 
+def stopped_at(step: int, total: int, folder: Path | None) -> KeyboardInterrupt:
+    """Return the interrupt that says what is kept of a training, and how it goes on."""
+    text = f"interrupted after step {step} of {total}; "
+    if folder is None:
+        return KeyboardInterrupt(text + "nothing is kept: give a folder to go on another time.")
+    kept = folder / CHECKPOINT
+    return KeyboardInterrupt(
+        text + f"go on from {kept} with the same arguments and run(resume=True)."
+    )
+
+
 def load_weights(module: nn.Module, weights: Mapping[str, Any], path: Path) -> None:
     """Give a module the weights of a checkpoint; SettingsError where they are of another model."""
     there, here = (

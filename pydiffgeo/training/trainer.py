@@ -19,11 +19,13 @@ from pydiffgeo.errors import OutputError, PyDiffGeoError, SettingsError
 from pydiffgeo.files import require_room
 from pydiffgeo.interrupt import Interrupt, interrupt_between_steps
 from pydiffgeo.losses import as_sum
-from pydiffgeo.recorded import Recorded, arguments_of, describe
+from pydiffgeo.recorded import Recorded, arguments_of, written
 from pydiffgeo.training import checkpoint
+from pydiffgeo.training.checkpoint import CHECKPOINT, stopped_at
 from pydiffgeo.training.choice import Choice
 from pydiffgeo.training.distributed import Group
 from pydiffgeo.training.ensemble import Member
+from pydiffgeo.training.limits import Count, Natural, NotNegative, Positive, Share, require_within
 from pydiffgeo.training.logs import TrainingLog, write_history
 from pydiffgeo.training.run_folder import check_run, run_folder
 from pydiffgeo.training.steps import Simulated, Steps
@@ -99,7 +101,8 @@ class Trainer(Recorded):
     Raises
     ------
     SettingsError
-        Fewer rows than processes, or days held out of windows that are not the whole period.
+        A number out of range, fewer rows than processes, or days held out of windows that are not
+        the whole period.
     """
 
     def __init__(
@@ -109,25 +112,26 @@ class Trainer(Recorded):
         loss: Any,
         folder: str | Path | None = None,
         *,
-        epochs: int = 30,
-        steps_per_epoch: int | None = None,
+        epochs: Count = 30,
+        steps_per_epoch: Count | None = None,
         validation: Windows | Callable[[nn.Module], float] | None = None,
-        patience: int | None = None,
-        learning_rate: float = 3e-3,
-        final_rate: float = 0.03,
-        rise: int | None = None,
-        weight_decay: float = 0.0,
-        gradient_clip: float = 1.0,
-        seed: int = 0,
-        checkpoint_every: int | None = None,
+        patience: Count | None = None,
+        learning_rate: Positive = 3e-3,
+        final_rate: Share = 0.03,
+        rise: Natural | None = None,
+        weight_decay: NotNegative = 0.0,
+        gradient_clip: Positive = 1.0,
+        seed: Natural = 0,
+        checkpoint_every: Count | None = None,
         members: Sequence[Member] | None = None,
-        max_failed: float = 0.1,
-        threads: int | None = None,
+        max_failed: Share = 0.1,
+        threads: Count | None = None,
         group: Group | None = None,
         settings: Mapping[str, Any] | None = None,
         free: Collection[str] = (),
         files: Mapping[str, str] | None = None,
     ):
+        require_within(Trainer.__init__, arguments_of(self))
         self.group, self.loss = group or Group(), as_sum(loss)
         self.folder = None if folder is None else Path(folder)
         self.epochs, self.seed, self.threads = epochs, seed, threads
@@ -159,7 +163,7 @@ class Trainer(Recorded):
         if settings is None and folder is not None:
             given = arguments_of(self).items()
             own = {name: value for name, value in given if isinstance(value, int | float)}
-            settings = {"hybrid": describe(hybrid), "loss": describe(self.loss), "training": own}
+            settings = {"hybrid": written(hybrid), "loss": written(self.loss), "training": own}
         self.settings, self.free, self.files = dict(settings or {}), free, files
         self.records = checkpoint.records_hash(self.windows)
         self.step, self.changing = 0, False
@@ -202,7 +206,7 @@ class Trainer(Recorded):
         given = (folder, self.settings, resume, overwrite, self.free)
         if first:
             check_run(*given)
-        path = folder / checkpoint.CHECKPOINT
+        path = folder / CHECKPOINT
         saved = checkpoint.load_checkpoint(path, self.snapshot()) if resume else None
         if saved is not None:
             self.restore(saved)  # what does not fit is said before the folder is changed
@@ -247,7 +251,7 @@ class Trainer(Recorded):
 
     def restore(self, saved: dict[str, Any]) -> None:
         """Go on from a snapshot; SettingsError where it has other members, records or weights."""
-        path, here = (self.folder or Path()) / checkpoint.CHECKPOINT, self.snapshot()
+        path, here = (self.folder or Path()) / CHECKPOINT, self.snapshot()
         if here["members"] != saved["members"]:
             before, now = (len(one["members"] or [0]) for one in (saved, here))
             raise SettingsError(
@@ -316,6 +320,8 @@ class Trainer(Recorded):
         except (KeyboardInterrupt, PyDiffGeoError) as error:
             if not (self.changing or isinstance(error, OutputError)):
                 self._save()  # the state is that of the last whole step
+            if isinstance(error, KeyboardInterrupt):
+                raise stopped_at(self.step, self.total, self.folder) from None
             raise
         finally:
             bar.close()
@@ -325,7 +331,7 @@ class Trainer(Recorded):
         """Write the checkpoint, after what TensorBoard has of its steps, and the history."""
         if self.folder is not None and self.group.first:
             self.log.flush()
-            checkpoint.save_checkpoint(self.folder / checkpoint.CHECKPOINT, self.snapshot())
+            checkpoint.save_checkpoint(self.folder / CHECKPOINT, self.snapshot())
             write_history(self.folder, self.history)
 
     def _step(self, interrupt: Interrupt) -> bool:

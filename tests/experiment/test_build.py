@@ -8,7 +8,13 @@ import experiment_cases as cases
 import pytest
 
 from pydiffgeo.errors import DataError, PyDiffGeoError
-from pydiffgeo.experiment.build import build_hybrid, build_loss, build_windows, load_sites
+from pydiffgeo.experiment.build import (
+    build_hybrid,
+    build_loss,
+    build_windows,
+    load_sites,
+    open_records,
+)
 
 
 @pytest.fixture(scope="module")
@@ -73,3 +79,16 @@ def test_the_same_sites_are_held_out_whatever_is_trained_on(records, tmp_path) -
 
     few, many = groups(sites=1, held_out=2), groups(sites=3, held_out=2)
     assert few[1] == many[1] and set(few[0]) < set(many[0]) and not set(many[0]) & set(many[1])
+
+
+def test_records_are_found_from_another_folder_than_that_of_the_training(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "settings").mkdir()
+    cases.write_records(tmp_path / "here", sites=2, days=500)
+    monkeypatch.chdir(tmp_path / "here")
+    run = cases.experiment(tmp_path / "settings", Path("sites.nc")).runs["run"]
+    monkeypatch.chdir(tmp_path)
+    assert open_records(run.data, run.search).sizes["site"] == 2
+    beside = run.data.model_copy(update={"path": Path("few.csv")})
+    with pytest.raises(DataError, match="no file or folder 'few.csv'"):
+        open_records(beside, run.search)

@@ -209,3 +209,19 @@ def test_a_calibration_has_a_folder_that_evaluate_takes(records, tmp_path, monke
     assert judged[str(folder)].scores.sizes["site"] == 2
     with pytest.raises(SettingsError, match="no parameters to calibrate"):
         calibrate(made, tmp_path, "lstm", 10, progress=False)
+
+
+def test_names_of_the_evaluation_are_looked_at_before_the_first_step(records, tmp_path):
+    for section, told in (
+        (
+            {"measures": {"discharge": ["nse", "kgee"]}},
+            "unknown measure 'kgee'; did you mean 'kge'",
+        ),
+        ({"measures": {"discharg": ["nse"]}}, "unknown observed series 'discharg'"),
+        ({"panels": ["hydrograf"]}, "unknown panel 'hydrograf'; did you mean 'hydrographs'"),
+    ):
+        wrong = cases.experiment(tmp_path, records, evaluation=section)
+        with pytest.raises(SettingsError, match=told) as error:
+            train(wrong, tmp_path / "out", progress=False)
+        assert error.value.setting[:2] == ("evaluation", next(iter(section)))
+        assert not (tmp_path / "out").exists()

@@ -258,3 +258,16 @@ def test_a_mistake_is_one_line_of_the_command(tmp_path: Path) -> None:
     result = CliRunner().invoke(cli.app, ["train", str(path)])
     assert result.exit_code == 1 and "did you mean 'epochs'" in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+def test_numbers_of_the_training_have_the_limits_of_the_trainer(tmp_path):
+    for key, value in (
+        ("epochs", -3),
+        ("learning_rate", -0.01),
+        ("final_rate", 2),
+        ("patience", 0),
+    ):
+        with pytest.raises(
+            SettingsError, match=rf"line \d+: training\.{key}: {value} is not allowed"
+        ):
+            cases.experiment(tmp_path, tmp_path / "sites.nc", training={key: value})

@@ -44,7 +44,7 @@ def test_an_interrupt_in_an_epoch_leaves_a_checkpoint_and_the_rest_is_the_same_t
         return step(noted)
 
     monkeypatch.setattr(cut, "_step", interrupted)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt, match=r"step 4 of 6; .*last\.pt .* run\(resume=True\)"):
         cut.run(progress=False)
     assert load_checkpoint(tmp_path / CHECKPOINT)["progress"]["step"] == 4
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
