@@ -74,17 +74,17 @@ class SiteReport:
             found += [f"  {p.message}" for p in those[:first]]
             if len(those) > first:
                 found.append(f"  and {len(those) - first} more")
-        return found + self._gaps()
+        return found + self._gaps(whole=False)
 
     def lines(self) -> list[str]:
         """Return one line per problem, and one per observed variable with the gaps counted."""
         return [f"{p.kind}: {p.message}" for p in self.problems] + self._gaps()
 
-    def _gaps(self) -> list[str]:
+    def _gaps(self, whole: bool = True) -> list[str]:
         found = []
         for name, counts in self.missing_observations.items():
             total, most = sum(counts.values()), max(counts, key=lambda site: counts[site])
-            if not total:
+            if not total and not whole:
                 continue
             share = total / max(1, self.steps * len(counts))
             found.append(

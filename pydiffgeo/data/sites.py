@@ -46,6 +46,7 @@ def open_sites(
     zone: str | None = None,
     stamps: Literal["end", "start"] = "end",
     lazy: bool | None = None,
+    unknown_names: Literal["error", "ignore"] = "error",
 ) -> xr.Dataset:
     """Open records of sites in any layout of `LAYOUTS`, in the site form (`pydiffgeo.data.form`).
 
@@ -90,6 +91,9 @@ def open_sites(
     lazy : bool, optional
         True: values are read from the files when they are used, site by site, and not kept. False:
         all is read now. By default up to 1 GiB is read now.
+    unknown_names : {"error", "ignore"}
+        What one of `names` or `units` is that the files do not have: an error, or no matter, such
+        as that of the discharge where there is only weather.
 
     Returns
     -------
@@ -100,8 +104,8 @@ def open_sites(
     Raises
     ------
     DataError
-        No such path, site or variable, or files that cannot be read; the message names site, date
-        and file.
+        No such path, site, variable or name, or files that cannot be read; the message names site,
+        date and file.
     UnitError
         Variables of the form are in a unit that does not convert, or in none; all are named.
     UnknownName
@@ -110,18 +114,17 @@ def open_sites(
     path = find_data(path)
     if stamps not in ("end", "start"):
         raise DataError(f"stamps={stamps!r} is neither 'end' nor 'start'.")
-    source = _source(
-        path,
-        layout,
-        Request(
-            None if sites is None else tuple(str(site) for site in sites),
-            (product,) if isinstance(product, str) else tuple(product or ()),
-            dict(names or {}),
-            dict(units or {}),
-            zone,
-            stamps,
-        ),
+    request = Request(
+        None if sites is None else tuple(str(site) for site in sites),
+        (product,) if isinstance(product, str) else tuple(product or ()),
+        dict(names or {}),
+        dict(units or {}),
+        zone,
+        stamps,
     )
+    source = _source(path, layout, request)
+    if unknown_names == "error":
+        _require_seen(source, request, path)
     kept = _variables(source, variables, dict(names or {}), path)
     times = _times(source, start, end)
     depths = sorted(
@@ -224,6 +227,21 @@ def _source(path: Path, layout: str, request: Request) -> Source:
         f"({', '.join(f'{k}: {v.title}' for k, v in LAYOUTS.items())}); name one with `layout` to "
         "be told what is missing, or a function of your own, 'my_module:open_source'."
     )
+
+
+def _require_seen(source: Source, request: Request, path: Path) -> None:
+    """Raise DataError for one of `names` or `units` that a layout that asks did not find."""
+    there = request.seen
+    units = {*there, *source.columns, *map(str, source.attributes.columns)}
+    units |= {base_of(name) for name in units}
+    for key, given, known in (("names", request.names, there), ("units", request.units, units)):
+        for name, told in given.items() if there else ():
+            if name not in known and told not in ("site", "time"):  # which file names may tell
+                raise DataError(
+                    f"{key}: no column {name!r} in {path}{nearest(name, sorted(known))} It has "
+                    f"{', '.join(sorted(there))}.",
+                    ("data", key, name),
+                )
 
 
 def _variables(

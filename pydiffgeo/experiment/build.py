@@ -116,14 +116,15 @@ def build_loss(settings: Any) -> list[Any]:
 
 
 def open_records(
-    data: DataSettings, search: Sequence[str], sites: Sequence[str] | None = None
+    data: DataSettings, search: Sequence[str], sites: Sequence[str] | None = None, **options: Any
 ) -> xr.Dataset:
     """Open the records of a run; they and a layout of one's own are looked for in `search`, too."""
     if data.path is None:
         raise DataError("there are no records: name a file or folder.", ("data", "path"))
     given = {n: getattr(data, n) for n in ("product", "names", "units", "zone", "stamps")}
     with searching(search):
-        return open_sites(find_data(data.path, search), data.layout, sites or None, **given)
+        path = find_data(data.path, search)
+        return open_sites(path, data.layout, sites or None, **given, **options)
 
 
 def with_derived(records: xr.Dataset, data: DataSettings, start: str, end: str) -> xr.Dataset:

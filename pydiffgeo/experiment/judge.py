@@ -219,7 +219,7 @@ def new_records(
     """
     changes = {"path": find_data(path), "layout": layout or settings.data.layout}
     data = settings.data.model_copy(update=changes)
-    records = open_records(data, settings.search, sites)
+    records = open_records(data, settings.search, sites, unknown_names="ignore")
     days = times_of(records)
     if data.gaps is not None:
         series = [n for n in series_names(records) if n not in data.observed]

@@ -170,6 +170,7 @@ def _header(file: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 def _table(file: Path, request: Request) -> _Table:
     columns, numbers = _header(file)
+    request.seen.update(columns, (_parted(name)[0] for name in columns))
     told = {name: native for native, name in request.names.items()}
     site = _one_of(columns, told.get("site"), SITES)
     time = _one_of(columns, told.get("time"), TIMES)
@@ -216,6 +217,7 @@ def _attributes(
     """Return attributes by site, and the units in brackets behind their names."""
     table = join_tables([read_table(file, sites) for file in files], "the folder")
     parts = {str(name): _parted(str(name)) for name in table.columns}
+    request.seen.update(parts, (bare for bare, _ in parts.values()))
     names = {
         name: request.names.get(name, request.names.get(bare, bare))
         for name, (bare, _) in parts.items()

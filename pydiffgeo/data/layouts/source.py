@@ -46,6 +46,8 @@ class Request:
         Time zone of times that state none; UTC by default.
     stamps : {"end", "start"}
         Which end of its step a time is, where there are several on a day.
+    seen : set of str
+        Names in the files that were looked at, so that one of `names` that is in none is noticed.
     """
 
     sites: tuple[str, ...] | None = None
@@ -54,12 +56,14 @@ class Request:
     units: Mapping[str, str] = field(default_factory=dict)
     zone: str | None = None
     stamps: str = "end"
+    seen: set[str] = field(default_factory=set, compare=False)
 
     def name(self, native: str) -> str:
         """Return the name of the site form.
 
         "soil_moisture@0.05" is a column of a profile, at a depth of 0.05 m.
         """
+        self.seen.add(native)
         return self.names.get(native, canonical_name(native))
 
     def unit(self, native: str, found: str | None) -> str | None:

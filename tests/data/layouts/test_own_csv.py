@@ -194,3 +194,13 @@ def test_a_folder_is_checked_and_converted_by_commands(tmp_path: Path) -> None:
     assert [p.site for p in report.problems if p.kind == "no variance"] == ["007", "12"]
     wrong = CliRunner().invoke(cli.app, ["data", "check", str(folder), "--name", "P"])
     assert wrong.exit_code == 1 and "--name 'P' has no '='" in wrong.output
+
+
+def test_a_name_or_unit_of_a_column_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    folder = one_file(tmp_path)
+    with pytest.raises(DataError, match=r"names: no column 'Qx' in .*; did you mean 'Q'\?"):
+        open_sites(folder, names={**NAMES, "Qx": "discharge"})
+    with pytest.raises(DataError, match=r"units: no column 'dischrge' in .*'discharge'\?"):
+        open_sites(folder, names=NAMES, units={"dischrge": "mm d-1"})
+    same = open_sites(folder, names={**NAMES, "Qx": "discharge"}, unknown_names="ignore")
+    assert same.identical(open_sites(folder, names=NAMES, units={"discharge": "mm d-1"}))
