@@ -195,11 +195,8 @@ def test_networks_and_stages_of_ones_own() -> None:
     first, second = (members[k].learned.networks[0].linear.weight for k in (0, 1))
     assert not torch.equal(first, second) and bool((first != 0).any())
     wrong = pdg.Hybrid(Plain(3, 4), stages.Process("exp_hydro", engine="torch"))
-    wrong, windows = prepared(wrong, basins(), dtype=torch.float32)
-    with pytest.raises(
-        ParameterError, match=r"the network Plain returned \[5, 4\]; it must return"
-    ):
-        wrong(windows.batch(0))
+    with pytest.raises(ParameterError, match=r"the network Plain returned \[2, 4\] for 2 sites"):
+        prepared(wrong, basins(), dtype=torch.float32)
 
 
 def test_parameters_vary_from_step_to_step_by_an_lstm() -> None:
@@ -363,3 +360,18 @@ def test_the_same_words_train_soil_columns(tmp_path) -> None:
         hybrid, windows, losses.Profile("soil_moisture"), learning_rate=0.02, epochs=3
     ).run(progress=False)
     assert history[-1]["loss"] < history[0]["loss"]
+
+
+def test_a_module_that_does_not_take_the_attributes_is_told_which_it_gets():
+    sites = basins(3, 20)
+    process = stages.Process(
+        pdg.HBV(), pdg.Solver("implicit_euler", step=1.0), learn=("FC", "BETA")
+    )
+    told = (
+        r"gets 2 attributes \(slope, clay\) and must return 2 values, 2 parameters \(.*attributes="
+    )
+    with pytest.raises(ParameterError, match=told):
+        pdg.Hybrid(torch.nn.Linear(3, 2), process).prepare(sites, attributes=["slope", "clay"])
+    with pytest.raises(ParameterError, match=r"returned \[2, 5\] for 2 sites: it gets 3"):
+        pdg.Hybrid(torch.nn.Linear(3, 5), process).prepare(sites)
+    assert pdg.Hybrid(torch.nn.Linear(3, 2), process).prepare(sites).prepared

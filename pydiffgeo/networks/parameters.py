@@ -105,6 +105,35 @@ class Parameters(nn.Module):
             elif isinstance(network, Network) and inputs is not None:
                 network.build(inputs.sizes, sum(self._widths(names, network)) * copies, seed)
         self.to(dtype)
+        for network, names, facts in parts:
+            if facts and not isinstance(network, Network | Given):
+                self._try(network, names, facts, dtype)
+
+    @torch.no_grad()
+    def _try(
+        self, network: nn.Module, names: tuple[str, ...], facts: Facts, dtype: torch.dtype
+    ) -> None:
+        """Raise ParameterError where somebody else's network does not take the attributes."""
+        width, who = len(facts["mean"]), type(network).__name__
+        count = sum(self._widths(names, network)) * self.copies
+        first = next(network.parameters(), torch.empty(0, dtype=dtype))
+        training, told = network.training, ""
+        try:
+            shape = list(network.eval()(torch.zeros(2, width).to(first)).shape)
+            if len(shape) not in (2, 3) or shape[0] != 2 or shape[-1] != count:
+                told = f"returned {shape} for 2 sites"
+        except RuntimeError as error:
+            told = f"failed ({(str(error).splitlines() or ['no message'])[0]})"
+        finally:
+            network.train(training)
+        if told:
+            given = ", ".join((*facts["attributes"], *facts["profiles"])) or "none"
+            raise ParameterError(
+                f"the network {who} {told}: it gets {width} attributes ({given}) and must return "
+                f"{count} values, {len(names)} parameters ({', '.join(names)}) x {self.copies} "
+                "copies. Choose attributes by Windows(..., attributes=[...]) or "
+                "hybrid.prepare(..., attributes=[...]), or change its layers."
+            )
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Return each parameter.
