@@ -12,7 +12,8 @@ from pydiffgeo.engines.base import Result, constant_after_failure
 from pydiffgeo.errors import ParameterError
 from pydiffgeo.solvers.adjoint import Adjoint
 from pydiffgeo.solvers.autograd import differentiable
-from pydiffgeo.solvers.integrate import Carry, Outcome, integrate, start
+from pydiffgeo.solvers.carry import Carry, Outcome, start
+from pydiffgeo.solvers.integrate import integrate
 from pydiffgeo.solvers.kernels import Kernels, kernels
 from pydiffgeo.solvers.options import METHODS, Solver
 from pydiffgeo.solvers.problem import Problem

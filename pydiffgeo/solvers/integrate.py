@@ -7,12 +7,13 @@ unresolved.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from pydiffgeo.models.base import Evaluation, Values
+from pydiffgeo.solvers.carry import Carry, Outcome
 from pydiffgeo.solvers.control import (
     ASKS,
     MANY,
@@ -27,47 +28,13 @@ from pydiffgeo.solvers.kernels import Kernels
 from pydiffgeo.solvers.newton import UNSEEN, Stage, newton
 from pydiffgeo.solvers.options import Solver
 from pydiffgeo.solvers.problem import Problem
-from pydiffgeo.solvers.record import Entry, Record
+from pydiffgeo.solvers.record import Entry
 from pydiffgeo.solvers.tolerances import Tolerances
 
 ROUND = 1e-9  # parts of an interval that count as rounding of its end
 # parts of a state and its typical magnitude: smaller changes from step to step say nothing in
 # float32
 STILL = 1e-3
-
-
-@dataclass
-class Carry:
-    """Everything that a column takes from one step to the next, `[row, ...]`.
-
-    `asked` and `reached` are the interval and the time in it where the column was last asked
-    whether it makes progress, and `slow` how often in a row it made none.
-    """
-
-    column: Tensor
-    interval: Tensor
-    psi: Tensor
-    storage: Tensor
-    rates: Tensor
-    fluxes: Tensor
-    total: Tensor
-    elapsed: Tensor
-    step: Tensor
-    step_before: Tensor
-    psi_before: Tensor
-    psi_between: Tensor
-    error_before: Tensor
-    contraction: Tensor
-    starts: Tensor
-    attempts: Tensor
-    taken: Tensor
-    asked: Tensor
-    slow: Tensor
-    reached: Tensor
-
-    def select(self, keep: Tensor) -> Carry:
-        """Some of the rows."""
-        return Carry(**{k: v[keep] for k, v in vars(self).items()})
 
 
 @dataclass
@@ -96,57 +63,6 @@ class _Stage:
             None if self.exact is None else self.exact[rows], stage.contraction[rows],
             _take(self.forcing, rows), _take(self.parameters, rows),
         )  # fmt: skip
-
-
-@dataclass
-class Outcome:
-    """States `[column, interval, size]`, storages, mean fluxes, failures, counts, record, steps."""
-
-    states: Tensor
-    storage: Tensor
-    fluxes: Tensor
-    failed: dict[int, tuple[int, str]] = field(default_factory=dict)
-    stats: dict[str, Tensor] = field(default_factory=dict)
-    record: Record = field(default_factory=Record)
-    taken: list[tuple[Tensor, Tensor]] = field(default_factory=list)
-
-
-def start(problem: Problem, options: Solver) -> Carry:
-    """State of all columns at the first time."""
-    u = problem.initial
-    rows, dtype, device = u.shape[0], u.dtype, u.device
-    p = {**problem.static, **{k: v[:, 0] for k, v in problem.varying.items()}}
-    first = options.step or options.initial_step or 1e-5 * float(problem.lengths[0])
-
-    def column(value: float) -> Tensor:
-        return torch.full((rows, 1), value, dtype=dtype, device=device)
-
-    def counter() -> Tensor:
-        return torch.zeros(rows, dtype=torch.long, device=device)
-
-    n_fluxes = len(problem.model.spec.fluxes)
-    return Carry(
-        column=torch.arange(rows, device=device),
-        interval=counter(),
-        psi=u,
-        storage=problem.model.storage(u, p).expand_as(u),
-        rates=torch.zeros_like(u),
-        fluxes=u.new_zeros(rows, n_fluxes),
-        total=u.new_zeros(rows, n_fluxes),
-        elapsed=column(0.0),
-        step=column(first),
-        step_before=column(UNSEEN),
-        psi_before=u,
-        psi_between=u,
-        error_before=column(1.0),
-        contraction=column(UNSEEN),
-        starts=torch.ones(rows, dtype=torch.bool, device=device),
-        attempts=counter(),
-        taken=counter(),
-        asked=counter(),
-        slow=counter(),
-        reached=column(0.0),
-    )
 
 
 @torch.no_grad()
@@ -260,7 +176,7 @@ class _Integration:
         if self.replay is not None:
             signed = self.replay[c.column, c.taken][:, None]
             h = signed.abs()
-            c = replace(c, **_without_trend(c, signed < 0))
+            c = c.without_trend(signed < 0)
         else:
             # land on the end of the interval; two equal steps rather than a long and a tiny one
             h = torch.where(
@@ -536,16 +452,6 @@ class _Integration:
                 reason = shortest if bool(short[r]) else MANY if bool(long[r]) else STALLED
                 self.out.failed[int(c.column[r])] = int(c.interval[r]), reason.format(**known)
         return failed
-
-
-def _without_trend(c: Carry, rows: Tensor) -> dict[str, Tensor]:
-    """Return what a row knows of earlier steps, forgotten as after a rejected step."""
-    return {
-        "psi_before": torch.where(rows, c.psi, c.psi_before),
-        "psi_between": torch.where(rows, c.psi, c.psi_between),
-        "step_before": torch.where(rows, UNSEEN, c.step_before),
-        "contraction": torch.where(rows, UNSEEN, c.contraction),
-    }
 
 
 def _parabola(

@@ -93,7 +93,7 @@ TESTED_IN = {
     },
     **{
         f"solvers/{name}.py": "models/richards/test_richards_gradient.py"
-        for name in ("adjoint", "autograd", "integrate", "problem", "replay")
+        for name in ("adjoint", "autograd", "carry", "integrate", "problem", "replay")
     },
     "solvers/kernels.py": "solvers/test_solvers_batch.py",
     "solvers/newton.py": "solvers/test_control.py",
