@@ -219,11 +219,12 @@ class Windows:
         counts = valid.sum(1)
         rows, left = np.flatnonzero(counts), [self.names[i] for i in np.flatnonzero(counts == 0)]
         if not len(rows):
+            more = self.longest_gap(first=self._first)
             raise DataError(
                 f"no site has a window of {self.warm_up} + {self._days} steps with complete "
                 f"forcing and an observation between {stamp(self.times[self.first_scored])} and "
                 f"{stamp(self.times[self.last - 1])}; see `windows.report`."
-                f"{self.longest_gap(first=self._first)}"
+                f"{more}"
             )
         if left:
             warnings.warn(
@@ -401,11 +402,12 @@ class Windows:
     def _refuse_gap(self, first: int, last: int) -> None:
         absent = ~self.tensors.complete()[:, first:last]
         row, step = np.argwhere(absent)[0]
+        more = self.longest_gap(self.names[row], first)
         raise DataError(
             f"forcing is missing in site {self.names[row]} on "
             f"{stamp(self.times[first + int(step)])}, and in {int(absent.any(1).sum())} sites of "
             "the period in all; fill it, or leave these sites out."
-            f"{self.longest_gap(self.names[row], first)}"
+            f"{more}"
         )
 
     def state_dict(self) -> dict[str, Any]:

@@ -203,7 +203,7 @@ def test_a_calibration_has_a_folder_that_evaluate_takes(records, tmp_path, monke
 
     monkeypatch.setattr(search, "sce_ua", found)
     made = cases.experiment(tmp_path, records, runs={"p": {"hybrid": cases.PROCESS}, "lstm": {}})
-    folder = calibrate(made, tmp_path, "p", 10, sites=2, progress=False)
+    folder = calibrate(made, tmp_path, "p", 100, sites=2, progress=False)
     assert folder.name == "p_sceua" and len(pd.read_csv(folder / "calibration.csv")) == 2
     judged = judge([folder], progress=False, figures=False)
     assert judged[str(folder)].scores.sizes["site"] == 2
