@@ -41,7 +41,7 @@ class Span:
     varied : tuple of str
         Observed series of which each site needs two different values.
     judged : tuple of str
-        Observed series of which at least one site needs two different values.
+        Observed series, each of which at least one site needs two different values of.
     least : int
         Observations that each site needs of each observed series, at each of its depths.
     """
@@ -138,7 +138,7 @@ def select_sites(
     found: dict[str, list[Problem]] = {}
     unjudged: dict[str, dict[str, str]] = {span.name: {} for span in spans if span.gaps == "none"}
     remarks: list[tuple[str, str]] = []
-    judged = {span: False for span in spans if span.judged}
+    judged = {(span, name): False for span in spans for name in span.judged}
     for row, site in enumerate(sites):
         problems = list(
             attribute_problems(
@@ -173,8 +173,8 @@ def select_sites(
                 remarks += [
                     (site, _unscored(span, name, seen[name][first:last], site)) for name in observed
                 ]
-            if span.judged and any(_varied(seen[name][first:last]) for name in span.judged):
-                judged[span] = judged[span] or not problems
+            for name in span.judged:
+                judged[span, name] |= not problems and _varied(seen[name][first:last])
         if problems:
             found[site] = problems
     kept = tuple(site for site in sites if site not in found)
@@ -184,12 +184,11 @@ def select_sites(
         if set(reasons) >= set(kept):
             lines = left_out_lines({name: reasons})
             raise DataError("\n".join([f"no site can be judged in the {name} period.", *lines]))
-    for span, some in judged.items():
+    for (span, name), some in judged.items():
         if not some:
             raise DataError(
-                f"no site has two different observations of {', '.join(span.judged)} in the "
-                f"{span.name} period, {span.start} to {span.end}, which is judged by them; choose "
-                "another period."
+                f"no site has two different observations of {name} in the {span.name} period, "
+                f"{span.start} to {span.end}, which is judged by them; choose another period."
             )
     return Selection(
         kept, left_out, tuple(problems), tuple(remark for remark in remarks if remark[1])

@@ -205,15 +205,16 @@ def _spans(settings: Any, calibrated: bool = False) -> list[Span]:
     """Return the periods of a run, the test period last."""
     data: DataSettings = settings.data
     t, warm_up = settings.training, settings.evaluation.warm_up or 0
-    nse = [loss.observed for loss in build_loss(settings) if getattr(loss, "needs_spread", False)]
-    varied, first = tuple(nse), data.observed[:1]
+    losses = build_loss(settings)
+    varied = tuple(loss.observed for loss in losses if getattr(loss, "needs_spread", False))
+    compared = tuple(dict.fromkeys(loss.observed for loss in losses))
     window, least = (None, LEAST) if t.length is None else ((t.warm_up, t.length), 0)
     train = Span("training", *data.train.days, t.warm_up, "windows", window, varied, least=least)
     if calibrated:
-        train = Span("training", *data.train.days, warm_up, "windows", None, first)
+        train = Span("training", *data.train.days, warm_up, "windows", None, data.observed[:1])
     found = [train]
     if data.validation and not data.held_days:
-        found.append(Span("validation", *data.validation.days, warm_up, judged=first))
+        found.append(Span("validation", *data.validation.days, warm_up, judged=compared))
     return [*found, Span("test", *data.test.days, warm_up, least=min(least, 1))]
 
 

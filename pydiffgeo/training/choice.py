@@ -62,19 +62,23 @@ class Choice:
         self.keep([_held_score(member, one, self.observed) for member, one in both], epoch)
 
     def validate(self, epoch: int, observed: Sequence[str], group: Group) -> None:
-        """Score the members by windows of a validation period, or by what a callable says."""
+        """Score the members by windows of a validation period, or by what a callable says.
+
+        Windows judge by the median NSE over sites, in the mean over the observed series.
+        """
         scores = []
         for member, one, judge in zip(self.members, self.hybrids, self.judges, strict=True):
             one.eval()
             with torch.no_grad():
                 if isinstance(judge, Windows):
-                    scores.append(_median_nse(one, judge, observed[0], group, member.left_out))
+                    scores.append(_mean_nse(one, judge, observed, group, member.left_out))
                 else:
                     scores.append(float(judge(one)))
         if not all(map(math.isfinite, scores)):
             raise DataError(
-                "the validation score is not a number: its period has too few observations to "
-                "judge by, or too many of its sites fail. Choose another period for validation."
+                "the validation score is not a number: its period has too few observations of "
+                f"{' or '.join(observed)} to judge by, or too many of its sites fail. Choose "
+                "another period for validation."
             )
         self.keep(scores, epoch)
 
@@ -131,25 +135,32 @@ def _held_score(member: Member, one: Simulated, names: Sequence[str]) -> float:
     return -math.sqrt(squares / count) if count and count >= COMPLETE * total else -math.inf
 
 
-def _median_nse(
-    hybrid: nn.Module, windows: Windows, name: str, group: Group, left_out: Sequence[str]
+def _mean_nse(
+    hybrid: nn.Module, windows: Windows, names: Sequence[str], group: Group, left_out: Sequence[str]
 ) -> float:
-    """Return the median NSE over sites (and depths) of a whole period; the processes share it."""
-    own: list[float] = []
+    """Return the median NSE over sites (and depths) of a whole period; the processes share it.
+
+    Of several series it is the mean of their medians, NaN where one has none.
+    """
+    own: dict[str, list[float]] = {name: [] for name in names}
     for k in range(windows.steps_per_epoch):
         if group.rank >= windows.rows(k):  # the last batch may have too few sites for all
             continue
         batch = windows.batch(k, group.part).to(group.device)
         series = hybrid(batch)
-        simulated, observed = (
-            _array(values[name][:, batch.warm_up :]) for values in (series, batch.observed)
-        )
-        scores = score_sites(simulated, observed, ["nse"]).nse.values
-        scores[list(getattr(series, "failed", ()))] = -np.inf
         judged = [batch.sites[row] not in left_out for row in batch.site.tolist()]
-        own += scores[judged].ravel().tolist()
-    every = [value for part in group.collect(own) for value in part]
-    return float(np.nanmedian(every)) if np.isfinite(every).any() else math.nan
+        for name, found in own.items():
+            simulated, observed = (
+                _array(values[name][:, batch.warm_up :]) for values in (series, batch.observed)
+            )
+            scores = score_sites(simulated, observed, ["nse"]).nse.values
+            scores[list(getattr(series, "failed", ()))] = -np.inf
+            found += scores[judged].ravel().tolist()
+    parts = group.collect(own)
+    every = [np.array([value for part in parts for value in part[name]]) for name in names]
+    if not all(np.isfinite(values).any() for values in every):
+        return math.nan
+    return float(np.mean([np.nanmedian(values) for values in every]))
 
 
 def _array(values: Tensor) -> xr.DataArray:

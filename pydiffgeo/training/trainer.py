@@ -54,8 +54,9 @@ class Trainer(Recorded):
     steps_per_epoch : int, optional
         Steps; by default as many as draw each day of the sites once.
     validation : Windows or callable, optional
-        Chooses the weights that are kept: by the median NSE over sites of a whole period, or by
-        what is returned for the hybrid, larger for better. Days held out take its place.
+        Chooses the weights that are kept: by the median NSE over sites of a whole period (of
+        several series in the loss, by the mean of their medians), or by what is returned for the
+        hybrid, larger for better. Days held out take its place.
     patience : int, optional
         Epochs without a better score before the training ends.
     learning_rate : float

@@ -258,6 +258,9 @@ def test_what_leaves_nothing_is_an_error_before_the_first_step() -> None:
         match="no site has two different observations of discharge in the validation period",
     ):
         select_sites(records, [TRAIN, judged], FORCING, DISCHARGE)
+    both = Span("validation", "2000-07-01", "2000-08-01", judged=("tair_max", "discharge"))
+    with pytest.raises(DataError, match="no site has two different observations of discharge in"):
+        select_sites(records, [TRAIN, both], FORCING, ("tair_max", "discharge"))
     records.aridity[:] = np.nan
     with pytest.raises(DataError, match="no site can be used"):
         select_sites(records, [TRAIN], FORCING, DISCHARGE, ["aridity"], missing="skip")

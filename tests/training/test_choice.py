@@ -7,6 +7,7 @@ import pytest
 import torch
 from training_cases import Runoff, column, same_weights, trainer
 
+from pydiffgeo import losses
 from pydiffgeo.data import Windows
 from pydiffgeo.errors import DataError
 from pydiffgeo.training.checkpoint import (
@@ -66,6 +67,38 @@ def test_validation_by_windows_is_the_median_nse_of_the_period(sites):
     )
     with pytest.raises(DataError, match="validation score is not a number"):
         trainer(sites, validation=late).run(progress=False)
+
+
+def test_validation_takes_every_series_of_the_loss(sites):
+    class Two(Runoff):
+        gives = ("discharge", "fast")
+
+        def forward(self, batch):
+            series = super().forward(batch)
+            series["fast"] = 0.1 * series["discharge"]
+            return series
+
+    fast = (0.15 * sites.discharge).assign_attrs(role="observed", units="mm d-1")
+    records = sites.assign(fast=fast)
+    both = [losses.NSE("discharge"), losses.NSE("fast")]
+
+    def score(loss, records=records):
+        late = Windows(records, start="2000-07-01", warm_up=30, dtype=torch.float64)
+        done = trainer(records, loss=loss, hybrid=Two(), validation=late, epochs=1)
+        done.run(progress=False)
+        done.choice.scores = []
+        # of the same weights, whatever the loss was
+        for hybrid in done.hybrids:
+            hybrid.net.load_state_dict(Two().prepare(late).net.state_dict())
+        done.choice.validate(1, done.loss.observed, done.group)
+        return done.choice.scores[0]
+
+    alone = [score(loss) for loss in both]
+    assert alone[0] != alone[1]
+    assert score(both) == score(both[::-1]) == pytest.approx(np.mean(alone), rel=1e-12)
+    unseen = records.assign(fast=fast.where(fast.time < np.datetime64("2000-07-01")))
+    with pytest.raises(DataError, match="too few observations of discharge or fast"):
+        score(both, unseen)
 
 
 def test_a_validation_that_fails_leaves_a_checkpoint_of_all_steps(sites, tmp_path):
