@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from pydiffgeo.data.batch import Batch
+from pydiffgeo.data.batch import Batch, joined_below
 from pydiffgeo.stages.base import Series
 
 if TYPE_CHECKING:
@@ -81,4 +81,8 @@ def _joined(batches: Sequence[Batch]) -> Batch:
         rows.append(batch.site + len(sites))
         sites += batch.sites
     start = torch.cat([batch.start for batch in batches])
+    changed["below"] = below = joined_below(batches)
+    if below is not None:
+        counts = [own.tributaries for own in batches]
+        changed["tributaries"] = torch.cat([n for n in counts if n is not None])
     return replace(batches[0], site=torch.cat(rows), start=start, sites=tuple(sites), **changed)

@@ -7,6 +7,7 @@ from pydiffgeo.data.derive.pet import PET_METHODS, add_pet, potential_evapotrans
 from pydiffgeo.data.derive.snow import degree_day
 from pydiffgeo.data.gaps import Fill, GapRules, fill_forcing, filled_lines
 from pydiffgeo.data.layouts import LAYOUTS
+from pydiffgeo.data.network import cut_above
 from pydiffgeo.data.problems import Problem
 from pydiffgeo.data.scaling import Scaling, fit_scaling
 from pydiffgeo.data.selection import (
@@ -41,6 +42,7 @@ __all__ = [
     "check_sites",
     "check_form",
     "choose_sites",
+    "cut_above",
     "degree_day",
     "derived",
     "find_data",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pydiffgeo.data.form import stamp
+from pydiffgeo.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,11 @@ class Batch:
         Unit of each series, attribute and observed series that states one.
     depths : Tensor, [depth], optional
         Depths of observations, cm.
+    below : Tensor of int64, [batch], optional
+        Of rivers: the row of the batch that is the site below, in the same window of time; -1 at an
+        outlet, and where that site is not in the batch.
+    tributaries : Tensor of int64, [batch], optional
+        Of rivers: the number of sites of the record that flow into the site of each row.
     """
 
     series: dict[str, Tensor]
@@ -57,6 +64,8 @@ class Batch:
     step: pd.Timedelta
     units: dict[str, str]
     depths: Tensor | None = None
+    below: Tensor | None = None
+    tributaries: Tensor | None = None
 
     @property
     def length(self) -> int:
@@ -93,17 +102,46 @@ class Batch:
             found.append(f"{self.where(row)}: not finite from {stamp(date)}")
         return found
 
+    def require_whole_rivers(self, who: str) -> Tensor:
+        """Return `below`, if all sites that flow into one of the batch are in the batch, too.
+
+        DataError: they are not, or the sites have no attribute ``downstream``; `who` needs them.
+        """
+        if self.below is None or self.tributaries is None:
+            raise DataError(
+                f"{who} needs the attribute 'downstream' of the sites, the identifier of the site "
+                "below; add it ('' for none)."
+            )
+        there = self.below[self.below >= 0].bincount(minlength=len(self))
+        short = (there != self.tributaries).nonzero().flatten().tolist()
+        if short:
+            row = short[0]
+            raise DataError(
+                f"{who} needs all that flows into site {self.sites[int(self.site[row])]}: "
+                f"{int(there[row])} of {int(self.tributaries[row])} sites are in the batch, and so "
+                f'it is in {len(short)} rows; take Windows(..., closed="upstream").'
+            )
+        return self.below
+
     def to(self, device: torch.device | str) -> Batch:
         """Return the batch with its tensors on a device."""
         return self._mapped(lambda tensor: tensor.to(device), depths=True)
 
     def repeated(self, count: int) -> Batch:
         """Return the batch with each row `count` times, one copy after the other."""
-        return self._mapped(lambda tensor: tensor.repeat_interleave(count, 0))
+        changed = self._mapped(lambda tensor: tensor.repeat_interleave(count, 0))
+        if changed.below is None:
+            return changed
+        copy = torch.arange(count, device=changed.below.device).repeat(len(self))
+        return replace(changed, below=_moved(changed.below, count, copy))
 
     def tiled(self, count: int) -> Batch:
         """Return the whole batch `count` times, one batch after the other."""
-        return self._mapped(lambda tensor: tensor.repeat(count, *(1,) * (tensor.dim() - 1)))
+        changed = self._mapped(lambda tensor: tensor.repeat(count, *(1,) * (tensor.dim() - 1)))
+        if changed.below is None:
+            return changed
+        first = torch.arange(count, device=changed.below.device) * len(self)
+        return replace(changed, below=_moved(changed.below, 1, first.repeat_interleave(len(self))))
 
     def _mapped(self, change: Any, depths: bool = False) -> Batch:
         """Return the batch with its tensors changed.
@@ -120,3 +158,19 @@ class Batch:
             elif field.name in ("series", "attributes", "observed", "spread"):
                 changed[field.name] = {name: change(tensor) for name, tensor in value.items()}
         return replace(self, **changed)
+
+
+def joined_below(batches: Sequence[Batch]) -> Tensor | None:
+    """Return `below` for the rows of several batches one after the other; None if one has none."""
+    found, first = list[Tensor](), 0
+    for batch in batches:
+        if batch.below is None:
+            return None
+        found.append(_moved(batch.below, 1, first))
+        first += len(batch)
+    return torch.cat(found)
+
+
+def _moved(below: Tensor, factor: int, offset: Tensor | int) -> Tensor:
+    """Return rows times a factor plus an offset; -1, which is none, stays."""
+    return torch.where(below < 0, below, below * factor + offset)

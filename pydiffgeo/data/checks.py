@@ -9,7 +9,8 @@ import pandas as pd
 import xarray as xr
 
 from pydiffgeo.data.form import axis_of, stamp, step_of, times_of, unit_of
-from pydiffgeo.data.variables import VARIABLES
+from pydiffgeo.data.network import DOWNSTREAM
+from pydiffgeo.data.variables import VARIABLES, variable_of
 from pydiffgeo.errors import DataError, UnitError
 from pydiffgeo.units import same_unit
 
@@ -74,7 +75,9 @@ def wrong_units(sites: xr.Dataset, names: Iterable[str]) -> dict[str, str]:
     found = {}
     for name in names:
         if name in VARIABLES and name in sites:
-            wanted, unit = VARIABLES[name].unit, unit_of(sites[name])
+            unit = unit_of(sites[name])
+            known = variable_of(name, unit if DOWNSTREAM in sites.variables else None)
+            wanted = (known or VARIABLES[name]).unit
             if unit is None or not same_unit(unit, wanted):
                 has = "no unit" if unit is None else f"unit {unit!r}"
                 found[name] = f"{name!r} has {has}, expected {wanted!r}"

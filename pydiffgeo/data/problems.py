@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from pydiffgeo.data.form import DAY, stamp, step_of
-from pydiffgeo.data.variables import FALLBACK, VARIABLES, find_impossible, limits
+from pydiffgeo.data.variables import FALLBACK, find_impossible, limits, variable_of
 
 # what a record may have all the same: `data check` shows it and is content
 REMARKS = ("minimum above maximum", "no temperature range", "no table of attributes", "text")
@@ -97,22 +97,27 @@ def gap_problems(values: Mapping[str, NDArray], site: str, days: pd.Index) -> It
             yield of_days("missing forcing", site, name, days, first, last, f"{name} is missing")
 
 
-def impossible_problems(name: str, array: NDArray, site: str, days: pd.Index) -> Iterator[Problem]:
+def impossible_problems(
+    name: str, array: NDArray, site: str, days: pd.Index, unit: str | None = None
+) -> Iterator[Problem]:
     """Return where values lie outside of `variables.limits`, run by run of days.
 
     `array` [time] or [time, depth].
     """
-    bad = find_impossible(name, array)
+    bad = find_impossible(name, array, unit)
     for first, last in runs(bad.reshape(len(bad), -1).any(1)):
         levels, wrong = np.atleast_1d(array[first]).ravel(), np.atleast_1d(bad[first]).ravel()
         level = int(wrong.argmax())
-        text = _outside(name, levels[level])
+        text = _outside(name, levels[level], unit)
         text += f" in level {level + 1} of {levels.size}" if levels.size > 1 else ""
         yield of_days("impossible value", site, name, days, first, last, text)
 
 
 def observed_problems(
-    values: Mapping[str, NDArray], site: str, days: pd.Index
+    values: Mapping[str, NDArray],
+    site: str,
+    days: pd.Index,
+    units: Mapping[str, str | None] | None = None,
 ) -> Iterator[Problem]:
     """Return what is wrong with the observations of a site, [time] or [time, depth] by variable.
 
@@ -129,7 +134,7 @@ def observed_problems(
             text = f"{name} of site {site} is {known[0]:g} in all of {known.size} observations"
             yield Problem("no variance", site, name, "", "", 0,
                           f"{text}; leave the site out of training, or correct it.")  # fmt: skip
-        yield from impossible_problems(name, array, site, days)
+        yield from impossible_problems(name, array, site, days, (units or {}).get(name))
 
 
 def attribute_problems(
@@ -206,12 +211,13 @@ def of_days(
     return Problem(kind, site, name, start, end, number, f"{text} in site {site} {when}; {remedy}.")
 
 
-def _outside(name: str, value: float) -> str:
-    lower, upper = limits(name)
-    unit = f" {VARIABLES[name].unit}" if name in VARIABLES else ""
+def _outside(name: str, value: float, unit: str | None = None) -> str:
+    lower, upper = limits(name, unit)
+    known = variable_of(name, unit)
+    shown = "" if known is None else f" {known.unit}"
     rule = (
         "no measurement but a fill value"
         if (lower, upper) == FALLBACK
         else f"outside [{lower:g}, {upper:g}]"
     )
-    return f"{name} is {value:g}{unit}, {rule}"
+    return f"{name} is {value:g}{shown}, {rule}"

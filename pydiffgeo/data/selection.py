@@ -11,7 +11,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from pydiffgeo.data.form import Day, axis_of, positions, stamp, times_of
+from pydiffgeo.data.form import Day, axis_of, positions, stamp, times_of, unit_of
 from pydiffgeo.data.lazy import Rows, is_lazy, lazy_variable
 from pydiffgeo.data.problems import Problem, attribute_problems, gap_problems, impossible_problems
 from pydiffgeo.data.variables import find_impossible
@@ -135,6 +135,7 @@ def select_sites(
     sites = [str(site) for site in records.site.values]
     at = {span: _positions(span, days) for span in spans}
     static = {name: records[name].values for name in attributes}
+    units = {name: unit_of(records[name]) for name in (*forcing, *observed) if name in records}
     found: dict[str, list[Problem]] = {}
     unjudged: dict[str, dict[str, str]] = {span.name: {} for span in spans if span.gaps == "none"}
     remarks: list[tuple[str, str]] = []
@@ -152,7 +153,8 @@ def select_sites(
         except DataError as error:
             found[site] = [*problems, Problem("unreadable", site, "", "", "", 0, str(error))]
             continue
-        problems += _impossible(values, at.values(), site, days, erase=impossible == "missing")
+        erase = impossible == "missing"
+        problems += _impossible(values, units, at.values(), site, days, erase)
         if impossible == "missing":
             problems = [p if p.days else replace(p, kind="missing attribute") for p in problems]
             masked = [p.message.rsplit(";", 1)[0] for p in problems if p.kind == "impossible value"]
@@ -206,12 +208,12 @@ def without_impossible(records: xr.Dataset, names: Iterable[str]) -> xr.Dataset:
         if is_lazy(values):
 
             def read(rows: Rows, name: str = name, values: xr.DataArray = values) -> NDArray:
-                return _masked(name, values.isel(site=rows).values)
+                return _masked(name, values.isel(site=rows).values, unit_of(values))
 
             changed[name] = lazy_variable(read, {str(d): n for d, n in values.sizes.items()})
             changed[name].attrs.update(values.attrs)
         else:
-            changed[name] = values.copy(data=_masked(name, values.values)).variable
+            changed[name] = values.copy(data=_masked(name, values.values, unit_of(values))).variable
     return records.assign(changed)
 
 
@@ -248,8 +250,8 @@ def left_or_refused(
     return reasons
 
 
-def _masked(name: str, values: NDArray) -> NDArray:
-    return np.where(find_impossible(name, values), np.nan, values)
+def _masked(name: str, values: NDArray, unit: str | None) -> NDArray:
+    return np.where(find_impossible(name, values, unit), np.nan, values)
 
 
 def _positions(span: Span, days: pd.Index) -> tuple[int, int, int]:
@@ -269,6 +271,7 @@ def _series(records: xr.Dataset, name: str, row: int) -> NDArray:
 
 def _impossible(
     values: Mapping[str, NDArray],
+    units: Mapping[str, str | None],
     positions: Iterable[tuple[int, int, int]],
     site: str,
     days: pd.Index,
@@ -282,10 +285,11 @@ def _impossible(
     for begin, _, last in positions:
         touched[begin:last] = True
     for name, array in values.items():
-        bad = find_impossible(name, array)
+        bad = find_impossible(name, array, units[name])
         bad[~touched] = False
         if bad.any():
-            once = next(impossible_problems(name, np.where(bad, array, np.nan), site, days))
+            wrong = np.where(bad, array, np.nan)
+            once = next(impossible_problems(name, wrong, site, days, units[name]))
             count = int(bad.reshape(len(bad), -1).any(1).sum())
             more = f", and on {count - once.days} days after it" if count > once.days else ""
             text, remedy = once.message.rsplit(";", 1)

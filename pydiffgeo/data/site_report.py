@@ -20,7 +20,9 @@ from pydiffgeo.data.form import (
     stamp,
     step_of,
     times_of,
+    unit_of,
 )
+from pydiffgeo.data.network import DOWNSTREAM
 from pydiffgeo.data.problems import (
     REMARKS,
     Problem,
@@ -161,7 +163,7 @@ def check_sites(
     problems = list(_units(sites, [*needed, *seen]))
     problems += _attributes(sites, ids, attributes)
     counts: dict[str, dict[str, int]] = {name: {} for name in seen}
-    axis = axis_of(sites)
+    axis, units = axis_of(sites), {name: unit_of(sites[name]) for name in seen}
     for row, site in enumerate(ids):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", DataWarning)
@@ -184,7 +186,7 @@ def check_sites(
             last = int(np.flatnonzero(there)[-1]) + 1 if np.any(there) else 0
             weather = {name: array[:last] for name, array in weather.items()}
         problems += forcing_problems(weather, site, times)
-        problems += observed_problems({name: values[name] for name in seen}, site, times)
+        problems += observed_problems({name: values[name] for name in seen}, site, times, units)
         for name in seen:
             missing = np.isnan(values[name]).reshape(len(times), -1)
             counts[name][site] = int(missing.all(1).sum())
@@ -231,7 +233,8 @@ def _units(records: xr.Dataset, names: Sequence[str]) -> Iterator[Problem]:
 def _attributes(
     records: xr.Dataset, ids: Sequence[str], wanted: Sequence[str]
 ) -> Iterator[Problem]:
-    static = [str(name) for name, values in records.data_vars.items() if values.dims == ("site",)]
+    static = [str(name) for name, v in records.data_vars.items() if v.dims == ("site",)]
+    static = [name for name in static if name != DOWNSTREAM]  # an outlet has none
     values = {name: records[name].values for name in dict.fromkeys([*wanted, *static])}
     places = {
         str(name): c.values

@@ -14,6 +14,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pydiffgeo.data import network
 from pydiffgeo.data.batch import Batch
 from pydiffgeo.data.form import axis_of, step_of, times_of, unit_of
 from pydiffgeo.data.lazy import blocks
@@ -60,6 +61,8 @@ class SiteTensors:
         By name.
     spread : dict of str to Tensor, [site] or [site, depth]
         Standard deviation of observations in `period`; NaN where there are fewer than two.
+    below : ndarray of int64, [site], or None
+        Position of the site below, where the sites have the attribute ``downstream``.
     in_memory : bool
         Whether all of it is in memory.
     report : SiteReport
@@ -88,6 +91,7 @@ class SiteTensors:
         self.names = tuple(str(name) for name in sites.site.values)
         self.forcing, self.observed = tuple(forcing), tuple(observed)
         self.dtype, self.device, self._period = dtype, torch.device(device or "cpu"), period
+        self.below = network.below(sites) if network.DOWNSTREAM in sites.variables else None
         names = (*forcing, *observed)
         for name in names:
             _require_series(sites, name, self.axis, name in self.forcing)
@@ -165,10 +169,11 @@ class SiteTensors:
 
     def _impossible(self, name: str, block: NDArray, rows: slice) -> list[Problem]:
         problems: list[Problem] = []
-        for found in np.flatnonzero(find_impossible(name, block).any((1, 2))):
+        unit = self.units.get(name)
+        for found in np.flatnonzero(find_impossible(name, block, unit).any((1, 2))):
             values = block[found].T if block.shape[1] > 1 else block[found, 0]
             site = self.names[rows.start + int(found)]
-            problems += impossible_problems(name, values, site, self.times)
+            problems += impossible_problems(name, values, site, self.times, unit)
         return problems
 
     def _read(self, rows: slice) -> NDArray:
@@ -231,6 +236,7 @@ class SiteTensors:
             deep = [n for d, n in self._series[name].sizes.items() if d not in ("site", self.axis)]
             part = both[:, self._at[name]].transpose(1, 2)
             observed[name] = part.reshape(*part.shape[:2], *deep) if deep else part[..., 0]
+        below, tributaries = self._river(rows, first)
         return Batch(
             {name: both[:, self._at[name].start] for name in self.forcing},
             {name: values[at] for name, values in self.attributes.items()},
@@ -244,7 +250,23 @@ class SiteTensors:
             self.step,
             self.units,
             self.depths,
+            below,
+            tributaries,
         )
+
+    def _river(self, rows: NDArray, first: NDArray) -> tuple[Tensor | None, Tensor | None]:
+        """Return the row of the site below in the same window, and how many flow into each site."""
+        if self.below is None:
+            return None, None
+        known = self.below[self.below >= 0]
+        into = np.bincount(known, minlength=len(self.below))[rows]
+        width = len(self.times) + 1
+        # a window drawn twice flows into the first of its like
+        keys, where = np.unique(rows * width + first, return_index=True)
+        wanted = self.below[rows] * width + first
+        at = np.searchsorted(keys, wanted).clip(max=max(len(keys) - 1, 0))
+        there = (self.below[rows] >= 0) & (keys[at] == wanted) if len(keys) else np.zeros(0, bool)
+        return torch.from_numpy(np.where(there, where[at], -1)), torch.from_numpy(into)
 
     def _cut(self, rows: NDArray, first: NDArray, length: int) -> Tensor:
         """Return [batch, feature, time]."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pydiffgeo.units import conversions
+from pydiffgeo.units import conversion, conversions
 
 
 @dataclass(frozen=True)
@@ -129,6 +129,13 @@ VARIABLES: dict[str, Variable] = {
         "discharge per site area",
         aliases=("qobs", "streamflow", "QObs(mm/d)", "discharge_spec", "qobs_mm_per_day"),
     ),
+    "lateral_inflow": Variable(
+        "m3 s-1",
+        -1e5,
+        1e5,
+        "inflow from the land along a reach",
+        aliases=("qprime", "q_lateral", "q_ext", "q_lat", "qlat"),
+    ),
     "rh_mean": Variable("percent", 0.0, 105.0, "mean relative humidity", "relative_humidity"),
     "rh_min": Variable(
         "percent", 0.0, 105.0, "minimum relative humidity", "relative_humidity", "time: minimum"
@@ -141,6 +148,12 @@ VARIABLES: dict[str, Variable] = {
     "dissolved_oxygen": Variable("mg L-1", 0.0, 60.0, "dissolved oxygen"),
     "soil_moisture": Variable(
         "m3 m-3", 0.0, 1.0, "volumetric soil moisture", "volume_fraction_of_condensed_water_in_soil"
+    ),
+}
+# Variables that are another quantity where sites are reaches of a river, told by their unit
+RIVER: dict[str, Variable] = {
+    "discharge": Variable(
+        "m3 s-1", 0.0, 1e6, "discharge", "water_volume_transport_in_river_channel"
     ),
 }
 # Attributes: the range outside of which one is impossible. The beginnings of names come last and
@@ -234,7 +247,7 @@ def canonical_name(name: str) -> str:
 
 
 def unit_changes(
-    named: Mapping[str, str], units: Mapping[str, str | None], where: str
+    named: Mapping[str, str], units: Mapping[str, str | None], where: str, river: bool = False
 ) -> dict[str, tuple[float, float]]:
     """Return factor and offset that turn each variable of a file into the unit of the site form.
 
@@ -246,19 +259,32 @@ def unit_changes(
         By name in the file, as it spells it.
     where : str
         The file, for the message.
+    river : bool
+        Whether the sites are reaches, whose discharge may be a volume per time.
 
     Raises
     ------
     UnitError
         Units that are absent or do not convert; all such variables are named.
     """
-    known = {native: name for native, name in named.items() if name in VARIABLES}
-    wanted = {native: (units[native], VARIABLES[name].unit) for native, name in known.items()}
+    wanted = {
+        native: (units[native], known.unit)
+        for native, name in named.items()
+        if (known := variable_of(name, units[native] if river else None)) is not None
+    }
     changes = conversions(wanted, where, ", or pass units={name: ...}")
     return {native: changes.get(native, (1.0, 0.0)) for native in named}
 
 
-def limits(name: str) -> tuple[float, float]:
+def variable_of(name: str, unit: str | None = None) -> Variable | None:
+    """Return a variable of the table, or None: that of a river, where the unit says so."""
+    river = RIVER.get(name)
+    if river is not None and unit is not None and conversion(unit, river.unit) is not None:
+        return river
+    return VARIABLES.get(name)
+
+
+def limits(name: str, unit: str | None = None) -> tuple[float, float]:
     """Return the range outside of which a value of a variable or attribute is impossible.
 
     `FALLBACK` where none is known.
@@ -267,7 +293,10 @@ def limits(name: str) -> tuple[float, float]:
     """
     if name in ATTRIBUTES:
         return ATTRIBUTES[name]
-    known = next((v for n, v in VARIABLES.items() if name == n or name.startswith(n + "_")), None)
+    known = variable_of(name, unit) if name in RIVER else None
+    known = known or next(
+        (v for n, v in VARIABLES.items() if name == n or name.startswith(n + "_")), None
+    )
     if known is not None:
         return known.lower, known.upper
     return next(
@@ -276,11 +305,11 @@ def limits(name: str) -> tuple[float, float]:
     )
 
 
-def find_impossible(name: str, values: NDArray) -> NDArray:
+def find_impossible(name: str, values: NDArray, unit: str | None = None) -> NDArray:
     """Return where `values` of a variable or attribute are infinite or outside of `limits`, or a
     fill value; not where NaN.
     """
-    lower, upper = limits(name)
+    lower, upper = limits(name, unit)
     bad = (values < lower - ROUNDING) | (values > upper * (1 + ROUNDING)) | np.isinf(values)
     if (lower, upper) == FALLBACK:
         for fill in FILL_VALUES:

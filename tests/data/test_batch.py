@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
+import river_files
 import site_files
 import torch
 import xarray as xr
 
+from pydiffgeo import members
 from pydiffgeo.data import Windows
 from pydiffgeo.errors import DataError
 
@@ -38,3 +40,36 @@ def test_rows_are_repeated_and_batches_tiled(records: xr.Dataset) -> None:
     assert tiled.site.tolist() == [2, 0, 2, 0, 2, 0]
     torch.testing.assert_close(tiled.series["tair_max"][4], batch.series["tair_max"][0])
     assert tiled.where(5) == batch.where(1) and batch.to("cpu").where(1) == batch.where(1)
+
+
+def test_rows_know_the_row_below() -> None:
+    windows = Windows(river_files.river(), observed=["discharge"])
+    batch = windows.tensors.windows([4, 0, 2, 1, 3, 0], [3, 3, 3, 3, 3, 5], 10)
+    assert batch.below is not None and batch.below.dtype == torch.int64
+    assert batch.below.tolist() == [-1, 2, 0, 2, 0, -1]  # the last one is at another time
+    assert batch.require_whole_rivers("it") is batch.below
+    assert batch.to("cpu").below.tolist() == batch.below.tolist()
+    for changed in (batch.repeated(3), batch.tiled(3), members._joined([batch] * 3)):
+        assert changed.below is not None
+        for row, below in enumerate(changed.below.tolist()):
+            site = changed.sites[int(changed.site[row])]
+            if below >= 0:
+                assert changed.start[below] == changed.start[row]
+                assert changed.sites[int(changed.site[below])] == {"c": "e", "d": "e"}.get(
+                    site, "c"
+                )
+        assert len(set(changed.below.tolist()) - {-1}) == 6  # each copy flows into itself
+        changed.require_whole_rivers("it")
+
+
+def test_a_batch_without_what_flows_into_it_is_refused(records: xr.Dataset) -> None:
+    river = Windows(river_files.river(), observed=["discharge"]).tensors
+    part = river.windows([4, 2, 0, 1], [0] * 4, 10)
+    with pytest.raises(
+        DataError, match="Downstream needs all that flows into site e: 1 of 2 sites are in the"
+    ):
+        part.require_whole_rivers("Downstream")
+    none = Windows(records, forcing=["precipitation"]).tensors.windows([2, 0], [31, 0], 10)
+    assert none.below is None and none.tiled(2).below is None
+    with pytest.raises(DataError, match="needs the attribute 'downstream'"):
+        none.require_whole_rivers("Downstream")

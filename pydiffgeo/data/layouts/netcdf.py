@@ -29,6 +29,7 @@ from pydiffgeo.data.layouts.source import (
     wanted_sites,
 )
 from pydiffgeo.data.layouts.text import parse_stamps
+from pydiffgeo.data.network import DOWNSTREAM
 from pydiffgeo.data.variables import VARIABLES, convert, daylight_mean, unit_changes
 from pydiffgeo.errors import DataError, UnitError
 from pydiffgeo.units import conversion, same_unit
@@ -124,7 +125,7 @@ def source_of(file: xr.Dataset, path: Path, request: Request) -> Source:
     ]
     names = names_of(natives, request, path)
     units = {native: request.unit(native, unit_of(file[native])) for native in natives}
-    factors = unit_changes(names, units, path.name)
+    factors = unit_changes(names, units, path.name, DOWNSTREAM in file.variables)
     depths = _depths(file, path)
     static = _attributes(file, label, path, depths)
     # integers of a known variable are numbers all the same, packed or rounded

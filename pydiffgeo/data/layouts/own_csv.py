@@ -27,6 +27,7 @@ from pydiffgeo.data.layouts.source import (
     wanted_sites,
 )
 from pydiffgeo.data.layouts.text import line_of, numbers_of, parse_stamps, read_csv
+from pydiffgeo.data.network import DOWNSTREAM
 from pydiffgeo.data.variables import OBSERVED, VARIABLES, canonical_name, convert, unit_changes
 from pydiffgeo.errors import DataError
 
@@ -84,7 +85,6 @@ def open_source(path: Path, request: Request) -> Source:
     parts = {native: _parted(native) for native in first.natives}
     names = names_of(list(parts), Request(names={n: _name(n, request) for n in parts}), first.file)
     units = {native: _unit(native, names[native], request) for native in names}
-    factors = unit_changes({n: base_of(name) for n, name in names.items()}, units, first.file.name)
 
     @cache
     def rows_of(file: Path) -> dict[str, pd.DataFrame]:
@@ -115,6 +115,13 @@ def open_source(path: Path, request: Request) -> Source:
                 )
             places[site] = file
     sites = wanted_sites(list(places), request.sites, path)
+    attributes, attribute_units = _attributes(tables, places, request)
+    factors = unit_changes(
+        {native: base_of(name) for native, name in names.items()},
+        units,
+        first.file.name,
+        DOWNSTREAM in attributes,
+    )
 
     def read(site: str, wanted: Collection[str]) -> pd.DataFrame:
         file = places[site]
@@ -151,7 +158,6 @@ def open_source(path: Path, request: Request) -> Source:
     _, index = first_readable(sites, lambda site: read(site, ()).index)
     step = step_between(index) if isinstance(index, pd.DatetimeIndex) else DAY * 0
     columns = {names[native]: column(names[native], units[native]) for native in names}
-    attributes, attribute_units = _attributes(tables, places, request)
     attrs = {"title": path.stem}
     return Source(sites, columns, read, span, attributes, attribute_units, attrs, step)
 

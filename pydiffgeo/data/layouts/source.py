@@ -20,7 +20,7 @@ from pydiffgeo.data.layouts.text import (
     separator_of,
     several_a_day,
 )
-from pydiffgeo.data.variables import VARIABLES, canonical_name
+from pydiffgeo.data.variables import canonical_name, variable_of
 from pydiffgeo.errors import DataError, nearest
 from pydiffgeo.units import same_unit
 
@@ -171,10 +171,11 @@ def column(name: str, unit: str | None = None) -> Column:
     Converted ones say from which.
     """
     known = base_of(name)
-    if known not in VARIABLES:
+    variable = variable_of(known, unit)
+    if variable is None:
         return Column({} if unit is None else {"units": unit})
-    attributes: dict[str, object] = dict(VARIABLES[known].attributes())
-    if unit is not None and not same_unit(unit, VARIABLES[known].unit):
+    attributes: dict[str, object] = dict(variable.attributes())
+    if unit is not None and not same_unit(unit, variable.unit):
         attributes["converted_from"] = unit
     return Column(attributes)
 
