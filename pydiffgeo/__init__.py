@@ -16,7 +16,16 @@ if TYPE_CHECKING:
     from pydiffgeo.hybrid import Hybrid
     from pydiffgeo.members import Ensemble
     from pydiffgeo.model_check import check_model
-    from pydiffgeo.models import HBV, MODELS, ExpHydro, ProcessModel, Richards
+    from pydiffgeo.models import (
+        HBV,
+        MODELS,
+        ExpHydro,
+        KinematicWave,
+        Muskingum,
+        MuskingumCunge,
+        ProcessModel,
+        Richards,
+    )
     from pydiffgeo.models.closures import JuliaClosure, NeuralClosure
     from pydiffgeo.models.descent import descend
     from pydiffgeo.models.fitting import fit_closure, fit_slots
@@ -48,6 +57,7 @@ _HOMES = {
     "HYDRAULICS": "models.richards.hydraulics",
     "Hybrid": "hybrid",
     "JuliaClosure": "models.closures",
+    "KinematicWave": "models",
     "LSTM": "networks",
     "METHODS": "solvers",
     "MLP": "networks",
@@ -55,6 +65,8 @@ _HOMES = {
     "Mixed": "networks",
     "ModelSpec": "models.spec",
     "Network": "networks",
+    "Muskingum": "models",
+    "MuskingumCunge": "models",
     "NeuralClosure": "models.closures",
     "ProcessModel": "models",
     "Richards": "models",
@@ -92,6 +104,7 @@ __all__ = [
     "HYDRAULICS",
     "Hybrid",
     "JuliaClosure",
+    "KinematicWave",
     "LSTM",
     "METHODS",
     "MLP",
@@ -99,6 +112,8 @@ __all__ = [
     "Mixed",
     "ModelSpec",
     "Network",
+    "Muskingum",
+    "MuskingumCunge",
     "NeuralClosure",
     "ProcessModel",
     "Richards",

@@ -279,7 +279,11 @@ def _by_state(
             "model."
         )
     if len(states) == 1:
-        return given[next(iter(states))]
+        x = given[next(iter(states))]
+        if model.size == 1 and not _is_number(x):
+            x = numeric(x, dtype, device, "initial_state")
+            return x[:, None] if x.ndim == 1 else x
+        return x
     rows: dict[str, Tensor] = {}
     for name, place in model.spec.places(model.size).items():
         x = numeric(given.get(name, states[name].default), dtype, device, f"initial_state {name!r}")

@@ -38,6 +38,7 @@ include("models/faces.jl")
 include("models/user.jl")
 include("models/hbv.jl")
 include("models/exp_hydro.jl")
+include("models/rivers.jl")
 include("solvers/tableau.jl")
 include("solvers/options.jl")
 include("solvers/work.jl")
@@ -56,7 +57,7 @@ include("rehearse.jl")
 include("precompile.jl")
 
 export Richards, RootUptake, VanGenuchten, VanGenuchtenVogel, BrooksCorey, Gardner, Haverkamp, Learned
-export CellModel, FaceModel, FunctionNetwork, SmallModel, Sparse, exp_hydro, hbv, load_model
+export CellModel, FaceModel, FunctionNetwork, SmallModel, Sparse, exp_hydro, hbv, kinematic_wave, load_model, muskingum, muskingum_cunge
 export METHODS, Options, Solution, pullback, solve
 export Refused, SpecMismatch, UnknownName
 

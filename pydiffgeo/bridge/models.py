@@ -36,6 +36,9 @@ from pydiffgeo.models.richards.hydraulics import (
     VanGenuchtenVogel,
 )
 from pydiffgeo.models.richards.richards import Richards
+from pydiffgeo.models.rivers.kinematic_wave import KinematicWave
+from pydiffgeo.models.rivers.muskingum import Muskingum
+from pydiffgeo.models.rivers.muskingum_cunge import MuskingumCunge
 from pydiffgeo.models.spec_files import shipped_specs
 
 HYDRAULICS: dict[type[SoilHydraulics], Callable[[Any], dict[str, Any]]] = {
@@ -134,6 +137,9 @@ DESCRIPTIONS: dict[type[ProcessModel], Callable[[Any], dict[str, Any]]] = {
     Richards: _richards,
     HBV: lambda model: {**_by_name(model), "melt_threshold": model.melt_threshold},
     ExpHydro: _by_name,
+    Muskingum: lambda model: {"positive": model.positive},
+    MuskingumCunge: lambda model: {"section": model.section_name},
+    KinematicWave: lambda model: {"section": model.section_name},
     JuliaModel: _from_file,
 }
 

@@ -4,7 +4,26 @@ from pydiffgeo.models.base import ProcessModel
 from pydiffgeo.models.exp_hydro import ExpHydro
 from pydiffgeo.models.hbv import HBV
 from pydiffgeo.models.richards.richards import Richards
+from pydiffgeo.models.rivers.kinematic_wave import KinematicWave
+from pydiffgeo.models.rivers.muskingum import Muskingum
+from pydiffgeo.models.rivers.muskingum_cunge import MuskingumCunge
 
-MODELS: dict[str, type[ProcessModel]] = {"richards": Richards, "hbv": HBV, "exp_hydro": ExpHydro}
+MODELS: dict[str, type[ProcessModel]] = {
+    "richards": Richards,
+    "hbv": HBV,
+    "exp_hydro": ExpHydro,
+    "muskingum": Muskingum,
+    "muskingum_cunge": MuskingumCunge,
+    "kinematic_wave": KinematicWave,
+}
 
-__all__ = ["HBV", "MODELS", "ExpHydro", "ProcessModel", "Richards"]
+__all__ = [
+    "HBV",
+    "MODELS",
+    "ExpHydro",
+    "KinematicWave",
+    "Muskingum",
+    "MuskingumCunge",
+    "ProcessModel",
+    "Richards",
+]

@@ -56,7 +56,8 @@ class ParameterSpec:
     `lower` and `upper` bound what a network may learn; `minimum` is the value that physics requires
     it to exceed, and the only bound that is enforced on given values. Parameters of one `group` are
     given all or none: the defaults of a group belong together, and one of them beside values of the
-    user would be no parameter of anything.
+    user would be no parameter of anything. `learn` says whether a network gives it unless told
+    otherwise: a length is measured.
     """
 
     name: str
@@ -68,6 +69,7 @@ class ParameterSpec:
     per: str = "column"
     minimum: float = -math.inf
     group: str = ""
+    learn: bool = True
     description: str = ""
     source: str = ""
 
@@ -344,7 +346,7 @@ def _converted(entry: Any, units: Units) -> Any:
     )
     for f in fields(entry):
         value = getattr(entry, f.name)
-        if isinstance(value, int | float) and f.name != "balance":
+        if isinstance(value, int | float) and f.name not in ("balance", "learn"):
             out[f.name] = value / units.factor(
                 storage if f.name.startswith("storage_") else entry.unit
             )

@@ -68,8 +68,11 @@ class Process(Stage):
     engine : {"auto", "torch", "julia"}
         See `solve`.
     learn : sequence of str, optional
-        Parameters that a network gives; the others keep their defaults. By default all; of soil
-        columns those of `COLUMN`.
+        Parameters that a network gives; the others keep their defaults. By default all that the
+        specification lets it learn and that are not given; of soil columns those of `COLUMN`.
+    given : mapping of str to str or float, optional
+        Parameters that are attributes of the sites, by their name, in a unit that converts, or
+        numbers: {"length": "length", "slope": 0.001}.
     bounds : mapping of str to (float, float), optional
         Bounds that replace those of the specification.
     begin : mapping of str to float or [attribute, factor, offset], optional
@@ -103,6 +106,7 @@ class Process(Stage):
         solver: Solver | None = None,
         engine: str = "auto",
         learn: Sequence[str] | None = None,
+        given: Mapping[str, str | float] | None = None,
         bounds: Mapping[str, Range] | None = None,
         begin: Mapping[str, float | Sequence[Any]] | None = None,
         soil: str | None = None,
@@ -119,9 +123,16 @@ class Process(Stage):
         self.closures = nn.ModuleDict(dict(self.model.closures))
         self.solver = solver or Solver("implicit_euler", step=1.0)
         self.engine, self.start_from, self.outputs = engine, start, dict(outputs or {})
-        spec, begin = self.model.spec, dict(begin or {})
+        spec, begin, given = self.model.spec, dict(begin or {}), dict(given or {})
         column = self._column(soil)
-        names = learn if learn is not None else column or spec.parameters
+        free = [k for k, p in spec.parameters.items() if p.learn and k not in given]
+        names = learn if learn is not None else list(column) or free
+        for name in given:
+            if name not in spec.parameters:
+                self.refuse(name, {})
+            if name in names:
+                raise SettingsError(f"{name!r} is both given and learned; take one of them.")
+        self.from_sites = {k: v for k, v in given.items() if isinstance(v, str)}
         known = {k: column.get(k) or Bounds.of(p) for k, p in spec.parameters.items() if k in names}
         for name in (*names, *(bounds or {}), *begin):
             if name not in known:
@@ -141,6 +152,11 @@ class Process(Stage):
             for k, p in spec.parameters.items()
             if k not in self.learns and (p.group in begun or (soil and k in usda_soil(soil)))
         }
+        self.fixed |= {
+            k: torch.tensor([float(v)], dtype=torch.float64)
+            for k, v in given.items()
+            if not isinstance(v, str)
+        }
         self.layers = {k: self.middles for k in self.learns if spec.parameters[k].per == "layer"}
         for name in forcing or {}:
             lookup(spec.forcings, name, f"forcing of {spec.name}")
@@ -157,7 +173,8 @@ class Process(Stage):
                 )
         self.gives = (*every, *self.outputs)
         profile = (start,) if isinstance(start, str) else ()
-        self.needs = tuple(dict.fromkeys((*profile, *(v[0] for v in self.places.values()))))
+        places = (v[0] for v in self.places.values())
+        self.needs = tuple(dict.fromkeys((*profile, *places, *self.from_sites.values())))
 
     @property
     def who(self) -> str:
@@ -235,6 +252,10 @@ class Process(Stage):
         self.factors = {
             k: known.factor(name, spec.forcings[k].unit, self.who) for k, name in self.names.items()
         }
+        self.site_factors = {
+            k: known.factor(name, spec.parameters[k].unit, self.who)
+            for k, name in self.from_sites.items()
+        }
         step = known.length(spec.time_unit)
         self.interval = int(step) if step == int(step) else step
         if self.grid is not None:
@@ -252,6 +273,10 @@ class Process(Stage):
         """
         own = {name: parameters[name] for name in self.learns}
         own |= {name: value.to(batch.site.device) for name, value in self.fixed.items()}
+        own |= {
+            k: converted(taken(batch.attributes, name, "attribute"), self.site_factors[k])
+            for k, name in self.from_sites.items()
+        }
         forcing = {k: converted(series[name], self.factors[k]) for k, name in self.names.items()}
         times = torch.arange(batch.length + 1) * self.interval
         start = self._start(own, batch)

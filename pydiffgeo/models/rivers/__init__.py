@@ -1,0 +1,1 @@
+"""Rivers: water that runs down a network of reaches, each a store of its own."""

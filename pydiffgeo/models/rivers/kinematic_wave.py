@@ -1,0 +1,81 @@
+"""Kinematic wave: a channel that discharges at the normal flow of the water in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from pydiffgeo.errors import ParameterError, lookup
+from pydiffgeo.models.base import Values
+from pydiffgeo.models.rivers.reach import Reach
+from pydiffgeo.models.rivers.sections import SECTIONS, TINY, Section
+
+
+class Channel(Reach):
+    """A reach with a cross-section and Manning's formula.
+
+    `without` names parameters of the file that this model does not have.
+    """
+
+    def __init__(self, name: str, section: str) -> None:
+        self.section_name = section
+        self.section, own = lookup(SECTIONS, section, "cross-section")
+        others = {k for _, names in SECTIONS.values() for k in names} - set(own)
+        super().__init__(name, without=others)
+
+    def channel(self, volume: Tensor, p: Values) -> tuple[Tensor, Section, Tensor, Tensor]:
+        """Return filled area (m2), section, velocity (m s-1) at normal flow, and celerity in parts
+        of that velocity: Q = A v and dQ/dA = e v.
+
+        Source: Manning's formula; Chow, Maidment & Mays (1988), eq. 5.6.1 and 9.3.
+        """
+        area = volume / p["length"]
+        size = area.abs() + TINY
+        section = self.section(size, p)
+        radius = size / section.perimeter
+        velocity = torch.sqrt(p["slope"]) / p["n"] * torch.exp(torch.log(radius) * (2 / 3))
+        relative = 5 / 3 - (2 / 3) * radius * section.perimeter_slope
+        return area, section, velocity, relative
+
+    def loss(self, section: Section, area: Tensor, p: Values) -> Tensor:
+        """Return what seeps into the bed (m3 s-1): leakance times depth of the water, over the
+        top width and the length; negative volumes, where Newton's method may pass, lose nothing.
+        """
+        return p["leakance"] * p["length"] * section.width * section.depth * torch.sign(area)
+
+    def check_parameters(self, parameters: Mapping[str, Tensor]) -> None:
+        """Raise ParameterError for a power above 2, where no section of this kind is known."""
+        values = parameters.get("q")
+        if values is not None and bool((values.detach() > 2).any()):
+            raise ParameterError("parameter 'q' is above 2; widths grow with depth^0 to depth^2.")
+
+
+class KinematicWave(Channel):
+    """A reach as a nonlinear reservoir: it discharges at the normal flow of its volume.
+
+    Reaches in a row are the kinematic wave, upwind in space; they spread a wave as a diffusion of
+    half the celerity times the length of a reach. `MuskingumCunge` spreads it as the channel does.
+
+    Source: Lighthill & Whitham (1955), doi:10.1098/rspa.1955.0088; Chow, Maidment & Mays (1988),
+    section 9.3.
+
+    Parameters
+    ----------
+    section : {"trapezoid", "power_law"}
+        Cross-section: parameters `width` and `side_slope`, or `p` and `q` of top width = p depth^q.
+
+    Raises
+    ------
+    UnknownName
+        No such section.
+    """
+
+    def __init__(self, section: str = "trapezoid") -> None:
+        super().__init__("kinematic_wave", section)
+
+    def outflow(self, volume: Tensor, inflow: Tensor, p: Values) -> tuple[Tensor, Tensor]:
+        """Return discharge at the lower end, and loss to the bed (m3 s-1), `[...]`."""
+        area, section, velocity, _ = self.channel(volume, p)
+        return area * velocity, self.loss(section, area, p)

@@ -1,0 +1,75 @@
+"""What all reaches share: one store, which takes water from above and from its sides.
+
+The outflow of a store follows from its volume and its inflow. Muskingum's method in this form
+conserves water whatever its coefficients are, since nothing but the balance changes the volume.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from pydiffgeo.models.base import ProcessModel, Values
+from pydiffgeo.models.smooth import stacked
+from pydiffgeo.models.spec_files import load_spec
+
+LEAST_SHARE = 0.02  # 1: least share of the outflow in the weighted discharge
+SHARE_WIDTH = 0.002  # 1: of the threshold there
+
+
+class Reach(ProcessModel):
+    """A reach with one store, whose volume is the state (m3).
+
+    A subclass defines `outflow`. `without` names parameters of options that are not taken.
+    """
+
+    size = 1
+
+    def __init__(self, name: str, without: Iterable[str] = ()) -> None:
+        spec = load_spec(name)
+        used = {k: v for k, v in spec.parameters.items() if k not in without}
+        self.spec = replace(spec, parameters=used)
+
+    def outflow(self, volume: Tensor, inflow: Tensor, p: Values) -> tuple[Tensor, Tensor]:
+        """Return discharge at the lower end, and loss to the bed (m3 s-1), `[...]`."""
+        raise NotImplementedError
+
+    def _flows(self, state: Tensor, forcing: Values, parameters: Values) -> tuple[Tensor, ...]:
+        f, p = ({k: v[..., 0] for k, v in x.items()} for x in (forcing, parameters))
+        discharge, loss = self.outflow(state[..., 0], f["inflow"], p)
+        return (f["inflow"] + f["lateral_inflow"]).expand_as(discharge), discharge, loss
+
+    def rates(self, state: Tensor, forcing: Values, parameters: Values) -> Tensor:
+        """Rate of change of the volume, m3 s-1."""
+        gain, discharge, loss = self._flows(state, forcing, parameters)
+        return (gain - discharge - loss)[..., None]
+
+    def fluxes(self, state: Tensor, forcing: Values, parameters: Values) -> Tensor:
+        """Inflow from above and the sides, discharge, loss."""
+        return stacked(list(self._flows(state, forcing, parameters)))
+
+
+def share_of_outflow(share: Tensor) -> Tensor:
+    """Return 1 - X, kept above `LEAST_SHARE` by a hyperbola: where the wave passes a reach within
+    a step, X = 1 - LEAST_SHARE moves it on with the least spreading that the step allows.
+    """
+    over = share - LEAST_SHARE
+    return LEAST_SHARE + 0.5 * (over + torch.sqrt(over * over + SHARE_WIDTH**2))
+
+
+def weighted_outflow(normal: Tensor, inflow: Tensor, share: Tensor) -> Tensor:
+    """Return the outflow Q of a store whose weighted discharge X I + (1 - X) Q is `normal`.
+
+    `share` is 1 - X. Where that Q = normal - X / (1 - X) (I - normal) would fall below zero, in
+    front of a wave, it goes to zero as normal^2 / (normal + X / (1 - X) (I - normal)) instead,
+    which has the same slope at I = normal: for a smooth wave the difference is of second order in
+    the length of the reach.
+    """
+    push = (1 / share - 1) * (inflow - normal)
+    front = push > 0
+    held = torch.where(front, push, 0.0)
+    rising = normal * normal / (normal.abs() + held + 1e-30)
+    return torch.where(front, rising, normal - push)

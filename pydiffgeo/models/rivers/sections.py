@@ -1,0 +1,57 @@
+"""Cross-sections of channels: what follows from the area that the water fills."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pydiffgeo.models.base import Values
+
+TINY = 1e-12  # m2: an area below which no power is evaluated
+
+
+class Section(NamedTuple):
+    """Depth and top width, m, wetted perimeter, m, and its slope in the area, m-1; `[...]`."""
+
+    depth: Tensor
+    width: Tensor
+    perimeter: Tensor
+    perimeter_slope: Tensor
+
+
+def trapezoid(area: Tensor, p: Values) -> Section:
+    """Return a trapezoid of bottom width `width` and banks of `side_slope` (horizontal per
+    vertical); a rectangle where that is 0.
+    """
+    bottom, side = p["width"], p["side_slope"]
+    top = torch.sqrt(bottom * bottom + 4 * side * area)
+    depth = 2 * area / (bottom + top)
+    banks = 2 * torch.sqrt(1 + side * side)
+    return Section(depth, top, bottom + banks * depth, banks / top)
+
+
+def power_law(area: Tensor, p: Values) -> Section:
+    """Return a section whose top width is p depth^q: rectangle (q = 0) to triangle (q = 1).
+
+    Its perimeter is that of the trapezoid with the same top width and slope of the banks at the
+    surface. Sources: Leopold & Maddock (1953), USGS Professional Paper 252, doi:10.3133/pp252;
+    Bindas et al. (2024), doi:10.1029/2023WR035337.
+    """
+    scale, power = p["p"], p["q"]
+    depth = torch.exp(torch.log((1 + power) * area / scale) / (1 + power))
+    top = (1 + power) * area / depth
+    bank = torch.sqrt(4 * depth * depth + (power * top) ** 2)
+    perimeter = top * (1 - power) + bank
+    # by depth, whose slope in the area is 1 / top
+    by_depth = power * (1 - power) * top / depth + (4 * depth + power**3 * top**2 / depth) / bank
+    return Section(depth, top, perimeter, by_depth / top)
+
+
+SECTIONS: dict[str, tuple[Callable[[Tensor, Values], Section], tuple[str, ...]]] = {
+    "trapezoid": (trapezoid, ("width", "side_slope")),
+    "power_law": (power_law, ("p", "q")),
+}
+"""Sections by name: the function, and the parameters that it reads."""
