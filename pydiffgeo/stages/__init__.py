@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydiffgeo.stages.base import Known, Series, Stage
 from pydiffgeo.stages.columns import Probes
+from pydiffgeo.stages.downstream import Downstream
 from pydiffgeo.stages.explicit_hbv import ExplicitHBV
 from pydiffgeo.stages.parallel import Parallel
 from pydiffgeo.stages.process import Process
@@ -13,10 +14,10 @@ from pydiffgeo.stages.simple import Canopy, DegreeDay, Scale, UnitHydrograph
 STAGES: dict[str, type[Stage]] = {
     "process": Process, "parallel": Parallel, "scale": Scale, "unit_hydrograph": UnitHydrograph,
     "degree_day": DegreeDay, "canopy": Canopy, "probes": Probes, "sequence": Sequence,
-    "climatology": Climatology, "explicit_hbv": ExplicitHBV,
+    "climatology": Climatology, "explicit_hbv": ExplicitHBV, "downstream": Downstream,
 }  # fmt: skip
 
 __all__ = [
-    "STAGES", "Canopy", "Climatology", "DegreeDay", "ExplicitHBV", "Known", "Parallel", "Probes",
+    "STAGES", "Canopy", "Climatology", "DegreeDay", "Downstream", "ExplicitHBV", "Known", "Parallel", "Probes",
     "Process", "Scale", "Sequence", "Series", "Stage", "UnitHydrograph",
 ]  # fmt: skip

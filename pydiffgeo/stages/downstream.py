@@ -1,0 +1,218 @@
+"""A process of every site of a river network, from the headwaters down."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from pydiffgeo.data.batch import Batch
+from pydiffgeo.data.network import levels
+from pydiffgeo.data.windows import Windows
+from pydiffgeo.errors import DataError, SettingsError
+from pydiffgeo.networks.bounds import Bounds
+from pydiffgeo.networks.reading import Facts
+from pydiffgeo.stages.base import Known, Named, Range, Series, Stage
+from pydiffgeo.stages.process import Process
+
+INFLOW, OUTFLOW, LATERAL = "inflow", "discharge", "lateral_inflow"
+DELAY = "delay"  # h
+
+
+class Downstream(Stage):
+    """Solves a process in every site of a network of rivers, from the headwaters down.
+
+    The discharge of a site, as means over the steps of the solve, is the `inflow` of the site
+    below. All sites of a level, and all steps of a window, are one solve; a level has the sites
+    whose sites above are all done. With implicit Euler on these steps this is the implicit solution
+    of the whole network, and water is conserved to rounding.
+
+    The sites have the attribute `downstream`; see `pydiffgeo.data.network`. A batch must hold all
+    sites above each of its sites: `Windows(closed="upstream")`.
+
+    Parameters
+    ----------
+    process : Process
+        A model with the forcings inflow and lateral_inflow and the flux discharge, such as
+        `MuskingumCunge`.
+    interval : str, optional
+        Steps of the solve, such as "1h", which divide the step of the series: what is read is the
+        same in all of them, what is given are means of fluxes over a step of the series, and states
+        at its end. By default the step of the series. Waves that pass a site in less than an
+        interval are spread by it.
+    delay : (float, float), optional
+        Bounds (h) of the learned parameter `delay` of each site, by which lateral inflow arrives
+        later: the way over the hillslope, or days that begin at another hour. It begins at the
+        lower bound or 0.
+
+    Raises
+    ------
+    SettingsError
+        A model without these forcings, or an interval that is no duration.
+    """
+
+    def __init__(
+        self, process: Process, interval: str | None = None, delay: Range | None = None
+    ) -> None:
+        super().__init__()
+        self.process, spec = process, process.model.spec
+        absent = [k for k in (INFLOW, LATERAL) if k not in spec.forcings]
+        absent += [k for k in (OUTFLOW,) if k not in spec.fluxes]
+        if absent:
+            raise SettingsError(
+                f"Downstream: the model {spec.name!r} has no {' and no '.join(absent)}; take a "
+                "river model such as muskingum_cunge."
+            )
+        self.interval = None if interval is None else _duration(interval)
+        self.above = process.names[INFLOW]
+        self.reads = tuple(name for name in process.reads if name != self.above)
+        self.gives, self.needs = process.gives, process.needs
+        self.learns, self.begin = dict(process.learns), dict(process.begin)
+        self.places, self.layers = process.places, process.layers
+        if delay is not None:
+            self.learns[DELAY] = Bounds(*delay)
+            self.begin[DELAY] = min(max(0.0, delay[0]), delay[1])
+        step = process.solver.step
+        if "step" in spec.parameters and "step" not in {*process.fixed, *process.from_sites}:
+            if process.solver.method == "implicit_euler" and step is not None:
+                process.fixed["step"] = torch.tensor([step], dtype=torch.float64)
+
+    @property
+    def who(self) -> str:
+        """Name of the stage in messages."""
+        return f"Downstream({self.process.model.spec.name})"
+
+    def fit(self, windows: Windows) -> Facts:
+        """Return what the process keeps of the sites trained on."""
+        return self.process.fit(windows)
+
+    def build(self, facts: Facts, known: Known, dtype: torch.dtype) -> None:
+        """Make what the process makes of it."""
+        self.process.build(facts, known, dtype)
+
+    def bind(self, known: Known) -> dict[str, str]:
+        """Check units and steps, and return the units of what the model gives."""
+        spec, step = self.process.model.spec, self.interval or known.step
+        parts = known.step / step if step else 0.0
+        if parts < 1 or parts != round(parts):
+            raise SettingsError(
+                f"{self.who}: interval {step} does not divide the step of the series, {known.step};"
+                ' take one that does, such as "1h" for days.'
+            )
+        self.parts, self.hours = round(parts), step / pd.Timedelta("1h")
+        units = {**known.units, self.above: spec.forcings[INFLOW].unit}
+        return self.process.bind(replace(known, step=step, units=units))
+
+    def forward(self, series: Series, parameters: Named, batch: Batch) -> Named:
+        """Return fluxes and states of all sites.
+
+        DataError: the sites have no network. SolveFailed: as of the process.
+        """
+        if batch.below is None:
+            raise DataError(
+                f"{self.who}: the sites have no attribute 'downstream', the site below each; read "
+                'them with layout="river", or add it.'
+            )
+        read = {name: series[name] for name in self.reads}
+        read = {name: x.repeat_interleave(self.parts, 1) for name, x in read.items()}
+        lateral = self.process.names[LATERAL]
+        if DELAY in self.learns:
+            read[lateral] = delayed(read[lateral], parameters[DELAY] / self.hours)
+        own = {k: v for k, v in parameters.items() if k in self.process.learns}
+        own = {k: self._fine(v, batch.length) for k, v in own.items()}
+        fine = replace(batch, warm_up=batch.warm_up * self.parts, observed={}, spread={})
+        order = levels(batch.below.cpu().numpy())
+        rows = [torch.as_tensor(level, device=batch.site.device) for level in order]
+        found: list[Series] = []
+        failed: dict[int, str] = {}
+        for level, sources in zip(rows, _sources(order, batch.below.tolist()), strict=True):
+            given = {name: x[level] for name, x in read.items()}
+            inflow = next(iter(given.values())).new_zeros(len(level), batch.length * self.parts)
+            inflow = inflow.double()
+            for k, source, target in sources:
+                place = torch.as_tensor(target, device=inflow.device)
+                inflow = inflow.index_add(0, place, found[k][OUTFLOW].double()[source])
+            given[self.above] = inflow
+            part = replace(
+                fine,
+                series=given,
+                attributes={k: v[level] for k, v in batch.attributes.items()},
+                site=batch.site[level],
+                start=batch.start[level],
+            )
+            solved = self.process(Series(given), {k: v[level] for k, v in own.items()}, part)
+            whys: Mapping[int, str] = getattr(solved, "failed", {})
+            failed |= {int(level[row]): why for row, why in whys.items()}
+            found.append(Series(solved, dict(whys)).filled(0.0, solved))
+        failed = _spread(failed, batch)
+        place = torch.cat(rows).argsort()
+        whole = {k: torch.cat([self._coarse(k, x[k]) for x in found])[place] for k in found[0]}
+        return Series(Series(whole, failed).filled(torch.nan, whole), failed)
+
+    def _fine(self, values: Tensor, length: int) -> Tensor:
+        """Return a parameter that varies from step to step on the steps of the solve."""
+        varies = values.ndim == 2 and values.shape[1] == length and length > 1
+        return values.repeat_interleave(self.parts, 1) if varies else values
+
+    def _coarse(self, name: str, values: Tensor) -> Tensor:
+        """Return a series of the solve on the steps of the data: means of fluxes, last states."""
+        if self.parts == 1:
+            return values
+        source = self.process.outputs.get(name, name)
+        steps = values.unflatten(1, (-1, self.parts))
+        return steps.mean(2) if source in self.process.model.spec.fluxes else steps[:, :, -1]
+
+
+def delayed(series: Tensor, steps: Tensor) -> Tensor:
+    """Return a series [batch, time] that arrives some steps [batch] later, in parts of a step.
+
+    Means over steps stay means; before the first step the first value is taken. The gradient in the
+    delay is that of the series between two steps.
+    """
+    steps = steps.to(series)[:, None]
+    whole = steps.detach().floor()
+    part = steps - whole
+    at = torch.arange(series.shape[1], device=series.device)[None] - whole.long()
+    last = series.shape[1] - 1
+    early, late = (series.gather(1, (at - k).clamp(0, last)) for k in (0, 1))
+    return (1 - part) * early + part * late
+
+
+def _duration(text: str) -> pd.Timedelta:
+    try:
+        found = pd.Timedelta(text)
+    except ValueError as error:
+        raise SettingsError(f"interval {text!r} is no duration; write '1h' or '15min'.") from error
+    if not found > pd.Timedelta(0):
+        raise SettingsError(f"interval {text!r} must be longer than nothing; write '1h'.")
+    return found
+
+
+def _sources(order: list[Any], below: list[int]) -> list[list[tuple[int, list[int], list[int]]]]:
+    """Return for each level the levels that flow into it, which of their rows, and where to."""
+    place = {int(row): (k, i) for k, level in enumerate(order) for i, row in enumerate(level)}
+    found: list[dict[int, tuple[list[int], list[int]]]] = [{} for _ in order]
+    for k, level in enumerate(order):
+        for i, row in enumerate(level):
+            if below[row] >= 0:
+                level_below, target = place[below[row]]
+                source, targets = found[level_below].setdefault(k, ([], []))
+                source.append(i)
+                targets.append(target)
+    return [[(k, *pair) for k, pair in sorted(own.items())] for own in found]
+
+
+def _spread(failed: dict[int, str], batch: Batch) -> dict[int, str]:
+    """Return the rows that failed and all below them, whose inflow is not known."""
+    assert batch.below is not None
+    found = dict(failed)
+    for row, why in failed.items():
+        at = int(batch.below[row])
+        while at >= 0 and at not in found:
+            found[at] = f"{batch.where(at)}: a site above it failed ({why})"
+            at = int(batch.below[at])
+    return found
