@@ -13,7 +13,7 @@ from torch import Tensor
 from pydiffgeo.data.batch import Batch
 from pydiffgeo.data.network import levels
 from pydiffgeo.data.windows import Windows
-from pydiffgeo.errors import DataError, SettingsError
+from pydiffgeo.errors import SettingsError
 from pydiffgeo.networks.bounds import Bounds
 from pydiffgeo.networks.reading import Facts
 from pydiffgeo.stages.base import Known, Named, Range, Series, Stage
@@ -112,11 +112,7 @@ class Downstream(Stage):
 
         DataError: the sites have no network. SolveFailed: as of the process.
         """
-        if batch.below is None:
-            raise DataError(
-                f"{self.who}: the sites have no attribute 'downstream', the site below each; read "
-                'them with layout="river", or add it.'
-            )
+        below = batch.require_whole_rivers(self.who)
         read = {name: series[name] for name in self.reads}
         read = {name: x.repeat_interleave(self.parts, 1) for name, x in read.items()}
         lateral = self.process.names[LATERAL]
@@ -125,11 +121,11 @@ class Downstream(Stage):
         own = {k: v for k, v in parameters.items() if k in self.process.learns}
         own = {k: self._fine(v, batch.length) for k, v in own.items()}
         fine = replace(batch, warm_up=batch.warm_up * self.parts, observed={}, spread={})
-        order = levels(batch.below.cpu().numpy())
+        order = levels(below.cpu().numpy())
         rows = [torch.as_tensor(level, device=batch.site.device) for level in order]
         found: list[Series] = []
         failed: dict[int, str] = {}
-        for level, sources in zip(rows, _sources(order, batch.below.tolist()), strict=True):
+        for level, sources in zip(rows, _sources(order, below.tolist()), strict=True):
             given = {name: x[level] for name, x in read.items()}
             inflow = next(iter(given.values())).new_zeros(len(level), batch.length * self.parts)
             inflow = inflow.double()
@@ -148,7 +144,7 @@ class Downstream(Stage):
             whys: Mapping[int, str] = getattr(solved, "failed", {})
             failed |= {int(level[row]): why for row, why in whys.items()}
             found.append(Series(solved, dict(whys)).filled(0.0, solved))
-        failed = _spread(failed, batch)
+        failed = _spread(failed, below.tolist(), batch)
         place = torch.cat(rows).argsort()
         whole = {k: torch.cat([self._coarse(k, x[k]) for x in found])[place] for k in found[0]}
         return Series(Series(whole, failed).filled(torch.nan, whole), failed)
@@ -206,13 +202,12 @@ def _sources(order: list[Any], below: list[int]) -> list[list[tuple[int, list[in
     return [[(k, *pair) for k, pair in sorted(own.items())] for own in found]
 
 
-def _spread(failed: dict[int, str], batch: Batch) -> dict[int, str]:
+def _spread(failed: dict[int, str], below: list[int], batch: Batch) -> dict[int, str]:
     """Return the rows that failed and all below them, whose inflow is not known."""
-    assert batch.below is not None
     found = dict(failed)
     for row, why in failed.items():
-        at = int(batch.below[row])
+        at = below[row]
         while at >= 0 and at not in found:
             found[at] = f"{batch.where(at)}: a site above it failed ({why})"
-            at = int(batch.below[at])
+            at = below[at]
     return found
