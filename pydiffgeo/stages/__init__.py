@@ -18,6 +18,6 @@ STAGES: dict[str, type[Stage]] = {
 }  # fmt: skip
 
 __all__ = [
-    "STAGES", "Canopy", "Climatology", "DegreeDay", "Downstream", "ExplicitHBV", "Known", "Parallel",
-    "Probes", "Process", "Scale", "Sequence", "Series", "Stage", "UnitHydrograph",
+    "STAGES", "Canopy", "Climatology", "DegreeDay", "Downstream", "ExplicitHBV", "Known",
+    "Parallel", "Probes", "Process", "Scale", "Sequence", "Series", "Stage", "UnitHydrograph",
 ]  # fmt: skip
