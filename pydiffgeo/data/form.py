@@ -96,8 +96,10 @@ def stamp(time: Any) -> str:
     return f"{moment:%Y-%m-%d %H:%M}" if not moment.second else f"{moment:%Y-%m-%d %H:%M:%S}"
 
 
-def parse_moment(given: Day, name: str, last: bool = False) -> pd.Timestamp:
-    """Return the first or last moment that somebody asks for, in UTC without a zone; NaT for none.
+def parse_moment(
+    given: Day, name: str, last: bool = False, step: pd.Timedelta = DAY
+) -> pd.Timestamp:
+    """Return the time of the first or last step that somebody asks for, in UTC; NaT for none.
 
     Parameters
     ----------
@@ -106,7 +108,10 @@ def parse_moment(given: Day, name: str, last: bool = False) -> pd.Timestamp:
     name : str
         "start" or "end", for the message.
     last : bool
-        Whether a date without a time of day means its last moment.
+        Whether the last step of a date is asked for, not the first.
+    step : pandas.Timedelta
+        Of the records. A value holds over the step that ends at its time: the steps of a day end
+        after its first midnight, the last one at its second. Daily records bear the date itself.
 
     Raises
     ------
@@ -125,13 +130,24 @@ def parse_moment(given: Day, name: str, last: bool = False) -> pd.Timestamp:
     whole = moment == moment.normalize() and ":" not in str(given)
     if moment.tzinfo is not None:
         moment = moment.tz_convert("UTC").tz_localize(None)
-    return moment + DAY - pd.Timedelta(1, "us") if whole and last else moment
+    if not whole:
+        return moment
+    if step < DAY:
+        return moment + (DAY if last else step)
+    return moment + DAY - pd.Timedelta(1, "us") if last else moment
+
+
+def moments(start: Day, end: Day, step: pd.Timedelta) -> tuple[pd.Timestamp, pd.Timestamp]:
+    """Return the times between which the steps of a period end; NaT where nobody asks."""
+    return parse_moment(start, "start", step=step), parse_moment(end, "end", True, step)
 
 
 def positions(times: pd.Index, start: Day, end: Day, what: str = "the period") -> tuple[int, int]:
     """Return the positions of the first step and of the step after the last one of a period.
 
-    A date without a time of day means the whole day. All steps where neither is given.
+    A date without a time of day means the whole day: of records in hours, the steps that lie in it,
+    which end from 01:00 until the midnight after it. A time of day is that of a step, which ends
+    then. All steps where neither is given.
 
     Raises
     ------
@@ -144,15 +160,15 @@ def positions(times: pd.Index, start: Day, end: Day, what: str = "the period") -
         raise DataError(
             f"{what} has dates, but the records are points without dates; leave it out."
         )
-    first, last = parse_moment(start, "start"), parse_moment(end, "end", last=True)
+    step = step_of(times)
+    first, last = moments(start, end, step)
     first = times[0] if first is pd.NaT else first
     last = times[-1] if last is pd.NaT else last
-    step = step_of(times)
     given = (
         f"{stamp(times[0]) if start is None else start} to "
         f"{stamp(times[-1]) if end is None else end}"
     )
-    # a day of a record in hours may end at its last hour or at the midnight after it
+    # the first and the last day of a record in hours need not be whole
     if last < first or first < times[0].normalize() or last >= times[-1] + max(step, DAY):
         raise DataError(
             f"{what}, {given}, is not in the record, {stamp(times[0])} to "

@@ -14,7 +14,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from pydiffgeo.data.derive import derived
-from pydiffgeo.data.form import DAY, Day, parse_moment, stamp
+from pydiffgeo.data.form import DAY, Day, moments, stamp
 from pydiffgeo.data.layouts import LAYOUTS, Request, Source
 from pydiffgeo.data.layouts.source import base_of, depth_of
 from pydiffgeo.data.lazy import Reader
@@ -71,7 +71,8 @@ def open_sites(
         Variables in time, by name of the form or of the data set; all by default. Static attributes
         are always there.
     start, end : date or str, optional
-        First and last day; by default those of the longest record.
+        First and last day; by default those of the longest record. Of records in hours, a day has
+        the steps that end after its first midnight, up to its second.
     product : str or sequence of str, optional
         CAMELS-US: forcing products (daymet, maurer, maurer_extended, nldas), daymet by default;
         with several, variables are named ``precipitation_daymet`` and so on. Caravan: data sets,
@@ -265,7 +266,7 @@ def _variables(
 
 
 def _times(source: Source, start: Day, end: Day) -> pd.Index:
-    first, last = parse_moment(start, "start"), parse_moment(end, "end", last=True)
+    first, last = moments(start, end, source.step)
     if not source.step:
         if start is not None or end is not None:
             raise DataError("the records are points without dates; leave start and end out.")

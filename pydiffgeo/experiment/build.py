@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,20 @@ from pydiffgeo.data import (
     usable_sites,
 )
 from pydiffgeo.data.derive import sources_of
-from pydiffgeo.data.form import attribute_names, series_names
+from pydiffgeo.data.form import (
+    Day,
+    attribute_names,
+    observed_names,
+    positions,
+    series_names,
+    times_of,
+)
 from pydiffgeo.errors import DataError, nearest
 from pydiffgeo.experiment.data_schema import DataSettings, Period
 from pydiffgeo.experiment.schema import searching
 from pydiffgeo.experiment.signatures import Section, kind_in, make
 from pydiffgeo.hybrid import Hybrid
+from pydiffgeo.training.ensemble import Member, folds, twins
 
 log = logging.getLogger("pydiffgeo")
 
@@ -127,10 +136,21 @@ def open_records(
         return open_sites(path, data.layout, sites or None, **given, **options)
 
 
-def with_derived(records: xr.Dataset, data: DataSettings, start: str, end: str) -> xr.Dataset:
+def with_derived(records: xr.Dataset, data: DataSettings, start: Day, end: Day) -> xr.Dataset:
     """Return records with what the settings derive and they lack; summaries are of these days."""
     wanted = {name: given for name, given in data.derive.items() if name not in records}
     return derived(records, wanted, start, end)
+
+
+def summary_days(settings: Any) -> tuple[str, str]:
+    """Return first and last day of summaries: those of training.
+
+    For folds they are without the days held out, which none of them is trained on.
+    """
+    data: DataSettings = settings.data
+    if settings.training.folds and data.held_days and data.validation is not None:
+        return data.train.days[0], (data.validation.start - timedelta(days=1)).isoformat()
+    return data.train.days
 
 
 def load_sites(
@@ -173,9 +193,10 @@ def load_sites(
             out.setdefault(scope, {}).update(reasons)
     records = xr.concat([part.sites for part in found], "site") if held else found[0].sites
     if settings.training.length is None:  # a simulation begins with the first day of training
-        records = records.sel(time=slice(data.train.days[0], None))
+        first, _ = positions(times_of(records), *data.train.days)
+        records = records.isel(time=slice(first, None))
     return SiteData(
-        with_derived(records, data, *data.train.days),
+        with_derived(records, data, *summary_days(settings)),
         found[0].selection.kept,
         found[1].selection.kept if held else (),
         out,
@@ -199,6 +220,27 @@ def build_windows(
         "memory": int(data.memory * 2**30), "impossible": "ignore", "start": start, "end": end,
     }  # fmt: skip
     return Windows(sites, **{**options, **changes})
+
+
+def build_members(settings: Any, trained: xr.Dataset, hybrid: Hybrid) -> list[Member]:
+    """Return the plan of an ensemble: twins by seed, or a fold for each site."""
+    t, d = settings.training, settings.data
+    records = trained.isel(time=slice(*positions(times_of(trained), *d.train.days)))
+    records = records.drop_vars([n for n in observed_names(records) if n not in d.observed])
+    times, held = times_of(records), 0
+    if d.held_days:
+        first, last = positions(times, *d.validation.days)
+        held = last - first
+
+    def seen(days: slice) -> xr.Dataset:
+        return with_derived(records, d, times[days][0], times[days][-1])
+
+    def windows(sites: xr.Dataset) -> Windows:
+        return build_windows(sites, settings, hybrid, d.train)
+
+    if t.folds:
+        return folds(seen, held, t.warm_up, windows, seed=(t.seeds or (t.seed,))[0])
+    return twins(seen, t.seeds or (t.seed,), held, t.warm_up, windows)
 
 
 def _spans(settings: Any, calibrated: bool = False) -> list[Span]:

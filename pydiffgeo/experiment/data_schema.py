@@ -22,7 +22,7 @@ class Described(Settings):
 
 
 class Period(Described):
-    """First and last day."""
+    """First and last day; of records in hours, the steps that lie in these days."""
 
     start: date
     """First day."""

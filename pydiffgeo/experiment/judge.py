@@ -13,7 +13,7 @@ import xarray as xr
 import yaml
 
 from pydiffgeo.data import fill_forcing, find_data
-from pydiffgeo.data.form import series_names, times_of
+from pydiffgeo.data.form import moments, series_names, step_of, times_of
 from pydiffgeo.errors import OutputError, SettingsError, nearest
 from pydiffgeo.evaluation import Evaluation, compare_runs, evaluate
 from pydiffgeo.evaluation.figures import matplotlib_missing
@@ -23,6 +23,7 @@ from pydiffgeo.experiment.build import (
     build_windows,
     load_sites,
     open_records,
+    summary_days,
     with_derived,
 )
 from pydiffgeo.experiment.data_schema import Period
@@ -215,7 +216,7 @@ def new_records(
 ) -> xr.Dataset:
     """Return other records as a run reads them, with the names, units and gaps of its settings.
 
-    Summaries are those of the training period where the records cover it, else of all days.
+    Summaries are those of the days trained on where the records have some of them, else of all.
     """
     changes = {"path": find_data(path), "layout": layout or settings.data.layout}
     data = settings.data.model_copy(update=changes)
@@ -224,7 +225,7 @@ def new_records(
     if data.gaps is not None:
         series = [n for n in series_names(records) if n not in data.observed]
         records, _ = fill_forcing(records, make(data.gaps), (days[0], days[-1]), series)
-    seen = data.train.days
-    known = days[(days >= pd.Timestamp(seen[0])) & (days <= pd.Timestamp(seen[1]))]
-    span = (known[0], known[-1]) if len(known) else (days[0], days[-1])
-    return with_derived(records, data, *(str(day)[:10] for day in span))
+    first, last = moments(*summary_days(settings), step_of(days))
+    known = days[(days >= first) & (days <= last)]
+    seen = known if len(known) else days
+    return with_derived(records, data, seen[0], seen[-1])

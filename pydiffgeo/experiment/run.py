@@ -9,12 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-import xarray as xr
 
 from pydiffgeo.console import console
-from pydiffgeo.data.form import observed_names, positions, times_of
+from pydiffgeo.data.form import positions, times_of
 from pydiffgeo.errors import PyDiffGeoError, SettingsError, nearest
 from pydiffgeo.evaluation import MEASURES, PANELS, Evaluation
 from pydiffgeo.experiment.build import (
@@ -22,9 +20,9 @@ from pydiffgeo.experiment.build import (
     FREE,
     build_hybrid,
     build_loss,
+    build_members,
     build_windows,
     load_sites,
-    with_derived,
 )
 from pydiffgeo.experiment.judge import judge
 from pydiffgeo.experiment.schema import TRAINING, Experiment, plain_settings
@@ -33,7 +31,6 @@ from pydiffgeo.files import require_room, write_netcdf
 from pydiffgeo.hybrid import Hybrid
 from pydiffgeo.training.checkpoint import weights_hash
 from pydiffgeo.training.distributed import Group, process_group
-from pydiffgeo.training.ensemble import folds, twins
 from pydiffgeo.training.run_folder import check_run, stale_evaluations
 from pydiffgeo.training.sce_ua import calibrate as calibrate_sites
 from pydiffgeo.training.sce_ua import calibrated, require_evaluations
@@ -196,7 +193,7 @@ def _trainer(
             warm_up=settings.evaluation.warm_up or 0,
         )  # fmt: skip
     if t.folds or t.seeds or d.held_days:
-        options["members"] = _members(settings, trained, hybrid)
+        options["members"] = build_members(settings, trained, hybrid)
     return Trainer(
         hybrid, windows, build_loss(settings), folder, **options, group=group,
         settings=plain_settings(settings), free=FREE, files={DATA_REPORT: data.report()},
@@ -223,25 +220,6 @@ def _train_run(
         for out in stale_evaluations(folder, weights_hash(trainer.model.state_dict())):
             told = "judged other weights than the run has now: judge it again with"
             log.warning(f"{out} {told} `pydiffgeo evaluate`.")
-
-
-def _members(settings: Any, trained: xr.Dataset, hybrid: Hybrid) -> list[Any]:
-    """Return the plan of an ensemble: twins by seed, or a fold for each site."""
-    t, d = settings.training, settings.data
-    records = trained.sel(time=slice(*d.train.days))
-    records = records.drop_vars([n for n in observed_names(records) if n not in d.observed])
-    held = int((records.time >= np.datetime64(d.validation.start)).sum()) if d.held_days else 0
-
-    def seen(days: slice) -> xr.Dataset:
-        times = records.time.values[days]
-        return with_derived(records, d, *(str(t)[:10] for t in (times[0], times[-1])))
-
-    def windows(sites: xr.Dataset) -> Any:
-        return build_windows(sites, settings, hybrid, d.train)
-
-    if t.folds:
-        return folds(seen, held, t.warm_up, windows, seed=(t.seeds or (t.seed,))[0])
-    return twins(seen, t.seeds or (t.seed,), held, t.warm_up, windows)
 
 
 def calibrate(

@@ -89,7 +89,7 @@ def twins(
         first = {"name": f"seed {seed}", "judge": len(plan) + 1}
         twin = {"name": f"seed {seed} (choice of epoch)", "kept": False}
         for late, own in ((0, first), (held, twin)):
-            plan.append(_member(_seen(sites, late, warm_up), late, warm_up, windows, seed, **own))
+            plan.append(_member(_seen(sites, late), late, warm_up, windows, seed, **own))
     return plan
 
 
@@ -119,7 +119,7 @@ def folds(
     DataError
         Fewer than two groups, or more than sites.
     """
-    records = _seen(sites, held, warm_up)
+    records = _seen(sites, held)
     names = np.array([str(name) for name in records.site.values])
     count = len(names) if count is None else count
     if not 2 <= count <= len(names):
@@ -138,8 +138,8 @@ def folds(
     return plan
 
 
-def _seen(sites: Records, held: int, warm_up: int) -> xr.Dataset:
-    return sites(slice(warm_up, -held or None)) if callable(sites) else sites
+def _seen(sites: Records, held: int) -> xr.Dataset:
+    return sites(slice(-held or None)) if callable(sites) else sites
 
 
 def _member(
@@ -157,7 +157,7 @@ def _member(
     shown = records.assign({name: values.where(~late) for name, values in observed.items()})
     made = Windows(shown, warm_up=warm_up) if windows is None else windows(shown)
     seen = Windows(
-        shown.isel(time=slice(warm_up, -held or None)),
+        shown.isel(time=slice(-held or None)),
         forcing=made.forcing, observed=made.observed, attributes=made.attributes, dtype=made.dtype,
     )  # fmt: skip
     last = {n: v.where(late).transpose("site", "time", ...) for n, v in observed.items()}

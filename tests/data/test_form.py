@@ -41,7 +41,16 @@ def test_names_are_sorted_by_what_they_are() -> None:
 def test_a_date_is_a_whole_day() -> None:
     assert positions(DAYS, "2000-01-03", "2000-01-05") == (2, 5)
     assert positions(DAYS, None, None) == (0, 10)
-    assert positions(HOURS, "2000-01-02", "2000-01-02") == (23, 47)
+    # the hours of a day end at 01:00 ... 24:00: none is of two days, none of no day
+    assert positions(HOURS, "2000-01-02", "2000-01-02") == (24, 48)
+    assert positions(HOURS, "2000-01-01", "2000-01-01") == (0, 24)
+    assert positions(HOURS, "2000-01-03", None) == positions(HOURS, "2000-01-03", "2000-01-03")
+    assert positions(HOURS, "2000-01-02 00:00", "2000-01-02 00:00") == (23, 24)
+    halves = pd.date_range("2000-01-01 00:30", periods=72, freq="h")  # 23:30 to 00:30 is no day's
+    assert positions(halves, "2000-01-02", "2000-01-02") == (25, 48)
+    assert positions(HOURS[:-1], "2000-01-03", "2000-01-03") == (48, 71)
+    with pytest.raises(DataError, match="2000-01-04, is not in the record, .* to 2000-01-04;"):
+        positions(HOURS, "2000-01-02", "2000-01-04")  # of which there is no hour
     assert positions(HOURS, "2000-01-02 06:00", "2000-01-02T08:00Z") == (29, 32)
     assert positions(HOURS, "2000-01-02T06:00+02:00", None) == (27, 72)
     assert positions(DAYS, "2000-01-01T00:00Z", "20000105") == (0, 5)

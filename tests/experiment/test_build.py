@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import experiment_cases as cases
+import numpy as np
 import pytest
+import xarray as xr
 
 from pydiffgeo.errors import DataError, PyDiffGeoError
 from pydiffgeo.experiment.build import (
     build_hybrid,
     build_loss,
+    build_members,
     build_windows,
     load_sites,
     open_records,
@@ -92,3 +95,59 @@ def test_records_are_found_from_another_folder_than_that_of_the_training(tmp_pat
     beside = run.data.model_copy(update={"path": Path("few.csv")})
     with pytest.raises(DataError, match="no file or folder 'few.csv'"):
         open_records(beside, run.search)
+
+
+WHOLE = {"length": None, "batch": None, "steps_per_epoch": None, "warm_up": 20}
+# train, validation, test; position of the first step of training, number of its steps, those held
+DAILY = ("1999-11-01/2000-01-29", "2000-01-10/2000-01-29", "2000-02-01/2000-03-01", 31, 90, 20)
+HOURLY = ("1999-10-02/1999-10-08", "1999-10-07/1999-10-08", "1999-10-09/1999-10-20", 24, 168, 48)
+
+
+@pytest.mark.parametrize("plan", [{}, {"seeds": [3, 4]}, {"folds": "site"}])
+@pytest.mark.parametrize("given", [DAILY, HOURLY])
+def test_members_are_judged_by_summaries_of_the_days_trained_on(tmp_path, plan, given):
+    """What a kept member was told of a site in training it is told again: nothing of other days,
+    and for folds nothing of the days held out, which none of them is trained on."""
+    *periods, begin, count, held = given
+    path = cases.write_records(tmp_path, sites=4, days=600)
+    sites = xr.load_dataset(path)
+    pet = 0.1 * sites.tair_max.assign_attrs(units="mm d-1")
+    sites = sites.assign(potential_evapotranspiration=pet)
+    if given is HOURLY:
+        times = np.datetime64("1999-10-01T01", "ns") + np.arange(600) * np.timedelta64(1, "h")
+        sites = sites.assign_coords(time=times)
+    sites.to_netcdf(path)
+    days = {
+        name: dict(zip(("start", "end"), text.split("/"), strict=True))
+        for name, text in zip(("train", "validation", "test"), periods, strict=True)
+    }
+    data = {**days, "derive": {"climate": {}}, "attributes": ["climate_rain", "area"]}
+    made = cases.experiment(tmp_path, path, training={**WHOLE, **plan}, data=data)
+    settings = made.runs["run"]
+    hybrid = build_hybrid(settings)
+    loaded = load_sites(settings, [hybrid]).sites
+    members = build_members(settings, loaded, hybrid)
+    folds = "folds" in plan
+    seeds = [0] * 4 if folds else plan.get("seeds", [0])
+    assert [member.seed for member in members if member.kept] == list(seeds)
+
+    rain = sites.precipitation.values[:, begin : begin + count]
+    told = rain[:, : count - held if folds else count].mean(1)
+    np.testing.assert_allclose(loaded.climate_rain, told, rtol=1e-6)
+    for member in members:
+        last = count - held if member.held else count
+        own = member.seen.sites
+        rows = [list(sites.site.values).index(name) for name in own.site.values]
+        np.testing.assert_allclose(own.climate_rain, rain[rows, :last].mean(1), rtol=1e-6)
+        assert own.sizes["time"] == last
+        # no day and no site comes twice, whatever the seed
+        batch = member.windows.reading(("precipitation",), ("discharge",), ("area",)).batch(0)
+        assert sorted(batch.site.tolist()) == list(range(len(rows)))
+        assert batch.length == count and set(batch.start.tolist()) == {0}
+        seen = np.isfinite(sites.discharge.values[rows, begin : begin + count])
+        early = np.arange(count) < last
+        trained = np.isfinite(batch.observed["discharge"].numpy())
+        np.testing.assert_array_equal(trained, seen & early)
+        if member.held:
+            judged = np.isfinite(member.held["discharge"].numpy())
+            np.testing.assert_array_equal(judged, seen & ~early)

@@ -56,7 +56,7 @@ def test_twins_fit_and_are_judged_on_days_of_their_own(sites):
     held = torch.isfinite(pair[1].held["discharge"])
     assert full[:, -HELD:].any() and not twin[:, -HELD:].any() and not held[:, :-HELD].any()
     assert torch.equal(twin | held, full) and not pair[0].held
-    assert [m.seen.sites.sizes["time"] for m in pair] == [DAYS - WARM_UP, DAYS - WARM_UP - HELD]
+    assert [m.seen.sites.sizes["time"] for m in pair] == [DAYS, DAYS - HELD]
 
 
 def test_attributes_are_derived_from_the_days_that_a_member_may_see(sites):
@@ -64,7 +64,7 @@ def test_attributes_are_derived_from_the_days_that_a_member_may_see(sites):
         return sites.assign(area=sites.precipitation.isel(time=days).mean("time"))
 
     for one, days in zip(
-        twins(seen, (0,), HELD, WARM_UP, whole), (slice(10, 120), slice(10, 90)), strict=True
+        twins(seen, (0,), HELD, WARM_UP, whole), (slice(0, 120), slice(0, 90)), strict=True
     ):
         expected = sites.precipitation.values[:, days].mean(1)
         np.testing.assert_allclose(one.windows.batch(0).attributes["area"], expected)
