@@ -19,6 +19,8 @@ from pydiffgeo.recorded import Recorded, kind_of
 
 Named = Mapping[str, Tensor]
 LEAST = 10  # observations of a window that has a KGE
+DRY = 1e-6  # added to flows below a root, in their unit
+FLAT = 1e-4  # share of the observed spread below which a simulation counts as constant
 
 
 class Loss(Recorded):
@@ -102,9 +104,10 @@ class RMSE(MSE):
 
 
 class LogRMSE(Loss):
-    """Root mean squared error of log(sqrt(q) + offset), which weighs low flows.
+    """Root mean squared error of log(sqrt(q + 1e-6) + offset), which weighs low flows.
 
-    Negative simulations count as zero.
+    Negative simulations count as zero. The small number keeps the gradient of a flow of zero in
+    bounds, where that of the root alone is infinite.
 
     Source: Feng et al. (2022), doi:10.1029/2022WR032404.
 
@@ -119,7 +122,10 @@ class LogRMSE(Loss):
         self.offset = offset
 
     def of(self, simulated: Tensor, observed: Tensor, counts: Tensor, spread: Tensor) -> Tensor:
-        s, o = (torch.log(_root(x.clamp(min=0.0)) + self.offset) for x in (simulated, observed))
+        s, o = (
+            torch.log(torch.sqrt(x.clamp(min=0.0) + DRY) + self.offset)
+            for x in (simulated, observed)
+        )
         return _root(((s - o).square() * counts).sum() / counts.sum())
 
 
@@ -169,7 +175,8 @@ class KGE(Loss):
             )
         ds, do, mean_s, mean_o, var_o, n = (x[usable] for x in (ds, do, mean_s, mean_o, var_o, n))
         sd_s, sd_o = _root(ds.square().sum(1) / n), _root(var_o)
-        r = (ds * do).sum(1) / n / (sd_s * sd_o)
+        # a constant simulation has no correlation: 0, with a gradient in bounds
+        r = (ds * do).sum(1) / n / (torch.maximum(sd_s, FLAT * sd_o) * sd_o)
         ratios = (sd_s / sd_o - 1).square() + (mean_s / mean_o - 1).square()
         return _root((r - 1).square() + ratios).mean()
 

@@ -63,7 +63,7 @@ def test_the_measures_of_the_same_name() -> None:
     assert float(value(MSE(), simulated, observed)) == pytest.approx(rmse(s, o) ** 2, rel=1e-12)
     each = [1 - kge(s[i], o[i]) for i in range(3)]
     assert float(value(KGE(), simulated, observed)) == pytest.approx(np.mean(each), rel=1e-12)
-    both = [np.log(np.sqrt(x) + 0.1) for x in (s, o)]
+    both = [np.log(np.sqrt(x + 1e-6) + 0.1) for x in (s, o)]
     assert float(value(LogRMSE(), simulated, observed)) == pytest.approx(rmse(*both), rel=1e-12)
 
 
@@ -128,6 +128,23 @@ def test_a_perfect_simulation_has_loss_and_gradient_zero(name: str, dtype: torch
     (gradient,) = torch.autograd.grad(loss, simulated)
     assert loss.item() == pytest.approx(0.0, abs=2e-3 if dtype == torch.float32 else 1e-7)
     assert torch.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_dry_simulation_has_a_gradient_in_bounds(name: str, dtype: torch.dtype) -> None:
+    """A flow of exactly zero, on a day or on all, pulls as a small one does: a step of the
+    optimiser is possible, in single precision too."""
+    observed = series()[1].to(dtype)
+    wet = torch.nan_to_num(observed, 1.0) * 1.2
+    for dry in (torch.arange(40) % 5 == 0, torch.ones(40, dtype=torch.bool)):
+        simulated = torch.where(dry, torch.zeros_like(wet), wet).requires_grad_()
+        loss = value(LOSSES[name]("discharge"), simulated, observed)
+        (gradient,) = torch.autograd.grad(loss, simulated)
+        assert torch.isfinite(loss) and gradient.abs().max() < 1e4
+        counts = torch.isfinite(observed) & dry
+        if name != "kge":  # whose part of the mean and of the spread may weigh more
+            assert (gradient[counts] < 0).all(), "more flow is better"
 
 
 def test_kge_leaves_out_what_has_none() -> None:
