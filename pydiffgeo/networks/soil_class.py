@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pydiffgeo.data.batch import Batch
+from pydiffgeo.errors import DataError
 from pydiffgeo.models.richards.hydraulics.usda import USDA_SOILS, usda_soil
 from pydiffgeo.networks.table import Given
 
@@ -70,7 +71,8 @@ class SoilClass(Given):
     def choose(self, hybrid: Hybrid, windows: Windows) -> dict[str, str]:
         """Give each site the class whose simulation has the least squared error in the windows.
 
-        A failed one has none.
+        Errors of several observed series are over the spread of each, the root mean square over
+        the sites, so that their units do not weigh. A failed class is not chosen.
 
         Each batch is one solve of all classes.
         """
@@ -79,6 +81,7 @@ class SoilClass(Given):
         errors: dict[str, Tensor] = {}
         assert hybrid.learned is not None
         learned, count = hybrid.learned.learned, len(self.candidates)
+        scale = _variances(windows)
         for k in range(windows.steps_per_epoch):
             batch = windows.batch(k)
             names = [name for name in self.candidates for _ in range(len(batch.site))]
@@ -91,7 +94,7 @@ class SoilClass(Given):
                 if name in series:
                     error = (series[name] - seen)[:, batch.warm_up :].double().flatten(1)
                     known = torch.isfinite(seen[:, batch.warm_up :]).flatten(1)
-                    squares = torch.where(known, error.square(), 0.0).sum(1)
+                    squares = torch.where(known, error.square(), 0.0).sum(1) / scale[name]
                     total += (squares / known.sum(1).clamp_min(1)).nan_to_num(torch.inf)
             total[list(series.failed)] = torch.inf
             for i, each in zip(batch.site, total.unflatten(0, (count, -1)).unbind(1), strict=True):
@@ -99,3 +102,18 @@ class SoilClass(Given):
                 errors[site] = errors.get(site, torch.zeros(count).double()) + each
         self.chosen = {site: self.candidates[int(e.argmin())] for site, e in errors.items()}
         return dict(self.chosen)
+
+
+def _variances(windows: Windows) -> dict[str, float]:
+    """Return the mean variance of each observed series; 1 where there is one alone."""
+    spread = windows.tensors.spread
+    if len(spread) == 1:
+        return dict.fromkeys(spread, 1.0)
+    found = {name: float(each.double().square().nanmean()) for name, each in spread.items()}
+    for name, value in found.items():
+        if not value > 0:
+            raise DataError(
+                f"{name!r} does not vary in the windows: soils cannot be chosen by it beside other "
+                "series. Take it out of the losses, or choose another period."
+            )
+    return found
