@@ -150,6 +150,30 @@ def rivers(below: ArrayLike) -> NDArray[np.int64]:
     return place[:-1]
 
 
+def whole_rivers(below: ArrayLike, rows: NDArray, size: int) -> list[NDArray[np.int64]]:
+    """Return positions of sites in parts that hold whole rivers, at least `size` sites each.
+
+    The last part may be smaller; a river of more sites is a part of its own.
+
+    Parameters
+    ----------
+    below : array_like of int, [site]
+        As `below` gives it.
+    rows : ndarray of int
+        The sites that are wanted.
+    size : int
+        Sites per part.
+    """
+    ends, river = np.unique(rivers(below)[rows], return_inverse=True)
+    order, counts = np.argsort(river, kind="stable"), np.bincount(river, minlength=len(ends))
+    parts, first = list[NDArray[np.int64]](), 0
+    for last in np.cumsum(counts).tolist():
+        if last - first >= size or last == len(rows):
+            parts.append(np.sort(rows[order[first:last]]))
+            first = last
+    return parts
+
+
 def outlet(sites: xr.Dataset) -> int:
     """Return the position of the one site that no other is below.
 

@@ -61,6 +61,8 @@ class SiteTensors:
         By name.
     spread : dict of str to Tensor, [site] or [site, depth]
         Standard deviation of observations in `period`; NaN where there are fewer than two.
+    never_seen : dict of str to ndarray of bool, [site]
+        Whether an observed series has no value at all in `period`.
     below : ndarray of int64, [site], or None
         Position of the site below, where the sites have the attribute ``downstream``.
     in_memory : bool
@@ -137,6 +139,7 @@ class SiteTensors:
         complete, seen, problems = [], [], list[Problem]()
         counts: dict[str, dict[str, int]] = {name: {} for name in self.observed}
         spread: dict[str, list[list[float]]] = {name: [] for name in self.observed}
+        never: dict[str, list[bool]] = {name: [] for name in self.observed}
         width = len(self.forcing)
         a, b = self._period
         for rows in blocks(len(self.names)):
@@ -157,8 +160,10 @@ class SiteTensors:
                     one = block[i, self._at[name]]
                     counts[name][site] = int(np.isnan(one).all(0).sum())
                     spread[name].append([_std(values[a:b]) for values in one])
+                    never[name].append(bool(np.isnan(one[:, a:b]).all()))
         self._all = None if kept is None else torch.from_numpy(kept).to(self.device)
         self._complete, self._seen = np.concatenate(complete), np.concatenate(seen)
+        self.never_seen = {name: np.array(known) for name, known in never.items()}
         self.report = SiteReport(self.names, len(self.times), tuple(problems), counts)
         self.spread = {
             name: torch.tensor(numbers, dtype=self.dtype, device=self.device)

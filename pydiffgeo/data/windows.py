@@ -16,7 +16,9 @@ import torch
 import xarray as xr
 from numpy.typing import NDArray
 
+from pydiffgeo.data import network
 from pydiffgeo.data.batch import Batch
+from pydiffgeo.data.drawing import valid_starts, windows_of_gauges, windows_of_sites
 from pydiffgeo.data.form import (
     Day,
     observed_names,
@@ -77,6 +79,12 @@ class Windows:
     impossible : {"error", "ignore"}
         What values outside of `variables.limits` are: an error, or taken as they are, for records
         that `usable_sites` has looked at.
+    closed : "upstream", optional
+        Of rivers: the `batch` sites drawn are gauges, sites with an observation, and the batch
+        holds them and all sites above them, each once, in one window of time. A gauge is drawn,
+        then one of its windows, then other gauges that are observed in this window, as far as there
+        are any. The rows stand in the order of the records. Of the whole period all gauges come in
+        an epoch, or all sites, where nothing is observed at all.
 
     Attributes
     ----------
@@ -108,6 +116,7 @@ class Windows:
         device: torch.device | str | None = None,
         missing: Literal["skip", "error"] = "skip",
         impossible: Literal["error", "ignore"] = "error",
+        closed: Literal["upstream"] | None = None,
     ):
         if warm_up < 0 or any(number is not None and number < 1 for number in (length, batch)):
             raise DataError(
@@ -138,7 +147,13 @@ class Windows:
             "device": device,
             "missing": missing,
             "impossible": impossible,
+            "closed": closed,
         }
+        if closed not in (None, "upstream"):
+            raise DataError(f"closed={closed!r} is neither 'upstream' nor None.")
+        if closed is not None:
+            network.below(sites)  # which says what is wrong with the river
+        self.closed = closed
         self.observed = tuple(observed_names(sites) if observed is None else observed)
         free = [name for name in series_names(sites) if name not in self.observed]
         self.forcing = tuple(free if forcing is None else forcing)
@@ -207,17 +222,11 @@ class Windows:
         """Positions of the sites with a window, where their windows may begin as bits, and how many
         there are.
         """
-        tensors = self.tensors
-        valid = np.empty((len(self.names), self._choices), bool)
-        for row in range(len(valid)):
-            complete, seen = tensors.complete(slice(row, row + 1))[0], tensors.seen(row)
-            gaps = np.concatenate(([0], np.cumsum(~complete)))
-            observed = np.concatenate(([0], np.cumsum(seen)))
-            begin = self._first + np.arange(self._choices)
-            scored, end = begin + self.warm_up, begin + self.warm_up + self._days
-            valid[row] = (gaps[end] == gaps[begin]) & (observed[end] > observed[scored])
+        tensors, closed = self.tensors, self.closed is not None
+        steps = (self._first, self._choices, self.warm_up, self._days)
+        valid = valid_starts(tensors, *steps, closed)
         counts = valid.sum(1)
-        rows, left = np.flatnonzero(counts), [self.names[i] for i in np.flatnonzero(counts == 0)]
+        rows, left = np.flatnonzero(counts), self._without(counts)
         if not len(rows):
             more = self.longest_gap(first=self._first)
             raise DataError(
@@ -230,9 +239,17 @@ class Windows:
             warnings.warn(
                 f"{len(left)} sites have no window with complete forcing and an observation, and "
                 f"are not trained on: {', '.join(left[:10])}{' ...' if len(left) > 10 else ''}",
-                stacklevel=4,
+                stacklevel=5,
             )
         return rows, np.packbits(valid, axis=1), int(counts.sum())
+
+    def _without(self, counts: NDArray) -> list[str]:
+        """Return the sites without a window; of rivers only those that are observed."""
+        lost = np.flatnonzero(counts == 0)
+        if self.closed is not None:
+            span = slice(self.first_scored, self.last)
+            lost = lost[[self.tensors.seen(int(row))[span].any() for row in lost]]
+        return [self.names[i] for i in lost]
 
     def longest_gap(self, site: str | None = None, first: int = 0) -> str:
         """Return the longest gap of forcing that ends at position `first` or later, in words.
@@ -252,19 +269,27 @@ class Windows:
 
     @property
     def size(self) -> int:
-        """Rows of a batch."""
-        return self.batch_size or len(self._valid[0])
+        """Windows drawn for a batch."""
+        most = len(self._valid[0])
+        size = self.batch_size or most
+        return size if self.closed is None else min(size, most)
 
     def rows(self, step: int) -> int:
-        """Return the rows of batch number `step`: fewer in the last one of whole periods."""
+        """Return the windows drawn for batch number `step`, fewer in the last one of whole periods.
+
+        They are its rows, but for the further sites of rivers.
+        """
+        if self.closed is not None:
+            return len(self._drawn(step)[0])
         sites, turn = len(self._valid[0]), step % self.steps_per_epoch
         return min(self.size, sites - turn * self.size) if self.length is None else self.size
 
     @property
     def left_out(self) -> tuple[str, ...]:
         """Sites without any such window; a warning names them."""
-        rows = set(self._valid[0].tolist())
-        return tuple(name for i, name in enumerate(self.names) if i not in rows)
+        counts = np.zeros(len(self.names), int)
+        counts[self._valid[0]] = 1
+        return tuple(self._without(counts))
 
     @property
     def report(self) -> Any:
@@ -299,11 +324,22 @@ class Windows:
         return batch
 
     def batch(self, step: int, part: slice = slice(None)) -> Batch:
-        """Return batch number `step`, or the rows of it that `part` selects."""
-        rows, bits, _ = self._valid
-        chosen = self._whole(step, rows) if self.length is None else self._random(step, rows, bits)
-        sites, begin = (np.asarray(values)[part] for values in chosen)
+        """Return batch number `step`, or the windows of it that `part` selects.
+
+        Of rivers: some of the gauges drawn, with all sites above them, in the order of the records.
+        """
+        drawn = self._drawn(step)
+        sites, begin = (np.asarray(values)[part] for values in drawn)
+        if self.closed is not None and self.tensors.below is not None:
+            start = int(begin[0]) if len(begin) else self._first
+            sites = network.upstream(self.tensors.below, sites)
+            begin = np.full(len(sites), start)
         return self.tensors.windows(sites, begin, self.warm_up + self._days, self.warm_up)
+
+    def _drawn(self, step: int) -> tuple[NDArray, NDArray]:
+        """Return the sites of a batch, and where their windows begin."""
+        rows, bits, _ = self._valid
+        return self._whole(step, rows) if self.length is None else self._random(step, rows, bits)
 
     def _whole(self, step: int, rows: NDArray) -> tuple[NDArray, NDArray]:
         """All sites in order, or those of a random order of this epoch whose turn it is."""
@@ -315,21 +351,8 @@ class Windows:
 
     def _random(self, step: int, sites: NDArray, bits: NDArray) -> tuple[NDArray, NDArray]:
         random, size = np.random.default_rng([self.seed, step]), self.batch_size or len(sites)
-
-        def allowed() -> NDArray:
-            return (bits[rows, choice >> 3] >> (7 - (choice & 7)) & 1).astype(bool)
-
-        rows = random.choice(sites, size, replace=size > len(sites))
-        choice = random.integers(self._choices, size=size)
-        for _ in range(30):
-            bad = np.flatnonzero(~allowed())
-            if not bad.size:
-                break
-            choice[bad] = random.integers(self._choices, size=bad.size)
-        for i in np.flatnonzero(~allowed()):  # a site with few windows
-            choice[i] = random.choice(
-                np.flatnonzero(np.unpackbits(bits[rows[i]], count=self._choices))
-            )
+        draw = windows_of_sites if self.closed is None else windows_of_gauges
+        rows, choice = draw(random, sites, bits, size, self._choices)
         return rows, self._first + choice
 
     def periods(
@@ -345,7 +368,8 @@ class Windows:
         Parameters
         ----------
         batch : int
-            Sites per batch; the last batch may be smaller.
+            Sites per batch; the last batch may be smaller. Of rivers a batch has whole ones, and
+            more sites where one river has more.
         start, end : str or date, optional
             First and last day judged; the whole record after the warm-up by default.
         warm_up : int
@@ -370,27 +394,36 @@ class Windows:
         rows = self.complete_between(a - warm_up, b)
         if missing == "error" and len(rows) < len(self.names):
             self._refuse_gap(a - warm_up, b)
-        parts = blocks(len(rows), batch)
+        if self.closed is None or self.tensors.below is None:
+            parts = [rows[part] for part in blocks(len(rows), batch)]
+        else:
+            parts = network.whole_rivers(self.tensors.below, rows, batch)
         return (
-            self.tensors.windows(
-                rows[part], np.full(len(rows[part]), a - warm_up), b - a + warm_up, warm_up
-            )
+            self.tensors.windows(part, np.full(len(part), a - warm_up), b - a + warm_up, warm_up)
             for part in parts
         )
 
     def complete_between(self, first: int, last: int) -> NDArray:
-        """Return positions of the sites with all forcing from position `first` to before `last`."""
-        return np.flatnonzero(self.tensors.complete()[:, first:last].all(1))
+        """Return positions of the sites with all forcing from position `first` to before `last`.
+
+        Of rivers also all sites above have it.
+        """
+        whole = self.tensors.complete()[:, first:last].all(1)
+        if self.closed is not None and self.tensors.below is not None:
+            whole = network.accumulated(self.tensors.below, (~whole).astype(int)) == 0
+        return np.flatnonzero(whole)
 
     def require_variance(self) -> None:
         """Raise DataError where a site has no two different observations in the period.
 
-        A loss such as the NSE needs them.
+        A loss such as the NSE needs them. Sites of rivers may have none at all.
         """
+        free = self.closed is not None
         flat = [
             f"{self.names[i]} ({name})"
             for name, spread in self.tensors.spread.items()
             for i in np.flatnonzero(~(spread.cpu().numpy() > 0).reshape(len(self.names), -1).all(1))
+            if not (free and self.tensors.never_seen[name][i])
         ]
         if flat:
             raise DataError(
@@ -434,7 +467,11 @@ class Windows:
         names = [*self.names, *self.forcing, *self.observed, str(self.times[0])]
         data = hashlib.sha256("\n".join([*names, str(len(self.times))]).encode())
         data.update(self._valid[1].tobytes())
+        if self.closed is not None and self.tensors.below is not None:
+            data.update(self.tensors.below.tobytes())
+        river = {} if self.closed is None else {"closed": self.closed}
         return {
+            **river,
             "seed": self.seed,
             "batch": self.batch_size,
             "length": self.length,

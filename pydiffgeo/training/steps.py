@@ -43,6 +43,11 @@ class Steps:
         self.model, self.members, self.hybrids, self.windows = model, members, hybrids, windows
         self.loss, self.group, self.max_failed = loss, group, max_failed
         for one in windows:
+            if group.size > 1 and one.closed is not None:
+                raise SettingsError(
+                    f"rivers (closed={one.closed!r}) are trained by one process, and there are "
+                    f"{group.size}; start one, with more threads."
+                )
             if loss.needs_spread:
                 one.require_variance()
             rows = min(one.rows(0), one.rows(one.steps_per_epoch - 1))
