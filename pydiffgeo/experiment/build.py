@@ -37,7 +37,7 @@ from pydiffgeo.data.form import (
 from pydiffgeo.errors import DataError, nearest
 from pydiffgeo.experiment.data_schema import DataSettings, Period
 from pydiffgeo.experiment.schema import searching
-from pydiffgeo.experiment.signatures import Section, kind_in, make
+from pydiffgeo.experiment.signatures import Section, given_in, kind_in, make
 from pydiffgeo.hybrid import Hybrid
 from pydiffgeo.training.ensemble import Member, folds, twins
 
@@ -109,7 +109,7 @@ def make_hybrid(section: Section, search: Sequence[str] = ()) -> Hybrid:
             given["file"] = found(given["file"])
         model: Any = given.get("model")
         if given.get("closures") and isinstance(model, Section):
-            if model.given().keys() <= {"file"}:  # the stage makes it, with these closures
+            if given_in(model).keys() <= {"file"}:  # the stage makes it, with these closures
                 name: Any = getattr(model, "file", None) or kind_in(model)
                 given["model"] = found(name)
 

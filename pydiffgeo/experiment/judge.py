@@ -28,7 +28,7 @@ from pydiffgeo.experiment.build import (
 )
 from pydiffgeo.experiment.data_schema import Period
 from pydiffgeo.experiment.schema import plain_settings
-from pydiffgeo.experiment.signatures import make
+from pydiffgeo.experiment.signatures import given_in, make
 from pydiffgeo.experiment.trained import TrainedRun, load_run, runs_in, settings_of
 from pydiffgeo.files import require_room, write_netcdf
 from pydiffgeo.training.checkpoint import difference
@@ -122,7 +122,7 @@ def judge_run(
         sites = sites.sel(site=[s for s in map(str, sites.site.values) if s in data.trained])
     own = {s: i for i, m in enumerate(run.kept) for s in m["left_out"]}
     history = folder / "history.csv"
-    options = {k: v for k, v in e.given().items() if k != "panels"}
+    options = {k: v for k, v in given_in(e).items() if k != "panels"}
     out = folder / f"evaluation_{period}"
     with judging(out, run.weights):
         found = evaluate(

@@ -26,6 +26,7 @@ from pydiffgeo.experiment.build import (
 )
 from pydiffgeo.experiment.judge import judge
 from pydiffgeo.experiment.schema import TRAINING, Experiment, plain_settings
+from pydiffgeo.experiment.signatures import given_in
 from pydiffgeo.experiment.synthetic import synthetic_sites
 from pydiffgeo.files import require_room, write_netcdf
 from pydiffgeo.hybrid import Hybrid
@@ -186,7 +187,7 @@ def _trainer(
         data.say(folder.name, progress)
     trained = data.sites.sel(site=list(data.trained))
     windows = build_windows(trained, settings, hybrid, d.train)
-    options = {name: value for name, value in t.given().items() if name not in TRAINING}
+    options = {name: value for name, value in given_in(t).items() if name not in TRAINING}
     if d.validation is not None and not d.held_days:
         options["validation"] = build_windows(
             trained, settings, hybrid, d.validation, length=None, batch=settings.evaluation.batch,

@@ -28,11 +28,15 @@ class Section(Settings):
 
     makes: ClassVar[Callable[..., Any]]
 
-    def given(self) -> dict[str, Any]:
-        """Return the arguments that are not left at their defaults, without `kind`."""
-        fields = type(self).model_fields
-        names = self.model_fields_set - {"kind"}
-        return {n: v for n in names if (v := getattr(self, n)) != fields[n].default}
+
+def given_in(section: Section) -> dict[str, Any]:
+    """Return the arguments that are not left at their defaults, without `kind`.
+
+    No method of sections, which an argument of this name would hide.
+    """
+    fields = type(section).model_fields
+    names = section.model_fields_set - {"kind"}
+    return {n: v for n in names if (v := getattr(section, n)) != fields[n].default}
 
 
 class Family(NamedTuple):
@@ -212,7 +216,7 @@ def make(section: Any, adjust: Adjust | None = None, place: Location = ()) -> An
         return {name: make(part, adjust, (*place, name)) for name, part in section.items()}
     if not isinstance(section, Section):
         return section
-    given = section.given()
+    given = given_in(section)
     try:
         if adjust is not None:
             adjust(section, given)
