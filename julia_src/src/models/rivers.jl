@@ -7,7 +7,9 @@ const TINY_AREA = 1e-12    # m2: an area below which no power is evaluated
 "1 - X, kept above `LEAST_SHARE` by a hyperbola."
 @inline function share_of_outflow(share)
     over = share - LEAST_SHARE
-    return LEAST_SHARE + 0.5 * (over + vsqrt(over * over + SHARE_WIDTH^2))
+    root = vsqrt(over * over + SHARE_WIDTH^2)
+    low = SHARE_WIDTH^2 / (root + abs(over))  # the same: far below, over + root would be nothing but rounding
+    return LEAST_SHARE + 0.5 * ifelse(over < zero(over), low, over + root)
 end
 
 "Outflow of a store whose weighted discharge X I + (1 - X) Q is `normal`; `share` is 1 - X. It goes to zero in front of a wave."

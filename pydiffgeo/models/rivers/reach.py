@@ -57,7 +57,10 @@ def share_of_outflow(share: Tensor) -> Tensor:
     a step, X = 1 - LEAST_SHARE moves it on with the least spreading that the step allows.
     """
     over = share - LEAST_SHARE
-    return LEAST_SHARE + 0.5 * (over + torch.sqrt(over * over + SHARE_WIDTH**2))
+    root = torch.sqrt(over * over + SHARE_WIDTH**2)
+    # two forms of the same hyperbola: far below, over + root would be nothing but rounding
+    low = SHARE_WIDTH**2 / (root + over.abs())
+    return LEAST_SHARE + 0.5 * torch.where(over < 0, low, over + root)
 
 
 def weighted_outflow(normal: Tensor, inflow: Tensor, share: Tensor) -> Tensor:
