@@ -342,6 +342,9 @@ def forward_substitution(inverses: Tensor, right: Tensor, nodes: Nodes) -> Tenso
     x_k = M_k^-1 (r_k + what the target of k takes from earlier x).
     """
     s = nodes.stages
+    if s == right.shape[1] == 1:
+        M1 = inverses[:, 0]
+        return running(M1 * right, M1)
     out, work = torch.empty_like(right), torch.empty_like(inverses[0])
     x, M, r = out.unbind(), inverses.unbind(), right.unbind()
     for k in range(len(r)):
@@ -365,6 +368,11 @@ def back_substitution(
     `after` is the cotangent `[size, column]` of the last state that later nodes have left.
     """
     s = nodes.stages
+    if s == right.shape[1] == 1:
+        M1, total = inverses[:, 0].flip(0), right.flip(0)
+        total[0] += after
+        out = running(M1 * total, M1).flip(0)
+        return out, out[0]
     out, work = torch.empty_like(right), torch.empty_like(inverses[0])
     x, M, r = out.unbind(), inverses.unbind(), right.unbind()
     for k in range(len(r) - 1, -1, -1):
@@ -378,3 +386,22 @@ def back_substitution(
         if i == 0:
             after = x[k] if s == 1 else sum(x[step + j] * nodes.own[j] for j in range(s))  # type: ignore[assignment]
     return out, after
+
+
+def running(values: Tensor, factors: Tensor) -> Tensor:
+    """Return x_k = v_k + m_k x_(k-1) of values and factors `[node, ...]`, x before the first 0.
+
+    By doubling: after each pass x_k is right for twice as many nodes, and m_k the product of as
+    many factors.
+    """
+    reach, count = 1, len(values)
+    while reach < count:
+        further = values.clone()
+        further[reach:].addcmul_(factors[reach:], values[:-reach])
+        values = further
+        if 2 * reach < count:
+            product = factors.clone()
+            product[reach:] *= factors[:-reach]
+            factors = product
+        reach *= 2
+    return values

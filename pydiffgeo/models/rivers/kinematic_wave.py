@@ -21,8 +21,9 @@ class Channel(Reach):
 
     def __init__(self, name: str, section: str) -> None:
         self.section_name = section
-        self.section, own = lookup(SECTIONS, section, "cross-section")
-        others = {k for _, names in SECTIONS.values() for k in names} - set(own)
+        self.shape = lookup(SECTIONS, section, "cross-section")
+        others = {k for shape in SECTIONS.values() for k in shape.parameters}
+        others -= set(self.shape.parameters)
         super().__init__(name, without=others)
 
     def channel(self, volume: Tensor, p: Values) -> tuple[Tensor, Section, Tensor, Tensor]:
@@ -33,7 +34,7 @@ class Channel(Reach):
         """
         area = volume / p["length"]
         size = area.abs() + TINY
-        section = self.section(size, p)
+        section = self.shape.section(size, p)
         radius = size / section.perimeter
         velocity = torch.sqrt(p["slope"]) / p["n"] * torch.exp(torch.log(radius) * (2 / 3))
         relative = 5 / 3 - (2 / 3) * radius * section.perimeter_slope
@@ -44,6 +45,26 @@ class Channel(Reach):
         top width and the length; negative volumes, where Newton's method may pass, lose nothing.
         """
         return p["leakance"] * p["length"] * section.width * section.depth * torch.sign(area)
+
+    def growth(
+        self, volume: Tensor, p: Values, curved: bool = True
+    ) -> tuple[tuple[Tensor, Section, Tensor, Tensor], tuple[Tensor, Tensor, Tensor, Tensor]]:
+        """Return `channel`, and slopes in the filled area: of the logarithm of the velocity, of the
+        logarithms of `relative` and of the top width, m-2, and of the loss in the volume, s-1.
+
+        Without `curved` that of `relative`, which costs most, is 0.
+        """
+        area, section, velocity, relative = found = self.channel(volume, p)
+        size = area.abs() + TINY
+        radius = size / section.perimeter
+        widening, curve = self.shape.slopes(section, p)
+        steeper = (2 / 3) * (1 - radius * section.perimeter_slope) / size
+        bending = torch.zeros_like(size)
+        if curved:
+            by_radius = section.perimeter_slope * (1.5 * steeper) * radius
+            bending = (by_radius + radius * curve).mul_(-2 / 3).div_(relative)
+        seeping = p["leakance"] * (1 + section.depth * widening)
+        return found, (steeper, bending, widening / section.width, seeping)
 
     def check_parameters(self, parameters: Mapping[str, Tensor]) -> None:
         """Raise ParameterError for a power above 2, where no section of this kind is known."""
@@ -79,3 +100,12 @@ class KinematicWave(Channel):
         """Return discharge at the lower end, and loss to the bed (m3 s-1), `[...]`."""
         area, section, velocity, _ = self.channel(volume, p)
         return area * velocity, self.loss(section, area, p)
+
+    def outflow_and_slope(
+        self, volume: Tensor, inflow: Tensor, p: Values
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return discharge and loss together (m3 s-1), their slope in the volume (s-1), `[...]`."""
+        (area, section, velocity, _), (steeper, _, _, seeping) = self.growth(volume, p, False)
+        discharge = area * velocity
+        slope = (1 + area.abs() * steeper).mul_(velocity).div_(p["length"]).add_(seeping)
+        return discharge, self.loss(section, area, p), slope

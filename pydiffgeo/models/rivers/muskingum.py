@@ -5,7 +5,12 @@ from __future__ import annotations
 from torch import Tensor
 
 from pydiffgeo.models.base import Values
-from pydiffgeo.models.rivers.reach import Reach, share_of_outflow, weighted_outflow
+from pydiffgeo.models.rivers.reach import (
+    Reach,
+    share_of_outflow,
+    weighted_and_slope,
+    weighted_outflow,
+)
 
 
 class Muskingum(Reach):
@@ -36,3 +41,16 @@ class Muskingum(Reach):
         if self.positive:
             return weighted_outflow(normal, inflow, share), loss
         return normal - (1 / share - 1) * (inflow - normal), loss
+
+    def outflow_and_slope(
+        self, volume: Tensor, inflow: Tensor, p: Values
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return discharge and loss (m3 s-1), and the slope of their sum in the volume (s-1)."""
+        normal, growth = volume / p["K"], 1 / p["K"]
+        share = share_of_outflow(1 - p["X"] - p["step"] / (2 * p["K"]))
+        loss = p["leakance"] * volume
+        if self.positive:
+            discharge, slope = weighted_and_slope(normal, growth, inflow, share)
+            return discharge, loss, slope + p["leakance"]
+        discharge = normal - (1 / share - 1) * (inflow - normal)
+        return discharge, loss, (growth / share + p["leakance"]).expand_as(discharge)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from pydiffgeo.models.base import Values
 from pydiffgeo.models.rivers.kinematic_wave import Channel
-from pydiffgeo.models.rivers.reach import share_of_outflow, weighted_outflow
+from pydiffgeo.models.rivers.reach import (
+    share_and_slope,
+    share_of_outflow,
+    weighted_and_slope,
+    weighted_outflow,
+)
 
 
 class MuskingumCunge(Channel):
@@ -45,3 +51,22 @@ class MuskingumCunge(Channel):
         share = share_of_outflow(0.5 + spread - within)
         discharge = weighted_outflow(area * velocity, inflow, share)
         return discharge, self.loss(section, area, p)
+
+    def outflow_and_slope(
+        self, volume: Tensor, inflow: Tensor, p: Values
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return discharge and loss (m3 s-1), and the slope of their sum in the volume (s-1)."""
+        (area, section, velocity, relative), slopes = self.growth(volume, p)
+        steeper, bending, widening, seeping = slopes
+        per = (2 * section.width * p["slope"] * p["length"] * relative).reciprocal_()
+        spread = area.abs() * per
+        within = velocity * relative * (p["step"] / (2 * p["length"]))
+        share, slope = share_and_slope(0.5 + spread - within)
+        slope = slope * (per - spread * (widening + bending) - within * (steeper + bending))
+        length, sign = p["length"], torch.sign(area)
+        normal = area * velocity
+        growth = (1 + area.abs() * steeper).mul_(velocity).div_(length)
+        discharge, slope = weighted_and_slope(
+            normal, growth, inflow, share, (slope * sign).div_(length)
+        )
+        return discharge, self.loss(section, area, p), slope.add_(seeping)

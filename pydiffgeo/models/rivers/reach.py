@@ -12,7 +12,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from pydiffgeo.models.base import ProcessModel, Values
+from pydiffgeo.models.base import Entries, ProcessModel, Values
 from pydiffgeo.models.smooth import stacked
 from pydiffgeo.models.spec_files import load_spec
 
@@ -47,6 +47,21 @@ class Reach(ProcessModel):
         gain, discharge, loss = self._flows(state, forcing, parameters)
         return (gain - discharge - loss)[..., None]
 
+    def outflow_and_slope(
+        self, volume: Tensor, inflow: Tensor, p: Values
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return `outflow`, and the slope of discharge and loss together in the volume, s-1."""
+        raise NotImplementedError
+
+    def slopes(
+        self, state: Tensor, forcing: Values, parameters: Values
+    ) -> tuple[list[Tensor], Entries]:
+        """Rate of change of the volume, and its slope in the volume."""
+        f, p = ({k: v[..., 0] for k, v in x.items()} for x in (forcing, parameters))
+        discharge, loss, slope = self.outflow_and_slope(state[..., 0], f["inflow"], p)
+        rate = (f["inflow"] + f["lateral_inflow"]).sub(discharge).sub_(loss)
+        return [rate], {(0, 0): -slope}
+
     def fluxes(self, state: Tensor, forcing: Values, parameters: Values) -> Tensor:
         """Inflow from above and the sides, discharge, loss."""
         return stacked(list(self._flows(state, forcing, parameters)))
@@ -76,3 +91,37 @@ def weighted_outflow(normal: Tensor, inflow: Tensor, share: Tensor) -> Tensor:
     held = torch.where(front, push, 0.0)
     rising = normal * normal / (normal.abs() + held + 1e-30)
     return torch.where(front, rising, normal - push)
+
+
+def share_and_slope(share: Tensor) -> tuple[Tensor, Tensor]:
+    """Return `share_of_outflow`, and its slope."""
+    over = share - LEAST_SHARE
+    root = torch.sqrt(over * over + SHARE_WIDTH**2)
+    return LEAST_SHARE + 0.5 * (over + root), (over / root).add_(1).mul_(0.5)
+
+
+def weighted_and_slope(
+    normal: Tensor,
+    growth: Tensor,
+    inflow: Tensor,
+    share: Tensor,
+    share_growth: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Return `weighted_outflow`, and its slope in that in which `normal` grows by `growth`, and
+    `share` by `share_growth` if at all.
+    """
+    per = 1 / share
+    weight, rest = per - 1, inflow - normal
+    push, steeper = weight * rest, -weight * growth
+    if share_growth is not None:
+        steeper = steeper.addcmul(rest, share_growth * per * per, value=-1)
+    front = push > 0
+    per = (normal.abs() + torch.where(front, push, 0.0)).add_(1e-30).reciprocal_()
+    rising = normal * normal * per
+    by_front = (2 * normal * growth).addcmul_(
+        rising, steeper + torch.sign(normal) * growth, value=-1
+    )
+    return (
+        torch.where(front, rising, normal - push),
+        torch.where(front, by_front.mul_(per), growth - steeper),
+    )

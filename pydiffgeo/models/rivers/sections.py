@@ -33,6 +33,12 @@ def trapezoid(area: Tensor, p: Values) -> Section:
     return Section(depth, top, bottom + banks * depth, banks / top)
 
 
+def trapezoid_slopes(section: Section, p: Values) -> tuple[Tensor, Tensor]:
+    """Return the slopes in the area (m-1, m-3) of the top width and of `perimeter_slope`."""
+    widening = 2 * p["side_slope"] / section.width
+    return widening, -section.perimeter_slope * widening / section.width
+
+
 def power_law(area: Tensor, p: Values) -> Section:
     """Return a section whose top width is p depth^q: rectangle (q = 0) to triangle (q = 1).
 
@@ -50,8 +56,29 @@ def power_law(area: Tensor, p: Values) -> Section:
     return Section(depth, top, perimeter, by_depth / top)
 
 
-SECTIONS: dict[str, tuple[Callable[[Tensor, Values], Section], tuple[str, ...]]] = {
-    "trapezoid": (trapezoid, ("width", "side_slope")),
-    "power_law": (power_law, ("p", "q")),
+def power_law_slopes(section: Section, p: Values) -> tuple[Tensor, Tensor]:
+    """Return the slopes in the area (m-1, m-3) of the top width and of `perimeter_slope`."""
+    power, depth, top = p["q"], section.depth, section.width
+    steep = top / depth
+    # of the banks, and their first and second derivative in the depth
+    bank = torch.sqrt(4 * depth * depth + (power * top) ** 2)
+    first = depth * (4 + power**3 * steep * steep) / bank
+    second = (4 + power**3 * (2 * power - 1) * steep * steep - first * first) / bank
+    by_depth = second - power * (1 - power) ** 2 * steep / depth
+    widening = power / depth
+    return widening, (by_depth / top - section.perimeter_slope * widening) / top
+
+
+class Shape(NamedTuple):
+    """A kind of section: functions that give it and its slopes, and the parameters they read."""
+
+    section: Callable[[Tensor, Values], Section]
+    slopes: Callable[[Section, Values], tuple[Tensor, Tensor]]
+    parameters: tuple[str, ...]
+
+
+SECTIONS = {
+    "trapezoid": Shape(trapezoid, trapezoid_slopes, ("width", "side_slope")),
+    "power_law": Shape(power_law, power_law_slopes, ("p", "q")),
 }
-"""Sections by name: the function, and the parameters that it reads."""
+"""Sections by name."""
