@@ -32,6 +32,10 @@ Zone = Annotated[
     str | None, typer.Option(help="Time zone of times that state none: America/Denver, -07:00.")
 ]
 Stamps = Annotated[str, typer.Option(help="Which end of its step a time is: end or start.")]
+Option = Annotated[
+    list[str] | None,
+    typer.Option(help="Option of the layout, =, its value: least_slope=0.0001. Repeatable."),
+]
 First = Annotated[str | None, typer.Option("--start", help="First day.")]
 Last = Annotated[str | None, typer.Option("--end", help="Last day.")]
 
@@ -44,12 +48,27 @@ def _mapping(given: list[str] | None, option: str) -> dict[str, str]:
     return {left.strip(): right.strip() for left, _, right in pairs}
 
 
-def _opened(path: Path, name: list[str] | None, unit: list[str] | None, **options: Any) -> Any:
+def _number(text: str) -> str | float:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _opened(
+    path: Path,
+    name: list[str] | None,
+    unit: list[str] | None,
+    option: list[str] | None,
+    **arguments: Any,
+) -> Any:
     """Open records, and say which variables were converted."""
     from .data import open_sites
 
     names, units = _mapping(name, "--name"), _mapping(unit, "--unit")
-    sites = open_sites(path, names=names, units=units, lazy=True, **options)
+    options = {key: _number(value) for key, value in _mapping(option, "--option").items()}
+    given: dict[str, Any] = {"names": names, "units": units, "options": options}
+    sites = open_sites(path, **given, lazy=True, **arguments)
     for one, values in sites.data_vars.items():
         if "converted_from" in values.attrs:
             typer.echo(f"{one}: {values.attrs['converted_from']} to {values.attrs['units']}")
@@ -115,6 +134,7 @@ def data_check(
     unit: Unit = None,
     zone: Zone = None,
     stamps: Stamps = "end",
+    option: Option = None,
     start: First = None,
     end: Last = None,
     csv: Annotated[Path | None, typer.Option(help="File for the table of all problems.")] = None,
@@ -134,6 +154,7 @@ def data_check(
             path,
             name,
             unit,
+            option,
             layout=layout,
             start=start,
             end=end,
@@ -170,6 +191,7 @@ def data_convert(
     unit: Unit = None,
     zone: Zone = None,
     stamps: Stamps = "end",
+    option: Option = None,
     variable: Annotated[
         list[str] | None,
         typer.Option(help="Variable in time to keep; may be repeated; default all."),
@@ -194,6 +216,7 @@ def data_convert(
             path,
             name,
             unit,
+            option,
             layout=layout,
             variables=variable,
             start=start,

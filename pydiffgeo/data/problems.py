@@ -13,7 +13,13 @@ from pydiffgeo.data.form import DAY, stamp, step_of
 from pydiffgeo.data.variables import FALLBACK, find_impossible, limits, variable_of
 
 # what a record may have all the same: `data check` shows it and is content
-REMARKS = ("minimum above maximum", "no temperature range", "no table of attributes", "text")
+REMARKS = (
+    "minimum above maximum",
+    "no temperature range",
+    "no table of attributes",
+    "text",
+    "no fall",
+)
 
 
 @dataclass(frozen=True)

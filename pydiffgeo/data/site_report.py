@@ -164,14 +164,13 @@ def check_sites(
     problems += _attributes(sites, ids, attributes)
     counts: dict[str, dict[str, int]] = {name: {} for name in seen}
     axis, units = axis_of(sites), {name: unit_of(sites[name]) for name in seen}
+    series = {n: sites[n].variable.transpose("site", axis, ...) for n in [*needed, *seen]}
+    river = DOWNSTREAM in sites.variables  # few of whose sites have a gauge
     for row, site in enumerate(ids):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", DataWarning)
             try:
-                values = {
-                    name: sites[name].isel(site=row).transpose(axis, ...).values
-                    for name in [*needed, *seen]
-                }
+                values = {name: one[{"site": row}].values for name, one in series.items()}
             except DataError as error:
                 problems.append(Problem("unreadable", site, "", "", "", 0, str(error)))
                 continue
@@ -186,7 +185,8 @@ def check_sites(
             last = int(np.flatnonzero(there)[-1]) + 1 if np.any(there) else 0
             weather = {name: array[:last] for name, array in weather.items()}
         problems += forcing_problems(weather, site, times)
-        problems += observed_problems({name: values[name] for name in seen}, site, times, units)
+        judged = {n: values[n] for n in seen if not river or np.isfinite(values[n]).any()}
+        problems += observed_problems(judged, site, times, units)
         for name in seen:
             missing = np.isnan(values[name]).reshape(len(times), -1)
             counts[name][site] = int(missing.all(1).sum())
@@ -250,11 +250,28 @@ def _attributes(
         )
         return
     nothing = np.logical_and.reduce(from_table)
-    for row, site in enumerate(ids):
-        if nothing[row]:
-            text = f"site {site} is in no table of attributes; add it, or leave the site out."
-            yield Problem("no attributes", site, "", "", "", 0, text)
-        else:
-            yield from attribute_problems(
-                {name: v[row : row + 1] for name, v in values.items()}, [site], wanted
-            )
+    there = [site for site, none in zip(ids, nothing, strict=True) if not none]
+    found = list(attribute_problems({n: v[~nothing] for n, v in values.items()}, there, wanted))
+    for row in np.flatnonzero(nothing).tolist():
+        text = f"site {ids[row]} is in no table of attributes; add it, or leave the site out."
+        found.append(Problem("no attributes", ids[row], "", "", "", 0, text))
+    order = {site: row for row, site in enumerate(ids)}
+    yield from sorted(found, key=lambda problem: order[problem.site])
+    if DOWNSTREAM in records.variables:
+        yield from _without_fall(records, ids)
+
+
+def _without_fall(records: xr.Dataset, ids: Sequence[str]) -> Iterator[Problem]:
+    """Return reaches whose slope or length is not above 0, which no routing by them can use."""
+    for name in ("slope", "length"):
+        if name not in records or records[name].dims != ("site",):
+            continue
+        remedy = (
+            "correct it, or let open_sites raise such (layout river: least_slope)"
+            if name == "slope"
+            else "correct it"
+        )
+        values = records[name].values
+        for row in np.flatnonzero(values <= 0).tolist():
+            text = f"{name} of reach {ids[row]} is {values[row]:g}, not above 0; {remedy}."
+            yield Problem("no fall", ids[row], name, "", "", 0, text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import warnings
 from collections.abc import Mapping, Sequence
@@ -47,6 +48,7 @@ def open_sites(
     derive: Mapping[str, Any] | None = None,
     zone: str | None = None,
     stamps: Literal["end", "start"] = "end",
+    options: Mapping[str, Any] | None = None,
     lazy: bool | None = None,
     unknown_names: Literal["error", "ignore"] = "error",
 ) -> xr.Dataset:
@@ -91,6 +93,9 @@ def open_sites(
     stamps : {"end", "start"}
         Which end of its step a time is in the files, where there are several on a day; it becomes
         the end.
+    options : mapping of str to object, optional
+        Of the layout: the arguments of its `open_source`, by name; those of "river" are `site`,
+        `downstream`, `inflow`, `observed`, `gauge_site`, `series`, `outside` and `least_slope`.
     lazy : bool, optional
         True: values are read from the files when they are used, site by site, and not kept. False:
         all is read now. By default up to 1 GiB is read now.
@@ -125,7 +130,7 @@ def open_sites(
         zone,
         stamps,
     )
-    source = _source(path, layout, request)
+    source = _source(path, layout, request, options or {})
     if unknown_names == "error":
         _require_seen(source, request, path)
     kept = _variables(source, variables, dict(names or {}), path)
@@ -211,9 +216,9 @@ def find_data(path: str | Path, search: Sequence[str] = ()) -> Path:
     )
 
 
-def _source(path: Path, layout: str, request: Request) -> Source:
+def _source(path: Path, layout: str, request: Request, options: Mapping[str, Any]) -> Source:
     if ":" in layout:
-        found = object_of(layout)(path, request)
+        found = _opened(object_of(layout), layout, path, request, options)
         if not isinstance(found, Source):
             raise DataError(
                 f"the layout {layout!r} returns {type(found).__name__}; let it return a "
@@ -221,15 +226,31 @@ def _source(path: Path, layout: str, request: Request) -> Source:
             )
         return found
     if layout != "auto":
-        return lookup(LAYOUTS, layout, "layout").open_source(path, request)
-    for known in LAYOUTS.values():
+        known = lookup(LAYOUTS, layout, "layout")
+        return _opened(known.open_source, layout, path, request, options)
+    for name, known in LAYOUTS.items():
         if known.recognises(path):
-            return known.open_source(path, request)
+            return _opened(known.open_source, name, path, request, options)
     raise DataError(
         f"{path} has none of the known layouts "
         f"({', '.join(f'{k}: {v.title}' for k, v in LAYOUTS.items())}); name one with `layout` to "
         "be told what is missing, or a function of your own, 'my_module:open_source'."
     )
+
+
+def _opened(
+    open_source: Any, layout: str, path: Path, request: Request, options: Mapping[str, Any]
+) -> Any:
+    """Return what a layout opens; DataError for an option that it does not have."""
+    known = list(inspect.signature(open_source).parameters)[2:]
+    for name in options:
+        if name not in known:
+            raise DataError(
+                f"the layout {layout!r} has no option {name!r}{nearest(name, known)} It has "
+                f"{', '.join(known) or 'none'}.",
+                ("data", "options", name),
+            )
+    return open_source(path, request, **options)
 
 
 def _require_seen(source: Source, request: Request, path: Path) -> None:

@@ -127,7 +127,7 @@ VARIABLES: dict[str, Variable] = {
         0.0,
         2000.0,
         "discharge per site area",
-        aliases=("qobs", "streamflow", "QObs(mm/d)", "discharge_spec", "qobs_mm_per_day"),
+        aliases=("qobs", "q_obs", "streamflow", "QObs(mm/d)", "discharge_spec", "qobs_mm_per_day"),
     ),
     "lateral_inflow": Variable(
         "m3 s-1",
@@ -150,11 +150,10 @@ VARIABLES: dict[str, Variable] = {
         "m3 m-3", 0.0, 1.0, "volumetric soil moisture", "volume_fraction_of_condensed_water_in_soil"
     ),
 }
+VOLUME = "m3 s-1"
 # Variables that are another quantity where sites are reaches of a river, told by their unit
 RIVER: dict[str, Variable] = {
-    "discharge": Variable(
-        "m3 s-1", 0.0, 1e6, "discharge", "water_volume_transport_in_river_channel"
-    ),
+    "discharge": Variable(VOLUME, 0.0, 1e6, "discharge", "water_volume_transport_in_river_channel"),
 }
 # Attributes: the range outside of which one is impossible. The beginnings of names come last and
 # hold for what is not above.
@@ -270,7 +269,7 @@ def unit_changes(
     wanted = {
         native: (units[native], known.unit)
         for native, name in named.items()
-        if (known := variable_of(name, units[native] if river else None)) is not None
+        if (known := variable_of(name, units[native] or VOLUME if river else None)) is not None
     }
     changes = conversions(wanted, where, ", or pass units={name: ...}")
     return {native: changes.get(native, (1.0, 0.0)) for native in named}

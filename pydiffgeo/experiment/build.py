@@ -130,7 +130,9 @@ def open_records(
     """Open the records of a run; they and a layout of one's own are looked for in `search`, too."""
     if data.path is None:
         raise DataError("there are no records: name a file or folder.", ("data", "path"))
-    given = {n: getattr(data, n) for n in ("product", "names", "units", "zone", "stamps")}
+    given = {
+        n: getattr(data, n) for n in ("product", "names", "units", "zone", "stamps", "options")
+    }
     with searching(search):
         path = find_data(data.path, search)
         return open_sites(path, data.layout, sites or None, **given, **options)

@@ -81,6 +81,8 @@ class DataSettings(Described):
     """Time zone of times that state none, such as America/Denver."""
     stamps: Literal["end", "start"] = "end"
     """Which end of its step a time in the files is."""
+    options: dict[str, Any] = {}
+    """Options of the layout, such as inflow: qlat.nc and least_slope: 0.0001 of river."""
     derive: dict[str, str | dict[str, Any]] = {}
     """What is computed from the records: a method by name, such as potential_evapotranspiration:
     oudin."""

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import river_files
 import site_files
 import xarray as xr
 
 from pydiffgeo.data import LAYOUTS, check_sites, open_sites, write_sites
-from pydiffgeo.data.variables import VARIABLES
+from pydiffgeo.data.variables import VARIABLES, variable_of
 
 
 def _csv(root: Path) -> Path:
@@ -35,6 +36,7 @@ SAMPLES = {
     "caravan": site_files.caravan,
     "generic": site_files.generic,
     "netcdf": lambda root: write_sites(site_files.records(sites=2, days=60), root / "all.nc"),
+    "river": river_files.reach_file,
     "zarr": _zarr,
     "csv": _csv,
 }
@@ -71,7 +73,11 @@ def test_a_layout_is_recognised_opened_and_checked(
             name
         )
         if name in VARIABLES:
-            variable, known = VARIABLES[name], sites[name].values[np.isfinite(sites[name].values)]
+            unit = sites[name].attrs["units"] if "downstream" in sites else None
+            variable, known = (
+                variable_of(name, unit),
+                sites[name].values[np.isfinite(sites[name].values)],
+            )
             assert sites[name].attrs["units"] == variable.unit, name
             assert known.min() >= variable.lower and known.max() <= variable.upper, name
     assert check_sites(sites) is not None
@@ -84,7 +90,8 @@ def test_a_part_is_that_part_of_all(sample: tuple[str, Path]) -> None:
     """Some sites, variables and days are read as they stand in the whole."""
     _, path = sample
     whole = open_sites(path).load()
-    first, name = str(whole.site.values[1]), "precipitation"
+    first = str(whole.site.values[1])
+    name = next(str(n) for n, v in whole.items() if v.dims == ("site", "time"))
     days = slice(whole.time.values[5], whole.time.values[12])
     part = open_sites(
         path, sites=[first], variables=[name], start=str(days.start)[:10], end=str(days.stop)[:10]

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from pydiffgeo.data.layouts import camels_us, caravan, generic, netcdf, own_csv, uscrn
+from pydiffgeo.data.layouts import camels_us, caravan, generic, netcdf, own_csv, river, uscrn
 from pydiffgeo.data.layouts.source import Column, Request, Source
 
 
@@ -23,12 +23,13 @@ class Layout(NamedTuple):
     recognises : callable
         Says whether a path has this layout.
     open_source : callable
-        Returns the `Source` of a path.
+        Returns the `Source` of a path and a `Request`; further arguments are options of the
+        layout, by name.
     """
 
     title: str
     recognises: Callable[[Path], bool]
-    open_source: Callable[[Path, Request], Source]
+    open_source: Callable[..., Source]
 
 
 LAYOUTS: dict[str, Layout] = {
@@ -36,6 +37,7 @@ LAYOUTS: dict[str, Layout] = {
     "caravan": Layout("Caravan, netCDF or CSV", caravan.recognises, caravan.open_source),
     "generic": Layout("neuralhydrology's GenericDataset", generic.recognises, generic.open_source),
     "uscrn": Layout("USCRN, one netCDF file", uscrn.recognises, uscrn.open_source),
+    "river": Layout("a river network, netCDF or tables", river.recognises, river.open_source),
     "netcdf": Layout("one netCDF file", netcdf.recognises, netcdf.open_source),
     "zarr": Layout("one zarr folder", netcdf.recognises_zarr, netcdf.open_zarr),
     "csv": Layout("own CSV files", own_csv.recognises, own_csv.open_source),

@@ -125,7 +125,8 @@ def source_of(file: xr.Dataset, path: Path, request: Request) -> Source:
     ]
     names = names_of(natives, request, path)
     units = {native: request.unit(native, unit_of(file[native])) for native in natives}
-    factors = unit_changes(names, units, path.name, DOWNSTREAM in file.variables)
+    river = request.river or DOWNSTREAM in file.variables
+    factors = unit_changes(names, units, path.name, river)
     depths = _depths(file, path)
     static = _attributes(file, label, path, depths)
     # integers of a known variable are numbers all the same, packed or rounded

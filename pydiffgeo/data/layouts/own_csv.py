@@ -120,7 +120,7 @@ def open_source(path: Path, request: Request) -> Source:
         {native: base_of(name) for native, name in names.items()},
         units,
         first.file.name,
-        DOWNSTREAM in attributes,
+        request.river or DOWNSTREAM in attributes,
     )
 
     def read(site: str, wanted: Collection[str]) -> pd.DataFrame:

@@ -46,6 +46,8 @@ class Request:
         Time zone of times that state none; UTC by default.
     stamps : {"end", "start"}
         Which end of its step a time is, where there are several on a day.
+    river : bool
+        Whether the sites are reaches of a river, whose discharge may be a volume per time.
     seen : set of str
         Names in the files that were looked at, so that one of `names` that is in none is noticed.
     """
@@ -56,6 +58,7 @@ class Request:
     units: Mapping[str, str] = field(default_factory=dict)
     zone: str | None = None
     stamps: str = "end"
+    river: bool = False
     seen: set[str] = field(default_factory=set, compare=False)
 
     def name(self, native: str) -> str:
