@@ -48,12 +48,16 @@ class ParameterError(PyDiffGeoError, ValueError):
     """A parameter that is missing, of the wrong shape, or outside what physics allows."""
 
 
-class DataError(PyDiffGeoError, ValueError):
-    """Forcing, observations or attributes that cannot be used as they are."""
+class PlacedError(PyDiffGeoError, ValueError):
+    """An error that may say its place in the settings."""
 
     def __init__(self, message: str, setting: Sequence[str | int] = ()):
         super().__init__(message)
         self.setting = tuple(setting)
+
+
+class DataError(PlacedError):
+    """Forcing, observations or attributes that cannot be used as they are."""
 
 
 class DataWarning(UserWarning):
@@ -68,7 +72,7 @@ class GridError(PyDiffGeoError, ValueError):
     """A grid that no finite-volume scheme can use."""
 
 
-class SettingsError(PyDiffGeoError, ValueError):
+class SettingsError(PlacedError):
     """A configuration file with an unknown key or an invalid value."""
 
 

@@ -322,6 +322,8 @@ def problems(
         Place in the file of a place in what was validated, where they differ.
     """
     found: list[dict[str, Any]] = [dict(e) for e in error.errors()]
+    for e in found:  # a check of several keys says which one is wrong
+        e["loc"] += getattr(e.get("ctx", {}).get("error"), "setting", ())
     # of a list that may also be a number, what is wrong inside of the list is said, not that a list
     # is no number
     deeper = {e["loc"][:k] for e in found for k in range(len(e["loc"]))}
@@ -354,8 +356,9 @@ def _explain(
     """One sentence on a pydantic error: where, what was given, what is allowed."""
     place, kind, given = error["loc"], error["type"], error["input"]
     location = document.without_tags(at(place))
-    if not place:  # a check of the whole file, whose input is everything
-        return f"{str(error['msg']).removeprefix('Value error, ').rstrip('.')}."
+    own = error.get("ctx", {}).get("error")
+    if isinstance(own, SettingsError):  # of several keys
+        return f"{_dotted(location)}: {own}" if location else str(own)
     *parents, last = location
     inside = f" in {'.'.join(map(str, parents))!r}" if parents else ""
     if kind in ("extra_forbidden", "invalid_key"):

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, model_validator
 
 from pydiffgeo.data import GapRules
+from pydiffgeo.errors import SettingsError
 from pydiffgeo.experiment.signatures import section_of
 from pydiffgeo.settings import Settings
 
@@ -32,9 +33,10 @@ class Period(Described):
     @model_validator(mode="after")
     def _in_order(self) -> Period:
         if self.end <= self.start:
-            raise ValueError(
+            raise SettingsError(
                 f"the period ends on {self.end}, not after its start on {self.start}. Exchange or "
-                "correct them."
+                "correct them.",
+                ("end",),
             )
         return self
 
@@ -118,11 +120,12 @@ class DataSettings(Described):
 
     @model_validator(mode="after")
     def _apart(self) -> DataSettings:
-        apart = "shares days with the training period; end one before the other"
-        if self.validation and self.validation.overlaps(self.train) and not self.held_days:
-            raise ValueError(f"the validation period {apart}, or let both end on the same day.")
-        if self.test.overlaps(self.train):
-            raise ValueError(f"the test period {apart}.")
+        t = self.train
+        apart = f"shares days with data.train, {t.start} to {t.end}. End one before the other"
+        if self.validation and self.validation.overlaps(t) and not self.held_days:
+            raise SettingsError(f"it {apart}, or let both end on the same day.", ("validation",))
+        if self.test.overlaps(t):
+            raise SettingsError(f"it {apart}.", ("test",))
         return self
 
     @property

@@ -120,12 +120,11 @@ def _check_evaluation(settings: Any) -> None:
         kinds += [(("measures", name), one, MEASURES, "measure") for one in measures]
     for place, name, known, what in kinds:
         if name not in known:
-            error = SettingsError(
+            raise SettingsError(
                 f"evaluation.{'.'.join(place)}: unknown {what} {name!r}{nearest(name, known)} "
-                f"Known: {', '.join(known)}."
+                f"Known: {', '.join(known)}.",
+                ("evaluation", *place),
             )
-            error.setting = ("evaluation", *place)
-            raise error
 
 
 def _hybrids(experiment: Experiment, names: Sequence[str]) -> dict[str, Hybrid]:

@@ -23,7 +23,7 @@ from pydantic import (
 )
 from torch import nn
 
-from pydiffgeo.errors import SettingsError
+from pydiffgeo.errors import SettingsError, nearest
 from pydiffgeo.evaluation import evaluate
 from pydiffgeo.experiment.data_schema import DataSettings, Names
 from pydiffgeo.experiment.signatures import Family, Section, section_of, sections
@@ -80,16 +80,19 @@ class RunBase(Settings):
 
     @model_validator(mode="after")
     def _together(self) -> RunBase:
-        for loss in self.loss:
+        for k, loss in enumerate(self.loss):
             observed = getattr(loss, "observed", None)
             if observed is not None and observed not in self.data.observed:
-                raise ValueError(
-                    f"the loss is on {observed!r}, which is not among data.observed. Add it there."
+                known = self.data.observed
+                raise SettingsError(
+                    f"{observed!r} is not in data.observed{nearest(observed, known)} It has "
+                    f"{', '.join(known)}. Add it there.",
+                    ("loss", k, "observed"),
                 )
         if self.training.patience and not self.data.validation:
-            raise ValueError(
-                "training.patience needs data.validation, by which it stops a training. Give it "
-                "start and end."
+            raise SettingsError(
+                "it needs data.validation, by which it stops a training. Give it start and end.",
+                ("training", "patience"),
             )
         return self
 

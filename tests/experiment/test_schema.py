@@ -113,16 +113,46 @@ RUNS = (
         (
             "kind: nse",
             "kind: nse, observed: runoff",
-            1,
-            "the loss is on 'runoff', which is not among data.observed",
+            9,
+            "loss.observed: 'runoff' is not in data.observed. It has discharge. Add it there.",
         ),
         (
             "test: {start: 2002",
             "test: {start: 2001",
-            2,
-            "the test period shares days with the training period",
+            4,
+            "data.test: it shares days with data.train, 2000-01-01 to 2001-12-31. End one before",
         ),
-        ("epochs: 3", "epochs: 3, patience: 2", 1, "training.patience needs data.validation"),
+        (
+            "  test:",
+            "  validation: {start: 2001-06-01, end: 2002-01-31}\n  test:",
+            4,
+            "data.validation: it shares days with data.train",
+        ),
+        (
+            "end: 2001-12-31",
+            "end: 1999-12-31",
+            3,
+            "data.train.end: the period ends on 1999-12-31, not after its start on 2000-01-01.",
+        ),
+        (
+            "training: {epochs: 4}",
+            "data: {test: {start: 2001-12-01}}",
+            14,
+            "runs.two.data.test: it shares days with data.train",
+        ),
+        (
+            "training: {epochs: 4}",
+            "loss: {kind: nse, observed: dischrge}",
+            14,
+            "runs.two.loss.observed: 'dischrge' is not in data.observed; did you mean 'discharge'?",
+        ),
+        ("epochs: 3", "epochs: 3, patience: 2", 10, "training.patience: it needs data.validation"),
+        (
+            "training: {epochs: 4}",
+            "training: {patience: 4}",
+            14,
+            "runs.two.training.patience: it needs data.validation",
+        ),
         ("epochs: 3", "epochs: yes", 10, "truth values"),
         ("kind: nse", "kind: my_losses:Mine", 9, "'my_losses:Mine' cannot be imported"),
         ("runs:", "ruins:", 11, "unknown key: 'ruins'"),
@@ -136,8 +166,7 @@ def test_mistakes_have_a_line_and_a_remedy(
         load(tmp_path, RUNS.replace(old, new, 1))
     said = str(caught.value)
     assert words in said
-    if line > 2:
-        assert f"line {line}" in said, said
+    assert f"line {line}: " in said, said
 
 
 def test_settings_are_kept_whole_and_read_back(tmp_path: Path) -> None:
