@@ -120,6 +120,13 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {close[0]!r}?" if close else "."
 
 
+def listed(names: Iterable[object], shown: int = 12) -> str:
+    """Return names in a row, of many the first ones and how many more there are; or "none"."""
+    every = [str(name) for name in names]
+    more = f" ... and {len(every) - shown} more" if len(every) > shown else ""
+    return (", ".join(every[:shown]) or "none") + more
+
+
 def lookup(mapping: Mapping[str, T], name: str, what: str) -> T:
     """Return `mapping[name]`, or raise UnknownName with the known names and the nearest one."""
     if name in mapping:

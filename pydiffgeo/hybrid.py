@@ -12,6 +12,7 @@ import xarray as xr
 from torch import Tensor, nn
 
 from pydiffgeo.data.batch import Batch
+from pydiffgeo.data.derive import derivation
 from pydiffgeo.data.form import unit_of
 from pydiffgeo.data.windows import Windows
 from pydiffgeo.errors import DataError, ParameterError, SettingsError, UnitError, nearest
@@ -197,13 +198,17 @@ class Hybrid(Recorded, nn.Module):
             read = [("series", name, series) for name in stage.reads]
             for what, name, known in (*read, *(("attribute", n, attributes) for n in stage.needs)):
                 if name not in known:
-                    close = nearest(name, known)
+                    derive = derivation(sites, name)
+                    close = f": derive={derive} gives it." if derive else nearest(name, known)
                     missing.append(
                         f"{stage.who} reads the {what} {name!r}, which nobody gives{close}"
                     )
             series = series | set(stage.gives)
         if missing:
-            raise DataError(f"{' '.join(dict.fromkeys(missing))} Rename yours, or add a stage.")
+            raise DataError(
+                f"{' '.join(dict.fromkeys(missing))} Rename yours, derive them in open_sites, or "
+                "add a stage."
+            )
 
     def _build(self, facts: Facts) -> None:
         """Make networks and scaling, and bind the stages, from what `prepare` found or a saved
@@ -238,6 +243,12 @@ class Hybrid(Recorded, nn.Module):
     def reads(self) -> tuple[str, ...]:
         """Series of the data that stages and, once it is prepared, networks read."""
         return tuple(dict.fromkeys((*ends(self._flat)[0], *self._read("series"))))
+
+    @property
+    def readers(self) -> dict[str, str]:
+        """Who reads each of the series that `reads` has."""
+        of = {name: stage.who for stage in self._flat[::-1] for name in stage.reads}
+        return {name: of.get(name, "a network") for name in self.reads}
 
     @property
     def needs(self) -> tuple[str, ...]:

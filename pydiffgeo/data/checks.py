@@ -11,7 +11,7 @@ import xarray as xr
 from pydiffgeo.data.form import axis_of, stamp, step_of, times_of, unit_of
 from pydiffgeo.data.network import DOWNSTREAM
 from pydiffgeo.data.variables import VARIABLES, variable_of
-from pydiffgeo.errors import DataError, UnitError
+from pydiffgeo.errors import DataError, UnitError, listed
 from pydiffgeo.units import same_unit
 
 WEATHER = (
@@ -48,8 +48,7 @@ def check_form(sites: xr.Dataset, needed: Iterable[str] = ()) -> xr.Dataset:
     absent = [name for name in needed if name not in sites]
     if absent:
         raise DataError(
-            f"the records lack {', '.join(map(repr, absent))}; they have "
-            f"{', '.join(map(str, sites.variables))}."
+            f"the records lack {', '.join(map(repr, absent))}; they have {listed(sites.variables)}."
         )
     ids = pd.Index(sites.site.values)
     if ids.has_duplicates:

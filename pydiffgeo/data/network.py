@@ -13,7 +13,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
-from pydiffgeo.errors import DataError, nearest
+from pydiffgeo.errors import DataError, listed, nearest
 
 DOWNSTREAM = "downstream"
 SHOWN = 10  # sites that a message names
@@ -60,8 +60,8 @@ def below(sites: xr.Dataset) -> NDArray[np.int64]:
     own = np.flatnonzero(found == np.arange(len(found)))
     if len(own):
         raise DataError(
-            f"{_listed(names[own])} flows into itself; leave `downstream` empty where the river "
-            "ends."
+            f"{listed(names[own], SHOWN)} flows into itself; leave `downstream` empty where the "
+            "river ends."
         )
     if loop := _loop(found):
         ring = " -> ".join(names[row] for row in [*loop, loop[0]])
@@ -186,7 +186,8 @@ def outlet(sites: xr.Dataset) -> int:
     if len(ends) != 1:
         raise DataError(
             f"the records have {len(ends)} outlets, one is needed: "
-            f"{_listed(sites.site.values[ends])}; take one river by `pydiffgeo.data.cut_above`."
+            f"{listed(sites.site.values[ends], SHOWN)}; take one river by "
+            "`pydiffgeo.data.cut_above`."
         )
     return int(ends[0])
 
@@ -284,8 +285,3 @@ def _jumps(into: NDArray) -> NDArray:
 
 def _doublings(count: int) -> int:
     return max(1, int(count).bit_length() + 1)
-
-
-def _listed(names: Sequence[str] | NDArray | pd.Index) -> str:
-    some = ", ".join(map(str, names[:SHOWN]))
-    return some + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")

@@ -15,7 +15,7 @@ from torch import Tensor
 from pydiffgeo.data.form import Day, axis_of, positions, stamp, times_of
 from pydiffgeo.data.lazy import blocks
 from pydiffgeo.data.problems import absent, attribute_problems
-from pydiffgeo.errors import DataError, lookup
+from pydiffgeo.errors import DataError, listed, lookup
 from pydiffgeo.files import write_file
 
 
@@ -66,7 +66,7 @@ class Scaling:
         if values.shape[-1] != len(names):
             raise DataError(
                 f"values have {values.shape[-1]} features, {len(names)} names are given: "
-                f"{', '.join(names)}."
+                f"{listed(names)}."
             )
         mean, std = (
             torch.tensor(
@@ -183,7 +183,7 @@ def attribute_values(
         if (lost := absent(flat).any(1)).any():
             which = [ids[i] for i in np.flatnonzero(lost)]
             raise DataError(
-                f"attribute {name!r} is missing for {len(which)} sites: {', '.join(which[:10])}; "
+                f"attribute {name!r} is missing for {len(which)} sites: {listed(which, 10)}; "
                 "fill it, or leave out the attribute or the sites."
             )
         columns = (attribute_problems({name: column}, ids, ()) for column in flat.T)

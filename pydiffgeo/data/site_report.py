@@ -31,7 +31,7 @@ from pydiffgeo.data.problems import (
     forcing_problems,
     observed_problems,
 )
-from pydiffgeo.errors import DataError, DataWarning
+from pydiffgeo.errors import DataError, DataWarning, listed
 
 
 @dataclass(frozen=True)
@@ -156,8 +156,7 @@ def check_sites(
     for name in [*needed, *seen, *attributes]:
         if name not in sites:
             raise DataError(
-                f"no variable {name!r} in the records; they have "
-                f"{', '.join(map(str, sites.data_vars))}."
+                f"no variable {name!r} in the records; they have {listed(sites.data_vars)}."
             )
     ids = [str(site) for site in sites.site.values]
     problems = list(_units(sites, [*needed, *seen]))
@@ -215,12 +214,11 @@ def described(sites: xr.Dataset) -> list[str]:
         f"{name} [{sites[name].attrs.get('units', 'no unit')}]" for name in observed_names(sites)
     )
     attributes = attribute_names(sites)
-    some = ", ".join(attributes[:10]) + (" ..." if len(attributes) > 10 else "")
     return [
         f"{stamp(times[0])} to {last}, {length}",
         f"series: {', '.join(series) or 'none'}",
         f"observed: {', '.join(seen) or 'none'}",
-        f"attributes: {len(attributes)}{': ' if attributes else ''}{some}",
+        f"attributes: {len(attributes)}{f': {listed(attributes)}' if attributes else ''}",
     ]
 
 

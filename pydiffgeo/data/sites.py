@@ -21,7 +21,7 @@ from pydiffgeo.data.layouts.source import base_of, depth_of
 from pydiffgeo.data.lazy import Reader
 from pydiffgeo.data.network import DOWNSTREAM, SHOWN, identifiers
 from pydiffgeo.data.problems import absent
-from pydiffgeo.errors import DataError, DataWarning, lookup, nearest
+from pydiffgeo.errors import DataError, DataWarning, listed, lookup, nearest
 from pydiffgeo.recorded import object_of
 
 EAGER_BYTES = 2**30  # what is read at once, unless the caller says otherwise
@@ -263,7 +263,7 @@ def _require_seen(source: Source, request: Request, path: Path) -> None:
             if name not in known and told not in ("site", "time"):  # which file names may tell
                 raise DataError(
                     f"{key}: no column {name!r} in {path}{nearest(name, sorted(known))} It has "
-                    f"{', '.join(sorted(there))}.",
+                    f"{listed(sorted(there))}.",
                     ("data", key, name),
                 )
 
@@ -280,7 +280,7 @@ def _variables(
         found = [column for column in source.columns if name in (column, base_of(column))]
         if not found:
             raise DataError(
-                f"no variable {given!r} in {path}{nearest(given, known)} It has {', '.join(known)}."
+                f"no variable {given!r} in {path}{nearest(given, known)} It has {listed(known)}."
             )
         kept += found
     return list(dict.fromkeys(kept))
@@ -397,9 +397,8 @@ def _within(source: Source, given: NDArray) -> NDArray:
         pairs = zip(known, above, strict=True)
         short = sorted({down for site, down in pairs if site in out and down in kept})
         if short:
-            more = " ..." if len(short) > SHOWN else ""
             warnings.warn(
-                f"sites that were not asked for flow into {', '.join(short[:SHOWN])}{more}, which "
+                f"sites that were not asked for flow into {listed(short, SHOWN)}, which "
                 "lack their water; open all sites, then take those above one by "
                 "`pydiffgeo.data.cut_above`.",
                 DataWarning,

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from pydiffgeo.data.form import DAY, axis_of, step_of, times_of
 from pydiffgeo.data.lazy import blocks
-from pydiffgeo.errors import DataError
+from pydiffgeo.errors import DataError, listed
 from pydiffgeo.files import replacing
 
 EPOCH = pd.Timestamp("1900-01-01")
@@ -70,8 +70,7 @@ def write_sites(
     for name in kept:
         if name not in in_time:
             raise DataError(
-                f"no variable {name!r} of dimensions site and {axis}; there are "
-                f"{', '.join(in_time)}."
+                f"no variable {name!r} of dimensions site and {axis}; there are {listed(in_time)}."
             )
     static = sites.drop_vars(in_time).drop_vars("time", errors="ignore")
     static.attrs["Conventions"] = "CF-1.11"

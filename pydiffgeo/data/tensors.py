@@ -22,7 +22,7 @@ from pydiffgeo.data.problems import Problem, gap_problems, impossible_problems
 from pydiffgeo.data.scaling import attribute_values
 from pydiffgeo.data.site_report import SiteReport
 from pydiffgeo.data.variables import find_impossible, without_rounding
-from pydiffgeo.errors import DataError, nearest
+from pydiffgeo.errors import DataError, listed, nearest
 
 NUMPY = {torch.float32: np.float32, torch.float64: np.float64}
 
@@ -298,8 +298,7 @@ def _require_series(sites: xr.Dataset, name: str, axis: str, forcing: bool) -> N
     if name not in sites or not {"site", axis} <= set(sites[name].dims):
         known = [str(n) for n, v in sites.data_vars.items() if {"site", axis} <= set(v.dims)]
         raise DataError(
-            f"no series {name!r} in the records{nearest(name, known)} They have "
-            f"{', '.join(known) or 'none'}."
+            f"no series {name!r} in the records{nearest(name, known)} They have {listed(known)}."
         )
     if forcing and len(sites[name].dims) > 2:
         raise DataError(

@@ -31,7 +31,7 @@ from pydiffgeo.data.form import (
 )
 from pydiffgeo.data.lazy import blocks
 from pydiffgeo.data.tensors import NUMPY, SiteTensors
-from pydiffgeo.errors import DataError, SettingsError
+from pydiffgeo.errors import DataError, SettingsError, listed
 
 
 class Windows:
@@ -238,7 +238,7 @@ class Windows:
         if left:
             warnings.warn(
                 f"{len(left)} sites have no window with complete forcing and an observation, and "
-                f"are not trained on: {', '.join(left[:10])}{' ...' if len(left) > 10 else ''}",
+                f"are not trained on: {listed(left, 10)}",
                 stacklevel=5,
             )
         return rows, np.packbits(valid, axis=1), int(counts.sum())
@@ -429,7 +429,7 @@ class Windows:
             raise DataError(
                 f"{len(flat)} sites have fewer than two different observations from "
                 f"{stamp(self.times[self.first_scored])} to {stamp(self.times[self.last - 1])}: "
-                f"{', '.join(flat[:10])}; leave them out, or choose another period or loss."
+                f"{listed(flat, 10)}; leave them out, or choose another period or loss."
             )
 
     def _refuse_gap(self, first: int, last: int) -> None:

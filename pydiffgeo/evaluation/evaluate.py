@@ -19,6 +19,7 @@ from pydiffgeo.evaluation.scores import median_scores, score_sites, summary_tabl
 from pydiffgeo.evaluation.simulate import OBSERVED, simulate
 from pydiffgeo.files import file_name, write_file, write_netcdf
 from pydiffgeo.hybrid import Hybrid
+from pydiffgeo.limits import Count, Natural
 from pydiffgeo.members import Ensemble
 
 if TYPE_CHECKING:
@@ -150,7 +151,7 @@ def _score_files(data: xr.Dataset, folder: Path) -> dict[str, Path]:
 
 def evaluate(
     hybrid: Hybrid | Ensemble, sites: xr.Dataset, start: str | None = None, end: str | None = None,
-    warm_up: int | None = 365, batch: int = 128, *, observed: Iterable[str] | None = None,
+    warm_up: Natural | None = 365, batch: Count = 128, *, observed: Iterable[str] | None = None,
     measures: Mapping[str, Sequence[str]] | None = None,
     also: Iterable[str] | Literal["all"] | None = None, members: Mapping[str, int] | None = None,
     groups: Mapping[str, Iterable[str]] | None = None, keep_warm_up: bool = False,

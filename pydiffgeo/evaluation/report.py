@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from pydiffgeo.console import console
-from pydiffgeo.errors import DataWarning, lookup
+from pydiffgeo.errors import DataWarning, listed, lookup
 from pydiffgeo.evaluation.figures import Evaluation, Panel, Runs, matplotlib_missing, save_figure
 from pydiffgeo.evaluation.page import Page
 from pydiffgeo.evaluation.panels import PANELS
@@ -173,5 +173,5 @@ def _incomparable(runs: Runs) -> Iterator[str]:
             yield (
                 f"The runs do not judge the same sites ({group or 'all'}: {counts}; {len(common)} "
                 "are common to all): their scores cannot be compared. Leave "
-                f"{', '.join(sorted(map(str, every - common))[:10])} out of all runs."
+                f"{listed(sorted(map(str, every - common)), 10)} out of all runs."
             )

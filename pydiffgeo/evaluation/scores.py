@@ -14,7 +14,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from pydiffgeo.errors import DataError, lookup
+from pydiffgeo.errors import DataError, listed, lookup
 from pydiffgeo.evaluation.measures import DISCHARGE, GENERAL, MEASURES
 from pydiffgeo.files import write_file, write_netcdf
 
@@ -69,7 +69,7 @@ def score_sites(
         sites = simulated[simulated.dims[0]].values[lacking].astype(str)
         log.warning(
             "%s is simulated only in part at %s, which has no scores therefore.",
-            observed.name, ", ".join(sites[:5]) + (" ..." if len(sites) > 5 else ""),
+            observed.name, listed(sites, 5),
         )  # fmt: skip
     scores[COUNT] = observed.copy(data=both).sum(step)
     scores[COUNT].attrs = {"units": "1", "long_name": "steps compared"}

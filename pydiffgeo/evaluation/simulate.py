@@ -16,7 +16,7 @@ from pydiffgeo.data.batch import Batch
 from pydiffgeo.data.form import axis_of, observed_names, positions, stamp, times_of
 from pydiffgeo.data.variables import VARIABLES
 from pydiffgeo.data.windows import Windows
-from pydiffgeo.errors import DataError, DataWarning, nearest
+from pydiffgeo.errors import DataError, DataWarning, listed, nearest
 from pydiffgeo.hybrid import Ensemble, Hybrid
 from pydiffgeo.stages.base import Stage
 from pydiffgeo.stages.process import Process
@@ -76,6 +76,10 @@ def simulate(
         The records do not cover the period, lack what is read, or miss forcing on a day of it, by
         site and date; or nobody gives a series that is asked for.
     """
+    if (warm_up or 0) < 0 or batch < 1:
+        raise DataError(
+            f"warm_up {warm_up} must be at least 0, batch {batch} at least 1; give other numbers."
+        )
     if missing not in ("error", "skip"):
         raise DataError(f"missing={missing!r} is neither 'error' nor 'skip'.")
     one = hybrid[0] if isinstance(hybrid, Ensemble) else hybrid
@@ -96,8 +100,7 @@ def simulate(
     for name in (*compared, *(asked or ())):
         if name not in (*one.gives, *forcing):
             close = nearest(name, one.gives)
-            gives = ", ".join(one.gives)
-            raise DataError(f"nobody gives {name!r}{close} The hybrid gives {gives}.")
+            raise DataError(f"nobody gives {name!r}{close} The hybrid gives {listed(one.gives)}.")
     here = sites.isel({axis: slice(begin, last)})
     read = Windows(here, dtype=one.dtype)
     read = read.reading(one.reads, tuple(dict.fromkeys((*compared, *one.recalls))), one.needs)
@@ -164,10 +167,9 @@ def _complete(read: Windows, missing: str) -> tuple[NDArray, dict[str, str]]:
         days = " to ".join(stamp(times[k]) for k in (0, -1))
         raise DataError(f"no site has complete forcing from {days}; judge others.")
     if gone:
-        names = ", ".join(list(gone)[:SHOWN]) + (" ..." if len(gone) > SHOWN else "")
         warnings.warn(
             f"{len(gone)} sites are left out, since forcing is missing from "
-            f"{stamp(times[0])} to {stamp(times[-1])}: {names}.",
+            f"{stamp(times[0])} to {stamp(times[-1])}: {listed(gone, SHOWN)}.",
             DataWarning,
             stacklevel=3,
         )

@@ -25,16 +25,17 @@ from pydiffgeo.data import (
     open_sites,
     usable_sites,
 )
-from pydiffgeo.data.derive import sources_of
+from pydiffgeo.data.derive import attributes_of, settings_line, sources_of
 from pydiffgeo.data.form import (
     Day,
     attribute_names,
     observed_names,
     positions,
     series_names,
+    stamp,
     times_of,
 )
-from pydiffgeo.errors import DataError, nearest
+from pydiffgeo.errors import DataError, listed, nearest
 from pydiffgeo.experiment.data_schema import DataSettings, Period
 from pydiffgeo.experiment.schema import searching
 from pydiffgeo.experiment.signatures import Section, given_in, kind_in, make
@@ -180,10 +181,13 @@ def load_sites(
         said = "data.exclude leaves no site to train on; take some out of it."
         raise DataError(said, ("data", "exclude"))
     _require_names(opened, data)
-    read = dict.fromkeys((*(data.forcing or ()), *(n for hybrid in hybrids for n in hybrid.reads)))
-    series, places = sources_of(opened, data.derive, read)
+    readers = dict.fromkeys(data.forcing or (), "data.forcing")
+    for hybrid in hybrids:
+        readers |= hybrid.readers
+    series, places = sources_of(opened, data.derive, readers)
     static = [n for n in (*(data.attributes or ()), *places) if n in opened.variables]
     spans = _spans(settings, calibrated)
+    _require_periods(times_of(opened), spans, calibrated)
     options: Any = {"missing": data.missing, "impossible": data.impossible, "gaps": make(data.gaps)}
     found = [
         usable_sites(opened.sel(site=sites), wanted, series, data.observed, static, **options)
@@ -262,23 +266,65 @@ def _spans(settings: Any, calibrated: bool = False) -> list[Span]:
     return [*found, Span("test", *data.test.days, warm_up, least=min(least, 1))]
 
 
+def _require_periods(times: pd.Index, spans: Sequence[Span], calibrated: bool) -> None:
+    """Raise DataError, with its setting, for a period that the records do not cover, or in which no
+    window has room.
+    """
+    for span in spans:
+        train = span.name == "training"
+        key = "train" if train else span.name
+        try:
+            first, last = positions(times, span.start, span.end, f"the {span.name} period")
+        except DataError as error:
+            error.setting = ("data", key)
+            raise
+        warm_up, length = span.window or (span.warm_up, None)
+        steps = last - max(0, first - warm_up)
+        if steps >= warm_up + (length or 1) or key == "test" or calibrated:
+            continue
+        of, told = "training" if train else "evaluation", f"{warm_up} + {length or 'some'}"
+        keys = f"{of}.warm_up{' + training.length' if length else ''}"
+        raise DataError(
+            f"windows of {told} steps ({keys}) are longer than the {span.name} period, which has "
+            f"{steps} with the warm-up before it; shorten them, or lengthen data.{key}.",
+            (of, "length" if length and length >= steps else "warm_up"),
+        )
+
+
+def short_warm_up(times: pd.Index, settings: Any) -> str:
+    """Return where the records lack steps of warm-up before the test period, in words; else ""."""
+    asked, first = settings.evaluation.warm_up, positions(times, *settings.data.test.days)[0]
+    if asked is None or first >= asked:
+        return ""
+    return (
+        f"evaluation.warm_up asks for {asked} steps before data.test, the records have {first} "
+        f"before {stamp(times[first])}: the first steps that are judged depend on the states that "
+        "the models start with. Shorten it, or judge later days."
+    )
+
+
 def _require_names(records: xr.Dataset, data: DataSettings) -> None:
     """Raise DataError for a name that the records do not have, with the nearest and its setting."""
     static = attribute_names(records)
     others = {str(n): v.dims for n, v in records.data_vars.items() if n not in static}
     in_time = [n for n, dims in others.items() if len(dims) > 1]
     text = [n for n, dims in others.items() if dims == ("site",)]
-    known = {"forcing": [*in_time, *data.derive], "observed": in_time, "attributes": static}
+    made = attributes_of(data.derive)
+    known = {
+        "forcing": [*in_time, *data.derive],
+        "observed": in_time,
+        "attributes": [*static, *made],
+    }
     for key, names in known.items():
         for k, name in enumerate(getattr(data, key) or ()):
             what = "attribute" if key == "attributes" else "series in time"
-            derived_later = key == "attributes" and (data.derive or name in records)
             if name in text:
                 remedy = "leave it out, or encode it as numbers."
                 why = f"{name!r} is text, which networks cannot read; {remedy}"
-            elif name not in names and not derived_later:
-                hint = f"{nearest(name, names)} They have {', '.join(names) or 'none'}."
-                why = f"no {what} {name!r} in the records{hint}"
+            elif name not in names and not (key == "attributes" and name in records.coords):
+                line = "" if key == "observed" else settings_line(records, data.derive, name)
+                close = "." if line else nearest(name, names)
+                why = f"no {what} {name!r} in the records{close} They have {listed(names)}.{line}"
             else:
                 continue
             raise DataError(f"data.{key}: {why}", ("data", key, k))

@@ -23,6 +23,7 @@ from pydiffgeo.experiment.build import (
     build_members,
     build_windows,
     load_sites,
+    short_warm_up,
 )
 from pydiffgeo.experiment.judge import judge
 from pydiffgeo.experiment.schema import TRAINING, Experiment, plain_settings
@@ -184,6 +185,8 @@ def _trainer(
     data = load_sites(settings, hybrids.values())
     if group.first:
         data.say(folder.name, progress)
+        if told := short_warm_up(times_of(data.sites), settings):
+            log.warning("%s: %s", folder.name, told)
     trained = data.sites.sel(site=list(data.trained))
     windows = build_windows(trained, settings, hybrid, d.train)
     options = {name: value for name, value in given_in(t).items() if name not in TRAINING}

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pydiffgeo.data.batch import Batch
-from pydiffgeo.errors import ParameterError, nearest
+from pydiffgeo.errors import ParameterError, listed, nearest
 from pydiffgeo.networks.base import Network
 from pydiffgeo.networks.bounds import Bounds
 from pydiffgeo.networks.reading import Facts, Inputs, at_depths, taken
@@ -127,7 +127,7 @@ class Parameters(nn.Module):
         finally:
             network.train(training)
         if told:
-            given = ", ".join((*facts["attributes"], *facts["profiles"])) or "none"
+            given = listed((*facts["attributes"], *facts["profiles"]))
             raise ParameterError(
                 f"the network {who} {told}: it gets {width} attributes ({given}) and must return "
                 f"{count} values, {len(names)} parameters ({', '.join(names)}) x {self.copies} "

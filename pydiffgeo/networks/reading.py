@@ -18,7 +18,7 @@ from pydiffgeo.data.batch import Batch
 from pydiffgeo.data.form import axis_of
 from pydiffgeo.data.scaling import attribute_values, fit_scaling
 from pydiffgeo.data.windows import Windows
-from pydiffgeo.errors import DataError, nearest
+from pydiffgeo.errors import DataError, listed, nearest
 from pydiffgeo.networks.base import Features, Sizes
 
 Facts = dict[str, Any]
@@ -126,10 +126,9 @@ def depths_of(sites: xr.Dataset) -> list[float]:
 def taken(values: dict[str, Tensor], name: str, what: str) -> Tensor:
     """Return a tensor of a batch by name, or raise DataError with the nearest name."""
     if name not in values:
-        known = ", ".join(values) or "none"
         raise DataError(
-            f"the batch lacks the {what} {name!r}{nearest(name, values)} It has {known}; take "
-            "`windows.reading(...)` of all that the hybrid reads."
+            f"the batch lacks the {what} {name!r}{nearest(name, values)} It has {listed(values)}; "
+            "take `windows.reading(...)` of all that the hybrid reads."
         )
     return values[name]
 
@@ -181,5 +180,5 @@ def _kind(sites: xr.Dataset, name: str, who: str) -> str:
     known = [str(k) for k, v in sites.data_vars.items() if "site" in v.dims]
     raise DataError(
         f"the network {who} reads {name!r}, which the sites do not have{nearest(name, known)} They "
-        f"have {', '.join(known)}."
+        f"have {listed(known)}."
     )

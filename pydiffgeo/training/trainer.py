@@ -18,6 +18,7 @@ from pydiffgeo.data.windows import Windows
 from pydiffgeo.errors import OutputError, PyDiffGeoError, SettingsError
 from pydiffgeo.files import require_room
 from pydiffgeo.interrupt import Interrupt, interrupt_between_steps
+from pydiffgeo.limits import Count, Natural, NotNegative, Positive, Share, require_within
 from pydiffgeo.losses import as_sum
 from pydiffgeo.recorded import Recorded, arguments_of, written
 from pydiffgeo.training import checkpoint
@@ -25,7 +26,6 @@ from pydiffgeo.training.checkpoint import CHECKPOINT, stopped_at
 from pydiffgeo.training.choice import Choice
 from pydiffgeo.training.distributed import Group
 from pydiffgeo.training.ensemble import Member
-from pydiffgeo.training.limits import Count, Natural, NotNegative, Positive, Share, require_within
 from pydiffgeo.training.logs import TrainingLog, write_history
 from pydiffgeo.training.run_folder import check_run, run_folder
 from pydiffgeo.training.steps import Simulated, Steps

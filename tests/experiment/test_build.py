@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import experiment_cases as cases
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from pydiffgeo.data.form import times_of
 from pydiffgeo.errors import DataError, PyDiffGeoError
 from pydiffgeo.experiment.build import (
     build_hybrid,
@@ -17,7 +19,10 @@ from pydiffgeo.experiment.build import (
     build_windows,
     load_sites,
     open_records,
+    short_warm_up,
 )
+
+WHOLE = {"length": None, "batch": None, "steps_per_epoch": None, "warm_up": 20}
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +49,19 @@ def records(tmp_path_factory) -> Path:
         ),
         ({"exclude": [f"b000{i}" for i in range(5)]}, ("data", "exclude"), "exclude"),
         ({"path": "nowhere.nc"}, ("data", "path"), "PYDIFFGEO_DATA"),
-        ({"test": {"end": "2009-01-01"}}, (), "is not in the record"),
+        ({"test": {"end": "2009-01-01"}}, ("data", "test"), "is not in the record"),
+        ({"train": {"start": "1990-01-01"}}, ("data", "train"), "the training period, 1990"),
+        ({"attributes": ["aridty"]}, ("data", "attributes", 0), "did you mean 'aridity'"),
+        (
+            {"forcing": ["rain_and_melt"]},
+            ("data", "forcing", 0),
+            r"derive: \{potential_evapotranspiration: hamon, rain_and_melt: \{\}\}` below",
+        ),
+        (
+            {"attributes": ["area", "climate_rain"]},
+            ("data", "attributes", 1),
+            r"write `derive: \{potential_evapotranspiration: hamon, climate: \{\}\}` below `data:`",
+        ),
     ],
 )
 def test_what_does_not_fit_the_records_has_its_place(records, tmp_path, data, place, words) -> None:
@@ -56,6 +73,50 @@ def test_what_does_not_fit_the_records_has_its_place(records, tmp_path, data, pl
         windows = build_windows(data.sites, settings, hybrid, settings.data.train)
         windows.reading(hybrid.prepare(windows).reads)
     assert not place or caught.value.setting == place
+
+
+@pytest.mark.parametrize(
+    ("training", "evaluation", "place", "words"),
+    [
+        ({"length": 1000}, {}, ("training", "length"), r"10 \+ 1000 steps .* which has 407"),
+        ({"warm_up": 1000}, {}, ("training", "warm_up"), r"1000 \+ 30 steps .* which has 458"),
+        ({**WHOLE, "warm_up": 900}, {}, ("training", "warm_up"), r"900 \+ some steps"),
+        ({}, {"warm_up": 700}, ("evaluation", "warm_up"), "longer than the validation period"),
+    ],
+)
+def test_windows_longer_than_their_period_are_one_line(
+    records, tmp_path, training, evaluation, place, words
+) -> None:
+    data = {"validation": {"start": "2001-01-01", "end": "2001-02-28"},
+            "test": {"start": "2001-03-01", "end": "2001-06-30"}}  # fmt: skip
+    given = {"data": data, "training": training, "evaluation": evaluation}
+    settings = cases.experiment(tmp_path, records, **given).runs["run"]
+    with pytest.raises(DataError, match=words) as caught:
+        load_sites(settings, [build_hybrid(settings)])
+    assert caught.value.setting == place and "\n" not in str(caught.value)
+
+
+def test_a_warm_up_that_the_records_lack_is_told_before_the_training(records, tmp_path) -> None:
+    """The test period comes first here, 61 days after the records begin."""
+    data = {"train": {"start": "2000-06-01", "end": "2001-01-31"},
+            "test": {"start": "1999-12-01", "end": "2000-05-31"}}  # fmt: skip
+    for asked, told in ((60, ""), (61, ""), (62, "asks for 62 steps before data.test, .* have 61")):
+        given = {"data": data, "evaluation": {"warm_up": asked}}
+        settings = cases.experiment(tmp_path, records, **given).runs["run"]
+        said = short_warm_up(times_of(open_records(settings.data, ())), settings)
+        assert re.search(told, said) if told else said == ""
+
+
+def test_a_series_that_a_model_reads_is_named_with_its_line(records, tmp_path) -> None:
+    made = cases.experiment(tmp_path, records, hybrid=cases.PROCESS).runs["run"]
+    settings = made.model_copy(update={"data": made.data.model_copy(update={"derive": {}})})
+    words = (
+        r"no series 'tair_mean', which Process\(exp_hydro\) reads, in .*"
+        r"write `derive: \{potential_evapotranspiration: oudin\}` below `data:`\."
+    )
+    with pytest.raises(DataError, match=words) as caught:
+        load_sites(settings, [build_hybrid(settings)])
+    assert caught.value.setting == ("data", "derive")
 
 
 def test_a_part_of_a_hybrid_that_does_not_fit_has_its_place(tmp_path) -> None:
@@ -97,7 +158,6 @@ def test_records_are_found_from_another_folder_than_that_of_the_training(tmp_pat
         open_records(beside, run.search)
 
 
-WHOLE = {"length": None, "batch": None, "steps_per_epoch": None, "warm_up": 20}
 # train, validation, test; position of the first step of training, number of its steps, those held
 DAILY = ("1999-11-01/2000-01-29", "2000-01-10/2000-01-29", "2000-02-01/2000-03-01", 31, 90, 20)
 HOURLY = ("1999-10-02/1999-10-08", "1999-10-07/1999-10-08", "1999-10-09/1999-10-20", 24, 168, 48)

@@ -6,17 +6,24 @@ A new one is a function and an entry in `DERIVED`.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import xarray as xr
+import yaml
 
 from pydiffgeo.data.derive.pet import add_pet, pet_places, pet_sources
 from pydiffgeo.data.derive.snow import add_rain_and_melt
-from pydiffgeo.data.derive.summary import add_climate, add_first_profile, add_moisture
+from pydiffgeo.data.derive.summary import (
+    CLIMATE,
+    QUANTILES,
+    add_climate,
+    add_first_profile,
+    add_moisture,
+)
 from pydiffgeo.data.form import Day, series_names, unit_of
 from pydiffgeo.data.variables import VARIABLES
-from pydiffgeo.errors import DataError, SettingsError, lookup, nearest
+from pydiffgeo.errors import DataError, SettingsError, listed, lookup, nearest
 from pydiffgeo.units import conversion
 
 DERIVED: dict[str, Callable[..., xr.Dataset]] = {
@@ -26,6 +33,9 @@ DERIVED: dict[str, Callable[..., xr.Dataset]] = {
     "moisture": add_moisture,
     "first_profile": add_first_profile,
 }
+
+CLIMATE_NAMES = tuple(f"climate_{name}" for name in CLIMATE)
+PET = {"potential_evapotranspiration": "oudin"}  # gives tair_mean, too
 
 
 def derived(
@@ -87,7 +97,7 @@ def _in_other_units(sites: xr.Dataset) -> dict[str, xr.DataArray]:
 
 
 def sources_of(
-    sites: xr.Dataset, wanted: Mapping[str, Any], names: Iterable[str]
+    sites: xr.Dataset, wanted: Mapping[str, Any], readers: Mapping[str, str]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the series of the files that some series come from, and coordinates they need.
 
@@ -97,8 +107,8 @@ def sources_of(
         Site form, before anything is derived.
     wanted : mapping of str to str or mapping
         What is to be derived, as `derived` takes it.
-    names : iterable of str
-        Series that somebody reads.
+    readers : mapping of str to str
+        Series that somebody reads, and who.
 
     Raises
     ------
@@ -109,7 +119,7 @@ def sources_of(
     places: tuple[str, ...] = ()
     given = wanted.get("potential_evapotranspiration")
     method = given.get("method", "oudin") if isinstance(given, Mapping) else given or "oudin"
-    queue = list(names)
+    queue = list(readers)
     while queue:
         name = queue.pop(0)
         if name in sites:
@@ -123,8 +133,50 @@ def sources_of(
             queue += ["tair_min", "tair_max"]
         else:
             known = [*series_names(sites), *wanted]
+            line = settings_line(sites, wanted, name)
+            who = f", which {readers[name]} reads" if name in readers else ""
             raise DataError(
-                f"no series {name!r} in the records{nearest(name, known)} They have "
-                f"{', '.join(known) or 'none'}; add it to them, or to data.derive."
+                f"no series {name!r}{who}, in the records{'.' if line else nearest(name, known)} "
+                f"They have {listed(known)}.{line or ' Add it to them, or rename one of theirs.'}",
+                ("data", "derive"),
             )
     return tuple(found), tuple(name for name in places if name in sites.coords)
+
+
+def attributes_of(wanted: Mapping[str, Any]) -> list[str]:
+    """Return the attributes that what is derived may give."""
+    found = [*CLIMATE_NAMES] if "climate" in wanted else []
+    for kind, endings in (("moisture", tuple(QUANTILES)), ("first_profile", ("first",))):
+        if kind in wanted:
+            given = wanted[kind] or {}
+            name = given.get("name", "soil_moisture") if isinstance(given, Mapping) else given
+            found += [f"{name}_{ending}" for ending in endings]
+    return found
+
+
+def derivation(sites: xr.Dataset, name: str) -> dict[str, Any]:
+    """Return what `derived` takes to compute a series or attribute from records; {} for none."""
+    there = set(map(str, sites.variables))
+    warm = bool({"tair_mean"} & there or {"tair_min", "tair_max"} <= there)
+    base, _, last = name.rpartition("_")
+    if name in ("potential_evapotranspiration", "tair_mean") and warm:
+        return PET
+    if name == "rain_and_melt" and warm and "precipitation" in there:
+        return {**({} if "tair_mean" in there else PET), name: {}}
+    if name in CLIMATE_NAMES:
+        return {"climate": {}}
+    if base in there and last in QUANTILES:
+        return {"moisture": base}
+    return {"first_profile": base} if base in there and last == "first" else {}
+
+
+def settings_line(sites: xr.Dataset, wanted: Mapping[str, Any], name: str) -> str:
+    """Return a sentence with the line of settings that lets a name be computed; "" for none.
+
+    `wanted` is what is derived already, which stays in the line.
+    """
+    more = {key: value for key, value in derivation(sites, name).items() if key not in wanted}
+    if not more:
+        return ""
+    line = yaml.safe_dump({**wanted, **more}, default_flow_style=True, sort_keys=False, width=1000)
+    return f" It can be computed: write `derive: {line.strip()}` below `data:`."

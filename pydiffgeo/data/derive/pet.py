@@ -15,7 +15,7 @@ from pydiffgeo.data.checks import require_complete
 from pydiffgeo.data.form import DAY, step_of, times_of
 from pydiffgeo.data.lazy import BLOCK, Rows, is_lazy, lazy_variable
 from pydiffgeo.data.variables import VARIABLES
-from pydiffgeo.errors import DataError, lookup
+from pydiffgeo.errors import DataError, listed, lookup
 
 
 def _priestley_taylor(day: Any, latitude: Any, elevation: Any) -> Any:
@@ -317,7 +317,7 @@ def _require_finite(records: xr.Dataset, values: NDArray, site: str, what: str) 
     unknown = [str(s) for s in records[site].values[~np.isfinite(values)]]
     if unknown:
         raise DataError(
-            f"{len(unknown)} {site}s have no {what}: {', '.join(unknown[:10])}; add it to their "
+            f"{len(unknown)} {site}s have no {what}: {listed(unknown, 10)}; add it to their "
             "attributes, or leave them out."
         )
 

@@ -7,7 +7,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from pydiffgeo.data.form import Day, axis_of, positions, times_of
-from pydiffgeo.errors import DataError, nearest
+from pydiffgeo.errors import DataError, listed, nearest
 
 CLIMATE = (
     "rain",
@@ -127,7 +127,7 @@ def add_moisture(
         which = [str(site) for site in sites.site.values[empty]]
         raise DataError(
             f"{len(which)} sites have no observation of {name} on the days that are summarised: "
-            f"{', '.join(which[:10])}; leave them out."
+            f"{listed(which, 10)}; leave them out."
         )
     return sites.assign(
         {

@@ -26,7 +26,7 @@ from pydiffgeo.data.layouts.source import (
 )
 from pydiffgeo.data.layouts.text import Line, line_of, numbers_of, read_rows
 from pydiffgeo.data.variables import canonical_name
-from pydiffgeo.errors import DataError, lookup
+from pydiffgeo.errors import DataError, listed, lookup
 
 FORCING, STREAMFLOW, ATTRIBUTES = "basin_mean_forcing", "usgs_streamflow", "camels_attributes_v2.0"
 # the folders of the archive, and how it calls the product in file names
@@ -123,7 +123,7 @@ def open_source(path: Path, request: Request) -> Source:
     for product, found in files.items():
         if absent := [site for site in sites if site not in found]:
             raise DataError(
-                f"{len(absent)} sites have no {product} forcing: {', '.join(absent[:10])}; "
+                f"{len(absent)} sites have no {product} forcing: {listed(absent, 10)}; "
                 "download it, or leave them out."
             )
     flow = {

@@ -18,7 +18,7 @@ from pydiffgeo.data.layouts.text import (
     separator_of,
 )
 from pydiffgeo.data.variables import VARIABLES, canonical_name
-from pydiffgeo.errors import DataError
+from pydiffgeo.errors import DataError, listed
 
 TIMES = ("date", "time")
 
@@ -77,8 +77,7 @@ def read_series(
         label = next((name for name in TIMES if name in frame), None)
         if label is None:
             raise DataError(
-                f"{file} has no column 'date'; its columns are "
-                f"{', '.join(map(str, frame.columns))}."
+                f"{file} has no column 'date'; its columns are {listed(frame.columns)}."
             )
         if frame.empty:
             raise DataError(

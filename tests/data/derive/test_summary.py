@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+import yaml
 
 from pydiffgeo.data import derived, synthetic_weather
-from pydiffgeo.data.derive import sources_of
+from pydiffgeo.data.derive import attributes_of, derivation, settings_line, sources_of
 from pydiffgeo.errors import DataError, SettingsError, UnknownName
 
 SPEC = {
@@ -78,10 +79,38 @@ def test_sources_are_what_series_are_made_of(sites: xr.Dataset) -> None:
     bare = sites.drop_vars("tair_mean")
     wanted = {"potential_evapotranspiration": "oudin", "rain_and_melt": None}
     names = ["rain_and_melt", "potential_evapotranspiration"]
-    series, places = sources_of(bare, wanted, names)
+    series, places = sources_of(bare, wanted, dict.fromkeys(names, "somebody"))
     assert set(series) == {"precipitation", "tair_min", "tair_max"} and places == ("lat",)
-    with pytest.raises(DataError, match="no series 'rain_and_meltt'.*did you mean 'rain_and_melt'"):
-        sources_of(bare, wanted, ["rain_and_meltt"])
+    with pytest.raises(
+        DataError,
+        match="'rain_and_meltt', which HBV reads, in .*; did you mean",
+    ):
+        sources_of(bare, wanted, {"rain_and_meltt": "HBV"})
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["potential_evapotranspiration", "tair_mean", "rain_and_melt", "climate_rain",
+     "soil_moisture_q95", "soil_moisture_first"],
+)  # fmt: skip
+def test_what_can_be_computed_is_told_with_its_line(sites: xr.Dataset, name: str) -> None:
+    bare = sites.drop_vars(["tair_mean", "potential_evapotranspiration"], errors="ignore")
+    assert name not in bare and name in derived(bare, derivation(bare, name))
+    line = settings_line(bare, {}, name)
+    given = yaml.safe_load(line.split("`")[1])
+    assert name in derived(bare, given["derive"])
+    assert settings_line(bare, given["derive"], name) == ""
+    for other in ("soil_moisture_q94", "moisture_first", "climate", "rain", "lat"):
+        assert derivation(bare, other) == {}, other
+    cold = bare.drop_vars(["tair_min", "tair_max"])
+    for other in ("potential_evapotranspiration", "tair_mean", "rain_and_melt"):
+        assert settings_line(cold, {}, other) == "", other
+
+
+def test_attributes_that_will_be_there_are_known(sites: xr.Dataset) -> None:
+    wanted = {"climate": {}, "moisture": "soil_moisture", "first_profile": None}
+    made = set(derived(sites, wanted)) - set(sites)
+    assert made <= set(attributes_of(wanted)) and attributes_of({"rain_and_melt": {}}) == []
 
 
 def test_units_and_gaps_of_records_do_not_change_what_is_derived(sites: xr.Dataset) -> None:

@@ -34,11 +34,9 @@ def test_units_are_converted_or_asked_for(tmp_path: Path) -> None:
 def test_half_days_are_steps_as_days_are(tmp_path: Path) -> None:
     site_files.generic(tmp_path, days=pd.date_range("2001-01-01", periods=8, freq="12h"))
     opened = open_sites(tmp_path, start="2001-01-02", end="2001-01-03")
-    assert (
-        opened.time.values.tolist()
-        == pd.date_range("2001-01-02", periods=4, freq="12h").values.tolist()
-    )
-    assert opened.own_index[0].values.tolist() == [2.0, 3.0, 4.0, 5.0]
+    ends = pd.date_range("2001-01-02 12:00", periods=4, freq="12h")  # of the halves of both days
+    assert opened.time.values.tolist() == ends.values.tolist()
+    assert opened.own_index[0].values.tolist() == [3.0, 4.0, 5.0, 6.0]
     site = tmp_path / "time_series" / "x2.nc"
     moved = xr.load_dataset(site)
     moved.assign_coords(date=moved.date + np.timedelta64(1, "h")).to_netcdf(site)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from training_cases import trainer
+from training_cases import sites, trainer
 
 from pydiffgeo.errors import SettingsError
 
@@ -26,6 +26,6 @@ from pydiffgeo.errors import SettingsError
         ("seed", -1, "seed=-1 must be at least 0"),
     ],
 )
-def test_numbers_out_of_range_are_named(sites, name, value, told):
+def test_numbers_out_of_range_are_named(name, value, told):
     with pytest.raises(SettingsError, match=told):
-        trainer(sites, **{name: value})
+        trainer(sites(2), **{name: value})
