@@ -153,7 +153,7 @@ def test_what_the_stages_of_any_run_read_must_be_there(records, tmp_path):
     for settings in missing.runs.values():
         settings.data.derive.clear()
     with pytest.raises(
-        DataError, match=r"no series '(tair_mean|potential_evapotranspiration)' in the records"
+        DataError, match=r"no series 'tair_mean', which Process\(exp_hydro\) reads, in the"
     ):
         train(missing, tmp_path, ["lstm"], progress=False)
 

@@ -134,10 +134,11 @@ def sources_of(
         else:
             known = [*series_names(sites), *wanted]
             line = settings_line(sites, wanted, name)
+            remedy = line or " Add it to them, or rename one of theirs."
             who = f", which {readers[name]} reads" if name in readers else ""
             raise DataError(
                 f"no series {name!r}{who}, in the records{'.' if line else nearest(name, known)} "
-                f"They have {listed(known)}.{line or ' Add it to them, or rename one of theirs.'}",
+                f"They have {listed(known)}.{remedy}",
                 ("data", "derive"),
             )
     return tuple(found), tuple(name for name in places if name in sites.coords)
