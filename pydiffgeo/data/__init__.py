@@ -7,13 +7,13 @@ from pydiffgeo.data.derive.pet import PET_METHODS, add_pet, potential_evapotrans
 from pydiffgeo.data.derive.snow import degree_day
 from pydiffgeo.data.gaps import Fill, GapRules, fill_forcing, filled_lines
 from pydiffgeo.data.layouts import LAYOUTS
+from pydiffgeo.data.left_out import left_out_lines
 from pydiffgeo.data.network import cut_above
 from pydiffgeo.data.problems import Problem
 from pydiffgeo.data.scaling import Scaling, fit_scaling
 from pydiffgeo.data.selection import (
     Selection,
     Span,
-    left_out_lines,
     select_sites,
     without_impossible,
 )

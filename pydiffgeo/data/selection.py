@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from pydiffgeo.data.form import Day, axis_of, positions, stamp, times_of, unit_of
 from pydiffgeo.data.lazy import Rows, is_lazy, lazy_variable
+from pydiffgeo.data.left_out import OBSERVATION, left_or_refused, left_out_lines, reason
+from pydiffgeo.data.network import DOWNSTREAM
 from pydiffgeo.data.problems import Problem, attribute_problems, gap_problems, impossible_problems
 from pydiffgeo.data.variables import find_impossible
 from pydiffgeo.errors import DataError
-
-SHOWN = 10  # sites named in a message or on the screen; files have all
 
 
 @dataclass(frozen=True)
@@ -73,24 +73,15 @@ class Selection:
     remarks : tuple of (str, str)
         Site, and what was put up with there: gaps that windows avoid, values that count as missing,
         nothing to judge by.
+    masked : tuple of (str, str)
+        Site of a river and observed series that count as not observed there.
     """
 
     kept: tuple[str, ...]
     left_out: dict[str, dict[str, str]]
     problems: tuple[Problem, ...] = ()
     remarks: tuple[tuple[str, str], ...] = ()
-
-
-def left_out_lines(left_out: Mapping[str, Mapping[str, str]], shown: int = SHOWN) -> list[str]:
-    """Return how many sites are left out of what, and a reason for each of the first."""
-    lines: list[str] = []
-    for scope, reasons in left_out.items():
-        if reasons:
-            count = f"{len(reasons)} site{'s are' if len(reasons) > 1 else ' is'} left out"
-            lines.append(f"{count}:" if scope == "all" else f"{count} of the {scope} period:")
-            lines += [f"  {site}: {why}" for site, why in list(reasons.items())[:shown]]
-            lines += [f"  and {len(reasons) - shown} more"] if len(reasons) > shown else []
-    return lines
+    masked: tuple[tuple[str, str], ...] = ()
 
 
 def select_sites(
@@ -104,6 +95,10 @@ def select_sites(
     impossible: Literal["error", "missing"] = "error",
 ) -> Selection:
     """Look at the days of all spans, site by site, and return which sites can be used.
+
+    Of rivers (attribute ``downstream``) no site is left out, since water flows through it: one that
+    lacks forcing is an error. Sites without observations are kept; a series that is observed and
+    has too little of it is an error, or is `masked`.
 
     What no span touches does not matter. Records are only read: see `without_impossible` for values
     that count as missing.
@@ -139,6 +134,8 @@ def select_sites(
     found: dict[str, list[Problem]] = {}
     unjudged: dict[str, dict[str, str]] = {span.name: {} for span in spans if span.gaps == "none"}
     remarks: list[tuple[str, str]] = []
+    unfit: list[tuple[str, str]] = []
+    river = DOWNSTREAM in records.variables
     judged = {(span, name): False for span in spans for name in span.judged}
     for row, site in enumerate(sites):
         problems = list(
@@ -166,22 +163,35 @@ def select_sites(
             remarks += [(site, _avoided(span, weather, site, days, at[span])) for span in windows]
         seen = {name: values[name] for name in observed}
         for span, (begin, first, last) in at.items():
-            lacks = list(_lacks(span, weather, seen, site, days, (begin, first, last), missing))
+            steps = (begin, first, last)
+            if river:
+                own = {n: v for n, v in seen.items() if np.isfinite(v[first:last]).any()}
+                lacks = list(_lacks(span, weather, own, site, days, steps, missing, river=True))
+                few = [p for p in lacks if missing == "skip" and p.kind in OBSERVATION]
+                for p in few:
+                    seen[p.variable][:] = np.nan
+                    remarks.append((site, f"{p.message.rstrip('.')}: counts as not observed."))
+                unfit += [(site, p.variable) for p in few]
+                problems += [p for p in lacks if p not in few]
+                continue
+            lacks = list(_lacks(span, weather, seen, site, days, steps, missing))
             if lacks and missing == "skip" and span.name in unjudged:
-                unjudged[span.name][site] = _reason(lacks)
+                unjudged[span.name][site] = reason(lacks)
                 continue
             problems += lacks
             if span.name in unjudged:
                 remarks += [
                     (site, _unscored(span, name, seen[name][first:last], site)) for name in observed
                 ]
-            for name in span.judged:
-                judged[span, name] |= not problems and _varied(seen[name][first:last])
+        for span, name in judged:
+            _, first, last = at[span]
+            out = site in unjudged.get(span.name, ())
+            judged[span, name] |= not (problems or out) and _varied(seen[name][first:last])
         if problems:
             found[site] = problems
     kept = tuple(site for site in sites if site not in found)
     problems = [p for those in found.values() for p in those]
-    left_out = {"all": left_or_refused(found, len(sites), missing)} | unjudged
+    left_out = {"all": left_or_refused(found, len(sites), missing, river)} | unjudged
     for name, reasons in unjudged.items():
         if set(reasons) >= set(kept):
             lines = left_out_lines({name: reasons})
@@ -192,9 +202,8 @@ def select_sites(
                 f"no site has two different observations of {name} in the {span.name} period, "
                 f"{span.start} to {span.end}, which is judged by them; choose another period."
             )
-    return Selection(
-        kept, left_out, tuple(problems), tuple(remark for remark in remarks if remark[1])
-    )
+    remarks = [remark for remark in remarks if remark[1]]
+    return Selection(kept, left_out, tuple(problems), tuple(remarks), tuple(dict.fromkeys(unfit)))
 
 
 def without_impossible(records: xr.Dataset, names: Iterable[str]) -> xr.Dataset:
@@ -215,39 +224,6 @@ def without_impossible(records: xr.Dataset, names: Iterable[str]) -> xr.Dataset:
         else:
             changed[name] = values.copy(data=_masked(name, values.values, unit_of(values))).variable
     return records.assign(changed)
-
-
-def left_or_refused(
-    found: Mapping[str, Sequence[Problem]], count: int, missing: Literal["error", "skip"]
-) -> dict[str, str]:
-    """Return why sites are left out, for their problems.
-
-    Parameters
-    ----------
-    found : mapping of str to sequence of Problem
-        Problems of the sites that have some.
-    count : int
-        All sites.
-    missing : {"error", "skip"}
-        As in `select_sites`.
-
-    Raises
-    ------
-    DataError
-        An impossible value, or any problem where it is an error; or no site is left.
-    """
-    wrong = [
-        p
-        for those in found.values()
-        for p in those
-        if missing == "error" or p.kind == "impossible value"
-    ]
-    if wrong:
-        raise DataError(_refusal(wrong, count))
-    reasons = {site: _reason(those) for site, those in found.items()}
-    if len(reasons) == count:
-        raise DataError("\n".join(["no site can be used.", *left_out_lines({"all": reasons})]))
-    return reasons
 
 
 def _masked(name: str, values: NDArray, unit: str | None) -> NDArray:
@@ -306,15 +282,17 @@ def _lacks(
     days: pd.Index,
     positions: tuple[int, int, int],
     missing: str,
+    river: bool = False,
 ) -> Iterator[Problem]:
-    """Return what a site lacks in a span."""
+    """Return what a site lacks in a span; of those of a `river` a window needs no observation."""
     begin, first, last = positions
     period = f"in the {span.name} period, {stamp(days[first])} to {stamp(days[last - 1])}"
     if span.gaps == "none" or (span.gaps == "windows" and missing == "error"):
         part = {name: array[begin:last] for name, array in weather.items()}
         for problem in gap_problems(part, site, days[begin:last]):
             yield replace(problem, message=f"{span.name} period: {problem.message}")
-    if span.gaps == "windows" and not _has_window(span, weather, seen, positions):
+    observed = {} if river else seen
+    if span.gaps == "windows" and not _has_window(span, weather, observed, positions):
         length = (
             "of all days" if span.window is None else f"of {span.window[0]} + {span.window[1]} days"
         )
@@ -322,7 +300,7 @@ def _lacks(
             f"site {site} has no window {length} with complete forcing and an observation {period}."
         )
         yield Problem("no window", site, "", "", "", 0, text)
-    for name in span.varied:
+    for name in (n for n in span.varied if n in seen or not river):
         if not _varied(seen[name][first:last]):
             text = f"site {site} has fewer than two different observations of {name} {period}."
             yield Problem("no variance", site, name, "", "", 0, text)
@@ -381,37 +359,16 @@ def _has_window(
 ) -> bool:
     """Return whether a window fits.
 
-    All forcing from its first day, an observation after its warm-up.
+    All forcing from its first day, an observation after its warm-up where any series is `seen`.
     """
     begin, first, last = positions
     warm_up, length = span.window or (first - begin, last - first)
     begin = max(begin, first - warm_up)
     starts = np.arange(begin, last - warm_up - length + 1)
     gap = np.logical_or.reduce([np.isnan(array) for array in weather.values()])
-    known = np.logical_or.reduce([np.isfinite(array) for array in seen.values()])
+    known = np.logical_or.reduce(
+        [np.isfinite(array) for array in seen.values()] or [np.ones_like(gap)]
+    )
     gaps, observed = (np.concatenate(([0], np.cumsum(flags))) for flags in (gap, known))
     end = starts + warm_up + length
     return bool(((gaps[end] == gaps[starts]) & (observed[end] > observed[starts + warm_up])).any())
-
-
-def _reason(problems: Sequence[Problem]) -> str:
-    """Return the first problem in words, and how many more there are."""
-    text = problems[0].message.rsplit(";", 1)[0].rstrip(".")
-    return text + (f", and {len(problems) - 1} more" if len(problems) > 1 else "")
-
-
-def _refusal(wrong: Sequence[Problem], count: int) -> str:
-    by_site: dict[str, list[Problem]] = {}
-    for problem in wrong:
-        by_site.setdefault(problem.site, []).append(problem)
-    reasons = {site: _reason(those) for site, those in by_site.items()}
-    lines = [f"  {site}: {why}" for site, why in list(reasons.items())[:SHOWN]]
-    more = [f"  and {len(reasons) - SHOWN} more sites"] if len(reasons) > SHOWN else []
-    kinds = {p.kind for p in wrong}
-    ways = ["correct the records, leave these sites out by name (`exclude`)"]
-    if "impossible value" in kinds:
-        ways.append("let impossible values count as missing (`impossible: missing`)")
-    if kinds - {"impossible value"}:
-        ways.append("let sites that lack something be left out (`missing: skip`)")
-    title = f"{len(reasons)} of {count} sites cannot be used as they are:"
-    return "\n".join([title, *lines, *more, f"Remedy: {', or '.join(ways)}."])

@@ -11,11 +11,12 @@ import xarray as xr
 
 from pydiffgeo.data.form import positions, times_of
 from pydiffgeo.data.gaps import Fill, GapRules, fill_forcing
+from pydiffgeo.data.left_out import left_or_refused
+from pydiffgeo.data.network import DOWNSTREAM
 from pydiffgeo.data.problems import Problem
 from pydiffgeo.data.selection import (
     Selection,
     Span,
-    left_or_refused,
     select_sites,
     without_impossible,
 )
@@ -153,6 +154,9 @@ def usable_sites(
         sites, spans, series, observed, attributes, missing=missing, impossible=impossible
     )
     kept = sites.sel(site=list(selection.kept))
+    for name in dict.fromkeys(name for _, name in selection.masked):
+        out = [site for site, masked in selection.masked if masked == name]
+        kept = kept.assign({name: kept[name].where(~kept.site.isin(out))})
     if impossible == "missing" or gaps is not None:
         # what is impossible on other days must not reach a neighbour that is filled
         kept = without_impossible(kept, dict.fromkeys((*series, *observed)))
@@ -168,7 +172,8 @@ def usable_sites(
             fill_forcing(kept.sel(site=[site]), gaps, period, series)
         except DataError as error:
             found[site] = [Problem("missing forcing", site, "", "", "", 0, str(error))]
-    reasons = left_or_refused(found, sites.sizes["site"], missing)
+    river = DOWNSTREAM in sites.variables
+    reasons = left_or_refused(found, sites.sizes["site"], missing, river)
     left_out: Mapping[str, dict[str, str]] = selection.left_out
     left_out = {**left_out, "all": left_out.get("all", {}) | reasons}
     names = tuple(site for site in selection.kept if site not in reasons)

@@ -5,10 +5,12 @@ something are found before use.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import river_files
 import site_files
 import xarray as xr
 
@@ -19,6 +21,7 @@ from pydiffgeo.data import (
     check_sites,
     open_sites,
     select_sites,
+    usable_sites,
     without_impossible,
     write_sites,
 )
@@ -277,3 +280,35 @@ def test_windows_are_not_made_of_impossible_values() -> None:
     words = r"attribute aridity is inf, outside \[0, 10000\] in site b0002"
     with pytest.raises(DataError, match=words):
         Windows(without_impossible(records, DISCHARGE), attributes=["aridity"]).batch(0)
+
+
+def river_span(**own: Any) -> Span:
+    given: dict[str, Any] = {"gaps": "windows", "window": (5, 10), "varied": ("discharge",)}
+    return Span("training", "2000-01-06", "2000-02-05", 5, **given | own)
+
+
+def test_no_site_of_a_river_is_left_out() -> None:
+    river = river_files.river()
+    spans = [river_span(), Span("test", "2000-01-20", "2000-02-09", least=3)]
+    given = (spans, ["lateral_inflow"], ["discharge"])
+    for missing in ("error", "skip"):
+        found = select_sites(river, *given, missing=missing)
+        assert found.kept == tuple("abcde") and not found.problems and not found.remarks
+        assert not any(found.left_out.values())
+    river.lateral_inflow[1, 30:] = np.nan  # of training and test
+    words = "1 of 5 sites .* and water flows through each to those below:\n  b: .*Remedy: correct"
+    with pytest.raises(DataError, match=f"(?s){words}.*fill what is missing\\."):
+        select_sites(river, *given, missing="skip")
+
+
+def test_a_gauge_that_cannot_be_used_is_no_gauge() -> None:
+    river = river_files.river()
+    river.discharge[2] = 1.0
+    given = ([river_span()], ["lateral_inflow"], ["discharge"])
+    with pytest.raises(DataError, match="site c has fewer than two different observations"):
+        select_sites(river, *given)
+    usable = usable_sites(river, *given, missing="skip")
+    assert usable.selection.kept == tuple("abcde")
+    assert usable.selection.masked == (("c", "discharge"),)
+    assert [site for site, _ in usable.selection.remarks] == ["c"]
+    assert np.isfinite(usable.sites.discharge).any("time").values.tolist() == [False] * 4 + [True]
