@@ -12,6 +12,7 @@ import torch
 import xarray as xr
 from numpy.typing import NDArray
 
+from pydiffgeo.data import network
 from pydiffgeo.data.batch import Batch
 from pydiffgeo.data.form import axis_of, observed_names, positions, stamp, times_of
 from pydiffgeo.data.variables import VARIABLES
@@ -19,6 +20,7 @@ from pydiffgeo.data.windows import Windows
 from pydiffgeo.errors import DataError, DataWarning, listed, nearest
 from pydiffgeo.hybrid import Ensemble, Hybrid
 from pydiffgeo.stages.base import Stage
+from pydiffgeo.stages.downstream import Downstream
 from pydiffgeo.stages.process import Process
 
 if TYPE_CHECKING:
@@ -48,7 +50,8 @@ def simulate(
         First and last day that are judged; by default all after the warm-up.
     warm_up, batch : int
         Steps simulated before (all that there are for None; fewer, with a warning, where the record
-        begins later than that), and sites simulated at a time.
+        begins later than that), and sites simulated at a time; of a hybrid with `Downstream` whole
+        rivers, whatever they have.
     observed, also : iterable of str, optional
         Series that are compared, by default all observed ones that the hybrid gives; and further
         fluxes and states that it gives, "all" of them, or forcing as in the records, by default
@@ -104,14 +107,21 @@ def simulate(
     here = sites.isel({axis: slice(begin, last)})
     read = Windows(here, dtype=one.dtype)
     read = read.reading(one.reads, tuple(dict.fromkeys((*compared, *one.recalls))), one.needs)
-    rows, gone = _complete(read, missing)
-    mine = rows if group is None else rows[group.rank :: group.size]
+    rivers = read.tensors.below if any(stages_of(hybrid, Downstream)) else None
+    rows, gone = _complete(read, missing, rivers)
+    rank, size = (0, 1) if group is None else (group.rank, group.size)
+    if rivers is None:
+        mine = rows[rank::size]
+        parts = [mine[k : k + batch] for k in range(0, len(mine), batch)]
+    else:
+        parts = network.whole_rivers(rivers, rows, batch)[rank::size]
+        mine = np.concatenate(parts) if parts else rows[:0]
     device = next((p.device for p in hybrid.parameters()), torch.device("cpu"))
     names = [*compared, *(n for n in kept if n not in (*forcing, *compared))]
     blocks, training = list[xr.Dataset](), hybrid.training
     hybrid.eval()
     try:
-        for part in (mine[k : k + batch] for k in range(0, len(mine), batch)):
+        for part in parts:
             whole = np.zeros(len(part), int), last - begin, first - begin
             given = read.tensors.windows(part, *whole).to(device)
             blocks.append(_block(hybrid, given, names, compared, members or {}, axis))
@@ -149,11 +159,22 @@ def _short_warm_up(sites: xr.Dataset, there: int, asked: int | None, first: int)
     return text
 
 
-def _complete(read: Windows, missing: str) -> tuple[NDArray, dict[str, str]]:
-    """Return positions of the sites that have all forcing, and why each other one is left out."""
+def _complete(
+    read: Windows, missing: str, rivers: NDArray | None = None
+) -> tuple[NDArray, dict[str, str]]:
+    """Return positions of the sites that have all forcing, and why each other one is left out.
+
+    Of rivers, given by the site below each, all sites above have it, too.
+    """
     complete, times = read.tensors.complete(), read.times
-    rows, gone = np.flatnonzero(complete.all(1)), dict[str, str]()
-    for k in np.flatnonzero(~complete.all(1)):
+    whole, gone = complete.all(1), dict[str, str]()
+    if rivers is not None:
+        whole = network.accumulated(rivers, (~whole).astype(int)) == 0
+    rows = np.flatnonzero(whole)
+    for k in np.flatnonzero(~whole):
+        if complete[k].all():
+            gone[read.names[k]] = "forcing is missing at a site above it"
+            continue
         day = stamp(times[int(np.argmin(complete[k]))])
         gone[read.names[k]] = f"forcing is missing on {day} ({(~complete[k]).sum()} steps)"
     if gone and missing == "error":

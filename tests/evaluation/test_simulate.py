@@ -12,9 +12,11 @@ from typing import Any
 import judged_cases as cases
 import numpy as np
 import pytest
+import river_files
 import torch
 import xarray as xr
 
+from pydiffgeo import Hybrid, Solver, stages
 from pydiffgeo.errors import DataError, DataWarning, UnitError
 from pydiffgeo.evaluation import evaluate, simulate
 
@@ -219,3 +221,25 @@ def test_a_column_that_fails_is_named_and_leaves_the_others_alone() -> None:
     assert list(judged.left_out) == ["p1"] and "the solve failed: site p1" in judged.left_out["p1"]
     assert np.isnan(judged.scores.rmse[1]).all() and np.isfinite(judged.scores.rmse[0]).all()
     assert (judged.summary.sites == 1).all()
+
+
+def test_rivers_are_simulated_whole() -> None:
+    river = river_files.river()
+    two = river.assign(downstream=("site", ["c", "c", "", "e", ""]))
+    solver = Solver("implicit_euler", step=86400.0)
+    hybrid = Hybrid(None, stages.Downstream(stages.Process("muskingum", solver, learn=())))
+    hybrid.prepare(two)
+    whole = simulate(hybrid, two, warm_up=0)
+    xr.testing.assert_allclose(simulate(hybrid, two, warm_up=0, batch=1), whole, rtol=1e-5)
+    parts: list[Any] = []
+    with pytest.raises(Stop):
+        simulate(hybrid, two, warm_up=0, batch=1, group=Rank(0, parts))  # type: ignore[arg-type]
+    shared = simulate(hybrid, two, warm_up=0, batch=1, group=Rank(1, parts))  # type: ignore[arg-type]
+    xr.testing.assert_allclose(shared, whole, rtol=1e-5)
+    two.lateral_inflow[3, 7] = np.nan
+    with pytest.raises(DataError, match="site d: forcing is missing on 2000-01-08"):
+        simulate(hybrid, two, warm_up=0)
+    with pytest.warns(DataWarning, match="2 sites are left out"):
+        found = simulate(hybrid, two, warm_up=0, missing="skip")
+    assert found.site.values.tolist() == ["a", "b", "c"]
+    assert json.loads(found.attrs["left_out"])["e"] == "forcing is missing at a site above it"
