@@ -173,3 +173,23 @@ end
 end
 @inline power(x, y) = power(promote(x, y)...)
 @inline slope_in_x(x, y, z) = ifelse(x == zero(x), zero(z), y * z / x)
+
+"""
+    per_cube_root(x)
+
+One over the cube root of a positive, normal number, within 3 units in the last place, without division: a third of its exponent and mantissa,
+within 3.5 %, and two steps of the series of (1 - r)^(-1/3), r = 1 - x y^3.
+"""
+@inline function per_cube_root(x::Doubles)
+    third = ((same_bits(UInt64, x) >>> 32) * 0x0000000055555556) >>> 32
+    y = same_bits(Float64, (0x00000000553ee8b4 - third) << 32)
+    r = muladd(-x, y * y * y, 1.0)
+    y = muladd(y * r, muladd(r * r, muladd(r, 35 / 243, 14 / 81), muladd(r, 2 / 9, 1 / 3)), y)
+    r = muladd(-x, y * y * y, 1.0)
+    return muladd(y * r, muladd(r, 2 / 9, 1 / 3), y)
+end
+@inline per_cube_root(x::Float32) = Float32(per_cube_root(Float64(x)))
+@inline function per_cube_root(x::Dual{G}) where {G}
+    y = per_cube_root(value(x))
+    return Dual{G}(y, (y * y) * (y * y) * (-1 / 3) * partials(x))
+end

@@ -98,6 +98,7 @@ end
 @inline Base.log(a::Lanes) = ifelse(a == zero(a), oftype(a, -Inf), Lanes(vlog(a.x)))
 @inline vlog(a::Lanes) = Lanes(vlog(a.x))
 @inline vexp(a::Lanes) = Lanes(vexp(a.x))
+@inline per_cube_root(a::Lanes) = Lanes(per_cube_root(a.x))
 @inline positive_log(a::Lanes) = Lanes(positive_log(a.x))
 @inline falling_exp(a::Lanes) = Lanes(falling_exp(a.x))
 @inline softplus(a::Lanes) = map(Lanes, softplus(a.x))

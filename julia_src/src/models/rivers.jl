@@ -1,98 +1,239 @@
-# Reaches of a river: one store each. The equations, widths and sources of docs/rivers.md, models/rivers/*.py and *.toml. Without branches.
+# Reaches of a river: one store each. The equations, widths and sources of docs/rivers.md, models/rivers/*.py and *.toml. Without branches
+# and with derivatives by hand, as `hbv.jl`.
 
 const LEAST_SHARE = 0.02   # 1: least share of the outflow in the weighted discharge
 const SHARE_WIDTH = 0.002  # 1: of the threshold there
 const TINY_AREA = 1e-12    # m2: an area below which no power is evaluated
 
-"1 - X, kept above `LEAST_SHARE` by a hyperbola."
-@inline function share_of_outflow(share)
+"X / (1 - X), where 1 - X is kept above `LEAST_SHARE` by a hyperbola; and its slope in 1 - X as it was before."
+@inline function weight_of_rise(share)
     over = share - LEAST_SHARE
     root = vsqrt(over * over + SHARE_WIDTH^2)
-    low = SHARE_WIDTH^2 / (root + abs(over))  # the same: far below, over + root would be nothing but rounding
-    return LEAST_SHARE + 0.5 * ifelse(over < zero(over), low, over + root)
+    per_share, per_root = inverses(LEAST_SHARE + 0.5 * (over + root), root)
+    return per_share - 1, -0.5 * (1 + over * per_root) * per_share * per_share
 end
 
-"Outflow of a store whose weighted discharge X I + (1 - X) Q is `normal`; `share` is 1 - X. It goes to zero in front of a wave."
-@inline function weighted_outflow(normal, inflow, share)
-    push = (1 / share - 1) * (inflow - normal)
+"""
+Outflow of a store whose weighted discharge X I + (1 - X) Q is `normal`, and its slopes in `normal`, the inflow, and `weight`, which is
+X / (1 - X). It goes to zero in front of a wave.
+"""
+@inline function weighted_outflow(normal, inflow, weight)
+    push = weight * (inflow - normal)
     front = zero(push) < push
-    rising = normal * normal / (abs(normal) + ifelse(front, push, zero(push)) + 1e-30)
-    return ifelse(front, rising, normal - push)
+    per = 1 / (abs(normal) + ifelse(front, push, zero(push)) + 1e-30)
+    rising = normal * normal * per
+    outflow = ifelse(front, rising, normal - push)
+    # of push in the outflow
+    by_push = ifelse(front, -rising * per, -one(push))
+    by_normal = ifelse(front, (2 * normal - rising * sign_of(normal)) * per, one(push)) - weight * by_push
+    return outflow, by_normal, weight * by_push, (inflow - normal) * by_push
 end
 
-# Depth, top width, wetted perimeter and its slope in the area
+# ---- cross-sections ------------------------------------------------------------------------------------------------------------
+#
+# Of a filled area: depth, top width, its slope in the area, hydraulic radius, slope of the wetted perimeter in the area, celerity in parts
+# of the velocity (`relative`), and one over the perimeter and over top * relative. `curve` is the slope of that of the perimeter.
 
 @inline function trapezoid(area, p)
-    top = vsqrt(p.width * p.width + 4 * p.side_slope * area)
-    depth, banks = 2 * area / (p.width + top), 2 * vsqrt(1 + p.side_slope * p.side_slope)
-    return depth, top, p.width + banks * depth, banks / top
+    bottom, side = p.width, p.side_slope
+    banks, top = 2 * vsqrt(1 + side * side), vsqrt(bottom * bottom + 4 * side * area)
+    both = bottom + top
+    under = bottom * both + 2 * banks * area
+    over = (5 / 3) * top * under - (2 / 3) * banks * area * both
+    per_top, per_both, per_under, per_over = inverses(top, both, under, over)
+    per_perimeter, steep, widening = both * per_under, banks * per_top, 2 * side * per_top
+    return (; depth=2 * area * per_both, top, widening, radius=area * per_perimeter, steep, curve=-steep * widening * per_top,
+        relative=over * per_under * per_top, per_perimeter, per_wide=under * per_over, per_top, banks)
 end
 
 @inline function power_law(area, p)
-    depth = vexp(vlog((1 + p.q) * area / p.p) / (1 + p.q))
-    top = (1 + p.q) * area / depth
-    bank = vsqrt(4 * depth * depth + p.q * p.q * top * top)
-    by_depth = p.q * (1 - p.q) * top / depth + (4 * depth + p.q * p.q * p.q * top * top / depth) / bank
-    return depth, top, top * (1 - p.q) + bank, by_depth / top
+    power, more = p.q, 1 + p.q
+    per_more = 1 / more
+    log_filled = vlog(more * area / p.p)
+    depth = vexp(log_filled * per_more)
+    per_depth = 1 / depth
+    top = more * area * per_depth
+    rise = top * per_depth
+    cubed = power * power * power
+    bank = vsqrt(4 * depth * depth + power * power * top * top)
+    per_bank, per_perimeter, per_top = inverses(bank, top * (1 - power) + bank, top)
+    # of the banks, and their first and second derivative in the depth
+    first = depth * (4 + cubed * rise * rise) * per_bank
+    second = (4 + cubed * (2 * power - 1) * rise * rise - first * first) * per_bank
+    widening, radius = power * per_depth, area * per_perimeter
+    steep = (power * (1 - power) * rise + first) * per_top
+    relative = 5 / 3 - (2 / 3) * radius * steep
+    curve = ((second - power * (1 - power) * (1 - power) * rise * per_depth) * per_top - steep * widening) * per_top
+    return (; depth, top, widening, radius, steep, curve, relative, per_perimeter, per_wide=per_top / relative, per_top, bank, per_bank, first,
+        rise, per_depth, log_filled, per_more)
 end
 
-const SECTIONS = (trapezoid=(trapezoid, (:width, :side_slope)), power_law=(power_law, (:p, :q)))
-
-"Filled area, section, velocity at normal flow, and celerity in parts of it."
-@inline function channel(section::F, volume, p) where {F}
-    area = volume / p.length
-    size = abs(area) + TINY_AREA
-    depth, top, perimeter, by_area = section(size, p)
-    radius = size / perimeter
-    velocity = vsqrt(p.slope) / p.n * vexp(vlog(radius) * (2 / 3))
-    return area, depth, top, velocity, 5 / 3 - (2 / 3) * radius * by_area
+"Cotangents of the two parameters of a section from those of depth, top width, radius and `relative`, at a given area."
+@inline function trapezoid_pull(area, p, s, on_depth, on_top, on_radius, on_relative)
+    @inline function by(top, depth, perimeter, steep)
+        radius = -s.radius * s.per_perimeter * perimeter
+        return on_depth * depth + on_top * top + on_radius * radius - (2 / 3) * on_relative * (radius * s.steep + s.radius * steep)
+    end
+    narrowing = -s.depth * s.per_top
+    by_side = 4 * p.side_slope / s.banks # of the banks
+    in_bottom = by(p.width * s.per_top, narrowing, 1 + s.banks * narrowing, -s.steep * p.width * s.per_top * s.per_top)
+    in_side = by(2 * area * s.per_top, narrowing * s.depth, by_side * s.depth + s.banks * narrowing * s.depth,
+        (by_side - s.steep * 2 * area * s.per_top) * s.per_top)
+    return (; width=in_bottom, side_slope=in_side)
 end
 
-@inline bed_loss(depth, top, area, p) = p.leakance * p.length * top * depth * ifelse(area < zero(area), -one(area), one(area))
+@inline function power_law_pull(area, p, s, on_depth, on_top, on_radius, on_relative)
+    q, top, depth = p.q, s.top, s.depth
+    # by logarithmic slopes of depth and top width, and what the power does besides
+    @inline function by(of_depth, of_top, alone)
+        bank = (4 * depth * depth * of_depth + q * q * top * top * of_top + alone * q * top * top) * s.per_bank
+        perimeter = top * of_top * (1 - q) + bank - alone * top
+        rise = s.rise * (of_top - of_depth)
+        above = 4 * depth * of_depth + q * q * q * (rise * top + s.rise * top * of_top) + alone * 3 * q * q * s.rise * top
+        by_depth = q * (1 - q) * rise + alone * (1 - 2 * q) * s.rise + (above - s.first * bank) * s.per_bank
+        steep = by_depth * s.per_top - s.steep * of_top
+        radius = -s.radius * s.per_perimeter * perimeter
+        return on_depth * depth * of_depth + on_top * top * of_top + on_radius * radius -
+               (2 / 3) * on_relative * (radius * s.steep + s.radius * steep)
+    end
+    of_depth = (1 - s.log_filled) * s.per_more * s.per_more
+    return (; p=by(-s.per_more / p.p, s.per_more / p.p, zero(q)), q=by(of_depth, s.per_more - of_depth, one(q)))
+end
 
-@inline function reach_flows(volume, f, discharge, loss)
-    gain = f.inflow + f.lateral_inflow + zero(discharge)
+const SECTIONS = (trapezoid=(trapezoid, trapezoid_pull, (:width, :side_slope)), power_law=(power_law, power_law_pull, (:p, :q)))
+
+# ---- models --------------------------------------------------------------------------------------------------------------------
+
+@inline function reach_flows(w, discharge, loss)
+    gain = w.inflow + w.lateral_inflow + zero(discharge)
     return SVector(gain - discharge - loss), SVector(gain, discharge, loss)
 end
 
+"Cotangents of gain, discharge and loss from those of rate and fluxes."
+@inline flow_cotangents(on_changes, on_fluxes) = on_fluxes[1] + on_changes[1], on_fluxes[2] - on_changes[1], on_fluxes[3] - on_changes[1]
+
 "Muskingum's linear reach; see `muskingum.py`."
 function muskingum(; positive=true)
-    function rates(u, f, p)
-        normal = u[1] / p.K
-        share = share_of_outflow(1 - p.X - p.step / (2 * p.K))
-        discharge = positive ? weighted_outflow(normal, f.inflow, share) : normal - (1 / share - 1) * (f.inflow - normal)
-        return reach_flows(u[1], f, discharge, p.leakance * u[1])
+    @inline function prepare(f, p)
+        per_K = 1 / p.K
+        weight, by_share = weight_of_rise(1 - p.X - 0.5 * p.step * per_K)
+        return (; f.inflow, f.lateral_inflow, per_K, weight, by_share)
     end
-    return SmallModel{1}(whole_spec("muskingum"), rates)
+    @inline function outflow(u, w)
+        normal = u[1] * w.per_K
+        positive && return normal, weighted_outflow(normal, w.inflow, w.weight)
+        return normal, (normal - w.weight * (w.inflow - normal), 1 + w.weight, -w.weight, normal - w.inflow)
+    end
+    @inline rates(u, w, p) = reach_flows(w, outflow(u, w)[2][1], p.leakance * u[1])
+    @inline function linearise(u, w, p)
+        normal, (discharge, by_normal, by_inflow, by_weight) = outflow(u, w)
+        slope = by_normal * w.per_K
+        @inline function pull(on_changes, on_fluxes)
+            on_gain, on_discharge, on_loss = flow_cotangents(on_changes, on_fluxes)
+            on_share = on_discharge * by_weight * w.by_share
+            on_K = 0.5 * on_share * p.step * w.per_K - on_discharge * by_normal * normal
+            return SVector(on_discharge * slope + on_loss * p.leakance),
+            (; inflow=on_gain + on_discharge * by_inflow, lateral_inflow=on_gain),
+            (; K=on_K * w.per_K, X=-on_share, step=-0.5 * on_share * w.per_K, leakance=on_loss * u[1])
+        end
+        return reach_flows(w, discharge, p.leakance * u[1])..., Sparse{1,((1, 1),)}(-slope - p.leakance), pull
+    end
+    return SmallModel{1}(whole_spec("muskingum"), rates; prepare, linearise)
+end
+
+"What is the same at all volumes."
+@inline function channel_inputs(f, p)
+    per_length, per_slope, per_n = inverses(p.length, p.slope, p.n)
+    within = haskey(p, :step) ? 0.5 * p.step * per_length : per_length
+    return (; f.inflow, f.lateral_inflow, per_length, per_slope, per_n, conveyance=vsqrt(p.slope) * per_n, within, steepness=0.5 * per_slope * per_length)
+end
+
+"""
+Of a volume: its section, velocity at normal flow, and the slope of that in the area over a cube root; normal flow and loss to the bed, and
+their slopes in the area.
+"""
+@inline function channel_terms(section::F, u, w, p) where {F}
+    area = u[1] * w.per_length
+    size = abs(area) + TINY_AREA
+    s = section(size, p)
+    per_root = per_cube_root(s.radius)
+    speed = w.conveyance * per_root
+    velocity, by_size = speed * s.radius, speed * s.per_perimeter * (s.relative - 1)
+    under = p.length * s.top * s.depth * ifelse(area < zero(area), -one(area), one(area))
+    return (; area, size, s, speed, velocity, by_size, normal=area * velocity, growth=velocity + abs(area) * by_size, under, loss=p.leakance * under,
+        seeping=p.leakance * p.length * (1 + s.depth * s.widening))
+end
+
+"""
+Cotangents of the parameters that all channels have, and of the state: from those of normal flow, loss, top width and `relative`, that of the
+area by the last two, and that of the velocity and the length besides normal flow.
+"""
+@inline function channel_pull(pull::F, w, p, t, on_normal, on_loss, on_top, on_relative, by_area, on_velocity, on_length) where {F}
+    on_velocity += on_normal * t.area
+    on_bed, sided = on_loss * p.leakance, ifelse(t.area < zero(t.area), -one(t.area), one(t.area))
+    on_area = on_normal * t.growth + on_loss * t.seeping + by_area
+    of_section = pull(t.size, p, t.s, on_bed * sided * p.length * t.s.top, on_top + on_bed * sided * p.length * t.s.depth,
+        on_velocity * (2 / 3) * t.speed, on_relative)
+    return SVector(on_area * w.per_length), (; n=-on_velocity * t.velocity * w.per_n, slope=0.5 * on_velocity * t.velocity * w.per_slope,
+        length=on_length + (on_bed * t.under - on_area * t.area) * w.per_length, leakance=on_loss * t.under, of_section...)
 end
 
 "A reach as a nonlinear reservoir; see `kinematic_wave.py`."
 function kinematic_wave(; section="trapezoid")
-    shape, spec = section_of("kinematic_wave", section)
-    function rates(u, f, p)
-        area, depth, top, velocity, _ = channel(shape, u[1], p)
-        return reach_flows(u[1], f, area * velocity, bed_loss(depth, top, area, p))
+    shape, pull_section, spec = section_of("kinematic_wave", section)
+    @inline terms(u, w, p) = channel_terms(shape, u, w, p)
+    @inline rates(u, w, p) = (t = terms(u, w, p); reach_flows(w, t.normal, t.loss))
+    @inline function linearise(u, w, p, t=terms(u, w, p))
+        @inline function pull(on_changes, on_fluxes)
+            on_gain, on_discharge, on_loss = flow_cotangents(on_changes, on_fluxes)
+            none = zero(on_gain)
+            on_state, on_p = channel_pull(pull_section, w, p, t, on_discharge, on_loss, none, none, none, none, none)
+            return on_state, (; inflow=on_gain, lateral_inflow=on_gain), on_p
+        end
+        return reach_flows(w, t.normal, t.loss)..., Sparse{1,((1, 1),)}(-(t.growth + t.seeping) * w.per_length), pull
     end
-    return SmallModel{1}(spec, rates)
+    return SmallModel{1}(spec, rates; prepare=channel_inputs, linearise, terms)
 end
 
 "Muskingum's reach with travel time and X from its channel; see `muskingum_cunge.py`."
 function muskingum_cunge(; section="trapezoid")
-    shape, spec = section_of("muskingum_cunge", section)
-    function rates(u, f, p)
-        area, depth, top, velocity, relative = channel(shape, u[1], p)
-        spread = abs(area) / (2 * top * p.slope * p.length * relative)
-        within = velocity * relative * p.step / (2 * p.length)
-        discharge = weighted_outflow(area * velocity, f.inflow, share_of_outflow(0.5 + spread - within))
-        return reach_flows(u[1], f, discharge, bed_loss(depth, top, area, p))
+    shape, pull_section, spec = section_of("muskingum_cunge", section)
+    @inline function terms(u, w, p)
+        t = channel_terms(shape, u, w, p)
+        s = t.s
+        # D / (c L) and c step / (2 L), in which the celerity is `relative` times the velocity
+        by_spread = w.steepness * s.per_wide
+        spread, within = abs(t.area) * by_spread, t.velocity * s.relative * w.within
+        weight, by_share = weight_of_rise(0.5 + spread - within)
+        # slope of `relative` in the size
+        bending = -(2 / 3) * (1.5 * (s.relative - 1) * s.per_perimeter * s.steep + s.radius * s.curve)
+        by_size = by_spread * (1 - abs(t.area) * (s.widening * s.relative + bending * s.top) * s.per_wide) -
+                  w.within * (t.by_size * s.relative + t.velocity * bending)
+        return (; t..., by_spread, spread, within, weight, by_share, share_slope=by_size * ifelse(t.area < zero(t.area), -one(t.area), one(t.area)))
     end
-    return SmallModel{1}(spec, rates)
+    @inline rates(u, w, p) = (t = terms(u, w, p); reach_flows(w, weighted_outflow(t.normal, w.inflow, t.weight)[1], t.loss))
+    @inline function linearise(u, w, p, t=terms(u, w, p))
+        discharge, by_normal, by_inflow, by_weight = weighted_outflow(t.normal, w.inflow, t.weight)
+        slope = by_normal * t.growth + by_weight * t.by_share * t.share_slope
+        @inline function pull(on_changes, on_fluxes)
+            on_gain, on_discharge, on_loss = flow_cotangents(on_changes, on_fluxes)
+            on_share = on_discharge * by_weight * t.by_share
+            s = t.s
+            on_top, on_relative = -on_share * t.spread * s.per_top, -on_share * (t.spread * s.per_wide * s.top + t.velocity * w.within)
+            on_state, on_p = channel_pull(pull_section, w, p, t, on_discharge * by_normal, on_loss, on_top, on_relative, on_share * t.share_slope,
+                -on_share * s.relative * w.within, on_share * (t.within - t.spread) * w.per_length)
+            return on_state, (; inflow=on_gain + on_discharge * by_inflow, lateral_inflow=on_gain),
+            merge(on_p, (; slope=on_p.slope - on_share * t.spread * w.per_slope, step=-0.5 * on_share * t.velocity * s.relative * w.per_length))
+        end
+        return reach_flows(w, discharge, t.loss)..., Sparse{1,((1, 1),)}(-(slope + t.seeping) * w.per_length), pull
+    end
+    return SmallModel{1}(spec, rates; prepare=channel_inputs, linearise, terms)
 end
 
-"The function of a cross-section, and the specification without the parameters of the others."
+"The function of a cross-section, its pull, and the specification without the parameters of the others."
 function section_of(name, section)
-    shape, own = lookup(Dict(String(k) => v for (k, v) in pairs(SECTIONS)), section, "cross-section")
-    others = setdiff([k for (_, names) in values(SECTIONS) for k in names], own)
+    shape, pull, own = lookup(Dict(String(k) => v for (k, v) in pairs(SECTIONS)), section, "cross-section")
+    others = setdiff([k for (_, _, names) in values(SECTIONS) for k in names], own)
     spec = whole_spec(name)
-    return shape, select(name, setdiff(spec.parameters, others), spec.forcings)
+    return shape, pull, select(name, setdiff(spec.parameters, others), spec.forcings)
 end

@@ -1,0 +1,46 @@
+# Reaches: derivatives by hand are those of dual numbers.
+
+using DiffGeo: Lanes, SMatrix, SVector, Vec, per_cube_root
+using DiffGeo.ForwardDiff: ForwardDiff
+
+@testset "one over a cube root" begin
+    x = exp10.(range(-290, 290; length=20_001))
+    @test maximum(abs.(per_cube_root.(x) .* cbrt.(x) .- 1)) < 3eps()
+    several = per_cube_root(Lanes(Vec(Tuple(x[1:8]))))
+    @test [several.x[i] for i in 1:8] == per_cube_root.(x[1:8])
+    @test ForwardDiff.derivative(per_cube_root, 8.0) ≈ -1 / 48
+end
+
+@testset "derivatives of $name by hand, $options" for (name, make, options) in (
+    ("muskingum", DiffGeo.muskingum, (;)), ("muskingum", DiffGeo.muskingum, (; positive=false)),
+    ("kinematic_wave", DiffGeo.kinematic_wave, (;)), ("kinematic_wave", DiffGeo.kinematic_wave, (; section="power_law")),
+    ("muskingum_cunge", DiffGeo.muskingum_cunge, (;)), ("muskingum_cunge", DiffGeo.muskingum_cunge, (; section="power_law")))
+
+    m, rng = make(; options...), Xoshiro(5)
+    sp = DiffGeo.spec(m)
+    between(low, high) = low + (high - low) * rand(rng)
+    for c in 1:300
+        given = (n=between(0.02, 0.1), slope=10^between(-5, -1), length=10^between(2, 4.5), width=between(1, 200), side_slope=between(0.01, 4),
+            p=between(1, 100), q=between(0.01, 1.5), K=10^between(3, 5), X=between(0, 0.5), step=10^between(2, 4), leakance=between(0, 1e-4))
+        x = SVector{length(sp.parameters)}(given[k] for k in sp.parameters)
+        # a wave in front and behind, and states below zero, where Newton's method may pass
+        u, f = SVector((c % 10 == 0 ? -1e-3 : 1.0) * 10^between(-3, 7)), SVector(10^between(-2, 3), between(0, 5))
+        on_rates, on_fluxes = SVector(randn(rng)), SVector{3}(randn(rng, 3))
+        function rates_at(u, f, x)
+            fs, ps = NamedTuple{Tuple(sp.forcings)}(Tuple(f)), NamedTuple{Tuple(sp.parameters)}(Tuple(x))
+            return DiffGeo.both(m, u, DiffGeo.prepared(m, fs, ps), ps)
+        end
+        total(u, f, x) = ((changes, fluxes) = rates_at(u, f, x); sum(on_rates .* changes) + sum(on_fluxes .* fluxes))
+        fs, ps = NamedTuple{Tuple(sp.forcings)}(Tuple(f)), NamedTuple{Tuple(sp.parameters)}(Tuple(x))
+        changes, fluxes, J, pull = m.linearise(u, DiffGeo.prepared(m, fs, ps), ps)
+        on_state, on_forcing, on_parameters = pull(on_rates, on_fluxes)
+        @test (changes, fluxes) == rates_at(u, f, x)
+        @test SMatrix(J) ≈ ForwardDiff.jacobian(v -> rates_at(v, f, x)[1], u) rtol = 1e-8
+        @test on_state ≈ ForwardDiff.gradient(v -> total(v, f, x), u) rtol = 1e-8
+        @test [on_forcing[k] for k in sp.forcings] ≈ ForwardDiff.gradient(v -> total(u, v, x), f) rtol = 1e-8
+        slopes = ForwardDiff.gradient(v -> total(u, f, v), x)
+        for (k, slope) in zip(sp.parameters, slopes)
+            @test on_parameters[k] ≈ slope rtol = 1e-5 atol = 1e-13 * maximum(abs, slopes .* x) / given[k]
+        end
+    end
+end
