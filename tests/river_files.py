@@ -57,11 +57,11 @@ def reach_file(root: Path) -> Path:
     return root / "reaches.nc"
 
 
-def table(root: Path, style: str) -> Path:
+def table(root: Path, style: str, days: int = 40) -> Path:
     """The river as a table of flowpaths: of t-route, MERIT-Basins, HydroRIVERS (GeoPackage), or
     gauges; with lateral inflow and discharge in files beside it.
     """
-    sites, ids, down = river(), np.arange(11, 16), np.array([13, 13, 15, 15, 0])
+    sites, ids, down = river(days), np.arange(11, 16), np.array([13, 13, 15, 15, 0])
     styles = {
         "t-route": {
             "link": ids, "to": down, "dx": sites.length.values, "n": 0.05, "s0": 1e-3, "bw": 3.0,

@@ -11,8 +11,10 @@ from typing import Any
 import hybrid_cases
 import pandas as pd
 import pytest
+import river_files
 import site_files
 import torch
+import xarray as xr
 import yaml
 
 import pydiffgeo as pdg
@@ -144,6 +146,14 @@ def test_own_files(
     monkeypatch.chdir(tmp_path)
     exec(blocks("docs/own_data.md", "python")[0], {})
     assert capsys.readouterr().out == "['007'] K\n"
+    river_files.table(tmp_path, "t-route", days=200)
+    (tmp_path / "inflow.csv").rename(tmp_path / "lateral_inflow.csv")
+    names: dict[str, Any] = {}
+    exec(blocks("docs/own_data.md", "python")[1], names)
+    assert names["sites"].sizes["site"] == 5 and len(names["windows"].batch(0)) == 3
+    (settings,) = (yaml.safe_load(t) for t in blocks("docs/own_data.md", "yaml")[1:])
+    again = pdg.open_sites(**settings["data"])
+    xr.testing.assert_identical(again, names["sites"])
 
 
 def test_closures_in_settings() -> None:

@@ -100,3 +100,11 @@ def windows_of_gauges(
     others = random.permutation(there[there != first[0]])[: size - 1]
     rows = np.concatenate((first, others))
     return rows, np.full(len(rows), k)
+
+
+def sites_in_turn(sites: NDArray, size: int | None, seed: int, epoch: int, turn: int) -> NDArray:
+    """Return all sites in order, or those of a random order of an epoch whose turn it is."""
+    if size is None or size >= len(sites):
+        return sites
+    order = np.random.default_rng([seed, epoch]).permutation(sites)
+    return order[turn * size : (turn + 1) * size]

@@ -6,14 +6,15 @@ most; any number flow into it. Positions count from 0, -1 stands for none.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
-from pydiffgeo.errors import DataError, listed, nearest
+from pydiffgeo.errors import DataError, DataWarning, listed, nearest
 
 DOWNSTREAM = "downstream"
 SHOWN = 10  # sites that a message names
@@ -248,6 +249,34 @@ def identifiers(values: ArrayLike, known: Sequence[str] = ()) -> NDArray:
             )
         )
     return text.to_numpy(dtype=object)
+
+
+def within(
+    known: Iterable[str], below: ArrayLike, kept: Sequence[str], below_kept: ArrayLike
+) -> NDArray:
+    """Return the site below each site that is kept; '' where that one is not.
+
+    A `DataWarning` names sites that lack the water of others for that.
+
+    Parameters
+    ----------
+    known, below : of str, [all]
+        All sites, and those below them.
+    kept, below_kept : of str, [site]
+        The sites that are kept, and those below them.
+    """
+    names, there = list(known), set(kept)
+    found, out = identifiers(below_kept, names), set(names) - there
+    pairs = zip(names, identifiers(below, names) if out else (), strict=bool(out))
+    short = sorted({down for site, down in pairs if site in out and down in there})
+    if short:
+        warnings.warn(
+            f"sites that were not asked for flow into {listed(short, SHOWN)}, which lack their "
+            "water; open all sites, then take those above one by `pydiffgeo.data.cut_above`.",
+            DataWarning,
+            stacklevel=4,
+        )
+    return np.array(["" if site in out else site for site in found], dtype=str)
 
 
 def _checked(below: ArrayLike) -> NDArray[np.int64]:

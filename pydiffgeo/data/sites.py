@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import os
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -19,9 +18,9 @@ from pydiffgeo.data.form import DAY, Day, moments, stamp
 from pydiffgeo.data.layouts import LAYOUTS, Request, Source
 from pydiffgeo.data.layouts.source import base_of, depth_of
 from pydiffgeo.data.lazy import Reader
-from pydiffgeo.data.network import DOWNSTREAM, SHOWN, identifiers
+from pydiffgeo.data.network import DOWNSTREAM, within
 from pydiffgeo.data.problems import absent
-from pydiffgeo.errors import DataError, DataWarning, listed, lookup, nearest
+from pydiffgeo.errors import DataError, listed, lookup, nearest
 from pydiffgeo.recorded import object_of
 
 EAGER_BYTES = 2**30  # what is read at once, unless the caller says otherwise
@@ -350,7 +349,8 @@ def _static(source: Source, depths: Sequence[float]) -> dict[str, xr.Variable]:
     for name in map(str, table.columns):
         values = table[name].to_numpy()
         if name == DOWNSTREAM:
-            values = _within(source, values)
+            whole = source.attributes[name].to_numpy()
+            values = within(map(str, source.attributes.index), whole, source.sites, values)
         elif table[name].isna().all():
             values = np.full(len(table), np.nan)
         elif table[name].dtype == object:
@@ -382,26 +382,3 @@ def _static(source: Source, depths: Sequence[float]) -> dict[str, xr.Variable]:
                 )
             found[name] = xr.Variable("site", numbers, {"units": unit})
     return found
-
-
-def _within(source: Source, given: NDArray) -> NDArray:
-    """Return the site below each site; none where it is one that was not asked for.
-
-    A `DataWarning` names sites that lack the water of others for that.
-    """
-    known = list(map(str, source.attributes.index))
-    below, kept = identifiers(given, known), set(source.sites)
-    out = set(known) - kept
-    if out and DOWNSTREAM in source.attributes:
-        above = identifiers(source.attributes[DOWNSTREAM].to_numpy(), known)
-        pairs = zip(known, above, strict=True)
-        short = sorted({down for site, down in pairs if site in out and down in kept})
-        if short:
-            warnings.warn(
-                f"sites that were not asked for flow into {listed(short, SHOWN)}, which "
-                "lack their water; open all sites, then take those above one by "
-                "`pydiffgeo.data.cut_above`.",
-                DataWarning,
-                stacklevel=4,
-            )
-    return np.array(["" if site in out else site for site in below], dtype=str)

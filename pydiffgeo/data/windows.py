@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from pydiffgeo.data import network
 from pydiffgeo.data.batch import Batch
-from pydiffgeo.data.drawing import valid_starts, windows_of_gauges, windows_of_sites
+from pydiffgeo.data.drawing import sites_in_turn, valid_starts, windows_of_gauges, windows_of_sites
 from pydiffgeo.data.form import (
     Day,
     observed_names,
@@ -29,6 +29,7 @@ from pydiffgeo.data.form import (
     telling_attributes,
     times_of,
 )
+from pydiffgeo.data.lacking import longest_gap, refuse_gap, require_variance
 from pydiffgeo.data.lazy import blocks
 from pydiffgeo.data.tensors import NUMPY, SiteTensors
 from pydiffgeo.errors import DataError, SettingsError, listed
@@ -228,7 +229,7 @@ class Windows:
         counts = valid.sum(1)
         rows, left = np.flatnonzero(counts), self._without(counts)
         if not len(rows):
-            more = self.longest_gap(first=self._first)
+            more = longest_gap(self.tensors, first=self._first)
             raise DataError(
                 f"no site has a window of {self.warm_up} + {self._days} steps with complete "
                 f"forcing and an observation between {stamp(self.times[self.first_scored])} and "
@@ -250,17 +251,6 @@ class Windows:
             span = slice(self.first_scored, self.last)
             lost = lost[[self.tensors.seen(int(row))[span].any() for row in lost]]
         return [self.names[i] for i in lost]
-
-    def longest_gap(self, site: str | None = None, first: int = 0) -> str:
-        """Return the longest gap of forcing that ends at position `first` or later, in words.
-
-        Of a site, or of all.
-        """
-        kinds, day = ("missing time", "missing forcing"), stamp(self.times[first])
-        gaps = [p for p in self.tensors.report.problems if p.kind in kinds and p.end >= day]
-        gaps = [p for p in gaps if site in (None, p.site)]
-        longest = max(gaps, key=lambda p: p.days, default=None)
-        return "" if longest is None else f" The longest gap: {longest.message}"
 
     @property
     def count(self) -> int:
@@ -339,15 +329,11 @@ class Windows:
     def _drawn(self, step: int) -> tuple[NDArray, NDArray]:
         """Return the sites of a batch, and where their windows begin."""
         rows, bits, _ = self._valid
-        return self._whole(step, rows) if self.length is None else self._random(step, rows, bits)
-
-    def _whole(self, step: int, rows: NDArray) -> tuple[NDArray, NDArray]:
-        """All sites in order, or those of a random order of this epoch whose turn it is."""
-        if self.batch_size is not None and self.batch_size < len(rows):
-            epoch, turn = divmod(step, self.steps_per_epoch)
-            order = np.random.default_rng([self.seed, epoch]).permutation(rows)
-            rows = order[turn * self.batch_size : (turn + 1) * self.batch_size]
-        return rows, np.full(len(rows), self._first)
+        if self.length is None:
+            turn = divmod(step, self.steps_per_epoch)
+            rows = sites_in_turn(rows, self.batch_size, self.seed, *turn)
+            return rows, np.full(len(rows), self._first)
+        return self._random(step, rows, bits)
 
     def _random(self, step: int, sites: NDArray, bits: NDArray) -> tuple[NDArray, NDArray]:
         random, size = np.random.default_rng([self.seed, step]), self.batch_size or len(sites)
@@ -393,7 +379,7 @@ class Windows:
             )
         rows = self.complete_between(a - warm_up, b)
         if missing == "error" and len(rows) < len(self.names):
-            self._refuse_gap(a - warm_up, b)
+            refuse_gap(self.tensors, a - warm_up, b)
         if self.closed is None or self.tensors.below is None:
             parts = [rows[part] for part in blocks(len(rows), batch)]
         else:
@@ -418,30 +404,7 @@ class Windows:
 
         A loss such as the NSE needs them. Sites of rivers may have none at all.
         """
-        free = self.closed is not None
-        flat = [
-            f"{self.names[i]} ({name})"
-            for name, spread in self.tensors.spread.items()
-            for i in np.flatnonzero(~(spread.cpu().numpy() > 0).reshape(len(self.names), -1).all(1))
-            if not (free and self.tensors.never_seen[name][i])
-        ]
-        if flat:
-            raise DataError(
-                f"{len(flat)} sites have fewer than two different observations from "
-                f"{stamp(self.times[self.first_scored])} to {stamp(self.times[self.last - 1])}: "
-                f"{listed(flat, 10)}; leave them out, or choose another period or loss."
-            )
-
-    def _refuse_gap(self, first: int, last: int) -> None:
-        absent = ~self.tensors.complete()[:, first:last]
-        row, step = np.argwhere(absent)[0]
-        more = self.longest_gap(self.names[row], first)
-        raise DataError(
-            f"forcing is missing in site {self.names[row]} on "
-            f"{stamp(self.times[first + int(step)])}, and in {int(absent.any(1).sum())} sites of "
-            "the period in all; fill it, or leave these sites out."
-            f"{more}"
-        )
+        require_variance(self.tensors, self.first_scored, self.last, self.closed is not None)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint has to keep: plain numbers and text."""
