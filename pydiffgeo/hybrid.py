@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 import torch
@@ -127,6 +127,12 @@ class Hybrid(Recorded, nn.Module):
         """Whether networks and scaling are there."""
         return bool(self.facts)
 
+    @property
+    def closed(self) -> Literal["upstream"] | None:
+        """What windows must be closed to: "upstream" where a stage needs whole rivers."""
+        stages = (stage for stage in self.modules() if isinstance(stage, Stage))
+        return "upstream" if any(stage.whole_rivers for stage in stages) else None
+
     def _all(self, what: str) -> dict[str, Any]:
         """Return `begin`, `places` or `layers` of all stages."""
         return {k: v for stage in self._flat for k, v in getattr(stage, what).items()}
@@ -166,7 +172,10 @@ class Hybrid(Recorded, nn.Module):
             Series or attributes that nobody gives, all at once, or units that do not convert.
         """
         if isinstance(sites, xr.Dataset):
-            windows = Windows(sites, start=start, end=end, forcing=forcing, attributes=attributes)
+            windows = Windows(
+                sites, start=start, end=end, forcing=forcing, attributes=attributes,
+                closed=self.closed,
+            )  # fmt: skip
         elif isinstance(sites, Windows) and start is None and end is None:
             named = forcing is not None or attributes is not None
             windows = sites.reading(forcing, None, attributes) if named else sites

@@ -380,14 +380,16 @@ class Windows:
         rows = self.complete_between(a - warm_up, b)
         if missing == "error" and len(rows) < len(self.names):
             refuse_gap(self.tensors, a - warm_up, b)
-        if self.closed is None or self.tensors.below is None:
-            parts = [rows[part] for part in blocks(len(rows), batch)]
-        else:
-            parts = network.whole_rivers(self.tensors.below, rows, batch)
         return (
             self.tensors.windows(part, np.full(len(part), a - warm_up), b - a + warm_up, warm_up)
-            for part in parts
+            for part in self.parts(rows, batch)
         )
+
+    def parts(self, rows: NDArray, batch: int) -> list[NDArray]:
+        """Return positions of sites in parts of `batch` sites, or of whole rivers."""
+        if self.closed is None or self.tensors.below is None:
+            return [rows[part] for part in blocks(len(rows), batch)]
+        return network.whole_rivers(self.tensors.below, rows, batch)
 
     def complete_between(self, first: int, last: int) -> NDArray:
         """Return positions of the sites with all forcing from position `first` to before `last`.

@@ -56,7 +56,11 @@ class Evaluation:
         self.axis = axis_of(self.data)
         judged = self.judged
         for name in (n for n in self.observed if n not in self.all_scores):
-            both = judged[name], judged[name + OBSERVED]
+            both = [judged[name], judged[name + OBSERVED]]
+            if self.data.attrs.get("closed"):  # the other sites of a river have no gauge
+                seen = both[1].notnull()
+                gauged = seen.any([dim for dim in seen.dims if dim != "site"]).values
+                both = [values.isel(site=gauged) for values in both]
             self.all_scores[name] = score_sites(*both, self.measures.get(name))
 
     @property

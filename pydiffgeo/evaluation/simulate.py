@@ -105,17 +105,12 @@ def simulate(
             close = nearest(name, one.gives)
             raise DataError(f"nobody gives {name!r}{close} The hybrid gives {listed(one.gives)}.")
     here = sites.isel({axis: slice(begin, last)})
-    read = Windows(here, dtype=one.dtype)
+    read = Windows(here, dtype=one.dtype, closed=one.closed)
     read = read.reading(one.reads, tuple(dict.fromkeys((*compared, *one.recalls))), one.needs)
-    rivers = read.tensors.below if any(stages_of(hybrid, Downstream)) else None
-    rows, gone = _complete(read, missing, rivers)
-    rank, size = (0, 1) if group is None else (group.rank, group.size)
-    if rivers is None:
-        mine = rows[rank::size]
-        parts = [mine[k : k + batch] for k in range(0, len(mine), batch)]
-    else:
-        parts = network.whole_rivers(rivers, rows, batch)[rank::size]
-        mine = np.concatenate(parts) if parts else rows[:0]
+    rows, gone = _complete(read, missing)
+    parts = read.parts(rows, batch)
+    parts = parts if group is None else parts[group.rank :: group.size]
+    mine = np.concatenate([*parts, np.zeros(0, int)]).astype(int)
     device = next((p.device for p in hybrid.parameters()), torch.device("cpu"))
     names = [*compared, *(n for n in kept if n not in (*forcing, *compared))]
     blocks, training = list[xr.Dataset](), hybrid.training
@@ -139,6 +134,7 @@ def simulate(
         "Conventions": "CF-1.11",
         "warm_up": first - begin,
         "balance": json.dumps(balance),
+        "closed": one.closed or "",
         "left_out": json.dumps(gone),
         "failed": json.dumps({k: v for block in blocks for k, v in block.attrs.items()}),
         **({"warning": warned} if warned else {}),
@@ -159,19 +155,11 @@ def _short_warm_up(sites: xr.Dataset, there: int, asked: int | None, first: int)
     return text
 
 
-def _complete(
-    read: Windows, missing: str, rivers: NDArray | None = None
-) -> tuple[NDArray, dict[str, str]]:
-    """Return positions of the sites that have all forcing, and why each other one is left out.
-
-    Of rivers, given by the site below each, all sites above have it, too.
-    """
+def _complete(read: Windows, missing: str) -> tuple[NDArray, dict[str, str]]:
+    """Return positions of the sites that have all forcing, and why each other one is left out."""
     complete, times = read.tensors.complete(), read.times
-    whole, gone = complete.all(1), dict[str, str]()
-    if rivers is not None:
-        whole = network.accumulated(rivers, (~whole).astype(int)) == 0
-    rows = np.flatnonzero(whole)
-    for k in np.flatnonzero(~whole):
+    rows, gone = read.complete_between(0, len(times)), dict[str, str]()
+    for k in np.setdiff1d(np.arange(len(complete)), rows):
         if complete[k].all():
             gone[read.names[k]] = "forcing is missing at a site above it"
             continue

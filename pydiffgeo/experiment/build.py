@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import xarray as xr
 
@@ -63,10 +64,32 @@ class SiteData:
     left_out: dict[str, dict[str, str]] = field(default_factory=dict)
     remarks: tuple[tuple[str, str], ...] = ()  # site, and what was put up with there
     fills: tuple[Fill, ...] = ()  # forcing that was filled
+    river: tuple[str, ...] = ()  # observed series, where all sites of a river belong together
+
+    @property
+    def training(self) -> xr.Dataset:
+        """Records of the sites trained on; of rivers all, without what was observed in others."""
+        if not self.river:
+            return self.sites.sel(site=list(self.trained))
+        own = self.sites.site.isin(list(self.trained))
+        return self.sites.assign({name: self.sites[name].where(own) for name in self.river})
+
+    @property
+    def groups(self) -> dict[str, tuple[str, ...]] | None:
+        """Sites by group, where some are held out."""
+        if not self.held_out:
+            return None
+        gauges = {*self.trained, *self.held_out}
+        others = tuple(str(s) for s in self.sites.site.values if str(s) not in gauges)
+        found = {"trained": self.trained, "held out": self.held_out}
+        return found | ({"ungauged": others} if others else {})
 
     def judged(self, period: str) -> xr.Dataset:
         """Return the records of the sites that are judged in a period."""
         out = self.left_out.get(period, {})
+        if self.river:
+            own = self.sites.site.isin([s for s in (*self.trained, *self.held_out) if s not in out])
+            return self.sites.assign({name: self.sites[name].where(own) for name in self.river})
         return self.sites.sel(site=[s for s in (*self.trained, *self.held_out) if s not in out])
 
     def report(self) -> str:
@@ -171,7 +194,9 @@ def load_sites(
     """
     data: DataSettings = settings.data
     opened = open_records(data, settings.search)
-    known = [str(site) for site in opened.site.values]
+    hybrids = list(hybrids)
+    river = any(hybrid.closed for hybrid in hybrids)
+    known = _gauges(opened, data) if river else [str(site) for site in opened.site.values]
     trained, held = choose_sites(known, data.sites, data.held_out, data.exclude, data.split_seed)
     out = {scope: dict(reasons) for scope, reasons in (left_out or {}).items()}
     excluded = out.setdefault("all", {})
@@ -197,18 +222,43 @@ def load_sites(
     for part in found:
         for scope, reasons in part.selection.left_out.items():
             out.setdefault(scope, {}).update(reasons)
-    records = xr.concat([part.sites for part in found], "site") if held else found[0].sites
+    held_out = found[1].selection.kept if held else ()
+    if river:  # a site that is left out would cut it
+        gauges = {*found[0].selection.kept, *held_out}
+        others = [site for site in map(str, opened.site.values) if site not in gauges]
+        whole = [replace(span, gaps="none", varied=(), judged=(), least=0) for span in spans]
+        if others:
+            options["missing"] = "error"
+            land = opened.sel(site=others)
+            found.append(usable_sites(land, whole, series, (), static, **options))
+    records = xr.concat([part.sites for part in found], "site") if found[1:] else found[0].sites
+    if river:
+        records = records.sel(site=opened.site.values)
     if settings.training.length is None:  # a simulation begins with the first day of training
         first, _ = positions(times_of(records), *data.train.days)
         records = records.isel(time=slice(first, None))
     return SiteData(
         with_derived(records, data, *summary_days(settings)),
         found[0].selection.kept,
-        found[1].selection.kept if held else (),
+        held_out,
         out,
         tuple(remark for part in found for remark in part.selection.remarks),
         tuple(fill for part in found for fill in part.fills),
+        tuple(data.observed) if river else (),
     )
+
+
+def _gauges(records: xr.Dataset, data: DataSettings) -> list[str]:
+    """Return the sites of a river where anything was observed."""
+    seen = np.zeros(records.sizes["site"], bool)
+    for name in (name for name in data.observed if name in records):
+        values = records[name].transpose("site", ...).values
+        seen |= np.isfinite(values).reshape(len(values), -1).any(1)
+    found = [str(site) for site in records.site.values[seen]]
+    if not found:
+        observed = ", ".join(data.observed)
+        raise DataError(f"no site of the river has any {observed}; give the records of a gauge.")
+    return found
 
 
 def build_windows(
@@ -224,6 +274,7 @@ def build_windows(
         "forcing": series, "attributes": data.attributes, "observed": data.observed,
         "dtype": hybrid.dtype,
         "memory": int(data.memory * 2**30), "impossible": "ignore", "start": start, "end": end,
+        "closed": hybrid.closed,
     }  # fmt: skip
     return Windows(sites, **{**options, **changes})
 

@@ -116,7 +116,6 @@ def judge_run(
     for note in notes:
         log.warning(note)
     span, e = period_of(folder, settings, period), settings.evaluation
-    groups = {"trained": data.trained, "held out": data.held_out}
     sites = data.judged(period)
     if run.calibrated:  # the others have no parameters
         sites = sites.sel(site=[s for s in map(str, sites.site.values) if s in data.trained])
@@ -128,7 +127,7 @@ def judge_run(
         found = evaluate(
             run.model, sites, *span.days, **options,
             observed=settings.data.observed, members=own or None, missing=settings.data.missing,
-            groups=groups if data.held_out else None,
+            groups=data.groups,
             history=pd.read_csv(history) if history.is_file() else None,
             left_out={**data.left_out.get("all", {}), **data.left_out.get(period, {})},
         )  # fmt: skip
@@ -144,8 +143,7 @@ def _other_records(run: TrainedRun, data: SiteData) -> Iterator[str]:
     if run.calibrated or any(member["left_out"] for member in run.kept):
         return  # whose scaling is of other sites
     fresh = build_hybrid(run.settings)
-    trained = data.sites.sel(site=list(data.trained))
-    fresh.prepare(build_windows(trained, run.settings, fresh, run.settings.data.train))
+    fresh.prepare(build_windows(data.training, run.settings, fresh, run.settings.data.train))
     if differs := difference(fresh.get_extra_state(), run.hybrid.get_extra_state(), ""):
         told = f"The records are not those that {run.folder} was trained on: {differs}."
         yield f"{told} Its own scaling is kept."

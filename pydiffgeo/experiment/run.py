@@ -187,7 +187,7 @@ def _trainer(
         data.say(folder.name, progress)
         if told := short_warm_up(times_of(data.sites), settings):
             log.warning("%s: %s", folder.name, told)
-    trained = data.sites.sel(site=list(data.trained))
+    trained = data.training
     windows = build_windows(trained, settings, hybrid, d.train)
     options = {name: value for name, value in given_in(t).items() if name not in TRAINING}
     if d.validation is not None and not d.held_days:
@@ -264,7 +264,7 @@ def calibrate(
     _require_place(settings, folder, resume, overwrite)  # before the data are read
     with _placed(experiment, run):
         data = load_sites(settings, hybrids.values(), calibrated=True)
-        trained = data.sites.sel(site=list(data.trained))
+        trained = data.training
         first, last = positions(times_of(trained), *settings.data.train.days)
         # half of a short period is left to be fitted to
         warm_up = min(settings.evaluation.warm_up or 0, (last - first) // 2)

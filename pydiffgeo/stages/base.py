@@ -100,6 +100,7 @@ class Stage(Recorded, nn.Module):
     begin: dict[str, float] = {}  # where they begin, by default in the middle of the bounds
     places: dict[str, tuple[str, float, float]] = {}  # or attribute, factor and offset for it
     layers: dict[str, tuple[float, ...]] = {}  # middles of layers (cm) of parameters that have them
+    whole_rivers = False  # whether a batch must hold all sites above each of its sites
 
     @property
     def who(self) -> str:

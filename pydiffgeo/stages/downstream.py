@@ -55,6 +55,8 @@ class Downstream(Stage):
         A model without these forcings, or an interval that is no duration.
     """
 
+    whole_rivers = True
+
     def __init__(
         self, process: Process, interval: str | None = None, delay: Range | None = None
     ) -> None:
