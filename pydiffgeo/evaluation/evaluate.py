@@ -56,12 +56,12 @@ class Evaluation:
         self.axis = axis_of(self.data)
         judged = self.judged
         for name in (n for n in self.observed if n not in self.all_scores):
-            both = [judged[name], judged[name + OBSERVED]]
+            pair = judged[name], judged[name + OBSERVED]
             if self.data.attrs.get("closed"):  # the other sites of a river have no gauge
-                seen = both[1].notnull()
+                seen = pair[1].notnull()
                 gauged = seen.any([dim for dim in seen.dims if dim != "site"]).values
-                both = [values.isel(site=gauged) for values in both]
-            self.all_scores[name] = score_sites(*both, self.measures.get(name))
+                pair = pair[0].isel(site=gauged), pair[1].isel(site=gauged)
+            self.all_scores[name] = score_sites(*pair, self.measures.get(name))
 
     @property
     def observed(self) -> list[str]:
