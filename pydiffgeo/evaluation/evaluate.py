@@ -15,7 +15,13 @@ from numpy.typing import NDArray
 from pydiffgeo.data.form import axis_of, stamp
 from pydiffgeo.errors import DataError
 from pydiffgeo.evaluation.report import write_report
-from pydiffgeo.evaluation.scores import median_scores, score_sites, summary_table, write_scores
+from pydiffgeo.evaluation.scores import (
+    groups_of,
+    median_scores,
+    score_sites,
+    summary_table,
+    write_scores,
+)
 from pydiffgeo.evaluation.simulate import OBSERVED, simulate
 from pydiffgeo.files import file_name, write_file, write_netcdf
 from pydiffgeo.hybrid import Hybrid
@@ -76,8 +82,7 @@ class Evaluation:
     @property
     def groups(self) -> NDArray:
         """The group of each site, [site]; "" where there are none."""
-        sites = self.data["site"].astype(str)
-        return self.data.coords.get("group", sites.where(False, "")).values
+        return groups_of(self.data)
 
     @property
     def scores(self) -> xr.Dataset:

@@ -28,6 +28,12 @@ UNITS = {
 }  # fmt: skip
 
 
+def groups_of(data: xr.Dataset) -> NDArray:
+    """Return the group of each site, [site]; "" where there are none."""
+    sites = data["site"].astype(str)
+    return data.coords.get("group", sites.where(False, "")).values
+
+
 def score_sites(
     simulated: xr.DataArray, observed: xr.DataArray, measures: Iterable[str] | None = None
 ) -> xr.Dataset:

@@ -8,6 +8,7 @@ from pydiffgeo.evaluation.figures import Panel
 from pydiffgeo.evaluation.panels.fluxes import untrained, water_balance
 from pydiffgeo.evaluation.panels.learned_functions import learned_functions, soil_curves
 from pydiffgeo.evaluation.panels.of_sites import cdf, site_map
+from pydiffgeo.evaluation.panels.rivers import river, score_by
 from pydiffgeo.evaluation.panels.time_series import hydrographs, profiles, training_curves
 
 PANELS: dict[str, Callable[..., Panel]] = {
@@ -16,6 +17,8 @@ PANELS: dict[str, Callable[..., Panel]] = {
     "hydrographs": hydrographs,
     "profiles": profiles,
     "map": site_map,
+    "river": river,
+    "score_by": score_by,
     "learned_functions": learned_functions,
     "soil_curves": soil_curves,
     "water_balance": water_balance,

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pydiffgeo.errors import lookup
 from pydiffgeo.evaluation.figures import Figure, Panel, Runs, literal, new_figure
+from pydiffgeo.evaluation.scores import groups_of
 
 
 def cdf(runs: Runs, measure: str = "nse", limits: tuple[float, float] = (-0.5, 1.0)) -> Panel:
@@ -20,8 +21,9 @@ def cdf(runs: Runs, measure: str = "nse", limits: tuple[float, float] = (-0.5, 1
     lines: dict[str, NDArray] = {}
     for name, run in runs.items():
         scores = next((s for s in run.all_scores.values() if measure in s), xr.Dataset())
-        for group in dict.fromkeys(run.groups if measure in scores else ()):
-            values = scores[measure].values[run.groups == group].ravel()
+        groups = groups_of(scores) if measure in scores else ()
+        for group in dict.fromkeys(groups):
+            values = scores[measure].values[groups == group].ravel()
             label = ", ".join(filter(None, (name if len(runs) > 1 or not group else "", group)))
             lines[label] = values[np.isfinite(values)]
     panel = Panel(f"Share of sites with at most this {measure.upper()}")
