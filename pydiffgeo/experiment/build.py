@@ -214,23 +214,20 @@ def load_sites(
     spans = _spans(settings, calibrated)
     _require_periods(times_of(opened), spans, calibrated)
     options: Any = {"missing": data.missing, "impossible": data.impossible, "gaps": make(data.gaps)}
+    groups = [(trained, spans), (held, spans[-1:])]
+    if river:  # water flows through all sites in all periods
+        whole = [replace(span, gaps="none", varied=(), judged=(), least=0) for span in spans]
+        others = [s for s in map(str, opened.site.values) if s not in {*trained, *held}]
+        groups = [(trained, spans), (held, [*whole[:-1], spans[-1]]), (others, whole)]
     found = [
         usable_sites(opened.sel(site=sites), wanted, series, data.observed, static, **options)
-        for sites, wanted in ((trained, spans), (held, spans[-1:]))
+        for sites, wanted in groups
         if sites
     ]
     for part in found:
         for scope, reasons in part.selection.left_out.items():
             out.setdefault(scope, {}).update(reasons)
     held_out = found[1].selection.kept if held else ()
-    if river:  # a site that is left out would cut it
-        gauges = {*found[0].selection.kept, *held_out}
-        others = [site for site in map(str, opened.site.values) if site not in gauges]
-        whole = [replace(span, gaps="none", varied=(), judged=(), least=0) for span in spans]
-        if others:
-            options["missing"] = "error"
-            land = opened.sel(site=others)
-            found.append(usable_sites(land, whole, series, (), static, **options))
     records = xr.concat([part.sites for part in found], "site") if found[1:] else found[0].sites
     if river:
         records = records.sel(site=opened.site.values)
