@@ -9,15 +9,16 @@ from pydiffgeo.stages.explicit_hbv import ExplicitHBV
 from pydiffgeo.stages.parallel import Parallel
 from pydiffgeo.stages.process import Process
 from pydiffgeo.stages.sequence import Climatology, Sequence
-from pydiffgeo.stages.simple import Canopy, DegreeDay, Scale, UnitHydrograph
+from pydiffgeo.stages.simple import Canopy, DegreeDay, Lateral, Scale, UnitHydrograph
 
 STAGES: dict[str, type[Stage]] = {
     "process": Process, "parallel": Parallel, "scale": Scale, "unit_hydrograph": UnitHydrograph,
     "degree_day": DegreeDay, "canopy": Canopy, "probes": Probes, "sequence": Sequence,
     "climatology": Climatology, "explicit_hbv": ExplicitHBV, "downstream": Downstream,
+    "lateral": Lateral,
 }  # fmt: skip
 
 __all__ = [
     "STAGES", "Canopy", "Climatology", "DegreeDay", "Downstream", "ExplicitHBV", "Known",
-    "Parallel", "Probes", "Process", "Scale", "Sequence", "Series", "Stage", "UnitHydrograph",
+    "Lateral", "Parallel", "Probes", "Process", "Scale", "Sequence", "Series", "Stage", "UnitHydrograph",
 ]  # fmt: skip

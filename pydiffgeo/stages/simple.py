@@ -8,6 +8,7 @@ import torch
 
 from pydiffgeo.data.batch import Batch
 from pydiffgeo.networks.bounds import Bounds
+from pydiffgeo.networks.reading import taken
 from pydiffgeo.routing import SCALE_BOUNDS, SHAPE_BOUNDS, route
 from pydiffgeo.stages.base import (
     Known,
@@ -20,6 +21,8 @@ from pydiffgeo.stages.base import (
     nearest_inside,
     with_bounds,
 )
+
+MM_D_KM2 = 86.4  # mm d-1 over km2 that are one m3 s-1
 
 
 class Scale(Stage):
@@ -85,6 +88,41 @@ class UnitHydrograph(Stage):
         runoff = series[self.of]
         a, b = (parameters[name].to(runoff.dtype) for name in self.learns)
         return {"runoff": runoff, self.of: route(runoff, a, b, step=self.days)}
+
+
+class Lateral(Stage):
+    """Runoff of the land along a reach, from a depth per time to a volume per time.
+
+    Parameters
+    ----------
+    runoff : str
+        Series, in mm d-1 or what converts.
+    area : str
+        Attribute: the land that drains to the reach itself, without that of the reaches above, in
+        km2 or what converts.
+    name : str
+        What it is given as, in m3 s-1.
+    """
+
+    def __init__(
+        self, runoff: str = "discharge", area: str = "area", name: str = "lateral_inflow"
+    ) -> None:
+        super().__init__()
+        self.of, self.area = runoff, area
+        self.reads, self.needs, self.gives = (runoff,), (area,), (name,)
+
+    def bind(self, known: Known) -> dict[str, str]:
+        """Check the units, and return m3 s-1."""
+        self.factors = [
+            known.factor(self.of, "mm d-1", self.who), known.factor(self.area, "km2", self.who)
+        ]  # fmt: skip
+        return {self.gives[0]: "m3 s-1"}
+
+    def forward(self, series: Series, parameters: Named, batch: Batch) -> Named:
+        """Return the runoff as a volume per time."""
+        runoff = converted(series[self.of], self.factors[0])
+        area = converted(taken(batch.attributes, self.area, "attribute"), self.factors[1])
+        return {self.gives[0]: runoff * (area.to(runoff)[:, None] / MM_D_KM2)}
 
 
 class DegreeDay(Stage):

@@ -12,6 +12,7 @@ from typing import Any
 import xarray as xr
 import yaml
 
+from pydiffgeo.data.derive.channel import add_width
 from pydiffgeo.data.derive.pet import add_pet, pet_places, pet_sources
 from pydiffgeo.data.derive.snow import add_rain_and_melt
 from pydiffgeo.data.derive.summary import (
@@ -32,6 +33,7 @@ DERIVED: dict[str, Callable[..., xr.Dataset]] = {
     "climate": add_climate,
     "moisture": add_moisture,
     "first_profile": add_first_profile,
+    "width": add_width,
 }
 
 CLIMATE_NAMES = tuple(f"climate_{name}" for name in CLIMATE)
