@@ -20,5 +20,6 @@ STAGES: dict[str, type[Stage]] = {
 
 __all__ = [
     "STAGES", "Canopy", "Climatology", "DegreeDay", "Downstream", "ExplicitHBV", "Known",
-    "Lateral", "Parallel", "Probes", "Process", "Scale", "Sequence", "Series", "Stage", "UnitHydrograph",
+    "Lateral", "Parallel", "Probes", "Process", "Scale", "Sequence", "Series", "Stage",
+    "UnitHydrograph",
 ]  # fmt: skip
