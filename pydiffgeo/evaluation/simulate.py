@@ -12,7 +12,6 @@ import torch
 import xarray as xr
 from numpy.typing import NDArray
 
-from pydiffgeo.data import network
 from pydiffgeo.data.batch import Batch
 from pydiffgeo.data.form import axis_of, observed_names, positions, stamp, times_of
 from pydiffgeo.data.variables import VARIABLES
@@ -20,7 +19,6 @@ from pydiffgeo.data.windows import Windows
 from pydiffgeo.errors import DataError, DataWarning, listed, nearest
 from pydiffgeo.hybrid import Ensemble, Hybrid
 from pydiffgeo.stages.base import Stage
-from pydiffgeo.stages.downstream import Downstream
 from pydiffgeo.stages.process import Process
 
 if TYPE_CHECKING:

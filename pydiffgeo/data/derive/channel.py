@@ -38,7 +38,9 @@ def add_width(
         No such attribute, an area that is missing or not positive, or no area.
     """
     if area not in sites:
-        raise DataError(f"width: no attribute {area!r} in the records{nearest(area, map(str, sites))}")
+        raise DataError(
+            f"width: no attribute {area!r} in the records{nearest(area, map(str, sites))}"
+        )
     values = sites[area].values.astype(float)
     if area.startswith(LOGARITHM):
         values = 10.0**values
