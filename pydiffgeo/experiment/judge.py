@@ -13,8 +13,9 @@ import xarray as xr
 import yaml
 
 from pydiffgeo.data import fill_forcing, find_data
+from pydiffgeo.data.derive import attributes_of, sources_of
 from pydiffgeo.data.form import moments, series_names, step_of, times_of
-from pydiffgeo.errors import OutputError, SettingsError, nearest
+from pydiffgeo.errors import DataError, OutputError, SettingsError, listed, nearest
 from pydiffgeo.evaluation import Evaluation, compare_runs, evaluate
 from pydiffgeo.evaluation.figures import matplotlib_missing
 from pydiffgeo.experiment.build import (
@@ -193,7 +194,7 @@ def predict(
     run = load_run(folder)
     for note in run.notes:
         log.warning(note)
-    records = new_records(run.settings, data, sites, layout)
+    records = new_records(run, data, sites, layout)
     given = set(map(str, records.data_vars))
     observed = [name for name in run.settings.data.observed if name in given]
     e = run.settings.evaluation
@@ -210,15 +211,18 @@ def predict(
 
 
 def new_records(
-    settings: Any, path: Path, sites: Sequence[str] | None = None, layout: str | None = None
+    run: TrainedRun, path: Path, sites: Sequence[str] | None = None, layout: str | None = None
 ) -> xr.Dataset:
     """Return other records as a run reads them, with the names, units and gaps of its settings.
 
     Summaries are those of the days trained on where the records have some of them, else of all.
+    DataError for all that the run reads and they lack, at once.
     """
+    settings = run.settings
     changes = {"path": find_data(path), "layout": layout or settings.data.layout}
     data = settings.data.model_copy(update=changes)
     records = open_records(data, settings.search, sites, unknown_names="ignore")
+    _require_read(records, run, data.path)
     days = times_of(records)
     if data.gaps is not None:
         series = [n for n in series_names(records) if n not in data.observed]
@@ -226,4 +230,26 @@ def new_records(
     first, last = moments(*summary_days(settings), step_of(days))
     known = days[(days >= first) & (days <= last)]
     seen = known if len(known) else days
-    return with_derived(records, data, seen[0], seen[-1])
+    try:
+        return with_derived(records, data, seen[0], seen[-1])
+    except DataError as error:
+        raise DataError(f"{data.path}, which {run.folder} is to simulate: {error}") from error
+
+
+def _require_read(records: xr.Dataset, run: TrainedRun, path: Path | None) -> None:
+    """Raise DataError for all that a run reads and records lack, with what it was trained with."""
+    data, reads, needs = run.settings.data, run.hybrid.readers, run.hybrid.needs
+    known = [str(name) for name in records.variables if name not in records.dims]
+    there, lacks = {*known, *attributes_of(data.derive)}, []
+    for name, who in reads.items():
+        try:
+            sources_of(records, data.derive, {name: who})
+        except DataError:
+            lacks.append(f"the series {name!r}, which {who} reads")
+    lacks += [f"the attribute {name!r}" for name in needs if name not in there]
+    if lacks:
+        raise DataError(
+            f"{path} lacks {'; '.join(lacks)}. It has {listed(known)}. The run {run.folder} was "
+            f"trained with the series {listed(reads)} and the attributes {listed(needs)} of "
+            f"{data.path}: add what is missing, under these names."
+        )

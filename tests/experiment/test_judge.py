@@ -105,6 +105,29 @@ def test_prediction_of_other_sites_and_years_is_that_of_the_run(run, records, tm
         predict(run, path, tmp_path / "q.nc", sites=["nwe"])
 
 
+def test_records_that_lack_what_a_run_reads_are_told_with_what_it_was_trained_on(
+    run, records, tmp_path
+):
+    """All that is missing at once, by file and run; what the settings derive is no matter."""
+    sites = xr.load_dataset(records)
+    path = tmp_path / "new.nc"
+
+    def said(lacking: xr.Dataset) -> str:
+        lacking.to_netcdf(path)
+        with pytest.raises(DataError) as caught:
+            predict(run, path, tmp_path / "q.nc")
+        return str(caught.value)
+
+    text = said(sites.rename(precipitation="rain").drop_vars("aridity"))
+    assert text.startswith(f"{path} lacks the series 'precipitation', which Process(exp_hydro)")
+    assert "; the attribute 'aridity'. It has rain, tair_min, tair_max" in text
+    for word in (str(run), "trained with the series precipitation", "area, aridity", str(records)):
+        assert word in text, text
+    assert "the series 'tair_mean', which" in said(sites.drop_vars("tair_max"))
+    assert said(sites.drop_vars("lat")).startswith(f"{path}, which {run} is to simulate: ")
+    assert not (tmp_path / "q.nc").exists()
+
+
 def test_a_scenario_changes_what_it_should(run, records, tmp_path):
     sites = xr.load_dataset(records)
     wet = sites.assign(precipitation=1.5 * sites.precipitation)
