@@ -295,7 +295,10 @@ def _refuse_old(document: Document) -> None:
             if old in known:
                 lines.setdefault(old, document.line(place[:end]))
                 break
-    told = {old: "stays as it is" if known[old] == old else known[old] for old in lines}
+        else:
+            lines.setdefault(".".join(map(str, place[shared:])), document.line(place))
+    told = {old: known.get(old, "is no key of that form; leave it out") for old in lines}
+    told = {old: "stays as it is" if new == old else new for old, new in told.items()}
     listed = [f"  line {lines[old]}: {old}: {told[old]}" for old in sorted(lines, key=lines.get)]  # type: ignore[arg-type]
     raise SettingsError(
         f"{document.path}: settings of an older form. `pydiffgeo init` writes examples of the new "

@@ -5,6 +5,7 @@ Runs are changes, mistakes have a line, old settings are answered with the new k
 
 from __future__ import annotations
 
+import re
 import textwrap
 from pathlib import Path
 
@@ -18,11 +19,16 @@ from pydiffgeo.errors import SettingsError
 from pydiffgeo.experiment.build import build_hybrid, build_loss
 from pydiffgeo.experiment.examples import FOLDER
 from pydiffgeo.experiment.schema import (
+    FAMILIES,
     load_experiment,
     merged,
     plain_settings,
+    run_class,
     run_settings,
 )
+from pydiffgeo.experiment.signatures import section_of
+
+PACKAGE = Path(cli.__file__).parent
 
 BASE = """\
 data:
@@ -245,7 +251,7 @@ def test_models_in_julia_are_named_by_their_file(tmp_path: Path) -> None:
 def test_old_settings_of_basins_are_answered_with_the_new_keys(tmp_path: Path) -> None:
     text = """\
     experiment: basins
-    data: {path: x.nc, pet: oudin, targets: [discharge]}
+    data: {path: x.nc, pet: oudin, targets: [discharge], traget: x}
     runs:
       hbv_static:
         model:
@@ -260,6 +266,7 @@ def test_old_settings_of_basins_are_answered_with_the_new_keys(tmp_path: Path) -
         "line 2: data.pet: data.derive: {potential_evapotranspiration: oudin}",
         "line 2: data.path: stays as it is",
         "line 2: data.targets: data.observed",
+        "line 2: data.traget: is no key of that form; leave it out",
         "line 6: model.name: hybrid.stages: {kind: process, model: NAME}",
         "line 7: model.process.components: hybrid.stages: {kind: parallel, count: 8",
         "line 8: training.batch_size: training.batch",
@@ -273,6 +280,52 @@ def test_old_settings_of_stations_are_answered_too(tmp_path: Path) -> None:
         SettingsError, match=r"(?s)line 1: source: .*line 2: period.train_start: data.train.start"
     ):
         load(tmp_path, "source: file\nperiod: {train_start: 2020-01-01}\n")
+
+
+def parts(text: str) -> list[dict]:
+    """The sections in braces that a text has, whole ones."""
+    found, depth, begin = [], 0, 0
+    for k, letter in enumerate(text):
+        begin = k if letter == "{" and depth == 0 else begin
+        depth += (letter == "{") - (letter == "}")
+        if letter == "}" and depth == 0:
+            found.append(yaml.safe_load(text[begin : k + 1]))
+    return found
+
+
+def wrong_keys(section, kinds: dict) -> list[str]:
+    """Keys that a section of some kind, or one in it, does not have."""
+    if isinstance(section, list):
+        return [key for part in section for key in wrong_keys(part, kinds)]
+    if not isinstance(section, dict):
+        return []
+    known = set(section)
+    if "kind" in section:
+        known = {
+            k
+            for made in kinds[section["kind"]]
+            for k in section_of(made, FAMILIES, "x").model_fields
+        }
+    wrong = sorted(set(section) - known)
+    return wrong + [key for part in section.values() for key in wrong_keys(part, kinds)]
+
+
+@pytest.mark.parametrize("form", ["basins", "soil_moisture"])
+def test_what_old_keys_are_answered_with_is_there(form: str) -> None:
+    """Each key and each part of a section that an answer names is one of the settings of today."""
+    text = (PACKAGE / "experiment" / "old_keys.yaml").read_text()
+    run = run_class()
+    kinds: dict[str, list] = {}
+    for family in FAMILIES.values():
+        for kind, made in family.kinds.items():
+            kinds.setdefault(kind, []).append(made)
+    for old, new in yaml.safe_load(text)[form].items():
+        plain = re.sub(r"\{.*\}", "", new)
+        for section, key in re.findall(r"\b(data|hybrid|training|evaluation)\.(\w+)", plain):
+            keys = run.model_fields[section].annotation.model_fields
+            assert key in keys, f"{old}: {section}.{key}"
+        for part in parts(new):
+            assert wrong_keys(part, kinds) == [], f"{old}: {part}"
 
 
 def test_examples_are_valid_in_their_long_and_short_forms() -> None:
