@@ -193,6 +193,13 @@ def load_experiment(path: str | Path, demo: bool = False) -> Experiment:
     document = Document.read(Path(path))
     _refuse_old(document)
     data = {str(key): value for key, value in document.data.items()}
+    if not data.keys() & {"data", "hybrid", "loss", "training", "runs"}:
+        script = Path(path).with_suffix(".py")
+        how = f"python {script} reads them" if script.is_file() else "`pydiffgeo init` writes one"
+        raise SettingsError(
+            f"{path}, line 1: these are not the settings of an experiment, which has the sections "
+            f"data, hybrid and loss; {how}."
+        )
     short = data.pop("demo", None) or {}
     changes = data.pop("runs", None) or {"run": {}}
     if not isinstance(changes, Mapping):

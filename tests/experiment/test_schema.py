@@ -335,6 +335,16 @@ def test_examples_are_valid_in_their_long_and_short_forms() -> None:
         assert load_experiment(path).runs and load_experiment(path, demo=True).runs
 
 
+def test_settings_of_a_script_are_told_by_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "soil_functions.yaml"
+    path.write_text((FOLDER / path.name).read_text())
+    with pytest.raises(SettingsError, match="not the settings of an experiment.*init` writes one"):
+        load_experiment(path)
+    path.with_suffix(".py").write_text("")
+    with pytest.raises(SettingsError, match=r"python \S*soil_functions.py reads them\."):
+        load_experiment(path)
+
+
 def test_a_mistake_is_one_line_of_the_command(tmp_path: Path) -> None:
     path = cases.write_settings(tmp_path, None, training={"epohcs": 2})
     result = CliRunner().invoke(cli.app, ["train", str(path)])
