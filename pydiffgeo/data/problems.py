@@ -174,9 +174,11 @@ def attribute_problems(
                 )
                 yield Problem("missing attribute", site, name, "", "", 0, text)
             elif name in bad and bad[name][row]:
-                text = f"attribute {_outside(name, float(array[row]))} in site {site}"
-                remedy = "correct it, or leave the site or the attribute out"
-                yield Problem("impossible value", site, name, "", "", 0, f"{text}; {remedy}.")
+                text = (
+                    f"attribute {_outside(name, float(array[row]))} in site {site}; correct it, or "
+                    "leave the site or the attribute out."
+                )
+                yield Problem("impossible value", site, name, "", "", 0, text)
 
 
 def runs(flags: ArrayLike) -> list[tuple[int, int]]:

@@ -102,11 +102,11 @@ def choose_sites(
         apart = held_out if isinstance(held_out, int) else len(held_out)
         fewer = f", of which {place}.exclude leaves {len(order)}" if exclude else ""
         most = max((n for n in (wanted, held_out) if isinstance(n, int)), default=0)
-        hint = " Identifiers stand in quotes, in a list: ['01078000']." if most > 9999 else ""
+        quotes = " Identifiers stand in quotes, in a list: ['01078000']." if most > 9999 else ""
         raise DataError(
             f"{place}.sites asks for {count} sites and {place}.held_out for {apart}; the records "
             f"have {len(known)}{fewer}. Ask for fewer{', or exclude fewer' if exclude else ''}."
-            f"{hint}",
+            f"{quotes}",
             (*section, "sites" if wanted is not None else "exclude" if exclude else "held_out"),
         )
     left = set(exclude)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any
 
 import torch
@@ -207,8 +208,11 @@ def make_closures(
             )
         try:
             closures[name] = NeuralClosure(len(slot.inputs), **chosen)
-        except (ParameterError, TypeError) as error:
+        except ParameterError as error:
             raise SettingsError(f"closures.{name}: {error}") from error
+        except TypeError as error:
+            known = ", ".join([*signature(NeuralClosure).parameters][1:])
+            raise SettingsError(f"closures.{name}: {error}; it takes {known}.") from error
     return closures
 
 
