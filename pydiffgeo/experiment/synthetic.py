@@ -13,10 +13,12 @@ import torch
 import xarray as xr
 
 from pydiffgeo.data import Windows, synthetic_weather
+from pydiffgeo.data.network import DOWNSTREAM
 from pydiffgeo.data.variables import VARIABLES
 from pydiffgeo.errors import SolveFailed
 from pydiffgeo.experiment.build import with_derived
 from pydiffgeo.hybrid import Hybrid
+from pydiffgeo.networks.bounds import Bounds
 from pydiffgeo.stages import Process
 
 PROBES = (0.05, 0.1, 0.2, 0.5, 1.0)  # m
@@ -47,6 +49,7 @@ def synthetic_sites(settings: Any, hybrid: Hybrid) -> xr.Dataset:
     drawn = random.uniform(0.1, 0.9, (given.sites, len(names)))  # what any attribute may be
     for k, name in enumerate(names):
         sites[name] = ("site", drawn[:, k])  # of no unit: nothing is known of them
+    sites = _add_rivers(sites, hybrid, data.derive, random)
     _add_forcing(sites, hybrid, data.derive, random)
     simulated = _units(hybrid)
     for name in data.observed:
@@ -59,7 +62,7 @@ def synthetic_sites(settings: Any, hybrid: Hybrid) -> xr.Dataset:
         else:
             sites[name] = (("site", "time"), random.uniform(0.5, 1.5, shape), unit)
     whole = with_derived(sites, data, str(begin), str(end))
-    windows = Windows(whole, dtype=hybrid.dtype, observed=data.observed)
+    windows = Windows(whole, dtype=hybrid.dtype, observed=data.observed, closed=hybrid.closed)
     hybrid.prepare(windows, attributes=data.attributes, forcing=data.forcing)
     windows = windows.reading(hybrid.reads, data.observed, hybrid.needs)
     with torch.no_grad():
@@ -78,6 +81,27 @@ def synthetic_sites(settings: Any, hybrid: Hybrid) -> xr.Dataset:
     told = f"{given.sites} sites with known parameters and noise, seed {given.seed}"
     sites.attrs["source"] = f"synthetic truth: {told}"
     sites.attrs["truth"] = str({k: np.round(v.numpy(), 4).tolist() for k, v in parameters.items()})
+    return sites
+
+
+def _add_rivers(
+    sites: xr.Dataset, hybrid: Hybrid, derive: Mapping[str, Any], random: np.random.Generator
+) -> xr.Dataset:
+    """Return sites with what parameters are given by, in the middle of their bounds; where rivers
+    must be whole, site k flows into site (k - 1) // 2, and the first one is the outlet.
+    """
+    for stage in _processes(hybrid):
+        for parameter, name in stage.from_sites.items():
+            if name in sites or name in derive:
+                continue
+            bounds = Bounds.of(stage.model.spec.parameters[parameter])
+            drawn = torch.tensor(random.uniform(-0.5, 0.5, sites.sizes["site"]))
+            unit = {"units": stage.model.spec.parameters[parameter].unit}
+            sites = sites.assign({name: ("site", bounds.to_physical(drawn).numpy(), unit)})
+    if hybrid.closed:
+        names = [str(site) for site in sites.site.values]
+        below = ["", *(names[(k - 1) // 2] for k in range(1, len(names)))]
+        sites = sites.assign({DOWNSTREAM: ("site", np.array(below))})
     return sites
 
 

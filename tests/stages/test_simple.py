@@ -77,3 +77,16 @@ def test_the_hydrograph_is_in_days_whatever_the_step() -> None:
 def test_a_factor_begins_at_one_or_at_the_nearest_bound() -> None:
     assert stages.Scale("rain").begin == {"rain_factor": 1.0}
     assert stages.Scale("rain", (1.2, 2.0)).begin == {"rain_factor": 1.2}
+
+
+def test_runoff_of_the_land_as_a_volume() -> None:
+    sites = basins(3, 40)
+    sites["land"] = "site", np.array([86.4, 8640.0, 0.864]), {"units": "km2"}
+    hybrid = pdg.Hybrid(None, stages.Lateral("precipitation", "land"), dtype=F64)
+    hybrid.prepare(sites)
+    read = pdg.Windows(sites, dtype=F64).reading(hybrid.reads, ["discharge"], hybrid.needs)
+    found = hybrid(read.batch(0))["lateral_inflow"]
+    # 1 mm d-1 over 86.4 km2 is 1 m3 s-1
+    expected = sites.precipitation.values * np.array([1.0, 100.0, 0.01])[:, None]
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    assert hybrid.units["lateral_inflow"] == "m3 s-1"
