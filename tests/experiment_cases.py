@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import site_files
 import yaml
+from river_files import river
 
 from pydiffgeo.data import write_sites
 from pydiffgeo.experiment.schema import Experiment, load_experiment, merged
@@ -71,3 +72,50 @@ def write_settings(folder: Path, records: Path | None, **changes: Any) -> Path:
 def experiment(folder: Path, records: Path | None, **changes: Any) -> Experiment:
     """The experiment of such a file."""
     return load_experiment(write_settings(folder, records, **changes))
+
+
+RIVER: dict[str, Any] = {
+    "data": {
+        "forcing": ["lateral_inflow"],
+        "attributes": ["length", "slope"],
+        "observed": ["discharge"],
+        "train": {"start": "2000-01-11", "end": "2000-01-30"},
+        "test": {"start": "2000-01-31", "end": "2000-02-09"},
+    },
+    "hybrid": {
+        "network": {"kind": "mlp", "hidden": [3]},
+        "stages": [
+            {
+                "kind": "downstream",
+                "interval": "6h",
+                "process": {
+                    "kind": "process",
+                    "model": "muskingum_cunge",
+                    "solver": {"method": "implicit_euler", "step": 21600.0},
+                    "engine": "torch",
+                    "learn": ["n"],
+                    "given": {"length": "length", "slope": "slope", "width": 10.0},
+                },
+            }
+        ],
+    },
+    "loss": {"kind": "mse", "observed": "discharge"},
+    "training": {
+        "epochs": 2,
+        "steps_per_epoch": 2,
+        "batch": 2,
+        "length": 10,
+        "warm_up": 3,
+        "learning_rate": 0.05,
+    },
+    "evaluation": {"warm_up": 10},
+}
+
+
+def river_experiment(folder: Path, **changes: Any) -> Experiment:
+    """An experiment on the river of five reaches with gauges at c and e."""
+    records = write_sites(river(), folder / "river.nc")
+    path = folder / "river.yaml"
+    whole = merged(merged(RIVER, {"data": {"path": str(records)}}), changes)
+    path.write_text(yaml.safe_dump(whole, sort_keys=False))
+    return load_experiment(path)

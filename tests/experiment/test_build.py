@@ -211,3 +211,31 @@ def test_members_are_judged_by_summaries_of_the_days_trained_on(tmp_path, plan, 
         if member.held:
             judged = np.isfinite(member.held["discharge"].numpy())
             np.testing.assert_array_equal(judged, seen & ~early)
+
+
+def test_gauges_are_held_out_and_their_river_stays_whole(tmp_path) -> None:
+    settings = cases.river_experiment(tmp_path, data={"held_out": ["c"]}).runs["run"]
+    hybrid = build_hybrid(settings)
+    data = load_sites(settings, [hybrid])
+    assert data.trained == ("e",) and data.held_out == ("c",)
+    assert data.groups == {"trained": ("e",), "held out": ("c",), "ungauged": ("a", "b", "d")}
+    training = data.training
+    assert training.site.values.tolist() == list("abcde")
+    seen = training.discharge.notnull().any("time").values
+    assert seen.tolist() == [False] * 4 + [True]  # nothing of c is trained on
+    windows = build_windows(training, settings, hybrid, settings.data.train)
+    batch = windows.batch(0)
+    assert [batch.sites[i] for i in batch.site] == list("abcde")
+    assert batch.below.tolist() == [2, 2, 4, 4, -1]
+    judged = data.judged("test").discharge.notnull().any("time").values
+    assert judged.tolist() == [False, False, True, False, True]
+
+
+def test_a_river_needs_a_gauge(tmp_path) -> None:
+    with pytest.raises(DataError, match="no site of the river has any discharge"):
+        settings = cases.river_experiment(tmp_path).runs["run"]
+        path = Path(settings.data.path)
+        dry = xr.load_dataset(path)
+        dry["discharge"] = dry.discharge * np.nan
+        dry.to_netcdf(path)
+        load_sites(settings, [build_hybrid(settings)])

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import experiment_cases as cases
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -18,7 +19,7 @@ import xarray as xr
 import yaml
 
 from pydiffgeo.errors import DataError, OutputError, PyDiffGeoError, SettingsError
-from pydiffgeo.experiment.judge import judge
+from pydiffgeo.experiment.judge import judge, predict
 from pydiffgeo.experiment.run import calibrate, run_experiment, train
 from pydiffgeo.training import sce_ua as search
 from pydiffgeo.training.checkpoint import CHECKPOINT, load_checkpoint
@@ -225,3 +226,24 @@ def test_names_of_the_evaluation_are_looked_at_before_the_first_step(records, tm
             train(wrong, tmp_path / "out", progress=False)
         assert error.value.setting[:2] == ("evaluation", next(iter(section)))
         assert not (tmp_path / "out").exists()
+
+
+def test_a_river_is_trained_judged_and_predicted_whole(tmp_path) -> None:
+    experiment = cases.river_experiment(tmp_path, data={"held_out": ["c"]})
+    [folder] = train(experiment, tmp_path / "out", progress=False)
+    [judged] = judge([folder], progress=False, figures=False).values()
+    assert judged.data.site.values.tolist() == list("abcde")
+    scores = judged.scores
+    assert scores.site.values.tolist() == ["c", "e"]
+    assert scores.group.values.tolist() == ["held out", "trained"]
+    # no water is lost between the sites: what left e is what flowed in, less what is in the reaches
+    path = Path(experiment.runs["run"].data.path)
+    found = predict(folder, path, tmp_path / "new.nc").data
+    flow = found.total_inflow - found.discharge
+    stored = found.volume.diff("time")
+    np.testing.assert_allclose(86400 * flow.isel(time=slice(1, None)), stored, rtol=1e-4, atol=20)
+    own = xr.load_dataset(path).lateral_inflow.sel(time=found.time)
+    above = found.total_inflow - own
+    np.testing.assert_allclose(
+        above.sel(site="e"), (found.discharge.sel(site=["c", "d"])).sum("site"), rtol=1e-5
+    )
