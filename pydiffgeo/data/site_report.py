@@ -111,11 +111,10 @@ class SiteReport:
         bad = [p for p in self.problems if not kinds or p.kind in kinds]
         if bad:
             listed = "\n".join(f"  {p.kind}: {p.message}" for p in bad[:10])
-            more = f"\n  and {len(bad) - 10} more" if len(bad) > 10 else ""
+            more = f"\n  and {len(bad) - 10} more; see `check_sites`" if len(bad) > 10 else ""
             touched = len({p.site for p in bad})
             raise DataError(
-                f"{len(bad)} problems in {touched} of {len(self.sites)} sites, which `check_sites` "
-                f"lists:\n{listed}{more}"
+                f"{len(bad)} problems in {touched} of {len(self.sites)} sites:\n{listed}{more}"
             )
 
 
