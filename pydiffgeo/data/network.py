@@ -56,7 +56,8 @@ def below(sites: xr.Dataset) -> NDArray[np.int64]:
         raise DataError(
             f"the site below {names[row]!r} is {given[row]!r}, which the records do not have"
             f"{nearest(given[row], names)} Correct it, or keep whole rivers: "
-            f"`pydiffgeo.data.cut_above` takes a site and all above it.{more}"
+            "`pydiffgeo.data.cut_above` takes a site and all above it. Where no water is routed, "
+            f"leave the attribute out.{more}"
         )
     own = np.flatnonzero(found == np.arange(len(found)))
     if len(own):

@@ -99,8 +99,9 @@ def open_sites(
         True: values are read from the files when they are used, site by site, and not kept. False:
         all is read now. By default up to 1 GiB is read now.
     unknown_names : {"error", "ignore"}
-        What one of `names` or `units` is that the files do not have: an error, or no matter, such
-        as that of the discharge where there is only weather.
+        What one of `names` or `units` is that the files do not have, or one of `options` that the
+        layout does not have: an error, or no matter, such as that of the discharge where there is
+        only weather.
 
     Returns
     -------
@@ -129,7 +130,7 @@ def open_sites(
         zone,
         stamps,
     )
-    source = _source(path, layout, request, options or {})
+    source = _source(path, layout, request, options or {}, unknown_names == "ignore")
     if unknown_names == "error":
         _require_seen(source, request, path)
     kept = _variables(source, variables, dict(names or {}), path)
@@ -215,9 +216,11 @@ def find_data(path: str | Path, search: Sequence[str] = ()) -> Path:
     )
 
 
-def _source(path: Path, layout: str, request: Request, options: Mapping[str, Any]) -> Source:
+def _source(
+    path: Path, layout: str, request: Request, options: Mapping[str, Any], ignore: bool
+) -> Source:
     if ":" in layout:
-        found = _opened(object_of(layout), layout, path, request, options)
+        found = _opened(object_of(layout), layout, path, request, options, ignore)
         if not isinstance(found, Source):
             raise DataError(
                 f"the layout {layout!r} returns {type(found).__name__}; let it return a "
@@ -226,10 +229,10 @@ def _source(path: Path, layout: str, request: Request, options: Mapping[str, Any
         return found
     if layout != "auto":
         known = lookup(LAYOUTS, layout, "layout")
-        return _opened(known.open_source, layout, path, request, options)
+        return _opened(known.open_source, layout, path, request, options, ignore)
     for name, known in LAYOUTS.items():
         if known.recognises(path):
-            return _opened(known.open_source, name, path, request, options)
+            return _opened(known.open_source, name, path, request, options, ignore)
     raise DataError(
         f"{path} has none of the known layouts "
         f"({', '.join(f'{k}: {v.title}' for k, v in LAYOUTS.items())}); name one with `layout` to "
@@ -238,10 +241,17 @@ def _source(path: Path, layout: str, request: Request, options: Mapping[str, Any
 
 
 def _opened(
-    open_source: Any, layout: str, path: Path, request: Request, options: Mapping[str, Any]
+    open_source: Any,
+    layout: str,
+    path: Path,
+    request: Request,
+    options: Mapping[str, Any],
+    ignore: bool,
 ) -> Any:
-    """Return what a layout opens; DataError for an option that it does not have."""
+    """Return what a layout opens; DataError for an option that it does not have, or no matter."""
     known = list(inspect.signature(open_source).parameters)[2:]
+    if ignore:
+        options = {name: value for name, value in options.items() if name in known}
     for name in options:
         if name not in known:
             raise DataError(

@@ -36,7 +36,8 @@ from pydiffgeo.data.form import (
     stamp,
     times_of,
 )
-from pydiffgeo.errors import DataError, listed, nearest
+from pydiffgeo.data.network import DOWNSTREAM
+from pydiffgeo.errors import DataError, SettingsError, listed, nearest
 from pydiffgeo.experiment.data_schema import DataSettings, Period
 from pydiffgeo.experiment.schema import searching
 from pydiffgeo.experiment.signatures import Section, given_in, kind_in, make
@@ -196,6 +197,8 @@ def load_sites(
     opened = open_records(data, settings.search)
     hybrids = list(hybrids)
     river = any(hybrid.closed for hybrid in hybrids)
+    if not river:  # sites by themselves, which may be left out
+        opened = opened.drop_vars(DOWNSTREAM, errors="ignore")
     known = _gauges(opened, data) if river else [str(site) for site in opened.site.values]
     trained, held = choose_sites(known, data.sites, data.held_out, data.exclude, data.split_seed)
     out = {scope: dict(reasons) for scope, reasons in (left_out or {}).items()}
@@ -292,6 +295,12 @@ def build_members(settings: Any, trained: xr.Dataset, hybrid: Hybrid) -> list[Me
     def windows(sites: xr.Dataset) -> Windows:
         return build_windows(sites, settings, hybrid, d.train)
 
+    if t.folds and hybrid.closed:
+        raise SettingsError(
+            "training.folds leaves sites out, through which water flows; hold gauges out by "
+            "data.held_out.",
+            ("training", "folds"),
+        )
     if t.folds:
         return folds(seen, held, t.warm_up, windows, seed=(t.seeds or (t.seed,))[0])
     return twins(seen, t.seeds or (t.seed,), held, t.warm_up, windows)

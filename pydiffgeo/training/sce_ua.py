@@ -181,6 +181,11 @@ def calibrate(
         raise SettingsError(
             "a calibration needs windows of the whole period: leave length and batch out."
         )
+    if windows.closed is not None:
+        raise SettingsError(
+            "a calibration is site by site, and discharge of a river is of all sites above; train "
+            "the run instead."
+        )
     model = calibrated(hybrid, windows.names).prepare(windows).eval()
     if any(True for _ in model.parameters()):
         raise SettingsError(

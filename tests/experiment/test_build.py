@@ -11,7 +11,7 @@ import pytest
 import xarray as xr
 
 from pydiffgeo.data.form import times_of
-from pydiffgeo.errors import DataError, PyDiffGeoError
+from pydiffgeo.errors import DataError, PyDiffGeoError, SettingsError
 from pydiffgeo.experiment.build import (
     build_hybrid,
     build_loss,
@@ -239,3 +239,15 @@ def test_a_river_needs_a_gauge(tmp_path) -> None:
         dry["discharge"] = dry.discharge * np.nan
         dry.to_netcdf(path)
         load_sites(settings, [build_hybrid(settings)])
+
+
+def test_folds_would_cut_a_river_and_basins_need_none(tmp_path) -> None:
+    settings = cases.river_experiment(tmp_path).runs["run"]
+    hybrid = build_hybrid(settings)
+    training = settings.training.model_copy(update={"folds": True})
+    with pytest.raises(SettingsError, match="folds leaves sites out, through which water flows"):
+        records = load_sites(settings, [hybrid]).training
+        build_members(settings.model_copy(update={"training": training}), records, hybrid)
+    data = settings.data.model_copy(update={"missing": "skip", "forcing": ("lateral_inflow",)})
+    alone = load_sites(settings.model_copy(update={"data": data}), [])
+    assert alone.trained == ("c", "e") and "downstream" not in alone.sites

@@ -12,7 +12,7 @@ import pytest
 import river_files
 import xarray as xr
 
-from pydiffgeo.data import LAYOUTS, check_sites, network, open_sites
+from pydiffgeo.data import LAYOUTS, check_sites, network, open_sites, write_sites
 from pydiffgeo.data.layouts.reaches import attribute_of
 from pydiffgeo.data.layouts.source import Request
 from pydiffgeo.errors import DataError, UnitError
@@ -62,6 +62,11 @@ def test_slopes_are_raised_aloud(tmp_path: Path, caplog: pytest.LogCaptureFixtur
     assert "3 of 5 slopes were raised to 0.0001" in caplog.text
     assert sites.attrs["least_slope"] == "3 of 5 slopes were raised to 0.0001"
     assert sites.slope.attrs["units"] == "1" and not check_sites(sites).problems
+    written = write_sites(sites, tmp_path / "written.nc")
+    with pytest.raises(DataError, match="layout 'netcdf' has no option 'least_slope'. It has none"):
+        open_sites(written, options={"least_slope": 1e-4})
+    again = open_sites(written, options={"least_slope": 1e-4}, unknown_names="ignore")
+    assert again.downstream.values.tolist() == sites.downstream.values.tolist()
     with pytest.raises(DataError, match="least_slope=0 is not above 0"):
         open_sites(path, options={"least_slope": 0})
 
