@@ -179,7 +179,8 @@ def test_settings_are_kept_whole_and_read_back(tmp_path: Path) -> None:
     settings = load(tmp_path, BASE).runs["run"]
     kept = yaml.safe_load(yaml.safe_dump(plain_settings(settings)))
     assert plain_settings(run_settings(kept)) == kept
-    assert kept["training"]["learning_rate"] == 0.003 and kept["search"][0] == str(tmp_path)
+    assert kept["training"]["learning_rate"] == 0.003
+    assert kept["search"] == [str(tmp_path), str(Path.cwd())]
 
 
 OWN = '''

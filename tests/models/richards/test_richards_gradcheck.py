@@ -24,6 +24,14 @@ def test_initial_state(method: str) -> None:
     assert case.gradcheck(case.initial, lambda x: {"initial": x})
 
 
+def test_each_number_of_inputs() -> None:
+    """Not along one random direction, in which errors may hide: every entry of the Jacobian."""
+    case = Small("implicit_euler")
+    assert case.gradcheck(case.initial, lambda x: {"initial": x}, fast=False)
+    soil = case.parameters["K_s"]
+    assert case.gradcheck(soil, lambda x: {"parameters": {"K_s": x}}, fast=False)
+
+
 @pytest.mark.parametrize(
     ("name", "values"), [("ponding_height", [0.3, 1.0]), ("root_depth", [20.0, 40.0])]
 )
