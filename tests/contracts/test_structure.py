@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "pydiffgeo"
@@ -249,6 +250,33 @@ def public(module: str) -> set[str]:
     if module.count(".") == 1 and file.name != "__init__.py":  # pydiffgeo.errors, pydiffgeo.julia
         return {n.name for n in tree.body if isinstance(n, ast.FunctionDef | ast.ClassDef)}
     return below if module == "pydiffgeo" else set()
+
+
+def recipe(target: str) -> list[str]:
+    """The commands that `make` runs for a target and for those that it names first."""
+    rule = re.search(rf"^{target}:([^=\n]*)\n((?:\t.*\n)*)", (ROOT / "Makefile").read_text(), re.M)
+    assert rule is not None, target
+    inner = [part for part in rule[1].split() if re.fullmatch(r"[a-z-]+", part)]
+    return [line for name in inner for line in recipe(name)] + rule[2].split("\n\t")
+
+
+def test_hooks_and_ci_look_at_the_same() -> None:
+    """What a hook refuses before a commit, `make check` refuses, and that runs in both kinds of CI;
+    none of them fetches anything."""
+    config = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())
+    assert [repo["repo"] for repo in config["repos"]] == ["local"]
+    hooks = set()
+    for hook in config["repos"][0]["hooks"]:
+        assert hook["language"] == "system"
+        entry = hook["entry"]
+        lines = recipe(entry.split()[1]) if entry.startswith("make ") else [entry]
+        hooks |= {tool for line in lines for tool in re.findall(r"ruff \w+|mypy", line)}
+    checked = {tool for line in recipe("check") for tool in re.findall(r"ruff \w+|mypy", line)}
+    assert hooks == checked == {"ruff check", "ruff format", "mypy"}
+    for workflow in (".github/workflows/ci.yml", ".ci/run"):
+        text = (ROOT / workflow).read_text()
+        for target in ("check", "test", "docs"):
+            assert re.search(rf"\bmake (--keep-going )?{target}\b", text), f"{workflow}: {target}"
 
 
 @cache
