@@ -153,6 +153,22 @@ class NSE(Loss):
         return error.square().sum() / counts.sum()
 
 
+class RSR(NSE):
+    """Mean over series of their root mean squared error over (spread + offset).
+
+    The root of what `NSE` averages: series that no model can follow, as below a dam, do not
+    dominate.
+
+    Source: Moriasi et al. (2007), doi:10.13031/2013.23153, for the ratio.
+    """
+
+    def of(self, simulated: Tensor, observed: Tensor, counts: Tensor, spread: Tensor) -> Tensor:
+        number = counts.sum(1)
+        error = _root((simulated - observed).square().sum(1) / number.clamp_min(1))
+        used = number > 0
+        return (error / (spread + self.offset) * used).sum() / used.sum().clamp_min(1)
+
+
 class KGE(Loss):
     """1 - KGE, mean over the windows with at least ten observations that differ.
 
@@ -274,7 +290,10 @@ def as_sum(loss: Any) -> Sum:
     return Sum(*loss) if isinstance(loss, list | tuple) else Sum(loss)
 
 
-LOSSES = {"nse": NSE, "mse": MSE, "rmse": RMSE, "log_rmse": LogRMSE, "kge": KGE, "profile": Profile}
+LOSSES = {
+    "nse": NSE, "mse": MSE, "rmse": RMSE, "log_rmse": LogRMSE, "rsr": RSR, "kge": KGE,
+    "profile": Profile,
+}  # fmt: skip
 
 
 def _named(values: Named, name: str, who: str) -> Tensor:
