@@ -34,7 +34,8 @@ STEP = 10800.0  # s
 
 def river(delay: bool) -> pdg.Hybrid:
     """Return the hybrid: a network gives n, and the delay of lateral inflow if it is learned."""
-    given = {"length": "length", "slope": "slope", "width": "width", "side_slope": 1.0}
+    given: dict[str, str | float] = {"side_slope": 1.0}
+    given |= {name: name for name in ("length", "slope", "width")}
     solver = pdg.Solver("implicit_euler", step=STEP)
     reach = stages.Process(
         pdg.MuskingumCunge(), solver, learn=("n",), given=given, begin={"n": 0.04}
