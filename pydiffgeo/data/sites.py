@@ -162,9 +162,7 @@ def open_sites(
             if depth is not None:
                 found[base_of(name)][:, depths.index(depth)] = values
                 continue
-            if column.dtype != "float64":
-                values = np.where(np.isnan(values), column.fill, values).astype(column.dtype)
-            found[name] = values
+            found[name] = column.typed(values)
         return found
 
     reader = Reader(read, size)
@@ -175,9 +173,14 @@ def open_sites(
             name: xr.Variable(tuple(shape), np.empty(tuple(shape.values()), dtypes[name]))
             for name, shape in shapes.items()
         }
-        for row in range(len(source.sites)):
-            for name, values in read(row).items():
-                arrays[name].values[row] = values
+        at_once = None if source.whole is None else source.whole(times, wanted)
+        if at_once is not None:
+            for name, values in at_once.items():
+                arrays[name].values[:] = source.columns[name].typed(values)
+        else:
+            for row in range(len(source.sites)):
+                for name, values in read(row).items():
+                    arrays[name].values[row] = values
     for name in kept:
         arrays[base_of(name)].attrs.update(source.columns[name].attributes)
     coords: dict[str, Any] = {

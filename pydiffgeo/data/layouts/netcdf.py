@@ -6,6 +6,7 @@ Also what `write_sites` writes.
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -176,6 +177,19 @@ def source_of(file: xr.Dataset, path: Path, request: Request) -> Source:
             frame |= dict(zip(columns_of[native], numbers.reshape(len(times), -1).T, strict=True))
         return pd.DataFrame(frame, index=times)
 
+    def whole(wanted_times: pd.Index, wanted: Collection[str]) -> dict[str, NDArray] | None:
+        at = times.get_indexer(wanted_times)
+        inside = (times >= wanted_times[0]) & (times <= wanted_times[-1])
+        if (at < 0).any() or inside.sum() > len(at):  # times that lack, or lie in between
+            return None
+        found: dict[str, NDArray] = {}
+        places = {} if sites == tuple(known) else {label: [rows[site] for site in sites]}
+        for native in (native for native in natives if names[native] in wanted):
+            part = series[native][places].transpose(label, moment)
+            values = values_of(part, native, path)[:, at]
+            found[names[native]] = values if native in flags else convert(values, *factors[native])
+        return found
+
     def span(site: str) -> tuple[pd.Timestamp, pd.Timestamp]:
         return times[0], times[-1]
 
@@ -187,7 +201,10 @@ def source_of(file: xr.Dataset, path: Path, request: Request) -> Source:
     attrs = {
         key: str(file.attrs[key]) for key in ("title", "source", "license") if key in file.attrs
     }
-    return Source(sites, columns, read, span, static, attribute_units, attrs, step)
+    # profiles, and radiation that may depend on the latitude, are read site by site
+    plain = not depths and "shortwave_down" not in names.values()
+    source = Source(sites, columns, read, span, static, attribute_units, attrs, step)
+    return replace(source, whole=whole) if plain else source
 
 
 def _depths(file: xr.Dataset, path: Path) -> list[float]:

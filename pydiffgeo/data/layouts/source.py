@@ -105,6 +105,12 @@ class Column:
     dtype: str = "float64"
     fill: float = float("nan")
 
+    def typed(self, values: NDArray) -> NDArray:
+        """Return values in this type; the fill stands for missing integers."""
+        if self.dtype == "float64":
+            return values
+        return np.where(np.isnan(values), self.fill, values).astype(self.dtype)
+
 
 @dataclass(frozen=True)
 class Source:
@@ -133,6 +139,9 @@ class Source:
         Title, source, licence.
     step : Timedelta
         From one time to the next; zero for points without dates.
+    whole : callable, optional
+        Takes times and the names of columns that are wanted, and returns these columns by name,
+        [site, time]: quicker than site by site, where one file has all. None where it lacks a time.
     """
 
     sites: tuple[str, ...]
@@ -143,6 +152,7 @@ class Source:
     attribute_units: Mapping[str, str]
     attrs: Mapping[str, str]
     step: pd.Timedelta = DAY
+    whole: Callable[[pd.Index, Collection[str]], dict[str, NDArray] | None] | None = None
 
 
 def base_of(name: str) -> str:
