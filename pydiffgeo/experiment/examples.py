@@ -16,8 +16,10 @@ EXAMPLES: dict[str, str] = {
     "camels_dpl": "HBV with learned parameters on CAMELS-US, beside LSTMs",
     "learned_recharge": "a network inside the equations of HBV",
     "soil_moisture": "Richards columns trained on profiles of soil moisture",
+    "river_roughness": "Manning's n of the reaches of a river from the discharge at its outlet",
     "hydro_node": "networks for all fluxes of a bucket model, basin by basin (a script)",
     "soil_functions": "networks for retention and conductivity of a soil (a script)",
+    "river_twin": "how many gauges make n of a river identifiable (a script)",
 }
 
 

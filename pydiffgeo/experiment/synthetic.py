@@ -14,7 +14,7 @@ import xarray as xr
 
 from pydiffgeo.data import Windows, synthetic_weather
 from pydiffgeo.data.network import DOWNSTREAM
-from pydiffgeo.data.variables import VARIABLES
+from pydiffgeo.data.variables import variable_of
 from pydiffgeo.errors import SolveFailed
 from pydiffgeo.experiment.build import with_derived
 from pydiffgeo.hybrid import Hybrid
@@ -53,7 +53,9 @@ def synthetic_sites(settings: Any, hybrid: Hybrid) -> xr.Dataset:
     _add_forcing(sites, hybrid, data.derive, random)
     simulated = _units(hybrid)
     for name in data.observed:
-        known = VARIABLES[name].unit if name in VARIABLES else simulated.get(name, "1")
+        own = simulated.get(name, "1")
+        variable = variable_of(name, own if hybrid.closed else None)
+        known = own if variable is None else variable.unit
         unit = {"units": known, "role": "observed"}
         shape = (given.sites, sites.sizes["time"])
         if name == "soil_moisture":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -70,7 +71,9 @@ class Network(Recorded, nn.Module):
 
         `seed`, that of the hybrid, is added to that of the network.
         """
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+            # a network that reads nothing gives constants
+            warnings.filterwarnings("ignore", "Initializing zero-element tensors")
             torch.manual_seed(self.seed + seed)
             self.make(sizes, outputs)
 
