@@ -227,29 +227,31 @@ def identifiers(values: ArrayLike, known: Sequence[str] = ()) -> NDArray:
 
     Those that have lost their leading zeros are the one of `known` that has them.
     """
-    given = pd.Series(np.asarray(values))
-    if given.dtype.kind in "iu":
-        text = given.astype(str)
-    elif given.dtype.kind == "f":
-        text = given.map(lambda value: "" if not np.isfinite(value) else f"{value:.15g}")
-    else:
-        text = given.where(given.notna(), "").map(
-            lambda value: (value.decode() if isinstance(value, bytes) else str(value)).strip()
-        )
-        whole = text.str.fullmatch(r"\d+\.0+")
-        text = text.where(~whole, text.str.partition(".")[0])
+    text = [_text(value) for value in np.asarray(values).tolist()]
     there, bare = set(known), dict[str, list[str]]()
-    if there and not there.issuperset(set(text) - {""}):
+    if there and not there.issuperset({*text} - {""}):
         for name in known:
             bare.setdefault(name.lstrip("0"), []).append(name)
-        text = text.map(
-            lambda name: (
-                found[0]
-                if name and name not in there and len(found := bare.get(name.lstrip("0"), [])) == 1
-                else name
-            )
-        )
-    return text.to_numpy(dtype=object)
+        text = [_known(name, there, bare) for name in text]
+    return np.array(text, dtype=object)
+
+
+def _text(value: object) -> str:
+    """Return an identifier as text, without the decimals that a table of numbers adds."""
+    if isinstance(value, float):
+        return f"{value:.15g}" if np.isfinite(value) else ""
+    if isinstance(value, str):
+        text = value.strip()
+        head, point, tail = text.partition(".")
+        return head if point and head.isdigit() and not tail.strip("0") else text
+    return (
+        "" if value is None else _text(value.decode() if isinstance(value, bytes) else str(value))
+    )
+
+
+def _known(name: str, there: set[str], bare: dict[str, list[str]]) -> str:
+    found = [] if not name or name in there else bare.get(name.lstrip("0"), [])
+    return found[0] if len(found) == 1 else name
 
 
 def within(

@@ -133,5 +133,5 @@ def test_a_hundred_thousand_sites_take_less_than_a_second() -> None:
     start = time.perf_counter()
     found = network.below(sites)
     network.levels(found), network.upstream(found, [5, 7]), network.rivers(found)
-    assert time.perf_counter() - start < 1.5  # 0.3 s by itself
+    assert time.perf_counter() - start < 3.0  # 0.3 s by itself
     np.testing.assert_array_equal(found, below)

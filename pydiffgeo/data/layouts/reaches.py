@@ -21,9 +21,12 @@ BELOW = ("down_index", "down_id", "downstream", "downstream_reach", "downstream_
 # identifiers of no reach
 NONE = ("", "0", "-1", "-99", "-999", "-9999")
 # numbers that are identifiers of something else, which nobody can learn from
-OTHER_IDS = re.compile(r"up\d+|main_riv|next_sink|hybas_.*|fid|objectid|geom|geometry|shape")
+OTHER_IDS = re.compile(
+    r"up\d+|main_riv|next_sink|hybas_.*|from|ascendingindex|fid|objectid|geom|geometry|shape"
+)
 # attributes that are text: identifiers of gauges and lakes
-TEXT = {"gauge": "gauge", "gages": "gauge", "gage": "gauge", "waterbody": "waterbody"}
+TEXT = {"gauge": "gauge", "gages": "gauge", "gage": "gauge", "waterbody": "waterbody",
+        "nhdwaterbodycomid": "waterbody"}  # fmt: skip
 # name of the site form by name in lower case
 STANDARD = {
     **dict.fromkeys(("length", "dx", "len", "reach_length", "lengthm"), "length"),

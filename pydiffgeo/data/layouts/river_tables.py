@@ -60,7 +60,8 @@ def reaches_of_netcdf(
         for name in own
         if name not in (given, label)
     }
-    file = file.drop_vars([below, *own]).rename_dims({label: "site"})
+    file = file.drop_vars([below, *own])
+    file = file.rename_dims({label: "site"} if label in file.dims else {})
     return Reaches(ids.tolist(), down.tolist(), _attributes(attributes, request, path), file)
 
 

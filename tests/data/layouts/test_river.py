@@ -112,6 +112,24 @@ def test_inflow_comes_in_rows_columns_or_netcdf(tmp_path: Path) -> None:
         open_sites(path, "river")
 
 
+def test_netcdf_of_reaches_alone_has_its_series_beside_it(tmp_path: Path) -> None:
+    """As RouteLink of the National Water Model."""
+    river_files.table(tmp_path, "merit")
+    ids, down = np.arange(11, 16), np.array([13, 13, 15, 15, 0])
+    gauges = np.array([b"     ", b"", b"0202 ", b"", b"0101 "])
+    columns = {"link": ids, "from": 0 * ids, "to": down, "So": 1e-3 + 0.0 * ids, "gages": gauges}
+    columns["Length"] = TRUTH.length.values
+    route_link = xr.Dataset({name: ("feature_id", values) for name, values in columns.items()})
+    route_link.to_netcdf(tmp_path / "RouteLink.nc")
+    options = {"inflow": "inflow.nc", "observed": "gauges.csv"}
+    sites = open_sites(tmp_path / "RouteLink.nc", options=options, units={"discharge": "m3 s-1"})
+    is_the_river(sites)
+    assert sites.gauge.values.tolist() == ["", "", "0202", "", "0101"]
+    assert set(map(str, sites.data_vars)) == {
+        "lateral_inflow", "discharge", "length", "slope", "gauge", "downstream", "n_upstream",
+    }  # fmt: skip
+
+
 def test_a_series_of_time_alone_belongs_to_the_outlet(tmp_path: Path) -> None:
     with xr.open_dataset(river_files.reach_file(tmp_path)) as opened:
         one = opened.drop_dims("gauge").load()
