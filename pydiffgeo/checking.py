@@ -16,6 +16,7 @@ from pydiffgeo.errors import ModelError, UnknownName, nearest
 from pydiffgeo.models.base import Evaluation, ProcessModel, Values
 from pydiffgeo.models.julia_model import JuliaModel
 from pydiffgeo.models.spec import ModelSpec
+from pydiffgeo.solvers.algebraic import only, storing
 from pydiffgeo.solvers.linear import structure
 from pydiffgeo.solvers.problem import Problem
 
@@ -268,7 +269,8 @@ def balance_error(
     declared = {k: (i, q) for i, (k, q) in enumerate(model.spec.fluxes.items()) if q.balance}
     if not declared:
         return None
-    rates, storage = e.rates.expand_as(state), e.storage.expand_as(state)
+    stored = storing(model, state)
+    rates, storage = (only(stored, x.expand_as(state)) for x in (e.rates, e.storage))
     signed = torch.stack([q.balance * e.fluxes[..., i] for i, q in declared.values()], -1)
     change, size = _total(model, storage, rates), _total(model, storage, rates.abs()).abs()
     left = signed.sum(-1) - change

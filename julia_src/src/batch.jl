@@ -266,6 +266,6 @@ function backward_column!(w, run::Run{T}, c, seeds, replay, stopping) where {T}
         end
     end
     last > 0 || wants_start(seeds, c, intervals(inputs), statesize(m)) || return
-    finish!(w, m, inputs, c, seeds)
+    finish!(w, m, inputs, c, seeds, o)
     return
 end

@@ -29,6 +29,10 @@ class StateSpec:
     the least that an initial state may be: a bound that Newton's method does not know. `per` is
     "cell" for the state of every cell of a column beside states of the whole column; `default` is
     what a column begins with where its initial state leaves this one out.
+
+    A state whose `storage` is "none" stores nothing: its rate is an equation that holds at all
+    times, 0 = f(u); `storage_unit` and `storage_scale` are unit and typical magnitude of the terms
+    of that equation, and an initial state is a guess.
     """
 
     name: str
@@ -42,6 +46,11 @@ class StateSpec:
     per: str = "column"
     default: float = math.nan
     description: str = ""
+
+    @property
+    def algebraic(self) -> bool:
+        """Whether the state stores nothing."""
+        return self.storage == "none"
 
     @property
     def least(self) -> float:
@@ -239,6 +248,11 @@ class ModelSpec:
                     f", slot {slot.name!r}: needs a unit for each input, and range and domain = "
                     "[low, high]"
                 )
+
+    @property
+    def algebraic(self) -> list[str]:
+        """Names of the states that store nothing."""
+        return [name for name, s in self.states.items() if s.algebraic]
 
     def each_state(self, size: int) -> list[StateSpec]:
         """What each of the `size` values of a column is.

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from pydiffgeo.solvers.algebraic import held, only, storing
 from pydiffgeo.solvers.autograd import derivatives
 from pydiffgeo.solvers.kernels import Kernels
 from pydiffgeo.solvers.linear import Matrix
@@ -48,6 +49,8 @@ class Adjoint:
         grad_states: Tensor, grad_storage: Tensor, grad_fluxes: Tensor, needs: dict[str, set[str]],
     ):  # fmt: skip
         self.problem, self.kernels, self.options = problem, kernels, options
+        self.stored = storing(problem.model, problem.initial)
+        grad_storage = only(self.stored, grad_storage)
         self.grad_states, self.grad_storage, self.grad_fluxes = (
             grad_states,
             grad_storage[:, 1:],
@@ -206,7 +209,11 @@ class Adjoint:
             g = jt(0, m)
             if direct is not None:
                 g += direct[rows[0]]
-            self.on_state.index_add_(0, c, g)
+            if self.stored is not None:  # algebraic states follow from the others
+                start = tuple(d[rows[0]] for d in jacobian)
+                g = linear.solve_transposed(held(linear, start, self.stored, g), g)
+                m = torch.where(self.stored, m, g)
+            self.on_state.index_add_(0, c, only(self.stored, g))
             self.on_rates.index_fill_(0, c, 0.0)
             on_storage[rows[0]], on_rates[rows[0]] = 0.0, m
             return
@@ -226,22 +233,22 @@ class Adjoint:
                     for k, lam in zip(range(s, i, -1), multipliers, strict=True)
                     if A[k][i] != 0
                 ]
-                m = e.step * sum(a * lam for a, lam in terms)
+                m = only(self.stored, e.step * sum(a * lam for a, lam in terms))
                 right = jt(i - 1, m)
             if direct is not None:
                 right = right + direct[rows[i - 1]]
             lam = linear.solve_transposed(tuple(d[rows[i - 1]] for d in matrix), right)
             multipliers.append(lam)
-            on_storage[rows[i - 1]] = later - lam if i == s else -lam
+            on_storage[rows[i - 1]] = only(self.stored, later - lam if i == s else -lam)
             on_rates[rows[i - 1]] = m + (A[i][i] * e.step) * lam
         total = multipliers[0]
         for lam in multipliers[1:]:
             total = total + lam
-        self.on_storage.index_copy_(0, c, total)
+        self.on_storage.index_copy_(0, c, only(self.stored, total))
         self.on_state.index_fill_(0, c, 0.0)
         if self.options.tableau.explicit:
             first = sum(A[k][0] * lam for k, lam in zip(range(s, 0, -1), multipliers, strict=True))
-            self.on_rates.index_copy_(0, c, e.step * first)
+            self.on_rates.index_copy_(0, c, only(self.stored, e.step * first))
 
     def _flux_weights(self, entries: list[Entry]) -> Tensor:
         """Weight of the fluxes at each recorded state in the mean over its interval, `[row, 1]`."""

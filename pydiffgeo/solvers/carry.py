@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from pydiffgeo.solvers.algebraic import only, storing
 from pydiffgeo.solvers.newton import UNSEEN
 from pydiffgeo.solvers.options import Solver
 from pydiffgeo.solvers.problem import Problem
@@ -88,7 +89,7 @@ def start(problem: Problem, options: Solver) -> Carry:
         column=torch.arange(rows, device=device),
         interval=counter(),
         psi=u,
-        storage=problem.model.storage(u, p).expand_as(u),
+        storage=only(storing(problem.model, u), problem.model.storage(u, p).expand_as(u)),
         rates=torch.zeros_like(u),
         fluxes=u.new_zeros(rows, n_fluxes),
         total=u.new_zeros(rows, n_fluxes),

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from pydiffgeo.models.base import Evaluation, Values
+from pydiffgeo.solvers.algebraic import only, storing
 from pydiffgeo.solvers.carry import Carry, Outcome
 from pydiffgeo.solvers.control import (
     ASKS,
@@ -24,7 +25,7 @@ from pydiffgeo.solvers.control import (
     patience,
     stalled,
 )
-from pydiffgeo.solvers.kernels import Kernels
+from pydiffgeo.solvers.kernels import Consistent, Kernels
 from pydiffgeo.solvers.newton import UNSEEN, Stage, newton
 from pydiffgeo.solvers.options import Solver
 from pydiffgeo.solvers.problem import Problem
@@ -35,6 +36,7 @@ ROUND = 1e-9  # parts of an interval that count as rounding of its end
 # parts of a state and its typical magnitude: smaller changes from step to step say nothing in
 # float32
 STILL = 1e-3
+MOST_SEARCHES = 100  # iterations of Newton for the algebraic states at the start of an interval
 
 
 @dataclass
@@ -112,6 +114,7 @@ class _Integration:
         model, u = problem.model, problem.initial
         self.model = model
         self.small = Tolerances.of(model, options, u)
+        self.stored = storing(model, u)
         rows, T, size = u.shape[0], len(problem.lengths), u.shape[1]
         nan = float("nan")
         self.out = Outcome(
@@ -157,13 +160,36 @@ class _Integration:
             rows = c.starts.nonzero()[:, 0]
             column, interval, psi = column[rows], interval[rows], psi[rows]
             forcing, p = _take(forcing, rows), _take(p, rows)
+        psi, found = self._consistent(psi, forcing, p)
         e = self.kernels.evaluate(psi, forcing, p, fluxes=True)
-        rates = e.rates.expand_as(psi)
+        rates = only(self.stored, e.rates.expand_as(psi))
+        if found is not None:  # without a state at the start no step can be taken
+            rates = torch.where(found, rates, float("nan"))
+            c.psi = psi if rows is None else c.psi.index_copy(0, rows, psi)
         c.rates = rates if rows is None else c.rates.index_copy(0, rows, rates)
         c.fluxes = e.fluxes if rows is None else c.fluxes.index_copy(0, rows, e.fluxes)
         if self.record and self.options.tableau.explicit:
             self.out.record.entries.append(Entry(column, interval, [psi]))
         c.starts = torch.zeros_like(c.starts)
+
+    def _consistent(self, psi: Tensor, forcing: Values, p: Values) -> tuple[Tensor, Tensor | None]:
+        """Return states whose algebraic equations hold, and the rows where one was found.
+
+        As given, and None, where there are no such equations or no method reads rates there.
+        """
+        o = self.options
+        if self.stored is None or (o.step is not None and not o.tableau.explicit):
+            return psi, None
+        reach = 1 / (self.small.typical + psi.abs())
+        scale = 1 / psi.abs().mul(o.rtol).add(self.small.atol)
+        unseen = torch.full_like(psi[:, :1], UNSEEN)
+        tolerance = 1e-9 if psi.dtype == torch.float64 else o.newton_tolerance
+        stage = newton(
+            Consistent(self.model), psi, psi, unseen, scale, reach, unseen, forcing, p,
+            tolerance, MOST_SEARCHES, self.small.newton_rounding,
+        )  # fmt: skip
+        explicit = o.tableau.explicit
+        return stage.state, stage.converged if explicit else torch.ones_like(stage.converged)
 
     def _attempt(self, c: Carry, length: Tensor, forcing: Values, p: Values) -> tuple[Carry, bool]:
         """Take one step of every row, and keep it where its error allows.
@@ -208,7 +234,7 @@ class _Integration:
             self.out.stats["newton_iterations"].index_add_(0, c.column, stage.iterations[:, 0])
             converged = converged & stage.converged
             states.append(stage.state)
-            rates.append(e.rates)
+            rates.append(only(self.stored, e.rates))
             fluxes.append(e.fluxes)
             if not bool(converged.any()):
                 break
@@ -273,6 +299,8 @@ class _Integration:
     def _rough(self, x: _Stage, stage: Stage, e: Evaluation, rounding: float | Tensor) -> Tensor:
         """Return the rows whose storage misses its target by more than the Newton tolerance."""
         left = torch.addcmul(x.target - e.storage, x.step, e.rates).abs_()
+        if self.stored is not None:  # an equation holds, or does not, however short the step is
+            left = torch.where(self.stored, left, e.rates.abs())
         # an error norm that is just met may come from one state alone
         allowed = self.options.newton_tolerance * left.shape[-1] ** 0.5
         excess = torch.addcmul(left, stage.capacity, x.tolerance, value=-allowed)
@@ -315,6 +343,7 @@ class _Integration:
                 d = _parabola(base, (-at, c.psi), (-at - before, c.psi_before), ahead)
         if base.dtype == torch.float32:  # changes so small are rounding, and no trend
             d = torch.where((c.psi - c.psi_before).abs() * reach < STILL, 0.0, d)
+        d = only(self.stored, d)  # what stores nothing jumps with the forcing
         return base + d / (1 + (d * reach).abs())
 
     def _error(
@@ -349,8 +378,10 @@ class _Integration:
             if len(rows):
                 e[rows] = self.kernels.linear.solve(tuple(x[rows] for x in matrix), defect[rows])
         by_storage = (capacity * e).div_(c.storage.abs().mul_(o.rtol).add_(self.small.storage_atol))
-        by_state = e * scale
+        by_state = only(self.stored, e * scale)
         n = e.shape[-1] ** -0.5
+        if self.stored is not None:
+            n = max(1, int(self.stored.sum())) ** -0.5
         norm = torch.linalg.vector_norm
         error = (
             torch.maximum(

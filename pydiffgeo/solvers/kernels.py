@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pydiffgeo.models.base import ProcessModel, Values
+from pydiffgeo.models.base import Evaluation, Linearisation, ProcessModel, Values
+from pydiffgeo.solvers.algebraic import held, only, storing
 from pydiffgeo.solvers.jacobian import linearisation
 from pydiffgeo.solvers.linear import Matrix, structure
 
@@ -34,6 +35,7 @@ class Kernels:
     Attributes
     ----------
     evaluate, linearise : as in ProcessModel
+        States that store nothing have no storage and no capacity, whatever the model says.
     linear : linear algebra of the model's structure
     model : ProcessModel
     """
@@ -47,12 +49,25 @@ class Kernels:
         self.linear = structure(model.structure, model.bandwidth)
         self.evaluate = model.evaluate
         self.linearise = linearisation(model)
+        if model.spec.algebraic:
+            self.evaluate, self.linearise = self._evaluate, self._linearise
         if compile:
             wrap: Callable[..., Any] = torch.compile
             self.evaluate = wrap(self.evaluate, dynamic=True)
             self.system = wrap(self.system, dynamic=True)  # type: ignore[method-assign]
             self.linearise = wrap(self.linearise, dynamic=True)
             self.update = wrap(self.update, dynamic=True)  # type: ignore[method-assign]
+
+    def _evaluate(
+        self, state: Tensor, forcing: Values, parameters: Values, fluxes: bool = False
+    ) -> Evaluation:
+        e = self.model.evaluate(state, forcing, parameters, fluxes=fluxes)
+        return e._replace(storage=only(storing(self.model, state), e.storage))
+
+    def _linearise(self, state: Tensor, forcing: Values, parameters: Values) -> Linearisation:
+        lin = linearisation(self.model)(state, forcing, parameters)
+        stored = storing(self.model, state)
+        return lin._replace(storage=only(stored, lin.storage), capacity=only(stored, lin.capacity))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(None), ()  # who copies or pickles a model compiles anew
@@ -76,6 +91,7 @@ class Kernels:
         capacity = lin.capacity
         if unseen is not None and lin.least_capacity is not None:
             capacity = torch.where(unseen, torch.maximum(capacity, lin.least_capacity), capacity)
+            capacity = only(storing(self.model, u), capacity)
         matrix = self.linear.assemble(capacity, lin.jacobian, step)
         return matrix, torch.addcmul(target - lin.storage, step, lin.rates), capacity
 
@@ -93,6 +109,25 @@ class Kernels:
         if all(self.stores):
             return stored, size
         return torch.where(lower > -math.inf, stored, u + d / (d * reach).abs_().add_(1.0)), size
+
+
+class Consistent(Kernels):
+    """Newton's system of the algebraic equations alone: what is stored stays as it is."""
+
+    def system(
+        self,
+        u: Tensor,
+        target: Tensor,
+        step: Tensor,
+        forcing: Values,
+        parameters: Values,
+        unseen: Tensor | None = None,
+    ) -> tuple[Matrix, Tensor, Tensor]:
+        """Return matrix, right-hand side and capacity; target and step are not read."""
+        lin, stored = self.linearise(u, forcing, parameters), storing(self.model, u)
+        assert stored is not None
+        right = torch.where(stored, 0.0, lin.rates.expand_as(u))
+        return held(self.linear, lin.jacobian, stored, u), right, lin.capacity
 
 
 def kernels(model: ProcessModel, compile: bool) -> Kernels:

@@ -4,10 +4,13 @@ Every operation works on one entry of all of them.
 
 Entries that are zero everywhere are left out, so that the work follows the pattern of the model.
 There is no pivoting: the matrices are I - a J with J of stores that pass on what they lose, which
-need none; where a pivot vanishes the result is not finite, and the caller sees it.
+need none; where a pivot vanishes the result is not finite, and the caller sees it. Equations of
+states that store nothing may have zeros on the diagonal: their matrices are inverted by LAPACK.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -15,13 +18,34 @@ from torch import Tensor
 from pydiffgeo.models.base import Entries
 
 
-def implicit_matrix(jacobian: Entries, a: float | Tensor, size: int) -> Entries:
-    """I - a J; `a` is a number, or broadcasts against the entries."""
-    out = {at: values * -a for at, values in jacobian.items()}
+def implicit_matrix(
+    jacobian: Entries, a: float | Tensor, size: int, stored: Sequence[bool] | None = None
+) -> Entries:
+    """I - a J, with the rows -J where nothing is stored.
+
+    `a` is a number, or broadcasts against the entries.
+    """
+    out = {
+        (i, j): values * -a if stored is None or stored[i] else -values
+        for (i, j), values in jacobian.items()
+    }
     like = next(iter(out.values()))
     for i in range(size):
+        if stored is not None and not stored[i]:
+            continue
         out[i, i] = out[i, i].add_(1.0) if (i, i) in out else torch.ones_like(like)
     return out
+
+
+def pivoted_inverse(m: Entries, size: int) -> Tensor:
+    """As `inverse`, of matrices that need pivoting; not finite where they are singular."""
+    like = next(iter(m.values()))
+    rows = [[m.get((i, j), torch.zeros_like(like)) for j in range(size)] for i in range(size)]
+    dense = torch.stack([torch.stack(row, -1) for row in rows], -2)
+    out, info = torch.linalg.inv_ex(dense)
+    if bool(info.any()):
+        out = torch.where((info == 0)[..., None, None], out, float("nan"))
+    return out.permute(0, 2, 3, 1).contiguous()
 
 
 def inverse(m: Entries, size: int) -> Tensor:

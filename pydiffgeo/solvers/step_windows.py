@@ -19,11 +19,13 @@ import torch
 from torch import Tensor
 
 from pydiffgeo.models.base import Entries, ProcessModel, Values
+from pydiffgeo.solvers.algebraic import only, storing
 from pydiffgeo.solvers.jacobian import coloured
 from pydiffgeo.solvers.kernels import BELOW, FALL
 from pydiffgeo.solvers.options import Solver
 from pydiffgeo.solvers.problem import Problem
-from pydiffgeo.solvers.small_matrices import implicit_matrix, inverse
+from pydiffgeo.solvers.small_matrices import implicit_matrix, inverse, pivoted_inverse
+from pydiffgeo.solvers.substitution import forward_substitution
 from pydiffgeo.solvers.tableau import Tableau
 
 MOST_STATES = 8  # the work on small matrices grows with the cube
@@ -204,7 +206,10 @@ class Window:
         self.problem, self.nodes, self.rows, self.patience = problem, nodes, rows, patience
         self.model, self.slopes = problem.model, slopes_of(problem.model)
         size = problem.model.size
-        states = [(s.scale, s.lower) for s in problem.model.spec.each_state(size)]
+        each = problem.model.spec.each_state(size)
+        self.stored = storing(problem.model, problem.initial)
+        self.stores = None if self.stored is None else [not s.algebraic for s in each]
+        states = [(s.scale, s.lower) for s in each]
         self.scale, self.lower = problem.initial.new_tensor(states).T[:, :, None, None]
         # as in `lowest`
         self.from_zero, self.below = (not bool(self.lower.any()), -BELOW * self.scale)
@@ -258,12 +263,14 @@ class Window:
         state = self.states[:, nodes.start + 1 : nodes.stop + 1]
         forcing, parameters = self.inputs(nodes)
         rates, jacobian = self.slopes(state.movedim(0, -1), forcing, parameters)
-        inverses = inverse(implicit_matrix(jacobian, a, len(rates)), len(rates))
+        inverses = self.inverses(jacobian, a)
         left = plan.targets(self.states, nodes) - state
         for x, rate in zip(left, rates, strict=True):
             x.add_(rate, alpha=a) if isinstance(a, float) else x.addcmul_(a, rate)
+        for i in self.equations:
+            left[i] = rates[i]
         right = left.movedim(0, 1).contiguous()
-        update = forward_substitution(inverses, right, plan).movedim(1, 0)
+        update = forward_substitution(inverses, right, plan, self.stored).movedim(1, 0)
         magnitude = state.abs()
         size = update.abs().div_(magnitude + self.scale)
         above = magnitude if self.from_zero else (state - self.lower).abs_()
@@ -274,6 +281,16 @@ class Window:
         self.moves = update
         state.add_(update)
         return size
+
+    @property
+    def equations(self) -> list[int]:
+        """States that store nothing: their rates are zero."""
+        return [] if self.stores is None else [i for i, s in enumerate(self.stores) if not s]
+
+    def inverses(self, jacobian: Entries, a: float | Tensor) -> Tensor:
+        """Inverse matrices of the nodes, `[node, size, size, column]`."""
+        matrix = implicit_matrix(jacobian, a, self.model.size, self.stores)
+        return (inverse if self.stores is None else pivoted_inverse)(matrix, self.model.size)
 
     def inputs(self, nodes: slice) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Forcing and parameters of some nodes."""
@@ -321,87 +338,17 @@ class Window:
         for nodes in blocks(plan, len(rows)):
             state = self.states[:, nodes.start + 1 : nodes.stop + 1].movedim(0, -1)
             e = self.model.evaluate(state, *self.inputs(nodes), fluxes=True)
-            for i, rate in enumerate(e.rates.unbind(-1)):
+            for i, rate in enumerate(only(self.stored, e.rates).unbind(-1)):
                 plan.collect(rate * plan.weight[nodes], nodes, change[i])
             for i, flux in enumerate(e.fluxes.unbind(-1)):
                 plan.collect(flux * plan.share[nodes], nodes, means[i])
         fluxes[:, :, rows] = means
-        storage[:, 0, rows] = self.columns.initial
-        storage[:, 1:, rows] = change.cumsum_(1).add_(self.columns.initial[:, None])
+        begins = only(self.stored, self.columns.initial.T).T
+        storage[:, 0, rows] = begins
+        storage[:, 1:, rows] = change.cumsum_(1).add_(begins[:, None])
 
 
 def blocks(nodes: Nodes, columns: int) -> list[slice]:
     """Nodes in pieces that fill the cache, whole steps in each."""
     width = max(1, VALUES // max(1, columns * nodes.stages)) * nodes.stages
     return [slice(i, min(i + width, nodes.count)) for i in range(0, nodes.count, width)]
-
-
-def forward_substitution(inverses: Tensor, right: Tensor, nodes: Nodes) -> Tensor:
-    """Updates `[node, size, column]` from node to node.
-
-    x_k = M_k^-1 (r_k + what the target of k takes from earlier x).
-    """
-    s = nodes.stages
-    if s == right.shape[1] == 1:
-        M1 = inverses[:, 0]
-        return running(M1 * right, M1)
-    out, work = torch.empty_like(right), torch.empty_like(inverses[0])
-    x, M, r = out.unbind(), inverses.unbind(), right.unbind()
-    for k in range(len(r)):
-        i, step = k % s, k - k % s
-        v = r[k]
-        if step:
-            v = torch.add(v, x[step - 1], alpha=nodes.own[i])
-        for j in range(i):
-            v = torch.add(v, x[step + j], alpha=nodes.other[i][j])
-        torch.sum(torch.mul(M[k], v, out=work), 1, out=x[k])
-    return out
-
-
-def back_substitution(
-    inverses: Tensor, right: Tensor, nodes: Nodes, after: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Return multipliers `[node, size, column]` from the last node to the first.
-
-    And the cotangent of the state before them.
-
-    `after` is the cotangent `[size, column]` of the last state that later nodes have left.
-    """
-    s = nodes.stages
-    if s == right.shape[1] == 1:
-        M1, total = inverses[:, 0].flip(0), right.flip(0)
-        total[0] += after
-        out = running(M1 * total, M1).flip(0)
-        return out, out[0]
-    out, work = torch.empty_like(right), torch.empty_like(inverses[0])
-    x, M, r = out.unbind(), inverses.unbind(), right.unbind()
-    for k in range(len(r) - 1, -1, -1):
-        i, step = k % s, k - k % s
-        v = r[k]
-        if i == s - 1:
-            v = v + after
-        for j in range(i + 1, s):
-            v = torch.add(v, x[step + j], alpha=nodes.other[j][i])
-        torch.sum(torch.mul(M[k], v[:, None], out=work), 0, out=x[k])
-        if i == 0:
-            after = x[k] if s == 1 else sum(x[step + j] * nodes.own[j] for j in range(s))  # type: ignore[assignment]
-    return out, after
-
-
-def running(values: Tensor, factors: Tensor) -> Tensor:
-    """Return x_k = v_k + m_k x_(k-1) of values and factors `[node, ...]`, x before the first 0.
-
-    By doubling: after each pass x_k is right for twice as many nodes, and m_k the product of as
-    many factors.
-    """
-    reach, count = 1, len(values)
-    while reach < count:
-        further = values.clone()
-        further[reach:].addcmul_(factors[reach:], values[:-reach])
-        values = further
-        if 2 * reach < count:
-            product = factors.clone()
-            product[reach:] *= factors[:-reach]
-            factors = product
-        reach *= 2
-    return values

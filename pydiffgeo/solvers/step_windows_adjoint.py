@@ -16,11 +16,12 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from pydiffgeo.solvers.algebraic import only
 from pydiffgeo.solvers.autograd import GROUPS, derivatives, differentiable
 from pydiffgeo.solvers.options import Solver
 from pydiffgeo.solvers.problem import Problem
-from pydiffgeo.solvers.small_matrices import implicit_matrix, inverse
-from pydiffgeo.solvers.step_windows import COLUMNS, Nodes, Window, back_substitution, blocks
+from pydiffgeo.solvers.step_windows import COLUMNS, Nodes, Window, blocks
+from pydiffgeo.solvers.substitution import back_substitution
 
 
 @dataclass
@@ -82,6 +83,7 @@ class _Adjoint:
     def sweep(self, w: Window, grads: tuple[Tensor, ...]) -> None:
         """Add the cotangents of the columns of a window."""
         own = [g[w.rows] for g in grads]
+        own[1] = only(w.stored, own[1])
         used = torch.stack([g.flatten(1).any(1) for g in own])
         wanted = used.any(0)
         if not bool(wanted.any()):
@@ -131,9 +133,7 @@ class _Adjoint:
             if x is not None:
                 days = slice(at.start + shift, at.start + shift + int(inside.sum()))
                 right.index_add_(0, ends[inside] - nodes.start, x[:, days].movedim(0, 1))
-        inverses = inverse(
-            implicit_matrix(w.slopes(state, *w.inputs(nodes))[1], a, model.size), model.size
-        )
+        inverses = w.inverses(w.slopes(state, *w.inputs(nodes))[1], a)
         with torch.enable_grad():
             u = state.detach().requires_grad_()
             leaves, forcing, parameters = self._leaves(w, at)
@@ -155,10 +155,12 @@ class _Adjoint:
                 (direct,) = derivatives(weighted, [u], retain_graph=True)
                 if direct is not None:
                     right += direct.movedim(-1, 1)
-        multipliers, after = back_substitution(inverses, right, plan, after)
+        multipliers, after = back_substitution(inverses, right, plan, after, w.stored)
         targets = [*leaves.values(), *model.closure_weights()]
         if targets:
             on_rates = (multipliers * (a if isinstance(a, float) else a[..., None])).movedim(1, -1)
+            if w.stored is not None:  # equations of what stores nothing know no step
+                on_rates = torch.where(w.stored, on_rates, multipliers.movedim(1, -1))
             with torch.enable_grad():
                 total = (e.rates * on_rates).sum()
                 total = total if weighted is None else total + weighted

@@ -106,6 +106,7 @@ TESTED_IN = {
     "solvers/options.py": "test_inputs.py",
     "solvers/record.py": "solvers/test_solvers_batch.py",
     "solvers/small_matrices.py": "solvers/test_step_windows.py",
+    "solvers/substitution.py": "solvers/test_step_windows.py",
     "solvers/step_windows_adjoint.py": "solvers/test_step_windows.py",
 }
 

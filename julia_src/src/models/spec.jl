@@ -2,7 +2,8 @@
 
 """
 Typical magnitudes of a state and of its storage; `lower` is where a store is empty, minus infinity for a state that is no store;
-`in_cells` says that it is the state of every cell of a column.
+`in_cells` says that it is the state of every cell of a column, `algebraic` that it stores nothing: its rate is an equation, 0 = f(u),
+`storage_scale` the typical magnitude of the terms of that.
 """
 struct StateSpec
     name::Symbol
@@ -10,8 +11,9 @@ struct StateSpec
     storage_scale::Float64
     lower::Float64
     in_cells::Bool
+    algebraic::Bool
 end
-StateSpec(name, scale, storage_scale, lower) = StateSpec(name, scale, storage_scale, lower, false)
+StateSpec(name, scale, storage_scale, lower) = StateSpec(name, scale, storage_scale, lower, false, false)
 
 """
     ModelSpec
@@ -41,7 +43,8 @@ end
 function read_states(file, text)
     return map(ordered_names(text, "states")) do name
         given = file["states"][String(name)]
-        return StateSpec(name, given["scale"], given["storage_scale"], get(given, "lower", -Inf), get(given, "per", "column") == "cell")
+        return StateSpec(name, given["scale"], given["storage_scale"], get(given, "lower", -Inf), get(given, "per", "column") == "cell",
+            get(given, "storage", "") == "none")
     end
 end
 

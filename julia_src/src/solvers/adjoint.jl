@@ -41,11 +41,13 @@ interval `last` take no part: zero times a derivative that overflows is no numbe
 function sweep!(w::Work{T}, m::Model, inputs::Inputs{T}, c, o::Options{T}, tape::Tape{T}, seeds::Cotangents{T}, last, stopping) where {T}
     t, n = o.tableau, statesize(m)
     s, A = stages(t), t.A
-    u, bound = w.states[1], 0
+    u, bound, starts = w.states[1], 0, length(tape.starts)
     on_flux = zero(T)  # weight of the fluxes at the end of a step, from a step after it in the same interval
     for k in length(tape.steps):-1:1
         stopping() && return
         h, interval = tape.steps[k], Int(tape.interval[k])
+        begins = tape.first[k] && t.explicit
+        begins && (starts -= n)
         interval > last && continue
         if interval != bound
             bound == 0 || flush!(seeds.parameters, seeds.forcing, w.column, m, c, bound)
@@ -53,10 +55,11 @@ function sweep!(w::Work{T}, m::Model, inputs::Inputs{T}, c, o::Options{T}, tape:
             bound = interval
         end
         tape.landed[k] && add_seeds!(w, seeds, c, intervals(inputs), interval)
+        only_stored!(w.on_storage, o)
         share = h / inputs.lengths[interval]
         for i in s:-1:1
             copyto!(u, 1, tape.states, ((k - 1) * s + i - 1) * n + 1, n)
-            lin = linearise!(w.linearisation, w.column, m, u, true)
+            lin = linearise!(w, m, u, true, o)
             if i == s
                 copyto!(w.weight_rates, w.on_rates)
                 begin_last!(w.right, w.on_state, lin.capacity, w.on_storage)
@@ -67,6 +70,7 @@ function sweep!(w::Work{T}, m::Model, inputs::Inputs{T}, c, o::Options{T}, tape:
                     A[j+1, i+1] == 0 || axpy!(w.weight_rates, h * T(A[j+1, i+1]), w.multipliers[j])
                 end
             end
+            only_stored!(w.weight_rates, o)
             add_transposed!(w.right, lin.jacobian, w.weight_rates)
             if any(wanted, seeds.fluxes)
                 weight = T(A[end, i+1]) * share + (i == s ? on_flux : zero(T))
@@ -81,6 +85,7 @@ function sweep!(w::Work{T}, m::Model, inputs::Inputs{T}, c, o::Options{T}, tape:
             else
                 w.weight_storage .= .-multiplier
             end
+            only_stored!(w.weight_storage, o)
             pull!(w.column, m, u, w.weight_storage, w.weight_rates, w.weight_fluxes)
         end
         w.on_storage .= 0
@@ -90,10 +95,12 @@ function sweep!(w::Work{T}, m::Model, inputs::Inputs{T}, c, o::Options{T}, tape:
             axpy!(w.on_storage, one(T), w.multipliers[i])
             A[i+1, 1] == 0 || axpy!(w.on_rates, h * T(A[i+1, 1]), w.multipliers[i])
         end
+        only_stored!(w.on_storage, o)
+        only_stored!(w.on_rates, o)
         on_flux = T(A[end, 1]) * share
-        if tape.first[k] && t.explicit
-            k == 1 ? copyto!(u, tape.begins) : copyto!(u, 1, tape.states, ((k - 1) * s - 1) * n + 1, n)
-            sweep_start!(w, m, u, c, interval, seeds, on_flux)
+        if begins
+            o.algebraic ? copyto!(u, 1, tape.starts, starts + 1, n) : k == 1 ? copyto!(u, tape.begins) : copyto!(u, 1, tape.states, ((k - 1) * s - 1) * n + 1, n)
+            sweep_start!(w, m, u, c, interval, seeds, on_flux, o)
             on_flux = zero(T)
         end
     end
@@ -103,12 +110,19 @@ function sweep!(w::Work{T}, m::Model, inputs::Inputs{T}, c, o::Options{T}, tape:
 end
 
 "Rates and fluxes at the start of an interval, which its first step reads."
-function sweep_start!(w::Work{T}, m, u, c, interval, seeds, on_flux) where {T}
-    lin = linearise!(w.linearisation, w.column, m, u, true)
+function sweep_start!(w::Work{T}, m, u, c, interval, seeds, on_flux, o) where {T}
+    lin = linearise!(w, m, u, true, o)
     add_transposed!(w.on_state, lin.jacobian, w.on_rates)
     if any(wanted, seeds.fluxes)
         weigh_fluxes!(w, seeds, c, interval, on_flux)
         add_flux_slopes!(w.on_state, w.column, m, u, w.weight_fluxes)
+    end
+    if o.algebraic  # what stores nothing follows from the others there
+        copyto!(w.right, w.on_state)
+        hold!(lin, o)
+        solve_transposed!(w.on_state, lin.jacobian, lin.capacity, one(T), w.right)
+        w.on_rates .= ifelse.(o.stored, w.on_rates, w.on_state)
+        only_stored!(w.on_state, o)
     end
     w.weight_storage .= 0
     pull!(w.column, m, u, w.weight_storage, w.on_rates, w.weight_fluxes)
@@ -117,16 +131,17 @@ function sweep_start!(w::Work{T}, m, u, c, interval, seeds, on_flux) where {T}
 end
 
 "The start: storage at the initial state depends on it and on the parameters of the first interval."
-function finish!(w::Work{T}, m::Model, inputs::Inputs{T}, c, seeds::Cotangents{T}) where {T}
+function finish!(w::Work{T}, m::Model, inputs::Inputs{T}, c, seeds::Cotangents{T}, o::Options{T}) where {T}
     n, u = statesize(m), w.states[1]
     for i in 1:n
         u[i] = load(inputs.initial, c, 1, i)
     end
     bind!(w.column, m, inputs, c, 1)
-    lin = linearise!(w.linearisation, w.column, m, u, true)
+    lin = linearise!(w, m, u, true, o)
     w.weight_rates .= 0
     w.weight_fluxes .= 0
     add_storage_seeds!(w, seeds, c, intervals(inputs), 0)
+    only_stored!(w.on_storage, o)
     pull!(w.column, m, u, w.on_storage, w.weight_rates, w.weight_fluxes)
     flush!(seeds.parameters, seeds.forcing, w.column, m, c, 1)
     flush_weights!(seeds.weights, w.column, c)

@@ -35,7 +35,7 @@ function start!(w::Work{T}, m::Model, inputs::Inputs{T}, c, o::Options{T}) where
         y.psi[i] = load(inputs.initial, c, 1, i)
     end
     bind!(w.column, m, inputs, c, 1)
-    copyto!(y.storage, linearise!(w.linearisation, w.column, m, y.psi, false).storage)
+    copyto!(y.storage, linearise!(w, m, y.psi, false, o).storage)
     y.psi_before .= y.psi
     y.psi_between .= y.psi
     y.rates .= 0
@@ -87,8 +87,11 @@ end
 function begin_interval!(w::Work, m::Model, o::Options)
     y = w.carry
     o.tableau.explicit || o.step == 0 || return
-    lin = evaluate!(w.linearisation, w.column, m, y.psi)
+    found = !o.algebraic || settle!(w, m, o)
+    lin = evaluate!(w, m, y.psi, o)
     copyto!(y.rates, lin.rates)
+    only_stored!(y.rates, o)
+    found || !o.tableau.explicit || (y.rates .= NaN)  # without a state at the start no step can be taken
     copyto!(y.fluxes, lin.fluxes)
     return
 end
@@ -129,6 +132,7 @@ function attempt!(w::Work{T}, m::Model, inputs, c, o::Options{T}, results, count
     end
     if record
         foreach(u -> append!(tape.states, u), w.states)
+        o.algebraic && o.tableau.explicit && y.starts && append!(tape.starts, y.psi)
     end
     push!(tape.steps, h)
     push!(tape.interval, y.interval)
@@ -163,10 +167,12 @@ function solve_stages!(w::Work{T}, m::Model, h::T, landed::Bool, o::Options{T}, 
             copyto!(w.states[1], y.psi)
         else
             guess!(w, i, times, h)
+            # what stores nothing jumps with the forcing
+            o.algebraic && (w.states[i] .= ifelse.(o.stored, w.states[i], i == 1 ? y.psi : w.states[i-1]))
         end
         fresh = same && leaves_jacobian(m)
         if i == s && o.step == 0
-            fresh || linearise!(w.linearisation, w.column, m, w.states[i], false)
+            fresh || linearise!(w, m, w.states[i], false, o)
             fresh = true
             contraction >= UNSEEN && raise_capacity!(w.linearisation, w.column, m)
             copyto!(w.filter[1], w.linearisation.jacobian)
@@ -176,6 +182,7 @@ function solve_stages!(w::Work{T}, m::Model, h::T, landed::Bool, o::Options{T}, 
         counts[3] += count
         converged || return false, contraction
         copyto!(w.rates[i+1], w.linearisation.rates)
+        only_stored!(w.rates[i+1], o)
         copyto!(w.fluxes[i+1], w.linearisation.fluxes)
     end
     return true, contraction
@@ -242,10 +249,12 @@ function embedded_error!(w::Work{T}, h::T, o::Options{T}) where {T}
         weight == 0 || axpy!(w.right, h * T(weight), rates)
     end
     solve!(w.update, w.filter[1], w.filter[2], h * T(gamma(t)), w.right)
-    return max(error_norm(w.update, w.linearisation.capacity, w.carry.storage, w.scale, o.rtol, o.storage_atol), T(1e-10))
+    only_stored!(w.update, o)
+    count = o.algebraic ? max(1, sum(o.stored)) : length(w.update)
+    return max(error_norm(w.update, count, w.linearisation.capacity, w.carry.storage, w.scale, o.rtol, o.storage_atol), T(1e-10))
 end
 
-@inline function error_norm(e::Vector{T}, capacity, storage, scale, rtol::T, storage_atol::Vector{T}) where {T}
+@inline function error_norm(e::Vector{T}, count, capacity, storage, scale, rtol::T, storage_atol::Vector{T}) where {T}
     by_state, by_storage = zero(T), zero(T)
     @inbounds @simd for i in eachindex(e)
         x = e[i] * scale[i]
@@ -253,7 +262,7 @@ end
         by_state = muladd(x, x, by_state)
         by_storage = muladd(z, z, by_storage)
     end
-    return sqrt(ifelse(by_storage >= by_state, by_storage, by_state) / length(e))
+    return sqrt(ifelse(by_storage >= by_state, by_storage, by_state) / count)
 end
 
 "Proportional-integral control (Hairer & Wanner 1996, eq. IV.8.2)."

@@ -108,16 +108,25 @@ end
 @inline per(x, y) = map(z -> z / y, x)
 @inline times_(x, y) = map(z -> z * y, x)
 
-"What counts as small in each state, as in `Options`."
-struct Small{N,T}
+"What counts as small in each state, as in `Options`; `A` says whether any state stores nothing."
+struct Small{N,T,A}
     rtol::T
     atol::SVector{N,T}
     typical::SVector{N,T}
     lower::SVector{N,T}
     rounding::SVector{N,T}
     bounded::Tuple{Bool,Bool}
+    stored::SVector{N,Bool}
 end
-Small(o::Options{T}, ::Val{N}) where {N,T} = Small{N,T}(o.rtol, SVector{N,T}(o.atol), SVector{N,T}(o.typical), SVector{N,T}(o.lower), SVector{N,T}(o.rounding), o.bounded)
+Small(o::Options{T}, ::Val{N}, ::Val{A}) where {N,T,A} = Small{N,T,A}(o.rtol, SVector{N,T}(o.atol), SVector{N,T}(o.typical), SVector{N,T}(o.lower), SVector{N,T}(o.rounding), o.bounded,
+    SVector{N,Bool}(o.stored))
+
+"Values of the states that store something, zero for the others."
+@inline only_stored(x::SVector, small::Small{N,T,true}) where {N,T} = map((y, stored) -> stored ? y : zero(y), x, small.stored)
+@inline only_stored(x::SVector, ::Small{N,T,false}) where {N,T} = x
+"Values of the states that store something, those of the second for the others."
+@inline stored_or(x::SVector, y::SVector, small::Small{N,T,true}) where {N,T} = map((a, b, stored) -> stored ? a : b, x, y, small.stored)
+@inline stored_or(x::SVector, y, ::Small{N,T,false}) where {N,T} = x
 
 "The states after a limited update."
 @inline function limited(u::SVector{N,L}, d, magnitude, small::Small) where {N,L}
@@ -160,9 +169,12 @@ in the evaluation with which the next iteration would begin.
     changes, fluxes, J = linearised(m, u, w, p, terms)
     while true
         stored, capacity = storage_slopes(m, u, p)
+        stored, capacity = only_stored(stored, small), only_stored(capacity, small)
         residual = target - stored + a * changes
+        # an equation holds, or does not, however short the step is
+        left = stored_or(residual, changes, small)
         last = L(3) < trial
-        again = converged & rough(residual, allowed, capacity, tolerance, ifelse(last, L(10), one(L)), small.rounding)
+        again = converged & rough(left, allowed, capacity, tolerance, ifelse(last, L(10), one(L)), small.rounding)
         failed = failed | (again & last)
         here = here & (!converged | again) & !failed
         trial, count, before = ifelse(again, trial + 1, trial), ifelse(again, zero(L), count), ifelse(again, L(NaN), before)
@@ -192,12 +204,12 @@ Solve these columns side by side, with the networks `net`; false where they must
 """
 function forward_group!(run::Run, columns, net, results, counts, failures, record, stopping)
     o, q = run.options, length(spec(run.model).fluxes)
-    done = forward_lanes!(run.model, run, Group(run, columns, net), results, counts, failures, record, stopping, Val(stages(o.tableau)), Val(q))
+    done = forward_lanes!(run.model, run, Group(run, columns, net), results, counts, failures, record, stopping, Val(stages(o.tableau)), Val(q), Val(o.algebraic))
     done || foreach(c -> empty!(run.tapes[c]), columns)
     return done
 end
 
-function forward_lanes!(m::SmallModel{N}, run::Run{T}, g::Group, results, counts, failures, record, stopping, ::Val{S}, ::Val{Q}) where {N,T,S,Q}
+function forward_lanes!(m::SmallModel{N}, run::Run{T}, g::Group, results, counts, failures, record, stopping, ::Val{S}, ::Val{Q}, algebraic::Val) where {N,T,S,Q}
     inputs, o, L, K = run.inputs, run.options, LaneNumber{T}, intervals(run.inputs)
     A, times = SMatrix{S + 1,S + 1,T}(o.tableau.A), SVector{S + 1,T}(o.tableau.times)
     tape, shortest = run.tapes[g.first], T(1e-12) * minimum(inputs.lengths)
@@ -205,8 +217,8 @@ function forward_lanes!(m::SmallModel{N}, run::Run{T}, g::Group, results, counts
     parameters, forcing = values_at(g, inputs, 1)
     p, w = inputs_of(m, g, parameters, forcing)
     # terms of a state serve for the step that begins there, unless the parameters change
-    terms, known, stay, small = terms_at(m, u, w, p), true, stays(o), Small(o, Val(N))
-    carried = map(value_of, m.storage(u, p))
+    terms, known, stay, small = terms_at(m, u, w, p), true, stays(o), Small(o, Val(N), algebraic)
+    carried = only_stored(map(value_of, m.storage(u, p)), small)
     write_rows!(g, results.storage, N * (K + 1), 0, carried)
     before, between, last_step, contraction = u, u, L(UNSEEN), L(UNSEEN)
     step, accepted, rejected, iterations = L(o.step), zero(L), zero(L), zero(L)
@@ -232,7 +244,9 @@ function forward_lanes!(m::SmallModel{N}, run::Run{T}, g::Group, results, counts
                     target += (h * A[i+1, j+1]) * rates_[j]
                 end
                 if i > 1 || !stay
-                    state = pick(going, first_guess(i, times, h, u, state, before, between, last_step, sizes[3]), u)
+                    ahead = first_guess(i, times, h, u, state, before, between, last_step, sizes[3])
+                    # what stores nothing jumps with the forcing
+                    state = pick(going, stored_or(ahead, i == 1 ? u : state, small), u)
                     known = false
                 end
                 terms = known ? terms : terms_at(m, state, w, p)
@@ -240,7 +254,7 @@ function forward_lanes!(m::SmallModel{N}, run::Run{T}, g::Group, results, counts
                     sizes, contraction, going, o, small)
                 iterations += n
                 going = going & !failed
-                stages_, rates_, fluxes_ = Base.setindex(stages_, state, i), Base.setindex(rates_, changes, i), Base.setindex(fluxes_, fluxes, i)
+                stages_, rates_, fluxes_ = Base.setindex(stages_, state, i), Base.setindex(rates_, only_stored(changes, small), i), Base.setindex(fluxes_, fluxes, i)
             end
             # where a column waits or has failed nothing moves, with a step of zero
             taken = ifelse(going, h, zero(L))
@@ -334,14 +348,15 @@ end
 
 "The gradient of a group, as `sweep!` and `finish!` do it for one column."
 backward_group!(run::Run, columns, net, seeds, stopping) =
-    backward_lanes!(run.model, run, Group(run, columns, net), seeds, stopping, Val(stages(run.options.tableau)), Val(length(spec(run.model).fluxes)))
+    backward_lanes!(run.model, run, Group(run, columns, net), seeds, stopping, Val(stages(run.options.tableau)), Val(length(spec(run.model).fluxes)),
+        Val(run.options.algebraic))
 
-function backward_lanes!(m::SmallModel{N}, run::Run{T}, g::Group{T,PN,FN,NP,NF}, seeds::Cotangents{T}, stopping, ::Val{S}, ::Val{Q}) where {N,T,PN,FN,NP,NF,S,Q}
+function backward_lanes!(m::SmallModel{N}, run::Run{T}, g::Group{T,PN,FN,NP,NF}, seeds::Cotangents{T}, stopping, ::Val{S}, ::Val{Q}, algebraic::Val) where {N,T,PN,FN,NP,NF,S,Q}
     inputs, o, K, L = run.inputs, run.options, intervals(run.inputs), LaneNumber{T}
     A, tape, width = SMatrix{S + 1,S + 1,T}(o.tableau.A), run.tapes[g.first], N * S + 1
     with_states, with_storage = seeds.states != C_NULL, seeds.storage != C_NULL
     on_state, on_storage = zero(SVector{N,L}), zero(SVector{N,L})
-    on_inputs, step = zero(SVector{NP + NF,L}), length(tape.interval)
+    on_inputs, step, small = zero(SVector{NP + NF,L}), length(tape.interval), Small(o, Val(N), algebraic)
     parameters, forcing = values_at(g, inputs, K)
     for k in K:-1:1
         stopping() && return
@@ -349,31 +364,33 @@ function backward_lanes!(m::SmallModel{N}, run::Run{T}, g::Group{T,PN,FN,NP,NF},
         p, w = inputs_of(m, g, parameters, forcing)
         on_fluxes = SVector(ntuple(i -> (@inline; wanted(seeds.fluxes[i]) ? cotangents_at(g, seeds.fluxes[i], k) : zero(L)), Val(Q)))
         with_states && (on_state += rows_of(g, seeds.states, N * K, (k - 1) * N, Val(N)))
-        with_storage && (on_storage += rows_of(g, seeds.storage, N * (K + 1), k * N, Val(N)))
+        with_storage && (on_storage += only_stored(rows_of(g, seeds.storage, N * (K + 1), k * N, Val(N)), small))
         while step > 0 && tape.interval[step] == k
             h, multipliers = read_lanes(tape, step, width, 1), zero(SVector{S,SVector{N,L}})
             for i in S:-1:1
                 u = read_state(tape, step, width, i, Val(N))
-                _, capacity = storage_slopes(m, u, p)
+                capacity = only_stored(storage_slopes(m, u, p)[2], small)
                 right = i == S ? on_state + map(*, capacity, on_storage) : zero(on_state)
                 weight = zero(on_state)
                 for j in i+1:S
                     weight += (h * A[j+1, i+1]) * multipliers[j]
                 end
+                weight = only_stored(weight, small)
                 weight_fluxes = (h * A[S+1, i+1] / inputs.lengths[k]) * on_fluxes
                 J, pull = pulled(m, u, w, p)
                 by_outputs = pull(weight, weight_fluxes)[1]
                 multiplier = solve_transposed(J, capacity, h * A[S+1, S+1], right + by_outputs)
                 multipliers = Base.setindex(multipliers, multiplier, i)
                 weight += (h * A[S+1, S+1]) * multiplier
-                weight_storage = (i == S ? on_storage : zero(on_storage)) - multiplier
+                weight_storage = only_stored((i == S ? on_storage : zero(on_storage)) - multiplier, small)
                 on_inputs += input_slopes(m, g.names, u, pull, parameters, forcing, weight_storage, weight, weight_fluxes)
             end
-            on_storage, on_state, step = sum(multipliers), zero(on_state), step - 1
+            on_storage, on_state, step = only_stored(sum(multipliers), small), zero(on_state), step - 1
         end
         on_inputs = flush_group!(seeds, g, on_inputs, k, Val(NP), k == 1)
     end
-    finish_group!(m, inputs, g, seeds, on_state, on_storage, N * (K + 1), Val(Q))
+    with_storage && (on_storage += only_stored(rows_of(g, seeds.storage, N * (K + 1), 0, Val(N)), small))
+    finish_group!(m, inputs, g, seeds, on_state, on_storage, Val(Q))
     return
 end
 
@@ -420,12 +437,11 @@ end
 end
 
 "As `finish!`."
-function finish_group!(m::SmallModel{N}, inputs, g::Group{T,PN,FN,NP,NF}, seeds, on_state, on_storage, stride, ::Val{Q}) where {N,T,PN,FN,NP,NF,Q}
+function finish_group!(m::SmallModel{N}, inputs, g::Group{T,PN,FN,NP,NF}, seeds, on_state, on_storage, ::Val{Q}) where {N,T,PN,FN,NP,NF,Q}
     L = eltype(on_state)
     u = SVector(ntuple(i -> gather(g, inputs.initial, 1, i), Val(N)))
     parameters, forcing = values_at(g, inputs, 1)
     p, w = inputs_of(m, g, parameters, forcing)
-    seeds.storage == C_NULL || (on_storage += rows_of(g, seeds.storage, stride, 0, Val(N)))
     on_inputs = input_slopes(m, g.names, u, pulled(m, u, w, p)[2], parameters, forcing, on_storage, zero(on_storage), zero(SVector{Q,L}))
     for i in 1:NP
         add_lanes!(seeds.parameters[i], on_inputs[i], g, 1)

@@ -26,7 +26,7 @@ end
 function newton!(w::Work{T}, m::Model, u::Vector{T}, a::T, fresh::Bool, contraction::T, o::Options{T}) where {T}
     lin, d, before = w.linearisation, w.update, T(NaN)
     for iteration in 1:o.max_newton
-        fresh || linearise!(lin, w.column, m, u, false)
+        fresh || linearise!(w, m, u, false, o)
         fresh = false
         iteration == 1 && contraction >= UNSEEN && raise_capacity!(lin, w.column, m)
         residual!(w.right, w.target, lin.storage, lin.rates, a)
@@ -40,7 +40,7 @@ function newton!(w::Work{T}, m::Model, u::Vector{T}, a::T, fresh::Bool, contract
         # no less than the update itself is expected of a column that does not contract; where no more than the rounding of a Float32
         # was left, no iteration gets nearer
         if settled || (min(contraction * size, one(T)) * size < o.newton_tolerance && size < 1)
-            evaluate!(lin, w.column, m, u)
+            evaluate!(w, m, u, o)
             return true, contraction, iteration
         end
         before = size
@@ -93,5 +93,58 @@ end
         left = abs(muladd(a, rates[i], target[i] - storage[i]))
         worst = max(worst, muladd(-allowed * capacity[i], tolerance[i], left) - roundings * rounding[i])
     end
-    return worst > 0
+    return worst > 0 || (o.algebraic && any(i -> !o.stored[i] && !(abs(rates[i]) <= roundings * rounding[i]), eachindex(rates)))
+end
+
+# ---- states that store nothing: 0 = f(u) in place of d m(u) / dt = f(u) ------------------------------------------------------
+#
+# They have no capacity, no storage to reach, and no part in the error of a step. What such a state is at the start of an interval does not
+# follow from the interval before, whose forcing was another: methods that read rates there solve the equations first.
+
+"Linearisation and evaluation in which what stores nothing has no storage and no capacity."
+@inline linearise!(w::Work, m::Model, u, keep::Bool, o::Options) = without_storage!(linearise!(w.linearisation, w.column, m, u, keep), o)
+@inline evaluate!(w::Work, m::Model, u, o::Options) = without_storage!(evaluate!(w.linearisation, w.column, m, u), o)
+@inline without_storage!(lin::Linearisation, o::Options) = (only_stored!(lin.storage, o); only_stored!(lin.capacity, o); lin)
+
+"Set to zero what belongs to states that store nothing."
+@inline function only_stored!(x, o::Options)
+    o.algebraic || return x
+    for i in eachindex(x)
+        o.stored[i] || (x[i] = 0)
+    end
+    return x
+end
+
+const MOST_SEARCHES = 100  # iterations of Newton for the algebraic states at the start of an interval
+
+"Let the algebraic states at the start of an interval solve their equations, while the others stay; whether they do."
+function settle!(w::Work{T}, m::Model, o::Options{T}) where {T}
+    u, lin, contraction, before = w.carry.psi, w.linearisation, T(UNSEEN), T(NaN)
+    tolerance = T === Float64 ? T(1e-9) : o.newton_tolerance
+    scales!(w.tolerance, w.scale, w.reach, u, o.rtol, o.atol, o.typical)
+    for _ in 1:MOST_SEARCHES
+        linearise!(w, m, u, false, o)
+        w.right .= ifelse.(o.stored, zero(T), lin.rates)
+        settled = T === Float32 && all_within(w.right, o.rounding)
+        hold!(lin, o)
+        solve!(w.update, lin.jacobian, lin.capacity, one(T), w.right)
+        size = take_update!(u, w.update, w.scale, w.reach, o)
+        isfinite(size) || return false
+        isnan(before) || (contraction = size / (before * before))
+        (settled || (min(contraction * size, one(T)) * size < tolerance && size < 1)) && return true
+        before = size
+    end
+    return false
+end
+
+"Make a linearisation that of the algebraic equations alone: what is stored stays as it is."
+function hold!(lin::Linearisation, o::Options)
+    clear_rows!(lin.jacobian, o.stored)
+    lin.capacity .= o.stored
+    return lin
+end
+clear_rows!(J::Dense, rows) = (J.values[rows, :] .= 0; J)
+function clear_rows!(J::Tridiagonal, rows)
+    foreach(x -> isempty(x) || (x[rows] .= 0), (J.lower, J.main, J.upper, J.column))
+    return J
 end

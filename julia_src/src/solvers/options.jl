@@ -7,7 +7,7 @@ of the first interval.
 
 What counts as small is kept for each of a column's values: `atol` and `storage_atol`, absolute tolerances in the units of state and
 storage; `typical`, to which, with the state's magnitude, an update of Newton is limited; `lower`, where a store is empty; `rounding`, what
-may be left of the storage to reach.
+may be left of the storage to reach, or of the equation of a state that stores nothing; `stored` says which do.
 """
 struct Options{T}
     tableau::Tableau
@@ -18,6 +18,8 @@ struct Options{T}
     lower::Vector{T}
     rounding::Vector{T}
     bounded::Tuple{Bool,Bool}  # whether any state, and whether every state, is a store
+    stored::Vector{Bool}
+    algebraic::Bool            # whether any state stores nothing
     step::T
     initial_step::T
     max_steps::Int
@@ -32,7 +34,8 @@ function Options{T}(m::Model, method::AbstractString; rtol=1e-3, atol=nothing, s
     stores = [s.lower > -Inf for s in states]
     part = max(2e-12, 16 * eps(T))
     return Options{T}(lookup(METHODS, method, "method"), rtol, absolute(m, rtol, atol), [rtol * s.storage_scale for s in states],
-        [s.scale for s in states], [s.lower for s in states], [part * s.storage_scale for s in states], (any(stores), all(stores)), step, initial_step,
+        [s.scale for s in states], [s.lower for s in states], [part * s.storage_scale for s in states], (any(stores), all(stores)),
+        [!s.algebraic for s in states], any(s -> s.algebraic, states), step, initial_step,
         max_steps, newton_tolerance, max_newton, checkpoints)
 end
 

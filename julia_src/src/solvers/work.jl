@@ -40,7 +40,8 @@ end
 
 """
 What the forward solve keeps of a column for the gradient: the states of the stages of each accepted step, one after another.
-A step with `first` begins an interval, one with `landed` ends it. `begins` is the state before the first step. Columns that were
+A step with `first` begins an interval, one with `landed` ends it. `begins` is the state before the first step;
+`starts` are those at the starts of intervals, of a model with algebraic states, which a method solves for there. Columns that were
 solved side by side have their states in the tape of the first, where `group` says how many they are.
 """
 mutable struct Tape{T}
@@ -50,14 +51,15 @@ mutable struct Tape{T}
     first::Vector{Bool}
     landed::Vector{Bool}
     begins::Vector{T}
+    starts::Vector{T}
     stretches::Vector{Carry{T}}
     group::Int
 end
 
-Tape{T}() where {T} = Tape{T}(T[], T[], Int32[], Bool[], Bool[], T[], Carry{T}[], 0)
+Tape{T}() where {T} = Tape{T}(T[], T[], Int32[], Bool[], Bool[], T[], T[], Carry{T}[], 0)
 
 function Base.empty!(tape::Tape)
-    for x in (tape.states, tape.steps, tape.interval, tape.first, tape.landed, tape.begins, tape.stretches)
+    for x in (tape.states, tape.steps, tape.interval, tape.first, tape.landed, tape.begins, tape.starts, tape.stretches)
         empty!(x)
     end
     tape.group = 0
@@ -65,7 +67,7 @@ function Base.empty!(tape::Tape)
 end
 
 "Memory of a tape in bytes."
-bytes(tape::Tape{T}) where {T} = sizeof(T) * (length(tape.states) + length(tape.steps)) + 6 * length(tape.steps) +
+bytes(tape::Tape{T}) where {T} = sizeof(T) * (length(tape.states) + length(tape.steps) + length(tape.starts)) + 6 * length(tape.steps) +
                                  sum(sizeof(T) * (6 * length(y.psi) + 2 * length(y.total) + 8) for y in tape.stretches; init=0)
 
 "Vectors of one solve, `[size]` unless said otherwise."
