@@ -244,9 +244,9 @@ def _text(value: object) -> str:
         text = value.strip()
         head, point, tail = text.partition(".")
         return head if point and head.isdigit() and not tail.strip("0") else text
-    return (
-        "" if value is None else _text(value.decode() if isinstance(value, bytes) else str(value))
-    )
+    if value is None or value is pd.NA:
+        return ""
+    return _text(value.decode() if isinstance(value, bytes) else str(value))
 
 
 def _known(name: str, there: set[str], bare: dict[str, list[str]]) -> str:
