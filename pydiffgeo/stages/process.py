@@ -80,8 +80,9 @@ class Process(Stage):
         each site its own: {"theta_r": ["soil_moisture_q05", 0.5, 0.0]}.
     soil : str, optional
         USDA class at which the soil parameters of a column begin, such as "loam".
-    forcing : mapping of str to str, optional
-        Series that a forcing of the model takes where the names differ.
+    forcing : mapping of str to str or float, optional
+        Series that a forcing of the model takes where the names differ, or a number that it always
+        is, in its unit.
     start : str, float or mapping of str to float, optional
         Where states begin: an attribute [site, depth] of water contents, such as
         "soil_moisture_first", or numbers. By default `model.start(parameters)`: give windows a
@@ -110,7 +111,7 @@ class Process(Stage):
         bounds: Mapping[str, Range] | None = None,
         begin: Mapping[str, float | Sequence[Any]] | None = None,
         soil: str | None = None,
-        forcing: Mapping[str, str] | None = None,
+        forcing: Mapping[str, str | float] | None = None,
         start: str | float | Mapping[str, float] | None = None,
         outputs: Mapping[str, str] | None = None,
         closures: Mapping[str, Mapping[str, Any]] | None = None,
@@ -160,7 +161,9 @@ class Process(Stage):
         self.layers = {k: self.middles for k in self.learns if spec.parameters[k].per == "layer"}
         for name in forcing or {}:
             lookup(spec.forcings, name, f"forcing of {spec.name}")
-        self.names = {k: (forcing or {}).get(k, SERIES.get(k, k)) for k in spec.forcings}
+        taken_from = {k: (forcing or {}).get(k, SERIES.get(k, k)) for k in spec.forcings}
+        self.names = {k: v for k, v in taken_from.items() if isinstance(v, str)}
+        self.constant = {k: float(v) for k, v in taken_from.items() if not isinstance(v, str)}
         self.reads = tuple(dict.fromkeys(self.names.values()))
         self.derived = ("water_content",) if isinstance(self.model, Richards) else ()
         self.means = tuple(f"mean_{name}" for name in self.derived)
@@ -277,7 +280,10 @@ class Process(Stage):
             k: converted(taken(batch.attributes, name, "attribute"), self.site_factors[k])
             for k, name in self.from_sites.items()
         }
-        forcing = {k: converted(series[name], self.factors[k]) for k, name in self.names.items()}
+        forcing: dict[str, Any] = {
+            k: converted(series[name], self.factors[k]) for k, name in self.names.items()
+        }
+        forcing |= self.constant
         times = torch.arange(batch.length + 1) * self.interval
         start = self._start(own, batch)
         try:

@@ -13,6 +13,7 @@ import xarray as xr
 import yaml
 
 from pydiffgeo.data.derive.channel import add_width
+from pydiffgeo.data.derive.own_land import add_own_land
 from pydiffgeo.data.derive.pet import add_pet, pet_places, pet_sources
 from pydiffgeo.data.derive.snow import add_rain_and_melt
 from pydiffgeo.data.derive.summary import (
@@ -34,6 +35,7 @@ DERIVED: dict[str, Callable[..., xr.Dataset]] = {
     "moisture": add_moisture,
     "first_profile": add_first_profile,
     "width": add_width,
+    "own_land": add_own_land,
 }
 
 CLIMATE_NAMES = tuple(f"climate_{name}" for name in CLIMATE)
