@@ -4,13 +4,18 @@ counted.
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
+import river_files
 import torch
 from training_cases import Runoff, column, trainer
 
 from pydiffgeo.data import Windows
-from pydiffgeo.errors import SolveFailed, TrainingFailed
+from pydiffgeo.errors import SettingsError, SolveFailed, TrainingFailed
+from pydiffgeo.losses import NSE
 from pydiffgeo.training.checkpoint import CHECKPOINT, load_checkpoint
+from pydiffgeo.training.steps import Steps
 
 
 def test_a_loss_that_is_no_number_names_site_and_window(sites, tmp_path):
@@ -97,3 +102,12 @@ def test_a_solver_that_raises_ends_the_training_with_its_remedy_and_a_checkpoint
     with pytest.raises(SolveFailed, match=words):
         broken.run(progress=False)
     assert load_checkpoint(tmp_path / CHECKPOINT)["progress"]["step"] == 2
+
+
+def test_a_river_is_trained_by_one_process():
+    windows = Windows(river_files.river(), 10, batch=2, closed="upstream")
+    group = SimpleNamespace(size=2)
+    with pytest.raises(
+        SettingsError, match="rivers .closed='upstream'. are trained by one process"
+    ):
+        Steps(torch.nn.Linear(1, 1), [], [], [windows], NSE(), group, 0.0)

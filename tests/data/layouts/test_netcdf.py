@@ -77,3 +77,18 @@ def test_depths_must_be_told(tmp_path: Path) -> None:
     wrong.to_netcdf(tmp_path / "b.nc")
     with pytest.raises(UnitError, match="depths of .*b.nc have unit 'hPa'"):
         open_sites(tmp_path / "b.nc")
+
+
+def test_all_at_once_is_what_comes_site_by_site(tmp_path: Path) -> None:
+    """Units, flags, a part of sites and days; a time off the steps is found in either way."""
+    before = profiles().drop_vars(["soil_moisture", "clay"]).drop_dims("depth")
+    before["flag"] = before.own.copy(data=np.arange(1200).reshape(20, 60) % 3).astype("int8")
+    before.to_netcdf(tmp_path / "a.nc")
+    for part in ({}, {"sites": ["s7", "s3"], "start": "2001-03-01 06:00", "variables": ["flag"]}):
+        lazily = open_sites(tmp_path / "a.nc", lazy=True, **part).load()
+        xr.testing.assert_identical(open_sites(tmp_path / "a.nc", **part), lazily)
+    late = before.time.values.copy()
+    late[30] += np.timedelta64(7, "m")
+    before.assign_coords(time=late).to_netcdf(tmp_path / "off.nc")
+    with pytest.raises(DataError, match="which is not one of the regular steps"):
+        open_sites(tmp_path / "off.nc", lazy=False)

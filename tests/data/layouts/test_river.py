@@ -163,6 +163,39 @@ def test_of_two_gauges_at_a_reach_that_of_the_larger_basin_stays(
     assert named.gauge.values.tolist() == sites.gauge.values.tolist()
 
 
+def test_gauges_may_name_their_reach_or_have_none(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with xr.open_dataset(river_files.reach_file(tmp_path)) as opened:
+        opened = opened.load()
+    opened["gauge_segment"] = "gauge", [15, 13]  # identifiers, not positions
+    opened.to_netcdf(tmp_path / "named.nc")
+    is_the_river(open_sites(tmp_path / "named.nc"))
+    opened["gauge_segment"] = "gauge", [4, -1]
+    opened.to_netcdf(tmp_path / "away.nc")
+    with caplog.at_level(logging.INFO, "pydiffgeo"):
+        sites = open_sites(tmp_path / "away.nc")
+    assert "1 gauges of away.nc are at no reach" in caplog.text
+    assert sites.gauge.values.tolist() == ["", "", "", "", "0101"]
+    opened["down_index"] = "segment", [2, 2, 4, 7, -1]
+    opened.to_netcdf(tmp_path / "far.nc")
+    with pytest.raises(DataError, match="down_index of reach '14' in .* is 7, and there are 5"):
+        open_sites(tmp_path / "far.nc")
+
+
+def test_parquet_is_read_where_its_package_is_there(tmp_path: Path) -> None:
+    table = pd.read_csv(river_files.table(tmp_path, "merit"))
+    path = tmp_path / "flowpaths.parquet"
+    try:
+        table.to_parquet(path)
+    except ImportError:
+        path.write_bytes(b"PAR1")
+        with pytest.raises(DataError, match="which needs the package pyarrow"):
+            open_table(path)
+    else:
+        is_the_river(open_table(path), gauged=False)
+
+
 def test_finer_observations_become_means_of_steps(tmp_path: Path) -> None:
     with xr.open_dataset(river_files.reach_file(tmp_path)) as opened:
         opened = opened.drop_vars("q_obs").load()
