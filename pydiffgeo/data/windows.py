@@ -84,7 +84,8 @@ class Windows:
         Of rivers: the `batch` sites drawn are gauges, sites with an observation, and the batch
         holds them and all sites above them, each once, in one window of time. A gauge is drawn,
         then one of its windows, then other gauges that are observed in this window, as far as there
-        are any. The rows stand in the order of the records. Of the whole period all gauges come in
+        are any. All that is observed in a batch counts, at gauges above those drawn, too. The rows
+        stand in the order of the records. Of the whole period all gauges come in
         an epoch, or all sites, where nothing is observed at all.
 
     Attributes
