@@ -153,20 +153,21 @@ class NSE(Loss):
         return error.square().sum() / counts.sum()
 
 
-class RSR(NSE):
-    """Mean over series of their root mean squared error over (spread + offset).
+class NNSE(NSE):
+    """1 - NNSE, mean over series, with NNSE = 1 / (2 - NSE) from 0 to 1.
 
-    The root of what `NSE` averages: series that no model can follow, as below a dam, do not
-    dominate.
+    What `NSE` averages, bounded: a series that no model can follow, as below a dam, counts no more
+    than another.
 
-    Source: Moriasi et al. (2007), doi:10.13031/2013.23153, for the ratio.
+    Source: Nossent & Bauwens (2012), EGU General Assembly, 237, for the transformation.
     """
 
     def of(self, simulated: Tensor, observed: Tensor, counts: Tensor, spread: Tensor) -> Tensor:
         number = counts.sum(1)
-        error = _root((simulated - observed).square().sum(1) / number.clamp_min(1))
+        error = (simulated - observed).square().sum(1) / number.clamp_min(1)
+        share = error / (spread + self.offset).square()
         used = number > 0
-        return (error / (spread + self.offset) * used).sum() / used.sum().clamp_min(1)
+        return (share / (1 + share) * used).sum() / used.sum().clamp_min(1)
 
 
 class KGE(Loss):
@@ -291,7 +292,7 @@ def as_sum(loss: Any) -> Sum:
 
 
 LOSSES = {
-    "nse": NSE, "mse": MSE, "rmse": RMSE, "log_rmse": LogRMSE, "rsr": RSR, "kge": KGE,
+    "nse": NSE, "mse": MSE, "rmse": RMSE, "log_rmse": LogRMSE, "nnse": NNSE, "kge": KGE,
     "profile": Profile,
 }  # fmt: skip
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pydiffgeo.data.batch import Batch
 from pydiffgeo.errors import DataError
-from pydiffgeo.losses import KGE, LOSSES, MSE, NSE, RMSE, RSR, LogRMSE, Loss, Profile, Sum, as_sum
+from pydiffgeo.losses import KGE, LOSSES, MSE, NNSE, NSE, RMSE, LogRMSE, Loss, Profile, Sum, as_sum
 
 STD = torch.tensor([1.5, 0.4, 3.0], dtype=torch.float64)
 
@@ -80,16 +80,19 @@ def test_nse_weighs_sites_by_their_spread() -> None:
     assert float(loss) == pytest.approx((1.0 + 0.25) / 2)
 
 
-def test_rsr_is_the_mean_error_of_series_over_their_spread() -> None:
+def test_the_normalised_nse_of_each_series_counts_alike() -> None:
     simulated, observed = series()
     s, o = simulated.numpy(), observed.numpy()
-    spread = STD.numpy() + 0.1
-    expected = np.mean([rmse(s[k], o[k]) / spread[k] for k in range(3)])
-    assert float(value(RSR("q"), simulated, observed)) == pytest.approx(expected)
+    shares = [(rmse(s[k], o[k]) / (STD[k].item() + 0.1)) ** 2 for k in range(3)]
+    losses = [1 - 1 / (2 - (1 - share)) for share in shares]  # of NSE = 1 - share
+    assert float(value(NNSE("q"), simulated, observed)) == pytest.approx(np.mean(losses))
     nothing = observed.clone()
     nothing[1] = torch.nan  # a site without a gauge counts for nothing
-    expected = np.mean([rmse(s[k], o[k]) / spread[k] for k in (0, 2)])
-    assert float(value(RSR("q"), simulated, nothing)) == pytest.approx(expected)
+    expected = np.mean([losses[0], losses[2]])
+    assert float(value(NNSE("q"), simulated, nothing)) == pytest.approx(expected)
+    simulated[1] += 1e6  # a site that is lost adds its part, and no more
+    expected = np.mean([losses[0], 1.0, losses[2]])
+    assert float(value(NNSE("q"), simulated, observed)) == pytest.approx(expected)
 
 
 def test_profiles_count_bias_and_anomaly_of_each_depth_apart() -> None:
