@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,8 +16,10 @@ from pydiffgeo.bridge.models import missing
 from pydiffgeo.bridge.runtime import start, unavailable
 from pydiffgeo.checking import check_declared, check_equations
 from pydiffgeo.conversion import from_core, options_to_core, to_core
-from pydiffgeo.engines import ENGINES
+from pydiffgeo.engines import ENGINES, Result
 from pydiffgeo.engines.julia_engine import torch_only
+from pydiffgeo.engines.julia_river import River
+from pydiffgeo.engines.julia_river import solve_river as solve_reaches
 from pydiffgeo.errors import EngineUnavailable, ParameterError, SolveFailed, lookup
 from pydiffgeo.inputs import batch_size, read_forcing, read_parameters, read_state, read_times
 from pydiffgeo.models.base import ProcessModel
@@ -94,6 +98,66 @@ def solve(
     DerivativeError
         Inside torch.func or forward mode; and later, when gradients are differentiated again.
     """
+    read = _read(model, forcing, parameters, initial_state, times, solver, engine)
+    run, problem = lookup(ENGINES, read.engine, "engine"), read.problem
+    steps = None if replay is None else read_replay(replay, problem, read.options.method)
+    return _solution(model, read, run(problem, read.options, steps))
+
+
+def solve_river(
+    model: ProcessModel,
+    forcing: Mapping[str, Any],
+    parameters: Mapping[str, Any],
+    initial_state: Any,
+    times: Any,
+    solver: Solver,
+    engine: str,
+    river: River,
+) -> Solution | None:
+    """Solve all columns of a river in one call, where the engine can.
+
+    Parameters
+    ----------
+    model, forcing, parameters, initial_state, times, solver, engine
+        As for `solve`. The forcing that the columns above give may be a number, which is not read.
+    river : River
+        Which column flows into which, and by which flux.
+
+    Returns
+    -------
+    Solution or None
+        Means over the intervals of `times`. None: solve level by level; see
+        `pydiffgeo.engines.julia_river`.
+    """
+    if _choose(engine, model.core, solver, river.below.device) != "julia":
+        return None
+    read = _read(model, forcing, parameters, initial_state, times, solver, "julia")
+    result = solve_reaches(read.problem, read.options, river)
+    return None if result is None else _solution(model, read, result)
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What was given, read and checked."""
+
+    problem: Problem  # in the units of the core, as the options
+    options: Solver
+    engine: str
+    labels: np.ndarray
+    lengths: Tensor
+    state: Tensor
+    inputs: dict[str, Tensor]  # the parameters
+
+
+def _read(
+    model: ProcessModel,
+    forcing: Mapping[str, Any],
+    parameters: Mapping[str, Any],
+    initial_state: Any,
+    times: Any,
+    solver: Solver | str,
+    engine: str,
+) -> _Read:
     refuse_transforms("solve")
     options = solver if isinstance(solver, Solver) else Solver(solver)
     forcing, parameters = by_name(forcing, "forcing"), by_name(parameters, "parameters")
@@ -111,7 +175,7 @@ def solve(
             "them to one."
         )
     chosen = _choose(engine, model.core, options, device)
-    run = lookup(ENGINES, chosen, "engine")
+    lookup(ENGINES, chosen, "engine")
     dtype = options.dtype
     lengths, labels = read_times(times, model.spec.time_unit)
     forcing, parameters, initial_state = without_names(
@@ -128,15 +192,19 @@ def solve(
     )
     problem, options = to_core(problem), options_to_core(model, options)
     check_equations(problem, chosen)
-    result = run(
-        problem, options, None if replay is None else read_replay(replay, problem, options.method)
-    )
+    return _Read(problem, options, chosen, labels, lengths, state, {**static, **varying})
+
+
+def _solution(model: ProcessModel, read: _Read, result: Result) -> Solution:
+    """Return the results in the units of the model, or raise SolveFailed."""
+    problem, labels = read.problem, read.labels
+    columns = len(read.state)
     result, storage = from_core(model, result, problem.model.total_storage(result.storage))
     failed = {
         c: f"in the interval that ends at {labels[k + 1]}: {why}"
         for c, (k, why) in sorted(result.failed.items())
     }
-    if failed and options.on_failure == "raise":
+    if failed and read.options.on_failure == "raise":
         shown = "; ".join(f"column {c} {why}" for c, why in list(failed.items())[:5])
         raise SolveFailed(
             f"{len(failed)} of {columns} columns of the {model.spec.name} model failed: {shown}"
@@ -149,15 +217,15 @@ def solve(
         model=model,
         start=labels[0],
         times=labels[1:].copy(),
-        lengths=lengths,
+        lengths=read.lengths,
         states=result.states,
-        initial_state=state,
+        initial_state=read.state,
         fluxes=dict(zip(model.spec.fluxes, result.fluxes, strict=True)),
         storage=storage,
         failed=failed,
         stats=result.stats,
-        engine=chosen,
-        inputs={**static, **varying},
+        engine=read.engine,
+        inputs=read.inputs,
         steps=result.steps,
     )
 

@@ -87,24 +87,59 @@ function read_inputs(m::Model, ::Type{T}, call::Ptr{Int64}) where {T}
     return Inputs{T}(unsafe_load(call, 1), lengths, initial, parameters, forcing, weights)
 end
 
-function forward_call(m::Model, ::Type{T}, call::Ptr{Int64}, x::Ptr{Float64}) where {T}
+"What a forward call says besides its inputs, but for what only single columns read."
+function read_call(m::Model, ::Type{T}, call::Ptr{Int64}, x::Ptr{Float64}, columns) where {T}
     number(i) = unsafe_load(call, i)
     address(::Type{X}, i) where {X} = Ptr{X}(number(i) % UInt)
-    inputs = read_inputs(m, T, call)
-    columns = inputs.columns
     value(i) = unsafe_load(x, i)
     o = choose(T, m, unsafe_string(address(UInt8, 13)), unsafe_string(address(UInt8, 15)); rtol=value(1), step=value(2), initial_step=value(3),
         newton_tolerance=value(4), max_newton=Int(value(5)), max_steps=Int(value(6)), checkpoints=value(7) != 0, atol=map(i -> value(7 + i), eachindex(spec(m).states)))
     results = Results{T}(address(T, 6), address(T, 7), address(T, 8))
     counts, failures = unsafe_wrap(Array, address(Int64, 9), (3, columns)), unsafe_wrap(Array, address(Int64, 10), (2, columns))
-    replay = replay_field(T, address(T, 11), number(12))
-    stop = Stop(address(Cvoid, 14))
-    run = forward(m, inputs, o, results, counts, failures; record=number(3) != 0, replay, threads=number(4), stop)
-    if stop.flag[]
+    return o, results, counts, failures, (; record=number(3) != 0, threads=number(4), stop=Stop(address(Cvoid, 14)))
+end
+
+function forward_call(m::Model, ::Type{T}, call::Ptr{Int64}, x::Ptr{Float64}) where {T}
+    inputs = read_inputs(m, T, call)
+    o, results, counts, failures, rest = read_call(m, T, call, x, inputs.columns)
+    replay = replay_field(T, Ptr{T}(unsafe_load(call, 11) % UInt), unsafe_load(call, 12))
+    run = forward(m, inputs, o, results, counts, failures; replay, rest...)
+    if rest.stop.flag[]
         release(run)
         return Int64(STOPPED)
     end
     return keep!(RUNS, run)
+end
+
+"""
+A forward call for the columns of a river, whose steps are means over intervals. Numbers of the river, in this order: steps in an interval,
+flux and forcing that are joined, forcing that arrives later (0 for none), and the addresses of the column below each (0 for none), the delay
+of each in steps, and the gradient of that. Returns `BY_LEVELS` where the columns cannot all be solved side by side.
+"""
+c_river(model::Int64, bits::Int64, call::Ptr{Int64}, river::Ptr{Int64}, options::Ptr{Float64}, message::Ptr{UInt8}, size::Int64) =
+    guarded(message, size) do
+        m = lock(() -> MODELS[model], ENTRY_LOCK)
+        return dynamic(river_call)(m, bits == 32 ? Float32 : Float64, call, river, options)
+    end
+
+const BY_LEVELS = -3
+
+function river_call(m::Model, ::Type{T}, call::Ptr{Int64}, numbers::Ptr{Int64}, x::Ptr{Float64}) where {T}
+    number(i) = unsafe_load(numbers, i)
+    address(::Type{X}, i) where {X} = Ptr{X}(number(i) % UInt)
+    inputs = read_inputs(m, T, call)
+    o, results, counts, failures, rest = read_call(m, T, call, x, inputs.columns)
+    o isa Options || return Int64(BY_LEVELS)
+    below = copy(unsafe_wrap(Array, address(Int64, 5), inputs.columns))
+    river = River{T}(below, number(1), number(2), number(3), number(4), Field{T}(address(T, 6), 1, 0, 0), Field{T}(address(T, 7), 1, 0, 0))
+    fill!(view(failures, 1, :), Int(ARRIVED))
+    fill!(view(failures, 2, :), intervals(inputs) + 1)
+    run = river_forward(m, inputs, o, river, results, counts; rest...)
+    if rest.stop.flag[]
+        run === nothing || release(run)
+        return Int64(STOPPED)
+    end
+    return run === nothing ? Int64(BY_LEVELS) : keep!(RUNS, run)
 end
 
 """
@@ -156,7 +191,8 @@ fields(::Type{T}, call, skip, count) where {T} =
 c_steps(number::Int64, steps::Ptr{Cvoid}, stride::Int64, message::Ptr{UInt8}, size::Int64) =
     guarded(() -> dynamic(write_steps)(lock(() -> RUNS[number], ENTRY_LOCK), steps, stride), message, size)
 
-# those of SciML's methods are not kept
+# those of a river and of SciML's methods are not kept
+write_steps(run::RiverRun, steps::Ptr{Cvoid}, stride) = bytes(run)
 write_steps(run::SciMLRun, steps::Ptr{Cvoid}, stride) = sizeof(run.starts)
 function write_steps(run::Run{T}, steps::Ptr{Cvoid}, stride) where {T}
     for (c, tape) in enumerate(run.tapes)

@@ -5,6 +5,7 @@ entry_points() = Dict(
     "open" => @cfunction(c_open, Int64, (Ptr{UInt8}, Ptr{UInt8}, Int64)),
     "close" => @cfunction(c_close, Int64, (Int64,)),
     "forward" => @cfunction(c_forward, Int64, (Int64, Int64, Ptr{Int64}, Ptr{Float64}, Ptr{UInt8}, Int64)),
+    "river" => @cfunction(c_river, Int64, (Int64, Int64, Ptr{Int64}, Ptr{Int64}, Ptr{Float64}, Ptr{UInt8}, Int64)),
     "evaluate" => @cfunction(c_evaluate, Int64, (Int64, Int64, Ptr{Int64}, Ptr{UInt8}, Int64)),
     "weights" => @cfunction(c_weights, Int64, (Int64, Int64, Ptr{Float64}, Ptr{UInt8}, Int64)),
     "steps" => @cfunction(c_steps, Int64, (Int64, Ptr{Cvoid}, Int64, Ptr{UInt8}, Int64)),

@@ -42,6 +42,7 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     "open": (ctypes.c_char_p, _pointer, _long),
     "close": (_long,),
     "forward": (_long, _long, _pointer, _pointer, _pointer, _long),
+    "river": (_long, _long, _pointer, _pointer, _pointer, _pointer, _long),
     "evaluate": (_long, _long, _pointer, _pointer, _long),
     "weights": (_long, _long, _pointer, _pointer, _long),
     "steps": (_long, _pointer, _long, _pointer, _long),

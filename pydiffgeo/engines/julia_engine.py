@@ -50,17 +50,22 @@ def solve_julia(problem: Problem, options: Solver, replay: Tensor | None = None)
     julia = start()
     if options.method in SCIML_METHODS:
         load_sciml()
-    device = problem.initial.device
+    run = Run(julia, problem, options, None if replay is None else replay.abs().cpu())
+    return solve_run(run, all_inputs(problem))
+
+
+def all_inputs(problem: Problem) -> list[Tensor]:
+    """Initial state, parameters, forcing and weights, in the order in which Julia reads them."""
     raw = {**problem.static, **problem.varying}
     # each vector of weights is shared by all columns
     weights = [w[None].to(problem.initial) for w in problem.model.closure_vectors()]
-    inputs = [
-        problem.initial,
-        *(raw[k] for k in problem.model.spec.parameters),
-        *problem.forcing.values(),
-        *weights,
-    ]
-    run = _Run(julia, problem, options, None if replay is None else replay.abs().cpu())
+    parameters = (raw[k] for k in problem.model.spec.parameters)
+    return [problem.initial, *parameters, *problem.forcing.values(), *weights]
+
+
+def solve_run(run: Run, inputs: Sequence[Tensor]) -> Result:
+    """Solve, differentiably in the inputs."""
+    device = inputs[0].device
     # the models of this package run on the CPU in Julia: tensors of a GPU are copied there and back
     if device.type != "cpu":
         inputs = [x.cpu() for x in inputs]
@@ -85,7 +90,7 @@ def address(text: ctypes.c_char_p) -> int:
 
 
 @dataclass
-class _Run:
+class Run:
     """One solve between its forward and its backward pass; Julia's side of it is freed with it."""
 
     julia: Julia
@@ -128,9 +133,7 @@ class _Run:
             tail = [v for x in inputs for v in describe(x)]
             call = struct.pack(f"{len(head) + len(tail)}q", *head, *tail)
             bits = 64 if initial.dtype == torch.float64 else 32
-            status = self.julia.call(
-                "forward", number(self.julia, self.problem.model), bits, call, numbers
-            )
+            status = self.begin(number(self.julia, self.problem.model), bits, call, numbers)
         if status == STOPPED:
             raise KeyboardInterrupt
         self.number, self.inputs = status, inputs if record else ()
@@ -139,9 +142,14 @@ class _Run:
             self.free()
         return states, storage, *fluxes.unbind(-1)
 
+    def begin(self, model: int, bits: int, call: bytes, numbers: bytes) -> int:
+        """Call Julia's forward pass, and return the number of its run."""
+        return self.julia.call("forward", model, bits, call, numbers)
+
     def backward(
         self, grads: Sequence[Tensor | None], wanted: Sequence[bool]
     ) -> list[Tensor | None]:
+        """Return the cotangents of the inputs that are wanted."""
         columns = len(self.inputs[0])
         grads = constant_after_failure(grads, len(self.problem.lengths), self.failed)
         seeds = [None if g is None else g.contiguous() for g in grads[:2]]
@@ -208,7 +216,7 @@ keeps_graph: Callable[[], bool] = getattr(
 
 class _Solve(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, run: _Run, *inputs: Tensor) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, run: Run, *inputs: Tensor) -> tuple[Tensor, ...]:
         ctx.run = run
         ctx.save_for_backward(*inputs)
         ctx.set_materialize_grads(False)

@@ -13,9 +13,11 @@ from torch import Tensor
 from pydiffgeo.data.batch import Batch
 from pydiffgeo.data.network import levels
 from pydiffgeo.data.windows import Windows
+from pydiffgeo.engines.julia_river import River
 from pydiffgeo.errors import SettingsError
 from pydiffgeo.networks.bounds import Bounds
 from pydiffgeo.networks.reading import Facts
+from pydiffgeo.solving import solve_river
 from pydiffgeo.stages.base import Known, Named, Range, Series, Stage
 from pydiffgeo.stages.process import Process
 
@@ -28,8 +30,9 @@ class Downstream(Stage):
 
     The discharge of a site, as means over the steps of the solve, is the `inflow` of the site
     below. All sites of a level, and all steps of a window, are one solve; a level has the sites
-    whose sites above are all done. With implicit Euler on these steps this is the implicit solution
-    of the whole network, and water is conserved to rounding.
+    whose sites above are all done. The Julia engine takes all levels in one call. With implicit
+    Euler on these steps this is the implicit solution of the whole network, and water is conserved
+    to rounding.
 
     The sites have the attribute `downstream`; see `pydiffgeo.data.network`. A batch must hold all
     sites above each of its sites: `Windows(closed="upstream")`.
@@ -116,11 +119,35 @@ class Downstream(Stage):
         """
         below = batch.require_whole_rivers(self.who)
         read = {name: series[name] for name in self.reads}
-        read = {name: x.repeat_interleave(self.parts, 1) for name, x in read.items()}
-        lateral = self.process.names[LATERAL]
-        if DELAY in self.learns:
-            read[lateral] = delayed(read[lateral], parameters[DELAY] / self.hours)
         own = {k: v for k, v in parameters.items() if k in self.process.learns}
+        delay = parameters[DELAY] / self.hours if DELAY in self.learns else None
+        found = self._together(below, read, own, delay, batch)
+        return self._by_levels(below, read, own, delay, batch) if found is None else found
+
+    def _together(
+        self, below: Tensor, read: Named, own: Named, delay: Tensor | None, batch: Batch
+    ) -> Series | None:
+        """Return fluxes and states of all sites from one call of the engine, if it can do that."""
+        process, parts = self.process, self.parts
+        nothing = torch.zeros((), dtype=torch.float64, device=below.device)
+        given = Series({**read, self.above: nothing})
+        forcing, parameters, times, start = process.given(given, own, batch)
+        delayed = None if delay is None else LATERAL
+        river = River(below, parts, OUTFLOW, INFLOW, delayed, delay)
+        solver, engine = process.solver, process.engine
+        solution = solve_river(
+            process.model, forcing, parameters, start, times * parts, solver, engine, river
+        )
+        return None if solution is None else process.named(solution, batch)
+
+    def _by_levels(
+        self, below: Tensor, read: Named, own: Named, delay: Tensor | None, batch: Batch
+    ) -> Series:
+        """Return fluxes and states of all sites, level after level."""
+        read = {name: x.repeat_interleave(self.parts, 1) for name, x in read.items()}
+        if delay is not None:
+            lateral = self.process.names[LATERAL]
+            read[lateral] = delayed(read[lateral], delay)
         own = {k: self._fine(v, batch.length) for k, v in own.items()}
         fine = replace(batch, warm_up=batch.warm_up * self.parts, observed={}, spread={})
         order = levels(below.cpu().numpy())

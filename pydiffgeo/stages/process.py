@@ -18,6 +18,7 @@ from pydiffgeo.models.richards.grid import Grid
 from pydiffgeo.models.richards.hydraulics.usda import usda_soil
 from pydiffgeo.networks.bounds import Bounds
 from pydiffgeo.networks.reading import Facts, at_depths, taken
+from pydiffgeo.solution import Solution
 from pydiffgeo.solvers import Solver
 from pydiffgeo.solving import solve
 from pydiffgeo.stages.base import (
@@ -274,6 +275,23 @@ class Process(Stage):
         SolveFailed: with site and dates of each failure, unless the solver says
         on_failure="report".
         """
+        forcing, own, times, start = self.given(series, parameters, batch)
+        try:
+            solution = solve(self.model, forcing, own, start, times, self.solver, self.engine)
+        except SolveFailed as error:
+            failed = {row: f"{batch.where(row)}: {why}" for row, why in error.failed.items()}
+            raise SolveFailed(
+                f"{self.who} failed for {len(failed)} of {len(batch.site)} rows of a batch: "
+                f"{'; '.join(list(failed.values())[:3])}. Take shorter steps (solver), another "
+                "method, or narrower bounds.",
+                failed,
+            ) from error
+        return self.named(solution, batch)
+
+    def given(
+        self, series: Series, parameters: Named, batch: Batch
+    ) -> tuple[dict[str, Any], Named, Tensor, Any]:
+        """Return forcing, parameters, times and initial state, as `solve` takes them."""
         own = {name: parameters[name] for name in self.learns}
         own |= {name: value.to(batch.site.device) for name, value in self.fixed.items()}
         own |= {
@@ -286,16 +304,10 @@ class Process(Stage):
         forcing |= self.constant
         times = torch.arange(batch.length + 1) * self.interval
         start = self._start(own, batch)
-        try:
-            solution = solve(self.model, forcing, own, start, times, self.solver, self.engine)
-        except SolveFailed as error:
-            failed = {row: f"{batch.where(row)}: {why}" for row, why in error.failed.items()}
-            raise SolveFailed(
-                f"{self.who} failed for {len(failed)} of {len(batch.site)} rows of a batch: "
-                f"{'; '.join(list(failed.values())[:3])}. Take shorter steps (solver), another "
-                "method, or narrower bounds.",
-                failed,
-            ) from error
+        return forcing, own, times, start
+
+    def named(self, solution: Solution, batch: Batch) -> Series:
+        """Return fluxes, states and what follows from these by name; NaN in rows that failed."""
         failed = {row: f"{batch.where(row)}: {why}" for row, why in solution.failed.items()}
         states, initial = solution.states, solution.initial_state
         if failed:  # NaN times the zero cotangent of an excluded row would still be NaN

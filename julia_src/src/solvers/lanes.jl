@@ -3,10 +3,9 @@
 # depend on its neighbours. A group in which a column fails altogether is solved again one by one.
 
 "Whether columns can be solved side by side with these options."
-side_by_side(m::Model, o::Options, replay) = false
-function side_by_side(m::SmallModel, o::Options{Float64}, replay)
-    return o.step > 0 && replay === nothing && !o.checkpoints && !o.tableau.explicit && branchless(m)
-end
+side_by_side(m::Model, o::Options, replay) = replay === nothing && !o.checkpoints && together(m, o)
+together(m::Model, o::Options) = false
+together(m::SmallModel, o::Options{Float64}) = o.step > 0 && !o.tableau.explicit && branchless(m)
 
 const BRANCHLESS = Dict{UInt,Bool}()
 
@@ -37,21 +36,21 @@ end
 
 ones_of(names, ::Type{L}) where {L} = NamedTuple{Tuple(names)}(ntuple(_ -> one(L), length(names)))
 
-"Inputs of a group of columns; those beyond the last one repeat it. `varying` where parameters change from interval to interval."
+"Inputs of a group of `count` columns; those beyond the last one repeat it. `varying` where parameters change from interval to interval."
 struct Group{T,P,F,NP,NF,N}
-    first::Int
+    columns::NTuple{LANES,Int}
     count::Int
     varying::Bool
     names::NamedInputs{T,P,F,NP,NF,N}
 end
 
-function Group(run::Run{T}, columns, net::Networks) where {T}
+function Group(m::Model, inputs::Inputs{T}, columns, net::Networks) where {T}
     clear!(net)
-    bind_weights!(net, run.inputs.weights)
-    return Group(first(columns), length(columns), varying(run.inputs), NamedInputs(run.model, T, net))
+    bind_weights!(net, inputs.weights)
+    return Group(ntuple(lane -> columns[min(lane, end)], Val(LANES)), length(columns), varying(inputs), NamedInputs(m, T, net))
 end
 
-@inline column_of(g::Group, lane) = g.first + min(lane, g.count) - 1
+@inline column_of(g::Group, lane) = g.columns[lane]
 @inline gather(g::Group, field::Field, k, l=1) = lanes(lane -> load(field, column_of(g, lane), k, l))
 
 @inline forcing_at(g::Group{T,P,F,NP,NF}, inputs::Inputs, k) where {T,P,F,NP,NF} = SVector(ntuple(i -> (@inline; gather(g, inputs.forcing[i], k)), Val(NF)))
@@ -72,15 +71,15 @@ end
 end
 
 "Cotangents of a result; columns that repeat the last one have none."
-@inline cotangents_at(g::Group, field::Field, k) = lanes(lane -> lane > g.count ? 0.0 : Float64(load(field, g.first + lane - 1, k)))
+@inline cotangents_at(g::Group, field::Field, k) = lanes(lane -> lane > g.count ? 0.0 : Float64(load(field, column_of(g, lane), k)))
 
 "The same in the wanted rows of a table of columns."
 @inline rows_of(g::Group, pointer, stride, offset, ::Val{N}) where {N} =
-    SVector(ntuple(i -> lanes(lane -> lane > g.count ? 0.0 : Float64(unsafe_load(pointer, (g.first + lane - 2) * stride + offset + i))), Val(N)))
+    SVector(ntuple(i -> lanes(lane -> lane > g.count ? 0.0 : Float64(unsafe_load(pointer, (column_of(g, lane) - 1) * stride + offset + i))), Val(N)))
 
 @inline function write_rows!(g::Group, pointer, stride, offset, values)
     for lane in 1:g.count, i in eachindex(values)
-        unsafe_store!(pointer, values[i].x[lane], (g.first + lane - 2) * stride + offset + i)
+        unsafe_store!(pointer, values[i].x[lane], (column_of(g, lane) - 1) * stride + offset + i)
     end
 end
 
@@ -147,13 +146,17 @@ end
 end
 
 "Where the storage is farther from the one to reach than some roundings, beyond what is allowed; also where this is no number."
-@inline function rough(residual::SVector{N}, allowed, capacity, tolerance, roundings::L, rounding) where {N,L}
-    near = abs(residual[1]) - allowed * capacity[1] * tolerance[1] <= roundings * L(rounding[1])
+@inline function rough(residual::SVector{N}, allowed, capacity, tolerance, roundings::L, rounding, moved) where {N,L}
+    near = abs(residual[1]) - allowed * capacity[1] * tolerance[1] <= roundings * max(L(rounding[1]), moved)
     for i in 2:N
-        near = near & (abs(residual[i]) - allowed * capacity[i] * tolerance[i] <= roundings * L(rounding[i]))
+        near = near & (abs(residual[i]) - allowed * capacity[i] * tolerance[i] <= roundings * max(L(rounding[i]), moved))
     end
     return !near
 end
+
+"As for one column."
+@inline rounding_of(stored, fluxes, a, ::Small{N,T,true}) where {N,T} = zero(a)
+@inline rounding_of(stored, fluxes, a, ::Small{N,T,false}) where {N,T} = 16 * eps(T) * (sum(map(abs, stored)) + a * sum(map(abs, fluxes); init=zero(a)))
 
 """
 One stage as in `solve_stage!`, in the columns of `here`, from a state with its terms: its state, terms, rates, fluxes, contraction,
@@ -174,7 +177,7 @@ in the evaluation with which the next iteration would begin.
         # an equation holds, or does not, however short the step is
         left = stored_or(residual, changes, small)
         last = L(3) < trial
-        again = converged & rough(left, allowed, capacity, tolerance, ifelse(last, L(10), one(L)), small.rounding)
+        again = converged & rough(left, allowed, capacity, tolerance, ifelse(last, L(10), one(L)), small.rounding, rounding_of(stored, fluxes, a, small))
         failed = failed | (again & last)
         here = here & (!converged | again) & !failed
         trial, count, before = ifelse(again, trial + 1, trial), ifelse(again, zero(L), count), ifelse(again, L(NaN), before)
@@ -204,92 +207,133 @@ Solve these columns side by side, with the networks `net`; false where they must
 """
 function forward_group!(run::Run, columns, net, results, counts, failures, record, stopping)
     o, q = run.options, length(spec(run.model).fluxes)
-    done = forward_lanes!(run.model, run, Group(run, columns, net), results, counts, failures, record, stopping, Val(stages(o.tableau)), Val(q), Val(o.algebraic))
+    done = forward_lanes!(run.model, run, Group(run.model, run.inputs, columns, net), results, counts, failures, record, stopping, Val(stages(o.tableau)), Val(q),
+        Val(o.algebraic))
     done || foreach(c -> empty!(run.tapes[c]), columns)
     return done
 end
 
+"What a group takes from one step to the next; `failed` where a column found no step that works."
+struct LaneCarry{N,L}
+    u::SVector{N,L}
+    carried::SVector{N,L}
+    before::SVector{N,L}
+    between::SVector{N,L}
+    last_step::L
+    contraction::L
+    step::L
+    accepted::L
+    rejected::L
+    iterations::L
+    failed::Bool
+end
+
+function begin_lanes(m::SmallModel, u::SVector{N,L}, p, o::Options, small) where {N,L}
+    none = zero(L)
+    return LaneCarry{N,L}(u, only_stored(map(value_of, m.storage(u, p)), small), u, u, L(UNSEEN), L(UNSEEN), L(o.step), none, none, none, false)
+end
+
+"What is the same for all steps: the method, the least step, what counts as small."
+struct LaneOptions{S1,N,T,X,A}
+    A::SMatrix{S1,S1,T,X}
+    times::SVector{S1,T}
+    shortest::T
+    small::Small{N,T,A}
+end
+LaneOptions(o::Options{T}, least, ::Val{S}, n::Val, algebraic::Val) where {T,S} =
+    LaneOptions(SMatrix{S + 1,S + 1,T}(o.tableau.A), SVector{S + 1,T}(o.tableau.times), T(1e-12) * least, Small(o, n, algebraic))
+
+"""
+Take the steps of interval k, of length `len`. `terms` are those of the state before, if they are `known`. Returns what is carried, the terms and
+whether they are known, and the integrals of the fluxes.
+"""
+@inline function through_interval!(tape::Tape, m::SmallModel{N}, y::LaneCarry{N,L}, terms, known, w, p, k, len::L, o::Options{T}, x::LaneOptions{S1}, kept, stopping,
+    ::Val{Q}) where {N,L,T,S1,Q}
+    S, A, stay, small = S1 - 1, x.A, stays(o), x.small
+    (; u, carried, before, between, last_step, contraction, step, accepted, rejected, iterations) = y
+    elapsed, total, given_up = zero(L), zero(SVector{Q,L}), false
+    waiting = len < len
+    while !all(waiting)
+        stopping() && break
+        rest = len - elapsed
+        to_end = rest * T(1 - ROUND) <= step
+        h = ifelse(waiting, zero(L), ifelse(to_end, rest, step))
+        sizes = scales(u, small)
+        stages_, rates_, fluxes_ = zero(SVector{S,SVector{N,L}}), zero(SVector{S,SVector{N,L}}), zero(SVector{S,SVector{Q,L}})
+        going, state = !waiting, u
+        for i in 1:S
+            target = carried
+            for j in 1:i-1
+                target += (h * A[i+1, j+1]) * rates_[j]
+            end
+            if i > 1 || !stay
+                ahead = first_guess(i, x.times, h, u, state, before, between, last_step, sizes[3])
+                # what stores nothing jumps with the forcing
+                state = pick(going, stored_or(ahead, i == 1 ? u : state, small), u)
+                known = false
+            end
+            terms = known ? terms : terms_at(m, state, w, p)
+            state, terms, changes, fluxes, contraction, n, failed = solve_stage(m, state, terms, target, h * A[S+1, S+1], i == S ? to_end : len < len, w, p,
+                sizes, contraction, going, o, small)
+            iterations += n
+            going = going & !failed
+            stages_, rates_, fluxes_ = Base.setindex(stages_, state, i), Base.setindex(rates_, only_stored(changes, small), i), Base.setindex(fluxes_, fluxes, i)
+        end
+        # where a column waits or has failed nothing moves, with a step of zero
+        taken = ifelse(going, h, zero(L))
+        for i in 1:S
+            stages_ = Base.setindex(stages_, pick(going, stages_[i], u), i)
+        end
+        failed, known = !going & !waiting, all(going)
+        for i in 1:S
+            carried += pick(going, times_(rates_[i], h * A[S+1, i+1]), zero(carried))
+            total += pick(going, times_(fluxes_[i], h * A[S+1, i+1]), zero(total))
+        end
+        append_step!(tape, k, taken, stages_, kept)
+        start = u
+        before = pick(waiting, before, start)
+        between = pick(waiting, between, pick(going, stages_[1], start))
+        last_step = ifelse(going, h, ifelse(waiting, last_step, L(UNSEEN)))
+        contraction = ifelse(failed, L(UNSEEN), contraction)
+        u = stages_[S]
+        step = ifelse(going, L(o.step), ifelse(failed, h / 2, step))
+        accepted, rejected = ifelse(going, accepted + 1, accepted), ifelse(failed, rejected + 1, rejected)
+        given_up = any(failed & (step < L(x.shortest))) || any(L(o.max_steps) <= accepted + rejected)
+        given_up && break
+        elapsed = ifelse(going, elapsed + h, elapsed)
+        waiting = waiting | (going & to_end)
+    end
+    return LaneCarry{N,L}(u, carried, before, between, last_step, contraction, step, accepted, rejected, iterations, given_up), terms, known, total
+end
+
 function forward_lanes!(m::SmallModel{N}, run::Run{T}, g::Group, results, counts, failures, record, stopping, ::Val{S}, ::Val{Q}, algebraic::Val) where {N,T,S,Q}
     inputs, o, L, K = run.inputs, run.options, LaneNumber{T}, intervals(run.inputs)
-    A, times = SMatrix{S + 1,S + 1,T}(o.tableau.A), SVector{S + 1,T}(o.tableau.times)
-    tape, shortest = run.tapes[g.first], T(1e-12) * minimum(inputs.lengths)
+    tape, x = run.tapes[first(g.columns)], LaneOptions(o, minimum(inputs.lengths), Val(S), Val(N), algebraic)
     u = SVector(ntuple(i -> gather(g, inputs.initial, 1, i), Val(N)))
     parameters, forcing = values_at(g, inputs, 1)
     p, w = inputs_of(m, g, parameters, forcing)
     # terms of a state serve for the step that begins there, unless the parameters change
-    terms, known, stay, small = terms_at(m, u, w, p), true, stays(o), Small(o, Val(N), algebraic)
-    carried = only_stored(map(value_of, m.storage(u, p)), small)
-    write_rows!(g, results.storage, N * (K + 1), 0, carried)
-    before, between, last_step, contraction = u, u, L(UNSEEN), L(UNSEEN)
-    step, accepted, rejected, iterations = L(o.step), zero(L), zero(L), zero(L)
+    terms, known, y = terms_at(m, u, w, p), true, begin_lanes(m, u, p, o, x.small)
+    write_rows!(g, results.storage, N * (K + 1), 0, y.carried)
     kept = record ? S : 0
     sizehint!(tape.states, LANES * (N * kept + 1) * ceil(Int, sum(inputs.lengths) / o.step + K); shrink=false)
     for k in 1:K
         parameters, forcing = values_at(g, inputs, k, parameters, forcing)
         p, w = inputs_of(m, g, parameters, forcing)
-        known = known && !g.varying
-        len, elapsed, total = L(inputs.lengths[k]), zero(L), zero(SVector{Q,L})
-        waiting = len < len
-        while !all(waiting)
-            stopping() && return true
-            rest = len - elapsed
-            to_end = rest * T(1 - ROUND) <= step
-            h = ifelse(waiting, zero(L), ifelse(to_end, rest, step))
-            sizes = scales(u, small)
-            stages_, rates_, fluxes_ = zero(SVector{S,SVector{N,L}}), zero(SVector{S,SVector{N,L}}), zero(SVector{S,SVector{Q,L}})
-            going, state = !waiting, u
-            for i in 1:S
-                target = carried
-                for j in 1:i-1
-                    target += (h * A[i+1, j+1]) * rates_[j]
-                end
-                if i > 1 || !stay
-                    ahead = first_guess(i, times, h, u, state, before, between, last_step, sizes[3])
-                    # what stores nothing jumps with the forcing
-                    state = pick(going, stored_or(ahead, i == 1 ? u : state, small), u)
-                    known = false
-                end
-                terms = known ? terms : terms_at(m, state, w, p)
-                state, terms, changes, fluxes, contraction, n, failed = solve_stage(m, state, terms, target, h * A[S+1, S+1], i == S ? to_end : len < len, w, p,
-                    sizes, contraction, going, o, small)
-                iterations += n
-                going = going & !failed
-                stages_, rates_, fluxes_ = Base.setindex(stages_, state, i), Base.setindex(rates_, only_stored(changes, small), i), Base.setindex(fluxes_, fluxes, i)
-            end
-            # where a column waits or has failed nothing moves, with a step of zero
-            taken = ifelse(going, h, zero(L))
-            for i in 1:S
-                stages_ = Base.setindex(stages_, pick(going, stages_[i], u), i)
-            end
-            failed, known = !going & !waiting, all(going)
-            for i in 1:S
-                carried += pick(going, times_(rates_[i], h * A[S+1, i+1]), zero(carried))
-                total += pick(going, times_(fluxes_[i], h * A[S+1, i+1]), zero(total))
-            end
-            append_step!(tape, k, taken, stages_, kept)
-            start = u
-            before = pick(waiting, before, start)
-            between = pick(waiting, between, pick(going, stages_[1], start))
-            last_step = ifelse(going, h, ifelse(waiting, last_step, L(UNSEEN)))
-            contraction = ifelse(failed, L(UNSEEN), contraction)
-            u = stages_[S]
-            step = ifelse(going, L(o.step), ifelse(failed, h / 2, step))
-            accepted, rejected = ifelse(going, accepted + 1, accepted), ifelse(failed, rejected + 1, rejected)
-            any(failed & (step < L(shortest))) && return false
-            any(L(o.max_steps) <= accepted + rejected) && return false
-            elapsed = ifelse(going, elapsed + h, elapsed)
-            waiting = waiting | (going & to_end)
-        end
-        write_rows!(g, results.states, N * K, (k - 1) * N, u)
-        write_rows!(g, results.storage, N * (K + 1), k * N, carried)
+        len = L(inputs.lengths[k])
+        y, terms, known, total = through_interval!(tape, m, y, terms, known && !g.varying, w, p, k, len, o, x, kept, stopping, Val(Q))
+        y.failed && return false
+        stopping() && return true
+        write_rows!(g, results.states, N * K, (k - 1) * N, y.u)
+        write_rows!(g, results.storage, N * (K + 1), k * N, y.carried)
         write_rows!(g, results.fluxes, Q * K, (k - 1) * Q, per(total, len))
     end
     for lane in 1:g.count
-        c = g.first + lane - 1
-        counts[1, c], counts[2, c], counts[3, c] = Int(accepted.x[lane]), Int(rejected.x[lane]), Int(iterations.x[lane])
+        c = column_of(g, lane)
+        counts[1, c], counts[2, c], counts[3, c] = Int(y.accepted.x[lane]), Int(y.rejected.x[lane]), Int(y.iterations.x[lane])
         failures[1, c], failures[2, c] = Int(ARRIVED), K + 1
     end
-    hand_steps!(run.tapes, g, N * kept + 1, accepted)
+    hand_steps!(run.tapes, g, N * kept + 1, y.accepted)
     record ? (tape.group = g.count) : empty!(tape.states)
     return true
 end
@@ -330,124 +374,12 @@ end
 
 "Hand each column the lengths of its steps, which stand `width` lanes apart."
 function hand_steps!(tapes, g::Group, width, accepted)
-    together = tapes[g.first]
+    together = tapes[first(g.columns)]
     for lane in 1:g.count
-        steps, n = tapes[g.first+lane-1].steps, 0
+        steps, n = tapes[column_of(g, lane)].steps, 0
         resize!(steps, Int(accepted.x[lane]))
         for at in lane:LANES*width:length(together.states)
             together.states[at] > 0 && (steps[n+=1] = together.states[at])
         end
     end
-end
-
-"Number `i` of those that a step has written: its length, then the states of its stages."
-@inline read_lanes(tape::Tape{T}, step, width, i) where {T} =
-    Lanes(SIMD.vload(Vec{LANES,T}, pointer(tape.states, ((step - 1) * width + i - 1) * LANES + 1)))
-
-@inline read_state(tape, step, width, i, ::Val{N}) where {N} = SVector(ntuple(j -> read_lanes(tape, step, width, 1 + (i - 1) * N + j), Val(N)))
-
-"The gradient of a group, as `sweep!` and `finish!` do it for one column."
-backward_group!(run::Run, columns, net, seeds, stopping) =
-    backward_lanes!(run.model, run, Group(run, columns, net), seeds, stopping, Val(stages(run.options.tableau)), Val(length(spec(run.model).fluxes)),
-        Val(run.options.algebraic))
-
-function backward_lanes!(m::SmallModel{N}, run::Run{T}, g::Group{T,PN,FN,NP,NF}, seeds::Cotangents{T}, stopping, ::Val{S}, ::Val{Q}, algebraic::Val) where {N,T,PN,FN,NP,NF,S,Q}
-    inputs, o, K, L = run.inputs, run.options, intervals(run.inputs), LaneNumber{T}
-    A, tape, width = SMatrix{S + 1,S + 1,T}(o.tableau.A), run.tapes[g.first], N * S + 1
-    with_states, with_storage = seeds.states != C_NULL, seeds.storage != C_NULL
-    on_state, on_storage = zero(SVector{N,L}), zero(SVector{N,L})
-    on_inputs, step, small = zero(SVector{NP + NF,L}), length(tape.interval), Small(o, Val(N), algebraic)
-    parameters, forcing = values_at(g, inputs, K)
-    for k in K:-1:1
-        stopping() && return
-        parameters, forcing = values_at(g, inputs, k, parameters, forcing)
-        p, w = inputs_of(m, g, parameters, forcing)
-        on_fluxes = SVector(ntuple(i -> (@inline; wanted(seeds.fluxes[i]) ? cotangents_at(g, seeds.fluxes[i], k) : zero(L)), Val(Q)))
-        with_states && (on_state += rows_of(g, seeds.states, N * K, (k - 1) * N, Val(N)))
-        with_storage && (on_storage += only_stored(rows_of(g, seeds.storage, N * (K + 1), k * N, Val(N)), small))
-        while step > 0 && tape.interval[step] == k
-            h, multipliers = read_lanes(tape, step, width, 1), zero(SVector{S,SVector{N,L}})
-            for i in S:-1:1
-                u = read_state(tape, step, width, i, Val(N))
-                capacity = only_stored(storage_slopes(m, u, p)[2], small)
-                right = i == S ? on_state + map(*, capacity, on_storage) : zero(on_state)
-                weight = zero(on_state)
-                for j in i+1:S
-                    weight += (h * A[j+1, i+1]) * multipliers[j]
-                end
-                weight = only_stored(weight, small)
-                weight_fluxes = (h * A[S+1, i+1] / inputs.lengths[k]) * on_fluxes
-                J, pull = pulled(m, u, w, p)
-                by_outputs = pull(weight, weight_fluxes)[1]
-                multiplier = solve_transposed(J, capacity, h * A[S+1, S+1], right + by_outputs)
-                multipliers = Base.setindex(multipliers, multiplier, i)
-                weight += (h * A[S+1, S+1]) * multiplier
-                weight_storage = only_stored((i == S ? on_storage : zero(on_storage)) - multiplier, small)
-                on_inputs += input_slopes(m, g.names, u, pull, parameters, forcing, weight_storage, weight, weight_fluxes)
-            end
-            on_storage, on_state, step = only_stored(sum(multipliers), small), zero(on_state), step - 1
-        end
-        on_inputs = flush_group!(seeds, g, on_inputs, k, Val(NP), k == 1)
-    end
-    with_storage && (on_storage += only_stored(rows_of(g, seeds.storage, N * (K + 1), 0, Val(N)), small))
-    finish_group!(m, inputs, g, seeds, on_state, on_storage, Val(Q))
-    return
-end
-
-"Jacobian of the rates, and the function that gives the cotangent of the state, and of the inputs where the model knows it."
-@inline function pulled(m::SmallModel{N}, u::SVector{N,L}, w, p) where {N,L}
-    if m.linearise !== nothing
-        linear = linearise(m, u, w, p)
-        return linear[3], linear[4]
-    end
-    changes, fluxes = both(m, seed(u), w, p)
-    J = m.jacobian === nothing ? slopes_of(changes, Val(N), L) : m.jacobian(u, w, p)
-    by_fluxes = transpose(slopes_of(fluxes, Val(N), L))
-    return J, (on_rates, on_fluxes) -> (transpose(SMatrix(J)) * on_rates + by_fluxes * on_fluxes,)
-end
-
-"Cotangents of parameters and forcing, by the model or from dual numbers."
-@inline function input_slopes(m::SmallModel, names::NamedInputs{T,P,F,NP,NF}, u, pull, parameters, forcing, on_storage, on_rates, on_fluxes) where {T,P,F,NP,NF}
-    m.linearise === nothing || return in_order(names, pull(on_rates, on_fluxes))
-    p, f = probed(names, parameters, forcing)
-    changes, fluxes = both(m, u, prepared(m, f, p), p)
-    total = dot_(on_storage, m.storage(u, p)) + dot_(on_rates, changes) + dot_(on_fluxes, fluxes)
-    slopes = all_slopes(total, eltype(u), Val(NP + NF + length(names.networks)))
-    add_network_slopes!(names.networks, slopes, Val(NP + NF))
-    return SVector(ntuple(i -> slopes[i], Val(NP + NF)))
-end
-
-@inline dot_(w::SVector{0,L}, x) where {L} = zero(L)
-@inline dot_(w, x) = sum(map(*, w, x))
-
-"Add the cotangents of what changes from interval to interval to its field, and at the last of all the others too."
-@inline function flush_group!(seeds::Cotangents, g::Group, on_inputs::SVector{M,L}, k, ::Val{NP}, last) where {M,L,NP}
-    for i in 1:M
-        field = i <= NP ? seeds.parameters[i] : seeds.forcing[i-NP]
-        (last || field.time != 0) && add_lanes!(field, on_inputs[i], g, k)
-    end
-    return SVector(ntuple(i -> (i <= NP ? seeds.parameters[i] : seeds.forcing[i-NP]).time != 0 ? zero(L) : on_inputs[i], Val(M)))
-end
-
-@inline function add_lanes!(field::Field, values::Lanes, g::Group, k)
-    wanted(field) || return
-    for lane in 1:g.count
-        add!(field, values.x[lane], g.first + lane - 1, k)
-    end
-end
-
-"As `finish!`."
-function finish_group!(m::SmallModel{N}, inputs, g::Group{T,PN,FN,NP,NF}, seeds, on_state, on_storage, ::Val{Q}) where {N,T,PN,FN,NP,NF,Q}
-    L = eltype(on_state)
-    u = SVector(ntuple(i -> gather(g, inputs.initial, 1, i), Val(N)))
-    parameters, forcing = values_at(g, inputs, 1)
-    p, w = inputs_of(m, g, parameters, forcing)
-    on_inputs = input_slopes(m, g.names, u, pulled(m, u, w, p)[2], parameters, forcing, on_storage, zero(on_storage), zero(SVector{Q,L}))
-    for i in 1:NP
-        add_lanes!(seeds.parameters[i], on_inputs[i], g, 1)
-    end
-    flush_weights!(seeds.weights, g.names.networks, g.first)
-    _, capacity = storage_slopes(m, u, p)
-    seeds.initial == C_NULL || write_rows!(g, seeds.initial, N, 0, on_state + capacity .* on_storage)
-    return
 end

@@ -17,7 +17,7 @@ function solve_stage!(w::Work{T}, m::Model, u::Vector{T}, a::T, exact::Bool, fre
         iterations += count
         converged || return false, contraction, iterations
         # what is left after three attempts may be the rounding of large rates
-        rough(w, a, exact, trial == 4 ? T(10) : one(T), o) || return true, contraction, iterations
+        rough(w, a, exact, trial == 4 ? T(10) : one(T), o.algebraic ? zero(T) : rounding_of(m, w.linearisation, a), o) || return true, contraction, iterations
         fresh = leaves_jacobian(m)
     end
     return false, contraction, iterations
@@ -84,17 +84,24 @@ end
 end
 
 "Whether the storage differs from the one to reach by more than the Newton tolerance, and some roundings, in any state."
-@inline function rough(w::Work{T}, a::T, exact::Bool, roundings::T, o::Options{T}) where {T}
+@inline function rough(w::Work{T}, a::T, exact::Bool, roundings::T, moved::T, o::Options{T}) where {T}
     lin, target, tolerance = w.linearisation, w.target, w.tolerance
     # an error norm that is just met may come from one state alone
     allowed = exact ? zero(T) : o.newton_tolerance * sqrt(T(length(target)))
     storage, rates, capacity, rounding, worst = lin.storage, lin.rates, lin.capacity, o.rounding, typemin(T)
     @inbounds @simd for i in eachindex(target)
         left = abs(muladd(a, rates[i], target[i] - storage[i]))
-        worst = max(worst, muladd(-allowed * capacity[i], tolerance[i], left) - roundings * rounding[i])
+        worst = max(worst, muladd(-allowed * capacity[i], tolerance[i], left) - roundings * max(rounding[i], moved))
     end
     return worst > 0 || (o.algebraic && any(i -> !o.stored[i] && !(abs(rates[i]) <= roundings * rounding[i]), eachindex(rates)))
 end
+
+"""
+What rounding leaves of the storage of a model with a few states, of what is stored and of what passes in a step: a river may carry in a step
+many times what a reach holds.
+"""
+rounding_of(m::Model, lin::Linearisation{T}, a) where {T} = zero(T)
+rounding_of(m::SmallModel, lin::Linearisation{T}, a) where {T} = T(16 * eps(T)) * (sum(abs, lin.storage) + a * sum(abs, lin.fluxes; init=zero(T)))
 
 # ---- states that store nothing: 0 = f(u) in place of d m(u) / dt = f(u) ------------------------------------------------------
 #

@@ -1,0 +1,375 @@
+# All reaches of a river in one call: what leaves a column in a step enters the column below in the same step. Columns are solved side by
+# side, in groups whose inflow is known; a group goes through all steps before those below it begin.
+
+"""
+A river: the column below each (0 for none); the steps into which each interval is cut; which flux flows into which forcing; and a forcing
+(0 for none) that arrives later, by `delay` steps, with the place for the gradient of that.
+"""
+struct River{T}
+    below::Vector{Int}
+    parts::Int
+    outflow::Int
+    inflow::Int
+    delayed::Int
+    delay::Field{T}
+    on_delay::Field{T}
+end
+
+"Numbers of outflow, inflow and delayed forcing, as a type."
+struct Joint{O,I,D} end
+
+"A solve of a river between its forward and its backward pass. The memory that `inputs` and `river` point to belongs to the caller."
+struct RiverRun{T,M<:Model,C}
+    model::M
+    inputs::Inputs{T}
+    options::Options{T}
+    river::River{T}
+    above::Vector{Vector{Int}}   # columns that flow into each, in the order in which they are added
+    groups::Vector{Vector{Int}}  # columns of each group
+    before::Vector{Vector{Int}}  # groups whose columns flow into those of each,
+    after::Vector{Vector{Int}}   # and into which they flow
+    ends::Vector{Int}            # last interval of each stretch; all groups finish one before the next begins
+    tapes::Vector{Tape{T}}
+    carries::Vector{C}           # of each group, where it is
+    starts::Vector{Vector{C}}    # with checkpoints: at the start of each stretch
+    outflow::Matrix{T}           # step of the stretch, column
+    threads::Int
+end
+Base.eltype(::RiverRun{T}) where {T} = T
+
+bytes(run::RiverRun) = sum(bytes, run.tapes) + sizeof(run.outflow) + sum(sizeof, run.starts; init=0)
+release(run::RiverRun) = foreach(give_tape, Iterators.reverse(run.tapes))
+
+const STEPS_AT_ONCE = 1024  # of a solve without gradient: what flows from column to column fits the cache
+
+"Last intervals of the stretches between which a river is left."
+function river_stretches(o::Options, K, parts, record)
+    length = record ? (o.checkpoints ? ceil(Int, sqrt(K)) : K) : max(1, STEPS_AT_ONCE ÷ parts)
+    return [min(first + length - 1, K) for first in 1:length:K]
+end
+
+"Columns from the headwaters down, level by level, and the level of each; a level has those whose columns above are all done."
+function river_levels(below)
+    level, waits = ones(Int, length(below)), zeros(Int, length(below))
+    foreach(c -> c > 0 && (waits[c] += 1), below)
+    order = findall(==(0), waits)
+    for c in order # which grows
+        d = below[c]
+        d == 0 && continue
+        level[d] = max(level[d], level[c] + 1)
+        (waits[d] -= 1) == 0 && push!(order, d)
+    end
+    length(order) == length(below) || throw(Refused("the river runs in a loop"))
+    return order, level
+end
+
+"""
+Groups of at most LANES columns, none below another, in an order in which all that flows into a group comes before it. Columns with the
+longest way to the outlet are taken first, which needs the fewest groups of all orders (Hu 1961, doi:10.1287/opre.9.6.841). `together` groups
+that follow each other do not wait for each other, as far as there are as many.
+"""
+function river_groups(below, order, together)
+    way, waits = ones(Int, length(below)), zeros(Int, length(below))
+    for c in Iterators.reverse(order)
+        below[c] > 0 && (way[c] = way[below[c]] + 1; waits[below[c]] += 1)
+    end
+    ready = [Int[] for _ in 1:maximum(way; init=1)]
+    foreach(c -> waits[c] == 0 && push!(ready[way[c]], c), Iterators.reverse(order))
+    groups, longest, left = Vector{Int}[], length(ready), length(below)
+    while left > 0
+        taken = Int[]
+        while isempty(ready[longest])
+            longest -= 1
+        end
+        for k in longest:-1:1, _ in 1:min(length(ready[k]), LANES * together - length(taken))
+            push!(taken, pop!(ready[k]))
+        end
+        for c in taken
+            d = below[c]
+            d > 0 && (waits[d] -= 1) == 0 && push!(ready[way[d]], d)
+        end
+        left -= length(taken)
+        append!(groups, collect.(Iterators.partition(taken, LANES)))
+    end
+    return groups
+end
+
+function RiverRun(m::SmallModel{N}, inputs::Inputs{T}, o::Options{T}, river::River{T}, record, threads) where {N,T}
+    below, columns, L = river.below, inputs.columns, LaneNumber{T}
+    order, level = river_levels(below)
+    workers = worker_count(threads, cld(columns, LANES))
+    groups = river_groups(below, order, workers)
+    group_of, above = zeros(Int, columns), [Int[] for _ in 1:columns]
+    foreach(((i, columns),) -> group_of[columns] .= i, enumerate(groups))
+    for c in sort(1:columns; by=c -> (level[c], c))
+        below[c] > 0 && push!(above[below[c]], c)
+    end
+    before = [unique!([group_of[a] for c in g for a in above[c]]) for g in groups]
+    after = [unique!([group_of[below[c]] for c in g if below[c] > 0]) for g in groups]
+    ends = river_stretches(o, intervals(inputs), river.parts, record)
+    longest = maximum(diff([0; ends])) * river.parts
+    C = LaneCarry{N,L}
+    return RiverRun{T,typeof(m),C}(m, inputs, o, river, above, groups, before, after, ends, [take_tape(T) for _ in groups], Vector{C}(undef, length(groups)),
+        Vector{C}[], Matrix{T}(undef, longest, columns), workers)
+end
+
+"Steps of a group as lanes, one after another: what flows in, what arrives later, and cotangents."
+struct Ditch{T}
+    inflow::Vector{T}
+    delayed::Vector{T}
+    on_outflow::Vector{T}
+end
+Ditch{T}(steps) where {T} = Ditch{T}(ntuple(_ -> zeros(T, LANES * steps), 3)...)
+
+"""
+Call f(work space, ditch, group) for all groups, each after those that `needs` names; in the order of the numbers, or from the last to the
+first. A group is begun when all before it are, so that somebody works at what another waits for.
+"""
+function each_group(f, works, run::RiverRun{T}, needs, backwards, stop) where {T}
+    n, steps = length(run.groups), size(run.outflow, 1)
+    done, ditches = [Threads.Atomic{Bool}(false) for _ in 1:n], [Ditch{T}(steps) for _ in works]
+    each_column(n, run.threads, stop) do number, k, stopping
+        i = backwards ? n + 1 - k : k
+        for j in needs[i]
+            while !done[j][]
+                stopping() && return
+                ccall(:jl_cpu_pause, Cvoid, ())
+                GC.safepoint()
+            end
+        end
+        f(works[number], ditches[number], i, stopping)
+        done[i][] = true
+    end
+end
+
+"""
+    river_forward(m, inputs, o, river, results, counts; record, threads, stop) -> RiverRun or nothing
+
+Solve every column of a river. Results are means of fluxes over the intervals, and states at their ends. Nothing where the columns cannot be
+solved side by side, or one of them failed: they are to be solved level by level.
+"""
+function river_forward(m::Model, inputs::Inputs{T}, o::Options{T}, river::River{T}, results, counts; record::Bool, threads=0, stop=Stop()) where {T}
+    check_once(m, inputs)
+    together(m, o) && !o.algebraic || return nothing
+    run = RiverRun(m, inputs, o, river, record, threads)
+    joint = Joint{river.outflow,river.inflow,river.delayed}()
+    dynamic(river_forward!)(work_pool(m, T, o.tableau), run, joint, results, counts, record, stop) && return run
+    release(run)
+    return nothing
+end
+
+function river_forward!(pool::Pool, run::RiverRun, joint, results, counts, record, stop)
+    o, fine, first_interval = run.options, Threads.Atomic{Bool}(true), 1
+    keep = record && o.checkpoints
+    with_works(pool, run) do works
+        for until in run.ends
+            keep && first_interval > 1 && push!(run.starts, copy(run.carries))
+            stretch!(works, run, joint, first_interval:until, results, record && !keep, stop, fine)
+            fine[] && !stop.flag[] || break
+            first_interval = until + 1
+        end
+    end
+    if fine[] && !stop.flag[]
+        for (i, columns) in enumerate(run.groups), (lane, c) in enumerate(columns)
+            y = run.carries[i]
+            counts[1, c], counts[2, c], counts[3, c] = Int(y.accepted.x[lane]), Int(y.rejected.x[lane]), Int(y.iterations.x[lane])
+        end
+    end
+    return fine[] || stop.flag[]
+end
+
+function with_works(f, pool::Pool{W}, run) where {W}
+    works = W[take!(pool, run) for _ in 1:run.threads]
+    try
+        f(works)
+    finally
+        foreach(w -> give!(pool, w), works)
+    end
+end
+
+"All groups through some intervals; `fine` becomes false where a column failed."
+function stretch!(works, run::RiverRun, joint, ks, results, record, stop, fine)
+    o, q = run.options, length(spec(run.model).fluxes)
+    each_group(works, run, run.before, false, stop) do w, ditch, i, stopping
+        fine[] || return
+        g = Group(run.model, run.inputs, run.groups[i], w.networks)
+        forward_reaches!(run.model, run, g, i, ditch, joint, ks, results, record, stopping, Val(stages(o.tableau)), Val(q)) || (fine[] = false)
+    end
+end
+
+"What flows into each lane from the columns above."
+function fill_inflow!(x, run::RiverRun{T}, g::Group, steps) where {T}
+    fill!(x, zero(T))
+    @inbounds for lane in 1:LANES, a in run.above[column_of(g, lane)], t in 1:steps
+        x[(t-1)*LANES+lane] += run.outflow[t, a]
+    end
+end
+
+"Call f(step, part, interval now, interval of a step before) for the steps from number `first` on, counted from 0, of a column with a delay."
+@inline function each_delayed(f::F, run::RiverRun, c, first, steps) where {F}
+    delay, parts = load(run.river.delay, c, 1), run.river.parts
+    whole = floor(Int, delay)
+    last = intervals(run.inputs) * parts - 1
+    at = clamp(first - whole - 1, 0, last)
+    early = late = at ÷ parts + 1
+    within = at % parts
+    for t in 1:steps
+        late, now = early, clamp(first + t - 1 - whole, 0, last)
+        if now > at
+            at, within = now, within + 1
+            within == parts && (within = 0; early += 1)
+        end
+        f(t, delay - whole, early, late)
+    end
+end
+
+function fill_delayed!(x, run::RiverRun, g::Group, first, steps, field)
+    for lane in 1:LANES
+        c = column_of(g, lane)
+        each_delayed(run, c, first, steps) do t, part, early, late
+            @inbounds x[(t-1)*LANES+lane] = (1 - part) * load(field, c, early) + part * load(field, c, late)
+        end
+    end
+end
+
+"Add the cotangents of what arrived later to those of the forcing and of the delay."
+function pull_delayed!(x, run::RiverRun, g::Group, first, steps, field, on_field)
+    for lane in 1:g.count
+        c, on_delay = column_of(g, lane), zero(eltype(x))
+        each_delayed(run, c, first, steps) do t, part, early, late
+            y = @inbounds x[(t-1)*LANES+lane]
+            add!(on_field, (1 - part) * y, c, early)
+            add!(on_field, part * y, c, late)
+            on_delay += y * (load(field, c, late) - load(field, c, early))
+        end
+        add!(run.river.on_delay, on_delay, c, 1)
+    end
+end
+
+"Forcing of a step from that of its interval."
+@inline function forcing_of_step(forcing, ditch::Ditch, t, ::Type{L}, ::Joint{O,I,D}) where {L,O,I,D}
+    forcing = Base.setindex(forcing, fetch(L, ditch.inflow, (t - 1) * LANES + 1), I)
+    return D == 0 ? forcing : Base.setindex(forcing, fetch(L, ditch.delayed, (t - 1) * LANES + 1), D)
+end
+
+"A group through the intervals `ks`; false where one of its columns failed."
+function forward_reaches!(m::SmallModel{N}, run::RiverRun{T}, g::Group, i, ditch, joint::Joint{O,I,D}, ks, results, record, stopping, ::Val{S}, ::Val{Q}) where {N,T,O,I,D,S,Q}
+    inputs, o, L, K, parts = run.inputs, run.options, LaneNumber{T}, intervals(run.inputs), run.river.parts
+    tape, x = run.tapes[i], LaneOptions(o, minimum(inputs.lengths) / parts, Val(S), Val(N), Val(false))
+    empty!(tape)
+    kept, steps, begun = record ? S : 0, length(ks) * parts, (first(ks) - 1) * parts
+    record && sizehint!(tape.states, LANES * (N * kept + 1) * ceil(Int, sum(k -> inputs.lengths[k], ks) / o.step + steps); shrink=false)
+    fill_inflow!(ditch.inflow, run, g, steps)
+    D > 0 && fill_delayed!(ditch.delayed, run, g, begun, steps, inputs.forcing[D])
+    parameters, forcing = values_at(g, inputs, first(ks))
+    p, w = inputs_of(m, g, parameters, forcing_of_step(forcing, ditch, 1, L, joint))
+    u = SVector(ntuple(j -> gather(g, inputs.initial, 1, j), Val(N)))
+    y = first(ks) == 1 ? begin_lanes(m, u, p, o, x.small) : run.carries[i]
+    first(ks) == 1 && results !== nothing && write_rows!(g, results.storage, N * (K + 1), 0, y.carried)
+    terms, known, t = terms_at(m, y.u, w, p), true, 0
+    for k in ks
+        parameters, forcing = values_at(g, inputs, k, parameters, forcing)
+        known, len, sums = known && !g.varying, L(inputs.lengths[k] / parts), zero(SVector{Q,L})
+        for _ in 1:parts
+            t += 1
+            p, w = inputs_of(m, g, parameters, forcing_of_step(forcing, ditch, t, L, joint))
+            y, terms, known, total = through_interval!(tape, m, y, terms, known, w, p, begun + t, len, o, x, kept, stopping, Val(Q))
+            y.failed && return false
+            means = per(total, len)
+            sums += means
+            out = means[O]
+            @inbounds for lane in 1:g.count
+                run.outflow[t, g.columns[lane]] = out.x[lane]
+            end
+        end
+        stopping() && return true
+        results === nothing && continue
+        write_rows!(g, results.states, N * K, (k - 1) * N, y.u)
+        write_rows!(g, results.storage, N * (K + 1), k * N, y.carried)
+        write_rows!(g, results.fluxes, Q * K, (k - 1) * Q, per(sums, T(parts)))
+    end
+    run.carries[i] = y
+    return true
+end
+
+# ---- backward ------------------------------------------------------------------------------------------------------------------
+
+"As for a batch; the gradient of the delay is added to its field too."
+function backward(run::RiverRun{T}, seeds::Cotangents{T}; replay=nothing, stop=Stop()) where {T}
+    r, counts = run.river, (length(spec(run.model).parameters) + length(spec(run.model).forcings), length(spec(run.model).fluxes))
+    dynamic(river_backward!)(work_pool(run.model, T, run.options.tableau), run, Joint{r.outflow,r.inflow,r.delayed}(), seeds, stop, map(Val, counts)...)
+    return !stop.flag[]
+end
+
+function river_backward!(pool::Pool, run::RiverRun{T,<:SmallModel{N}}, joint, seeds, stop, ::Val{M}, q::Val) where {T,N,M}
+    L, S = LaneNumber{T}, Val(stages(run.options.tableau))
+    none = zero(SVector{N,L}), zero(SVector{N,L}), zero(SVector{M,L})
+    carried, on_inflow, fine = [none for _ in run.groups], similar(run.outflow), Threads.Atomic{Bool}(true)
+    with_works(pool, run) do works
+        for n in length(run.ends):-1:1
+            ks = (n == 1 ? 1 : run.ends[n-1] + 1):run.ends[n]
+            if run.options.checkpoints
+                n > 1 && copyto!(run.carries, run.starts[n-1])
+                stretch!(works, run, joint, ks, nothing, true, stop, fine)
+            end
+            stop.flag[] && return
+            each_group(works, run, run.after, true, stop) do w, ditch, i, stopping
+                g = Group(run.model, run.inputs, run.groups[i], w.networks)
+                carried[i] = backward_reaches!(run.model, run, g, i, ditch, joint, ks, on_inflow, seeds, carried[i], stopping, S, q)
+            end
+        end
+    end
+end
+
+"A group backwards through the intervals `ks`: the cotangents of state, storage, and what does not change in time."
+function backward_reaches!(m::SmallModel{N}, run::RiverRun{T}, g::Group{T,PN,FN,NP,NF}, i, ditch, joint::Joint{O,I,D}, ks, on_inflow, seeds, carried, stopping,
+    ::Val{S}, ::Val{Q}) where {N,T,PN,FN,NP,NF,O,I,D,S,Q}
+    inputs, o, L, K, parts = run.inputs, run.options, LaneNumber{T}, intervals(run.inputs), run.river.parts
+    A, tape, small = SMatrix{S + 1,S + 1,T}(o.tableau.A), run.tapes[i], Small(o, Val(N), Val(false))
+    steps, begun, step = length(ks) * parts, (first(ks) - 1) * parts, length(tape.interval)
+    fill_inflow!(ditch.inflow, run, g, steps)
+    D > 0 && fill_delayed!(ditch.delayed, run, g, begun, steps, inputs.forcing[D])
+    # of what flows into the columns below
+    fill!(ditch.on_outflow, zero(T))
+    @inbounds for lane in 1:g.count
+        below = run.river.below[g.columns[lane]]
+        below > 0 && for t in 1:steps
+            ditch.on_outflow[(t-1)*LANES+lane] = on_inflow[t, below]
+        end
+    end
+    on_state, on_storage, on_inputs = carried
+    parameters, forcing = values_at(g, inputs, last(ks))
+    t = steps
+    for k in reverse(ks)
+        stopping() && return carried
+        parameters, forcing = values_at(g, inputs, k, parameters, forcing)
+        len = inputs.lengths[k] / parts
+        on_means = SVector(ntuple(j -> (@inline; wanted(seeds.fluxes[j]) ? cotangents_at(g, seeds.fluxes[j], k) * T(1 / parts) : zero(L)), Val(Q)))
+        seeds.states != C_NULL && (on_state += rows_of(g, seeds.states, N * K, (k - 1) * N, Val(N)))
+        seeds.storage != C_NULL && (on_storage += rows_of(g, seeds.storage, N * (K + 1), k * N, Val(N)))
+        for _ in 1:parts
+            of_step = forcing_of_step(forcing, ditch, t, L, joint)
+            p, w = inputs_of(m, g, parameters, of_step)
+            on_fluxes = Base.setindex(on_means, on_means[O] + fetch(L, ditch.on_outflow, (t - 1) * LANES + 1), O)
+            step, on_state, on_storage, on_inputs = back_through(tape, step, m, g.names, begun + t, len, w, p, parameters, of_step, on_fluxes, on_state,
+                on_storage, on_inputs, A, small)
+            into = on_inputs[NP+I]
+            @inbounds for lane in 1:g.count
+                on_inflow[t, g.columns[lane]] = into.x[lane]
+            end
+            on_inputs = Base.setindex(on_inputs, zero(L), NP + I)
+            if D > 0
+                put!(ditch.delayed, on_inputs[NP+D], (t - 1) * LANES + 1)
+                on_inputs = Base.setindex(on_inputs, zero(L), NP + D)
+            end
+            t -= 1
+        end
+        on_inputs = flush_group!(seeds, g, on_inputs, k, Val(NP), k == 1)
+    end
+    D > 0 && pull_delayed!(ditch.delayed, run, g, begun, steps, inputs.forcing[D], seeds.forcing[D])
+    if first(ks) == 1
+        seeds.storage != C_NULL && (on_storage += rows_of(g, seeds.storage, N * (K + 1), 0, Val(N)))
+        finish_group!(m, inputs, g, seeds, on_state, on_storage, Val(Q))
+    end
+    return on_state, on_storage, on_inputs
+end
