@@ -10,14 +10,17 @@ from torch import Tensor, nn
 
 from pydiffgeo.models.base import Entries, Evaluation, Values
 from pydiffgeo.models.buckets import TYPICAL_RUNOFF, Buckets, not_negative
-from pydiffgeo.models.slots import GUARD, Formula
+from pydiffgeo.models.slots import Formula
 from pydiffgeo.models.smooth import available, available_and_slope, positive, stacked, step_up
+from pydiffgeo.models.spec_files import load_constants
 
-PHASE_WIDTH = 0.5  # degC: of the thresholds between rain and snow, freezing and melting
-STORE_WIDTH = 1.0  # mm: of the thresholds at an empty and at a full store
-SPILL = 1.0  # d-1: rate at which the store spills what it cannot hold
-WARM = 10.0  # degC: a network reads how much warmer it is in parts of this
-MELTING = 20.0  # degC above T_max: where the melting that a network gives ends
+CONSTANTS = load_constants("exp_hydro")
+PHASE_WIDTH = CONSTANTS["PHASE_WIDTH"]
+STORE_WIDTH = CONSTANTS["STORE_WIDTH"]
+SPILL = CONSTANTS["SPILL"]
+WARM = CONSTANTS["WARM"]
+MELTING = CONSTANTS["MELTING"]
+GUARD = CONSTANTS["GUARD"]
 
 
 def _filling(water: Tensor, p: Values) -> Tensor:
@@ -27,7 +30,7 @@ def _filling(water: Tensor, p: Values) -> Tensor:
 class ExpHydro(Buckets):
     """Two stores in mm, rates in mm d-1, six parameters; temperature in degC; see docs/hbv.md.
 
-    The published thresholds are smooth here, over the widths that this module states.
+    The published thresholds are smooth here, over the widths among `spec.constants`.
 
     Sources: Patil & Stieglitz (2014), doi:10.1002/hyp.9993; Hoege et al. (2022),
     doi:10.5194/hess-26-5085-2022.

@@ -10,15 +10,18 @@ from torch import Tensor, nn
 
 from pydiffgeo.models.base import Entries, Evaluation, Values
 from pydiffgeo.models.buckets import TYPICAL_RUNOFF, Buckets, not_negative
-from pydiffgeo.models.slots import GUARD, Formula
+from pydiffgeo.models.slots import Formula
 from pydiffgeo.models.smooth import available, available_and_slope, positive, stacked, step_up
+from pydiffgeo.models.spec_files import load_constants
 
-PHASE_WIDTH = 0.5  # degC: of the thresholds between rain and snow, freezing and melting
-STORE_WIDTH = 1.0  # mm: of the thresholds at an empty store, FC and UZL
-SNOW_WIDTH = 0.5  # mm: of the threshold above which snow releases its liquid water
-RELEASE = 2.0  # d-1: rate at which snow and soil release what they cannot hold
-FILLING = 10.0  # mm: water in the upper zone at which a network reads that it is half full
-DRIEST = 1e-6  # mm: soil water below which the powers of it are no longer evaluated
+CONSTANTS = load_constants("hbv")
+PHASE_WIDTH = CONSTANTS["PHASE_WIDTH"]
+STORE_WIDTH = CONSTANTS["STORE_WIDTH"]
+SNOW_WIDTH = CONSTANTS["SNOW_WIDTH"]
+RELEASE = CONSTANTS["RELEASE"]
+FILLING = CONSTANTS["FILLING"]
+GUARD = CONSTANTS["GUARD"]
+DRIEST = CONSTANTS["DRIEST"]
 
 
 class HBV(Buckets):
@@ -26,7 +29,7 @@ class HBV(Buckets):
 
     Parameters and bounds are those usual in differentiable HBV.
 
-    Thresholds are smooth, over the widths that this module states, so that every rate can be
+    Thresholds are smooth, over the widths among `spec.constants`, so that every rate can be
     differentiated. Where the published model takes its processes one after another within a day,
     this one has them all at once, as a system of differential equations (Clark & Kavetski 2010,
     doi:10.1029/2009WR008894). Temperature in degC.

@@ -13,9 +13,6 @@ from pydiffgeo.models.base import Values
 from pydiffgeo.models.closures import JuliaClosure, NeuralClosure, output_of
 from pydiffgeo.models.spec import ModelSpec, SlotSpec
 
-# mm: of the factor that stops a flux at an empty store, where the formula itself does that
-GUARD = 0.1
-
 Formula = Callable[..., Tensor]
 """`formula(parameters, *inputs)`: what a slot's formula gives at the inputs of the slot."""
 

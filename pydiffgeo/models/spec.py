@@ -148,6 +148,16 @@ class SlotSpec:
 
 
 @dataclass(frozen=True)
+class ConstantSpec:
+    """A number of the equations, the same for every column, which both engines read."""
+
+    name: str
+    value: float
+    unit: str
+    description: str = ""
+
+
+@dataclass(frozen=True)
 class ModelSpec:
     """Everything that a model declares; see `load_spec`."""
 
@@ -161,6 +171,7 @@ class ModelSpec:
     closures: dict[str, ClosureSpec]
     source: str = ""
     slots: dict[str, SlotSpec] = field(default_factory=dict)
+    constants: dict[str, ConstantSpec] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for problem in chain(
@@ -181,6 +192,7 @@ class ModelSpec:
             "parameter": self.parameters,
             "forcing": self.forcings,
             "flux": self.fluxes,
+            "constant": self.constants,
         }
         others = [
             (f"{kind} {name!r}", entry.unit)
@@ -349,6 +361,7 @@ class ModelSpec:
             self, time_unit=units.name(self.time_unit), states=converted(self.states),
             forcings=converted(self.forcings),
             parameters=converted(self.parameters), fluxes=converted(self.fluxes),
+            constants=converted(self.constants),
         )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from pydiffgeo.errors import SpecError, nearest
 from pydiffgeo.models.spec import (
     ClosureSpec,
+    ConstantSpec,
     FluxSpec,
     ForcingSpec,
     ModelSpec,
@@ -27,6 +28,7 @@ SECTIONS: dict[str, type] = {
     "fluxes": FluxSpec,
     "closures": ClosureSpec,
     "slots": SlotSpec,
+    "constants": ConstantSpec,
 }
 
 
@@ -91,6 +93,11 @@ def load_spec(name: str | Path) -> ModelSpec:
             )
     sections = {section: _entries(path.name, section, raw.get(section, {})) for section in SECTIONS}
     return ModelSpec(**head, **sections)  # type: ignore[arg-type]
+
+
+def load_constants(name: str | Path) -> dict[str, float]:
+    """Return the constants of a shipped specification by name, each in its unit."""
+    return {k: c.value for k, c in load_spec(name).constants.items()}
 
 
 def _entries(file: str, section: str, tables: Any) -> dict[str, Any]:

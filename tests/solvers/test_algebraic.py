@@ -47,7 +47,7 @@ class Leaf(ProcessModel):
         ci, water = u[..., :1], u[..., 1:]
         conductance = p["g"] * water / (water + p["half"])
         assimilation = p["V"] * ci / (p["K"] + ci)
-        transpiration = f["dryness"] * conductance * (1 + 0.01 * ci)
+        transpiration = f["dryness"] * conductance * (1 + self.spec.constants["OPENING"].value * ci)
         return [ci, water, conductance, assimilation, transpiration, p["k"] * water]
 
     def rates(self, state: Tensor, forcing: Values, parameters: Values) -> Tensor:

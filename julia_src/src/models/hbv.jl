@@ -2,11 +2,7 @@
 # branches, so that several basins are solved side by side in registers, and with derivatives by hand, which cost a fraction of those by
 # dual numbers.
 
-const PHASE_WIDTH = 0.5  # degC: of the thresholds between rain and snow, freezing and melting
-const STORE_WIDTH = 1.0  # mm: of the thresholds at an empty store and at a full one
-const SNOW_WIDTH = 0.5   # mm: of the threshold above which snow releases its liquid water
-const RELEASE = 2.0      # d-1: rate at which snow and soil release what they cannot hold
-const DRIEST = 1e-6      # mm: soil water below which the powers of it are no longer evaluated
+const OF_HBV = constants("hbv")
 
 "max(x, 0), smooth over a width: width log(1 + exp(x / width)); and its slope."
 @inline function positive(x, width)
@@ -21,9 +17,9 @@ end
 
 "What no store changes: rain, and what temperature melts and freezes at most."
 @inline function hbv_weather(f, p)
-    above, rain_share = positive(f.temperature - p.TT, PHASE_WIDTH)
+    above, rain_share = positive(f.temperature - p.TT, OF_HBV.PHASE_WIDTH)
     own = haskey(p, :TTM)  # else TT parts freezing from melting too
-    warmth, warm_share = own ? positive(f.temperature - p.TTM, PHASE_WIDTH) : (above, rain_share)
+    warmth, warm_share = own ? positive(f.temperature - p.TTM, OF_HBV.PHASE_WIDTH) : (above, rain_share)
     cold = warmth - (f.temperature - (own ? p.TTM : p.TT))
     return (; f.precipitation, f.potential_evapotranspiration, warmth, cold, rain_share, warm_share, rain=f.precipitation * rain_share,
         melt=p.CFMAX * warmth, freezing=p.CFR * p.CFMAX * cold, log_LP=vlog(p.LP), per_FC=1 / p.FC, per_limit=1 / (p.FC * p.LP))
@@ -32,7 +28,7 @@ end
 "What rates and derivatives share, and the forcing does not change; a pair is a value and its slope in the store."
 @inline function hbv_terms(u, w, p, s=NO_SLOTS)
     snow, melt_water, soil, upper, _ = u
-    held = max(soil, oftype(soil, DRIEST))
+    held = max(soil, oftype(soil, OF_HBV.DRIEST))
     log_wetness = vlog(held * w.per_FC)
     wetness = soil * w.per_FC
     # the smaller of soil / (LP FC) and 1: x (1 + x^8)^(-1/8)
@@ -41,21 +37,21 @@ end
     log_share = log_wetness - w.log_LP - vlog(above) / 8
     per_above, per_held = inverses(above, held)
     beyond = x^7 * per_above
-    in_snow, in_melt, in_soil, in_upper = available((snow, melt_water, soil, upper), STORE_WIDTH)
+    in_snow, in_melt, in_soil, in_upper = available((snow, melt_water, soil, upper), OF_HBV.STORE_WIDTH)
     passed = in_slot(s, Val(:recharge), p, wetness, () -> vexp(p.BETA * log_wetness))
     demand = in_slot(s, Val(:evapotranspiration), p, x, () -> vexp(p.BETAET * log_share))
-    passing = in_slot(s, Val(:percolation), p, available(upper, FILLING)[1], () -> in_upper[1], () -> available(upper, GUARD)[1])
-    return (; in_snow, in_melt, in_soil, in_upper, passing, loose=positive(melt_water - p.CWH * snow, SNOW_WIDTH),
-        over=positive(soil - p.FC, STORE_WIDTH), brim=positive(upper - p.UZL, STORE_WIDTH), log_wetness, wetness, log_share, beyond, limited=x * beyond, passed,
-        demand, known=ifelse(soil > oftype(soil, DRIEST), one(soil), zero(soil)) * per_held)
+    passing = in_slot(s, Val(:percolation), p, available(upper, OF_HBV.FILLING)[1], () -> in_upper[1], () -> available(upper, OF_HBV.GUARD)[1])
+    return (; in_snow, in_melt, in_soil, in_upper, passing, loose=positive(melt_water - p.CWH * snow, OF_HBV.SNOW_WIDTH),
+        over=positive(soil - p.FC, OF_HBV.STORE_WIDTH), brim=positive(upper - p.UZL, OF_HBV.STORE_WIDTH), log_wetness, wetness, log_share, beyond, limited=x * beyond, passed,
+        demand, known=ifelse(soil > oftype(soil, OF_HBV.DRIEST), one(soil), zero(soil)) * per_held)
 end
 
 @inline function hbv_rates(u, w, p, t)
     _, _, _, upper, lower = u
     melt, refreezing = w.melt * t.in_snow[1], w.freezing * t.in_melt[1]
-    released = RELEASE * t.loose[1] * t.in_melt[1]
+    released = OF_HBV.RELEASE * t.loose[1] * t.in_melt[1]
     infiltration = w.rain + released
-    recharge = infiltration * t.passed.value + RELEASE * t.over[1] * t.wetness
+    recharge = infiltration * t.passed.value + OF_HBV.RELEASE * t.over[1] * t.wetness
     evapotranspiration = w.potential_evapotranspiration * t.demand.value * t.in_soil[1]
     percolation = p.PERC * t.passing.value
     quick, interflow, base = p.K0 * t.brim[1] * t.in_upper[1], p.K1 * upper, p.K2 * lower
@@ -71,14 +67,14 @@ end
 
 "Slopes of melting, refreezing, release (in snow and melt water), recharge, evapotranspiration, percolation and quick flow in their store."
 @inline function hbv_slopes(u, w, p, t)
-    released = RELEASE * (t.loose[2] * t.in_melt[1] + t.loose[1] * t.in_melt[2])
+    released = OF_HBV.RELEASE * (t.loose[2] * t.in_melt[1] + t.loose[1] * t.in_melt[2])
     passed = slope_in(t.passed, y -> p.BETA * y * t.known, w.per_FC)
     demand = slope_in(t.demand, y -> p.BETAET * y * (t.known - t.beyond * w.per_limit), w.per_limit)
-    return (; melt=w.melt * t.in_snow[2], refreezing=w.freezing * t.in_melt[2], released_snow=-RELEASE * p.CWH * t.loose[2] * t.in_melt[1],
-        released, recharge=(w.rain + RELEASE * t.loose[1] * t.in_melt[1]) * passed +
-                           RELEASE * (t.over[2] * t.wetness + t.over[1] * w.per_FC),
+    return (; melt=w.melt * t.in_snow[2], refreezing=w.freezing * t.in_melt[2], released_snow=-OF_HBV.RELEASE * p.CWH * t.loose[2] * t.in_melt[1],
+        released, recharge=(w.rain + OF_HBV.RELEASE * t.loose[1] * t.in_melt[1]) * passed +
+                           OF_HBV.RELEASE * (t.over[2] * t.wetness + t.over[1] * w.per_FC),
         evapotranspiration=w.potential_evapotranspiration * (demand * t.in_soil[1] + t.demand.value * t.in_soil[2]),
-        percolation=p.PERC * slope_in(t.passing, _ -> t.in_upper[2], available(u[4], FILLING)[2]; by_guard=available(u[4], GUARD)[2]),
+        percolation=p.PERC * slope_in(t.passing, _ -> t.in_upper[2], available(u[4], OF_HBV.FILLING)[2]; by_guard=available(u[4], OF_HBV.GUARD)[2]),
         quick=p.K0 * (t.brim[2] * t.in_upper[1] + t.brim[1] * t.in_upper[2]))
 end
 
@@ -118,15 +114,15 @@ end
     on_melting, on_freezing = on_melt * t.in_snow[1], -on_melt * t.in_melt[1]
     on_warmth = p.CFMAX * (on_melting + p.CFR * on_freezing)
     by_melting = on_warmth * w.warm_share - p.CFR * p.CFMAX * on_freezing
-    by_phase = on_rain * w.precipitation * w.rain_share * (1 - w.rain_share) / PHASE_WIDTH
-    on_passed = on_recharge * (w.rain + RELEASE * t.loose[1] * t.in_melt[1])
+    by_phase = on_rain * w.precipitation * w.rain_share * (1 - w.rain_share) / OF_HBV.PHASE_WIDTH
+    on_passed = on_recharge * (w.rain + OF_HBV.RELEASE * t.loose[1] * t.in_melt[1])
     on_demand = on_evapotranspiration * w.potential_evapotranspiration * t.in_soil[1]
     on_passing = on_percolation * p.PERC
     # slopes in the logarithms of FC, and of LP FC
     x = u[3] * w.per_limit
     by_FC = slope_in(t.passed, y -> -p.BETA * y, -t.wetness)
     by_limit = on_demand * slope_in(t.demand, y -> -p.BETAET * y * (1 - t.limited), -x)
-    on_full = on_recharge * RELEASE * t.over[1] * t.wetness
+    on_full = on_recharge * OF_HBV.RELEASE * t.over[1] * t.wetness
     on_brim = on_quick * t.in_upper[1]
     on_state = SVector(
         on_melt * d.melt + on_released * d.released_snow,
@@ -138,13 +134,13 @@ end
     on_forcing = (; precipitation=on_snow + on_inflow + on_rain * w.rain_share, temperature=by_melting + by_phase,
         potential_evapotranspiration=on_evapotranspiration * t.demand.value * t.in_soil[1])
     on_parameters = (; BETA=on_passed * slope_in(t.passed, y -> y * t.log_wetness, zero(t.wetness)),
-        FC=(on_passed * by_FC + by_limit - on_full) * w.per_FC - on_recharge * RELEASE * t.over[2] * t.wetness,
+        FC=(on_passed * by_FC + by_limit - on_full) * w.per_FC - on_recharge * OF_HBV.RELEASE * t.over[2] * t.wetness,
         K0=on_brim * t.brim[1], K1=on_interflow * upper, K2=on_base * lower, LP=by_limit / p.LP, PERC=on_percolation * t.passing.value,
         UZL=-on_brim * p.K0 * t.brim[2], TT=-(haskey(p, :TTM) ? by_phase : by_melting + by_phase), TTM=-by_melting, CFMAX=on_melting * w.warmth + p.CFR * on_freezing * w.cold,
-        CFR=p.CFMAX * on_freezing * w.cold, CWH=-on_released * RELEASE * t.loose[2] * t.in_melt[1] * snow,
+        CFR=p.CFMAX * on_freezing * w.cold, CWH=-on_released * OF_HBV.RELEASE * t.loose[2] * t.in_melt[1] * snow,
         BETAET=on_demand * slope_in(t.demand, y -> y * t.log_share, zero(x)))
     return on_state, on_forcing, on_parameters, on_networks(s; recharge=(t.passed, t.wetness, on_passed),
-        evapotranspiration=(t.demand, x, on_demand), percolation=(t.passing, available(upper, FILLING)[1], on_passing))
+        evapotranspiration=(t.demand, x, on_demand), percolation=(t.passing, available(upper, OF_HBV.FILLING)[1], on_passing))
 end
 
 """

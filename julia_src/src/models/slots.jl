@@ -1,10 +1,5 @@
 # Networks in the slots of the built-in models, as docs/closures.md has them.
 
-const GUARD = 0.1     # mm: of the factor that stops a flux at an empty store, where the formula itself does that
-const FILLING = 10.0  # mm: water in the upper zone at which a network reads that it is half full
-const WARM = 10.0     # degC: a network reads how much warmer it is in parts of this
-const MELTING = 20.0  # degC above T_max: where the melting that a network gives ends
-
 """
     Slots(name, networks, residual)
 

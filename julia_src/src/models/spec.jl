@@ -75,6 +75,19 @@ read_spec(name) = lock(SPEC_LOCK) do
     end
 end
 
+"""
+    constants(name)
+
+The `[constants]` of a specification of this package as a NamedTuple, for a `const`: this package is compiled anew when the file changes.
+"""
+function constants(name)
+    include_dependency(spec_file(name))
+    return file_constants(spec_file(name))
+end
+
+"The `[constants]` of a specification file, by name."
+file_constants(path) = NamedTuple(Symbol(k) => Float64(c["value"]) for (k, c) in sort!(collect(get(TOML.parsefile(path), "constants", Dict{String,Any}())); by=first))
+
 "Whether a specification is one of this package."
 shipped(s::ModelSpec) = lock(() -> haskey(SPEC_FILES, s.name) && last(SPEC_FILES[s.name]) == s.digest, SPEC_LOCK)
 

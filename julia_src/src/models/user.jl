@@ -5,7 +5,7 @@
 
 A model from a Julia file that defines `rates(u, f, p)` (see [`SmallModel`](@ref)), or, for a column of `cells` cells,
 `flux(above, below, f, p)` (see [`FaceModel`](@ref)) or `rates!(out, u, f, p)` (see [`CellModel`](@ref)), and what goes with them; SVector, SMatrix, Sparse and the branch-free `vexp`, `vlog`, `power` and
-`vsqrt` are in scope. `networks` are called like functions among the
+`vsqrt` are in scope, and `constants`, those of the specification. `networks` are called like functions among the
 parameters; the file may define its own, `networks = (; name = model)`, with models of Lux whose first weights `seeds` decide, by name. Names, units and
 magnitudes are those of the specification.
 """
@@ -17,6 +17,7 @@ function load_model(file; spec=first(splitext(file)) * ".toml", cells=0, network
         using DiffGeo: Sparse, power, vexp, vlog, vsqrt
         using DiffGeo.StaticArrays: SMatrix, SVector
         include(path) = Base.include($scope, path)
+        const constants = $(file_constants(spec))
     end)
     Base.include(scope, abspath(file))
     has(name) = Base.invokelatest(isdefined, scope, name)

@@ -4,7 +4,7 @@ function rates(u, f, p)
     ci, water = u
     conductance = p.g * water / (water + p.half)
     assimilation = p.V * ci / (p.K + ci)
-    transpiration, drainage = f.dryness * conductance * (1 + 0.01 * ci), p.k * water
+    transpiration, drainage = f.dryness * conductance * (1 + constants.OPENING * ci), p.k * water
     changes = SVector(conductance * (f.co2 - ci) - assimilation, f.rain - transpiration - drainage)
     return changes, SVector(f.rain + zero(water), transpiration, drainage, assimilation)
 end

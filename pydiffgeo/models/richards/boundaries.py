@@ -16,10 +16,13 @@ from torch import Tensor
 
 from pydiffgeo.models.base import Linearisation, Values
 from pydiffgeo.models.richards.face_means import Mean
+from pydiffgeo.models.spec_files import load_constants
 
-SMOOTH = 0.05  # width of the switch between demand and capacity, as a fraction of the demand
-RELEASE = 60.0  # h-1: rate at which a pond releases what is above its greatest depth
-TINY = 1e-24  # keeps the slope of a square root finite where both its terms vanish
+CONSTANTS = load_constants("richards")
+SMOOTH = CONSTANTS["SMOOTH"]
+SUPPLY_WIDTH = CONSTANTS["SUPPLY_WIDTH"]
+POND_RELEASE = CONSTANTS["POND_RELEASE"]
+TINY_FLUX = CONSTANTS["TINY_FLUX"]
 
 
 class Side:
@@ -251,7 +254,7 @@ class Atmospheric(Boundary):
         gradient = (side.psi - p["minimum_surface_head"]) * side.conductance - 1.0
         K, _, weight = side.mean(side.K_face[..., :1], side.K, gradient)
         supply = K * gradient
-        root = torch.sqrt(supply * supply + (1e-3 * demand) ** 2 + TINY)
+        root = torch.sqrt(supply * supply + (SUPPLY_WIDTH * demand) ** 2 + TINY_FLUX)
         upward = 0.5 * (supply + root)  # smooth positive part
         evaporation, by_upward = _smooth_min(demand, upward)
         dK = side.dK
@@ -300,7 +303,7 @@ class SurfaceLayer(Atmospheric):
         from_pond, from_soil = demand * wet, soil * (1 - wet)
         surplus = rain - infiltration - from_pond - from_soil
         excess, excess_slope = _excess(pond - p["ponding_height"], film)
-        runoff = surplus.clamp_min(0) * (1 - room) + RELEASE * excess
+        runoff = surplus.clamp_min(0) * (1 - room) + POND_RELEASE * excess
         flux = infiltration - from_soil
         parts = {
             "infiltration": infiltration,
@@ -322,7 +325,7 @@ class SurfaceLayer(Atmospheric):
         runoff_pond = surplus.clamp_min(0) * room_slope - over * (
             in_pond + demand * wet_slope + soil_pond
         )
-        runoff_pond = runoff_pond + RELEASE * excess_slope
+        runoff_pond = runoff_pond + POND_RELEASE * excess_slope
         by_pond = -runoff_pond - in_pond - demand * wet_slope
         return Flow(
             flux,
@@ -381,7 +384,7 @@ def _smooth_min(demand: Tensor, capacity: Tensor) -> tuple[Tensor, Tensor]:
     """Smooth minimum and its derivative in the capacity."""
     gap = demand - capacity
     width = SMOOTH * demand
-    root = torch.sqrt(gap * gap + width * width + TINY)
+    root = torch.sqrt(gap * gap + width * width + TINY_FLUX)
     return 0.5 * (demand + capacity - root), 0.5 * (1.0 + gap / root)
 
 

@@ -6,9 +6,10 @@
 #   flow(b, x)                    the flux and the reported parts; x is a `Side`, with numbers of any kind
 # Parts are (infiltration, runoff, evaporation) at the top and (drainage,) at the bottom. A boundary that stores water has `pond_flow`.
 
-const SMOOTH = 0.05  # width of the switch between demand and capacity, as a fraction of the demand
-const POND_RELEASE = 60.0  # h-1: rate at which a pond releases what is above its greatest depth
-const TINY_FLUX = 1e-24  # keeps the slope of a square root finite where both its terms vanish
+const SMOOTH = OF_RICHARDS.SMOOTH
+const SUPPLY_WIDTH = OF_RICHARDS.SUPPLY_WIDTH
+const POND_RELEASE = OF_RICHARDS.POND_RELEASE
+const TINY_FLUX = OF_RICHARDS.TINY_FLUX
 
 abstract type Boundary end
 
@@ -114,7 +115,7 @@ flow(::SurfaceLayer, x::Side) = throw(ArgumentError("a surface layer has pond_fl
 "Evaporation that the soil yields."
 @inline function from_soil(x::Side, demand)
     supply = -darcy(x, true, 1)  # upward
-    upward = (supply + sqrt(supply * supply + (oftype(x.conductance, 1e-3) * demand)^2 + oftype(x.conductance, TINY_FLUX))) / 2
+    upward = (supply + sqrt(supply * supply + (oftype(x.conductance, SUPPLY_WIDTH) * demand)^2 + oftype(x.conductance, TINY_FLUX))) / 2
     return smooth_min(demand, upward, x.conductance)
 end
 

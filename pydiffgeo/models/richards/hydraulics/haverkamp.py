@@ -8,8 +8,10 @@ from torch.nn.functional import logsigmoid
 
 from pydiffgeo.models.base import Values
 from pydiffgeo.models.richards.hydraulics.base import Curves, SoilHydraulics
+from pydiffgeo.models.spec_files import load_constants
 
-TINY = 1e-30  # cm; stands for the suction at and above saturation, where every slope is zero
+CONSTANTS = load_constants("richards")
+NO_HEAD = CONSTANTS["NO_HEAD"]
 
 
 class Haverkamp(SoilHydraulics):
@@ -49,7 +51,7 @@ class Haverkamp(SoilHydraulics):
 
     def curves(self, psi: Tensor, p: Values) -> tuple[Tensor, Tensor]:
         """Water content and conductivity."""
-        log_suction = torch.log((-psi).clamp_min(TINY))
+        log_suction = torch.log((-psi).clamp_min(NO_HEAD))
         # exp(logsigmoid()) rather than sigmoid(), whose derivative S (1 - S) cancels near
         # saturation
         S = torch.exp(logsigmoid(p["log_A_theta"] - p["beta"] * log_suction))
@@ -58,12 +60,12 @@ class Haverkamp(SoilHydraulics):
 
     def slopes(self, psi: Tensor, p: Values) -> Curves:
         """The curves and their derivatives in psi."""
-        suction = (-psi).clamp_min(TINY)
+        suction = (-psi).clamp_min(NO_HEAD)
         log_suction = torch.log(suction)
         theta_exponent = p["log_A_theta"] - p["beta"] * log_suction
         K_exponent = p["log_A_K"] - p["gamma"] * log_suction
         S, k = torch.sigmoid(theta_exponent), torch.sigmoid(K_exponent)
-        g = (psi < -TINY) / suction
+        g = (psi < -NO_HEAD) / suction
         # 1 - sigmoid(x) = sigmoid(-x)
         dS = S * torch.sigmoid(-theta_exponent) * p["beta"] * g
         dk = k * torch.sigmoid(-K_exponent) * p["gamma"] * g

@@ -14,11 +14,13 @@ from pydiffgeo.models.closures import NeuralClosure
 from pydiffgeo.models.richards.hydraulics.base import Curves, SoilHydraulics
 from pydiffgeo.models.slots import share, share_and_slope, with_slope
 from pydiffgeo.models.spec import SlotSpec
+from pydiffgeo.models.spec_files import load_constants
 
-ENTRY = 1.0  # cm: suction at which the factor that leaves a saturated soil saturated is one half
+CONSTANTS = load_constants("richards")
+ENTRY = CONSTANTS["ENTRY"]
+FAINTEST = CONSTANTS["FAINTEST"]
 DECADE = math.log(10.0)
-DRIEST = 7.0  # dryness, a suction of 1e7 cm: where the search for a head ends
-FAINTEST = 1e-30
+LARGEST_DRYNESS = 7.0  # dryness, a suction of 1e7 cm: where the search for a head ends
 SCALE = {"theta_r", "theta_s", "K_s"}  # what a network's output is in parts of
 
 
@@ -112,7 +114,7 @@ class LearnedHydraulics(SoilHydraulics):
         """
         p = self.derive(dict(p))
         with torch.no_grad():
-            low, high = torch.zeros_like(theta), torch.full_like(theta, DRIEST)
+            low, high = torch.zeros_like(theta), torch.full_like(theta, LARGEST_DRYNESS)
             for _ in range(60):
                 middle = 0.5 * (low + high)
                 wet = self._curve("retention", head_at(middle), p) > theta

@@ -7,8 +7,10 @@ from torch import Tensor
 
 from pydiffgeo.models.base import Values
 from pydiffgeo.models.richards.hydraulics.base import Curves, SoilHydraulics
+from pydiffgeo.models.spec_files import load_constants
 
-TINY = 1e-12  # keeps alpha |psi| positive at and above saturation, where every slope is zero
+CONSTANTS = load_constants("richards")
+NO_SUCTION = CONSTANTS["NO_SUCTION"]
 
 
 class VanGenuchten(SoilHydraulics):
@@ -64,7 +66,7 @@ class VanGenuchten(SoilHydraulics):
 
     def curves(self, psi: Tensor, p: Values) -> tuple[Tensor, Tensor]:
         """Water content and conductivity."""
-        x = (p["neg_alpha"] * psi).clamp_min(TINY)
+        x = (p["neg_alpha"] * psi).clamp_min(NO_SUCTION)
         y = torch.exp(p["n_minus_1"] * torch.log(x))
         log_w = torch.log(x * y + 1.0)
         root = torch.exp(p["neg_half_m"] * log_w)  # sqrt(S)
@@ -81,7 +83,7 @@ class VanGenuchten(SoilHydraulics):
         wet = self._near_saturation(psi)
         x = p["neg_alpha"] * psi
         if wet:
-            x = x.clamp_min(TINY)
+            x = x.clamp_min(NO_SUCTION)
         y = torch.log(x).mul_(p["n_minus_1"]).exp_()
         xn = x.mul_(y)
         w = xn + 1.0

@@ -5,6 +5,8 @@
 #   curves(h, soil, psi)   water content and conductivity at one head, for numbers of any kind
 # The functions below follow from these; a type may have faster ones.
 
+const OF_RICHARDS = constants("richards")
+
 abstract type SoilHydraulics end
 
 "Curves at all cells: water content, its slope, conductivity, its slope; `kept` is for the gradient in the parameters."

@@ -10,7 +10,7 @@ parameters(::Haverkamp) = (:theta_r, :theta_s, :A_theta, :beta, :A_K, :gamma, :K
 reads(::Haverkamp, ::Val{:retention}) = (:theta_r, :theta_s, :A_theta, :beta)
 reads(::Haverkamp, ::Val{:conductivity}) = (:A_K, :gamma, :K_s)
 
-const NO_HEAD = 1e-30  # cm; stands for the suction at and above saturation, where every slope is zero
+const NO_HEAD = OF_RICHARDS.NO_HEAD
 
 derive(::Haverkamp, p) =
     (; theta_r=p[1], span=p[2] - p[1], log_A_theta=vlog(p[3]), beta=p[4], log_A_K=vlog(p[5]), gamma=p[6], K_s=p[7])

@@ -1,8 +1,8 @@
 # Retention and conductivity of which networks give one or both.
 
-const ENTRY = 1.0          # cm: suction at which the factor that leaves a saturated soil saturated is one half
+const ENTRY = OF_RICHARDS.ENTRY
 const DECADE = log(10.0)
-const FAINTEST = 1e-30     # of K / K_s: what has underflowed is beyond the range of every network
+const FAINTEST = OF_RICHARDS.FAINTEST
 const CELLS = LaneNumber{Float64}  # networks are called for as many cells at once as the registers hold
 
 """

@@ -16,7 +16,7 @@ parameters(::VanGenuchten) = (:theta_r, :theta_s, :alpha, :n, :K_s, :pore_connec
 reads(::VanGenuchten, ::Val{:retention}) = (:theta_r, :theta_s, :alpha, :n)
 reads(::VanGenuchten, ::Val{:conductivity}) = (:alpha, :n, :K_s, :pore_connectivity)
 
-const NO_SUCTION = 1e-12  # stands for alpha |psi| at and above saturation, where every slope is zero
+const NO_SUCTION = OF_RICHARDS.NO_SUCTION
 
 function derive(h::VanGenuchten, p)
     theta_r, theta_s, alpha, n, K_s, l = p
