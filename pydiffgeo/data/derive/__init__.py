@@ -151,6 +151,8 @@ def sources_of(
 def attributes_of(wanted: Mapping[str, Any]) -> list[str]:
     """Return the attributes that what is derived may give."""
     found = [*CLIMATE_NAMES] if "climate" in wanted else []
+    found += ["width"] if "width" in wanted else []
+    found += ["own_area"] if "own_land" in wanted else []
     for kind, endings in (("moisture", tuple(QUANTILES)), ("first_profile", ("first",))):
         if kind in wanted:
             given = wanted[kind] or {}
