@@ -17,6 +17,8 @@ EXAMPLES: dict[str, str] = {
     "learned_recharge": "a network inside the equations of HBV",
     "soil_moisture": "Richards columns trained on profiles of soil moisture",
     "river_roughness": "Manning's n of the reaches of a river from the discharge at its outlet",
+    "river_gauges": "gauges of a river that were never seen, from 68 others",
+    "river_severn": "runoff and routing learned together on nested gauges",
     "hydro_node": "networks for all fluxes of a bucket model, basin by basin (a script)",
     "soil_functions": "networks for retention and conductivity of a soil (a script)",
     "river_twin": "how many gauges make n of a river identifiable (a script)",

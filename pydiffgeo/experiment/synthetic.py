@@ -19,7 +19,7 @@ from pydiffgeo.errors import SolveFailed
 from pydiffgeo.experiment.build import with_derived
 from pydiffgeo.hybrid import Hybrid
 from pydiffgeo.networks.bounds import Bounds
-from pydiffgeo.stages import Process
+from pydiffgeo.stages import Lateral, Process
 
 PROBES = (0.05, 0.1, 0.2, 0.5, 1.0)  # m
 WET = 0.2  # soil moisture in the place of the truth, until it is known
@@ -89,9 +89,14 @@ def synthetic_sites(settings: Any, hybrid: Hybrid) -> xr.Dataset:
 def _add_rivers(
     sites: xr.Dataset, hybrid: Hybrid, derive: Mapping[str, Any], random: np.random.Generator
 ) -> xr.Dataset:
-    """Return sites with what parameters are given by, in the middle of their bounds; where rivers
-    must be whole, site k flows into site (k - 1) // 2, and the first one is the outlet.
+    """Return sites with what parameters are given by, in the middle of their bounds, and areas.
+
+    Where rivers must be whole, site k flows into site (k - 1) // 2, and the first is the outlet.
     """
+    for land in (stage for stage in hybrid.modules() if isinstance(stage, Lateral)):
+        if land.area not in sites:  # the weather is that of each site alone
+            areas = random.uniform(50.0, 500.0, sites.sizes["site"])
+            sites = sites.assign({land.area: ("site", areas, {"units": "km2"})})
     for stage in _processes(hybrid):
         for parameter, name in stage.from_sites.items():
             if name in sites or name in derive:

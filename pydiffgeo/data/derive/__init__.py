@@ -13,7 +13,7 @@ import xarray as xr
 import yaml
 
 from pydiffgeo.data.derive.channel import add_width
-from pydiffgeo.data.derive.own_land import add_own_land
+from pydiffgeo.data.derive.own_area import add_own_area
 from pydiffgeo.data.derive.pet import add_pet, pet_places, pet_sources
 from pydiffgeo.data.derive.snow import add_rain_and_melt
 from pydiffgeo.data.derive.summary import (
@@ -35,7 +35,7 @@ DERIVED: dict[str, Callable[..., xr.Dataset]] = {
     "moisture": add_moisture,
     "first_profile": add_first_profile,
     "width": add_width,
-    "own_land": add_own_land,
+    "own_area": add_own_area,
 }
 
 CLIMATE_NAMES = tuple(f"climate_{name}" for name in CLIMATE)
@@ -152,7 +152,7 @@ def attributes_of(wanted: Mapping[str, Any]) -> list[str]:
     """Return the attributes that what is derived may give."""
     found = [*CLIMATE_NAMES] if "climate" in wanted else []
     found += ["width"] if "width" in wanted else []
-    found += ["own_area"] if "own_land" in wanted else []
+    found += ["own_area"] if "own_area" in wanted else []
     for kind, endings in (("moisture", tuple(QUANTILES)), ("first_profile", ("first",))):
         if kind in wanted:
             given = wanted[kind] or {}

@@ -19,7 +19,7 @@ ROUNDING = 0.01  # share of a series that may be negative, from rounded values o
 WEATHER = ("precipitation", "potential_evapotranspiration")
 
 
-def add_own_land(
+def add_own_area(
     sites: xr.Dataset, series: Sequence[str] = WEATHER, area: str = "area"
 ) -> xr.Dataset:
     """Return records whose weather is that of the land between the sites of a river.
@@ -49,11 +49,11 @@ def add_own_land(
     for name in (area, *names):
         if name not in sites:
             hint = nearest(name, map(str, sites.data_vars))
-            raise DataError(f"own_land: the records have no {name!r}{hint}")
+            raise DataError(f"own_area: the records have no {name!r}{hint}")
     factor = conversion(unit_of(sites[area]) or "km2", "km2")
     if factor is None:
         raise UnitError(
-            f"own_land: {area!r} is given in {unit_of(sites[area])!r}, which is no area."
+            f"own_area: {area!r} is given in {unit_of(sites[area])!r}, which is no area."
         )
     into, whole = below(sites), sites[area].values.astype(float) * factor[0]
     inner = np.flatnonzero(into >= 0)
@@ -62,7 +62,7 @@ def add_own_land(
     ids = sites.site.values
     if not (own > 0).all():
         raise DataError(
-            f"own_land: the basin of site {ids[int(np.argmin(own > 0))]} is no larger than those "
+            f"own_area: the basin of site {ids[int(np.argmin(own > 0))]} is no larger than those "
             f"that flow into it; correct {area!r}."
         )
     found = {}
@@ -76,12 +76,12 @@ def add_own_land(
         if (under > ROUNDING).any():
             worst = int(np.argmax(under))
             raise DataError(
-                f"own_land: {100 * under[worst]:.1f} % of {name!r} of the land of site "
+                f"own_area: {100 * under[worst]:.1f} % of {name!r} of the land of site "
                 f"{ids[worst]} alone is negative: it is no mean over whole basins; leave it out."
             )
         if under.max() > 0:
             log.warning(
-                "own_land: negative %s of the land between sites counts as zero, at most %.2g %% "
+                "own_area: negative %s of the land between sites counts as zero, at most %.2g %% "
                 "of a series", name, 100 * under.max(),
             )  # fmt: skip
         found[name] = values.copy(data=left.clip(min=0.0))

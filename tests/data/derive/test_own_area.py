@@ -26,7 +26,7 @@ def nested(rain: np.ndarray) -> xr.Dataset:
 
 def test_the_land_between_sites_has_its_own_weather() -> None:
     rain = np.random.default_rng(0).gamma(0.5, 4.0, (5, 40))
-    found = derived(nested(rain), {"own_land": {"series": ["precipitation"]}})
+    found = derived(nested(rain), {"own_area": {"series": ["precipitation"]}})
     np.testing.assert_allclose(found.precipitation, rain, atol=1e-12)
     np.testing.assert_allclose(found.own_area, OWN)
     assert found.own_area.attrs["units"] == "km2"
@@ -37,7 +37,7 @@ def test_roundings_count_as_zero_and_it_is_said(caplog) -> None:
     rain[4, :20] = 0.0
     sites = nested(rain)
     sites["precipitation"] = sites.precipitation.round(3)
-    found = derived(sites, {"own_land": "precipitation"}).precipitation
+    found = derived(sites, {"own_area": "precipitation"}).precipitation
     assert float(found.min()) == 0.0 and "counts as zero" in caplog.text
     np.testing.assert_allclose(found, rain, atol=0.01)
 
@@ -46,13 +46,13 @@ def test_what_is_no_mean_over_whole_basins() -> None:
     rain = np.random.default_rng(2).gamma(0.5, 4.0, (5, 40))
     own = nested(rain).assign(precipitation=(("site", "time"), rain))  # of each site alone already
     with pytest.raises(DataError, match="no mean over whole basins"):
-        derived(own, {"own_land": {"series": ["precipitation"]}})
+        derived(own, {"own_area": {"series": ["precipitation"]}})
     small = nested(rain)
     small["area"] = small.area.where(small.site != "c", 1000.0)
     with pytest.raises(DataError, match="site c is no larger"):
-        derived(small, {"own_land": {"series": ["precipitation"]}})
+        derived(small, {"own_area": {"series": ["precipitation"]}})
     with pytest.raises(DataError, match="no 'rain'"):
-        derived(small, {"own_land": {"series": ["rain"]}})
+        derived(small, {"own_area": {"series": ["rain"]}})
     small.area.attrs["units"] = "K"
     with pytest.raises(UnitError, match="no area"):
-        derived(small, {"own_land": {"series": ["precipitation"]}})
+        derived(small, {"own_area": {"series": ["precipitation"]}})
