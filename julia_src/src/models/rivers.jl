@@ -5,12 +5,18 @@ const LEAST_SHARE = 0.02   # 1: least share of the outflow in the weighted disch
 const SHARE_WIDTH = 0.002  # 1: of the threshold there
 const TINY_AREA = 1e-12    # m2: an area below which no power is evaluated
 
-"X / (1 - X), where 1 - X is kept above `LEAST_SHARE` by a hyperbola; and its slope in 1 - X as it was before."
+"""
+X / (1 - X), where 1 - X is kept above `LEAST_SHARE` by a hyperbola; and its slope in 1 - X as it was before. Far below, the hyperbola is
+written so that it is not the small difference of large numbers.
+"""
 @inline function weight_of_rise(share)
     over = share - LEAST_SHARE
     root = vsqrt(over * over + SHARE_WIDTH^2)
-    per_share, per_root = inverses(LEAST_SHARE + 0.5 * (over + root), root)
-    return per_share - 1, -0.5 * (1 + over * per_root) * per_share * per_share
+    low, far = over < zero(over), root + abs(over)
+    across, along = ifelse(low, far, one(far)), ifelse(low, oftype(far, SHARE_WIDTH^2), far)
+    per, per_root = inverses(LEAST_SHARE * across + 0.5 * along, root)
+    per_share = across * per
+    return per_share - 1, -0.5 * along * per * per_root * per_share
 end
 
 """

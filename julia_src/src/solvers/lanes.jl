@@ -139,6 +139,9 @@ end
 "As `shortened`, by the reciprocal of its reach."
 @inline shortened_by(x, d, magnitude) = x + d * magnitude / (magnitude + abs(d))
 
+"As `turn!`."
+@inline turned(d::SVector, moved, late::Mask) = any(late) ? map((x, y) -> ifelse(late & (x * y < -TURN * y * y), -TURN * y, x), d, moved) : d
+
 @inline function storage_slopes(m::SmallModel{N}, u::SVector{N,L}, p) where {N,L}
     m.storage === own_storage && return u, ones(SVector{N,L})
     stored = m.storage(seed(u), p)
@@ -167,7 +170,7 @@ in the evaluation with which the next iteration would begin.
     o::Options{T}, small::Small) where {N,L,T}
     none = here & !here
     failed, converged, before = none, none, L(NaN)
-    iterations, count, trial = zero(L), zero(L), one(L)
+    iterations, count, trial, moved = zero(L), zero(L), one(L), zero(u)
     allowed = ifelse(exact, zero(L), L(o.newton_tolerance * sqrt(N)))
     changes, fluxes, J = linearised(m, u, w, p, terms)
     while true
@@ -184,7 +187,8 @@ in the evaluation with which the next iteration would begin.
         any(here) || break
         d = solve_system(J, capacity, a, residual)
         # nothing that the next evaluation needs waits for the size
-        u = pick(here, limited(u, d, magnitude, small), u)
+        after = pick(here, limited(u, turned(d, moved, L(TURN_AFTER) <= count), magnitude, small), u)
+        u, moved = after, after - u
         size = sqrt(sum(abs2, d .* scale) * inv(T(N)))
         iterations, count = ifelse(here, iterations + 1, iterations), count + 1
         failed = failed | (here & !isfinite(size))

@@ -1,5 +1,8 @@
 # Newton's method for one stage: m(u) - a f(u) = target.
 
+const TURN_AFTER = 10  # iterations: Newton may go to and fro across a threshold of a small model; from then on,
+const TURN = 0.6       # a state turns back by no more than this part of its last update
+
 """
     solve_stage!(w, m, u, a, exact, fresh, contraction, o) -> converged, contraction, iterations
 
@@ -32,7 +35,7 @@ function newton!(w::Work{T}, m::Model, u::Vector{T}, a::T, fresh::Bool, contract
         residual!(w.right, w.target, lin.storage, lin.rates, a)
         settled = T === Float32 && all_within(w.right, o.rounding)
         solve!(d, lin.jacobian, lin.capacity, a, w.right)
-        size = take_update!(u, d, w.scale, w.reach, o)
+        size = take_update!(w, m, u, iteration, o)
         isfinite(size) || return false, contraction, iteration
         if !isnan(before)
             contraction = size / (before * before)
@@ -63,6 +66,24 @@ all_within(x, bound) = all(i -> abs(x[i]) <= bound[i], eachindex(x))
 @inline lowered(x, d, lower, typical) = max(x + d, x - (0.9 * abs(x - lower) + 1e-3 * typical))
 
 "Take the limited update; the norm of d in units of the tolerance."
+@inline take_update!(w::Work, m::Model, u, iteration, o) = take_update!(u, w.update, w.scale, w.reach, o)
+@inline function take_update!(w::Work, m::SmallModel, u, iteration, o)
+    iteration < TURN_AFTER && return take_update!(u, w.update, w.scale, w.reach, o)
+    whole = sqrt(sum(i -> abs2(w.update[i] * w.scale[i]), eachindex(u)) / length(u))
+    iteration > TURN_AFTER && turn!(w.update, w.moved)
+    copyto!(w.moved, u)
+    take_update!(u, w.update, w.scale, w.reach, o)
+    w.moved .= u .- w.moved
+    return whole
+end
+
+"Let no state turn back by more than a part of its last update."
+function turn!(d::Vector, moved::Vector)
+    for i in eachindex(d)
+        d[i] * moved[i] < -TURN * moved[i]^2 && (d[i] = -TURN * moved[i])
+    end
+end
+
 @inline function take_update!(u::Vector{T}, d::Vector{T}, scale::Vector{T}, reach::Vector{T}, o::Options{T}) where {T}
     o.bounded[1] || return take_update!(u, d, scale, reach)
     total = zero(T)

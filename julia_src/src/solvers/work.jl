@@ -84,6 +84,7 @@ struct Work{T,L,C,J,N}
     target::Vector{T}
     right::Vector{T}
     update::Vector{T}
+    moved::Vector{T}            # the last one that was taken
     tolerance::Vector{T}
     scale::Vector{T}            # one over the tolerance
     reach::Vector{T}            # one over the longest update of Newton
@@ -101,7 +102,7 @@ function Work(m::Model, ::Type{T}, tableau::Tableau) where {T}
     state() = zeros(T, n)
     several(k) = [state() for _ in 1:k]
     return Work(Linearisation(m, T), column(m, T), networks_of_lanes(m, T), (jacobian(m, T), state()), Carry{T}(n, q), Tape{T}(),
-        several(s), several(s + 1), [zeros(T, q) for _ in 1:s+1], state(), state(), state(), state(), state(), state(), several(s), state(), state(), state(), state(), state(), zeros(T, q))
+        several(s), several(s + 1), [zeros(T, q) for _ in 1:s+1], state(), state(), state(), state(), state(), state(), state(), several(s), state(), state(), state(), state(), state(), zeros(T, q))
 end
 
 networks_of_lanes(m::Model, ::Type{T}) where {T} = nothing

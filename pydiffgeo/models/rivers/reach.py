@@ -71,11 +71,16 @@ def share_of_outflow(share: Tensor) -> Tensor:
     """Return 1 - X, kept above `LEAST_SHARE` by a hyperbola: where the wave passes a reach within
     a step, X = 1 - LEAST_SHARE moves it on with the least spreading that the step allows.
     """
-    over = share - LEAST_SHARE
+    return LEAST_SHARE + 0.5 * _hyperbola(share - LEAST_SHARE)[0]
+
+
+def _hyperbola(over: Tensor) -> tuple[Tensor, Tensor]:
+    """Return over + root, root = sqrt(over^2 + width^2), and the root.
+
+    Far below, the sum is written so that it is not the small difference of large numbers.
+    """
     root = torch.sqrt(over * over + SHARE_WIDTH**2)
-    # two forms of the same hyperbola: far below, over + root would be nothing but rounding
-    low = SHARE_WIDTH**2 / (root + over.abs())
-    return LEAST_SHARE + 0.5 * torch.where(over < 0, low, over + root)
+    return torch.where(over < 0, SHARE_WIDTH**2 / (root + over.abs()), over + root), root
 
 
 def weighted_outflow(normal: Tensor, inflow: Tensor, share: Tensor) -> Tensor:
@@ -95,9 +100,8 @@ def weighted_outflow(normal: Tensor, inflow: Tensor, share: Tensor) -> Tensor:
 
 def share_and_slope(share: Tensor) -> tuple[Tensor, Tensor]:
     """Return `share_of_outflow`, and its slope."""
-    over = share - LEAST_SHARE
-    root = torch.sqrt(over * over + SHARE_WIDTH**2)
-    return LEAST_SHARE + 0.5 * (over + root), (over / root).add_(1).mul_(0.5)
+    above, root = _hyperbola(share - LEAST_SHARE)
+    return LEAST_SHARE + 0.5 * above, (above / root).mul_(0.5)
 
 
 def weighted_and_slope(
