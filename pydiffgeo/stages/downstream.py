@@ -17,12 +17,14 @@ from pydiffgeo.engines.julia_river import River
 from pydiffgeo.errors import SettingsError
 from pydiffgeo.networks.bounds import Bounds
 from pydiffgeo.networks.reading import Facts
+from pydiffgeo.solvers import Solver
 from pydiffgeo.solving import solve_river
 from pydiffgeo.stages.base import Known, Named, Range, Series, Stage
 from pydiffgeo.stages.process import Process
 
 INFLOW, OUTFLOW, LATERAL = "inflow", "discharge", "lateral_inflow"
 DELAY = "delay"  # h
+MOST_STEPS = 10**9  # of a solve: years of minutes
 
 
 class Downstream(Stage):
@@ -41,7 +43,8 @@ class Downstream(Stage):
     ----------
     process : Process
         A model with the forcings inflow and lateral_inflow and the flux discharge, such as
-        `MuskingumCunge`.
+        `MuskingumCunge`. Without a solver of its own it takes implicit Euler with one step in each
+        interval. A model with a parameter `step` gets that of implicit Euler.
     interval : str, optional
         Steps of the solve, such as "1h", which divide the step of the series: what is read is the
         same in all of them, what is given are means of fluxes over a step of the series, and states
@@ -81,10 +84,9 @@ class Downstream(Stage):
         if delay is not None:
             self.learns[DELAY] = Bounds(*delay)
             self.begin[DELAY] = min(max(0.0, delay[0]), delay[1])
-        step = process.solver.step
-        if "step" in spec.parameters and "step" not in {*process.fixed, *process.from_sites}:
-            if process.solver.method == "implicit_euler" and step is not None:
-                process.fixed["step"] = torch.tensor([step], dtype=torch.float64)
+        self.fits_step = "step" in spec.parameters and "step" not in {
+            *process.learns, *process.fixed, *process.from_sites
+        }  # fmt: skip
 
     @property
     def who(self) -> str:
@@ -110,7 +112,15 @@ class Downstream(Stage):
             )
         self.parts, self.hours = round(parts), step / pd.Timedelta("1h")
         units = {**known.units, self.above: spec.forcings[INFLOW].unit}
-        return self.process.bind(replace(known, step=step, units=units))
+        process, fine = self.process, replace(known, step=step, units=units)
+        own = fine.length(spec.time_unit)
+        if not process.own_solver:
+            process.solver = Solver("implicit_euler", step=own, max_steps=MOST_STEPS)
+        if self.fits_step and process.solver.method == "implicit_euler" and process.solver.step:
+            process.fixed["step"] = torch.tensor(
+                [min(process.solver.step, own)], dtype=torch.float64
+            )
+        return process.bind(fine)
 
     def forward(self, series: Series, parameters: Named, batch: Batch) -> Named:
         """Return fluxes and states of all sites.

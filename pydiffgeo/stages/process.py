@@ -65,7 +65,8 @@ class Process(Stage):
         A model, a name of `MODELS`, "my_package.my_module:MyModel", or "my_model.jl"; see
         `pydiffgeo.models.find`.
     solver : Solver, optional
-        Implicit Euler with steps of one unit of the model's time by default.
+        Implicit Euler with steps of one unit of the model's time by default; in `Downstream` with
+        its interval.
     engine : {"auto", "torch", "julia"}
         See `solve`.
     learn : sequence of str, optional
@@ -84,10 +85,11 @@ class Process(Stage):
     forcing : mapping of str to str or float, optional
         Series that a forcing of the model takes where the names differ, or a number that it always
         is, in its unit.
-    start : str, float or mapping of str to float, optional
+    start : str, float or mapping of str to (float or str), optional
         Where states begin: an attribute [site, depth] of water contents, such as
-        "soil_moisture_first", or numbers. By default `model.start(parameters)`: give windows a
-        warm-up.
+        "soil_moisture_first"; a number; or for each state by name a number or an attribute [site],
+        such as what an earlier simulation ended with. By default `model.start(parameters)`: give
+        windows a warm-up.
     outputs : mapping of str to str, optional
         Names under which fluxes or states are given besides their own, such as {"discharge":
         "runoff"}.
@@ -113,7 +115,7 @@ class Process(Stage):
         begin: Mapping[str, float | Sequence[Any]] | None = None,
         soil: str | None = None,
         forcing: Mapping[str, str | float] | None = None,
-        start: str | float | Mapping[str, float] | None = None,
+        start: str | float | Mapping[str, float | str] | None = None,
         outputs: Mapping[str, str] | None = None,
         closures: Mapping[str, Mapping[str, Any]] | None = None,
     ):
@@ -123,7 +125,7 @@ class Process(Stage):
         self.model = find_model(model, **made)
         # the very modules of the model, so that their weights are trained and saved with the others
         self.closures = nn.ModuleDict(dict(self.model.closures))
-        self.solver = solver or Solver("implicit_euler", step=1.0)
+        self.solver, self.own_solver = solver or Solver("implicit_euler", step=1.0), bool(solver)
         self.engine, self.start_from, self.outputs = engine, start, dict(outputs or {})
         spec, begin, given = self.model.spec, dict(begin or {}), dict(given or {})
         column = self._column(soil)
@@ -165,6 +167,10 @@ class Process(Stage):
         taken_from = {k: (forcing or {}).get(k, SERIES.get(k, k)) for k in spec.forcings}
         self.names = {k: v for k, v in taken_from.items() if isinstance(v, str)}
         self.constant = {k: float(v) for k, v in taken_from.items() if not isinstance(v, str)}
+        states = dict(start) if isinstance(start, Mapping) else {}
+        for name in states:
+            lookup(spec.states, name, f"state of {spec.name}")
+        self.start_sites = {k: v for k, v in states.items() if isinstance(v, str)}
         self.reads = tuple(dict.fromkeys(self.names.values()))
         self.derived = ("water_content",) if isinstance(self.model, Richards) else ()
         self.means = tuple(f"mean_{name}" for name in self.derived)
@@ -178,7 +184,8 @@ class Process(Stage):
         self.gives = (*every, *self.outputs)
         profile = (start,) if isinstance(start, str) else ()
         places = (v[0] for v in self.places.values())
-        self.needs = tuple(dict.fromkeys((*profile, *places, *self.from_sites.values())))
+        of_sites = (*self.from_sites.values(), *self.start_sites.values())
+        self.needs = tuple(dict.fromkeys((*profile, *places, *of_sites)))
 
     @property
     def who(self) -> str:
@@ -260,6 +267,10 @@ class Process(Stage):
             k: known.factor(name, spec.parameters[k].unit, self.who)
             for k, name in self.from_sites.items()
         }
+        self.start_factors = {
+            k: known.factor(name, spec.states[k].unit, self.who)
+            for k, name in self.start_sites.items()
+        }
         step = known.length(spec.time_unit)
         self.interval = int(step) if step == int(step) else step
         if self.grid is not None:
@@ -339,9 +350,14 @@ class Process(Stage):
         if isinstance(self.start_from, int | float):
             shape, where = (len(batch.site), self.model.size), batch.site.device
             return torch.full(shape, self.start_from, dtype=torch.float64, device=where)
-        given = self.start_from or {}
-        numbers = {k: torch.tensor(float(v), dtype=torch.float64) for k, v in given.items()}
-        return self.model.start(first) | numbers if numbers else self.model.start(first)
+        begin = dict(self.model.start(first))
+        for k, v in (self.start_from or {}).items():
+            if k in self.start_sites:
+                known = taken(batch.attributes, str(v), "attribute").double()
+                begin[k] = converted(known, self.start_factors[k])
+            else:
+                begin[k] = torch.tensor(float(v), dtype=torch.float64)
+        return begin
 
     def _profile(self, name: str, parameters: Mapping[str, Tensor], batch: Batch) -> Tensor:
         """Return the heads [batch, cell] of observed water contents, moved onto the retention
