@@ -248,12 +248,22 @@ def test_a_replay_guesses_as_the_solution_did_and_ends(torch_only: None) -> None
     again = solve(*given, solver, replay=first)
     assert int(again.stats["rejected"]) == 0
     torch.testing.assert_close(again.states, first.states, rtol=0, atol=0)
-    # a step that cannot be taken ends the replay: the soil cannot give so much water
+
+
+def test_a_step_that_cannot_be_taken_ends_a_replay() -> None:
+    """The soil cannot give so much water: the step is tried with the trend of those before it and
+    without, and no third time."""
+    times = [0.0, 6.0, 30.0, 36.0]
     drying = Richards(Grid.graded(60.0, 8, 2.0), top="flux")
-    given = (usda_soil("sandy loam"), -200.0, times, solver)
-    mild = solve(drying, {"top_flux": [0.0, 0.0, 0.0]}, *given)
-    failed = solve(drying, {"top_flux": [0.0, -5.0, 0.0]}, *given, replay=mild)
-    assert "replayed" in failed.failed[0]
+    for solver in (
+        Solver("implicit_euler", step=1.0, on_failure="report"),
+        Solver(on_failure="report"),
+    ):
+        given = (usda_soil("sandy loam"), -200.0, times, solver)
+        mild = solve(drying, {"top_flux": [0.0, 0.0, 0.0]}, *given)
+        failed = solve(drying, {"top_flux": [0.0, -5.0, 0.0]}, *given, replay=mild)
+        assert "a step of the replayed solution fails here" in failed.failed[0]
+        assert int(failed.stats["rejected"]) <= 2
 
 
 def test_steps_taken_in_other_chunks_can_be_replayed(torch_only: None) -> None:

@@ -18,7 +18,7 @@ from pydiffgeo.bridge.runtime import STOPPED, Julia, interruptible, load_sciml, 
 from pydiffgeo.engines.base import Result, constant_after_failure
 from pydiffgeo.errors import ParameterError
 from pydiffgeo.second_derivatives import first_derivatives
-from pydiffgeo.solvers.control import MANY, SHORT, STALLED, patience
+from pydiffgeo.solvers.control import MANY, REPLAYED, SHORT, STALLED, patience
 from pydiffgeo.solvers.options import Solver
 from pydiffgeo.solvers.problem import Problem
 from pydiffgeo.solvers.sciml import SCIML_METHODS
@@ -196,7 +196,8 @@ class Run:
             }
             for column in codes[:, 0].nonzero()[0].tolist():
                 code, interval = codes[column].tolist()
-                self.failed[column] = interval - 1, OUTCOMES[code].format(**known)
+                told = OUTCOMES[code] if self.replay is None or code != 1 else REPLAYED
+                self.failed[column] = interval - 1, told.format(**known)
 
     def free(self) -> None:
         """Forget Julia's side."""

@@ -123,7 +123,14 @@ function attempt!(w::Work{T}, m::Model, inputs, c, o::Options{T}, results, count
     y.contraction = converged ? contraction : T(UNSEEN)
     y.attempts += 1
     counts[accepted ? 1 : 2] += 1
-    y.step = o.step > 0 ? (accepted ? o.step : h / 2) : next_step(y, h, error, accepted, converged, o.tableau.error_order)
+    if replay !== nothing
+        # a step that fails without the trend of those before it, too, would fail for ever
+        y.step = accepted || y.step_before < T(UNSEEN) ? h : zero(T)
+    elseif o.step > 0
+        y.step = accepted ? o.step : h / 2
+    else
+        y.step = next_step(y, h, error, accepted, converged, o.tableau.error_order)
+    end
     if !accepted
         y.psi_before .= y.psi
         y.psi_between .= y.psi
