@@ -6,7 +6,7 @@ const HYDRAULICS = Dict{String,Function}(
     "van_genuchten_vogel" => o -> VanGenuchtenVogel(o["entry_width"]::Float64),
     "brooks_corey" => o -> BrooksCorey(Symbol(o["conductivity"]::String), o["entry_width"]::Float64),
     "gardner" => o -> Gardner(),
-    "haverkamp" => o -> Haverkamp(),
+    "haverkamp" => o -> Haverkamp(o["entry_width"]::Float64),
 )
 
 "Models by name: a function from a description to a model."

@@ -46,7 +46,7 @@ HYDRAULICS: dict[type[SoilHydraulics], Callable[[Any], dict[str, Any]]] = {
     VanGenuchtenVogel: lambda h: {"entry_width": h.entry_width},
     BrooksCorey: lambda h: {"conductivity": h.conductivity, "entry_width": h.entry_width},
     Gardner: lambda h: {},
-    Haverkamp: lambda h: {},
+    Haverkamp: lambda h: {"entry_width": h.entry_width},
 }
 
 

@@ -86,6 +86,26 @@ def test_zero_head_drains_as_heads_near_zero(hydraulics: str, bottom: str) -> No
         torch.testing.assert_close(out, out[:1].expand(3), rtol=1e-3, atol=0.0)
 
 
+@pytest.mark.parametrize("top", ["flux", "atmospheric", "surface_layer"])
+@pytest.mark.parametrize("grid", [Grid.uniform(100.0, 20), Grid.graded(100.0, 20, 1.0)])
+def test_a_sand_of_haverkamp_starts_full(grid: Grid, top: str) -> None:
+    """Water content and conductivity were level at zero head, and the heads of the first steps not
+    to be found. As full, full to 1e-6 cm and with a centimetre above, it drains alike."""
+    model = Richards(grid, "haverkamp", top=top, bottom="free_drainage")
+    names = {"top_flux": 0.0, "rain": 0.1, "potential_evaporation": 0.01}
+    forcing = {name: names[name] for name in model.spec.forcings}
+    heads = torch.tensor([0.0, 1e-6, 1.0], dtype=F64)[:, None].expand(-1, grid.cells)
+    if top == "surface_layer":
+        heads = torch.cat([torch.zeros(3, 1, dtype=F64), heads], 1)
+    for method in ("implicit_euler", "trbdf2"):
+        solution = solve(
+            model, forcing, CURVES["haverkamp"], heads, [0.0, 24.0], Solver(method, max_steps=1000)
+        )
+        out = solution.fluxes["drainage"][:, 0] * 24
+        assert float(out[0]) > 5.0
+        torch.testing.assert_close(out, out[:1].expand(3), rtol=1e-3, atol=0.0)
+
+
 def test_a_saturated_loam_loses_28_mm_in_a_day() -> None:
     assert float(drained(drain(0.0, "van_genuchten", "seepage_face"))) == pytest.approx(
         2.790, abs=2e-3

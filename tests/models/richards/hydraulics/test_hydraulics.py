@@ -231,6 +231,31 @@ def test_haverkamp_sand_of_celia_et_al() -> None:
     torch.testing.assert_close(K, torch.tensor(expected, dtype=F64), rtol=1e-12, atol=0)
 
 
+def test_haverkamp_bends_within_its_entry_width_alone() -> None:
+    """From three widths on water contents are those published; nearer to saturation they fall in a
+    line, so that a soil that is hardly less than full stores something at every head."""
+    raw = {k: torch.tensor(v[0], dtype=F64) for k, v in PARAMETERS["haverkamp"].items()}
+    span, beta = raw["theta_s"] - raw["theta_r"], float(raw["beta"])
+    for width in (0.1, 0.5, 2.0):
+        model = Haverkamp(width)
+        p = model.derive(raw)
+        suction = width * torch.logspace(0.5, 4, 30, dtype=F64)
+        drained = (raw["theta_s"] - model.curves(-suction, p)[0]) / span
+        published = 1 - raw["A_theta"] / (raw["A_theta"] + suction**beta)
+        assert float((drained / published - 1).abs().max()) < (beta - 1) / 324
+        near = width * torch.logspace(-6, -1.5, 10, dtype=F64)
+        line = span * width ** (beta - 1) / raw["A_theta"]
+        torch.testing.assert_close(
+            model.slopes(-near, p).capacity, line.expand(10), rtol=1e-4, atol=0
+        )
+        for theta in (raw["theta_s"], raw["theta_r"] + 0.3 * span, raw["theta_s"] - 1e-7):
+            head = model.head(theta, raw)
+            torch.testing.assert_close(model.curves(head, p)[0], theta, rtol=1e-13, atol=0)
+    assert float(Haverkamp().head(raw["theta_s"], raw)) == 0.0
+    with pytest.raises(ParameterError, match="entry_width must be above 0"):
+        Haverkamp(0.0)
+
+
 def test_van_genuchten_of_new_mexico() -> None:
     # Celia et al. (1990), section 5: -1000 cm is a water content of 0.110, -75 cm one of 0.200
     raw = {k: torch.tensor(v[3], dtype=F64) for k, v in PARAMETERS["van_genuchten"].items()}

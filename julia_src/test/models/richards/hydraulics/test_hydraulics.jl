@@ -27,7 +27,11 @@ function published(h::VanGenuchtenVogel, p, psi)
     return theta_r + (theta_s - theta_r) * S, K_s * S^l * (V(s) / V(wet))^2
 end
 published(::Gardner, p, psi) = (p[1] + (p[2] - p[1]) * exp(big(p[3] * psi)), p[4] * exp(big(p[3] * psi)))
-published(::Haverkamp, p, psi) = (p[1] + (p[2] - p[1]) * p[3] / (p[3] + abs(big(psi))^p[4]), p[7] * p[5] / (p[5] + abs(big(psi))^p[6]))
+function published(h::Haverkamp, p, psi)
+    x = abs(big(psi))
+    s = x * (x^4 + big(h.entry_width)^4)^((big(p[4]) - 1) / 4)
+    return p[1] + (p[2] - p[1]) * p[3] / (p[3] + s), p[7] * p[5] / (p[5] + x^p[6])
+end
 function published(h::BrooksCorey, p, psi)
     theta_r, theta_s, psi_b, index, K_s = big.(p[1:5])
     b = length(p) == 5 ? 3 : 2 + p[6]
