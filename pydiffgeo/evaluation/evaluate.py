@@ -171,15 +171,24 @@ def evaluate(
 
     Parameters
     ----------
-    hybrid, sites, start, end, observed, members, group
-        As for `pydiffgeo.evaluation.simulate`.
+    hybrid : Hybrid or Ensemble
+        Trained. The series of an ensemble are the means over its members.
+    sites : xarray.Dataset
+        Site form, with what the hybrid reads, and observed series where there are any.
+    start, end : str, optional
+        First and last day that are judged; by default all after the warm-up.
     warm_up : int, optional
-        Steps simulated before the first judged one; all that there are for None.
+        Steps simulated before the first judged one: fewer, with a warning, where the record begins
+        later than that; all that there are for None.
     batch : int
-        Sites simulated at a time.
+        Sites simulated at a time; of a hybrid with `Downstream` whole rivers, whatever they have.
+    observed : iterable of str, optional
+        Series that are compared; by default all observed ones that the hybrid gives.
     also : iterable of str, optional
-        Further series to keep: fluxes and states that the hybrid gives, or "all"; by default what
-        the panels show.
+        Further series to keep: fluxes and states that the hybrid gives, "all" of them, or forcing
+        as in the records; by default what the panels show.
+    members, group
+        As for `pydiffgeo.evaluation.simulate`.
     keep_warm_up : bool
         Whether the steps of the warm-up are kept in the series, and drawn.
     measures : mapping of str to sequence of str, optional

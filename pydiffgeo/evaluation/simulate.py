@@ -40,26 +40,10 @@ def simulate(
 
     Parameters
     ----------
-    hybrid : Hybrid or Ensemble
-        Trained. The series of an ensemble are the means over its members.
-    sites : xarray.Dataset
-        Site form, with what the hybrid reads, and observed series where there are any.
-    start, end : str, optional
-        First and last day that are judged; by default all after the warm-up.
-    warm_up, batch : int
-        Steps simulated before (all that there are for None; fewer, with a warning, where the record
-        begins later than that), and sites simulated at a time; of a hybrid with `Downstream` whole
-        rivers, whatever they have.
-    observed, also : iterable of str, optional
-        Series that are compared, by default all observed ones that the hybrid gives; and further
-        fluxes and states that it gives, "all" of them, or forcing as in the records, by default
-        what the panels "untrained" and "water_balance" show.
+    hybrid, sites, start, end, warm_up, batch, observed, also, keep_warm_up, missing
+        As for `pydiffgeo.evaluate`.
     members : mapping of str to int, optional
         Position of the one member of an ensemble that counts for a site; others get the mean.
-    keep_warm_up : bool
-        Whether the steps of the warm-up are kept, too.
-    missing : {"error", "skip"}
-        What a site with missing forcing is: an error, or left out with a warning.
 
     Returns
     -------
