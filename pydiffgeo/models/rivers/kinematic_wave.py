@@ -10,7 +10,7 @@ from torch import Tensor
 from pydiffgeo.errors import ParameterError, lookup
 from pydiffgeo.models.base import Values
 from pydiffgeo.models.rivers.reach import Reach
-from pydiffgeo.models.rivers.sections import SECTIONS, TINY, Section
+from pydiffgeo.models.rivers.sections import SECTIONS, TINY, CrossSection
 
 
 class Channel(Reach):
@@ -26,7 +26,7 @@ class Channel(Reach):
         others -= set(self.shape.parameters)
         super().__init__(name, without=others)
 
-    def channel(self, volume: Tensor, p: Values) -> tuple[Tensor, Section, Tensor, Tensor]:
+    def channel(self, volume: Tensor, p: Values) -> tuple[Tensor, CrossSection, Tensor, Tensor]:
         """Return filled area (m2), section, velocity (m s-1) at normal flow, and celerity in parts
         of that velocity: Q = A v and dQ/dA = e v.
 
@@ -40,7 +40,7 @@ class Channel(Reach):
         relative = 5 / 3 - (2 / 3) * radius * section.perimeter_slope
         return area, section, velocity, relative
 
-    def loss(self, section: Section, area: Tensor, p: Values) -> Tensor:
+    def loss(self, section: CrossSection, area: Tensor, p: Values) -> Tensor:
         """Return what seeps into the bed (m3 s-1): leakance times depth of the water, over the
         top width and the length; negative volumes, where Newton's method may pass, lose nothing.
         """
@@ -48,7 +48,7 @@ class Channel(Reach):
 
     def growth(
         self, volume: Tensor, p: Values, curved: bool = True
-    ) -> tuple[tuple[Tensor, Section, Tensor, Tensor], tuple[Tensor, Tensor, Tensor, Tensor]]:
+    ) -> tuple[tuple[Tensor, CrossSection, Tensor, Tensor], tuple[Tensor, Tensor, Tensor, Tensor]]:
         """Return `channel`, and slopes in the filled area: of the logarithm of the velocity, of the
         logarithms of `relative` and of the top width, m-2, and of the loss in the volume, s-1.
 

@@ -13,7 +13,7 @@ from pydiffgeo.models.base import Values
 TINY = 1e-12  # m2: an area below which no power is evaluated
 
 
-class Section(NamedTuple):
+class CrossSection(NamedTuple):
     """Depth and top width, m, wetted perimeter, m, and its slope in the area, m-1; `[...]`."""
 
     depth: Tensor
@@ -22,7 +22,7 @@ class Section(NamedTuple):
     perimeter_slope: Tensor
 
 
-def trapezoid(area: Tensor, p: Values) -> Section:
+def trapezoid(area: Tensor, p: Values) -> CrossSection:
     """Return a trapezoid of bottom width `width` and banks of `side_slope` (horizontal per
     vertical); a rectangle where that is 0.
     """
@@ -30,16 +30,16 @@ def trapezoid(area: Tensor, p: Values) -> Section:
     top = torch.sqrt(bottom * bottom + 4 * side * area)
     depth = 2 * area / (bottom + top)
     banks = 2 * torch.sqrt(1 + side * side)
-    return Section(depth, top, bottom + banks * depth, banks / top)
+    return CrossSection(depth, top, bottom + banks * depth, banks / top)
 
 
-def trapezoid_slopes(section: Section, p: Values) -> tuple[Tensor, Tensor]:
+def trapezoid_slopes(section: CrossSection, p: Values) -> tuple[Tensor, Tensor]:
     """Return the slopes in the area (m-1, m-3) of the top width and of `perimeter_slope`."""
     widening = 2 * p["side_slope"] / section.width
     return widening, -section.perimeter_slope * widening / section.width
 
 
-def power_law(area: Tensor, p: Values) -> Section:
+def power_law(area: Tensor, p: Values) -> CrossSection:
     """Return a section whose top width is p depth^q: rectangle (q = 0) to triangle (q = 1).
 
     Its perimeter is that of the trapezoid with the same top width and slope of the banks at the
@@ -53,10 +53,10 @@ def power_law(area: Tensor, p: Values) -> Section:
     perimeter = top * (1 - power) + bank
     # by depth, whose slope in the area is 1 / top
     by_depth = power * (1 - power) * top / depth + (4 * depth + power**3 * top**2 / depth) / bank
-    return Section(depth, top, perimeter, by_depth / top)
+    return CrossSection(depth, top, perimeter, by_depth / top)
 
 
-def power_law_slopes(section: Section, p: Values) -> tuple[Tensor, Tensor]:
+def power_law_slopes(section: CrossSection, p: Values) -> tuple[Tensor, Tensor]:
     """Return the slopes in the area (m-1, m-3) of the top width and of `perimeter_slope`."""
     power, depth, top = p["q"], section.depth, section.width
     steep = top / depth
@@ -72,8 +72,8 @@ def power_law_slopes(section: Section, p: Values) -> tuple[Tensor, Tensor]:
 class Shape(NamedTuple):
     """A kind of section: functions that give it and its slopes, and the parameters they read."""
 
-    section: Callable[[Tensor, Values], Section]
-    slopes: Callable[[Section, Values], tuple[Tensor, Tensor]]
+    section: Callable[[Tensor, Values], CrossSection]
+    slopes: Callable[[CrossSection, Values], tuple[Tensor, Tensor]]
     parameters: tuple[str, ...]
 
 
