@@ -10,7 +10,9 @@ import math
 
 import pytest
 import torch
+import xarray as xr
 from hybrid_cases import basins, column_process, stations
+from river_files import river
 
 import pydiffgeo as pdg
 from pydiffgeo import losses, stages
@@ -47,20 +49,45 @@ COLUMNS = {
     )
     for name in ("degree_day", "canopy", "probes", "soil_class")
 }
+
+
+def downstream() -> stages.Downstream:
+    given = {"length": "length", "slope": "slope"}
+    routed = stages.Process("muskingum_cunge", engine="torch", given=given)
+    return stages.Downstream(routed, "6h", delay=(0.5, 9.0))
+
+
+RIVERS = {
+    "downstream": lambda: (pdg.MLP(hidden=(4,)), [downstream()]),
+    "lateral": lambda: (pdg.MLP(hidden=(4,)), [stages.Lateral("runoff"), downstream()]),
+}
+KNOWN = HYBRIDS | COLUMNS | RIVERS
 STATIC = ("climatology", "table", *COLUMNS)  # without weights
+
+
+def sites_for(kind: str) -> xr.Dataset:
+    """Small records that a hybrid with this kind of stage or network reads."""
+    if kind in RIVERS:
+        sites = river(12)
+        runoff = sites.lateral_inflow.assign_attrs(units="mm d-1")
+        area = ("site", [90.0, 40.0, 70.0, 20.0, 60.0], {"units": "km2"})
+        sites["discharge"] = sites.discharge.fillna(1.0)  # a gauge in each, so that all are drawn
+        return sites.drop_vars("lateral_inflow" if kind == "lateral" else []).assign(
+            runoff=runoff, area=area
+        )
+    return stations(2, 8) if kind in COLUMNS else basins(3, 20)
 
 
 @pytest.mark.parametrize("kind", [*STAGES, *NETWORKS])
 def test_a_hybrid_with_it_runs_learns_and_is_restored(kind: str) -> None:
-    known = HYBRIDS | COLUMNS
-    assert kind in known, f"tests/contracts/test_composition.py needs a hybrid with {kind!r}"
+    assert kind in KNOWN, f"tests/contracts/test_composition.py needs a hybrid with {kind!r}"
 
     def made() -> pdg.Hybrid:
-        network, parts = known[kind]()
+        network, parts = KNOWN[kind]()
         varying = ["BETA"] if kind in ("lstm", "mixed") else []
         return pdg.Hybrid(network, *parts, varying=varying, dtype=F64)
 
-    sites = stations(2, 8) if kind in COLUMNS else basins(3, 20)
+    sites = sites_for(kind)
     hybrid, windows = made(), pdg.Windows(sites, warm_up=2, dtype=F64)
     hybrid.prepare(windows)
     if kind == "table":

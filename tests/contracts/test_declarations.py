@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 import torch
-from contracts.test_composition import COLUMNS, HYBRIDS
-from hybrid_cases import basins, stations
+from contracts.test_composition import COLUMNS, KNOWN, sites_for
+from hybrid_cases import basins
 from torch import Tensor
 
 import pydiffgeo as pdg
@@ -23,9 +23,9 @@ from pydiffgeo.recorded import describe
 from pydiffgeo.stages import STAGES, Series, Stage
 
 F64 = torch.float64
-KNOWN = HYBRIDS | COLUMNS
-# what runs other stages or a solve: see test_parallel.py, and the contracts of models
-WITHIN = ("parallel", "process")
+# what runs other stages or a solve: see test_parallel.py, test_downstream.py, and the contracts of
+# models
+WITHIN = ("parallel", "process", "downstream")
 
 
 class Spy(Series):
@@ -47,7 +47,7 @@ def prepared(kind: str) -> tuple[pdg.Hybrid, Any]:
     """A hybrid with this kind of stage or network, ready to run, and a batch."""
     network, parts = KNOWN[kind]()
     hybrid = pdg.Hybrid(network, *parts, dtype=F64)
-    sites = stations(2, 8) if kind in COLUMNS else basins(3, 20)
+    sites = sites_for(kind)
     windows = pdg.Windows(sites, warm_up=2, dtype=F64)
     hybrid.prepare(windows)
     if kind == "table":
