@@ -86,6 +86,14 @@ def test_examples_of_hbv() -> None:
         assert torch.isfinite(names["discharge"]).all()
 
 
+def test_example_of_rivers(capsys: pytest.CaptureFixture[str]) -> None:
+    names: dict[str, Any] = {}
+    exec(blocks("docs/rivers.md", "python")[0], names)
+    assert "torch.Size([5, 30])" in capsys.readouterr().out
+    weights = [w.grad for w in names["hybrid"].parameters()]
+    assert all(torch.isfinite(w).all() for w in weights) and any((w != 0).any() for w in weights)
+
+
 def test_gauss_newton() -> None:
     def simulate(parameters: torch.Tensor) -> torch.Tensor:
         model, solver = pdg.HBV(), pdg.Solver("implicit_euler", step=1.0)
