@@ -82,7 +82,7 @@ def recovered(
     known = sites.assign(discharge=sites.discharge.where(xr.DataArray(seen, dims="site")))
     hybrid = river(delay)
     windows = pdg.Windows(
-        known, length=365, warm_up=30, batch=count, seed=given.seed, attributes=ATTRIBUTES,
+        known, length=given.window, warm_up=30, batch=count, seed=given.seed, attributes=ATTRIBUTES,
         dtype=torch.float64, closed="upstream",
     )  # fmt: skip
     pdg.Trainer(
@@ -114,6 +114,7 @@ def main() -> None:
     read.add_argument("--output", type=Path, default=Path("runs/river_twin"))
     read.add_argument("--gauges", type=int, nargs="+", default=[1, 5, 20])
     read.add_argument("--steps", type=int, default=100, help="of training")
+    read.add_argument("--window", type=int, default=365, help="days of a batch")
     read.add_argument("--seed", type=int, default=0)
     read.add_argument("--start", default="1981-10-01", help="first day")
     read.add_argument("--end", default="1986-09-30", help="last day")
