@@ -107,6 +107,7 @@ def test_engines_agree(julia: Any, model: ProcessModel, step: float) -> None:
         x = {k: v.clone().requires_grad_() for k, v in inputs.items()}
         given = {k: x[k] for k in parameters}, {k: x[k] for k in flood}
         s = run(model, *given, step, x["start"], engine, **EXACT)
+        assert int(s.stats["rejected"].sum()) == 0, "no step is halved"
         loss = s.fluxes["discharge"].square().mean()
         out = s.fluxes["discharge"].detach()
         found.append((out, dict(zip(x, torch.autograd.grad(loss, [*x.values()]), strict=True))))
