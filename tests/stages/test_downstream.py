@@ -110,6 +110,27 @@ def test_steps_of_the_solver_are_those_of_the_interval() -> None:
         stages.Downstream(stages.Process("hbv"))
 
 
+def test_discharge_below_zero_goes_down_the_river(engine: str) -> None:
+    """Of the linear formula in front of a flood, and of rounding: no clamp makes water of it."""
+    sites = sites_of(8)
+    storm = np.zeros((5, 8))
+    storm[:2, 3] = 500.0
+    sites["lateral_inflow"] = (("site", "time"), storm, {"units": "m3 s-1"})
+    found = []
+    for own in (engine, "torch"):
+        linear = stages.Process(
+            pdg.Muskingum(positive=False), engine=own, given={"K": 4e5, "X": 0.45}
+        )
+        hybrid = pdg.Hybrid(None, stages.Downstream(linear), dtype=F64)
+        hybrid.prepare(sites)
+        found.append(hybrid(batch_of(hybrid, sites)))
+    volume, discharge = found[0]["volume"], found[0]["discharge"]
+    assert float(discharge[2].min()) < -1.0
+    entered, left = storm.sum() * DAY + 5 * 1000.0, float(discharge[4].sum()) * DAY
+    assert left + float(volume[:, -1].sum()) == pytest.approx(entered, rel=1e-9)
+    torch.testing.assert_close(discharge, found[1]["discharge"], rtol=1e-8, atol=1e-8)
+
+
 def test_a_delay_moves_water_and_loses_none() -> None:
     series = torch.zeros(3, 10, dtype=F64)
     series[:, 3], series[:, 4] = 2.0, 1.0
