@@ -5,6 +5,7 @@ from pydiffgeo.data.checks import check_form, missing_forcing, require_complete
 from pydiffgeo.data.derive import DERIVED, derived
 from pydiffgeo.data.derive.pet import PET_METHODS, add_pet, potential_evapotranspiration
 from pydiffgeo.data.derive.snow import degree_day
+from pydiffgeo.data.divide import divide_reaches
 from pydiffgeo.data.gaps import Fill, GapRules, fill_forcing, filled_lines
 from pydiffgeo.data.layouts import LAYOUTS
 from pydiffgeo.data.left_out import left_out_lines
@@ -45,6 +46,7 @@ __all__ = [
     "cut_above",
     "degree_day",
     "derived",
+    "divide_reaches",
     "find_data",
     "fill_forcing",
     "filled_lines",

@@ -57,10 +57,10 @@ def test_fewer_gauges_are_a_part_of_more(sites: xr.Dataset) -> None:
 def test_a_network_comes_nearer_to_the_truth(sites: xr.Dataset) -> None:
     truth = twin.drawn(sites, 0)
     known = sites.assign(discharge=twin.observed(sites, truth, 0))
-    given = argparse.Namespace(seed=0, window=60)
+    given = argparse.Namespace(seed=0, window=40)
     first, last = (
         twin.recovered(known, truth, 7, False, argparse.Namespace(**{**vars(given), "steps": k}))
-        for k in (1, 30)
+        for k in (1, 15)
     )
     error = [np.sqrt(np.mean(np.log(n / truth) ** 2)) for n in (first, last)]
-    assert error[1] < 0.7 * error[0]
+    assert error[1] < 0.85 * error[0]

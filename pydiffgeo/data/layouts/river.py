@@ -16,6 +16,7 @@ import numpy as np
 import xarray as xr
 
 from pydiffgeo.data import network
+from pydiffgeo.data.divide import divide_reaches
 from pydiffgeo.data.form import PLACES
 from pydiffgeo.data.layouts import netcdf, own_csv
 from pydiffgeo.data.layouts.reaches import NONE, Reaches, known_columns
@@ -61,6 +62,7 @@ def open_source(
     series: str | None = None,
     outside: Literal["error", "outlet"] = "error",
     least_slope: float | None = None,
+    longest: float | None = None,
 ) -> Source:
     """Return the reaches of a river as a source.
 
@@ -99,6 +101,9 @@ def open_source(
         of a larger network.
     least_slope : float, optional
         Smaller slopes are raised to it, and it is said how many.
+    longest : float, optional
+        Longer reaches are divided into parts of at most this length (m); see
+        `pydiffgeo.data.divide_reaches`. Not with `series`.
 
     Raises
     ------
@@ -118,6 +123,8 @@ def open_source(
     sites = _on_network(reaches, path, outside)
     sites, said = _least_slope(sites, least_slope)
     if series is not None:
+        if longest is not None:
+            raise DataError("longest is not for files of series; leave it out.")
         return _joined(sites, _beside(path, series), request, said)
     for name, given in (("lateral_inflow", inflow), ("discharge", observed)):
         file = None if given is None or given in reaches.file.variables else _beside(path, given)
@@ -135,6 +142,7 @@ def open_source(
             f"{path} has no series; name a file of lateral inflow by options={{'inflow': ...}}, or "
             "of series by options={'series': ...}."
         )
+    sites = sites if longest is None else divide_reaches(sites, longest)
     request.seen.update(map(str, reaches.file.variables))
     source = netcdf.source_of(sites, path, replace(request, river=True))
     return replace(source, attrs={**source.attrs, **said})
