@@ -24,7 +24,8 @@ struct RiverRun{T,M<:Model,C}
     inputs::Inputs{T}
     options::Options{T}
     river::River{T}
-    above::Vector{Vector{Int}}   # columns that flow into each, in the order in which they are added
+    above::Vector{Int}           # columns that flow into each, one after another, in the order in which they are added; and where
+    first_above::Vector{Int}     # those of each begin
     groups::Vector{Vector{Int}}  # columns of each group
     before::Vector{Vector{Int}}  # groups whose columns flow into those of each,
     after::Vector{Vector{Int}}   # and into which they flow
@@ -32,13 +33,18 @@ struct RiverRun{T,M<:Model,C}
     tapes::Vector{Tape{T}}
     carries::Vector{C}           # of each group, where it is
     starts::Vector{Vector{C}}    # with checkpoints: at the start of each stretch
-    outflow::Matrix{T}           # step of the stretch, column
+    flows::Tape{T}               # memory for what flows out of each column in each step of a stretch
+    steps::Int                   # in the longest stretch
     threads::Int
 end
 Base.eltype(::RiverRun{T}) where {T} = T
 
-bytes(run::RiverRun) = sum(bytes, run.tapes) + sizeof(run.outflow) + sum(sizeof, run.starts; init=0)
-release(run::RiverRun) = foreach(give_tape, Iterators.reverse(run.tapes))
+bytes(run::RiverRun) = sum(bytes, run.tapes) + bytes(run.flows) + sum(sizeof, run.starts; init=0)
+release(run::RiverRun) = foreach(give_tape, Iterators.reverse([run.flows; run.tapes]))
+
+"Memory for a number of each column in each step of a stretch, the steps of a column one after another; where those of a column begin."
+take_flows(::Type{T}, count) where {T} = (tape = take_tape(T); resize!(tape.states, count); tape)
+@inline offset(run::RiverRun, c) = (c - 1) * run.steps
 
 const STEPS_AT_ONCE = 1024  # of a solve without gradient: what flows from column to column fits the cache
 
@@ -99,18 +105,20 @@ function RiverRun(m::SmallModel{N}, inputs::Inputs{T}, o::Options{T}, river::Riv
     order, level = river_levels(below)
     workers = worker_count(threads, cld(columns, LANES))
     groups = river_groups(below, order, workers)
-    group_of, above = zeros(Int, columns), [Int[] for _ in 1:columns]
+    group_of = zeros(Int, columns)
     foreach(((i, columns),) -> group_of[columns] .= i, enumerate(groups))
-    for c in sort(1:columns; by=c -> (level[c], c))
-        below[c] > 0 && push!(above[below[c]], c)
-    end
-    before = [unique!([group_of[a] for c in g for a in above[c]]) for g in groups]
+    above = sort!(filter(c -> below[c] > 0, 1:columns); by=c -> (below[c], level[c], c))
+    counts = zeros(Int, columns)
+    foreach(a -> counts[below[a]] += 1, above)
+    first_above = cumsum([1; counts])
+    before = [unique!([group_of[a] for c in g for a in view(above, first_above[c]:first_above[c+1]-1)]) for g in groups]
     after = [unique!([group_of[below[c]] for c in g if below[c] > 0]) for g in groups]
     ends = river_stretches(o, intervals(inputs), river.parts, record)
     longest = maximum(diff([0; ends])) * river.parts
     C = LaneCarry{N,L}
-    return RiverRun{T,typeof(m),C}(m, inputs, o, river, above, groups, before, after, ends, [take_tape(T) for _ in groups], Vector{C}(undef, length(groups)),
-        Vector{C}[], Matrix{T}(undef, longest, columns), workers)
+    flows = take_flows(T, longest * columns)
+    return RiverRun{T,typeof(m),C}(m, inputs, o, river, above, first_above, groups, before, after, ends, [take_tape(T) for _ in groups],
+        Vector{C}(undef, length(groups)), Vector{C}[], flows, longest, workers)
 end
 
 "Steps of a group as lanes, one after another: what flows in, what arrives later, and cotangents."
@@ -122,12 +130,12 @@ end
 Ditch{T}(steps) where {T} = Ditch{T}(ntuple(_ -> zeros(T, LANES * steps), 3)...)
 
 """
-Call f(work space, ditch, group) for all groups, each after those that `needs` names; in the order of the numbers, or from the last to the
+Call f(names of inputs, ditch, group) for all groups, each after those that `needs` names; in the order of the numbers, or from the last to the
 first. A group is begun when all before it are, so that somebody works at what another waits for.
 """
-function each_group(f, works, run::RiverRun{T}, needs, backwards, stop) where {T}
-    n, steps = length(run.groups), size(run.outflow, 1)
-    done, ditches = [Threads.Atomic{Bool}(false) for _ in 1:n], [Ditch{T}(steps) for _ in works]
+function each_group(f, names, run::RiverRun{T}, needs, backwards, stop) where {T}
+    n = length(run.groups)
+    done, ditches = [Threads.Atomic{Bool}(false) for _ in 1:n], [Ditch{T}(run.steps) for _ in names]
     each_column(n, run.threads, stop) do number, k, stopping
         i = backwards ? n + 1 - k : k
         for j in needs[i]
@@ -137,7 +145,7 @@ function each_group(f, works, run::RiverRun{T}, needs, backwards, stop) where {T
                 GC.safepoint()
             end
         end
-        f(works[number], ditches[number], i, stopping)
+        f(names[number], ditches[number], i, stopping)
         done[i][] = true
     end
 end
@@ -187,21 +195,29 @@ function with_works(f, pool::Pool{W}, run) where {W}
     end
 end
 
+names_of(works, run::RiverRun{T}) where {T} = [NamedInputs(run.model, T, w.networks) for w in works]
+
 "All groups through some intervals; `fine` becomes false where a column failed."
 function stretch!(works, run::RiverRun, joint, ks, results, record, stop, fine)
     o, q = run.options, length(spec(run.model).fluxes)
-    each_group(works, run, run.before, false, stop) do w, ditch, i, stopping
+    each_group(names_of(works, run), run, run.before, false, stop) do names, ditch, i, stopping
         fine[] || return
-        g = Group(run.model, run.inputs, run.groups[i], w.networks)
+        g = Group(names, run.inputs, run.groups[i])
         forward_reaches!(run.model, run, g, i, ditch, joint, ks, results, record, stopping, Val(stages(o.tableau)), Val(q)) || (fine[] = false)
     end
 end
 
+columns_above(run::RiverRun, c) = view(run.above, run.first_above[c]:run.first_above[c+1]-1)
+
 "What flows into each lane from the columns above."
 function fill_inflow!(x, run::RiverRun{T}, g::Group, steps) where {T}
     fill!(x, zero(T))
-    @inbounds for lane in 1:LANES, a in run.above[column_of(g, lane)], t in 1:steps
-        x[(t-1)*LANES+lane] += run.outflow[t, a]
+    flows = run.flows.states
+    @inbounds for lane in 1:LANES, a in columns_above(run, column_of(g, lane))
+        begins = offset(run, a)
+        for t in 1:steps
+            x[(t-1)*LANES+lane] += flows[begins+t]
+        end
     end
 end
 
@@ -252,6 +268,13 @@ end
     return D == 0 ? forcing : Base.setindex(forcing, fetch(L, ditch.delayed, (t - 1) * LANES + 1), D)
 end
 
+"Write a number of each column of a group in step t."
+@inline function spread!(run::RiverRun, flows::Tape, g::Group, t, values)
+    @inbounds for lane in 1:g.count
+        flows.states[offset(run, g.columns[lane])+t] = values.x[lane]
+    end
+end
+
 "A group through the intervals `ks`; false where one of its columns failed."
 function forward_reaches!(m::SmallModel{N}, run::RiverRun{T}, g::Group, i, ditch, joint::Joint{O,I,D}, ks, results, record, stopping, ::Val{S}, ::Val{Q}) where {N,T,O,I,D,S,Q}
     inputs, o, L, K, parts = run.inputs, run.options, LaneNumber{T}, intervals(run.inputs), run.river.parts
@@ -277,10 +300,7 @@ function forward_reaches!(m::SmallModel{N}, run::RiverRun{T}, g::Group, i, ditch
             y.failed && return false
             means = per(total, len)
             sums += means
-            out = means[O]
-            @inbounds for lane in 1:g.count
-                run.outflow[t, g.columns[lane]] = out.x[lane]
-            end
+            spread!(run, run.flows, g, t, means[O])
         end
         stopping() && return true
         results === nothing && continue
@@ -304,7 +324,7 @@ end
 function river_backward!(pool::Pool, run::RiverRun{T,<:SmallModel{N}}, joint, seeds, stop, ::Val{M}, q::Val) where {T,N,M}
     L, S = LaneNumber{T}, Val(stages(run.options.tableau))
     none = zero(SVector{N,L}), zero(SVector{N,L}), zero(SVector{M,L})
-    carried, on_inflow, fine = [none for _ in run.groups], similar(run.outflow), Threads.Atomic{Bool}(true)
+    carried, on_inflow, fine = [none for _ in run.groups], take_flows(T, length(run.flows.states)), Threads.Atomic{Bool}(true)
     with_works(pool, run) do works
         for n in length(run.ends):-1:1
             ks = (n == 1 ? 1 : run.ends[n-1] + 1):run.ends[n]
@@ -312,13 +332,14 @@ function river_backward!(pool::Pool, run::RiverRun{T,<:SmallModel{N}}, joint, se
                 n > 1 && copyto!(run.carries, run.starts[n-1])
                 stretch!(works, run, joint, ks, nothing, true, stop, fine)
             end
-            stop.flag[] && return
-            each_group(works, run, run.after, true, stop) do w, ditch, i, stopping
-                g = Group(run.model, run.inputs, run.groups[i], w.networks)
+            stop.flag[] && break
+            each_group(names_of(works, run), run, run.after, true, stop) do names, ditch, i, stopping
+                g = Group(names, run.inputs, run.groups[i])
                 carried[i] = backward_reaches!(run.model, run, g, i, ditch, joint, ks, on_inflow, seeds, carried[i], stopping, S, q)
             end
         end
     end
+    give_tape(on_inflow)
 end
 
 "A group backwards through the intervals `ks`: the cotangents of state, storage, and what does not change in time."
@@ -334,7 +355,7 @@ function backward_reaches!(m::SmallModel{N}, run::RiverRun{T}, g::Group{T,PN,FN,
     @inbounds for lane in 1:g.count
         below = run.river.below[g.columns[lane]]
         below > 0 && for t in 1:steps
-            ditch.on_outflow[(t-1)*LANES+lane] = on_inflow[t, below]
+            ditch.on_outflow[(t-1)*LANES+lane] = on_inflow.states[offset(run, below)+t]
         end
     end
     on_state, on_storage, on_inputs = carried
@@ -353,10 +374,7 @@ function backward_reaches!(m::SmallModel{N}, run::RiverRun{T}, g::Group{T,PN,FN,
             on_fluxes = Base.setindex(on_means, on_means[O] + fetch(L, ditch.on_outflow, (t - 1) * LANES + 1), O)
             step, on_state, on_storage, on_inputs = back_through(tape, step, m, g.names, begun + t, len, w, p, parameters, of_step, on_fluxes, on_state,
                 on_storage, on_inputs, A, small)
-            into = on_inputs[NP+I]
-            @inbounds for lane in 1:g.count
-                on_inflow[t, g.columns[lane]] = into.x[lane]
-            end
+            spread!(run, on_inflow, g, t, on_inputs[NP+I])
             on_inputs = Base.setindex(on_inputs, zero(L), NP + I)
             if D > 0
                 put!(ditch.delayed, on_inputs[NP+D], (t - 1) * LANES + 1)

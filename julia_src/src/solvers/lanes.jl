@@ -44,10 +44,12 @@ struct Group{T,P,F,NP,NF,N}
     names::NamedInputs{T,P,F,NP,NF,N}
 end
 
-function Group(m::Model, inputs::Inputs{T}, columns, net::Networks) where {T}
-    clear!(net)
-    bind_weights!(net, inputs.weights)
-    return Group(ntuple(lane -> columns[min(lane, end)], Val(LANES)), length(columns), varying(inputs), NamedInputs(m, T, net))
+Group(m::Model, inputs::Inputs{T}, columns, net::Networks) where {T} = Group(NamedInputs(m, T, net), inputs, columns)
+
+function Group(names::NamedInputs{T}, inputs::Inputs{T}, columns) where {T}
+    clear!(names.networks)
+    bind_weights!(names.networks, inputs.weights)
+    return Group(ntuple(lane -> columns[min(lane, end)], Val(LANES)), length(columns), varying(inputs), names)
 end
 
 @inline column_of(g::Group, lane) = g.columns[lane]
@@ -159,7 +161,7 @@ end
 
 "As for one column."
 @inline rounding_of(stored, fluxes, a, ::Small{N,T,true}) where {N,T} = zero(a)
-@inline rounding_of(stored, fluxes, a, ::Small{N,T,false}) where {N,T} = 16 * eps(T) * (sum(map(abs, stored)) + a * sum(map(abs, fluxes); init=zero(a)))
+@inline rounding_of(stored, fluxes, a, ::Small{N,T,false}) where {N,T} = 64 * eps(T) * (sum(map(abs, stored)) + a * sum(map(abs, fluxes); init=zero(a)))
 
 """
 One stage as in `solve_stage!`, in the columns of `here`, from a state with its terms: its state, terms, rates, fluxes, contraction,

@@ -122,7 +122,7 @@ What rounding leaves of the storage of a model with a few states, of what is sto
 many times what a reach holds.
 """
 rounding_of(m::Model, lin::Linearisation{T}, a) where {T} = zero(T)
-rounding_of(m::SmallModel, lin::Linearisation{T}, a) where {T} = T(16 * eps(T)) * (sum(abs, lin.storage) + a * sum(abs, lin.fluxes; init=zero(T)))
+rounding_of(m::SmallModel, lin::Linearisation{T}, a) where {T} = T(64 * eps(T)) * (sum(abs, lin.storage) + a * sum(abs, lin.fluxes; init=zero(T)))
 
 # ---- states that store nothing: 0 = f(u) in place of d m(u) / dt = f(u) ------------------------------------------------------
 #

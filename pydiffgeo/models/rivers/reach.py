@@ -18,6 +18,7 @@ from pydiffgeo.models.spec_files import load_spec
 
 LEAST_SHARE = 0.02  # 1: least share of the outflow in the weighted discharge
 SHARE_WIDTH = 0.002  # 1: of the threshold there
+FIRST = 1000.0  # m3: volume from which a warm-up begins
 
 
 class Reach(ProcessModel):
@@ -32,6 +33,10 @@ class Reach(ProcessModel):
         spec = load_spec(name)
         used = {k: v for k, v in spec.parameters.items() if k not in without}
         self.spec = replace(spec, parameters=used)
+
+    def start(self, parameters: Values) -> dict[str, Tensor]:
+        """Return a volume for the start of a warm-up."""
+        return {"volume": torch.tensor(FIRST, dtype=torch.float64)}
 
     def outflow(self, volume: Tensor, inflow: Tensor, p: Values) -> tuple[Tensor, Tensor]:
         """Return discharge at the lower end, and loss to the bed (m3 s-1), `[...]`."""
