@@ -3,7 +3,7 @@
 #     julia --project=<a project with SciML> benchmarks/sensitivities.jl [--all] [cases, methods and sensitivities ...]
 #
 # with the folder julia_src of this repository on the load path. Prints a row of docs/sensitivities.md for each combination. With
-# `--all` also those that are refused: the refusals of julia_src/src/sciml.jl come from this. A solve of more than 20,000 steps counts as
+# `--all` also those that are refused: the refusals of pydiffgeo/solvers/sciml.toml come from this. A solve of more than 20,000 steps counts as
 # stalled.
 
 using DiffGeo, Printf

@@ -149,7 +149,7 @@ class Declared(dict[str, Tensor]):
 
 def check_shapes(model: ProcessModel, state: Tensor, forcing: Values, parameters: Values) -> None:
     """Raise ModelError where a function returns another shape, precision or device."""
-    values, fluxes = tuple(state.shape), (*state.shape[:-1], len(model.spec.fluxes))
+    values, fluxes = tuple(state.shape), (*state.shape[:-1], model.spec.flux_values(model.size))
     names = f" ({', '.join(model.spec.fluxes) or 'none'} of the specification)"
     check = _Shapes(type(model).__name__, state)
     check("storage", model.storage(state, parameters), values)
@@ -269,9 +269,11 @@ def balance_error(
     declared = {k: (i, q) for i, (k, q) in enumerate(model.spec.fluxes.items()) if q.balance}
     if not declared:
         return None
+    places = model.spec.flux_places(model.size)  # of a flux of cells the sum counts
+    fluxes = torch.stack([e.fluxes[..., p].sum(-1) for p in places.values()], -1)
     stored = storing(model, state)
     rates, storage = (only(stored, x.expand_as(state)) for x in (e.rates, e.storage))
-    signed = torch.stack([q.balance * e.fluxes[..., i] for i, q in declared.values()], -1)
+    signed = torch.stack([q.balance * fluxes[..., i] for i, q in declared.values()], -1)
     change, size = _total(model, storage, rates), _total(model, storage, rates.abs()).abs()
     left = signed.sum(-1) - change
     error = left.abs() / (signed.abs().sum(-1) + size).clamp_min(torch.finfo(left.dtype).tiny)
@@ -284,7 +286,7 @@ def balance_error(
         ).removeprefix("+ ")
         states, weather = (
             list(model.spec.states),
-            [forcing[f].expand(len(state), 1)[k, 0] for f in model.spec.forcings],
+            [forcing[f].expand(len(state), -1)[k, 0] for f in model.spec.forcings],
         )
         shown = ", ".join(
             x for x in (_shown(states, state[k]), _shown(model.spec.forcings, weather)) if x
@@ -292,7 +294,7 @@ def balance_error(
         raise ModelError(
             f"the fluxes of {type(model).__name__} do not close the balance that its specification "
             f"declares: with {shown}, {sums} is {float(signed[k].sum()):g} {unit} "
-            f"({_shown(declared, e.fluxes[k, [i for i, _ in declared.values()]])}), but the "
+            f"({_shown(declared, fluxes[k, [i for i, _ in declared.values()]])}), but the "
             f"storage changes by {float(change[k]):g} (rates: {_shown(states, rates[k])}), so that "
             f"{float(left[k]):g} is left. Mend rates or fluxes, declare the flux that is missing, "
             "or its `balance` (1 into the storage, -1 out of it, 0 neither); where not all states "

@@ -75,7 +75,7 @@ def read_forcing(
     dtype: torch.dtype,
     device: torch.device,
 ) -> dict[str, Tensor]:
-    """Forcing as `[column or 1, interval, 1]`, in the order of the spec."""
+    """Forcing as `[column or 1, interval, 1 or cell]`, in the order of the spec."""
     known = model.spec.forcings
     intervals = len(labels) - 1
     _names(forcing, known, "forcing", model)
@@ -96,23 +96,31 @@ def read_forcing(
             x = x.expand(1, intervals)
         elif x.ndim == 1:
             x = x[None]
-        if x.ndim != 2 or x.shape[1] != intervals:
+        cells = model.spec.cells(model.size) if spec.per == "cell" else 0
+        of_cells = x.ndim == 3
+        if x.ndim == 2:
+            x = x[..., None]
+        fits = x.ndim == 3 and x.shape[1] == intervals and x.shape[2] in (1, cells)
+        if not fits or (of_cells and not cells):
+            shapes = "[time] or [batch, time]"
+            if cells:
+                shapes = f"[time], [batch, time] or [batch, time, cell] of {cells} cells"
             raise DataError(
-                f"forcing {name!r} has shape {list(np.shape(given))}; give a number, [time] or "
-                f"[batch, time] with {intervals} intervals (times has the start and {intervals} "
-                "ends)."
+                f"forcing {name!r} has shape {list(np.shape(given))}; give a number, {shapes} with "
+                f"{intervals} intervals (times has the start and {intervals} ends)."
             )
         if not _between(x, spec.lower, spec.upper):
             x = _rounded(x, spec)
         if not _between(x, spec.lower, spec.upper):
             bad = ~torch.isfinite(x) | (x < spec.lower) | (x > spec.upper)
-            column, i = (int(v) for v in bad.nonzero()[0])
+            column, i, cell = (int(v) for v in bad.nonzero()[0])
+            place = f"column {column}" + (f", cell {cell}" if x.shape[2] > 1 else "")
             raise DataError(
-                f"forcing {name!r} is {float(x[column, i]):g} {spec.unit} at column {column}, in "
+                f"forcing {name!r} is {float(x[column, i, cell]):g} {spec.unit} at {place}, in "
                 f"the interval that ends at {labels[i + 1]}; allowed: {spec.lower:g} to "
                 f"{spec.upper:g}, no gaps; fill or correct it first."
             )
-        out[name] = x[..., None]
+        out[name] = x
     return out
 
 
@@ -147,7 +155,8 @@ def read_parameters(
             static[name] = torch.full((1, 1), given, dtype=dtype, device=device)
             continue
         x = numeric(given, dtype, device, f"parameter {name!r}")
-        x, in_time = _shaped(x, spec, intervals, layers)
+        parts = model.spec.cells(model.size) if spec.per == "cell" else layers
+        x, in_time = _shaped(x, spec, intervals, parts)
         if not _between(x, math.nextafter(spec.minimum, math.inf), math.inf):
             bad = ~torch.isfinite(x) | (x <= spec.minimum)
             at = bad.nonzero()[0].tolist()
@@ -165,14 +174,14 @@ def read_parameters(
 
 
 def _shaped(x: Tensor, spec: ParameterSpec, intervals: int, layers: int) -> tuple[Tensor, bool]:
-    per_layer = spec.per == "layer"
+    per_layer, part = spec.per != "column", spec.per
     if x.ndim == 0:
         return x.view(1, 1), False
     if x.ndim == 1:
         if per_layer and layers > 1 and len(x) == layers:
             raise ParameterError(
                 f"parameter {spec.name!r} of shape [{len(x)}] could mean {layers} columns or "
-                f"{layers} layers; give [1, {layers}] for layers or [{len(x)}, 1] for columns."
+                f"{layers} {part}s; give [1, {layers}] for {part}s or [{len(x)}, 1] for columns."
             )
         return x[:, None], False
     if x.ndim == 2 and per_layer and x.shape[1] in (1, layers):
@@ -182,13 +191,13 @@ def _shaped(x: Tensor, spec: ParameterSpec, intervals: int, layers: int) -> tupl
     if x.ndim == 3 and per_layer and x.shape[1] == intervals and x.shape[2] in (1, layers):
         return x, True
     allowed = (
-        "a number, [batch], [batch, layer] or [batch, time, layer]"
+        f"a number, [batch], [batch, {part}] or [batch, time, {part}]"
         if per_layer
         else "a number, [batch] or [batch, time]"
     )
     raise ParameterError(
         f"parameter {spec.name!r} has shape {list(x.shape)}; give {allowed}, here with {intervals} "
-        "intervals" + (f" and {layers} layers." if per_layer else ".")
+        "intervals" + (f" and {layers} {part}s." if per_layer else ".")
     )
 
 

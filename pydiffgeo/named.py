@@ -189,8 +189,8 @@ def without_names(
             for k, v in by_state.items()
         }
     )
-    forcing = {k: names.drop(v, ("batch", "time"), spec.forcings[k].unit, f"forcing {k!r}",
-    needs="time")
+    forcing = {k: names.drop(v, _axes(spec.forcings[k].per), spec.forcings[k].unit,
+    f"forcing {k!r}", needs="time")
                if k in spec.forcings else v for k, v in forcing.items()}  # fmt: skip
     parameters = parameters_without_names(model, parameters, names)
     by_state = {k: names.drop(v, ("batch", "state"), spec.states.get(k, first).unit,
@@ -223,6 +223,11 @@ def _converted(x: NDArray, given: str, unit: str, what: str) -> NDArray:
     return converted
 
 
+def _axes(per: str) -> tuple[str, ...]:
+    """Dimensions that an input takes."""
+    return ("batch", "time") if per == "column" else ("batch", "time", "state")
+
+
 def parameters_without_names(
     model: ProcessModel, parameters: Mapping[str, Any], names: Names
 ) -> dict[str, Any]:
@@ -230,8 +235,7 @@ def parameters_without_names(
     out = dict(parameters)
     for name, spec in model.spec.parameters.items():
         if name in out:
-            axes = ("batch", "time", "state") if spec.per == "layer" else ("batch", "time")
-            out[name] = names.drop(out[name], axes, spec.unit, f"parameter {name!r}")
+            out[name] = names.drop(out[name], _axes(spec.per), spec.unit, f"parameter {name!r}")
     return out
 
 

@@ -33,7 +33,8 @@ class Solution:
         State at the interval ends.
     initial_state : Tensor, [batch, state]
     fluxes : dict of Tensor, [batch, time]
-        Means over the intervals, in the units of `model.spec.fluxes`.
+        Means over the intervals, in the units of `model.spec.fluxes`; of a flux of cells `[batch,
+        time, cell]`.
     storage : Tensor, [batch, time + 1]
         Storage of the whole column at the start and at the interval ends.
     failed : dict of int to str
@@ -65,9 +66,9 @@ class Solution:
     def parameters(self) -> dict[str, Tensor]:
         """All parameters, given or by default, as `solve` takes them.
 
-        `[batch]`, `[batch, time]`, or with a layer besides.
+        `[batch]`, `[batch, time]`, or with a layer or a cell besides.
         """
-        layered = {k for k, p in self.model.spec.parameters.items() if p.per == "layer"}
+        layered = {k for k, p in self.model.spec.parameters.items() if p.per != "column"}
         return {k: v if k in layered else v[..., 0] for k, v in self.inputs.items()}
 
     def __repr__(self) -> str:
@@ -108,8 +109,9 @@ class Solution:
         storage, length = self.storage.detach(), self.lengths.to(self.states)
         if not balanced:
             return torch.full_like(storage[:, 0], torch.nan)
-        amounts = torch.stack(
-            [sign * (self.fluxes[name].detach() * length) for name, sign in balanced.items()]
+        signed = ((self.fluxes[name].detach(), sign) for name, sign in balanced.items())
+        amounts = torch.cat(
+            [sign * (q.movedim(-1, 0) if q.ndim == 3 else q[None]) * length for q, sign in signed]
         )
         left = amounts.sum((0, 2)) - (storage[:, -1] - storage[:, 0])
         moved, stored = amounts.abs().sum((0, 2)), storage.abs().amax(1)
@@ -188,7 +190,7 @@ class Solution:
             yield name, dims, x, {"units": unit, "long_name": what, "cell_methods": point}
         for flux in spec.fluxes.values():
             about = {"units": flux.unit, "long_name": flux.description, "cell_methods": mean}
-            yield flux.name, ("batch", "time"), self.fluxes[flux.name], about
+            yield flux.name, dims if flux.per == "cell" else dims[:2], self.fluxes[flux.name], about
         balanced = [q.unit for q in spec.fluxes.values() if q.balance]
         unit = product(balanced[0], spec.time_unit) if balanced else ""
         about = {"units": unit, "long_name": "storage of the column", "cell_methods": point}

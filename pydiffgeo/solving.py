@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from pydiffgeo.bridge.runtime import start, unavailable
 from pydiffgeo.checking import check_declared, check_equations
 from pydiffgeo.conversion import from_core, options_to_core, to_core
 from pydiffgeo.engines import ENGINES, Result
+from pydiffgeo.engines.base import by_flux
 from pydiffgeo.engines.julia_engine import torch_only
 from pydiffgeo.engines.julia_river import River
 from pydiffgeo.engines.julia_river import solve_river as solve_reaches
@@ -51,14 +52,15 @@ def solve(
     model : ProcessModel
     forcing : mapping of str to float, [time] or [batch, time]
         Each name of `model.spec.forcings`, in its unit; a value holds over the interval that ends
-        at its time. Numbers, arrays, tensors, or arrays with names (DataArrays, series and tables
-        of pandas), which are brought into this order by their dimensions and whose units, dates and
-        columns are compared. What lies beyond a bound by less than 1e-12 of the range of a forcing,
+        at its time; one of cells takes [batch, time, cell], too. Numbers, arrays, tensors, or
+        arrays with names (DataArrays, series and tables of pandas), which are brought into this
+        order by their dimensions and whose units, dates and columns are compared. What
+        lies beyond a bound by less than 1e-12 of the range of a forcing,
         as a rain of -1e-18, is taken for the bound.
     parameters : mapping of str to float, [batch], [batch, layer] or [batch, time]
         Names of `model.spec.parameters`, in their units; those not given take the default of the
         spec. Soil parameters have one value per column or per layer (`[batch, layer]`, in time
-        `[batch, time, layer]`).
+        `[batch, time, layer]`), parameters of cells one per column or per cell.
     initial_state : float, [state] or [batch, state], or mapping of str to float, [batch]
         For each state by name what a column begins with, as `model.start(parameters)` gives it; or
         all of them in the order of the specification. A column of cells takes a number, [cell] or
@@ -199,6 +201,7 @@ def _solution(model: ProcessModel, read: _Read, result: Result) -> Solution:
     """Return the results in the units of the model, or raise SolveFailed."""
     problem, labels = read.problem, read.labels
     columns = len(read.state)
+    result = replace(result, fluxes=by_flux(problem.model, result.fluxes))
     result, storage = from_core(model, result, problem.model.total_storage(result.storage))
     failed = {
         c: f"in the interval that ends at {labels[k + 1]}: {why}"

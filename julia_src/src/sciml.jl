@@ -1,13 +1,24 @@
 # Solvers and sensitivities of SciML by name. The extension DiffGeoSciMLExt, loaded on first use, has their code.
 
+"Methods and sensitivities by name, and what is refused: the file that Python reads, too. This package is compiled anew when it changes."
+const SCIML = let file = normpath(models_folder(), "../solvers/sciml.toml")
+    include_dependency(file)
+    TOML.parsefile(file)
+end
+
 "Methods of the packages OrdinaryDiffEq*."
-const SCIML_METHODS = ("FBDF", "QNDF", "Rodas5P", "KenCarp3", "KenCarp4", "TRBDF2", "RadauIIA5")
+const SCIML_METHODS = Tuple(String.(SCIML["methods"]))
 
 "How a gradient is computed; \"discrete\" is that of this package's own methods."
-const SENSITIVITIES = ("discrete", "GaussAdjoint", "QuadratureAdjoint", "InterpolatingAdjoint", "ForwardDiff", "ForwardSensitivity")
+const SENSITIVITIES = ("discrete", String.(SCIML["sensitivities"])...)
 
-"Loosest relative tolerance of SciML's methods: in head form a looser one gives wrong heads without notice."
-const SCIML_RTOL = 1e-4
+const SCIML_DEFAULT_RTOL = Float64(SCIML["default_rtol"])
+"Loosest relative tolerance of SciML's methods."
+const SCIML_RTOL = Float64(SCIML["loosest_rtol"])
+
+"Why combinations of a method and a sensitivity are refused."
+const REFUSED = Dict{Tuple{String,String},String}((x["method"], s) => x["reason"] for x in SCIML["refused"]
+                                                  for s in (haskey(x, "sensitivity") ? (x["sensitivity"],) : SENSITIVITIES[2:end]))
 
 "Methods of either kind."
 method_names() = sort!([collect(keys(METHODS)); SCIML_METHODS...])
@@ -87,38 +98,26 @@ function SciMLOptions(m::Model, method::AbstractString, sensitivity::AbstractStr
     max_steps=100_000, checkpoints=false, step=0.0, other...)
     reason = refusal(method, sensitivity; step, rtol)
     isempty(reason) || throw(Refused(reason))
+    reason = model_refusal(m)
+    isempty(reason) || throw(Refused("$reason; choose one of $(join(sort!(collect(keys(METHODS))), ", "))"))
     s = spec(m)
-    s.name in SCIML_MODELS || throw(Refused("the methods of SciML have been checked for the models $(join(SCIML_MODELS, ", ")), not for " *
-                                            "$(s.name); choose one of $(join(sort!(collect(keys(METHODS))), ", "))"))
-    isempty(networks(m)) || throw(Refused("the methods of SciML know nothing of networks in the equations; choose one of " *
-                                          join(sort!(collect(keys(METHODS))), ", ")))
-    unchecked = unchecked_part(m)
-    isempty(unchecked) || throw(Refused("the methods of SciML have not been checked with $unchecked; choose one of " *
-                                        join(sort!(collect(keys(METHODS))), ", ")))
     return SciMLOptions(method, sensitivity, rtol, absolute(m, rtol, atol), rtol * minimum(x -> x.storage_scale, s.states), initial_step, max_steps,
         checkpoints)
 end
 
+"Why a model cannot be solved by the methods of SciML, \"\" where it can."
+function model_refusal(m::Model)
+    reasons, s = SCIML["models"], spec(m)
+    any(x -> x.algebraic, s.states) && return reasons["algebraic"]
+    s.name in reasons["checked"] || return replace(reasons["unchecked"], "{checked}" => join(reasons["checked"], ", "), "{name}" => s.name)
+    isempty(networks(m)) || return reasons["networks"]
+    part = unchecked_part(m)
+    return isempty(part) ? "" : reasons[part]
+end
+
+"What of a model the methods of SciML have not been checked with: a name in the table."
 unchecked_part(::Model) = ""
-unchecked_part(m::Richards) = compensated(m) ? "roots that compensate" : ponds(m) > 0 ? "a surface layer" : ""
-
-const SCIML_DEFAULT_RTOL = 1e-6
-const SCIML_MODELS = ("richards",)
-
-"""
-Why combinations of a method and a sensitivity are refused; those that are not here pass `benchmarks/sensitivities.jl`, whose results
-are in docs/sensitivities.md.
-"""
-const REFUSED = Dict{Tuple{String,String},String}(
-    (("TRBDF2", s) => "it is wrong without notice: on the New Mexico infiltration, at rtol 1e-6, heads are 6 cm off and gradients 6%"
-     for s in SENSITIVITIES[2:end])...,
-    (("KenCarp3", s) => "gradients are wrong by 1% on the New Mexico infiltration at rtol 1e-6, heads by 1 cm"
-     for s in SENSITIVITIES[2:end])...,
-    ("RadauIIA5", "ForwardSensitivity") => "it did not end within two minutes on the New Mexico infiltration, which takes FBDF one second",
-    ("Rodas5P", "ForwardSensitivity") => "it takes 5 s on twelve days of weather at rtol 1e-5, where GaussAdjoint takes a tenth of a second; its " *
-                                         "accuracy on the New Mexico infiltration is not measured",
-    ("Rodas5P", "InterpolatingAdjoint") => "SciML differentiates the adjoint equation in time by dual numbers, which ends in an error",
-)
+unchecked_part(m::Richards) = compensated(m) ? "compensated" : ponds(m) > 0 ? "surface_layer" : ""
 
 "Why these cannot be used together, \"\" where they can."
 function refusal(method, sensitivity; step=0.0, rtol=SCIML_DEFAULT_RTOL)

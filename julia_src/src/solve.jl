@@ -25,7 +25,7 @@ end
 
 Solve a model for a batch of columns.
 
-`forcing` is a NamedTuple of numbers, vectors (interval) or matrices (interval, column); `parameters` one of numbers, vectors
+`forcing` is a NamedTuple of numbers, vectors (interval) or matrices (interval, column), one of cells also of arrays (cell, interval, column); `parameters` one of numbers, vectors
 (column), matrices (layer, column) or arrays (layer, interval, column), where a dimension of 1 is shared by all; `initial` a
 number, a vector (size) or a matrix (size, column); `times` the start and the interval ends. `weights` has a vector for each network of the model. `replay` takes the `steps` of an
 earlier solution instead of choosing them. Other options as in [`Options`](@ref), or [`SciMLOptions`](@ref) for a method of SciML,
@@ -49,13 +49,17 @@ function solve(m::Model, forcing::NamedTuple, parameters::NamedTuple, initial, t
         length(weights[k]) == weight_count(n) || throw(Refused("the network $k has $(weight_count(n)) weights, not $(length(weights[k]))"))
     end
     p, f = [parameter_array(T, parameters[k]) for k in s.parameters], [forcing_array(T, forcing[k], count) for k in s.forcings]
+    for (k, x) in zip([s.parameters; s.forcings], [p; f])
+        wide = k in s.in_cells ? cell_count(s, statesize(m)) : m isa Richards ? size(x, 1) : 1
+        size(x, 1) in (1, wide) || throw(Refused("$k has $(size(x, 1)) values for each column, not 1 or $wide"))
+    end
     net = Array{T,3}[reshape(Vector{T}(weights[k]), :, 1, 1) for k in keys(networks(m))]
     start = initial isa Number ? fill(T(initial), statesize(m), 1) : T.(reshape(initial, statesize(m), :))
     columns = maximum(x -> size(x, 3), [p; f; [reshape(start, size(start, 1), 1, :)]])
     inputs = Inputs{T}(columns, T.(diff(times)), Field{T}(pointer(start), size(start, 2) > 1 ? size(start, 1) : 0, 0, 1),
         map(array_field, p), map(array_field, f), map(w -> array_field(w), net))
     states, storage = zeros(T, statesize(m), count, columns), zeros(T, statesize(m), count + 1, columns)
-    fluxes, counts, outcome = zeros(T, length(s.fluxes), count, columns), zeros(Int64, 3, columns), zeros(Int64, 2, columns)
+    fluxes, counts, outcome = zeros(T, flux_count(m), count, columns), zeros(Int64, 3, columns), zeros(Int64, 2, columns)
     table = replay === nothing ? nothing : step_table(replay, T)
     kept = Array{T}[start, p..., f..., net...]
     GC.@preserve kept states storage fluxes table begin
@@ -63,7 +67,9 @@ function solve(m::Model, forcing::NamedTuple, parameters::NamedTuple, initial, t
             counts, outcome; record=true, replay=table_field(table), threads)
     end
     failed = Dict(c => (Outcome(outcome[1, c]), outcome[2, c]) for c in 1:columns if outcome[1, c] != 0)
-    named = NamedTuple{Tuple(s.fluxes)}(ntuple(i -> fluxes[i, :, :], length(s.fluxes)))
+    ends = cumsum(flux_widths(s, statesize(m)))
+    named = NamedTuple{Tuple(s.fluxes)}(Tuple(k in s.in_cells ? fluxes[ends[i]-cell_count(s, statesize(m))+1:ends[i], :, :] : fluxes[ends[i], :, :]
+                                              for (i, k) in enumerate(s.fluxes)))
     return Solution(run, kept, states, storage, named, failed, counts, copy.(steps(run)), table)
 end
 
@@ -77,6 +83,10 @@ parameter_array(::Type{T}, x::AbstractVector) where {T} = Array(reshape(T.(x), 1
 parameter_array(::Type{T}, x::AbstractMatrix) where {T} = Array(reshape(T.(x), size(x, 1), 1, :))
 parameter_array(::Type{T}, x::AbstractArray{<:Any,3}) where {T} = Array(T.(x))
 forcing_array(::Type{T}, x::Number, count) where {T} = fill(T(x), 1, count, 1)
+function forcing_array(::Type{T}, x::AbstractArray{<:Any,3}, count) where {T}
+    size(x, 2) == count || throw(Refused("a forcing has $(size(x, 2)) values for $count intervals"))
+    return Array(T.(x))
+end
 function forcing_array(::Type{T}, x::AbstractVecOrMat, count) where {T}
     size(x, 1) == count || throw(Refused("a forcing has $(size(x, 1)) values for $count intervals"))
     return Array(reshape(T.(x), 1, count, :))
@@ -98,7 +108,7 @@ column) whose dimensions are 1 where the input's were, but for the columns; and 
 function pullback(solution::Solution{T}; states=nothing, storage=nothing, fluxes=nothing) where {T}
     run = solution.run
     s, columns = spec(run.model), run.inputs.columns
-    q, inputs = length(s.fluxes), solution.inputs
+    q, inputs = flux_count(run.model), solution.inputs
     grads = [zeros(T, size(x, 1), size(x, 2), columns) for x in inputs[2:end]]
     initial = zeros(T, statesize(run.model), columns)
     count, last = length(s.parameters), length(s.parameters) + length(s.forcings)

@@ -240,7 +240,7 @@ def evaluate(
     out = (
         state.new_empty(columns, size),
         state.new_empty(columns, size),
-        state.new_empty(columns, len(model.spec.fluxes)),
+        state.new_empty(columns, model.spec.flux_values(size)),
     )
     lengths = state.new_ones(1)
     weights = [w.detach()[None].to(state) for w in model.closure_vectors()]

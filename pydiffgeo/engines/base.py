@@ -6,8 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+import torch
 from torch import Tensor
 
+from pydiffgeo.models.base import ProcessModel
 from pydiffgeo.solvers.options import Solver
 from pydiffgeo.solvers.problem import Problem
 
@@ -23,7 +25,8 @@ class Result:
     storage : Tensor, [column, interval + 1, size]
         Storage at the start and at the interval ends.
     fluxes : sequence of Tensor, [column, interval]
-        Interval means, in the order of the specification.
+        Interval means, in the order of the specification; of a flux with a value in each cell, one
+        after another.
     failed : dict of int to (int, str)
         Columns that did not reach the end: interval and reason.
     stats : dict of Tensor
@@ -37,6 +40,18 @@ class Result:
     failed: dict[int, tuple[int, str]]
     stats: dict[str, Tensor]
     steps: list[Tensor] = field(default_factory=list)
+
+
+def by_flux(model: ProcessModel, values: Sequence[Tensor]) -> list[Tensor]:
+    """Return the fluxes of the specification from all values one by one, `[...]` each.
+
+    Those of cells are `[..., cell]`.
+    """
+    fluxes, places = model.spec.fluxes, model.spec.flux_places(model.size)
+    return [
+        torch.stack(list(values[place]), -1) if fluxes[name].per == "cell" else values[place.start]
+        for name, place in places.items()
+    ]
 
 
 G = TypeVar("G", Tensor, Tensor | None)

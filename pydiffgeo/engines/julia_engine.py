@@ -111,7 +111,7 @@ class Run:
         o, spec, initial = self.options, self.problem.model.spec, inputs[0]
         columns, size, T = len(initial), initial.shape[1], len(self.problem.lengths)
         lengths = self.problem.lengths.cpu()
-        shapes = (columns, T, size), (columns, T + 1, size), (columns, T, len(spec.fluxes))
+        shapes = (columns, T, size), (columns, T + 1, size), (columns, T, spec.flux_values(size))
         states, storage, fluxes = (results(*shape, dtype=initial.dtype) for shape in shapes)
         counts, outcome = (
             torch.empty(columns, 3, dtype=torch.long),

@@ -16,6 +16,7 @@ from pydiffgeo.solvers.carry import Carry, Outcome, start
 from pydiffgeo.solvers.integrate import integrate
 from pydiffgeo.solvers.kernels import Kernels, kernels
 from pydiffgeo.solvers.options import METHODS, Solver
+from pydiffgeo.solvers.ordered import Ordered, order_by_name
 from pydiffgeo.solvers.problem import Problem
 from pydiffgeo.solvers.record import step_table
 from pydiffgeo.solvers.sciml import SCIML_METHODS
@@ -37,6 +38,17 @@ def solve_torch(problem: Problem, options: Solver, replay: Tensor | None = None)
     prepared = model.prepare({**problem.static, **problem.varying})
     groups = {n: {k: v for k, v in prepared.items() if v.ndim == n} for n in (2, 3)}
     problem = replace(problem, static=groups[2], varying=groups[3])
+    order = None if options.compile else order_by_name(model)
+    if order is None:
+        return _solve(problem, options, replay)
+    ordered = Ordered(model, order)
+    problem = replace(problem, model=ordered, initial=problem.initial[:, order])
+    result = _solve(problem, options, replay)
+    states, storage = (x[..., ordered.back] for x in (result.states, result.storage))
+    return replace(result, states=states, storage=storage)
+
+
+def _solve(problem: Problem, options: Solver, replay: Tensor | None) -> Result:
     if in_windows(problem, options, replay):
         return _by_windows(problem, options)
     return _by_steps(problem, options, replay)

@@ -17,6 +17,13 @@ from pydiffgeo.times import SECONDS
 from pydiffgeo.units import Units, is_unit
 
 TRANSFORMS = ("linear", "log")
+PLACES = {
+    "state": ("column", "cell"),
+    "parameter": ("column", "layer", "cell"),
+    "forcing": ("column", "cell"),
+    "flux": ("column", "cell"),
+}
+"""What an entry of a kind may have one value for: its `per`."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +73,8 @@ class ParameterSpec:
     it to exceed, and the only bound that is enforced on given values. Parameters of one `group` are
     given all or none: the defaults of a group belong together, and one of them beside values of the
     user would be no parameter of anything. `learn` says whether a network gives it unless told
-    otherwise: a length is measured.
+    otherwise: a length is measured. `per` is "cell" for one value in each cell of a column, "layer"
+    for one in each layer of a soil.
     """
 
     name: str
@@ -85,12 +93,16 @@ class ParameterSpec:
 
 @dataclass(frozen=True)
 class ForcingSpec:
-    """A forcing, constant over the interval that ends at its time, with its possible range."""
+    """A forcing, constant over the interval that ends at its time, with its possible range.
+
+    `per` is "cell" for one value in each cell of a column.
+    """
 
     name: str
     unit: str
     lower: float = -math.inf
     upper: float = math.inf
+    per: str = "column"
     description: str = ""
 
     @property
@@ -104,12 +116,14 @@ class ForcingSpec:
 class FluxSpec:
     """A flux, reported as interval mean.
 
-    `balance` is +1 into the storage, -1 out of it, 0 elsewhere.
+    `balance` is +1 into the storage, -1 out of it, 0 elsewhere; of a flux with `per` "cell", which
+    has one value in each cell of a column, each value counts.
     """
 
     name: str
     unit: str
     balance: int
+    per: str = "column"
     description: str = ""
 
 
@@ -175,8 +189,9 @@ class ModelSpec:
 
     def __post_init__(self) -> None:
         for problem in chain(
-            self._units(), self._states(), self._parameters(), self._fluxes(), self._slots()
-        ):
+            self._units(), self._per(), self._states(), self._parameters(), self._fluxes(),
+            self._slots(),
+        ):  # fmt: skip
             raise SpecError(f"model {self.name!r}{problem}.")
         for slot in self.slots.values():
             for name in slot.monotone:
@@ -205,6 +220,17 @@ class ModelSpec:
                     f", {what}: unknown unit {unit!r}; write units as 'mm d-1', 'm3 s-1', "
                     "'degC' or '1'"
                 )
+
+    def _per(self) -> Iterator[str]:
+        kinds: dict[str, Mapping[str, Any]] = {
+            "state": self.states, "parameter": self.parameters, "forcing": self.forcings,
+            "flux": self.fluxes,
+        }  # fmt: skip
+        for kind, entries in kinds.items():
+            for name, entry in entries.items():
+                if entry.per not in PLACES[kind]:
+                    known = " or ".join(f'"{p}"' for p in PLACES[kind])
+                    yield f", {kind} {name!r}: per = {entry.per!r} must be {known}"
 
     def _states(self) -> Iterator[str]:
         if not self.states:
@@ -293,6 +319,22 @@ class ModelSpec:
             out[name] = slice(first, first + (size - len(names) + 1 if name in in_cells else 1))
             first = out[name].stop
         return out
+
+    def cells(self, size: int) -> int:
+        """Return the number of cells of a column of `size` values; 1 where it has none."""
+        return max(p.stop - p.start for p in self.places(size).values())
+
+    def flux_places(self, size: int) -> dict[str, slice]:
+        """Where each flux stands among those of a column: one value, or one for each cell."""
+        out, first = {}, 0
+        for name, flux in self.fluxes.items():
+            out[name] = slice(first, first + (self.cells(size) if flux.per == "cell" else 1))
+            first = out[name].stop
+        return out
+
+    def flux_values(self, size: int) -> int:
+        """Number of values of all fluxes of a column."""
+        return max((p.stop for p in self.flux_places(size).values()), default=0)
 
     def select(
         self,

@@ -84,7 +84,7 @@ def start(problem: Problem, options: Solver) -> Carry:
     def counter() -> Tensor:
         return torch.zeros(rows, dtype=torch.long, device=device)
 
-    n_fluxes = len(problem.model.spec.fluxes)
+    n_fluxes = problem.model.spec.flux_values(problem.model.size)
     return Carry(
         column=torch.arange(rows, device=device),
         interval=counter(),

@@ -120,7 +120,7 @@ class _Integration:
         self.out = Outcome(
             u.new_full((rows, T, size), nan),
             u.new_full((rows, T, size), nan),
-            u.new_full((rows, T, len(model.spec.fluxes)), nan),
+            u.new_full((rows, T, model.spec.flux_values(size)), nan),
         )
         for name in ("accepted", "rejected", "newton_iterations"):
             self.out.stats[name] = torch.zeros(rows, dtype=torch.long, device=u.device)

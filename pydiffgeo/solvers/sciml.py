@@ -1,49 +1,23 @@
-"""Methods and sensitivities of SciML by name, and combinations that are refused."""
+"""Methods and sensitivities of SciML by name, and what is refused: from sciml.toml.
+
+Julia reads the same file.
+"""
 
 from __future__ import annotations
 
-SCIML_METHODS = ("FBDF", "QNDF", "Rodas5P", "KenCarp3", "KenCarp4", "TRBDF2", "RadauIIA5")
-SENSITIVITIES = (
-    "discrete",
-    "GaussAdjoint",
-    "QuadratureAdjoint",
-    "InterpolatingAdjoint",
-    "ForwardDiff",
-    "ForwardSensitivity",
-)
-SCIML_DEFAULT_RTOL = 1e-6
-SCIML_LOOSEST_RTOL = 1e-4
+import tomllib
+from pathlib import Path
 
+_TABLE = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+
+SCIML_METHODS: tuple[str, ...] = tuple(_TABLE["methods"])
+SENSITIVITIES: tuple[str, ...] = ("discrete", *_TABLE["sensitivities"])
+SCIML_DEFAULT_RTOL: float = _TABLE["default_rtol"]
+SCIML_LOOSEST_RTOL: float = _TABLE["loosest_rtol"]
 REFUSED: dict[tuple[str, str], str] = {
-    **{
-        (
-            "TRBDF2",
-            s,
-        ): "it is wrong without notice: on the New Mexico infiltration, at rtol 1e-6, heads are 6 "
-        "cm off and gradients 6%"
-        for s in SENSITIVITIES[1:]
-    },
-    **{
-        (
-            "KenCarp3",
-            s,
-        ): "gradients are wrong by 1% on the New Mexico infiltration at rtol 1e-6, heads by 1 cm"
-        for s in SENSITIVITIES[1:]
-    },
-    (
-        "RadauIIA5",
-        "ForwardSensitivity",
-    ): "it did not end within two minutes on the New Mexico infiltration, "
-    "which takes FBDF one second",
-    (
-        "Rodas5P",
-        "ForwardSensitivity",
-    ): "it takes 5 s on twelve days of weather at rtol 1e-5, where GaussAdjoint takes a tenth "
-    "of a second; its accuracy on the New Mexico infiltration is not measured",
-    (
-        "Rodas5P",
-        "InterpolatingAdjoint",
-    ): "SciML differentiates the adjoint equation in time by dual numbers, which ends in an error",
+    (entry["method"], sensitivity): entry["reason"]
+    for entry in _TABLE["refused"]
+    for sensitivity in ([entry["sensitivity"]] if "sensitivity" in entry else SENSITIVITIES[1:])
 }
 """Reasons by method and sensitivity; measured by benchmarks/sensitivities.jl."""
 

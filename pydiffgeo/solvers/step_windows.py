@@ -23,6 +23,7 @@ from pydiffgeo.solvers.algebraic import only, storing
 from pydiffgeo.solvers.jacobian import coloured
 from pydiffgeo.solvers.kernels import BELOW, FALL
 from pydiffgeo.solvers.options import Solver
+from pydiffgeo.solvers.ordered import Ordered
 from pydiffgeo.solvers.problem import Problem
 from pydiffgeo.solvers.small_matrices import implicit_matrix, inverse, pivoted_inverse
 from pydiffgeo.solvers.substitution import forward_substitution
@@ -56,6 +57,7 @@ def keep_freed_memory() -> None:
 def in_windows(problem: Problem, options: Solver, replay: object) -> bool:
     """Whether these steps can be taken many at once."""
     model, base = problem.model, ProcessModel
+    model = model.model if isinstance(model, Ordered) else model
     plain = model.slopes is not None or (
         type(model).storage is base.storage
         and type(model).evaluate is base.evaluate

@@ -50,7 +50,7 @@ class Run:
         nan = float("nan")
         states = p.initial.new_full((size, T, columns), nan)
         storage = p.initial.new_full((size, T + 1, columns), nan)
-        fluxes = p.initial.new_full((len(p.model.spec.fluxes), T, columns), nan)
+        fluxes = p.initial.new_full((p.model.spec.flux_values(size), T, columns), nan)
         self.sweeps = torch.zeros(columns, dtype=torch.long)
         chunks = math.ceil(columns / self.chunk)
         for rows in torch.arange(columns, device=p.initial.device).tensor_split(chunks):

@@ -104,6 +104,7 @@ TESTED_IN = {
     "solvers/kernels.py": "solvers/test_solvers_batch.py",
     "solvers/newton.py": "solvers/test_control.py",
     "solvers/options.py": "test_inputs.py",
+    "solvers/ordered.py": "solvers/test_tolerances.py",
     "solvers/record.py": "solvers/test_solvers_batch.py",
     "solvers/small_matrices.py": "solvers/test_step_windows.py",
     "solvers/substitution.py": "solvers/test_step_windows.py",

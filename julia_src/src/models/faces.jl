@@ -30,6 +30,7 @@ struct FaceModel{C,F,I,O,G,S} <: Model
 end
 
 function FaceModel(spec, size, flux; inflow=nothing, outflow=nothing, source=nothing, storage=own_storage)
+    isempty(spec.in_cells) || throw(Refused("a model with flux(above, below, f, p) has no $(first(spec.in_cells)) in each cell: define rates!(out, u, f, p)"))
     known = (:inflow, :outflow, :source)
     for k in spec.fluxes
         k in known || throw(Refused("the fluxes of a model with flux(above, below, f, p) are $(join(known, ", ")), not $k"))

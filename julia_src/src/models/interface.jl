@@ -27,7 +27,10 @@ struct Linearisation{T,J}
 end
 
 Linearisation(m::Model, ::Type{T}) where {T} = Linearisation(
-    ntuple(_ -> zeros(T, statesize(m)), 3)..., zeros(T, length(spec(m).fluxes)), jacobian(m, T))
+    ntuple(_ -> zeros(T, statesize(m)), 3)..., zeros(T, flux_count(m)), jacobian(m, T))
+
+"Values of all fluxes of a column, of which some may have one in each cell."
+flux_count(m::Model) = sum(flux_widths(spec(m), statesize(m)); init=0)
 
 """
     check_shapes(m, inputs)

@@ -37,6 +37,7 @@ end
 
 function SmallModel{N}(spec, rates; fluxes=nothing, storage=own_storage, prepare=nothing, jacobian=nothing, linearise=nothing, terms=nothing,
     networks=(;)) where {N}
+    isempty(spec.in_cells) || throw(Refused("$(first(spec.in_cells)) has a value in each cell, but a model with a few states has no cells"))
     fluxes === nothing && isempty(spec.fluxes) && (fluxes = no_fluxes)
     if linearise !== nothing && !(jacobian === nothing && storage === own_storage)
         throw(Refused("linearise is for models without jacobian or storage of their own"))
@@ -82,7 +83,7 @@ mutable struct NamedInputs{T,P,F,NP,NF,N<:Networks}
 end
 
 function NamedInputs(m::Model, ::Type{T}, net::Networks=Networks(networks(m), Float64, T)) where {T}
-    P, F = Tuple(spec(m).parameters), Tuple(spec(m).forcings)
+    P, F = map(names -> Tuple(filter(!in(spec(m).in_cells), names)), (spec(m).parameters, spec(m).forcings))
     zeros_(n) = zero(SVector{n,T})
     return NamedInputs{T,P,F,length(P),length(F),typeof(net)}(zeros_(length(P)), zeros_(length(F)), zeros_(length(P)), zeros_(length(F)), net, false)
 end

@@ -19,7 +19,7 @@ StateSpec(name, scale, storage_scale, lower) = StateSpec(name, scale, storage_sc
     ModelSpec
 
 Names in order, and the states, of one configuration of a model; a column of cells has one state for all of them. `digest` is the
-SHA-256 of the TOML file, or "" where the model has none.
+SHA-256 of the TOML file, or "" where the model has none; `in_cells` are the parameters, forcings and fluxes that have a value in each cell.
 """
 struct ModelSpec
     name::String
@@ -28,7 +28,19 @@ struct ModelSpec
     forcings::Vector{Symbol}
     fluxes::Vector{Symbol}
     digest::String
+    in_cells::Set{Symbol}
 end
+ModelSpec(name, states, parameters, forcings, fluxes, digest) = ModelSpec(name, states, parameters, forcings, fluxes, digest, Set{Symbol}())
+
+"Cells of a column of `size` values; 1 where it has none."
+cell_count(s::ModelSpec, size) = size - length(s.states) + 1
+
+"How many values each flux of a column has."
+flux_widths(s::ModelSpec, size) = [k in s.in_cells ? cell_count(s, size) : 1 for k in s.fluxes]
+
+"What has a value in each cell, by a specification file."
+read_in_cells(file) = Set(Symbol(k) for section in ("parameters", "forcings", "fluxes") for (k, x) in get(file, section, Dict{String,Any}())
+                          if get(x, "per", "column") == "cell")
 
 "The state of each of a column's values: the states in their order, one of which may be that of all cells."
 each_state(s::ModelSpec, size) = s.states[state_numbers(s, size)]
@@ -108,7 +120,7 @@ function whole_spec(name)
     return whole_spec(name, file, read(spec_file(name), String), digest)
 end
 whole_spec(name, file, text, digest) = ModelSpec(name, read_states(file, text), ordered_names(text, "parameters"), ordered_names(text, "forcings"),
-    ordered_names(text, "fluxes"), digest)
+    ordered_names(text, "fluxes"), digest, read_in_cells(file))
 
 # TOML.parse does not keep the order of tables
 ordered_names(text, section) = [Symbol(m[1]) for m in eachmatch(Regex("^\\s*\\[$section\\.(\\w+)\\]", "m"), text)]

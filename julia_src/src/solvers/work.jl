@@ -98,7 +98,7 @@ struct Work{T,L,C,J,N}
 end
 
 function Work(m::Model, ::Type{T}, tableau::Tableau) where {T}
-    n, q, s = statesize(m), length(spec(m).fluxes), stages(tableau)
+    n, q, s = statesize(m), flux_count(m), stages(tableau)
     state() = zeros(T, n)
     several(k) = [state() for _ in 1:k]
     return Work(Linearisation(m, T), column(m, T), networks_of_lanes(m, T), (jacobian(m, T), state()), Carry{T}(n, q), Tape{T}(),
