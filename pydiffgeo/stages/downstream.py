@@ -24,7 +24,7 @@ from pydiffgeo.stages.process import Process
 
 INFLOW, OUTFLOW, LATERAL = "inflow", "discharge", "lateral_inflow"
 DELAY = "delay"  # h
-MOST_STEPS = 10**9  # of a solve: years of minutes
+MOST_STEPS = 10**7  # of a solve: decades of minutes
 
 
 class Downstream(Stage):
@@ -115,7 +115,10 @@ class Downstream(Stage):
         process, fine = self.process, replace(known, step=step, units=units)
         own = fine.length(spec.time_unit)
         if not process.own_solver:
-            process.solver = Solver("implicit_euler", step=own, max_steps=MOST_STEPS)
+            process.solver = Solver("implicit_euler", step=own)
+        if process.solver.step:  # a record is followed to its end, however fine the steps
+            most = max(process.solver.max_steps, MOST_STEPS)
+            process.solver = replace(process.solver, max_steps=most)
         if self.fits_step and process.solver.method == "implicit_euler" and process.solver.step:
             process.fixed["step"] = torch.tensor(
                 [min(process.solver.step, own)], dtype=torch.float64

@@ -126,7 +126,7 @@ def test_steps_of_the_solver_are_those_of_the_interval() -> None:
     for step, known in ((1800.0, 1800.0), (DAY, 10800.0)):
         own = pdg.Solver("implicit_euler", step=step)
         process = hybrid_of(sites, "3h", solver=own).stages[0].process
-        assert process.solver is own and float(process.fixed["step"]) == known
+        assert process.solver.step == step and float(process.fixed["step"]) == known
     other = hybrid_of(sites, "3h", solver=pdg.Solver("sdirk2", step=900.0)).stages[0].process
     assert "step" not in other.fixed
     process = hybrid_of(sites, "3h", given={**GIVEN, "step": 60.0}).stages[0].process
@@ -363,3 +363,19 @@ def test_gradient_of_the_juniata(shared_data: Callable[[str], Path]) -> None:
             ends.append(float(squared(*moved).detach()))
         slope = float((gradient * way).sum())
         assert slope == pytest.approx((ends[0] - ends[1]) / (2 * h), rel=1e-6)
+
+
+def test_a_long_record_of_fine_steps_is_followed_to_its_end() -> None:
+    sites = river(days=140)
+    solver = pdg.Solver("implicit_euler", step=60.0)  # 200,000 steps, more than a solve may take
+    reach = stages.Process(
+        pdg.Muskingum(), solver, engine="torch", learn=(), given={"K": 3600.0, "X": 0.1}
+    )
+    hybrid = pdg.Hybrid(None, stages.Downstream(reach, interval="1min"), dtype=torch.float64)
+    hybrid.prepare(sites)
+    windows = pdg.Windows(sites, dtype=torch.float64, closed="upstream")
+    read = windows.reading(hybrid.reads, ["discharge"], hybrid.needs)
+    [batch] = read.periods(5)
+    with torch.no_grad():
+        found = hybrid(batch)["discharge"][4]
+    assert found.shape == (140,) and bool(torch.isfinite(found).all())
