@@ -305,7 +305,9 @@ class Hybrid(Recorded, nn.Module):
         series.
         """
         if self.learned is None:
-            raise SettingsError("there are no networks; call hybrid.prepare, or load a state_dict.")
+            raise SettingsError(
+                "the hybrid is not prepared; call hybrid.prepare(sites), or load a state_dict."
+            )
         return self.learned(batch) if self.learns else {}
 
     def run(self, batch: Batch, parameters: Mapping[str, Tensor]) -> Series:
@@ -379,6 +381,7 @@ class Hybrid(Recorded, nn.Module):
                 lines.append(indent + one.who)
                 for what, names in (
                     ("reads", one.reads),
+                    ("takes", one.takes),
                     ("gives", one.gives),
                     ("learns", learned),
                 ):

@@ -273,6 +273,9 @@ def test_a_hybrid_explains_itself() -> None:
     assert "Parallel: 2 copies of" in text and "K2 [0.01, 0.2]" in text
     assert "reads  precipitation, tair_mean, potential_evapotranspiration" in text
     assert "gives  runoff, discharge" in text
+    assert "is not prepared; call hybrid.prepare" in str(
+        pytest.raises(SettingsError, basin_hybrid().parameters_of, None).value
+    )
 
 
 def test_columns_are_trained_from_layers_to_probes() -> None:

@@ -14,7 +14,7 @@ from pydiffgeo.data.form import stamp
 from pydiffgeo.errors import DataError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Batch:
     """Windows of some sites.
 
@@ -79,6 +79,18 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.site)
+
+    def __repr__(self) -> str:
+        """Return names and shapes, not thousands of numbers."""
+        dates = stamp(self.times[int(self.start[0])]) if len(self) else "none"
+        lines = [
+            f"Batch of {len(self)} rows, {self.length} steps of which {self.warm_up} are warm-up; "
+            f"the first from {dates}"
+        ]
+        for what in ("series", "attributes", "observed"):
+            shapes = [f"{k} {list(v.shape)}" for k, v in getattr(self, what).items()]
+            lines += [f"  {what:<10} {', '.join(shapes)}"] if shapes else []
+        return "\n".join(lines)
 
     def dates(self, row: int) -> pd.Index:
         """Return the times of a row."""

@@ -53,9 +53,13 @@ def require_variance(tensors: SiteTensors, first: int, last: int, river: bool) -
         for i in np.flatnonzero(~(spread.cpu().numpy() > 0).reshape(len(spread), -1).all(1))
         if not (river and tensors.never_seen[name][i])
     ]
+    if flat and not river and tensors.below is not None and (tensors.below >= 0).any():
+        advice = 'take Windows(..., closed="upstream"), in which reaches need no gauge'
+    else:
+        advice = "leave them out, or choose another period or loss"
     if flat:
         raise DataError(
             f"{len(flat)} sites have fewer than two different observations from "
             f"{stamp(tensors.times[first])} to {stamp(tensors.times[last - 1])}: "
-            f"{', '.join(flat[:10])}; leave them out, or choose another period or loss."
+            f"{', '.join(flat[:10])}; {advice}."
         )

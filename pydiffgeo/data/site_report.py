@@ -85,13 +85,19 @@ class SiteReport:
     def _gaps(self, whole: bool = True) -> list[str]:
         found = []
         for name, counts in self.missing_observations.items():
-            total, most = sum(counts.values()), max(counts, key=lambda site: counts[site])
-            if not total and not whole:
+            seen = {site: count for site, count in counts.items() if count < self.steps}
+            if not 0 < len(seen) < len(counts):
+                seen, where = counts, ""
+            else:  # as in rivers, where few sites have a gauge
+                where = f"observed in {len(seen)} of {len(counts)} sites, where "
+            total, most = sum(seen.values()), max(seen, key=lambda site: seen[site])
+            if not total and not where and not whole:
                 continue
-            share = total / max(1, self.steps * len(counts))
+            every = self.steps * len(seen)
+            worst = f"; most in site {most} ({seen[most]} steps)" if total else ""
             found.append(
-                f"{name}: {total} of {self.steps * len(counts)} steps are not observed "
-                f"({share:.1%}); most in site {most} ({counts[most]} steps)"
+                f"{name}: {where}{total} of {every} steps are not observed "
+                f"({total / max(1, every):.1%}){worst}"
             )
         return found
 

@@ -71,7 +71,12 @@ def write_report(
     elif progress:
         labels = [c for c in LABELS if c in medians]
         for names, part in medians[medians["measure"].isin(SHOWN)].groupby(labels, sort=False):
-            told = f"{title}, {', '.join(map(str, names))}: medians, 95 % bootstrap intervals"
+            told = f"{title}, {', '.join(map(str, names))}: "
+            if part["sites"].max() == 1:  # which has no interval
+                one = part[["measure", "median"]].rename(columns={"median": "value"})
+                print_table(one, told + "a single site")
+                continue
+            told += "medians, 95 % bootstrap intervals"
             print_table(part[["measure", "median", "lower", "upper", "sites"]], told)
     return page.write(folder / "report.html")
 

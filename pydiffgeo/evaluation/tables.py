@@ -50,7 +50,9 @@ def print_table(
             parts.append(list(first))
         parts[-1].append(name)
     for k, part in enumerate(parts):
-        table = Table(title=Text(title if k == 0 else f"{title} (continued)"), title_justify="left")
+        # not as the title of the table, which would be folded to the width of a narrow one
+        out.print(Text(title if k == 0 else f"{title} (continued)", "italic"))
+        table = Table()
         for name in part:
             table.add_column(Text(name), max_width=wide[name], overflow="fold")
             table.columns[-1].justify = "left" if name in words else "right"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import pandas as pd
@@ -11,7 +13,7 @@ from torch import Tensor, nn
 
 from pydiffgeo.data.batch import Batch
 from pydiffgeo.data.windows import Windows
-from pydiffgeo.errors import ParameterError, UnitError, lookup
+from pydiffgeo.errors import DataError, ParameterError, UnitError, lookup
 from pydiffgeo.models.richards.grid import Grid
 from pydiffgeo.networks.bounds import Bounds
 from pydiffgeo.networks.reading import Facts
@@ -107,6 +109,11 @@ class Stage(Recorded, nn.Module):
         """Name of the stage in messages."""
         return type(self).__name__
 
+    @property
+    def takes(self) -> tuple[str, ...]:
+        """What is read of the sites, in words for `print(hybrid)`."""
+        return self.needs
+
     def fit(self, windows: Windows) -> Facts:
         """Return what this stage keeps of the sites trained on, in plain types.
 
@@ -149,6 +156,19 @@ def with_bounds(
 def nearest_inside(values: Mapping[str, float], bounds: Mapping[str, Bounds]) -> dict[str, float]:
     """Return where each parameter begins: its value, or the bound that is nearest to it."""
     return {k: min(max(float(values[k]), b.lower), b.upper) for k, b in bounds.items()}
+
+
+@contextmanager
+def naming_sites(batch: Batch) -> Iterator[None]:
+    """Let errors in what a solve is given name the site and dates in place of the column."""
+    try:
+        yield
+    except (ParameterError, DataError) as error:
+        found = re.search(r"at column (\d+)", str(error))
+        if found is None or int(found[1]) >= len(batch):
+            raise
+        where = f"at {batch.where(int(found[1]))}"
+        raise type(error)(str(error).replace(found[0], where)) from error
 
 
 def in_time(values: Tensor, like: Tensor) -> Tensor:

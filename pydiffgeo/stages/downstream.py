@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -19,11 +20,13 @@ from pydiffgeo.networks.bounds import Bounds
 from pydiffgeo.networks.reading import Facts
 from pydiffgeo.solvers import Solver
 from pydiffgeo.solving import solve_river
-from pydiffgeo.stages.base import Known, Named, Range, Series, Stage
+from pydiffgeo.stages.base import Known, Named, Range, Series, Stage, naming_sites
 from pydiffgeo.stages.process import Process
 
+log = logging.getLogger("pydiffgeo")
 INFLOW, OUTFLOW, LATERAL = "inflow", "discharge", "lateral_inflow"
 DELAY = "delay"  # h
+MOST_PARTS = 10_000  # into which a solver may cut an interval: 9 s of a day
 MOST_STEPS = 10**7  # of a solve: decades of minutes
 
 
@@ -89,13 +92,35 @@ class Downstream(Stage):
         }  # fmt: skip
 
     @property
+    def takes(self) -> tuple[str, ...]:
+        """Parameters that are not learned, and where they come from."""
+        own = [text for text in self.process.takes if not (self.fits_step and text[:5] == "step ")]
+        return (*own, f"interval {told(self.interval)}") if self.interval else tuple(own)
+
+    @property
     def who(self) -> str:
         """Name of the stage in messages."""
         return f"Downstream({self.process.model.spec.name})"
 
     def fit(self, windows: Windows) -> Facts:
-        """Return what the process keeps of the sites trained on."""
-        return self.process.fit(windows)
+        """Return what the process keeps of the sites trained on.
+
+        Measures that the sites have and nobody gives to the model are warned of.
+        """
+        process = self.process
+        taken = {*process.learns, *process.fixed, *process.from_sites}
+        unused = {
+            k: p
+            for k, p in process.model.spec.parameters.items()
+            if k not in taken and k in windows.sites.data_vars and k != "step"
+        }
+        if unused:
+            log.warning(
+                "%s takes %s for all sites, and the sites have their own: given={%s}", self.who,
+                " and ".join(f"{k} = {p.default:g}" for k, p in unused.items()),
+                ", ".join(f"{k!r}: {k!r}" for k in unused),
+            )  # fmt: skip
+        return process.fit(windows)
 
     def build(self, facts: Facts, known: Known, dtype: torch.dtype) -> None:
         """Make what the process makes of it."""
@@ -107,13 +132,20 @@ class Downstream(Stage):
         parts = known.step / step if step else 0.0
         if parts < 1 or parts != round(parts):
             raise SettingsError(
-                f"{self.who}: interval {step} does not divide the step of the series, {known.step};"
-                ' take one that does, such as "1h" for days.'
+                f"{self.who}: an interval of {told(step)} does not divide the step of the series, "
+                f"{told(known.step)}; take one that does, such as '1h' for days and '5min' for "
+                "hours, or none for the step itself."
             )
         self.parts, self.hours = round(parts), step / pd.Timedelta("1h")
         units = {**known.units, self.above: spec.forcings[INFLOW].unit}
         process, fine = self.process, replace(known, step=step, units=units)
         own = fine.length(spec.time_unit)
+        if process.own_solver and (process.solver.step or own) * MOST_PARTS < own:
+            raise SettingsError(
+                f"{self.who}: steps of {process.solver.step:g} s cut each interval of {told(step)} "
+                f"into {own / float(process.solver.step or own):.0f}; models of rivers count in "
+                "seconds: leave the solver out, or take longer steps."
+            )
         if not process.own_solver:
             process.solver = Solver("implicit_euler", step=own)
         if process.solver.step:  # a record is followed to its end, however fine the steps
@@ -148,9 +180,10 @@ class Downstream(Stage):
         delayed = None if delay is None else LATERAL
         river = River(below, parts, OUTFLOW, INFLOW, delayed, delay)
         solver, engine = process.solver, process.engine
-        solution = solve_river(
-            process.model, forcing, parameters, start, times * parts, solver, engine, river
-        )
+        with naming_sites(batch):
+            solution = solve_river(
+                process.model, forcing, parameters, start, times * parts, solver, engine, river
+            )
         return None if solution is None else process.named(solution, batch)
 
     def _by_levels(
@@ -218,6 +251,15 @@ def delayed(series: Tensor, steps: Tensor) -> Tensor:
     last = series.shape[1] - 1
     early, late = (series.gather(1, (at - k).clamp(0, last)) for k in (0, 1))
     return (1 - part) * early + part * late
+
+
+def told(step: pd.Timedelta) -> str:
+    """Return a length of time as one writes it: 1d, 6h, 15min."""
+    for unit, name in (("d", "d"), ("h", "h"), ("min", "min")):
+        count = step / pd.Timedelta(1, unit)
+        if count == int(count):
+            return f"{int(count)}{name}"
+    return f"{step.total_seconds():g}s"
 
 
 def _duration(text: str) -> pd.Timedelta:

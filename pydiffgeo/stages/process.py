@@ -28,6 +28,7 @@ from pydiffgeo.stages.base import (
     Series,
     Stage,
     converted,
+    naming_sites,
     nearest_inside,
     with_bounds,
 )
@@ -177,9 +178,11 @@ class Process(Stage):
         every = (*spec.fluxes, *spec.states, *self.derived, *self.means)
         for name, source in self.outputs.items():
             if source not in every:
+                turned = f" The new name comes first: {{{source!r}: {name!r}}}?"
                 raise SettingsError(
                     f"outputs: {name!r} should be {source!r}, which {spec.name} does not "
                     f"give{nearest(source, every)} Known: {', '.join(every)}."
+                    f"{turned if name in every else ''}"
                 )
         self.gives = (*every, *self.outputs)
         profile = (start,) if isinstance(start, str) else ()
@@ -191,6 +194,17 @@ class Process(Stage):
     def who(self) -> str:
         """Name of the stage in messages."""
         return f"Process({self.model.spec.name})"
+
+    @property
+    def takes(self) -> tuple[str, ...]:
+        """Parameters that are not learned, and where they come from."""
+        found = [k if k == v else f"{k} from {v}" for k, v in self.from_sites.items()]
+        for k, p in self.model.spec.parameters.items():
+            if k in self.fixed:
+                found.append(f"{k} = {float(self.fixed[k]):g}")
+            elif k not in self.learns and k not in self.from_sites:
+                found.append(f"{k} = {p.default:g} by default")
+        return tuple(found)
 
     @property
     def grid(self) -> Grid | None:
@@ -288,7 +302,8 @@ class Process(Stage):
         """
         forcing, own, times, start = self.given(series, parameters, batch)
         try:
-            solution = solve(self.model, forcing, own, start, times, self.solver, self.engine)
+            with naming_sites(batch):
+                solution = solve(self.model, forcing, own, start, times, self.solver, self.engine)
         except SolveFailed as error:
             failed = {row: f"{batch.where(row)}: {why}" for row, why in error.failed.items()}
             raise SolveFailed(

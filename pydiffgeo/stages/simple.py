@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 
 from pydiffgeo.data.batch import Batch
+from pydiffgeo.data.network import DOWNSTREAM, below
+from pydiffgeo.data.windows import Windows
 from pydiffgeo.networks.bounds import Bounds
-from pydiffgeo.networks.reading import taken
+from pydiffgeo.networks.reading import Facts, taken
 from pydiffgeo.routing import SCALE_BOUNDS, SHAPE_BOUNDS, route
 from pydiffgeo.stages.base import (
     Known,
@@ -21,6 +25,8 @@ from pydiffgeo.stages.base import (
     nearest_inside,
     with_bounds,
 )
+
+log = logging.getLogger("pydiffgeo")
 
 MM_D_KM2 = 86.4  # mm d-1 over km2 that are one m3 s-1
 
@@ -110,6 +116,23 @@ class Lateral(Stage):
         super().__init__()
         self.of, self.area = runoff, area
         self.reads, self.needs, self.gives = (runoff,), (area,), (name,)
+
+    def fit(self, windows: Windows) -> Facts:
+        """Warn of areas that look like those of whole basins, which would count water twice."""
+        sites, area = windows.sites, self.area
+        if DOWNSTREAM in sites.variables and area in sites and sites[area].dims == ("site",):
+            into, own = below(sites), sites[area].values.astype(float)
+            inner = into >= 0
+            above = np.bincount(into[inner], own[inner], len(own))
+            confluences = np.unique(into[inner])
+            if len(confluences) > 1 and (own[confluences] >= above[confluences]).all():
+                log.warning(
+                    "Lateral: %r of each site is no less than that of the sites above it together, "
+                    "as of whole basins, whose water would count again and again; Lateral needs "
+                    "the land of the site alone: derive={'own_area': {'series': []}} gives it: "
+                    "Lateral(area='own_area')", area,
+                )  # fmt: skip
+        return {}
 
     def bind(self, known: Known) -> dict[str, str]:
         """Check the units, and return m3 s-1."""

@@ -31,6 +31,12 @@ def test_a_row_names_its_site_and_dates(records: xr.Dataset) -> None:
         tensors.windows([0], [495], 10)
 
 
+def test_a_batch_is_printed_as_names_and_shapes(records: xr.Dataset) -> None:
+    text = repr(Windows(records, length=8, warm_up=2, batch=2).batch(0))
+    assert text.startswith("Batch of 2 rows, 10 steps of which 2 are warm-up; the first from ")
+    assert "precipitation [2, 10]" in text and len(text) < 1000
+
+
 def test_rows_are_repeated_and_batches_tiled(records: xr.Dataset) -> None:
     batch = Windows(records, forcing=["precipitation", "tair_max"]).tensors.windows(
         [2, 0], [31, 0], 10

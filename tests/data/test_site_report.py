@@ -61,7 +61,7 @@ def test_everything_that_is_wrong_is_listed_by_basin_and_date() -> None:
     ):
         report.require("missing forcing")
     report.require("unreadable")
-    assert len(report.lines()) == 9 and "b0002 (400 steps)" in report.lines()[-1]
+    assert len(report.lines()) == 9 and "observed in 2 of 3 sites" in report.lines()[-1]
 
 
 def test_a_long_list_is_cut_and_counted() -> None:
@@ -181,3 +181,11 @@ def test_a_series_without_gaps_is_not_mentioned() -> None:
     assert report.summary() == []
     gap = SiteReport(("a", "b"), 10, (), {"discharge": {"a": 0, "b": 2}})
     assert "2 of 20 steps are not observed" in gap.summary()[0]
+
+
+def test_sites_without_a_gauge_are_counted_apart() -> None:
+    report = SiteReport(("a", "b", "c"), 10, (), {"discharge": {"a": 10, "b": 1, "c": 10}})
+    assert report.summary() == [
+        "discharge: observed in 1 of 3 sites, where 1 of 10 steps are not observed (10.0%); "
+        "most in site b (1 steps)",
+    ]

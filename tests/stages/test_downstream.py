@@ -18,7 +18,7 @@ from torch import Tensor
 import pydiffgeo as pdg
 from pydiffgeo import stages
 from pydiffgeo.data.batch import Batch
-from pydiffgeo.errors import DataError, SettingsError, UnknownName
+from pydiffgeo.errors import DataError, ParameterError, SettingsError, UnknownName
 from pydiffgeo.evaluation.simulate import simulate
 from pydiffgeo.stages.base import Series
 from pydiffgeo.stages.downstream import delayed
@@ -379,3 +379,40 @@ def test_a_long_record_of_fine_steps_is_followed_to_its_end() -> None:
     with torch.no_grad():
         found = hybrid(batch)["discharge"][4]
     assert found.shape == (140,) and bool(torch.isfinite(found).all())
+
+
+def test_it_says_what_the_model_takes(caplog: pytest.LogCaptureFixture) -> None:
+    """A default of all sites is shown, and warned of where the sites know better."""
+    reach = stages.Process("muskingum_cunge", learn=(), given={"width": "bed", "slope": "slope"})
+    hybrid = pdg.Hybrid(None, stages.Downstream(reach, "6h"), dtype=F64)
+    sites = sites_of().assign(bed=("site", [5.0] * 5, {"units": "m"}))
+    assert "takes  width from bed, slope, n = 0.04 by default, length = 5000" in repr(hybrid)
+    assert "interval 6h" in repr(hybrid) and "step =" not in repr(hybrid)
+    hybrid.prepare(sites)
+    assert "length = 5000 for all sites, and the sites have their own: given={'length'" in (
+        caplog.text
+    )
+    caplog.clear()
+    hybrid_of(sites)
+    assert not caplog.text
+
+
+def test_steps_of_a_second_and_intervals_that_do_not_fit_are_refused() -> None:
+    reach = stages.Process("muskingum", pdg.Solver("implicit_euler", step=1.0), learn=())
+    with pytest.raises(SettingsError, match="steps of 1 s cut each interval of 1d into 86400"):
+        pdg.Hybrid(None, stages.Downstream(reach)).prepare(sites_of())
+    with pytest.raises(SettingsError, match="an interval of 36h does not divide .* series, 1d;"):
+        pdg.Hybrid(None, stages.Downstream(stages.Process("muskingum", learn=()), "36h")).prepare(
+            sites_of()
+        )
+
+
+def test_what_a_site_lacks_is_told_by_its_name() -> None:
+    sites = sites_of()
+    hybrid = hybrid_of(sites)
+    dry = sites.assign(slope=sites.slope.where(sites.site != "d", 0.0))
+    with pytest.raises(ParameterError, match="parameter 'slope' is 0 at site d, 2"):
+        hybrid(batch_of(hybrid, dry))
+    less = sites.assign(lateral_inflow=sites.lateral_inflow.where(sites.site != "b", -1.0))
+    with pytest.raises(DataError, match="'lateral_inflow' is -1 m3 s-1 at site b, 2"):
+        hybrid(batch_of(hybrid, less))

@@ -52,6 +52,8 @@ def test_what_the_model_does_not_have_is_named() -> None:
         stages.Process("hbv", forcing={"rain": "precipitation"})
     with pytest.raises(SettingsError, match="'discharge' should be 'discharg', .*did you mean"):
         stages.Process("hbv", outputs={"discharge": "discharg"})
+    with pytest.raises(SettingsError, match="The new name comes first: .'q': 'discharge'"):
+        stages.Process("hbv", outputs={"discharge": "q"})
     with pytest.raises(SettingsError, match="is for soil columns"):
         stages.Process("hbv", soil="loam")
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
+import pytest
 import torch
+import xarray as xr
 from hybrid_cases import basins
 
 import pydiffgeo as pdg
@@ -90,3 +93,23 @@ def test_runoff_of_the_land_as_a_volume() -> None:
     expected = sites.precipitation.values * np.array([1.0, 100.0, 0.01])[:, None]
     np.testing.assert_allclose(found, expected, rtol=1e-6)
     assert hybrid.units["lateral_inflow"] == "m3 s-1"
+
+
+def test_areas_of_whole_basins_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    """Of three basins one in the other the water of the first would count three times."""
+    days = pd.date_range("2000-01-01", periods=3)
+    sites = xr.Dataset(
+        {
+            "runoff": (("site", "time"), np.ones((3, 3)), {"units": "mm d-1"}),
+            "area": ("site", [10.0, 25.0, 40.0], {"units": "km2"}),
+            "own_area": ("site", [10.0, 15.0, 15.0], {"units": "km2"}),
+            "downstream": ("site", ["b", "c", ""]),
+        },
+        {"site": list("abc"), "time": days},
+    )
+    pdg.Hybrid(None, stages.Lateral("runoff", "own_area")).prepare(
+        sites.assign(own_area=sites.own_area * [1, 1, 0.5])
+    )
+    assert not caplog.text
+    pdg.Hybrid(None, stages.Lateral("runoff")).prepare(sites)
+    assert "'area' of each site is no less than that of the sites above it" in caplog.text

@@ -134,7 +134,7 @@ def matrix(file: Path, name: str, sites: xr.Dataset, request: Request) -> xr.Dat
     if extra := len(set(own) - set(ids)):
         log.info("%d columns of %s are of no reach and left out", extra, file.name)
     found = values.reindex(columns=ids).to_numpy(float).T
-    times = pd.DatetimeIndex(values.index)
+    times = pd.DatetimeIndex(values.index, name="time")  # whatever its column is called
     made = xr.DataArray(found, {"time": times}, ("site", "time"), attrs=attrs)
     axis = next((n for n in TIMES if n in sites.dims), None)
     return made if axis is None else _at_times(made, pd.DatetimeIndex(sites[axis].values))

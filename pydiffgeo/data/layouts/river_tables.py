@@ -86,6 +86,7 @@ def reaches_of_table(
                 f"options={{{what!r}: ...}}. It has {', '.join(columns)}."
             )
     text = [name for name in columns if name.lower() in TEXT]
+    request.seen.update((str(given), str(below)))
     table = _table(path, [str(given), str(below), *text])
     ids = identifiers(table[given].to_numpy())
     down = identifiers(table[below].to_numpy(), ids.tolist())

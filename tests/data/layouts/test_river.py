@@ -71,6 +71,18 @@ def test_slopes_are_raised_aloud(tmp_path: Path, caplog: pytest.LogCaptureFixtur
         open_sites(path, options={"least_slope": 0})
 
 
+def test_the_column_of_times_has_any_name_and_identifiers_may_be_named(tmp_path: Path) -> None:
+    path = river_files.table(tmp_path, "merit")
+    for name in ("inflow.csv", "observed.csv"):
+        table = pd.read_csv(tmp_path / name)
+        table.rename(columns={table.columns[0]: "date"}).to_csv(tmp_path / name, index=False)
+    is_the_river(open_table(path, observed="observed.csv"))
+    names = {"COMID": "site", "NextDownID": "downstream"}
+    units = {"lateral_inflow": "m3 s-1"}
+    sites = open_sites(path, options={"inflow": "inflow.csv"}, names=names, units=units)
+    is_the_river(sites, gauged=False)
+
+
 @pytest.mark.parametrize("style", ["t-route", "merit", "hydrorivers"])
 def test_tables_of_flowpaths(tmp_path: Path, style: str) -> None:
     path = river_files.table(tmp_path, style)
