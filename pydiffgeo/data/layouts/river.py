@@ -142,7 +142,11 @@ def open_source(
             f"{path} has no series; name a file of lateral inflow by options={{'inflow': ...}}, or "
             "of series by options={'series': ...}."
         )
-    sites = sites if longest is None else divide_reaches(sites, longest)
+    if longest is not None:
+        known = {n: request.name(str(n)) for n in sites.data_vars}
+        known = {n: k for n, k in known.items() if k in ("lateral_inflow", "discharge") and n != k}
+        divided = divide_reaches(sites.rename(known), longest)
+        sites = divided.rename({k: n for n, k in known.items()})
     request.seen.update(map(str, reaches.file.variables))
     source = netcdf.source_of(sites, path, replace(request, river=True))
     return replace(source, attrs={**source.attrs, **said})

@@ -286,3 +286,14 @@ def test_the_juniata_is_read(shared_data: Any) -> None:
     assert int(np.isfinite(sites.discharge).any("time").sum()) == 1
     total = sites.lateral_inflow.sum("site")
     assert 0.8 < float(total.mean() / sites.discharge[212].mean()) < 1.2  # water is conserved
+
+
+def test_long_reaches_are_divided(tmp_path: Path) -> None:
+    path = reach_file(tmp_path)
+    whole = open_sites(path, "river")
+    parts = open_sites(path, "river", options={"longest": 3000.0})
+    assert float(parts.length.max()) <= 3000.0 and parts.sizes["site"] > 5
+    for name in ("length", "lateral_inflow", "discharge"):
+        np.testing.assert_allclose(parts[name].sum(), whole[name].sum(), rtol=1e-6)
+    seen = parts.discharge.notnull().any("time")
+    assert parts.site.values[seen].tolist() == ["13", "15"]
