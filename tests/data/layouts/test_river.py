@@ -289,7 +289,7 @@ def test_the_juniata_is_read(shared_data: Any) -> None:
 
 
 def test_long_reaches_are_divided(tmp_path: Path) -> None:
-    path = reach_file(tmp_path)
+    path = river_files.reach_file(tmp_path)
     whole = open_sites(path, "river")
     parts = open_sites(path, "river", options={"longest": 3000.0})
     assert float(parts.length.max()) <= 3000.0 and parts.sizes["site"] > 5
