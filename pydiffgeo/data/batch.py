@@ -124,7 +124,10 @@ class Batch:
                 f"{who} needs the attribute 'downstream' of the sites, the identifier of the site "
                 "below; add it ('' for none)."
             )
-        there = self.below[self.below >= 0].bincount(minlength=len(self))
+        inner = (self.below >= 0).nonzero().flatten()
+        # each site once, whatever rows come twice
+        into = torch.stack((self.below[inner], self.site.to(inner)[inner])).unique(dim=1)[0]
+        there = into.bincount(minlength=len(self))
         short = (there != self.tributaries).nonzero().flatten().tolist()
         if short:
             row = short[0]

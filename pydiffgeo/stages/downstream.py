@@ -28,6 +28,7 @@ INFLOW, OUTFLOW, LATERAL = "inflow", "discharge", "lateral_inflow"
 DELAY = "delay"  # h
 MOST_PARTS = 10_000  # into which a solver may cut an interval: 9 s of a day
 MOST_STEPS = 10**7  # of a solve: decades of minutes
+ROUNDING = 1e-12  # of an inflow, and in its unit
 
 
 class Downstream(Stage):
@@ -166,6 +167,10 @@ class Downstream(Stage):
         read = {name: series[name] for name in self.reads}
         own = {k: v for k, v in parameters.items() if k in self.process.learns}
         delay = parameters[DELAY] / self.hours if DELAY in self.learns else None
+        if delay is not None and delay.ndim != 1:
+            raise SettingsError(
+                f"{self.who}: {DELAY!r} is one number for each site; take it out of `varying`."
+            )
         found = self._together(below, read, own, delay, batch)
         return self._by_levels(below, read, own, delay, batch) if found is None else found
 
@@ -196,7 +201,7 @@ class Downstream(Stage):
             read[lateral] = delayed(read[lateral], delay)
         own = {k: self._fine(v, batch.length) for k, v in own.items()}
         fine = replace(batch, warm_up=batch.warm_up * self.parts, observed={}, spread={})
-        order = levels(below.cpu().numpy())
+        order, least = levels(below.cpu().numpy()), self.process.model.spec.forcings[INFLOW].lower
         rows = [torch.as_tensor(level, device=batch.site.device) for level in order]
         found: list[Series] = []
         failed: dict[int, str] = {}
@@ -207,7 +212,7 @@ class Downstream(Stage):
             for k, source, target in sources:
                 place = torch.as_tensor(target, device=inflow.device)
                 inflow = inflow.index_add(0, place, found[k][OUTFLOW].double()[source])
-            given[self.above] = inflow
+            given[self.above] = inflow + _rounding(inflow.detach(), least)
             part = replace(
                 fine,
                 series=given,
@@ -260,6 +265,14 @@ def told(step: pd.Timedelta) -> str:
         if count == int(count):
             return f"{int(count)}{name}"
     return f"{step.total_seconds():g}s"
+
+
+def _rounding(inflow: Tensor, least: float) -> Tensor:
+    """Return what is to be added to an inflow that is below its bound by rounding, as of a bed that
+    has run dry: volumes are solved to a small part of the water that passed.
+    """
+    under = (least - inflow).clamp_min(0.0)
+    return torch.where(under <= ROUNDING * (1.0 + inflow.abs().amax(1, keepdim=True)), under, 0.0)
 
 
 def _duration(text: str) -> pd.Timedelta:

@@ -75,6 +75,9 @@ def test_a_batch_without_what_flows_into_it_is_refused(records: xr.Dataset) -> N
         DataError, match="Downstream needs all that flows into site e: 1 of 2 sites are in the"
     ):
         part.require_whole_rivers("Downstream")
+    twice = river.windows([0, 0, 2], [0] * 3, 10)  # a twice, b not at all
+    with pytest.raises(DataError, match="all that flows into site c: 1 of 2 sites"):
+        twice.require_whole_rivers("Downstream")
     none = Windows(records, forcing=["precipitation"]).tensors.windows([2, 0], [31, 0], 10)
     assert none.below is None and none.tiled(2).below is None
     with pytest.raises(DataError, match="needs the attribute 'downstream'"):

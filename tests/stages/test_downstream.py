@@ -208,6 +208,51 @@ def test_a_learned_delay() -> None:
     assert float(gradient[0]) == pytest.approx((moved[0] - moved[1]) / (2 * h), rel=1e-6)
 
 
+def test_a_river_runs_dry() -> None:
+    """What leaves an empty bed is zero but for rounding, of either sign, which is no error."""
+    sites = sites_of(20)
+    sites.lateral_inflow[:, 0], sites.lateral_inflow[:, 1:] = 1e4, 0.0
+    given = {**GIVEN, "slope": 0.1, "length": 100.0, "leakance": 5e-5}
+    process = stages.Process(
+        pdg.KinematicWave(), engine="torch", given=given, learn=(), start={"volume": 0.0}
+    )
+    hybrid = pdg.Hybrid(None, stages.Downstream(process), dtype=F64)
+    hybrid.prepare(sites)
+    found = hybrid(batch_of(hybrid, sites))
+    flow = found["discharge"]
+    assert -1e-15 < float(flow.min()) < 0
+    left = DAY * float(flow[4].sum() + found["loss"].sum()) + float(found["volume"][:, -1].sum())
+    assert left == pytest.approx(5e4 * DAY, rel=1e-12)
+
+
+def test_negative_discharge_of_a_linear_reach_goes_on(engine: str) -> None:
+    """Where a wave is steep, the linear formula takes water from below: it is not made."""
+    sites = sites_of()
+    sites.lateral_inflow[:] = 0.0
+    sites.lateral_inflow[0, 0] = 100.0
+    process = stages.Process(
+        pdg.Muskingum(positive=False), engine=engine, learn=(), given={"K": 2 * DAY, "X": 0.45},
+        start={"volume": 0.0},
+    )  # fmt: skip
+    hybrid = pdg.Hybrid(None, stages.Downstream(process, "3h"), dtype=F64)
+    hybrid.prepare(sites)
+    found = hybrid(batch_of(hybrid, sites))
+    flow = found["discharge"]
+    assert float(flow[2, 0]) < -0.1 and float(found["total_inflow"][4, 0]) < -0.1
+    left = DAY * float(flow[4].sum()) + float(found["volume"][:, -1].sum())
+    assert left == pytest.approx(100 * DAY, rel=1e-11)
+
+
+def test_a_delay_that_varies_in_time_is_refused() -> None:
+    sites = sites_of()
+    process = stages.Process(pdg.MuskingumCunge(), engine="torch", given=GIVEN, learn=())
+    part = stages.Downstream(process, delay=(0.0, 12.0))
+    hybrid = pdg.Hybrid(pdg.MLP(reads=("length",), hidden=(4,)), part, dtype=F64)
+    hybrid.prepare(sites)
+    with pytest.raises(SettingsError, match="'delay' is one number for each site"):
+        hybrid.run(batch_of(hybrid, sites), {"delay": torch.ones(5, 1, 12, dtype=F64)})
+
+
 def test_a_failure_goes_down_the_river_and_nowhere_else(monkeypatch: pytest.MonkeyPatch) -> None:
     sites = sites_of()
     whole = hybrid_of(sites)

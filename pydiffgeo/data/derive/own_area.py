@@ -72,7 +72,7 @@ def add_own_area(
         left = weighted.copy()
         np.subtract.at(left, into[inner], weighted[inner])
         left /= own[:, None]
-        under = -left.clip(max=0.0).sum(1) / np.maximum(left.sum(1), 1e-300)
+        under = -np.nansum(left.clip(max=0.0), 1) / np.maximum(np.nansum(left, 1), 1e-300)
         if (under > ROUNDING).any():
             worst = int(np.argmax(under))
             raise DataError(

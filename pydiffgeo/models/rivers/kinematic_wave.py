@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pydiffgeo.errors import ParameterError, lookup
 from pydiffgeo.models.base import Values
-from pydiffgeo.models.rivers.reach import Reach
+from pydiffgeo.models.rivers.reach import Reach, not_negative
 from pydiffgeo.models.rivers.sections import SECTIONS, TINY, CrossSection
 
 
@@ -67,7 +67,11 @@ class Channel(Reach):
         return found, (steeper, bending, widening / section.width, seeping)
 
     def check_parameters(self, parameters: Mapping[str, Tensor]) -> None:
-        """Raise ParameterError for a power above 2, where no section of this kind is known."""
+        """Raise ParameterError as `Reach` does, and for banks that hang over, or a power above 2,
+        where no section of this kind is known.
+        """
+        super().check_parameters(parameters)
+        not_negative(parameters, "side_slope", "q")
         values = parameters.get("q")
         if values is not None and bool((values.detach() > 2).any()):
             raise ParameterError("parameter 'q' is above 2; widths grow with depth^0 to depth^2.")

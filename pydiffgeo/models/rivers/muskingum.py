@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+
 from torch import Tensor
 
+from pydiffgeo.errors import ParameterError
 from pydiffgeo.models.base import Values
 from pydiffgeo.models.rivers.reach import (
     Reach,
@@ -32,6 +37,15 @@ class Muskingum(Reach):
     def __init__(self, positive: bool = True) -> None:
         super().__init__("muskingum")
         self.positive = positive
+        if not positive:  # what leaves the reach above may be negative, too
+            inflow = replace(self.spec.forcings["inflow"], lower=-math.inf)
+            self.spec = replace(self.spec, forcings={**self.spec.forcings, "inflow": inflow})
+
+    def check_parameters(self, parameters: Mapping[str, Tensor]) -> None:
+        """Raise ParameterError as `Reach` does, and for an X that is no weight."""
+        super().check_parameters(parameters)
+        if bool((parameters["X"].detach() > 1).any()):
+            raise ParameterError("parameter 'X' is above 1; the weight of the inflow is 0 to 0.5.")
 
     def outflow(self, volume: Tensor, inflow: Tensor, p: Values) -> tuple[Tensor, Tensor]:
         """Return discharge at the lower end, and loss to the bed (m3 s-1), `[...]`."""

@@ -6,12 +6,13 @@ conserves water whatever its coefficients are, since nothing but the balance cha
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from pydiffgeo.errors import ParameterError
 from pydiffgeo.models.base import Entries, ProcessModel, Values
 from pydiffgeo.models.smooth import stacked
 from pydiffgeo.models.spec_files import load_spec
@@ -42,6 +43,10 @@ class Reach(ProcessModel):
         """Return discharge at the lower end, and loss to the bed (m3 s-1), `[...]`."""
         raise NotImplementedError
 
+    def check_parameters(self, parameters: Mapping[str, Tensor]) -> None:
+        """Raise ParameterError for a bed that would give water, or a step below zero."""
+        not_negative(parameters, "leakance", "step")
+
     def _flows(self, state: Tensor, forcing: Values, parameters: Values) -> tuple[Tensor, ...]:
         f, p = ({k: v[..., 0] for k, v in x.items()} for x in (forcing, parameters))
         discharge, loss = self.outflow(state[..., 0], f["inflow"], p)
@@ -70,6 +75,18 @@ class Reach(ProcessModel):
     def fluxes(self, state: Tensor, forcing: Values, parameters: Values) -> Tensor:
         """Inflow from above and the sides, discharge, loss."""
         return stacked(list(self._flows(state, forcing, parameters)))
+
+
+def not_negative(parameters: Mapping[str, Tensor], *names: str) -> None:
+    """Raise ParameterError for a parameter of these that is below zero, where the model has it."""
+    for name in (name for name in names if name in parameters):
+        values = parameters[name].detach()
+        if bool((values < 0).any()):
+            at = (values < 0).nonzero()[0].tolist()
+            raise ParameterError(
+                f"parameter {name!r} is {float(values[tuple(at)]):g} at column {at[0]}; it must be "
+                "0 or more."
+            )
 
 
 def share_of_outflow(share: Tensor) -> Tensor:

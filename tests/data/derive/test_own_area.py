@@ -47,6 +47,9 @@ def test_what_is_no_mean_over_whole_basins() -> None:
     own = nested(rain).assign(precipitation=(("site", "time"), rain))  # of each site alone already
     with pytest.raises(DataError, match="no mean over whole basins"):
         derived(own, {"own_area": {"series": ["precipitation"]}})
+    own.precipitation[:, 3] = np.nan  # a missing day hides nothing
+    with pytest.raises(DataError, match="no mean over whole basins"):
+        derived(own, {"own_area": {"series": ["precipitation"]}})
     small = nested(rain)
     small["area"] = small.area.where(small.site != "c", 1000.0)
     with pytest.raises(DataError, match="site c is no larger"):

@@ -9,7 +9,9 @@ import torch
 from river_cases import F64, RIVERS, USUAL, channels, floods, run
 from torch import Tensor
 
-from pydiffgeo import ProcessModel
+from pydiffgeo import ProcessModel, solve
+from pydiffgeo.errors import ParameterError
+from pydiffgeo.models.find import find_model
 from pydiffgeo.models.rivers.reach import (
     LEAST_SHARE,
     SHARE_WIDTH,
@@ -146,3 +148,25 @@ def test_the_limited_discharge_is_of_second_order() -> None:
     assert bool((steep > 0).all()) and bool(steep.diff().lt(0).all())
     falling = weighted_outflow(normal, normal - steepness, share)
     torch.testing.assert_close(falling, normal + push, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "bad"),
+    [
+        (
+            "muskingum_cunge",
+            {"leakance": -1e-6},
+            "'leakance' is -1e-06 at column 0; it must be 0 or more",
+        ),
+        ("muskingum_cunge", {"side_slope": -0.5}, "'side_slope' is -0.5"),
+        ("muskingum", {"step": -1.0}, "'step' is -1"),
+        ("muskingum", {"X": 1.1}, "'X' is above 1"),
+    ],
+)
+def test_parameters_that_are_no_river_are_refused(
+    name: str, wrong: dict[str, float], bad: str
+) -> None:
+    """A bed that gives water would be silent, as would the root of banks that hang over."""
+    forcing = {"inflow": 1.0, "lateral_inflow": 0.0}
+    with pytest.raises(ParameterError, match=bad):
+        solve(find_model(name), forcing, wrong, 1.0, [0.0, 60.0], engine="torch")
