@@ -215,8 +215,8 @@ class Hybrid(Recorded, nn.Module):
             series = series | set(stage.gives)
         if missing:
             raise DataError(
-                f"{' '.join(dict.fromkeys(missing))} Rename yours, derive them in open_sites, or "
-                "add a stage."
+                f"{' '.join(dict.fromkeys(missing))} Rename yours, derive them in open_sites, name "
+                "yours where the stage takes it (given of a process), or add a stage."
             )
 
     def _build(self, facts: Facts) -> None:

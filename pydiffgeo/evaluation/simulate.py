@@ -73,7 +73,9 @@ def simulate(
     if start is None and axis == "time":
         first += warm_up or 0
     if first >= last:
-        raise DataError(f"a warm-up of {warm_up} steps leaves none of {last} to judge; shorten it.")
+        raise DataError(
+            f"a warm-up of {warm_up} steps leaves none of {last} to judge; shorten it (warm_up)."
+        )
     begin = 0 if warm_up is None else max(0, first - warm_up)
     warned = _short_warm_up(sites, first - begin, warm_up, first)
     known, specs = observed_names(sites), [p.model.spec for p in stages_of(hybrid, Process)]

@@ -109,7 +109,10 @@ def main() -> None:
     """Read arguments and the river, draw a truth, and learn it from more and more gauges."""
     read = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     read.add_argument(
-        "--data", type=Path, default=Path("juniata_1980_1995.nc"), help="here or in $PYDIFFGEO_DATA"
+        "--data",
+        type=Path,
+        default=Path("routing/juniata_1980_1995.nc"),
+        help="here, in $PYDIFFGEO_DATA or in ../shared/data",
     )
     read.add_argument("--output", type=Path, default=Path("runs/river_twin"))
     read.add_argument("--gauges", type=int, nargs="+", default=[1, 5, 20])

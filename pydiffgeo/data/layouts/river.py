@@ -140,7 +140,7 @@ def open_source(
     if not {"time", "date"} & set(sites.dims):
         raise DataError(
             f"{path} has no series; name a file of lateral inflow by options={{'inflow': ...}}, or "
-            "of series by options={'series': ...}."
+            "of series by options={'series': ...} (--option inflow=FILE of `pydiffgeo data`)."
         )
     if longest is not None:
         known = {n: request.name(str(n)) for n in sites.data_vars}

@@ -117,6 +117,10 @@ def _draw_scores(found: dict[str, tuple[NDArray, NDArray]], attribute: str, meas
         axis.plot(values, scores, ".", color=colour(k), label=literal(name))
     if all((values > 0).all() for values, _ in found.values()):
         axis.set_xscale("log")
+        for part in (axis.xaxis.set_major_formatter, axis.xaxis.set_minor_formatter):
+            part("{x:g}")  # 30 and not 3 times 10 to the power of 1
+        if max(values.max() / values.min() for values, _ in found.values()) > 10:
+            axis.xaxis.set_minor_formatter("")
     axis.set(xlabel=literal(attribute), ylabel=measure.upper(), ylim=(-1.0, 1.02))
     axis.grid(color="0.92")
     axis.legend(fontsize=8)
