@@ -126,8 +126,8 @@ class Batch:
             )
         inner = (self.below >= 0).nonzero().flatten()
         # each site once, whatever rows come twice
-        into = torch.stack((self.below[inner], self.site.to(inner)[inner])).unique(dim=1)[0]
-        there = into.bincount(minlength=len(self))
+        pairs = self.below[inner] * len(self.sites) + self.site.to(inner)[inner]
+        there = (pairs.unique() // len(self.sites)).bincount(minlength=len(self))
         short = (there != self.tributaries).nonzero().flatten().tolist()
         if short:
             row = short[0]

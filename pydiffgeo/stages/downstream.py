@@ -71,6 +71,11 @@ class Downstream(Stage):
         self, process: Process, interval: str | None = None, delay: Range | None = None
     ) -> None:
         super().__init__()
+        if not isinstance(process, Process):
+            raise SettingsError(
+                f"Downstream takes a Process, not {type(process).__name__}: put other stages "
+                "before it, and copies around it, Parallel(4, Downstream(...))."
+            )
         self.process, spec = process, process.model.spec
         absent = [k for k in (INFLOW, LATERAL) if k not in spec.forcings]
         absent += [k for k in (OUTFLOW,) if k not in spec.fluxes]

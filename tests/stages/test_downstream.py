@@ -243,6 +243,12 @@ def test_negative_discharge_of_a_linear_reach_goes_on(engine: str) -> None:
     assert left == pytest.approx(100 * DAY, rel=1e-11)
 
 
+def test_only_a_process_goes_down_a_river() -> None:
+    copies = stages.Parallel(2, stages.Process("muskingum"))
+    with pytest.raises(SettingsError, match="takes a Process, not Parallel"):
+        stages.Downstream(copies)  # type: ignore[arg-type]
+
+
 def test_a_delay_that_varies_in_time_is_refused() -> None:
     sites = sites_of()
     process = stages.Process(pdg.MuskingumCunge(), engine="torch", given=GIVEN, learn=())
