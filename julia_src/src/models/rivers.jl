@@ -1,9 +1,8 @@
 # Reaches of a river: one store each. The equations, widths and sources of docs/rivers.md, models/rivers/*.py and *.toml. Without branches
 # and with derivatives by hand, as `hbv.jl`.
 
-const LEAST_SHARE = 0.02   # 1: least share of the outflow in the weighted discharge
-const SHARE_WIDTH = 0.002  # 1: of the threshold there
-const TINY_AREA = 1e-12    # m2: an area below which no power is evaluated
+const LEAST_SHARE, SHARE_WIDTH = constants("muskingum").LEAST_SHARE, constants("muskingum").SHARE_WIDTH
+const TINY_AREA = constants("kinematic_wave").LEAST_AREA
 
 """
 X / (1 - X), where 1 - X is kept above `LEAST_SHARE` by a hyperbola; and its slope in 1 - X as it was before. Far below, the hyperbola is

@@ -15,10 +15,10 @@ from torch import Tensor
 from pydiffgeo.errors import ParameterError
 from pydiffgeo.models.base import Entries, ProcessModel, Values
 from pydiffgeo.models.smooth import stacked
-from pydiffgeo.models.spec_files import load_spec
+from pydiffgeo.models.spec_files import load_constants, load_spec
 
-LEAST_SHARE = 0.02  # 1: least share of the outflow in the weighted discharge
-SHARE_WIDTH = 0.002  # 1: of the threshold there
+CONSTANTS = load_constants("muskingum")
+LEAST_SHARE, SHARE_WIDTH = CONSTANTS["LEAST_SHARE"], CONSTANTS["SHARE_WIDTH"]
 FIRST = 1000.0  # m3: volume from which a warm-up begins
 
 

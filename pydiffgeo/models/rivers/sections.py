@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from pydiffgeo.models.base import Values
+from pydiffgeo.models.spec_files import load_constants
 
-TINY = 1e-12  # m2: an area below which no power is evaluated
+TINY = load_constants("kinematic_wave")["LEAST_AREA"]  # m2
 
 
 class CrossSection(NamedTuple):
