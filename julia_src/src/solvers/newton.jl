@@ -159,6 +159,8 @@ function settle!(w::Work{T}, m::Model, o::Options{T}) where {T}
         size = take_update!(u, w.update, w.scale, w.reach, o)
         isfinite(size) || return false
         isnan(before) || (contraction = size / (before * before))
+        # an update that is the rounding of the state is the last one, however small the tolerance
+        settled |= size * o.rtol <= 64 * eps(T)
         (settled || (min(contraction * size, one(T)) * size < tolerance && size < 1)) && return true
         before = size
     end
