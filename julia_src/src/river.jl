@@ -167,14 +167,14 @@ function river_forward(m::Model, inputs::Inputs{T}, o::Options{T}, river::River{
 end
 
 function river_forward!(pool::Pool, run::RiverRun, joint, results, counts, record, stop)
-    o, fine, first_interval = run.options, Threads.Atomic{Bool}(true), 1
+    o, fine = run.options, Threads.Atomic{Bool}(true)
     keep = record && o.checkpoints
     with_works(pool, run) do works
-        for until in run.ends
-            keep && first_interval > 1 && push!(run.starts, copy(run.carries))
+        for (n, until) in enumerate(run.ends)
+            first_interval = n == 1 ? 1 : run.ends[n-1] + 1
+            keep && n > 1 && push!(run.starts, copy(run.carries))
             stretch!(works, run, joint, first_interval:until, results, record && !keep, stop, fine)
             fine[] && !stop.flag[] || break
-            first_interval = until + 1
         end
     end
     if fine[] && !stop.flag[]
@@ -251,14 +251,14 @@ end
 "Add the cotangents of what arrived later to those of the forcing and of the delay."
 function pull_delayed!(x, run::RiverRun, g::Group, first, steps, field, on_field)
     for lane in 1:g.count
-        c, on_delay = column_of(g, lane), zero(eltype(x))
+        c, on_delay = column_of(g, lane), Ref(zero(eltype(x)))
         each_delayed(run, c, first, steps) do t, part, early, late
             y = @inbounds x[(t-1)*LANES+lane]
             add!(on_field, (1 - part) * y, c, early)
             add!(on_field, part * y, c, late)
-            on_delay += y * (load(field, c, late) - load(field, c, early))
+            on_delay[] += y * (load(field, c, late) - load(field, c, early))
         end
-        add!(run.river.on_delay, on_delay, c, 1)
+        add!(run.river.on_delay, on_delay[], c, 1)
     end
 end
 

@@ -131,7 +131,7 @@ rounding_of(m::SmallModel, lin::Linearisation{T}, a) where {T} = T(64 * eps(T)) 
 
 "Linearisation and evaluation in which what stores nothing has no storage and no capacity."
 @inline linearise!(w::Work, m::Model, u, keep::Bool, o::Options) = without_storage!(linearise!(w.linearisation, w.column, m, u, keep), o)
-@inline evaluate!(w::Work, m::Model, u, o::Options) = without_storage!(evaluate!(w.linearisation, w.column, m, u), o)
+@inline evaluate!(w::Work, m::Model, u::AbstractVector, o::Options) = without_storage!(evaluate!(w.linearisation, w.column, m, u), o)
 @inline without_storage!(lin::Linearisation, o::Options) = (only_stored!(lin.storage, o); only_stored!(lin.capacity, o); lin)
 
 "Set to zero what belongs to states that store nothing."
