@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,5 +105,7 @@ def process_group(device: str = "cpu") -> Iterator[Group]:
     dist.init_process_group("nccl" if place.type == "cuda" else "gloo")
     try:
         yield Group(dist.get_rank(), size, place)
+        with suppress(RuntimeError):  # the first to leave takes the connections of the others along
+            dist.barrier()
     finally:
         dist.destroy_process_group()
