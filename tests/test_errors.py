@@ -20,11 +20,7 @@ OURS = {
     for name, value in vars(errors).items()
     if isinstance(value, type) and issubclass(value, Exception)
 }
-RAISED = OURS | {
-    "TypeError",
-    "RuntimeError",
-    "NotImplementedError",
-}  # settings add it to a ValueError
+RAISED = OURS | {"TypeError", "RuntimeError"}  # settings add it to a ValueError
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 

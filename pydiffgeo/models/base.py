@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from pydiffgeo.errors import ModelError
+from pydiffgeo.errors import ModelError, ParameterError
 from pydiffgeo.models.closures import JuliaClosure, NeuralClosure
 from pydiffgeo.models.spec import ModelSpec
 from pydiffgeo.recorded import Recorded
@@ -216,3 +216,18 @@ class ProcessModel(Recorded):
         return [
             c.flat() for c in self.closures.values() if isinstance(c, NeuralClosure | JuliaClosure)
         ]
+
+
+def not_negative(spec: ModelSpec, parameters: Mapping[str, Tensor], names: Iterable[str]) -> None:
+    """Raise ParameterError where one of the named parameters, `[column or 1, ...]`, is negative.
+
+    Those that the model does not have are passed over.
+    """
+    for name in (name for name in names if name in parameters):
+        values = parameters[name].detach()
+        if bool((values < 0).any()):
+            at = (values < 0).nonzero()[0].tolist()
+            raise ParameterError(
+                f"parameter {name!r} is {float(values[tuple(at)]):g} at column {at[0]}; it must "
+                f"not be negative ({spec.parameters[name].unit})."
+            )

@@ -9,11 +9,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from pydiffgeo.errors import ParameterError, lookup
+from pydiffgeo.errors import lookup
 from pydiffgeo.models.base import Linearisation, ProcessModel, Values
 from pydiffgeo.models.slots import Formula, filled, share, share_and_slope
 from pydiffgeo.models.smooth import stacked
-from pydiffgeo.models.spec import ModelSpec
 from pydiffgeo.models.spec_files import load_spec
 
 # mm d-1: about the median of the CAMELS basins' slow runoff; only where stores start depends on it
@@ -130,15 +129,3 @@ class Buckets(ProcessModel):
         for (row, column), values in entries.items():
             jacobian[..., row, column] = values
         return Linearisation(state, torch.ones_like(state), stacked(rates), (jacobian,))
-
-
-def not_negative(spec: ModelSpec, parameters: Mapping[str, Tensor], names: Iterable[str]) -> None:
-    """Raise ParameterError where one of the named parameters, `[column or 1, ...]`, is negative."""
-    for name in names:
-        values = parameters[name].detach()
-        if bool((values < 0).any()):
-            at = (values < 0).nonzero()[0].tolist()
-            raise ParameterError(
-                f"parameter {name!r} is {float(values[tuple(at)]):g} at column {at[0]}; it must "
-                f"not be negative ({spec.parameters[name].unit})."
-            )

@@ -8,8 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from pydiffgeo.models.base import Entries, Evaluation, Values
-from pydiffgeo.models.buckets import TYPICAL_RUNOFF, Buckets, not_negative
+from pydiffgeo.models.base import Entries, Evaluation, Values, not_negative
+from pydiffgeo.models.buckets import TYPICAL_RUNOFF, Buckets
 from pydiffgeo.models.slots import Formula
 from pydiffgeo.models.smooth import available, available_and_slope, positive, stacked, step_up
 from pydiffgeo.models.spec_files import load_constants
@@ -180,7 +180,7 @@ class ExpHydro(Buckets):
 
     def check_parameters(self, parameters: Mapping[str, Tensor]) -> None:
         """Raise ParameterError where a parameter that may be zero is negative."""
-        not_negative(self.spec, parameters, [k for k in ("f",) if k in self.spec.parameters])
+        not_negative(self.spec, parameters, ("f",))
 
 
 def _limited(x: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,8 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from pydiffgeo.models.base import Entries, Evaluation, Values
-from pydiffgeo.models.buckets import TYPICAL_RUNOFF, Buckets, not_negative
+from pydiffgeo.models.base import Entries, Evaluation, Values, not_negative
+from pydiffgeo.models.buckets import TYPICAL_RUNOFF, Buckets
 from pydiffgeo.models.slots import Formula
 from pydiffgeo.models.smooth import available, available_and_slope, positive, stacked, step_up
 from pydiffgeo.models.spec_files import load_constants

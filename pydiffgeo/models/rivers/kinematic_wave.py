@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from pydiffgeo.errors import ParameterError, lookup
-from pydiffgeo.models.base import Values
-from pydiffgeo.models.rivers.reach import Reach, not_negative
+from pydiffgeo.models.base import Values, not_negative
+from pydiffgeo.models.rivers.reach import Reach
 from pydiffgeo.models.rivers.sections import SECTIONS, TINY, CrossSection
 
 
 class Channel(Reach):
-    """A reach with a cross-section and Manning's formula.
+    """A reach with a cross-section and Manning's formula; a subclass names its specification."""
 
-    `without` names parameters of the file that this model does not have.
-    """
+    name: ClassVar[str]
 
-    def __init__(self, name: str, section: str) -> None:
+    def __init__(self, section: str = "trapezoid") -> None:
         self.section_name = section
         self.shape = lookup(SECTIONS, section, "cross-section")
         others = {k for shape in SECTIONS.values() for k in shape.parameters}
         others -= set(self.shape.parameters)
-        super().__init__(name, without=others)
+        super().__init__(self.name, without=others)
 
     def channel(self, volume: Tensor, p: Values) -> tuple[Tensor, CrossSection, Tensor, Tensor]:
         """Return filled area (m2), section, velocity (m s-1) at normal flow, and celerity in parts
@@ -42,7 +42,7 @@ class Channel(Reach):
 
     def loss(self, section: CrossSection, area: Tensor, p: Values) -> Tensor:
         """Return what seeps into the bed (m3 s-1): leakance times depth of the water, over the
-        top width and the length; negative volumes, where Newton's method may pass, lose nothing.
+        top width and the length; odd in the area, so that a volume below zero is refilled.
         """
         return p["leakance"] * p["length"] * section.width * section.depth * torch.sign(area)
 
@@ -71,7 +71,7 @@ class Channel(Reach):
         where no section of this kind is known.
         """
         super().check_parameters(parameters)
-        not_negative(parameters, "side_slope", "q")
+        not_negative(self.spec, parameters, ("side_slope", "q"))
         values = parameters.get("q")
         if values is not None and bool((values.detach() > 2).any()):
             raise ParameterError("parameter 'q' is above 2; widths grow with depth^0 to depth^2.")
@@ -97,8 +97,7 @@ class KinematicWave(Channel):
         No such section.
     """
 
-    def __init__(self, section: str = "trapezoid") -> None:
-        super().__init__("kinematic_wave", section)
+    name = "kinematic_wave"
 
     def outflow(self, volume: Tensor, inflow: Tensor, p: Values) -> tuple[Tensor, Tensor]:
         """Return discharge at the lower end, and loss to the bed (m3 s-1), `[...]`."""
@@ -108,7 +107,7 @@ class KinematicWave(Channel):
     def outflow_and_slope(
         self, volume: Tensor, inflow: Tensor, p: Values
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return discharge and loss together (m3 s-1), their slope in the volume (s-1), `[...]`."""
+        """Return discharge and loss (m3 s-1), and the slope of their sum in the volume (s-1)."""
         (area, section, velocity, _), (steeper, _, _, seeping) = self.growth(volume, p, False)
         discharge = area * velocity
         slope = (1 + area.abs() * steeper).mul_(velocity).div_(p["length"]).add_(seeping)

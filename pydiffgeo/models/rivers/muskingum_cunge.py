@@ -39,8 +39,7 @@ class MuskingumCunge(Channel):
         No such section.
     """
 
-    def __init__(self, section: str = "trapezoid") -> None:
-        super().__init__("muskingum_cunge", section)
+    name = "muskingum_cunge"
 
     def outflow(self, volume: Tensor, inflow: Tensor, p: Values) -> tuple[Tensor, Tensor]:
         """Return discharge at the lower end, and loss to the bed (m3 s-1), `[...]`."""

@@ -12,8 +12,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from pydiffgeo.errors import ParameterError
-from pydiffgeo.models.base import Entries, ProcessModel, Values
+from pydiffgeo.errors import ModelError
+from pydiffgeo.models.base import Entries, ProcessModel, Values, not_negative
 from pydiffgeo.models.smooth import stacked
 from pydiffgeo.models.spec_files import load_constants, load_spec
 
@@ -25,7 +25,8 @@ FIRST = 1000.0  # m3: volume from which a warm-up begins
 class Reach(ProcessModel):
     """A reach with one store, whose volume is the state (m3).
 
-    A subclass defines `outflow`. `without` names parameters of options that are not taken.
+    A subclass defines `outflow` and `outflow_and_slope`. `without` names parameters of options that
+    are not taken.
     """
 
     size = 1
@@ -41,11 +42,11 @@ class Reach(ProcessModel):
 
     def outflow(self, volume: Tensor, inflow: Tensor, p: Values) -> tuple[Tensor, Tensor]:
         """Return discharge at the lower end, and loss to the bed (m3 s-1), `[...]`."""
-        raise NotImplementedError
+        raise ModelError(f"{type(self).__name__} lacks `outflow`: define it.")
 
     def check_parameters(self, parameters: Mapping[str, Tensor]) -> None:
         """Raise ParameterError for a bed that would give water, or a step below zero."""
-        not_negative(parameters, "leakance", "step")
+        not_negative(self.spec, parameters, ("leakance", "step"))
 
     def _flows(self, state: Tensor, forcing: Values, parameters: Values) -> tuple[Tensor, ...]:
         f, p = ({k: v[..., 0] for k, v in x.items()} for x in (forcing, parameters))
@@ -61,7 +62,7 @@ class Reach(ProcessModel):
         self, volume: Tensor, inflow: Tensor, p: Values
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return `outflow`, and the slope of discharge and loss together in the volume, s-1."""
-        raise NotImplementedError
+        raise ModelError(f"{type(self).__name__} lacks `outflow_and_slope`: define it.")
 
     def slopes(
         self, state: Tensor, forcing: Values, parameters: Values
@@ -75,18 +76,6 @@ class Reach(ProcessModel):
     def fluxes(self, state: Tensor, forcing: Values, parameters: Values) -> Tensor:
         """Inflow from above and the sides, discharge, loss."""
         return stacked(list(self._flows(state, forcing, parameters)))
-
-
-def not_negative(parameters: Mapping[str, Tensor], *names: str) -> None:
-    """Raise ParameterError for a parameter of these that is below zero, where the model has it."""
-    for name in (name for name in names if name in parameters):
-        values = parameters[name].detach()
-        if bool((values < 0).any()):
-            at = (values < 0).nonzero()[0].tolist()
-            raise ParameterError(
-                f"parameter {name!r} is {float(values[tuple(at)]):g} at column {at[0]}; it must be "
-                "0 or more."
-            )
 
 
 def share_of_outflow(share: Tensor) -> Tensor:

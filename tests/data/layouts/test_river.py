@@ -81,6 +81,8 @@ def test_the_column_of_times_has_any_name_and_identifiers_may_be_named(tmp_path:
     units = {"lateral_inflow": "m3 s-1"}
     sites = open_sites(path, options={"inflow": "inflow.csv"}, names=names, units=units)
     is_the_river(sites, gauged=False)
+    assert sites.site.values.tolist() == ["11", "12", "13", "14", "15"]
+    assert sites.downstream.values.tolist() == ["13", "13", "15", "15", ""]
 
 
 @pytest.mark.parametrize("style", ["t-route", "merit", "hydrorivers"])

@@ -331,8 +331,9 @@ def test_check_shows_the_first_of_each_kind_and_writes_all(tmp_path: Path) -> No
 
 
 def test_text_of_good_files_gives_no_warning(tmp_path: Path) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
         for kind in ("netcdf", "csv"):
             open_sites(site_files.caravan(tmp_path / kind, kind))
         open_sites(site_files.camels_us(tmp_path / "us"))
+    assert [str(warning.message) for warning in caught] == []

@@ -156,7 +156,7 @@ def test_the_limited_discharge_is_of_second_order() -> None:
         (
             "muskingum_cunge",
             {"leakance": -1e-6},
-            "'leakance' is -1e-06 at column 0; it must be 0 or more",
+            "'leakance' is -1e-06 at column 0; it must not be negative",
         ),
         ("muskingum_cunge", {"side_slope": -0.5}, "'side_slope' is -0.5"),
         ("muskingum", {"step": -1.0}, "'step' is -1"),
