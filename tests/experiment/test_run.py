@@ -241,9 +241,9 @@ def test_a_river_is_trained_judged_and_predicted_whole(tmp_path) -> None:
     found = predict(folder, path, tmp_path / "new.nc").data
     flow = found.total_inflow - found.discharge
     stored = found.volume.diff("time")
-    np.testing.assert_allclose(86400 * flow.isel(time=slice(1, None)), stored, rtol=1e-4, atol=20)
+    np.testing.assert_allclose(86400 * flow.isel(time=slice(1, None)), stored, atol=1e-6)
     own = xr.load_dataset(path).lateral_inflow.sel(time=found.time)
     above = found.total_inflow - own
     np.testing.assert_allclose(
-        above.sel(site="e"), (found.discharge.sel(site=["c", "d"])).sum("site"), rtol=1e-5
+        above.sel(site="e"), (found.discharge.sel(site=["c", "d"])).sum("site"), rtol=1e-9
     )
