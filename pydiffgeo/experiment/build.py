@@ -30,7 +30,6 @@ from pydiffgeo.data.derive import attributes_of, settings_line, sources_of
 from pydiffgeo.data.form import (
     Day,
     attribute_names,
-    observed_names,
     positions,
     series_names,
     stamp,
@@ -283,7 +282,6 @@ def build_members(settings: Any, trained: xr.Dataset, hybrid: Hybrid) -> list[Me
     """Return the plan of an ensemble: twins by seed, or a fold for each site."""
     t, d = settings.training, settings.data
     records = trained.isel(time=slice(*positions(times_of(trained), *d.train.days)))
-    records = records.drop_vars([n for n in observed_names(records) if n not in d.observed])
     times, held = times_of(records), 0
     if d.held_days:
         first, last = positions(times, *d.validation.days)

@@ -160,6 +160,7 @@ def _member(
         shown.isel(time=slice(-held or None)),
         forcing=made.forcing, observed=made.observed, attributes=made.attributes, dtype=made.dtype,
     )  # fmt: skip
-    last = {n: v.where(late).transpose("site", "time", ...) for n, v in observed.items()}
+    judged = {n: v.where(late) for n, v in observed.items() if n in made.observed}
+    last = {n: v.transpose("site", "time", ...) for n, v in judged.items()}
     kept = {name: torch.tensor(values.values, dtype=made.dtype) for name, values in last.items()}
     return Member(seed=seed, windows=made, seen=seen, held=kept, **own)

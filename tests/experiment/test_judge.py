@@ -138,3 +138,16 @@ def test_a_scenario_changes_what_it_should(run, records, tmp_path):
     )
     assert float(then.data.discharge.sum()) > float(now.data.discharge.sum())
     assert now.scores.nse.notnull().all(), "where there are observations there are scores"
+
+
+def test_series_observed_besides_are_no_other_records(records, tmp_path, caplog):
+    """As the soil temperature beside the moisture that columns are trained on."""
+    sites = xr.load_dataset(records)
+    more = sites.discharge.copy().assign_attrs(units="degC", role="observed")
+    sites.assign(water_temperature=more).to_netcdf(tmp_path / "more.nc")
+    whole = {"length": None, "batch": None, "steps_per_epoch": None, "seeds": [0], "epochs": 1}
+    held = {"validation": {"start": "2000-11-01", "end": "2000-12-31"}}
+    made = cases.experiment(tmp_path, tmp_path / "more.nc", data=held, training=whole)
+    [folder] = train(made, tmp_path / "out", progress=False)
+    judge([folder], progress=False, figures=False)
+    assert "records are not those" not in caplog.text
