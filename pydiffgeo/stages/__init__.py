@@ -10,16 +10,17 @@ from pydiffgeo.stages.parallel import Parallel
 from pydiffgeo.stages.process import Process
 from pydiffgeo.stages.sequence import Climatology, Sequence
 from pydiffgeo.stages.simple import Canopy, DegreeDay, Lateral, Scale, UnitHydrograph
+from pydiffgeo.stages.soil_water_stress import SoilWaterStress
 
 STAGES: dict[str, type[Stage]] = {
     "process": Process, "parallel": Parallel, "scale": Scale, "unit_hydrograph": UnitHydrograph,
     "degree_day": DegreeDay, "canopy": Canopy, "probes": Probes, "sequence": Sequence,
     "climatology": Climatology, "explicit_hbv": ExplicitHBV, "downstream": Downstream,
-    "lateral": Lateral,
+    "lateral": Lateral, "soil_water_stress": SoilWaterStress,
 }  # fmt: skip
 
 __all__ = [
     "STAGES", "Canopy", "Climatology", "DegreeDay", "Downstream", "ExplicitHBV", "Known",
-    "Lateral", "Parallel", "Probes", "Process", "Scale", "Sequence", "Series", "Stage",
-    "UnitHydrograph",
+    "Lateral", "Parallel", "Probes", "Process", "Scale", "Sequence", "Series",
+    "SoilWaterStress", "Stage", "UnitHydrograph",
 ]  # fmt: skip

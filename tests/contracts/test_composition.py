@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import math
 
+import numpy as np
 import pytest
 import torch
 import xarray as xr
@@ -37,6 +38,10 @@ HYBRIDS = {
     "explicit_hbv": lambda: (pdg.MLP(hidden=(4,)), [stages.ExplicitHBV()]),
     "sequence": lambda: (None, [stages.Sequence(pdg.LSTM(hidden=3))]),
     "climatology": lambda: (None, [stages.Climatology("discharge")]),
+    "soil_water_stress": lambda: (
+        pdg.MLP(hidden=(4,)),
+        [stages.SoilWaterStress(("wetness", "wetness_below"), (0.7, "deep_roots")), process()],
+    ),
     "mlp": lambda: (pdg.MLP(hidden=(4,), dropout=0.2), [process()]),
     "lstm": lambda: (pdg.LSTM(hidden=3, past={"discharge": 1}), [process()]),
     "mixed": lambda: (pdg.Mixed(pdg.MLP(hidden=(4,)), pdg.LSTM(hidden=3)), [process()]),
@@ -75,7 +80,13 @@ def sites_for(kind: str) -> xr.Dataset:
         return sites.drop_vars("lateral_inflow" if kind == "lateral" else []).assign(
             runoff=runoff, area=area
         )
-    return stations(2, 8) if kind in COLUMNS else basins(3, 20)
+    sites = stations(2, 8) if kind in COLUMNS else basins(3, 20)
+    if kind == "soil_water_stress":
+        for k, name in enumerate(("wetness", "wetness_below")):
+            values = np.random.default_rng(k).uniform(0.3, 0.95, (3, 20))
+            sites[name] = ("site", "time"), values, {"units": "1"}
+        sites["deep_roots"] = "site", np.full(3, 0.3)
+    return sites
 
 
 @pytest.mark.parametrize("kind", [*STAGES, *NETWORKS])
