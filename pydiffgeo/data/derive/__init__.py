@@ -23,6 +23,7 @@ from pydiffgeo.data.derive.summary import (
     add_first_profile,
     add_moisture,
 )
+from pydiffgeo.data.derive.sun import add_sun
 from pydiffgeo.data.form import Day, series_names, unit_of
 from pydiffgeo.data.variables import VARIABLES
 from pydiffgeo.errors import DataError, SettingsError, listed, lookup, nearest
@@ -36,10 +37,12 @@ DERIVED: dict[str, Callable[..., xr.Dataset]] = {
     "first_profile": add_first_profile,
     "width": add_width,
     "own_area": add_own_area,
+    "sun": add_sun,
 }
 
 CLIMATE_NAMES = tuple(f"climate_{name}" for name in CLIMATE)
 PET = {"potential_evapotranspiration": "oudin"}  # gives tair_mean, too
+SUN = ("sun_elevation", "diffuse_share", "longwave_down")
 
 
 def derived(
@@ -133,6 +136,11 @@ def sources_of(
             places = pet_places(method)
         elif name == "rain_and_melt" and name in wanted:
             queue += ["precipitation", "tair_mean"]
+        elif name in SUN and "sun" in wanted:
+            queue += ["shortwave_down"]
+            air = "air_temperature" if "air_temperature" in sites else "tair_mean"
+            queue += [air, "vapour_pressure"] if name == "longwave_down" else []
+            places = ("lat", "lon")
         elif name == "tair_mean" and "potential_evapotranspiration" in wanted:
             queue += ["tair_min", "tair_max"]
         else:
@@ -172,6 +180,8 @@ def derivation(sites: xr.Dataset, name: str) -> dict[str, Any]:
         return {**({} if "tair_mean" in there else PET), name: {}}
     if name in CLIMATE_NAMES:
         return {"climate": {}}
+    if name in SUN and {"shortwave_down", "vapour_pressure"} <= there:
+        return {"sun": {}}
     if base in there and last in QUANTILES:
         return {"moisture": base}
     return {"first_profile": base} if base in there and last == "first" else {}

@@ -1,0 +1,1 @@
+"""Canopies: leaves in sun and shade over a soil."""
