@@ -7,14 +7,20 @@ from pydiffgeo.evaluation.panels import PANELS
 from pydiffgeo.evaluation.panels.fluxes import base_flow, untrained_summary, untrained_table
 from pydiffgeo.evaluation.panels.of_sites import cdf_figure
 from pydiffgeo.evaluation.report import compare_runs, write_report
-from pydiffgeo.evaluation.scores import median_scores, score_sites, summary_table, write_scores
+from pydiffgeo.evaluation.scores import (
+    median_scores,
+    pooled_scores,
+    score_sites,
+    summary_table,
+    write_scores,
+)
 from pydiffgeo.evaluation.simulate import simulate
 from pydiffgeo.evaluation.tables import print_table, write_table
 
 __all__ = [
     "MEASURES", "PANELS", "Evaluation", "base_flow", "bias", "cdf_figure", "compare_runs",
     "correlation", "evaluate", "kge", "matplotlib_missing", "median_scores", "new_figure", "nse",
-    "open_evaluation", "print_table", "rmse", "save_figure", "score", "score_sites", "simulate",
-    "summary_table", "ubrmse", "untrained_summary", "untrained_table", "write_report",
-    "write_scores", "write_table",
+    "open_evaluation", "pooled_scores", "print_table", "rmse", "save_figure", "score",
+    "score_sites", "simulate", "summary_table", "ubrmse", "untrained_summary", "untrained_table",
+    "write_report", "write_scores", "write_table",
 ]  # fmt: skip

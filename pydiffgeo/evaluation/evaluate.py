@@ -16,8 +16,10 @@ from pydiffgeo.data.form import axis_of, stamp
 from pydiffgeo.errors import DataError
 from pydiffgeo.evaluation.report import write_report
 from pydiffgeo.evaluation.scores import (
+    POOLED,
     groups_of,
     median_scores,
+    pooled_scores,
     score_sites,
     summary_table,
     write_scores,
@@ -111,6 +113,20 @@ class Evaluation:
     def summary(self) -> pd.DataFrame:
         """One row per observed series, group of sites, and depth of profiles: `summary_table`."""
         return self._tables(summary_table)
+
+    def pooled(self, measures: Iterable[str] = POOLED) -> pd.DataFrame:
+        """Return measures over all points of all sites at once: see `pooled_scores`.
+
+        A row for each observed series, and each group of sites where there are groups.
+        """
+        judged, rows = self.judged, []
+        for name in self.observed:
+            pair = judged[name].values, judged[name + OBSERVED].values
+            for group in dict.fromkeys(self.groups):
+                own = self.groups == group
+                label = {"observed": name} | ({"group": group} if group else {})
+                rows.append({**label, **pooled_scores(pair[0][own], pair[1][own], measures)})
+        return pd.DataFrame(rows)
 
     def medians(self, confidence: float = 0.95) -> pd.DataFrame:
         """Return medians over the sites with bootstrap intervals: see `median_scores`."""

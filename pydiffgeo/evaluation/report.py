@@ -24,7 +24,9 @@ SHOWN = {
     "peak_timing": "min",
 }  # fmt: skip
 LABELS = ("run", "observed", "group", "depth")  # of rows
-COMPARED = ("untrained", "cdf", "profiles", "hydrographs", "water_balance", "training_curves")
+COMPARED = (
+    "untrained", "pooled", "cdf", "profiles", "hydrographs", "water_balance", "training_curves"
+)  # fmt: skip
 Chosen = Mapping[str, Mapping[str, Any]] | Iterable[str] | None
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import xarray as xr
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from pydiffgeo.errors import DataError, listed, lookup
 from pydiffgeo.evaluation.measures import DISCHARGE, GENERAL, MEASURES
@@ -21,6 +21,7 @@ from pydiffgeo.files import write_file, write_netcdf
 log = logging.getLogger("pydiffgeo")
 
 COUNT = "count"  # of the steps compared: the one variable of scores that is no measure
+POOLED = ("correlation", "rmse", "bias", "nse")  # of all points together
 # of measures; {} is the unit of the series, all others have none
 UNITS = {
     "mse": "({})2", "rmse": "{}", "ubrmse": "{}", "bias": "{}", "peak_timing": "d",
@@ -86,6 +87,21 @@ def _score(measure: Callable[..., float], simulated: NDArray, observed: NDArray)
     known = np.isfinite(observed)
     whole = bool(np.isfinite(simulated[known]).all())
     return measure(simulated, observed) if whole and known.sum() > 1 else np.nan
+
+
+def pooled_scores(
+    simulated: ArrayLike, observed: ArrayLike, measures: Iterable[str] = POOLED
+) -> dict[str, float]:
+    """Return measures over all points of all sites at once, and ``points``, how many there are.
+
+    The table of studies whose sites have few points each, such as leaves. Means are over points, so
+    that a site with many counts for more. Arrays of one shape, in one unit; NaN where nothing was
+    observed. Measures are NaN where fewer than two points were observed, or one of them is not
+    simulated.
+    """
+    s, o = np.asarray(simulated, float).ravel(), np.asarray(observed, float).ravel()
+    found = {name: _score(lookup(MEASURES, name, "measure"), s, o) for name in measures}
+    return found | {"points": int(np.isfinite(o).sum())}
 
 
 def write_scores(scores: xr.Dataset, path: str | Path) -> list[Path]:

@@ -8,11 +8,13 @@ from pydiffgeo.evaluation.figures import Panel
 from pydiffgeo.evaluation.panels.fluxes import untrained, water_balance
 from pydiffgeo.evaluation.panels.learned_functions import learned_functions, soil_curves
 from pydiffgeo.evaluation.panels.of_sites import cdf, site_map
+from pydiffgeo.evaluation.panels.pooled import pooled
 from pydiffgeo.evaluation.panels.rivers import river, score_by
 from pydiffgeo.evaluation.panels.time_series import hydrographs, profiles, training_curves
 
 PANELS: dict[str, Callable[..., Panel]] = {
     "untrained": untrained,
+    "pooled": pooled,
     "cdf": cdf,
     "hydrographs": hydrographs,
     "profiles": profiles,
