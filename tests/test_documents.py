@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import hybrid_cases
+import leaf_files
 import pandas as pd
 import pytest
 import river_files
@@ -154,10 +155,12 @@ def test_own_files(
     monkeypatch.chdir(tmp_path)
     exec(blocks("docs/own_data.md", "python")[0], {})
     assert capsys.readouterr().out == "['007'] K\n"
+    leaf_files.curves(tmp_path)
+    exec(blocks("docs/own_data.md", "python")[1], names := dict[str, Any]())
+    assert dict(names["sites"].sizes) == {"site": 6, "point": 5} and "pft" in names["sites"]
     river_files.table(tmp_path, "t-route", days=200)
     (tmp_path / "inflow.csv").rename(tmp_path / "lateral_inflow.csv")
-    names: dict[str, Any] = {}
-    exec(blocks("docs/own_data.md", "python")[1], names)
+    exec(blocks("docs/own_data.md", "python")[2], names)
     assert names["sites"].sizes["site"] == 5 and len(names["windows"].batch(0)) == 3
     (settings,) = (yaml.safe_load(t) for t in blocks("docs/own_data.md", "yaml")[1:])
     again = pdg.open_sites(**settings["data"])

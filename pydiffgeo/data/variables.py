@@ -149,6 +149,53 @@ VARIABLES: dict[str, Variable] = {
     "soil_moisture": Variable(
         "m3 m-3", 0.0, 1.0, "volumetric soil moisture", "volume_fraction_of_condensed_water_in_soil"
     ),
+    "air_temperature": Variable("degC", -90.0, 60.0, "air temperature", "air_temperature"),
+    "leaf_temperature": Variable("degC", -60.0, 70.0, "leaf temperature"),
+    "par": Variable(
+        "umol m-2 s-1",
+        0.0,
+        4000.0,
+        "photosynthetically active radiation, photons",
+        "surface_downwelling_photosynthetic_photon_flux_in_air",
+    ),
+    "co2": Variable(
+        "umol mol-1", 0.0, 10000.0, "carbon dioxide", "mole_fraction_of_carbon_dioxide_in_air"
+    ),
+    "intercellular_co2": Variable(
+        "umol mol-1", 0.0, 10000.0, "carbon dioxide in the spaces between the cells of a leaf"
+    ),
+    "pressure": Variable("Pa", 30000.0, 115000.0, "air pressure", "surface_air_pressure"),
+    "vapour_pressure_deficit": Variable(
+        "kPa", 0.0, 20.0, "vapour pressure deficit", "water_vapor_saturation_deficit_in_air"
+    ),
+    "relative_humidity": Variable("percent", 0.0, 105.0, "relative humidity", "relative_humidity"),
+    "assimilation": Variable("umol m-2 s-1", -100.0, 200.0, "net assimilation of a leaf"),
+    "stomatal_conductance": Variable(
+        "mol m-2 s-1", 0.0, 10.0, "stomatal conductance of water vapour"
+    ),
+    "boundary_layer_conductance": Variable(
+        "mol m-2 s-1", 0.0, 100.0, "conductance of the boundary layer of a leaf, of water vapour"
+    ),
+    "wind_speed": Variable("m s-1", 0.0, 100.0, "wind speed", "wind_speed"),
+    "friction_velocity": Variable("m s-1", 0.0, 15.0, "friction velocity"),
+    "leaf_area_index": Variable("m2 m-2", 0.0, 30.0, "leaf area index", "leaf_area_index"),
+    "vegetation_height": Variable("m", 0.0, 150.0, "height of the vegetation"),
+    "latent_heat": Variable(
+        "W m-2", -500.0, 2000.0, "latent heat flux", "surface_upward_latent_heat_flux"
+    ),
+    "sensible_heat": Variable(
+        "W m-2", -1000.0, 2000.0, "sensible heat flux", "surface_upward_sensible_heat_flux"
+    ),
+    "net_radiation": Variable(
+        "W m-2", -500.0, 1500.0, "net radiation", "surface_net_downward_radiative_flux"
+    ),
+    "ground_heat_flux": Variable(
+        "W m-2", -500.0, 1000.0, "heat flux into the soil", "downward_heat_flux_in_soil"
+    ),
+    "net_ecosystem_exchange": Variable(
+        "umol m-2 s-1", -150.0, 150.0, "net ecosystem exchange, negative where carbon is taken up"
+    ),
+    "soil_respiration": Variable("umol m-2 s-1", 0.0, 100.0, "respiration of the soil"),
 }
 VOLUME = "m3 s-1"
 # Variables that are another quantity where sites are reaches of a river, told by their unit
@@ -178,6 +225,7 @@ ATTRIBUTES: dict[str, tuple[float, float]] = {
     "theta_r": (0.0, 1.0),
     "saturated_water_content": (0.0, 1.0),
     "geol_porostiy": (0.0, 1.0),
+    "soil_moisture_percent": (0.0, 1000.0),
     "soil_conductivity": (0.0, 10000.0),
     "max_water_content": (0.0, 1000.0),
     "carbonate_rocks_frac": (0.0, 1.0),
@@ -213,6 +261,10 @@ OBSERVED = (
     "soil_temperature",
     "water_temperature",
     "dissolved_oxygen",
+    "assimilation",
+    "latent_heat",
+    "sensible_heat",
+    "net_ecosystem_exchange",
 )
 # of variables and attributes that are in no table above: fill values such as 1e20 lie outside
 FALLBACK = (-1e12, 1e12)

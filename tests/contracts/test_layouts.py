@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import leaf_files
 import numpy as np
 import pytest
 import river_files
@@ -13,6 +14,7 @@ import site_files
 import xarray as xr
 
 from pydiffgeo.data import LAYOUTS, check_sites, open_sites, write_sites
+from pydiffgeo.data.form import axis_of, positions, times_of
 from pydiffgeo.data.variables import VARIABLES, variable_of
 
 
@@ -38,6 +40,8 @@ SAMPLES = {
     "netcdf": lambda root: write_sites(site_files.records(sites=2, days=60), root / "all.nc"),
     "river": river_files.reach_file,
     "zarr": _zarr,
+    "points": leaf_files.curves,
+    "flux_tower": leaf_files.towers,
     "csv": _csv,
 }
 REAL = {"uscrn": "soil_moisture/uscrn_2020_daily_profiles.nc"}
@@ -63,15 +67,14 @@ def test_a_layout_is_recognised_opened_and_checked(
     sites = open_sites(path)
     xr.testing.assert_identical(sites.load(), open_sites(path, layout=kind).load())
     assert sites.site.dtype.kind == "U" and sites.sizes["site"] > 1
-    steps = np.diff(sites.time.values)
+    axis = axis_of(sites)
+    steps = np.diff(times_of(sites).values)
     assert len(set(steps.tolist())) == 1, "regular steps"
-    series = [name for name in sites.data_vars if "time" in sites[name].dims]
+    series = [name for name in sites.data_vars if axis in sites[name].dims]
     assert series
     for name in sites.data_vars:
         dims = sites[name].dims
-        assert dims[0] == "site" and dims[1:] in ((), ("time",), ("depth",), ("time", "depth")), (
-            name
-        )
+        assert dims[0] == "site" and dims[1:] in ((), (axis,), ("depth",), (axis, "depth")), name
         if name in VARIABLES:
             unit = sites[name].attrs["units"] if "downstream" in sites else None
             variable, known = (
@@ -90,13 +93,16 @@ def test_a_part_is_that_part_of_all(sample: tuple[str, Path]) -> None:
     """Some sites, variables and days are read as they stand in the whole."""
     _, path = sample
     whole = open_sites(path).load()
+    if axis_of(whole) == "point":
+        part = open_sites(path, sites=[str(whole.site.values[1])], variables=["par"])
+        np.testing.assert_array_equal(part.par.values, whole.par.values[1:2, : part.sizes["point"]])
+        return
     first = str(whole.site.values[1])
     name = next(str(n) for n, v in whole.items() if v.dims == ("site", "time"))
-    days = slice(whole.time.values[5], whole.time.values[12])
-    part = open_sites(
-        path, sites=[first], variables=[name], start=str(days.start)[:10], end=str(days.stop)[:10]
-    )
+    start, end = (str(whole.time.values[k])[:10] for k in (5, 12))
+    part = open_sites(path, sites=[first], variables=[name], start=start, end=end)
+    days = slice(*positions(times_of(whole), start, end))
     assert part.site.values.tolist() == [first]
     np.testing.assert_array_equal(
-        part[name].values, whole[name].sel(site=[first], time=days).values
+        part[name].values, whole[name].sel(site=[first]).isel(time=days).values
     )

@@ -45,6 +45,7 @@ TESTED_IN = {
     "data/layouts/river_tables.py": "data/layouts/test_river.py",
     "data/layouts/series.py": "data/layouts/test_text.py",
     "data/layouts/source.py": "data/layouts/test_text.py",
+    "data/layouts/suffixes.py": "data/layouts/test_points.py",
     "data/lacking.py": "data/test_windows.py",
     "data/left_out.py": "data/test_selection.py",
     "data/lazy.py": "data/test_sites.py",

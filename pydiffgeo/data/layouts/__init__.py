@@ -9,7 +9,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from pydiffgeo.data.layouts import camels_us, caravan, generic, netcdf, own_csv, river, uscrn
+from pydiffgeo.data.layouts import (
+    camels_us,
+    caravan,
+    flux_tower,
+    generic,
+    netcdf,
+    own_csv,
+    points,
+    river,
+    uscrn,
+)
 from pydiffgeo.data.layouts.source import Column, Request, Source
 
 
@@ -40,6 +50,8 @@ LAYOUTS: dict[str, Layout] = {
     "river": Layout("a river network, netCDF or tables", river.recognises, river.open_source),
     "netcdf": Layout("one netCDF file", netcdf.recognises, netcdf.open_source),
     "zarr": Layout("one zarr folder", netcdf.recognises_zarr, netcdf.open_zarr),
+    "points": Layout("tables with a row per point", points.recognises, points.open_source),
+    "flux_tower": Layout("flux towers, half-hours", flux_tower.recognises, flux_tower.open_source),
     "csv": Layout("own CSV files", own_csv.recognises, own_csv.open_source),
 }
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pydiffgeo.data.form import stamp
 from pydiffgeo.errors import DataError, DataWarning
 
 SEPARATORS = (",", ";", "\t")
@@ -191,7 +192,7 @@ def _in_utc(times: pd.DatetimeIndex, zone: str | None, what: str) -> pd.Datetime
 
 def numbers_of(
     frame: pd.DataFrame,
-    days: pd.DatetimeIndex,
+    days: pd.Index,
     site: str,
     file: Path,
     line: Line,
@@ -206,8 +207,8 @@ def numbers_of(
     ----------
     frame : DataFrame
         Rows of a file.
-    days : DatetimeIndex, [row]
-        Their days.
+    days : Index, [row]
+        Their times, or numbers of points.
     site, file, line
         For messages; `line` gives the line of a row.
     observed : collection of str
@@ -228,7 +229,7 @@ def numbers_of(
         if not words.any():
             continue
         row = int(np.flatnonzero(comma if comma.any() else words)[0])
-        place = f"in line {line(row)} of {file}, {days[row]:%Y-%m-%d}"
+        place = f"in line {line(row)} of {file}, {stamp(days[row])}"
         if comma.any():
             raise DataError(
                 f"{name} of {site} is {text[row]!r}, with a decimal comma, {place}; write decimal "
