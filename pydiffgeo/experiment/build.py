@@ -374,7 +374,7 @@ def _require_names(records: xr.Dataset, data: DataSettings) -> None:
         for k, name in enumerate(getattr(data, key) or ()):
             what = "attribute" if key == "attributes" else "series in time"
             if name in text:
-                remedy = "leave it out, or encode it as numbers."
+                remedy = f"leave it out, or derive its classes: {{of: {name}, values: [...]}}."
                 why = f"{name!r} is text, which networks cannot read; {remedy}"
             elif name not in names and not (key == "attributes" and name in records.coords):
                 line = "" if key == "observed" else settings_line(records, data.derive, name)

@@ -13,6 +13,7 @@ import xarray as xr
 import yaml
 
 from pydiffgeo.data.derive.channel import add_width
+from pydiffgeo.data.derive.classes import add_classes, class_name
 from pydiffgeo.data.derive.own_area import add_own_area
 from pydiffgeo.data.derive.pet import add_pet, pet_places, pet_sources
 from pydiffgeo.data.derive.snow import add_rain_and_melt
@@ -38,6 +39,7 @@ DERIVED: dict[str, Callable[..., xr.Dataset]] = {
     "width": add_width,
     "own_area": add_own_area,
     "sun": add_sun,
+    "classes": add_classes,
 }
 
 CLIMATE_NAMES = tuple(f"climate_{name}" for name in CLIMATE)
@@ -161,6 +163,9 @@ def attributes_of(wanted: Mapping[str, Any]) -> list[str]:
     found = [*CLIMATE_NAMES] if "climate" in wanted else []
     found += ["width"] if "width" in wanted else []
     found += ["own_area"] if "own_area" in wanted else []
+    classes = wanted.get("classes")
+    if isinstance(classes, Mapping):
+        found += [class_name(str(classes.get("of")), v) for v in classes.get("values") or ()]
     for kind, endings in (("moisture", tuple(QUANTILES)), ("first_profile", ("first",))):
         if kind in wanted:
             given = wanted[kind] or {}
