@@ -8,19 +8,19 @@ from pydiffgeo.stages.downstream import Downstream
 from pydiffgeo.stages.explicit_hbv import ExplicitHBV
 from pydiffgeo.stages.parallel import Parallel
 from pydiffgeo.stages.process import Process
-from pydiffgeo.stages.sequence import Climatology, Sequence
+from pydiffgeo.stages.sequence import Climatology, Persistence, Sequence
 from pydiffgeo.stages.simple import Canopy, DegreeDay, Lateral, Scale, UnitHydrograph
 from pydiffgeo.stages.soil_water_stress import SoilWaterStress
 
 STAGES: dict[str, type[Stage]] = {
     "process": Process, "parallel": Parallel, "scale": Scale, "unit_hydrograph": UnitHydrograph,
     "degree_day": DegreeDay, "canopy": Canopy, "probes": Probes, "sequence": Sequence,
-    "climatology": Climatology, "explicit_hbv": ExplicitHBV, "downstream": Downstream,
-    "lateral": Lateral, "soil_water_stress": SoilWaterStress,
+    "climatology": Climatology, "persistence": Persistence, "explicit_hbv": ExplicitHBV,
+    "downstream": Downstream, "lateral": Lateral, "soil_water_stress": SoilWaterStress,
 }  # fmt: skip
 
 __all__ = [
     "STAGES", "Canopy", "Climatology", "DegreeDay", "Downstream", "ExplicitHBV", "Known",
-    "Lateral", "Parallel", "Probes", "Process", "Scale", "Sequence", "Series",
+    "Lateral", "Parallel", "Persistence", "Probes", "Process", "Scale", "Sequence", "Series",
     "SoilWaterStress", "Stage", "UnitHydrograph",
 ]  # fmt: skip

@@ -133,6 +133,51 @@ class Climatology(Stage):
         return {self.gives[0]: rows[:, None].expand(-1, batch.length, *rows.shape[1:])}
 
 
+class Persistence(Stage):
+    """What was observed some steps before, on every step: the least that a forecast must beat.
+
+    It knows the observations of the days that it is judged on, up to so many steps before. Where
+    there is none, it gives the mean of the observations trained on.
+
+    Parameters
+    ----------
+    gives : sequence of str
+        Observed series.
+    steps : int
+        How many steps before; 48 half-hours are the day before.
+
+    Raises
+    ------
+    DataError
+        Fewer steps than one.
+    """
+
+    def __init__(self, gives: Sequence_[str] = ("discharge",), steps: int = 1):
+        super().__init__()
+        self.gives, self.steps = (gives,) if isinstance(gives, str) else tuple(gives), steps
+        if steps < 1:
+            raise DataError(f"steps = {steps} is not of the past; give at least 1.")
+
+    def fit(self, windows: Windows) -> Facts:
+        """Return the mean of each series, and that the past of it is read."""
+        means = {name: float(np.nanmean(seen(windows, name, self.who))) for name in self.gives}
+        read = {"past": dict.fromkeys(self.gives, self.steps)}
+        return {"means": means, "inputs": {"attributes": [], "profiles": [], "series": []} | read}
+
+    def build(self, facts: Facts, known: Known, dtype: torch.dtype) -> None:
+        """Keep the means."""
+        self.means = facts["means"]
+
+    def forward(self, series: Series, parameters: Named, batch: Batch) -> Named:
+        """Return what was observed before, [batch, time, ...]."""
+        found = {}
+        for name in self.gives:
+            past = taken(batch.observed, name, "observed series").roll(self.steps, 1)
+            past[:, : self.steps] = torch.nan
+            found[name] = torch.where(torch.isfinite(past), past, self.means[name])
+        return found
+
+
 def _column(values: Tensor) -> Tensor:
     """Return attributes [batch] or [batch, depth] as [batch, 1, depth]."""
     return values.reshape(len(values), 1, -1)

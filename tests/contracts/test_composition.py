@@ -38,6 +38,7 @@ HYBRIDS = {
     "explicit_hbv": lambda: (pdg.MLP(hidden=(4,)), [stages.ExplicitHBV()]),
     "sequence": lambda: (None, [stages.Sequence(pdg.LSTM(hidden=3))]),
     "climatology": lambda: (None, [stages.Climatology("discharge")]),
+    "persistence": lambda: (None, [stages.Persistence("discharge")]),
     "soil_water_stress": lambda: (
         pdg.MLP(hidden=(4,)),
         [stages.SoilWaterStress(("wetness", "wetness_below"), (0.7, "deep_roots")), process()],
@@ -67,7 +68,7 @@ RIVERS = {
     "lateral": lambda: (pdg.MLP(hidden=(4,)), [stages.Lateral("runoff"), downstream()]),
 }
 KNOWN = HYBRIDS | COLUMNS | RIVERS
-STATIC = ("climatology", "table", *COLUMNS)  # without weights
+STATIC = ("climatology", "persistence", "table", *COLUMNS)  # without weights
 
 
 def sites_for(kind: str) -> xr.Dataset:

@@ -102,3 +102,18 @@ def test_what_is_not_observed_cannot_be_simulated_by_a_network() -> None:
         DataError, match="gives 'dischage', which is not observed; did you mean 'discharge'"
     ):
         prepared(stages.Sequence(pdg.LSTM(), ("dischage",)), basins(2, 10))
+
+
+def test_persistence_is_what_was_observed_before() -> None:
+    sites = basins(3, 30)
+    sites["discharge"][1, 7] = np.nan
+    hybrid, batch = prepared(stages.Persistence("discharge", steps=2), sites)
+    assert hybrid.recalls == ("discharge",)
+    found, seen = hybrid(batch)["discharge"], torch.tensor(sites.discharge.values)[batch.site]
+    expected = torch.cat([torch.full((3, 2), torch.nan, dtype=F64), seen[:, :-2]], 1)
+    expected = torch.where(expected.isfinite(), expected, np.nanmean(sites.discharge.values))
+    torch.testing.assert_close(found, expected)
+    judged = pdg.evaluate(hybrid, sites, warm_up=5).data
+    np.testing.assert_array_equal(judged.discharge[2, 3:], judged.discharge_observed[2, 1:-2])
+    with pytest.raises(DataError, match="not of the past"):
+        stages.Persistence(steps=0)
