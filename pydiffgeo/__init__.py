@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         KinematicWave,
         Muskingum,
         MuskingumCunge,
+        Photosynthesis,
         ProcessModel,
         Richards,
     )
@@ -68,6 +69,7 @@ _HOMES = {
     "Muskingum": "models",
     "MuskingumCunge": "models",
     "NeuralClosure": "models.closures",
+    "Photosynthesis": "models",
     "ProcessModel": "models",
     "Richards": "models",
     "Roots": "models.richards",
@@ -115,6 +117,7 @@ __all__ = [
     "Muskingum",
     "MuskingumCunge",
     "NeuralClosure",
+    "Photosynthesis",
     "ProcessModel",
     "Richards",
     "Roots",

@@ -20,6 +20,7 @@ from pydiffgeo.solvers.ordered import Ordered, order_by_name
 from pydiffgeo.solvers.problem import Problem
 from pydiffgeo.solvers.record import step_table
 from pydiffgeo.solvers.sciml import SCIML_METHODS
+from pydiffgeo.solvers.stationary import solve_stationary
 from pydiffgeo.solvers.step_windows import in_windows
 from pydiffgeo.solvers.step_windows_adjoint import solve_windows
 
@@ -49,6 +50,8 @@ def solve_torch(problem: Problem, options: Solver, replay: Tensor | None = None)
 
 
 def _solve(problem: Problem, options: Solver, replay: Tensor | None) -> Result:
+    if problem.model.spec.stationary:
+        return _stationary(problem, options)
     if in_windows(problem, options, replay):
         return _by_windows(problem, options)
     return _by_steps(problem, options, replay)
@@ -58,6 +61,21 @@ def _chunk(problem: Problem, options: Solver) -> int:
     """Columns whose steps are taken together."""
     columns, size = problem.initial.shape
     return options.chunk or (columns if problem.initial.is_cuda else max(1, CACHED_VALUES // size))
+
+
+def _stationary(problem: Problem, options: Solver) -> Result:
+    """Every interval of every column by itself, whatever the method of integration."""
+    (states, storage, fluxes), run = solve_stationary(problem, options)
+    columns, intervals = states.shape[:2]
+    accepted = torch.full((columns,), intervals)
+    stats = {
+        "accepted": accepted,
+        "rejected": torch.zeros_like(accepted),
+        "newton_iterations": run.iterations,
+        "recorded_bytes": torch.tensor(run.states.nbytes),
+    }
+    steps = problem.lengths.expand(columns, -1)
+    return Result(states, storage, fluxes.unbind(-1), run.failed, stats, [steps])
 
 
 def _by_windows(problem: Problem, options: Solver) -> Result:

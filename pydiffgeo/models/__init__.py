@@ -3,6 +3,7 @@
 from pydiffgeo.models.base import ProcessModel
 from pydiffgeo.models.exp_hydro import ExpHydro
 from pydiffgeo.models.hbv import HBV
+from pydiffgeo.models.leaves.photosynthesis import Photosynthesis
 from pydiffgeo.models.richards.richards import Richards
 from pydiffgeo.models.rivers.kinematic_wave import KinematicWave
 from pydiffgeo.models.rivers.muskingum import Muskingum
@@ -15,6 +16,7 @@ MODELS: dict[str, type[ProcessModel]] = {
     "muskingum": Muskingum,
     "muskingum_cunge": MuskingumCunge,
     "kinematic_wave": KinematicWave,
+    "photosynthesis": Photosynthesis,
 }
 
 __all__ = [
@@ -24,6 +26,7 @@ __all__ = [
     "KinematicWave",
     "Muskingum",
     "MuskingumCunge",
+    "Photosynthesis",
     "ProcessModel",
     "Richards",
 ]

@@ -171,6 +171,11 @@ class ProcessModel(Recorded):
         """
         return {}
 
+    guess: Any = None
+    """`guess(forcing, parameters) -> state [..., size]` where a model that stores nothing has it:
+    where the search for its states begins, in place of the initial state. The forcing comes with
+    its drivers."""
+
     def total_storage(self, storage: Tensor) -> Tensor:
         """Return the storage of a column `[...]`, in the unit of the fluxes times time.
 

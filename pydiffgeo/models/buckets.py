@@ -9,9 +9,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from pydiffgeo.errors import lookup
 from pydiffgeo.models.base import Linearisation, ProcessModel, Values
-from pydiffgeo.models.slots import Formula, filled, share, share_and_slope
+from pydiffgeo.models.slots import Formula, filled, formula_of, share, share_and_slope
 from pydiffgeo.models.smooth import stacked
 from pydiffgeo.models.spec_files import load_spec
 
@@ -53,14 +52,7 @@ class Buckets(ProcessModel):
         parameters : mapping of str to float, optional
             Parameters in their units; those not given take the default of the specification.
         """
-        formula = lookup(self.formulas, slot, f"slot of {self.spec.name}")
-        known = load_spec(self.spec.name).parameters
-        values = {k: s.default for k, s in known.items()}
-        for k, v in (parameters or {}).items():
-            lookup(known, k, f"parameter of {self.spec.name}")
-            values[k] = v
-        p = {k: torch.as_tensor(v, dtype=torch.float64) for k, v in values.items()}
-        return lambda *inputs: formula(p, *inputs)
+        return formula_of(self.spec.name, self.formulas, slot, parameters)
 
     def with_defaults(self, parameters: Mapping[str, Any]) -> dict[str, Tensor]:
         """Return all parameters of the specification as tensors, with defaults."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from pydiffgeo.errors import ParameterError, SettingsError, lookup
 from pydiffgeo.models.buckets import Buckets
 from pydiffgeo.models.closures import NeuralClosure, output_of
+from pydiffgeo.models.leaves.photosynthesis import Photosynthesis
 from pydiffgeo.models.richards.richards import Richards
 from pydiffgeo.models.spec import ModelSpec
 
@@ -133,7 +134,7 @@ def fit_closure(
 
 
 def fit_slots(
-    model: Buckets | Richards,
+    model: Buckets | Richards | Photosynthesis,
     slots: Iterable[str] | None = None,
     parameters: Mapping[str, float] | None = None,
     iterations: int = 500,
@@ -144,7 +145,7 @@ def fit_slots(
 
     Parameters
     ----------
-    model : HBV, ExpHydro or Richards
+    model : HBV, ExpHydro, Richards or Photosynthesis
         Its closures are changed in place.
     slots : iterable of str, optional
         Whose closures; by default all that do not stand beside their formula.

@@ -12,6 +12,7 @@ from pydiffgeo.errors import ParameterError, lookup
 from pydiffgeo.models.base import Values
 from pydiffgeo.models.closures import JuliaClosure, NeuralClosure, output_of
 from pydiffgeo.models.spec import ModelSpec, SlotSpec
+from pydiffgeo.models.spec_files import load_spec
 
 Formula = Callable[..., Tensor]
 """`formula(parameters, *inputs)`: what a slot's formula gives at the inputs of the slot."""
@@ -52,6 +53,33 @@ def filled(
         ordered,
         gone,
     )
+
+
+def formula_of(
+    name: str,
+    formulas: Mapping[str, Formula],
+    slot: str,
+    parameters: Mapping[str, float] | None = None,
+) -> Callable[..., Tensor]:
+    """Return the formula of a slot as a function of its inputs, `[...]` each.
+
+    Parameters
+    ----------
+    name : str
+        Of the specification, which has the defaults of parameters that are not given.
+    formulas : mapping of str to Formula
+        By slot.
+    slot : str
+    parameters : mapping of str to float, optional
+        In their units.
+    """
+    formula, known = lookup(formulas, slot, f"slot of {name}"), load_spec(name).parameters
+    values = {k: s.default for k, s in known.items()}
+    for k, v in (parameters or {}).items():
+        lookup(known, k, f"parameter of {name}")
+        values[k] = v
+    p = {k: torch.as_tensor(v, dtype=torch.float64) for k, v in values.items()}
+    return lambda *inputs: formula(p, *inputs)
 
 
 def _check(slot: SlotSpec, closure: nn.Module) -> None:

@@ -292,6 +292,11 @@ class ModelSpec:
         """Names of the states that store nothing."""
         return [name for name, s in self.states.items() if s.algebraic]
 
+    @property
+    def stationary(self) -> bool:
+        """Whether no state stores anything: each interval is a problem of its own."""
+        return all(s.algebraic for s in self.states.values())
+
     def each_state(self, size: int) -> list[StateSpec]:
         """What each of the `size` values of a column is.
 

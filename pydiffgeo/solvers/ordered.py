@@ -40,7 +40,7 @@ class Ordered(ProcessModel):
         self.model, self.order = model, order
         self.spec, self.size = replace(model.spec, states=states), model.size
         self.closures = model.closures
-        for name in ("linearise", "slopes"):
+        for name in ("linearise", "slopes", "guess"):
             if getattr(model, name) is not None:
                 setattr(self, name, getattr(self, f"_{name}"))
         self.back = [order.index(i) for i in range(self.size)]
@@ -91,3 +91,7 @@ class Ordered(ProcessModel):
         return [rates[i] for i in self.order], {
             (back[i], back[j]): x for (i, j), x in entries.items()
         }
+
+    def _guess(self, forcing: Values, parameters: Values) -> Tensor:
+        found: Tensor = self.model.guess(forcing, parameters)
+        return found[..., self.order]

@@ -1,0 +1,1 @@
+"""Leaves: photosynthesis, stomata and the energy balance of a leaf."""

@@ -1,0 +1,123 @@
+"""Conductance of the stomata to water vapour, mol m-2 s-1.
+
+All forms are gs = least + slope A / (Cs - base), of the net assimilation A (umol m-2 s-1) where it
+is positive and the CO2 at the surface of the leaf Cs (umol mol-1). That of Buckley, Mott and
+Farquhar and a measured gs have no slope. What `least`, `slope` and `base` are follows from
+humidity and parameters alone, unless the leaf has an energy balance.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pydiffgeo.models.base import Values
+from pydiffgeo.models.leaves.temperature import saturation_pressure
+from pydiffgeo.models.spec_files import load_constants
+
+CONSTANTS = load_constants("photosynthesis")
+STOMATA_RATIO = CONSTANTS["STOMATA_RATIO"]
+LEAST_VPD = CONSTANTS["LEAST_VPD"]
+LEAST_CONDUCTANCE = CONSTANTS["LEAST_CONDUCTANCE"]
+ASSIMILATION_WIDTH = CONSTANTS["ASSIMILATION_WIDTH"]
+CO2_WIDTH = CONSTANTS["CO2_WIDTH"]
+
+
+def dryness(vpd: Tensor) -> Tensor:
+    """Vapour pressure deficit, kPa, kept above `LEAST_VPD` by a hyperbola."""
+    return torch.sqrt(vpd * vpd + LEAST_VPD**2)
+
+
+def medlyn(vpd: Tensor, g1: Tensor) -> Tensor:
+    """Slope 1.6 (1 + g1 / sqrt(D)).
+
+    References
+    ----------
+    Medlyn et al. (2011), doi:10.1111/j.1365-2486.2010.02375.x, equation 11.
+    """
+    return STOMATA_RATIO * (1 + g1 * torch.rsqrt(dryness(vpd)))
+
+
+def ball_berry(vpd: Tensor, temperature: Tensor, p: Values) -> Tensor:
+    """Slope m h, of the relative humidity h at the temperature of the leaf.
+
+    References
+    ----------
+    Ball, Woodrow & Berry (1987), doi:10.1007/978-94-017-0519-6_48.
+    """
+    humidity = 1 - 1000 * vpd / saturation_pressure(temperature)
+    return p["ball_berry_slope"] * torch.sqrt(humidity * humidity + 1e-4)
+
+
+def leuning(vpd: Tensor, p: Values) -> Tensor:
+    """Slope a / (1 + D / D0); the base is the compensation point.
+
+    References
+    ----------
+    Leuning (1995), doi:10.1111/j.1365-3040.1995.tb00370.x.
+    """
+    return p["leuning_slope"] / (1 + vpd / p["D0"])
+
+
+def buckley_mott_farquhar(par: Tensor, vpd: Tensor, p: Values) -> Tensor:
+    """Conductance Em (Q + i0) / (k + b Q + (Q + i0) D), which knows no assimilation.
+
+    Q is the light and D the vapour pressure deficit in mmol mol-1 (about 10 per kPa).
+
+    References
+    ----------
+    Buckley, Mott & Farquhar (2003), doi:10.1046/j.1365-3040.2003.01094.x, in the form of Buckley,
+    Turnbull & Adams (2012), doi:10.1111/j.1365-3040.2012.02515.x.
+    """
+    light = par + p["i0"]
+    return p["Em"] * light / (p["k"] + p["b"] * par + light * vpd)
+
+
+def conductance(
+    assimilation: Tensor, surface: Tensor, leaf: Values
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the conductance, and its slopes in assimilation and in CO2 at the surface.
+
+    Parameters
+    ----------
+    assimilation : Tensor, [...]
+        Net, umol m-2 s-1.
+    surface : Tensor, [...]
+        CO2 at the surface of the leaf, umol mol-1.
+    leaf : mapping of str to Tensor, [...]
+        least (mol m-2 s-1) and, where they are not zero, slope and base (umol mol-1).
+    """
+    if "slope" not in leaf:
+        zero = torch.zeros_like(assimilation)
+        return leaf["least"].expand_as(zero), zero, zero
+    root = torch.sqrt(assimilation * assimilation + ASSIMILATION_WIDTH**2)
+    taken = 0.5 * (assimilation + root)
+    above = surface - leaf["base"] if "base" in leaf else surface
+    far = torch.sqrt(above * above + CO2_WIDTH**2)
+    there = 0.5 * (above + far)
+    per = leaf["slope"] / there
+    opened = per * taken
+    return leaf["least"] + opened, per * (taken / root), -opened / far
+
+
+def conductance_at_surface(
+    assimilation: Tensor, surface: Tensor, leaf: Values
+) -> tuple[Tensor, Tensor, Tensor]:
+    """As `conductance`, by Medlyn's form with the humidity at the surface of the leaf.
+
+    The deficit there is D gb / (gs + gb), so that the conductance is the larger root of a quadratic
+    equation (as in FATES); `leaf` has least, g1, dryness (kPa) and
+    boundary_layer_conductance (mol m-2 s-1).
+    """
+    root = torch.sqrt(assimilation * assimilation + ASSIMILATION_WIDTH**2)
+    far = torch.sqrt(surface * surface + CO2_WIDTH**2)
+    per = 2 * STOMATA_RATIO / (surface + far)
+    t = per * 0.5 * (assimilation + root)
+    least, g1, gb = leaf["least"], leaf["g1"], leaf["boundary_layer_conductance"]
+    squared = g1 * g1 / leaf["dryness"]
+    z = squared * t / gb  # and t z is that of the quadratic equation
+    inner = torch.sqrt(squared * (1 + (least + t + 0.25 * t * z) / gb))
+    gs = least + t + t * (0.5 * z + inner)
+    by_inner = squared * (1 + 0.5 * z) / (2 * gb * inner)
+    by_t = 1 + z + inner + t * by_inner
+    return gs, by_t * per * 0.5 * (1 + assimilation / root), -by_t * t / far

@@ -1,0 +1,75 @@
+"""How rates of a leaf respond to its temperature.
+
+Temperatures in degC, energies in J mol-1, entropies in J mol-1 K-1; the factors are 1 at 25 degC.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+GAS = 8.3144598  # J mol-1 K-1
+FREEZING = 273.15  # K
+STANDARD = FREEZING + 25.0  # K
+Q10 = 2.0  # of C4 leaves
+
+
+def arrhenius(temperature: Tensor, activation: Tensor) -> Tensor:
+    """Exponential response, as a factor of the rate at 25 degC."""
+    return torch.exp(activation * _distance(temperature))
+
+
+def peaked(
+    temperature: Tensor, activation: Tensor, deactivation: Tensor, entropy: Tensor
+) -> Tensor:
+    """Response that falls again above an optimum, as a factor of the rate at 25 degC.
+
+    References
+    ----------
+    Johnson, Eyring & Williams (1942); Medlyn et al. (2002), doi:10.1046/j.1365-3040.2002.00891.x,
+    equation 17.
+    """
+    kelvin = temperature + FREEZING
+    lost = torch.exp(entropy / GAS - deactivation / (GAS * kelvin))
+    at_standard = torch.exp((entropy - deactivation / STANDARD) / GAS)
+    return arrhenius(temperature, activation) * (1 + at_standard) / (1 + lost)
+
+
+def doubling(temperature: Tensor) -> Tensor:
+    """Response of C4 leaves, which doubles in 10 degC.
+
+    References
+    ----------
+    Collatz, Ribas-Carbo & Berry (1992), doi:10.1071/PP9920519.
+    """
+    return torch.exp((temperature - 25.0) * 0.06931471805599453)  # log(2) / 10
+
+
+def limited_c4(temperature: Tensor) -> Tensor:
+    """Response of V_cmax of C4 leaves: `doubling`, and less in cold and heat.
+
+    As in FATES, the factor at 25 degC is a little below 1.
+    """
+    cold = 1 + torch.exp(0.2 * (15.0 - temperature))
+    hot = 1 + torch.exp(0.3 * (temperature - 40.0))
+    return doubling(temperature) / (cold * hot)
+
+
+def respiration_c4(temperature: Tensor) -> Tensor:
+    """Response of the day respiration of C4 leaves: `doubling`, and less near 55 degC."""
+    return doubling(temperature) / (1 + torch.exp(1.3 * (temperature - 55.0)))
+
+
+def saturation_pressure(temperature: Tensor) -> Tensor:
+    """Vapour pressure over water at saturation, Pa.
+
+    References
+    ----------
+    Tetens' formula as in Allen et al. (1998), FAO Irrigation and Drainage Paper 56, equation 11.
+    """
+    return 610.8 * torch.exp(17.27 * temperature / (temperature + 237.3))
+
+
+def _distance(temperature: Tensor) -> Tensor:
+    """(1 - T25 / T) / (R T25), mol J-1."""
+    return (1 / STANDARD - 1 / (temperature + FREEZING)) / GAS
