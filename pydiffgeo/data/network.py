@@ -102,6 +102,30 @@ def levels(below: ArrayLike) -> list[NDArray[np.int64]]:
     return np.split(order, np.cumsum(np.bincount(level))[:-1]) if lower else []
 
 
+def flows_between(
+    order: Sequence[NDArray], below: Sequence[int]
+) -> list[list[tuple[int, list[int], list[int]]]]:
+    """Return for each level the levels that flow into it, which of their rows, and where to.
+
+    Parameters
+    ----------
+    order : sequence of ndarray
+        As `levels` gives it.
+    below : sequence of int, [site]
+        As `below` gives it.
+    """
+    place = {int(row): (k, i) for k, level in enumerate(order) for i, row in enumerate(level)}
+    found: list[dict[int, tuple[list[int], list[int]]]] = [{} for _ in order]
+    for k, level in enumerate(order):
+        for i, row in enumerate(level):
+            if below[row] >= 0:
+                level_below, target = place[below[row]]
+                source, targets = found[level_below].setdefault(k, ([], []))
+                source.append(i)
+                targets.append(target)
+    return [[(k, *pair) for k, pair in sorted(own.items())] for own in found]
+
+
 def upstream(below: ArrayLike, sites: int | Sequence[int] | NDArray) -> NDArray[np.int64]:
     """Return positions of all sites above some, and of these themselves, in order.
 

@@ -143,6 +143,7 @@ VARIABLES: dict[str, Variable] = {
     "rh_max": Variable(
         "percent", 0.0, 105.0, "maximum relative humidity", "relative_humidity", "time: maximum"
     ),
+    "cloud_cover": Variable("1", 0.0, 1.0, "cloud cover", "cloud_area_fraction"),
     "soil_temperature": Variable("degC", -60.0, 80.0, "soil temperature", "soil_temperature"),
     "water_temperature": Variable("degC", -5.0, 60.0, "water temperature", "water_temperature"),
     "dissolved_oxygen": Variable("mg L-1", 0.0, 60.0, "dissolved oxygen"),

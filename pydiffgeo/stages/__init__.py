@@ -11,16 +11,18 @@ from pydiffgeo.stages.process import Process
 from pydiffgeo.stages.sequence import Climatology, Persistence, Sequence
 from pydiffgeo.stages.simple import Canopy, DegreeDay, Lateral, Scale, UnitHydrograph
 from pydiffgeo.stages.soil_water_stress import SoilWaterStress
+from pydiffgeo.stages.steady_temperature import SteadyStreamTemperature
 
 STAGES: dict[str, type[Stage]] = {
     "process": Process, "parallel": Parallel, "scale": Scale, "unit_hydrograph": UnitHydrograph,
     "degree_day": DegreeDay, "canopy": Canopy, "probes": Probes, "sequence": Sequence,
     "climatology": Climatology, "persistence": Persistence, "explicit_hbv": ExplicitHBV,
     "downstream": Downstream, "lateral": Lateral, "soil_water_stress": SoilWaterStress,
+    "steady_stream_temperature": SteadyStreamTemperature,
 }  # fmt: skip
 
 __all__ = [
     "STAGES", "Canopy", "Climatology", "DegreeDay", "Downstream", "ExplicitHBV", "Known",
     "Lateral", "Parallel", "Persistence", "Probes", "Process", "Scale", "Sequence", "Series",
-    "SoilWaterStress", "Stage", "UnitHydrograph",
+    "SoilWaterStress", "Stage", "SteadyStreamTemperature", "UnitHydrograph",
 ]  # fmt: skip

@@ -5,14 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import pandas as pd
 import torch
 from torch import Tensor
 
 from pydiffgeo.data.batch import Batch
-from pydiffgeo.data.network import levels
+from pydiffgeo.data.network import flows_between, levels
 from pydiffgeo.data.windows import Windows
 from pydiffgeo.engines.julia_river import River
 from pydiffgeo.errors import SettingsError
@@ -210,7 +209,7 @@ class Downstream(Stage):
         rows = [torch.as_tensor(level, device=batch.site.device) for level in order]
         found: list[Series] = []
         failed: dict[int, str] = {}
-        for level, sources in zip(rows, _sources(order, below.tolist()), strict=True):
+        for level, sources in zip(rows, flows_between(order, below.tolist()), strict=True):
             given = {name: x[level] for name, x in read.items()}
             inflow = next(iter(given.values())).new_zeros(len(level), batch.length * self.parts)
             inflow = inflow.double()
@@ -288,20 +287,6 @@ def _duration(text: str) -> pd.Timedelta:
     if not found > pd.Timedelta(0):
         raise SettingsError(f"interval {text!r} must be longer than nothing; write '1h'.")
     return found
-
-
-def _sources(order: list[Any], below: list[int]) -> list[list[tuple[int, list[int], list[int]]]]:
-    """Return for each level the levels that flow into it, which of their rows, and where to."""
-    place = {int(row): (k, i) for k, level in enumerate(order) for i, row in enumerate(level)}
-    found: list[dict[int, tuple[list[int], list[int]]]] = [{} for _ in order]
-    for k, level in enumerate(order):
-        for i, row in enumerate(level):
-            if below[row] >= 0:
-                level_below, target = place[below[row]]
-                source, targets = found[level_below].setdefault(k, ([], []))
-                source.append(i)
-                targets.append(target)
-    return [[(k, *pair) for k, pair in sorted(own.items())] for own in found]
 
 
 def _spread(failed: dict[int, str], below: list[int], batch: Batch) -> dict[int, str]:

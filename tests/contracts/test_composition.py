@@ -14,6 +14,7 @@ import torch
 import xarray as xr
 from hybrid_cases import basins, column_process, stations
 from river_files import river
+from stream_cases import stream
 
 import pydiffgeo as pdg
 from pydiffgeo import losses, stages
@@ -67,8 +68,9 @@ RIVERS = {
     "downstream": lambda: (pdg.MLP(hidden=(4,)), [downstream()]),
     "lateral": lambda: (pdg.MLP(hidden=(4,)), [stages.Lateral("runoff"), downstream()]),
 }
-KNOWN = HYBRIDS | COLUMNS | RIVERS
-STATIC = ("climatology", "persistence", "table", *COLUMNS)  # without weights
+STREAMS = {"steady_stream_temperature": lambda: (None, [stages.SteadyStreamTemperature()])}
+KNOWN = HYBRIDS | COLUMNS | RIVERS | STREAMS
+STATIC = ("climatology", "persistence", "table", *COLUMNS, *STREAMS)  # without weights
 
 
 def sites_for(kind: str) -> xr.Dataset:
@@ -81,6 +83,9 @@ def sites_for(kind: str) -> xr.Dataset:
         return sites.drop_vars("lateral_inflow" if kind == "lateral" else []).assign(
             runoff=runoff, area=area
         )
+    if kind in STREAMS:
+        sites = stream(12)
+        return sites.assign(water_temperature=sites.lateral_temperature)
     sites = stations(2, 8) if kind in COLUMNS else basins(3, 20)
     if kind == "soil_water_stress":
         for k, name in enumerate(("wetness", "wetness_below")):
@@ -88,6 +93,13 @@ def sites_for(kind: str) -> xr.Dataset:
             sites[name] = ("site", "time"), values, {"units": "1"}
         sites["deep_roots"] = "site", np.full(3, 0.3)
     return sites
+
+
+def observed_with(kind: str) -> str:
+    """What is observed in these records."""
+    if kind in STREAMS:
+        return "water_temperature"
+    return "soil_moisture" if kind in COLUMNS else "discharge"
 
 
 @pytest.mark.parametrize("kind", [*STAGES, *NETWORKS])
@@ -106,7 +118,7 @@ def test_a_hybrid_with_it_runs_learns_and_is_restored(kind: str) -> None:
         for site in ("b0", "b1", "b2"):
             spec = hybrid.stages[0].model.spec.parameters
             hybrid.network.set(site, {k: p.default for k, p in spec.items()})
-    name = "soil_moisture" if kind in COLUMNS else "discharge"
+    name = observed_with(kind)
     windows = windows.reading(hybrid.reads, [name], hybrid.needs)
     batch = windows.batch(0)
     series = hybrid.eval()(batch)

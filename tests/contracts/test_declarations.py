@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from contracts.test_composition import COLUMNS, KNOWN, sites_for
+from contracts.test_composition import KNOWN, observed_with, sites_for
 from hybrid_cases import basins
 from torch import Tensor
 
@@ -53,8 +53,8 @@ def prepared(kind: str) -> tuple[pdg.Hybrid, Any]:
     if kind == "table":
         for site in ("b0", "b1", "b2"):
             hybrid.network.set(site, hybrid.begin if hasattr(hybrid, "begin") else {})
-    name = "soil_moisture" if kind in COLUMNS else "discharge"
-    return hybrid.eval(), windows.reading(hybrid.reads, [name], hybrid.needs).batch(0)
+    windows = windows.reading(hybrid.reads, [observed_with(kind)], hybrid.needs)
+    return hybrid.eval(), windows.batch(0)
 
 
 def called(kind: str) -> tuple[Stage, Spy, Spy, Any]:

@@ -1,0 +1,1 @@
+"""Streams: temperature and oxygen of water that runs."""
