@@ -193,6 +193,10 @@ def evaluate(
         list[Path], typer.Argument(help="Folders of runs, or of an experiment with several.")
     ],
     period: Period = "test",
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Judge other records in its place: sites or years never seen."),
+    ] = None,
     figures: Figures = True,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -201,7 +205,7 @@ def evaluate(
     with reporting(debug):
         from .experiment.judge import judge
 
-        judge(folders, period, not quiet, figures)
+        judge(folders, period, not quiet, figures, data)
         for folder in folders:
             console(quiet).print(f"Reports: {folder}")
 
@@ -236,6 +240,8 @@ def predict(
 
         found = predict_run(run, data, output, start, end, sites, layout, overwrite)
         say = console(quiet).print
+        if found.axis == "point" and found.all_scores:
+            say(found.pooled().to_string(index=False))
         for name, scores in found.all_scores.items():
             medians = {m: float(scores[m].median()) for m in ("nse", "kge", "rmse") if m in scores}
             told = ", ".join(f"{measure} {value:.3f}" for measure, value in medians.items())

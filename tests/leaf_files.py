@@ -30,7 +30,7 @@ def curves(root: Path, points: int = 6, seed: int = 0) -> Path:
                 -9.0 if bad else 0.7 * co2,
                 co2,
             ]
-            row += [1800.0, 25.0 + k, 24.0, 0.2, 2.25, 1.5, 1.2, 60.0, 99.0]
+            row += [1800.0, 25.0 + k + 0.1 * point, 24.0, 0.2, 2.25, 1.5, 1.2, 60.0, 99.0]
             rows.append([*row, "C3", pft, genus, species, 1 if bad else 0])
         traits.append([name, "2014-05-20", 32.0 + k, -85.0, genus, species, pft,
                        80.0 + 10 * random.random(), 1.0 + 0.1 * k])  # fmt: skip

@@ -158,11 +158,17 @@ def select_sites(
             remarks += [(site, f"{text}: counts as missing.") for text in masked]
             problems = [p for p in problems if p.kind != "impossible value"]
         weather = {name: values[name] for name in forcing}
+        # a site of points may have fewer of them than others
+        own_end = _last_row(values) if axis_of(records) == "point" else len(days)
         if missing == "skip":
             windows = (span for span in at if span.gaps == "windows")
-            remarks += [(site, _avoided(span, weather, site, days, at[span])) for span in windows]
+            remarks += [
+                (site, _avoided(span, weather, site, days, _until(at[span], own_end)))
+                for span in windows
+            ]
         seen = {name: values[name] for name in observed}
-        for span, (begin, first, last) in at.items():
+        for span, whole in at.items():
+            begin, first, last = _until(whole, own_end)
             steps = (begin, first, last)
             if river:
                 own = {n: v for n, v in seen.items() if np.isfinite(v[first:last]).any()}
@@ -243,6 +249,18 @@ def _series(records: xr.Dataset, name: str, row: int) -> NDArray:
     return np.array(
         values.transpose(axis_of(records), ...).values, dtype=float
     )  # a copy: impossible values are taken out
+
+
+def _last_row(values: Mapping[str, NDArray]) -> int:
+    """Return the number of rows up to the last one that has any number."""
+    there = [np.isfinite(v).reshape(len(v), -1).any(1) for v in values.values()]
+    rows = np.flatnonzero(np.logical_or.reduce(there)) if there else np.zeros(0, int)
+    return int(rows[-1]) + 1 if len(rows) else 1
+
+
+def _until(steps: tuple[int, int, int], end: int) -> tuple[int, int, int]:
+    begin, first, last = steps
+    return begin, first, min(last, end)
 
 
 def _impossible(

@@ -288,6 +288,17 @@ class SiteTensors:
         packed = self._complete[rows]
         return np.unpackbits(packed, axis=1, count=len(self.times)).astype(bool)
 
+    def present(self, rows: NDArray | slice = slice(None)) -> NDArray:
+        """Return where the records have all forcing, bool [site, time].
+
+        Unlike `complete`, not where a point repeats the last one.
+        """
+        found = np.ones((len(self.names), len(self.times)), bool)[rows]
+        for name in self.forcing:
+            values = self._series[name].isel(site=rows).transpose("site", self.axis)
+            found &= np.isfinite(values.values)
+        return found
+
     def seen(self, row: int) -> NDArray:
         """Return where a site has some observation, bool [time]."""
         return np.unpackbits(self._seen[row], count=len(self.times)).astype(bool)

@@ -69,6 +69,7 @@ def simulate(
         raise DataError(f"missing={missing!r} is neither 'error' nor 'skip'.")
     one = hybrid[0] if isinstance(hybrid, Ensemble) else hybrid
     axis = axis_of(sites)
+    warm_up = warm_up if axis == "time" else 0  # points remember nothing
     first, last = positions(times_of(sites), start, end)
     if start is None and axis == "time":
         first += warm_up or 0
@@ -111,6 +112,10 @@ def simulate(
     order = np.argsort(np.concatenate([own for own, _ in shared]))
     data = xr.concat(blocks, "site").isel(site=order)
     data = _described(data, here.isel(site=rows), one, forcing)
+    if axis == "point":  # sites with fewer points than others
+        there = xr.DataArray(read.tensors.present(rows), dims=("site", axis))
+        series = [name for name, values in data.data_vars.items() if axis in values.dims]
+        data = data.assign({name: data[name].where(there) for name in series})
     judged = np.arange(last - begin) >= first - begin
     data.coords["judged"] = axis, judged, {"long_name": "judged, not warm-up"}
     data = data if keep_warm_up else data.isel({axis: slice(first - begin, None)})

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,16 +12,11 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from pydiffgeo.console import console
 from pydiffgeo.data import (
-    Fill,
     Span,
     Windows,
-    choose_sites,
     derived,
-    filled_lines,
     find_data,
-    left_out_lines,
     open_sites,
     usable_sites,
 )
@@ -30,87 +24,26 @@ from pydiffgeo.data.derive import attributes_of, settings_line, sources_of
 from pydiffgeo.data.form import (
     Day,
     attribute_names,
+    axis_of,
     positions,
     series_names,
     stamp,
     times_of,
 )
 from pydiffgeo.data.network import DOWNSTREAM
+from pydiffgeo.data.split import sites_where, split_sites
 from pydiffgeo.errors import DataError, SettingsError, listed, nearest
-from pydiffgeo.experiment.data_schema import DataSettings, Period
+from pydiffgeo.experiment.data_schema import DataSettings, Period, days_of
 from pydiffgeo.experiment.schema import searching
 from pydiffgeo.experiment.signatures import Section, given_in, kind_in, make
+from pydiffgeo.experiment.site_data import SiteData
 from pydiffgeo.hybrid import Hybrid
 from pydiffgeo.training.ensemble import Member, folds, twins
 
-log = logging.getLogger("pydiffgeo")
-
-DATA_REPORT = "data_report.csv"
 # settings that do not change what is trained
 FREE = {"evaluation", "search", "data.path", "data.memory", "training.threads",
         "training.checkpoint_every"}  # fmt: skip
-REMARKS = 3  # that are printed; the report has all
 LEAST = 30  # observations of a depth that a profile is trained on
-
-
-@dataclass(frozen=True)
-class SiteData:
-    """Records of the sites of a run, those trained on before those held out."""
-
-    sites: xr.Dataset  # site form
-    trained: tuple[str, ...]
-    held_out: tuple[str, ...] = ()
-    # sites that cannot be used, or shall not, and why: of "all", and of the judgement in a period
-    left_out: dict[str, dict[str, str]] = field(default_factory=dict)
-    remarks: tuple[tuple[str, str], ...] = ()  # site, and what was put up with there
-    fills: tuple[Fill, ...] = ()  # forcing that was filled
-    river: tuple[str, ...] = ()  # observed series, where all sites of a river belong together
-
-    @property
-    def training(self) -> xr.Dataset:
-        """Records of the sites trained on; of rivers all, without what was observed in others."""
-        if not self.river:
-            return self.sites.sel(site=list(self.trained))
-        own = self.sites.site.isin(list(self.trained))
-        return self.sites.assign({name: self.sites[name].where(own) for name in self.river})
-
-    @property
-    def groups(self) -> dict[str, tuple[str, ...]] | None:
-        """Sites by group, where some are held out."""
-        if not self.held_out:
-            return None
-        gauges = {*self.trained, *self.held_out}
-        others = tuple(str(s) for s in self.sites.site.values if str(s) not in gauges)
-        found = {"trained": self.trained, "held out": self.held_out}
-        return found | ({"ungauged": others} if others else {})
-
-    def judged(self, period: str) -> xr.Dataset:
-        """Return the records of the sites that are judged in a period."""
-        out = self.left_out.get(period, {})
-        if self.river:
-            own = self.sites.site.isin([s for s in (*self.trained, *self.held_out) if s not in out])
-            return self.sites.assign({name: self.sites[name].where(own) for name in self.river})
-        return self.sites.sel(site=[s for s in (*self.trained, *self.held_out) if s not in out])
-
-    def report(self) -> str:
-        """Return ``data_report.csv``: what sites are left out of, and why; what others have."""
-        rows = [(s, scope, why) for scope, of in self.left_out.items() for s, why in of.items()]
-        rows += [(site, "nothing", text) for site, text in self.remarks]
-        for line in filled_lines(self.fills):
-            site, _, text = line.partition(", ")
-            rows.append((site, "nothing", f"filled: {text}"))
-        return pd.DataFrame(rows, columns=["site", "left_out_of", "reason"]).to_csv(index=False)
-
-    def say(self, name: str, aloud: bool) -> None:
-        """Print, or else warn of, which sites a run leaves out and what others have."""
-        count, more = len({site for site, _ in self.remarks}), len(self.remarks) - REMARKS
-        lines = left_out_lines(self.left_out)
-        lines += [f"remarks on {count} site{'s' if count > 1 else ''}:"] if count else []
-        lines += [f"  {text}" for _, text in self.remarks[:REMARKS]]
-        lines += [f"  and {more} more, in {DATA_REPORT}"] if more > 0 else []
-        lines += [f"  filled: {line}" for line in filled_lines(self.fills)]
-        for line in lines:
-            (console().print if aloud else log.warning)(f"{name}: {line}")
 
 
 def build_hybrid(settings: Any) -> Hybrid:
@@ -168,12 +101,14 @@ def with_derived(records: xr.Dataset, data: DataSettings, start: Day, end: Day) 
     return derived(records, wanted, start, end)
 
 
-def summary_days(settings: Any) -> tuple[str, str]:
-    """Return first and last day of summaries: those of training.
+def summary_days(settings: Any) -> tuple[str | None, str | None]:
+    """Return first and last day of summaries: those of training; None of records of points.
 
     For folds they are without the days held out, which none of them is trained on.
     """
     data: DataSettings = settings.data
+    if data.train is None:
+        return None, None
     if settings.training.folds and data.held_days and data.validation is not None:
         return data.train.days[0], (data.validation.start - timedelta(days=1)).isoformat()
     return data.train.days
@@ -193,17 +128,22 @@ def load_sites(
     unless the settings let it be left out.
     """
     data: DataSettings = settings.data
-    opened = open_records(data, settings.search)
+    opened = selected(open_records(data, settings.search), data)
     hybrids = list(hybrids)
     river = any(hybrid.closed for hybrid in hybrids)
     if not river:  # sites by themselves, which may be left out
         opened = opened.drop_vars(DOWNSTREAM, errors="ignore")
     known = _gauges(opened, data) if river else [str(site) for site in opened.site.values]
-    trained, held = choose_sites(known, data.sites, data.held_out, data.exclude, data.split_seed)
+    trained, validating, held = split_sites(
+        opened, known, data.sites, data.validation_sites, data.held_out, data.exclude,
+        data.split_by, data.split_seed,
+    )  # fmt: skip
     out = {scope: dict(reasons) for scope, reasons in (left_out or {}).items()}
     excluded = out.setdefault("all", {})
     excluded |= dict.fromkeys(data.exclude, "named in data.exclude")
-    trained, held = ([s for s in group if s not in excluded] for group in (trained, held))
+    trained, validating, held = (
+        [s for s in group if s not in excluded] for group in (trained, validating, held)
+    )
     if not trained:
         said = "data.exclude leaves no site to train on; take some out of it."
         raise DataError(said, ("data", "exclude"))
@@ -216,7 +156,7 @@ def load_sites(
     spans = _spans(settings, calibrated)
     _require_periods(times_of(opened), spans, calibrated)
     options: Any = {"missing": data.missing, "impossible": data.impossible, "gaps": make(data.gaps)}
-    groups = [(trained, spans), (held, spans[-1:])]
+    groups = [(trained, spans), (validating, spans[-1:]), (held, spans[-1:])]
     if river:  # water flows through all sites in all periods
         whole = [replace(span, gaps="none", varied=(), judged=(), least=0) for span in spans]
         others = [s for s in map(str, opened.site.values) if s not in {*trained, *held}]
@@ -229,12 +169,16 @@ def load_sites(
     for part in found:
         for scope, reasons in part.selection.left_out.items():
             out.setdefault(scope, {}).update(reasons)
-    held_out = found[1].selection.kept if held else ()
+    kept = [part.selection.kept for part in found]
+    chosen = kept.pop(1) if validating else ()
+    held_out = kept[1] if held else ()
     records = xr.concat([part.sites for part in found], "site") if found[1:] else found[0].sites
     if river:
         records = records.sel(site=opened.site.values)
-    if settings.training.length is None:  # a simulation begins with the first day of training
-        first, _ = positions(times_of(records), *data.train.days)
+    if (
+        settings.training.length is None and not data.points
+    ):  # a simulation begins with the first day of training
+        first, _ = positions(times_of(records), *days_of(data.train))
         records = records.isel(time=slice(first, None))
     return SiteData(
         with_derived(records, data, *summary_days(settings)),
@@ -244,7 +188,23 @@ def load_sites(
         tuple(remark for part in found for remark in part.selection.remarks),
         tuple(fill for part in found for fill in part.fills),
         tuple(data.observed) if river else (),
+        chosen,
     )
+
+
+def selected(records: xr.Dataset, data: DataSettings) -> xr.Dataset:
+    """Return the records of the sites that settings select by their attributes.
+
+    DataError where records in time have no period in the settings, or points have one.
+    """
+    if (axis_of(records) == "point") != data.points:
+        told = "points without dates: leave data.train, data.validation and data.test out"
+        if not data.points:
+            raise DataError(f"{data.path} has {told}.", ("data", "train"))
+        raise DataError(
+            f"{data.path} has dates: give data.train and data.test their days.", ("data", "path")
+        )
+    return records.sel(site=sites_where(records, data.select)) if data.select else records
 
 
 def _gauges(records: xr.Dataset, data: DataSettings) -> list[str]:
@@ -261,13 +221,13 @@ def _gauges(records: xr.Dataset, data: DataSettings) -> list[str]:
 
 
 def build_windows(
-    sites: xr.Dataset, settings: Any, hybrid: Hybrid, period: Period, **changes: Any
+    sites: xr.Dataset, settings: Any, hybrid: Hybrid, period: Period | None, **changes: Any
 ) -> Windows:
     """Return windows of a period as a run is trained on them, with changes of arguments."""
     data, t, series = settings.data, settings.training, settings.data.forcing
     if series is None:
         series = [n for n in series_names(sites) if n not in data.observed]
-    start, end = period.days
+    start, end = days_of(period)
     options = {
         "length": t.length, "warm_up": t.warm_up, "batch": t.batch, "seed": t.seed,
         "forcing": series, "attributes": data.attributes, "observed": data.observed,
@@ -281,13 +241,16 @@ def build_windows(
 def build_members(settings: Any, trained: xr.Dataset, hybrid: Hybrid) -> list[Member]:
     """Return the plan of an ensemble: twins by seed, or a fold for each site."""
     t, d = settings.training, settings.data
-    records = trained.isel(time=slice(*positions(times_of(trained), *d.train.days)))
+    span = slice(*positions(times_of(trained), *days_of(d.train)))
+    records = trained.isel({axis_of(trained): span})
     times, held = times_of(records), 0
     if d.held_days:
-        first, last = positions(times, *d.validation.days)
+        first, last = positions(times, *days_of(d.validation))
         held = last - first
 
     def seen(days: slice) -> xr.Dataset:
+        if d.points:
+            return with_derived(records, d, None, None)
         return with_derived(records, d, times[days][0], times[days][-1])
 
     def windows(sites: xr.Dataset) -> Windows:
@@ -312,13 +275,15 @@ def _spans(settings: Any, calibrated: bool = False) -> list[Span]:
     varied = tuple(loss.observed for loss in losses if getattr(loss, "needs_spread", False))
     compared = tuple(dict.fromkeys(loss.observed for loss in losses))
     window, least = (None, LEAST) if t.length is None else ((t.warm_up, t.length), 0)
-    train = Span("training", *data.train.days, t.warm_up, "windows", window, varied, least=least)
+    least = min(least, 1) if data.points else least
+    days, test = days_of(data.train), days_of(data.test)
+    train = Span("training", *days, t.warm_up, "windows", window, varied, least=least)
     if calibrated:
-        train = Span("training", *data.train.days, warm_up, "windows", None, data.observed[:1])
+        train = Span("training", *days, warm_up, "windows", None, data.observed[:1])
     found = [train]
     if data.validation and not data.held_days:
         found.append(Span("validation", *data.validation.days, warm_up, judged=compared))
-    return [*found, Span("test", *data.test.days, warm_up, least=min(least, 1))]
+    return [*found, Span("test", *test, warm_up, least=min(least, 1))]
 
 
 def _require_periods(times: pd.Index, spans: Sequence[Span], calibrated: bool) -> None:
@@ -348,7 +313,9 @@ def _require_periods(times: pd.Index, spans: Sequence[Span], calibrated: bool) -
 
 def short_warm_up(times: pd.Index, settings: Any) -> str:
     """Return where the records lack steps of warm-up before the test period, in words; else ""."""
-    asked, first = settings.evaluation.warm_up, positions(times, *settings.data.test.days)[0]
+    if settings.data.points:
+        return ""
+    asked, first = settings.evaluation.warm_up, positions(times, *days_of(settings.data.test))[0]
     if asked is None or first >= asked:
         return ""
     return (

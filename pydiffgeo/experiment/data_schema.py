@@ -14,6 +14,7 @@ from pydiffgeo.experiment.signatures import section_of
 from pydiffgeo.settings import Settings
 
 Names = tuple[str, ...]
+Values = dict[str, Any]  # attributes and the value or values that they must have
 
 
 class Described(Settings):
@@ -48,6 +49,11 @@ class Period(Described):
     def overlaps(self, other: Period) -> bool:
         """Return whether both have a day in common."""
         return self.start <= other.end and other.start <= self.end
+
+
+def days_of(period: Period | None) -> tuple[str | None, str | None]:
+    """Return first and last day as text; None of records of points, which have no days."""
+    return (None, None) if period is None else period.days
 
 
 class SyntheticSettings(Described):
@@ -94,19 +100,29 @@ class DataSettings(Described):
     """Attributes that networks read; by default all that are numbers."""
     observed: Annotated[Names, Field(min_length=1)] = ("discharge",)
     """Observed series."""
-    sites: Names | Annotated[int, Field(ge=1)] | None = None
-    """Sites trained on: identifiers, or a number of them at random; all that are not held out."""
-    held_out: Names | Annotated[int, Field(ge=0)] = 0
-    """Sites only judged: identifiers, or a number of them at random."""
+    select: Values = {}
+    """Attributes, and the values of those sites that are used at all, such as pathway: C3."""
+    sites: Names | Annotated[int, Field(ge=1)] | Values | None = None
+    """Sites trained on: identifiers, a number of them at random, or values of attributes, such as
+    {split: train}; all that are not held out."""
+    held_out: Names | Annotated[int, Field(ge=0)] | Values = 0
+    """Sites only judged: identifiers, a number of them at random, or values of attributes."""
+    validation_sites: Names | Annotated[int, Field(ge=0)] | Values = 0
+    """Of records of points: sites that choose the epoch and are not trained on."""
+    split_by: Names = ()
+    """Attributes of text, such as [genus, species]: sites that share them are in one part alone,
+    and sites, held_out and validation_sites speak of such groups."""
     split_seed: Annotated[int, Field(ge=0)] = 0
     """Of both choices; fewer sites are a part of more."""
     exclude: Names = ()
     """Sites left out of everything: identifiers, in quotes."""
-    train: Period
+    train: Period | None = None
+    """Days trained on; none of records of points, whose sites are parted in place of days."""
     validation: Period | None = None
     """Days that choose the epoch and stop a training early: before or after those of training,
     or its last ones, which a twin of each seed is then trained without."""
-    test: Period
+    test: Period | None = None
+    """Days judged; none of records of points."""
     missing: Literal["error", "skip"] = "error"
     """Sites that lack forcing, attributes or observations: an error, or left out and listed; in
     training, windows keep clear of days without forcing."""
@@ -121,6 +137,20 @@ class DataSettings(Described):
     @model_validator(mode="after")
     def _apart(self) -> DataSettings:
         t = self.train
+        if t is None or self.test is None:
+            lost = "train" if t is None else "test"
+            if (t is None) != (self.test is None) or self.validation is not None:
+                raise SettingsError(
+                    f"data.{lost} is missing. Give it start and end; of records of points leave "
+                    "train, validation and test out.",
+                    (lost,),
+                )
+            return self
+        if self.validation_sites:
+            raise SettingsError(
+                "it is for records of points alone. Give data.validation, a period, in its place.",
+                ("validation_sites",),
+            )
         apart = f"shares days with data.train, {t.start} to {t.end}. End one before the other"
         if self.validation and self.validation.overlaps(t) and not self.held_days:
             raise SettingsError(f"it {apart}, or let both end on the same day.", ("validation",))
@@ -132,4 +162,9 @@ class DataSettings(Described):
     def held_days(self) -> bool:
         """Whether the validation period is the last part of the training period."""
         v, t = self.validation, self.train
-        return v is not None and t.start < v.start and v.end == t.end
+        return v is not None and t is not None and t.start < v.start and v.end == t.end
+
+    @property
+    def points(self) -> bool:
+        """Whether the records are of points, which have no days."""
+        return self.train is None

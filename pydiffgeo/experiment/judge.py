@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import xarray as xr
 import yaml
@@ -15,21 +16,23 @@ import yaml
 from pydiffgeo.data import fill_forcing, find_data
 from pydiffgeo.data.derive import attributes_of, sources_of
 from pydiffgeo.data.form import moments, series_names, step_of, times_of
+from pydiffgeo.data.problems import absent
 from pydiffgeo.errors import DataError, OutputError, SettingsError, listed, nearest
 from pydiffgeo.evaluation import Evaluation, compare_runs, evaluate
 from pydiffgeo.evaluation.figures import matplotlib_missing
 from pydiffgeo.experiment.build import (
-    SiteData,
     build_hybrid,
     build_windows,
     load_sites,
     open_records,
+    selected,
     summary_days,
     with_derived,
 )
-from pydiffgeo.experiment.data_schema import Period
+from pydiffgeo.experiment.data_schema import Period, days_of
 from pydiffgeo.experiment.schema import plain_settings
 from pydiffgeo.experiment.signatures import given_in, make
+from pydiffgeo.experiment.site_data import SiteData
 from pydiffgeo.experiment.trained import TrainedRun, load_run, runs_in, settings_of
 from pydiffgeo.files import require_room, write_netcdf
 from pydiffgeo.training.checkpoint import difference
@@ -38,9 +41,11 @@ from pydiffgeo.training.run_folder import check_judged, judging
 log = logging.getLogger("pydiffgeo")
 
 
-def period_of(folder: Path, settings: Any, name: str) -> Period:
-    """Return a period of a run: train, validation or test."""
+def period_of(folder: Path, settings: Any, name: str) -> Period | None:
+    """Return a period of a run: train, validation or test; None of points, which are all judged."""
     names = ("train", "validation", "test")
+    if settings.data.points and name == "test":
+        return None
     span: Period | None = getattr(settings.data, name) if name in names else None
     if span is None:
         remedy = f"{nearest(name, names)} Known: {', '.join(names)}."
@@ -54,7 +59,11 @@ def period_of(folder: Path, settings: Any, name: str) -> Period:
 
 
 def judge(
-    folders: Sequence[Path], period: str = "test", progress: bool = True, figures: bool = True
+    folders: Sequence[Path],
+    period: str = "test",
+    progress: bool = True,
+    figures: bool = True,
+    data: Path | None = None,
 ) -> dict[str, Evaluation]:
     """Judge trained runs over a period; write tables, series, figures and reports.
 
@@ -68,6 +77,9 @@ def judge(
         Print the tables.
     figures : bool
         Draw figures (needs matplotlib).
+    data : Path, optional
+        Other records of the same form, all of which are judged, after the warm-up, in place of the
+        period: sites or years that the runs have never seen.
 
     Returns
     -------
@@ -81,8 +93,10 @@ def judge(
     """
     found = [run for folder in folders for run in runs_in(Path(folder))]
     runs = list({run.resolve(): run for run in found}.values())
+    scope = period if data is None else Path(data).stem
     for folder in runs:  # what is wrong is said before the first one is judged
-        period_of(folder, settings_of(folder), period)
+        if data is None:
+            period_of(folder, settings_of(folder), period)
         require_room(folder)
     if figures and (missing := matplotlib_missing()):
         log.warning(missing)
@@ -91,15 +105,19 @@ def judge(
     notes: list[str] = []
     for folder in runs:
         run = load_run(folder)
-        judged[str(folder)], told = judge_run(run, period, progress, figures)
+        judged[str(folder)], told = (
+            judge_run(run, period, progress, figures)
+            if data is None
+            else judge_records(run, data, progress, figures)
+        )
         weights[str(folder)] = run.weights
         notes += told
     if len(runs) > 1:
         for folder in runs:
-            check_judged(folder / f"evaluation_{period}", weights[str(folder)])
+            check_judged(folder / f"evaluation_{scope}", weights[str(folder)])
         named = {folder.name: str(folder) for folder in runs}
         compare_runs(
-            {name: judged[k] for name, k in named.items()}, runs[0].parent, f"comparison_{period}",
+            {name: judged[k] for name, k in named.items()}, runs[0].parent, f"comparison_{scope}",
             figures=figures, notes=notes, weights={name: weights[k] for name, k in named.items()},
             progress=progress,
         )  # fmt: skip
@@ -126,7 +144,7 @@ def judge_run(
     out = folder / f"evaluation_{period}"
     with judging(out, run.weights):
         found = evaluate(
-            run.model, sites, *span.days, **options,
+            run.model, sites, *days_of(span), **options,
             observed=settings.data.observed, members=own or None, missing=settings.data.missing,
             groups=data.groups,
             history=pd.read_csv(history) if history.is_file() else None,
@@ -135,6 +153,31 @@ def judge_run(
         found.save(
             out, f"{folder.name}, {period} period", panels=e.panels, figures=figures, notes=notes,
             appendix=_appendix(folder, settings), weights=run.weights, progress=progress,
+        )  # fmt: skip
+    return found, notes
+
+
+def judge_records(
+    run: TrainedRun, path: Path, progress: bool, figures: bool
+) -> tuple[Evaluation, list[str]]:
+    """Judge a trained run by other records, write the report into its folder as `judge_run`."""
+    folder, e, notes = run.folder, run.settings.evaluation, list(run.notes)
+    for note in notes:
+        log.warning(note)
+    records = new_records(run, path)
+    given = set(map(str, records.data_vars))
+    observed = [name for name in run.settings.data.observed if name in given]
+    if not observed:
+        raise DataError(f"{path} has no {listed(run.settings.data.observed)} to judge by.")
+    out = folder / f"evaluation_{Path(path).stem}"
+    options = {k: v for k, v in given_in(e).items() if k != "panels"}
+    with judging(out, run.weights):
+        found = evaluate(
+            run.model, records, **options, observed=observed, missing=run.settings.data.missing
+        )
+        found.save(
+            out, f"{folder.name}, {path}", panels=e.panels, figures=figures, notes=notes,
+            appendix=_appendix(folder, run.settings), weights=run.weights, progress=progress,
         )  # fmt: skip
     return found, notes
 
@@ -221,8 +264,10 @@ def new_records(
     settings = run.settings
     changes = {"path": find_data(path), "layout": layout or settings.data.layout}
     data = settings.data.model_copy(update=changes)
-    records = open_records(data, settings.search, sites, unknown_names="ignore")
+    records = selected(open_records(data, settings.search, sites, unknown_names="ignore"), data)
     _require_read(records, run, data.path)
+    if data.points:
+        return _with_attributes(with_derived(records, data, None, None), run)
     days = times_of(records)
     if data.gaps is not None:
         series = [n for n in series_names(records) if n not in data.observed]
@@ -234,6 +279,23 @@ def new_records(
         return with_derived(records, data, seen[0], seen[-1])
     except DataError as error:
         raise DataError(f"{data.path}, which {run.folder} is to simulate: {error}") from error
+
+
+def _with_attributes(records: xr.Dataset, run: TrainedRun) -> xr.Dataset:
+    """Return the records of the sites that have all attributes that a run reads.
+
+    Others are left out and named, where the settings of the run say `missing: skip`.
+    """
+    if run.settings.data.missing == "error":
+        return records
+    lost = np.zeros(records.sizes["site"], bool)
+    for name in run.hybrid.needs:
+        values = absent(records[name].values)
+        lost |= values.reshape(len(values), -1).any(1)
+    if lost.any():
+        gone = records.site.values[lost].astype(str)
+        log.warning("%d sites lack an attribute and are left out: %s", len(gone), listed(gone, 5))
+    return records.isel(site=~lost)
 
 
 def _require_read(records: xr.Dataset, run: TrainedRun, path: Path | None) -> None:

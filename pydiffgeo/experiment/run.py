@@ -16,7 +16,6 @@ from pydiffgeo.data.form import positions, times_of
 from pydiffgeo.errors import PyDiffGeoError, SettingsError, nearest
 from pydiffgeo.evaluation import MEASURES, PANELS, Evaluation
 from pydiffgeo.experiment.build import (
-    DATA_REPORT,
     FREE,
     build_hybrid,
     build_loss,
@@ -25,9 +24,11 @@ from pydiffgeo.experiment.build import (
     load_sites,
     short_warm_up,
 )
+from pydiffgeo.experiment.data_schema import days_of
 from pydiffgeo.experiment.judge import judge
 from pydiffgeo.experiment.schema import TRAINING, Experiment, plain_settings
 from pydiffgeo.experiment.signatures import given_in
+from pydiffgeo.experiment.site_data import DATA_REPORT
 from pydiffgeo.experiment.synthetic import synthetic_sites
 from pydiffgeo.files import require_room, write_netcdf
 from pydiffgeo.hybrid import Hybrid
@@ -192,10 +193,11 @@ def _trainer(
     trained = data.training
     windows = build_windows(trained, settings, hybrid, d.train)
     options = {name: value for name, value in given_in(t).items() if name not in TRAINING}
-    if d.validation is not None and not d.held_days:
+    if data.validating or (d.validation is not None and not d.held_days):
+        judging = data.sites.sel(site=list(data.validating)) if data.validating else trained
         options["validation"] = build_windows(
-            trained, settings, hybrid, d.validation, length=None, batch=settings.evaluation.batch,
-            warm_up=settings.evaluation.warm_up or 0,
+            judging, settings, hybrid, d.validation, length=None, batch=settings.evaluation.batch,
+            warm_up=0 if data.validating else settings.evaluation.warm_up or 0,
         )  # fmt: skip
     if t.folds or t.seeds or d.held_days:
         options["members"] = build_members(settings, trained, hybrid)
@@ -267,7 +269,7 @@ def calibrate(
     with _placed(experiment, run):
         data = load_sites(settings, hybrids.values(), calibrated=True)
         trained = data.training
-        first, last = positions(times_of(trained), *settings.data.train.days)
+        first, last = positions(times_of(trained), *days_of(settings.data.train))
         # half of a short period is left to be fitted to
         warm_up = min(settings.evaluation.warm_up or 0, (last - first) // 2)
         windows = build_windows(

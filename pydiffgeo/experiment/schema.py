@@ -89,9 +89,11 @@ class RunBase(Settings):
                     f"{', '.join(known)}. Add it there.",
                     ("loss", k, "observed"),
                 )
-        if self.training.patience and not self.data.validation:
+        if self.training.patience and not (self.data.validation or self.data.validation_sites):
+            what = "validation_sites" if self.data.points else "validation"
+            how = "Name some" if self.data.points else "Give it start and end"
             raise SettingsError(
-                "it needs data.validation, by which it stops a training. Give it start and end.",
+                f"it needs data.{what}, by which it stops a training. {how}.",
                 ("training", "patience"),
             )
         return self

@@ -13,6 +13,8 @@ import torch
 import xarray as xr
 
 from pydiffgeo.data import Windows, synthetic_weather
+from pydiffgeo.data.derive import attributes_of
+from pydiffgeo.data.form import axis_of
 from pydiffgeo.data.network import DOWNSTREAM
 from pydiffgeo.data.variables import variable_of
 from pydiffgeo.errors import SolveFailed
@@ -22,6 +24,7 @@ from pydiffgeo.networks.bounds import Bounds
 from pydiffgeo.stages import Lateral, Process
 
 PROBES = (0.05, 0.1, 0.2, 0.5, 1.0)  # m
+POINTS = 10  # of a site of records without dates
 WET = 0.2  # soil moisture in the place of the truth, until it is known
 RANGE = 10.0  # of a forcing without bounds, in its unit
 SPREAD = 0.8  # of parameters over sites, on their unbounded scale
@@ -38,32 +41,36 @@ def synthetic_sites(settings: Any, hybrid: Hybrid) -> xr.Dataset:
     """
     data, given = settings.data, settings.data.synthetic
     random = np.random.default_rng(given.seed + 1)
-    periods = [p for p in (data.train, data.validation, data.test) if p is not None]
-    start, end = min(p.start for p in periods), max(p.end for p in periods)
-    begin = start.replace(year=start.year - 1) if settings.training.length else start
-    sites = synthetic_weather(given.seed, given.sites, str(begin), str(end))
-    sites["vapour_pressure"] = 0.611 * np.exp(17.27 * sites.tair_min / (sites.tair_min + 237.3))
-    sites["vapour_pressure"].attrs["units"] = "kPa"
+    begin, end = None, None
+    if data.points:
+        sites = xr.Dataset(coords={"site": [f"S{k + 1:02d}" for k in range(given.sites)]})
+    else:
+        begin, end = _days(settings)
+        sites = _weather(given.seed, given.sites, begin, end)
     summaries = tuple(f"{name}_" for name in (*data.derive, *data.observed))
-    names = [n for n in data.attributes or ("a", "b", "c") if not n.startswith(summaries)]
+    made = attributes_of(data.derive)
+    wanted = [n for n in data.attributes or ("a", "b", "c") if n not in made]
+    names = [n for n in wanted if not n.startswith(summaries)]
     drawn = random.uniform(0.1, 0.9, (given.sites, len(names)))  # what any attribute may be
     for k, name in enumerate(names):
         sites[name] = ("site", drawn[:, k])  # of no unit: nothing is known of them
     sites = _add_rivers(sites, hybrid, data.derive, random)
-    _add_forcing(sites, hybrid, data.derive, random)
+    axis = axis_of(sites) if "time" in sites.dims else "point"
+    shape = (given.sites, sites.sizes.get(axis, POINTS))
+    _add_forcing(sites, hybrid, data.derive, random, axis, shape)
+    _add_groups(sites, data)
     simulated = _units(hybrid)
     for name in data.observed:
         own = simulated.get(name, "1")
         variable = variable_of(name, own if hybrid.closed else None)
         known = own if variable is None else variable.unit
         unit = {"units": known, "role": "observed"}
-        shape = (given.sites, sites.sizes["time"])
         if name == "soil_moisture":
             sites = sites.assign_coords(depth=("depth", np.array(PROBES), {"units": "m"}))
             sites[name] = (("site", "time", "depth"), np.full((*shape, len(PROBES)), WET), unit)
         else:
-            sites[name] = (("site", "time"), random.uniform(0.5, 1.5, shape), unit)
-    whole = with_derived(sites, data, str(begin), str(end))
+            sites[name] = (("site", axis), random.uniform(0.5, 1.5, shape), unit)
+    whole = with_derived(sites, data, begin, end)
     windows = Windows(whole, dtype=hybrid.dtype, observed=data.observed, closed=hybrid.closed)
     hybrid.prepare(windows, attributes=data.attributes, forcing=data.forcing)
     windows = windows.reading(hybrid.reads, data.observed, hybrid.needs)
@@ -84,6 +91,44 @@ def synthetic_sites(settings: Any, hybrid: Hybrid) -> xr.Dataset:
     sites.attrs["source"] = f"synthetic truth: {told}"
     sites.attrs["truth"] = str({k: np.round(v.numpy(), 4).tolist() for k, v in parameters.items()})
     return sites
+
+
+def _days(settings: Any) -> tuple[str, str]:
+    """Return first and last day, with a year of warm-up before windows."""
+    data = settings.data
+    periods = [p for p in (data.train, data.validation, data.test) if p is not None]
+    start, end = min(p.start for p in periods), max(p.end for p in periods)
+    begin = start.replace(year=start.year - 1) if settings.training.length else start
+    return str(begin), str(end)
+
+
+def _weather(seed: int, count: int, begin: str, end: str) -> xr.Dataset:
+    sites = synthetic_weather(seed, count, begin, end)
+    sites["vapour_pressure"] = 0.611 * np.exp(17.27 * sites.tair_min / (sites.tair_min + 237.3))
+    sites["vapour_pressure"].attrs["units"] = "kPa"
+    return sites
+
+
+def _add_groups(sites: xr.Dataset, data: Any) -> None:
+    """Add the attributes of text by which settings select and part sites, and derive classes."""
+    count = sites.sizes["site"]
+    for name, values in data.select.items():
+        first = values[0] if isinstance(values, list | tuple) else values
+        sites[name] = "site", np.array([first] * count)
+    for name in (n for n in data.split_by if n not in sites):
+        sites[name] = "site", np.array([f"{name} {k // 2}" for k in range(count)])
+    for given in (g for g in data.derive.values() if isinstance(g, Mapping)):
+        of, classes = given.get("of"), list(given.get("values") or ())
+        if isinstance(of, str) and classes and of not in sites:
+            sites[of] = "site", np.array([classes[k % len(classes)] for k in range(count)])
+    parts = (data.held_out, data.validation_sites, data.sites)
+    for k, asked in enumerate(parts):
+        for name, values in asked.items() if isinstance(asked, Mapping) else ():
+            text = str(values[0] if isinstance(values, list | tuple) else values)
+            there = sites[name].values if name in sites else np.full(count, "other")
+            there = there.astype(object)
+            there[k :: len(parts)] = text
+            sites[name] = "site", there.astype(str)
 
 
 def _add_rivers(
@@ -113,11 +158,20 @@ def _add_rivers(
 
 
 def _add_forcing(
-    sites: xr.Dataset, hybrid: Hybrid, derive: Mapping[str, Any], random: np.random.Generator
+    sites: xr.Dataset,
+    hybrid: Hybrid,
+    derive: Mapping[str, Any],
+    random: np.random.Generator,
+    axis: str,
+    shape: tuple[int, int],
 ) -> None:
-    """Make up what models read and the weather does not have: a yearly wave with noise."""
-    days = sites.sizes["time"]
-    season = -np.cos(2 * np.pi * (sites.time.dt.dayofyear.to_numpy() - 20) / 365.25)
+    """Make up what models read and the weather does not have: a yearly wave with noise.
+
+    Of points, which have no year, numbers around what is typical.
+    """
+    season = np.zeros(shape[1])
+    if axis == "time":
+        season = -np.cos(2 * np.pi * (sites.time.dt.dayofyear.to_numpy() - 20) / 365.25)
     for stage in _processes(hybrid):
         for own, name in stage.names.items():
             if name in sites or name in derive or name not in hybrid.reads:
@@ -125,11 +179,15 @@ def _add_forcing(
             forcing = stage.model.spec.forcings[own]
             low = forcing.lower if np.isfinite(forcing.lower) else forcing.typical - RANGE
             high = forcing.upper if np.isfinite(forcing.upper) else low + RANGE
-            noise = np.zeros((sites.sizes["site"], days))
-            for day in range(1, days):
+            if axis == "point":
+                values = forcing.typical * random.uniform(0.6, 1.4, shape)
+                sites[name] = (("site", axis), np.clip(values, low, high), {"units": forcing.unit})
+                continue
+            noise = np.zeros(shape)
+            for day in range(1, shape[1]):
                 noise[:, day] = 0.9 * noise[:, day - 1] + random.normal(0.0, 0.1, len(noise))
             share = np.clip(0.5 + 0.3 * season + noise, 0.0, 1.0) / 3
-            sites[name] = (("site", "time"), low + share * (high - low), {"units": forcing.unit})
+            sites[name] = (("site", axis), low + share * (high - low), {"units": forcing.unit})
 
 
 def _units(hybrid: Hybrid) -> dict[str, str]:

@@ -12,8 +12,9 @@ import pandas as pd
 from pydantic import ValidationError
 
 from pydiffgeo.errors import DataError
-from pydiffgeo.experiment.build import DATA_REPORT, FREE, make_hybrid
+from pydiffgeo.experiment.build import FREE, make_hybrid
 from pydiffgeo.experiment.schema import hybrid_section, plain_settings, run_settings
+from pydiffgeo.experiment.site_data import DATA_REPORT
 from pydiffgeo.hybrid import Hybrid
 from pydiffgeo.members import Ensemble
 from pydiffgeo.training.checkpoint import (

@@ -10,13 +10,15 @@ from pydiffgeo.networks.lstm import LSTM
 from pydiffgeo.networks.mixed import Mixed
 from pydiffgeo.networks.mlp import MLP
 from pydiffgeo.networks.soil_class import SoilClass
+from pydiffgeo.networks.step_mlp import StepMLP
 from pydiffgeo.networks.table import Given, Table
 
 NETWORKS: dict[str, Any] = {
-    "mlp": MLP, "lstm": LSTM, "mixed": Mixed, "table": Table, "soil_class": SoilClass
+    "mlp": MLP, "step_mlp": StepMLP, "lstm": LSTM, "mixed": Mixed, "table": Table,
+    "soil_class": SoilClass,
 }  # fmt: skip
 
 __all__ = [
     "LSTM", "MLP", "NETWORKS", "Bounds", "Features", "Given", "Mixed", "Network", "Sizes",
-    "SoilClass", "Table",
+    "SoilClass", "StepMLP", "Table",
 ]  # fmt: skip

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from pydiffgeo.data.windows import Windows
 from pydiffgeo.errors import DataError
-from pydiffgeo.evaluation.scores import score_sites
+from pydiffgeo.evaluation.scores import pooled_scores, score_sites
 from pydiffgeo.training.distributed import Group
 from pydiffgeo.training.ensemble import Member
 from pydiffgeo.training.steps import Simulated
@@ -64,7 +64,8 @@ class Choice:
     def validate(self, epoch: int, observed: Sequence[str], group: Group) -> None:
         """Score the members by windows of a validation period, or by what a callable says.
 
-        Windows judge by the median NSE over sites, in the mean over the observed series.
+        Windows judge by the median NSE over sites, in the mean over the observed series; those of
+        points by the NSE over all points of all sites.
         """
         scores = []
         for member, one, judge in zip(self.members, self.hybrids, self.judges, strict=True):
@@ -142,7 +143,7 @@ def _mean_nse(
 
     Of several series it is the mean of their medians, NaN where one has none.
     """
-    own: dict[str, list[float]] = {name: [] for name in names}
+    own: dict[str, list[Any]] = {name: [] for name in names}
     for k in range(windows.steps_per_epoch):
         if group.rank >= windows.rows(k):  # the last batch may have too few sites for all
             continue
@@ -153,14 +154,31 @@ def _mean_nse(
             simulated, observed = (
                 _array(values[name][:, batch.warm_up :]) for values in (series, batch.observed)
             )
+            failed = list(getattr(series, "failed", ()))
+            if not batch.step:
+                simulated[failed] = np.inf
+                pair = (x.values[judged].ravel().tolist() for x in (simulated, observed))
+                found += zip(*pair, strict=True)
+                continue
             scores = score_sites(simulated, observed, ["nse"]).nse.values
-            scores[list(getattr(series, "failed", ()))] = -np.inf
+            scores[failed] = -np.inf
             found += scores[judged].ravel().tolist()
     parts = group.collect(own)
+    if not windows.interval:  # sites of points may have one each
+        return float(np.mean([_pooled_nse([p for part in parts for p in part[n]]) for n in names]))
     every = [np.array([value for part in parts for value in part[name]]) for name in names]
     if not all(np.isfinite(values).any() for values in every):
         return math.nan
     return float(np.mean([np.nanmedian(values) for values in every]))
+
+
+def _pooled_nse(pairs: list[tuple[float, float]]) -> float:
+    """Return the NSE of simulated and observed values of all points; -inf where one failed."""
+    simulated, observed = np.array(pairs).reshape(-1, 2).T
+    known = np.isfinite(observed)
+    if np.isinf(simulated[known]).any():
+        return -math.inf
+    return pooled_scores(simulated, observed, ["nse"])["nse"]
 
 
 def _array(values: Tensor) -> xr.DataArray:

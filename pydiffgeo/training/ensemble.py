@@ -11,7 +11,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from pydiffgeo.data.form import observed_names
+from pydiffgeo.data.form import axis_of, observed_names
 from pydiffgeo.data.windows import Windows
 from pydiffgeo.errors import DataError
 
@@ -146,21 +146,22 @@ def _member(
     records: xr.Dataset, held: int, warm_up: int, windows: MakeWindows | None, seed: int, **own: Any
 ) -> Member:
     """Return a member that sees these records, and whose last `held` steps are not in the loss."""
-    count = records.sizes["time"]
+    axis = axis_of(records)
+    count = records.sizes[axis]
     if count - held <= warm_up:
         raise DataError(
             f"{count} steps leave none between a warm-up of {warm_up} and {held} that are held "
             "out; hold out fewer."
         )
-    late = xr.DataArray(np.arange(count) >= count - held, dims="time")
+    late = xr.DataArray(np.arange(count) >= count - held, dims=axis)
     observed = {n: records[n] for n in observed_names(records)} if held else {}
     shown = records.assign({name: values.where(~late) for name, values in observed.items()})
     made = Windows(shown, warm_up=warm_up) if windows is None else windows(shown)
     seen = Windows(
-        shown.isel(time=slice(-held or None)),
+        shown.isel({axis: slice(-held or None)}),
         forcing=made.forcing, observed=made.observed, attributes=made.attributes, dtype=made.dtype,
     )  # fmt: skip
     judged = {n: v.where(late) for n, v in observed.items() if n in made.observed}
-    last = {n: v.transpose("site", "time", ...) for n, v in judged.items()}
+    last = {n: v.transpose("site", axis, ...) for n, v in judged.items()}
     kept = {name: torch.tensor(values.values, dtype=made.dtype) for name, values in last.items()}
     return Member(seed=seed, windows=made, seen=seen, held=kept, **own)
