@@ -366,7 +366,7 @@ class Hybrid(Recorded, nn.Module):
         lines = [f"Hybrid ({'prepared' if self.prepared else 'not prepared'})"]
         own = {"": self.network}
         if isinstance(self.network, Mixed):
-            own = {f"{k}: ": v for k, v in self.network.named_children()}
+            own = {f"{k}: ": v for k, v in self.network.networks.items()}
         for role, network in own.items():
             if network is not None:
                 reads = ", ".join(getattr(network, "reads", ("attributes",)))

@@ -109,6 +109,7 @@ def column() -> nn.Module:
         ),
         lambda: Hybrid(None, stages.Sequence(LSTM(past={"discharge": 1}), gives=["discharge"])),
         lambda: Hybrid(Mixed(MLP(), layers=MLP(per="layer")), column(), stages.Probes()),
+        lambda: Hybrid(Mixed(MLP(), named={"BETA": MLP(reads=("a",))}), stages.Process("hbv")),
         lambda: Hybrid(
             MLP(), stages.Process("hbv", closures={"recharge": {"hidden": [3], "monotone_in": [0]}})
         ),

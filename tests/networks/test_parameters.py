@@ -11,7 +11,7 @@ from hybrid_cases import basins, stations
 
 import pydiffgeo as pdg
 from pydiffgeo import stages
-from pydiffgeo.errors import DataError, ParameterError
+from pydiffgeo.errors import DataError, ParameterError, UnknownName
 from pydiffgeo.networks import LSTM, MLP, Bounds, Mixed
 from pydiffgeo.networks.parameters import Learned, Parameters
 from pydiffgeo.networks.reading import fit_inputs
@@ -85,6 +85,22 @@ def test_a_mixed_network_gives_static_parameters_that_do_not_know_the_window() -
     order = [windows.batch(k).site for k in (0, 1)]
     assert torch.equal(one["FC"][order[0].argsort()], other["FC"][order[1].argsort()])
     assert not torch.equal(one["BETA"][order[0].argsort()], other["BETA"][order[1].argsort()])
+
+
+def test_a_parameter_may_have_a_network_of_its_own() -> None:
+    """It reads other attributes, and nothing else depends on them."""
+    sites = basins(3, 20)
+    lstm = LSTM(reads=("precipitation",), hidden=4)
+    mixed = Mixed(MLP(("slope",), (4,)), lstm, named={"K2": MLP(("clay",), ())})
+    parts = mixed.parts(tuple(BOUNDS), ("BETA",), ())
+    assert [names for _, names in parts] == [("FC",), ("K2",), ("BETA",)]
+    module = made(parts, sites, Learned(BOUNDS, varying=("BETA",)))
+    before = module(batch_of(sites))
+    after = module(batch_of(sites.assign(clay=1.0 - sites.clay)))
+    assert not torch.equal(before["K2"], after["K2"])
+    assert torch.equal(before["FC"], after["FC"]) and torch.equal(before["BETA"], after["BETA"])
+    with pytest.raises(UnknownName, match="'K3'; did you mean 'K2'"):
+        Mixed(MLP(), named={"K3": MLP()}).parts(tuple(BOUNDS), (), ())
 
 
 def test_layers_share_a_network_that_is_told_their_depth() -> None:
