@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         Photosynthesis,
         ProcessModel,
         Richards,
+        TwoBigLeaf,
     )
     from pydiffgeo.models.closures import JuliaClosure, NeuralClosure
     from pydiffgeo.models.descent import descend
@@ -72,6 +73,7 @@ _HOMES = {
     "Photosynthesis": "models",
     "ProcessModel": "models",
     "Richards": "models",
+    "TwoBigLeaf": "models",
     "Roots": "models.richards",
     "Series": "stages",
     "SoilClass": "networks",
@@ -129,6 +131,7 @@ __all__ = [
     "Stage",
     "Table",
     "Trainer",
+    "TwoBigLeaf",
     "Windows",
     "__version__",
     "check_model",

@@ -1,6 +1,7 @@
 """Process models: what is solved."""
 
 from pydiffgeo.models.base import ProcessModel
+from pydiffgeo.models.canopies.two_big_leaf import TwoBigLeaf
 from pydiffgeo.models.exp_hydro import ExpHydro
 from pydiffgeo.models.hbv import HBV
 from pydiffgeo.models.leaves.photosynthesis import Photosynthesis
@@ -17,6 +18,7 @@ MODELS: dict[str, type[ProcessModel]] = {
     "muskingum_cunge": MuskingumCunge,
     "kinematic_wave": KinematicWave,
     "photosynthesis": Photosynthesis,
+    "two_big_leaf": TwoBigLeaf,
 }
 
 __all__ = [
@@ -29,4 +31,5 @@ __all__ = [
     "Photosynthesis",
     "ProcessModel",
     "Richards",
+    "TwoBigLeaf",
 ]
