@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pydiffgeo.models import (
         HBV,
         MODELS,
+        Air2Stream,
         ExpHydro,
         KinematicWave,
         Muskingum,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
         Photosynthesis,
         ProcessModel,
         Richards,
+        StreamOxygen,
         TwoBigLeaf,
     )
     from pydiffgeo.models.closures import JuliaClosure, NeuralClosure
@@ -49,6 +51,7 @@ except PackageNotFoundError:  # run from a source tree that is not installed
 # Public name -> its module, imported at first use: `pydiffgeo --help` and `doctor` must not wait
 # for torch
 _HOMES = {
+    "Air2Stream": "models",
     "Batch": "data.batch",
     "Bounds": "networks",
     "ENGINES": "engines",
@@ -81,6 +84,7 @@ _HOMES = {
     "Solution": "solution",
     "Solver": "solvers",
     "Stage": "stages",
+    "StreamOxygen": "models",
     "Table": "networks",
     "Trainer": "training.trainer",
     "Windows": "data.windows",
@@ -98,6 +102,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Air2Stream",
     "Batch",
     "Bounds",
     "ENGINES",
@@ -129,6 +134,7 @@ __all__ = [
     "Solution",
     "Solver",
     "Stage",
+    "StreamOxygen",
     "Table",
     "Trainer",
     "TwoBigLeaf",

@@ -36,7 +36,7 @@ def kind_of(cls: type) -> str:
     Snake case for those of the package, else "module:Class".
     """
     if cls.__module__.startswith("pydiffgeo."):
-        words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", cls.__name__)
+        words = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", cls.__name__)
         return words.lower()
     module = cls.__module__
     if module == "__main__":  # a script is found again by the name of its file

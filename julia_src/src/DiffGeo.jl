@@ -39,6 +39,7 @@ include("models/user.jl")
 include("models/hbv.jl")
 include("models/exp_hydro.jl")
 include("models/rivers.jl")
+include("models/streams.jl")
 include("solvers/tableau.jl")
 include("solvers/options.jl")
 include("solvers/work.jl")
@@ -59,7 +60,7 @@ include("rehearse.jl")
 include("precompile.jl")
 
 export Richards, RootUptake, VanGenuchten, VanGenuchtenVogel, BrooksCorey, Gardner, Haverkamp, Learned
-export CellModel, FaceModel, FunctionNetwork, SmallModel, Sparse, exp_hydro, hbv, kinematic_wave, load_model, muskingum, muskingum_cunge
+export CellModel, FaceModel, FunctionNetwork, SmallModel, Sparse, air2stream, exp_hydro, hbv, kinematic_wave, load_model, muskingum, muskingum_cunge, stream_oxygen
 export METHODS, Options, Solution, pullback, solve
 export Refused, SpecMismatch, UnknownName
 

@@ -40,6 +40,8 @@ from pydiffgeo.models.rivers.kinematic_wave import KinematicWave
 from pydiffgeo.models.rivers.muskingum import Muskingum
 from pydiffgeo.models.rivers.muskingum_cunge import MuskingumCunge
 from pydiffgeo.models.spec_files import shipped_specs
+from pydiffgeo.models.streams.air2stream import Air2Stream
+from pydiffgeo.models.streams.stream_oxygen import StreamOxygen
 
 HYDRAULICS: dict[type[SoilHydraulics], Callable[[Any], dict[str, Any]]] = {
     VanGenuchten: lambda h: {"entry_width": h.entry_width},
@@ -140,6 +142,8 @@ DESCRIPTIONS: dict[type[ProcessModel], Callable[[Any], dict[str, Any]]] = {
     Muskingum: lambda model: {"positive": model.positive},
     MuskingumCunge: lambda model: {"section": model.section_name},
     KinematicWave: lambda model: {"section": model.section_name},
+    Air2Stream: lambda model: {**_by_name(model), "version": model.version},
+    StreamOxygen: _by_name,
     JuliaModel: _from_file,
 }
 

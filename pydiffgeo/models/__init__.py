@@ -9,6 +9,8 @@ from pydiffgeo.models.richards.richards import Richards
 from pydiffgeo.models.rivers.kinematic_wave import KinematicWave
 from pydiffgeo.models.rivers.muskingum import Muskingum
 from pydiffgeo.models.rivers.muskingum_cunge import MuskingumCunge
+from pydiffgeo.models.streams.air2stream import Air2Stream
+from pydiffgeo.models.streams.stream_oxygen import StreamOxygen
 
 MODELS: dict[str, type[ProcessModel]] = {
     "richards": Richards,
@@ -19,11 +21,14 @@ MODELS: dict[str, type[ProcessModel]] = {
     "kinematic_wave": KinematicWave,
     "photosynthesis": Photosynthesis,
     "two_big_leaf": TwoBigLeaf,
+    "air2stream": Air2Stream,
+    "stream_oxygen": StreamOxygen,
 }
 
 __all__ = [
     "HBV",
     "MODELS",
+    "Air2Stream",
     "ExpHydro",
     "KinematicWave",
     "Muskingum",
@@ -32,4 +37,5 @@ __all__ = [
     "ProcessModel",
     "Richards",
     "TwoBigLeaf",
+    "StreamOxygen",
 ]

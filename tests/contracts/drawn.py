@@ -18,6 +18,7 @@ RANGES = {
     "cm h-1": (0.0, 0.5),
     "cm": (-200.0, -20.0),
     "W m-2": (0.0, 800.0),
+    "umol m-2 s-1": (0.0, 1500.0),
 }
 # Ranges of parameters that are narrower than what may be learned: soils that a solver can take; the
 # other parameters of such a model stay near their defaults
@@ -55,6 +56,14 @@ FORMS = {
     "hbv with a melt threshold": lambda: MODELS["hbv"](melt_threshold=True),  # type: ignore[call-arg]
     "hbv with networks": lambda: MODELS["hbv"](closures=networks("hbv")),  # type: ignore[call-arg]
     "exp_hydro with networks": lambda: MODELS["exp_hydro"](closures=networks("exp_hydro")),  # type: ignore[call-arg]
+    "air2stream with networks": lambda: MODELS["air2stream"](closures=networks("air2stream")),  # type: ignore[call-arg]
+    "stream_oxygen with networks": lambda: MODELS["stream_oxygen"](  # type: ignore[call-arg]
+        closures=networks("stream_oxygen")
+    ),
+    **{
+        f"air2stream of {k} parameters": lambda k=k: MODELS["air2stream"](version=k)  # type: ignore[call-arg,misc]
+        for k in (3, 5)
+    },
 }
 CASES = {**{name: kind for name, kind in MODELS.items() if name not in FORMS}, **FORMS}
 
