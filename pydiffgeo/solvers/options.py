@@ -11,7 +11,7 @@ import torch
 
 from pydiffgeo.errors import ParameterError, lookup
 from pydiffgeo.models.spec import ModelSpec
-from pydiffgeo.solvers import implicit_euler, kvaerno3, sdirk2, trbdf2
+from pydiffgeo.solvers import implicit_euler, kvaerno3, sdirk2, trapezoid, trbdf2
 from pydiffgeo.solvers.sciml import (
     SCIML_DEFAULT_RTOL,
     SCIML_LOOSEST_RTOL,
@@ -23,6 +23,7 @@ from pydiffgeo.solvers.tableau import Tableau
 
 METHODS: dict[str, Tableau] = {
     "implicit_euler": implicit_euler.TABLEAU,
+    "trapezoid": trapezoid.TABLEAU,
     "sdirk2": sdirk2.TABLEAU,
     "trbdf2": trbdf2.TABLEAU,
     "kvaerno3": kvaerno3.TABLEAU,
@@ -35,7 +36,7 @@ class Solver:
 
     Parameters
     ----------
-    method : {"kvaerno3", "trbdf2", "sdirk2", "implicit_euler"} or a method of SciML
+    method : {"kvaerno3", "trbdf2", "sdirk2", "trapezoid", "implicit_euler"} or a method of SciML
         Time-stepping method. Those of SciML, which need engine="julia": "FBDF", "QNDF", "Rodas5P",
         "KenCarp3", "KenCarp4", "TRBDF2", "RadauIIA5"; see docs/sensitivities.md.
     rtol : float, optional

@@ -67,6 +67,7 @@ TESTED_IN = {
     "models/closures.py": "models/test_slots.py",
     "models/exp_hydro.py": "models/test_hbv.py",
     "models/smooth.py": "models/test_hbv.py",
+    "models/streams/stream.py": "models/streams/test_air2stream.py",
     "models/spec.py": "test_model_check.py",
     "models/spec_files.py": "test_model_check.py",
     "models/richards/boundaries.py": "models/richards/test_richards_pond.py",
@@ -96,7 +97,7 @@ TESTED_IN = {
     # numerics that only make sense together
     **{
         f"solvers/{name}.py": "models/richards/test_richards_steady.py"
-        for name in ("implicit_euler", "kvaerno3", "sdirk2", "tableau", "trbdf2")
+        for name in ("implicit_euler", "kvaerno3", "sdirk2", "tableau", "trapezoid", "trbdf2")
     },
     **{
         f"solvers/{name}.py": "models/richards/test_richards_gradient.py"

@@ -31,6 +31,9 @@ gamma(t::Tableau) = t.A[end, end]
 "Implicit Euler; its error is the difference to the trapezoidal rule. Hairer & Wanner (1996), section IV.3."
 implicit_euler() = Tableau("implicit_euler", ((0.0, 0.0), (0.0, 1.0)), (0.5, 0.5), 2)
 
+"The trapezoidal rule, A-stable; its error is the difference to implicit Euler. Hairer & Wanner (1996), section IV.3."
+trapezoid() = Tableau("trapezoid", ((0.0, 0.0), (0.5, 0.5)), (0.0, 1.0), 2)
+
 "Order 2, L-stable. Alexander (1977), doi:10.1137/0714068; embedded quadrature through the times 0, g and 1."
 function sdirk2()
     g = 1 - 1 / sqrt(2)
@@ -54,4 +57,4 @@ function kvaerno3()
 end
 
 "The methods whose discrete adjoint this package has, by name."
-const METHODS = Dict(t.name => t for t in (implicit_euler(), sdirk2(), trbdf2(), kvaerno3()))
+const METHODS = Dict(t.name => t for t in (implicit_euler(), trapezoid(), sdirk2(), trbdf2(), kvaerno3()))
