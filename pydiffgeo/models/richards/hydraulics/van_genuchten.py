@@ -10,7 +10,27 @@ from pydiffgeo.models.richards.hydraulics.base import Curves, SoilHydraulics
 from pydiffgeo.models.spec_files import load_constants
 
 CONSTANTS = load_constants("richards")
-NO_SUCTION = CONSTANTS["NO_SUCTION"]
+NO_SUCTION, DRY = CONSTANTS["NO_SUCTION"], CONSTANTS["DRY"]
+
+
+def dry_series(m: Tensor) -> dict[str, Tensor]:
+    """Coefficients of (1 - (1 - r)^m) / r in powers of r, for `permeable`."""
+    out = {"dry_0": m}
+    for k in range(1, 7):
+        out[f"dry_{k}"] = out[f"dry_{k - 1}"] * (k - m) / (k + 1)
+    return out
+
+
+def permeable(U: Tensor, w: Tensor, p: Values) -> Tensor:
+    """Return 1 - U for U = (1 - 1/w)^m, to all digits also in dry soil, where U is nearly 1."""
+    V = 1.0 - U
+    if U.is_cuda or torch.compiler.is_compiling() or bool(w.max() > DRY):
+        r = 1 / w
+        total = p["dry_6"]
+        for k in range(5, -1, -1):
+            total = torch.addcmul(p[f"dry_{k}"], r, total)
+        V = torch.where(w > DRY, r * total, V)
+    return V
 
 
 class VanGenuchten(SoilHydraulics):
@@ -58,6 +78,7 @@ class VanGenuchten(SoilHydraulics):
             "span": span,
             "half_span": 0.5 * span,
             "K_s": p["K_s"],
+            **dry_series(1 - 1 / n),
         }
         power = p.get("pore_connectivity")
         if power is None or (not power.requires_grad and bool((power == 0.5).all())):
@@ -68,14 +89,16 @@ class VanGenuchten(SoilHydraulics):
         """Water content and conductivity."""
         x = (p["neg_alpha"] * psi).clamp_min(NO_SUCTION)
         y = torch.exp(p["n_minus_1"] * torch.log(x))
-        log_w = torch.log(x * y + 1.0)
+        w = x * y + 1.0
+        log_w = torch.log(w)
         root = torch.exp(p["neg_half_m"] * log_w)  # sqrt(S)
         power = torch.exp(p["neg_l_m"] * log_w) if "neg_l_m" in p else root  # S^l
         S = root * root
         U = S * y  # (1 - S^(1/m))^m, since m n = n - 1
+        V = permeable(U, w, p)
         if self._near_saturation(psi):
-            U = U * torch.relu(psi * (-1 / self.entry_width)).clamp_max(1)
-        V = 1.0 - U
+            # 1 - U times the band; below the band nothing is added
+            V = V + U * (1 - torch.relu(psi * (-1 / self.entry_width)).clamp_max(1))
         return torch.addcmul(p["theta_r"], p["span"], S), p["K_s"] * power * V * V
 
     def slopes(self, psi: Tensor, p: Values) -> Curves:
@@ -92,8 +115,9 @@ class VanGenuchten(SoilHydraulics):
         root = log_w.mul_(p["neg_half_m"]).exp_()  # sqrt(S)
         S = root * root
         power = root if power is None else power
-        g = p["two_minus_2n"] / w.mul_(psi)  # dS = S xn g / 2 and dU = -U g / 2
         U = y.mul_(S)
+        V = permeable(U, w, p)
+        g = p["two_minus_2n"] / w.mul_(psi)  # dS = S xn g / 2 and dU = -U g / 2
         if wet:
             raw = psi * (-1 / self.entry_width)
             band, unsaturated, inside = raw.clamp(0, 1), raw > 0, (raw > 0) & (raw <= 1)
@@ -101,11 +125,10 @@ class VanGenuchten(SoilHydraulics):
             dV = torch.where(unsaturated, U * g * band, 0.0) + torch.where(
                 inside, U * (2 / self.entry_width), 0.0
             )
-            V = 1.0 - U * band
+            V = V + U * (1 - band)
             KV = power.mul_(V).mul_(p["K_s"])
             dK = self._slope(dV, V, dlogS, p).mul_(KV)
         else:
-            V = 1.0 - U
             KV = power.mul_(V).mul_(p["K_s"])
             dK = self._slope(U, V, xn, p).mul_(g).mul_(KV)
             dlogS = g.mul_(xn)

@@ -8,6 +8,7 @@ from torch import Tensor
 from pydiffgeo.errors import ParameterError
 from pydiffgeo.models.base import Values
 from pydiffgeo.models.richards.hydraulics.base import Curves, SoilHydraulics
+from pydiffgeo.models.richards.hydraulics.van_genuchten import dry_series, permeable
 
 
 class VanGenuchtenVogel(SoilHydraulics):
@@ -63,20 +64,20 @@ class VanGenuchtenVogel(SoilHydraulics):
             "theta_r": p["theta_r"],
             "span": p["theta_s"] - p["theta_r"],
             "K_s": p["K_s"],
+            **dry_series(1 - 1 / n),
         }
-        y, log_w = self._powers(
-            p["air_entry"] * (0.5 + 0.5 * (1 + self.entry_width**2) ** 0.5), out
-        )
-        return out | {
-            "log_w_wet": log_w,
-            "per_V_wet": 1 / (1 - y * torch.exp(out["neg_m"] * log_w)),
-        }
+        y, xn = self._powers(p["air_entry"] * (0.5 + 0.5 * (1 + self.entry_width**2) ** 0.5), out)
+        log_w = torch.log1p(xn)
+        U = y * torch.exp(out["neg_m"] * log_w)
+        return out | {"log_w_wet": log_w, "per_V_wet": 1 / permeable(U, 1 + xn, out)}
 
     def curves(self, psi: Tensor, p: Values) -> tuple[Tensor, Tensor]:
         """Water content and conductivity."""
-        y, log_w = self._powers(self._suction(psi, p)[0], p)
+        y, xn = self._powers(self._suction(psi, p)[0], p)
+        log_w = torch.log1p(xn)
         log_S = p["neg_m"] * (log_w - p["log_w_wet"])
-        V = (1.0 - y * torch.exp(p["neg_m"] * log_w)) * p["per_V_wet"]
+        U = y * torch.exp(p["neg_m"] * log_w)
+        V = permeable(U, 1 + xn, p) * p["per_V_wet"]
         return p["theta_r"] + p["span"] * torch.exp(log_S), p["K_s"] * torch.exp(
             p["l"] * log_S
         ) * V * V
@@ -84,10 +85,11 @@ class VanGenuchtenVogel(SoilHydraulics):
     def slopes(self, psi: Tensor, p: Values) -> Curves:
         """The curves and their derivatives in psi."""
         s, ds = self._suction(psi, p)
-        y, log_w = self._powers(s, p)
+        y, xn = self._powers(s, p)
+        log_w = torch.log1p(xn)
         log_S = p["neg_m"] * (log_w - p["log_w_wet"])
         U = y * torch.exp(p["neg_m"] * log_w)
-        V = (1.0 - U) * p["per_V_wet"]
+        V = permeable(U, 1 + xn, p) * p["per_V_wet"]
         wetness = p["span"] * torch.exp(log_S)
         KV = p["K_s"] * torch.exp(p["l"] * log_S) * V
         falling = p["n_minus_1"] * torch.exp(-log_w) * ds
@@ -107,10 +109,10 @@ class VanGenuchtenVogel(SoilHydraulics):
 
     @staticmethod
     def _powers(s: Tensor, p: Values) -> tuple[Tensor, Tensor]:
-        """(alpha s)^(n - 1), and log(1 + (alpha s)^n)."""
+        """(alpha s)^(n - 1) and (alpha s)^n."""
         x = p["alpha"] * s
         y = torch.exp(p["n_minus_1"] * torch.log(x))
-        return y, torch.log1p(x * y)
+        return y, x * y
 
     def _suction(self, psi: Tensor, p: Values) -> tuple[Tensor, Tensor]:
         """The suction s, which does not fall below the air entry, and its slope in psi."""

@@ -18,23 +18,25 @@ reads(::VanGenuchtenVogel, ::Val{:conductivity}) = (:alpha, :n, :K_s, :pore_conn
 function derive(h::VanGenuchtenVogel, p)
     theta_r, theta_s, alpha, n, K_s, l, air_entry = p
     own = (; alpha, n_minus_1=n - 1, neg_m=1 / n - 1, air_entry, width=oftype(air_entry, h.entry_width) * air_entry, l, theta_r,
-        span=theta_s - theta_r, K_s)
-    y, log_w_wet = powers(own, air_entry * oftype(air_entry, 0.5 + 0.5 * sqrt(1 + h.entry_width^2)))
-    return (; own..., log_w_wet, per_V_wet=1 / (1 - y * vexp(own.neg_m * log_w_wet)))
+        span=theta_s - theta_r, K_s, series=dry_series(1 - 1 / n))
+    y, w = powers(own, air_entry * oftype(air_entry, 0.5 + 0.5 * sqrt(1 + h.entry_width^2)))
+    log_w_wet = vlog(w)
+    return (; own..., log_w_wet, per_V_wet=1 / permeable(y * vexp(own.neg_m * log_w_wet), w, own.series))
 end
 
-"(alpha s)^(n - 1), and log(1 + (alpha s)^n)."
+"(alpha s)^(n - 1), and 1 + (alpha s)^n."
 @inline function powers(p, s)
     x = p.alpha * s
     y = vexp(p.n_minus_1 * vlog(x))
-    return y, vlog(muladd(x, y, one(x)))
+    return y, muladd(x, y, one(x))
 end
 
 @inline function curves(::VanGenuchtenVogel, s, psi)
     gap = max(-psi, zero(psi)) - s.air_entry
     root = vsqrt(gap * gap + s.width * s.width)
-    y, log_w = powers(s, s.air_entry + (gap + root) / 2)
+    y, w = powers(s, s.air_entry + (gap + root) / 2)
+    log_w = vlog(w)
     log_S = s.neg_m * (log_w - s.log_w_wet)
-    V = (1 - y * vexp(s.neg_m * log_w)) * s.per_V_wet
+    V = permeable(y * vexp(s.neg_m * log_w), w, s.series) * s.per_V_wet
     return s.theta_r + s.span * vexp(log_S), s.K_s * vexp(s.l * log_S) * V * V
 end
