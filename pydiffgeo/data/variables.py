@@ -146,6 +146,14 @@ VARIABLES: dict[str, Variable] = {
     "cloud_cover": Variable("1", 0.0, 1.0, "cloud cover", "cloud_area_fraction"),
     "soil_temperature": Variable("degC", -60.0, 80.0, "soil temperature", "soil_temperature"),
     "water_temperature": Variable("degC", -5.0, 60.0, "water temperature", "water_temperature"),
+    "light": Variable(
+        "umol m-2 s-1",
+        0.0,
+        4000.0,
+        "photosynthetically active radiation at a stream",
+        "surface_downwelling_photosynthetic_photon_flux_in_air",
+    ),
+    "water_depth": Variable("m", 0.0, 200.0, "mean depth of a stream"),
     "dissolved_oxygen": Variable("mg L-1", 0.0, 60.0, "dissolved oxygen"),
     "soil_moisture": Variable(
         "m3 m-3", 0.0, 1.0, "volumetric soil moisture", "volume_fraction_of_condensed_water_in_soil"

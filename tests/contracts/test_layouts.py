@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import river_files
 import site_files
+import stream_files
 import xarray as xr
 
 from pydiffgeo.data import LAYOUTS, check_sites, open_sites, write_sites
@@ -42,6 +43,7 @@ SAMPLES = {
     "zarr": _zarr,
     "points": leaf_files.curves,
     "flux_tower": leaf_files.towers,
+    "streams": stream_files.days,
     "csv": _csv,
 }
 REAL = {"uscrn": "soil_moisture/uscrn_2020_daily_profiles.nc"}
@@ -76,7 +78,8 @@ def test_a_layout_is_recognised_opened_and_checked(
         dims = sites[name].dims
         assert dims[0] == "site" and dims[1:] in ((), (axis,), ("depth",), (axis, "depth")), name
         if name in VARIABLES:
-            unit = sites[name].attrs["units"] if "downstream" in sites else None
+            of_river = "downstream" in sites or kind == "streams"
+            unit = sites[name].attrs["units"] if of_river else None
             variable, known = (
                 variable_of(name, unit),
                 sites[name].values[np.isfinite(sites[name].values)],

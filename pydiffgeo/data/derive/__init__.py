@@ -14,8 +14,11 @@ import yaml
 
 from pydiffgeo.data.derive.channel import add_width
 from pydiffgeo.data.derive.classes import add_classes, class_name
+from pydiffgeo.data.derive.memory import add_memory, memory_names
 from pydiffgeo.data.derive.own_area import add_own_area
 from pydiffgeo.data.derive.pet import add_pet, pet_places, pet_sources
+from pydiffgeo.data.derive.relative_discharge import add_relative_discharge
+from pydiffgeo.data.derive.season import add_season, season_names
 from pydiffgeo.data.derive.snow import add_rain_and_melt
 from pydiffgeo.data.derive.summary import (
     CLIMATE,
@@ -39,6 +42,9 @@ DERIVED: dict[str, Callable[..., xr.Dataset]] = {
     "width": add_width,
     "own_area": add_own_area,
     "sun": add_sun,
+    "season": add_season,
+    "relative_discharge": add_relative_discharge,
+    "memory": add_memory,
     "classes": add_classes,
 }
 
@@ -128,11 +134,14 @@ def sources_of(
     places: tuple[str, ...] = ()
     given = wanted.get("potential_evapotranspiration")
     method = given.get("method", "oudin") if isinstance(given, Mapping) else given or "oudin"
+    made = _made_of(wanted)
     queue = list(readers)
     while queue:
         name = queue.pop(0)
         if name in sites:
             found[name] = None
+        elif name in made:
+            queue += made[name]
         elif name == "potential_evapotranspiration" and name in wanted:
             queue += pet_sources(sites, method)
             places = pet_places(method)
@@ -156,6 +165,23 @@ def sources_of(
                 ("data", "derive"),
             )
     return tuple(found), tuple(name for name in places if name in sites.coords)
+
+
+def _made_of(wanted: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return the series that season, relative discharge and memory give, and what they read."""
+    found: dict[str, list[str]] = {}
+    if "season" in wanted:
+        given = wanted["season"] or {}
+        waves = given.get("harmonics", 1) if isinstance(given, Mapping) else int(given)
+        found |= {name: [] for name in season_names(waves)}
+    if "relative_discharge" in wanted:
+        given = wanted["relative_discharge"] or {}
+        source = given.get("discharge", "discharge")
+        found |= {"relative_discharge": [source], "log_discharge": [source]}
+    if "memory" in wanted:
+        given = wanted["memory"]
+        found |= {k: [v] for k, v in memory_names(given["series"]).items()}
+    return found
 
 
 def attributes_of(wanted: Mapping[str, Any]) -> list[str]:

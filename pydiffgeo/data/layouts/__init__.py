@@ -18,6 +18,7 @@ from pydiffgeo.data.layouts import (
     own_csv,
     points,
     river,
+    streams,
     uscrn,
 )
 from pydiffgeo.data.layouts.source import Column, Request, Source
@@ -52,6 +53,7 @@ LAYOUTS: dict[str, Layout] = {
     "zarr": Layout("one zarr folder", netcdf.recognises_zarr, netcdf.open_zarr),
     "points": Layout("tables with a row per point", points.recognises, points.open_source),
     "flux_tower": Layout("flux towers, half-hours", flux_tower.recognises, flux_tower.open_source),
+    "streams": Layout("stations of streams, one table", streams.recognises, streams.open_source),
     "csv": Layout("own CSV files", own_csv.recognises, own_csv.open_source),
 }
 

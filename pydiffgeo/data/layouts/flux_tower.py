@@ -18,6 +18,7 @@ from pydiffgeo.data.layouts.source import (
     Source,
     column,
     first_readable,
+    given_attributes,
     names_of,
     step_between,
     wanted_sites,
@@ -129,15 +130,7 @@ def open_source(
 
     _, times = first_readable(sites, lambda site: pd.DatetimeIndex(read(site, ()).index))
     columns = {names[n]: _column(names[n], units[n]) for n in natives}
-    table = pd.DataFrame.from_dict({s: dict(v) for s, v in (attributes or {}).items()}, "index")
-    for site in table.index:
-        if site not in places:
-            raise DataError(
-                f"options.attributes: no site {site!r}{nearest(str(site), places)} The files have "
-                f"{listed(places)}.",
-                ("data", "options", "attributes", str(site)),
-            )
-    table.index = table.index.astype(str)
+    table = given_attributes(attributes, places)
     attrs = {"title": f"flux towers of {path.name}"}
     return Source(sites, columns, read, span, table, {}, attrs, step_between(times))
 

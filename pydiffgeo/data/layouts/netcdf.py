@@ -126,7 +126,12 @@ def source_of(file: xr.Dataset, path: Path, request: Request) -> Source:
     ]
     names = names_of(natives, request, path)
     units = {native: request.unit(native, unit_of(file[native])) for native in natives}
-    river = request.river or DOWNSTREAM in file.variables
+    # a discharge that drives a model, of a stream, is no depth per time either
+    drives = any(
+        n == "discharge" and file[native].attrs.get("role") == "forcing"
+        for native, n in names.items()
+    )
+    river = request.river or DOWNSTREAM in file.variables or drives
     factors = unit_changes(names, units, path.name, river)
     depths = _depths(file, path)
     static = _attributes(file, label, path, depths)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -21,7 +21,7 @@ from pydiffgeo.data.layouts.text import (
     several_a_day,
 )
 from pydiffgeo.data.variables import canonical_name, variable_of
-from pydiffgeo.errors import DataError, nearest
+from pydiffgeo.errors import DataError, listed, nearest
 from pydiffgeo.units import same_unit
 
 T = TypeVar("T")
@@ -250,6 +250,22 @@ def wanted_sites(
         twice = next(b for b in listed if listed.count(b) > 1)
         raise DataError(f"site {twice!r} is asked for twice; keep one.")
     return tuple(listed)
+
+
+def given_attributes(
+    given: Mapping[str, Mapping[str, Any]] | None, sites: Collection[str]
+) -> pd.DataFrame:
+    """Return attributes that the caller gives, by site, as a table; DataError for another site."""
+    table = pd.DataFrame.from_dict({s: dict(v) for s, v in (given or {}).items()}, "index")
+    for site in map(str, table.index):
+        if site not in sites:
+            raise DataError(
+                f"options.attributes: no site {site!r}{nearest(site, sites)} The files have "
+                f"{listed(sites)}.",
+                ("data", "options", "attributes", site),
+            )
+    table.index = table.index.astype(str)
+    return table
 
 
 def first_readable(items: Sequence[T], read: Callable[[T], R]) -> tuple[T, R]:

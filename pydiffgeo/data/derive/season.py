@@ -1,0 +1,55 @@
+"""The time of the year as series, for models and networks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from pydiffgeo.data.form import DAY, axis_of, step_of, times_of
+from pydiffgeo.errors import DataError
+
+
+def season_names(harmonics: int = 1) -> list[str]:
+    """Return the series that `add_season` gives."""
+    waves = [("" if k == 1 else f"_{k}") for k in range(1, harmonics + 1)]
+    return ["year_fraction", *(f"season_{w}{k}" for k in waves for w in ("sine", "cosine"))]
+
+
+def add_season(sites: xr.Dataset, harmonics: int = 1) -> xr.Dataset:
+    """Return records with ``year_fraction``, ``season_sine`` and ``season_cosine``.
+
+    The fraction of the year that has passed at the end of a step, and sine and cosine of 2 pi times
+    it; of twice that and so on with more harmonics, as ``season_sine_2``.
+
+    Parameters
+    ----------
+    sites : xarray.Dataset
+        Site form, with dates.
+    harmonics : int
+        Number of waves in a year.
+
+    Raises
+    ------
+    DataError
+        The records have no dates.
+    """
+    times = times_of(sites) if axis_of(sites) == "time" else None
+    if not isinstance(times, pd.DatetimeIndex):
+        raise DataError("season needs dates, and the records are points; leave it out.")
+    days = times + DAY if step_of(times) >= DAY else times  # a day bears its own date
+    # the year that a step lies in: its last moment is not that of the next
+    year = (days - pd.Timedelta(1, "us")).year
+    first, after = (pd.to_datetime(year + k, format="%Y") for k in (0, 1))
+    passed = ((days - first) / (after - first)).to_numpy()
+    shape = (sites.sizes["site"], 1)
+    found = {"year_fraction": passed}
+    for k in range(1, harmonics + 1):
+        sine, cosine = season_names(k)[-2:]
+        found |= {sine: np.sin(2 * np.pi * k * passed), cosine: np.cos(2 * np.pi * k * passed)}
+    return sites.assign(
+        {
+            name: (("site", "time"), np.tile(values, shape), {"units": "1", "long_name": name})
+            for name, values in found.items()
+        }
+    )
