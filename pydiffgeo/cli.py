@@ -161,6 +161,9 @@ def calibrate(
     config: Config,
     run: Annotated[str, typer.Option(help="Run of the file whose process model is calibrated.")],
     evaluations: Annotated[int, typer.Option(min=1, help="Runs of the model per site.")] = 5000,
+    method: Annotated[
+        str, typer.Option(help="sce_ua, or gauss_newton for models that store nothing (leaves).")
+    ] = "sce_ua",
     sites: Annotated[
         int | None, typer.Option(min=1, help="Number of sites; default those of the file.")
     ] = None,
@@ -172,18 +175,20 @@ def calibrate(
 ) -> None:
     """Calibrate a process model site by site with SCE-UA (spotpy), into OUTPUT/RUN_sceua.
 
-    `evaluate` judges it.
+    Leaves by Gauss-Newton steps, all at once, with standard errors. `evaluate` judges it.
     """
     output = output or Path("runs", config.stem)
     again = ["calibrate", str(config), "--run", run, "--evaluations", str(evaluations)]
+    again += [] if method == "sce_ua" else ["--method", method]
     again += [] if sites is None else ["--sites", str(sites)]
     with reporting(debug, output, [*again, "--output", str(output), "--resume"], config):
         from .experiment.run import calibrate as calibrate_sites
         from .experiment.schema import load_experiment
 
         folder = calibrate_sites(
-            load_experiment(config), output, run, evaluations, sites, resume, overwrite, not quiet
-        )
+            load_experiment(config), output, run, evaluations, sites, resume, overwrite, not quiet,
+            method,
+        )  # fmt: skip
         next_command(quiet, ["evaluate", str(folder)])
 
 

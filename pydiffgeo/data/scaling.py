@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from pydiffgeo.data.lazy import blocks
 from pydiffgeo.data.problems import absent, attribute_problems
 from pydiffgeo.errors import DataError, listed, lookup
 from pydiffgeo.files import write_file
+
+log = logging.getLogger("pydiffgeo")
 
 
 @dataclass(frozen=True)
@@ -123,7 +126,7 @@ def fit_scaling(
     ------
     DataError
         A variable is absent, is text, is constant or has no values, or the record has no days in
-        the period.
+        the period. Attributes that are 0, or 1, at all sites may be classes, and are scaled by 1.
     """
     axis, times = axis_of(records), times_of(records)
     span = slice(*positions(times, start, end, "the training period"))
@@ -148,6 +151,10 @@ def fit_scaling(
     mean, std = {}, {}
     for name, (count, centre, squares) in sums.items():
         spread = float(np.sqrt(squares / count)) if count else 0.0
+        if name in attributes and count and spread == 0 and centre in (0.0, 1.0):
+            # a class of which none, or only these, are trained on: 0 or 1 elsewhere
+            log.info("%s is %g at all sites trained on: nothing is learned of it", name, centre)
+            spread = 1.0
         if spread <= 1e-12 * max(1.0, abs(centre)):
             what = "no values" if not count else f"the same value {centre:g} everywhere"
             raise DataError(

@@ -13,7 +13,7 @@ import torch
 
 from pydiffgeo.console import console
 from pydiffgeo.data.form import positions, times_of
-from pydiffgeo.errors import PyDiffGeoError, SettingsError, nearest
+from pydiffgeo.errors import PyDiffGeoError, SettingsError, lookup, nearest
 from pydiffgeo.evaluation import MEASURES, PANELS, Evaluation
 from pydiffgeo.experiment.build import (
     FREE,
@@ -35,8 +35,8 @@ from pydiffgeo.hybrid import Hybrid
 from pydiffgeo.training.checkpoint import weights_hash
 from pydiffgeo.training.distributed import Group, process_group
 from pydiffgeo.training.run_folder import check_run, stale_evaluations
+from pydiffgeo.training.sce_ua import METHODS, calibrated, require_evaluations
 from pydiffgeo.training.sce_ua import calibrate as calibrate_sites
-from pydiffgeo.training.sce_ua import calibrated, require_evaluations
 from pydiffgeo.training.trainer import Trainer
 
 log = logging.getLogger("pydiffgeo")
@@ -238,8 +238,11 @@ def calibrate(
     resume: bool = False,
     overwrite: bool = False,
     progress: bool = True,
+    method: str = "sce_ua",
 ) -> Path:
-    """Calibrate the process model of a run by SCE-UA, site by site, into ``RUN_sceua``.
+    """Calibrate the process model of a run, each site by itself, into ``RUN_sceua``.
+
+    By Gauss-Newton steps into ``RUN_gauss_newton``.
 
     Parameters
     ----------
@@ -251,6 +254,8 @@ def calibrate(
         Runs of the model per site.
     sites : int, optional
         Number of sites, drawn as for training; those of the experiment by default.
+    method : {"sce_ua", "gauss_newton"}
+        See `pydiffgeo.training.calibrate`.
 
     Raises
     ------
@@ -259,9 +264,13 @@ def calibrate(
     """
     hybrids = _hybrids(experiment, [run])
     # before the data are read
-    require_evaluations(evaluations, len(calibrated(hybrids[run], ["any"]).learns))
+    lookup(METHODS, method, "method of calibration")
+    learns = calibrated(hybrids[run], ["any"]).learns
+    if method == "sce_ua":
+        require_evaluations(evaluations, len(learns))
     experiment = _with_records(experiment, output, hybrids, Group())
-    settings, folder = experiment.runs[run], output / f"{run}_sceua"
+    ending = "sceua" if method == "sce_ua" else method
+    settings, folder = experiment.runs[run], output / f"{run}_{ending}"
     if sites is not None:
         data = settings.data.model_copy(update={"sites": sites})
         settings = settings.model_copy(update={"data": data})
@@ -279,7 +288,7 @@ def calibrate(
         data.say(folder.name, progress)
         _, table = calibrate_sites(
             hybrids[run], windows, folder, evaluations=evaluations,
-            observed=settings.data.observed[0], seed=settings.training.seed,
+            observed=settings.data.observed[0], method=method, seed=settings.training.seed,
             resume=resume, progress=progress, overwrite=overwrite, free=FREE,
             settings=plain_settings(settings), files={DATA_REPORT: data.report()},
         )  # fmt: skip

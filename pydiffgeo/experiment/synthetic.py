@@ -118,7 +118,7 @@ def _add_groups(sites: xr.Dataset, data: Any) -> None:
     for name in (n for n in data.split_by if n not in sites):
         sites[name] = "site", np.array([f"{name} {k // 2}" for k in range(count)])
     for given in (g for g in data.derive.values() if isinstance(g, Mapping)):
-        of, classes = given.get("of"), list(given.get("values") or ())
+        of, classes = given.get("of"), list(given.get("values") or given.get("table") or ())
         if isinstance(of, str) and classes and of not in sites:
             sites[of] = "site", np.array([classes[k % len(classes)] for k in range(count)])
     parts = (data.held_out, data.validation_sites, data.sites)

@@ -68,7 +68,7 @@ def twins(
     """Return two members per seed: one trained on all days, and the twin that chooses its epoch.
 
     The twin is trained without the last days and judged on them; the epoch at which it was best is
-    the one at which the weights of the first are kept.
+    the one at which the weights of the first are kept. Without days held out there is no twin.
 
     Parameters
     ----------
@@ -86,6 +86,9 @@ def twins(
     """
     plan: list[Member] = []
     for seed in seeds:
+        if not held:
+            plan.append(_member(_seen(sites, 0), 0, warm_up, windows, seed, name=f"seed {seed}"))
+            continue
         first = {"name": f"seed {seed}", "judge": len(plan) + 1}
         twin = {"name": f"seed {seed} (choice of epoch)", "kept": False}
         for late, own in ((0, first), (held, twin)):

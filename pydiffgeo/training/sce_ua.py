@@ -1,4 +1,4 @@
-"""Calibration of one site at a time by the shuffled complex evolution of spotpy."""
+"""Calibration of each site: by the shuffled complex evolution of spotpy, or Gauss-Newton steps."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pydiffgeo.console import progress_bar
 from pydiffgeo.data.batch import Batch
 from pydiffgeo.data.windows import Windows
-from pydiffgeo.errors import DataError, EngineUnavailable, SettingsError, SolveFailed
+from pydiffgeo.errors import DataError, EngineUnavailable, SettingsError, SolveFailed, lookup
 from pydiffgeo.evaluation.measures import nse
 from pydiffgeo.files import write_file
 from pydiffgeo.hybrid import Hybrid
@@ -29,7 +29,11 @@ from pydiffgeo.networks.table import Table
 from pydiffgeo.stages.base import Series
 from pydiffgeo.stages.parallel import flat
 from pydiffgeo.training import checkpoint
+from pydiffgeo.training.gauss_newton import fit_all
 from pydiffgeo.training.run_folder import check_run, run_folder
+
+METHODS = {"sce_ua": "shuffled complex evolution", "gauss_newton": "damped least squares"}
+MOST_STEPS = 300  # of Gauss-Newton
 
 
 @dataclass(frozen=True)
@@ -135,6 +139,7 @@ def calibrate(
     *,
     evaluations: int = 5000,
     observed: str = "discharge",
+    method: str = "sce_ua",
     seed: int = 0,
     resume: bool = False,
     progress: bool = True,
@@ -143,7 +148,9 @@ def calibrate(
     free: Collection[str] = (),
     files: Mapping[str, str] | None = None,
 ) -> tuple[Hybrid, pd.DataFrame]:
-    """Calibrate the parameters of every site by SCE-UA; after each site a checkpoint is written.
+    """Calibrate the parameters of every site, by themselves.
+
+    By SCE-UA a checkpoint is written after each site.
 
     Parameters
     ----------
@@ -157,6 +164,9 @@ def calibrate(
         Runs of a site at which its search ends.
     observed : str
         Series whose NSE is to be large.
+    method : {"sce_ua", "gauss_newton"}
+        Global search site by site, or least squares of all sites at once with standard errors of
+        the parameters, for models that store nothing: see `gauss_newton`.
     seed : int
         Of the searches.
     resume, progress, overwrite, settings, free, files
@@ -173,10 +183,12 @@ def calibrate(
     Raises
     ------
     SettingsError
-        No parameters; stages with weights; not the whole period; `resume` with other evaluations.
+        No parameters; stages with weights; not the whole period; `resume` with other evaluations;
+        Gauss-Newton steps of a model that stores something.
     DataError
         A site for which no run gave a number; too few evaluations.
     """
+    lookup(METHODS, method, "method of calibration")
     if windows.length is not None or windows.batch_size is not None:
         raise SettingsError(
             "a calibration needs windows of the whole period: leave length and batch out."
@@ -189,7 +201,7 @@ def calibrate(
     model = calibrated(hybrid, windows.names).prepare(windows).eval()
     if any(True for _ in model.parameters()):
         raise SettingsError(
-            "SCE-UA finds no weights of networks; take a hybrid without them in its stages."
+            "a calibration finds no weights of networks; take a hybrid without them in its stages."
         )
     windows = windows.reading(model.reads, (observed,), model.needs)
     count, folder = windows.rows(0), None if folder is None else Path(folder)
@@ -200,16 +212,28 @@ def calibrate(
     rows: list[dict[str, Any]] = []
 
     def search() -> tuple[Hybrid, pd.DataFrame]:
+        if method == "gauss_newton":
+            batch = windows.batch(0)
+            table, found = fit_all(model, batch, observed, min(evaluations, MOST_STEPS), seed)
+            _set_rows(model, batch, found.parameters)
+            rows[:] = table.to_dict("records")
+            if folder is not None:
+                keep(rows)
+            return model, table
         left = range(len(rows), count)
         for k in progress_bar(progress, iterable=left, initial=len(rows), total=count, unit="site"):
             batch = windows.batch(0, slice(k, k + 1))
             rows.append(_calibrated_row(model, batch, observed, evaluations, seed))
             if folder is not None:
-                now = {"model": model.state_dict(), "rows": rows, **state}
-                checkpoint.save_checkpoint(folder / checkpoint.CHECKPOINT, now)
-                table = pd.DataFrame(rows).to_csv(index=False, float_format="%.6g")
-                write_file(folder / "calibration.csv", table)
+                keep(rows)
         return model, pd.DataFrame(rows)
+
+    def keep(rows: list[dict[str, Any]]) -> None:
+        assert folder is not None
+        now = {"model": model.state_dict(), "rows": rows, **state}
+        checkpoint.save_checkpoint(folder / checkpoint.CHECKPOINT, now)
+        table = pd.DataFrame(rows).to_csv(index=False, float_format="%.6g")
+        write_file(folder / "calibration.csv", table)
 
     if folder is None:
         return search()
@@ -219,6 +243,15 @@ def calibrate(
         rows += _rows_before(model, state, folder / checkpoint.CHECKPOINT)
     with run_folder(*given, files):
         return search()
+
+
+def _set_rows(model: Hybrid, batch: Batch, parameters: Mapping[str, NDArray]) -> None:
+    """Set the parameters of all sites of a batch."""
+    table = model.network
+    assert isinstance(table, Table)
+    for k, row in enumerate(batch.site.tolist()):
+        values = {name: float(found[k]) for name, found in parameters.items()}
+        table.set(batch.sites[row], values)
 
 
 def _rows_before(model: Hybrid, state: dict[str, Any], path: Path) -> list[dict[str, Any]]:

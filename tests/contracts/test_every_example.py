@@ -34,6 +34,8 @@ def few(name: str, folder: Path) -> Path:
     """The short form of an example with two sites, a few weeks and two steps."""
     data: dict[str, Any] = yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
     demo = data["demo"]
+    if "train" not in data["data"]:
+        return few_points(data, folder / f"{name}.yaml")
     demo["data"] = {
         **demo.get("data", {}),
         "path": None,
@@ -59,6 +61,16 @@ def few(name: str, folder: Path) -> Path:
         training = {**run.get("training", {}), **steps, "warm_up": warm_up, "checkpoint_every": 1}
         run["training"] = training | ({"seeds": [0]} if "seeds" in data["training"] else {})
     path = folder / f"{name}.yaml"
+    path.write_text(yaml.safe_dump(data, sort_keys=False))
+    return path
+
+
+def few_points(data: dict[str, Any], path: Path) -> Path:
+    """The short form of an example of points, with eight sites and two steps."""
+    demo = data["demo"]
+    demo["data"] = {**demo.get("data", {}), "path": None, "synthetic": {"sites": 8, "seed": 1}}
+    for run in demo["runs"].values():
+        run["training"] = {**run.get("training", {}), "epochs": 2, "batch": None}
     path.write_text(yaml.safe_dump(data, sort_keys=False))
     return path
 

@@ -72,3 +72,11 @@ def test_what_cannot_be_scaled_is_named(records: xr.Dataset) -> None:
     records["tair_max"][:] = np.nan
     with pytest.raises(DataError, match="'tair_max' has no values"):
         fit_scaling(records, FORCING)
+
+
+def test_a_class_that_no_site_has_is_scaled_by_one() -> None:
+    sites = site_files.records(sites=3, days=20)
+    sites["pft_herb"], sites["pft_tree"] = ("site", np.zeros(3)), ("site", np.ones(3))
+    scaling = fit_scaling(sites, ["precipitation"], ["pft_herb", "pft_tree"])
+    assert scaling.std["pft_herb"] == scaling.std["pft_tree"] == 1.0
+    assert (scaling.mean["pft_herb"], scaling.mean["pft_tree"]) == (0.0, 1.0)

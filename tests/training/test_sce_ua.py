@@ -191,5 +191,5 @@ def test_what_cannot_be_calibrated_is_refused(sites):
     with pytest.raises(SettingsError, match="windows of the whole period"):
         calibrate(Hybrid(MLP(), Reservoir()), Windows(sites, length=20))
     lstm = Sequence(LSTM(reads=("precipitation",), hidden=3), ("discharge",))
-    with pytest.raises(SettingsError, match="SCE-UA finds no weights of networks"):
+    with pytest.raises(SettingsError, match="a calibration finds no weights of networks"):
         calibrate(Hybrid(MLP(), Reservoir(), lstm), windows)

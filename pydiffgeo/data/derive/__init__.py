@@ -13,7 +13,7 @@ import xarray as xr
 import yaml
 
 from pydiffgeo.data.derive.channel import add_width
-from pydiffgeo.data.derive.classes import add_classes, class_name
+from pydiffgeo.data.derive.classes import add_class_values, add_classes, class_name, class_numbers
 from pydiffgeo.data.derive.memory import add_memory, memory_names
 from pydiffgeo.data.derive.own_area import add_own_area
 from pydiffgeo.data.derive.pet import add_pet, pet_places, pet_sources
@@ -46,6 +46,7 @@ DERIVED: dict[str, Callable[..., xr.Dataset]] = {
     "relative_discharge": add_relative_discharge,
     "memory": add_memory,
     "classes": add_classes,
+    "class_values": add_class_values,
 }
 
 CLIMATE_NAMES = tuple(f"climate_{name}" for name in CLIMATE)
@@ -192,6 +193,8 @@ def attributes_of(wanted: Mapping[str, Any]) -> list[str]:
     classes = wanted.get("classes")
     if isinstance(classes, Mapping):
         found += [class_name(str(classes.get("of")), v) for v in classes.get("values") or ()]
+    if isinstance(numbers := wanted.get("class_values"), Mapping):
+        found += class_numbers(numbers.get("table") or {})
     for kind, endings in (("moisture", tuple(QUANTILES)), ("first_profile", ("first",))):
         if kind in wanted:
             given = wanted[kind] or {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import xarray as xr
@@ -62,3 +62,39 @@ def add_classes(sites: xr.Dataset, of: str, values: Sequence[str] | None = None)
         for value in known
     ]
     return sites.assign(dict(zip(names, shares, strict=True)))
+
+
+def add_class_values(
+    sites: xr.Dataset, of: str, table: Mapping[str, Mapping[str, float]]
+) -> xr.Dataset:
+    """Return records with numbers that are known of classes, such as defaults by functional type.
+
+    Parameters
+    ----------
+    sites : xarray.Dataset
+        Site form.
+    of : str
+        Attribute of text, [site].
+    table : mapping of str to mapping of str to float
+        Of each class its numbers by name: ``{"C3_herb": {"V_cmax25_of_pft": 78.2}}`` gives the
+        attribute ``V_cmax25_of_pft``.
+
+    Raises
+    ------
+    DataError
+        No such attribute, a site of a class that is not in the table, or a class without a number.
+    """
+    add_classes(sites, of, list(table))  # refuses missing and unknown classes
+    found = {}
+    for name in class_numbers(table):
+        lacking = [value for value, numbers in table.items() if name not in numbers]
+        if lacking:
+            raise DataError(f"class_values: {name!r} of the class {lacking[0]!r} is missing.")
+        values = [float(table[str(value).strip()][name]) for value in sites[of].values]
+        found[name] = ("site", np.array(values), {"long_name": f"{name}, by {of}"})
+    return sites.assign(found)
+
+
+def class_numbers(table: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """Return the names of the numbers that a table of classes has."""
+    return list(dict.fromkeys(str(name) for numbers in table.values() for name in numbers))

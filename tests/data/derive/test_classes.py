@@ -60,3 +60,19 @@ def test_a_network_of_classes_is_a_table() -> None:
 def test_what_is_refused(types: tuple[str, ...], given: dict[str, object], text: str) -> None:
     with pytest.raises(DataError, match=text):
         derived(leaves(*types), {"classes": given})
+
+
+def test_numbers_that_are_known_of_classes() -> None:
+    table = {
+        "C3 grass": {"V_of_pft": 78.2, "g1_of_pft": 5.25},
+        "oak": {"V_of_pft": 57.7, "g1_of_pft": 4.45},
+    }
+    wanted = {"class_values": {"of": "pft", "table": table}}
+    sites = derived(leaves("oak", "C3 grass", "oak"), wanted)
+    assert sites.V_of_pft.values.tolist() == [57.7, 78.2, 57.7]
+    assert attributes_of(wanted) == ["V_of_pft", "g1_of_pft"]
+    with pytest.raises(DataError, match="'pft' of site s1 is 'elm'"):
+        derived(leaves("oak", "elm"), wanted)
+    del table["oak"]["g1_of_pft"]
+    with pytest.raises(DataError, match="'g1_of_pft' of the class 'oak' is missing"):
+        derived(leaves("oak"), wanted)
