@@ -90,11 +90,8 @@ def conductance(
     if "slope" not in leaf:
         zero = torch.zeros_like(assimilation)
         return leaf["least"].expand_as(zero), zero, zero
-    root = torch.sqrt(assimilation * assimilation + ASSIMILATION_WIDTH**2)
-    taken = 0.5 * (assimilation + root)
-    above = surface - leaf["base"] if "base" in leaf else surface
-    far = torch.sqrt(above * above + CO2_WIDTH**2)
-    there = 0.5 * (above + far)
+    taken, root = _positive(assimilation, ASSIMILATION_WIDTH)
+    there, far = _positive(surface - leaf["base"] if "base" in leaf else surface, CO2_WIDTH)
     per = leaf["slope"] / there
     opened = per * taken
     return leaf["least"] + opened, per * (taken / root), -opened / far
@@ -109,10 +106,10 @@ def conductance_at_surface(
     equation (as in FATES); `leaf` has least, g1, dryness (kPa) and
     boundary_layer_conductance (mol m-2 s-1).
     """
-    root = torch.sqrt(assimilation * assimilation + ASSIMILATION_WIDTH**2)
-    far = torch.sqrt(surface * surface + CO2_WIDTH**2)
-    per = 2 * STOMATA_RATIO / (surface + far)
-    t = per * 0.5 * (assimilation + root)
+    taken, root = _positive(assimilation, ASSIMILATION_WIDTH)
+    there, far = _positive(surface, CO2_WIDTH)
+    per = STOMATA_RATIO / there
+    t = per * taken
     least, g1, gb = leaf["least"], leaf["g1"], leaf["boundary_layer_conductance"]
     squared = g1 * g1 / leaf["dryness"]
     z = squared * t / gb  # and t z is that of the quadratic equation
@@ -120,4 +117,14 @@ def conductance_at_surface(
     gs = least + t + t * (0.5 * z + inner)
     by_inner = squared * (1 + 0.5 * z) / (2 * gb * inner)
     by_t = 1 + z + inner + t * by_inner
-    return gs, by_t * per * 0.5 * (1 + assimilation / root), -by_t * t / far
+    return gs, by_t * per * (taken / root), -by_t * t / far
+
+
+def _positive(x: Tensor, width: float) -> tuple[Tensor, Tensor]:
+    """max(x, 0) by a hyperbola, and its root sqrt(x^2 + width^2); far below not by a difference.
+
+    The slope is the first divided by the second.
+    """
+    root = torch.sqrt(x * x + width**2)
+    large = 0.5 * (x.abs() + root)
+    return torch.where(x > 0, large, 0.25 * width**2 / large), root
