@@ -33,7 +33,8 @@ QUICK = 12  # iterations of Newton's method after which a row is searched for in
 SLOW = 150  # iterations of that way
 FEW = 0.5  # part of the rows of a chunk below which only those left are gone on with
 LEFT = 1e-11  # residual of a row, in parts of its terms, that counts as solved
-GROWTH = 10.0  # most by which a step of the continuation grows at once
+# by how much a step of the continuation changes at once: less up than down, or it might go to and fro
+GROWTH = (0.1, 2.0)
 Block = tuple[slice, slice]
 """Columns and intervals of a chunk."""
 
@@ -209,7 +210,7 @@ class _Rows:
 
 
 class _Newton:
-    """Updates by Newton's method, none of which comes nearer to a bound than by `FALL`."""
+    """Updates by Newton's method, none of which goes more than `FALL` of the way to a bound."""
 
     def __init__(self, rows: _Rows):
         self.rows = rows
@@ -217,10 +218,14 @@ class _Newton:
     def move(self, u: Tensor, f: Tensor, jacobian: Entries) -> tuple[Tensor, Tensor]:
         """Return new states, and the update of Newton's method."""
         update = _solved(jacobian, f).neg_()
-        update = torch.where(torch.isfinite(update), update, 0.0)
+        return self.limited(u, update), update
+
+    def limited(self, u: Tensor, update: Tensor) -> Tensor:
+        """Return new states after an update; of those without a bound at most twice as far."""
         lower, scale = self.rows.lower, self.rows.scale
-        lowest = u - ((u - lower).abs() * FALL + BELOW * scale)
-        return torch.maximum(u + update, lowest), update
+        most = torch.where(lower > -math.inf, math.inf, u.abs() + scale)
+        step = torch.where(torch.isfinite(update), update, 0.0).clamp(-most, most)
+        return torch.maximum(u + step, u - ((u - lower).abs() * FALL + BELOW * scale))
 
     def keep(self, rows: Tensor) -> None:
         """Go on with some of the rows."""
@@ -280,15 +285,15 @@ class _Continuation(_Newton):
         """Return new states, and the updates."""
         rows = self.rows
         norm = (f / rows.terms).square().sum(0).sqrt()
-        good = torch.isfinite(norm) & (norm < 2 * GROWTH * self.norm)
+        good = torch.isfinite(norm)
         jacobian = {k: v.expand_as(norm) for k, v in jacobian.items()}
         if self.from_jacobian:  # a step that went astray is taken again, and shorter
             u = torch.where(good, u, self.kept)
             f = torch.where(good, f, self.from_f)
             jacobian = {k: torch.where(good, v, self.from_jacobian[k]) for k, v in jacobian.items()}
-        growth = (self.norm / norm).clamp(0.3, GROWTH)
+        growth = (self.norm / norm).clamp(*GROWTH)
         growth = torch.where(torch.isinf(self.norm), 1.0, growth)
-        self.step = torch.where(good, self.step * growth, 0.1 * self.step)
+        self.step = torch.where(good, self.step * growth, 0.2 * self.step)
         self.norm = torch.where(good, norm, self.norm)
         self.kept, self.from_f, self.from_jacobian = u, f, jacobian
         rate = rows.terms / rows.scale / self.step
@@ -297,9 +302,7 @@ class _Continuation(_Newton):
             own = matrix.get((i, i))
             matrix[i, i] = -rate[i] if own is None else own - rate[i]
         update = _solved(matrix, f).neg_()
-        update = torch.where(torch.isfinite(update), update, 0.0)
-        lowest = u - ((u - rows.lower).abs() * FALL + BELOW * rows.scale)
-        return torch.maximum(u + update, lowest), update
+        return self.limited(u, update), update
 
     def keep(self, rows: Tensor) -> None:
         """Go on with some of the rows."""

@@ -19,6 +19,9 @@ RANGES = {
     "cm": (-200.0, -20.0),
     "W m-2": (0.0, 800.0),
     "umol m-2 s-1": (0.0, 1500.0),
+    "umol mol-1": (200.0, 900.0),
+    "mol m-2 s-1": (0.1, 2.0),
+    "kPa": (0.2, 4.0),
 }
 # Ranges of parameters that are narrower than what may be learned: soils that a solver can take; the
 # other parameters of such a model stay near their defaults
@@ -55,6 +58,13 @@ FORMS = {
     "richards with a pond and roots": lambda: Richards(COLUMN, top="surface_layer", roots=Roots()),
     "hbv with a melt threshold": lambda: MODELS["hbv"](melt_threshold=True),  # type: ignore[call-arg]
     "hbv with networks": lambda: MODELS["hbv"](closures=networks("hbv")),  # type: ignore[call-arg]
+    "photosynthesis of C4 leaves": lambda: MODELS["photosynthesis"](pathway="c4"),  # type: ignore[call-arg]
+    "photosynthesis with more resistances": lambda: MODELS["photosynthesis"](  # type: ignore[call-arg]
+        pathway="both", stomata="leuning", mesophyll=True, product_limit=True
+    ),
+    "photosynthesis with networks": lambda: MODELS["photosynthesis"](  # type: ignore[call-arg]
+        closures=networks("photosynthesis")
+    ),
     "exp_hydro with networks": lambda: MODELS["exp_hydro"](closures=networks("exp_hydro")),  # type: ignore[call-arg]
     "air2stream with networks": lambda: MODELS["air2stream"](closures=networks("air2stream")),  # type: ignore[call-arg]
     "stream_oxygen with networks": lambda: MODELS["stream_oxygen"](  # type: ignore[call-arg]

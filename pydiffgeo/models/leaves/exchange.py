@@ -24,7 +24,7 @@ class Exchange(NamedTuple):
     """A leaf at some CO2, `[...]` each.
 
     `left` is what is left of the equation, umol mol-1: CO2 that diffusion would bring about less
-    that assumed. `slope` is its slope in the CO2 assumed.
+    that assumed. `slope` is its slope in the CO2 assumed, `opening` that of the conductance.
     """
 
     net: Tensor
@@ -33,6 +33,7 @@ class Exchange(NamedTuple):
     inside: Tensor
     left: Tensor
     slope: Tensor
+    opening: Tensor
 
 
 def assimilation(co2: Tensor, leaf: Values, form: Form) -> tuple[Tensor, Tensor]:
@@ -66,7 +67,7 @@ def exchange(co2: Tensor, leaf: Values, form: Form) -> Exchange:
     )
     if form.stomata == "measured_ci":
         left = leaf["intercellular_co2"] - inside
-        return Exchange(net, gross, net, inside, left, -inside_rise * torch.ones_like(left))
+        return Exchange(net, gross, net, inside, left, -inside_rise * torch.ones_like(left), rise)
     surface, by_net = leaf["co2"].expand_as(net), torch.zeros_like(net)
     if form.co2_at == "air":
         by_net = -BOUNDARY_RATIO / leaf["boundary_layer_conductance"]
@@ -76,6 +77,6 @@ def exchange(co2: Tensor, leaf: Values, form: Form) -> Exchange:
     resistance = STOMATA_RATIO / gs
     drawn = resistance * net
     left = surface - drawn - inside
-    opening = by_rate + by_surface * by_net
-    slope = rise * (by_net - resistance + drawn / gs * opening) - inside_rise
-    return Exchange(net, gross, gs, inside, left, slope)
+    opening = rise * (by_rate + by_surface * by_net)
+    slope = rise * (by_net - resistance) + drawn / gs * opening - inside_rise
+    return Exchange(net, gross, gs, inside, left, slope, opening)

@@ -9,8 +9,17 @@ import torch
 from torch import Tensor, nn
 
 from pydiffgeo.models.base import Entries, Evaluation, ProcessModel, Values
+from pydiffgeo.models.elementwise import along
 from pydiffgeo.models.leaves.biochemistry import limits_c3, limits_c4
 from pydiffgeo.models.leaves.configuration import Form, curvatures
+from pydiffgeo.models.leaves.energy import (
+    Heat,
+    by_conductance,
+    deficit,
+    heat,
+    latent_heat,
+    transpiration,
+)
 from pydiffgeo.models.leaves.exchange import Exchange, exchange
 from pydiffgeo.models.leaves.stomata import medlyn
 from pydiffgeo.models.leaves.traits import at_temperature, stomata_at
@@ -41,6 +50,9 @@ class Photosynthesis(ProcessModel):
     mesophyll : bool
         CO2 has a resistance between the cells: the state is that of the chloroplasts, Cc, and Ci a
         result.
+    energy_balance : bool
+        The temperature of the leaf is a state, too: it absorbs `shortwave` and `longwave` and loses
+        vapour and heat to the air. With `vapour_pressure` in place of the deficit.
     co2_at : {"air", "surface"}
         Where the forcing `co2` is: beyond the boundary layer, or at the surface of the leaf.
     humidity_at : {"air", "surface"}
@@ -75,6 +87,7 @@ class Photosynthesis(ProcessModel):
         pathway: str = "c3",
         stomata: str = "medlyn",
         mesophyll: bool = False,
+        energy_balance: bool = False,
         co2_at: str = "air",
         humidity_at: str = "air",
         kinetics: str = "partial_pressure",
@@ -85,7 +98,7 @@ class Photosynthesis(ProcessModel):
     ) -> None:
         one, other = curvatures(smoothing)
         self.form = Form(
-            pathway, stomata, mesophyll, False, co2_at, humidity_at, kinetics, ratios,
+            pathway, stomata, mesophyll, energy_balance, co2_at, humidity_at, kinetics, ratios,
             product_limit, one, other,
         )  # fmt: skip
         spec = self.form.read(load_spec("photosynthesis"))
@@ -93,38 +106,71 @@ class Photosynthesis(ProcessModel):
         self.size = len(self.spec.states)
 
     def drivers(self, forcing: Values, parameters: Values) -> dict[str, Tensor]:
-        """Capacities and constants at the temperature of the leaf, and what opens its stomata."""
+        """Capacities and constants at the temperature of the leaf, and what opens its stomata.
+
+        Where the temperature is a state of the leaf itself, nothing is known before it.
+        """
+        if self.form.energy_balance:
+            return {}
         f, p = ({k: v[..., 0] for k, v in values.items()} for values in (forcing, parameters))
         return {k: v[..., None] for k, v in self._leaf(f, p).items()}
 
     def guess(self, forcing: Values, parameters: Values) -> Tensor:
-        """CO2 that Medlyn's form would keep in strong light."""
+        """CO2 that Medlyn's form would keep in strong light, in a leaf as warm as the air."""
         if self.form.stomata == "measured_ci":
             return forcing["intercellular_co2"]
         kept = 1 - 1.6 / forcing["slope"].clamp_min(3.0) if "slope" in forcing else 0.7
-        return forcing["co2"] * kept * (0.8 if self.form.mesophyll else 1.0)
+        co2 = forcing["co2"] * kept * (0.8 if self.form.mesophyll else 1.0)
+        if self.form.energy_balance:
+            return torch.cat(torch.broadcast_tensors(co2, forcing["air_temperature"]), -1)
+        return co2
 
     def evaluate(
         self, state: Tensor, forcing: Values, parameters: Values, fluxes: bool = False
     ) -> Evaluation:
         """Storage, rates and fluxes."""
-        leaf = self._inputs(forcing, parameters)
-        e = exchange(state[..., 0], leaf, self.form)
+        leaf, co2 = self._inputs(state, forcing, parameters), state[..., 0]
+        e = exchange(co2, leaf, self.form)
+        rates, warmth = [e.left], None
+        if self.form.energy_balance:
+            warmth = self._heat(e, leaf)
+            rates.append(warmth.net_radiation - warmth.latent - warmth.sensible)
         out = state.new_empty(0)
         if fluxes:
-            found = self._fluxes(state[..., 0], e, leaf)
+            found = self._fluxes(co2, e, leaf, warmth)
             out = stacked([found[name].expand_as(e.left) for name in self.spec.fluxes])
-        return Evaluation(state, e.left[..., None], out)
+        return Evaluation(state, stacked(rates), out)
 
     def slopes(
         self, state: Tensor, forcing: Values, parameters: Values
     ) -> tuple[list[Tensor], Entries]:
-        """What is left of the equation, and its slope."""
-        e = exchange(state[..., 0], self._inputs(forcing, parameters), self.form)
-        return [e.left], {(0, 0): e.slope}
+        """What is left of the equations, and their slopes."""
+        if not self.form.energy_balance:
+            e = exchange(state[..., 0], self._inputs(state, forcing, parameters), self.form)
+            return [e.left], {(0, 0): e.slope}
+        f, p = ({k: v[..., 0] for k, v in values.items()} for values in (forcing, parameters))
+        co2, temperature = state.unbind(-1)
+
+        def at(warm: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+            leaf = self._warm(warm, f, p)
+            e = exchange(co2, leaf, self.form)
+            warmth = self._heat(e, leaf)
+            vapour = by_conductance(e.stomata, leaf["vapour_pressure_deficit"], leaf)
+            left = warmth.net_radiation - warmth.latent - warmth.sensible
+            by_co2 = -latent_heat(warm) * vapour * e.opening
+            return [e.left, left], [e.slope, by_co2]
+
+        left, by_temperature, by_co2 = along(at, temperature)
+        return left, {
+            (0, 0): by_co2[0], (0, 1): by_temperature[0],
+            (1, 0): by_co2[1], (1, 1): by_temperature[1],
+        }  # fmt: skip
 
     def rates(self, state: Tensor, forcing: Values, parameters: Values) -> Tensor:
-        """What is left of the equation: CO2 that diffusion would bring about less that assumed."""
+        """What is left of the equations: CO2 that diffusion would bring about less that assumed.
+
+        With an energy balance also the radiation that neither vapour nor heat takes away.
+        """
         return self.evaluate(state, forcing, parameters).rates
 
     def fluxes(self, state: Tensor, forcing: Values, parameters: Values) -> Tensor:
@@ -152,13 +198,27 @@ class Photosynthesis(ProcessModel):
             (1 / (1 + vpd),), p, None,
         )  # fmt: skip
 
-    def _inputs(self, forcing: Values, parameters: Values) -> dict[str, Tensor]:
-        """Forcing and the drivers, which a solver may have computed."""
-        if "R" not in forcing:
-            forcing = {**forcing, **self.drivers(forcing, parameters)}
-        return {k: v[..., 0] for k, v in forcing.items()}
+    def _inputs(self, state: Tensor, forcing: Values, parameters: Values) -> dict[str, Tensor]:
+        """Forcing and what `drivers` gives, which a solver may have computed, `[...]` each."""
+        f = {k: v[..., 0] for k, v in forcing.items()}
+        if "R" in f:
+            return f
+        p = {k: v[..., 0] for k, v in parameters.items()}
+        return self._warm(state[..., 1], f, p) if self.form.energy_balance else f | self._leaf(f, p)
 
-    def _fluxes(self, co2: Tensor, e: Exchange, leaf: Values) -> dict[str, Tensor]:
+    def _warm(self, temperature: Tensor, f: Values, p: Values) -> dict[str, Tensor]:
+        """Forcing and what a leaf can do at a temperature that is a state."""
+        vpd = deficit(temperature, f["vapour_pressure"])
+        f = {**f, "leaf_temperature": temperature, "vapour_pressure_deficit": vpd}
+        return f | self._leaf(f, p)
+
+    def _heat(self, e: Exchange, leaf: Values) -> Heat:
+        vapour = transpiration(e.stomata, leaf["vapour_pressure_deficit"], leaf)
+        return heat(leaf["leaf_temperature"], vapour, leaf)
+
+    def _fluxes(
+        self, co2: Tensor, e: Exchange, leaf: Values, warmth: Heat | None
+    ) -> dict[str, Tensor]:
         form = self.form
         out = {
             "assimilation": e.net,
@@ -176,7 +236,9 @@ class Photosynthesis(ProcessModel):
             )
         out |= dict(zip(names, limits, strict=False))
         if form.stomata != "measured_ci":
-            gb = leaf["boundary_layer_conductance"]
-            total = e.stomata * gb / (e.stomata + gb)
-            out["transpiration"] = total * leaf["vapour_pressure_deficit"] * 1000 / leaf["pressure"]
+            out["transpiration"] = transpiration(e.stomata, leaf["vapour_pressure_deficit"], leaf)
+        if warmth is not None:
+            out["net_radiation"] = warmth.net_radiation
+            out["latent_heat"] = warmth.latent
+            out["sensible_heat"] = warmth.sensible
         return out

@@ -18,14 +18,16 @@ from pydiffgeo.models.spec_files import load_constants
 CONSTANTS = load_constants("photosynthesis")
 STOMATA_RATIO = CONSTANTS["STOMATA_RATIO"]
 LEAST_VPD = CONSTANTS["LEAST_VPD"]
+VPD_WIDTH = CONSTANTS["VPD_WIDTH"]
+LEAST_HUMIDITY = CONSTANTS["LEAST_HUMIDITY"]
 LEAST_CONDUCTANCE = CONSTANTS["LEAST_CONDUCTANCE"]
 ASSIMILATION_WIDTH = CONSTANTS["ASSIMILATION_WIDTH"]
 CO2_WIDTH = CONSTANTS["CO2_WIDTH"]
 
 
 def dryness(vpd: Tensor) -> Tensor:
-    """Vapour pressure deficit, kPa, kept above `LEAST_VPD` by a hyperbola."""
-    return torch.sqrt(vpd * vpd + LEAST_VPD**2)
+    """Vapour pressure deficit that stomata see, kPa: `LEAST_VPD` at least, by a hyperbola."""
+    return LEAST_VPD + _positive(vpd - LEAST_VPD, VPD_WIDTH)[0]
 
 
 def medlyn(vpd: Tensor, g1: Tensor) -> Tensor:
@@ -35,7 +37,7 @@ def medlyn(vpd: Tensor, g1: Tensor) -> Tensor:
     ----------
     Medlyn et al. (2011), doi:10.1111/j.1365-2486.2010.02375.x, equation 11.
     """
-    return STOMATA_RATIO * (1 + g1 * torch.rsqrt(dryness(vpd)))
+    return STOMATA_RATIO * (1 + g1 * torch.rsqrt(vpd))
 
 
 def ball_berry(vpd: Tensor, temperature: Tensor, p: Values) -> Tensor:
@@ -46,7 +48,7 @@ def ball_berry(vpd: Tensor, temperature: Tensor, p: Values) -> Tensor:
     Ball, Woodrow & Berry (1987), doi:10.1007/978-94-017-0519-6_48.
     """
     humidity = 1 - 1000 * vpd / saturation_pressure(temperature)
-    return p["ball_berry_slope"] * torch.sqrt(humidity * humidity + 1e-4)
+    return p["ball_berry_slope"] * _positive(humidity, LEAST_HUMIDITY)[0]
 
 
 def leuning(vpd: Tensor, p: Values) -> Tensor:

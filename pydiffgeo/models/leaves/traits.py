@@ -103,7 +103,7 @@ def stomata_at(
     closure : callable, optional
         Slope of the conductance, in place of Medlyn's.
     """
-    kind = form.stomata
+    kind, vpd = form.stomata, dryness(vpd)
     if kind == "measured":
         return {"least": f["stomatal_conductance"]}
     if kind == "buckley_mott_farquhar":
@@ -120,7 +120,7 @@ def stomata_at(
         return {"least": least, "slope": closure(vpd)}
     g1 = _of_pathway("g1", p, form)
     if form.humidity_at == "surface":
-        return {"least": least, "g1": g1, "dryness": dryness(vpd)}
+        return {"least": least, "g1": g1, "dryness": vpd}
     return {"least": least, "slope": medlyn(vpd, g1)}
 
 
