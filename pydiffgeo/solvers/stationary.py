@@ -20,21 +20,14 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from pydiffgeo.models.base import Entries, ProcessModel, Values
+from pydiffgeo.models.base import Values
 from pydiffgeo.solvers.autograd import GROUPS, derivatives, differentiable
-from pydiffgeo.solvers.kernels import BELOW, FALL
 from pydiffgeo.solvers.options import Solver
 from pydiffgeo.solvers.problem import Problem
-from pydiffgeo.solvers.small_matrices import inverse, pivoted_inverse
-from pydiffgeo.solvers.step_windows import keep_freed_memory, slopes_of
+from pydiffgeo.solvers.stationary_search import Rows, slopes_by_rows, solved, take
+from pydiffgeo.solvers.step_windows import keep_freed_memory
 
 VALUES = 16_384  # state values of a chunk: large enough to hide overheads, small enough for caches
-QUICK = 12  # iterations of Newton's method after which a row is searched for in the slow way
-SLOW = 150  # iterations of that way
-FEW = 0.5  # part of the rows of a chunk below which only those left are gone on with
-LEFT = 1e-11  # residual of a row, in parts of its terms, that counts as solved
-# by how much a step of the continuation changes at once: less up than down, or it might go to and fro
-GROWTH = (0.1, 2.0)
 Block = tuple[slice, slice]
 """Columns and intervals of a chunk."""
 
@@ -83,7 +76,7 @@ class Run:
         for block in self._blocks():
             forcing, p = _inputs(_values(problem, block), _shape(problem, block))
             forcing = {**forcing, **model.drivers(forcing, p)}
-            rows = _Rows(model, self._guess(block, forcing, p), forcing, p)
+            rows = Rows(model, self._guess(block, forcing, p), forcing, p)
             rows.solve()
             e = model.evaluate(rows.states.movedim(0, -1), forcing, p, fluxes=True)
             lost = ~rows.solved
@@ -132,208 +125,6 @@ class Run:
             self.failed[column] = intervals[0], f"no solution of its equations was found{more}"
 
 
-class _Rows:
-    """The search for the states of some rows, `[size, row]`.
-
-    Attributes
-    ----------
-    states : Tensor, [size, row]
-    solved : Tensor, [row]
-    iterations : Tensor, [row]
-    """
-
-    def __init__(self, model: ProcessModel, begin: Tensor, forcing: Values, p: Values):
-        self.model, self.forcing, self.parameters = model, forcing, p
-        self.slopes = slopes_of(model)
-        each = model.spec.each_state(model.size)
-        values = [(s.scale, s.lower, s.storage_scale) for s in each]
-        self.scale, self.lower, self.terms = begin.new_tensor(values).T[:, :, None]
-        eps = torch.finfo(begin.dtype).eps
-        self.tolerance = math.sqrt(eps)  # the error is the square of the last update
-        self.left = max(LEFT, 64 * eps)
-        self.begin, self.states = begin, begin.clone()
-        self.stable = True
-        self.solved = torch.zeros(begin.shape[1], dtype=torch.bool, device=begin.device)
-        self.iterations = self.solved.long()
-
-    def solve(self) -> None:
-        """Search by Newton's method, and again for the rows that are left."""
-        rows = torch.arange(self.states.shape[1], device=self.states.device)
-        rest = self._search(rows, _Newton(self), QUICK)
-        if len(rest):
-            way = _Between(self, rest) if self.model.size == 1 else _Continuation(self, rest)
-            rest = self._search(rest, way, SLOW)
-        if len(rest):  # a root that du/dt = f(u) runs away from is better than none
-            self.stable = False
-            self._search(rest, _Newton(self), 2 * QUICK)
-
-    def _search(self, rows: Tensor, way: _Newton, most: int) -> Tensor:
-        """Iterate on some rows; return those that are not solved.
-
-        A row is solved when its last update is small, and its residual is.
-        """
-        forcing, p = _take(self.forcing, rows), _take(self.parameters, rows)
-        u = self.begin[:, rows]
-        small = torch.zeros_like(rows, dtype=torch.bool)
-        for count in range(most + 1):
-            rates, jacobian = self.slopes(u.movedim(0, -1), forcing, p)
-            f = torch.stack([r.expand(u.shape[1]) for r in rates])
-            done = small & self._holds(u, f, jacobian)
-            part = int(done.sum())
-            if part and (part > (1 - FEW) * len(rows) or most > QUICK or count == most):
-                at = rows[done]
-                self.states[:, at], self.solved[at] = u[:, done], True
-                self.iterations[at] += count
-                stay = (~done).nonzero()[:, 0]
-                rows, u, f = rows[stay], u[:, stay], f[:, stay]
-                forcing, p = _take(forcing, stay), _take(p, stay)
-                jacobian = {k: v.expand(len(done))[stay] for k, v in jacobian.items()}
-                way.keep(stay)
-            if not len(rows):
-                return rows
-            u, update = way.move(u, f, jacobian)
-            size = update.abs().div_(u.abs() + self.scale)
-            small = (size < self.tolerance).all(0)
-        self.iterations[rows] += most
-        return rows
-
-    def _holds(self, u: Tensor, f: Tensor, jacobian: Entries) -> Tensor:
-        """Return whether the equations of rows hold at their states, `[row]`.
-
-        The residual counts in parts of the terms of an equation, which grow with the states.
-        """
-        grown = (u.abs() / self.scale).amax(0).clamp_min_(1.0)
-        holds = (f.abs() <= self.left * self.terms * grown).all(0)
-        if len(u) == 1 and self.stable:  # the root that du/dt = f(u) keeps to
-            holds &= jacobian[0, 0].expand(u.shape[1]) < 0
-        return holds
-
-
-class _Newton:
-    """Updates by Newton's method, none of which goes more than `FALL` of the way to a bound."""
-
-    def __init__(self, rows: _Rows):
-        self.rows = rows
-
-    def move(self, u: Tensor, f: Tensor, jacobian: Entries) -> tuple[Tensor, Tensor]:
-        """Return new states, and the update of Newton's method."""
-        update = _solved(jacobian, f).neg_()
-        return self.limited(u, update), update
-
-    def limited(self, u: Tensor, update: Tensor) -> Tensor:
-        """Return new states after an update; of those without a bound at most twice as far."""
-        lower, scale = self.rows.lower, self.rows.scale
-        most = torch.where(lower > -math.inf, math.inf, u.abs() + scale)
-        step = torch.where(torch.isfinite(update), update, 0.0).clamp(-most, most)
-        return torch.maximum(u + step, u - ((u - lower).abs() * FALL + BELOW * scale))
-
-    def keep(self, rows: Tensor) -> None:
-        """Go on with some of the rows."""
-
-
-class _Between(_Newton):
-    """One state: Newton's method between bounds.
-
-    f(u) > 0 says that the root is above u. An update that leaves the bounds is replaced by the
-    middle; where no upper bound is known yet, by a state twice as far.
-    """
-
-    def __init__(self, rows: _Rows, which: Tensor):
-        super().__init__(rows)
-        begin = rows.begin[:, which]
-        self.low = torch.full_like(begin, float(rows.lower))
-        self.high = torch.full_like(begin, math.inf)
-        self.last = begin
-        self.far = rows.scale.expand_as(begin).clone()
-
-    def move(self, u: Tensor, f: Tensor, jacobian: Entries) -> tuple[Tensor, Tensor]:
-        """Return new states, and how far they are from the old ones."""
-        below = torch.where(torch.isfinite(f), f > 0, u < self.last)
-        self.low = torch.where(below, torch.maximum(self.low, u), self.low)
-        self.high = torch.where(below, self.high, torch.minimum(self.high, u))
-        update = -f / jacobian[0, 0].expand_as(f)
-        new = u + update
-        wide = self.high - self.low
-        inside = (new >= self.low) & (new <= self.high) & (update.abs() < 0.7 * wide)
-        middle = 0.5 * (self.low + self.high)
-        middle = torch.where(torch.isinf(self.high), u + self.far, middle)
-        middle = torch.where(torch.isinf(self.low), u - self.far, middle)
-        self.far = torch.where(inside, self.far, 2 * self.far)
-        new = torch.where(inside, new, middle)
-        self.last = u
-        return new, new - u
-
-    def keep(self, rows: Tensor) -> None:
-        """Go on with some of the rows."""
-        self.low, self.high, self.last, self.far = (
-            x[:, rows] for x in (self.low, self.high, self.last, self.far)
-        )
-
-
-class _Continuation(_Newton):
-    """Several states: steps of implicit Euler along du/dt = f(u), longer as the residual falls."""
-
-    def __init__(self, rows: _Rows, which: Tensor):
-        super().__init__(rows)
-        begin = rows.begin[:, which]
-        self.step = torch.full_like(begin[0], 0.1)
-        self.norm = torch.full_like(begin[0], math.inf)
-        self.kept, self.from_f = begin, torch.zeros_like(begin)
-        self.from_jacobian: Entries = {}
-
-    def move(self, u: Tensor, f: Tensor, jacobian: Entries) -> tuple[Tensor, Tensor]:
-        """Return new states, and the updates."""
-        rows = self.rows
-        norm = (f / rows.terms).square().sum(0).sqrt()
-        good = torch.isfinite(norm)
-        jacobian = {k: v.expand_as(norm) for k, v in jacobian.items()}
-        if self.from_jacobian:  # a step that went astray is taken again, and shorter
-            u = torch.where(good, u, self.kept)
-            f = torch.where(good, f, self.from_f)
-            jacobian = {k: torch.where(good, v, self.from_jacobian[k]) for k, v in jacobian.items()}
-        growth = (self.norm / norm).clamp(*GROWTH)
-        growth = torch.where(torch.isinf(self.norm), 1.0, growth)
-        self.step = torch.where(good, self.step * growth, 0.2 * self.step)
-        self.norm = torch.where(good, norm, self.norm)
-        self.kept, self.from_f, self.from_jacobian = u, f, jacobian
-        rate = rows.terms / rows.scale / self.step
-        matrix = dict(jacobian)
-        for i in range(len(u)):
-            own = matrix.get((i, i))
-            matrix[i, i] = -rate[i] if own is None else own - rate[i]
-        update = _solved(matrix, f).neg_()
-        return self.limited(u, update), update
-
-    def keep(self, rows: Tensor) -> None:
-        """Go on with some of the rows."""
-        self.step, self.norm = self.step[rows], self.norm[rows]
-        self.kept, self.from_f = self.kept[:, rows], self.from_f[:, rows]
-        self.from_jacobian = {k: v[rows] for k, v in self.from_jacobian.items()}
-
-
-def _solved(jacobian: Entries, right: Tensor, transposed: bool = False) -> Tensor:
-    """Solve the small systems of rows, `[size, row]`; not finite where they are singular."""
-    size, rows = right.shape
-    if size == 1:
-        return right / jacobian[0, 0].expand(rows)
-    matrix = {
-        ((j, i) if transposed else (i, j)): v.expand(rows).reshape(1, rows).clone()
-        for (i, j), v in jacobian.items()
-    }
-    if transposed:  # once for each row: with pivots, for every digit
-        inverses = pivoted_inverse(matrix, size)[0]
-    else:
-        for i in range(size):
-            matrix.setdefault((i, i), torch.zeros_like(right[:1]))
-        whole = {k: v.clone() for k, v in matrix.items()}
-        inverses = inverse(matrix, size)[0]
-        if not bool(torch.isfinite(inverses).all()):
-            inverses = torch.where(
-                torch.isfinite(inverses), inverses, pivoted_inverse(whole, size)[0]
-            )
-    return (inverses * right).sum(1)
-
-
 class Gradient:
     """Cotangents of all inputs, added up over chunks."""
 
@@ -365,7 +156,7 @@ class Gradient:
                     values[group][name] = leaves[group, name]
             forcing, p = _inputs(values, shape)
             if which is not None:
-                forcing, p = _take(forcing, which), _take(p, which)
+                forcing, p = take(forcing, which), take(p, which)
             forcing = {**forcing, **model.drivers(forcing, p)}
             u = states.T.contiguous().requires_grad_()
             e = model.evaluate(u.movedim(0, -1), forcing, p, fluxes=True)
@@ -373,12 +164,12 @@ class Gradient:
             (direct,) = derivatives(weighted, [u], retain_graph=True)
         right = on_states.T if direct is None else on_states.T + direct
         with torch.no_grad():
-            jacobian = slopes_of(model)(
+            jacobian = slopes_by_rows(model)(
                 states.T.contiguous().movedim(0, -1),
                 {k: v.detach() for k, v in forcing.items()},
                 {k: v.detach() for k, v in p.items()},
             )[1]
-            multipliers = -_solved(jacobian, right, transposed=True)
+            multipliers = -solved(jacobian, right, transposed=True)
         targets = [*leaves.values(), *model.closure_weights()]
         with torch.enable_grad():
             total = weighted + (e.rates.expand_as(states) * multipliers.T).sum()
@@ -432,7 +223,3 @@ def _inputs(
         {k: rows(v) for k, v in values[g].items()} for g in ("forcing", "static", "varying")
     )
     return forcing, {**static, **varying}
-
-
-def _take(values: Values, rows: Tensor) -> dict[str, Tensor]:
-    return {k: v if len(v) == 1 else v[rows] for k, v in values.items()}
