@@ -20,6 +20,7 @@ EXAMPLES: dict[str, str] = {
     "river_gauges": "gauges of a river that were never seen, from 68 others",
     "river_severn": "runoff and routing learned together on nested gauges",
     "leaf_curves": "capacities of leaves from traits and climate, at species never seen",
+    "leaf_temperature": "temperature responses of leaves with their standard errors",
     "hydro_node": "networks for all fluxes of a bucket model, basin by basin (a script)",
     "soil_functions": "networks for retention and conductivity of a soil (a script)",
     "river_twin": "how many gauges make n of a river identifiable (a script)",

@@ -26,6 +26,7 @@ from pydiffgeo.stages.process import Process
 DAMPING = 1e-2  # at the beginning, in parts of the diagonal
 LEAST, MOST = 1e-9, 1e9  # damping: a site whose damping is the most has no better neighbour
 SETTLED = 1e-9  # relative gain of a step at which a site has converged
+ON_BOUND = 9.0  # on the unbounded scale: within 1e-4 of the interval from a bound
 SMALL = 1e-8  # step on the unbounded scale at which a site has converged
 APART = 1.0  # standard deviation of further starts around the first, on the unbounded scale
 
@@ -39,7 +40,8 @@ class LeastSquares:
     parameters, errors : dict of str to ndarray, [site]
         Parameters, and their standard errors: the square roots of the diagonal of s^2 (J'J)^-1,
         with s^2 the sum of squares over observations less parameters (Laplace's approximation
-        without a prior). NaN where there are no more observations than parameters.
+        without a prior). NaN where there are no more observations than parameters, and of a
+        parameter that lies on one of its bounds; the errors of the others take it as known.
     correlation : ndarray, [site, parameter, parameter]
         Of the errors.
     rmse : ndarray, [site]
@@ -206,7 +208,8 @@ def _found(
         value = own.to_physical(x)
         (slope,) = torch.autograd.grad(value.sum(), x)
         values[name] = value.detach().numpy()
-        errors[name] = (slope.abs() * spread[:, k] * variance.sqrt()).numpy()
+        error = slope.abs() * spread[:, k] * variance.sqrt()
+        errors[name] = torch.where(x.detach().abs() > ON_BOUND, torch.nan, error).numpy()
     return LeastSquares(
         values, errors, correlation.numpy(), (squares / points).sqrt().numpy(), points.numpy(),
         settled.numpy(), steps,

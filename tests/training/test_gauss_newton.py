@@ -85,6 +85,55 @@ def test_errors_tell_how_far_parameters_are_from_the_truth() -> None:
     assert 0.85 < spread < 1.3, spread  # Student's t of 7 to 9 degrees of freedom: 1.13 to 1.18
 
 
+def test_peaked_responses_are_recovered_within_their_errors() -> None:
+    """Curves of one plant from 17.5 to 40 degC, with noise of 1 umol m-2 s-1."""
+    true = {
+        "V_cmax25": 70.0, "J_max25": 115.0, "R_d25": 1.0, "V_cmax_activation": 55000.0,
+        "V_cmax_entropy": 640.0, "J_max_activation": 40000.0, "J_max_entropy": 645.0,
+    }  # fmt: skip
+    model = pdg.Photosynthesis(stomata="measured_ci", ratios=False)
+    leaf = stages.Process(
+        model, engine="torch", learn=list(true),
+        bounds={"R_d25": (0.01, 15.0), "V_cmax_entropy": (600, 700), "J_max_entropy": (600, 700)},
+        given={"V_cmax_deactivation": 2e5, "J_max_deactivation": 2e5},
+        begin={"V_cmax_entropy": 650.0, "J_max_entropy": 650.0},
+    )  # fmt: skip
+    warm = np.repeat(np.arange(17.5, 41.0, 2.5), 12)
+    co2 = np.tile(np.linspace(60.0, 1400.0, 12), 10)
+    dims, shape = ("site", "point"), (1, 120)
+    sites = xr.Dataset(
+        {
+            "intercellular_co2": (dims, co2[None], {"units": "umol mol-1"}),
+            "leaf_temperature": (dims, warm[None], {"units": "degC"}),
+            "par": (dims, np.full(shape, 1500.0), {"units": "umol m-2 s-1"}),
+            "pressure": (dims, np.full(shape, 85e3), {"units": "Pa"}),
+            "assimilation": (dims, np.zeros(shape), {"units": "umol m-2 s-1"}),
+        },
+        {"site": ["plant"]},
+    )
+    table = calibrated(pdg.Hybrid(pdg.MLP(), leaf), ["plant"]).prepare(sites)
+    table.network.set("plant", true)
+    batch = windows(sites).reading(table.reads, ("assimilation",), ()).batch(0)
+    noise = np.random.default_rng(5).normal(size=shape)
+    sites["assimilation"] += table(batch)["assimilation"].numpy() + noise
+    batch = windows(sites).reading(table.reads, ("assimilation",), ()).batch(0)
+    found = least_squares(table, batch, "assimilation")
+    for name, value in true.items():
+        away = abs(found.parameters[name][0] - value) / found.errors[name][0]
+        assert away < 3.0, f"{name} is {away:.1f} standard errors from the truth"
+    assert found.errors["V_cmax25"][0] < 3.0 and found.errors["V_cmax_entropy"][0] < 12.0
+
+
+def test_a_parameter_on_its_bound_has_no_error() -> None:
+    sites = curves(1).copy(deep=True)
+    sites["assimilation"] += 3.0  # as if nothing were respired
+    _, table = calibrate(
+        hybrid(), windows(sites), observed="assimilation", method="gauss_newton", progress=False
+    )
+    assert (table.R_d25 < 0.02).all() and table.R_d25_error.isna().all()
+    assert table.V_cmax25_error.gt(0).all()
+
+
 def test_no_neighbour_is_better() -> None:
     sites = curves(3)
     model = calibrated(hybrid(), ["a", "b", "c"]).prepare(sites)
