@@ -40,8 +40,13 @@ K_DIFFUSE = CONSTANTS["K_DIFFUSE"]
 PAR_SHARE, PAR_ENERGY = CONSTANTS["PAR_SHARE"], CONSTANTS["PAR_ENERGY"]
 VAPOUR_FACTOR = CONSTANTS["VAPOUR_FACTOR"]
 REFERENCE_SOIL = CONSTANTS["REFERENCE_SOIL"]
-FRICTION = {"measured": ("vegetation_height",), "log_law": ("friction_velocity",)}
-"""Where the friction velocity comes from, and the forcing that is not read then."""
+FRICTION = {
+    "measured": ("vegetation_height", "measurement_height"),
+    "log_law": ("friction_velocity",),
+}
+"""Where the friction velocity comes from, and what is not read then."""
+LIGHT = {"measured": (), "shortwave": ("par",)}
+"""Where photosynthetically active radiation comes from, and what is not read then."""
 CAPACITIES = ("V_cmax25", "J_max25", "TPU25", "R_d25")
 """Parameters of a leaf that decline with the leaf area above."""
 
@@ -67,6 +72,9 @@ class TwoBigLeaf(ProcessModel):
     friction : {"measured", "log_law"}
         Whether the friction velocity is a forcing, or follows from wind and height of the canopy:
         there is no solution where the height of the wind is not above the canopy.
+    light : {"measured", "shortwave"}
+        Whether photosynthetically active radiation is a forcing, or a fixed part of global
+        radiation.
     closures : mapping of str to NeuralClosure or torch.nn.Module, optional
         Networks in the slots of the leaf, one for both classes.
     pathway, stomata, ratios
@@ -81,22 +89,25 @@ class TwoBigLeaf(ProcessModel):
     def __init__(
         self,
         friction: str = "measured",
+        light: str = "measured",
         closures: Mapping[str, nn.Module] | None = None,
         pathway: str = "c3",
         stomata: str = "medlyn",
         ratios: bool = True,
     ) -> None:
-        lookup(FRICTION, friction, "friction of two_big_leaf")
+        unread = {
+            *lookup(FRICTION, friction, "friction of two_big_leaf"),
+            *lookup(LIGHT, light, "light of two_big_leaf"),
+        }
         if stomata.startswith("measured"):
             raise ParameterError(
                 f"stomata={stomata!r} needs what is measured of a leaf, and a canopy has two; take "
                 "another form."
             )
-        self.friction, own = friction, load_spec("two_big_leaf")
+        self.friction, self.light, own = friction, light, load_spec("two_big_leaf")
         self.leaf = Photosynthesis(pathway, stomata, ratios=ratios, closures=closures or {})
         # in the order of the slots; the leaf's parameters before those of the canopy
         self.closures, self.replaced = self.leaf.closures, self.leaf.replaced
-        unread = {*FRICTION[friction], *([] if friction == "log_law" else ["measurement_height"])}
         parameters = {**self.leaf.spec.parameters, **own.parameters}
         self.spec = replace(
             own,
@@ -160,10 +171,9 @@ class TwoBigLeaf(ProcessModel):
         )  # fmt: skip
         for name in ("sun", "shade", "soil", "reflected"):
             out[f"short_{name}"] = total * (getattr(par, name) + getattr(nir, name))
+        photons = PAR_ENERGY * total if self.light == "shortwave" else f["par"] / PAR_SHARE
         for name, own in areas.items():  # as if it were incident: the leaf absorbs its part of it
-            out[f"light_{name}"] = (
-                f["par"] / PAR_SHARE * getattr(par, name) / (own * p["absorptance"])
-            )
+            out[f"light_{name}"] = photons * getattr(par, name) / (own * p["absorptance"])
         exchange = long_wave_exchange(area, black, diffuse)
         out |= {f"long_{name}": value for name, value in exchange._asdict().items()}
 

@@ -139,6 +139,14 @@ def test_wind_by_the_law_of_the_wall() -> None:
     assert list(below.failed) == [0]
 
 
+def test_light_as_part_of_global_radiation() -> None:
+    model = TwoBigLeaf(light="shortwave")
+    s = solved(model, {k: v for k, v in noon().items() if k != "par"})
+    same = solved(MODEL, noon(par=0.45 * 4.57 * 850))
+    torch.testing.assert_close(s.states, same.states)
+    assert flux(s, "net_radiation") == pytest.approx(flux(same, "net_radiation"))
+
+
 def test_network_in_the_place_of_the_stomata() -> None:
     closure = NeuralClosure(1, (4,), output_range=(1.6, 60.0), monotone_in=(0,), seed=0)
     model = TwoBigLeaf(closures={"stomata": closure})
