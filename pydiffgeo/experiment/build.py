@@ -20,7 +20,7 @@ from pydiffgeo.data import (
     open_sites,
     usable_sites,
 )
-from pydiffgeo.data.derive import attributes_of, settings_line, sources_of
+from pydiffgeo.data.derive import attributes_of, series_of, settings_line, sources_of
 from pydiffgeo.data.form import (
     Day,
     attribute_names,
@@ -333,7 +333,7 @@ def _require_names(records: xr.Dataset, data: DataSettings) -> None:
     text = [n for n, dims in others.items() if dims == ("site",)]
     made = attributes_of(data.derive)
     known = {
-        "forcing": [*in_time, *data.derive],
+        "forcing": [*in_time, *series_of(data.derive)],
         "observed": in_time,
         "attributes": [*static, *made],
     }

@@ -65,6 +65,8 @@ class SyntheticSettings(Described):
     """Of weather, parameters and noise."""
     noise: Annotated[float, Field(ge=0.0)] = 0.05
     """Noise of observations, as share of their spread."""
+    hours: Annotated[float, Field(gt=0.0, le=12.0)] | None = None
+    """Length of a step, of weather as flux towers measure it; days by default."""
 
 
 GapSection = section_of(GapRules, {})

@@ -21,6 +21,7 @@ EXAMPLES: dict[str, str] = {
     "river_severn": "runoff and routing learned together on nested gauges",
     "leaf_curves": "capacities of leaves from traits and climate, at species never seen",
     "leaf_temperature": "temperature responses of leaves with their standard errors",
+    "flux_tower": "a canopy at flux towers: latent heat and CO2 with learned capacities",
     "hydro_node": "networks for all fluxes of a bucket model, basin by basin (a script)",
     "soil_functions": "networks for retention and conductivity of a soil (a script)",
     "river_twin": "how many gauges make n of a river identifiable (a script)",

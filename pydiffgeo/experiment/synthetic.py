@@ -17,6 +17,7 @@ from pydiffgeo.data.derive import attributes_of
 from pydiffgeo.data.form import axis_of
 from pydiffgeo.data.network import DOWNSTREAM
 from pydiffgeo.data.variables import variable_of
+from pydiffgeo.data.weather import tower_weather
 from pydiffgeo.errors import SolveFailed
 from pydiffgeo.experiment.build import with_derived
 from pydiffgeo.hybrid import Hybrid
@@ -47,6 +48,7 @@ def synthetic_sites(settings: Any, hybrid: Hybrid) -> xr.Dataset:
     else:
         begin, end = _days(settings)
         sites = _weather(given.seed, given.sites, begin, end)
+        sites = sites if given.hours is None else tower_weather(sites, given.hours)
     summaries = tuple(f"{name}_" for name in (*data.derive, *data.observed))
     made = attributes_of(data.derive)
     wanted = [n for n in data.attributes or ("a", "b", "c") if n not in made]

@@ -42,14 +42,15 @@ def few(name: str, folder: Path) -> Path:
         "sites": None,
         "train": {"start": "2000-01-01", "end": "2000-02-10"},
         "test": {"start": "2000-02-11", "end": "2000-03-01"},
-        "synthetic": {"sites": 2, "seed": 1},
+        "synthetic": {**demo.get("data", {}).get("synthetic", {}), "sites": 2, "seed": 1},
         "validation": {"start": "2000-04-16", "end": "2000-02-10"}
         if "validation" in data["data"]
         else None,
     }
-    if "validation" in data["data"]:
-        demo["data"]["validation"] = {"start": "2000-02-01", "end": "2000-02-10"}
     whole_record = data["training"].get("length") is None
+    if "validation" in data["data"]:  # the last days of a whole record, or days after the windows
+        demo["data"]["validation"] = {"start": "2000-02-01", "end": "2000-02-10"}
+        demo["data"]["train"]["end"] = "2000-02-10" if whole_record else "2000-01-31"
     steps: dict[str, Any] = (
         {"epochs": 2}
         if whole_record

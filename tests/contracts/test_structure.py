@@ -53,7 +53,6 @@ TESTED_IN = {
     "data/store.py": "data/test_sites.py",
     "data/tensors.py": "data/test_windows.py",
     "data/variables.py": "data/test_selection.py",
-    "data/weather.py": "data/test_gaps.py",
     "engines/base.py": "engines/test_golden.py",
     "engines/torch_engine.py": "engines/test_golden.py",
     "experiment/data_schema.py": "experiment/test_schema.py",

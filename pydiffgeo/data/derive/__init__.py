@@ -185,6 +185,11 @@ def _made_of(wanted: Mapping[str, Any]) -> dict[str, list[str]]:
     return found
 
 
+def series_of(wanted: Mapping[str, Any]) -> list[str]:
+    """Return the series that what is derived may give: one of its own name, or several."""
+    return [*wanted, *(SUN if "sun" in wanted else ())]
+
+
 def attributes_of(wanted: Mapping[str, Any]) -> list[str]:
     """Return the attributes that what is derived may give."""
     found = [*CLIMATE_NAMES] if "climate" in wanted else []

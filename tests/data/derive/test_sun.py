@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from pydiffgeo.data.derive import derived
+from pydiffgeo.data.derive import derivation, derived, series_of, sources_of
 from pydiffgeo.data.derive.sun import STEFAN, add_sun, diffuse_share, sun_elevation
 from pydiffgeo.errors import DataError
 
@@ -94,6 +94,14 @@ def test_missing_radiation_is_missing() -> None:
     given.shortwave_down[0, 30] = np.nan
     found = add_sun(given)
     assert np.isnan(found.diffuse_share[0, 30]) and np.isfinite(found.diffuse_share[1]).all()
+
+
+def test_settings_find_what_it_gives_and_reads() -> None:
+    wanted = {"sun": {"ahead_of_utc": -8}}
+    assert {"sun_elevation", "diffuse_share", "longwave_down"} <= set(series_of(wanted))
+    series, places = sources_of(records(), wanted, {"longwave_down": "a canopy"})
+    assert set(series) == {"shortwave_down", "tair_mean", "vapour_pressure"}
+    assert places == ("lat", "lon") and derivation(records(), "diffuse_share") == {"sun": {}}
 
 
 def test_errors() -> None:
