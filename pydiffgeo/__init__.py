@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pydiffgeo.models.closures import JuliaClosure, NeuralClosure
     from pydiffgeo.models.descent import descend
     from pydiffgeo.models.fitting import fit_closure, fit_slots
+    from pydiffgeo.models.leaves.optimality import optimal_chi
     from pydiffgeo.models.richards import Grid, Roots
     from pydiffgeo.models.richards.hydraulics import HYDRAULICS, SoilHydraulics, usda_soil
     from pydiffgeo.models.spec import ModelSpec
@@ -96,6 +97,7 @@ _HOMES = {
     "load": "experiment.trained",
     "load_spec": "models.spec_files",
     "open_sites": "data.sites",
+    "optimal_chi": "models.leaves.optimality",
     "simulate": "evaluation",
     "solve": "solving",
     "usda_soil": "models.richards.hydraulics",
@@ -150,6 +152,7 @@ __all__ = [
     "load_spec",
     "losses",
     "open_sites",
+    "optimal_chi",
     "simulate",
     "solve",
     "stages",

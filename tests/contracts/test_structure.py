@@ -66,6 +66,11 @@ TESTED_IN = {
     "models/closures.py": "models/test_slots.py",
     "models/exp_hydro.py": "models/test_hbv.py",
     "models/smooth.py": "models/test_hbv.py",
+    "models/elementwise.py": "models/leaves/test_energy.py",
+    **{
+        f"models/leaves/{name}.py": "models/leaves/test_photosynthesis.py"
+        for name in ("configuration", "exchange", "traits")
+    },
     "models/streams/stream.py": "models/streams/test_air2stream.py",
     "models/spec.py": "test_model_check.py",
     "models/spec_files.py": "test_model_check.py",
@@ -92,6 +97,7 @@ TESTED_IN = {
         for name in ("base", "mixed", "mlp", "reading")
     },
     "networks/recurrence.py": "networks/test_lstm.py",
+    "solvers/stationary_search.py": "solvers/test_stationary.py",
     "stages/base.py": "contracts/test_composition.py",
     # numerics that only make sense together
     **{

@@ -128,5 +128,5 @@ def _positive(x: Tensor, width: float) -> tuple[Tensor, Tensor]:
     The slope is the first divided by the second.
     """
     root = torch.sqrt(x * x + width**2)
-    large = 0.5 * (x.abs() + root)
-    return torch.where(x > 0, large, 0.25 * width**2 / large), root
+    far_below = 0.5 * width**2 / (root - x.clamp(max=0.0))
+    return torch.where(x >= 0, 0.5 * (x + root), far_below), root

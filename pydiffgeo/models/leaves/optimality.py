@@ -1,0 +1,84 @@
+"""CO2 inside a leaf where carboxylation and transpiration together cost least."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from pydiffgeo.errors import lookup
+from pydiffgeo.models.leaves.configuration import Form
+from pydiffgeo.models.leaves.stomata import STOMATA_RATIO
+from pydiffgeo.models.leaves.temperature import FREEZING, STANDARD
+from pydiffgeo.models.leaves.traits import compensation_point, michaelis
+from pydiffgeo.models.spec_files import load_spec
+
+COST_RATIO = 146.0  # of maintaining carboxylation and transpiration at 25 degC
+READ = ("K_c25", "K_o25", "Gamma_star25", "K_c_activation", "K_o_activation")
+READ += ("Gamma_star_activation",)
+
+
+def optimal_chi(
+    temperature: Tensor,
+    vpd: Tensor,
+    co2: Tensor,
+    pressure: Tensor,
+    cost_ratio: float = COST_RATIO,
+    parameters: Mapping[str, float] | None = None,
+) -> Tensor:
+    """Ratio of the CO2 inside a C3 leaf to that of the air, by least cost (the P-model).
+
+    chi = G / ca + (1 - G / ca) xi / (xi + sqrt(D)), xi = sqrt(cost_ratio (K + G) / (1.6 eta)), of
+    the compensation point G, the Michaelis constant K, the deficit D, and the viscosity eta of
+    water in parts of that at 25 degC.
+
+    Parameters
+    ----------
+    temperature : Tensor, [...]
+        degC.
+    vpd : Tensor, [...]
+        Vapour pressure deficit, kPa.
+    co2 : Tensor, [...]
+        Of the air, umol mol-1.
+    pressure : Tensor, [...]
+        Of the air, Pa.
+    cost_ratio : float
+        Cost of carboxylation in parts of that of transpiration, at 25 degC.
+    parameters : mapping of str to float, optional
+        Constants of Rubisco in the units of `Photosynthesis`, instead of its defaults.
+
+    Returns
+    -------
+    Tensor, [...]
+
+    Raises
+    ------
+    UnknownName
+        A parameter that is no constant of Rubisco.
+
+    References
+    ----------
+    Prentice et al. (2014), doi:10.1111/ele.12211; Stocker et al. (2020),
+    doi:10.5194/gmd-13-1545-2020. Viscosity as in IAPWS SR6-08.
+    """
+    spec = load_spec("photosynthesis").parameters
+    values = {k: spec[k].default for k in READ}
+    for name, value in (parameters or {}).items():
+        lookup(values, name, "constant of Rubisco")
+        values[name] = value
+    p = {k: torch.as_tensor(v, dtype=temperature.dtype) for k, v in values.items()}
+    air, form = {"pressure": pressure}, Form()
+    point = compensation_point(temperature, air, p, form)
+    half = michaelis(temperature, air, p, form)
+    viscosity = _viscosity(temperature + FREEZING) / _viscosity(torch.tensor(STANDARD))
+    # umol mol-1 to Pa, in which the deficit is, too
+    xi = torch.sqrt(cost_ratio * (half + point) * 1e-6 * pressure / (STOMATA_RATIO * viscosity))
+    share = point / co2
+    return share + (1 - share) * xi / (xi + torch.sqrt(1000 * vpd))
+
+
+def _viscosity(kelvin: Tensor) -> Tensor:
+    """Viscosity of water at 0.1 MPa, 1e-6 Pa s."""
+    x = kelvin / 300
+    return 280.68 * x**-1.9 + 511.45 * x**-7.7 + 61.131 * x**-19.6 + 0.45903 * x**-40.0

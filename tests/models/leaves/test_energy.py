@@ -1,0 +1,74 @@
+"""The temperature of a leaf: its energy closes, by fluxes that know nothing of each other."""
+
+from __future__ import annotations
+
+import torch
+from leaf_cases import FORMS, leaves
+
+from pydiffgeo import Photosynthesis, Solver, solve
+from pydiffgeo.models.elementwise import along
+
+F64 = torch.float64
+REPORT = Solver("implicit_euler", step=1.0, on_failure="report")
+
+
+def test_energy_closes_to_rounding() -> None:
+    for name in ("energy_balance", "energy_balance of all", "energy_balance, measured"):
+        model = Photosynthesis(**FORMS[name])
+        weather, given = leaves(model, 400, seed=2)
+        s = solve(model, weather, given, model.start({}), range(2), REPORT, "torch")
+        q = {k: v[torch.isfinite(v)] for k, v in s.fluxes.items()}
+        left = q["net_radiation"] - q["latent_heat"] - q["sensible_heat"]
+        assert float(left.abs().max()) < 1e-8
+        # and each by itself, from states and weather
+        t = s.states[:, 0, 1][torch.isfinite(s.states[:, 0, 1])]
+        f = {k: v[torch.isfinite(s.states[:, 0, 1]), 0] for k, v in weather.items()}
+        emitted = 5.670374419e-8 * (t + 273.15) ** 4
+        radiation = f["shortwave"] + 2 * 0.97 * (f["longwave"] - emitted)
+        torch.testing.assert_close(q["net_radiation"], radiation, rtol=1e-10, atol=1e-8)
+        warmth = 2 * 29.3 / 1.08 * f["boundary_layer_conductance"] * (t - f["air_temperature"])
+        torch.testing.assert_close(q["sensible_heat"], warmth, rtol=1e-10, atol=1e-8)
+        vapour = q["transpiration"] * 0.018015 * (2.501e6 - 2361 * t)
+        torch.testing.assert_close(q["latent_heat"], vapour, rtol=1e-10, atol=1e-8)
+
+
+def test_a_leaf_is_warm_in_the_sun_cool_when_it_transpires_and_cold_at_night() -> None:
+    model = Photosynthesis(energy_balance=True, stomata="measured")
+    weather = {
+        "par": 1000.0, "air_temperature": 25.0, "vapour_pressure": 1500.0, "longwave": 400.0,
+        "co2": 400.0, "pressure": 1e5, "soil_water_stress": 1.0,
+        "shortwave": torch.tensor([[400.0], [400.0], [0.0]], dtype=F64),
+        "boundary_layer_conductance": 1.0,
+        "stomatal_conductance": torch.tensor([[1e-5], [1.0], [1e-5]], dtype=F64),
+    }  # fmt: skip
+    s = solve(model, weather, {}, model.start({}), range(2), "implicit_euler", "torch")
+    dry, wet, night = s.states[:, 0, 1].tolist()
+    assert dry > 28 > 25 > night and wet < dry - 3
+
+
+def test_the_temperature_given_is_that_found() -> None:
+    """A leaf whose temperature is given assimilates as that which found the same."""
+    warm, given_warm = Photosynthesis(energy_balance=True), Photosynthesis()
+    weather, given = leaves(warm, 50, seed=4)
+    s = solve(warm, weather, given, warm.start({}), range(2), REPORT, "torch")
+    t = s.states[:, :, 1]
+    vapour = 610.8 * torch.exp(17.27 * t / (t + 237.3))
+    told = {k: v for k, v in weather.items() if k in given_warm.spec.forcings}
+    vpd = (vapour - weather["vapour_pressure"]) / 1000
+    good = torch.isfinite(t[:, 0]) & (vpd[:, 0] > 0)  # no deficit where dew falls
+    told |= {"leaf_temperature": t, "vapour_pressure_deficit": vpd}
+    told = {k: v[good] for k, v in told.items()}
+    given = {k: v[good] for k, v in given.items()}
+    again = solve(given_warm, told, given, 300.0, range(2), REPORT, "torch")
+    for name in ("assimilation", "transpiration"):
+        torch.testing.assert_close(again.fluxes[name], s.fluxes[name][good], rtol=1e-7, atol=1e-9)
+
+
+def test_slopes_of_functions_of_one_number() -> None:
+    x = torch.linspace(0.1, 2.0, 7, dtype=F64)
+    values, slopes, others = along(lambda y: ([y.sin(), y * y, 0 * y], [y.exp()]), x)
+    torch.testing.assert_close(slopes[0], x.cos())
+    torch.testing.assert_close(slopes[1], 2 * x)
+    torch.testing.assert_close(values[1], x * x)
+    torch.testing.assert_close(others[0], x.exp())
+    assert not values[0].requires_grad and not slopes[2].any()
