@@ -15,8 +15,9 @@ from pydiffgeo.models.leaves.traits import compensation_point, michaelis
 from pydiffgeo.models.spec_files import load_spec
 
 COST_RATIO = 146.0  # of maintaining carboxylation and transpiration at 25 degC
-READ = ("K_c25", "K_o25", "Gamma_star25", "K_c_activation", "K_o_activation")
-READ += ("Gamma_star_activation",)
+READ = (
+    "K_c25", "K_o25", "Gamma_star25", "K_c_activation", "K_o_activation", "Gamma_star_activation",
+)  # fmt: skip
 
 
 def optimal_chi(
