@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from . import __version__
-from .cli_data import data_app, julia_app
+from .cli_data import Option, data_app, julia_app, layout_options
 from .console import console
 from .doctor import examine, show
 from .reporting import Debug, Overwrite, Quiet, Resume, next_command, reporting
@@ -202,6 +202,7 @@ def evaluate(
         Path | None,
         typer.Option(help="Judge other records in its place: sites or years never seen."),
     ] = None,
+    option: Option = None,
     figures: Figures = True,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -210,7 +211,7 @@ def evaluate(
     with reporting(debug):
         from .experiment.judge import judge
 
-        judge(folders, period, not quiet, figures, data)
+        judge(folders, period, not quiet, figures, data, layout_options(option))
         for folder in folders:
             console(quiet).print(f"Reports: {folder}")
 
@@ -230,6 +231,7 @@ def predict(
     layout: Annotated[
         str | None, typer.Option(help="Layout of the records; default that of the run.")
     ] = None,
+    option: Option = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the file, where there is one.")
     ] = False,
@@ -243,7 +245,8 @@ def predict(
     with reporting(debug):
         from .experiment.judge import predict as predict_run
 
-        found = predict_run(run, data, output, start, end, sites, layout, overwrite)
+        given = layout_options(option)
+        found = predict_run(run, data, output, start, end, sites, layout, overwrite, given)
         say = console(quiet).print
         if found.axis == "point" and found.all_scores:
             say(found.pooled().to_string(index=False))

@@ -40,6 +40,11 @@ First = Annotated[str | None, typer.Option("--start", help="First day.")]
 Last = Annotated[str | None, typer.Option("--end", help="Last day.")]
 
 
+def layout_options(given: list[str] | None) -> dict[str, Any]:
+    """Return options of a layout from "NAME=VALUE"."""
+    return {key: _number(value) for key, value in _mapping(given, "--option").items()}
+
+
 def _mapping(given: list[str] | None, option: str) -> dict[str, str]:
     pairs = [text.partition("=") for text in given or ()]
     for left, mark, right in pairs:
@@ -66,7 +71,7 @@ def _opened(
     from .data import open_sites
 
     names, units = _mapping(name, "--name"), _mapping(unit, "--unit")
-    options = {key: _number(value) for key, value in _mapping(option, "--option").items()}
+    options = layout_options(option)
     given: dict[str, Any] = {"names": names, "units": units, "options": options}
     sites = open_sites(path, **given, lazy=True, **arguments)
     for one, values in sites.data_vars.items():

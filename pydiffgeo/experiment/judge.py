@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,7 @@ def judge(
     progress: bool = True,
     figures: bool = True,
     data: Path | None = None,
+    layout_options: Mapping[str, Any] | None = None,
 ) -> dict[str, Evaluation]:
     """Judge trained runs over a period; write tables, series, figures and reports.
 
@@ -80,6 +81,8 @@ def judge(
     data : Path, optional
         Other records of the same form, all of which are judged, after the warm-up, in place of the
         period: sites or years that the runs have never seen.
+    layout_options : mapping of str to object, optional
+        Options of the layout of `data` that differ from those of the run.
 
     Returns
     -------
@@ -108,7 +111,7 @@ def judge(
         judged[str(folder)], told = (
             judge_run(run, period, progress, figures)
             if data is None
-            else judge_records(run, data, progress, figures)
+            else judge_records(run, data, progress, figures, layout_options)
         )
         weights[str(folder)] = run.weights
         notes += told
@@ -158,22 +161,26 @@ def judge_run(
 
 
 def judge_records(
-    run: TrainedRun, path: Path, progress: bool, figures: bool
+    run: TrainedRun,
+    path: Path,
+    progress: bool,
+    figures: bool,
+    options: Mapping[str, Any] | None = None,
 ) -> tuple[Evaluation, list[str]]:
     """Judge a trained run by other records, write the report into its folder as `judge_run`."""
     folder, e, notes = run.folder, run.settings.evaluation, list(run.notes)
     for note in notes:
         log.warning(note)
-    records = new_records(run, path)
+    records = new_records(run, path, options=options)
     given = set(map(str, records.data_vars))
     observed = [name for name in run.settings.data.observed if name in given]
     if not observed:
         raise DataError(f"{path} has no {listed(run.settings.data.observed)} to judge by.")
     out = folder / f"evaluation_{Path(path).stem}"
-    options = {k: v for k, v in given_in(e).items() if k != "panels"}
+    judged = {k: v for k, v in given_in(e).items() if k != "panels"}
     with judging(out, run.weights):
         found = evaluate(
-            run.model, records, **options, observed=observed, missing=run.settings.data.missing
+            run.model, records, **judged, observed=observed, missing=run.settings.data.missing
         )
         found.save(
             out, f"{folder.name}, {path}", panels=e.panels, figures=figures, notes=notes,
@@ -208,6 +215,7 @@ def predict(
     sites: Sequence[str] | None = None,
     layout: str | None = None,
     overwrite: bool = False,
+    layout_options: Mapping[str, Any] | None = None,
 ) -> Evaluation:
     """Simulate new records with a trained run; write series, states and parameters as netCDF.
 
@@ -225,6 +233,8 @@ def predict(
         All by default.
     layout, overwrite
         Of the files, that of the run by default; replace the file, where there is one.
+    layout_options : mapping of str to object, optional
+        Options of the layout that differ from those of the run.
 
     Raises
     ------
@@ -237,7 +247,7 @@ def predict(
     run = load_run(folder)
     for note in run.notes:
         log.warning(note)
-    records = new_records(run, data, sites, layout)
+    records = new_records(run, data, sites, layout, layout_options)
     given = set(map(str, records.data_vars))
     observed = [name for name in run.settings.data.observed if name in given]
     e = run.settings.evaluation
@@ -254,7 +264,11 @@ def predict(
 
 
 def new_records(
-    run: TrainedRun, path: Path, sites: Sequence[str] | None = None, layout: str | None = None
+    run: TrainedRun,
+    path: Path,
+    sites: Sequence[str] | None = None,
+    layout: str | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> xr.Dataset:
     """Return other records as a run reads them, with the names, units and gaps of its settings.
 
@@ -262,7 +276,8 @@ def new_records(
     DataError for all that the run reads and they lack, at once.
     """
     settings = run.settings
-    changes = {"path": find_data(path), "layout": layout or settings.data.layout}
+    own = {**settings.data.options, **(options or {})}
+    changes = {"path": find_data(path), "layout": layout or settings.data.layout, "options": own}
     data = settings.data.model_copy(update=changes)
     records = selected(open_records(data, settings.search, sites, unknown_names="ignore"), data)
     _require_read(records, run, data.path)

@@ -99,6 +99,14 @@ def test_files_with_species_never_seen_are_predicted_and_judged(tmp_path: Path) 
     (found,) = judge([run], progress=False, figures=False, data=new).values()
     np.testing.assert_allclose(found.data.assimilation, data.assimilation)
     assert (run / "evaluation_lce_aci_curves" / "scores.csv").is_file()
+    # the traits may have another name there
+    (other / "lce_leaf_traits.csv").rename(other / "traits.csv")
+    told = CliRunner().invoke(
+        cli.app, ["evaluate", str(run), "--data", str(new), "--option", "attributes=traits.csv",
+                  "--no-figures", "--quiet"]
+    )  # fmt: skip
+    assert told.exit_code == 0, told.output
+    (other / "traits.csv").rename(other / "lce_leaf_traits.csv")
     # a leaf without a trait is left out, since the settings say so
     traits.loc[traits.curve_id == "Elm_1", "LMA_g_m2"] = np.nan
     traits[traits.curve_id.isin(apart)].to_csv(other / "lce_leaf_traits.csv", index=False)

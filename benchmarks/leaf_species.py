@@ -1,0 +1,116 @@
+"""Which model predicts the assimilation of species that were never seen?
+
+The runs of the example leaf_curves, and a random forest from the same inputs, on several splits of
+the species: each has its own species for training, for the choice of the epoch (of the forest: of
+the size of its leaves) and for the judgement. Scores are over all points of the species held out.
+Prints a table, writes JSON into results/. Runs that are there already are not trained again.
+
+    python benchmarks/leaf_species.py --splits 5
+
+The forest needs scikit-learn, which the package does not: pip install scikit-learn.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pydiffgeo.evaluation import pooled_scores
+from pydiffgeo.experiment import Experiment, load_experiment, train
+from pydiffgeo.experiment import judge as judge_runs
+from pydiffgeo.experiment.build import build_hybrid, load_sites
+from pydiffgeo.experiment.examples import FOLDER
+
+HERE = Path(__file__).resolve().parent
+RUNS = ("defaults", "learned_by_pft", "learned_v", "learned_all", "plain_network")
+MEASURES = ("correlation", "rmse", "bias", "nse")
+TREES = 300
+LEAVES = (1, 3, 10, 30)  # fewest points of a leaf of the forest, chosen by the validation species
+
+
+def split_of(experiment: Experiment, seed: int) -> Experiment:
+    """Return the runs with another split of the species, and the seed of their networks."""
+    runs = {}
+    for name in RUNS:
+        settings = experiment.runs[name]
+        data = settings.data.model_copy(update={"split_seed": seed})
+        training = settings.training.model_copy(update={"seed": seed})
+        runs[name] = settings.model_copy(update={"data": data, "training": training})
+    return replace(experiment, runs=runs)
+
+
+def forest(settings: Any, seed: int) -> dict[str, dict[str, float]]:
+    """Return the scores of a random forest by group of species; nothing without scikit-learn."""
+    try:
+        from sklearn.ensemble import RandomForestRegressor
+    except ImportError:
+        print("no random forest: scikit-learn is not installed")
+        return {}
+    data = load_sites(settings, [build_hybrid(settings)])
+    tables = {}
+    for group, sites in (data.groups or {}).items():
+        part = data.sites.sel(site=list(sites))
+        series = [part[name].values for name in settings.data.forcing]
+        shape = series[0].shape
+        static = [
+            np.broadcast_to(part[name].values[:, None], shape) for name in settings.data.attributes
+        ]
+        inputs = np.stack([*series, *static], -1).reshape(-1, len(series) + len(static))
+        target = part["assimilation"].values.ravel()
+        known = np.isfinite(target)
+        tables[group] = inputs[known], target[known]
+    options = {"n_estimators": TREES, "max_features": 0.5, "random_state": seed, "n_jobs": 1}
+    fitted = [
+        RandomForestRegressor(min_samples_leaf=least, **options).fit(*tables["trained"])
+        for least in LEAVES
+    ]
+    inputs, target = tables["validation"]
+    errors = [np.mean((one.predict(inputs) - target) ** 2) for one in fitted]
+    best = fitted[int(np.argmin(errors))]
+    return {
+        group: pooled_scores(best.predict(inputs), target, MEASURES)
+        for group, (inputs, target) in tables.items()
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--splits", type=int, default=5)
+    parser.add_argument("--output", type=Path, default=HERE / "results")
+    given = parser.parse_args()
+    experiment = load_experiment(FOLDER / "leaf_curves.yaml")
+    rows: list[dict[str, Any]] = []
+    for seed in range(given.splits):
+        folder = given.output / "leaf_species" / f"split_{seed}"
+        here = split_of(experiment, seed)
+        left = [name for name in RUNS if not (folder / name / "evaluation_test").is_dir()]
+        if left:
+            train(here, folder, left, resume=True, progress=False)
+            judge_runs([folder / name for name in left], progress=False, figures=False)
+        for name in RUNS:
+            table = pd.read_csv(folder / name / "evaluation_test" / "pooled.csv")
+            rows += [{"split": seed, "run": name, **row} for row in table.to_dict("records")]
+        found = forest(here.runs["plain_network"], seed)
+        rows += [{"split": seed, "run": "forest", "group": g, **v} for g, v in found.items()]
+        shown = pd.DataFrame(rows)
+        print(shown[(shown.split == seed) & (shown.group == "held out")].to_string(index=False))
+    table = pd.DataFrame(rows)
+    means = table.groupby(["group", "run"], sort=False)[list(MEASURES)].mean()
+    spread = table.groupby(["group", "run"], sort=False)[list(MEASURES)].std()
+    print(f"means over {given.splits} splits\n{means.round(3).to_string()}")
+    print(f"standard deviations\n{spread.round(3).to_string()}")
+    held = table[table.group == "held out"]
+    best = held.loc[held.groupby("split")["rmse"].idxmin(), ["split", "run", "rmse"]]
+    print(f"smallest error\n{best.to_string(index=False)}")
+    given.output.mkdir(parents=True, exist_ok=True)
+    (given.output / "leaf_species.json").write_text(json.dumps(rows, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
