@@ -13,7 +13,7 @@ import torch
 import xarray as xr
 
 from pydiffgeo.data import Windows, synthetic_weather
-from pydiffgeo.data.derive import attributes_of
+from pydiffgeo.data.derive import attributes_of, made_series
 from pydiffgeo.data.form import axis_of
 from pydiffgeo.data.network import DOWNSTREAM
 from pydiffgeo.data.variables import variable_of
@@ -174,9 +174,16 @@ def _add_forcing(
     season = np.zeros(shape[1])
     if axis == "time":
         season = -np.cos(2 * np.pi * (sites.time.dt.dayofyear.to_numpy() - 20) / 365.25)
+    made = made_series(derive)
+    for name in dict.fromkeys(source for several in made.values() for source in several):
+        if name in sites or name in made:
+            continue
+        steps = np.exp(0.5 * season + 0.3 * random.normal(size=shape))
+        unit = "m3 s-1" if name == "discharge" else "1"
+        sites[name] = (("site", axis), steps, {"units": unit, "role": "forcing"})
     for stage in _processes(hybrid):
         for own, name in stage.names.items():
-            if name in sites or name in derive or name not in hybrid.reads:
+            if name in sites or name in derive or name in made or name not in hybrid.reads:
                 continue
             forcing = stage.model.spec.forcings[own]
             low = forcing.lower if np.isfinite(forcing.lower) else forcing.typical - RANGE

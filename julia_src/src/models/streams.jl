@@ -23,18 +23,19 @@ end
     sine, cosine = sin(angle), cos(angle)
     heat, loss = p.a1 + p.a2 * f.temperature, p.a3 + zero(p.a1)
     none = zero(heat)
-    version == 3 && return (; air=heat, air_loss=loss, inflow=none, inflow_loss=none)
-    version == 5 && return (; air=heat, air_loss=loss, inflow=yearly(p, sine, cosine) + none, inflow_loss=none)
+    version == 3 && return shifted(heat, loss, none, none, p)
+    version == 5 && return shifted(heat, loss, yearly(p, sine, cosine) + none, none, p)
     level = log(theta)
     per_depth = version == 7 ? one(heat) : from_slot(s, Val(:depth), p, (level,), () -> exp(-p.a4 * level))
-    version == 4 && return (; air=per_depth * heat, air_loss=per_depth * loss, inflow=none, inflow_loss=none)
+    version == 4 && return shifted(per_depth * heat, per_depth * loss, none, none, p)
     flow = per_depth * theta
     brought = from_slot(s, Val(:inflow), p, (level, sine, cosine), () -> p.a5 + yearly(p, sine, cosine))
-    air_loss, inflow_loss = per_depth * loss, flow * p.a8
-    haskey(s.called, :shift) || return (; air=per_depth * heat, air_loss, inflow=flow * brought, inflow_loss)
-    shift = from_slot(s, Val(:shift), p, (f.temperature / OF_AIR2STREAM.WARM, level, sine, cosine), () -> none)
-    return (; air=per_depth * heat + air_loss * shift, air_loss, inflow=flow * brought + inflow_loss * shift, inflow_loss)
+    return shifted(per_depth * heat, per_depth * loss, flow * brought, flow * p.a8, p)
 end
+
+"Heat and loss by air and inflow, where all tends to a temperature that is shifted."
+@inline shifted(air, air_loss, inflow, inflow_loss, p) =
+    (; air=air + air_loss * p.shift, air_loss, inflow=inflow + inflow_loss * p.shift, inflow_loss)
 
 """
     air2stream(; version = 8, networks = (;), residual = ())

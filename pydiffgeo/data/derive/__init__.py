@@ -135,7 +135,7 @@ def sources_of(
     places: tuple[str, ...] = ()
     given = wanted.get("potential_evapotranspiration")
     method = given.get("method", "oudin") if isinstance(given, Mapping) else given or "oudin"
-    made = _made_of(wanted)
+    made = made_series(wanted)
     queue = list(readers)
     while queue:
         name = queue.pop(0)
@@ -168,7 +168,7 @@ def sources_of(
     return tuple(found), tuple(name for name in places if name in sites.coords)
 
 
-def _made_of(wanted: Mapping[str, Any]) -> dict[str, list[str]]:
+def made_series(wanted: Mapping[str, Any]) -> dict[str, list[str]]:
     """Return the series that season, relative discharge and memory give, and what they read."""
     found: dict[str, list[str]] = {}
     if "season" in wanted:
@@ -187,7 +187,7 @@ def _made_of(wanted: Mapping[str, Any]) -> dict[str, list[str]]:
 
 def series_of(wanted: Mapping[str, Any]) -> list[str]:
     """Return the series that what is derived may give: one of its own name, or several."""
-    return [*wanted, *(SUN if "sun" in wanted else ())]
+    return [*wanted, *(SUN if "sun" in wanted else ()), *made_series(wanted)]
 
 
 def attributes_of(wanted: Mapping[str, Any]) -> list[str]:

@@ -19,7 +19,6 @@ from pydiffgeo.models.streams.stream import Stream
 CONSTANTS = load_constants("air2stream")
 FREEZING = CONSTANTS["FREEZING"]
 LEAST_DISCHARGE = CONSTANTS["LEAST_DISCHARGE"]
-WARM = CONSTANTS["WARM"]
 VERSIONS: dict[int, tuple[str, ...]] = {
     3: ("a4", "a5", "a6", "a7", "a8"),
     4: ("a5", "a6", "a7", "a8"),
@@ -55,7 +54,8 @@ class Air2Stream(Stream):
     dT/dt = theta^(-a4) [a1 + a2 Ta - a3 T + theta (a5 + a6 cos(2 pi (t - a7)) - a8 T)], where theta
     is the discharge in parts of its mean. The versions of 3, 4 and 5 parameters have no theta in
     the brackets. T does not fall below 0 degC: the water freezes. A day's temperature is the mean
-    over it, "water_temperature".
+    over it, "water_temperature". The parameter `shift`, 0 unless a network gives it, is added to
+    the temperature to which all of it tends.
 
     Sources: Toffolon & Piccolroaz (2015), doi:10.1088/1748-9326/10/11/114011; Piccolroaz et al.
     (2016), doi:10.1002/hyp.10913.
@@ -65,7 +65,7 @@ class Air2Stream(Stream):
     version : {8, 7, 5, 4, 3}
         Number of parameters.
     closures : mapping of str to NeuralClosure or torch.nn.Module, optional
-        Networks in the slots "depth", "inflow" and "shift" of version 8; see docs/closures.md.
+        Networks in the slots "depth" and "inflow" of version 8; see docs/closures.md.
 
     Raises
     ------
@@ -79,14 +79,10 @@ class Air2Stream(Stream):
         "inflow": lambda p, log_discharge, sine, cosine: (
             p["a5"] + _season(p, sine, cosine) + 0 * log_discharge
         ),
-        "shift": lambda p, warmth, log_discharge, sine, cosine: (
-            0 * (warmth + log_discharge + sine + cosine)
-        ),
     }
     arguments = {
         "depth": (LOG_DISCHARGE,),
         "inflow": (LOG_DISCHARGE, SINE, COSINE),
-        "shift": (("temperature", lambda x, p: x / WARM), LOG_DISCHARGE, SINE, COSINE),
     }
 
     def __init__(self, version: int = 8, closures: Mapping[str, nn.Module] | None = None) -> None:
@@ -117,23 +113,17 @@ class Air2Stream(Stream):
         none = torch.zeros_like(p["a1"] * theta)  # of each column and interval
         air, air_loss = p["a1"] + p["a2"] * f["temperature"] + none, p["a3"] + none
         heat = {"air": air, "air_loss": air_loss, "inflow": none, "inflow_loss": none}
-        if self.version == 3:
-            return heat
         if self.version == 5:
-            return heat | {"inflow": self._yearly(f, p) + none}
-        if self.version == 7:
-            flow = theta
-        else:
-            per_depth = self.in_slot("depth", f, p)
+            heat |= {"inflow": self._yearly(f, p) + none}
+        elif self.version > 3:
+            per_depth = none + 1 if self.version == 7 else self.in_slot("depth", f, p)
             heat |= {"air": per_depth * air, "air_loss": per_depth * air_loss}
-            flow = per_depth * theta
-        if self.version == 4:
-            return heat
-        heat |= {"inflow": flow * self.in_slot("inflow", f, p), "inflow_loss": flow * p["a8"]}
-        if "shift" in self.closures:
-            shift = self.in_slot("shift", f, p)
-            heat["air"] = heat["air"] + heat["air_loss"] * shift
-            heat["inflow"] = heat["inflow"] + heat["inflow_loss"] * shift
+            if self.version >= 7:
+                flow = per_depth * theta
+                inflow = flow * self.in_slot("inflow", f, p)
+                heat |= {"inflow": inflow, "inflow_loss": flow * p["a8"]}
+        for name in ("air", "inflow"):
+            heat[name] = heat[name] + heat[f"{name}_loss"] * p["shift"]
         return heat
 
     def _yearly(self, forcing: Values, p: Values) -> Tensor:
