@@ -62,10 +62,10 @@ class Buckets(ProcessModel):
             for k, v in all_.items()
         }
 
-    def slot_input(self, slot: str, series: Values, parameters: Values) -> Tensor:
-        """Input of a slot `[...]` from states and forcing by name, and parameters, all `[...]`."""
+    def slot_inputs(self, slot: str, series: Values, parameters: Values) -> tuple[Tensor, ...]:
+        """Inputs of a slot, `[...]` each, from states and forcing by name, and parameters."""
         name, argument = self.arguments[slot]
-        return argument(series[name], parameters)
+        return (argument(series[name], parameters),)
 
     def share(
         self, slot: str, parameters: Values, value: Tensor, guard: Tensor | None = None

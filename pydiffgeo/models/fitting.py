@@ -15,7 +15,7 @@ from pydiffgeo.models.buckets import Buckets
 from pydiffgeo.models.closures import NeuralClosure, output_of
 from pydiffgeo.models.leaves.photosynthesis import Photosynthesis
 from pydiffgeo.models.richards.richards import Richards
-from pydiffgeo.models.spec import ModelSpec
+from pydiffgeo.models.spec import ModelSpec, SlotSpec
 
 NEAREST = 1e-6  # to a bound of the range, in parts of it, that a logit is taken
 SAMPLES = 201  # of the domain of a slot
@@ -172,11 +172,20 @@ def fit_slots(
             lookup(model.closures, name, f"slot of this {model.spec.name} with a closure"),
             model.spec.slots[name],
         )
-        samples = torch.linspace(*slot.domain, SAMPLES, dtype=torch.float64)
+        samples = _samples(slot)
         fits[name] = fit_closure(
             closure, model.formula(name, parameters), samples, iterations, slot.space
         )
     return fits
+
+
+def _samples(slot: SlotSpec) -> Tensor:
+    """Return inputs over the domain of a slot: on a line, or at random where there are several."""
+    if len(slot.inputs) == 1:
+        return torch.linspace(*slot.domain, SAMPLES, dtype=torch.float64)
+    low, high = slot.domain
+    shape, random = (5 * SAMPLES, len(slot.inputs)), torch.Generator().manual_seed(0)
+    return low + (high - low) * torch.rand(shape, generator=random, dtype=torch.float64)
 
 
 def make_closures(

@@ -72,10 +72,10 @@ end
 @inline schmidt_oxygen(temperature) = evalpoly(temperature, (1568.0, -86.04, 2.142, -0.0216))
 
 @inline function stream_oxygen_terms(f, p, s)
-    warmer = f.water_temperature - 20
+    warmer = f.water_temperature - OF_STREAM_OXYGEN.WARM
     depth = max(f.water_depth, oftype(f.water_depth, OF_STREAM_OXYGEN.LEAST_DEPTH))
     light = f.light / p.mean_light
-    produced = p.GPP * from_slot(s, Val(:gpp), p, (light, warmer / OF_STREAM_OXYGEN.WARM), () -> light * exp(warmer * log(p.theta_GPP)))
+    produced = p.GPP * from_slot(s, Val(:gpp), p, (light, f.water_temperature / OF_STREAM_OXYGEN.WARM), () -> light * exp(warmer * log(p.theta_GPP)))
     exchange = p.K600 * sqrt(600 / schmidt_oxygen(f.water_temperature)) * from_slot(s, Val(:gas_exchange), p, (log(depth),), () -> one(depth))
     return (; produced=produced / depth, respired=p.ER * exp(warmer * log(p.theta_ER)) / depth, exchange,
         saturated=oxygen_saturation(f.water_temperature, f.pressure))

@@ -38,7 +38,9 @@ class LearnedFunction:
     latter has the default parameters. One beside it has the medians over sites and copies, which
     are in ``learned``, too; ``formula_q10``, ``formula_q50``, ``formula_q90`` are then quantiles
     over these. `formulas` has the formula at several values of its own parameter, by label;
-    `inputs` and `outputs` are those of random steps, sites and copies.
+    `inputs` and `outputs` are those of random steps, sites and copies. Of several inputs it is the
+    first, with the others at their medians; `formulas` then has the closure at the 10th and 90th
+    percentile of the second, too.
     """
 
     slot: SlotSpec
@@ -121,17 +123,27 @@ def _function(
 ) -> LearnedFunction:
     closure, slot, formula = model.closures[name], model.spec.slots[name], model.formulas[name]
     beside = bool(getattr(closure, "residual", False))
-    inputs = model.slot_input(name, met, there)
+    every = model.slot_inputs(name, met, there)
+    inputs, others = every[0], every[1:]
     low, high = min(slot.domain[0], float(inputs.min())), max(slot.domain[1], float(inputs.max()))
+    if others:  # the domain is that of all inputs
+        low, high = float(inputs.min()), float(inputs.max())
     x = torch.linspace(low, high, POINTS, dtype=torch.float64)
+    rest = [other.median().expand_as(x) for other in others]
     # of a formula that was replaced no parameters were learned
     middle = {k: float(v.median()) for k, v in there.items() if k in model.spec.parameters}
-    reference = model.formula(name, middle if beside else {})(x)
-    learned = closure(x, formula=reference) if beside else closure(x)
-    outputs = closure(inputs, formula=formula(there, inputs)) if beside else closure(inputs)
+    known = model.formula(name, middle if beside else {})
+
+    def given(*x: Tensor) -> Tensor:
+        own: Tensor = closure(*x, formula=known(*x)) if beside else closure(*x)
+        return own
+
+    reference, learned = known(x, *rest), given(x, *rest)
+    outputs = closure(*every, formula=formula(there, *every)) if beside else closure(*every)
     table = {"input": x, "learned": learned, "formula": reference}
     if beside:
-        over_sites = formula({k: v[:, None] for k, v in there.items()}, x).expand(SAMPLES, POINTS)
+        each = {k: v[:, None] for k, v in there.items()}
+        over_sites = formula(each, x, *rest).expand(SAMPLES, POINTS)
         table |= {f"formula_q{100 * q:.0f}": over_sites.quantile(q, 0) for q in QUANTILES}
     frame = pd.DataFrame({k: v.numpy() for k, v in table.items()})
     formulas = dict[str, NDArray]()
@@ -140,8 +152,12 @@ def _function(
         default = p.lower, p.default, p.upper
         for v in DRAWN.get((model.spec.name, name, parameter), default):
             label = f"formula, {parameter} = {v:g}"
-            formulas[label] = model.formula(name, {parameter: v})(x).numpy()
-    formulas = formulas or {"formula": model.formula(name)(x).numpy()}
+            formulas[label] = model.formula(name, {parameter: v})(x, *rest).numpy()
+    formulas = formulas or {"formula": model.formula(name)(x, *rest).numpy()}
+    for q in QUANTILES[::2] if others else ():
+        second = others[0].quantile(q)
+        label = f"network, {slot.inputs[1]} = {float(second):.2g}"
+        formulas[label] = given(x, second.expand_as(x), *rest[1:]).numpy()
     return LearnedFunction(slot, frame, formulas, inputs.numpy(), outputs.numpy())
 
 

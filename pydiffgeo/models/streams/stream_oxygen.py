@@ -95,13 +95,13 @@ class StreamOxygen(Stream):
     """
 
     formulas: ClassVar[Mapping[str, Formula]] = {
-        "gpp": lambda p, light, warmth: light * p["theta_GPP"] ** (WARM * warmth),
+        "gpp": lambda p, light, warmth: light * p["theta_GPP"] ** (WARM * (warmth - 1)),
         "gas_exchange": lambda p, log_depth: torch.ones_like(log_depth),
     }
     arguments = {
         "gpp": (
             ("light", lambda light, p: light / p["mean_light"]),
-            ("water_temperature", lambda x, p: (x - 20) / WARM),
+            ("water_temperature", lambda x, p: x / WARM),
         ),
         "gas_exchange": (
             ("water_depth", lambda z, p: torch.log(z.clamp_min(LEAST_DEPTH))),
@@ -122,7 +122,7 @@ class StreamOxygen(Stream):
         """
         f, p, temperature = forcing, parameters, forcing["water_temperature"]
         depth = f["water_depth"].clamp_min(LEAST_DEPTH)
-        respired = p["ER"] * p["theta_ER"] ** (temperature - 20) / depth
+        respired = p["ER"] * p["theta_ER"] ** (temperature - WARM) / depth
         none = torch.zeros_like(respired)
         slower = torch.sqrt(600 / schmidt_oxygen(temperature))
         return {
