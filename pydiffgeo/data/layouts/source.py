@@ -255,17 +255,21 @@ def wanted_sites(
 def given_attributes(
     given: Mapping[str, Mapping[str, Any]] | None, sites: Collection[str]
 ) -> pd.DataFrame:
-    """Return attributes that the caller gives, by site, as a table; DataError for another site."""
+    """Return attributes that the caller gives, by site, as a table.
+
+    They may be those of more sites than the files have. DataError for another site where a site of
+    the files has none: its name is misspelt.
+    """
     table = pd.DataFrame.from_dict({s: dict(v) for s, v in (given or {}).items()}, "index")
-    for site in map(str, table.index):
-        if site not in sites:
-            raise DataError(
-                f"options.attributes: no site {site!r}{nearest(site, sites)} The files have "
-                f"{listed(sites)}.",
-                ("data", "options", "attributes", site),
-            )
     table.index = table.index.astype(str)
-    return table
+    other = [str(site) for site in table.index if site not in sites]
+    if other and (alone := [site for site in sites if site not in table.index]):
+        raise DataError(
+            f"options.attributes: no site {other[0]!r}{nearest(other[0], alone)} The files have "
+            f"{listed(sites)}.",
+            ("data", "options", "attributes", other[0]),
+        )
+    return table.drop(index=other)
 
 
 def first_readable(items: Sequence[T], read: Callable[[T], R]) -> tuple[T, R]:

@@ -45,6 +45,8 @@ def test_what_is_wrong_is_named(tmp_path: Path):
     file.write_text(text)
     with pytest.raises(DataError, match="no site 'US-Aa2'; did you mean 'US-Aa1'"):
         open_sites(tmp_path, options={"attributes": {"US-Aa2": {"pft": "crop"}}})
+    more = {name: {"pft": "crop"} for name in ("US-Aa1", "US-Bb2", "US-Cc3")}  # one file of many
+    assert list(open_sites(file, options={"attributes": more}).pft.values) == ["crop"]
 
 
 def test_published_towers_are_read(shared_data):
