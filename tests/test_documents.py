@@ -80,6 +80,13 @@ def test_a_loop_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     exec(lightning, names)
 
 
+def test_a_canopy(capsys: pytest.CaptureFixture[str]) -> None:
+    names: dict[str, Any] = {}
+    exec(blocks("docs/canopies.md", "python")[0], names)
+    assert 200 < float(names["day"].fluxes["latent_heat"]) < 500
+    assert "net_ecosystem_exchange" in capsys.readouterr().out
+
+
 def test_examples_of_hbv() -> None:
     for code in blocks("docs/hbv.md", "python"):
         names: dict[str, Any] = {}
