@@ -28,7 +28,10 @@ from pydiffgeo.experiment.build import build_hybrid, load_sites
 from pydiffgeo.experiment.examples import FOLDER
 
 HERE = Path(__file__).resolve().parent
-RUNS = ("defaults", "learned_by_pft", "learned_v", "learned_all", "plain_network")
+RUNS = (
+    "defaults", "learned_by_pft", "learned_v", "learned_all", "plain_network",
+    "defaults_ci", "learned_v_ci", "plain_network_ci",
+)  # fmt: skip
 MEASURES = ("correlation", "rmse", "bias", "nse")
 TREES = 300
 LEAVES = (1, 3, 10, 30)  # fewest points of a leaf of the forest, chosen by the validation species
@@ -96,8 +99,10 @@ def main() -> None:
         for name in RUNS:
             table = pd.read_csv(folder / name / "evaluation_test" / "pooled.csv")
             rows += [{"split": seed, "run": name, **row} for row in table.to_dict("records")]
-        found = forest(here.runs["plain_network"], seed)
-        rows += [{"split": seed, "run": "forest", "group": g, **v} for g, v in found.items()]
+        for end in ("", "_ci"):
+            found = forest(here.runs[f"plain_network{end}"], seed)
+            name = f"forest{end}"
+            rows += [{"split": seed, "run": name, "group": g, **v} for g, v in found.items()]
         shown = pd.DataFrame(rows)
         print(shown[(shown.split == seed) & (shown.group == "held out")].to_string(index=False))
     table = pd.DataFrame(rows)
@@ -106,8 +111,9 @@ def main() -> None:
     print(f"means over {given.splits} splits\n{means.round(3).to_string()}")
     print(f"standard deviations\n{spread.round(3).to_string()}")
     held = table[table.group == "held out"]
-    best = held.loc[held.groupby("split")["rmse"].idxmin(), ["split", "run", "rmse"]]
-    print(f"smallest error\n{best.to_string(index=False)}")
+    for end, part in held.groupby(held["run"].str.endswith("_ci")):
+        best = part.loc[part.groupby("split")["rmse"].idxmin(), ["split", "run", "rmse"]]
+        print(f"smallest error, {'Ci' if end else 'Ca'} known\n{best.to_string(index=False)}")
     given.output.mkdir(parents=True, exist_ok=True)
     (given.output / "leaf_species.json").write_text(json.dumps(rows, indent=1) + "\n")
 

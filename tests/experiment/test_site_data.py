@@ -137,3 +137,45 @@ def test_records_in_time_need_their_days(tmp_path: Path) -> None:
     settings = load_experiment(experiment(tmp_path / "a", **changes)).runs["run"]
     with pytest.raises(DataError, match="has dates: give data.train and data.test"):
         load_sites(settings, [build_hybrid(settings)])
+
+
+def test_days_never_seen_of_a_tower_are_predicted_and_judged(tmp_path: Path) -> None:
+    """A file cut in two: the first days are trained on, the last ones lie elsewhere."""
+    folder, other = tmp_path / "towers", tmp_path / "later"
+    folder.mkdir(), other.mkdir()
+    leaf_files.towers(folder, days=7)
+    (folder / "US-Bb2_halfhourly.csv").unlink()
+    table = pd.read_csv(folder / "US-Aa1_halfhourly.csv")
+    table[: 5 * 48].to_csv(folder / "US-Aa1_halfhourly.csv", index=False)
+    table[5 * 48 :].to_csv(other / "US-Aa1_halfhourly.csv", index=False)
+    settings = {
+        "data": {
+            "path": str(folder),
+            "forcing": ["par", "air_temperature"],
+            "attributes": [],
+            "observed": ["latent_heat"],
+            "train": {"start": "2019-03-01", "end": "2019-03-03"},
+            "test": {"start": "2019-03-04", "end": "2019-03-05"},
+        },
+        "hybrid": {
+            "network": None,
+            "stages": [
+                {
+                    "kind": "sequence",
+                    "gives": ["latent_heat"],
+                    "network": {"kind": "step_mlp", "reads": "series", "hidden": [8]},
+                }
+            ],
+        },
+        "loss": {"kind": "mse", "observed": "latent_heat"},
+        "training": {"epochs": 60, "learning_rate": 0.03},
+        "evaluation": {"warm_up": 0},
+    }
+    (tmp_path / "tower.yaml").write_text(yaml.safe_dump(settings))
+    loaded = load_experiment(tmp_path / "tower.yaml")
+    run_experiment(loaded, tmp_path / "runs", progress=False, figures=False)
+    run = tmp_path / "runs" / "run"
+    found = predict(run, other, tmp_path / "later.nc")
+    assert found.data.sizes["time"] == 2 * 48 and float(found.scores.nse[0]) > 0.9
+    (judged,) = judge([run], progress=False, figures=False, data=other).values()
+    assert judged.scores.nse.values == found.scores.nse.values

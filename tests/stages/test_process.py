@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import leaf_files
 import numpy as np
 import pytest
 import torch
@@ -210,3 +211,24 @@ def test_bits_do_not_depend_on_what_else_is_computed() -> None:
 def test_a_parameter_that_is_not_there_is_told_those_of_the_model(model, name, meant) -> None:
     with pytest.raises(ParameterError, match=rf"did you mean '{meant}'\? Known: .*K0, .*K2"):
         Process(model, learn=("FC", name))
+
+
+def test_points_of_a_leaf_do_not_know_of_each_other(tmp_path):
+    """Of a model that stores nothing a point is a solve of its own: order and neighbours are no
+    matter, and points that a site lacks change nothing.
+    """
+    curves = pdg.open_sites(leaf_files.curves(tmp_path))
+    leaf = stages.Process(pdg.Photosynthesis(), forcing={"soil_water_stress": 1.0}, engine="torch")
+    hybrid = pdg.Hybrid(pdg.MLP("LMA_g_m2", hidden=(4,)), leaf, dtype=torch.float64).prepare(curves)
+
+    def simulated(sites):
+        windows = pdg.Windows(sites, dtype=torch.float64)
+        return hybrid(windows.reading(hybrid.reads, ("assimilation",), hybrid.needs).batch(0))
+
+    whole = simulated(curves)["assimilation"]
+    order = [3, 0, 2, 1, 4]  # the last one is lacking at some sites
+    turned = simulated(curves.isel(point=order))["assimilation"]
+    torch.testing.assert_close(turned[:, :4], whole[:, order[:4]], rtol=1e-9, atol=1e-9)
+    alone = simulated(curves.isel(point=[1]))["assimilation"]
+    torch.testing.assert_close(alone[:, 0], whole[:, 1], rtol=1e-9, atol=1e-9)
+    assert torch.isfinite(whole).all()  # also where a site has no point: it is not compared
