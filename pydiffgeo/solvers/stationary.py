@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from pydiffgeo.models.base import Values
+from pydiffgeo.models.base import ProcessModel, Values
 from pydiffgeo.solvers.autograd import GROUPS, derivatives, differentiable
 from pydiffgeo.solvers.options import Solver
 from pydiffgeo.solvers.problem import Problem
@@ -73,20 +73,21 @@ class Run:
         states = problem.initial.new_empty(columns, intervals, size)
         fluxes = problem.initial.new_empty(columns, intervals, model.spec.flux_values(size))
         iterations = torch.zeros(columns, intervals, dtype=torch.long, device=states.device)
+        results = tuple(x.flatten(0, 1) for x in (states, fluxes, iterations))  # views
+        count, later = torch.arange(columns * intervals, device=states.device), _Later()
+        count = count.view(columns, intervals)
         for block in self._blocks():
             forcing, p = _inputs(_values(problem, block), _shape(problem, block))
             forcing = {**forcing, **model.drivers(forcing, p)}
             rows = Rows(model, self._guess(block, forcing, p), forcing, p)
+            rest, at = rows.hurry(), count[block].flatten()
+            _write(rows, at, results)
+            if len(rest):
+                later.add(rows, rest, at)
+        if later.at:  # the hard rows of all chunks together: few rows cost as much as many
+            rows, at = later.joined(model)
             rows.solve()
-            e = model.evaluate(rows.states.movedim(0, -1), forcing, p, fluxes=True)
-            lost = ~rows.solved
-            found = torch.where(lost, math.nan, rows.states)
-            states[block] = found.T.unflatten(0, states[block].shape[:2])
-            flux = e.fluxes.expand(len(lost), -1)
-            if bool(lost.any()):
-                flux = torch.where(lost[:, None], math.nan, flux)
-            fluxes[block] = flux.unflatten(0, states[block].shape[:2])
-            iterations[block] = rows.iterations.unflatten(0, states[block].shape[:2])
+            _write(rows, at, results)
         self._report(states)
         self.states, self.iterations = states.detach(), iterations.sum(1).cpu()
         return states, states.new_zeros(columns, intervals + 1, size), fluxes
@@ -123,6 +124,44 @@ class Run:
             intervals = lost[column].nonzero()[:, 0].tolist()
             more = f" (nor in {len(intervals) - 1} others)" if len(intervals) > 1 else ""
             self.failed[column] = intervals[0], f"no solution of its equations was found{more}"
+
+
+class _Later:
+    """Rows that are left for later: where they belong, and what they are solved from."""
+
+    def __init__(self) -> None:
+        self.at: list[Tensor] = []
+        self.begin: list[Tensor] = []
+        self.inputs: list[tuple[dict[str, Tensor], dict[str, Tensor]]] = []
+
+    def add(self, rows: Rows, which: Tensor, at: Tensor) -> None:
+        """Leave some rows of a chunk for later; `at` is where its rows belong."""
+        self.at.append(at[which])
+        self.begin.append(rows.begin[:, which])
+        forcing, p = (
+            {k: v.expand(len(at), -1)[which] for k, v in values.items()}
+            for values in (rows.forcing, rows.parameters)
+        )
+        self.inputs.append((forcing, p))
+
+    def joined(self, model: ProcessModel) -> tuple[Rows, Tensor]:
+        """Return all of them, and where they belong."""
+        forcing, p = (
+            {k: torch.cat([values[k] for values in parts]) for k in parts[0]}
+            for parts in zip(*self.inputs, strict=True)
+        )
+        return Rows(model, torch.cat(self.begin, 1), forcing, p), torch.cat(self.at)
+
+
+def _write(rows: Rows, at: Tensor, results: tuple[Tensor, ...]) -> None:
+    """Write states, fluxes and iterations of rows where they belong; NaN for those not solved."""
+    states, fluxes, iterations = results
+    e = rows.model.evaluate(rows.states.movedim(0, -1), rows.forcing, rows.parameters, fluxes=True)
+    flux, found, lost = e.fluxes.expand(len(at), -1), rows.states.T, ~rows.solved
+    if bool(lost.any()):
+        flux, found = (torch.where(lost[:, None], math.nan, x) for x in (flux, found))
+    states[at], fluxes[at] = found, flux
+    iterations[at] += rows.iterations
 
 
 class Gradient:

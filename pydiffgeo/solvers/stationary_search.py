@@ -14,9 +14,10 @@ from pydiffgeo.models.base import Entries, ProcessModel, Values
 from pydiffgeo.solvers.autograd import derivatives
 from pydiffgeo.solvers.kernels import BELOW, FALL
 from pydiffgeo.solvers.small_matrices import inverse, pivoted_inverse
-from pydiffgeo.solvers.step_windows import Slopes
+from pydiffgeo.solvers.step_windows import TURN, Slopes
 
-QUICK = 12  # iterations of Newton's method after which a row is searched for in the slow way
+HURRY = 8  # iterations of Newton's method after which a row is left for later
+QUICK = 20  # and after which it is searched for in the slow way
 SLOW = 150  # iterations of that way
 FEW = 0.5  # part of the rows of a chunk below which only those left are gone on with
 LEFT = 1e-11  # residual of a row, in parts of its terms, that counts as solved
@@ -47,6 +48,11 @@ class Rows:
         self.stable = True
         self.solved = torch.zeros(begin.shape[1], dtype=torch.bool, device=begin.device)
         self.iterations = self.solved.long()
+
+    def hurry(self) -> Tensor:
+        """Search by Newton's method, and return the rows that need more of it."""
+        rows = torch.arange(self.states.shape[1], device=self.states.device)
+        return self._search(rows, _Newton(self), HURRY)
 
     def solve(self) -> None:
         """Search by Newton's method, and again for the rows that are left."""
@@ -102,15 +108,27 @@ class Rows:
 
 
 class _Newton:
-    """Updates by Newton's method, none of which goes more than `FALL` of the way to a bound."""
+    """Updates by Newton's method, none of which goes more than `FALL` of the way to a bound.
+
+    None turns back by more than the part `TURN` of the one before: across a threshold Newton's
+    method may go to and fro.
+    """
 
     def __init__(self, rows: Rows):
         self.rows = rows
+        self.moved: Tensor | None = None
 
     def move(self, u: Tensor, f: Tensor, jacobian: Entries) -> tuple[Tensor, Tensor]:
         """Return new states, and the update of Newton's method."""
         update = solved(jacobian, f).neg_()
-        return self.limited(u, update), update
+        new = self.limited(u, update)
+        moved = new - u
+        if self.moved is not None:
+            back = self.moved.mul_(-TURN)
+            moved = torch.where(moved * back > back * back, back, moved)
+            new = u + moved
+        self.moved = moved
+        return new, update
 
     def limited(self, u: Tensor, update: Tensor) -> Tensor:
         """Return new states after an update; of those without a bound at most twice as far."""
@@ -121,6 +139,8 @@ class _Newton:
 
     def keep(self, rows: Tensor) -> None:
         """Go on with some of the rows."""
+        if self.moved is not None:
+            self.moved = self.moved[:, rows]
 
 
 class _Between(_Newton):
