@@ -39,7 +39,7 @@ class Solution:
         Storage of the whole column at the start and at the interval ends.
     failed : dict of int to str
         Columns that did not reach the end, and why; their values are NaN from the interval of the
-        failure on.
+        failure on, or, in a model that stores nothing, in the intervals that failed.
     stats : dict of Tensor
         `accepted`, `rejected`, `newton_iterations`, each `[batch]`; `recorded_bytes`, memory kept
         for the gradient.

@@ -80,6 +80,15 @@ def test_a_loop_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     exec(lightning, names)
 
 
+def test_photosynthesis(capsys: pytest.CaptureFixture[str]) -> None:
+    names: dict[str, Any] = {}
+    for code in blocks("docs/photosynthesis.md", "python"):
+        exec(code, names)
+    dark, shade, sun = names["solution"].fluxes["assimilation"][0].tolist()
+    assert dark < 0 < shade < sun < 20 and float(names["capacity"].grad) > 0
+    assert names["fates"].form.kinetics == "mole_fraction" and 0.6 < float(names["chi"]) < 0.8
+
+
 def test_a_canopy(capsys: pytest.CaptureFixture[str]) -> None:
     names: dict[str, Any] = {}
     exec(blocks("docs/canopies.md", "python")[0], names)

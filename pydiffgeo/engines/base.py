@@ -28,7 +28,8 @@ class Result:
         Interval means, in the order of the specification; of a flux with a value in each cell, one
         after another.
     failed : dict of int to (int, str)
-        Columns that did not reach the end: interval and reason.
+        Columns that did not reach the end: interval and reason. Of a model that stores nothing
+        those with an interval that was not solved: the first.
     stats : dict of Tensor
     steps : list of Tensor
         Accepted steps `[column, step]` per chunk, for replaying them.
