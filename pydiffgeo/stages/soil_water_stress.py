@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pydiffgeo.data.batch import Batch
 from pydiffgeo.errors import DataError, ParameterError
+from pydiffgeo.models.closures import NeuralClosure
 from pydiffgeo.networks.bounds import Bounds
 from pydiffgeo.networks.reading import taken
 from pydiffgeo.stages.base import Known, Named, Range, Series, Stage, converted, in_time
@@ -51,12 +52,17 @@ class SoilWaterStress(Stage):
         `per="layer"` or one of sites that gives all. By default one B for all layers of a site.
     name : str
         Series that is given.
+    closure : NeuralClosure, optional
+        A network in the place of the formula, one for all sites: from the wetness of a layer to its
+        w, which it keeps between 0 and 1 and which rises with wetness. Potentials and B are then
+        not read, unless it stands beside the formula (residual=True).
 
     Raises
     ------
     ParameterError
         Layers, roots and depths that differ in number, root fractions that do not sum to one, a
-        negative B, or potentials that are not in the order closed < open < 0.
+        negative B, potentials that are not in the order closed < open < 0, or a closure that may
+        leave the range or fall.
     """
 
     def __init__(
@@ -70,12 +76,17 @@ class SoilWaterStress(Stage):
         between: Range = (0.0, 1.0),
         depths: Sequence[float] | None = None,
         name: str = "soil_water_stress",
+        closure: NeuralClosure | None = None,
     ):
         super().__init__()
+        self.closure = closure
+        # without a formula there are neither potentials nor B
+        alone = closure is not None and not closure.residual
+        self._require_shape()
         self.reads = (wetness,) if isinstance(wetness, str) else tuple(wetness)
         self.gives, self.roots = (name,), tuple(roots)
         saturated = potential_open if potential_saturated is None else potential_saturated
-        self.potentials = (potential_open, potential_closed, saturated)
+        potentials = (potential_open, potential_closed, saturated)
         count = len(self.reads)
         exponents = (B,) * count if isinstance(B, str | int | float) else tuple(B or ())
         for what, given in (("roots", self.roots), ("B", exponents), ("depths", depths or ())):
@@ -84,8 +95,12 @@ class SoilWaterStress(Stage):
                     f"{self.who} has {count} layers ({', '.join(self.reads)}) and {len(given)} "
                     f"numbers of {what}; give one for each layer."
                 )
-        self.exponents = exponents
-        if not exponents:
+        if alone and (exponents or depths):
+            raise ParameterError(
+                f"{self.who}: B and depths belong to the formula that the closure replaces; leave "
+                "them out, or let it stand beside the formula (residual=True)."
+            )
+        if not exponents and not alone:
             self.learns = {"B": Bounds(*between)}
             self.layers = {"B": tuple(map(float, depths))} if depths else {}
             if between[0] < 0:
@@ -95,35 +110,32 @@ class SoilWaterStress(Stage):
         # what is read as it is, and what is wrong with it
         self.groups: tuple[tuple[tuple[str | float, ...], Check], ...] = (
             (self.roots, _roots),
-            (self.potentials, _potentials),
+            (() if alone else potentials, _potentials),
             (exponents, _positive),
         )
-        every = (*self.roots, *self.potentials, *exponents)
+        every = tuple(value for group, _ in self.groups for value in group)
         self.needs = tuple(dict.fromkeys(v for v in every if isinstance(v, str)))
         for group, faults in self.groups:
             numbers = [torch.tensor([float(v)]) for v in group if not isinstance(v, str)]
-            for bad, text in faults(numbers) if len(numbers) == len(group) else ():
+            for bad, text in faults(numbers) if group and len(numbers) == len(group) else ():
                 if bool(bad.any()):
                     raise ParameterError(f"{self.who}: {text}")
 
     @property
     def takes(self) -> tuple[str, ...]:
         """Where roots and potentials come from."""
-        names = ("roots", "potentials", "B")
-        groups = (self.roots, self.potentials[:2], self.exponents)
+        names = ("roots", "potentials (open, closed, saturated)", "B")
         return tuple(
             f"{name} = {', '.join(map(str, group))}"
-            for name, group in zip(names, groups, strict=True)
+            for name, (group, _) in zip(names, self.groups, strict=True)
             if group
         )
 
     def bind(self, known: Known) -> dict[str, str]:
         """Check the units of what is read, and return that of the stress."""
         self.factors = {name: known.factor(name, "1", self.who) for name in self.reads}
-        units = dict.fromkeys(
-            (v for v in (*self.roots, *self.exponents) if isinstance(v, str)), "1"
-        )
-        units |= dict.fromkeys((v for v in self.potentials if isinstance(v, str)), "mm")
+        units = dict.fromkeys(self.needs, "1")
+        units |= {v: "mm" for v in self.groups[1][0] if isinstance(v, str)}
         self.factors |= {name: known.factor(name, unit, self.who) for name, unit in units.items()}
         return {self.gives[0]: "1"}
 
@@ -137,28 +149,28 @@ class SoilWaterStress(Stage):
             [self._value(value, batch) for value in group] for group, _ in self.groups
         )
         for values, (_, faults) in zip((roots, potentials, given), self.groups, strict=True):
-            for bad, text in faults(values):
+            for bad, text in faults(values) if values else ():
                 self._require(bad, text, batch)
-        opened, closed, saturated = potentials
-        driest, total = torch.log(closed / saturated), torch.zeros(())
+        total = torch.zeros(())
         for k, name in enumerate(self.reads):
             wetness = converted(series[name], self.factors[name])
             text = f"{name!r} must be the filled share of the pores, between 0 and 1; correct it."
             self._require((wetness < -ROUNDING) | (wetness > 1 + ROUNDING), text, batch)
-            exponent = self._exponent(k, given, parameters, wetness)
-            # in logarithms, so that an empty layer is closed and not infinite
-            drought = -exponent * torch.log(wetness.clamp(torch.finfo(wetness.dtype).tiny, 1.0))
-            psi = saturated * torch.exp(torch.minimum(drought, driest))
-            share = ((closed - psi) / (closed - opened)).clamp(0.0, 1.0)
-            total = total + roots[k] * share
+            total = total + roots[k] * self._share(k, wetness, given, potentials, parameters)
         return {self.gives[0]: total}
 
-    def _exponent(self, k: int, given: list[Tensor], parameters: Named, like: Tensor) -> Tensor:
-        """Return B of a layer, which multiplies series [batch, time]."""
+    def _share(
+        self, k: int, wetness: Tensor, given: list[Tensor], potentials: list[Tensor], own: Named
+    ) -> Tensor:
+        """Return what a layer gives, [batch, time], by the formula, the closure, or both."""
+        if self.closure is not None and not self.closure.residual:
+            return self.closure(wetness)
         if given:
-            return given[k]
-        exponent = parameters["B"]
-        return exponent[:, k, None] if self.layers else in_time(exponent, like)
+            exponent = given[k]
+        else:
+            exponent = own["B"][:, k, None] if self.layers else in_time(own["B"], wetness)
+        share = wilting_factor(wetness, exponent, *potentials)
+        return share if self.closure is None else self.closure(wetness, formula=share)
 
     def _value(self, value: str | float, batch: Batch) -> Tensor:
         """Return a number, or an attribute [batch, 1]."""
@@ -167,11 +179,35 @@ class SoilWaterStress(Stage):
             return found.double()[:, None]
         return torch.tensor([[float(value)]], dtype=torch.float64, device=batch.site.device)
 
+    def _require_shape(self) -> None:
+        """Raise ParameterError for a closure that leaves the range or falls with wetness."""
+        if (own := self.closure) is None:
+            return
+        low, high = own.output_range or (-1.0, 2.0)
+        if own.widths[0] != 1 or low < 0 or high > 1 or 0 not in own.monotone_in:
+            raise ParameterError(
+                f"{self.who}: the closure must turn wetness into a share that rises from 0 to 1; "
+                "take NeuralClosure(1, output_range=(0.0, 1.0), monotone_in=(0,))."
+            )
+
     def _require(self, bad: Tensor, text: str, batch: Batch) -> None:
         """Raise DataError for the first place where something is wrong."""
         if bool(bad.any()):
             row = int(bad.expand(len(batch), -1).any(1).nonzero()[0])
             raise DataError(f"{self.who}: {batch.where(row)}: {text}")
+
+
+def wilting_factor(
+    wetness: Tensor, exponent: Tensor, opened: Tensor, closed: Tensor, saturated: Tensor
+) -> Tensor:
+    """Return what a soil layer gives in parts of what plants ask for, from 0 to 1.
+
+    All broadcast: filled share of the pores, exponent B, and potentials (mm, negative).
+    """
+    # in logarithms, so that an empty layer is closed and not infinite
+    drought = -exponent * torch.log(wetness.clamp(torch.finfo(wetness.dtype).tiny, 1.0))
+    psi = saturated * torch.exp(torch.minimum(drought, torch.log(closed / saturated)))
+    return ((closed - psi) / (closed - opened)).clamp(0.0, 1.0)
 
 
 def _roots(shares: list[Tensor]) -> list[tuple[Tensor, str]]:
