@@ -26,6 +26,7 @@ EXAMPLES: dict[str, str] = {
     "soil_functions": "networks for retention and conductivity of a soil (a script)",
     "river_twin": "how many gauges make n of a river identifiable (a script)",
     "photosynthesis_twin": "V_cmax25 of plants and B of soils from assimilation (a script)",
+    "photosynthesis_functions": "networks for stomata and for dry soil (a script)",
 }
 
 

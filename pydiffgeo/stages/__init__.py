@@ -10,7 +10,7 @@ from pydiffgeo.stages.parallel import Parallel
 from pydiffgeo.stages.process import Process
 from pydiffgeo.stages.sequence import Climatology, Persistence, Sequence
 from pydiffgeo.stages.simple import Canopy, DegreeDay, Lateral, Scale, UnitHydrograph
-from pydiffgeo.stages.soil_water_stress import SoilWaterStress
+from pydiffgeo.stages.soil_water_stress import SoilWaterStress, wilting_factor
 from pydiffgeo.stages.steady_temperature import SteadyStreamTemperature
 
 STAGES: dict[str, type[Stage]] = {
@@ -24,5 +24,5 @@ STAGES: dict[str, type[Stage]] = {
 __all__ = [
     "STAGES", "Canopy", "Climatology", "DegreeDay", "Downstream", "ExplicitHBV", "Known",
     "Lateral", "Parallel", "Persistence", "Probes", "Process", "Scale", "Sequence", "Series",
-    "SoilWaterStress", "Stage", "SteadyStreamTemperature", "UnitHydrograph",
+    "SoilWaterStress", "Stage", "SteadyStreamTemperature", "UnitHydrograph", "wilting_factor",
 ]  # fmt: skip

@@ -112,59 +112,20 @@ def test_derivatives_in_wetness_and_exponent() -> None:
     assert bool(torch.isfinite(slope).all()) and bool((slope[:, 0] == 0).all())
 
 
-def test_a_network_finds_the_formula_from_the_assimilation_of_leaves() -> None:
-    """V_cmax25 of all leaves and the whole function, from assimilation with noise."""
-    random, count = np.random.default_rng(3), 120
-    dims, drawn = ("site", "point"), lambda low, high: random.uniform(low, high, (count, 1))
-    sites = xr.Dataset(
-        {
-            "soil_wetness": (dims, drawn(0.1, 1.0), {"units": "1"}),
-            "par": (dims, drawn(800.0, 1800.0), {"units": "umol m-2 s-1"}),
-            "leaf_temperature": (dims, drawn(15.0, 32.0), {"units": "degC"}),
-            "vapour_pressure_deficit": (dims, drawn(0.5, 2.5), {"units": "kPa"}),
-            "co2": (dims, drawn(300.0, 400.0), {"units": "umol mol-1"}),
-            "assimilation": (dims, drawn(0.0, 1.0), {"units": "umol m-2 s-1", "role": "observed"}),
-        },
-        {"site": [str(k) for k in range(count)]},
-    )
-    leaf = {
-        "learn": ("V_cmax25",),
-        "forcing": {"pressure": 101325.0, "boundary_layer_conductance": 2.0},
-        "engine": "torch",
-    }
-    truth = pdg.Hybrid(
-        pdg.MLP((), hidden=()),
-        stages.SoilWaterStress(B=0.4, potential_open=OPEN, potential_closed=CLOSED),
-        stages.Process(pdg.Photosynthesis(), **leaf), dtype=F64,
-    ).prepare(sites)  # fmt: skip
+def test_a_network_in_the_place_of_the_formula_needs_no_soil() -> None:
+    """Its stress rises with wetness, and gradients reach its weights."""
     closure = rising(seed=1)
-    stress = stages.SoilWaterStress(closure=closure)
-    assert not stress.needs and not stress.learns
-    hybrid = pdg.Hybrid(
-        pdg.MLP((), hidden=()), stress, stages.Process(pdg.Photosynthesis(), **leaf), dtype=F64
-    ).prepare(sites)
-    read = pdg.Windows(sites, dtype=F64).reading(hybrid.reads, ["assimilation"], hybrid.needs)
-    (batch,) = read.periods(count)
-    with torch.no_grad():
-        seen = truth.run(batch, {"V_cmax25": torch.full((count, 1), 80.0, dtype=F64)})
-    target = seen["assimilation"] + 0.1 * torch.tensor(random.normal(size=(count, 1)))
-    optimiser = torch.optim.LBFGS(
-        hybrid.parameters(), max_iter=80, line_search_fn="strong_wolfe", tolerance_change=1e-10
-    )
-
-    def loss() -> torch.Tensor:
-        optimiser.zero_grad()
-        value = (hybrid(batch)["assimilation"] - target).square().mean()
-        value.backward()
-        return value
-
-    optimiser.step(loss)
-    wetness = np.linspace(0.15, 0.95, 50)
-    found = closure(torch.tensor(wetness)).detach().numpy()
-    expected = formula(wetness[None], np.array([0.4]))[0]
-    np.testing.assert_allclose(found, expected, atol=0.06)
-    v = hybrid.parameters_of(batch)["V_cmax25"].detach()
-    assert float(v[0, 0] * found[-1]) == pytest.approx(80.0 * expected[-1], rel=0.03)
+    stage = stages.SoilWaterStress(closure=closure)
+    assert not stage.needs and not stage.learns
+    wetness = np.linspace(0.0, 1.0, 30)[None]
+    sites = xr.Dataset({"soil_wetness": (("site", "point"), wetness)}, {"site": ["a"]})
+    hybrid = pdg.Hybrid(None, stage, dtype=F64).prepare(sites)
+    (batch,) = pdg.Windows(sites, dtype=F64).reading(hybrid.reads, (), ()).periods(1)
+    found = hybrid(batch)["soil_water_stress"][0]
+    assert bool((found.diff() > 0).all()) and 0 < float(found[0].detach()) < 1
+    found.sum().backward()
+    assert [k for k, _ in hybrid.named_parameters()] == ["stages.0.closure.weights"]
+    assert bool((closure.weights.grad != 0).all())
 
 
 def test_a_network_beside_the_formula_begins_as_it() -> None:
