@@ -23,34 +23,43 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from pydiffgeo import Hybrid, Windows
-from pydiffgeo.data import open_sites
+from pydiffgeo import Hybrid, Windows, open_sites
 from pydiffgeo.evaluation import matplotlib_missing, new_figure, save_figure
-from pydiffgeo.experiment import load_experiment
-from pydiffgeo.experiment.build import build_hybrid
-from pydiffgeo.experiment.examples import FOLDER
-from pydiffgeo.models.leaves.temperature import peaked
-from pydiffgeo.training import calibrated
-from pydiffgeo.training.gauss_newton import LeastSquares, fit_all
+from pydiffgeo.experiment import build_hybrid, load_experiment, write_example
+from pydiffgeo.training import LeastSquares, calibrate, calibrated, least_squares
 
 HERE = Path(__file__).resolve().parent
 CURVES, WARM = "lce_aci_curves.csv", "aci_temperature_response_cdmuir.csv"
 AUTHORS = {"V_cmax25": "Vcmax_Tleaf_umol_m2_s", "J_max25": "Jmax_Tleaf_umol_m2_s"}
 SURE = 0.2  # relative standard error below which a capacity is known
+GAS = 8.3144598  # J mol-1 K-1
 DRAWS = 400  # of parameters, for the band
 
 
-def fitted(
-    hybrid: Hybrid, sites: Any, steps: int = 300
-) -> tuple[pd.DataFrame, LeastSquares, float]:
-    """Return the table of a fit, the fit, and its seconds, opening and checks included."""
+def hybrids(name: str, folder: Path, *runs: str) -> list[Hybrid]:
+    """Return the hybrids of some runs of an example."""
+    (written,) = write_example(name, folder, overwrite=True)
+    experiment = load_experiment(written)
+    return [build_hybrid(experiment.runs[run]) for run in runs]
+
+
+def fitted(hybrid: Hybrid, sites: Any) -> tuple[pd.DataFrame, float]:
+    """Return the table of a fit, and its seconds, checks of the records included."""
     start = time.perf_counter()
+    windows = Windows(sites, observed=["assimilation"], attributes=[], dtype=torch.float64)
+    _, table = calibrate(
+        hybrid, windows, observed="assimilation", method="gauss_newton", progress=False
+    )
+    return table, time.perf_counter() - start
+
+
+def with_correlation(hybrid: Hybrid, sites: Any) -> LeastSquares:
+    """Return the fit of all sites with the correlation of the errors."""
     names = [str(site) for site in sites.site.values]
     windows = Windows(sites, observed=["assimilation"], attributes=[], dtype=torch.float64)
     model = calibrated(hybrid, names).prepare(windows)
     batch = windows.reading(model.reads, ("assimilation",), ()).batch(0)
-    table, found = fit_all(model, batch, "assimilation", steps)
-    return table, found, time.perf_counter() - start
+    return least_squares(model, batch, "assimilation")
 
 
 def pooled(table: pd.DataFrame) -> float:
@@ -59,23 +68,29 @@ def pooled(table: pd.DataFrame) -> float:
 
 
 def response(spec: Any, name: str, values: dict[str, Any], warm: NDArray) -> NDArray:
-    """Return the factor of a rate at some temperatures, by parameters or the defaults."""
-    parts = []
-    for what in ("activation", "deactivation", "entropy"):
-        given = values.get(f"{name}_{what}", spec[f"{name}_{what}"].default)
-        parts.append(torch.as_tensor(given, dtype=torch.float64))
-    return peaked(torch.as_tensor(warm), *parts).numpy()
+    """Return the factor of a rate at some temperatures (degC), by parameters or the defaults.
+
+    Medlyn et al. (2002), doi:10.1046/j.1365-3040.2002.00891.x, equation 17.
+    """
+    activation, deactivation, entropy = (
+        values.get(f"{name}_{what}", spec[f"{name}_{what}"].default)
+        for what in ("activation", "deactivation", "entropy")
+    )
+    kelvin, standard = warm + 273.15, 298.15
+    rise = np.exp(activation * (1 / standard - 1 / kelvin) / GAS)
+    lost, at_standard = (1 + np.exp((entropy - deactivation / t) / GAS) for t in (kelvin, standard))
+    return rise * at_standard / lost
 
 
-def curves(folder: Path) -> dict[str, Any]:
+def curves(folder: Path, output: Path) -> dict[str, Any]:
     """Fit the curves of LCE and compare their capacities with those of the authors."""
-    hybrid = build_hybrid(load_experiment(FOLDER / "leaf_curves.yaml").runs["each_curve"])
+    (hybrid,) = hybrids("leaf_curves", output, "each_curve")
     spec = hybrid.stages[0].model.spec.parameters
     sites = open_sites(folder / CURVES)
     c3 = sites.isel(site=np.flatnonzero(sites.pathway.values == "C3"))
     found: dict[str, Any] = {}
     for label, part in (("first 60", c3.isel(site=slice(60))), ("all", c3)):
-        table, _, seconds = fitted(hybrid, part)
+        table, seconds = fitted(hybrid, part)
         found[label] = {
             "curves": len(table), "rmse": pooled(table), "seconds": seconds,
             "median_rmse": float(table.rmse.median()), "converged": float(table.converged.mean()),
@@ -108,13 +123,12 @@ def optimum(values: dict[str, NDArray], name: str, deactivation: float) -> NDArr
 
 def temperature(folder: Path, output: Path) -> dict[str, Any]:
     """Fit the responses of both plants, and draw them with the capacities of single curves."""
-    runs = load_experiment(FOLDER / "leaf_temperature.yaml").runs
-    whole, alone = (build_hybrid(runs[name]) for name in ("by_plant", "by_curve"))
+    whole, alone = hybrids("leaf_temperature", output, "by_plant", "by_curve")
     spec = whole.stages[0].model.spec.parameters
     plants = open_sites(folder / WARM, options={"site": "plant_id"})
     single = open_sites(folder / WARM)
-    table, fit, seconds = fitted(whole, plants)
-    each, _, _ = fitted(alone, single)
+    (table, seconds), (each, _) = fitted(whole, plants), fitted(alone, single)
+    fit = with_correlation(whole, plants)
     found: dict[str, Any] = {"seconds": seconds, "rmse": pooled(table), "curves_rmse": pooled(each)}
     warm = np.linspace(15.0, 42.0, 109)
     own_warm = np.nanmean(single.leaf_temperature.values, 1)
@@ -163,7 +177,10 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(1)
     given.output.mkdir(parents=True, exist_ok=True)
-    found = {"curves": curves(given.data), "temperature": temperature(given.data, given.output)}
+    found = {
+        "curves": curves(given.data, given.output),
+        "temperature": temperature(given.data, given.output),
+    }
     for title, rows in found.items():
         print(title)
         for name, row in rows.items():

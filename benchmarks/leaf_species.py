@@ -22,10 +22,15 @@ import numpy as np
 import pandas as pd
 
 from pydiffgeo.evaluation import pooled_scores
-from pydiffgeo.experiment import Experiment, load_experiment, train
+from pydiffgeo.experiment import (
+    Experiment,
+    build_hybrid,
+    load_experiment,
+    load_sites,
+    train,
+    write_example,
+)
 from pydiffgeo.experiment import judge as judge_runs
-from pydiffgeo.experiment.build import build_hybrid, load_sites
-from pydiffgeo.experiment.examples import FOLDER
 
 HERE = Path(__file__).resolve().parent
 RUNS = (
@@ -87,7 +92,8 @@ def main() -> None:
     parser.add_argument("--splits", type=int, default=5)
     parser.add_argument("--output", type=Path, default=HERE / "results")
     given = parser.parse_args()
-    experiment = load_experiment(FOLDER / "leaf_curves.yaml")
+    (written,) = write_example("leaf_curves", given.output, overwrite=True)
+    experiment = load_experiment(written)
     rows: list[dict[str, Any]] = []
     for seed in range(given.splits):
         folder = given.output / "leaf_species" / f"split_{seed}"

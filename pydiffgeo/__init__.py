@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from pydiffgeo.models.richards.hydraulics import HYDRAULICS, SoilHydraulics, usda_soil
     from pydiffgeo.models.spec import ModelSpec
     from pydiffgeo.models.spec_files import load_spec
-    from pydiffgeo.networks import LSTM, MLP, Bounds, Mixed, Network, SoilClass, Table
+    from pydiffgeo.networks import LSTM, MLP, Bounds, Mixed, Network, SoilClass, StepMLP, Table
     from pydiffgeo.solution import Solution
     from pydiffgeo.solvers import METHODS, Solver
     from pydiffgeo.solving import solve
@@ -85,6 +85,7 @@ _HOMES = {
     "Solution": "solution",
     "Solver": "solvers",
     "Stage": "stages",
+    "StepMLP": "networks",
     "StreamOxygen": "models",
     "Table": "networks",
     "Trainer": "training.trainer",
@@ -136,6 +137,7 @@ __all__ = [
     "Solution",
     "Solver",
     "Stage",
+    "StepMLP",
     "StreamOxygen",
     "Table",
     "Trainer",

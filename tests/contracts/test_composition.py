@@ -46,6 +46,7 @@ HYBRIDS = {
     ),
     "mlp": lambda: (pdg.MLP(hidden=(4,), dropout=0.2), [process()]),
     "lstm": lambda: (pdg.LSTM(hidden=3, past={"discharge": 1}), [process()]),
+    "step_mlp": lambda: (pdg.StepMLP(hidden=(3,)), [process()]),
     "mixed": lambda: (pdg.Mixed(pdg.MLP(hidden=(4,)), pdg.LSTM(hidden=3)), [process()]),
     "table": lambda: (pdg.Table(["b0", "b1", "b2"]), [process()]),
 }
@@ -108,7 +109,7 @@ def test_a_hybrid_with_it_runs_learns_and_is_restored(kind: str) -> None:
 
     def made() -> pdg.Hybrid:
         network, parts = KNOWN[kind]()
-        varying = ["BETA"] if kind in ("lstm", "mixed") else []
+        varying = ["BETA"] if kind in ("lstm", "step_mlp", "mixed") else []
         return pdg.Hybrid(network, *parts, varying=varying, dtype=F64)
 
     sites = sites_for(kind)

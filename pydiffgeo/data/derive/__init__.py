@@ -14,6 +14,7 @@ import yaml
 
 from pydiffgeo.data.derive.channel import add_width
 from pydiffgeo.data.derive.classes import add_class_values, add_classes, class_name, class_numbers
+from pydiffgeo.data.derive.means import add_means, mean_names
 from pydiffgeo.data.derive.memory import add_memory, memory_names
 from pydiffgeo.data.derive.own_area import add_own_area
 from pydiffgeo.data.derive.pet import add_pet, pet_places, pet_sources
@@ -45,6 +46,7 @@ DERIVED: dict[str, Callable[..., xr.Dataset]] = {
     "season": add_season,
     "relative_discharge": add_relative_discharge,
     "memory": add_memory,
+    "means": add_means,
     "classes": add_classes,
     "class_values": add_class_values,
 }
@@ -198,6 +200,8 @@ def attributes_of(wanted: Mapping[str, Any]) -> list[str]:
     classes = wanted.get("classes")
     if isinstance(classes, Mapping):
         found += [class_name(str(classes.get("of")), v) for v in classes.get("values") or ()]
+    if means := wanted.get("means"):
+        found += mean_names(means.get("of", ()) if isinstance(means, Mapping) else means)
     if isinstance(numbers := wanted.get("class_values"), Mapping):
         found += class_numbers(numbers.get("table") or {})
     for kind, endings in (("moisture", tuple(QUANTILES)), ("first_profile", ("first",))):
