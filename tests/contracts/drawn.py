@@ -23,6 +23,7 @@ RANGES = {
     "mol m-2 s-1": (0.1, 2.0),
     "kPa": (0.2, 4.0),
 }
+NAMED = {"vapour_pressure": (300.0, 1000.0)}
 # Ranges of parameters that are narrower than what may be learned: soils that a solver can take; the
 # other parameters of such a model stay near their defaults
 NARROW = {
@@ -61,6 +62,9 @@ FORMS = {
     "photosynthesis of C4 leaves": lambda: MODELS["photosynthesis"](pathway="c4"),  # type: ignore[call-arg]
     "photosynthesis with more resistances": lambda: MODELS["photosynthesis"](  # type: ignore[call-arg]
         pathway="both", stomata="leuning", mesophyll=True, product_limit=True
+    ),
+    "photosynthesis with an energy balance": lambda: MODELS["photosynthesis"](  # type: ignore[call-arg]
+        stomata="ball_berry", energy_balance=True
     ),
     "photosynthesis with networks": lambda: MODELS["photosynthesis"](  # type: ignore[call-arg]
         closures=networks("photosynthesis")
@@ -105,7 +109,8 @@ def forcing(model: ProcessModel, columns: int, steps: int, seed: int = 1) -> dic
     g = torch.Generator().manual_seed(seed)
     out = {}
     for name, s in model.spec.forcings.items():
-        low, high = RANGES.get(s.unit, (s.typical - 0.5, s.typical + 0.5))
+        around = s.typical - 0.5, s.typical + 0.5
+        low, high = NAMED.get(name, RANGES.get(s.unit, around))
         low, high = max(low, s.lower), min(high, s.upper)
         out[name] = uniform((columns, steps), low, high, False, g)
     return out

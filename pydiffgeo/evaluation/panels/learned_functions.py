@@ -16,6 +16,7 @@ from torch import Tensor
 from pydiffgeo.evaluation.figures import Evaluation, Figure, Panel, Runs, literal, new_figure
 from pydiffgeo.evaluation.simulate import simulate, stages_of
 from pydiffgeo.models.buckets import Buckets
+from pydiffgeo.models.leaves.photosynthesis import Photosynthesis
 from pydiffgeo.models.spec import SlotSpec
 from pydiffgeo.models.spec_files import load_spec
 from pydiffgeo.stages.process import Process
@@ -86,11 +87,12 @@ def _first(run: Evaluation, having: str) -> Process | None:
 
 
 def functions_of(run: Evaluation, seed: int = 0) -> dict[str, LearnedFunction]:
-    """Return what the closures of a run's bucket model have learned, by slot; none without them."""
+    """Return what the closures of a run's model have learned, by slot; none without them."""
     process = _first(run, "closures")
     if run.sites is None or run.hybrid is None or process is None:
         return {}
-    if not isinstance(model := process.model, Buckets):
+    model = process.model
+    if run.axis != "time" or not isinstance(model, Buckets | Photosynthesis):
         return {}
     random = np.random.default_rng(seed)
     names = run.data["site"].values
@@ -119,7 +121,7 @@ def functions_of(run: Evaluation, seed: int = 0) -> dict[str, LearnedFunction]:
 
 
 def _function(
-    model: Buckets, name: str, met: dict[str, Tensor], there: dict[str, Tensor]
+    model: Buckets | Photosynthesis, name: str, met: dict[str, Tensor], there: dict[str, Tensor]
 ) -> LearnedFunction:
     closure, slot, formula = model.closures[name], model.spec.slots[name], model.formulas[name]
     beside = bool(getattr(closure, "residual", False))

@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from pydiffgeo.errors import lookup
 from pydiffgeo.models.base import Entries, Evaluation, ProcessModel, Values
 from pydiffgeo.models.elementwise import along
 from pydiffgeo.models.leaves.biochemistry import limits_c3, limits_c4
@@ -21,8 +22,8 @@ from pydiffgeo.models.leaves.energy import (
     transpiration,
 )
 from pydiffgeo.models.leaves.exchange import Exchange, exchange
-from pydiffgeo.models.leaves.stomata import medlyn
-from pydiffgeo.models.leaves.traits import at_temperature, stomata_at
+from pydiffgeo.models.leaves.stomata import dryness, medlyn
+from pydiffgeo.models.leaves.traits import at_temperature, of_pathway, stomata_at
 from pydiffgeo.models.slots import Formula, filled, formula_of, share
 from pydiffgeo.models.smooth import stacked
 from pydiffgeo.models.spec_files import load_spec
@@ -191,11 +192,22 @@ class Photosynthesis(ProcessModel):
         closure = self._slope(p) if "stomata" in self.closures else None
         return leaf | stomata_at(temperature, f["vapour_pressure_deficit"], f, p, form, closure)
 
+    def slot_inputs(self, slot: str, series: Values, parameters: Values) -> tuple[Tensor, ...]:
+        """Inputs of a slot from states and forcing by name, and parameters, all `[...]`."""
+        lookup(self.spec.slots, slot, f"slot of {self.spec.name}")
+        if self.form.energy_balance:
+            vpd = deficit(series["leaf_temperature"], series["vapour_pressure"])
+        else:
+            vpd = series["vapour_pressure_deficit"]
+        return (_humidity(dryness(vpd)),)
+
     def _slope(self, p: Values) -> Callable[[Tensor], Tensor]:
-        """Slope of the conductance by the network in its slot."""
+        """Slope of the conductance by the network in its slot, from the deficit."""
+        if "g1" in p or "g1_c4" in p:  # beside its formula
+            p = {**p, "g1": of_pathway("g1", p, self.form)}
         return lambda vpd: share(
             self.spec.slots["stomata"], self.closures["stomata"], self.formulas["stomata"],
-            (1 / (1 + vpd),), p, None,
+            (_humidity(vpd),), p, None,
         )  # fmt: skip
 
     def _inputs(self, state: Tensor, forcing: Values, parameters: Values) -> dict[str, Tensor]:
@@ -242,3 +254,8 @@ class Photosynthesis(ProcessModel):
             out["latent_heat"] = warmth.latent
             out["sensible_heat"] = warmth.sensible
         return out
+
+
+def _humidity(vpd: Tensor) -> Tensor:
+    """Input of the slot of the stomata, from the deficit in kPa."""
+    return 1 / (1 + vpd)

@@ -110,7 +110,7 @@ def stomata_at(
         fraction = 1e6 * vpd / f["pressure"]
         opened = buckley_mott_farquhar(f["par"], fraction, p) * f["soil_water_stress"]
         return {"least": opened + LEAST_CONDUCTANCE}
-    least = _of_pathway("g0", p, form) * f["soil_water_stress"] + LEAST_CONDUCTANCE
+    least = of_pathway("g0", p, form) * f["soil_water_stress"] + LEAST_CONDUCTANCE
     if kind == "ball_berry":
         return {"least": least, "slope": ball_berry(vpd, temperature, p)}
     if kind == "leuning":
@@ -118,7 +118,7 @@ def stomata_at(
         return {"least": least, "slope": leuning(vpd, p), "base": base}
     if closure is not None:
         return {"least": least, "slope": closure(vpd)}
-    g1 = _of_pathway("g1", p, form)
+    g1 = of_pathway("g1", p, form)
     if form.humidity_at == "surface":
         return {"least": least, "g1": g1, "dryness": vpd}
     return {"least": least, "slope": medlyn(vpd, g1)}
@@ -158,7 +158,7 @@ def _at_25(name: str, p: Values, form: Form, end: str = "") -> Tensor:
     return p[f"{name}_ratio{end}"] * p["V_cmax25"] if form.ratios else p[name]
 
 
-def _of_pathway(name: str, p: Values, form: Form) -> Tensor:
+def of_pathway(name: str, p: Values, form: Form) -> Tensor:
     """A parameter that C3 and C4 leaves have each of their own."""
     if form.pathway == "both":
         return torch.where(p["c4"] > 0.5, p[f"{name}_c4"], p[name])

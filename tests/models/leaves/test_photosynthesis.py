@@ -201,6 +201,15 @@ def test_a_network_in_place_of_medlyn_begins_as_it() -> None:
     torch.testing.assert_close(one, other, rtol=0.05, atol=0.01)
     drier = {**weather, "vapour_pressure_deficit": 1.3 * weather["vapour_pressure_deficit"]}
     assert bool((solved(model, drier, given).fluxes["stomatal_conductance"] <= other + 1e-9).all())
+    beside = NeuralClosure(1, (4,), output_range=(1.6, 60.0), monotone_in=(0,), residual=True)
+    for kind in ("c3", "c4"):  # beside the formula, whose g1 stays
+        plain = Photosynthesis(pathway=kind)
+        weather, given = leaves(plain, 20, seed=7)
+        one, other = (
+            solved(m, weather, given).fluxes["assimilation"]
+            for m in (plain, Photosynthesis(pathway=kind, closures={"stomata": beside}))
+        )
+        torch.testing.assert_close(one, other, rtol=0.05, atol=0.05)
     with pytest.raises(ParameterError, match="monotone_in"):
         Photosynthesis(closures={"stomata": NeuralClosure(1, (4,), output_range=(1.6, 60.0))})
     with pytest.raises(UnknownName, match="slot"):
