@@ -53,7 +53,8 @@ def leaves(count: int, seed: int) -> xr.Dataset:
 
 def made(case: str, closure: bool, seed: int) -> pdg.Hybrid:
     """Return the hybrid by the formulas, or with a network in the place of that of a case."""
-    options: dict[str, Any] = {}
+    # Julia would take longer to start than a few hundred leaves take
+    options: dict[str, Any] = {"engine": "torch"}
     if closure and case == "stomata":
         shape = {"hidden": [8], "initial": "random", "monotone_in": [0], "seed": seed}
         options["closures"] = {"stomata": shape}

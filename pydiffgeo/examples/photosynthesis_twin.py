@@ -81,6 +81,7 @@ def made(sites: xr.Dataset, v: str | None, b: str | None = "") -> pdg.Hybrid:
     given = {"g1": "medslope", "g1_c4": "medslope", "c4": "pft_c4_grass"}
     leaf = stages.Process(
         model,
+        engine="torch",  # Julia would take longer to start than a few hundred leaves take
         learn=["V_cmax25"] if v is None else [],
         given=given if v is None else {**given, "V_cmax25": v},
         bounds={"V_cmax25": (20.0, 150.0)} if v is None else None,
