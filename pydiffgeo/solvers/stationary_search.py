@@ -20,6 +20,7 @@ HURRY = 8  # iterations of Newton's method after which a row is left for later
 QUICK = 20  # and after which it is searched for in the slow way
 SLOW = 150  # iterations of that way
 FEW = 0.5  # part of the rows of a chunk below which only those left are gone on with
+FAR = 1e3  # how far above a root, in parts of it, its equation is looked at
 LEFT = 1e-11  # residual of a row, in parts of its terms, that counts as solved
 # by how much a step of the continuation changes: less up than down, or it might go to and fro
 GROWTH = (0.1, 2.0)
@@ -52,7 +53,7 @@ class Rows:
     def hurry(self) -> Tensor:
         """Search by Newton's method, and return the rows that need more of it."""
         rows = torch.arange(self.states.shape[1], device=self.states.device)
-        return self._search(rows, _Newton(self), HURRY)
+        return self._other_way_round(self._search(rows, _Newton(self), HURRY))
 
     def solve(self) -> None:
         """Search by Newton's method, and again for the rows that are left."""
@@ -76,7 +77,7 @@ class Rows:
         for count in range(most + 1):
             rates, jacobian = self.slopes(u.movedim(0, -1), forcing, p)
             f = torch.stack([r.expand(u.shape[1]) for r in rates])
-            done = small & self._holds(u, f, jacobian)
+            done = small & self._holds(rows, u, f, jacobian)
             part = int(done.sum())
             if part and (part > (1 - FEW) * len(rows) or most > QUICK or count == most):
                 at = rows[done]
@@ -95,7 +96,7 @@ class Rows:
         self.iterations[rows] += most
         return rows
 
-    def _holds(self, u: Tensor, f: Tensor, jacobian: Entries) -> Tensor:
+    def _holds(self, rows: Tensor, u: Tensor, f: Tensor, jacobian: Entries) -> Tensor:
         """Return whether the equations of rows hold at their states, `[row]`.
 
         The residual counts in parts of the terms of an equation, which grow with the states.
@@ -103,8 +104,32 @@ class Rows:
         grown = (u.abs() / self.scale).amax(0).clamp_min_(1.0)
         holds = (f.abs() <= self.left * self.terms * grown).all(0)
         if len(u) == 1 and self.stable:  # the root that du/dt = f(u) keeps to
-            holds &= jacobian[0, 0].expand(u.shape[1]) < 0
+            falls = jacobian[0, 0].expand(u.shape[1]) < 0
+            away = holds & ~falls
+            if bool(away.any()):
+                self.states[:, rows[away]] = u[:, away]
+            holds &= falls
         return holds
+
+    def _other_way_round(self, rest: Tensor) -> Tensor:
+        """Accept roots of one state where the rate rises, if it is positive far above, too.
+
+        Such an equation is written the other way round: demand less supply. Returns the rows
+        that are left.
+        """
+        if self.model.size > 1 or not len(rest):
+            return rest
+        found = self.states[:, rest]
+        far = found + FAR * (found.abs() + self.scale)
+        inputs = take(self.forcing, rest), take(self.parameters, rest)
+        (f,), _ = self.slopes(far.movedim(0, -1), *inputs)
+        (left,), entries = self.slopes(found.movedim(0, -1), *inputs)
+        holds = left.abs() <= self.left * self.terms[0] * (
+            found[0].abs() / self.scale[0]
+        ).clamp_min(1.0)
+        turned = holds & (entries[0, 0] > 0) & (f > 0)
+        self.solved[rest[turned]] = True
+        return rest[~turned]
 
 
 class _Newton:

@@ -288,3 +288,16 @@ def test_float32(tmp_path: Path) -> None:
     s = solve(Uptake(tmp_path), forcing, p, 1.0, range(5), solver, "torch")
     assert not s.failed
     torch.testing.assert_close(s.states[..., 0].double(), root(forcing, p), rtol=3e-6, atol=1e-5)
+
+
+class Reversed(Uptake):
+    """Demand less supply: du/dt = f(u) would run away from the root."""
+
+    def rates(self, state: Tensor, forcing: Values, parameters: Values) -> Tensor:
+        return -super().rates(state, forcing, parameters)
+
+
+def test_an_equation_the_other_way_round_is_solved_too(tmp_path: Path) -> None:
+    forcing, p = drawn(20, 3)
+    s = solve(Reversed(tmp_path), forcing, p, 1.0, range(4), "kvaerno3", "torch")
+    torch.testing.assert_close(s.states[..., 0], root(forcing, p), rtol=1e-12, atol=1e-12)
