@@ -57,20 +57,16 @@ class Fit:
 
 def leaves(path: Path, observed: str) -> xr.Dataset:
     """Return a site for each row of the file; `observed` is the column of assimilation."""
-    sites = pdg.open_sites(
-        path, "points", options={"site": ""}, derive={"classes": "pft"},
+    table = {name: {"V_default": value} for name, value in DEFAULTS.items()}
+    return pdg.open_sites(
+        path, "points", options={"site": ""},
         names={"SMC_0": "soil_wetness", observed: "assimilation", "PFT": "pft"},
         units={"assimilation": "umol m-2 s-1", "epsi_o": "mm", "epsi_c": "mm"},
+        derive={
+            "classes": "pft", "class_values": {"of": "pft", "table": table},
+            "clapp_hornberger": {"sand": "soil_sand_0", "clay": "soil_clay_0"},
+        },
     )  # fmt: skip
-    # Clapp and Hornberger's soil as CLM 4.5 has it (Cosby et al. 1984, doi:10.1029/WR020i006p00682)
-    b = 2.91 + 0.159 * sites.soil_clay_0
-    saturated = -10.0 * 10 ** (1.88 - 0.0131 * sites.soil_sand_0)
-    v = [DEFAULTS.get(name, 60.0) for name in sites.pft.values]
-    return sites.assign(
-        V_default=("site", np.array(v), {"units": "umol m-2 s-1"}),
-        B_default=b.assign_attrs(units="1"),
-        psi_saturated=saturated.assign_attrs(units="mm"),
-    )
 
 
 def made(sites: xr.Dataset, v: str | None, b: str | None = "") -> pdg.Hybrid:
@@ -87,7 +83,9 @@ def made(sites: xr.Dataset, v: str | None, b: str | None = "") -> pdg.Hybrid:
         bounds={"V_cmax25": (20.0, 150.0)} if v is None else None,
         forcing={"soil_water_stress": 1.0} if b == "" else None,
     )
-    saturated = "psi_saturated" if b else None  # the truth takes the potential of open stomata
+    saturated = (
+        "saturated_potential" if b else None
+    )  # the truth takes the potential of open stomata
     soil = stages.SoilWaterStress("soil_wetness", (1.0,), "epsi_o", "epsi_c", saturated, b)
     classes = tuple(name for name in map(str, sites) if name.startswith("pft_"))
     table = pdg.MLP(classes, hidden=(), small_start=True)  # without hidden layers: a row per type
@@ -299,8 +297,8 @@ def main() -> None:
     ]
     print_table(by_decay, "Decay of the soil's network", {"cross_validation": "min"})
 
-    runs = {"V_def + B_def": ("V_default", "B_default"), "V_def + B": ("V_default", None),
-            "V + B_def": (None, "B_default")}  # fmt: skip
+    runs = {"V_def + B_def": ("V_default", "clapp_hornberger_b"), "V_def + B": ("V_default", None),
+            "V + B_def": (None, "clapp_hornberger_b")}  # fmt: skip
     table = []
     for label, (v, b) in runs.items():
         fit = fitted(train, v, b, best.decay) if None in (v, b) else None

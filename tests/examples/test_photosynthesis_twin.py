@@ -128,8 +128,8 @@ def test_cross_validation_is_that_of_fits_without_the_fold(path: Path) -> None:
 
 
 def test_the_table_of_runs(sites: xr.Dataset) -> None:
-    default = twin.made(sites, "V_default", "B_default").prepare(sites)
-    learned = twin.fitted(sites, None, "B_default").hybrid
+    default = twin.made(sites, "V_default", "clapp_hornberger_b").prepare(sites)
+    learned = twin.fitted(sites, None, "clapp_hornberger_b").hybrid
     rows = [twin.scores(name, hybrid, sites, sites)[1] for name, hybrid in
             (("default", default), ("learned", learned))]  # fmt: skip
     assert isinstance(default, pdg.Hybrid) and rows[0]["points"] == LEAVES

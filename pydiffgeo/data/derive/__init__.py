@@ -21,6 +21,7 @@ from pydiffgeo.data.derive.pet import add_pet, pet_places, pet_sources
 from pydiffgeo.data.derive.relative_discharge import add_relative_discharge
 from pydiffgeo.data.derive.season import add_season, season_names
 from pydiffgeo.data.derive.snow import add_rain_and_melt
+from pydiffgeo.data.derive.soil import CLAPP_HORNBERGER, add_clapp_hornberger
 from pydiffgeo.data.derive.summary import (
     CLIMATE,
     QUANTILES,
@@ -49,6 +50,7 @@ DERIVED: dict[str, Callable[..., xr.Dataset]] = {
     "means": add_means,
     "classes": add_classes,
     "class_values": add_class_values,
+    "clapp_hornberger": add_clapp_hornberger,
 }
 
 CLIMATE_NAMES = tuple(f"climate_{name}" for name in CLIMATE)
@@ -197,6 +199,7 @@ def attributes_of(wanted: Mapping[str, Any]) -> list[str]:
     found = [*CLIMATE_NAMES] if "climate" in wanted else []
     found += ["width"] if "width" in wanted else []
     found += ["own_area"] if "own_area" in wanted else []
+    found += CLAPP_HORNBERGER if "clapp_hornberger" in wanted else ()
     classes = wanted.get("classes")
     if isinstance(classes, Mapping):
         found += [class_name(str(classes.get("of")), v) for v in classes.get("values") or ()]
