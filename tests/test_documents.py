@@ -183,6 +183,15 @@ def test_own_files(
     xr.testing.assert_identical(again, names["sites"])
 
 
+def test_curves_of_leaves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    leaf_files.curves(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    exec(blocks("docs/leaves.md", "python")[0], names := dict[str, Any]())
+    assert len(names["table"]) == 6 and "V_cmax25_error" in capsys.readouterr().out
+
+
 def test_closures_in_settings() -> None:
     (section,) = yaml.safe_load(blocks("docs/closures.md", "yaml")[0])["stages"]
     assert section.pop("kind") == "process"
