@@ -76,20 +76,37 @@ GIVEN = ("settings of loam.yaml", Path("runs/loam"))
         ("train loam.yaml --overwrite", ("train", (*GIVEN, None, False, True, True))),
         (
             "calibrate loam.yaml --run a --evaluations 70 --sites 3 --resume",
-            ("calibrate", (*GIVEN, "a", 70, 3, True, False, True)),
+            ("calibrate", (*GIVEN, "a", 70, 3, True, False, True, "sce_ua")),
         ),
-        ("evaluate x y --period train", ("judge", ([Path("x"), Path("y")], "train", True, True))),
+        (
+            "calibrate loam.yaml --run a --method gauss_newton",
+            ("calibrate", (*GIVEN, "a", 5000, None, False, False, True, "gauss_newton")),
+        ),
+        (
+            "evaluate x y --period train",
+            ("judge", ([Path("x"), Path("y")], "train", True, True, None, {})),
+        ),
+        (
+            "evaluate x --data new.csv --option attributes=traits.csv",
+            (
+                "judge",
+                ([Path("x")], "test", True, True, Path("new.csv"), {"attributes": "traits.csv"}),
+            ),
+        ),
         (
             "predict x --data new.nc --output p.nc --start 2001-01-01 --site 7 --overwrite",
             (
                 "predict",
-                (Path("x"), Path("new.nc"), Path("p.nc"), "2001-01-01", None, ["7"], None, True),
+                (
+                    *(Path("x"), Path("new.nc"), Path("p.nc"), "2001-01-01", None, ["7"]),
+                    *(None, True, {}),
+                ),
             ),
         ),
     ],
 )
 def test_commands_pass_their_arguments(calls: Calls, command: str, called: Any) -> None:
-    judged = types.SimpleNamespace(all_scores={})
+    judged = types.SimpleNamespace(all_scores={}, axis="time")
     answers = {"train": [Path("runs/loam/a")], "predict": judged}
     calls.answer = answers.get(command.split()[0], Path("p"))
     result = invoke(*command.split())
