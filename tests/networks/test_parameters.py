@@ -165,7 +165,7 @@ def test_names_that_nobody_has_are_answered_with_the_nearest() -> None:
 def test_attributes_that_tell_nothing_are_left_out_unless_they_are_named(caplog) -> None:
     caplog.set_level("INFO", "pydiffgeo")
     sites = basins(3, 10)
-    sites["same"], sites["lost"] = ("site", [1.0] * 3), ("site", [1.0, np.nan, 2.0])
+    sites["same"], sites["lost"] = ("site", [7.0] * 3), ("site", [1.0, np.nan, 2.0])
     windows = pdg.Windows(sites)
     assert fit_inputs(MLP(), windows, ())["attributes"] == ["slope", "forest", "clay"]
     for given in (sites, windows):
@@ -175,5 +175,5 @@ def test_attributes_that_tell_nothing_are_left_out_unless_they_are_named(caplog)
         )
     assert "same, lost" in caplog.text
     sites = sites.drop_vars("lost")
-    with pytest.raises(DataError, match="'same' has the same value 1 everywhere"):
+    with pytest.raises(DataError, match="'same' has the same value 7 everywhere"):
         fit_inputs(MLP(("same",)), pdg.Windows(sites), ())
