@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pydiffgeo.models.canopies.radiation import mean_exp
-from pydiffgeo.models.leaves.temperature import FREEZING, GAS
+from pydiffgeo.models.leaves.temperature import GAS, ZERO_CELSIUS
 from pydiffgeo.models.spec_files import load_constants
 
 CONSTANTS = load_constants("two_big_leaf")
@@ -24,7 +24,7 @@ VAPORISATION, VAPORISATION_SLOPE = CONSTANTS["VAPORISATION"], CONSTANTS["VAPORIS
 
 def molar_density(pressure: Tensor, temperature: Tensor) -> Tensor:
     """Return moles of air in a volume, mol m-3."""
-    return pressure / (GAS * (temperature + FREEZING))
+    return pressure / (GAS * (temperature + ZERO_CELSIUS))
 
 
 def vaporisation(temperature: Tensor) -> Tensor:

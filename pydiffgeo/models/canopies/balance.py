@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pydiffgeo.models.base import Entries, Values
 from pydiffgeo.models.canopies.air import CONSTANTS
-from pydiffgeo.models.leaves.temperature import FREEZING, saturation_pressure
+from pydiffgeo.models.leaves.temperature import ZERO_CELSIUS, saturation_pressure
 from pydiffgeo.models.slots import with_slope
 
 STEFAN, HEAT_CAPACITY = CONSTANTS["STEFAN"], CONSTANTS["HEAT_CAPACITY"]
@@ -61,7 +61,7 @@ def terms(state: Tensor, transpiration: Tensor, f: Values, p: Values) -> Terms:
     leaving = latent * above * (vapour - f["vapour_pressure"]) / f["pressure"]
 
     warm = {"sun": warm_sun, "shade": warm_shade, "soil": surface}
-    black = {k: STEFAN * (v + FREEZING).square().square() for k, v in warm.items()}
+    black = {k: STEFAN * (v + ZERO_CELSIUS).square().square() for k, v in warm.items()}
     sky = f["longwave_down"]
     net = {
         k: f[f"short_{k}"]
@@ -90,7 +90,7 @@ def entries(
     temperature and vapour pressure.
     """
     soil, latent = 4, f["vaporisation"]
-    warm = {k: state[..., 2 + k] + FREEZING for k in range(3)}
+    warm = {k: state[..., 2 + k] + ZERO_CELSIUS for k in range(3)}
     emits = {k: 4 * STEFAN * v * v * v for k, v in warm.items()}  # sun, shade, soil
     moves = {0: 2 * f["boundary_sun"], 1: 2 * f["boundary_shade"], 2: f["soil_heat"]}
     whole = moves[0] + moves[1] + moves[2] + f["aerodynamic"]

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pydiffgeo.models.base import Values
 from pydiffgeo.models.leaves.stomata import CONSTANTS
-from pydiffgeo.models.leaves.temperature import FREEZING, saturation_pressure
+from pydiffgeo.models.leaves.temperature import ZERO_CELSIUS, saturation_pressure
 
 EMISSIVITY = CONSTANTS["EMISSIVITY"]
 STEFAN_BOLTZMANN = CONSTANTS["STEFAN_BOLTZMANN"]
@@ -73,7 +73,7 @@ def heat(temperature: Tensor, vapour: Tensor, f: Values) -> Heat:
     ----------
     Campbell & Norman (1998), An Introduction to Environmental Biophysics, chapter 14.
     """
-    kelvin = temperature + FREEZING
+    kelvin = temperature + ZERO_CELSIUS
     emitted = STEFAN_BOLTZMANN * kelvin**4
     net = f["shortwave"] + 2 * EMISSIVITY * (f["longwave"] - emitted)
     conductance = 2 * f["boundary_layer_conductance"] / HEAT_RATIO

@@ -10,7 +10,7 @@ from torch import Tensor
 from pydiffgeo.errors import lookup
 from pydiffgeo.models.leaves.configuration import Form
 from pydiffgeo.models.leaves.stomata import STOMATA_RATIO
-from pydiffgeo.models.leaves.temperature import FREEZING, STANDARD
+from pydiffgeo.models.leaves.temperature import STANDARD, ZERO_CELSIUS
 from pydiffgeo.models.leaves.traits import compensation_point, michaelis
 from pydiffgeo.models.spec_files import load_spec
 
@@ -72,7 +72,7 @@ def optimal_chi(
     air, form = {"pressure": pressure}, Form()
     point = compensation_point(temperature, air, p, form)
     half = michaelis(temperature, air, p, form)
-    viscosity = _viscosity(temperature + FREEZING) / _viscosity(torch.tensor(STANDARD))
+    viscosity = _viscosity(temperature + ZERO_CELSIUS) / _viscosity(torch.tensor(STANDARD))
     # umol mol-1 to Pa, in which the deficit is, too
     xi = torch.sqrt(cost_ratio * (half + point) * 1e-6 * pressure / (STOMATA_RATIO * viscosity))
     share = point / co2

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 GAS = 8.3144598  # J mol-1 K-1
-FREEZING = 273.15  # K
-STANDARD = FREEZING + 25.0  # K
+ZERO_CELSIUS = 273.15  # K
+STANDARD = ZERO_CELSIUS + 25.0  # K
 Q10 = 2.0  # of C4 leaves
 
 
@@ -29,7 +29,7 @@ def peaked(
     Johnson, Eyring & Williams (1942); Medlyn et al. (2002), doi:10.1046/j.1365-3040.2002.00891.x,
     equation 17.
     """
-    kelvin = temperature + FREEZING
+    kelvin = temperature + ZERO_CELSIUS
     lost = torch.exp(entropy / GAS - deactivation / (GAS * kelvin))
     at_standard = torch.exp((entropy - deactivation / STANDARD) / GAS)
     return arrhenius(temperature, activation) * (1 + at_standard) / (1 + lost)
@@ -72,4 +72,4 @@ def saturation_pressure(temperature: Tensor) -> Tensor:
 
 def _distance(temperature: Tensor) -> Tensor:
     """(1 - T25 / T) / (R T25), mol J-1."""
-    return (1 / STANDARD - 1 / (temperature + FREEZING)) / GAS
+    return (1 / STANDARD - 1 / (temperature + ZERO_CELSIUS)) / GAS
