@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         ProcessModel,
         Richards,
         StreamOxygen,
+        StreamTemperature,
         TwoBigLeaf,
     )
     from pydiffgeo.models.closures import JuliaClosure, NeuralClosure
@@ -78,6 +79,7 @@ _HOMES = {
     "ProcessModel": "models",
     "Richards": "models",
     "TwoBigLeaf": "models",
+    "StreamTemperature": "models",
     "Roots": "models.richards",
     "Series": "stages",
     "SoilClass": "networks",
@@ -130,6 +132,7 @@ __all__ = [
     "Photosynthesis",
     "ProcessModel",
     "Richards",
+    "StreamTemperature",
     "Roots",
     "Series",
     "SoilClass",

@@ -40,6 +40,7 @@ include("models/hbv.jl")
 include("models/exp_hydro.jl")
 include("models/rivers.jl")
 include("models/streams.jl")
+include("models/streams/stream_temperature.jl")
 include("solvers/tableau.jl")
 include("solvers/options.jl")
 include("solvers/work.jl")
@@ -60,7 +61,7 @@ include("rehearse.jl")
 include("precompile.jl")
 
 export Richards, RootUptake, VanGenuchten, VanGenuchtenVogel, BrooksCorey, Gardner, Haverkamp, Learned
-export CellModel, FaceModel, FunctionNetwork, SmallModel, Sparse, air2stream, exp_hydro, hbv, kinematic_wave, load_model, muskingum, muskingum_cunge, stream_oxygen
+export CellModel, FaceModel, FunctionNetwork, SmallModel, Sparse, air2stream, exp_hydro, hbv, kinematic_wave, load_model, muskingum, muskingum_cunge, stream_oxygen, stream_temperature
 export METHODS, Options, Solution, pullback, solve
 export Refused, SpecMismatch, UnknownName
 

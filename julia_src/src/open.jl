@@ -19,6 +19,7 @@ const BUILDERS = Dict{String,Function}(
     "kinematic_wave" => d -> kinematic_wave(; section=d["section"]::String),
     "air2stream" => d -> open_slots((; x...) -> air2stream(; version=d["version"]::Int, x...), d),
     "stream_oxygen" => d -> open_slots(stream_oxygen, d),
+    "stream_temperature" => d -> open_slots((; x...) -> stream_temperature(; exchange=d["exchange"]::String, x...), d),
     "user" => d -> open_user(d),
 )
 

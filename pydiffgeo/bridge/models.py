@@ -42,6 +42,7 @@ from pydiffgeo.models.rivers.muskingum_cunge import MuskingumCunge
 from pydiffgeo.models.spec_files import shipped_specs
 from pydiffgeo.models.streams.air2stream import Air2Stream
 from pydiffgeo.models.streams.stream_oxygen import StreamOxygen
+from pydiffgeo.models.streams.stream_temperature import StreamTemperature
 
 HYDRAULICS: dict[type[SoilHydraulics], Callable[[Any], dict[str, Any]]] = {
     VanGenuchten: lambda h: {"entry_width": h.entry_width},
@@ -144,6 +145,7 @@ DESCRIPTIONS: dict[type[ProcessModel], Callable[[Any], dict[str, Any]]] = {
     KinematicWave: lambda model: {"section": model.section_name},
     Air2Stream: lambda model: {**_by_name(model), "version": model.version},
     StreamOxygen: _by_name,
+    StreamTemperature: lambda model: {**_by_name(model), "exchange": model.exchange},
     JuliaModel: _from_file,
 }
 

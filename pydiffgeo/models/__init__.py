@@ -11,6 +11,7 @@ from pydiffgeo.models.rivers.muskingum import Muskingum
 from pydiffgeo.models.rivers.muskingum_cunge import MuskingumCunge
 from pydiffgeo.models.streams.air2stream import Air2Stream
 from pydiffgeo.models.streams.stream_oxygen import StreamOxygen
+from pydiffgeo.models.streams.stream_temperature import StreamTemperature
 
 MODELS: dict[str, type[ProcessModel]] = {
     "richards": Richards,
@@ -19,6 +20,7 @@ MODELS: dict[str, type[ProcessModel]] = {
     "muskingum": Muskingum,
     "muskingum_cunge": MuskingumCunge,
     "kinematic_wave": KinematicWave,
+    "stream_temperature": StreamTemperature,
     "photosynthesis": Photosynthesis,
     "two_big_leaf": TwoBigLeaf,
     "air2stream": Air2Stream,
@@ -38,4 +40,5 @@ __all__ = [
     "Richards",
     "TwoBigLeaf",
     "StreamOxygen",
+    "StreamTemperature",
 ]

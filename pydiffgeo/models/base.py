@@ -78,6 +78,9 @@ class ProcessModel(Recorded):
         fills; and that slot.
     units : Units
         Length and time in `spec`, where they can be chosen.
+    carries : (str, str)
+        Of a reach of a river: flux that runs down the river, and forcing of the reach below that it
+        is. See `pydiffgeo.stages.Downstream`.
     julia_file : str
         Julia file with the same equations, beside the Python file and with its TOML file beside it:
         the Julia engine solves the model then. "" where there is none. See docs/julia_models.md.
@@ -90,6 +93,7 @@ class ProcessModel(Recorded):
     closures: Mapping[str, torch.nn.Module] = {}
     replaced: Mapping[str, str] = {}
     units: Units = Units()
+    carries: tuple[str, str] = ("discharge", "inflow")
     julia_file: str = ""
 
     @property

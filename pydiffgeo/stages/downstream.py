@@ -23,7 +23,7 @@ from pydiffgeo.stages.base import Known, Named, Range, Series, Stage, naming_sit
 from pydiffgeo.stages.process import Process
 
 log = logging.getLogger("pydiffgeo")
-INFLOW, OUTFLOW, LATERAL = "inflow", "discharge", "lateral_inflow"
+LATERAL = "lateral_inflow"
 DELAY = "delay"  # h
 MOST_PARTS = 10_000  # into which a solver may cut an interval: 9 s of a day
 MOST_STEPS = 10**7  # of a solve: decades of minutes
@@ -34,10 +34,11 @@ class Downstream(Stage):
     """Solves a process in every site of a network of rivers, from the headwaters down.
 
     The discharge of a site, as means over the steps of the solve, is the `inflow` of the site
-    below. All sites of a level, and all steps of a window, are one solve; a level has the sites
-    whose sites above are all done. The Julia engine takes all levels in one call. With implicit
-    Euler on these steps this is the implicit solution of the whole network, and water is conserved
-    to rounding.
+    below; of other models what they say they carry, such as the heat of `StreamTemperature`. All
+    sites of a level, and all steps of a window, are one solve; a level has the sites whose sites
+    above are all done. The Julia engine takes all levels in one call. With implicit Euler on these
+    steps this is the implicit solution of the whole network, and what is carried is conserved to
+    rounding.
 
     The sites have the attribute `downstream`; see `pydiffgeo.data.network`. A batch must hold all
     sites above each of its sites: `Windows(closed="upstream")`.
@@ -46,8 +47,9 @@ class Downstream(Stage):
     ----------
     process : Process
         A model with the forcings inflow and lateral_inflow and the flux discharge, such as
-        `MuskingumCunge`. Without a solver of its own it takes implicit Euler with one step in each
-        interval. A model with a parameter `step` gets that of implicit Euler.
+        `MuskingumCunge`, or with others that its `carries` names. Without a solver of its own it
+        takes implicit Euler with one step in each interval. A model with a parameter `step` gets
+        that of implicit Euler.
     interval : str, optional
         Steps of the solve, such as "1h", which divide the step of the series: what is read is the
         same in all of them, what is given are means of fluxes over a step of the series, and states
@@ -76,15 +78,16 @@ class Downstream(Stage):
                 "before it, and copies around it, Parallel(4, Downstream(...))."
             )
         self.process, spec = process, process.model.spec
-        absent = [k for k in (INFLOW, LATERAL) if k not in spec.forcings]
-        absent += [k for k in (OUTFLOW,) if k not in spec.fluxes]
+        self.outflow, self.inflow = process.model.carries
+        absent = [k for k in (self.inflow, LATERAL) if k not in spec.forcings]
+        absent += [k for k in (self.outflow,) if k not in spec.fluxes]
         if absent:
             raise SettingsError(
                 f"Downstream: the model {spec.name!r} has no {' and no '.join(absent)}; take a "
                 "river model such as muskingum_cunge."
             )
         self.interval = None if interval is None else _duration(interval)
-        self.above = process.names[INFLOW]
+        self.above = process.names[self.inflow]
         self.reads = tuple(name for name in process.reads if name != self.above)
         self.gives, self.needs = process.gives, process.needs
         self.learns, self.begin = dict(process.learns), dict(process.begin)
@@ -142,7 +145,7 @@ class Downstream(Stage):
                 "hours, or none for the step itself."
             )
         self.parts, self.hours = round(parts), step / pd.Timedelta("1h")
-        units = {**known.units, self.above: spec.forcings[INFLOW].unit}
+        units = {**known.units, self.above: spec.forcings[self.inflow].unit}
         process, fine = self.process, replace(known, step=step, units=units)
         own = fine.length(spec.time_unit)
         if process.own_solver and (process.solver.step or own) * MOST_PARTS < own:
@@ -187,7 +190,7 @@ class Downstream(Stage):
         given = Series({**read, self.above: nothing})
         forcing, parameters, times, start = process.given(given, own, batch)
         delayed = None if delay is None else LATERAL
-        river = River(below, parts, OUTFLOW, INFLOW, delayed, delay)
+        river = River(below, parts, self.outflow, self.inflow, delayed, delay)
         solver, engine = process.solver, process.engine
         with naming_sites(batch):
             solution = solve_river(
@@ -205,7 +208,10 @@ class Downstream(Stage):
             read[lateral] = delayed(read[lateral], delay)
         own = {k: self._fine(v, batch.length) for k, v in own.items()}
         fine = replace(batch, warm_up=batch.warm_up * self.parts, observed={}, spread={})
-        order, least = levels(below.cpu().numpy()), self.process.model.spec.forcings[INFLOW].lower
+        order, least = (
+            levels(below.cpu().numpy()),
+            self.process.model.spec.forcings[self.inflow].lower,
+        )
         rows = [torch.as_tensor(level, device=batch.site.device) for level in order]
         found: list[Series] = []
         failed: dict[int, str] = {}
@@ -215,7 +221,7 @@ class Downstream(Stage):
             inflow = inflow.double()
             for k, source, target in sources:
                 place = torch.as_tensor(target, device=inflow.device)
-                inflow = inflow.index_add(0, place, found[k][OUTFLOW].double()[source])
+                inflow = inflow.index_add(0, place, found[k][self.outflow].double()[source])
             given[self.above] = inflow + _rounding(inflow.detach(), least)
             part = replace(
                 fine,
