@@ -67,3 +67,21 @@ def metabolism(root: Path, month: str = "may", days: int = 4) -> Path:
     path = root / f"brook_{month}.csv"
     table.round(4).to_csv(path, index=False)
     return path
+
+
+def segments(root: Path, days: int = 30) -> Path:
+    """Two segments as river-dl has them."""
+    random, dates = np.random.default_rng(0), pd.date_range("2004-01-01", periods=days)
+    frames = []
+    for segment in (7, 9):
+        values = random.uniform(1.0, 9.0, (6, days)).round(2)
+        names = (
+            "water_temp_obs_degC", "discharge_obs_m3_s", "air_temp_degC", "precip_mm_day",
+            "discharge_prms_m3_s", "water_temp_sntemp_degC",
+        )  # fmt: skip
+        frame = pd.DataFrame(dict(zip(names, values, strict=True)))
+        frame.insert(0, "seg_id_nat", segment)
+        frame.insert(1, "date", dates.strftime("%Y-%m-%d"))
+        frames.append(frame)
+    pd.concat(frames).to_csv(root / "segments.csv", index=False)
+    return root / "segments.csv"

@@ -98,6 +98,8 @@ def open_records(
 def with_derived(records: xr.Dataset, data: DataSettings, start: Day, end: Day) -> xr.Dataset:
     """Return records with what the settings derive and they lack; summaries are of these days."""
     wanted = {name: given for name, given in data.derive.items() if name not in records}
+    if DOWNSTREAM not in records:  # of a run without the river, which the others have
+        wanted.pop("own_inflow", None)
     return derived(records, wanted, start, end)
 
 

@@ -6,6 +6,7 @@ from pydiffgeo.stages.base import Known, Series, Stage
 from pydiffgeo.stages.columns import Probes
 from pydiffgeo.stages.downstream import Downstream
 from pydiffgeo.stages.explicit_hbv import ExplicitHBV
+from pydiffgeo.stages.learned_memory import Memory
 from pydiffgeo.stages.parallel import Parallel
 from pydiffgeo.stages.process import Process
 from pydiffgeo.stages.sequence import Climatology, Persistence, Sequence
@@ -18,11 +19,12 @@ STAGES: dict[str, type[Stage]] = {
     "degree_day": DegreeDay, "canopy": Canopy, "probes": Probes, "sequence": Sequence,
     "climatology": Climatology, "persistence": Persistence, "explicit_hbv": ExplicitHBV,
     "downstream": Downstream, "lateral": Lateral, "soil_water_stress": SoilWaterStress,
-    "steady_stream_temperature": SteadyStreamTemperature,
+    "steady_stream_temperature": SteadyStreamTemperature, "memory": Memory,
 }  # fmt: skip
 
 __all__ = [
     "STAGES", "Canopy", "Climatology", "DegreeDay", "Downstream", "ExplicitHBV", "Known",
-    "Lateral", "Parallel", "Persistence", "Probes", "Process", "Scale", "Sequence", "Series",
-    "SoilWaterStress", "Stage", "SteadyStreamTemperature", "UnitHydrograph", "wilting_factor",
+    "Lateral", "Memory", "Parallel", "Persistence", "Probes", "Process", "Scale", "Sequence",
+    "Series", "SoilWaterStress", "Stage", "SteadyStreamTemperature", "UnitHydrograph",
+    "wilting_factor",
 ]  # fmt: skip

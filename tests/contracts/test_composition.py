@@ -33,6 +33,7 @@ def process() -> stages.Process:
 
 HYBRIDS = {
     "process": lambda: (pdg.MLP(hidden=(4,)), [process()]),
+    "memory": lambda: (pdg.MLP(hidden=(4,)), [stages.Memory("tair_mean", "deep"), process()]),
     "parallel": lambda: (pdg.MLP(hidden=(4,)), [stages.Parallel(2, process())]),
     "scale": lambda: (pdg.MLP(hidden=(4,)), [stages.Scale("precipitation"), process()]),
     "unit_hydrograph": lambda: (pdg.MLP(hidden=(4,)), [process(), stages.UnitHydrograph()]),

@@ -17,9 +17,11 @@ from pydiffgeo.data.derive.classes import add_class_values, add_classes, class_n
 from pydiffgeo.data.derive.means import add_means, mean_names
 from pydiffgeo.data.derive.memory import add_memory, memory_names
 from pydiffgeo.data.derive.own_area import add_own_area
+from pydiffgeo.data.derive.own_inflow import LATERAL, add_own_inflow
 from pydiffgeo.data.derive.pet import add_pet, pet_places, pet_sources
 from pydiffgeo.data.derive.relative_discharge import add_relative_discharge
 from pydiffgeo.data.derive.season import add_season, season_names
+from pydiffgeo.data.derive.sky import SKY, add_sky
 from pydiffgeo.data.derive.snow import add_rain_and_melt
 from pydiffgeo.data.derive.soil import CLAPP_HORNBERGER, add_clapp_hornberger
 from pydiffgeo.data.derive.summary import (
@@ -43,7 +45,9 @@ DERIVED: dict[str, Callable[..., xr.Dataset]] = {
     "first_profile": add_first_profile,
     "width": add_width,
     "own_area": add_own_area,
+    "own_inflow": add_own_inflow,
     "sun": add_sun,
+    "sky": add_sky,
     "season": add_season,
     "relative_discharge": add_relative_discharge,
     "memory": add_memory,
@@ -173,7 +177,7 @@ def sources_of(
 
 
 def made_series(wanted: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Return the series that season, relative discharge and memory give, and what they read."""
+    """Return the series that some of what is derived gives, and what each reads."""
     found: dict[str, list[str]] = {}
     if "season" in wanted:
         given = wanted["season"] or {}
@@ -183,6 +187,12 @@ def made_series(wanted: Mapping[str, Any]) -> dict[str, list[str]]:
         given = wanted["relative_discharge"] or {}
         source = given.get("discharge", "discharge")
         found |= {"relative_discharge": [source], "log_discharge": [source]}
+    if "sky" in wanted:
+        found |= dict.fromkeys(SKY, ["tair_mean", "precipitation"])
+    if "own_inflow" in wanted:
+        given = wanted["own_inflow"] or {}
+        flow = given.get("discharge", "discharge") if isinstance(given, Mapping) else str(given)
+        found[LATERAL] = [flow]
     if "memory" in wanted:
         given = wanted["memory"]
         found |= {k: [v] for k, v in memory_names(given["series"]).items()}
