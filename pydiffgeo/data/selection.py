@@ -355,13 +355,12 @@ def _avoided(
 
 def _unscored(span: Span, name: str, values: NDArray, site: str) -> str:
     """Return that no NSE can be told in a span that is judged, in words; "" where one can."""
-    if _varied(values):
+    some = bool(np.isfinite(values).any())
+    if _varied(values) or (some and span.start is None):  # points are judged together
         return ""
-    few = "fewer than two different observations" if np.isfinite(values).any() else "no observation"
-    return (
-        f"site {site} has {few} of {name} in the {span.name} period, {span.start} to "
-        f"{span.end}: it gets no NSE there."
-    )
+    few = "fewer than two different observations" if some else "no observation"
+    when = "" if span.start is None else f" in the {span.name} period, {span.start} to {span.end}"
+    return f"site {site} has {few} of {name}{when}: it gets no NSE there."
 
 
 def _varied(values: NDArray) -> bool:

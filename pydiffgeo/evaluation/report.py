@@ -14,6 +14,7 @@ from pydiffgeo.errors import DataWarning, listed, lookup
 from pydiffgeo.evaluation.figures import Evaluation, Panel, Runs, matplotlib_missing, save_figure
 from pydiffgeo.evaluation.page import Page
 from pydiffgeo.evaluation.panels import PANELS
+from pydiffgeo.evaluation.panels.pooled import pooled
 from pydiffgeo.evaluation.tables import print_table, write_table
 from pydiffgeo.files import write_file
 
@@ -68,7 +69,9 @@ def write_report(
     for heading, text in (appendix or {}).items():
         page.add("h2", heading)
         page.add("pre", text)
-    if progress and "depth" in summary:
+    if progress and run.axis == "point":
+        print_table(run.pooled(), f"{title}: all points together")
+    elif progress and "depth" in summary:
         _print_summary(summary, title)
     elif progress:
         labels = [c for c in LABELS if c in medians]
@@ -122,7 +125,11 @@ def compare_runs(
         page.add("p", f"Weights that were judged: {told}.")
     page.write(folder / f"{name}.html")
     if progress:
-        _print_summary(summary, "Scores of the runs")
+        if together := pooled(runs).tables:
+            best = {name: which for name, which in SHOWN.items() if which}
+            print_table(together["pooled"], "All points together", best)
+        else:
+            _print_summary(summary, "Scores of the runs")
         console().print(f"Comparison: {folder / f'{name}.html'}, with tables beside it")
     return summary
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import xarray as xr
 from judged_cases import profile_data
 
-from pydiffgeo.evaluation import Evaluation, pooled_scores
+from pydiffgeo.evaluation import Evaluation, compare_runs, pooled_scores, write_report
 from pydiffgeo.evaluation.panels.pooled import pooled
 
 
@@ -72,3 +74,18 @@ def test_records_in_time_are_pooled_on_demand() -> None:
     table = pooled(runs, of="soil_moisture").tables["pooled"]
     assert table.points.item() == 3 * 30 * 2 - 3 * 2
     assert "no run judges discharge" in pooled(runs, of="discharge").nothing
+
+
+def test_reports_of_points_print_all_points_together(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Sites of one point each have no score of their own."""
+    run = leaves()
+    alone = Evaluation(run.data.isel(point=[0]))
+    write_report(alone, tmp_path / "run", "leaves", ["pooled"], figures=False, progress=True)
+    told = capsys.readouterr().out
+    assert "all points together" in told and "C4" in told and "medians" not in told
+    runs = {"one": alone, "two": alone}
+    compare_runs(runs, tmp_path, panels=["pooled"], figures=False, progress=True)
+    assert "All points together" in capsys.readouterr().out
+    assert (tmp_path / "comparison_pooled.csv").is_file()
