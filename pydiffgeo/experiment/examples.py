@@ -25,6 +25,7 @@ EXAMPLES: dict[str, str] = {
     "hydro_node": "networks for all fluxes of a bucket model, basin by basin (a script)",
     "soil_functions": "networks for retention and conductivity of a soil (a script)",
     "river_twin": "how many gauges make n of a river identifiable (a script)",
+    "leaf_water_stress": "V_cmax25 of plants and B of soils, learned and by default",
     "photosynthesis_twin": "V_cmax25 of plants and B of soils from assimilation (a script)",
     "photosynthesis_functions": "networks for stomata and for dry soil (a script)",
 }

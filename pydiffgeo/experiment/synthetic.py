@@ -22,7 +22,7 @@ from pydiffgeo.errors import SolveFailed
 from pydiffgeo.experiment.build import with_derived
 from pydiffgeo.hybrid import Hybrid
 from pydiffgeo.networks.bounds import Bounds
-from pydiffgeo.stages import Lateral, Process
+from pydiffgeo.stages import Lateral, Process, SoilWaterStress
 
 PROBES = (0.05, 0.1, 0.2, 0.5, 1.0)  # m
 POINTS = 10  # of a site of records without dates
@@ -60,6 +60,7 @@ def synthetic_sites(settings: Any, hybrid: Hybrid) -> xr.Dataset:
     axis = axis_of(sites) if "time" in sites.dims else "point"
     shape = (given.sites, sites.sizes.get(axis, POINTS))
     _add_forcing(sites, hybrid, data.derive, random, axis, shape)
+    _add_soil(sites, hybrid, random, axis, shape)
     _add_groups(sites, data)
     simulated = _units(hybrid)
     for name in data.observed:
@@ -197,6 +198,22 @@ def _add_forcing(
                 noise[:, day] = 0.9 * noise[:, day - 1] + random.normal(0.0, 0.1, len(noise))
             share = np.clip(0.5 + 0.3 * season + noise, 0.0, 1.0) / 3
             sites[name] = (("site", axis), low + share * (high - low), {"units": forcing.unit})
+
+
+def _add_soil(
+    sites: xr.Dataset,
+    hybrid: Hybrid,
+    random: np.random.Generator,
+    axis: str,
+    shape: tuple[int, int],
+) -> None:
+    """Make up what `SoilWaterStress` reads: wetness, and the same numbers of the soil everywhere."""
+    for stage in (s for s in hybrid.modules() if isinstance(s, SoilWaterStress)):
+        for name in (name for name in stage.reads if name not in sites):
+            sites[name] = (("site", axis), random.uniform(0.2, 1.0, shape), {"units": "1"})
+        for name, value in stage.typical.items():
+            if name not in sites:
+                sites[name] = "site", np.full(shape[0], value)
 
 
 def _units(hybrid: Hybrid) -> dict[str, str]:

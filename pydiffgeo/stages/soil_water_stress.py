@@ -18,6 +18,8 @@ Check = Callable[[list[Tensor]], list[tuple[Tensor, str]]]
 SUM = 1e-4  # by which root fractions may miss one, as rounded numbers in files do
 ROUNDING = 1e-6  # by which a wetness may lie outside of 0 to 1
 
+OPEN, CLOSED = -66000.0, -255000.0  # mm, of many plants in CLM 4.5
+
 
 class SoilWaterStress(Stage):
     """Soil water stress of leaves: 1 without stress, 0 where no root finds water ("btran").
@@ -69,8 +71,8 @@ class SoilWaterStress(Stage):
         self,
         wetness: str | Sequence[str] = "soil_wetness",
         roots: Sequence[str | float] = (1.0,),
-        potential_open: str | float = -66000.0,
-        potential_closed: str | float = -255000.0,
+        potential_open: str | float = OPEN,
+        potential_closed: str | float = CLOSED,
         potential_saturated: str | float | None = None,
         B: str | float | Sequence[str | float] | None = None,
         between: Range = (0.0, 1.0),
@@ -130,6 +132,18 @@ class SoilWaterStress(Stage):
             for name, (group, _) in zip(names, self.groups, strict=True)
             if group
         )
+
+    @property
+    def typical(self) -> dict[str, float]:
+        """A possible value of each attribute that is read, by name: for made-up sites."""
+        values = (
+            [1 / len(self.roots)] * len(self.roots),
+            [OPEN, CLOSED, OPEN],
+            [0.3] * len(self.roots),
+        )
+        groups = zip(self.groups, values, strict=True)
+        pairs = [(n, v) for (group, _), own in groups for n, v in zip(group, own, strict=False)]
+        return {name: value for name, value in pairs if isinstance(name, str)}
 
     def bind(self, known: Known) -> dict[str, str]:
         """Check the units of what is read, and return that of the stress."""
