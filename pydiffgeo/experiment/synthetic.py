@@ -207,7 +207,7 @@ def _add_soil(
     axis: str,
     shape: tuple[int, int],
 ) -> None:
-    """Make up what `SoilWaterStress` reads: wetness, and the same numbers of the soil everywhere."""
+    """Make up what `SoilWaterStress` reads: wetness, and the same numbers of soil everywhere."""
     for stage in (s for s in hybrid.modules() if isinstance(s, SoilWaterStress)):
         for name in (name for name in stage.reads if name not in sites):
             sites[name] = (("site", axis), random.uniform(0.2, 1.0, shape), {"units": "1"})

@@ -214,3 +214,14 @@ def test_the_twin_of_the_paper(shared_data: Any) -> None:
         sites, potential_open="epsi_o", potential_closed="epsi_c", B="B_synthetic"
     )  # fmt: skip
     assert np.abs(found[:, 0].numpy() - table.btran_synthetic).max() < 1e-6
+
+
+def test_made_up_sites_have_what_it_reads() -> None:
+    given: dict[str, Any] = {
+        "roots": ("shallow", "deep"),
+        "potential_open": "open",
+        "B": ("b", 2.0),
+    }
+    stage = stages.SoilWaterStress(("top", "deep_wetness"), **given)
+    assert stage.typical == {"shallow": 0.5, "deep": 0.5, "open": -66000.0, "b": 0.3}
+    assert set(stage.typical) == set(stage.needs)
