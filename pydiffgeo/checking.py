@@ -157,6 +157,8 @@ def check_shapes(model: ProcessModel, state: Tensor, forcing: Values, parameters
     check("rates", e.rates, values)
     check("fluxes", e.fluxes, fluxes, names, exact=True)
     check("evaluate, whose storage", e.storage, values)
+    if model.guess is not None:
+        check("guess", model.guess(forcing, parameters), values)
     if model.slopes is not None:
         rates, entries = model.slopes(state, forcing, parameters)
         if len(rates) != model.size:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pydiffgeo import METHODS, NeuralClosure, ProcessModel, Solver, check_model, load_spec, solve
-from pydiffgeo.errors import DerivativeError, ParameterError, SolveFailed
+from pydiffgeo.errors import DerivativeError, ModelError, ParameterError, SolveFailed
 from pydiffgeo.models.base import Values
 
 F64 = torch.float64
@@ -125,6 +125,7 @@ SOLVERS = {
     **{f"{m}, steps": Solver(m, step=0.3) for m in METHODS},
     "checkpoints": Solver("kvaerno3", checkpoints=True),
     "chunks of 7": Solver("implicit_euler", step=1.0, chunk=7),
+    "chunks of 3": Solver("implicit_euler", step=1.0, chunk=3),
 }
 
 
@@ -265,7 +266,13 @@ def test_a_guess_of_the_model_is_where_the_search_begins(tmp_path: Path) -> None
         def guess(self, forcing: Values, parameters: Values) -> Tensor:  # type: ignore[override]
             return forcing["supply"] / 3 + 0 * parameters["V"]
 
+    class Short(Uptake):
+        def guess(self, forcing: Values, parameters: Values) -> Tensor:  # type: ignore[override]
+            return forcing["supply"][..., 0]
+
     forcing, p = drawn(20, 3)
+    with pytest.raises(ModelError, match=r"Short.guess returns a tensor of shape \[4\]"):
+        solve(Short(tmp_path), forcing, p, 1.0, range(4), "kvaerno3", "torch")
     plain, guessed = (
         solve(kind(tmp_path), forcing, p, 1e4, range(4), "kvaerno3", "torch")
         for kind in (Uptake, Guessing)
