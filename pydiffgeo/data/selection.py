@@ -382,7 +382,8 @@ def _has_window(
     warm_up, length = span.window or (first - begin, last - first)
     begin = max(begin, first - warm_up)
     starts = np.arange(begin, last - warm_up - length + 1)
-    gap = np.logical_or.reduce([np.isnan(array) for array in weather.values()])
+    none = [np.zeros(last, bool)]  # where nothing is read, as by a persistence
+    gap = np.logical_or.reduce([np.isnan(array) for array in weather.values()] or none)
     known = np.logical_or.reduce(
         [np.isfinite(array) for array in seen.values()] or [np.ones_like(gap)]
     )

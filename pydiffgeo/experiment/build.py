@@ -25,6 +25,7 @@ from pydiffgeo.data.form import (
     Day,
     attribute_names,
     axis_of,
+    observed_names,
     positions,
     series_names,
     stamp,
@@ -206,7 +207,22 @@ def selected(records: xr.Dataset, data: DataSettings) -> xr.Dataset:
         raise DataError(
             f"{data.path} has dates: give data.train and data.test their days.", ("data", "path")
         )
-    return records.sel(site=sites_where(records, data.select)) if data.select else records
+    if not data.select:
+        return records
+    records = records.sel(site=sites_where(records, data.select))
+    return records if data.points else _their_time(records)
+
+
+def _their_time(records: xr.Dataset) -> xr.Dataset:
+    """Return records without the steps before the first and after the last one of their series,
+    which other sites of the files may have.
+    """
+    known = np.zeros(records.sizes["time"], bool)
+    for name in (*series_names(records), *observed_names(records)):
+        values = np.isfinite(records[name].transpose("time", ...).values)
+        known |= values.reshape(len(values), -1).any(1)
+    there = known.nonzero()[0]
+    return records.isel(time=slice(there[0], there[-1] + 1)) if len(there) else records
 
 
 def _gauges(records: xr.Dataset, data: DataSettings) -> list[str]:

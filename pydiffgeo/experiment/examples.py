@@ -22,6 +22,8 @@ EXAMPLES: dict[str, str] = {
     "leaf_curves": "capacities of leaves from traits and climate, at species never seen",
     "leaf_temperature": "temperature responses of leaves with their standard errors",
     "flux_tower": "a canopy at flux towers: latent heat and CO2 with learned capacities",
+    "swiss_rivers": "water temperature of rivers: air2stream, and a network that shifts it",
+    "stream_oxygen": "photosynthesis and respiration of a stream from its dissolved oxygen",
     "hydro_node": "networks for all fluxes of a bucket model, basin by basin (a script)",
     "soil_functions": "networks for retention and conductivity of a soil (a script)",
     "river_twin": "how many gauges make n of a river identifiable (a script)",

@@ -20,7 +20,7 @@ from pydiffgeo.data.derive.own_area import add_own_area
 from pydiffgeo.data.derive.own_inflow import LATERAL, add_own_inflow
 from pydiffgeo.data.derive.pet import add_pet, pet_places, pet_sources
 from pydiffgeo.data.derive.relative_discharge import add_relative_discharge
-from pydiffgeo.data.derive.season import add_season, season_names
+from pydiffgeo.data.derive.season import add_season, add_time_of_day, day_names, season_names
 from pydiffgeo.data.derive.sky import SKY, add_sky
 from pydiffgeo.data.derive.snow import add_rain_and_melt
 from pydiffgeo.data.derive.soil import CLAPP_HORNBERGER, add_clapp_hornberger
@@ -49,6 +49,7 @@ DERIVED: dict[str, Callable[..., xr.Dataset]] = {
     "sun": add_sun,
     "sky": add_sky,
     "season": add_season,
+    "time_of_day": add_time_of_day,
     "relative_discharge": add_relative_discharge,
     "memory": add_memory,
     "means": add_means,
@@ -179,10 +180,11 @@ def sources_of(
 def made_series(wanted: Mapping[str, Any]) -> dict[str, list[str]]:
     """Return the series that some of what is derived gives, and what each reads."""
     found: dict[str, list[str]] = {}
-    if "season" in wanted:
-        given = wanted["season"] or {}
-        waves = given.get("harmonics", 1) if isinstance(given, Mapping) else int(given)
-        found |= {name: [] for name in season_names(waves)}
+    for key, names in (("season", season_names), ("time_of_day", day_names)):
+        if key in wanted:
+            given = wanted[key] or {}
+            waves = given.get("harmonics", 1) if isinstance(given, Mapping) else int(given)
+            found |= {name: [] for name in names(waves)}
     if "relative_discharge" in wanted:
         given = wanted["relative_discharge"] or {}
         source = given.get("discharge", "discharge")

@@ -153,7 +153,8 @@ def open_source(
 
     A table of days has the columns station, date, air_temp_degC, water_temp_degC, discharge_m3s; a
     table of oxygen solar_time, DO_obs, depth, temp_water, light, and the name of its file is the
-    site; one of sondes station, sonde, date, time, temp, oxy, where STATION_SONDE is a site. Times
+    site; one of sondes station, sonde, date, time, temp, oxy, where STATION_SONDE is a site. The
+    attribute "station" is the site, so that settings can select one also in other tables. Times
     stay as they are, those of oxygen local; they are the ends of their steps.
 
     Parameters
@@ -239,6 +240,8 @@ def open_source(
         for n in natives
     }  # fmt: skip
     known_of = given_attributes(attributes, rows)
+    # by which settings select one: the name of a site is no attribute
+    known_of = known_of.reindex(list(rows)).assign(station=list(rows))
     attrs = {"title": f"streams of {path.name}"}
     return Source(sites, columns, read, span, known_of, {}, attrs, step_between(times))
 

@@ -116,6 +116,10 @@ def functions_of(run: Evaluation, seed: int = 0) -> dict[str, LearnedFunction]:
         {n: v.detach().expand(shape).flatten()[chosen].double() for n, v in values.items()}
         for values in (series, daily)
     )
+    # parameters that nobody learns have their number, or their default
+    known = {k: torch.tensor(p.default).double() for k, p in model.spec.parameters.items()}
+    known |= {k: v.detach().cpu().double().flatten()[0] for k, v in process.fixed.items()}
+    there = {k: v.expand(SAMPLES) for k, v in known.items()} | there
     with torch.no_grad():
         return {name: _function(model, name, met, there) for name in model.closures}
 

@@ -39,6 +39,16 @@ def test_hours_end_at_their_time() -> None:
     np.testing.assert_allclose(fractions, [1 - 1 / 8760, 1.0, 1 / 8784])
 
 
+def test_time_of_day() -> None:
+    times = pd.date_range("2003-01-01 06:00", periods=48, freq="h")
+    day = derived(records(times), {"time_of_day": {}})
+    assert day.day_fraction.values[0, :2].tolist() == [0.25, 7 / 24]
+    assert float(day.day_sine[1, 0]) == 1.0
+    np.testing.assert_allclose(day.day_cosine[0, :24], day.day_cosine[0, 24:], atol=1e-12)
+    days = derived(records(pd.date_range("2003-01-01", periods=3)), {"time_of_day": {}})
+    assert np.ptp(days.day_cosine.values) == 0
+
+
 def test_points_have_no_season() -> None:
     points = records(pd.date_range("2003-01-01", periods=3)).drop_vars("time")
     with pytest.raises(DataError, match="season needs dates"):
