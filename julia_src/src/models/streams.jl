@@ -92,7 +92,10 @@ function stream_oxygen(; networks=(;), residual=())
     @inline function rates(u, w, p)
         reaeration = w.exchange * (w.saturated - u[1])
         none = zero(reaeration)
-        return SVector(w.produced + w.respired + reaeration), SVector(w.produced + none, none - w.respired, reaeration, u[1] + none, w.saturated + none)
+        there = max(u[1], zero(u[1])) / OF_STREAM_OXYGEN.LACK
+        fourth = there * there * there * there
+        respired = w.respired * fourth / (fourth + 1)
+        return SVector(w.produced + respired + reaeration), SVector(w.produced + none, none - respired, reaeration, u[1] + none, w.saturated + none)
     end
     return SmallModel{1}(slots_spec("stream_oxygen", s), rates; prepare, networks=s.called)
 end

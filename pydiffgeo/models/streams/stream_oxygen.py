@@ -18,6 +18,7 @@ CONSTANTS = load_constants("stream_oxygen")
 WARM = CONSTANTS["WARM"]
 STANDARD = CONSTANTS["STANDARD"]  # hPa
 LEAST_DEPTH = CONSTANTS["LEAST_DEPTH"]
+LACK = CONSTANTS["LACK"]
 ZERO = 273.15  # K
 
 
@@ -74,11 +75,20 @@ def _polynomial(coefficients: tuple[float, ...], x: Tensor) -> Tensor:
     return value
 
 
+def _enough(oxygen: Tensor) -> tuple[Tensor, Tensor]:
+    """Share of the respiration that the oxygen is enough for, and its slope."""
+    there = oxygen.clamp_min(0.0) / LACK
+    cubed = there * there * there
+    per = 1 / (cubed * there + 1)
+    return cubed * there * per, 4 / LACK * cubed * per * per
+
+
 class StreamOxygen(Stream):
     """Dissolved oxygen of a stream (mg L-1, d); see docs/streams.md.
 
     dO/dt = GPP light / (z mean_light) theta_GPP^(T - 20) + ER / z theta_ER^(T - 20)
-    + K600 (Sc / 600)^(-1/2) (saturation - O), with depth z and Schmidt number Sc. ER is negative.
+    + K600 (Sc / 600)^(-1/2) (saturation - O), with depth z and Schmidt number Sc. ER is negative;
+    it ends where the oxygen does, as O^4 / (O^4 + (0.2 mg L-1)^4).
 
     Sources: Odum (1956), doi:10.4319/lo.1956.1.2.0102; Appling et al. (2018),
     doi:10.1002/2017JG004140; saturation: `oxygen_saturation`; Sc: `schmidt_oxygen`.
@@ -139,10 +149,11 @@ class StreamOxygen(Stream):
         oxygen = state[..., 0]
         f, _ = self.inputs(forcing, parameters)
         reaeration = f["exchange"] * (f["saturated"] - oxygen)
-        rates = stacked([f["production"] + f["respired"] + reaeration])
+        respired = f["respired"] * _enough(oxygen)[0]
+        rates = stacked([f["production"] + respired + reaeration])
         out = state.new_empty(0)
         if fluxes:
-            parts = (f["production"], -f["respired"], reaeration, oxygen, f["saturated"])
+            parts = (f["production"], -respired, reaeration, oxygen, f["saturated"])
             out = stacked([x.expand_as(reaeration) for x in parts])
         return Evaluation(state, rates, out)
 
@@ -151,8 +162,10 @@ class StreamOxygen(Stream):
     ) -> tuple[list[Tensor], Entries]:
         """Rate of the oxygen, and its slope."""
         f, _ = self.inputs(forcing, parameters)
-        rate = f["production"] + f["respired"] + f["exchange"] * (f["saturated"] - state[..., 0])
-        return [rate], {(0, 0): -f["exchange"].expand_as(rate)}
+        oxygen = state[..., 0]
+        share, slope = _enough(oxygen)
+        rate = f["production"] + f["respired"] * share + f["exchange"] * (f["saturated"] - oxygen)
+        return [rate], {(0, 0): f["respired"] * slope - f["exchange"]}
 
     def check_parameters(self, parameters: Mapping[str, Tensor]) -> None:
         """Raise ParameterError for a production below zero."""

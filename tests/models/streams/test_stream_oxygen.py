@@ -96,3 +96,22 @@ def test_slots_begin_as_their_formulas() -> None:
     )
     torch.testing.assert_close(begun, plain, rtol=1e-9, atol=1e-9)
     assert float(plain.max()) > float(plain.min()) + 1
+
+
+def test_ten_thousand_streams_keep_their_oxygen() -> None:
+    """Whatever lives in it, the oxygen is not negative, and its balance closes."""
+    columns, steps, g = 10_000, 96, torch.Generator().manual_seed(0)
+    t = torch.arange(steps + 1, dtype=F64) / 48
+
+    def drawn(low: float, high: float) -> Tensor:
+        return low + (high - low) * torch.rand(columns, generator=g, dtype=F64)
+
+    model = StreamOxygen()
+    p = {k: drawn(s.lower, s.upper) for k, s in model.spec.parameters.items() if s.learn}
+    light = (drawn(0, 2000)[:, None] * torch.sin(2 * math.pi * (t[1:] - 0.25))).clamp_min(0.0)
+    forcing = {"light": light, "water_temperature": drawn(0, 30)[:, None].expand(-1, steps),
+               "water_depth": drawn(0.05, 3)[:, None].expand(-1, steps),
+               "pressure": drawn(600, 1050)[:, None].expand(-1, steps)}  # fmt: skip
+    s = solve(model, forcing, p, [8.0], t, Solver("implicit_euler", step=1 / 48), "torch")
+    assert not s.failed and float(s.states.min()) > -1e-9
+    assert float(s.balance_error().max()) < 1e-9
