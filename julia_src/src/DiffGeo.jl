@@ -41,6 +41,11 @@ include("models/exp_hydro.jl")
 include("models/rivers.jl")
 include("models/streams.jl")
 include("models/streams/stream_temperature.jl")
+include("models/leaves/drivers.jl")
+include("models/leaves/temperature.jl")
+include("models/leaves/biochemistry.jl")
+include("models/leaves/stomata.jl")
+include("models/leaves/photosynthesis.jl")
 include("solvers/tableau.jl")
 include("solvers/options.jl")
 include("solvers/work.jl")
@@ -50,6 +55,7 @@ include("solvers/adjoint.jl")
 include("batch.jl")
 include("solvers/lanes.jl")
 include("solvers/lanes_adjoint.jl")
+include("solvers/stationary.jl")
 include("river.jl")
 include("sciml.jl")
 include("solve.jl")
@@ -61,7 +67,8 @@ include("rehearse.jl")
 include("precompile.jl")
 
 export Richards, RootUptake, VanGenuchten, VanGenuchtenVogel, BrooksCorey, Gardner, Haverkamp, Learned
-export CellModel, FaceModel, FunctionNetwork, SmallModel, Sparse, air2stream, exp_hydro, hbv, kinematic_wave, load_model, muskingum, muskingum_cunge, stream_oxygen, stream_temperature
+export CellModel, FaceModel, FunctionNetwork, SmallModel, Sparse, air2stream, exp_hydro, hbv, kinematic_wave, load_model, muskingum, muskingum_cunge
+export photosynthesis, stream_oxygen, stream_temperature
 export METHODS, Options, Solution, pullback, solve
 export Refused, SpecMismatch, UnknownName
 

@@ -172,6 +172,7 @@ outcome and, where it is not ARRIVED, the interval; results that were not reache
 function forward(m::Model, inputs::Inputs{T}, o::Options{T}, results, counts::Matrix{Int64}, failures::Matrix{Int64}; record::Bool,
     replay=nothing, threads=0, stop=Stop()) where {T}
     check_once(m, inputs)
+    stationary(m) && return dynamic(stationary_forward)(m, inputs, o, results, counts, failures, record, threads, stop)
     run = Run(m, inputs, o, Tape{T}[take_tape(T) for _ in 1:inputs.columns], worker_count(threads, inputs.columns))
     dynamic(forward!)(work_pool(m, T, o.tableau), run, results, counts, failures, record, replay, stop)
     return run

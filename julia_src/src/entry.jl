@@ -193,6 +193,11 @@ c_steps(number::Int64, steps::Ptr{Cvoid}, stride::Int64, message::Ptr{UInt8}, si
 
 # those of a river and of SciML's methods are not kept
 write_steps(run::RiverRun, steps::Ptr{Cvoid}, stride) = bytes(run)
+function write_steps(run::StationaryRun{T}, steps::Ptr{Cvoid}, stride) where {T}
+    lengths = run.inputs.lengths
+    foreach(c -> unsafe_copyto!(Ptr{T}(steps) + (c - 1) * stride * sizeof(T), pointer(lengths), min(stride, length(lengths))), 1:run.inputs.columns)
+    return bytes(run)
+end
 write_steps(run::SciMLRun, steps::Ptr{Cvoid}, stride) = sizeof(run.starts)
 function write_steps(run::Run{T}, steps::Ptr{Cvoid}, stride) where {T}
     for (c, tape) in enumerate(run.tapes)

@@ -20,8 +20,15 @@ const BUILDERS = Dict{String,Function}(
     "air2stream" => d -> open_slots((; x...) -> air2stream(; version=d["version"]::Int, x...), d),
     "stream_oxygen" => d -> open_slots(stream_oxygen, d),
     "stream_temperature" => d -> open_slots((; x...) -> stream_temperature(; exchange=d["exchange"]::String, x...), d),
+    "photosynthesis" => d -> open_leaf(d),
     "user" => d -> open_user(d),
 )
+
+"A leaf; all other entries of its description are its options."
+function open_leaf(d)
+    given = (:pathway, :stomata, :mesophyll, :energy_balance, :co2_at, :humidity_at, :kinetics, :ratios, :product_limit, :c3, :c4)
+    return open_slots((; x...) -> photosynthesis(; (k => d[String(k)] for k in given)..., x...), d)
+end
 
 "A model from a user's file, which must define the networks named in `own`, each with the seed of its first weights."
 function open_user(d)

@@ -26,6 +26,7 @@ from pydiffgeo.models.closures import JuliaClosure, NeuralClosure
 from pydiffgeo.models.exp_hydro import ExpHydro
 from pydiffgeo.models.hbv import HBV
 from pydiffgeo.models.julia_model import JuliaModel
+from pydiffgeo.models.leaves.photosynthesis import Photosynthesis
 from pydiffgeo.models.richards.hydraulics import (
     BrooksCorey,
     Gardner,
@@ -136,6 +137,11 @@ def _by_name(model: ProcessModel) -> dict[str, Any]:
     return {"networks": _networks(model)}
 
 
+def _leaf(model: Photosynthesis) -> dict[str, Any]:
+    form = {k: list(v) if isinstance(v, tuple) else v for k, v in vars(model.form).items()}
+    return {**_by_name(model), **form}
+
+
 DESCRIPTIONS: dict[type[ProcessModel], Callable[[Any], dict[str, Any]]] = {
     Richards: _richards,
     HBV: lambda model: {**_by_name(model), "melt_threshold": model.melt_threshold},
@@ -146,6 +152,7 @@ DESCRIPTIONS: dict[type[ProcessModel], Callable[[Any], dict[str, Any]]] = {
     Air2Stream: lambda model: {**_by_name(model), "version": model.version},
     StreamOxygen: _by_name,
     StreamTemperature: lambda model: {**_by_name(model), "exchange": model.exchange},
+    Photosynthesis: _leaf,
     JuliaModel: _from_file,
 }
 

@@ -31,6 +31,7 @@ OUTCOMES = {
     "integrates heads",
     5: "{method} ended without a solution; tighten rtol",
     6: STALLED,
+    7: "no solution of its equations was found",
 }
 
 
@@ -151,7 +152,8 @@ class Run:
     ) -> list[Tensor | None]:
         """Return the cotangents of the inputs that are wanted."""
         columns = len(self.inputs[0])
-        grads = constant_after_failure(grads, len(self.problem.lengths), self.failed)
+        if not self.problem.model.spec.stationary:  # else other intervals have their solutions
+            grads = constant_after_failure(grads, len(self.problem.lengths), self.failed)
         seeds = [None if g is None else g.contiguous() for g in grads[:2]]
         on_fluxes = [None if g is None else g[..., None] for g in grads[2:]]
         out = [

@@ -2,7 +2,7 @@
 # Derivatives that are not given come from ForwardDiff.
 
 """
-    SmallModel{N}(spec, rates; fluxes, storage, prepare, jacobian, linearise, terms, networks)
+    SmallModel{N}(spec, rates; fluxes, storage, prepare, jacobian, linearise, terms, guess, networks)
 
 A model with a few states. The functions take the state as an SVector and forcing and parameters as NamedTuples, and must work
 for numbers of any kind:
@@ -18,12 +18,13 @@ for numbers of any kind:
   and the parameters, as an SVector and two NamedTuples; and, of a model with networks, a NamedTuple that has for each of them its input
   and the cotangent of its output;
 - `terms(u, f, p)`: what `linearise` computes of states and parameters alone, whatever the forcing; it gets them as a fourth argument, and
-  they serve for the next interval too.
+  they serve for the next interval too;
+- `guess(f, p)`: where the search for the states begins, in a model whose states all store nothing; the initial state by default.
 
 `networks`, a NamedTuple of [`Network`](@ref), are called like functions that stand among the parameters: `p.recharge(x)`, each at most
 once in an evaluation.
 """
-struct SmallModel{N,R,Q,S,W,J,D,V,C<:NamedTuple} <: Model
+struct SmallModel{N,R,Q,S,W,J,D,V,G,C<:NamedTuple} <: Model
     spec::ModelSpec
     rates::R
     fluxes::Q
@@ -32,21 +33,23 @@ struct SmallModel{N,R,Q,S,W,J,D,V,C<:NamedTuple} <: Model
     jacobian::J
     linearise::D
     terms::V
+    guess::G
     networks::C
 end
 
 function SmallModel{N}(spec, rates; fluxes=nothing, storage=own_storage, prepare=nothing, jacobian=nothing, linearise=nothing, terms=nothing,
-    networks=(;)) where {N}
+    guess=nothing, networks=(;)) where {N}
     isempty(spec.in_cells) || throw(Refused("$(first(spec.in_cells)) has a value in each cell, but a model with a few states has no cells"))
     fluxes === nothing && isempty(spec.fluxes) && (fluxes = no_fluxes)
     if linearise !== nothing && !(jacobian === nothing && storage === own_storage)
         throw(Refused("linearise is for models without jacobian or storage of their own"))
     end
     terms === nothing || linearise !== nothing || throw(Refused("terms are for models with linearise"))
-    return SmallModel(Val(N), spec, rates, fluxes, storage, prepare, jacobian, linearise, terms, networks)
+    guess === nothing || all(s -> s.algebraic, spec.states) || throw(Refused("a guess is for models whose states all store nothing"))
+    return SmallModel(Val(N), spec, rates, fluxes, storage, prepare, jacobian, linearise, terms, guess, networks)
 end
-SmallModel(::Val{N}, spec, rates::R, fluxes::Q, storage::S, prepare::W, jacobian::J, linearise::D, terms::V, networks::C) where {N,R,Q,S,W,J,D,V,C} =
-    SmallModel{N,R,Q,S,W,J,D,V,C}(spec, rates, fluxes, storage, prepare, jacobian, linearise, terms, networks)
+SmallModel(::Val{N}, spec, rates::R, fluxes::Q, storage::S, prepare::W, jacobian::J, linearise::D, terms::V, guess::G, networks::C) where {N,R,Q,S,W,J,D,V,G,C} =
+    SmallModel{N,R,Q,S,W,J,D,V,G,C}(spec, rates, fluxes, storage, prepare, jacobian, linearise, terms, guess, networks)
 networks(m::SmallModel) = m.networks
 
 no_fluxes(u, f, p) = SVector{0,eltype(u)}()
@@ -216,6 +219,7 @@ function check_shapes(m::SmallModel{N}, inputs::Inputs{T}) where {N,T}
     expect("rates", changes, N, states)
     expect("fluxes", found, length(spec(m).fluxes), fluxes)
     expect("storage", m.storage(u, p), N, states)
+    m.guess === nothing || expect("guess", m.guess(f, p), N, states)
     m.jacobian === nothing || expect_matrix("jacobian", m.jacobian(u, f, p), Val(N))
     m.linearise === nothing && return
     changes, found, J, _ = linearise(m, u, f, p)

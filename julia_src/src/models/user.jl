@@ -39,7 +39,7 @@ function load_model(file; spec=first(splitext(file)) * ".toml", cells=0, network
     has(:rates) || throw(Refused("$(basename(file)) defines neither rates(u, f, p), nor rates!(out, u, f, p) or flux(above, below, f, p)"))
     size = length(TOML.parsefile(spec)["states"])
     size <= MOST_STATES || throw(Refused("$size states are too many for a full Jacobian; at most $MOST_STATES"))
-    optional = (k => k for k in (:fluxes, :storage, :prepare, :jacobian, :linearise))
+    optional = (k => k for k in (:fluxes, :storage, :prepare, :jacobian, :linearise, :guess))
     return SmallModel{size}(names, get_(:rates); given(optional...)..., networks)
 end
 

@@ -15,7 +15,7 @@ const ASKS = 3          # answers of no progress in a row that make a failure: s
 const SHARE = 0.5       # part of max_steps that the rest of one interval may take at that pace,
 const LEAST = 50_000    # but no fewer attempts than this: a small max_steps ends the solve soon by itself
 
-@enum Outcome::Int64 ARRIVED = 0 TOO_SHORT = 1 TOO_MANY = 2 INTERRUPTED = 3 UNSTABLE = 4 UNSOLVED = 5 STALLED = 6
+@enum Outcome::Int64 ARRIVED = 0 TOO_SHORT = 1 TOO_MANY = 2 INTERRUPTED = 3 UNSTABLE = 4 UNSOLVED = 5 STALLED = 6 NO_ROOT = 7
 
 """
 Results of a solve, in memory that somebody else owns: states (size, interval, column), storage (size, interval + 1, column), which

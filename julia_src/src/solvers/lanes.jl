@@ -21,6 +21,7 @@ function tried(m::SmallModel{N}) where {N}
         changes, _ = both(m, seed(u), w, p)
         m.jacobian === nothing || m.jacobian(u, w, p)
         m.linearise === nothing || linearise(m, u, w, p)
+        m.guess === nothing || m.guess(w, p)
         all(x -> x isa Union{L,DualLanes{L}}, changes) && m.storage(seed(u), p) isa SVector
     end
 end
@@ -104,7 +105,7 @@ end
     SMatrix{M,N,L}(ntuple(k -> slope_of(x[(k-1)%M+1], (k - 1) ÷ M + 1, L), Val(M * N)))
 
 # functions of their own, since a variable that changes would cost an allocation in a closure
-@inline pick(m::Mask, a::SVector, b::SVector) = map((x, y) -> ifelse(m, x, y), a, b)
+@inline pick(m::Union{Mask,Bool}, a::SVector, b::SVector) = map((x, y) -> ifelse(m, x, y), a, b)
 @inline pick(m::Mask, a::L, b::L) where {L<:Lanes} = ifelse(m, a, b)
 @inline per(x, y) = map(z -> z / y, x)
 @inline times_(x, y) = map(z -> z * y, x)
