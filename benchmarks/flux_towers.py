@@ -24,7 +24,7 @@ from rich.table import Table
 import pydiffgeo as pdg
 
 TOWERS = {"bi1": "US-Bi1", "me2": "US-Me2"}
-RUNS = ("canopy", "canopy_seasons", "default", "lstm", "mlp", "day_before", "half_hour_before")
+RUNS = ("canopy", "default", "lstm", "mlp", "day_before", "half_hour_before")
 FLUXES = {
     "latent_heat": "W m-2", "net_ecosystem_exchange": "umol m-2 s-1", "sensible_heat": "W m-2",
 }  # fmt: skip
@@ -55,8 +55,8 @@ def scores(simulated: np.ndarray, observed: np.ndarray) -> dict[str, float]:
 
 def judged(folder: Path, tower: str, run: str, data: xr.Dataset) -> dict[str, Any] | None:
     """Return the scores of a run, or None where it was not run."""
-    file = next(iter(sorted((folder / f"{tower}_{run}").rglob("series.nc"))), None)
-    if file is None:
+    file = folder / f"{tower}_{run}" / "evaluation_test" / "series.nc"
+    if not file.is_file():
         return None
     series = xr.load_dataset(file)
     series = series.isel(time=series["judged"].values)
@@ -97,9 +97,8 @@ def main() -> None:
             ]
             table.add_row(run, *cells)
         console.print(table)
-        energy = data.sel(time=slice(None, None))
-        net = float((energy.net_radiation - energy.ground_heat_flux).sum())
-        heats = float((energy.latent_heat + energy.sensible_heat).sum())
+        net = float((data.net_radiation - data.ground_heat_flux).sum())
+        heats = float((data.latent_heat + data.sensible_heat).sum())
         console.print(f"{site}: (LE + H) / (Rn - G) of the measurements is {heats / net:.2f}")
     results = Path(__file__).parent / "results"
     results.mkdir(exist_ok=True)
@@ -111,13 +110,12 @@ def main() -> None:
 def draw(folder: Path, file: Path) -> None:
     """Draw the mean day of the test: measured, canopy, default, MLP."""
     figure, axes = plt.subplots(2, 3, figsize=(11, 5.5), sharex=True)
-    lines = {
-        "canopy": "canopy", "canopy_seasons": "canopy, seasons", "default": "default", "mlp": "MLP",
-    }  # fmt: skip
+    lines = {"canopy": "canopy", "default": "default", "lstm": "LSTM", "mlp": "MLP"}
     for row, (tower, site) in zip(axes, TOWERS.items(), strict=True):
         for axis, (name, unit) in zip(row, FLUXES.items(), strict=True):
             for run, label in lines.items():
-                series = xr.load_dataset(next((folder / f"{tower}_{run}").rglob("series.nc")))
+                file_of = folder / f"{tower}_{run}" / "evaluation_test" / "series.nc"
+                series = xr.load_dataset(file_of)
                 series = series.isel(time=series["judged"].values)
                 hour = (series.time - np.timedelta64(15, "m")).dt.hour
                 if run == "canopy":
