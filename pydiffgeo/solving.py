@@ -16,11 +16,10 @@ from pydiffgeo.bridge.models import missing
 from pydiffgeo.bridge.runtime import start, unavailable
 from pydiffgeo.checking import check_declared, check_equations
 from pydiffgeo.conversion import from_core, options_to_core, to_core
-from pydiffgeo.engines import ENGINES, Result
+from pydiffgeo.engines import ENGINES, Result, julia_river, torch_river
 from pydiffgeo.engines.base import by_flux
 from pydiffgeo.engines.julia_engine import torch_only
-from pydiffgeo.engines.julia_river import River
-from pydiffgeo.engines.julia_river import solve_river as solve_reaches
+from pydiffgeo.engines.whole_rivers import River
 from pydiffgeo.errors import EngineUnavailable, ParameterError, SolveFailed, lookup
 from pydiffgeo.inputs import batch_size, read_forcing, read_parameters, read_state, read_times
 from pydiffgeo.models.base import ProcessModel
@@ -33,6 +32,7 @@ from pydiffgeo.solvers.problem import Problem
 from pydiffgeo.solvers.replay import read_replay
 
 log = logging.getLogger("pydiffgeo")
+RIVERS = {"torch": torch_river.solve_river, "julia": julia_river.solve_river}
 
 
 def solve(
@@ -129,12 +129,11 @@ def solve_river(
     -------
     Solution or None
         Means over the intervals of `times`. None: solve level by level; see
-        `pydiffgeo.engines.julia_river`.
+        `pydiffgeo.engines.julia_river` and `torch_river`.
     """
-    if _choose(engine, model.core, solver, river.below.device) != "julia":
-        return None
-    read = _read(model, forcing, parameters, initial_state, times, solver, "julia")
-    result = solve_reaches(read.problem, read.options, river)
+    chosen = _choose(engine, model.core, solver, river.below.device)
+    read = _read(model, forcing, parameters, initial_state, times, solver, chosen)
+    result = lookup(RIVERS, chosen, "engine")(read.problem, read.options, river)
     return None if result is None else _solution(model, read, result)
 
 

@@ -12,42 +12,12 @@ from torch import Tensor
 from pydiffgeo.bridge.runtime import start
 from pydiffgeo.engines.base import Result
 from pydiffgeo.engines.julia_engine import Run, all_inputs, solve_run, torch_only
+from pydiffgeo.engines.whole_rivers import ByLevels, River
 from pydiffgeo.solvers.options import Solver
 from pydiffgeo.solvers.problem import Problem
 from pydiffgeo.solvers.sciml import SCIML_METHODS
 
 BY_LEVELS = -3  # what Julia returns where columns must be solved one by one
-
-
-class ByLevels(Exception):
-    """The columns cannot be solved side by side, or one of them failed."""
-
-
-@dataclass(frozen=True)
-class River:
-    """How the columns of a problem flow into each other.
-
-    Attributes
-    ----------
-    below : Tensor of int64, [column]
-        The column below each, -1 for none.
-    parts : int
-        Steps into which each interval is cut; what flows from column to column holds for a step.
-    outflow, inflow : str
-        Flux that becomes the forcing of the column below. What the problem gives for that is not
-        read.
-    delayed : str, optional
-        Forcing that arrives later.
-    delay : Tensor, [column], optional
-        By so many steps.
-    """
-
-    below: Tensor
-    parts: int
-    outflow: str
-    inflow: str
-    delayed: str | None = None
-    delay: Tensor | None = None
 
 
 def solve_river(problem: Problem, options: Solver, river: River) -> Result | None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from pydiffgeo.data.batch import Batch
 from pydiffgeo.data.network import flows_between, levels
 from pydiffgeo.data.windows import Windows
-from pydiffgeo.engines.julia_river import River
+from pydiffgeo.engines.whole_rivers import River, delayed
 from pydiffgeo.errors import SettingsError
 from pydiffgeo.networks.bounds import Bounds
 from pydiffgeo.networks.reading import Facts
@@ -189,8 +189,9 @@ class Downstream(Stage):
         nothing = torch.zeros((), dtype=torch.float64, device=below.device)
         given = Series({**read, self.above: nothing})
         forcing, parameters, times, start = process.given(given, own, batch)
-        delayed = None if delay is None else LATERAL
-        river = River(below, parts, self.outflow, self.inflow, delayed, delay)
+        moved = None if delay is None else LATERAL
+        order = [torch.from_numpy(level) for level in levels(below.cpu().numpy())]
+        river = River(below, order, parts, self.outflow, self.inflow, moved, delay)
         solver, engine = process.solver, process.engine
         with naming_sites(batch):
             solution = solve_river(
@@ -251,21 +252,6 @@ class Downstream(Stage):
         source = self.process.outputs.get(name, name)
         steps = values.unflatten(1, (-1, self.parts))
         return steps.mean(2) if source in self.process.model.spec.fluxes else steps[:, :, -1]
-
-
-def delayed(series: Tensor, steps: Tensor) -> Tensor:
-    """Return a series [batch, time] that arrives some steps [batch] later, in parts of a step.
-
-    Means over steps stay means; before the first step the first value is taken. The gradient in the
-    delay is that of the series between two steps.
-    """
-    steps = steps.to(series)[:, None]
-    whole = steps.detach().floor()
-    part = steps - whole
-    at = torch.arange(series.shape[1], device=series.device)[None] - whole.long()
-    last = series.shape[1] - 1
-    early, late = (series.gather(1, (at - k).clamp(0, last)) for k in (0, 1))
-    return (1 - part) * early + part * late
 
 
 def told(step: pd.Timedelta) -> str:

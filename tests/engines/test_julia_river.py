@@ -1,134 +1,13 @@
-"""All reaches of a river in one call are the reaches level by level."""
+"""Checkpoints and threads of a river in one call."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import pytest
 import torch
-from torch import Tensor
+from whole_river_cases import gradients, inputs, results, together, tree
 
-from pydiffgeo import MuskingumCunge, Solver, solve
-from pydiffgeo.data.network import levels
 from pydiffgeo.engines.julia_engine import set_threads
-from pydiffgeo.engines.julia_river import River
-from pydiffgeo.solution import Solution
-from pydiffgeo.solving import solve_river
-from pydiffgeo.stages.downstream import delayed
-
-F64 = torch.float64
-REACHES, DAYS, PARTS = 60, 20, 8
-STEP = 86400.0 / PARTS
-MODEL = MuskingumCunge()
-
-
-def tree() -> Tensor:
-    """Return the reach below each: a random river of two outlets and long stretches."""
-    g = torch.Generator().manual_seed(3)
-    below = [
-        min(i + 1 + int(torch.randint(0, 6, (), generator=g)), REACHES) for i in range(REACHES)
-    ]
-    below[20] = REACHES
-    return torch.tensor([-1 if k == REACHES else k for k in below])
-
-
-def inputs() -> dict[str, Tensor]:
-    """Return lateral inflow, parameters, initial volume and delay, which carry gradients."""
-    g = torch.Generator().manual_seed(4)
-    rain = torch.relu(torch.randn(REACHES, DAYS, generator=g, dtype=F64)) * 5
-    draw = {
-        "lateral_inflow": rain,
-        "n": 0.03 + 0.05 * torch.rand(REACHES, generator=g, dtype=F64),
-        "length": 10 ** (3 + torch.rand(REACHES, generator=g, dtype=F64)),
-        "width": 5 + 40 * torch.rand(REACHES, DAYS, generator=g, dtype=F64),
-        "volume": 1e4 * torch.rand(REACHES, generator=g, dtype=F64),
-        "delay": 15 * torch.rand(REACHES, generator=g, dtype=F64),
-    }
-    return {k: v.requires_grad_() for k, v in draw.items()}
-
-
-def together(x: dict[str, Tensor], below: Tensor, delay: bool, **options: Any) -> Solution | None:
-    """Solve in one call."""
-    river = River(below, PARTS, "discharge", "inflow", "lateral_inflow" if delay else None,
-                  x["delay"] if delay else None)  # fmt: skip
-    forcing = {"inflow": 0.0, "lateral_inflow": x["lateral_inflow"]}
-    times, start = torch.arange(DAYS + 1) * 86400.0, {"volume": x["volume"]}
-    solver = Solver("implicit_euler", **({"step": STEP} | options))
-    return solve_river(MODEL, forcing, given(x), start, times, solver, "julia", river)
-
-
-def given(x: dict[str, Tensor]) -> dict[str, Any]:
-    """Return the parameters."""
-    return {k: x[k] for k in ("n", "length", "width")} | {"step": STEP, "slope": 1e-3}
-
-
-def by_levels(x: dict[str, Tensor], below: Tensor, delay: bool) -> dict[str, Tensor]:
-    """Return daily discharge, volume and storage, one level after the other."""
-    fine = {k: x[k].repeat_interleave(PARTS, 1) for k in ("lateral_inflow", "width")}
-    if delay:
-        fine["lateral_inflow"] = delayed(fine["lateral_inflow"], x["delay"])
-    flow = torch.zeros(REACHES, DAYS * PARTS, dtype=F64)
-    volume, storage = torch.zeros(2, REACHES, DAYS, dtype=F64)
-    times = torch.arange(DAYS * PARTS + 1) * STEP
-    for level in levels(below.numpy()):
-        rows = torch.as_tensor(level)
-        inflow = torch.zeros(REACHES + 1, DAYS * PARTS, dtype=F64).index_add(
-            0, below % (REACHES + 1), flow
-        )[rows]
-        own = {k: v if isinstance(v, float) else v[rows] for k, v in given(x).items()}
-        forcing = {"inflow": inflow, "lateral_inflow": fine["lateral_inflow"][rows]}
-        own["width"] = fine["width"][rows]
-        solver, start = Solver("implicit_euler", step=STEP), {"volume": x["volume"][rows]}
-        s = solve(MODEL, forcing, own, start, times, solver, "julia")
-        flow = flow.index_copy(0, rows, s.fluxes["discharge"])
-        ends = slice(PARTS - 1, None, PARTS)
-        volume = volume.index_copy(0, rows, s.states[:, ends, 0])
-        storage = storage.index_copy(0, rows, s.storage[:, 1:][:, ends])
-    return {"discharge": flow.unflatten(1, (DAYS, PARTS)).mean(2), "volume": volume,
-            "storage": storage}  # fmt: skip
-
-
-def results(s: Solution) -> dict[str, Tensor]:
-    """Return the same of a solution."""
-    return {"discharge": s.fluxes["discharge"], "volume": s.states[..., 0],
-            "storage": s.storage[:, 1:]}  # fmt: skip
-
-
-def gradients(found: dict[str, Tensor], x: dict[str, Tensor]) -> list[Tensor]:
-    """Return the slopes of a weighted sum of the results in all inputs."""
-    g = torch.Generator().manual_seed(5)
-    weights = {k: torch.randn(REACHES, DAYS, generator=g, dtype=F64) for k in found}
-    total = sum((found[k] * w / found[k].detach().abs().max()).sum() for k, w in weights.items())
-    assert isinstance(total, Tensor)
-    slopes = torch.autograd.grad(total, list(x.values()), allow_unused=True)
-    return [
-        torch.zeros_like(v) if s is None else s for s, v in zip(slopes, x.values(), strict=True)
-    ]
-
-
-@pytest.mark.parametrize("delay", [False, True])
-def test_all_reaches_in_one_call_are_the_levels_one_by_one(julia: Any, delay: bool) -> None:
-    """Values and gradients; one way to solve a level of one reach differs by rounding."""
-    x, below = inputs(), tree()
-    wanted, solution = by_levels(x, below, delay), together(x, below, delay)
-    assert solution is not None
-    found = results(solution)
-    for name, value in wanted.items():
-        torch.testing.assert_close(found[name], value, rtol=1e-11, atol=1e-9)
-    for a, b in zip(gradients(found, x), gradients(wanted, x), strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-11 * float(b.abs().max()) + 1e-300)
-
-
-def test_water_of_a_river_is_conserved(julia: Any) -> None:
-    """What enters all reaches leaves at the outlets, or is stored."""
-    x, below = inputs(), tree()
-    solution = together(x, below, delay=False)
-    assert solution is not None
-    out = solution.fluxes["discharge"][below < 0].sum() + solution.fluxes["loss"].sum()
-    stored = (solution.storage[:, -1] - solution.storage[:, 0]).sum()
-    entered = 86400 * x["lateral_inflow"].detach().sum()
-    assert abs(float((entered - 86400 * out - stored).detach())) < 1e-12 * float(entered)
-    assert float(stored.detach().abs()) > 1e-3 * float(entered)
 
 
 def test_checkpoints_and_threads_change_no_digit_of_a_river(julia: Any) -> None:
@@ -137,13 +16,13 @@ def test_checkpoints_and_threads_change_no_digit_of_a_river(julia: Any) -> None:
     Gradients of what arrives later are added up in another order.
     """
     x, below = inputs(), tree()
-    plain = together(x, below, delay=True)
+    plain = together(x, below, "julia", delay=True)
     assert plain is not None
     wanted, slopes = results(plain), gradients(results(plain), x)
-    kept = together(x, below, delay=True, checkpoints=True)
+    kept = together(x, below, "julia", delay=True, checkpoints=True)
     set_threads(1)
     try:
-        alone = together(x, below, delay=True)
+        alone = together(x, below, "julia", delay=True)
     finally:
         set_threads(0)
     for other in (kept, alone):
@@ -153,17 +32,3 @@ def test_checkpoints_and_threads_change_no_digit_of_a_river(julia: Any) -> None:
         for a, b in zip(gradients(results(other), x), slopes, strict=True):
             torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-14 * float(b.abs().max()))
     assert int(kept.stats["recorded_bytes"]) < 0.6 * int(plain.stats["recorded_bytes"])  # type: ignore[union-attr]
-
-
-def test_a_river_that_cannot_go_in_one_call_says_so(julia: Any) -> None:
-    """With steps of their own, or a reach that fails: level by level, which tells what failed."""
-    x, below = inputs(), tree()
-    assert together(x, below, delay=False, step=None) is None
-    assert together(x, below, delay=False, max_steps=3) is None
-    river, nothing = River(below, PARTS, "discharge", "inflow"), {"inflow": 0.0}
-    forcing, solver = (
-        nothing | {"lateral_inflow": x["lateral_inflow"]},
-        Solver("implicit_euler", step=STEP),
-    )
-    times, start = torch.arange(DAYS + 1) * 86400.0, {"volume": x["volume"]}
-    assert solve_river(MODEL, forcing, given(x), start, times, solver, "torch", river) is None

@@ -18,10 +18,10 @@ from torch import Tensor
 import pydiffgeo as pdg
 from pydiffgeo import stages
 from pydiffgeo.data.batch import Batch
+from pydiffgeo.engines.whole_rivers import delayed
 from pydiffgeo.errors import DataError, ParameterError, SettingsError, UnknownName
 from pydiffgeo.evaluation.simulate import simulate
 from pydiffgeo.stages.base import Series
-from pydiffgeo.stages.downstream import delayed
 
 F64, DAY = torch.float64, 86400.0
 GIVEN = {"length": "length", "slope": "slope", "n": "roughness", "width": 12.0, "side_slope": 1.0}

@@ -1,0 +1,47 @@
+"""All reaches of a river in one call are the reaches level by level, on both engines."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from whole_river_cases import by_levels, gradients, inputs, results, together, tree
+
+
+@pytest.fixture(autouse=True)
+def _by_fronts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The torch engine takes fronts here, too, where levels one by one would be faster."""
+    monkeypatch.setattr("pydiffgeo.engines.torch_river.FRONT", 0.0)
+
+
+@pytest.mark.parametrize("delay", [False, True])
+def test_all_reaches_in_one_call_are_the_levels_one_by_one(engine: str, delay: bool) -> None:
+    """Values and gradients; one way to solve a level of one reach differs by rounding."""
+    x, below = inputs(), tree()
+    wanted, solution = by_levels(x, below, engine, delay), together(x, below, engine, delay)
+    assert solution is not None
+    found = results(solution)
+    for name, value in wanted.items():
+        # on torch storage is an integral of rates, which gathers what Newton's method leaves
+        rtol = 1e-9 if (engine, name) == ("torch", "storage") else 1e-11
+        torch.testing.assert_close(found[name], value, rtol=rtol, atol=1e-9)
+    for a, b in zip(gradients(found, x), gradients(wanted, x), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-11 * float(b.abs().max()) + 1e-300)
+
+
+def test_water_of_a_river_is_conserved(engine: str) -> None:
+    """What enters all reaches leaves at the outlets, or is stored."""
+    x, below = inputs(), tree()
+    solution = together(x, below, engine, delay=False)
+    assert solution is not None
+    out = solution.fluxes["discharge"][below < 0].sum() + solution.fluxes["loss"].sum()
+    stored = (solution.storage[:, -1] - solution.storage[:, 0]).sum()
+    entered = 86400 * x["lateral_inflow"].detach().sum()
+    assert abs(float((entered - 86400 * out - stored).detach())) < 1e-12 * float(entered)
+    assert float(stored.detach().abs()) > 1e-3 * float(entered)
+
+
+def test_a_river_that_cannot_go_in_one_call_says_so(engine: str) -> None:
+    """With steps of their own, or a reach that fails: level by level, which tells what failed."""
+    x, below = inputs(), tree()
+    assert together(x, below, engine, delay=False, step=None) is None
+    assert together(x, below, engine, delay=False, max_steps=3) is None
