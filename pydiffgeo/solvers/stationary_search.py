@@ -24,6 +24,7 @@ FAR = 1e3  # how far above a root, in parts of it, its equation is looked at
 LEFT = 1e-11  # residual of a row, in parts of its terms, that counts as solved
 # by how much a step of the continuation changes: less up than down, or it might go to and fro
 GROWTH = (0.1, 2.0)
+LONGER = 1.1  # and up by no less
 
 
 class Rows:
@@ -229,7 +230,7 @@ class _Continuation(_Newton):
             f = torch.where(good, f, self.from_f)
             jacobian = {k: torch.where(good, v, self.from_jacobian[k]) for k, v in jacobian.items()}
         growth = self.norm / norm
-        growth = torch.where(growth > 1, growth.sqrt(), growth).clamp(*GROWTH)
+        growth = torch.where(growth > 1, growth.sqrt().clamp_min(LONGER), growth).clamp(*GROWTH)
         growth = torch.where(torch.isinf(self.norm), 1.0, growth)
         self.step = torch.where(good, self.step * growth, 0.2 * self.step)
         self.norm = torch.where(good, norm, self.norm)
