@@ -123,7 +123,7 @@ const MOLAR_MASS = 0.018015  # kg mol-1, of water
 
 "Energy balance of a leaf of two sides: Campbell & Norman (1998), chapter 14."
 @inline function leaf_heat(T, vapour, leaf)
-    kelvin = T + FREEZING
+    kelvin = T + ZERO_CELSIUS
     squared = kelvin * kelvin
     net_radiation = leaf.shortwave + 2 * OF_LEAVES.EMISSIVITY * (leaf.longwave - OF_LEAVES.STEFAN_BOLTZMANN * (squared * squared))
     sensible_heat = OF_LEAVES.HEAT_CAPACITY * (2 * leaf.boundary_layer_conductance / OF_LEAVES.HEAT_RATIO) * (T - leaf.air_temperature)

@@ -2,15 +2,15 @@
 # pydiffgeo/models/leaves/temperature.py.
 
 const GAS = 8.3144598  # J mol-1 K-1
-const FREEZING = 273.15
-const STANDARD = FREEZING + 25.0
+const ZERO_CELSIUS = 273.15
+const STANDARD = ZERO_CELSIUS + 25.0
 const DOUBLED = 0.06931471805599453  # log(2) / 10: of C4 leaves, per K
 
-@inline arrhenius(T, activation) = vexp(activation * ((1 / STANDARD - 1 / (T + FREEZING)) / GAS))
+@inline arrhenius(T, activation) = vexp(activation * ((1 / STANDARD - 1 / (T + ZERO_CELSIUS)) / GAS))
 
 "Response that falls again above an optimum, of a product of factors."
 @inline function peaked(T, activation, deactivation, entropy, factors...)
-    per_kelvin = 1 / (T + FREEZING)
+    per_kelvin = 1 / (T + ZERO_CELSIUS)
     lost = vexp((entropy - deactivation * per_kelvin) / GAS)
     at_standard = vexp((entropy - deactivation / STANDARD) / GAS)
     return *(factors...) * vexp(activation * ((1 / STANDARD - per_kelvin) / GAS)) * (1 + at_standard) / (1 + lost)
