@@ -14,6 +14,7 @@ import yaml
 
 from pydiffgeo.data.derive.channel import add_width
 from pydiffgeo.data.derive.classes import add_class_values, add_classes, class_name, class_numbers
+from pydiffgeo.data.derive.filled import add_filled
 from pydiffgeo.data.derive.means import add_means, mean_names
 from pydiffgeo.data.derive.memory import add_memory, memory_names
 from pydiffgeo.data.derive.own_area import add_own_area
@@ -43,6 +44,7 @@ DERIVED: dict[str, Callable[..., xr.Dataset]] = {
     "climate": add_climate,
     "moisture": add_moisture,
     "first_profile": add_first_profile,
+    "filled": add_filled,
     "width": add_width,
     "own_area": add_own_area,
     "own_inflow": add_own_inflow,
