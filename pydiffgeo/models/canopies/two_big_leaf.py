@@ -108,7 +108,10 @@ class TwoBigLeaf(ProcessModel):
         self.leaf = Photosynthesis(pathway, stomata, ratios=ratios, closures=closures or {})
         # in the order of the slots; the leaf's parameters before those of the canopy
         self.closures, self.replaced = self.leaf.closures, self.leaf.replaced
-        parameters = {**self.leaf.spec.parameters, **own.parameters}
+        absorptance = load_spec("photosynthesis").parameters["absorptance"]  # C4 leaves lack it
+        parameters = {
+            **self.leaf.spec.parameters, absorptance.name: absorptance, **own.parameters
+        }  # fmt: skip
         self.spec = replace(
             own,
             parameters={k: v for k, v in parameters.items() if k not in unread},
