@@ -125,7 +125,7 @@ def budget(sites: xr.Dataset, engine: str, repeats: int) -> Record:
     windows = pdg.Windows(sites, dtype=torch.float64, impossible="ignore")
     batch = windows.reading(hybrid.reads, (), hybrid.needs).batch(0)
     spec, count = process.model.spec.parameters, sites.sizes["site"]
-    values = {k: torch.full((count,), spec[k].default, dtype=torch.float64) for k in LEARNED}
+    values = {k: torch.full((count, 1), spec[k].default, dtype=torch.float64) for k in LEARNED}
 
     def forward() -> None:
         with torch.no_grad():

@@ -23,6 +23,7 @@ EXAMPLES: dict[str, str] = {
     "leaf_temperature": "temperature responses of leaves with their standard errors",
     "flux_tower": "a canopy at flux towers: latent heat and CO2 with learned capacities",
     "swiss_rivers": "water temperature of rivers: air2stream, and a network that shifts it",
+    "brandywine": "heat of a river with learned shade and groundwater, beside an LSTM",
     "stream_oxygen": "photosynthesis and respiration of a stream from its dissolved oxygen",
     "hydro_node": "networks for all fluxes of a bucket model, basin by basin (a script)",
     "soil_functions": "networks for retention and conductivity of a soil (a script)",
