@@ -13,6 +13,7 @@ from pydiffgeo.stages.sequence import Climatology, Persistence, Sequence
 from pydiffgeo.stages.simple import Canopy, DegreeDay, Lateral, Scale, UnitHydrograph
 from pydiffgeo.stages.soil_water_stress import SoilWaterStress, wilting_factor
 from pydiffgeo.stages.steady_temperature import SteadyStreamTemperature
+from pydiffgeo.stages.where_wet import WhereWet
 
 STAGES: dict[str, type[Stage]] = {
     "process": Process, "parallel": Parallel, "scale": Scale, "unit_hydrograph": UnitHydrograph,
@@ -20,11 +21,12 @@ STAGES: dict[str, type[Stage]] = {
     "climatology": Climatology, "persistence": Persistence, "explicit_hbv": ExplicitHBV,
     "downstream": Downstream, "lateral": Lateral, "soil_water_stress": SoilWaterStress,
     "steady_stream_temperature": SteadyStreamTemperature, "memory": Memory,
+    "where_wet": WhereWet,
 }  # fmt: skip
 
 __all__ = [
     "STAGES", "Canopy", "Climatology", "DegreeDay", "Downstream", "ExplicitHBV", "Known",
     "Lateral", "Memory", "Parallel", "Persistence", "Probes", "Process", "Scale", "Sequence",
     "Series", "SoilWaterStress", "Stage", "SteadyStreamTemperature", "UnitHydrograph",
-    "wilting_factor",
+    "WhereWet", "wilting_factor",
 ]  # fmt: skip

@@ -70,7 +70,11 @@ RIVERS = {
     "downstream": lambda: (pdg.MLP(hidden=(4,)), [downstream()]),
     "lateral": lambda: (pdg.MLP(hidden=(4,)), [stages.Lateral("runoff"), downstream()]),
 }
-STREAMS = {"steady_stream_temperature": lambda: (None, [stages.SteadyStreamTemperature()])}
+WET = (("lateral_temperature",), "discharge", 0.01)
+STREAMS = {
+    "steady_stream_temperature": lambda: (None, [stages.SteadyStreamTemperature()]),
+    "where_wet": lambda: (None, [stages.WhereWet(*WET), stages.SteadyStreamTemperature()]),
+}
 KNOWN = HYBRIDS | COLUMNS | RIVERS | STREAMS
 STATIC = ("climatology", "persistence", "table", *COLUMNS, *STREAMS)  # without weights
 
