@@ -240,3 +240,18 @@ def not_negative(spec: ModelSpec, parameters: Mapping[str, Tensor], names: Itera
                 f"parameter {name!r} is {float(values[tuple(at)]):g} at column {at[0]}; it must "
                 f"not be negative ({spec.parameters[name].unit})."
             )
+
+
+def not_above_one(spec: ModelSpec, parameters: Mapping[str, Tensor], names: Iterable[str]) -> None:
+    """Raise ParameterError where one of the named parameters, `[column or 1, ...]`, exceeds 1.
+
+    Those that the model does not have are passed over.
+    """
+    for name in (name for name in names if name in parameters):
+        values = parameters[name].detach()
+        if bool((values > 1).any()):
+            at = (values > 1).nonzero()[0].tolist()
+            raise ParameterError(
+                f"parameter {name!r} is {float(values[tuple(at)]):g} at column {at[0]}; it must "
+                f"not be above 1 ({spec.parameters[name].unit})."
+            )

@@ -76,8 +76,8 @@ def open_source(
     request : Request
         What the caller of `open_sites` asks for.
     site : str, optional
-        Column that tells the site, such as a curve; by default one called curve_id, CurveID, site
-        ...; without one each row is a site.
+        Column that tells the site, such as a curve; by default that which `names` calls "site", or
+        one called curve_id, CurveID, site ...; without one each row is a site.
     attributes : str, optional
         File beside it with a row per site, whose first column has the sites.
     series : sequence of str
@@ -98,6 +98,8 @@ def open_source(
         Known variables have no unit, or one that does not convert.
     """
     file = _table_in(path)
+    if site is None:
+        site = next((name for name, own in request.names.items() if own == "site"), None)
     frame = read_csv(file, f"the points in {file.name}", _text(file, site))
     columns = [str(name) for name in frame]
     request.seen.update(columns, (parted(name)[0] for name in columns))

@@ -10,7 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from pydiffgeo.errors import ParameterError, lookup
-from pydiffgeo.models.base import Entries, Evaluation, ProcessModel, Values, not_negative
+from pydiffgeo.models.base import (
+    Entries,
+    Evaluation,
+    ProcessModel,
+    Values,
+    not_above_one,
+    not_negative,
+)
 from pydiffgeo.models.canopies.air import (
     CONSTANTS,
     aerodynamic,
@@ -139,13 +146,7 @@ class TwoBigLeaf(ProcessModel):
         not_negative(
             self.spec, parameters, ("R_15", "K_nitrogen", "soil_resistance_slope", *albedos)
         )
-        for name in ("leaf_absorptivity_nir", "clumping", *albedos):
-            if name in parameters and bool((parameters[name].detach() > 1).any()):
-                at = (parameters[name].detach() > 1).nonzero()[0].tolist()
-                raise ParameterError(
-                    f"parameter {name!r} is above 1 at column {at[0]}; it is a share, give it "
-                    "between 0 and 1."
-                )
+        not_above_one(self.spec, parameters, ("leaf_absorptivity_nir", "clumping", *albedos))
 
     def guess(self, forcing: Values, parameters: Values) -> Tensor:
         """Return leaves and soil as warm as the air, as moist as the air above, Ci of 0.7 CO2."""

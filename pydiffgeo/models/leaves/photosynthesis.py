@@ -8,8 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from pydiffgeo.errors import lookup
-from pydiffgeo.models.base import Entries, Evaluation, ProcessModel, Values
+from pydiffgeo.errors import ParameterError, lookup
+from pydiffgeo.models.base import Entries, Evaluation, ProcessModel, Values, not_above_one
 from pydiffgeo.models.elementwise import along
 from pydiffgeo.models.leaves.biochemistry import limits_c3, limits_c4
 from pydiffgeo.models.leaves.configuration import Form, curvatures
@@ -105,6 +105,19 @@ class Photosynthesis(ProcessModel):
         spec = self.form.read(load_spec("photosynthesis"))
         self.spec, self.closures, self.replaced = filled(spec, closures)
         self.size = len(self.spec.states)
+
+    def check_parameters(self, parameters: Mapping[str, Tensor]) -> None:
+        """Raise ParameterError for shares above 1, and for leaves between the two pathways."""
+        not_above_one(self.spec, parameters, ("theta_J", "absorptance"))
+        if "c4" in parameters:
+            c4 = parameters["c4"].detach()
+            between = (c4 != 0) & (c4 != 1)
+            if bool(between.any()):
+                at = between.nonzero()[0].tolist()
+                raise ParameterError(
+                    f"parameter 'c4' is {float(c4[tuple(at)]):g} at column {at[0]}; a leaf is C4 "
+                    "(1) or C3 (0): it cannot be learned or scaled, give it by an attribute."
+                )
 
     def drivers(self, forcing: Values, parameters: Values) -> dict[str, Tensor]:
         """Capacities and constants at the temperature of the leaf, and what opens its stomata.

@@ -48,6 +48,13 @@ def test_missing_points_are_never_scored_and_stop_nothing(tmp_path: Path):
     assert len({*Windows(sites, batch=2, seed=1).batch(0).site.tolist()}) == 2  # whole curves
 
 
+def test_names_tell_the_column_of_sites(tmp_path: Path):
+    table = pd.read_csv(leaf_files.curves(tmp_path)).rename(columns={"curve_id": "my leaf"})
+    table.to_csv(tmp_path / "own.csv", index=False)
+    sites = open_sites(tmp_path / "own.csv", names={"my leaf": "site"})
+    assert sites.site.values.tolist() == list(leaf_files.CURVES) and sites.sizes["point"] == 5
+
+
 def test_a_row_for_each_site_has_attributes_beside_its_series(tmp_path: Path):
     table = pd.DataFrame(
         {"Pathway": ["C3", "C4"], "Date": ["2010-09-21", "2010-09-21"], "Tleaf": [20.0, 30.0],

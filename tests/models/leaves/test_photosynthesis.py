@@ -288,3 +288,15 @@ def test_a_form_reads_only_what_it_needs() -> None:
         else:
             model._leaf(f, Spy(p))
         assert set(model.spec.parameters) == asked, options
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [({"c4": 0.5}, "'c4' is 0.5 at column 0"), ({"c4": torch.tensor([0.0, 2.0])}, "2 at column 1"),
+     ({"theta_J": 1.3}, "not be above 1"), ({"absorptance": 1.2}, "not be above 1")],
+)  # fmt: skip
+def test_leaves_between_pathways_and_shares_above_one(given: Any, message: str) -> None:
+    model = Photosynthesis("both")
+    weather, _ = leaves(model, 2)
+    with pytest.raises(ParameterError, match=message):
+        solved(model, weather, given)
