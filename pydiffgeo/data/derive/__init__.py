@@ -33,6 +33,7 @@ from pydiffgeo.data.derive.summary import (
     add_moisture,
 )
 from pydiffgeo.data.derive.sun import add_sun
+from pydiffgeo.data.derive.sunlight import add_sunlight
 from pydiffgeo.data.form import Day, series_names, unit_of
 from pydiffgeo.data.variables import VARIABLES
 from pydiffgeo.errors import DataError, SettingsError, listed, lookup, nearest
@@ -54,6 +55,7 @@ DERIVED: dict[str, Callable[..., xr.Dataset]] = {
     "time_of_day": add_time_of_day,
     "relative_discharge": add_relative_discharge,
     "memory": add_memory,
+    "sunlight": add_sunlight,
     "means": add_means,
     "classes": add_classes,
     "class_values": add_class_values,
@@ -154,6 +156,7 @@ def sources_of(
             found[name] = None
         elif name in made:
             queue += made[name]
+            places = ("lat", "lon") if name == "light" else places
         elif name == "potential_evapotranspiration" and name in wanted:
             queue += pet_sources(sites, method)
             places = pet_places(method)
@@ -187,6 +190,8 @@ def made_series(wanted: Mapping[str, Any]) -> dict[str, list[str]]:
             given = wanted[key] or {}
             waves = given.get("harmonics", 1) if isinstance(given, Mapping) else int(given)
             found |= {name: [] for name in names(waves)}
+    if "sunlight" in wanted:
+        found |= {"light": []}
     if "relative_discharge" in wanted:
         given = wanted["relative_discharge"] or {}
         source = given.get("discharge", "discharge")

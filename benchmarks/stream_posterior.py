@@ -1,0 +1,215 @@
+"""How well do records determine the parameters of a stream?
+
+The eight parameters of air2stream for three Swiss rivers, and GPP, ER and K600 of a made-up stream
+from its oxygen: where the likelihood is largest, standard errors from its curvature there, and,
+with --samples, a sample of the posterior by NUTS of pyro-ppl through the gradient of the solver.
+Errors are a first-order autoregression; priors are flat within the bounds of the specification.
+Prints a table and writes JSON.
+
+    pip install pyro-ppl
+    python benchmarks/stream_posterior.py --data FOLDER --samples 200
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+import pydiffgeo as pdg
+from pydiffgeo.data import derived, open_sites
+
+F64 = torch.float64
+HERE = Path(__file__).parent
+RIVERS = {"mentue": "MAH_2369", "rhone": "SIO_2011", "dischmabach": "DAV_2327"}
+
+
+@dataclass
+class Case:
+    """A model, its forcing [1, step], what is observed [step], and the parameters looked for."""
+
+    model: pdg.ProcessModel
+    forcing: dict[str, Tensor]
+    observed: Tensor
+    output: str
+    names: list[str]
+    given: dict[str, float]
+    step: float
+    told: dict[str, float]
+
+    def bounds(self, name: str) -> pdg.Bounds:
+        """Return the bounds of a parameter."""
+        return pdg.Bounds.of(self.model.spec.parameters[name])
+
+    def physical(self, x: Tensor) -> dict[str, Tensor]:
+        """Return parameters [column] from unbounded numbers [column, parameter]."""
+        return {n: self.bounds(n).to_physical(v) for n, v in zip(self.names, x.T, strict=True)}
+
+    def residuals(self, x: Tensor) -> Tensor:
+        """Return simulated less observed [column, step] at unbounded numbers [column, name]."""
+        count = len(self.observed)
+        times = torch.arange(count + 1, dtype=F64) * self.step
+        p = self.physical(x) | {
+            k: torch.full((len(x),), v, dtype=F64) for k, v in self.given.items()
+        }
+        begin = self.model.start({k: v.detach() for k, v in p.items()})
+        solver = pdg.Solver("implicit_euler", step=self.step)
+        s = pdg.solve(self.model, self.forcing, p, begin, times, solver, "torch")
+        return s.fluxes[self.output] - self.observed
+
+    def minus_log(self, x: Tensor, rho: float, spread: float) -> Tensor:
+        """Return minus the logarithm of the posterior of unbounded numbers [parameter]."""
+        r = self.residuals(x[None])[0]
+        misfit = 0.5 * (innovations(r, rho) / spread).square().sum()
+        return misfit - (logsigmoid(x) + logsigmoid(-x)).sum()
+
+
+def innovations(r: Tensor, rho: float) -> Tensor:
+    """Return what is new in residuals [..., step], where two steps in turn are observed."""
+    e = r[..., 1:] - rho * r[..., :-1]
+    return e[..., torch.isfinite(e).reshape(-1, e.shape[-1]).all(0)]
+
+
+def river(folder: Path, station: str) -> Case:
+    """Return air2stream and the record of a station."""
+    file = folder / "stream_temperature" / "air2stream_swiss_daily.csv"
+    sites = open_sites(file, sites=[station], options={"part": "calibration"}).load()
+    sites = derived(sites, {"season": {}, "relative_discharge": {}})
+    names = {"temperature": "tair_mean", "relative_discharge": "relative_discharge",
+             "year_fraction": "year_fraction"}  # fmt: skip
+    forcing = {k: torch.tensor(sites[v].values, dtype=F64) for k, v in names.items()}
+    observed = torch.tensor(sites.water_temperature.values[0], dtype=F64)
+    observed[:30] = torch.nan
+    model = pdg.Air2Stream()
+    wanted = [k for k, p in model.spec.parameters.items() if p.learn]
+    return Case(model, forcing, observed, "water_temperature", wanted, {}, 1.0, {})
+
+
+def twin(days: int = 10, noise: float = 0.1, seed: int = 0) -> Case:
+    """Return a made-up stream in half-hours with known GPP, ER and K600, and noisy oxygen."""
+    g = torch.Generator().manual_seed(seed)
+    t = torch.arange(1, 48 * days + 1, dtype=F64) / 48
+    clouds = (0.5 + 0.5 * torch.rand(days, generator=g, dtype=F64)).repeat_interleave(48)
+    forcing = {
+        "light": (1600 * clouds * torch.sin(2 * math.pi * (t - 0.25))).clamp_min(0.0)[None],
+        "water_temperature": (15 + 3 * torch.sin(2 * math.pi * (t - 0.4)))[None],
+        "water_depth": torch.full((1, len(t)), 0.5, dtype=F64),
+        "pressure": torch.full((1, len(t)), 1000.0, dtype=F64),
+    }
+    truth = {"GPP": 4.0, "ER": -6.0, "K600": 12.0}
+    model = pdg.StreamOxygen()
+    case = Case(model, forcing, torch.zeros(len(t), dtype=F64), "dissolved_oxygen", list(truth),
+                {"mean_light": 382.0}, 1 / 48, truth)  # fmt: skip
+    x = torch.stack([case.bounds(k).from_physical(torch.tensor(v, dtype=F64))
+                     for k, v in truth.items()])  # fmt: skip
+    made = case.residuals(x[None])[0].detach()
+    case.observed = made + noise * torch.randn(len(t), generator=g, dtype=F64)
+    case.observed[:48] = torch.nan
+    return case
+
+
+def best(case: Case, rounds: int = 25) -> tuple[Tensor, Tensor, float, float]:
+    """Return where the posterior is largest, its covariance, and correlation and spread of errors.
+
+    Gauss-Newton steps with shrinking damping, on differences of one batch of solves.
+    """
+    defaults = [case.model.spec.parameters[n].default for n in case.names]
+    begin = torch.tensor(defaults, dtype=F64)
+    raw = [case.bounds(n).from_physical(v) for n, v in zip(case.names, begin, strict=True)]
+    x = torch.stack(raw).clamp(-3, 3)
+    damping, eps, identity = 1.0, 1e-4, torch.eye(len(x), dtype=F64)
+    rho, r = 0.0, case.residuals(x[None])[0].detach()
+
+    def cost(r: Tensor, x: Tensor) -> float:
+        e = innovations(r, rho)
+        flat = (logsigmoid(x) + logsigmoid(-x)).sum()
+        return float(0.5 * len(e) * e.square().mean().log() - flat)
+
+    for k in range(rounds):
+        known = torch.isfinite(r[1:] + r[:-1])
+        if k >= rounds // 2:
+            rho = float((r[1:] * r[:-1])[known].sum() / r[:-1][known].square().sum())
+        moved = case.residuals(x + eps * torch.cat([torch.zeros(1, len(x)), identity])).detach()
+        e = innovations(moved, rho)
+        slopes, e0 = ((e[1:] - e[0]) / eps).T, e[0]
+        spread = float(e0.square().mean().sqrt())
+        # the curvature of the flat prior on the unbounded scale keeps what is not determined
+        share = torch.sigmoid(x)
+        curvature = slopes.T @ slopes / spread**2 + torch.diag(2 * share * (1 - share))
+        down = slopes.T @ e0 / spread**2 + 2 * share - 1
+        for _ in range(8):
+            scaled = curvature + damping * torch.diag(curvature.diag())
+            trial = x - torch.linalg.solve(scaled, down)
+            new = case.residuals(trial[None])[0].detach()
+            if cost(new, trial) <= cost(moved[0], x):
+                x, r, damping = trial, new, damping / 4
+                break
+            damping *= 4
+    return x, torch.linalg.inv(curvature), rho, spread
+
+
+def sample(
+    case: Case, x: Tensor, covariance: Tensor, rho: float, spread: float, count: int, warm_up: int
+) -> Tensor:
+    """Return a sample [draw, parameter] of the posterior by NUTS, in units of the covariance."""
+    from pyro.infer import MCMC, NUTS
+
+    root = torch.linalg.cholesky(covariance)
+
+    def potential(z: dict[str, Tensor]) -> Tensor:
+        return case.minus_log(x + root @ z["z"], rho, spread)
+
+    kernel = NUTS(potential_fn=potential, max_tree_depth=5, adapt_mass_matrix=False)
+    start = {"z": torch.zeros(len(x), dtype=F64)}
+    chain = MCMC(kernel, count, warm_up, initial_params=start, disable_progbar=True)
+    chain.run()
+    return x + chain.get_samples()["z"] @ root.T
+
+
+def main() -> None:
+    """Print the table, and write it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=HERE.parent / ".." / "shared" / "data")
+    parser.add_argument("--cases", default="mentue,rhone,dischmabach,twin")
+    parser.add_argument("--samples", type=int, default=0, help="draws of NUTS; needs pyro-ppl")
+    parser.add_argument("--warm-up", type=int, default=30)
+    given = parser.parse_args()
+    results = {}
+    for name in given.cases.split(","):
+        case, begun = twin() if name == "twin" else river(given.data, RIVERS[name]), time.time()
+        x, covariance, rho, spread = best(case)
+        r = case.residuals(x[None])[0].detach()
+        rmse = float(r[torch.isfinite(r)].square().mean().sqrt())
+        found = {"rmse": rmse, "correlation": rho, "seconds": time.time() - begun}
+        random = torch.Generator().manual_seed(0)
+        noise = torch.randn(4000, len(x), generator=random, dtype=F64)
+        draws = {"curvature": x + noise @ torch.linalg.cholesky(covariance).T}
+        if given.samples:
+            begun = time.time()
+            torch.manual_seed(0)
+            draws["nuts"] = sample(case, x, covariance, rho, spread, given.samples, given.warm_up)
+            found["nuts_seconds"] = time.time() - begun
+        print(f"{name}: rmse {rmse:.3f}, correlation of errors {rho:.2f}, {found['seconds']:.0f} s")
+        centre = case.physical(x[None])
+        for k in case.names:
+            row = {"best": float(centre[k][0]), "told": case.told.get(k)}
+            for kind, several in draws.items():
+                values = case.physical(several)[k]
+                row |= {f"{kind}_mean": float(values.mean()), f"{kind}_sd": float(values.std())}
+            found[k] = row
+            print("  ", k, {a: None if b is None else round(b, 3) for a, b in row.items()})
+        results[name] = found
+    folder = HERE / "results"
+    folder.mkdir(exist_ok=True)
+    (folder / "stream_posterior.json").write_text(json.dumps(results, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+"""Light under a clear sky, where none was measured."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from pydiffgeo.data.derive.sun import sun_elevation
+from pydiffgeo.data.form import axis_of, step_of, times_of
+from pydiffgeo.errors import DataError, listed
+
+NOON = 2326.0  # umol m-2 s-1 under a sun in the zenith, as streamMetabolizer has it
+
+
+def add_sunlight(sites: xr.Dataset, ahead_of_utc: float = 0.0, most: float = NOON) -> xr.Dataset:
+    """Return records with ``light`` (umol m-2 s-1): `most` times the sine of the sun's height.
+
+    It is that of the middle of each step; clouds, hills and trees are not known.
+
+    Parameters
+    ----------
+    sites : xarray.Dataset
+        Site form, with dates and the attributes lat and lon, degrees north and east.
+    ahead_of_utc : float
+        Hours by which the times of the records are ahead of UTC.
+    most : float
+        Light under a sun in the zenith, umol m-2 s-1.
+
+    Raises
+    ------
+    DataError
+        The records have no dates, or a site has no place.
+    """
+    times = times_of(sites) if axis_of(sites) == "time" else None
+    if not isinstance(times, pd.DatetimeIndex):
+        raise DataError("sunlight needs dates, and the records are points; leave it out.")
+    place = {}
+    for name in ("lat", "lon"):
+        there = name in sites.variables
+        place[name] = (
+            sites[name].values.astype(float) if there else np.full(sites.sizes["site"], np.nan)
+        )
+        unknown = sites.site.values[~np.isfinite(place[name])]
+        if len(unknown):
+            raise DataError(
+                f"sunlight: {listed(list(map(str, unknown)), 5)} have no {name!r}; add it to their "
+                "attributes."
+            )
+    middle = times - step_of(times) / 2 - pd.Timedelta(hours=ahead_of_utc)
+    height = sun_elevation(pd.DatetimeIndex(middle), place["lat"], place["lon"])
+    light = most * np.maximum(np.sin(np.deg2rad(height)), 0.0)
+    told = {"units": "umol m-2 s-1", "long_name": "light under a clear sky"}
+    return sites.assign(light=(("site", "time"), light, told))
