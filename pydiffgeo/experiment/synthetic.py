@@ -16,7 +16,7 @@ from pydiffgeo.data import Windows, synthetic_weather
 from pydiffgeo.data.derive import attributes_of, made_series
 from pydiffgeo.data.form import axis_of
 from pydiffgeo.data.network import DOWNSTREAM
-from pydiffgeo.data.variables import variable_of
+from pydiffgeo.data.variables import RIVER, variable_of
 from pydiffgeo.data.weather import tower_weather
 from pydiffgeo.errors import SolveFailed
 from pydiffgeo.experiment.build import with_derived
@@ -180,7 +180,8 @@ def _add_forcing(
         if name in sites or name in made:
             continue
         steps = np.exp(0.5 * season + 0.3 * random.normal(size=shape))
-        unit = "m3 s-1" if name == "discharge" else "1"
+        known = RIVER.get(name) or variable_of(name)
+        unit = "1" if known is None else known.unit
         sites[name] = (("site", axis), steps, {"units": unit, "role": "forcing"})
     for stage in _processes(hybrid):
         for own, name in stage.names.items():

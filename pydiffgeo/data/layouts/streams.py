@@ -8,7 +8,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from pydiffgeo.data.layouts.source import (
     Column,
@@ -41,6 +43,7 @@ class Form:
     columns: Mapping[str, tuple[str, str]]
     observed: tuple[str, ...]
     optional: tuple[str, ...] = ()
+    bridged: int = 0  # steps of a gap that is bridged by a line where a series drives a model
     stamps: Callable[[pd.DataFrame], pd.Series] = lambda frame: frame.iloc[:, 0]
 
 
@@ -122,6 +125,7 @@ FORMS: dict[str, Form] = {
         {"temp": ("water_temperature", "degC"), "oxy": ("dissolved_oxygen", "mg L-1")},
         ("dissolved_oxygen",),
         ("oxy",),
+        12,
         _american,
     ),
 }
@@ -153,7 +157,8 @@ def open_source(
 
     A table of days has the columns station, date, air_temp_degC, water_temp_degC, discharge_m3s; a
     table of oxygen solar_time, DO_obs, depth, temp_water, light, and the name of its file is the
-    site; one of sondes station, sonde, date, time, temp, oxy, where STATION_SONDE is a site. The
+    site; one of sondes station, sonde, date, time, temp, oxy, where STATION_SONDE is a site, and
+    temperatures that lack for up to 12 steps are taken from a line. The
     attribute "station" is the site, so that settings can select one also in other tables. Times
     stay as they are, those of oxygen local; they are the ends of their steps.
 
@@ -221,6 +226,8 @@ def open_source(
         values = values[~parsed.duplicated()].reset_index(drop=True)
         numbers = numbers_of(values, times, f"site {site}", path, line, seen)
         found = {given[n]: convert(numbers[n].to_numpy(float), *factors[n]) for n in natives}
+        for name in (n for n in found if n not in form.observed):
+            found[name] = _bridged(found[name], form.bridged)
         return pd.DataFrame(found, index=times)
 
     def read(site: str, wanted: Collection[str]) -> pd.DataFrame:
@@ -244,6 +251,19 @@ def open_source(
     known_of = known_of.reindex(list(rows)).assign(station=list(rows))
     attrs = {"title": f"streams of {path.name}"}
     return Source(sites, columns, read, span, known_of, {}, attrs, step_between(times))
+
+
+def _bridged(values: NDArray, most: int) -> NDArray:
+    """Return a series without its gaps of at most so many steps."""
+    known = np.flatnonzero(np.isfinite(values))
+    missing = np.flatnonzero(~np.isfinite(values))
+    after = np.searchsorted(known, missing)
+    inside = (after > 0) & (after < len(known))
+    missing, after = missing[inside], after[inside]
+    short = missing[known[after] - known[after - 1] - 1 <= most]
+    filled = values.copy()
+    filled[short] = np.interp(short, known, values[known])
+    return filled
 
 
 def _once(times: pd.DatetimeIndex) -> pd.DatetimeIndex:

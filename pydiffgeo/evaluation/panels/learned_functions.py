@@ -198,7 +198,7 @@ def _draw(f: LearnedFunction) -> Figure:
     shown = (values[:: max(1, len(values) // DOTS)] for values in (f.inputs, f.outputs))
     blue |= {"markerfacecolor": "none", "markersize": 5, "markeredgewidth": 0.7}
     axis.plot(*shown, "o", label="simulated steps", **blue)
-    x_label = f"{', '.join(f.slot.inputs)} ({', '.join(f.slot.units)})"
+    x_label = f"{f.slot.inputs[0]} ({f.slot.units[0]})"
     axis.set(xlabel=literal(x_label), ylabel=literal(f.slot.output))
     axis.margins(x=0)
     axis.grid(color="0.92")

@@ -34,7 +34,7 @@ def test_forcing_alone(tmp_path: Path) -> None:
     """A scenario has no water temperatures."""
     path = stream_files.days(tmp_path)
     pd.read_csv(path).drop(columns=["water_temp_degC", "part"]).to_csv(path, index=False)
-    assert set(open_sites(path).data_vars) == {"tair_mean", "discharge"}
+    assert set(open_sites(path).data_vars) == {"tair_mean", "discharge", "station"}
 
 
 def test_sondes(tmp_path: Path) -> None:
@@ -64,6 +64,14 @@ def test_segments(tmp_path: Path) -> None:
     later = pd.read_csv(path).drop(columns=["water_temp_obs_degC", "discharge_obs_m3_s"])
     later.to_csv(path, index=False)
     assert "water_temperature" not in open_sites(path)
+
+
+def test_short_gaps_of_a_sonde_are_bridged(tmp_path: Path) -> None:
+    path = stream_files.sondes(tmp_path)
+    path.write_text(path.read_text().replace("14.13,", ","))
+    sites = open_sites(path, sites=["low_A"]).load()
+    np.testing.assert_allclose(sites.water_temperature.values[0], [14.21, 14.12, 14.03])
+    assert np.isnan(sites.dissolved_oxygen.values[0]).tolist() == [False, True, False]
 
 
 def test_metabolism(tmp_path: Path) -> None:
