@@ -111,6 +111,15 @@ def test_example_of_rivers(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(torch.isfinite(w).all() for w in weights) and any((w != 0).any() for w in weights)
 
 
+def test_example_of_stream_temperature() -> None:
+    names: dict[str, Any] = {}
+    exec(blocks("docs/stream_temperature.md", "python")[0], names)
+    weights = [w.grad for w in names["hybrid"].parameters()]
+    assert all(torch.isfinite(w).all() for w in weights) and any((w != 0).any() for w in weights)
+    water = names["series"]["water_temperature"]
+    assert water.shape == (3, 60) and 0 <= float(water.min()) and float(water.max()) < 30
+
+
 def test_gauss_newton() -> None:
     def simulate(parameters: torch.Tensor) -> torch.Tensor:
         model, solver = pdg.HBV(), pdg.Solver("implicit_euler", step=1.0)

@@ -70,6 +70,10 @@ FORMS = {
         closures=networks("photosynthesis")
     ),
     "exp_hydro with networks": lambda: MODELS["exp_hydro"](closures=networks("exp_hydro")),  # type: ignore[call-arg]
+    "stream_temperature by evaporation": lambda: MODELS["stream_temperature"]("evaporation"),  # type: ignore[call-arg]
+    "stream_temperature with networks": lambda: MODELS["stream_temperature"](  # type: ignore[call-arg]
+        closures=networks("stream_temperature")
+    ),
     "air2stream with networks": lambda: MODELS["air2stream"](closures=networks("air2stream")),  # type: ignore[call-arg]
     "stream_oxygen with networks": lambda: MODELS["stream_oxygen"](  # type: ignore[call-arg]
         closures=networks("stream_oxygen")
