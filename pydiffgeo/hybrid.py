@@ -295,6 +295,14 @@ class Hybrid(Recorded, nn.Module):
                     f"{name!r} is given in {now!r}, and the hybrid was prepared for {own!r}; "
                     "convert it, as `open_sites` does."
                 )
+        for name in batch.observed:  # observed here, but not where the hybrid was prepared
+            given, now = self.units.get(name), batch.units.get(name)
+            compared = name in self.gives and given is not None and now is not None
+            if compared and not same_unit(str(given), str(now)):
+                raise UnitError(
+                    f"{name!r} is observed in {now!r}, and the hybrid gives {given!r}: prepare it "
+                    f"by windows of which {name!r} is observed, and it gives that unit."
+                )
 
     def parameters_of(self, batch: Batch) -> dict[str, Tensor]:
         """Return the parameters of a batch by name.

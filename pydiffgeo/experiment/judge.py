@@ -309,6 +309,13 @@ def _with_attributes(records: xr.Dataset, run: TrainedRun) -> xr.Dataset:
         lost |= values.reshape(len(values), -1).any(1)
     if lost.any():
         gone = records.site.values[lost].astype(str)
+        if lost.all():
+            lacking = [n for n in run.hybrid.needs if absent(records[n].values).any()]
+            raise DataError(
+                f"no site has all attributes that {run.folder} reads: {listed(lacking)} are "
+                f"missing for some or all of {listed(gone, 5)}; add them (the option `attributes` "
+                "names their file)."
+            )
         log.warning("%d sites lack an attribute and are left out: %s", len(gone), listed(gone, 5))
     return records.isel(site=~lost)
 

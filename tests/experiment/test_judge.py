@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import experiment_cases as cases
 import numpy as np
@@ -15,7 +17,7 @@ import xarray as xr
 import yaml
 
 from pydiffgeo.errors import DataError, OutputError, SettingsError
-from pydiffgeo.experiment.judge import judge, predict
+from pydiffgeo.experiment.judge import _with_attributes, judge, predict
 from pydiffgeo.experiment.run import train
 from pydiffgeo.experiment.trained import load_run
 
@@ -151,3 +153,15 @@ def test_series_observed_besides_are_no_other_records(records, tmp_path, caplog)
     [folder] = train(made, tmp_path / "out", progress=False)
     judge([folder], progress=False, figures=False)
     assert "records are not those" not in caplog.text
+
+
+def test_points_none_of_which_has_the_attributes_are_an_error(caplog):
+    """Some without are left out; where all are, what is missing is named."""
+    data, hybrid = SimpleNamespace(missing="skip"), SimpleNamespace(needs=("LMA", "N"))
+    run: Any = SimpleNamespace(settings=SimpleNamespace(data=data), hybrid=hybrid, folder="runs/a")
+    lma, n = np.array([1.0, np.nan]), np.array([2.0, 3.0])
+    records = xr.Dataset({"LMA": ("site", lma), "N": ("site", n)}, {"site": ["x", "y"]})
+    assert _with_attributes(records, run).site.values.tolist() == ["x"]
+    assert "1 sites lack an attribute and are left out: y" in caplog.text
+    with pytest.raises(DataError, match="no site has all attributes that runs/a reads: LMA are"):
+        _with_attributes(records.isel(site=[1]), run)

@@ -10,7 +10,7 @@ from hybrid_cases import basin_hybrid, basins, column_hybrid, column_process, st
 
 import pydiffgeo as pdg
 from pydiffgeo import stages
-from pydiffgeo.errors import ParameterError, SettingsError, SolveFailed, UnknownName
+from pydiffgeo.errors import ParameterError, SettingsError, SolveFailed, UnitError, UnknownName
 from pydiffgeo.models.closures import NeuralClosure
 from pydiffgeo.stages.base import Series
 from pydiffgeo.stages.process import Process
@@ -232,3 +232,18 @@ def test_points_of_a_leaf_do_not_know_of_each_other(tmp_path):
     alone = simulated(curves.isel(point=[1]))["assimilation"]
     torch.testing.assert_close(alone[:, 0], whole[:, 1], rtol=1e-9, atol=1e-9)
     assert torch.isfinite(whole).all()  # also where a site has no point: it is not compared
+
+
+def test_observations_of_another_unit_are_converted_or_refused(tmp_path) -> None:
+    """Transpiration of the instrument is in mmol, that of the leaf in mol."""
+    curves = pdg.open_sites(leaf_files.curves(tmp_path))
+    leaf = stages.Process(pdg.Photosynthesis(), forcing={"soil_water_stress": 1.0}, engine="torch")
+    hybrid = pdg.Hybrid(pdg.MLP("LMA_g_m2", hidden=(4,)), leaf, dtype=F64).prepare(curves)
+    windows = pdg.Windows(curves, observed=["transpiration"], dtype=F64)
+    of_carbon = windows.reading(hybrid.reads, ("assimilation",), hybrid.needs).batch(0)
+    mol = hybrid(of_carbon)["transpiration"]
+    batch = windows.reading(hybrid.reads, ("transpiration",), hybrid.needs).batch(0)
+    with pytest.raises(UnitError, match="observed in 'mmol m-2 s-1', and the hybrid gives 'mol"):
+        hybrid(batch)
+    hybrid.prepare(windows)
+    torch.testing.assert_close(hybrid(batch)["transpiration"], 1000 * mol, rtol=1e-6, atol=0)

@@ -196,6 +196,8 @@ def test_gradients_of_what_is_learned() -> None:
 
 
 def test_errors() -> None:
+    with pytest.raises(DataError, match="'vapour_pressure' is 1.5 Pa"):  # kPa
+        solved(MODEL, noon(vapour_pressure=1.5))
     with pytest.raises(DataError, match="'pressure' is 101 Pa"):
         solved(MODEL, noon(pressure=101.0))
     with pytest.raises(DataError, match="'par' is -5"):
@@ -204,7 +206,7 @@ def test_errors() -> None:
         solved(MODEL, noon(leaf_area_index=-1.0))
     with pytest.raises(DataError, match="'soil_water_stress' is 1.5"):
         solved(MODEL, noon(soil_water_stress=1.5))
-    with pytest.raises(ParameterError, match="'soil_albedo_nir' is above 1"):
+    with pytest.raises(ParameterError, match="'soil_albedo_nir' is .* not be above 1"):
         solved(MODEL, noon(), soil_albedo_nir=1.4)
     with pytest.raises(ParameterError, match="R_15"):
         solved(MODEL, noon(), R_15=-1.0)
