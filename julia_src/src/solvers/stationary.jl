@@ -340,13 +340,16 @@ function gather!(seeds::Cotangents, x::Apart, column_of)
     end
 end
 
+"The first of what a pull returns; a model that can give it alone has a method of this."
+@inline on_state(pull, on_rates, on_fluxes) = pull(on_rates, on_fluxes)[1]
+
 "Cotangents of what a group of rows reads, added to their fields."
 function pull_rows!(run::StationaryRun{T,<:SmallModel{N}}, names::NamedInputs{X,P,F,NP,NF}, ::Type{L}, g::Rows, seeds, ::Val{Q}) where {T,N,X,P,F,NP,NF,L,Q}
     m, K = run.model, intervals(run.inputs)
-    on_state = seeds.states == C_NULL ? zero(SVector{N,L}) : from_rows(L, g, seeds.states, Val(N), K)
+    on_u = seeds.states == C_NULL ? zero(SVector{N,L}) : from_rows(L, g, seeds.states, Val(N), K)
     on_fluxes = SVector{Q,L}(ntuple(i -> (@inline; wanted(seeds.fluxes[i]) ? gather(L, g, seeds.fluxes[i]) : zero(L)), Val(Q)))
     on_fluxes = pick(valid(L, g), on_fluxes, zero(on_fluxes))
-    any(reduce(|, map(x -> !(x == zero(x)), vcat(on_state, on_fluxes)))) || return
+    any(reduce(|, map(x -> !(x == zero(x)), vcat(on_u, on_fluxes)))) || return
     u = from_rows(L, g, pointer(run.roots), Val(N), K, true)
     known = reduce(&, map(x -> x == x, u))
     if !all(known)  # the others again, without those that have no root
@@ -357,7 +360,7 @@ function pull_rows!(run::StationaryRun{T,<:SmallModel{N}}, names::NamedInputs{X,
     parameters, forcing, p, w = row_inputs(run, names, L, g)
     J, pull = pulled(m, u, w, p)
     none = zero(u)
-    multiplier = solve_transposed(J, none, one(L), on_state + pull(none, on_fluxes)[1])
+    multiplier = solve_transposed(J, none, one(L), on_u + on_state(pull, none, on_fluxes))
     on_inputs = input_slopes(m, names, u, pull, parameters, forcing, none, multiplier, on_fluxes)
     for i in 1:NP+NF
         field = i <= NP ? seeds.parameters[i] : seeds.forcing[i-NP]

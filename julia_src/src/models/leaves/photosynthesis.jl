@@ -183,12 +183,30 @@ end
         changes, found, slope = leaf_balance(leaf, u, w.values)
         J = SMatrix{1,1}(slope)
     end
-    return changes, found, J, (on_rates, on_fluxes) -> leaf_pull(leaf, u, w, on_rates, on_fluxes)
+    return changes, found, J, LeafPull(leaf, u, w)
 end
 
+"The derivatives of a leaf at a state."
+struct LeafPull{F<:Leaf,U<:SVector,W}
+    leaf::F
+    u::U
+    w::W
+end
+@inline (x::LeafPull)(on_rates, on_fluxes) = leaf_pull(x.leaf, x.u, x.w, on_rates, on_fluxes)
+@inline on_state(x::LeafPull, on_rates, on_fluxes) = leaf_state_pull(x.leaf, x.u, x.w, Weighted(on_rates, on_fluxes))
+
+"Rates and fluxes times their cotangents."
+struct Weighted{R,Q}
+    on_rates::R
+    on_fluxes::Q
+end
+@inline (x::Weighted)((rates, fluxes)) = sum(map(*, x.on_rates, rates)) + sum(map(*, x.on_fluxes, fluxes))
+
+@inline leaf_state_pull(leaf::Leaf, u::SVector{N,L}, w, total) where {N,L} = all_slopes(total(leaf_rates(leaf, seed(u), w)), L, Val(N))
+
 @inline function leaf_pull(leaf::Leaf, u::SVector{N,L}, w, on_rates, on_fluxes) where {N,L}
-    total((rates, fluxes)) = sum(map(*, on_rates, rates)) + sum(map(*, on_fluxes, fluxes))
-    on_state = all_slopes(total(leaf_rates(leaf, seed(u), w)), L, Val(N))
+    total = Weighted(on_rates, on_fluxes)
+    on_u = leaf_state_pull(leaf, u, w, total)
     x = inputs_at(leaf, u, w.given)
     values_, slot = energy_balance(leaf.form) ? leaf_terms(leaf, x) : (w.values, w.slot)
     on = on_values(leaf, u, values_, total)
@@ -204,7 +222,7 @@ end
     if energy_balance(leaf.form)
         on_inputs = merge(on_inputs, (; vapour_pressure=-0.001 * on_inputs.vapour_pressure_deficit))
     end
-    return on_state, on_inputs, on_inputs, on_network
+    return on_u, on_inputs, on_inputs, on_network
 end
 
 @inline names_of_inputs(x::NamedTuple{names}) where {names} = Val(names)
