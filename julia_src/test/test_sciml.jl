@@ -25,7 +25,7 @@ apart(a, b) = sqrt(sum(abs2, a .- b) / sum(abs2, b))
         @test tight.fluxes[k] ≈ exact.fluxes[k] rtol = 1e-6 atol = 1e-6 * maximum(DAYS.rain)
     end
     @testset "$sensitivity" for sensitivity in DiffGeo.allowed(method)
-        # the adjoint equation of the parameters as unknowns is not solved, and says so, at 1e-7 by FBDF and QNDF
+        # with the gradient of the parameters among its unknowns, at the default
         rtol = sensitivity == "InterpolatingAdjoint" ? 1e-6 : 1e-7
         s = run(; method, sensitivity, rtol)
         g = pullback(s; weigh(s)...)

@@ -94,13 +94,21 @@ function interval_cotangents(run::SciMLRun, alg, keep::Kept, c, k, p, on_end, se
     # The adjoint equations are linear: scaled, their tolerances mean the same whatever the size of the loss
     scaled = on_end ./ size_
     seed(out, u, p, t, i) = (out .= scaled; nothing)
-    back = algorithm(o, m; before=length(on_end) - size(run.starts, 1))
     sensitivity, ends = ADJOINTS[o.sensitivity](o), [solution.t[end]]
+    method = sensitivity isa InterpolatingAdjoint ? get(BACKWARD, o.method, o.method) : o.method
+    back = ALGORITHMS[method](Bordered(statesize(m), length(on_end) - size(run.starts, 1), 1))
     options = (; reltol=o.rtol, abstol=ADJOINT_ATOL * o.rtol, maxiters=o.max_steps, verbose=STRICT)
-    on_start, on_p = if sensitivity isa InterpolatingAdjoint
-        interpolating(solution, back, keep.equations, ends, seed, sensitivity, options)
-    else
-        adjoint_sensitivities(solution, back; t=ends, dgdu_discrete=seed, sensealg=sensitivity, options...)
+    on_start, on_p = try
+        if sensitivity isa InterpolatingAdjoint
+            interpolating(solution, back, keep.equations, ends, seed, sensitivity, options)
+        else
+            adjoint_sensitivities(solution, back; t=ends, dgdu_discrete=seed, sensealg=sensitivity, options...)
+        end
+    catch error
+        error isa ErrorException || rethrow()
+        why = first(split(error.msg, '\n'))
+        throw(Refused("the adjoint equation of column $(c - 1), interval $(k - 1), was not solved by $(o.method) with " *
+                      "$(o.sensitivity) at rtol=$(o.rtol) ($why). Take the sensitivity GaussAdjoint, or another rtol."))
     end
     return size_ .* vec(on_start), size_ .* vec(on_p)
 end
@@ -139,6 +147,9 @@ function fill_adjoint!(J::SparseMatrixCSC, A::SparseMatrixCSC, G)
 end
 
 const ADJOINT_ATOL = 1e-2
+
+# With the gradient of the parameters among the unknowns, multistep methods ended in "max iters" on intervals of weather; KenCarp4 does not
+const BACKWARD = Dict("FBDF" => "KenCarp4", "QNDF" => "KenCarp4")
 
 # SciML does not look at how the solve of an adjoint equation ended, so that one that gave up would go unnoticed: it throws instead
 const STRICT = DEVerbosity(dt_NaN=ErrorLevel(), max_iters=ErrorLevel(), dt_min_unstable=ErrorLevel(), dt_epsilon=ErrorLevel(),
