@@ -152,7 +152,7 @@ class Persistence(Stage):
         Fewer steps than one.
     """
 
-    def __init__(self, gives: Sequence_[str] = ("discharge",), steps: int = 1):
+    def __init__(self, gives: str | Sequence_[str] = ("discharge",), steps: int = 1):
         super().__init__()
         self.gives, self.steps = (gives,) if isinstance(gives, str) else tuple(gives), steps
         if steps < 1:

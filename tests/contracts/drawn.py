@@ -37,6 +37,7 @@ NARROW = {
         "ponding_height": (1.5, 3.0),
     },
 }
+SWITCHES = ("c4",)  # parameters that are 0 or 1: nothing is learned through them
 
 
 def networks(name: str, **options: object) -> dict[str, NeuralClosure]:
@@ -105,6 +106,8 @@ def parameters(model: ProcessModel, columns: int, seed: int = 0) -> dict[str, Te
         if narrow and name not in narrow:
             low, high = sorted((0.98 * s.default, 1.02 * s.default))
         out[name] = uniform(shape, low, high, s.transform == "log" and low > 0, g)
+        if name in SWITCHES:
+            out[name] = out[name].round()
     return out
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import torch
-from contracts.drawn import CASES, at_states, forcing, parameters, states
+from contracts.drawn import CASES, SWITCHES, at_states, forcing, parameters, states
 from torch import Tensor
 
 import pydiffgeo
@@ -144,19 +144,21 @@ def test_gradcheck_of_every_input(model: ProcessModel, engine: str, varying: boo
     if varying:
         change = torch.linspace(0.95, 1.05, steps, dtype=torch.float64)
         given = {
-            k: v[:, None] * (change[:, None] if v.ndim == 2 else change) for k, v in given.items()
+            k: v if k in SWITCHES else v[:, None] * (change[:, None] if v.ndim == 2 else change)
+            for k, v in given.items()
         }
     begin = states(model, parameters(model, columns, seed=3), columns)
     solver = Solver("implicit_euler", step=1.0, **EXACT)
+    fixed = {k: given.pop(k) for k in SWITCHES if k in given}
     inputs = {"state": begin, **weather, **given}
     sizes = {k: v.abs().clamp_min(1e-2) for k, v in inputs.items()}  # relative steps
     level = float(begin.abs().mean())
 
-    frozen = solve(model, weather, given, begin, range(steps + 1), solver, engine)
+    frozen = solve(model, weather, given | fixed, begin, range(steps + 1), solver, engine)
 
     def outputs(*values: Tensor) -> Tensor:
         x = {k: v * sizes[k] for k, v in zip(inputs, values, strict=True)}
-        f, p = {k: x[k] for k in weather}, {k: x[k] for k in given}
+        f, p = {k: x[k] for k in weather}, {k: x[k] for k in given} | fixed
         s = solve(model, f, p, x["state"], range(steps + 1), solver, engine, replay=frozen)
         parts = (s.states / level, s.storage, *s.fluxes.values())
         return torch.cat([part.flatten() for part in parts])
