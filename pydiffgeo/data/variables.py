@@ -347,21 +347,19 @@ def variable_of(name: str, unit: str | None = None) -> Variable | None:
 def limits(name: str, unit: str | None = None) -> tuple[float, float]:
     """Return the range outside of which a value of a variable or attribute is impossible.
 
-    `FALLBACK` where none is known.
-
-    A forcing product at the end of a name, as in ``precipitation_nldas``, changes nothing.
+    `FALLBACK` where none is known. A forcing product at the end of a name, as in
+    ``precipitation_nldas``, changes nothing.
     """
     if name in ATTRIBUTES:
         return ATTRIBUTES[name]
     known = variable_of(name, unit) if name in RIVER else None
-    known = known or next(
-        (v for n, v in VARIABLES.items() if name == n or name.startswith(n + "_")), None
-    )
+    if known is None:  # the longest name: a vapour pressure deficit is no vapour pressure
+        found = [n for n in VARIABLES if name == n or name.startswith(n + "_")]
+        known = VARIABLES[max(found, key=len)] if found else None
     if known is not None:
         return known.lower, known.upper
     return next(
-        (found for start, found in ATTRIBUTES.items() if len(start) > 3 and name.startswith(start)),
-        FALLBACK,
+        (range_ for n, range_ in ATTRIBUTES.items() if len(n) > 3 and name.startswith(n)), FALLBACK
     )
 
 

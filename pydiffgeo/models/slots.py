@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from pydiffgeo.errors import ParameterError, lookup
+from pydiffgeo.errors import ParameterError, UnknownName, listed, lookup
 from pydiffgeo.models.base import Values
 from pydiffgeo.models.closures import JuliaClosure, NeuralClosure, output_of
 from pydiffgeo.models.spec import ModelSpec, SlotSpec
@@ -39,6 +39,11 @@ def filled(
         none.
     """
     given = dict(closures or {})
+    if given and not spec.slots:
+        raise UnknownName(
+            f"{spec.name} in this form has no slot for a closure, given is {listed(given)}; "
+            "docs/closures.md says which formulas have one."
+        )
     for name, closure in given.items():
         _check(lookup(spec.slots, name, f"slot of {spec.name}"), closure)
     ordered = {k: given[k] for k in spec.slots if k in given}

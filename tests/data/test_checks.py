@@ -14,6 +14,7 @@ from pydiffgeo.data import (
     synthetic_weather,
 )
 from pydiffgeo.data.checks import WEATHER
+from pydiffgeo.data.variables import find_impossible
 from pydiffgeo.errors import DataError, UnitError
 
 
@@ -75,3 +76,9 @@ def test_missing_forcing_is_listed_by_station_and_date(records):
     assert missing_forcing(records) == [("tair_mean", "S03", "2020-01-11")]
     with pytest.raises(DataError, match="tair_mean at site S03 on 2020-01-11"):
         require_complete(records)
+
+
+def test_names_that_begin_alike_have_limits_of_their_own():
+    """1200 kPa is a deficit in Pa, though a vapour pressure may be 1200 Pa."""
+    assert find_impossible("vapour_pressure_deficit", np.array([1.2, 1200.0])).tolist() == [0, 1]
+    assert not find_impossible("vapour_pressure_era5", np.array([1200.0])).any()

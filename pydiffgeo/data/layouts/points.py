@@ -132,6 +132,11 @@ def open_source(
     table = table.rename(columns={n: request.names.get(n, PLACES.get(n, n)) for n in table})
     stated |= {n: unit for n in of_rows if (unit := unit_for(str(n), str(n), request)) is not None}
     stated = {request.names.get(n, PLACES.get(n, n)): unit for n, unit in stated.items()}
+    if "site" in table or "site" in names.values():
+        raise DataError(
+            f"{file.name} has a column 'site' beside {label!r}, which tells the sites: give it "
+            "another name, names={'site': 'place'}."
+        )
 
     def read(name: str, wanted: Collection[str]) -> pd.DataFrame:
         found = rows[name]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from pydiffgeo.errors import lookup
+from pydiffgeo.errors import DataError, lookup
 from pydiffgeo.models.leaves.configuration import Form
 from pydiffgeo.models.leaves.stomata import STOMATA_RATIO
 from pydiffgeo.models.leaves.temperature import STANDARD, ZERO_CELSIUS
@@ -57,18 +57,32 @@ def optimal_chi(
     ------
     UnknownName
         A parameter that is no constant of Rubisco.
+    DataError
+        Weather beyond what `Photosynthesis` takes, such as a pressure in kPa.
 
     References
     ----------
     Prentice et al. (2014), doi:10.1111/ele.12211; Stocker et al. (2020),
     doi:10.5194/gmd-13-1545-2020. Viscosity as in IAPWS SR6-08.
     """
-    spec = load_spec("photosynthesis").parameters
-    values = {k: spec[k].default for k in READ}
+    spec, weather = load_spec("photosynthesis").parameters, load_spec("photosynthesis").forcings
+    read = {
+        "leaf_temperature": temperature, "vapour_pressure_deficit": vpd, "co2": co2,
+        "pressure": pressure,
+    }  # fmt: skip
+    for name, values in read.items():
+        low, high, unit = weather[name].lower, weather[name].upper, weather[name].unit
+        beyond = ~((values >= low) & (values <= high))
+        if bool(beyond.any()):
+            raise DataError(
+                f"{name} is {float(values[beyond][0]):g} {unit}; allowed: {low:g} to {high:g}, no "
+                "gaps; correct it, or leave it out."
+            )
+    constants = {k: spec[k].default for k in READ}
     for name, value in (parameters or {}).items():
-        lookup(values, name, "constant of Rubisco")
-        values[name] = value
-    p = {k: torch.as_tensor(v, dtype=temperature.dtype) for k, v in values.items()}
+        lookup(constants, name, "constant of Rubisco")
+        constants[name] = value
+    p = {k: torch.as_tensor(v, dtype=temperature.dtype) for k, v in constants.items()}
     air, form = {"pressure": pressure}, Form()
     point = compensation_point(temperature, air, p, form)
     half = michaelis(temperature, air, p, form)

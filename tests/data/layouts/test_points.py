@@ -53,6 +53,14 @@ def test_names_tell_the_column_of_sites(tmp_path: Path):
     table.to_csv(tmp_path / "own.csv", index=False)
     sites = open_sites(tmp_path / "own.csv", names={"my leaf": "site"})
     assert sites.site.values.tolist() == list(leaf_files.CURVES) and sites.sizes["point"] == 5
+    table.assign(site="Rome").to_csv(
+        tmp_path / "own.csv", index=False
+    )  # a place has that name, too
+    with pytest.raises(DataError, match="a column 'site' beside 'my leaf'"):
+        open_sites(tmp_path / "own.csv", names={"my leaf": "site"})
+    options = {"site": "my leaf"}
+    sites = open_sites(tmp_path / "own.csv", names={"site": "place"}, options=options)
+    assert set(sites.place.values) == {"Rome"}
 
 
 def test_a_row_for_each_site_has_attributes_beside_its_series(tmp_path: Path):

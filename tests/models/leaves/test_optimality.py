@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pydiffgeo import optimal_chi
-from pydiffgeo.errors import UnknownName
+from pydiffgeo.errors import DataError, UnknownName
 from pydiffgeo.models.leaves.configuration import Form
 from pydiffgeo.models.leaves.traits import compensation_point, michaelis
 from pydiffgeo.models.spec_files import load_spec
@@ -52,3 +52,13 @@ def test_dry_air_and_high_mountains_lower_chi() -> None:
     assert by[0] > 0 and by[1] < 0 and by[2] > 0 and 0 < chi < 1
     with pytest.raises(UnknownName, match="K_c25"):
         optimal_chi(t, vpd, co2, pressure, parameters={"Kc25": 400.0})
+
+
+@pytest.mark.parametrize(
+    ("weather", "message"),
+    [((20.0, 1.0, 400.0, 101.3), "pressure is 101.3 Pa"), ((20.0, -0.1, 400.0, 1e5), "-0.1 kPa"),
+     ((20.0, 1000.0, 400.0, 1e5), "1000 kPa"), ((293.0, 1.0, 400.0, 1e5), "293 degC")],
+)  # fmt: skip
+def test_weather_in_other_units_is_refused(weather: tuple[float, ...], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        optimal_chi(*(torch.tensor([x], dtype=F64) for x in weather))
