@@ -37,6 +37,13 @@ FORMS: dict[str, Callable[[], Photosynthesis]] = {
     ),
     "energy balance": lambda: Photosynthesis(energy_balance=True, ratios=False, smoothing="clm5"),
     "network beside the formula": lambda: Photosynthesis(closures=network()),
+    "ball_berry": lambda: Photosynthesis(stomata="ball_berry", mesophyll=True),
+    "buckley_mott_farquhar": lambda: Photosynthesis(stomata="buckley_mott_farquhar"),
+    "measured": lambda: Photosynthesis(stomata="measured", mesophyll=True),
+    "measured Ci": lambda: Photosynthesis(stomata="measured_ci", mesophyll=True, ratios=False),
+    "ball_berry with an energy balance": lambda: Photosynthesis(
+        "both", "ball_berry", energy_balance=True, mesophyll=True
+    ),
 }
 
 
