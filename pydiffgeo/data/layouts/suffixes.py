@@ -25,6 +25,7 @@ SUFFIXES: dict[str, str] = {
     "_degN": "degrees_north",
     "_degE": "degrees_east",
     "_kPa": "kPa",
+    "_hPa": "hPa",
     "_m_s": "m s-1",
     "_Pa": "Pa",
     "_cm2": "cm2",

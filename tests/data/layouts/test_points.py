@@ -91,6 +91,8 @@ def test_what_is_wrong_is_named(tmp_path: Path):
     file.write_text(text.replace("Pair_kPa", "Pair_m_s"))
     with pytest.raises(UnitError, match="'Pair_m_s' has unit 'm s-1', expected 'Pa'"):
         open_sites(file)
+    file.write_text(text.replace("Pair_kPa", "Pair_hPa"))
+    assert open_sites(file).pressure.values[0, 0] == 99e2
     file.write_text(text)
     for options, words in (
         ({"site": "leaf"}, "no column 'leaf'"),
