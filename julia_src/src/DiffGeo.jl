@@ -46,6 +46,9 @@ include("models/leaves/temperature.jl")
 include("models/leaves/biochemistry.jl")
 include("models/leaves/stomata.jl")
 include("models/leaves/photosynthesis.jl")
+include("models/canopies/radiation.jl")
+include("models/canopies/air.jl")
+include("models/canopies/two_big_leaf.jl")
 include("solvers/tableau.jl")
 include("solvers/options.jl")
 include("solvers/work.jl")
@@ -68,7 +71,7 @@ include("precompile.jl")
 
 export Richards, RootUptake, VanGenuchten, VanGenuchtenVogel, BrooksCorey, Gardner, Haverkamp, Learned
 export CellModel, FaceModel, FunctionNetwork, SmallModel, Sparse, air2stream, exp_hydro, hbv, kinematic_wave, load_model, muskingum, muskingum_cunge
-export photosynthesis, stream_oxygen, stream_temperature
+export photosynthesis, stream_oxygen, stream_temperature, two_big_leaf
 export METHODS, Options, Solution, pullback, solve
 export Refused, SpecMismatch, UnknownName
 

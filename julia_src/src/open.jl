@@ -20,14 +20,15 @@ const BUILDERS = Dict{String,Function}(
     "air2stream" => d -> open_slots((; x...) -> air2stream(; version=d["version"]::Int, x...), d),
     "stream_oxygen" => d -> open_slots(stream_oxygen, d),
     "stream_temperature" => d -> open_slots((; x...) -> stream_temperature(; exchange=d["exchange"]::String, x...), d),
-    "photosynthesis" => d -> open_leaf(d),
+    "photosynthesis" => d -> open_leaf(photosynthesis, d),
+    "two_big_leaf" => d -> open_leaf((; x...) -> two_big_leaf(; friction=d["friction"]::String, light=d["light"]::String, x...), d),
     "user" => d -> open_user(d),
 )
 
-"A leaf; all other entries of its description are its options."
-function open_leaf(d)
+"A leaf, or a canopy of leaves, with the options of the leaf."
+function open_leaf(build, d)
     given = (:pathway, :stomata, :mesophyll, :energy_balance, :co2_at, :humidity_at, :kinetics, :ratios, :product_limit, :c3, :c4)
-    return open_slots((; x...) -> photosynthesis(; (k => d[String(k)] for k in given)..., x...), d)
+    return open_slots((; x...) -> build(; (k => d[String(k)] for k in given)..., x...), d)
 end
 
 "A model from a user's file, which must define the networks named in `own`, each with the seed of its first weights."

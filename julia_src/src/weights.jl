@@ -76,12 +76,13 @@ end
     return
 end
 
-"The same from the input of each network and the cotangent of its output."
+"The same from the input of each network and the cotangent of its output, or such a pair of each time that it was called."
 @inline add_weight_slopes!(n::Networks{names}, on::NamedTuple) where {names} = ntuple(Val(length(n))) do j
     @inline
-    x, on_output = on[names[j]]
-    add_weight_slopes!(n, j, inputs_vector(x), on_output)
+    add_calls!(n, j, on[names[j]]...)
 end
+@inline add_calls!(n::Networks, j, x, on_output) = add_weight_slopes!(n, j, inputs_vector(x), on_output)
+@inline add_calls!(n::Networks, j, calls::Tuple...) = foreach(call -> add_calls!(n, j, call...), calls)
 "The same of network j: at once, or when `flush_weights!` hands on what its table has gathered."
 @inline function add_weight_slopes!(n::Networks, j, x::SVector, on_output)
     c, on_table = n.closures[j], n.on_tables[j]

@@ -22,6 +22,7 @@ from pydiffgeo.bridge.arrays import field
 from pydiffgeo.bridge.runtime import Julia
 from pydiffgeo.errors import DataError, ParameterError
 from pydiffgeo.models.base import Evaluation, ProcessModel
+from pydiffgeo.models.canopies.two_big_leaf import TwoBigLeaf
 from pydiffgeo.models.closures import JuliaClosure, NeuralClosure
 from pydiffgeo.models.exp_hydro import ExpHydro
 from pydiffgeo.models.hbv import HBV
@@ -153,6 +154,11 @@ DESCRIPTIONS: dict[type[ProcessModel], Callable[[Any], dict[str, Any]]] = {
     StreamOxygen: _by_name,
     StreamTemperature: lambda model: {**_by_name(model), "exchange": model.exchange},
     Photosynthesis: _leaf,
+    TwoBigLeaf: lambda model: {
+        **_leaf(model.leaf),
+        "friction": model.friction,
+        "light": model.light,
+    },
     JuliaModel: _from_file,
 }
 

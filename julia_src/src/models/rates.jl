@@ -281,7 +281,7 @@ are added to where they are kept.
         isempty(on_networks) && throw(Refused("the model has networks: the pull of its linearise returns their inputs and cotangents too"))
         add_weight_slopes!(x.networks, on_networks[1])
     end
-    return SVector(Tuple(NamedTuple{P}(on_p))..., Tuple(NamedTuple{F}(on_f))...)
+    return vcat(SVector(Tuple(NamedTuple{P}(on_p))), SVector(Tuple(NamedTuple{F}(on_f))))
 end
 
 "Sum of weights times values; zero where there are none."

@@ -263,24 +263,32 @@ end
 Photosynthesis of a leaf with the specification `photosynthesis.toml`; the options are those of the Python class, but `c3` and `c4`, curvatures
 of the smooth minima. `networks` fill the slot `stomata`.
 """
-function photosynthesis(; pathway="c3", stomata="medlyn", mesophyll=false, energy_balance=false, co2_at="air", humidity_at="air",
-    kinetics="partial_pressure", ratios=true, product_limit=false, c3=(0.999, 0.999), c4=(0.999, 0.999), networks=(;), residual=())
+photosynthesis(; networks=(;), residual=(), options...) = dynamic(leaf_model)(leaf_form(; options...), Slots("photosynthesis", networks, residual))
+
+"The form of a leaf from its options, checked."
+function leaf_form(; pathway="c3", stomata="medlyn", mesophyll=false, energy_balance=false, co2_at="air", humidity_at="air",
+    kinetics="partial_pressure", ratios=true, product_limit=false, c3=(0.999, 0.999), c4=(0.999, 0.999))
     for (option, value_) in pairs((; pathway, stomata, co2_at, humidity_at, kinetics))
         value_ in LEAF_OPTIONS[option] || throw(UnknownName("$option = $value_ is none of $(join(LEAF_OPTIONS[option], ", "))"))
     end
-    form = LeafForm{Symbol(pathway),Symbol(stomata),mesophyll,energy_balance,Symbol(co2_at),Symbol(humidity_at),Symbol(kinetics),ratios,product_limit}(
+    return LeafForm{Symbol(pathway),Symbol(stomata),mesophyll,energy_balance,Symbol(co2_at),Symbol(humidity_at),Symbol(kinetics),ratios,product_limit}(
         Tuple(c3), Tuple(c4))
-    return dynamic(leaf_model)(form, Slots("photosynthesis", networks, residual))
 end
 
-function leaf_model(form::LeafForm, s::Slots)
+"A leaf with networks in its slots, and its specification."
+function leaf_of(form::LeafForm, s::Slots)
     drivers = leaf_drivers(form)
     if haskey(s.called, :stomata)
         haskey(drivers, :slope) && stomata(form) === :medlyn || throw(Refused("the slot stomata is one of Medlyn's form with the humidity of the air"))
         drivers = Base.structdiff(drivers, (; slope=nothing))
     end
     spec_ = leaf_spec(form, drivers, s)
-    return leaf_model(Leaf(form, drivers, s, Tuple(spec_.fluxes)), spec_, Val(length(spec_.states)))
+    return Leaf(form, drivers, s, Tuple(spec_.fluxes)), spec_
+end
+
+function leaf_model(form::LeafForm, s::Slots)
+    leaf, spec_ = leaf_of(form, s)
+    return leaf_model(leaf, spec_, Val(length(spec_.states)))
 end
 
 function leaf_model(leaf::Leaf, spec_, ::Val{N}) where {N}
