@@ -121,7 +121,7 @@ class SoilWaterStress(Stage):
             numbers = [torch.tensor([float(v)]) for v in group if not isinstance(v, str)]
             for bad, text in faults(numbers) if group and len(numbers) == len(group) else ():
                 if bool(bad.any()):
-                    raise ParameterError(f"{self.who}: {text}")
+                    raise ParameterError(f"{self.who}: {text}.")
 
     @property
     def takes(self) -> tuple[str, ...]:
@@ -168,7 +168,7 @@ class SoilWaterStress(Stage):
         total = torch.zeros(())
         for k, name in enumerate(self.reads):
             wetness = converted(series[name], self.factors[name])
-            text = f"{name!r} must be the filled share of the pores, between 0 and 1; correct it."
+            text = f"{name!r} must be the filled share of the pores, between 0 and 1; correct it"
             self._require((wetness < -ROUNDING) | (wetness > 1 + ROUNDING), text, batch)
             total = total + roots[k] * self._share(k, wetness, given, potentials, parameters)
         return {self.gives[0]: total}
@@ -208,7 +208,7 @@ class SoilWaterStress(Stage):
         """Raise DataError for the first place where something is wrong."""
         if bool(bad.any()):
             row = int(bad.expand(len(batch), -1).any(1).nonzero()[0])
-            raise DataError(f"{self.who}: {batch.where(row)}: {text}")
+            raise DataError(f"{self.who}: {batch.where(row)}: {text}.")
 
 
 def wilting_factor(
@@ -227,10 +227,10 @@ def wilting_factor(
 def _roots(shares: list[Tensor]) -> list[tuple[Tensor, str]]:
     """Return where root fractions of all layers are none, and what to do about it."""
     found = [
-        (share < 0, "a root fraction is negative; give shares of the roots.") for share in shares
+        (share < 0, "a root fraction is negative; give shares of the roots") for share in shares
     ]
     whole = torch.stack(torch.broadcast_tensors(*shares)).sum(0)
-    text = "root fractions do not sum to 1; give those of all layers, or divide them by their sum."
+    text = "root fractions do not sum to 1; give those of all layers, or divide them by their sum"
     return [*found, ((whole - 1).abs() > SUM, text)]
 
 
@@ -239,12 +239,12 @@ def _potentials(values: list[Tensor]) -> list[tuple[Tensor, str]]:
     opened, closed, saturated = values
     found = []
     for name, value in (("potential_open", opened), ("potential_saturated", saturated)):
-        found.append((value >= 0, f"{name} must be negative, in mm of water; turn its sign."))
-        text = f"potential_closed must be more negative than {name}; exchange or correct them."
+        found.append((value >= 0, f"{name} must be negative, in mm of water; turn its sign"))
+        text = f"potential_closed must be more negative than {name}; exchange or correct them"
         found.append((closed >= value, text))
     return found
 
 
 def _positive(exponents: list[Tensor]) -> list[tuple[Tensor, str]]:
     """Return where exponents are negative, and what to do about it."""
-    return [(value < 0, "B is negative; give it as a positive number.") for value in exponents]
+    return [(value < 0, "B is negative; give it as a positive number") for value in exponents]

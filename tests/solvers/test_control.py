@@ -30,7 +30,9 @@ def test_a_drying_flux_that_the_soil_cannot_give(engine: str) -> None:
     )
     solution = solve(model, *inputs, Solver(on_failure="report"))
     assert list(solution.failed) == [0]
-    assert solution.failed[0].startswith("in the interval that ends at 480.0: no progress")
+    why = solution.failed[0]
+    assert why.startswith("in the interval that ends at 480.0: no ")
+    assert "no progress" in why or "no step above" in why  # which comes first is chance
     attempts = solution.stats["accepted"] + solution.stats["rejected"]
     assert int(attempts[0]) <= 4 * patience(8) and int(attempts[1]) < patience(8)
     alone = solve(model, {"top_flux": flux[1:], "bottom_flux": 0.0}, *inputs[1:])
