@@ -103,6 +103,7 @@ SYMBOLS: dict[str, tuple[Fraction, _Dims]] = {
 }
 """Symbols of units: how much of which base units they are."""
 ZEROS = {"degC": Fraction(27315, 100), "degF": Fraction(45967, 100) * Fraction(5, 9)}
+ZERO_CELSIUS = float(ZEROS["degC"])  # K
 """Temperature of the zero of a scale, K."""
 WATER = Fraction(1000)
 """kg m-3: a mass of water per area is a depth."""

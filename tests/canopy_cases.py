@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from pydiffgeo import Solution, Solver, TwoBigLeaf, solve
-from pydiffgeo.models.leaves.temperature import saturation_pressure
+from pydiffgeo.models.vapour import saturation_pressure
 
 F64 = torch.float64
 

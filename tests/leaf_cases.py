@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pydiffgeo import Photosynthesis
-from pydiffgeo.models.leaves.temperature import saturation_pressure
+from pydiffgeo.models.vapour import saturation_pressure
 
 F64 = torch.float64
 FORMS: dict[str, dict[str, Any]] = {

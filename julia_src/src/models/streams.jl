@@ -60,7 +60,7 @@ const OF_STREAM_OXYGEN = constants("stream_oxygen")
 
 "Oxygen that fresh water holds in balance with humid air, mg L-1, at a temperature (degC) and a pressure (hPa); see `stream_oxygen.py`."
 @inline function oxygen_saturation(temperature, pressure)
-    warm = 1 / (temperature + 273.15)
+    warm = 1 / (temperature + ZERO_CELSIUS)
     at_one = exp(evalpoly(warm, (-139.34411, 1.575701e5, -6.642308e7, 1.243800e10, -8.621949e11)))
     vapour = exp(evalpoly(warm, (11.8571, -3840.70, -216961.0)))
     second = evalpoly(temperature, (9.75e-4, -1.426e-5, 6.436e-8))

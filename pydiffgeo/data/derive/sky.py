@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import torch
 import xarray as xr
 
 from pydiffgeo.data.form import axis_of, times_of
 from pydiffgeo.errors import DataError
+from pydiffgeo.models.vapour import saturation_pressure
 
 SKY = ("shortwave_down", "vapour_pressure", "cloud_cover")
 SOLAR = 0.0820  # MJ m-2 min-1, FAO-56, eq. 21
@@ -61,7 +63,7 @@ def add_sky(
         for k in ("tair_mean", "precipitation")
     )
     cloud = np.where(np.isnan(rain), np.nan, np.where(rain < WET, fair, overcast))
-    full = 610.8 * np.exp(17.27 * air / (air + 237.3))
+    full = saturation_pressure(torch.from_numpy(air)).numpy()
     values = {
         "shortwave_down": (CLEAR * above * (1 - HIDDEN * cloud**2), "MJ m-2 d-1"),
         "vapour_pressure": (0.01 * humidity * full, "Pa"),

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from pydiffgeo.data.form import DAY, axis_of, step_of, times_of
 from pydiffgeo.errors import DataError, listed
+from pydiffgeo.units import ZERO_CELSIUS
 
 SOLAR = 1361.0  # W m-2, Kopp & Lean (2011), doi:10.1029/2010GL045777
 TO_WATT = 1e6 / 86400.0  # MJ m-2 d-1, the unit of global radiation in the site form
@@ -129,7 +130,7 @@ def add_sun(sites: xr.Dataset, ahead_of_utc: float = 0.0) -> xr.Dataset:
         clear = (0.75 + 2e-5 * up)[:, None] * above
         cloud = np.clip(1 - came / np.maximum(clear, 1.0), 0.0, 1.0)
         cloud = _through_nights(np.where(height >= CLOUDS_SEEN, cloud, np.nan))
-        kelvin = read(air) + 273.15
+        kelvin = read(air) + ZERO_CELSIUS
         pressure = np.maximum(read("vapour_pressure") / 100.0, 0.0)  # hPa
         emissivity = cloud + (1 - cloud) * 1.24 * (pressure / kelvin) ** (1 / 7)
         down = np.minimum(emissivity, 1.0) * STEFAN * kelvin**4

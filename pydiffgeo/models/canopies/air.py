@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from pydiffgeo.models.canopies.radiation import mean_exp
-from pydiffgeo.models.leaves.temperature import GAS, ZERO_CELSIUS
+from pydiffgeo.models.leaves.temperature import GAS
 from pydiffgeo.models.spec_files import load_constants
+from pydiffgeo.units import ZERO_CELSIUS
 
 CONSTANTS = load_constants("two_big_leaf")
 LEAST_FRICTION, LEAST_WIND = CONSTANTS["LEAST_FRICTION"], CONSTANTS["LEAST_WIND"]

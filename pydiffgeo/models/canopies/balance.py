@@ -10,8 +10,8 @@ from torch import Tensor
 
 from pydiffgeo.models.base import Entries, Values
 from pydiffgeo.models.canopies.air import CONSTANTS
-from pydiffgeo.models.leaves.temperature import ZERO_CELSIUS, saturation_pressure
-from pydiffgeo.models.slots import with_slope
+from pydiffgeo.models.vapour import saturation_and_slope, saturation_pressure
+from pydiffgeo.units import ZERO_CELSIUS
 
 STEFAN, HEAT_CAPACITY = CONSTANTS["STEFAN"], CONSTANTS["HEAT_CAPACITY"]
 CLASSES = ("sun", "shade")
@@ -119,7 +119,7 @@ def entries(
         out |= {(5, k): of[0], (5, 2 + k): of[1]}
         out[5, 5] = out[5, 5] + of[2]
     moist = latent * f["soil_vapour"] / f["pressure"]
-    steeper = with_slope(saturation_pressure, state[..., 4])[1]
+    steeper = saturation_and_slope(state[..., 4])[1]
     out[soil, soil] = out[soil, soil] - p["soil_heat_conductance"] - moist * steeper
     out |= {(soil, 5): moist, (5, soil): moist * steeper}
     out[5, 5] = out[5, 5] - moist - latent * f["aerodynamic"] / f["pressure"]

@@ -38,9 +38,9 @@ from pydiffgeo.models.canopies.radiation import (
     sunlit_area,
 )
 from pydiffgeo.models.leaves.photosynthesis import Photosynthesis
-from pydiffgeo.models.leaves.temperature import saturation_pressure
 from pydiffgeo.models.smooth import stacked
 from pydiffgeo.models.spec_files import load_spec
+from pydiffgeo.models.vapour import saturation_pressure
 
 LEAST_SINE, LEAST_AREA = CONSTANTS["LEAST_SINE"], CONSTANTS["LEAST_AREA"]
 K_DIFFUSE = CONSTANTS["K_DIFFUSE"]

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from pydiffgeo.models.base import Values
 from pydiffgeo.models.leaves.stomata import CONSTANTS
-from pydiffgeo.models.leaves.temperature import ZERO_CELSIUS, saturation_pressure
+from pydiffgeo.models.vapour import saturation_pressure
+from pydiffgeo.units import ZERO_CELSIUS
 
 EMISSIVITY = CONSTANTS["EMISSIVITY"]
 STEFAN_BOLTZMANN = CONSTANTS["STEFAN_BOLTZMANN"]

@@ -10,9 +10,10 @@ from torch import Tensor
 from pydiffgeo.errors import DataError, lookup
 from pydiffgeo.models.leaves.configuration import Form
 from pydiffgeo.models.leaves.stomata import STOMATA_RATIO
-from pydiffgeo.models.leaves.temperature import STANDARD, ZERO_CELSIUS
+from pydiffgeo.models.leaves.temperature import STANDARD
 from pydiffgeo.models.leaves.traits import compensation_point, michaelis
 from pydiffgeo.models.spec_files import load_spec
+from pydiffgeo.units import ZERO_CELSIUS
 
 COST_RATIO = 146.0  # of maintaining carboxylation and transpiration at 25 degC
 READ = (

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from pydiffgeo.models.base import Values
-from pydiffgeo.models.leaves.temperature import saturation_pressure
 from pydiffgeo.models.spec_files import load_constants
+from pydiffgeo.models.vapour import saturation_pressure
 
 CONSTANTS = load_constants("photosynthesis")
 STOMATA_RATIO = CONSTANTS["STOMATA_RATIO"]

@@ -8,8 +8,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pydiffgeo.units import ZERO_CELSIUS
+
 GAS = 8.3144598  # J mol-1 K-1
-ZERO_CELSIUS = 273.15  # K
 STANDARD = ZERO_CELSIUS + 25.0  # K
 Q10 = 2.0  # of C4 leaves
 
@@ -58,16 +59,6 @@ def limited_c4(temperature: Tensor) -> Tensor:
 def respiration_c4(temperature: Tensor) -> Tensor:
     """Response of the day respiration of C4 leaves: `doubling`, and less near 55 degC."""
     return doubling(temperature) / (1 + torch.exp(1.3 * (temperature - 55.0)))
-
-
-def saturation_pressure(temperature: Tensor) -> Tensor:
-    """Vapour pressure over water at saturation, Pa.
-
-    References
-    ----------
-    Tetens' formula as in Allen et al. (1998), FAO Irrigation and Drainage Paper 56, equation 11.
-    """
-    return 610.8 * torch.exp(17.27 * temperature / (temperature + 237.3))
 
 
 def _distance(temperature: Tensor) -> Tensor:

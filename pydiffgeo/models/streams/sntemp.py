@@ -15,7 +15,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-ZERO = 273.15  # K
+from pydiffgeo.units import ZERO_CELSIUS
+
 EMISSION = 5.40e-8  # W m-2 K-4: of the surface of the water
 LEAVES = 5.24e-8  # W m-2 K-4: of the plants beside it
 BED = 1.65  # W m-2 K-1: conduction of the streambed per depth of a metre
@@ -85,7 +86,7 @@ class Balance(NamedTuple):
     def loss(self, temperature: Tensor) -> Tensor:
         """Return what the water loses, W m-2."""
         return (
-            EMISSION * (temperature + ZERO) ** 4
+            EMISSION * (temperature + ZERO_CELSIUS) ** 4
             + self.b * temperature
             - self.c * temperature**2
             - self.d
@@ -93,7 +94,7 @@ class Balance(NamedTuple):
 
     def slope(self, temperature: Tensor) -> Tensor:
         """Return its slope in the temperature, W m-2 K-1."""
-        return 4 * EMISSION * (temperature + ZERO) ** 3 + self.b - 2 * self.c * temperature
+        return 4 * EMISSION * (temperature + ZERO_CELSIUS) ** 3 + self.b - 2 * self.c * temperature
 
 
 def balance(air: Tensor, discharge: Tensor, x: Surroundings) -> Balance:
@@ -108,7 +109,7 @@ def balance(air: Tensor, discharge: Tensor, x: Surroundings) -> Balance:
     x : Surroundings
         What the reach exchanges heat with.
     """
-    fourth = (air + ZERO) ** 4
+    fourth = (air + ZERO_CELSIUS) ** 4
     saturation = 6.108 * torch.exp(17.26939 * air / (air + 237.3))  # hPa
     pressure = 1013.0 - 0.1055 * x.elevation
     dry = 1 - x.humidity.clamp(max=MOST_HUMID)

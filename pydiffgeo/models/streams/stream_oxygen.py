@@ -13,13 +13,13 @@ from pydiffgeo.models.slots import Formula
 from pydiffgeo.models.smooth import stacked
 from pydiffgeo.models.spec_files import load_constants
 from pydiffgeo.models.streams.stream import Stream
+from pydiffgeo.units import ZERO_CELSIUS
 
 CONSTANTS = load_constants("stream_oxygen")
 WARM = CONSTANTS["WARM"]
 STANDARD = CONSTANTS["STANDARD"]  # hPa
 LEAST_DEPTH = CONSTANTS["LEAST_DEPTH"]
 LACK = CONSTANTS["LACK"]
-ZERO = 273.15  # K
 
 
 def oxygen_saturation(temperature: Tensor, pressure: Tensor | float = STANDARD) -> Tensor:
@@ -42,7 +42,7 @@ def oxygen_saturation(temperature: Tensor, pressure: Tensor | float = STANDARD) 
     Benson & Krause (1984), doi:10.4319/lo.1984.29.3.0620, eqs. 24, 32 and 33, with the numbers for
     mg L-1 of APHA, Standard Methods, 4500-O, and USGS Office of Water Quality memorandum 2011.03.
     """
-    warm = 1 / (temperature + ZERO)
+    warm = 1 / (temperature + ZERO_CELSIUS)
     terms = (-139.34411, 1.575701e5, -6.642308e7, 1.243800e10, -8.621949e11)
     at_one = torch.exp(_polynomial(terms, warm))
     vapour = torch.exp(_polynomial((11.8571, -3840.70, -216961.0), warm))  # atm

@@ -15,9 +15,10 @@ from pydiffgeo.models.buckets import Buckets
 from pydiffgeo.models.slots import Formula
 from pydiffgeo.models.smooth import stacked
 from pydiffgeo.models.spec_files import load_constants
+from pydiffgeo.models.vapour import saturation_and_slope
+from pydiffgeo.units import ZERO_CELSIUS
 
 C = load_constants("stream_temperature")
-KELVIN = 273.15
 EXCHANGES = {"wind": ("evaporation",), "evaporation": ("wind_speed",)}
 """Ways to exchange heat with the air, and forcing that is not read."""
 WIND = ("still_wind", "moving_wind")  # parameters of the exchange by wind
@@ -105,14 +106,15 @@ class StreamTemperature(Buckets):
         """
         f, p = forcing, parameters
         shade = self.slot("shade", f["season"], p)
-        air, vapour = f["temperature"], f["vapour_pressure"].clamp(min=0.0)
-        black = C["EMISSIVITY"] * C["STEFAN"] * (air + KELVIN) ** 4
+        air, vapour = f["temperature"], f["vapour_pressure"]
+        black = C["EMISSIVITY"] * C["STEFAN"] * (air + ZERO_CELSIUS) ** 4
         clear = C["SKY"] + C["SKY_VAPOUR"] * torch.sqrt(0.01 * vapour + 1e-8)
         sky = clear * (1 + C["CLOUDS"] * f["cloud_cover"] ** 2)
-        discharge = f["discharge"].clamp(min=0.0)
+        discharge = f["discharge"].clamp(min=0.0)  # rounding may leave it below
         width = p["width"] * (discharge + C["LEAST_DISCHARGE"]) ** p["widening"]
         ground = self.slot("groundwater", f["groundwater_temperature"], p) * C["WARM"]
         soil = f["soil_water_temperature"]
+        # water that enters is none that froze
         lateral = (soil + p["ground_share"] * (ground - soil)).clamp(min=0.0)
         found = {
             "sun": (1 - C["ALBEDO"]) * (1 - shade) * f["shortwave_down"],
@@ -126,7 +128,7 @@ class StreamTemperature(Buckets):
         if self.exchange == "wind":
             by_vapour = self.slot("wind", f["wind_speed"], p)
             return found | {"by_vapour": by_vapour, "by_air": C["GAMMA"] * by_vapour}
-        full = saturation(air)[0]
+        full = saturation_and_slope(air)[0]
         deficit = torch.maximum(full - vapour, C["LEAST_DEFICIT"] * full)
         evaporating = C["DENSITY"] * C["LATENT"] * f["evaporation"]
         by_air = C["GAMMA"] * evaporating / deficit
@@ -141,9 +143,9 @@ class StreamTemperature(Buckets):
         per, _ = self.dilution(volume)
         enthalpy = heat * per
         water = above_freezing(enthalpy)[0]
-        emission = C["EMISSIVITY"] * C["STEFAN"] * (water + KELVIN) ** 4
+        emission = C["EMISSIVITY"] * C["STEFAN"] * (water + ZERO_CELSIUS) ** 4
         if self.exchange == "wind":
-            latent = f["by_vapour"] * (f["vapour_pressure"] - saturation(water)[0])
+            latent = f["by_vapour"] * (f["vapour_pressure"] - saturation_and_slope(water)[0])
         else:
             latent = -f["evaporating"] + 0 * water
         sensible = f["by_air"] * (f["temperature"] - water)
@@ -173,10 +175,10 @@ class StreamTemperature(Buckets):
         per, by_volume = self.dilution(volume)
         enthalpy = heat * per
         water, rise = above_freezing(enthalpy)
-        kelvin = water + KELVIN
+        kelvin = water + ZERO_CELSIUS
         cube = C["EMISSIVITY"] * C["STEFAN"] * kelvin**3
         if self.exchange == "wind":
-            full, steep = saturation(water)
+            full, steep = saturation_and_slope(water)
             latent = f["by_vapour"] * (f["vapour_pressure"] - full)
             cooling = f["by_vapour"] * steep
         else:
@@ -218,13 +220,3 @@ def above_freezing(enthalpy: Tensor) -> tuple[Tensor, Tensor]:
     width = C["FREEZING"]
     near = enthalpy.clamp(-width, width) + width
     return torch.where(enthalpy > width, enthalpy, near * near / (4 * width)), near / (2 * width)
-
-
-def saturation(temperature: Tensor) -> tuple[Tensor, Tensor]:
-    """Return vapour pressure of saturation, Pa, and its slope, Pa K-1.
-
-    Source: Allen et al. (1998), FAO-56, eq. 11.
-    """
-    per = (temperature + 237.3).reciprocal()
-    full = 610.8 * torch.exp(17.27 * temperature * per)
-    return full, full * (17.27 * 237.3) * per * per

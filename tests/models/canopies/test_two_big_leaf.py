@@ -9,7 +9,7 @@ from scipy.optimize import brentq
 
 from pydiffgeo import NeuralClosure, Solver, TwoBigLeaf, solve
 from pydiffgeo.errors import DataError, ParameterError, UnknownName
-from pydiffgeo.models.leaves.temperature import saturation_pressure
+from pydiffgeo.models.vapour import saturation_pressure
 
 F64 = torch.float64
 MODEL = TwoBigLeaf()

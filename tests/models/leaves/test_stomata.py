@@ -14,7 +14,7 @@ from pydiffgeo.models.leaves.stomata import (
     leuning,
     medlyn,
 )
-from pydiffgeo.models.leaves.temperature import saturation_pressure
+from pydiffgeo.models.vapour import saturation_pressure
 
 F64 = torch.float64
 

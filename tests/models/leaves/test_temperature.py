@@ -11,7 +11,6 @@ from pydiffgeo.models.leaves.temperature import (
     limited_c4,
     peaked,
     respiration_c4,
-    saturation_pressure,
 )
 
 F64 = torch.float64
@@ -47,9 +46,3 @@ def test_optimum_of_a_peaked_response() -> None:
     t = best.clone().requires_grad_()
     (slope,) = torch.autograd.grad(peaked(t, at(ha), at(hd), at(s)), t)
     assert abs(float(slope)) < 1e-10 and 30 < float(best) < 40
-
-
-def test_saturation_pressure_of_the_tables_of_fao_56() -> None:
-    wanted = at(0.611, 1.228, 2.338, 4.243, 7.376)
-    found = saturation_pressure(at(0.0, 10.0, 20.0, 30.0, 40.0)) / 1000
-    torch.testing.assert_close(found, wanted, rtol=0, atol=6e-4)

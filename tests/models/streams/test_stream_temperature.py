@@ -14,7 +14,7 @@ from torch import Tensor
 import pydiffgeo as pdg
 from pydiffgeo import Solution, Solver, StreamTemperature, solve, stages
 from pydiffgeo.errors import ParameterError, UnknownName
-from pydiffgeo.models.streams.stream_temperature import KELVIN, C
+from pydiffgeo.models.streams.stream_temperature import C
 
 F64, DAY = torch.float64, 86400.0
 STILL = {"total_inflow": 0.0, "lateral_inflow": 0.0, "discharge": 0.0, "loss": 0.0}
@@ -197,12 +197,12 @@ def equilibrium(**change: float) -> float:
 
     def gain(t: float) -> float:
         sky = (0.5917 + 0.0485 * math.sqrt(f["vapour_pressure"] / 100)) * (1 + 0.17 * 0.25)
-        air = black * (f["temperature"] + KELVIN) ** 4 * ((1 - shade) * sky + shade * 0.97)
+        air = black * (f["temperature"] + 273.15) ** 4 * ((1 - shade) * sky + shade * 0.97)
         full = 610.8 * math.exp(17.27 * t / (t + 237.3))
         turbulent = wind * (f["vapour_pressure"] - full + 61 * (f["temperature"] - t))
         bed = p["bed_exchange"] * (f["groundwater_temperature"] - t)
         sun = 0.94 * (1 - shade) * f["shortwave_down"]
-        return sun + air - black * (t + KELVIN) ** 4 + turbulent + bed
+        return sun + air - black * (t + 273.15) ** 4 + turbulent + bed
 
     low, high = -20.0, 60.0
     for _ in range(100):
@@ -227,7 +227,7 @@ def test_relaxation_to_equilibrium() -> None:
     wind = p["still_wind"] + 2 * p["moving_wind"]
     full = 610.8 * math.exp(17.27 * rest / (rest + 237.3))
     steep = full * 17.27 * 237.3 / (rest + 237.3) ** 2
-    rate = 4 * 0.97 * 5.670374e-8 * (rest + KELVIN) ** 3 + wind * (steep + 61) + p["bed_exchange"]
+    rate = 4 * 0.97 * 5.670374e-8 * (rest + 273.15) ** 3 + wind * (steep + 61) + p["bed_exchange"]
     times = torch.arange(1, 5, dtype=F64) * 5 * DAY
     true = 0.02 * torch.exp(-rate * surface / (C["CAPACITY"] * volume) * times)
     torch.testing.assert_close(off, true, rtol=1e-4, atol=0)

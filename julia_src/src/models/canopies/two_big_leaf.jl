@@ -154,7 +154,7 @@ end
 @noinline function pull_in_class(c::Canopy{M,P,known,scaled}, co2::SVector{1,L}, leaf, on, given, capacity, area) where {M,P,known,scaled,L}
     on_co2, on_leaf, _, networks = leaf_pull(c.leaf, co2, leaf, SVector(on[1]), SVector(on[2:6]))
     x = leaf.given
-    on_vpd, steeper = 0.001 * on_leaf.vapour_pressure_deficit, slopes_at(saturation_pressure, x.leaf_temperature)[1]
+    on_vpd, steeper = 0.001 * on_leaf.vapour_pressure_deficit, saturation_and_slope(x.leaf_temperature)[2]
     on_scaled, at_top = NamedTuple{scaled}(on_leaf), NamedTuple{scaled}(given)
     return (; co2=on_co2[1], warm=on_leaf.leaf_temperature + on_vpd * steeper, vapour=-on_vpd, light=on_leaf.par,
         capacity=sum(Tuple(on_scaled) .* Tuple(at_top)), boundary=on_leaf.boundary_layer_conductance * (OF_CANOPIES.VAPOUR_FACTOR / area),

@@ -2,7 +2,6 @@
 # pydiffgeo/models/leaves/temperature.py.
 
 const GAS = 8.3144598  # J mol-1 K-1
-const ZERO_CELSIUS = 273.15
 const STANDARD = ZERO_CELSIUS + 25.0
 const DOUBLED = 0.06931471805599453  # log(2) / 10: of C4 leaves, per K
 
@@ -19,5 +18,3 @@ end
 @inline doubling(T, factors...) = *(factors...) * vexp((T - 25.0) * DOUBLED)
 @inline limited_c4(T, factors...) = doubling(T, factors...) / ((1 + vexp(0.2 * (15.0 - T))) * (1 + vexp(0.3 * (T - 40.0))))
 @inline respiration_c4(T, factors...) = doubling(T, factors...) / (1 + vexp(1.3 * (T - 55.0)))
-"Pa."
-@inline saturation_pressure(T) = 610.8 * vexp(17.27 * T / (T + 237.3))

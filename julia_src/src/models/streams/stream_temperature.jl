@@ -3,13 +3,6 @@
 
 const OF_STREAM = constants("stream_temperature")
 
-"Vapour pressure of saturation, Pa, and its slope."
-@inline function water_saturation(t)
-    per = 1 / (t + 237.3)
-    full = 610.8 * vexp(17.27 * t * per)
-    return full, full * (17.27 * 237.3) * per * per
-end
-
 "1 where a number is positive, else 0."
 @inline over_zero(x) = ifelse(zero(x) < x, one(x), zero(x))
 
@@ -19,10 +12,9 @@ end
     shading = in_slot(s, Val(:shade), p, f.season, () -> 0.5 * (p.bare_shade * (1 + f.season) + p.shade * (1 - f.season)))
     memory = f.groundwater_temperature / c.WARM
     deep = in_slot(s, Val(:groundwater), p, memory, () -> memory + p.ground_warming / c.WARM)
-    kelvin = f.temperature + 273.15
+    kelvin = f.temperature + ZERO_CELSIUS
     black = c.EMISSIVITY * c.STEFAN * (kelvin * kelvin) * (kelvin * kelvin)
-    vapour = max(f.vapour_pressure, zero(f.vapour_pressure))
-    root = vsqrt(0.01 * vapour + 1e-8)
+    root = vsqrt(0.01 * f.vapour_pressure + 1e-8)
     clear, clouds = c.SKY + c.SKY_VAPOUR * root, 1 + c.CLOUDS * f.cloud_cover * f.cloud_cover
     open, discharge = 1 - shading.value, max(f.discharge, zero(f.discharge))
     log_flow = vlog(discharge + c.LEAST_DISCHARGE)
@@ -39,8 +31,8 @@ end
         blowing = in_slot(s, Val(:wind), p, x, () -> p.still_wind + p.moving_wind * f.wind_speed)
         return (; known..., f.wind_speed, x, blowing, by_vapour=blowing.value, by_air=c.GAMMA * blowing.value)
     end
-    full, steep = water_saturation(f.temperature)
-    short, least = full - vapour, c.LEAST_DEFICIT * full
+    full, steep = saturation_and_slope(f.temperature)
+    short, least = full - f.vapour_pressure, c.LEAST_DEFICIT * full
     deficit, evaporating = max(short, least), c.DENSITY * c.LATENT * f.evaporation
     return (; known..., steep, humid=over_zero(least - short), deficit, evaporating, by_air=c.GAMMA * evaporating / deficit)
 end
@@ -55,9 +47,9 @@ end
     width = c.FREEZING
     near = min(max(enthalpy, oftype(enthalpy, -width)), oftype(enthalpy, width)) + width
     water = ifelse(zero(enthalpy) < enthalpy - width, enthalpy, near * near / (4 * width))
-    kelvin = water + 273.15
+    kelvin = water + ZERO_CELSIUS
     cube = c.EMISSIVITY * c.STEFAN * kelvin * kelvin * kelvin
-    full, steep = W ? water_saturation(water) : (zero(water), zero(water))
+    full, steep = W ? saturation_and_slope(water) : (zero(water), zero(water))
     latent = W ? w.by_vapour * (w.vapour_pressure - full) : zero(water) - w.evaporating
     sensible, bed = w.by_air * (w.temperature - water), p.bed_exchange * (w.bed - water)
     net = w.sun + w.sky - cube * kelvin + latent + sensible + bed
