@@ -44,7 +44,10 @@ TESTED_IN = {
     "data/layouts/river_series.py": "data/layouts/test_river.py",
     "data/layouts/river_tables.py": "data/layouts/test_river.py",
     "data/layouts/series.py": "data/layouts/test_text.py",
-    "data/layouts/source.py": "data/layouts/test_text.py",
+    **{
+        f"data/layouts/{name}.py": "data/layouts/test_text.py"
+        for name in ("netcdf_files", "regular_times", "source", "tables_of_sites")
+    },
     "data/layouts/suffixes.py": "data/layouts/test_points.py",
     "data/lacking.py": "data/test_windows.py",
     "data/left_out.py": "data/test_selection.py",

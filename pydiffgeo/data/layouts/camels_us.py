@@ -12,18 +12,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from pydiffgeo.data.layouts.regular_times import regular_index
 from pydiffgeo.data.layouts.source import (
     Column,
     Request,
     Source,
     column,
     first_readable,
-    join_tables,
     nested,
-    read_table,
-    regular_index,
     wanted_sites,
 )
+from pydiffgeo.data.layouts.tables_of_sites import join_tables, read_table
 from pydiffgeo.data.layouts.text import Line, line_of, numbers_of, read_rows
 from pydiffgeo.data.variables import canonical_name
 from pydiffgeo.errors import DataError, listed, lookup

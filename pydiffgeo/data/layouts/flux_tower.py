@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pydiffgeo.data.layouts.regular_times import step_between
 from pydiffgeo.data.layouts.series import has_numbers
 from pydiffgeo.data.layouts.source import (
     Column,
@@ -18,12 +19,11 @@ from pydiffgeo.data.layouts.source import (
     Source,
     column,
     first_readable,
-    given_attributes,
     names_of,
-    step_between,
     wanted_sites,
 )
 from pydiffgeo.data.layouts.suffixes import factor_of, name_of, parted, unit_for
+from pydiffgeo.data.layouts.tables_of_sites import given_attributes
 from pydiffgeo.data.layouts.text import line_of, numbers_of, parse_stamps, read_csv
 from pydiffgeo.data.variables import OBSERVED, VARIABLES, convert, unit_changes
 from pydiffgeo.errors import DataError, listed, nearest

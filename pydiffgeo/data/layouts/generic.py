@@ -11,19 +11,18 @@ from pathlib import Path
 import pandas as pd
 
 from pydiffgeo.data.form import unit_of
+from pydiffgeo.data.layouts.netcdf_files import open_netcdf
+from pydiffgeo.data.layouts.regular_times import step_between
 from pydiffgeo.data.layouts.series import columns_of, read_series
 from pydiffgeo.data.layouts.source import (
     Request,
     Source,
     column,
     first_readable,
-    join_tables,
     names_of,
-    open_netcdf,
-    read_table,
-    step_between,
     wanted_sites,
 )
+from pydiffgeo.data.layouts.tables_of_sites import join_tables, read_table
 from pydiffgeo.data.variables import convert, unit_changes
 from pydiffgeo.errors import DataError
 

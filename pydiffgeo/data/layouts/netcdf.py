@@ -16,6 +16,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from pydiffgeo.data.form import unit_of
+from pydiffgeo.data.layouts.netcdf_files import open_netcdf, values_of
+from pydiffgeo.data.layouts.regular_times import step_between
 from pydiffgeo.data.layouts.series import time_dimension
 from pydiffgeo.data.layouts.source import (
     Column,
@@ -24,9 +26,6 @@ from pydiffgeo.data.layouts.source import (
     base_of,
     column,
     names_of,
-    open_netcdf,
-    step_between,
-    values_of,
     wanted_sites,
 )
 from pydiffgeo.data.layouts.text import parse_stamps

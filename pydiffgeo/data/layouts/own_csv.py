@@ -13,6 +13,7 @@ import pandas as pd
 
 from pydiffgeo.data.form import DAY
 from pydiffgeo.data.layouts.netcdf import LABELS
+from pydiffgeo.data.layouts.regular_times import step_between
 from pydiffgeo.data.layouts.series import has_numbers
 from pydiffgeo.data.layouts.source import (
     Request,
@@ -20,12 +21,10 @@ from pydiffgeo.data.layouts.source import (
     base_of,
     column,
     first_readable,
-    join_tables,
     names_of,
-    read_table,
-    step_between,
     wanted_sites,
 )
+from pydiffgeo.data.layouts.tables_of_sites import join_tables, read_table
 from pydiffgeo.data.layouts.text import line_of, numbers_of, parse_stamps, read_csv
 from pydiffgeo.data.network import DOWNSTREAM
 from pydiffgeo.data.variables import OBSERVED, VARIABLES, canonical_name, convert, unit_changes

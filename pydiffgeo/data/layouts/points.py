@@ -13,16 +13,9 @@ import pandas as pd
 
 from pydiffgeo.data.form import DAY
 from pydiffgeo.data.layouts.series import has_numbers
-from pydiffgeo.data.layouts.source import (
-    Request,
-    Source,
-    base_of,
-    column,
-    names_of,
-    read_table,
-    wanted_sites,
-)
+from pydiffgeo.data.layouts.source import Request, Source, base_of, column, names_of, wanted_sites
 from pydiffgeo.data.layouts.suffixes import PLACES, factor_of, name_of, parted, unit_for
+from pydiffgeo.data.layouts.tables_of_sites import read_table
 from pydiffgeo.data.layouts.text import line_of, numbers_of, read_csv
 from pydiffgeo.data.variables import OBSERVED, VARIABLES, convert, unit_changes
 from pydiffgeo.errors import DataError, listed, nearest

@@ -19,10 +19,11 @@ from pydiffgeo.data import network
 from pydiffgeo.data.divide import divide_reaches
 from pydiffgeo.data.form import PLACES
 from pydiffgeo.data.layouts import netcdf, own_csv
+from pydiffgeo.data.layouts.netcdf_files import open_netcdf
 from pydiffgeo.data.layouts.reaches import NONE, Reaches, known_columns
 from pydiffgeo.data.layouts.river_series import matrix, observed_of, with_series
 from pydiffgeo.data.layouts.river_tables import reaches_of_netcdf, reaches_of_table, table_header
-from pydiffgeo.data.layouts.source import Request, Source, open_netcdf
+from pydiffgeo.data.layouts.source import Request, Source
 from pydiffgeo.errors import DataError, nearest
 
 log = logging.getLogger("pydiffgeo")

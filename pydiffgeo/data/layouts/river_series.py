@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 from pydiffgeo.data import network
 from pydiffgeo.data.form import stamp
 from pydiffgeo.data.layouts.netcdf import recognises as is_netcdf
+from pydiffgeo.data.layouts.netcdf_files import open_netcdf, values_of
 from pydiffgeo.data.layouts.reaches import Reaches
+from pydiffgeo.data.layouts.regular_times import step_between
 from pydiffgeo.data.layouts.series import TIMES, time_dimension
-from pydiffgeo.data.layouts.source import Request, open_netcdf, step_between, values_of
+from pydiffgeo.data.layouts.source import Request
 from pydiffgeo.data.layouts.text import parse_stamps, read_rows, separator_of
 from pydiffgeo.data.network import SHOWN, identifiers
 from pydiffgeo.errors import DataError, nearest

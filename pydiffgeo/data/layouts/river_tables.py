@@ -13,6 +13,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from pydiffgeo.data.form import unit_of
+from pydiffgeo.data.layouts.netcdf_files import open_netcdf, values_of
 from pydiffgeo.data.layouts.reaches import (
     NONE,
     OTHER_IDS,
@@ -21,7 +22,7 @@ from pydiffgeo.data.layouts.reaches import (
     attribute_of,
     known_columns,
 )
-from pydiffgeo.data.layouts.source import Request, open_netcdf, values_of
+from pydiffgeo.data.layouts.source import Request
 from pydiffgeo.data.layouts.text import read_rows, separator_of
 from pydiffgeo.data.network import identifiers
 from pydiffgeo.errors import DataError, nearest

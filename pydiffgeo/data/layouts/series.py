@@ -8,7 +8,8 @@ from pathlib import Path
 import pandas as pd
 import xarray as xr
 
-from pydiffgeo.data.layouts.source import Request, open_netcdf, values_of
+from pydiffgeo.data.layouts.netcdf_files import open_netcdf, values_of
+from pydiffgeo.data.layouts.source import Request
 from pydiffgeo.data.layouts.text import (
     DECIMAL_COMMA,
     line_of,

@@ -5,23 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
-import xarray as xr
 from numpy.typing import NDArray
 
-from pydiffgeo.data.form import DAY, stamp
-from pydiffgeo.data.layouts.text import (
-    DECIMAL_COMMA,
-    Line,
-    read_rows,
-    separator_of,
-    several_a_day,
-)
+from pydiffgeo.data.form import DAY
+from pydiffgeo.data.layouts.regular_times import regular_index, step_between
+from pydiffgeo.data.layouts.text import Line, several_a_day
 from pydiffgeo.data.variables import canonical_name, variable_of
-from pydiffgeo.errors import DataError, listed, nearest
+from pydiffgeo.errors import DataError, nearest
 from pydiffgeo.units import same_unit
 
 T = TypeVar("T")
@@ -252,26 +246,6 @@ def wanted_sites(
     return tuple(listed)
 
 
-def given_attributes(
-    given: Mapping[str, Mapping[str, Any]] | None, sites: Collection[str]
-) -> pd.DataFrame:
-    """Return attributes that the caller gives, by site, as a table.
-
-    They may be those of more sites than the files have. DataError for another site where a site of
-    the files has none: its name is misspelt.
-    """
-    table = pd.DataFrame.from_dict({s: dict(v) for s, v in (given or {}).items()}, "index")
-    table.index = table.index.astype(str)
-    other = [str(site) for site in table.index if site not in sites]
-    if other and (alone := [site for site in sites if site not in table.index]):
-        raise DataError(
-            f"options.attributes: no site {other[0]!r}{nearest(other[0], alone)} The files have "
-            f"{listed(sites)}.",
-            ("data", "options", "attributes", other[0]),
-        )
-    return table.drop(index=other)
-
-
 def first_readable(items: Sequence[T], read: Callable[[T], R]) -> tuple[T, R]:
     """Return the first item that can be read, with what it gives.
 
@@ -289,164 +263,3 @@ def first_readable(items: Sequence[T], read: Callable[[T], R]) -> tuple[T, R]:
         except DataError as error:
             errors.append(error)
     raise errors[0]
-
-
-def read_table(path: Path, sites: Collection[str], separator: str = ",") -> pd.DataFrame:
-    """Return a table of attributes whose first column holds the sites.
-
-    Semicolons or tabs part columns where the header has no `separator`. An identifier that has lost
-    its leading zeros, as spreadsheets do, is that of the one site in `sites` which has them.
-
-    Raises
-    ------
-    DataError
-        The file cannot be read, lists a site twice, or has decimal commas.
-    """
-    separator = separator_of(path, separator)
-    what = "the table of attributes"
-    first = str(read_rows(path, what, sep=separator, nrows=0).columns[0])
-    table = read_rows(path, what, sep=separator, dtype={first: str}, skipinitialspace=True)
-    table = table[table[first].notna()]
-    table = table.set_index(_with_zeros(table[first].str.strip(), sites))
-    table = table.drop(columns=first)
-    if table.index.has_duplicates:
-        twice = table.index[table.index.duplicated()][0]
-        raise DataError(f"{path} has site {twice!r} twice; keep one row per site.")
-    for name in table.select_dtypes(object):
-        table[name] = table[name].map(
-            lambda value: value.strip() if isinstance(value, str) else value
-        )
-        text = table[name].dropna().astype(str)
-        comma = text.str.fullmatch(DECIMAL_COMMA)
-        if comma.any() and (comma | pd.to_numeric(text, errors="coerce").notna()).all():
-            site = text.index[comma][0]
-            given = f"attribute {name!r} of site {site} is {text[site]!r}"
-            raise DataError(f"{given}, with a decimal comma, in {path}; write decimal points.")
-    return table
-
-
-def _with_zeros(found: pd.Series, sites: Collection[str]) -> pd.Series:
-    """Return identifiers of a table with the leading zeros of the sites that are meant, where there
-    is one such site.
-    """
-    known, there = set(sites), set(found)
-    bare: dict[str, list[str]] = {}
-    for site in known - there:
-        bare.setdefault(site.lstrip("0"), []).append(site)
-    meant = found.str.removesuffix(".0").str.lstrip("0")
-    counts = meant.value_counts()
-
-    def full(given: str, stripped: str) -> str:
-        candidates = bare.get(stripped, [])
-        return (
-            candidates[0]
-            if given not in known and len(candidates) == 1 and counts[stripped] == 1
-            else given
-        )
-
-    return pd.Series(
-        [full(a, b) for a, b in zip(found, meant, strict=True)], found.index, dtype=object
-    )
-
-
-def join_tables(tables: Sequence[pd.DataFrame], what: str) -> pd.DataFrame:
-    """Return tables of the same sites side by side.
-
-    Raises
-    ------
-    DataError
-        Two tables have an attribute of one name.
-    """
-    if not tables:
-        return pd.DataFrame(index=pd.Index([], dtype=str))
-    joined = pd.concat(tables, axis=1)
-    if joined.columns.has_duplicates:
-        twice = joined.columns[joined.columns.duplicated()][0]
-        raise DataError(f"the attribute {twice!r} stands in two files of {what}; keep one.")
-    return joined
-
-
-def open_netcdf(path: Path) -> xr.Dataset:
-    """Return an opened netCDF file, nothing read yet.
-
-    Raises
-    ------
-    DataError
-        The file is absent or cannot be read.
-    """
-    try:
-        # lengths of time, such as a day length in seconds, stay numbers in their unit
-        return xr.open_dataset(path, cache=False, decode_timedelta=False)
-    except Exception as error:
-        # besides OSError and ValueError: RuntimeError, OverflowError ... of netCDF4, cftime and
-        # pandas
-        why = _first_line(error)
-        raise DataError(
-            f"{str(path)!r} cannot be read as netCDF ({why}); check that the file is whole."
-        ) from error
-
-
-def values_of(series: xr.DataArray | xr.Variable, name: str, path: Path) -> NDArray:
-    """Return the values of a variable of an opened netCDF file.
-
-    Raises
-    ------
-    DataError
-        The file ends before them, or is damaged there.
-    """
-    try:
-        return series.values
-    except Exception as error:  # netCDF4 raises RuntimeError, xarray and zlib others
-        why = _first_line(error)
-        raise DataError(
-            f"{name!r} of {str(path)!r} cannot be read ({why}): the file is cut off or damaged; "
-            "copy or download it again."
-        ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
-def step_between(index: pd.DatetimeIndex) -> pd.Timedelta:
-    """Return the usual step of times in their order; a day where there is one time."""
-    if len(index) < 2:
-        return DAY
-    steps = pd.Series(np.diff(index.to_numpy()))
-    step = pd.Timedelta(steps.mode().iloc[0])
-    return step if step < DAY else DAY
-
-
-def regular_index(times: pd.DatetimeIndex, what: str, line: Line | None = None) -> pd.DatetimeIndex:
-    """Return the days of time stamps; the times themselves where there are several on a day.
-
-    Raises
-    ------
-    DataError
-        A date is invalid, occurs twice, or comes after a later one; it is named, and its line,
-        where `line` gives it.
-    """
-
-    def place(row: int) -> str:
-        return f" (line {line(row)})" if line else ""
-
-    if not len(times):
-        raise DataError(f"{what} has no days; leave it out, or get it again.")
-    if times.hasnans:
-        row = int(np.flatnonzero(times.isna())[0])
-        raise DataError(
-            f"{what} has an invalid date in {f'line {line(row)}' if line else f'row {row + 1}'}; "
-            "correct the file."
-        )
-    days = times if several_a_day(times) else times.normalize()
-    if days.has_duplicates:
-        row = int(np.flatnonzero(days.duplicated())[0])
-        per = "time" if days is times else "day"
-        raise DataError(
-            f"date {stamp(days[row])} occurs twice in {what}{place(row)}; keep one row per {per}."
-        )
-    if not days.is_monotonic_increasing:
-        row = 1 + int(np.flatnonzero(np.diff(days.asi8) < 0)[0])
-        late = f"{stamp(days[row])}{place(row)} comes after a later date"
-        raise DataError(f"dates are unordered in {what}: {late}; sort the file.")
-    return days

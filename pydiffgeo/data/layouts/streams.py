@@ -12,16 +12,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pydiffgeo.data.layouts.regular_times import step_between
 from pydiffgeo.data.layouts.source import (
     Column,
     Request,
     Source,
     column,
     first_readable,
-    given_attributes,
-    step_between,
     wanted_sites,
 )
+from pydiffgeo.data.layouts.tables_of_sites import given_attributes
 from pydiffgeo.data.layouts.text import line_of, numbers_of, parse_stamps, read_csv
 from pydiffgeo.data.variables import convert, unit_changes
 from pydiffgeo.errors import DataError, listed, nearest

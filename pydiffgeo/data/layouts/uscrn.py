@@ -10,7 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from pydiffgeo.data.layouts import netcdf
-from pydiffgeo.data.layouts.source import Request, Source, open_netcdf
+from pydiffgeo.data.layouts.netcdf_files import open_netcdf
+from pydiffgeo.data.layouts.source import Request, Source
 
 CITED = {
     "title": "US Climate Reference Network, daily",
