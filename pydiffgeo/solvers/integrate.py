@@ -7,12 +7,12 @@ unresolved.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from pydiffgeo.models.base import Evaluation, Values
+from pydiffgeo.models.base import Values
 from pydiffgeo.solvers.algebraic import only, storing
 from pydiffgeo.solvers.carry import Carry, Outcome
 from pydiffgeo.solvers.control import (
@@ -26,45 +26,15 @@ from pydiffgeo.solvers.control import (
     stalled,
 )
 from pydiffgeo.solvers.kernels import Consistent, Kernels
-from pydiffgeo.solvers.newton import UNSEEN, Stage, newton
+from pydiffgeo.solvers.newton import UNSEEN, newton
 from pydiffgeo.solvers.options import Solver
-from pydiffgeo.solvers.problem import Problem
+from pydiffgeo.solvers.problem import Problem, take
 from pydiffgeo.solvers.record import Entry
+from pydiffgeo.solvers.stage import StageSolver, ToSolve, first_guess
 from pydiffgeo.solvers.tolerances import Tolerances
 
 ROUND = 1e-9  # parts of an interval that count as rounding of its end
-# parts of a state and its typical magnitude: smaller changes from step to step say nothing in
-# float32
-STILL = 1e-3
 MOST_SEARCHES = 100  # iterations of Newton for the algebraic states at the start of an interval
-
-
-@dataclass
-class _Stage:
-    """What a stage is to solve, `[row, ...]`.
-
-    See `newton`; and which rows must leave no residual.
-    """
-
-    guess: Tensor
-    target: Tensor
-    step: Tensor
-    scale: Tensor
-    reach: Tensor
-    tolerance: Tensor
-    exact: Tensor | None
-    contraction: Tensor
-    forcing: Values
-    parameters: Values
-
-    def select(self, rows: Tensor, stage: Stage) -> _Stage:
-        """Some of the rows, starting from where `stage` left them."""
-        return _Stage(
-            stage.state[rows], self.target[rows], self.step[rows], self.scale[rows],
-            self.reach[rows], self.tolerance[rows],
-            None if self.exact is None else self.exact[rows], stage.contraction[rows],
-            _take(self.forcing, rows), _take(self.parameters, rows),
-        )  # fmt: skip
 
 
 @torch.no_grad()
@@ -115,6 +85,7 @@ class _Integration:
         self.model = model
         self.small = Tolerances.of(model, options, u)
         self.stored = storing(model, u)
+        self.stage = StageSolver(kernels, options, self.small, self.stored)
         rows, T, size = u.shape[0], len(problem.lengths), u.shape[1]
         nan = float("nan")
         self.out = Outcome(
@@ -159,7 +130,7 @@ class _Integration:
         if not bool(c.starts.all()):
             rows = c.starts.nonzero()[:, 0]
             column, interval, psi = column[rows], interval[rows], psi[rows]
-            forcing, p = _take(forcing, rows), _take(p, rows)
+            forcing, p = take(forcing, rows), take(p, rows)
         psi, found = self._consistent(psi, forcing, p)
         e = self.kernels.evaluate(psi, forcing, p, fluxes=True)
         rates = only(self.stored, e.rates.expand_as(psi))
@@ -224,11 +195,13 @@ class _Integration:
             for j in range(i):
                 if A[i][j] != 0:
                     target = torch.addcmul(target, h * A[i][j], rates[j])
-            guess = self._guess(i, times, c, h, states, reach)
+            guess = first_guess(i, times, c, h, states, reach, self.stored)
             exact = landing if i == s else None
             step = h * tableau.gamma
-            stage, e = self._stage(
-                _Stage(guess, target, step, scale, reach, tolerance, exact, contraction, forcing, p)
+            stage, e = self.stage.solve(
+                ToSolve(
+                    guess, target, step, scale, reach, tolerance, exact, contraction, forcing, p
+                )
             )
             contraction = stage.contraction
             self.out.stats["newton_iterations"].index_add_(0, c.column, stage.iterations[:, 0])
@@ -250,101 +223,6 @@ class _Integration:
             error, accepted = error.max().expand_as(error), accepted.all().expand_as(accepted)
         c.contraction = torch.where(converged, contraction, UNSEEN)
         return self._advance(c, h, rest, length, error, accepted, converged, states, rates, fluxes)
-
-    def _stage(self, x: _Stage) -> tuple[Stage, Evaluation]:
-        """Solve a stage, and again where storage and state disagree.
-
-        By more than the Newton tolerance allows.
-
-        What Newton leaves unresolved stays in the carried storage. It must remain small against the
-        capacity, or the next step starts from a storage that no state near by has; rows in `exact`,
-        whose state is an output, leave nothing.
-        """
-        stage, e = self._newton(x)
-        rough = self._rough(x, stage, e, self.small.rounding) & stage.converged
-        for last in (False, False, True):
-            if not bool(rough.any()):
-                break
-            rows = rough[:, 0].nonzero()[:, 0]
-            y = x.select(rows, stage)
-            again, part = self._newton(y)
-            # what is left after three attempts may be the rounding of large rates
-            still = (
-                self._rough(y, again, part, self.small.rounding * (10 if last else 1))
-                & again.converged
-            )
-            rough = rough.index_copy(0, rows, still)
-            stage = stage._replace(
-                state=stage.state.index_copy(0, rows, again.state),
-                converged=stage.converged.index_copy(0, rows, again.converged),
-                iterations=stage.iterations.index_add(0, rows, again.iterations),
-                capacity=stage.capacity.index_copy(0, rows, again.capacity),
-                contraction=stage.contraction.index_copy(0, rows, again.contraction),
-            )
-            e = Evaluation(
-                *(whole.index_copy(0, rows, x) for whole, x in zip(e, part, strict=True))
-            )
-        return stage._replace(converged=stage.converged & ~rough), e
-
-    def _newton(self, x: _Stage) -> tuple[Stage, Evaluation]:
-        """Solve a stage, and evaluate the model there."""
-        o = self.options
-        stage = newton(
-            self.kernels, x.guess, x.target, x.step, x.scale, x.reach, x.contraction, x.forcing,
-            x.parameters,
-            o.newton_tolerance, o.max_newton, self.small.newton_rounding,
-        )  # fmt: skip
-        return stage, self.kernels.evaluate(stage.state, x.forcing, x.parameters, fluxes=True)
-
-    def _rough(self, x: _Stage, stage: Stage, e: Evaluation, rounding: float | Tensor) -> Tensor:
-        """Return the rows whose storage misses its target by more than the Newton tolerance."""
-        left = torch.addcmul(x.target - e.storage, x.step, e.rates).abs_()
-        if self.stored is not None:  # an equation holds, or does not, however short the step is
-            left = torch.where(self.stored, left, e.rates.abs())
-        # an error norm that is just met may come from one state alone
-        allowed = self.options.newton_tolerance * left.shape[-1] ** 0.5
-        excess = torch.addcmul(left, stage.capacity, x.tolerance, value=-allowed)
-        if x.exact is not None:
-            excess = torch.where(x.exact, left, excess)
-        return (excess > rounding).any(-1, keepdim=True)
-
-    def _guess(
-        self,
-        i: int,
-        times: tuple[float, ...],
-        c: Carry,
-        h: Tensor,
-        states: list[Tensor],
-        reach: Tensor,
-    ) -> Tensor:
-        """Return the first guess of a stage, on the parabola through the three latest states.
-
-        On the line through two where the stage is far from them: there a parabola overshoots, and
-        the matrix at the guess filters the error estimate.
-        """
-        before = c.step_before
-        if i == 1:
-            if len(times) == 2:
-                base, d = c.psi, (c.psi - c.psi_before) * (h * times[1] / before)
-            else:
-                late = before * (1 - times[1])
-                base, d = (
-                    c.psi,
-                    _parabola(c.psi, (-late, c.psi_between), (-before, c.psi_before), h * times[1]),
-                )
-        elif times[i] == times[i - 1]:
-            return states[-1]
-        else:
-            base, at = states[-1], h * times[i - 1]
-            ahead = h * times[i] - at
-            if times[i] > 1.5 * times[i - 1]:
-                d = (base - c.psi) * (ahead / at)
-            else:
-                d = _parabola(base, (-at, c.psi), (-at - before, c.psi_before), ahead)
-        if base.dtype == torch.float32:  # changes so small are rounding, and no trend
-            d = torch.where((c.psi - c.psi_before).abs() * reach < STILL, 0.0, d)
-        d = only(self.stored, d)  # what stores nothing jumps with the forcing
-        return base + d / (1 + (d * reach).abs())
 
     def _error(
         self,
@@ -483,19 +361,3 @@ class _Integration:
                 reason = shortest if bool(short[r]) else MANY if bool(long[r]) else STALLED
                 self.out.failed[int(c.column[r])] = int(c.interval[r]), reason.format(**known)
         return failed
-
-
-def _parabola(
-    base: Tensor, a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor], t: Tensor
-) -> Tensor:
-    """Return the change from `base`, at time 0, to time t on a parabola.
-
-    Through `base` and the (time, state) pairs a and b.
-    """
-    (ta, ua), (tb, ub) = a, b
-    change = (ua - base).mul_(t * (t - tb) / (ta * (ta - tb)))
-    return change.addcmul_(ub - base, t * (t - ta) / (tb * (tb - ta)))
-
-
-def _take(values: Values, rows: Tensor) -> dict[str, Tensor]:
-    return {k: v[rows] if v.shape[0] > 1 else v for k, v in values.items()}

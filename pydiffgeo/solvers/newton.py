@@ -10,6 +10,7 @@ from torch import Tensor
 from pydiffgeo.models.base import Values
 from pydiffgeo.solvers.kernels import Kernels
 from pydiffgeo.solvers.linear import Matrix
+from pydiffgeo.solvers.problem import take
 
 UNSEEN = 1e30  # contraction of a row that has none yet: its first iteration decides nothing
 
@@ -155,8 +156,7 @@ def newton(
             x[keep] for x in (target, step, scale, reach, contraction)
         )
         unseen = None if unseen is None else unseen[keep]
-        forcing = {n: v[keep] if v.shape[0] > 1 else v for n, v in forcing.items()}
-        parameters = {n: v[keep] if v.shape[0] > 1 else v for n, v in parameters.items()}
+        forcing, parameters = take(forcing, keep), take(parameters, keep)
     assert done is not None
     if active is None:
         return Stage(u, done, iterations, first, capacities, factors)

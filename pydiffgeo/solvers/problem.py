@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pydiffgeo.models.base import ProcessModel
+from pydiffgeo.models.base import ProcessModel, Values
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Problem:
 
     def static_at(self, column: Tensor) -> dict[str, Tensor]:
         """Static parameters of some columns, `[row or 1, width]`."""
-        return {k: _rows(v, column) for k, v in self.static.items()}
+        return take(self.static, column)
 
     def forcing_at(self, column: Tensor, interval: Tensor) -> dict[str, Tensor]:
         """Forcing of some columns in their intervals, `[row, 1]`."""
@@ -47,8 +47,9 @@ class Problem:
         return {k: _rows_at(v, column, interval) for k, v in self.varying.items()}
 
 
-def _rows(x: Tensor, column: Tensor) -> Tensor:
-    return x if x.shape[0] == 1 else x[column]
+def take(values: Values, rows: Tensor) -> dict[str, Tensor]:
+    """Return inputs `[row or 1, ...]` of some rows; what all share stays one row."""
+    return {k: v if v.shape[0] == 1 else v[rows] for k, v in values.items()}
 
 
 def _rows_at(x: Tensor, column: Tensor, interval: Tensor) -> Tensor:

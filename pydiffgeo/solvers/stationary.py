@@ -23,8 +23,8 @@ from torch import Tensor
 from pydiffgeo.models.base import ProcessModel, Values
 from pydiffgeo.solvers.autograd import GROUPS, derivatives, differentiable
 from pydiffgeo.solvers.options import Solver
-from pydiffgeo.solvers.problem import Problem
-from pydiffgeo.solvers.stationary_search import Rows, slopes_by_rows, solved, take
+from pydiffgeo.solvers.problem import Problem, take
+from pydiffgeo.solvers.stationary_search import Rows, slopes_by_rows, solved
 from pydiffgeo.solvers.step_windows import keep_freed_memory
 
 VALUES = 16_384  # state values of a chunk: large enough to hide overheads, small enough for caches

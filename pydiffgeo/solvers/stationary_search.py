@@ -13,6 +13,7 @@ from torch import Tensor
 from pydiffgeo.models.base import Entries, ProcessModel, Values
 from pydiffgeo.solvers.autograd import derivatives
 from pydiffgeo.solvers.kernels import BELOW, FALL
+from pydiffgeo.solvers.problem import take
 from pydiffgeo.solvers.small_matrices import inverse, pivoted_inverse
 from pydiffgeo.solvers.step_windows import TURN, Slopes
 
@@ -297,8 +298,3 @@ def slopes_by_rows(model: ProcessModel) -> Slopes:
         return [rate.detach() for rate in rates], jacobian
 
     return by_differentiation
-
-
-def take(values: Values, rows: Tensor) -> dict[str, Tensor]:
-    """Return some rows of values `[row or 1, width]`."""
-    return {k: v if len(v) == 1 else v[rows] for k, v in values.items()}

@@ -109,7 +109,7 @@ TESTED_IN = {
     },
     **{
         f"solvers/{name}.py": "models/richards/test_richards_gradient.py"
-        for name in ("adjoint", "autograd", "carry", "integrate", "problem", "replay")
+        for name in ("adjoint", "autograd", "carry", "integrate", "problem", "replay", "stage")
     },
     "solvers/kernels.py": "solvers/test_solvers_batch.py",
     "solvers/newton.py": "solvers/test_control.py",
