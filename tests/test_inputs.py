@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from input_cases import DATES, attempt, check
 
 from pydiffgeo import HBV, Grid, Richards, Roots, Solver, solve, usda_soil
 from pydiffgeo.errors import (
     DataError,
     DataWarning,
-    GridError,
     ParameterError,
     PyDiffGeoError,
     SolveFailed,
@@ -25,76 +25,9 @@ from pydiffgeo.models.richards.hydraulics import UserHydraulics
 from pydiffgeo.named import Names
 
 
-class Untouched(Richards):
-    """Fails the test if any engine asks it for rates."""
-
-    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
-        raise AssertionError("the solve was started")
-
-    linearise = rates = fluxes = evaluate
-
-
-DATES = np.datetime64("2020-06-01") + np.arange(4) * np.timedelta64(1, "D")
-
-
-def attempt(roots: Roots | None = None, layers: tuple[float, ...] = (0.0,), **given: Any) -> None:
-    """Try to solve three days of two columns with one input replaced."""
-    arguments: dict[str, Any] = {
-        "forcing": {"rain": 0.1, "potential_evaporation": [0.01, 0.02, 0.01]},
-        "parameters": usda_soil("loam"),
-        "initial_state": -100.0,
-        "times": [0.0, 24.0, 48.0, 72.0],
-        "engine": "torch",
-    }
-    for key in ("forcing", "parameters"):
-        given[key] = {**arguments[key], **given.get(key, {})}
-    solve(Untouched(Grid.uniform(50.0, 10, layers=layers), roots=roots), **{**arguments, **given})
-
-
-def check(kind: type[Exception], *words: str, **given: Any) -> None:
-    """The attempt raises this error, of our own base class, and its message has the words."""
-    with pytest.raises(kind) as error:
-        attempt(**given)
-    assert isinstance(error.value, PyDiffGeoError)
-    for word in words:
-        assert word in str(error.value), str(error.value)
-
-
 def test_the_attempt_itself_reaches_the_engine() -> None:
     with pytest.raises(AssertionError, match="the solve was started"):
         attempt()
-
-
-# ---- grid -------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("faces", "words"),
-    [
-        ([0.0, 1.0, 0.5, 2.0], ["cell 1", "between 1.0 and 0.5", "-0.5"]),
-        ([0.0, 1.0, 1.0], ["cell 1", "thickness 0"]),
-        ([1.0, 2.0, 3.0], ["surface", "1.0"]),
-        ([0.0, 1.0, float("nan")], ["finite"]),
-        ([0.0, 1.0], ["two cells"]),
-    ],
-)
-def test_faces_that_do_not_go_down(faces: list[float], words: list[str]) -> None:
-    with pytest.raises(GridError) as error:
-        Grid.from_faces(faces)
-    assert all(word in str(error.value) for word in words), str(error.value)
-
-
-def test_other_impossible_grids() -> None:
-    with pytest.raises(GridError, match="-10"):
-        Grid.uniform(-10.0, 5)
-    with pytest.raises(GridError, match="cells=1"):
-        Grid.uniform(10.0, 1)
-    with pytest.raises(GridError, match="top=5"):
-        Grid.graded(10.0, 5, top=5.0)
-    with pytest.raises(GridError, match="33.3.*nearest"):
-        Grid.uniform(100.0, 10, layers=[0.0, 33.3])
-    with pytest.raises(GridError, match="layers"):
-        Grid.uniform(100.0, 10, layers=[0.0, 100.0])
 
 
 # ---- model and solver --------------------------------------------------------------------------
@@ -148,121 +81,6 @@ def test_unknown_method_engine_and_options() -> None:
         Solver(dtype=torch.float16)
     check(UnknownName, "tourch", "did you mean 'torch'", engine="tourch")
     check(UnknownName, "did you mean 'implicit_euler'", solver="implicit_euleer")
-
-
-# ---- parameters ----------------------------------------------------------------------------------
-
-
-def test_residual_above_saturated_water_content() -> None:
-    check(
-        ParameterError, "theta_r", "theta_s", "0.5", "0.43", "column 0", parameters={"theta_r": 0.5}
-    )
-    percent = {"theta_s": torch.tensor([0.43, 43.0])}
-    check(
-        ParameterError,
-        "theta_s is 43 at column 1",
-        "share of the volume",
-        "Divide percent by 100",
-        parameters=percent,
-    )
-    check(ParameterError, "theta_r", "column 1", parameters={"theta_r": torch.tensor([0.05, 0.43])})
-    soil = {"theta_r": torch.tensor([[0.05, 0.44]]), "theta_s": torch.tensor([[0.4, 0.4]])}
-    check(ParameterError, "theta_r", "layer 1", layers=(0.0, 20.0), parameters=soil)
-
-
-def test_parameters_beyond_physics() -> None:
-    check(ParameterError, "'n'", "column 1", parameters={"n": torch.tensor([1.5, 0.9])})
-    check(ParameterError, "'alpha'", "-0.01", parameters={"alpha": -0.01})
-    check(ParameterError, "'K_s'", "nan", parameters={"K_s": float("nan")})
-    check(ParameterError, "'K_s'", parameters={"K_s": 0.0})
-
-
-def test_feddes_heads_out_of_order() -> None:
-    check(
-        ParameterError,
-        "feddes_3",
-        "feddes_2",
-        roots=Roots(),
-        forcing=PLANTS,
-        parameters={"feddes_3": -5.0},
-    )
-
-
-def test_parameters_varying_in_time_are_checked_too() -> None:
-    varying = {"theta_r": torch.tensor([[0.05, 0.05, 0.6]])}
-    check(ParameterError, "theta_r", "theta_s", parameters=varying)
-
-
-def test_soil_parameters_are_given_all_or_none() -> None:
-    model, weather = Untouched(Grid.uniform(50.0, 10)), {"rain": 0.0, "potential_evaporation": 0.0}
-    loam = usda_soil("loam")
-    for name, unit in (("K_s", "cm h-1"), ("theta_r", "1"), ("alpha", "cm-1")):
-        with pytest.raises(
-            ParameterError,
-            match=rf"missing soil parameters: {name} \({unit}\); give all of theta_r, theta_s",
-        ):
-            solve(
-                model,
-                weather,
-                {k: v for k, v in loam.items() if k != name},
-                -100.0,
-                [0.0, 1.0],
-                engine="torch",
-            )
-    with pytest.raises(ParameterError, match="K_s"):
-        model.conductivity(
-            torch.full((1, 10), -10.0), {k: v for k, v in loam.items() if k != "K_s"}
-        )
-    for whole in ({}, {"ponding_height": 1.0}, loam, loam | {"specific_storage": 1e-5}):
-        with pytest.raises(AssertionError, match="the solve was started"):
-            solve(model, weather, whole, -100.0, [0.0, 1.0], engine="torch")
-
-
-PLANTS = {"potential_transpiration": 0.01}
-
-
-def test_unknown_names() -> None:
-    check(UnknownName, "theta_sat", "did you mean 'theta_s'", parameters={"theta_sat": 0.4})
-    check(UnknownName, "'Ks'", "did you mean 'K_s'", parameters={"Ks": 1.0})
-    check(UnknownName, "rainfall", "did you mean 'rain'", forcing={"rainfall": 1.0})
-    # known to the model elsewhere, not in this configuration
-    check(UnknownName, "root_depth", parameters={"root_depth": 30.0})
-    check(UnknownName, "potential_transpiration", forcing=PLANTS)
-
-
-def test_missing_forcing() -> None:
-    check(DataError, "missing", "potential_transpiration", "cm h-1", roots=Roots())
-
-
-@pytest.mark.parametrize(
-    ("value", "words"),
-    [
-        (torch.zeros(2, 2), ["'ponding_height'", "[2, 2]", "[batch, time]"]),
-        (torch.zeros(1, 3, 2), ["'ponding_height'", "[1, 3, 2]"]),
-        ("much", ["'ponding_height'", "much"]),
-    ],
-)
-def test_parameters_of_the_wrong_shape(value: Any, words: list[str]) -> None:
-    check(PyDiffGeoError, *words, parameters={"ponding_height": value})
-
-
-def test_layers_that_could_be_columns() -> None:
-    two = torch.tensor([0.02, 0.03])
-    check(
-        ParameterError,
-        "'alpha'",
-        "layers",
-        "columns",
-        layers=(0.0, 20.0),
-        parameters={"alpha": two},
-    )
-    check(
-        ParameterError,
-        "'alpha'",
-        "[2, 5]",
-        layers=(0.0, 20.0),
-        parameters={"alpha": torch.ones(2, 5)},
-    )
 
 
 # ---- forcing, state and times

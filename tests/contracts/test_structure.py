@@ -79,7 +79,6 @@ TESTED_IN = {
     "models/spec_files.py": "test_model_check.py",
     "models/richards/boundaries.py": "models/richards/test_richards_pond.py",
     "models/richards/face_means.py": "solvers/test_jacobian.py",
-    "models/richards/grid.py": "models/richards/test_richards_steady.py",
     "models/richards/places.py": "solvers/test_jacobian.py",
     **{
         f"models/richards/hydraulics/{name}.py": "models/richards/hydraulics/test_hydraulics.py"
@@ -88,10 +87,8 @@ TESTED_IN = {
             "brooks_corey",
             "gardner",
             "haverkamp",
-            "usda",
             "van_genuchten",
             "vogel",
-            "user",
         )
     },
     "models/richards/hydraulics/converted.py": "test_units.py",

@@ -1,4 +1,4 @@
-"""Downstream: rivers level by level, steps within a day, delays, failures, and restarts."""
+"""Downstream: rivers level by level, steps within a day, and restarts."""
 
 from __future__ import annotations
 
@@ -11,42 +11,15 @@ import pandas as pd
 import pytest
 import torch
 import xarray as xr
+from downstream_cases import DAY, F64, GIVEN, batch_of, hybrid_of, sites_of
 from river_cases import RIVERS, channels, floods
 from river_files import river
 from torch import Tensor
 
 import pydiffgeo as pdg
 from pydiffgeo import stages
-from pydiffgeo.data.batch import Batch
-from pydiffgeo.engines.whole_rivers import delayed
-from pydiffgeo.errors import DataError, ParameterError, SettingsError, UnknownName
+from pydiffgeo.errors import SettingsError, UnknownName
 from pydiffgeo.evaluation.simulate import simulate
-from pydiffgeo.stages.base import Series
-
-F64, DAY = torch.float64, 86400.0
-GIVEN = {"length": "length", "slope": "slope", "n": "roughness", "width": 12.0, "side_slope": 1.0}
-
-
-def sites_of(days: int = 12, seed: int = 0) -> xr.Dataset:
-    """Five reaches, as `river_files.river`, with roughness."""
-    sites = river(days, seed)
-    rough = np.random.default_rng(seed).uniform(0.03, 0.06, 5)
-    return sites.assign(roughness=("site", rough, {"units": "1"}))
-
-
-def hybrid_of(
-    sites: xr.Dataset, interval: str | None = "1h", engine: str = "torch", **options: object
-) -> pdg.Hybrid:
-    own = {"given": GIVEN, "learn": ()} | options
-    process = stages.Process(pdg.MuskingumCunge(), engine=engine, **own)  # type: ignore[arg-type]
-    hybrid = pdg.Hybrid(None, stages.Downstream(process, interval), dtype=F64)
-    hybrid.prepare(sites)
-    return hybrid
-
-
-def batch_of(hybrid: pdg.Hybrid, sites: xr.Dataset) -> Batch:
-    windows = pdg.Windows(sites, dtype=F64)
-    return windows.reading(hybrid.reads, (), hybrid.needs).batch(0)
 
 
 def test_five_reaches_by_hand(engine: str) -> None:
@@ -160,54 +133,6 @@ def test_discharge_below_zero_goes_down_the_river(engine: str) -> None:
     torch.testing.assert_close(discharge, found[1]["discharge"], rtol=1e-8, atol=1e-8)
 
 
-def test_a_delay_moves_water_and_loses_none() -> None:
-    series = torch.zeros(3, 10, dtype=F64)
-    series[:, 3], series[:, 4] = 2.0, 1.0
-    steps = torch.tensor([0.0, 2.0, 1.25], dtype=F64, requires_grad=True)
-    found = delayed(series, steps)
-    assert torch.equal(found[0], series[0])
-    assert torch.equal(found[1, 2:], series[1, :-2])
-    assert found[2, 3:8].tolist() == [0.0, 1.5, 1.25, 0.25, 0.0]
-    torch.testing.assert_close(found.sum(1), series.sum(1), rtol=1e-15, atol=0)
-    torch.testing.assert_close(
-        delayed(torch.full((1, 4), 7.0), torch.tensor([2.5])), torch.full((1, 4), 7.0)
-    )
-    weight = torch.rand(3, 10, dtype=F64)
-    (gradient,) = torch.autograd.grad((found * weight).sum(), steps)
-    h = 1e-6
-    difference = [
-        float(((delayed(series, steps + d)[2] * weight[2]).sum()).detach()) for d in (h, -h)
-    ]
-    assert float(gradient[2]) == pytest.approx((difference[0] - difference[1]) / (2 * h), rel=1e-6)
-
-
-def test_a_learned_delay() -> None:
-    """It begins at its lower bound or none, and runoff of a storm arrives so many hours later."""
-    sites = sites_of(6)
-    storm = np.zeros((5, 6))
-    storm[:, 2] = 20.0
-    sites["lateral_inflow"] = (("site", "time"), storm, {"units": "m3 s-1"})
-    process = stages.Process(pdg.MuskingumCunge(), engine="torch", given=GIVEN, learn=())
-    part = stages.Downstream(process, "1h", delay=(0.0, 9.0))
-    hybrid = pdg.Hybrid(pdg.MLP(hidden=(4,)), part, dtype=F64)
-    assert part.begin["delay"] == 0.0 and list(hybrid.learns) == ["delay"]
-    hybrid.prepare(sites)
-    batch = batch_of(hybrid, sites)
-    delay = torch.full((5, 1), 2.5, dtype=F64, requires_grad=True)
-    outlet = hybrid.run(batch, {"delay": delay})["discharge"][4]
-    at = (torch.arange(6, dtype=F64) * outlet.detach()).sum() / outlet.detach().sum()
-    none = hybrid.run(batch, {"delay": torch.zeros(5, 1, dtype=F64)})["discharge"][4].detach()
-    before = (torch.arange(6, dtype=F64) * none).sum() / none.sum()
-    assert 24 * float(at - before) == pytest.approx(2.5, abs=0.2)
-    (gradient,) = torch.autograd.grad(outlet.square().sum(), delay)
-    moved, h = [], 1e-5
-    for d in (h, -h):
-        changed = delay.detach().clone()
-        changed[0] += d
-        moved.append(float(hybrid.run(batch, {"delay": changed})["discharge"][4].square().sum()))
-    assert float(gradient[0]) == pytest.approx((moved[0] - moved[1]) / (2 * h), rel=1e-6)
-
-
 def test_a_river_runs_dry() -> None:
     """What leaves an empty bed is zero but for rounding, of either sign, which is no error."""
     sites = sites_of(20)
@@ -241,56 +166,6 @@ def test_negative_discharge_of_a_linear_reach_goes_on(engine: str) -> None:
     assert float(flow[2, 0]) < -0.1 and float(found["total_inflow"][4, 0]) < -0.1
     left = DAY * float(flow[4].sum()) + float(found["volume"][:, -1].sum())
     assert left == pytest.approx(100 * DAY, rel=1e-11)
-
-
-def test_only_a_process_goes_down_a_river() -> None:
-    copies = stages.Parallel(2, stages.Process("muskingum"))
-    with pytest.raises(SettingsError, match="takes a Process, not Parallel"):
-        stages.Downstream(copies)  # type: ignore[arg-type]
-
-
-def test_a_delay_that_varies_in_time_is_refused() -> None:
-    sites = sites_of()
-    process = stages.Process(pdg.MuskingumCunge(), engine="torch", given=GIVEN, learn=())
-    part = stages.Downstream(process, delay=(0.0, 12.0))
-    hybrid = pdg.Hybrid(pdg.MLP(reads=("length",), hidden=(4,)), part, dtype=F64)
-    hybrid.prepare(sites)
-    with pytest.raises(SettingsError, match="'delay' is one number for each site"):
-        hybrid.run(batch_of(hybrid, sites), {"delay": torch.ones(5, 1, 12, dtype=F64)})
-
-
-def test_a_failure_goes_down_the_river_and_nowhere_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    sites = sites_of()
-    whole = hybrid_of(sites)
-    expected = whole(batch_of(whole, sites))
-    solved = stages.Process.forward
-
-    def failing(self, series, parameters, batch):  # type: ignore[no-untyped-def]
-        found = solved(self, series, parameters, batch)
-        bad = batch.site == 3  # d, above e
-        if not bool(bad.any()):
-            return found
-        lost = {k: torch.where(bad[:, None], torch.nan, v) for k, v in found.items()}
-        return Series(lost, {int(bad.nonzero()[0]): f"{batch.where(int(bad.nonzero()[0]))}: dry"})
-
-    monkeypatch.setattr(stages.Process, "forward", failing)
-    series = whole(batch_of(whole, sites))
-    assert sorted(series.failed) == [3, 4]
-    assert series.failed[3].startswith("site d") and "a site above it failed" in series.failed[4]
-    assert "site d" in series.failed[4]
-    assert bool(series["discharge"][3:].isnan().all())
-    assert torch.equal(series["discharge"][:3], expected["discharge"][:3])
-
-
-def test_a_batch_without_the_sites_above_is_refused() -> None:
-    sites = sites_of()
-    hybrid = hybrid_of(sites)
-    windows = pdg.Windows(sites, dtype=F64).reading(hybrid.reads, (), hybrid.needs)
-    part = windows.tensors.windows([4, 2, 0, 1], [0] * 4, 12)
-    with pytest.raises(DataError, match="needs all that flows into site e: 1 of 2 sites"):
-        hybrid(part)
-    with pytest.raises(DataError, match="needs the attribute 'downstream'"):
-        hybrid(replace(part, below=None, tributaries=None))
 
 
 def test_the_order_of_sites_does_not_matter() -> None:
@@ -430,40 +305,3 @@ def test_a_long_record_of_fine_steps_is_followed_to_its_end() -> None:
     with torch.no_grad():
         found = hybrid(batch)["discharge"][4]
     assert found.shape == (140,) and bool(torch.isfinite(found).all())
-
-
-def test_it_says_what_the_model_takes(caplog: pytest.LogCaptureFixture) -> None:
-    """A default of all sites is shown, and warned of where the sites know better."""
-    reach = stages.Process("muskingum_cunge", learn=(), given={"width": "bed", "slope": "slope"})
-    hybrid = pdg.Hybrid(None, stages.Downstream(reach, "6h"), dtype=F64)
-    sites = sites_of().assign(bed=("site", [5.0] * 5, {"units": "m"}))
-    assert "takes  width from bed, slope, n = 0.04 by default, length = 5000" in repr(hybrid)
-    assert "interval 6h" in repr(hybrid) and "step =" not in repr(hybrid)
-    hybrid.prepare(sites)
-    assert "length = 5000 for all sites, and the sites have their own: given={'length'" in (
-        caplog.text
-    )
-    caplog.clear()
-    hybrid_of(sites)
-    assert not caplog.text
-
-
-def test_steps_of_a_second_and_intervals_that_do_not_fit_are_refused() -> None:
-    reach = stages.Process("muskingum", pdg.Solver("implicit_euler", step=1.0), learn=())
-    with pytest.raises(SettingsError, match="steps of 1 s cut each interval of 1d into 86400"):
-        pdg.Hybrid(None, stages.Downstream(reach)).prepare(sites_of())
-    with pytest.raises(SettingsError, match="an interval of 36h does not divide .* series, 1d;"):
-        pdg.Hybrid(None, stages.Downstream(stages.Process("muskingum", learn=()), "36h")).prepare(
-            sites_of()
-        )
-
-
-def test_what_a_site_lacks_is_told_by_its_name() -> None:
-    sites = sites_of()
-    hybrid = hybrid_of(sites)
-    dry = sites.assign(slope=sites.slope.where(sites.site != "d", 0.0))
-    with pytest.raises(ParameterError, match="parameter 'slope' is 0 at site d, 2"):
-        hybrid(batch_of(hybrid, dry))
-    less = sites.assign(lateral_inflow=sites.lateral_inflow.where(sites.site != "b", -1.0))
-    with pytest.raises(DataError, match="'lateral_inflow' is -1 m3 s-1 at site b, 2"):
-        hybrid(batch_of(hybrid, less))
