@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hbv_peers import ONE_JULIA_THREAD
+from alone import ONE_JULIA_THREAD
 from hbv_rates import weather
 from richards_peers import HERE, ONE_THREAD, Record, machine
 

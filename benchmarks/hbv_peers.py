@@ -12,14 +12,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
-from richards_peers import HERE, ONE_THREAD, Record
+from alone import measured_alone
+from richards_peers import HERE, Record
 
-ONE_JULIA_THREAD = {"JULIA_NUM_THREADS": "1", "PYTHON_JULIACALL_THREADS": "1"}
 BATCHES = (1, 64, 671)
 BASE = "explicit loop"
 CASES = {  # name: (peer, options, own interpreter)
@@ -43,25 +41,9 @@ def measure(name: str, batch: int, arguments: argparse.Namespace) -> Record:
         "days": arguments.days,
         "repeats": arguments.repeats,
     }
-    paths = [str(HERE), str(HERE.parent), os.environ.get("PYTHONPATH", "")]
-    environment = {
-        **os.environ,
-        **ONE_THREAD,
-        **ONE_JULIA_THREAD,
-        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
-    }
-    command = [sys.executable if own else arguments.python, "-m", "peers.hbv", json.dumps(request)]
-    head: Record = {"case": name, **request}
-    try:
-        done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=arguments.limit
-        )
-    except subprocess.TimeoutExpired:
-        return {**head, "status": f"stopped after {arguments.limit:g} s"}
-    lines = done.stdout.strip().splitlines()
-    if done.returncode != 0 or not lines:
-        return {**head, "status": (done.stderr.strip().splitlines() or ["no answer"])[-1][:200]}
-    return {**head, **json.loads(lines[-1])}
+    python = sys.executable if own else arguments.python
+    found = measured_alone([python, "-m", "peers.hbv"], request, arguments.limit)
+    return {"case": name, **found}
 
 
 def show(records: list[Record], batches: list[int]) -> None:

@@ -16,8 +16,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -25,14 +23,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from alone import measured_alone
 from rich.console import Console
 from rich.table import Table
-from richards_peers import HERE, ONE_THREAD, Record, machine
+from richards_peers import HERE, Record, machine
 from torch import Tensor
 
 from pydiffgeo import Photosynthesis, solve
 
-ONE_JULIA_THREAD = {"JULIA_NUM_THREADS": "1", "PYTHON_JULIACALL_THREADS": "1"}
 F64 = torch.float64
 JULIA, TORCH, THEIRS = "julia", "torch", "diffEcosys"
 JULIA_CI, TORCH_CI, PHOTORCH = "julia, given Ci", "torch, given Ci", "PhoTorch, given Ci"
@@ -158,23 +156,6 @@ def measure_one(request: Record) -> Record:
     }
 
 
-def measure(request: Record, limit: float) -> Record:
-    """One case in a process of its own; what goes wrong becomes its record."""
-    paths = [str(HERE), str(HERE.parent), os.environ.get("PYTHONPATH", "")]
-    found = {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
-    environment = {**os.environ, **ONE_THREAD, **ONE_JULIA_THREAD, **found}
-    command = [sys.executable, __file__, "--one", json.dumps(request)]
-    try:
-        done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=limit
-        )
-    except subprocess.TimeoutExpired:
-        return {**request, "status": f"stopped after {limit:g} s"}
-    if done.returncode:
-        return {**request, "status": (done.stderr.strip().splitlines() or ["failed"])[-1]}
-    return {**request, **json.loads(done.stdout.strip().splitlines()[-1])}
-
-
 def requests(arguments: argparse.Namespace) -> Iterator[Record]:
     """All cases that are asked for."""
     for case, batches in (SMALL if arguments.small else BATCHES).items():
@@ -218,7 +199,9 @@ def main(given: list[str] | None = None) -> None:
         return
     records: list[Record] = []
     for request in requests(arguments):
-        records.append(measure(request, arguments.limit))
+        records.append(
+            measured_alone([sys.executable, __file__, "--one"], request, arguments.limit)
+        )
         print(json.dumps(records[-1]), file=sys.stderr)
         arguments.output.parent.mkdir(parents=True, exist_ok=True)
         found = {"machine": machine(), "records": records}

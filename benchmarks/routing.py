@@ -15,9 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import resource
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -25,11 +23,11 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from alone import measured_alone
 from rich.console import Console
 from rich.table import Table
-from richards_peers import HERE, ONE_THREAD, Record, machine
+from richards_peers import HERE, Record, machine
 
-ONE_JULIA_THREAD = {"JULIA_NUM_THREADS": "1", "PYTHON_JULIACALL_THREADS": "1"}
 LOWER_COLORADO, JUNIATA, TREE = "lower colorado", "juniata", "tree"
 FILES = {
     LOWER_COLORADO: "lower_colorado_11248reach_28h.nc",
@@ -185,23 +183,6 @@ def linear(request: Record) -> Record:
     return {"forward_us": 1e6 * best / count, "reach_steps": count}
 
 
-def measure(request: Record, limit: float) -> Record:
-    """One case in a process of its own; what goes wrong becomes its record."""
-    paths = [str(HERE), str(HERE.parent), os.environ.get("PYTHONPATH", "")]
-    found = {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
-    environment = {**os.environ, **ONE_THREAD, **ONE_JULIA_THREAD, **found}
-    command = [sys.executable, __file__, "--one", json.dumps(request)]
-    try:
-        done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=limit
-        )
-    except subprocess.TimeoutExpired:
-        return {**request, "status": f"stopped after {limit:g} s"}
-    if done.returncode:
-        return {**request, "status": (done.stderr.strip().splitlines() or ["failed"])[-1]}
-    return {**request, **json.loads(done.stdout.strip().splitlines()[-1])}
-
-
 def show(records: list[Record]) -> None:
     """The table."""
     table = Table(title="Routing: CPU microseconds per reach and step, one thread")
@@ -252,7 +233,9 @@ def main() -> None:
             "river": name, "reaches": reaches, "steps": steps, "seconds": seconds,
             "engine": engine, "repeats": arguments.repeats, "data": str(arguments.data),
         }  # fmt: skip
-        records.append(measure(request, arguments.limit))
+        records.append(
+            measured_alone([sys.executable, __file__, "--one"], request, arguments.limit)
+        )
         print(json.dumps(records[-1]), file=sys.stderr)
         arguments.output.parent.mkdir(parents=True, exist_ok=True)
         found = {"machine": machine(), "records": records}

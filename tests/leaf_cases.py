@@ -37,6 +37,11 @@ FORMS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
+def at(*values: float) -> Tensor:
+    """Some numbers."""
+    return torch.tensor(values, dtype=F64)
+
+
 def leaves(model: Photosynthesis, count: int, seed: int = 0) -> tuple[dict[str, Tensor], ...]:
     """Weather `[leaf, 1]` from darkness to full sun and frost to heat, and parameters `[leaf]`."""
     g = torch.Generator().manual_seed(seed)

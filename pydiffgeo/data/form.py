@@ -50,6 +50,14 @@ def times_of(sites: xr.Dataset) -> pd.Index:
     return pd.DatetimeIndex(sites.time.values)
 
 
+def dates_of(sites: xr.Dataset, who: str) -> pd.DatetimeIndex:
+    """Return the times of records; DataError, in the name of what needs them, for points."""
+    times = times_of(sites)
+    if not isinstance(times, pd.DatetimeIndex):
+        raise DataError(f"{who} needs dates, and the records are points; leave it out.")
+    return times
+
+
 def step_of(times: pd.Index) -> pd.Timedelta:
     """Return the length of a step: zero for points, a day for a single date.
 

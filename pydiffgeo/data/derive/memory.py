@@ -9,7 +9,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from pydiffgeo.data.form import axis_of, step_of, times_of
+from pydiffgeo.data.form import axis_of, dates_of, step_of
 from pydiffgeo.errors import DataError, nearest
 
 BEGIN = 30.0  # days whose mean stands for the past of a record
@@ -42,10 +42,7 @@ def add_memory(sites: xr.Dataset, series: Mapping[str, Sequence[float]]) -> xr.D
     the mean stays as it was.
     """
     axis = axis_of(sites)
-    times = times_of(sites)
-    if not isinstance(times, pd.DatetimeIndex):
-        raise DataError("memory needs dates, and the records are points; leave it out.")
-    step = step_of(times) / pd.Timedelta(days=1)
+    step = step_of(dates_of(sites, "memory")) / pd.Timedelta(days=1)
     found = {}
     for name, several in series.items():
         if name not in sites or set(sites[name].dims) != {"site", axis}:

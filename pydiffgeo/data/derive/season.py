@@ -7,8 +7,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from pydiffgeo.data.form import DAY, axis_of, step_of, times_of
-from pydiffgeo.errors import DataError
+from pydiffgeo.data.form import DAY, dates_of, step_of
 
 
 def season_names(harmonics: int = 1) -> list[str]:
@@ -39,9 +38,7 @@ def add_time_of_day(sites: xr.Dataset, harmonics: int = 1) -> xr.Dataset:
     DataError
         The records have no dates.
     """
-    times = times_of(sites) if axis_of(sites) == "time" else None
-    if not isinstance(times, pd.DatetimeIndex):
-        raise DataError("time_of_day needs dates, and the records are points; leave it out.")
+    times = dates_of(sites, "time_of_day")
     return _with_waves(sites, ((times - times.normalize()) / DAY).to_numpy(), day_names(harmonics))
 
 
@@ -63,9 +60,7 @@ def add_season(sites: xr.Dataset, harmonics: int = 1) -> xr.Dataset:
     DataError
         The records have no dates.
     """
-    times = times_of(sites) if axis_of(sites) == "time" else None
-    if not isinstance(times, pd.DatetimeIndex):
-        raise DataError("season needs dates, and the records are points; leave it out.")
+    times = dates_of(sites, "season")
     days = times + DAY if step_of(times) >= DAY else times  # a day bears its own date
     # the year that a step lies in: its last moment is not that of the next
     year = (days - pd.Timedelta(1, "us")).year

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 import torch
 import xarray as xr
 
-from pydiffgeo.data.form import axis_of, times_of
+from pydiffgeo.data.form import dates_of
 from pydiffgeo.errors import DataError
 from pydiffgeo.models.vapour import saturation_pressure
 
@@ -46,9 +45,7 @@ def add_sky(
     Allen et al. (1998), FAO-56, eq. 11, 21-25 and 37; clouds: Tennessee Valley Authority (1972),
     Heat and mass transfer between a water surface and the atmosphere, report 0-6803.
     """
-    times = times_of(sites) if axis_of(sites) == "time" else None
-    if not isinstance(times, pd.DatetimeIndex):
-        raise DataError("sky needs dates, and the records are points; leave it out.")
+    times = dates_of(sites, "sky")
     for name in ("tair_mean", "precipitation", "lat"):
         if name not in sites.variables:
             raise DataError(f"sky needs {name!r}, which the records do not have; add it to them.")

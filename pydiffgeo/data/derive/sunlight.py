@@ -7,7 +7,7 @@ import pandas as pd
 import xarray as xr
 
 from pydiffgeo.data.derive.sun import sun_elevation
-from pydiffgeo.data.form import axis_of, step_of, times_of
+from pydiffgeo.data.form import dates_of, step_of
 from pydiffgeo.errors import DataError, listed
 
 NOON = 2326.0  # umol m-2 s-1 under a sun in the zenith, as streamMetabolizer has it
@@ -32,9 +32,7 @@ def add_sunlight(sites: xr.Dataset, ahead_of_utc: float = 0.0, most: float = NOO
     DataError
         The records have no dates, or a site has no place.
     """
-    times = times_of(sites) if axis_of(sites) == "time" else None
-    if not isinstance(times, pd.DatetimeIndex):
-        raise DataError("sunlight needs dates, and the records are points; leave it out.")
+    times = dates_of(sites, "sunlight")
     place = {}
     for name in ("lat", "lon"):
         there = name in sites.variables

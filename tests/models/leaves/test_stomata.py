@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from leaf_cases import at
 
 from pydiffgeo.models.leaves.stomata import (
     ball_berry,
@@ -17,10 +18,6 @@ from pydiffgeo.models.leaves.stomata import (
 from pydiffgeo.models.vapour import saturation_pressure
 
 F64 = torch.float64
-
-
-def at(*values: float) -> torch.Tensor:
-    return torch.tensor(values, dtype=F64)
 
 
 def test_forms_by_hand() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from leaf_cases import at
 
 from pydiffgeo.models.leaves.temperature import (
     arrhenius,
@@ -14,10 +15,6 @@ from pydiffgeo.models.leaves.temperature import (
 )
 
 F64 = torch.float64
-
-
-def at(*values: float) -> torch.Tensor:
-    return torch.tensor(values, dtype=F64)
 
 
 def test_factors_are_one_at_25_degrees() -> None:
