@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
 
-from richards_peers import HERE, ONE_THREAD, Record
+from richards_peers import HERE, ONE_THREAD, Record, machine
 
 ONE_JULIA_THREAD = {"JULIA_NUM_THREADS": "1", "PYTHON_JULIACALL_THREADS": "1"}
 
@@ -37,3 +40,18 @@ def measured_alone(command: list[str], request: Record, limit: float) -> Record:
     if done.returncode or not lines:
         return {**request, "status": (done.stderr.strip().splitlines() or ["no answer"])[-1][:200]}
     return {**request, **json.loads(lines[-1])}
+
+
+def measure_all(
+    script: str, requests: Iterable[Record], limit: float, output: Path
+) -> list[Record]:
+    """Return the records of a script that measures one request, told by --one; each is written to
+    `output` when it is there.
+    """
+    records: list[Record] = []
+    output.parent.mkdir(parents=True, exist_ok=True)
+    for request in requests:
+        records.append(measured_alone([sys.executable, script, "--one"], request, limit))
+        print(json.dumps(records[-1]), file=sys.stderr)
+        output.write_text(json.dumps({"machine": machine(), "records": records}, indent=1))
+    return records

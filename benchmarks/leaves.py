@@ -23,10 +23,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from alone import measured_alone
+from alone import measure_all
 from rich.console import Console
 from rich.table import Table
-from richards_peers import HERE, Record, machine
+from richards_peers import HERE, Record
 from torch import Tensor
 
 from pydiffgeo import Photosynthesis, solve
@@ -197,16 +197,7 @@ def main(given: list[str] | None = None) -> None:
     if arguments.one:
         print(json.dumps(measure_one(json.loads(arguments.one))))
         return
-    records: list[Record] = []
-    for request in requests(arguments):
-        records.append(
-            measured_alone([sys.executable, __file__, "--one"], request, arguments.limit)
-        )
-        print(json.dumps(records[-1]), file=sys.stderr)
-        arguments.output.parent.mkdir(parents=True, exist_ok=True)
-        found = {"machine": machine(), "records": records}
-        arguments.output.write_text(json.dumps(found, indent=1))
-    show(records)
+    show(measure_all(__file__, requests(arguments), arguments.limit, arguments.output))
 
 
 if __name__ == "__main__":

@@ -18,15 +18,16 @@ import json
 import resource
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
-from alone import measured_alone
+from alone import measure_all
 from rich.console import Console
 from rich.table import Table
-from richards_peers import HERE, Record, machine
+from richards_peers import HERE, Record
 
 LOWER_COLORADO, JUNIATA, TREE = "lower colorado", "juniata", "tree"
 FILES = {
@@ -205,6 +206,21 @@ def show(records: list[Record]) -> None:
     Console(width=140).print(table)
 
 
+def requests(arguments: argparse.Namespace) -> Iterator[Record]:
+    """All cases that are asked for."""
+    for name, reaches, steps, interval, engine in CASES:
+        if arguments.only not in f"{name} {engine}":
+            continue
+        if name in FILES and not (arguments.data / FILES[name]).exists():
+            print(f"without {FILES[name]}: {name} is left out", file=sys.stderr)
+            continue
+        seconds = {"1h": 3600.0, "15min": 900.0, "5min": 300.0}[interval]
+        yield {
+            "river": name, "reaches": reaches, "steps": steps, "seconds": seconds,
+            "engine": engine, "repeats": arguments.repeats, "data": str(arguments.data),
+        }  # fmt: skip
+
+
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(
@@ -221,26 +237,7 @@ def main() -> None:
         request = json.loads(arguments.one)
         print(json.dumps(linear(request) if "linear" in request["engine"] else package(request)))
         return
-    records: list[Record] = []
-    for name, reaches, steps, interval, engine in CASES:
-        if arguments.only not in f"{name} {engine}":
-            continue
-        if name in FILES and not (arguments.data / FILES[name]).exists():
-            print(f"without {FILES[name]}: {name} is left out", file=sys.stderr)
-            continue
-        seconds = {"1h": 3600.0, "15min": 900.0, "5min": 300.0}[interval]
-        request = {
-            "river": name, "reaches": reaches, "steps": steps, "seconds": seconds,
-            "engine": engine, "repeats": arguments.repeats, "data": str(arguments.data),
-        }  # fmt: skip
-        records.append(
-            measured_alone([sys.executable, __file__, "--one"], request, arguments.limit)
-        )
-        print(json.dumps(records[-1]), file=sys.stderr)
-        arguments.output.parent.mkdir(parents=True, exist_ok=True)
-        found = {"machine": machine(), "records": records}
-        arguments.output.write_text(json.dumps(found, indent=1))
-    show(records)
+    show(measure_all(__file__, requests(arguments), arguments.limit, arguments.output))
 
 
 if __name__ == "__main__":
