@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,23 @@ from pydiffgeo.models.spec_files import load_spec
 
 Formula = Callable[..., Tensor]
 """`formula(parameters, *inputs)`: what a slot's formula gives at the inputs of the slot."""
+
+
+@runtime_checkable
+class Slotted(Protocol):
+    """A model that tells what its slots read, so that a network there can be drawn."""
+
+    spec: ModelSpec
+    closures: Mapping[str, nn.Module]
+    formulas: Mapping[str, Formula]
+
+    def formula(
+        self, slot: str, parameters: Mapping[str, float] | None = None
+    ) -> Callable[..., Tensor]:
+        """Return the formula of a slot as a function of its inputs."""
+
+    def slot_inputs(self, slot: str, series: Values, parameters: Values) -> tuple[Tensor, ...]:
+        """Inputs of a slot from states and forcing by name, and parameters."""
 
 
 def filled(

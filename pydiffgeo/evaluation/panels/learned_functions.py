@@ -15,8 +15,7 @@ from torch import Tensor
 
 from pydiffgeo.evaluation.figures import Evaluation, Figure, Panel, Runs, literal, new_figure
 from pydiffgeo.evaluation.simulate import simulate, stages_of
-from pydiffgeo.models.buckets import Buckets
-from pydiffgeo.models.leaves.photosynthesis import Photosynthesis
+from pydiffgeo.models.slots import Slotted
 from pydiffgeo.models.spec import SlotSpec
 from pydiffgeo.models.spec_files import load_spec
 from pydiffgeo.stages.process import Process
@@ -59,7 +58,7 @@ def learned_functions(runs: Runs, seed: int = 0) -> Panel:
             stem = f"closure_{slot}" if len(runs) == 1 else f"closure_{slot}_{name}"
             panel.files[stem] = f.table
             panel.figures[stem] = f"Learned function: {slot}", partial(_draw, f)
-    panel.nothing = "" if panel.figures else "no network stands in the equations of a bucket model"
+    panel.nothing = "" if panel.figures else "no network stands in the slot of a model"
     return panel
 
 
@@ -92,7 +91,7 @@ def functions_of(run: Evaluation, seed: int = 0) -> dict[str, LearnedFunction]:
     if run.sites is None or run.hybrid is None or process is None:
         return {}
     model = process.model
-    if run.axis != "time" or not isinstance(model, Buckets | Photosynthesis):
+    if run.axis != "time" or not isinstance(model, Slotted):
         return {}
     random = np.random.default_rng(seed)
     names = run.data["site"].values
@@ -125,7 +124,7 @@ def functions_of(run: Evaluation, seed: int = 0) -> dict[str, LearnedFunction]:
 
 
 def _function(
-    model: Buckets | Photosynthesis, name: str, met: dict[str, Tensor], there: dict[str, Tensor]
+    model: Slotted, name: str, met: dict[str, Tensor], there: dict[str, Tensor]
 ) -> LearnedFunction:
     closure, slot, formula = model.closures[name], model.spec.slots[name], model.formulas[name]
     beside = bool(getattr(closure, "residual", False))
