@@ -15,6 +15,7 @@ from pydiffgeo.data.batch import Batch
 from pydiffgeo.data.derive import derivation
 from pydiffgeo.data.form import unit_of
 from pydiffgeo.data.windows import Windows
+from pydiffgeo.distributions import kind_in, rescaled
 from pydiffgeo.errors import DataError, ParameterError, SettingsError, UnitError, nearest
 from pydiffgeo.members import Ensemble
 from pydiffgeo.networks.base import Network
@@ -336,7 +337,12 @@ class Hybrid(Recorded, nn.Module):
             given = wide if isinstance(stage, Parallel) else single
             series = series.added(stage(series, given, batch))
         series = series.filled(torch.nan, self.gives)
-        return series.added({k: converted(series[k], change) for k, change in self._ends.items()})
+        ends = {k: converted(series[k], change) for k, change in self._ends.items()}
+        for name, kind in [(k, kind_in(series, k)) for k in ends]:
+            if kind is not None and self._ends[name] != (1.0, 0.0):
+                own = f"{name}_{kind}"
+                ends[own] = rescaled(kind, series[own], self._ends[name])
+        return series.added(ends)
 
     def forward(self, batch: Batch) -> Series:
         """Return all series by name for a batch; see `run`."""

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from pydiffgeo.data.batch import Batch
+from pydiffgeo.distributions import of_kind, required_kind
 from pydiffgeo.errors import DataError, nearest
 from pydiffgeo.recorded import Recorded, kind_of
 
@@ -233,6 +234,36 @@ class Profile(Loss):
         return (value * used).sum() / used.sum().clamp_min(1)
 
 
+class NLL(Loss):
+    """Mean negative log-likelihood: -log of the density that a hybrid gives what was observed.
+
+    The density is that of `stages.ErrorModel`, or of `stages.Sequence` with a distribution, in the
+    unit of the observations; it may be negative. Source: Klotz et al. (2022),
+    doi:10.5194/hess-26-1673-2022, eq. 3.
+    """
+
+    def reads(self, series: Named) -> tuple[str, ...]:
+        """Return the series that are needed: the observed one, and its distribution."""
+        return (self.observed, f"{self.observed}_{required_kind(series, self.observed)}")
+
+    def __call__(self, series: Named, observed: Named, batch: Batch) -> Tensor:
+        """Return the loss after the warm-up; see `Loss`."""
+        kind = required_kind(series, self.observed)
+        seen = _named(observed, self.observed, self.name)[:, batch.warm_up :]
+        given = series[f"{self.observed}_{kind}"][:, batch.warm_up :]
+        counts = torch.isfinite(seen)
+        if given.shape[:-1] != seen.shape:
+            raise DataError(
+                f"the distribution {tuple(given.shape[:-1])} of {self.observed!r} and what was "
+                f"observed, {tuple(seen.shape)}, must have the same shape; align them first."
+            )
+        if not bool(counts.any()):
+            raise DataError(f"no {self.observed!r} of the batch is observed; draw other windows.")
+        given = torch.where(counts[..., None], given.to(seen.dtype), 0.5)  # allowed for all of them
+        values = -of_kind(kind, given).log_prob(torch.where(counts, seen, 0.5))
+        return torch.where(counts, values, 0.0).sum() / counts.sum()
+
+
 class Sum(Recorded):
     """The weighted sum of losses; one whose series was not observed in a batch adds nothing.
 
@@ -255,6 +286,12 @@ class Sum(Recorded):
         self.losses = losses
         self.observed = tuple(dict.fromkeys(loss.observed for loss in losses))
         self.needs_spread = any(getattr(loss, "needs_spread", False) for loss in losses)
+
+    def reads(self, series: Named) -> tuple[str, ...]:
+        """Return the series of a hybrid that the losses need."""
+        each = (loss.reads(series) if hasattr(loss, "reads") else (loss.observed,)
+                for loss in self.losses)  # fmt: skip
+        return tuple(dict.fromkeys(name for names in each for name in names))
 
     def __call__(self, series: Named, observed: Named, batch: Batch) -> Tensor:
         """Return the sum; see `Loss`."""
@@ -293,7 +330,7 @@ def as_sum(loss: Any) -> Sum:
 
 LOSSES = {
     "nse": NSE, "mse": MSE, "rmse": RMSE, "log_rmse": LogRMSE, "nnse": NNSE, "kge": KGE,
-    "profile": Profile,
+    "profile": Profile, "nll": NLL,
 }  # fmt: skip
 
 

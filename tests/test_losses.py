@@ -13,7 +13,20 @@ from torch import Tensor
 
 from pydiffgeo.data.batch import Batch
 from pydiffgeo.errors import DataError
-from pydiffgeo.losses import KGE, LOSSES, MSE, NNSE, NSE, RMSE, LogRMSE, Loss, Profile, Sum, as_sum
+from pydiffgeo.losses import (
+    KGE,
+    LOSSES,
+    MSE,
+    NLL,
+    NNSE,
+    NSE,
+    RMSE,
+    LogRMSE,
+    Loss,
+    Profile,
+    Sum,
+    as_sum,
+)
 
 STD = torch.tensor([1.5, 0.4, 3.0], dtype=torch.float64)
 
@@ -33,7 +46,9 @@ def value(loss: Loss, simulated: Tensor, observed: Tensor, warm_up: int = 0) -> 
     std = STD[: len(observed)] if observed.ndim == 2 else STD[: len(observed), None]
     std = std.expand(-1, observed.shape[2]) if observed.ndim == 3 else std
     name = loss.observed
-    return loss({name: simulated}, {name: observed}, batch_of({name: observed}, warm_up, std))
+    around = torch.stack([simulated, torch.full_like(simulated, (2 * math.pi) ** -0.5)], -1)
+    given = {name: simulated, f"{name}_gaussian": around}  # whose density at its mode is one
+    return loss(given, {name: observed}, batch_of({name: observed}, warm_up, std))
 
 
 def series(days: int = 40) -> tuple[Tensor, Tensor]:
@@ -234,3 +249,18 @@ def test_mistakes_are_named() -> None:
         MSE("dischage")({"discharge": simulated}, seen, batch)
     with pytest.raises(DataError, match="weight -1.0 .* must not be negative"):
         MSE(weight=-1.0)
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "laplace"])
+def test_nll_is_the_density_of_torch(kind: str) -> None:
+    simulated, observed = series()
+    scale = 0.1 + 0.3 * simulated
+    made = {"gaussian": torch.distributions.Normal, "laplace": torch.distributions.Laplace}[kind]
+    counts = torch.isfinite(observed) & (torch.arange(40) >= 5)
+    expected = -made(simulated[counts], scale[counts]).log_prob(observed[counts]).mean()
+    given = {f"q_{kind}": torch.stack([simulated, scale], -1)}
+    batch = batch_of({"q": observed}, 5)
+    assert float(NLL("q")(given, {"q": observed}, batch)) == pytest.approx(float(expected))
+    assert as_sum(NLL("q")).reads(given) == ("q", f"q_{kind}")
+    with pytest.raises(DataError, match="nobody gives a distribution of 'q'"):
+        NLL("q")({"q": simulated}, {"q": observed}, batch)

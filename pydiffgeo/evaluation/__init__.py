@@ -6,6 +6,14 @@ from pydiffgeo.evaluation.measures import MEASURES, bias, correlation, kge, nse,
 from pydiffgeo.evaluation.panels import PANELS
 from pydiffgeo.evaluation.panels.fluxes import base_flow, untrained_summary, untrained_table
 from pydiffgeo.evaluation.panels.of_sites import cdf_figure
+from pydiffgeo.evaluation.probabilistic import (
+    coverage,
+    crps,
+    pit,
+    pit_histogram,
+    score_distribution,
+    width,
+)
 from pydiffgeo.evaluation.report import compare_runs, write_report
 from pydiffgeo.evaluation.scores import (
     median_scores,
@@ -19,8 +27,9 @@ from pydiffgeo.evaluation.tables import print_table, write_table
 
 __all__ = [
     "MEASURES", "PANELS", "Evaluation", "base_flow", "bias", "cdf_figure", "compare_runs",
-    "correlation", "evaluate", "kge", "matplotlib_missing", "median_scores", "new_figure", "nse",
-    "open_evaluation", "pooled_scores", "print_table", "rmse", "save_figure", "score",
-    "score_sites", "simulate", "summary_table", "ubrmse", "untrained_summary", "untrained_table",
-    "write_report", "write_scores", "write_table",
+    "correlation", "coverage", "crps", "evaluate", "kge", "matplotlib_missing", "median_scores",
+    "new_figure", "nse", "open_evaluation", "pit", "pit_histogram", "pooled_scores", "print_table",
+    "rmse", "save_figure", "score", "score_distribution", "score_sites", "simulate",
+    "summary_table", "ubrmse", "untrained_summary", "untrained_table", "width", "write_report",
+    "write_scores", "write_table",
 ]  # fmt: skip

@@ -13,7 +13,9 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from pydiffgeo.data.form import axis_of, stamp
+from pydiffgeo.distributions import LEVELS
 from pydiffgeo.errors import DataError
+from pydiffgeo.evaluation.probabilistic import NLL, QUANTILE, score_distribution
 from pydiffgeo.evaluation.report import write_report
 from pydiffgeo.evaluation.scores import (
     POOLED,
@@ -65,11 +67,17 @@ class Evaluation:
         judged = self.judged
         for name in (n for n in self.observed if n not in self.all_scores):
             pair = judged[name], judged[name + OBSERVED]
+            gauged: Any = slice(None)
             if self.data.attrs.get("closed"):  # the other sites of a river have no gauge
                 seen = pair[1].notnull()
                 gauged = seen.any([dim for dim in seen.dims if dim != "site"]).values
                 pair = pair[0].isel(site=gauged), pair[1].isel(site=gauged)
-            self.all_scores[name] = score_sites(*pair, self.measures.get(name))
+            scores = score_sites(*pair, self.measures.get(name))
+            if name + QUANTILE in judged:
+                given = judged[name + QUANTILE].isel(site=gauged)
+                nll = judged[name + NLL].isel(site=gauged) if name + NLL in judged else None
+                scores = scores.assign(score_distribution(given, pair[1], nll).data_vars)
+            self.all_scores[name] = scores
 
     @property
     def observed(self) -> list[str]:
@@ -182,6 +190,7 @@ def evaluate(
     groups: Mapping[str, Iterable[str]] | None = None, keep_warm_up: bool = False,
     group: Group | None = None, history: pd.DataFrame | None = None,
     left_out: Mapping[str, str] | None = None, missing: Literal["error", "skip"] = "error",
+    quantiles: Sequence[float] = LEVELS,
 ) -> Evaluation:  # fmt: skip
     """Simulate sites with a trained hybrid and score it.
 
@@ -217,10 +226,14 @@ def evaluate(
     missing : {"error", "skip"}
         What a site with missing forcing is: an error by site and date, or left out with a warning
         and listed in `Evaluation.left_out`.
+    quantiles : sequence of float
+        Levels of the quantiles that are kept and scored where a distribution is known: of a hybrid
+        with `stages.ErrorModel` or a `Sequence` with a distribution, and of the members of an
+        ensemble. () for none.
     """
     data = simulate(
         hybrid, sites, start, end, warm_up, batch, observed=observed, also=also, members=members,
-        keep_warm_up=keep_warm_up, group=group, missing=missing,
+        keep_warm_up=keep_warm_up, group=group, missing=missing, quantiles=quantiles,
     )  # fmt: skip
     if groups is not None:
         of = {site: name for name, some in groups.items() for site in some}

@@ -22,11 +22,13 @@ from pydiffgeo.files import write_file
 SHOWN = {
     "nse": "max", "kge": "max", "rmse": "min", "ubrmse": "min", "correlation": "max", "fhv": "",
     "nrmse_high": "min", "flv": "", "alpha_nse": "", "beta_nse": "", "pearson_r": "max", "bias": "",
-    "peak_timing": "min",
+    "peak_timing": "min", "crps": "min", "nll": "min", "coverage_50": "", "coverage_90": "",
+    "coverage_95": "", "width_90": "",
 }  # fmt: skip
 LABELS = ("run", "observed", "group", "depth")  # of rows
 COMPARED = (
-    "untrained", "pooled", "cdf", "profiles", "hydrographs", "water_balance", "training_curves"
+    "untrained", "pooled", "cdf", "profiles", "hydrographs", "reliability", "water_balance",
+    "training_curves",
 )  # fmt: skip
 Chosen = Mapping[str, Mapping[str, Any]] | Iterable[str] | None
 

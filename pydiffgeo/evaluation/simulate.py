@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 import xarray as xr
 from numpy.typing import NDArray
+from torch import Tensor
 
 from pydiffgeo.data.batch import Batch
 from pydiffgeo.data.form import axis_of, observed_names, positions, stamp, times_of
 from pydiffgeo.data.variables import VARIABLES
 from pydiffgeo.data.windows import Windows
+from pydiffgeo.distributions import KINDS, LEVELS, kind_in, over_members
+from pydiffgeo.distributions import quantiles as quantiles_of
 from pydiffgeo.errors import DataError, DataWarning, listed, nearest
+from pydiffgeo.evaluation.probabilistic import NLL, QUANTILE
 from pydiffgeo.hybrid import Ensemble, Hybrid
-from pydiffgeo.stages.base import Stage
+from pydiffgeo.stages.base import Series, Stage
 from pydiffgeo.stages.process import Process
 
 if TYPE_CHECKING:
@@ -34,13 +38,13 @@ def simulate(
     warm_up: int | None = 365, batch: int = 128, *, observed: Iterable[str] | None = None,
     also: Iterable[str] | Literal["all"] | None = None, members: Mapping[str, int] | None = None,
     keep_warm_up: bool = False, group: Group | None = None,
-    missing: Literal["error", "skip"] = "error",
+    missing: Literal["error", "skip"] = "error", quantiles: Sequence[float] = LEVELS,
 ) -> xr.Dataset:  # fmt: skip
     """Simulate sites over a period; the processes of a `group` share the work, all return it all.
 
     Parameters
     ----------
-    hybrid, sites, start, end, warm_up, batch, observed, also, keep_warm_up, missing
+    hybrid, sites, start, end, warm_up, batch, observed, also, keep_warm_up, missing, quantiles
         As for `pydiffgeo.evaluate`.
     members : mapping of str to int, optional
         Position of the one member of an ensemble that counts for a site; others get the mean.
@@ -48,12 +52,14 @@ def simulate(
     Returns
     -------
     xarray.Dataset
-        Series [site, time], [site, time, depth] or [site, time, cell]; ``NAME_observed``;
-        parameters [site] or [site, layer], whose ``attrs["role"]`` is "parameter": means over
-        copies and time. The coordinate ``judged`` [time] is False in the warm-up. Sites that are
-        left out are missing, those whose solve failed are NaN: ``attrs["left_out"]`` and
-        ``attrs["failed"]`` say why, as JSON. ``attrs["warm_up"]`` is the steps of warm-up that
-        there were, ``attrs["warning"]`` says where these are fewer than were asked for.
+        Series [site, time], [site, time, depth] or [site, time, cell]; ``NAME_observed``; where a
+        distribution is given, ``NAME_quantile`` [site, time, ..., quantile] and ``NAME_nll``, minus
+        the logarithm of the density at what was observed; parameters [site] or [site, layer], whose
+        ``attrs["role"]`` is "parameter": means over copies and time. The coordinate ``judged``
+        [time] is False in the warm-up. Sites that are left out are missing, those whose solve
+        failed are NaN: ``attrs["left_out"]`` and ``attrs["failed"]`` say why, as JSON.
+        ``attrs["warm_up"]`` is the steps of warm-up that there were, ``attrs["warning"]`` says
+        where these are fewer than were asked for.
 
     Raises
     ------
@@ -97,21 +103,22 @@ def simulate(
     parts = parts if group is None else parts[group.rank :: group.size]
     mine = np.concatenate([*parts, np.zeros(0, int)]).astype(int)
     device = next((p.device for p in hybrid.parameters()), torch.device("cpu"))
-    names = [*compared, *(n for n in kept if n not in (*forcing, *compared))]
+    apart = {*forcing, *compared, *(f"{n}_{kind}" for n in one.gives for kind in KINDS)}
+    names = [*compared, *(n for n in kept if n not in apart)]
     blocks, training = list[xr.Dataset](), hybrid.training
     hybrid.eval()
     try:
         for part in parts:
             whole = np.zeros(len(part), int), last - begin, first - begin
             given = read.tensors.windows(part, *whole).to(device)
-            blocks.append(_block(hybrid, given, names, compared, members or {}, axis))
+            blocks.append(_block(hybrid, given, names, compared, members or {}, axis, quantiles))
     finally:
         hybrid.train(training)
     shared = [(mine, blocks)] if group is None else group.collect((mine, blocks))
     blocks = [block for _, some in shared for block in some]
     order = np.argsort(np.concatenate([own for own, _ in shared]))
     data = xr.concat(blocks, "site").isel(site=order)
-    data = _described(data, here.isel(site=rows), one, forcing)
+    data = _described(data, here.isel(site=rows), one, forcing, quantiles)
     if axis == "point":  # sites with fewer points than others
         there = xr.DataArray(read.tensors.present(rows), dims=("site", axis))
         series = [name for name, values in data.data_vars.items() if axis in values.dims]
@@ -177,9 +184,11 @@ def _complete(read: Windows, missing: str) -> tuple[NDArray, dict[str, str]]:
 @torch.no_grad()
 def _block(
     hybrid: Hybrid | Ensemble, batch: Batch, names: list[str], compared: list[str],
-    of: Mapping[str, int], axis: str,
+    of: Mapping[str, int], axis: str, levels: Sequence[float],
 ) -> xr.Dataset:  # fmt: skip
-    """Return series, ``NAME_observed`` and parameters of a batch; attrs: why which sites failed."""
+    """Return series, ``NAME_observed``, what is known of distributions, and parameters of a batch;
+    attrs: why which sites failed.
+    """
     members = [hybrid[k] for k in range(len(hybrid))] if isinstance(hybrid, Ensemble) else [hybrid]
     sites = [batch.sites[i] for i in batch.site.tolist()]
     member, row = torch.tensor([of.get(site, 0) for site in sites]), torch.arange(len(sites))
@@ -195,6 +204,10 @@ def _block(
     for name, values in (series | {n + OBSERVED: batch.observed[n] for n in compared}).items():
         third = "depth" if name.removesuffix(OBSERVED) in profiles else "cell"
         data[name] = ("site", axis, third)[: values.ndim], values.cpu().numpy()
+    for name in compared if len(levels) else ():
+        for own, values in _distribution(made, name, batch, hybrid, of, sites, levels).items():
+            last = ("quantile",) if own.endswith(QUANTILE) else ()
+            data[own] = (*data[name].dims, *last), values.cpu().numpy()
     layered = {name for stage in stages_of(hybrid) for name in stage.layers}
     # of an ensemble the parameters of one member: a mean of parameters would be those of no network
     each = [one.parameters_of(batch) for one in members]
@@ -207,7 +220,38 @@ def _block(
     return data
 
 
-def _described(data: xr.Dataset, here: xr.Dataset, one: Hybrid, forcing: list[str]) -> xr.Dataset:
+def _distribution(
+    made: Series, name: str, batch: Batch, hybrid: Hybrid | Ensemble, of: Mapping[str, int],
+    sites: Sequence[str], levels: Sequence[float],
+) -> dict[str, Tensor]:  # fmt: skip
+    """Return quantiles of a series, and minus the logarithm of the density at what was observed.
+
+    Where the hybrid gives no distribution, that of an ensemble is the spread of its members.
+    """
+    kind, several = kind_in(made, name), isinstance(hybrid, Ensemble)
+    given = made[name if kind is None else f"{name}_{kind}"]
+    given = given if several else given[None]
+    if several:
+        given = given.clone()
+        for row, site in enumerate(sites):  # the one member that counts
+            if site in of:
+                given[:, row] = given[of[site], row]
+    found: dict[str, Tensor] = {}
+    if kind is not None:
+        distribution = over_members(kind, given)
+        found[name + QUANTILE] = quantiles_of(distribution, levels)
+        found[name + NLL] = -distribution.log_prob(batch.observed[name].to(given))
+    elif len(given) > 1 and not of:
+        values = np.quantile(given.double().cpu().numpy(), levels, axis=0, method="hazen")
+        found[name + QUANTILE] = torch.from_numpy(np.moveaxis(values, 0, -1))
+    if name == "discharge" and found:  # what lies below zero is no flow
+        found[name + QUANTILE] = found[name + QUANTILE].clamp_min(0.0)
+    return found
+
+
+def _described(
+    data: xr.Dataset, here: xr.Dataset, one: Hybrid, forcing: list[str], levels: Sequence[float]
+) -> xr.Dataset:  # fmt: skip
     """Return a simulation with forcing, coordinates, units and CF attributes."""
     units: dict[str, str] = {}
     for spec in (process.model.spec for process in stages_of(one, Process)):
@@ -216,7 +260,7 @@ def _described(data: xr.Dataset, here: xr.Dataset, one: Hybrid, forcing: list[st
     units |= one.units  # of what all stages give, routing and sums of parallel copies, too
     units |= {str(n): v.attrs["units"] for n, v in here.items() if "units" in v.attrs}
     for name, values in data.items():
-        plain = str(name).removesuffix(OBSERVED).removesuffix("_parameter")
+        plain = str(name).removesuffix(OBSERVED).removesuffix("_parameter").removesuffix(QUANTILE)
         cf = VARIABLES[plain].attributes() if plain in VARIABLES and not values.attrs else {}
         values.attrs = {**values.attrs, **cf, "units": units.get(plain, "1")}
     dims = "site", axis_of(here)
@@ -226,6 +270,8 @@ def _described(data: xr.Dataset, here: xr.Dataset, one: Hybrid, forcing: list[st
         middles = next(list(stage.layers.values())[0] for stage in stages_of(one) if stage.layers)
         layer = {"units": "cm", "long_name": "middle of layer"}
         data.coords["layer"] = "layer", list(middles), layer
+    if "quantile" in data.dims:
+        data.coords["quantile"] = "quantile", list(levels), {"units": "1", "long_name": "level"}
     if "depth" in data.dims:
         depth = np.asarray(one.facts["depths"]) / 100
         data.coords["depth"] = "depth", depth, {"units": "m", "positive": "down"}

@@ -10,6 +10,7 @@ from torch import nn
 from pydiffgeo.data.batch import Batch
 from pydiffgeo.errors import ParameterError
 from pydiffgeo.stages.base import Named, Series, Stage
+from pydiffgeo.stages.error_model import ErrorModel
 
 
 class Parallel(Stage):
@@ -30,6 +31,10 @@ class Parallel(Stage):
         super().__init__()
         if count < 1 or any(isinstance(stage, Parallel) for stage in stages):
             raise ParameterError(f"Parallel({count}): give a copy or more, and no Parallel inside.")
+        if any(isinstance(stage, ErrorModel) for stage in stages):
+            raise ParameterError(
+                "an ErrorModel stands after Parallel, of the mean over the copies."
+            )
         self.count, self.stages = count, nn.ModuleList(stages)
         self.reads, self.gives = ends(stages)
 

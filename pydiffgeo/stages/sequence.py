@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pydiffgeo.data.batch import Batch
 from pydiffgeo.data.windows import Windows
+from pydiffgeo.distributions import natural, of_kind, outputs, rescaled
 from pydiffgeo.errors import DataError
 from pydiffgeo.networks.base import Network
 from pydiffgeo.networks.reading import Facts, Inputs, fit_inputs, seen, taken
@@ -26,7 +27,11 @@ class Sequence(Stage):
     depth, or by attributes of the site. In evaluation mode discharge below zero is zero; in
     training it keeps its gradient.
 
-    Source: Kratzert et al. (2019), doi:10.5194/hess-23-5089-2019.
+    With a `distribution` the network gives its parameters, from NAME_gaussian to NAME_cmal, and the
+    series is its mean: train with `losses.NLL`.
+
+    Sources: Kratzert et al. (2019), doi:10.5194/hess-23-5089-2019; Klotz et al. (2022),
+    doi:10.5194/hess-26-1673-2022, for distributions.
 
     Parameters
     ----------
@@ -39,6 +44,10 @@ class Sequence(Stage):
     scale : (str, str), optional
         Attributes whose difference takes the place of the standard deviation, such as
         ("soil_moisture_q05", "soil_moisture_q95").
+    distribution : {"gaussian", "laplace", "cmal"}, optional
+        Of what is observed; "cmal" is a mixture of asymmetric Laplacians.
+    components : int
+        Of "cmal".
     """
 
     def __init__(
@@ -47,23 +56,29 @@ class Sequence(Stage):
         gives: Sequence_[str] = ("discharge",),
         centre: str | None = None,
         scale: tuple[str, str] | None = None,
+        distribution: str | None = None,
+        components: int = 3,
     ):
         super().__init__()
-        self.network = network
-        self.gives = (gives,) if isinstance(gives, str) else tuple(gives)
+        self.network, self.distribution = network, distribution
+        self.series = (gives,) if isinstance(gives, str) else tuple(gives)
+        self.gives, self.each = self.series, 1  # outputs of the network for a number
+        if distribution is not None:
+            self.each = outputs(distribution, components)
+            self.gives += tuple(f"{name}_{distribution}" for name in self.series)
         self.centre, self.scale = centre, None if scale is None else tuple(scale)
         self.needs = tuple(name for name in (centre, *(scale or ())) if name)
-        if self.needs and len(self.gives) > 1:
+        if self.needs and len(self.series) > 1:
             raise DataError("centre and scale are attributes of one series; leave them out.")
 
     def fit(self, windows: Windows) -> Facts:
         """Return names and scaling of what the network reads, and the scaling of its outputs."""
-        outputs = {}
-        for name in self.gives:
+        scalings = {}
+        for name in self.series:
             values = seen(windows, name, self.who)
             scaling = (np.atleast_1d(f(values, (0, 1))).tolist() for f in (np.nanmean, np.nanstd))
-            outputs[name] = [*scaling, values.ndim == 3]
-        return {"inputs": fit_inputs(self.network, windows, ()), "outputs": outputs}
+            scalings[name] = [*scaling, values.ndim == 3]
+        return {"inputs": fit_inputs(self.network, windows, ()), "outputs": scalings}
 
     def build(self, facts: Facts, known: Known, dtype: torch.dtype) -> None:
         """Make the network."""
@@ -72,7 +87,7 @@ class Sequence(Stage):
         self.register_buffer("mean", torch.tensor(sum(means, []), dtype=dtype))
         self.register_buffer("std", torch.tensor(sum(stds, []), dtype=dtype))
         self.inputs = Inputs(facts["inputs"], (), dtype)
-        self.network.build(self.inputs.sizes, sum(self.widths), known.seed)
+        self.network.build(self.inputs.sizes, sum(self.widths) * self.each, known.seed)
         self.network.to(dtype)
 
     def forward(self, series: Series, parameters: Named, batch: Batch) -> Named:
@@ -84,11 +99,24 @@ class Sequence(Stage):
         if self.scale is not None:
             low, high = (taken(batch.attributes, name, "attribute") for name in self.scale)
             scale = _column(high - low).clamp_min(LEAST_SCALE).to(out)
-        parts = (out * scale + centre).split(self.widths, -1)
+        out, change = out.unflatten(-1, (-1, self.each)), (scale[..., None], centre[..., None])
+        known: list[Tensor] = []
+        if self.distribution is None:
+            values = (out * change[0] + change[1])[..., 0]
+        else:
+            out = rescaled(self.distribution, natural(self.distribution, out), change)
+            values = of_kind(self.distribution, out).mean
+            known += out.split(self.widths, -2)
         found = {}
-        for name, x, profile in zip(self.gives, parts, self.profile, strict=True):
+        for name, x, profile in zip(
+            self.series, values.split(self.widths, -1), self.profile, strict=True
+        ):
             x = x if self.training or name != "discharge" else x.clamp_min(0.0)
             found[name] = x if profile else x[..., 0]
+        for name, x, profile in zip(
+            self.gives[len(self.series) :], known, self.profile, strict=False
+        ):
+            found[name] = x if profile else x[..., 0, :]
         return found
 
 

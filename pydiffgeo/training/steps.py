@@ -104,9 +104,10 @@ class Steps:
         batch, observed = part, part.observed
         if self.group.size > 1:
             gather = partial(self.group.gather, rows=self.windows[i].rows(step))
-            series, observed, spread = (
+            series = {name: gather(series[name]) for name in self.loss.reads(series)}
+            observed, spread = (
                 {name: gather(values[name]) for name in self.loss.observed}
-                for values in (series, observed, part.spread)
+                for values in (observed, part.spread)
             )
             failed, site, start = (gather(x) for x in (failed, part.site, part.start))
             batch = replace(part, spread=spread, site=site, start=start)

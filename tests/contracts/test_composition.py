@@ -39,6 +39,7 @@ HYBRIDS = {
     "unit_hydrograph": lambda: (pdg.MLP(hidden=(4,)), [process(), stages.UnitHydrograph()]),
     "explicit_hbv": lambda: (pdg.MLP(hidden=(4,)), [stages.ExplicitHBV()]),
     "sequence": lambda: (None, [stages.Sequence(pdg.LSTM(hidden=3))]),
+    "error_model": lambda: (pdg.MLP(hidden=(4,)), [process(), stages.ErrorModel()]),
     "climatology": lambda: (None, [stages.Climatology("discharge")]),
     "persistence": lambda: (None, [stages.Persistence("discharge")]),
     "soil_water_stress": lambda: (
@@ -133,7 +134,8 @@ def test_a_hybrid_with_it_runs_learns_and_is_restored(kind: str) -> None:
     assert all(len(series[name]) == len(batch.site) for name in hybrid.gives)
     assert kind in STATIC or any(True for _ in hybrid.parameters())
     if kind not in STATIC:
-        losses.MSE(name)(series, batch.observed, batch).backward()
+        loss = losses.NLL(name) if kind == "error_model" else losses.MSE(name)
+        loss(series, batch.observed, batch).backward()
         assert all(bool(torch.isfinite(w.grad).all()) for w in hybrid.parameters())
     other = made().eval()
     other.load_state_dict(hybrid.state_dict())
@@ -158,5 +160,7 @@ def test_a_loss_is_a_number_that_is_smaller_for_a_better_series(kind: str) -> No
     batch = pdg.Windows(sites, warm_up=5, observed=["discharge"], dtype=F64).batch(0)
     loss, seen = LOSSES[kind]("discharge"), batch.observed["discharge"]
     good, bad = (seen.nan_to_num(1.0) + shift for shift in (0.01, 1.0))
-    small, large = (float(loss({"discharge": x}, batch.observed, batch)) for x in (good, bad))
+    given = [{"discharge": x, "discharge_gaussian": torch.stack([x, x * 0 + 1], -1)}
+             for x in (good, bad)]  # fmt: skip
+    small, large = (float(loss(series, batch.observed, batch)) for series in given)
     assert 0 <= small < large and math.isfinite(large) and loss.name.startswith(kind)

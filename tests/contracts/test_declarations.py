@@ -129,6 +129,11 @@ def test_derivatives_of_a_network(kind: str) -> None:
     assert found == pytest.approx(true, rel=1e-5) and found != 0
 
 
+def with_gaussian(x: Tensor) -> dict[str, Tensor]:
+    """A series, and a distribution around it, which some losses need."""
+    return {"discharge": x, "discharge_gaussian": torch.stack([x, 0.5 + x], -1)}
+
+
 @pytest.mark.parametrize("kind", LOSSES)
 def test_derivatives_of_a_loss(kind: str) -> None:
     batch = pdg.Windows(basins(3, 40), warm_up=5, observed=["discharge"], dtype=F64).batch(0)
@@ -136,7 +141,7 @@ def test_derivatives_of_a_loss(kind: str) -> None:
     noise = torch.rand(batch.observed["discharge"].shape, dtype=F64)
     simulated = (batch.observed["discharge"].nan_to_num(1.0) + 0.2 + noise).requires_grad_()
     assert torch.autograd.gradcheck(
-        lambda x: loss({"discharge": x}, batch.observed, batch), simulated, fast_mode=True
+        lambda x: loss(with_gaussian(x), batch.observed, batch), simulated, fast_mode=True
     )
     told = describe(loss)
     assert told.pop("kind") == kind and describe(LOSSES[kind](**told)) == describe(loss)

@@ -9,6 +9,7 @@ from pydiffgeo.evaluation.panels.fluxes import untrained, water_balance
 from pydiffgeo.evaluation.panels.learned_functions import learned_functions, soil_curves
 from pydiffgeo.evaluation.panels.of_sites import cdf, site_map
 from pydiffgeo.evaluation.panels.pooled import pooled
+from pydiffgeo.evaluation.panels.reliability import reliability
 from pydiffgeo.evaluation.panels.rivers import river, score_by
 from pydiffgeo.evaluation.panels.time_series import hydrographs, profiles, training_curves
 
@@ -18,6 +19,7 @@ PANELS: dict[str, Callable[..., Panel]] = {
     "cdf": cdf,
     "hydrographs": hydrographs,
     "profiles": profiles,
+    "reliability": reliability,
     "map": site_map,
     "river": river,
     "score_by": score_by,

@@ -10,17 +10,22 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from pydiffgeo.evaluation.figures import Figure, Panel, Runs, colour, literal, new_figure
+from pydiffgeo.evaluation.probabilistic import QUANTILE, interval, shares_of
 from pydiffgeo.evaluation.simulate import OBSERVED
 from pydiffgeo.files import file_name
 
 ROWS = 20  # of the table of epochs
+BANDS = {0.35: 0.5, 0.18: 0.95}  # central intervals by how dark they are
 # of what was observed
 LINE: dict[str, Any] = {"color": "black", "linewidth": 0.8, "label": "observed"}
 DOTS: dict[str, Any] = LINE | {"linewidth": 0, "marker": ".", "markersize": 2.5}
 
 
 def hydrographs(runs: Runs, measure: str = "nse") -> Panel:
-    """Draw the sites with the best, the median and the worst score of the first run."""
+    """Draw the sites with the best, the median and the worst score of the first run.
+
+    Bands are the central intervals of 50 and 95 % of runs that give a distribution.
+    """
     panel = Panel("Best, median and worst site")
     for name, scores in next(iter(runs.values())).all_scores.items():
         values, rows = scores[measure], []
@@ -85,6 +90,12 @@ def _draw(
                 line = run.data[name].sel(where)
                 how = {"color": colour(k), "linewidth": 0.9, "alpha": 0.85}
                 axis.plot(line[run.axis], line, label=literal(label), **how)
+                for shade, share in BANDS.items() if name + QUANTILE in run.data else ():
+                    ends = run.data[name + QUANTILE].sel(where)
+                    if share in shares_of(ends["quantile"].values):
+                        low, high = interval(ends.values, ends["quantile"].values, share)
+                        band = {"color": colour(k), "alpha": shade, "linewidth": 0}
+                        axis.fill_between(line[run.axis], low, high, **band)
         if not judged.all():
             axis.axvspan(times[judged][0], times[judged][-1], color="0.93", zorder=0)
         axis.set_title(literal(title), fontsize=9, loc="left")
