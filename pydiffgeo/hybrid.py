@@ -183,6 +183,7 @@ class Hybrid(Recorded, nn.Module):
         else:
             raise SettingsError("give sites, or Windows without start and end, which have them.")
         self._require(windows.sites)
+        optional = self.optional
         layers = next(iter(self._layers.values()), ())
         units = {str(n): unit_of(v) for n, v in windows.sites.data_vars.items()}
         facts: Facts = {
@@ -196,6 +197,12 @@ class Hybrid(Recorded, nn.Module):
             ],
             "stages": [stage.fit(windows) for stage in self._flat],
         }
+        read = {name for inputs in facts["inputs"] for name in inputs.get("series", ())}
+        if lacking := [name for name in optional if name in read]:
+            raise SettingsError(
+                f"{', '.join(lacking)} may be missing on some steps (others=True), and a network "
+                "reads it; let it read other series (`reads`, data.forcing), or fill it."
+            )
         self._build(facts)
         return self
 
@@ -253,6 +260,13 @@ class Hybrid(Recorded, nn.Module):
     def reads(self) -> tuple[str, ...]:
         """Series of the data that stages and, once it is prepared, networks read."""
         return tuple(dict.fromkeys((*ends(self._flat)[0], *self._read("series"))))
+
+    @property
+    def optional(self) -> tuple[str, ...]:
+        """Those of `reads` that may be missing on some steps; see `Fuse(others=True)`."""
+        own = {name for stage in self._flat for name in stage.optional}
+        needed = {name for s in self._flat for name in s.reads if name not in s.optional}
+        return tuple(name for name in self.reads if name in own - needed)
 
     @property
     def readers(self) -> dict[str, str]:

@@ -7,6 +7,7 @@ from pydiffgeo.data.derive.pet import PET_METHODS, add_pet, potential_evapotrans
 from pydiffgeo.data.derive.snow import degree_day
 from pydiffgeo.data.divide import divide_reaches
 from pydiffgeo.data.gaps import Fill, GapRules, fill_forcing, filled_lines
+from pydiffgeo.data.join import join_sites
 from pydiffgeo.data.layouts import LAYOUTS
 from pydiffgeo.data.left_out import left_out_lines
 from pydiffgeo.data.network import cut_above
@@ -51,6 +52,7 @@ __all__ = [
     "fill_forcing",
     "filled_lines",
     "fit_scaling",
+    "join_sites",
     "left_out_lines",
     "missing_forcing",
     "open_sites",

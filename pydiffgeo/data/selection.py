@@ -93,6 +93,7 @@ def select_sites(
     *,
     missing: Literal["error", "skip"] = "error",
     impossible: Literal["error", "missing"] = "error",
+    optional: Sequence[str] = (),
 ) -> Selection:
     """Look at the days of all spans, site by site, and return which sites can be used.
 
@@ -118,6 +119,8 @@ def select_sites(
         one span.
     impossible : {"error", "missing"}
         What a value outside of `variables.limits` is: an error, or missing.
+    optional : sequence of str
+        Forcing that may be missing, which is only remarked.
 
     Raises
     ------
@@ -130,7 +133,8 @@ def select_sites(
     sites = [str(site) for site in records.site.values]
     at = {span: _positions(span, days) for span in spans}
     static = {name: records[name].values for name in attributes}
-    units = {name: unit_of(records[name]) for name in (*forcing, *observed) if name in records}
+    read = tuple(dict.fromkeys((*forcing, *optional, *observed)))
+    units = {name: unit_of(records[name]) for name in read if name in records}
     found: dict[str, list[Problem]] = {}
     unjudged: dict[str, dict[str, str]] = {span.name: {} for span in spans if span.gaps == "none"}
     remarks: list[tuple[str, str]] = []
@@ -144,9 +148,7 @@ def select_sites(
             )
         )
         try:
-            values = {
-                name: _series(records, name, row) for name in dict.fromkeys((*forcing, *observed))
-            }
+            values = {name: _series(records, name, row) for name in read}
         except DataError as error:
             found[site] = [*problems, Problem("unreadable", site, "", "", "", 0, str(error))]
             continue
@@ -158,6 +160,9 @@ def select_sites(
             remarks += [(site, f"{text}: counts as missing.") for text in masked]
             problems = [p for p in problems if p.kind != "impossible value"]
         weather = {name: values[name] for name in forcing}
+        remarks += [
+            (site, _without(name, values[name], site, days, at.values())) for name in optional
+        ]
         # a site of points may have fewer of them than others
         own_end = _last_row(values) if axis_of(records) == "point" else len(days)
         if missing == "skip":
@@ -350,6 +355,26 @@ def _avoided(
     return (
         f"site {site} lacks forcing on {int(gap.sum())} days, first on {stamp(day)}: no "
         f"{span.name} window touches them."
+    )
+
+
+def _without(
+    name: str,
+    values: NDArray,
+    site: str,
+    days: pd.Index,
+    positions: Iterable[tuple[int, int, int]],
+) -> str:
+    """Return on how many days of all spans an optional series is missing, in words; "" on none."""
+    gap = np.zeros(len(days), bool)
+    for begin, _, last in positions:
+        gap[begin:last] = np.isnan(values[begin:last])
+    if not gap.any():
+        return ""
+    day = stamp(days[int(gap.argmax())])
+    return (
+        f"site {site} lacks {name} on {int(gap.sum())} days, first on {day}: other products take "
+        "its weight there."
     )
 
 

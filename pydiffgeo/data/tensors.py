@@ -50,6 +50,8 @@ class SiteTensors:
         Where what is in memory lies, and windows are cut.
     ranges : bool
         Whether impossible values are looked for.
+    optional : sequence of str
+        Forcing that may be missing.
 
     Attributes
     ----------
@@ -87,11 +89,13 @@ class SiteTensors:
         period: tuple[int, int],
         device: torch.device | str | None = None,
         ranges: bool = True,
+        optional: Sequence[str] = (),
     ):
         self.axis, self.times = axis_of(sites), times_of(sites)
         self.step = step_of(self.times)
         self.names = tuple(str(name) for name in sites.site.values)
         self.forcing, self.observed = tuple(forcing), tuple(observed)
+        self.needed = tuple(name for name in forcing if name not in optional)
         self.dtype, self.device, self._period = dtype, torch.device(device or "cpu"), period
         self.below = network.below(sites) if network.DOWNSTREAM in sites.variables else None
         names = (*forcing, *observed)
@@ -140,21 +144,21 @@ class SiteTensors:
         counts: dict[str, dict[str, int]] = {name: {} for name in self.observed}
         spread: dict[str, list[list[float]]] = {name: [] for name in self.observed}
         never: dict[str, list[bool]] = {name: [] for name in self.observed}
-        width = len(self.forcing)
-        a, b = self._period
+        width, a, b = len(self.forcing), *self._period
+        needed = [k for k, name in enumerate(self.forcing) if name in self.needed]
         for rows in blocks(len(self.names)):
             block = self._read(rows)
             if kept is not None:
                 kept[rows] = block
             gaps = np.isnan(block)
-            complete.append(np.packbits(~gaps[:, :width].any(1), axis=1))
+            complete.append(np.packbits(~gaps[:, needed].any(1), axis=1))
             some = ~gaps[:, width:].all(1) if self.observed else ~gaps[:, :width].all(1)
             seen.append(np.packbits(some, axis=1))
             for name in (*self.forcing, *self.observed) if ranges else ():
                 problems += self._impossible(name, block[:, self._at[name]], rows)
             for i, site in enumerate(self.names[rows]):
-                if gaps[i, :width].any():
-                    values = {name: block[i, k] for k, name in enumerate(self.forcing)}
+                if gaps[i, needed].any():
+                    values = {self.forcing[k]: block[i, k] for k in needed}
                     problems += gap_problems(values, site, self.times)
                 for name in self.observed:
                     one = block[i, self._at[name]]
@@ -294,7 +298,7 @@ class SiteTensors:
         Unlike `complete`, not where a point repeats the last one.
         """
         found = np.ones((len(self.names), len(self.times)), bool)[rows]
-        for name in self.forcing:
+        for name in self.needed:
             values = self._series[name].isel(site=rows).transpose("site", self.axis)
             found &= np.isfinite(values.values)
         return found

@@ -124,6 +124,7 @@ def usable_sites(
     missing: Literal["error", "skip"] = "error",
     impossible: Literal["error", "missing"] = "error",
     gaps: GapRules | None = None,
+    optional: Sequence[str] = (),
 ) -> Usable:
     """Return the sites that can be used in all spans, gaps filled; say why others cannot.
 
@@ -141,6 +142,8 @@ def usable_sites(
         What a value outside of `variables.limits` is: an error, or missing.
     gaps : GapRules, optional
         How missing forcing is filled; None fills nothing.
+    optional : sequence of str
+        Series that may be missing, which is only remarked; they are not filled.
 
     Raises
     ------
@@ -151,15 +154,16 @@ def usable_sites(
     if gaps is not None:  # whether a gap may be filled is looked at below
         spans = [replace(span, gaps="any") for span in spans]
     selection = select_sites(
-        sites, spans, series, observed, attributes, missing=missing, impossible=impossible
-    )
+        sites, spans, series, observed, attributes, missing=missing, impossible=impossible,
+        optional=optional,
+    )  # fmt: skip
     kept = sites.sel(site=list(selection.kept))
     for name in dict.fromkeys(name for _, name in selection.masked):
         out = [site for site, masked in selection.masked if masked == name]
         kept = kept.assign({name: kept[name].where(~kept.site.isin(out))})
     if impossible == "missing" or gaps is not None:
         # what is impossible on other days must not reach a neighbour that is filled
-        kept = without_impossible(kept, dict.fromkeys((*series, *observed)))
+        kept = without_impossible(kept, dict.fromkeys((*series, *optional, *observed)))
     if gaps is None:
         return Usable(kept, selection)
     times = times_of(kept)

@@ -69,6 +69,8 @@ class Windows:
         Names. By default what is observed by the table of variables or by ``attrs["role"]``, every
         other series, and every attribute of numbers that no site lacks and that is not the same
         everywhere.
+    optional : sequence of str
+        Forcing that may be missing: windows touch steps without it, where it is NaN.
     dtype : {torch.float32, torch.float64}
         Of all tensors.
     memory : int
@@ -113,6 +115,7 @@ class Windows:
         forcing: Sequence[str] | None = None,
         observed: Sequence[str] | None = None,
         attributes: Sequence[str] | None = None,
+        optional: Sequence[str] = (),
         dtype: torch.dtype = torch.float32,
         memory: int = 4 * 2**30,
         device: torch.device | str | None = None,
@@ -159,6 +162,7 @@ class Windows:
         self.observed = tuple(observed_names(sites) if observed is None else observed)
         free = [name for name in series_names(sites) if name not in self.observed]
         self.forcing = tuple(free if forcing is None else forcing)
+        self.optional = tuple(name for name in optional if name in self.forcing)
         self._attributes = None if attributes is None else tuple(attributes)
         self.names, self.times = tuple(str(name) for name in sites.site.values), times_of(sites)
         self.interval = step_of(self.times)
@@ -178,6 +182,7 @@ class Windows:
         forcing: Sequence[str] | None = None,
         observed: Sequence[str] | None = None,
         attributes: Sequence[str] | None = None,
+        optional: Sequence[str] | None = None,
     ) -> Windows:
         """Return the same windows with the series, observations and attributes that somebody reads.
 
@@ -188,16 +193,17 @@ class Windows:
         DataError
             A name that the records do not have.
         """
-        kept = (self.forcing, self.observed, self._attributes)
+        kept = (self.forcing, self.observed, self._attributes, self.optional)
         names = [
             had if given is None else tuple(dict.fromkeys(given))
-            for had, given in zip(kept, (forcing, observed, attributes), strict=True)
+            for had, given in zip(kept, (forcing, observed, attributes, optional), strict=True)
         ]
         if tuple(names) == kept and "tensors" in self.__dict__:
             return self
         found = Windows(
-            self.sites, forcing=names[0], observed=names[1], attributes=names[2], **self._given
-        )
+            self.sites, forcing=names[0], observed=names[1], attributes=names[2],
+            optional=names[3] or (), **self._given,
+        )  # fmt: skip
         found.step = self.step
         return found
 
@@ -213,6 +219,7 @@ class Windows:
         tensors = SiteTensors(
             self.sites, self.forcing, self.observed, self.attributes, self.dtype, given["memory"],
             (self.first_scored, self.last), given["device"], given["impossible"] == "error",
+            self.optional,
         )  # fmt: skip
         tensors.report.require("impossible value")
         if given["missing"] == "error":

@@ -97,7 +97,9 @@ def simulate(
             raise DataError(f"nobody gives {name!r}{close} The hybrid gives {listed(one.gives)}.")
     here = sites.isel({axis: slice(begin, last)})
     read = Windows(here, dtype=one.dtype, closed=one.closed)
-    read = read.reading(one.reads, tuple(dict.fromkeys((*compared, *one.recalls))), one.needs)
+    read = read.reading(
+        one.reads, tuple(dict.fromkeys((*compared, *one.recalls))), one.needs, one.optional
+    )
     rows, gone = _complete(read, missing)
     parts = read.parts(rows, batch)
     parts = parts if group is None else parts[group.rank :: group.size]

@@ -17,6 +17,7 @@ from pydiffgeo.data import (
     Windows,
     derived,
     find_data,
+    join_sites,
     open_sites,
     usable_sites,
 )
@@ -93,7 +94,28 @@ def open_records(
     }
     with searching(search):
         path = find_data(data.path, search)
-        return open_sites(path, data.layout, sites or None, **given, **options)
+        records = open_sites(path, data.layout, sites or None, **given, **options)
+        return _joined(records, data, search)
+
+
+def _joined(records: xr.Dataset, data: DataSettings, search: Sequence[str]) -> xr.Dataset:
+    """Return records with the further products, but for those that they have already."""
+    found = {}
+    for ending, told in data.join.items():
+        if any(str(name).endswith(f"_{ending}") for name in records.data_vars):
+            continue
+        given: dict[str, Any] = {"path": told} if isinstance(told, Path) else dict(told)
+        known = ("path", "layout", "product", "names", "units", "zone", "stamps", "options")
+        place = ("data", "join", ending)
+        if "path" not in given:
+            raise SettingsError("path is missing: name a file or folder.", place)
+        for key in given:
+            if key not in known:
+                close = nearest(key, known)
+                raise SettingsError(f"no key {key!r}{close} Known: {', '.join(known)}.", place)
+        given["path"] = find_data(given["path"], search)
+        found[ending] = open_sites(**given)
+    return join_sites(records, **found)
 
 
 def with_derived(records: xr.Dataset, data: DataSettings, start: Day, end: Day) -> xr.Dataset:
@@ -158,7 +180,17 @@ def load_sites(
     static = [n for n in (*(data.attributes or ()), *places) if n in opened.variables]
     spans = _spans(settings, calibrated)
     _require_periods(times_of(opened), spans, calibrated)
-    options: Any = {"missing": data.missing, "impossible": data.impossible, "gaps": make(data.gaps)}
+    needed = {name for h in hybrids for name in h.reads if name not in h.optional}
+    needed |= set(data.forcing or ())
+    may_lack = {name for h in hybrids for name in h.optional} - needed
+    optional = tuple(name for name in series if name in may_lack)
+    series = tuple(name for name in series if name not in may_lack)
+    options: Any = {
+        "missing": data.missing,
+        "impossible": data.impossible,
+        "gaps": make(data.gaps),
+        "optional": optional,
+    }
     groups = [(trained, spans), (validating, spans[-1:]), (held, spans[-1:])]
     if river:  # water flows through all sites in all periods
         whole = [replace(span, gaps="none", varied=(), judged=(), least=0) for span in spans]

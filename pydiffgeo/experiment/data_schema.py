@@ -96,6 +96,10 @@ class DataSettings(Described):
     derive: dict[str, str | dict[str, Any]] = {}
     """What is computed from the records: a method by name, such as potential_evapotranspiration:
     oudin."""
+    join: dict[str, Path | dict[str, Any]] = {}
+    """Further forcing products of the same sites, by the ending of their names: a file, or path,
+    layout, product, names, units, zone, stamps and options of one: era5: era5land_us.nc gives
+    precipitation_era5."""
     forcing: Names | None = None
     """Series that networks read; by default all that are not observed."""
     attributes: Names | None = None

@@ -22,7 +22,7 @@ from pydiffgeo.errors import SolveFailed
 from pydiffgeo.experiment.build import with_derived
 from pydiffgeo.hybrid import Hybrid
 from pydiffgeo.networks.bounds import Bounds
-from pydiffgeo.stages import Lateral, Process, SoilWaterStress
+from pydiffgeo.stages import Fuse, Lateral, Process, SoilWaterStress
 
 PROBES = (0.05, 0.1, 0.2, 0.5, 1.0)  # m
 POINTS = 10  # of a site of records without dates
@@ -61,6 +61,7 @@ def synthetic_sites(settings: Any, hybrid: Hybrid) -> xr.Dataset:
     shape = (given.sites, sites.sizes.get(axis, POINTS))
     _add_forcing(sites, hybrid, data.derive, random, axis, shape)
     _add_soil(sites, hybrid, random, axis, shape)
+    _add_products(sites, hybrid, random)
     _add_groups(sites, data)
     simulated = _units(hybrid)
     for name in data.observed:
@@ -199,6 +200,17 @@ def _add_forcing(
                 noise[:, day] = 0.9 * noise[:, day - 1] + random.normal(0.0, 0.1, len(noise))
             share = np.clip(0.5 + 0.3 * season + noise, 0.0, 1.0) / 3
             sites[name] = (("site", axis), low + share * (high - low), {"units": forcing.unit})
+
+
+def _add_products(sites: xr.Dataset, hybrid: Hybrid, random: np.random.Generator) -> None:
+    """Make up the further products that `Fuse` reads: the first with an error on each step."""
+    for stage in (s for s in hybrid.modules() if isinstance(s, Fuse)):
+        first = sites[stage.reads[0]]
+        for name in (name for name in stage.reads if name not in sites):
+            error = random.normal(size=first.shape)
+            kelvins = (first.attrs.get("units") or "") in ("degC", "K")
+            values = first + error if kelvins else first * np.exp(0.5 * error - 0.125)
+            sites[name] = first.dims, values.values, dict(first.attrs)
 
 
 def _add_soil(

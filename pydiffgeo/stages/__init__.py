@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pydiffgeo.stages.base import Known, Series, Stage
 from pydiffgeo.stages.columns import Probes
+from pydiffgeo.stages.delay import Delay
 from pydiffgeo.stages.downstream import Downstream
 from pydiffgeo.stages.error_model import ErrorModel
 from pydiffgeo.stages.explicit_hbv import ExplicitHBV
+from pydiffgeo.stages.fuse import Fuse
 from pydiffgeo.stages.learned_memory import Memory
 from pydiffgeo.stages.parallel import Parallel
 from pydiffgeo.stages.process import Process
@@ -22,12 +24,12 @@ STAGES: dict[str, type[Stage]] = {
     "climatology": Climatology, "persistence": Persistence, "explicit_hbv": ExplicitHBV,
     "downstream": Downstream, "lateral": Lateral, "soil_water_stress": SoilWaterStress,
     "steady_stream_temperature": SteadyStreamTemperature, "memory": Memory,
-    "where_wet": WhereWet, "error_model": ErrorModel,
+    "where_wet": WhereWet, "error_model": ErrorModel, "fuse": Fuse, "delay": Delay,
 }  # fmt: skip
 
 __all__ = [
-    "STAGES", "Canopy", "Climatology", "DegreeDay", "Downstream", "ErrorModel", "ExplicitHBV",
-    "Known", "Lateral", "Memory", "Parallel", "Persistence", "Probes", "Process", "Scale",
-    "Sequence", "Series", "SoilWaterStress", "Stage", "SteadyStreamTemperature",
+    "STAGES", "Canopy", "Climatology", "DegreeDay", "Delay", "Downstream", "ErrorModel",
+    "ExplicitHBV", "Fuse", "Known", "Lateral", "Memory", "Parallel", "Persistence", "Probes",
+    "Process", "Scale", "Sequence", "Series", "SoilWaterStress", "Stage", "SteadyStreamTemperature",
     "UnitHydrograph", "WhereWet", "wilting_factor",
 ]  # fmt: skip

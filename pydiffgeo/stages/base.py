@@ -97,6 +97,7 @@ class Stage(Recorded, nn.Module):
 
     reads: tuple[str, ...] = ()  # series
     gives: tuple[str, ...] = ()  # series
+    optional: tuple[str, ...] = ()  # of the series read: those that may be missing on some steps
     needs: tuple[str, ...] = ()  # attributes of the sites
     learns: dict[str, Bounds] = {}  # parameters that a network gives, in this order
     begin: dict[str, float] = {}  # where they begin, by default in the middle of the bounds

@@ -203,7 +203,7 @@ def calibrate(
         raise SettingsError(
             "a calibration finds no weights of networks; take a hybrid without them in its stages."
         )
-    windows = windows.reading(model.reads, (observed,), model.needs)
+    windows = windows.reading(model.reads, (observed,), model.needs, model.optional)
     count, folder = windows.rows(0), None if folder is None else Path(folder)
     state: dict[str, Any] = {
         "settings": dict(settings or {}), "calibrated": True, "evaluations": evaluations,

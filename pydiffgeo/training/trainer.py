@@ -273,7 +273,7 @@ class Trainer(Recorded):
         found = []
         for one, hybrid in zip(windows, self.hybrids, strict=True):
             observed = dict.fromkeys((*self.loss.observed, *getattr(hybrid, "recalls", ())))
-            found.append(one.reading(hybrid.reads, tuple(observed), hybrid.needs))
+            found.append(one.reading(hybrid.reads, tuple(observed), hybrid.needs, hybrid.optional))
         return found
 
     def _models(self, hybrid: Any) -> tuple[nn.Module, list[Any], nn.Module]:

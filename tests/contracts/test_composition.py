@@ -36,6 +36,11 @@ HYBRIDS = {
     "memory": lambda: (pdg.MLP(hidden=(4,)), [stages.Memory("tair_mean", "deep"), process()]),
     "parallel": lambda: (pdg.MLP(hidden=(4,)), [stages.Parallel(2, process())]),
     "scale": lambda: (pdg.MLP(hidden=(4,)), [stages.Scale("precipitation"), process()]),
+    "delay": lambda: (pdg.MLP(hidden=(4,)), [stages.Delay("precipitation"), process()]),
+    "fuse": lambda: (
+        pdg.MLP(hidden=(4,)),
+        [stages.Fuse(("precipitation", "precipitation_era5"), others=True), process()],
+    ),
     "unit_hydrograph": lambda: (pdg.MLP(hidden=(4,)), [process(), stages.UnitHydrograph()]),
     "explicit_hbv": lambda: (pdg.MLP(hidden=(4,)), [stages.ExplicitHBV()]),
     "sequence": lambda: (None, [stages.Sequence(pdg.LSTM(hidden=3))]),
@@ -94,6 +99,9 @@ def sites_for(kind: str) -> xr.Dataset:
         sites = stream(12)
         return sites.assign(water_temperature=sites.lateral_temperature)
     sites = stations(2, 8) if kind in COLUMNS else basins(3, 20)
+    if kind == "fuse":
+        sites["precipitation_era5"] = (1.2 * sites.precipitation).assign_attrs(units="mm day-1")
+        sites["precipitation_era5"][1, 5] = np.nan
     if kind == "soil_water_stress":
         for k, name in enumerate(("wetness", "wetness_below")):
             values = np.random.default_rng(k).uniform(0.3, 0.95, (3, 20))
@@ -126,7 +134,7 @@ def test_a_hybrid_with_it_runs_learns_and_is_restored(kind: str) -> None:
             spec = hybrid.stages[0].model.spec.parameters
             hybrid.network.set(site, {k: p.default for k, p in spec.items()})
     name = observed_with(kind)
-    windows = windows.reading(hybrid.reads, [name], hybrid.needs)
+    windows = windows.reading(hybrid.reads, [name], hybrid.needs, hybrid.optional)
     batch = windows.batch(0)
     series = hybrid.eval()(batch)
     assert set(hybrid.gives) <= set(series) and not series.failed

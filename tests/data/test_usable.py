@@ -91,3 +91,22 @@ def test_without_rules_nothing_is_filled() -> None:
 def test_an_identifier_without_quotes_is_no_count() -> None:
     with pytest.raises(DataError, match=r"Identifiers stand in quotes, in a list"):
         choose_sites(KNOWN, None, 1078000)
+
+
+def test_an_optional_series_may_be_missing_and_is_remarked_but_not_impossible() -> None:
+    records = stations()
+    records["precipitation_era5"] = records.precipitation.copy()
+    records.precipitation_era5[1, 100:120] = np.nan
+    records.precipitation_era5[3, :20] = np.nan  # on days that nobody needs
+    options = {"missing": "error", "optional": ["precipitation_era5"]}
+    found = usable_sites(records, SPANS, *READ, **options)
+    assert found.selection.kept == ("S01", "S02", "S03", "S04")
+    assert found.selection.remarks == (
+        ("S02", "site S02 lacks precipitation_era5 on 20 days, first on 2020-04-10: other products "
+                "take its weight there."),
+    )  # fmt: skip
+    records.precipitation_era5[0, 100] = -999.0
+    with pytest.raises(DataError, match="precipitation_era5 is -999"):
+        usable_sites(records, SPANS, *READ, **options)
+    found = usable_sites(records, SPANS, *READ, **options, impossible="missing")
+    assert np.isnan(found.sites.precipitation_era5[0, 100])
