@@ -19,6 +19,7 @@ import xarray as xr
 import yaml
 
 import pydiffgeo as pdg
+from pydiffgeo.data import write_sites
 
 ROOT = Path(__file__).parents[1]
 
@@ -156,6 +157,8 @@ def test_data_from_archive_to_batch(
     (root / "camels_attributes_v2.0" / "camels_clim.txt").write_text(
         "gauge_id;aridity\n01010101;0.8\n02020202;1.2\n"
     )
+    for name in ("camels_us_daymet_500", "era5land_us"):  # two products of the same basins
+        write_sites(hybrid_cases.basins(2, 20), tmp_path / f"{name}.nc")
     monkeypatch.chdir(tmp_path)
     for code in blocks("docs/data.md", "python"):
         exec(code, {})
