@@ -202,6 +202,10 @@ def evaluate(
         Path | None,
         typer.Option(help="Judge other records in its place: sites or years never seen."),
     ] = None,
+    mean: Annotated[
+        list[str] | None,
+        typer.Option(help="A run whose mean with others is judged, too; name two or more."),
+    ] = None,
     option: Option = None,
     figures: Figures = True,
     quiet: Quiet = False,
@@ -211,7 +215,7 @@ def evaluate(
     with reporting(debug):
         from .experiment.judge import judge
 
-        judge(folders, period, not quiet, figures, data, layout_options(option))
+        judge(folders, period, not quiet, figures, data, layout_options(option), mean or ())
         for folder in folders:
             console(quiet).print(f"Reports: {folder}")
 

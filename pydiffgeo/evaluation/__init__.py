@@ -2,6 +2,7 @@
 
 from pydiffgeo.evaluation.evaluate import Evaluation, evaluate, open_evaluation
 from pydiffgeo.evaluation.figures import matplotlib_missing, new_figure, save_figure
+from pydiffgeo.evaluation.mean_of_runs import mean_name, mean_of_runs
 from pydiffgeo.evaluation.measures import MEASURES, bias, correlation, kge, nse, rmse, score, ubrmse
 from pydiffgeo.evaluation.panels import PANELS
 from pydiffgeo.evaluation.panels.fluxes import base_flow, untrained_summary, untrained_table
@@ -27,7 +28,8 @@ from pydiffgeo.evaluation.tables import print_table, write_table
 
 __all__ = [
     "MEASURES", "PANELS", "Evaluation", "base_flow", "bias", "cdf_figure", "compare_runs",
-    "correlation", "coverage", "crps", "evaluate", "kge", "matplotlib_missing", "median_scores",
+    "correlation", "coverage", "crps", "evaluate", "kge", "matplotlib_missing", "mean_name",
+    "mean_of_runs", "median_scores",
     "new_figure", "nse", "open_evaluation", "pit", "pit_histogram", "pooled_scores", "print_table",
     "rmse", "save_figure", "score", "score_distribution", "score_sites", "simulate",
     "summary_table", "ubrmse", "untrained_summary", "untrained_table", "width", "write_report",

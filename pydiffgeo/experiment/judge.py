@@ -17,8 +17,8 @@ from pydiffgeo.data import fill_forcing, find_data
 from pydiffgeo.data.derive import attributes_of, sources_of
 from pydiffgeo.data.form import moments, series_names, step_of, times_of
 from pydiffgeo.data.problems import absent
-from pydiffgeo.errors import DataError, OutputError, SettingsError, listed, nearest
-from pydiffgeo.evaluation import Evaluation, compare_runs, evaluate
+from pydiffgeo.errors import DataError, OutputError, SettingsError, listed, lookup, nearest
+from pydiffgeo.evaluation import Evaluation, compare_runs, evaluate, mean_name, mean_of_runs
 from pydiffgeo.evaluation.figures import matplotlib_missing
 from pydiffgeo.experiment.build import (
     build_hybrid,
@@ -65,6 +65,7 @@ def judge(
     figures: bool = True,
     data: Path | None = None,
     layout_options: Mapping[str, Any] | None = None,
+    mean: Sequence[str] = (),
 ) -> dict[str, Evaluation]:
     """Judge trained runs over a period; write tables, series, figures and reports.
 
@@ -83,11 +84,13 @@ def judge(
         period: sites or years that the runs have never seen.
     layout_options : mapping of str to object, optional
         Options of the layout of `data` that differ from those of the run.
+    mean : sequence of str
+        Names of runs; the mean of what they simulate is judged, too, and compared with the others.
 
     Returns
     -------
     dict of str to Evaluation
-        By folder.
+        By folder; a mean is in a folder beside those of its runs.
 
     Raises
     ------
@@ -115,16 +118,39 @@ def judge(
         )
         weights[str(folder)] = run.weights
         notes += told
+    if mean:
+        _judge_mean(mean, judged, runs, scope, progress, figures)
     if len(runs) > 1:
         for folder in runs:
             check_judged(folder / f"evaluation_{scope}", weights[str(folder)])
-        named = {folder.name: str(folder) for folder in runs}
+        named = {Path(folder).name: folder for folder in judged}
+        own = {name: weights[k] for name, k in named.items() if k in weights}
         compare_runs(
             {name: judged[k] for name, k in named.items()}, runs[0].parent, f"comparison_{scope}",
-            figures=figures, notes=notes, weights={name: weights[k] for name, k in named.items()},
+            figures=figures, notes=notes, weights=own,
             progress=progress,
         )  # fmt: skip
     return judged
+
+
+def _judge_mean(
+    names: Sequence[str],
+    judged: dict[str, Evaluation],
+    runs: Sequence[Path],
+    scope: str,
+    progress: bool,
+    figures: bool,
+) -> None:
+    """Add the mean of some runs to those that are judged, and write its report beside them."""
+    folders = {folder.name: folder for folder in runs}
+    title = mean_name(names)
+    found = mean_of_runs([judged[str(lookup(folders, name, "run"))] for name in names])
+    place = folders[names[0]].parent / title
+    found.save(
+        place / f"evaluation_{scope}", f"{title}, {scope} period", figures=figures,
+        progress=progress,
+    )  # fmt: skip
+    judged[str(place)] = found
 
 
 def judge_run(

@@ -1,0 +1,191 @@
+"""Does rain of two products, fused, give better discharge than one of them?
+
+Judges the runs of the example forcing_fusion, which are trained before: each of the networks that a
+run has trained by itself, and their mean; and the mean of the discharges of the two runs with a
+single product. Prints medians of the NSE, and differences of medians with 95 % intervals of basins
+drawn together, draws the weights, and writes JSON into results/.
+
+    pydiffgeo init forcing_fusion && pydiffgeo train forcing_fusion.yaml
+    python benchmarks/forcing_fusion.py runs/forcing_fusion --figure forcing_fusion.png
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+import xarray as xr
+
+from pydiffgeo import Windows
+from pydiffgeo.errors import DataError
+from pydiffgeo.evaluation import new_figure, print_table, save_figure
+from pydiffgeo.experiment import load_sites
+from pydiffgeo.experiment.judge import period_of
+from pydiffgeo.experiment.trained import load_run, runs_in
+
+HERE = Path(__file__).resolve().parent
+PAIR = ("daymet", "era5")
+MEAN = "mean of both discharges"
+SEEDS = "mean of two daymet networks"  # what averaging does without another product
+SHARE = "precipitation_era5_share"
+WARM_UP = 365
+DRAWS = 2000
+
+
+def simulated(folder: Path, period: str) -> xr.Dataset:
+    """Return discharge [member, site, time] of a run, what was observed, and the daily share of the
+    second product, mean over members.
+    """
+    run = load_run(folder)
+    data = load_sites(run.settings, [run.hybrid], run.left_out)
+    sites, span = data.judged(period), period_of(folder, run.settings, period)
+    assert span is not None
+    one = run.hybrid
+    windows = Windows(sites, dtype=one.dtype).reading(one.reads, ["discharge"], one.needs)
+    [batch] = windows.periods(sites.sizes["site"], *span.days, warm_up=WARM_UP)
+    with torch.no_grad():
+        series = run.model(batch)
+    if series.failed:
+        raise DataError(f"{folder}: {series.failed}")
+    kept = slice(batch.warm_up, None)
+    flow = series["discharge"]
+    flow = (flow if flow.ndim == 3 else flow[None])[..., kept]
+    found = {
+        "discharge": (("member", "site", "time"), flow.numpy()),
+        "observed": (("site", "time"), batch.observed["discharge"][:, kept].numpy()),
+    }
+    if SHARE in series:
+        share = series[SHARE][..., kept]
+        share = share.mean(0) if share.ndim == 3 else share
+        found["share"] = ("site", "time"), share.numpy()
+    coords = {"site": [batch.sites[int(k)] for k in batch.site], "time": batch.dates(0)[kept]}
+    return xr.Dataset(found, coords).assign_coords(sites.drop_dims("time").coords)
+
+
+def nse(simulated: np.ndarray, observed: np.ndarray) -> np.ndarray:
+    """Return the Nash-Sutcliffe efficiency [..., site] of series [..., site, time]."""
+    seen = np.isfinite(observed)
+    mean = np.nanmean(observed, -1, keepdims=True)
+    spread = np.where(seen, observed - mean, 0.0)
+    error = np.where(seen, simulated - observed, 0.0)
+    return 1 - (error**2).sum(-1) / (spread**2).sum(-1)
+
+
+def scores_of(runs: dict[str, xr.Dataset]) -> dict[str, dict[str, np.ndarray]]:
+    """Return the NSE of each network [member, site] and of the mean of all [site], by run."""
+    flows = {name: run.discharge.values for name, run in runs.items()}
+    seen = next(iter(runs.values())).observed.values
+    found = {
+        name: {"members": nse(flow, seen), "whole": nse(flow.mean(0), seen)}
+        for name, flow in flows.items()
+    }
+    if set(PAIR) <= set(flows):
+        both = (flows[PAIR[0]] + flows[PAIR[1]]) / 2
+        found[MEAN] = {"members": nse(both, seen), "whole": nse(both.mean(0), seen)}
+    if len(first := flows.get(PAIR[0], ())) > 1:
+        both = (first + np.roll(first, 1, 0)) / 2
+        found[SEEDS] = {"members": nse(both, seen), "whole": nse(first.mean(0), seen)}
+    return found
+
+
+def interval(one: np.ndarray, other: np.ndarray) -> tuple[float, float, float]:
+    """Return the difference of medians, and its 95 % interval of basins drawn together."""
+    count = len(one)
+    drawn = np.random.default_rng(0).integers(count, size=(DRAWS, count))
+    gains = np.median(one[drawn], 1) - np.median(other[drawn], 1)
+    low, high = np.quantile(gains, [0.025, 0.975])
+    return float(np.median(one) - np.median(other)), float(low), float(high)
+
+
+def table_of(scores: dict[str, dict[str, np.ndarray]], against: list[str]) -> pd.DataFrame:
+    """Return medians over basins of each run, and its gain over some others."""
+    rows = []
+    for name, own in scores.items():
+        each = np.median(own["members"], 1)
+        row = {
+            "run": name,
+            "one network": f"{each.mean():.3f} ({each.min():.3f} to {each.max():.3f})",
+            "mean of networks": float(np.median(own["whole"])),
+        }
+        for other in (k for k in against if k in scores):
+            gain = interval(own["whole"], scores[other]["whole"])
+            row[f"less {other}"] = (
+                "" if other == name else "{:+.3f} ({:+.3f} to {:+.3f})".format(*gain)
+            )
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def figure_of(runs: dict[str, xr.Dataset], rain: xr.DataArray) -> Any:
+    """Return the weight of the second product: on a map, against elevation, season and rain."""
+    figure, axes = new_figure(2, 2, (9.0, 6.5))
+    places, heights, seasons, amounts = axes.ravel()
+    if "static" in runs:
+        own = runs["static"].share.mean("time")
+        marks = places.scatter(own.lon, own.lat, c=own, s=14, vmin=0, vmax=1, cmap="RdYlBu_r")
+        figure.colorbar(marks, ax=places, label="weight of ERA5-Land")
+        heights.plot(own.elevation, own, ".", color="0.6", ms=4)
+        edges = np.quantile(own.elevation, np.linspace(0, 1, 9))
+        for low, high in zip(edges[:-1], edges[1:], strict=True):
+            part = own.values[(own.elevation.values >= low) & (own.elevation.values <= high)]
+            heights.plot([low, high], [np.median(part)] * 2, color="tab:red")
+    places.set(title="static weights", xlabel="longitude", ylabel="latitude")
+    heights.set(xlabel="mean elevation (m)", ylabel="weight of ERA5-Land", ylim=(0, 1))
+    if "daily" in runs:
+        share = runs["daily"].share
+        months = share.groupby("time.month").mean("time")
+        low, middle, high = (months.quantile(q, "site") for q in (0.25, 0.5, 0.75))
+        seasons.fill_between(months.month, low, high, color="tab:blue", alpha=0.3)
+        seasons.plot(months.month, middle, color="tab:blue")
+        fallen = rain.sel(site=share.site, time=share.time).values
+        edges = np.array([0.0, 0.1, 1, 2, 5, 10, 20, 40, np.inf])
+        parts = [share.values[(fallen >= a) & (fallen < b)] for a, b in
+                 zip(edges[:-1], edges[1:], strict=True)]  # fmt: skip
+        quartiles = np.array([np.quantile(part, [0.25, 0.5, 0.75]) for part in parts])
+        middle = quartiles[:, 1]
+        amounts.errorbar(range(len(parts)), middle, abs(quartiles[:, [0, 2]].T - middle), fmt="o")
+        names = [f"{a:g}-{b:g}" if np.isfinite(b) else f"> {a:g}"
+                 for a, b in zip(edges[:-1], edges[1:], strict=True)]  # fmt: skip
+        amounts.set_xticks(range(len(parts)), names, fontsize=7)
+    seasons.set(title="daily weights", xlabel="month", ylabel="weight of ERA5-Land", ylim=(0, 1))
+    amounts.set(xlabel="rain, mean of both products (mm/d)", ylim=(0, 1))
+    return figure
+
+
+def main() -> None:
+    """Judge the runs, print tables, draw."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("folder", type=Path, help="of the experiment")
+    parser.add_argument("--period", default="test", help="or validation")
+    parser.add_argument("--figure", type=Path, help="PNG file of the weights")
+    arguments = parser.parse_args()
+    found = {f.name: simulated(f, arguments.period) for f in runs_in(arguments.folder)}
+    names = set.intersection(*({*map(str, run.site.values)} for run in found.values()))
+    runs = {name: run.sel(site=sorted(names)) for name, run in found.items()}
+    for name, run in runs.items():
+        if not run.observed.equals(next(iter(runs.values())).observed):
+            raise DataError(f"{name} is judged by other observations than the first run.")
+    scores = scores_of(runs)
+    table = table_of(scores, [PAIR[0], "mean", MEAN])
+    title = f"Median NSE of {len(names)} basins, {arguments.period} period"
+    print_table(table, f"{title}; differences: mean of networks")
+    folder = HERE / "results"
+    folder.mkdir(exist_ok=True)
+    rows = {k: {n: v.round(5).tolist() for n, v in own.items()} for k, own in scores.items()}
+    record = {"table": table.to_dict("records"), "sites": sorted(names), "nse": rows}
+    path = folder / f"forcing_fusion_{arguments.period}.json"
+    path.write_text(json.dumps(record, indent=1) + "\n")
+    if arguments.figure is not None:
+        run = load_run(arguments.folder / "static")
+        sites = load_sites(run.settings, [run.hybrid], run.left_out).sites
+        rain = (sites.precipitation + sites.precipitation_era5) / 2
+        save_figure(figure_of(runs, rain), arguments.figure)
+
+
+if __name__ == "__main__":
+    main()
