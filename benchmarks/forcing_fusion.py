@@ -6,7 +6,7 @@ single product. Prints medians of the NSE, and differences of medians with 95 % 
 drawn together, draws the weights, and writes JSON into results/.
 
     pydiffgeo init forcing_fusion && pydiffgeo train forcing_fusion.yaml
-    python benchmarks/forcing_fusion.py runs/forcing_fusion --figure forcing_fusion.png
+    python benchmarks/forcing_fusion.py forcing_fusion.yaml --figure forcing_fusion.png
 """
 
 from __future__ import annotations
@@ -21,12 +21,10 @@ import pandas as pd
 import torch
 import xarray as xr
 
-from pydiffgeo import Windows
+from pydiffgeo import Windows, load
 from pydiffgeo.errors import DataError
 from pydiffgeo.evaluation import new_figure, print_table, save_figure
-from pydiffgeo.experiment import load_sites
-from pydiffgeo.experiment.judge import period_of
-from pydiffgeo.experiment.trained import load_run, runs_in
+from pydiffgeo.experiment import build_hybrid, load_experiment, load_sites
 
 HERE = Path(__file__).resolve().parent
 PAIR = ("daymet", "era5")
@@ -37,19 +35,16 @@ WARM_UP = 365
 DRAWS = 2000
 
 
-def simulated(folder: Path, period: str) -> xr.Dataset:
+def simulated(folder: Path, sites: xr.Dataset, days: tuple[str, str]) -> xr.Dataset:
     """Return discharge [member, site, time] of a run, what was observed, and the daily share of the
     second product, mean over members.
     """
-    run = load_run(folder)
-    data = load_sites(run.settings, [run.hybrid], run.left_out)
-    sites, span = data.judged(period), period_of(folder, run.settings, period)
-    assert span is not None
-    one = run.hybrid
+    model: Any = load(folder)
+    one = model[0] if hasattr(model, "members") else model
     windows = Windows(sites, dtype=one.dtype).reading(one.reads, ["discharge"], one.needs)
-    [batch] = windows.periods(sites.sizes["site"], *span.days, warm_up=WARM_UP)
+    [batch] = windows.periods(sites.sizes["site"], *days, warm_up=WARM_UP)
     with torch.no_grad():
-        series = run.model(batch)
+        series = model(batch)
     if series.failed:
         raise DataError(f"{folder}: {series.failed}")
     kept = slice(batch.warm_up, None)
@@ -160,29 +155,33 @@ def figure_of(runs: dict[str, xr.Dataset], rain: xr.DataArray) -> Any:
 def main() -> None:
     """Judge the runs, print tables, draw."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("folder", type=Path, help="of the experiment")
+    parser.add_argument("settings", type=Path, help="of the experiment")
+    parser.add_argument("--runs", type=Path, help="its folder; runs/NAME by default")
     parser.add_argument("--period", default="test", help="or validation")
     parser.add_argument("--figure", type=Path, help="PNG file of the weights")
     arguments = parser.parse_args()
-    found = {f.name: simulated(f, arguments.period) for f in runs_in(arguments.folder)}
-    names = set.intersection(*({*map(str, run.site.values)} for run in found.values()))
-    runs = {name: run.sel(site=sorted(names)) for name, run in found.items()}
+    experiment = load_experiment(arguments.settings)
+    first = next(iter(experiment.runs.values()))
+    hybrids = [build_hybrid(settings) for settings in experiment.runs.values()]
+    data = load_sites(first, hybrids)
+    sites, days = data.judged(arguments.period), getattr(first.data, arguments.period).days
+    folder = arguments.runs or Path("runs", arguments.settings.stem)
+    trained = [name for name in experiment.runs if (folder / name / "checkpoints").is_dir()]
+    runs = {name: simulated(folder / name, sites, days) for name in trained}
     for name, run in runs.items():
         if not run.observed.equals(next(iter(runs.values())).observed):
             raise DataError(f"{name} is judged by other observations than the first run.")
     scores = scores_of(runs)
     table = table_of(scores, [PAIR[0], "mean", MEAN])
-    title = f"Median NSE of {len(names)} basins, {arguments.period} period"
+    title = f"Median NSE of {sites.sizes['site']} basins, {arguments.period} period"
     print_table(table, f"{title}; differences: mean of networks")
-    folder = HERE / "results"
-    folder.mkdir(exist_ok=True)
+    results = HERE / "results"
+    results.mkdir(exist_ok=True)
     rows = {k: {n: v.round(5).tolist() for n, v in own.items()} for k, own in scores.items()}
-    record = {"table": table.to_dict("records"), "sites": sorted(names), "nse": rows}
-    path = folder / f"forcing_fusion_{arguments.period}.json"
+    record = {"table": table.to_dict("records"), "sites": sites.site.values.tolist(), "nse": rows}
+    path = results / f"forcing_fusion_{arguments.period}.json"
     path.write_text(json.dumps(record, indent=1) + "\n")
     if arguments.figure is not None:
-        run = load_run(arguments.folder / "static")
-        sites = load_sites(run.settings, [run.hybrid], run.left_out).sites
         rain = (sites.precipitation + sites.precipitation_era5) / 2
         save_figure(figure_of(runs, rain), arguments.figure)
 
