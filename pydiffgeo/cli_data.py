@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+import yaml
 
 from .errors import OutputError, SettingsError
 from .reporting import Debug, Quiet, reporting
@@ -34,15 +35,17 @@ Zone = Annotated[
 Stamps = Annotated[str, typer.Option(help="Which end of its step a time is: end or start.")]
 Option = Annotated[
     list[str] | None,
-    typer.Option(help="Option of the layout, =, its value: least_slope=0.0001. Repeatable."),
+    typer.Option(
+        help="Option of the layout, =, its value (a number, text, YAML in braces). Repeatable."
+    ),
 ]
 First = Annotated[str | None, typer.Option("--start", help="First day.")]
 Last = Annotated[str | None, typer.Option("--end", help="Last day.")]
 
 
 def layout_options(given: list[str] | None) -> dict[str, Any]:
-    """Return options of a layout from "NAME=VALUE"."""
-    return {key: _number(value) for key, value in _mapping(given, "--option").items()}
+    """Return options of a layout from "NAME=VALUE"; a value in braces or brackets is YAML."""
+    return {key: _value(key, text) for key, text in _mapping(given, "--option").items()}
 
 
 def _mapping(given: list[str] | None, option: str) -> dict[str, str]:
@@ -53,11 +56,16 @@ def _mapping(given: list[str] | None, option: str) -> dict[str, str]:
     return {left.strip(): right.strip() for left, _, right in pairs}
 
 
-def _number(text: str) -> str | float:
+def _value(key: str, text: str) -> Any:
     try:
-        return float(text)
+        return yaml.safe_load(text) if text.startswith(("{", "[")) else float(text)
     except ValueError:
         return text
+    except yaml.YAMLError as error:
+        raise SettingsError(
+            f"--option {key}: {text!r} is no YAML; write it as in settings, "
+            "'attributes={DE-Tha: {lat: 50.96, lon: 13.57}}'."
+        ) from error
 
 
 def _opened(

@@ -134,6 +134,14 @@ class Hybrid(Recorded, nn.Module):
         stages = (stage for stage in self.modules() if isinstance(stage, Stage))
         return "upstream" if any(stage.whole_rivers for stage in stages) else None
 
+    @property
+    def remembers(self) -> bool:
+        """Whether a step may depend on steps before it: not where all models store nothing."""
+        networks = (network for network, _ in self._parts())
+        return any(stage.remembers for stage in self._flat) or any(
+            getattr(network, "remembers", False) for network in networks
+        )
+
     def _all(self, what: str) -> dict[str, Any]:
         """Return `begin`, `places` or `layers` of all stages."""
         return {k: v for stage in self._flat for k, v in getattr(stage, what).items()}
@@ -224,7 +232,8 @@ class Hybrid(Recorded, nn.Module):
         if missing:
             raise DataError(
                 f"{' '.join(dict.fromkeys(missing))} Rename yours, derive them in open_sites, name "
-                "yours where the stage takes it (given of a process), or add a stage."
+                "yours where the stage takes it, or a number that it always is there (forcing and "
+                "given of a process), or add a stage."
             )
 
     def _build(self, facts: Facts) -> None:

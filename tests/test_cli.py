@@ -6,6 +6,7 @@ import errno
 import json
 import logging
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -94,6 +95,16 @@ GIVEN = ("settings of loam.yaml", Path("runs/loam"))
             ),
         ),
         (
+            "evaluate x --option 'attributes={A: {lat: 1}}' --option least_slope=1e-4",
+            (
+                "judge",
+                (
+                    *([Path("x")], "test", True, True, None),
+                    {"attributes": {"A": {"lat": 1}}, "least_slope": 1e-4},
+                ),
+            ),
+        ),
+        (
             "predict x --data new.nc --output p.nc --start 2001-01-01 --site 7 --overwrite",
             (
                 "predict",
@@ -109,7 +120,7 @@ def test_commands_pass_their_arguments(calls: Calls, command: str, called: Any) 
     judged = types.SimpleNamespace(all_scores={}, axis="time")
     answers = {"train": [Path("runs/loam/a")], "predict": judged}
     calls.answer = answers.get(command.split()[0], Path("p"))
-    result = invoke(*command.split())
+    result = invoke(*shlex.split(command))
     assert result.exit_code == 0, result.output
     assert calls == [called]
 

@@ -259,10 +259,20 @@ def _opened(
         if name not in known:
             raise DataError(
                 f"the layout {layout!r} has no option {name!r}{nearest(name, known)} It has "
-                f"{', '.join(known) or 'none'}.",
+                f"{', '.join(known) or 'none'}.{_having(name)}",
                 ("data", "options", name),
             )
     return open_source(path, request, **options)
+
+
+def _having(option: str) -> str:
+    """Return which layouts have an option, as a sentence."""
+    found = [
+        name
+        for name, known in LAYOUTS.items()
+        if option in list(inspect.signature(known.open_source).parameters)[2:]
+    ]
+    return f" Name a layout that has it by `layout`: {', '.join(found)}." if found else ""
 
 
 def _require_seen(source: Source, request: Request, path: Path) -> None:

@@ -52,6 +52,8 @@ class SiteTensors:
         Whether impossible values are looked for.
     optional : sequence of str
         Forcing that may be missing.
+    hold : bool
+        Whether steps without all forcing repeat the one before, unobserved, as points do.
 
     Attributes
     ----------
@@ -90,8 +92,10 @@ class SiteTensors:
         device: torch.device | str | None = None,
         ranges: bool = True,
         optional: Sequence[str] = (),
+        hold: bool = False,
     ):
         self.axis, self.times = axis_of(sites), times_of(sites)
+        self.hold = hold or self.axis == "point"
         self.step = step_of(self.times)
         self.names = tuple(str(name) for name in sites.site.values)
         self.forcing, self.observed = tuple(forcing), tuple(observed)
@@ -194,14 +198,15 @@ class SiteTensors:
             values = without_rounding(name, values.astype(NUMPY[self.dtype]))
             found.append(values.reshape(len(values), -1, len(self.times)))
         block = np.concatenate(found, 1)
-        return self._padded(block) if self.axis == "point" else block
+        return self._held(block) if self.hold else block
 
-    def _padded(self, block: NDArray) -> NDArray:
-        """Let points without forcing, which fill up sites that have fewer than others, repeat the
-        last one, unobserved.
+    def _held(self, block: NDArray) -> NDArray:
+        """Let steps without all forcing, and points that fill up sites which have fewer than
+        others, repeat the last one, unobserved.
         """
         width = len(self.forcing)
-        absent = np.isnan(block[:, :width]).any(1)
+        needed = [k for k, name in enumerate(self.forcing) if name in self.needed]
+        absent = np.isnan(block[:, needed]).any(1)
         for i in np.flatnonzero(absent.any(1) & ~absent.all(1)):
             there = np.where(absent[i], 0, np.arange(len(self.times)))
             last = np.maximum.accumulate(there)
@@ -295,13 +300,18 @@ class SiteTensors:
     def present(self, rows: NDArray | slice = slice(None)) -> NDArray:
         """Return where the records have all forcing, bool [site, time].
 
-        Unlike `complete`, not where a point repeats the last one.
+        Unlike `complete`, not where a step repeats the last one (`hold`).
         """
         found = np.ones((len(self.names), len(self.times)), bool)[rows]
         for name in self.needed:
             values = self._series[name].isel(site=rows).transpose("site", self.axis)
             found &= np.isfinite(values.values)
         return found
+
+    def lacking(self, rows: NDArray | Sequence[int]) -> list[str]:
+        """Return the forcing that some of these sites lack at a step, by name."""
+        series = ((n, self._series[n].isel(site=rows).values) for n in self.needed)
+        return [name for name, values in series if np.isnan(values).any()]
 
     def seen(self, row: int) -> NDArray:
         """Return where a site has some observation, bool [time]."""

@@ -77,8 +77,9 @@ class Windows:
         Bytes that the series may take, else as many sites are kept as fit.
     device : torch.device or str, optional
         Where windows are cut, if all is in memory.
-    missing : {"skip", "error"}
-        What missing forcing is: steps that no window touches, or an error.
+    missing : {"skip", "error", "hold"}
+        What missing forcing is: steps that no window touches, an error, or, for hybrids that
+        remember nothing, steps that repeat the one before and count as not observed.
     impossible : {"error", "ignore"}
         What values outside of `variables.limits` are: an error, or taken as they are, for records
         that `usable_sites` has looked at.
@@ -119,7 +120,7 @@ class Windows:
         dtype: torch.dtype = torch.float32,
         memory: int = 4 * 2**30,
         device: torch.device | str | None = None,
-        missing: Literal["skip", "error"] = "skip",
+        missing: Literal["skip", "error", "hold"] = "skip",
         impossible: Literal["error", "ignore"] = "error",
         closed: Literal["upstream"] | None = None,
     ):
@@ -133,11 +134,11 @@ class Windows:
                 f"tensors of dtype {dtype} are not made; take torch.float32 or torch.float64."
             )
         for name, given, known in (
-            ("missing", missing, ("skip", "error")),
+            ("missing", missing, ("skip", "error", "hold")),
             ("impossible", impossible, ("error", "ignore")),
         ):
             if given not in known:
-                raise DataError(f"{name}={given!r} is neither {known[0]!r} nor {known[1]!r}.")
+                raise DataError(f"{name}={given!r} is none of {', '.join(map(repr, known))}.")
         self.sites, self.length, self.warm_up, self.seed = sites, length, warm_up, seed
         self.batch_size, self.dtype, self.step = batch, dtype, 0
         self._given: dict[str, Any] = {
@@ -183,10 +184,11 @@ class Windows:
         observed: Sequence[str] | None = None,
         attributes: Sequence[str] | None = None,
         optional: Sequence[str] | None = None,
+        missing: Literal["skip", "error", "hold"] | None = None,
     ) -> Windows:
         """Return the same windows with the series, observations and attributes that somebody reads.
 
-        None keeps those.
+        None keeps those, and what missing forcing is.
 
         Raises
         ------
@@ -198,11 +200,12 @@ class Windows:
             had if given is None else tuple(dict.fromkeys(given))
             for had, given in zip(kept, (forcing, observed, attributes, optional), strict=True)
         ]
-        if tuple(names) == kept and "tensors" in self.__dict__:
+        options = {**self._given, "missing": missing or self._given["missing"]}
+        if tuple(names) == kept and options == self._given and "tensors" in self.__dict__:
             return self
         found = Windows(
             self.sites, forcing=names[0], observed=names[1], attributes=names[2],
-            optional=names[3] or (), **self._given,
+            optional=names[3] or (), **options,
         )  # fmt: skip
         found.step = self.step
         return found
@@ -219,7 +222,7 @@ class Windows:
         tensors = SiteTensors(
             self.sites, self.forcing, self.observed, self.attributes, self.dtype, given["memory"],
             (self.first_scored, self.last), given["device"], given["impossible"] == "error",
-            self.optional,
+            self.optional, given["missing"] == "hold",
         )  # fmt: skip
         tensors.report.require("impossible value")
         if given["missing"] == "error":

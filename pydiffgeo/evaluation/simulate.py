@@ -96,10 +96,10 @@ def simulate(
             close = nearest(name, one.gives)
             raise DataError(f"nobody gives {name!r}{close} The hybrid gives {listed(one.gives)}.")
     here = sites.isel({axis: slice(begin, last)})
-    read = Windows(here, dtype=one.dtype, closed=one.closed)
-    read = read.reading(
-        one.reads, tuple(dict.fromkeys((*compared, *one.recalls))), one.needs, one.optional
-    )
+    read = Windows(here, dtype=one.dtype, closed=one.closed).reading(
+        one.reads, tuple(dict.fromkeys((*compared, *one.recalls))), one.needs, one.optional,
+        "skip" if one.remembers else "hold",
+    )  # fmt: skip
     rows, gone = _complete(read, missing)
     parts = read.parts(rows, batch)
     parts = parts if group is None else parts[group.rank :: group.size]
@@ -121,8 +121,9 @@ def simulate(
     order = np.argsort(np.concatenate([own for own, _ in shared]))
     data = xr.concat(blocks, "site").isel(site=order)
     data = _described(data, here.isel(site=rows), one, forcing, quantiles)
-    if axis == "point":  # sites with fewer points than others
+    if read.tensors.hold:  # steps without forcing, and points that others have
         there = xr.DataArray(read.tensors.present(rows), dims=("site", axis))
+        _tell_held(read, rows, there.values)
         series = [name for name, values in data.data_vars.items() if axis in values.dims]
         data = data.assign({name: data[name].where(there) for name in series})
     judged = np.arange(last - begin) >= first - begin
@@ -153,6 +154,21 @@ def _short_warm_up(sites: xr.Dataset, there: int, asked: int | None, first: int)
     return text
 
 
+def _tell_held(read: Windows, rows: NDArray, there: NDArray) -> None:
+    """Warn of steps of records in time that are not simulated, since forcing is missing there."""
+    lost = (~there).sum(1)
+    if not lost.any() or read.tensors.axis == "point":
+        return
+    sites = [f"{read.names[rows[k]]} ({lost[k]})" for k in np.flatnonzero(lost)]
+    names = read.tensors.lacking(rows)
+    warnings.warn(
+        f"forcing is missing at {lost.sum()} of {there.size} steps, which are not simulated: sites "
+        f"{listed(sites, SHOWN)}; series {listed(names, SHOWN)}.",
+        DataWarning,
+        stacklevel=3,
+    )
+
+
 def _complete(read: Windows, missing: str) -> tuple[NDArray, dict[str, str]]:
     """Return positions of the sites that have all forcing, and why each other one is left out."""
     complete, times = read.tensors.complete(), read.times
@@ -162,7 +178,9 @@ def _complete(read: Windows, missing: str) -> tuple[NDArray, dict[str, str]]:
             gone[read.names[k]] = "forcing is missing at a site above it"
             continue
         day = stamp(times[int(np.argmin(complete[k]))])
-        gone[read.names[k]] = f"forcing is missing on {day} ({(~complete[k]).sum()} steps)"
+        names = listed(read.tensors.lacking([k]), SHOWN)
+        count = (~complete[k]).sum()
+        gone[read.names[k]] = f"forcing is missing on {day} ({count} steps; {names})"
     if gone and missing == "error":
         told = "; ".join(f"site {site}: {why}" for site, why in list(gone.items())[:SHOWN])
         more = f" and {len(gone) - SHOWN} more sites" if len(gone) > SHOWN else ""

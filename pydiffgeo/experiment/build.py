@@ -144,13 +144,15 @@ def load_sites(
     hybrids: Iterable[Hybrid],
     left_out: Mapping[str, Mapping[str, str]] | None = None,
     calibrated: bool = False,
+    remembers: bool | None = None,
 ) -> SiteData:
     """Open the records of a run, look at all of its periods, and keep the sites that can be used.
 
     A site that lacks what any of `hybrids` reads, those of all runs, is left out of each; so is one
     of `left_out`, those of the training that is judged. `calibrated`: each site is fitted to the
-    whole training period at once. DataError for what is not there or impossible, by site and date,
-    unless the settings let it be left out.
+    whole training period at once. `remembers`: whether the run's own hybrid does, by default any of
+    `hybrids`; where it does not, steps may lack forcing. DataError for what is not there or
+    impossible, by site and date, unless the settings let it be left out.
     """
     data: DataSettings = settings.data
     opened = selected(open_records(data, settings.search), data)
@@ -179,6 +181,8 @@ def load_sites(
     series, places = sources_of(opened, data.derive, readers)
     static = [n for n in (*(data.attributes or ()), *places) if n in opened.variables]
     spans = _spans(settings, calibrated)
+    if not (any(hybrid.remembers for hybrid in hybrids) if remembers is None else remembers):
+        spans = [replace(span, gaps="any") for span in spans]  # steps without forcing are left out
     _require_periods(times_of(opened), spans, calibrated)
     needed = {name for h in hybrids for name in h.reads if name not in h.optional}
     needed |= set(data.forcing or ())

@@ -156,12 +156,14 @@ def _with_records(
             continue
         if group.first and not path.is_file():
             truth = next((n for n, h in hybrids.items() if h.learns), name)
-            sites = synthetic_sites(experiment.runs[truth], build_hybrid(experiment.runs[truth]))
+            beside = [s for s in experiment.runs.values() if s.data.path is None]
+            settings = experiment.runs[truth]
+            sites = synthetic_sites(settings, build_hybrid(settings), beside)
             output.mkdir(parents=True, exist_ok=True)
             write_netcdf(sites, path)
             console().print(f"{path}: {sites.attrs['source']}")
         group.collect(None)
-        runs[name] = _on_truth(settings, path)
+        runs[name] = _on_truth(runs[name], path)
     return replace(experiment, runs=runs)
 
 
@@ -187,7 +189,7 @@ def _trainer(
 ) -> Trainer:
     """Return the trainer of a run, whose sites have all that any of `hybrids` reads."""
     t, d, hybrid = settings.training, settings.data, build_hybrid(settings)
-    data = load_sites(settings, hybrids.values())
+    data = load_sites(settings, hybrids.values(), remembers=hybrid.remembers)
     if group.first:
         data.say(folder.name, progress)
         if told := short_warm_up(times_of(data.sites), settings):

@@ -5,7 +5,7 @@ Made-up weather, and the stages of a hybrid with drawn parameters.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,8 +31,10 @@ RANGE = 10.0  # of a forcing without bounds, in its unit
 SPREAD = 0.8  # of parameters over sites, on their unbounded scale
 
 
-def synthetic_sites(settings: Any, hybrid: Hybrid) -> xr.Dataset:
+def synthetic_sites(settings: Any, hybrid: Hybrid, beside: Sequence[Any] = ()) -> xr.Dataset:
     """Return sites whose observations are those of a hybrid with drawn parameters, plus noise.
+
+    They cover the periods of `settings` and those of others `beside` it.
 
     Attributes are drawn, and the parameters follow them, with scatter: a network can find them.
     Forcing of a model that is no weather, such as the inflow of a lake, is made up in the lower
@@ -46,7 +48,7 @@ def synthetic_sites(settings: Any, hybrid: Hybrid) -> xr.Dataset:
     if data.points:
         sites = xr.Dataset(coords={"site": [f"S{k + 1:02d}" for k in range(given.sites)]})
     else:
-        begin, end = _days(settings)
+        begin, end = _days([settings, *beside])
         sites = _weather(given.seed, given.sites, begin, end)
         sites = sites if given.hours is None else tower_weather(sites, given.hours)
     summaries = tuple(f"{name}_" for name in (*data.derive, *data.observed))
@@ -97,13 +99,16 @@ def synthetic_sites(settings: Any, hybrid: Hybrid) -> xr.Dataset:
     return sites
 
 
-def _days(settings: Any) -> tuple[str, str]:
-    """Return first and last day, with a year of warm-up before windows."""
-    data = settings.data
-    periods = [p for p in (data.train, data.validation, data.test) if p is not None]
-    start, end = min(p.start for p in periods), max(p.end for p in periods)
-    begin = start.replace(year=start.year - 1) if settings.training.length else start
-    return str(begin), str(end)
+def _days(several: Sequence[Any]) -> tuple[str, str]:
+    """Return first and last day of settings, with a year of warm-up before windows."""
+    begin, end = [], []
+    for settings in several:
+        data = settings.data
+        periods = [p for p in (data.train, data.validation, data.test) if p is not None]
+        start = min(p.start for p in periods)
+        begin.append(start.replace(year=start.year - 1) if settings.training.length else start)
+        end.append(max(p.end for p in periods))
+    return str(min(begin)), str(max(end))
 
 
 def _weather(seed: int, count: int, begin: str, end: str) -> xr.Dataset:

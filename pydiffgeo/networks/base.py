@@ -46,6 +46,8 @@ class Network(Recorded, nn.Module):
         Seed of the initial weights; the global random state is left alone.
     """
 
+    remembers = True  # whether its outputs may depend on steps before
+
     def __init__(
         self,
         reads: str | tuple[str, ...] = "attributes",

@@ -32,6 +32,8 @@ class MLP(Network):
         Whether the last layer begins near zero, so that every site begins with the same parameters.
     """
 
+    remembers = False
+
     def __init__(
         self,
         reads: str | tuple[str, ...] = "attributes",

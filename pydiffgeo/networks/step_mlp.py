@@ -43,6 +43,11 @@ class StepMLP(MLP):
         super().__init__(reads, hidden, dropout, activation, "site", small_start, seed)
         self.past, self.logarithm = dict(past or {}), tuple(logarithm)
 
+    @property
+    def remembers(self) -> bool:  # type: ignore[override]
+        """Whether it reads what was observed before."""
+        return bool(self.past)
+
     def make(self, sizes: Sizes, outputs: int) -> None:
         """Make the layers."""
         super().make(Sizes(sizes.attributes + sizes.series, 0), outputs)

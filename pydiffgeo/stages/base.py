@@ -104,6 +104,7 @@ class Stage(Recorded, nn.Module):
     places: dict[str, tuple[str, float, float]] = {}  # or attribute, factor and offset for it
     layers: dict[str, tuple[float, ...]] = {}  # middles of layers (cm) of parameters that have them
     whole_rivers = False  # whether a batch must hold all sites above each of its sites
+    remembers = True  # whether a step may depend on steps before it
 
     @property
     def who(self) -> str:

@@ -105,6 +105,11 @@ class Process(Stage):
         none.
     """
 
+    @property
+    def remembers(self) -> bool:  # type: ignore[override]
+        """Whether the model stores something."""
+        return not self.model.spec.stationary
+
     def __init__(
         self,
         model: ProcessModel | str,

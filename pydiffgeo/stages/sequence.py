@@ -71,6 +71,11 @@ class Sequence(Stage):
         if self.needs and len(self.series) > 1:
             raise DataError("centre and scale are attributes of one series; leave them out.")
 
+    @property
+    def remembers(self) -> bool:  # type: ignore[override]
+        """Whether its network does."""
+        return self.network.remembers
+
     def fit(self, windows: Windows) -> Facts:
         """Return names and scaling of what the network reads, and the scaling of its outputs."""
         scalings = {}

@@ -45,6 +45,8 @@ class Scale(Stage):
         is outside, at the nearest.
     """
 
+    remembers = False
+
     def __init__(self, name: str, between: Range = (0.5, 2.0)):
         super().__init__()
         self.of, self.factor = name, f"{name}_factor"

@@ -67,6 +67,8 @@ class SoilWaterStress(Stage):
         leave the range or fall.
     """
 
+    remembers = False
+
     def __init__(
         self,
         wetness: str | Sequence[str] = "soil_wetness",

@@ -6,6 +6,7 @@ the sum over points is the whole Jacobian, and the least squares of all sites ar
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Mapping
@@ -18,10 +19,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pydiffgeo.data.batch import Batch
-from pydiffgeo.errors import DataError, SettingsError
+from pydiffgeo.errors import DataError, SettingsError, listed
 from pydiffgeo.hybrid import Hybrid
 from pydiffgeo.networks.bounds import Bounds
 from pydiffgeo.stages.process import Process
+
+log = logging.getLogger("pydiffgeo")
 
 DAMPING = 1e-2  # at the beginning, in parts of the diagonal
 LEAST, MOST = 1e-9, 1e9  # damping: a site whose damping is the most has no better neighbour
@@ -163,6 +166,15 @@ def fit_all(
     """Return `least_squares` of a batch as a table, with the time it took."""
     start = time.process_time()
     found = least_squares(model, batch, observed, steps, seed=seed)
+    few = [
+        batch.sites[int(batch.site[k])] for k in np.flatnonzero(found.points <= len(found.errors))
+    ]
+    if few:
+        log.warning(
+            "%d of %d sites have no more observations of %s than the %d parameters that are fitted "
+            "(%s): what was found there is one of many, and has no errors: %s.",
+            len(few), len(batch), observed, len(found.errors), listed(found.errors), listed(few, 5),
+        )  # fmt: skip
     return fitted_rows(batch, found, observed, time.process_time() - start), found
 
 

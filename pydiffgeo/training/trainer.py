@@ -273,7 +273,8 @@ class Trainer(Recorded):
         found = []
         for one, hybrid in zip(windows, self.hybrids, strict=True):
             observed = dict.fromkeys((*self.loss.observed, *getattr(hybrid, "recalls", ())))
-            found.append(one.reading(hybrid.reads, tuple(observed), hybrid.needs, hybrid.optional))
+            given = (hybrid.reads, tuple(observed), hybrid.needs, hybrid.optional)
+            found.append(one.reading(*given, None if hybrid.remembers else "hold"))
         return found
 
     def _models(self, hybrid: Any) -> tuple[nn.Module, list[Any], nn.Module]:

@@ -16,7 +16,7 @@ import river_files
 import torch
 import xarray as xr
 
-from pydiffgeo import Hybrid, Solver, stages
+from pydiffgeo import MLP, Hybrid, Solver, Windows, stages
 from pydiffgeo.errors import DataError, DataWarning, UnitError
 from pydiffgeo.evaluation import evaluate, simulate
 
@@ -115,7 +115,7 @@ def test_sites_without_forcing_are_named(sites: xr.Dataset) -> None:
     gap = sites.copy(deep=True)
     gap.precipitation[1, 500] = np.nan
     with pytest.raises(
-        DataError, match=r"site b0001: forcing is missing on 2001-02-12 \(1 steps\)"
+        DataError, match=r"site b0001: forcing is missing on 2001-02-12 \(1 steps; precipitation\)"
     ):
         evaluate(cases.lstm(sites), gap, *cases.DAYS, warm_up=10)
     with pytest.warns(DataWarning, match="1 sites are left out.*: b0001"):
@@ -123,13 +123,61 @@ def test_sites_without_forcing_are_named(sites: xr.Dataset) -> None:
     assert list(judged.left_out) == ["b0001"] and "b0001" not in judged.scores.site.values
     found = judged.data
     assert found.site.values.tolist() == ["b0000", "b0002", "b0003", "b0004"]
-    why = "forcing is missing on 2001-02-12 (1 steps)"
+    why = "forcing is missing on 2001-02-12 (1 steps; precipitation)"
     assert json.loads(found.attrs["left_out"]) == {"b0001": why}
     gap.precipitation[:, 500] = np.nan
     with pytest.raises(DataError, match="no site has complete forcing"):
         simulate(cases.lstm(sites), gap, *cases.DAYS, warm_up=10, missing="skip")
     with pytest.raises(DataError, match="missing='drop' is neither"):
         simulate(cases.lstm(sites), gap, *cases.DAYS, warm_up=10, missing="drop")
+
+
+def leaves() -> xr.Dataset:
+    """Three days of two leaves, in hours."""
+    random, dims = np.random.default_rng(3), ("site", "time")
+    ranges = {
+        "par": (0.0, 1500.0), "leaf_temperature": (10.0, 30.0), "soil_wetness": (0.3, 0.9),
+        "vapour_pressure_deficit": (0.3, 2.0), "co2": (390.0, 430.0), "pressure": (9.9e4, 1.01e5),
+        "boundary_layer_conductance": (1.0, 2.0), "assimilation": (0.0, 20.0),
+    }  # fmt: skip
+    made = {k: (dims, random.uniform(*between, (2, 72))) for k, between in ranges.items()}
+    hours = np.arange("2001-07-01T01", "2001-07-04T01", dtype="datetime64[h]")
+    sites = xr.Dataset(made, {"site": ["a", "b"], "time": hours.astype("datetime64[ns]")})
+    sites.assimilation.attrs["role"] = "observed"
+    return sites
+
+
+def test_of_models_that_store_nothing_steps_without_forcing_are_missing_alone() -> None:
+    sites = leaves()
+    leaf = stages.Process("photosynthesis", engine="torch", learn=["V_cmax25", "g1"])
+    stress = stages.SoilWaterStress(B=0.2)
+    hybrid = Hybrid(MLP(reads=(), hidden=()), stress, leaf, dtype=torch.float64).prepare(sites)
+    assert not hybrid.remembers and cases.lstm(cases.basins()).remembers
+    options = {"warm_up": 0, "observed": ["assimilation"]}
+    whole = evaluate(hybrid, sites, **options)
+    gap = sites.copy(deep=True)
+    gap.soil_wetness[0, 10:13] = np.nan
+    gap.co2[0, 0] = np.nan  # the first step has none before it
+    with pytest.warns(
+        DataWarning, match=r"missing at 4 of 144 steps.*sites a \(4\); series soil_wetness, co2\."
+    ):
+        judged = evaluate(hybrid, gap, **options)
+    lost = np.isnan(judged.data.assimilation.values)
+    assert np.argwhere(lost).tolist() == [[0, 0], [0, 10], [0, 11], [0, 12]]
+    kept = np.where(lost, np.nan, whole.data.assimilation.values)
+    np.testing.assert_array_equal(judged.data.assimilation.values, kept)
+    there = ~lost[0]
+    error = (whole.data.assimilation - sites.assimilation).values[0][there]
+    rmse = float(judged.scores["rmse"].sel(site="a"))
+    assert rmse == pytest.approx(np.sqrt((error**2).mean()), rel=1e-12)
+    windows = Windows(gap, length=72, observed=["assimilation"], attributes=[], dtype=torch.float64)
+    held = windows.reading(hybrid.reads, ["assimilation"], (), "hold").batch(0)
+    first = held.site.tolist().index(0)
+    assert torch.isnan(held.observed["assimilation"][first]).nonzero()[:, 0].tolist() == [
+        0,
+        *range(10, 13),
+    ]
+    assert (held.series["par"][first, 10:13] == held.series["par"][first, 9]).all()
 
 
 def test_a_warm_up_that_the_record_does_not_have_is_warned_of_once(sites: xr.Dataset) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import cache
 
 import hybrid_cases
@@ -132,6 +133,17 @@ def test_a_parameter_on_its_bound_has_no_error() -> None:
     )
     assert (table.R_d25 < 0.02).all() and table.R_d25_error.isna().all()
     assert table.V_cmax25_error.gt(0).all()
+
+
+def test_curves_of_too_few_points_are_named(caplog: pytest.LogCaptureFixture) -> None:
+    sites = curves(1).copy(deep=True)
+    sites["assimilation"][1, 3:] = np.nan
+    with caplog.at_level(logging.WARNING):
+        _, table = calibrate(
+            hybrid(), windows(sites), observed="assimilation", method="gauss_newton", progress=False
+        )
+    assert "1 of 3 sites have no more observations of assimilation than the 3" in caplog.text
+    assert caplog.text.rstrip().endswith("b.") and table.V_cmax25_error.isna().tolist() == [0, 1, 0]
 
 
 def test_no_neighbour_is_better() -> None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
 from pydiffgeo.data.form import DAY, axis_of, step_of, times_of
-from pydiffgeo.errors import DataError, listed
+from pydiffgeo.errors import DataError, DataWarning, listed
 from pydiffgeo.units import ZERO_CELSIUS
 
 SOLAR = 1361.0  # W m-2, Kopp & Lean (2011), doi:10.1029/2010GL045777
 TO_WATT = 1e6 / 86400.0  # MJ m-2 d-1, the unit of global radiation in the site form
 LOW_SUN = 3.0  # deg: below it all radiation counts as diffuse
+NIGHT = -3.0  # deg: below it there is no light to measure
+BY_NIGHT = 0.001  # share of radiation by night that tells wrong times: an hour off makes it 0.004
 CLOUDS_SEEN = 15.0  # deg: above it clearness tells clouds
 STEFAN = 5.670374e-8  # W m-2 K-4
 
@@ -59,7 +63,7 @@ def diffuse_share(clearness: NDArray) -> NDArray:
     return np.where(k <= 0.22, 1 - 0.09 * k, np.where(k > 0.8, 0.165, between))  # NaN stays
 
 
-def add_sun(sites: xr.Dataset, ahead_of_utc: float = 0.0) -> xr.Dataset:
+def add_sun(sites: xr.Dataset, ahead_of_utc: float | str = 0.0) -> xr.Dataset:
     """Return records with ``sun_elevation`` (deg), ``diffuse_share`` and ``longwave_down``.
 
     The sun is that of the middle of each step. Long wave radiation, W m-2, is only computed where
@@ -71,14 +75,15 @@ def add_sun(sites: xr.Dataset, ahead_of_utc: float = 0.0) -> xr.Dataset:
     sites : xarray.Dataset
         Site form, in steps shorter than a day, with global radiation, and air temperature and
         vapour pressure for long wave radiation.
-    ahead_of_utc : float
+    ahead_of_utc : float or str
         Hours by which the times of the records are ahead of UTC, where they are in local standard
-        time: -8 on the west coast of America.
+        time: -8 on the west coast of America; or the attribute of the sites that has them. Where
+        light is measured by night, a DataWarning says so: these hours or the place are wrong.
 
     Raises
     ------
     DataError
-        A series or a coordinate is missing, or the steps are days.
+        A series, a coordinate or the attribute is missing, or the steps are days.
 
     Notes
     -----
@@ -98,14 +103,16 @@ def add_sun(sites: xr.Dataset, ahead_of_utc: float = 0.0) -> xr.Dataset:
         if name not in sites:
             raise DataError(f"the sun needs the series {name!r}, which the records do not have.")
     place = {}
-    for name in ("lat", "lon"):
+    zone = (ahead_of_utc,) if isinstance(ahead_of_utc, str) else ()
+    for name in ("lat", "lon", *zone):
         there = name in sites.variables
         values = sites[name].values.astype(float) if there else np.full(sites.sizes["site"], np.nan)
         unknown = [str(s) for s in sites.site.values[~np.isfinite(values)]]
         if unknown:
             raise DataError(
-                f"{len(unknown)} sites have no coordinate {name!r}: {listed(unknown, 10)}; the "
-                "height of the sun needs it: add it to their attributes."
+                f"{len(unknown)} sites have no {'attribute' if name in zone else 'coordinate'} "
+                f"{name!r}: {listed(unknown, 10)}; the height of the sun needs it: add it to their "
+                "attributes."
             )
         place[name] = values
 
@@ -113,12 +120,17 @@ def add_sun(sites: xr.Dataset, ahead_of_utc: float = 0.0) -> xr.Dataset:
         return np.asarray(sites[name].transpose("site", "time").values.astype(float))
 
     middle = times - step / 2
-    utc = middle - pd.Timedelta(hours=ahead_of_utc)
-    height = sun_elevation(utc, place["lat"], place["lon"])
+    ahead = place[zone[0]] if zone else np.full(sites.sizes["site"], ahead_of_utc)
+    height = np.empty((len(ahead), len(times)))
+    for hours in np.unique(ahead):
+        here = ahead == hours
+        utc = middle - pd.Timedelta(hours=float(hours))
+        height[here] = sun_elevation(utc, place["lat"][here], place["lon"][here])
     sine = np.sin(np.deg2rad(height))
     season = 2 * np.pi * middle.dayofyear.to_numpy() / 365.25
     above = SOLAR * (1 + 0.0334 * np.cos(season)) * np.maximum(sine, 0.0)
     came = read("shortwave_down") * TO_WATT
+    _look_for_light_by_night(sites.site.values, np.nan_to_num(came), height, ahead)
     clearness = came / np.maximum(above, 1.0)
     diffuse = np.where((height < LOW_SUN) & np.isfinite(came), 1.0, diffuse_share(clearness))
     found = {
@@ -141,6 +153,23 @@ def add_sun(sites: xr.Dataset, ahead_of_utc: float = 0.0) -> xr.Dataset:
             for name, (values, unit, text) in found.items()
         }
     )
+
+
+def _look_for_light_by_night(
+    sites: NDArray, came: NDArray, height: NDArray, ahead: NDArray
+) -> None:
+    """Warn of radiation that comes while the sun is below the horizon."""
+    whole = np.maximum(came.sum(1), 1e-9)
+    night = np.where(height < NIGHT, came, 0.0).sum(1) / whole
+    if (night > BY_NIGHT).any():
+        k = int(night.argmax())
+        warnings.warn(
+            f"{100 * night[k]:.2g} % of the radiation at site {sites[k]} comes while the sun is "
+            f"below the horizon, as it is where times are {ahead[k]:g} hours ahead of UTC. Correct "
+            "lat, lon, or ahead_of_utc of `sun`.",
+            DataWarning,
+            stacklevel=4,
+        )
 
 
 def _through_nights(clouds: NDArray) -> NDArray:

@@ -24,6 +24,7 @@ log = logging.getLogger("pydiffgeo")
 
 SITES = ("curve_id", "curveid", "curve", "leaf_id", "site", "site_id")
 TIMES = ("time", "datetime", "timestamp", "time_end")  # a date may stand beside each point
+CI = "intercellular_co2"  # of which leaves have curves
 LEAF = {"leaf_temperature", "par"}  # a table with both has points of leaves
 NUMBERS = ("point", "obs")  # columns that count the rows of a site
 QUALITY = "qc_flag"
@@ -109,6 +110,8 @@ def open_source(
     if alone and not series:
         natives = [n for n in natives if _known(n, request) or n in request.names]
     names = names_of(natives, Request(names={n: name_of(n, request.names) for n in natives}), file)
+    if label is None and site is None and CI in names.values() and len(frame) > 1:
+        _tell_of_rows(file, frame, [n for n in others if n not in numbers])
     units = {n: unit_for(n, names[n], request) for n in natives}
     factors = unit_changes({n: base_of(names[n]) for n in natives}, units, file.name)
     rows = {
@@ -191,6 +194,17 @@ def _site_column(columns: Sequence[str], told: str | None, file: Path) -> str | 
         return _require(told, columns, file)
     known = {name.lower(): name for name in reversed(columns)}
     return None if told == "" else next((known[n] for n in SITES if n in known), None)
+
+
+def _tell_of_rows(file: Path, frame: pd.DataFrame, text: Sequence[str]) -> None:
+    """Warn of a table of curves in which no column is known to tell the curve."""
+    again = [n for n in text if frame[n].nunique() < len(frame)]
+    remedy = f"If {again[0]!r} does" if again else "Add one, such as curve_id; if another one does"
+    log.warning(
+        "%s: no column tells the curve, so that each of its %d rows is a site of one point. %s, "
+        "name it: options={'site': %r} ('' for rows).",
+        file.name, len(frame), remedy, again[0] if again else "column",
+    )  # fmt: skip
 
 
 def _require(name: str, columns: Sequence[str], file: Path) -> str:

@@ -20,6 +20,12 @@ def given_attributes(
     They may be those of more sites than the files have. DataError for another site where a site of
     the files has none: its name is misspelt.
     """
+    if not isinstance(given or {}, Mapping):
+        raise DataError(
+            f"options.attributes is {given!r}; give attributes by site: "
+            "{US-Me2: {lat: 44.45, lon: -121.56}}.",
+            ("data", "options", "attributes"),
+        )
     table = pd.DataFrame.from_dict({s: dict(v) for s, v in (given or {}).items()}, "index")
     table.index = table.index.astype(str)
     other = [str(site) for site in table.index if site not in sites]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,7 +11,9 @@ import xarray as xr
 
 from pydiffgeo.data.derive import derivation, derived, series_of, sources_of
 from pydiffgeo.data.derive.sun import STEFAN, add_sun, diffuse_share, sun_elevation
-from pydiffgeo.errors import DataError
+from pydiffgeo.errors import DataError, DataWarning
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*sun is below the horizon")
 
 
 def records(shortwave: float = 500.0) -> xr.Dataset:
@@ -87,6 +91,25 @@ def test_times_ahead_of_utc() -> None:
     local = given.assign_coords(time=given.time - np.timedelta64(8, "h"))
     found, same = derived(given, {"sun": None}), derived(local, {"sun": -8})
     np.testing.assert_allclose(same.sun_elevation, found.sun_elevation, rtol=0, atol=1e-9)
+
+
+def test_sites_may_have_hours_of_their_own_and_light_by_night_is_said() -> None:
+    given = records(0.0).assign(ahead=("site", [2.0, -8.0]))
+    found = add_sun(given, "ahead")
+    for site, hours in (("a", 2.0), ("b", -8.0)):
+        alone = add_sun(given.sel(site=[site]), hours)
+        np.testing.assert_array_equal(found.sun_elevation.sel(site=site), alone.sun_elevation[0])
+    with pytest.raises(DataError, match="2 sites have no attribute 'zone': a, b"):
+        add_sun(given, "zone")
+    day = 800 * np.sin(np.deg2rad(found.sun_elevation.clip(min=0)))
+    lit = given.assign(shortwave_down=day.assign_attrs(units="W m-2") / 0.0864 * 0.0864)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        add_sun(lit, "ahead")
+    with pytest.warns(
+        DataWarning, match="site a comes while the sun is below the horizon.*3 hours"
+    ):
+        add_sun(lit.isel(site=[0]), 3.0)  # an hour off
 
 
 def test_missing_radiation_is_missing() -> None:

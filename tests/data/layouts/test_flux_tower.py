@@ -33,6 +33,8 @@ def test_towers_have_half_hours_names_and_units(tmp_path: Path):
 
 
 def test_what_is_wrong_is_named(tmp_path: Path):
+    with pytest.raises(DataError, match="options.attributes is 'x.csv'; give attributes by site"):
+        open_sites(leaf_files.towers(tmp_path), options={"attributes": "x.csv"})
     leaf_files.towers(tmp_path)
     file = tmp_path / "US-Aa1_halfhourly.csv"
     text = file.read_text()

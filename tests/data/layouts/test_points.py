@@ -48,6 +48,26 @@ def test_missing_points_are_never_scored_and_stop_nothing(tmp_path: Path):
     assert len({*Windows(sites, batch=2, seed=1).batch(0).site.tolist()}) == 2  # whole curves
 
 
+def test_names_of_instruments_are_known(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    (tmp_path / "licor.csv").write_text(
+        "leaf,Photo,Ci,PARi,Tleaf,Cond,VpdL,Press,Trmmol\n"  # LI-6400
+        "oak,12.1,250,1500,25.2,0.21,1.3,99.1,2.5\noak,6.2,150,1500,25.2,0.20,1.4,99.1,2.6\n"
+    )
+    with caplog.at_level(logging.WARNING):
+        rows = open_sites(tmp_path / "licor.csv")
+    assert rows.sizes["site"] == 2  # and it is said that they are no curve
+    assert "each of its 2 rows is a site of one point. If 'leaf' does" in caplog.text
+    caplog.clear()
+    sites = open_sites(tmp_path / "licor.csv", options={"site": "leaf"})
+    assert not caplog.text and dict(sites.sizes) == {"site": 1, "point": 2}
+    assert sites.assimilation.values.tolist() == [[12.1, 6.2]] and sites.pressure[0, 0] == 99100.0
+    assert sites.vapour_pressure_deficit.units == "kPa" and sites.par[0, 1] == 1500.0
+    assert sites.stomatal_conductance[0, 1] == 0.2
+    new = (tmp_path / "licor.csv").read_text().replace("PARi", "Qin").replace("Press", "Pa")
+    (tmp_path / "licor.csv").write_text(new)  # LI-6800
+    assert open_sites(tmp_path / "licor.csv", options={"site": "leaf"}).pressure[0, 1] == 99100.0
+
+
 def test_names_tell_the_column_of_sites(tmp_path: Path):
     table = pd.read_csv(leaf_files.curves(tmp_path)).rename(columns={"curve_id": "my leaf"})
     table.to_csv(tmp_path / "own.csv", index=False)
