@@ -171,7 +171,7 @@ def test_of_models_that_store_nothing_steps_without_forcing_are_missing_alone() 
     rmse = float(judged.scores["rmse"].sel(site="a"))
     assert rmse == pytest.approx(np.sqrt((error**2).mean()), rel=1e-12)
     windows = Windows(gap, length=72, observed=["assimilation"], attributes=[], dtype=torch.float64)
-    held = windows.reading(hybrid.reads, ["assimilation"], (), "hold").batch(0)
+    held = windows.reading(hybrid.reads, ["assimilation"], (), missing="hold").batch(0)
     first = held.site.tolist().index(0)
     assert torch.isnan(held.observed["assimilation"][first]).nonzero()[:, 0].tolist() == [
         0,
