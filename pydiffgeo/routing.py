@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -257,55 +255,3 @@ def route(inflow: Tensor, a: Tensor, b: Tensor, length: int = 15, step: float = 
             )
     shape, scale = torch.broadcast_tensors(a.reshape(-1), b.reshape(-1))
     return route_through(inflow, gamma_unit_hydrograph(shape, scale, length, step)).discharge
-
-
-@dataclass(frozen=True)
-class Components:
-    """Several parallel copies of a model in each basin, whose results are averaged.
-
-    Hillslopes of one basin.
-
-    The copies share the weather and have parameters of their own; published differentiable HBV
-    takes 16 of them. They are columns like any others: `solve` knows nothing of them.
-
-        parts = Components(16)
-        solution = solve(HBV(), parts.weather(forcing), parts.parameters(learned), state, times)
-        runoff = parts.mean(solution.fluxes["discharge"])         # [basin, day]
-        discharge = route(runoff, a, b)
-
-    References
-    ----------
-    Feng et al. (2022), doi:10.1029/2022WR032404.
-    """
-
-    count: int = 16
-
-    def __post_init__(self) -> None:
-        if self.count < 1:
-            raise ParameterError(f"Components({self.count}): give at least one.")
-
-    def weather(self, forcing: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Forcing `[basin, day]` for every copy, `[basin x component, day]`.
-
-        That of all basins `[day]` stays as it is.
-        """
-        return {
-            k: v.repeat_interleave(self.count, 0) if v.ndim == 2 else v for k, v in forcing.items()
-        }
-
-    def parameters(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return parameters of basins and components as `solve` takes them.
-
-        `[basin x component, ...]` from `[basin, component]` or `[basin, component, day]`.
-        """
-        for name, v in values.items():
-            if v.ndim not in (2, 3) or v.shape[1] != self.count:
-                raise ParameterError(
-                    f"parameter {name!r} has shape {list(v.shape)}; give [basin, {self.count}] or "
-                    f"[basin, {self.count}, day]."
-                )
-        return {k: v.flatten(0, 1) for k, v in values.items()}
-
-    def mean(self, values: Tensor) -> Tensor:
-        """Mean over the copies of each basin: `[basin, ...]` from `[basin x component, ...]`."""
-        return values.unflatten(0, (-1, self.count)).mean(1)

@@ -79,23 +79,6 @@ def parse_times(values: Any, what: str = "times") -> NDArray:
     return x
 
 
-def parse_dates(values: Any, what: str = "dates") -> NDArray[np.datetime64]:
-    """Read dates as `parse_times` does, and nothing but dates: datetime64 in UTC, `[time]`.
-
-    Raises
-    ------
-    DataError
-        As `parse_times`, and for numbers and durations.
-    """
-    x = parse_times(values, what)
-    if x.dtype.kind != "M":
-        raise DataError(
-            f"{what} must be dates, got {x.dtype} such as {x[0]}: convert them, as "
-            "pandas.to_datetime does."
-        )
-    return x
-
-
 def intervals(times: NDArray, unit: str, what: str = "times") -> NDArray[np.floating]:
     """Return the lengths `[time - 1]` of intervals between parsed times, in a unit of `SECONDS`.
 

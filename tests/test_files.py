@@ -19,7 +19,6 @@ import xarray as xr
 from rich.console import Console
 
 from pydiffgeo.console import Steady
-from pydiffgeo.data.scaling import Scaling
 from pydiffgeo.errors import OutputError
 from pydiffgeo.evaluation import (
     cdf_figure,
@@ -93,9 +92,6 @@ WRITERS = {
     "text": lambda path: write_file(path, "new"),
     "table": lambda path: write_table([{"a": 1}], path.with_suffix("")),
     "page": lambda path: Page("new").write(path),
-    "scaling": lambda path: Scaling(
-        {"a": 1.0}, {"a": 1.0}, "2000-01-01", "2000-12-31", ("b",)
-    ).save(path),
     "netCDF": lambda path: write_netcdf(xr.Dataset({"a": ("x", np.zeros(3))}), path),
     "figure": lambda path: save_figure(cdf_figure({"a": [0.5]}, "NSE"), path.with_suffix(".png")),
     "checkpoint": lambda path: save_checkpoint(path, {"a": 1}),

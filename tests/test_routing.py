@@ -1,21 +1,19 @@
-"""Unit hydrographs: mass, causality, known moments, gradients; parallel components."""
+"""Unit hydrographs: mass, causality, known moments, gradients."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from hbv_cases import F64, initial_state, weather
+from hbv_cases import F64
 from scipy.special import gammainc
 from scipy.stats import triang
 
-from pydiffgeo import HBV, Solver, solve
 from pydiffgeo.errors import DataError, ParameterError
 from pydiffgeo.routing import (
     LEAST_SCALE,
     LEAST_SHAPE,
     SCALE_BOUNDS,
     SHAPE_BOUNDS,
-    Components,
     gamma_unit_hydrograph,
     route,
     route_through,
@@ -191,34 +189,3 @@ def test_wrong_input_is_named() -> None:
         ParameterError, match=r"'a' of the unit hydrograph has shape \[3\]; give \[2\]"
     ):
         route(torch.zeros(2, 5), torch.ones(3), torch.ones(2))
-    with pytest.raises(ParameterError, match=r"'FC' has shape \[4\]; give \[basin, 16\]"):
-        Components().parameters({"FC": torch.ones(4)})
-
-
-def test_components_are_the_mean_of_columns() -> None:
-    model, days, parts = HBV(), 40, Components(3)
-    forcing = weather(2, days)
-    FC = torch.tensor([[100.0, 200.0, 400.0], [80.0, 160.0, 900.0]], dtype=F64, requires_grad=True)
-    beta = (1.5 + torch.rand(2, 3, days, dtype=F64)).requires_grad_()
-    solver = Solver("implicit_euler", step=1.0)
-    given = parts.parameters({"FC": FC, "BETA": beta})
-    s = solve(
-        model, parts.weather(forcing), given, initial_state(model), range(days + 1), solver, "torch"
-    )
-    runoff = parts.mean(s.fluxes["discharge"])
-    assert runoff.shape == (2, days)
-    alone = [
-        solve(
-            model,
-            {k: v[1:2] for k, v in forcing.items()},
-            {"FC": FC[1, i : i + 1], "BETA": beta[1, i : i + 1]},
-            initial_state(model),
-            range(days + 1),
-            solver,
-            "torch",
-        ).fluxes["discharge"][0]
-        for i in range(3)
-    ]
-    torch.testing.assert_close(runoff[1], torch.stack(alone).mean(0), rtol=1e-9, atol=1e-9)
-    route(runoff, torch.ones(2), torch.ones(2)).sum().backward()
-    assert bool((FC.grad != 0).all()) and bool((beta.grad != 0).any())  # type: ignore[union-attr]

@@ -15,7 +15,7 @@ import xarray as xr
 from pydiffgeo import Grid, Richards, solve, usda_soil
 from pydiffgeo.errors import DataError, UnitError
 from pydiffgeo.inputs import read_times
-from pydiffgeo.times import intervals, parse_dates, parse_times
+from pydiffgeo.times import intervals, parse_times
 
 HOURS = pd.date_range("2021-03-27 20:00", periods=9, freq="h")
 BERLIN = HOURS.tz_localize("UTC").tz_convert(
@@ -178,12 +178,6 @@ def test_dates_of_forcing_are_decoded_too() -> None:
         DataError, match="'rain' is dated by the starts of the intervals .2021-03-27T21:00"
     ):
         run(rain, HOURS[1:5])
-
-
-def test_only_dates() -> None:
-    assert parse_dates(["2000-01-01T06:00+06:00"]).astype("M8[D]").tolist() == [date(2000, 1, 1)]
-    with pytest.raises(DataError, match="rows must be dates, got float64"):
-        parse_dates([0.0, 1.0], "rows")
 
 
 def test_solve_takes_durations_as_durations() -> None:

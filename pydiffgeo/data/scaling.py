@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,8 +14,7 @@ from torch import Tensor
 from pydiffgeo.data.form import Day, axis_of, positions, stamp, times_of
 from pydiffgeo.data.lazy import blocks
 from pydiffgeo.data.problems import absent, attribute_problems
-from pydiffgeo.errors import DataError, listed, lookup
-from pydiffgeo.files import write_file
+from pydiffgeo.errors import DataError, listed
 
 log = logging.getLogger("pydiffgeo")
 
@@ -43,63 +40,6 @@ class Scaling:
     start: str
     end: str
     sites: int
-
-    def apply(self, values: Tensor, names: Sequence[str]) -> Tensor:
-        """Return (values - mean) / std for `values` [..., len(names)].
-
-        Raises
-        ------
-        UnknownName
-            A name that was not fitted.
-        DataError
-            The last dimension is not that of the names.
-        """
-        mean, std = self._tensors(values, names)
-        return (values - mean) / std
-
-    def undo(self, values: Tensor, names: Sequence[str]) -> Tensor:
-        """Return values * std + mean for standardised `values` [..., len(names)].
-
-        Raises as `apply`.
-        """
-        mean, std = self._tensors(values, names)
-        return values * std + mean
-
-    def _tensors(self, values: Tensor, names: Sequence[str]) -> tuple[Tensor, Tensor]:
-        if values.shape[-1] != len(names):
-            raise DataError(
-                f"values have {values.shape[-1]} features, {len(names)} names are given: "
-                f"{listed(names)}."
-            )
-        mean, std = (
-            torch.tensor(
-                [lookup(numbers, name, "scaled variable") for name in names],
-                dtype=values.dtype,
-                device=values.device,
-            )
-            for numbers in (self.mean, self.std)
-        )
-        return mean, std
-
-    def save(self, path: str | Path) -> Path:
-        """Write as JSON and return the path; its folder is created."""
-        return write_file(path, json.dumps(asdict(self), indent=1) + "\n")
-
-    @classmethod
-    def load(cls, path: str | Path) -> Scaling:
-        """Read what `save` wrote.
-
-        Raises
-        ------
-        DataError
-            The file is absent or is no scaling.
-        """
-        try:
-            return cls(**json.loads(Path(path).read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError) as error:
-            raise DataError(
-                f"{str(path)!r} is no scaling ({error}); fit it again with `fit_scaling`."
-            ) from error
 
 
 def fit_scaling(

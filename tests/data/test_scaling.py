@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
 import site_files
-import torch
 import xarray as xr
 
-from pydiffgeo.data import Scaling, fit_scaling
-from pydiffgeo.errors import DataError, UnknownName
+from pydiffgeo.data import fit_scaling
+from pydiffgeo.errors import DataError
 
 FORCING, STATIC = ("precipitation", "tair_max"), ("aridity", "area")
 
@@ -36,25 +32,6 @@ def test_scaling_is_fitted_on_the_training_period_alone(records: xr.Dataset) -> 
         assert scaling.std[name] == pytest.approx(float(part[name].std()), rel=1e-12)
     assert scaling.std["area"] == pytest.approx(float(records.area.std()), rel=1e-12)
     assert (scaling.start, scaling.end, scaling.sites) == ("1999-11-01", "2000-06-30", 7)
-
-
-def test_scaling_standardises_and_comes_back_from_json(records: xr.Dataset, tmp_path: Path) -> None:
-    scaling = fit_scaling(records, FORCING, STATIC)
-    values = torch.tensor(np.stack([records[name].values for name in FORCING], -1))
-    scaled = scaling.apply(values, FORCING)
-    torch.testing.assert_close(scaled.mean((0, 1)), torch.zeros(2).double(), atol=1e-12, rtol=0)
-    torch.testing.assert_close(scaled.std((0, 1), correction=0), torch.ones(2).double())
-    torch.testing.assert_close(scaling.undo(scaled, FORCING), values)
-    read = Scaling.load(scaling.save(tmp_path / "run" / "scaling.json"))
-    assert read == scaling and read.apply(values.float(), FORCING).dtype == torch.float32
-    with pytest.raises(UnknownName, match="did you mean 'tair_max'"):
-        scaling.apply(values, ("precipitation", "tair_maxx"))
-    with pytest.raises(DataError, match="2 features, 1 names"):
-        scaling.apply(values, ("precipitation",))
-    (tmp_path / "bad.json").write_text(json.dumps({"mean": {}}))
-    for name in ("bad.json", "absent.json"):
-        with pytest.raises(DataError, match=f"{name}.* is no scaling"):
-            Scaling.load(tmp_path / name)
 
 
 def test_what_cannot_be_scaled_is_named(records: xr.Dataset) -> None:
