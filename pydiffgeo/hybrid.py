@@ -25,7 +25,7 @@ from pydiffgeo.networks.parameters import Learned, Parameters
 from pydiffgeo.networks.reading import Facts, depths_of, fit_inputs
 from pydiffgeo.networks.table import Given
 from pydiffgeo.recorded import Recorded
-from pydiffgeo.stages.base import Known, Series, Stage, converted
+from pydiffgeo.stages.base import Known, Series, Stage, converted, stages_of
 from pydiffgeo.stages.explicit_hbv import ExplicitHBV
 from pydiffgeo.stages.parallel import Parallel, ends, flat
 from pydiffgeo.stages.process import Process
@@ -131,8 +131,8 @@ class Hybrid(Recorded, nn.Module):
     @property
     def closed(self) -> Literal["upstream"] | None:
         """What windows must be closed to: "upstream" where a stage needs whole rivers."""
-        stages = (stage for stage in self.modules() if isinstance(stage, Stage))
-        return "upstream" if any(stage.whole_rivers for stage in stages) else None
+        whole = any(stage.whole_rivers for stage in stages_of(self, Stage))
+        return "upstream" if whole else None
 
     @property
     def remembers(self) -> bool:

@@ -77,6 +77,11 @@ class Batch:
         """Steps that a loss may count, those after the warm-up: bool, [time]."""
         return torch.arange(self.length, device=self.site.device) >= self.warm_up
 
+    @property
+    def names(self) -> list[str]:
+        """Identifier of the site of each row."""
+        return [self.sites[k] for k in self.site.tolist()]
+
     def __len__(self) -> int:
         return len(self.site)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+import xarray as xr
 from numpy.typing import NDArray
 
 from pydiffgeo.files import write_file
@@ -70,6 +71,12 @@ def save_figure(figure: Figure, path: Path) -> Path:
 def literal(text: str) -> str:
     """Return a name as matplotlib shows it as it is: a dollar would begin a formula."""
     return text.replace("$", r"\$")
+
+
+def with_unit(name: object, values: xr.DataArray) -> str:
+    """Return a name with the unit of its values, as matplotlib shows it."""
+    unit = values.attrs.get("units", "1")
+    return literal(str(name) if unit == "1" else f"{name} ({unit})")
 
 
 def colour(position: int) -> str:

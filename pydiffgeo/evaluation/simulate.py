@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from pydiffgeo.distributions import quantiles as quantiles_of
 from pydiffgeo.errors import DataError, DataWarning, listed, nearest
 from pydiffgeo.evaluation.probabilistic import NLL, QUANTILE
 from pydiffgeo.hybrid import Ensemble, Hybrid
-from pydiffgeo.stages.base import Series, Stage
+from pydiffgeo.stages.base import Series, Stage, stages_of
 from pydiffgeo.stages.process import Process
 
 if TYPE_CHECKING:
@@ -210,7 +210,7 @@ def _block(
     attrs: why which sites failed.
     """
     members = [hybrid[k] for k in range(len(hybrid))] if isinstance(hybrid, Ensemble) else [hybrid]
-    sites = [batch.sites[i] for i in batch.site.tolist()]
+    sites = batch.names
     member, row = torch.tensor([of.get(site, 0) for site in sites]), torch.arange(len(sites))
     made, profiles = hybrid(batch), members[0].facts["observed"]
     failed = [(*divmod(k, len(sites)), why) for k, why in made.failed.items()]
@@ -228,7 +228,7 @@ def _block(
         for own, values in _distribution(made, name, batch, hybrid, of, sites, levels).items():
             last = ("quantile",) if own.endswith(QUANTILE) else ()
             data[own] = (*data[name].dims, *last), values.cpu().numpy()
-    layered = {name for stage in stages_of(hybrid) for name in stage.layers}
+    layered = {name for stage in stages_of(hybrid, Stage) for name in stage.layers}
     # of an ensemble the parameters of one member: a mean of parameters would be those of no network
     each = [one.parameters_of(batch) for one in members]
     for name in each[0]:
@@ -287,17 +287,12 @@ def _described(
     data = data.assign({n: here[n].transpose(*dims, ...).load() for n in forcing})
     data = data.assign_coords({n: v for n, v in here.coords.items() if {*v.dims} <= {*dims}})
     if "layer" in data.dims:
-        middles = next(list(stage.layers.values())[0] for stage in stages_of(one) if stage.layers)
+        layers = next(stage.layers for stage in stages_of(one, Stage) if stage.layers)
         layer = {"units": "cm", "long_name": "middle of layer"}
-        data.coords["layer"] = "layer", list(middles), layer
+        data.coords["layer"] = "layer", list(next(iter(layers.values()))), layer
     if "quantile" in data.dims:
         data.coords["quantile"] = "quantile", list(levels), {"units": "1", "long_name": "level"}
     if "depth" in data.dims:
         depth = np.asarray(one.facts["depths"]) / 100
         data.coords["depth"] = "depth", depth, {"units": "m", "positive": "down"}
     return data
-
-
-def stages_of(hybrid: Hybrid | Ensemble, kind: type[Any] = Stage) -> list[Any]:
-    """Return the stages of a hybrid, those inside of other stages, too; those of one kind."""
-    return [stage for stage in hybrid.modules() if isinstance(stage, kind)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -160,30 +160,18 @@ def judge_run(
     folder, settings = run.folder, run.settings
     data = load_sites(settings, [run.hybrid], run.left_out, run.calibrated)
     data.say(folder.name, progress)
-    notes = [*run.notes, *_other_records(run, data)]
-    for note in notes:
-        log.warning(note)
-    span, e = period_of(folder, settings, period), settings.evaluation
-    sites = data.judged(period)
+    span, sites = period_of(folder, settings, period), data.judged(period)
     if run.calibrated:  # the others have no parameters
         sites = sites.sel(site=[s for s in map(str, sites.site.values) if s in data.trained])
     own = {s: i for i, m in enumerate(run.kept) for s in m["left_out"]}
     history = folder / "history.csv"
-    options = {k: v for k, v in given_in(e).items() if k != "panels"}
-    out = folder / f"evaluation_{period}"
-    with judging(out, run.weights):
-        found = evaluate(
-            run.model, sites, *days_of(span), **options,
-            observed=settings.data.observed, members=own or None, missing=settings.data.missing,
-            groups=data.groups,
-            history=pd.read_csv(history) if history.is_file() else None,
-            left_out={**data.left_out.get("all", {}), **data.left_out.get(period, {})},
-        )  # fmt: skip
-        found.save(
-            out, f"{folder.name}, {period} period", panels=e.panels, figures=figures, notes=notes,
-            appendix=_appendix(folder, settings), weights=run.weights, progress=progress,
-        )  # fmt: skip
-    return found, notes
+    return _judged(
+        run, sites, f"evaluation_{period}", f"{period} period", progress, figures,
+        _other_records(run, data), days=days_of(span), observed=settings.data.observed,
+        members=own or None, groups=data.groups,
+        history=pd.read_csv(history) if history.is_file() else None,
+        left_out={**data.left_out.get("all", {}), **data.left_out.get(period, {})},
+    )  # fmt: skip
 
 
 def judge_records(
@@ -194,25 +182,32 @@ def judge_records(
     options: Mapping[str, Any] | None = None,
 ) -> tuple[Evaluation, list[str]]:
     """Judge a trained run by other records, write the report into its folder as `judge_run`."""
-    folder, e, notes = run.folder, run.settings.evaluation, list(run.notes)
-    for note in notes:
-        log.warning(note)
     records = new_records(run, path, options=options)
-    given = set(map(str, records.data_vars))
-    observed = [name for name in run.settings.data.observed if name in given]
+    observed = [name for name in run.settings.data.observed if name in records]
     if not observed:
         raise DataError(f"{path} has no {listed(run.settings.data.observed)} to judge by.")
-    out = folder / f"evaluation_{Path(path).stem}"
-    judged = {k: v for k, v in given_in(e).items() if k != "panels"}
-    with judging(out, run.weights):
+    out = f"evaluation_{Path(path).stem}"
+    return _judged(run, records, out, str(path), progress, figures, observed=observed)
+
+
+def _judged(
+    run: TrainedRun, sites: xr.Dataset, out: str, title: str, progress: bool, figures: bool,
+    notes: Iterable[str] = (), days: tuple[str | None, str | None] = (None, None), **options: Any,
+) -> tuple[Evaluation, list[str]]:  # fmt: skip
+    """Judge sites as the settings of a run say, and write the report; return its notes, too."""
+    folder, e, told = run.folder, run.settings.evaluation, [*run.notes, *notes]
+    for note in told:
+        log.warning(note)
+    given = {k: v for k, v in given_in(e).items() if k != "panels"}
+    with judging(folder / out, run.weights):
         found = evaluate(
-            run.model, records, **judged, observed=observed, missing=run.settings.data.missing
+            run.model, sites, *days, **given, **options, missing=run.settings.data.missing
         )
         found.save(
-            out, f"{folder.name}, {path}", panels=e.panels, figures=figures, notes=notes,
+            folder / out, f"{folder.name}, {title}", panels=e.panels, figures=figures, notes=told,
             appendix=_appendix(folder, run.settings), weights=run.weights, progress=progress,
         )  # fmt: skip
-    return found, notes
+    return found, told
 
 
 def _other_records(run: TrainedRun, data: SiteData) -> Iterator[str]:
@@ -274,8 +269,7 @@ def predict(
     for note in run.notes:
         log.warning(note)
     records = new_records(run, data, sites, layout, layout_options)
-    given = set(map(str, records.data_vars))
-    observed = [name for name in run.settings.data.observed if name in given]
+    observed = [name for name in run.settings.data.observed if name in records]
     e = run.settings.evaluation
     found = evaluate(
         run.model, records, start, end, warm_up=e.warm_up, batch=e.batch, observed=observed,

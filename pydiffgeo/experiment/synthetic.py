@@ -23,6 +23,7 @@ from pydiffgeo.experiment.build import with_derived
 from pydiffgeo.hybrid import Hybrid
 from pydiffgeo.networks.bounds import Bounds
 from pydiffgeo.stages import Fuse, Lateral, Process, SoilWaterStress
+from pydiffgeo.stages.base import stages_of
 
 PROBES = (0.05, 0.1, 0.2, 0.5, 1.0)  # m
 POINTS = 10  # of a site of records without dates
@@ -147,11 +148,11 @@ def _add_rivers(
 
     Where rivers must be whole, site k flows into site (k - 1) // 2, and the first is the outlet.
     """
-    for land in (stage for stage in hybrid.modules() if isinstance(stage, Lateral)):
+    for land in stages_of(hybrid, Lateral):
         if land.area not in sites:  # the weather is that of each site alone
             areas = random.uniform(50.0, 500.0, sites.sizes["site"])
             sites = sites.assign({land.area: ("site", areas, {"units": "km2"})})
-    for stage in _processes(hybrid):
+    for stage in stages_of(hybrid, Process):
         for parameter, name in stage.from_sites.items():
             if name in sites or name in derive:
                 continue
@@ -189,7 +190,7 @@ def _add_forcing(
         known = RIVER.get(name) or variable_of(name)
         unit = "1" if known is None else known.unit
         sites[name] = (("site", axis), steps, {"units": unit, "role": "forcing"})
-    for stage in _processes(hybrid):
+    for stage in stages_of(hybrid, Process):
         for own, name in stage.names.items():
             if name in sites or name in derive or name in made or name not in hybrid.reads:
                 continue
@@ -226,7 +227,7 @@ def _add_soil(
     shape: tuple[int, int],
 ) -> None:
     """Make up what `SoilWaterStress` reads: wetness, and the same numbers of soil everywhere."""
-    for stage in (s for s in hybrid.modules() if isinstance(s, SoilWaterStress)):
+    for stage in stages_of(hybrid, SoilWaterStress):
         for name in (name for name in stage.reads if name not in sites):
             sites[name] = (("site", axis), random.uniform(0.2, 1.0, shape), {"units": "1"})
         for name, value in stage.typical.items():
@@ -237,16 +238,12 @@ def _add_soil(
 def _units(hybrid: Hybrid) -> dict[str, str]:
     """Return the units of what the models of a hybrid give."""
     found: dict[str, str] = {}
-    for stage in _processes(hybrid):
+    for stage in stages_of(hybrid, Process):
         spec = stage.model.spec
         given = {k: s.unit for k, s in spec.states.items()}
         given |= {k: q.unit for k, q in spec.fluxes.items()}
         found |= given | {k: given[v] for k, v in stage.outputs.items() if v in given}
     return found
-
-
-def _processes(hybrid: Hybrid) -> list[Process]:
-    return [stage for stage in hybrid.modules() if isinstance(stage, Process)]
 
 
 def _drawn(

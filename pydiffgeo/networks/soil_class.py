@@ -54,7 +54,7 @@ class SoilClass(Given):
 
     def parameters_of(self, batch: Batch, learned: Learned) -> dict[str, Tensor]:
         """Return each parameter, [batch]."""
-        names = [self.chosen.get(batch.sites[int(i)], self.soil) for i in batch.site]
+        names = [self.chosen.get(name, self.soil) for name in batch.names]
         return self._of_classes(names, batch, learned)
 
     def _of_classes(self, names: list[str], batch: Batch, learned: Learned) -> dict[str, Tensor]:
@@ -97,8 +97,8 @@ class SoilClass(Given):
                     squares = torch.where(known, error.square(), 0.0).sum(1) / scale[name]
                     total += (squares / known.sum(1).clamp_min(1)).nan_to_num(torch.inf)
             total[list(series.failed)] = torch.inf
-            for i, each in zip(batch.site, total.unflatten(0, (count, -1)).unbind(1), strict=True):
-                site = batch.sites[int(i)]
+            of_sites = total.unflatten(0, (count, -1)).unbind(1)
+            for site, each in zip(batch.names, of_sites, strict=True):
                 errors[site] = errors.get(site, torch.zeros(count).double()) + each
         self.chosen = {site: self.candidates[int(e.argmin())] for site, e in errors.items()}
         return dict(self.chosen)

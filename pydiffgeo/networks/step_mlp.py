@@ -17,16 +17,7 @@ class StepMLP(MLP):
 
     Of records of points a step is a point: what a plain network knows of a leaf.
 
-    Parameters
-    ----------
-    hidden : sequence of int
-        Widths of the hidden layers.
-    dropout : float
-        After each hidden layer.
-    activation : {"relu", "tanh", "silu"}
-        After each hidden layer.
-    small_start : bool
-        Whether the last layer begins near zero.
+    Its arguments are those of `MLP`.
     """
 
     def __init__(

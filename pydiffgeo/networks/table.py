@@ -67,7 +67,7 @@ class Table(Given):
 
         ParameterError for a site whose row is not there or not set.
         """
-        asked = [batch.sites[int(i)] for i in batch.site]
+        asked = batch.names
         for site in asked:
             if site not in self.rows or bool(torch.isnan(self.values[self.rows[site]]).any()):
                 raise ParameterError(f"the table has no parameters of site {site!r}: set its row.")

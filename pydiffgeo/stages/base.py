@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 import pandas as pd
 import torch
@@ -22,6 +23,7 @@ from pydiffgeo.units import conversion
 
 Named = Mapping[str, Tensor]
 Range = tuple[float, float]
+Module = TypeVar("Module", bound=nn.Module)
 
 
 class Series(dict[str, Tensor]):
@@ -158,6 +160,11 @@ def with_bounds(
 def nearest_inside(values: Mapping[str, float], bounds: Mapping[str, Bounds]) -> dict[str, float]:
     """Return where each parameter begins: its value, or the bound that is nearest to it."""
     return {k: min(max(float(values[k]), b.lower), b.upper) for k, b in bounds.items()}
+
+
+def stages_of(hybrid: nn.Module, kind: type[Module]) -> list[Module]:
+    """Return the stages of one kind of a hybrid, those inside of other stages, too."""
+    return [stage for stage in hybrid.modules() if isinstance(stage, kind)]
 
 
 @contextmanager

@@ -91,8 +91,8 @@ class Memory(Stage):
         """Return what the past before a window leaves, [batch]: the answer of an exponential memory
         to a mean and a wave.
         """
-        names = (batch.sites[int(i)] for i in batch.site)
-        mean, a, b = self.get_buffer("waves")[[self.known.get(n, -1) for n in names]].unbind(1)
+        rows = [self.known.get(name, -1) for name in batch.names]
+        mean, a, b = self.get_buffer("waves")[rows].unbind(1)
         first = [_days(batch.dates(row)[:1])[0] - self.step for row in range(len(batch))]
         angle = WAVE * torch.tensor(first, dtype=torch.float64, device=days.device)
         sine, cosine, slow = torch.sin(angle), torch.cos(angle), WAVE * days

@@ -161,8 +161,7 @@ class Climatology(Stage):
 
     def forward(self, series: Series, parameters: Named, batch: Batch) -> Named:
         """Return the mean, [batch, time] or [batch, time, depth]."""
-        names = (batch.sites[int(i)] for i in batch.site)
-        rows = self.get_buffer("rows")[[self.known.get(name, -1) for name in names]]
+        rows = self.get_buffer("rows")[[self.known.get(name, -1) for name in batch.names]]
         return {self.gives[0]: rows[:, None].expand(-1, batch.length, *rows.shape[1:])}
 
 

@@ -149,7 +149,7 @@ def _mean_nse(
             continue
         batch = windows.batch(k, group.part).to(group.device)
         series = hybrid(batch)
-        judged = [batch.sites[row] not in left_out for row in batch.site.tolist()]
+        judged = [site not in left_out for site in batch.names]
         for name, found in own.items():
             simulated, observed = (
                 _array(values[name][:, batch.warm_up :]) for values in (series, batch.observed)

@@ -22,6 +22,7 @@ from pydiffgeo.data.batch import Batch
 from pydiffgeo.errors import DataError, SettingsError, listed
 from pydiffgeo.hybrid import Hybrid
 from pydiffgeo.networks.bounds import Bounds
+from pydiffgeo.stages.base import stages_of
 from pydiffgeo.stages.process import Process
 
 log = logging.getLogger("pydiffgeo")
@@ -106,7 +107,7 @@ def least_squares(
     target = wide.observed[observed].double()
     known = torch.isfinite(target)
     if not bool(known.any(1).all()):
-        site = batch.sites[int(batch.site[int((~known.any(1)).nonzero()[0, 0] % count)])]
+        site = batch.names[int((~known.any(1)).nonzero()[0, 0] % count)]
         raise DataError(f"site {site} has no observation of {observed!r}; leave it out.")
     damping = torch.full((len(z),), DAMPING, dtype=torch.float64)
     squares, left, slopes = _residual(model, wide, bounds, z, target, observed)
@@ -134,7 +135,7 @@ def least_squares(
 
 def require_stationary(model: Hybrid) -> None:
     """Raise SettingsError where a process of a hybrid stores something."""
-    for process in (stage for stage in model.modules() if isinstance(stage, Process)):
+    for process in stages_of(model, Process):
         if not process.model.spec.stationary:
             raise SettingsError(
                 f"Gauss-Newton needs models that store nothing, and {process.model.spec.name} has "
@@ -147,7 +148,7 @@ def fitted_rows(batch: Batch, found: LeastSquares, observed: str, seconds: float
     target = batch.observed[observed].double()
     variance = [float(np.nanvar(row)) for row in target.numpy()]
     table: dict[str, object] = {
-        "site": [batch.sites[int(i)] for i in batch.site],
+        "site": batch.names,
         "rmse": found.rmse,
         "nse": [
             1 - e**2 / v if v > 0 else math.nan for e, v in zip(found.rmse, variance, strict=True)

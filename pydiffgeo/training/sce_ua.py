@@ -249,9 +249,8 @@ def _set_rows(model: Hybrid, batch: Batch, parameters: Mapping[str, NDArray]) ->
     """Set the parameters of all sites of a batch."""
     table = model.network
     assert isinstance(table, Table)
-    for k, row in enumerate(batch.site.tolist()):
-        values = {name: float(found[k]) for name, found in parameters.items()}
-        table.set(batch.sites[row], values)
+    for k, site in enumerate(batch.names):
+        table.set(site, {name: float(found[k]) for name, found in parameters.items()})
 
 
 def _rows_before(model: Hybrid, state: dict[str, Any], path: Path) -> list[dict[str, Any]]:
@@ -273,7 +272,7 @@ def _calibrated_row(
     model: Hybrid, batch: Batch, name: str, evaluations: int, seed: int
 ) -> dict[str, Any]:
     """Calibrate the one site of a batch, set its parameters and return its row of the table."""
-    site, table = batch.sites[int(batch.site[0])], model.network
+    site, table = batch.names[0], model.network
     assert isinstance(table, Table)
     observed = batch.observed[name][0, batch.warm_up :].double().numpy()
     failed, start = 0, time.process_time()

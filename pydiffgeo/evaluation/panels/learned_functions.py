@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pydiffgeo.evaluation.figures import Evaluation, Figure, Panel, Runs, literal, new_figure
-from pydiffgeo.evaluation.simulate import simulate, stages_of
+from pydiffgeo.evaluation.simulate import simulate
 from pydiffgeo.models.slots import Slotted
 from pydiffgeo.models.spec import SlotSpec
 from pydiffgeo.models.spec_files import load_spec
+from pydiffgeo.stages.base import stages_of
 from pydiffgeo.stages.process import Process
 
 SITES, SAMPLES, POINTS = 50, 2000, 201

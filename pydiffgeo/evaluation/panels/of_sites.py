@@ -9,7 +9,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from pydiffgeo.errors import lookup
-from pydiffgeo.evaluation.figures import Figure, Panel, Runs, literal, new_figure
+from pydiffgeo.evaluation.figures import Figure, Panel, Runs, literal, new_figure, with_unit
 from pydiffgeo.evaluation.scores import groups_of
 
 
@@ -87,9 +87,7 @@ def _draw_map(places: xr.Dataset, shown: xr.DataArray) -> Figure:
         low, high = np.quantile(values[known], [0.02, 0.98])
         style = {"s": 16, "vmin": low, "vmax": high, "cmap": "viridis", "linewidths": 0}
         dots = axis.scatter(lon[known], lat[known], c=values[known], **style)
-        unit = shown.attrs.get("units", "1")
-        label = str(shown.name) if unit == "1" else f"{shown.name} ({unit})"
-        figure.colorbar(dots, label=literal(label), extend="both", shrink=0.7)
+        figure.colorbar(dots, label=with_unit(shown.name, shown), extend="both", shrink=0.7)
         axis.set_aspect(1 / np.cos(np.deg2rad(np.mean(lat[known]))))
     axis.set(xlabel="longitude (degrees east)", ylabel="latitude (degrees north)")
     axis.grid(color="0.92")

@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from pydiffgeo.evaluation.figures import Figure, Panel, Runs, colour, literal, new_figure
+from pydiffgeo.evaluation.figures import Figure, Panel, Runs, colour, literal, new_figure, with_unit
 from pydiffgeo.evaluation.simulate import OBSERVED
 from pydiffgeo.files import file_name
 
@@ -58,9 +58,8 @@ def _draw(runs: Runs, name: str) -> Figure:
             axis.plot(observed[own].ravel(), simulated[own].ravel(), ".", **style)
         low, high = np.nanmin(observed), np.nanmax(observed)
         axis.plot([low, high], [low, high], color="0.6", linewidth=0.8)
-        unit = judged[name].attrs.get("units", "1")
-        text = name if unit == "1" else f"{name} ({unit})"
-        axis.set(title=literal(label), xlabel=literal(f"observed {text}"), ylabel="simulated")
+        text = with_unit(f"observed {name}", judged[name])
+        axis.set(title=literal(label), xlabel=text, ylabel="simulated")
         axis.grid(color="0.92")
         if any(run.groups):
             axis.legend(fontsize=8)

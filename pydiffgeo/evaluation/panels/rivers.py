@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pydiffgeo.data.network import DOWNSTREAM, below, levels
 from pydiffgeo.errors import lookup
-from pydiffgeo.evaluation.figures import Figure, Panel, Runs, colour, literal, new_figure
+from pydiffgeo.evaluation.figures import Figure, Panel, Runs, colour, literal, new_figure, with_unit
 
 WIDTHS = 0.4, 3.0  # points: of the lines of headwaters, and of the largest river
 
@@ -84,9 +84,7 @@ def _draw_river(sites: xr.Dataset, shown: xr.DataArray) -> Figure:
     drawn.set_clim(low, high)
     axis.add_collection(drawn)
     axis.autoscale()
-    unit = shown.attrs.get("units", "1")
-    label = str(shown.name) if unit == "1" else f"{shown.name} ({unit})"
-    figure.colorbar(drawn, label=literal(label), extend="both", shrink=0.7)
+    figure.colorbar(drawn, label=with_unit(shown.name, shown), extend="both", shrink=0.7)
     axis.set(xlabel=names[0], ylabel=names[1])
     if not names[1]:
         axis.set_yticks([])
