@@ -255,6 +255,9 @@ class Hybrid(Recorded, nn.Module):
         self.units = known.units | wanted
         # observations tell the unit in which series are compared with them
         self._ends = {k: known.factor(k, unit, "the loss") for k, unit in wanted.items()}
+        if known.wrong:
+            told = "; ".join(dict.fromkeys(known.wrong))
+            raise UnitError(f"{told}: these do not convert; correct the units.")
         column = next((s for s in self._flat if isinstance(s, Process) and s.layers), None)
         soil_units = ("cm", "h") if column is None else column.units
         begin, places = self._all("begin"), self._all("places")
@@ -311,14 +314,15 @@ class Hybrid(Recorded, nn.Module):
 
     def _require_units(self, batch: Batch) -> None:
         """Raise UnitError where a batch states other units than the sites it was prepared for."""
-        units = self.facts.get("units", {})
+        wrong, own = [], self.facts.get("units", {})
         for name in (*batch.series, *batch.attributes, *batch.observed):
-            own, now = units.get(name), batch.units.get(name)
-            if own is not None and now is not None and not same_unit(own, now):
-                raise UnitError(
-                    f"{name!r} is given in {now!r}, and the hybrid was prepared for {own!r}; "
-                    "convert it, as `open_sites` does."
+            wanted, now = own.get(name), batch.units.get(name)
+            if wanted is not None and now is not None and not same_unit(wanted, now):
+                wrong.append(
+                    f"{name!r} is given in {now!r}, and the hybrid was prepared for {wanted!r}"
                 )
+        if wrong:
+            raise UnitError(f"{'; '.join(wrong)}: convert them, as `open_sites` does.")
         for name in batch.observed:  # observed here, but not where the hybrid was prepared
             given, now = self.units.get(name), batch.units.get(name)
             compared = name in self.gives and given is not None and now is not None

@@ -142,8 +142,9 @@ def test_units_are_brought_to_those_of_the_stages_and_back() -> None:
     same, windows = prepared(basin_hybrid(dtype=F64), other, impossible="ignore")
     hourly = same(windows.batch(0))["discharge"]
     torch.testing.assert_close(hourly * 24, mm, rtol=1e-9, atol=1e-9)
-    other["precipitation"].attrs["units"] = "degC"
-    with pytest.raises(UnitError, match="Process.hbv. reads 'precipitation' in 'mm d-1'"):
+    other["precipitation"].attrs["units"], other["tair_mean"].attrs["units"] = "degC", "mm"
+    both = r"Process\(hbv\) reads 'precipitation' in 'mm d-1'.*reads 'tair_mean' in 'degC'"
+    with pytest.raises(UnitError, match=both):  # all at once
         basin_hybrid().prepare(other)
 
 

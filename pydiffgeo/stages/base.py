@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from pydiffgeo.data.batch import Batch
 from pydiffgeo.data.windows import Windows
-from pydiffgeo.errors import DataError, ParameterError, UnitError, lookup
+from pydiffgeo.errors import DataError, ParameterError, lookup
 from pydiffgeo.models.richards.grid import Grid
 from pydiffgeo.networks.bounds import Bounds
 from pydiffgeo.networks.reading import Facts
@@ -68,6 +68,7 @@ class Known:
     observed: tuple[str, ...] = ()
     seed: int = 0  # of the hybrid, added to those of networks
     grids: dict[str, Grid] = field(default_factory=dict)  # of each series of cells
+    wrong: list[str] = field(default_factory=list)  # units that do not convert, in words
 
     def unit_of(self, name: str, gives: tuple[str, ...]) -> dict[str, str]:
         """Return the unit of a series, if it states one, for others."""
@@ -78,17 +79,15 @@ class Known:
         return self.step / pd.Timedelta(1, unit) or 1.0  # type: ignore[call-overload]
 
     def factor(self, name: str, wanted: str, who: str) -> tuple[float, float]:
-        """Return factor and offset that bring a series into the unit that a stage wants, or raise
-        UnitError.
+        """Return factor and offset that bring a series into the unit that a stage wants.
+
+        Where there are none it is noted in `wrong`: the hybrid then names all of these at once.
         """
         unit = self.units.get(name, wanted)  # files of one's own may state none
         found = conversion(unit, wanted)
         if found is None:
-            raise UnitError(
-                f"{who} reads {name!r} in {wanted!r}, and it is given in {unit!r}, which does not "
-                "convert; correct its unit."
-            )
-        return found
+            self.wrong.append(f"{who} reads {name!r} in {wanted!r}, and it is given in {unit!r}")
+        return found or (1.0, 0.0)
 
 
 class Stage(Recorded, nn.Module):

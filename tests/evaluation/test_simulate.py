@@ -236,6 +236,9 @@ def test_other_units_than_those_of_training_are_refused(sites: xr.Dataset) -> No
         other = sites.assign({name: (sites[name] * size).assign_attrs(units=unit)})
         with pytest.raises(UnitError, match=f"'{name}' is given in '{unit}', .* for 'mm"):
             simulate(hybrid, other, *cases.DAYS, warm_up=30)
+        both = other.assign(tair_mean=other.tair_mean.assign_attrs(units="mm"))
+        with pytest.raises(UnitError, match=rf"(?=.*'{name}' is given).*'tair_mean' is given"):
+            simulate(hybrid, both, *cases.DAYS, warm_up=30)
 
 
 def test_random_state_and_weights_are_left_alone(sites: xr.Dataset) -> None:
