@@ -210,7 +210,7 @@ def _add_forcing(
 
 def _add_products(sites: xr.Dataset, hybrid: Hybrid, random: np.random.Generator) -> None:
     """Make up the further products that `Fuse` reads: the first with an error on each step."""
-    for stage in (s for s in hybrid.modules() if isinstance(s, Fuse)):
+    for stage in stages_of(hybrid, Fuse):
         first = sites[stage.reads[0]]
         for name in (name for name in stage.reads if name not in sites):
             error = random.normal(size=first.shape)

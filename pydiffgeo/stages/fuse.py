@@ -130,7 +130,7 @@ class Fuse(Stage):
     def _refuse(self, none: Tensor, batch: Batch) -> None:
         """Raise DataError for the first step that no product has."""
         row, step = (int(k) for k in none.nonzero()[0])
-        site, day = batch.sites[int(batch.site[row])], stamp(batch.dates(row)[step])
+        site, day = batch.names[row], stamp(batch.dates(row)[step])
         raise DataError(
             f"site {site} has none of {', '.join(self.reads)} on {day}; fill one of them "
             "(data.gaps, `fill_forcing`), or leave the site out."
