@@ -164,10 +164,10 @@ def judge_run(
     if run.calibrated:  # the others have no parameters
         sites = sites.sel(site=[s for s in map(str, sites.site.values) if s in data.trained])
     own = {s: i for i, m in enumerate(run.kept) for s in m["left_out"]}
-    history = folder / "history.csv"
+    history, (start, end) = folder / "history.csv", days_of(span)
     return _judged(
         run, sites, f"evaluation_{period}", f"{period} period", progress, figures,
-        _other_records(run, data), days=days_of(span), observed=settings.data.observed,
+        _other_records(run, data), start=start, end=end, observed=settings.data.observed,
         members=own or None, groups=data.groups,
         history=pd.read_csv(history) if history.is_file() else None,
         left_out={**data.left_out.get("all", {}), **data.left_out.get(period, {})},
@@ -192,7 +192,7 @@ def judge_records(
 
 def _judged(
     run: TrainedRun, sites: xr.Dataset, out: str, title: str, progress: bool, figures: bool,
-    notes: Iterable[str] = (), days: tuple[str | None, str | None] = (None, None), **options: Any,
+    notes: Iterable[str] = (), **options: Any,
 ) -> tuple[Evaluation, list[str]]:  # fmt: skip
     """Judge sites as the settings of a run say, and write the report; return its notes, too."""
     folder, e, told = run.folder, run.settings.evaluation, [*run.notes, *notes]
@@ -200,9 +200,7 @@ def _judged(
         log.warning(note)
     given = {k: v for k, v in given_in(e).items() if k != "panels"}
     with judging(folder / out, run.weights):
-        found = evaluate(
-            run.model, sites, *days, **given, **options, missing=run.settings.data.missing
-        )
+        found = evaluate(run.model, sites, **given, **options, missing=run.settings.data.missing)
         found.save(
             folder / out, f"{folder.name}, {title}", panels=e.panels, figures=figures, notes=told,
             appendix=_appendix(folder, run.settings), weights=run.weights, progress=progress,
