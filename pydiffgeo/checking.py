@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -160,21 +160,27 @@ def check_shapes(model: ProcessModel, state: Tensor, forcing: Values, parameters
     if model.guess is not None:
         check("guess", model.guess(forcing, parameters), values)
     if model.slopes is not None:
-        rates, entries = model.slopes(state, forcing, parameters)
+        found = model.slopes(state, forcing, parameters)
+        if not (isinstance(found, Sequence) and len(found) == 2 and found[1]):
+            raise ModelError(
+                f"{check.name}.slopes must return the rates and the entries of their Jacobian by "
+                "(row, column), at least one: see `ProcessModel.slopes`."
+            )
+        rates, entries = found
         if len(rates) != model.size:
             raise ModelError(
                 f"{check.name}.slopes returns {len(rates)} rates for {model.size} states; it must "
                 "return one for each."
             )
         for i, rate in enumerate(rates):
-            check(f"slopes, whose rate {i}", rate, values[:-1])
+            check(f"slopes, whose rate {i}", rate, values[:-1], exact=True)
         for (row, column), entry in entries.items():
             if not (0 <= row < model.size and 0 <= column < model.size):
                 raise ModelError(
                     f"{check.name}.slopes has an entry ({row}, {column}), but there are "
                     f"{model.size} states."
                 )
-            check(f"slopes, whose entry ({row}, {column})", entry, values[:-1])
+            check(f"slopes, whose entry ({row}, {column})", entry, values[:-1], exact=True)
     linearise: Any = model.linearise
     if linearise is not None:
         lin = linearise(state, forcing, parameters)
@@ -266,7 +272,8 @@ def balance_error(
     Raises
     ------
     ModelError
-        It is more than rounding. Rows that are not finite do not count.
+        It is more than rounding; fluxes that are no numbers where the rates are. Rows whose rates
+        are not finite do not count.
     """
     declared = {k: (i, q) for i, (k, q) in enumerate(model.spec.fluxes.items()) if q.balance}
     if not declared:
@@ -279,7 +286,16 @@ def balance_error(
     change, size = _total(model, storage, rates), _total(model, storage, rates.abs()).abs()
     left = signed.sum(-1) - change
     error = left.abs() / (signed.abs().sum(-1) + size).clamp_min(torch.finfo(left.dtype).tiny)
-    error = torch.where(torch.isfinite(error), error, 0.0)
+    whole = torch.isfinite(change)
+    if bool((whole & ~torch.isfinite(left)).any()):
+        k = int((whole & ~torch.isfinite(left)).int().argmax())
+        names = ", ".join(n for n, (i, _) in declared.items() if not fluxes[k, i].isfinite())
+        raise ModelError(
+            f"{type(model).__name__}.fluxes: {names} is no number with "
+            f"{_shown(list(model.spec.states), state[k])}, where the rates are finite; mend the "
+            "equations."
+        )
+    error = torch.where(whole, error, 0.0)
     k = int(error.argmax())
     if float(error[k]) > torch.finfo(error.dtype).eps ** 0.5:
         unit = next(q.unit for _, q in declared.values())

@@ -96,6 +96,7 @@ def check_model(
             _independent(model, *inputs)
             lines.append(f"float32: {_single(model, state, weather, p)}")
         derivatives = _derivatives(model, *inputs)
+        lines.append(_gradients(model, state, weather, p))
         if model.closures:
             lines.append(_networks(model))
         if model.julia_file:
@@ -225,6 +226,56 @@ def _derivatives(model: ProcessModel, state: Tensor, forcing: Values, parameters
         f"derivatives: {' and '.join(written) or 'structure of the Jacobian'} as by automatic "
         "differentiation"
     )
+
+
+def _gradients(model: ProcessModel, state: Tensor, forcing: Values, parameters: Values) -> str:
+    """Compare gradients of the functions with central differences.
+
+    What a function takes out of autograd, by `.item()`, `.detach()` or NumPy, has none.
+    """
+    generator = torch.Generator().manual_seed(0)
+    given = {("state", ""): state, **{("forcing", k): v for k, v in forcing.items()},
+             **{("parameter", k): v for k, v in parameters.items()}}  # fmt: skip
+
+    def values(x: Mapping[tuple[str, str], Tensor]) -> list[Tensor]:
+        f, p = ({k: x["forcing", k] for k in forcing}, {k: x["parameter", k] for k in parameters})
+        return list(model.evaluate(*prepared(model, x["state", ""], f, p), fluxes=True))
+
+    with torch.no_grad():
+        at = values(given)
+        weights = [
+            torch.rand(y.shape, generator=generator, dtype=y.dtype) / (y.abs().max() + 1e-300)
+            if y.numel()
+            else y
+            for y in at
+        ]
+
+    def outcome(x: Mapping[tuple[str, str], Tensor]) -> Tensor:
+        return torch.stack([(y * w).sum() for y, w in zip(values(x), weights, strict=True)]).sum()
+
+    leaves = {k: v.detach().clone().requires_grad_() for k, v in given.items()}
+    total = outcome(leaves)
+    if not total.requires_grad:
+        total = total + 0.0 * leaves["state", ""].sum()
+    slopes = torch.autograd.grad(total, list(leaves.values()), allow_unused=True)
+    worst = 0.0
+    for (kind, name), slope in zip(leaves, slopes, strict=True):
+        x = given[kind, name]
+        d = 1e-6 * torch.rand(x.shape, generator=generator, dtype=x.dtype) * (x.abs() + 1e-3)
+        with torch.no_grad():
+            ends = [float(outcome({**given, (kind, name): x + step})) for step in (d, -d)]
+        difference = (ends[0] - ends[1]) / 2
+        found = 0.0 if slope is None else float((slope * d).sum())
+        error = abs(found - difference) / (abs(found) + abs(difference) + 1e-9)
+        if error > 1e-4:
+            shown = "the state" if kind == "state" else f"the {kind} {name!r}"
+            raise ModelError(
+                f"the gradient of {type(model).__name__} in {shown} is "
+                f"{found / 1e-6:.6g}, but {difference / 1e-6:.6g} by differences: compute with "
+                "tensors throughout, without .item(), .detach() or NumPy."
+            )
+        worst = max(worst, error)
+    return f"gradients: within {worst:.0e} of central differences"
 
 
 @torch.no_grad()

@@ -30,10 +30,17 @@ ROLES = {
             "member",
             "sample",
             "id",
+            "catchment",
+            "reach",
+            "segment",
+            "leaf",
+            "curve",
+            "tower",
+            "location",
         ),
         "batch",
     ),
-    **dict.fromkeys(("time", "date", "datetime", "valid_time"), "time"),
+    **dict.fromkeys(("time", "t", "date", "dates", "datetime", "valid_time"), "time"),
     **dict.fromkeys(("state", "cell", "layer", "depth", "z"), "state"),
 }
 """What a dimension of this name is; one whose coordinate has dates is time, whatever its name."""
@@ -74,16 +81,24 @@ class Names:
         Raises
         ------
         UnitError, DataError
-            A unit that does not convert; a dimension that the input does not take; dates that are
-            not those of `times`; other columns than those of another input.
+            A unit that does not convert; values still packed as in a file; a dimension that the
+            input does not take, or as many columns as times and no name that tells which is which;
+            dates that are not those of `times`; other columns than those of another input.
         """
         if not has_names(value):
             return value
         x, dims, coordinates = _parts(value)
+        _refuse_packed(x, value.attrs, what)
         if "units" in value.attrs and not same_unit(str(value.attrs["units"]), unit):
             x = _converted(x, str(value.attrs["units"]), unit, what)
         order = _order(dims, coordinates, axes, needs, what)
         if order is None:
+            if x.ndim > 1 and x.shape[0] == x.shape[1] > 1:
+                raise DataError(
+                    f"{what} has as many rows as columns, and its dimensions "
+                    f"{', '.join(map(str, dims))} do not tell which are {' and '.join(axes[:2])}: "
+                    "name one of them, or give an array without names in this order."
+                )
             return x
         for role, coordinate in zip(order, coordinates, strict=True):
             if role == "time" and coordinate is not None:
@@ -281,6 +296,17 @@ def _parts(value: Any) -> tuple[NDArray, list[Any], list[Any]]:
         [axis.name for axis in axes],
         [None if axis.dtype.kind in "iuf" else axis for axis in axes],
     )
+
+
+def _refuse_packed(x: NDArray, attributes: Mapping[Any, Any], what: str) -> None:
+    """Refuse values that attributes of CF say to be packed, or to stand for none."""
+    packed = [k for k in ("scale_factor", "add_offset") if k in attributes]
+    fills = [k for k in ("_FillValue", "missing_value") if np.isin(x, attributes.get(k, ())).any()]
+    if packed or fills:
+        raise DataError(
+            f"{what} is as it was packed in its file ({', '.join(packed + fills)}): decode it, "
+            "as xarray.open_dataset does by itself and xarray.decode_cf afterwards."
+        )
 
 
 def _coordinate(value: Any, dim: Any) -> NDArray | None:

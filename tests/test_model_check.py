@@ -159,8 +159,29 @@ WRONG: dict[str, tuple[dict[str, Callable[..., Any]], str]] = {
         r"slopes has an entry \(2, 0\)",
     ),
     "slopes without a rate": (
-        {"slopes": lambda self, u, f, p: (slopes(self, u, f, p)[0][:1], {})},
+        {"slopes": lambda self, u, f, p: (slopes(self, u, f, p)[0][:1], {(0, 0): u[..., 0]})},
         "slopes returns 1 rates",
+    ),
+    "slopes of a parameter's shape": (
+        {
+            "slopes": lambda self, u, f, p: (
+                slopes(self, u, f, p)[0],
+                slopes(self, u, f, p)[1] | {(0, 0): -p["k"][:1, 0]},
+            )
+        },
+        r"slopes, whose entry \(0, 0\) is a tensor of shape \[1\] .* it must be \[3\]",
+    ),
+    "no slopes": (
+        {"slopes": lambda self, u, f, p: (slopes(self, u, f, p)[0], {})},
+        "slopes must return the rates and the entries of their Jacobian",
+    ),
+    "slopes that are none": (
+        {"slopes": lambda self, u, f, p: None},
+        "slopes must return the rates and the entries of their Jacobian",
+    ),
+    "fluxes that are no numbers": (
+        {"fluxes": lambda self, u, f, p: FLUXES(self, u, f, p) * torch.nan},
+        "fluxes: rain_in, runoff is no number with upper = 4, lower = 7, where the rates are",
     ),
     "Jacobian of another structure": (
         {
@@ -372,6 +393,32 @@ def test_derivatives_that_are_wrong(tmp_path: Path) -> None:
         "Own", (Cascade,), {"rates": lambda self, u, f, p: RATES(self, u - u.mean(0), f, p)}
     )(tmp_path, unbalanced)
     with pytest.raises(ModelError, match="depends on the other columns"):
+        check_model(own)
+
+
+@pytest.mark.parametrize(
+    ("function", "change", "what"),
+    [
+        ("rates", lambda self, u, f, p: RATES(self, u.detach(), f, p), "the state"),
+        ("fluxes", lambda self, u, f, p: FLUXES(self, u.detach(), f, p), "the state"),
+        (
+            "rates",
+            lambda self, u, f, p: RATES(self, u, f, {"k": torch.tensor(p["k"].tolist()).to(u)}),
+            "the parameter 'k'",
+        ),
+        (
+            "rates",
+            lambda self, u, f, p: RATES(self, u, {"rain": u.new_tensor(f["rain"].tolist())}, p),
+            "the forcing 'rain'",
+        ),
+    ],
+)
+def test_what_is_taken_out_of_autograd_is_found(
+    function: str, change: Callable[..., Any], what: str, tmp_path: Path
+) -> None:
+    own = type("Own", (Cascade,), {function: change})(tmp_path)
+    assert not run(own).failed
+    with pytest.raises(ModelError, match=f"gradient of Own in {what} is .* by differences"):
         check_model(own)
 
 

@@ -61,12 +61,31 @@ def named(
         xr.DataArray(RAIN.T, dims=("when", "where"), coords={"when": DATES[1:]}),
         pd.DataFrame(RAIN.T, index=DATES[1:], columns=SITES),
         pd.DataFrame(RAIN, columns=DATES[1:], index=SITES),
-        xr.DataArray(RAIN, dims=("x", "y")),
-        pd.DataFrame(RAIN),
+        xr.DataArray(RAIN.T, dims=("t", "x")),
+        xr.DataArray(RAIN.T, dims=("x", "reach")),
     ],
 )
 def test_a_square_array_is_turned_by_its_names(rain: Any) -> None:
     assert torch.equal(run(rain).fluxes["infiltration"], run(RAIN).fluxes["infiltration"])
+
+
+@pytest.mark.parametrize(
+    "rain", [xr.DataArray(RAIN, dims=("x", "y")), pd.DataFrame(RAIN), pd.DataFrame(RAIN.T)]
+)
+def test_a_square_array_without_a_name_that_tells_is_refused(rain: Any) -> None:
+    with pytest.raises(DataError, match="forcing 'rain' has as many rows as columns, and its"):
+        run(rain)
+    two = rain[:2] if isinstance(rain, xr.DataArray) else rain.iloc[:2]
+    assert torch.equal(run(two).fluxes["infiltration"], run(two.values).fluxes["infiltration"])
+
+
+@pytest.mark.parametrize("key", ["scale_factor", "add_offset", "_FillValue", "missing_value"])
+def test_values_as_they_were_packed_in_a_file_are_refused(key: str) -> None:
+    with pytest.raises(DataError, match=rf"'rain' is as it was packed in its file \({key}\)"):
+        run(named().assign_attrs({key: 0.3}))
+    if "value" in key.lower():  # where nothing is missing the values are what they seem
+        rain = named().assign_attrs({key: -999.0})
+        assert torch.equal(run(rain).fluxes["infiltration"], run(RAIN).fluxes["infiltration"])
 
 
 def test_parameters_and_states_are_turned_by_their_names() -> None:

@@ -75,7 +75,9 @@ def wrong_units(sites: xr.Dataset, names: Iterable[str]) -> dict[str, str]:
     for name in names:
         if name in VARIABLES and name in sites:
             unit = unit_of(sites[name])
-            known = variable_of(name, unit if DOWNSTREAM in sites.variables else None)
+            # what drives a stream is a volume, as in a river
+            volume = DOWNSTREAM in sites.variables or sites[name].attrs.get("role") == "forcing"
+            known = variable_of(name, unit if volume else None)
             wanted = (known or VARIABLES[name]).unit
             if unit is None or not same_unit(unit, wanted):
                 has = "no unit" if unit is None else f"unit {unit!r}"

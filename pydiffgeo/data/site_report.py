@@ -255,7 +255,8 @@ def _attributes(
         return
     nothing = np.logical_and.reduce(from_table)
     there = [site for site, none in zip(ids, nothing, strict=True) if not none]
-    found = list(attribute_problems({n: v[~nothing] for n, v in values.items()}, there, wanted))
+    every = {n: v[~nothing] for n, v in (values | places).items()}
+    found = list(attribute_problems(every, there, wanted))
     for row in np.flatnonzero(nothing).tolist():
         text = f"site {ids[row]} is in no table of attributes; add it, or leave the site out."
         found.append(Problem("no attributes", ids[row], "", "", "", 0, text))

@@ -164,8 +164,8 @@ class ProcessModel(Recorded):
 
     slopes: Any = None
     """`slopes(state, forcing, parameters) -> (rates, entries)` where a model with few states has
-    it: the rate of each state and the `Entries` of their Jacobian. The solution of many steps at
-    once is fast with it."""
+    it: the rate of each state and the `Entries` of their Jacobian, each of the shape of a state
+    `[...]`. The solution of many steps at once is fast with it."""
 
     def drivers(self, forcing: Values, parameters: Values) -> dict[str, Tensor]:
         """Return what the rates need of forcing and parameters alone, by new names.

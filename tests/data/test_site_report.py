@@ -99,7 +99,7 @@ def test_a_basin_without_attributes_is_kept_and_named(tmp_path: Path) -> None:
     assert [(p.kind, p.site) for p in check_sites(opened).problems] == [
         ("no attributes", "02020202")
     ]
-    with pytest.raises(DataError, match="1 sites have no latitude: 02020202"):
+    with pytest.raises(DataError, match="1 sites have no 'lat': 02020202"):
         add_pet(opened)
 
 

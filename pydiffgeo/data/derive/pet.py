@@ -12,10 +12,11 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from pydiffgeo.data.checks import require_complete
+from pydiffgeo.data.derive.site_places import places_of
 from pydiffgeo.data.form import DAY, step_of, times_of
 from pydiffgeo.data.lazy import BLOCK, Rows, is_lazy, lazy_variable
 from pydiffgeo.data.variables import VARIABLES
-from pydiffgeo.errors import DataError, listed, lookup
+from pydiffgeo.errors import DataError, lookup
 
 
 def _priestley_taylor(day: Any, latitude: Any, elevation: Any) -> Any:
@@ -293,33 +294,14 @@ def _require_known(records: xr.Dataset, available: set[str], method: str, site: 
                 f"potential evapotranspiration ({method}) needs {name!r}{other}, which the records "
                 f"do not have; with what they have: {', '.join(usable) or 'none'}."
             )
-    if "lat" not in records.coords:
-        raise DataError(
-            f"coordinate 'lat' (degrees north, per {site}) is missing; radiation geometry needs it."
-        )
-    _require_finite(records, records.lat.values, site, "latitude")
+    places_of(records, ("lat",), "radiation geometry")
 
 
 def _heights(records: xr.Dataset, method: str, given: float | None) -> NDArray:
     """Return the elevation of each site, m; zeros for a method that does not look at it."""
     if given is not None or not PET_METHODS[method].by_elevation:
         return np.full(records.sizes["site"], given or 0.0)
-    heights = (
-        records.elevation.values
-        if "elevation" in records.coords
-        else np.full(records.sizes["site"], np.nan)
-    )
-    _require_finite(records, heights, "site", f"elevation, which {method} needs")
-    return heights
-
-
-def _require_finite(records: xr.Dataset, values: NDArray, site: str, what: str) -> None:
-    unknown = [str(s) for s in records[site].values[~np.isfinite(values)]]
-    if unknown:
-        raise DataError(
-            f"{len(unknown)} {site}s have no {what}: {listed(unknown, 10)}; add it to their "
-            "attributes, or leave them out."
-        )
+    return places_of(records, ("elevation",), method)[0]
 
 
 def _refuse_flat(part: xr.Dataset) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 import xarray as xr
 
+from pydiffgeo.data.derive.site_places import places_of
 from pydiffgeo.data.form import dates_of
 from pydiffgeo.errors import DataError
 from pydiffgeo.models.vapour import saturation_pressure
@@ -46,11 +47,11 @@ def add_sky(
     Heat and mass transfer between a water surface and the atmosphere, report 0-6803.
     """
     times = dates_of(sites, "sky")
-    for name in ("tair_mean", "precipitation", "lat"):
+    for name in ("tair_mean", "precipitation"):
         if name not in sites.variables:
             raise DataError(f"sky needs {name!r}, which the records do not have; add it to them.")
-    day = times.dayofyear.to_numpy()
-    north = np.deg2rad(sites.lat.values.astype(float))[:, None]
+    (latitude,) = places_of(sites, ("lat",), "sky")
+    day, north = times.dayofyear.to_numpy(), np.deg2rad(latitude)[:, None]
     tilt = 0.409 * np.sin(2 * np.pi * day / 365 - 1.39)
     sunset = np.arccos(np.clip(-np.tan(north) * np.tan(tilt), -1, 1))
     shape = sunset * np.sin(north) * np.sin(tilt) + np.cos(north) * np.cos(tilt) * np.sin(sunset)

@@ -9,8 +9,9 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
+from pydiffgeo.data.derive.site_places import places_of
 from pydiffgeo.data.form import DAY, axis_of, step_of, times_of
-from pydiffgeo.errors import DataError, DataWarning, listed
+from pydiffgeo.errors import DataError, DataWarning
 from pydiffgeo.units import ZERO_CELSIUS
 
 SOLAR = 1361.0  # W m-2, Kopp & Lean (2011), doi:10.1029/2010GL045777
@@ -102,30 +103,19 @@ def add_sun(sites: xr.Dataset, ahead_of_utc: float | str = 0.0) -> xr.Dataset:
     for name in ("shortwave_down", *((air, "vapour_pressure") if long_wave else ())):
         if name not in sites:
             raise DataError(f"the sun needs the series {name!r}, which the records do not have.")
-    place = {}
     zone = (ahead_of_utc,) if isinstance(ahead_of_utc, str) else ()
-    for name in ("lat", "lon", *zone):
-        there = name in sites.variables
-        values = sites[name].values.astype(float) if there else np.full(sites.sizes["site"], np.nan)
-        unknown = [str(s) for s in sites.site.values[~np.isfinite(values)]]
-        if unknown:
-            raise DataError(
-                f"{len(unknown)} sites have no {'attribute' if name in zone else 'coordinate'} "
-                f"{name!r}: {listed(unknown, 10)}; the height of the sun needs it: add it to their "
-                "attributes."
-            )
-        place[name] = values
+    lat, lon, *own = places_of(sites, ("lat", "lon", *zone), "the height of the sun")
 
     def read(name: str) -> NDArray:
         return np.asarray(sites[name].transpose("site", "time").values.astype(float))
 
     middle = times - step / 2
-    ahead = place[zone[0]] if zone else np.full(sites.sizes["site"], ahead_of_utc)
+    ahead = own[0] if own else np.full(sites.sizes["site"], ahead_of_utc)
     height = np.empty((len(ahead), len(times)))
     for hours in np.unique(ahead):
         here = ahead == hours
         utc = middle - pd.Timedelta(hours=float(hours))
-        height[here] = sun_elevation(utc, place["lat"][here], place["lon"][here])
+        height[here] = sun_elevation(utc, lat[here], lon[here])
     sine = np.sin(np.deg2rad(height))
     season = 2 * np.pi * middle.dayofyear.to_numpy() / 365.25
     above = SOLAR * (1 + 0.0334 * np.cos(season)) * np.maximum(sine, 0.0)

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from pydiffgeo.data.derive.site_places import places_of
 from pydiffgeo.data.derive.sun import sun_elevation
 from pydiffgeo.data.form import dates_of, step_of
-from pydiffgeo.errors import DataError, listed
 
 NOON = 2326.0  # umol m-2 s-1 under a sun in the zenith, as streamMetabolizer has it
 
@@ -33,20 +33,9 @@ def add_sunlight(sites: xr.Dataset, ahead_of_utc: float = 0.0, most: float = NOO
         The records have no dates, or a site has no place.
     """
     times = dates_of(sites, "sunlight")
-    place = {}
-    for name in ("lat", "lon"):
-        there = name in sites.variables
-        place[name] = (
-            sites[name].values.astype(float) if there else np.full(sites.sizes["site"], np.nan)
-        )
-        unknown = sites.site.values[~np.isfinite(place[name])]
-        if len(unknown):
-            raise DataError(
-                f"sunlight: {listed(list(map(str, unknown)), 5)} have no {name!r}; add it to their "
-                "attributes."
-            )
+    lat, lon = places_of(sites, ("lat", "lon"), "sunlight")
     middle = times - step_of(times) / 2 - pd.Timedelta(hours=ahead_of_utc)
-    height = sun_elevation(pd.DatetimeIndex(middle), place["lat"], place["lon"])
+    height = sun_elevation(pd.DatetimeIndex(middle), lat, lon)
     light = most * np.maximum(np.sin(np.deg2rad(height)), 0.0)
     told = {"units": "umol m-2 s-1", "long_name": "light under a clear sky"}
     return sites.assign(light=(("site", "time"), light, told))

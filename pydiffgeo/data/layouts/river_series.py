@@ -19,7 +19,13 @@ from pydiffgeo.data.layouts.reaches import Reaches
 from pydiffgeo.data.layouts.regular_times import step_between
 from pydiffgeo.data.layouts.series import TIMES, time_dimension
 from pydiffgeo.data.layouts.source import Request
-from pydiffgeo.data.layouts.text import parse_stamps, read_rows, separator_of
+from pydiffgeo.data.layouts.text import (
+    line_of,
+    numbers_of,
+    parse_stamps,
+    read_rows,
+    separator_of,
+)
 from pydiffgeo.data.network import SHOWN, identifiers
 from pydiffgeo.errors import DataError, nearest
 
@@ -172,14 +178,33 @@ def _read_matrix(
     across = ids & set(identifiers(np.array(frame.columns[1:], dtype=object), list(ids)).tolist())
     down = ids & set(identifiers(frame[first].to_numpy(), list(ids)).tolist())
     frame = frame.set_index(first)
-    if len(down) > len(across):  # a row for each reach
-        frame = frame.T
-    try:
-        numbers = frame.astype(float)
-    except ValueError as error:
-        raise DataError(f"{what} has text for a number ({error}); correct it.") from error
-    times = parse_stamps(pd.Series(numbers.index.astype(str)), what, zone=request.zone)
-    return numbers.set_index(times), {}
+    rows = len(down) > len(across)  # a row for each reach
+    frame = frame.T if rows else frame
+    times = parse_stamps(pd.Series(frame.index.astype(str)), what, zone=request.zone)
+    return _numbers(frame.set_index(times), what, file, rows, name == "discharge"), {}
+
+
+def _numbers(
+    frame: pd.DataFrame, what: str, file: Path, rows: bool, observed: bool
+) -> pd.DataFrame:
+    """Return a table [time, reach] whose text is read as numbers; `rows` of the file are reaches.
+
+    DataError for what is none, with its reach, line and date; a word for an observation is missing.
+    """
+    found = []
+    for k, column in enumerate(frame.columns):
+        if frame[column].dtype.kind in "fiu":
+            found.append(frame[column].astype(float))
+            continue
+
+        def line(row: int, reach: int = k) -> int:
+            return line_of(file, reach if rows else row, 1)
+
+        one = f"reach {column}"
+        part = frame[[column]].reset_index(drop=True).rename(columns={column: one})
+        seen = (one,) if observed else ()
+        found.append(numbers_of(part, frame.index, what, file, line, seen)[one])
+    return pd.DataFrame(np.array(found).T, frame.index, frame.columns)
 
 
 def _times(values: xr.DataArray, request: Request, path: Path) -> pd.DatetimeIndex:

@@ -11,7 +11,7 @@ import xarray as xr
 from pydiffgeo.data.layouts.netcdf_files import open_netcdf, values_of
 from pydiffgeo.data.layouts.source import Request
 from pydiffgeo.data.layouts.text import (
-    DECIMAL_COMMA,
+    COMMA,
     line_of,
     numbers_of,
     parse_stamps,
@@ -109,7 +109,7 @@ def has_numbers(values: pd.Series) -> bool:
     """Return whether some value is a number, or there is none at all."""
     given = values.dropna().astype(str).str.strip()
     return given.empty or bool(
-        (pd.to_numeric(given, errors="coerce").notna() | given.str.fullmatch(DECIMAL_COMMA)).any()
+        (pd.to_numeric(given, errors="coerce").notna() | given.str.fullmatch(COMMA)).any()
     )
 
 

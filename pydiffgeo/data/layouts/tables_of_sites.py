@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from pydiffgeo.data.layouts.text import DECIMAL_COMMA, read_rows, separator_of
+from pydiffgeo.data.layouts.text import COMMA, PLAIN, read_rows, separator_of
 from pydiffgeo.errors import DataError, listed, nearest
 
 
@@ -47,7 +47,7 @@ def read_table(path: Path, sites: Collection[str], separator: str = ",") -> pd.D
     Raises
     ------
     DataError
-        The file cannot be read, lists a site twice, or has decimal commas.
+        The file cannot be read, lists a site twice, or has numbers with commas.
     """
     separator = separator_of(path, separator)
     what = "the table of attributes"
@@ -64,11 +64,11 @@ def read_table(path: Path, sites: Collection[str], separator: str = ",") -> pd.D
             lambda value: value.strip() if isinstance(value, str) else value
         )
         text = table[name].dropna().astype(str)
-        comma = text.str.fullmatch(DECIMAL_COMMA)
+        comma = text.str.fullmatch(COMMA)
         if comma.any() and (comma | pd.to_numeric(text, errors="coerce").notna()).all():
             site = text.index[comma][0]
             given = f"attribute {name!r} of site {site} is {text[site]!r}"
-            raise DataError(f"{given}, with a decimal comma, in {path}; write decimal points.")
+            raise DataError(f"{given}, a number with a comma, in {path}; {PLAIN}")
     return table
 
 

@@ -18,8 +18,10 @@ from pydiffgeo.data.form import stamp
 from pydiffgeo.errors import DataError, DataWarning
 
 SEPARATORS = (",", ";", "\t")
-DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?")
+# 0,5, and 1,234.5 with a comma between thousands
+COMMA = re.compile(r"[+-]?\d*(?:,\d+)+(?:\.\d*)?(?:[eE][+-]?\d+)?")
 ZONE = re.compile(r"(?<=\d)\s*(?:Z|UTC|[+-]\d\d(?::?\d\d)?)$")
+PLAIN = "write decimal points, and nothing between thousands."
 Line = Callable[[int], int]
 
 
@@ -201,7 +203,7 @@ def numbers_of(
     """Return a table with text turned into numbers.
 
     In `observed` columns a word is a missing value, and a `DataWarning` counts them; anywhere else
-    it is an error, and so are decimal commas everywhere.
+    it is an error, and so are numbers with commas everywhere.
 
     Parameters
     ----------
@@ -224,7 +226,7 @@ def numbers_of(
         text = frame[name].astype("string").str.strip()
         numbers = pd.to_numeric(text, errors="coerce").astype(float)
         words = (numbers.isna() & text.notna() & (text != "")).to_numpy(bool)
-        comma = text.str.fullmatch(DECIMAL_COMMA).fillna(False).to_numpy(bool)
+        comma = text.str.fullmatch(COMMA).fillna(False).to_numpy(bool)
         changed[name] = numbers.to_numpy(float, na_value=np.nan)
         if not words.any():
             continue
@@ -232,8 +234,7 @@ def numbers_of(
         place = f"in line {line(row)} of {file}, {stamp(days[row])}"
         if comma.any():
             raise DataError(
-                f"{name} of {site} is {text[row]!r}, with a decimal comma, {place}; write decimal "
-                "points."
+                f"{name} of {site} is {text[row]!r}, a number with a comma, {place}; {PLAIN}"
             )
         if name not in observed:
             raise DataError(

@@ -104,10 +104,10 @@ def test_an_unknown_elevation_is_named_where_it_counts(method):
     np.testing.assert_array_equal(found, potential_evapotranspiration(sites, method, heights))
     second = str(sites.site.values[1])
     with pytest.raises(
-        DataError, match=f"1 sites have no elevation, which {method} needs: {second}; add it"
+        DataError, match=f"1 sites have no 'elevation': {second}; {method} needs it: add it"
     ):
         add_pet(unknown, method)
-    with pytest.raises(DataError, match="3 sites have no elevation"):
+    with pytest.raises(DataError, match="3 sites have no 'elevation'"):
         add_pet(sites, method)
 
 

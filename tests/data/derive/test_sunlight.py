@@ -31,5 +31,5 @@ def test_equinox_at_the_equator() -> None:
 
 
 def test_a_site_without_a_place() -> None:
-    with pytest.raises(DataError, match="a have no 'lat'"):
+    with pytest.raises(DataError, match="no 'lat': a; sunlight needs it"):
         derived(records(np.nan, 0.0), {"sunlight": {}})

@@ -15,7 +15,7 @@ import xarray as xr
 from pydiffgeo.data import LAYOUTS, check_sites, network, open_sites, write_sites
 from pydiffgeo.data.layouts.reaches import attribute_of
 from pydiffgeo.data.layouts.source import Request
-from pydiffgeo.errors import DataError, UnitError
+from pydiffgeo.errors import DataError, DataWarning, UnitError
 
 UNITS = {"lateral_inflow": "m3 s-1", "discharge": "m3 s-1"}
 TRUTH = river_files.river()
@@ -124,6 +124,38 @@ def test_inflow_comes_in_rows_columns_or_netcdf(tmp_path: Path) -> None:
         open_table(path, {"lateral_inflow": "m3 s-1"}, observed="observed.csv")
     with pytest.raises(DataError, match="has no series; name a file of lateral inflow"):
         open_sites(path, "river")
+
+
+@pytest.mark.parametrize(
+    ("file", "row", "column", "line", "given", "why"),
+    [
+        ("inflow.csv", 3, 2, 4, "Ice", "'Ice', no number"),
+        ("inflow.csv", 3, 2, 4, '"0,5"', "'0,5', a number with a comma"),
+        ("rows.csv", 2, 3, 3, "Ice", "'Ice', no number"),
+    ],
+)
+def test_text_in_a_table_of_reaches_is_named(
+    tmp_path: Path, file: str, row: int, column: int, line: int, given: str, why: str
+) -> None:
+    path = river_files.table(tmp_path, "merit")
+    lines = [row.split(",") for row in (tmp_path / file).read_text().splitlines()]
+    lines[row][column] = given
+    (tmp_path / file).write_text("\n".join(map(",".join, lines)))
+    words = f"reach 12 of the lateral_inflow in {file} is {why}, in line {line} of .*2000-01-03; "
+    with pytest.raises(DataError, match=words):
+        open_table(path, inflow=file)
+
+
+def test_ice_at_a_gauge_is_missing_and_counted(tmp_path: Path) -> None:
+    path = river_files.table(tmp_path, "merit")
+    lines = [row.split(",") for row in (tmp_path / "observed.csv").read_text().splitlines()]
+    lines[4][1] = "Ice"
+    (tmp_path / "observed.csv").write_text("\n".join(map(",".join, lines)))
+    words = "reach 15 of the discharge in observed.csv is text on 1 day, first 'Ice' in line 5 of"
+    with pytest.warns(DataWarning, match=words):
+        sites = open_table(path, observed="observed.csv")
+    flow = sites.discharge.sel(site="15").values
+    assert np.flatnonzero(np.isnan(flow)).tolist() == [3]
 
 
 def test_netcdf_of_reaches_alone_has_its_series_beside_it(tmp_path: Path) -> None:

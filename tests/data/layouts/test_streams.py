@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import stream_files
 
-from pydiffgeo.data import open_sites
+from pydiffgeo.data import check_form, check_sites, open_sites
 from pydiffgeo.data.form import observed_names, series_names
 from pydiffgeo.errors import DataError
 
@@ -21,7 +21,7 @@ def test_stations_and_parts(tmp_path: Path) -> None:
     assert sites.site.values.tolist() == ["UP_1", "LOW_2"] and sites.sizes["time"] == 60
     assert set(series_names(sites)) == {"tair_mean", "discharge"}
     assert observed_names(sites) == ("water_temperature",)
-    assert sites.discharge.attrs["units"] == "m3 s-1"
+    assert sites.discharge.attrs["units"] == "m3 s-1" and not check_sites(check_form(sites)).serious
     assert np.flatnonzero(np.isnan(sites.water_temperature.values[1])).tolist() == [3]
     half = open_sites(path, options={"part": "validation"}, sites=["LOW_2"]).load()
     np.testing.assert_array_equal(half.tair_mean.values[0], sites.tair_mean.values[1, 30:])

@@ -63,7 +63,11 @@ def test_zeros_are_not_guessed_where_two_basins_may_be_meant(tmp_path: Path) -> 
     [
         (
             GOOD.replace(",", ";").replace("50.0", "50,0"),
-            "'lat' of site x1 is '50,0', with a decimal comma, in .*a.csv; write",
+            "'lat' of site x1 is '50,0', a number with a comma, in .*a.csv; write",
+        ),
+        (
+            GOOD.replace("50.0", '"1,050.0"'),
+            "'lat' of site x1 is '1,050.0', a number with a comma, in .*a.csv; write",
         ),
         ("", "the table of attributes cannot be read .No columns.*a.csv; check that it is whole"),
         (GOOD + "x1,1,2,3\n", "has site 'x1' twice"),
@@ -103,7 +107,12 @@ BAD_CSV = {
     ),
     "decimal comma": (
         cell(8, 7, '"0,5"'),
-        "streamflow of site camels_02 is '0,5', with a decimal comma, in line 8 of .*-07",
+        "streamflow of site camels_02 is '0,5', a number with a comma, in line 8 of .*-07",
+    ),
+    "comma between thousands": (
+        cell(8, 7, '"1,234.5"'),
+        "streamflow of site camels_02 is '1,234.5', a number with a comma, in line 8 of .*-07.*"
+        "nothing between thousands",
     ),
     "no date": (
         cell(8, 0, "2001-02-31"),
@@ -156,7 +165,7 @@ def test_a_table_of_series_with_decimal_commas_throughout_is_not_taken_for_words
         file.write_text(file.read_text().replace(",", ";").replace(".", ","))
     problems = check_sites(open_sites(tmp_path, lazy=True)).serious
     assert [p.kind for p in problems] == ["unreadable"] * 3
-    assert "'1,0', with a decimal comma, in line 2 of " in problems[0].message
+    assert "'1,0', a number with a comma, in line 2 of " in problems[0].message
 
 
 def test_a_gauge_that_begins_in_ice_keeps_its_discharge(tmp_path: Path) -> None:
