@@ -19,6 +19,7 @@ REMARKS = (
     "no table of attributes",
     "text",
     "no fall",
+    "unusual",
 )
 
 

@@ -16,6 +16,7 @@ from pydiffgeo.data.lazy import Rows, is_lazy, lazy_variable
 from pydiffgeo.data.left_out import OBSERVATION, left_or_refused, left_out_lines, reason
 from pydiffgeo.data.network import DOWNSTREAM
 from pydiffgeo.data.problems import Problem, attribute_problems, gap_problems, impossible_problems
+from pydiffgeo.data.unusual import unusual_problems
 from pydiffgeo.data.variables import find_impossible
 from pydiffgeo.errors import DataError
 
@@ -72,7 +73,7 @@ class Selection:
         All that was found, those of sites that are kept as well.
     remarks : tuple of (str, str)
         Site, and what was put up with there: gaps that windows avoid, values that count as missing,
-        nothing to judge by.
+        nothing to judge by, series that are hardly in their unit.
     masked : tuple of (str, str)
         Site of a river and observed series that count as not observed there.
     """
@@ -160,6 +161,10 @@ def select_sites(
             remarks += [(site, f"{text}: counts as missing.") for text in masked]
             problems = [p for p in problems if p.kind != "impossible value"]
         weather = {name: values[name] for name in forcing}
+        ends = [(begin, last) for begin, _, last in at.values()] or [(0, 0)]
+        used = slice(min(ends)[0], max(last for _, last in ends))
+        within = {name: array[used] for name, array in weather.items()}
+        remarks += [(site, p.message) for p in unusual_problems(within, site, days[used])]
         remarks += [
             (site, _without(name, values[name], site, days, at.values())) for name in optional
         ]

@@ -31,6 +31,7 @@ from pydiffgeo.data.problems import (
     forcing_problems,
     observed_problems,
 )
+from pydiffgeo.data.unusual import unusual_problems
 from pydiffgeo.errors import DataError, DataWarning, listed
 
 
@@ -190,6 +191,7 @@ def check_sites(
             last = int(np.flatnonzero(there)[-1]) + 1 if np.any(there) else 0
             weather = {name: array[:last] for name, array in weather.items()}
         problems += forcing_problems(weather, site, times)
+        problems += unusual_problems(weather, site, times)
         judged = {n: values[n] for n in seen if not river or np.isfinite(values[n]).any()}
         problems += observed_problems(judged, site, times, units)
         for name in seen:
