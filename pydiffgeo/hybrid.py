@@ -98,6 +98,8 @@ class Hybrid(Recorded, nn.Module):
         self.facts: Facts = {}
         self.units: dict[str, str] = {}
         self._flat = flat(stages)
+        if any(s.whole_rivers for s in self._flat) and any(s.whole_cells for s in self._flat):
+            raise SettingsError("one stage needs whole rivers, another whole cells; leave one out.")
         self._layers = self._all("layers")
         self.gives = ends(self._flat)[1]
         models = [s for s in self._flat if isinstance(s, Process | ExplicitHBV)]
@@ -129,10 +131,14 @@ class Hybrid(Recorded, nn.Module):
         return bool(self.facts)
 
     @property
-    def closed(self) -> Literal["upstream"] | None:
-        """What windows must be closed to: "upstream" where a stage needs whole rivers."""
-        whole = any(stage.whole_rivers for stage in stages_of(self, Stage))
-        return "upstream" if whole else None
+    def closed(self) -> Literal["upstream", "cell"] | None:
+        """What windows must be closed to: "upstream" where a stage needs whole rivers, "cell" where
+        one needs whole cells.
+        """
+        stages = stages_of(self, Stage)
+        if any(stage.whole_rivers for stage in stages):
+            return "upstream"
+        return "cell" if any(stage.whole_cells for stage in stages) else None
 
     @property
     def remembers(self) -> bool:

@@ -81,6 +81,14 @@ def _joined(batches: Sequence[Batch]) -> Batch:
         rows.append(batch.site + len(sites))
         sites += batch.sites
     start = torch.cat([batch.start for batch in batches])
+    for name in ("cell", "cell_size"):
+        own = [getattr(batch, name) for batch in batches]
+        changed[name] = None if any(values is None for values in own) else torch.cat(own)
+    if changed["cell"] is not None:  # rows of members are no sites of one cell
+        widths = torch.tensor([len(batch.sites) for batch in batches]).cumsum(0)
+        firsts = (widths - len(batches[0].sites)).tolist()
+        parts = [own.cell + first for own, first in zip(batches, firsts, strict=True)]
+        changed["cell"] = torch.cat(parts)
     changed["below"] = below = joined_below(batches)
     if below is not None:
         counts = [own.tributaries for own in batches]

@@ -50,6 +50,10 @@ class Batch:
         outlet, and where that site is not in the batch.
     tributaries : Tensor of int64, [batch], optional
         Of rivers: the number of sites of the record that flow into the site of each row.
+    cell : Tensor of int64, [batch], optional
+        A number for the cell of a satellite that the site of each row lies in.
+    cell_size : Tensor of int64, [batch], optional
+        The number of sites of the record in that cell.
     """
 
     series: dict[str, Tensor]
@@ -66,6 +70,8 @@ class Batch:
     depths: Tensor | None = None
     below: Tensor | None = None
     tributaries: Tensor | None = None
+    cell: Tensor | None = None
+    cell_size: Tensor | None = None
 
     @property
     def length(self) -> int:
@@ -143,6 +149,35 @@ class Batch:
             )
         return self.below
 
+    def mean_of_cells(self, values: Tensor, who: str) -> Tensor:
+        """Return for each row of values [batch, ...] the mean over the sites of its cell.
+
+        Of those in the same window. DataError: some of them are not in the batch, or the sites have
+        no attribute ``cell``; `who` needs them.
+        """
+        if self.cell is None or self.cell_size is None:
+            raise DataError(
+                f"{who} needs the attribute 'cell' of the sites, the name of the cell of the "
+                "satellite that each lies in; add it (one of its own for each site that is alone)."
+            )
+        window = torch.stack([self.cell, self.start], 1)
+        kinds, group = window.unique(dim=0, return_inverse=True)
+        # each site once, whatever rows come twice
+        pairs = torch.stack([group, self.site.to(group)], 1).unique(dim=0)
+        there = pairs[:, 0].bincount(minlength=len(kinds))[group]
+        short = (there != self.cell_size).nonzero().flatten().tolist()
+        if short:
+            row = short[0]
+            raise DataError(
+                f"{who} needs all sites in the cell of {self.sites[int(self.site[row])]}: "
+                f"{int(there[row])} of {int(self.cell_size[row])} are in the batch; take "
+                'Windows(..., closed="cell").'
+            )
+        shape = (-1, *(1,) * (values.ndim - 1))
+        total = values.new_zeros(len(kinds), *values.shape[1:]).index_add(0, group, values)
+        count = group.bincount(minlength=len(kinds)).to(values)
+        return (total / count.view(shape))[group]
+
     def to(self, device: torch.device | str) -> Batch:
         """Return the batch with its tensors on a device."""
         return self._mapped(lambda tensor: tensor.to(device), depths=True)
@@ -150,6 +185,9 @@ class Batch:
     def repeated(self, count: int) -> Batch:
         """Return the batch with each row `count` times, one copy after the other."""
         changed = self._mapped(lambda tensor: tensor.repeat_interleave(count, 0))
+        if changed.cell is not None:  # each copy has cells of its own
+            own = torch.arange(count, device=changed.cell.device).repeat(len(self))
+            changed = replace(changed, cell=changed.cell * count + own)
         if changed.below is None:
             return changed
         copy = torch.arange(count, device=changed.below.device).repeat(len(self))
@@ -158,6 +196,9 @@ class Batch:
     def tiled(self, count: int) -> Batch:
         """Return the whole batch `count` times, one batch after the other."""
         changed = self._mapped(lambda tensor: tensor.repeat(count, *(1,) * (tensor.dim() - 1)))
+        if changed.cell is not None:
+            own = torch.arange(count, device=changed.cell.device).repeat_interleave(len(self))
+            changed = replace(changed, cell=changed.cell + own * len(self.sites))
         if changed.below is None:
             return changed
         first = torch.arange(count, device=changed.below.device) * len(self)

@@ -5,12 +5,17 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pydiffgeo.data import network
+from pydiffgeo.data import network, satellite_cells
 from pydiffgeo.data.tensors import SiteTensors
 
 
 def valid_starts(
-    tensors: SiteTensors, first: int, choices: int, warm_up: int, days: int, closed: bool = False
+    tensors: SiteTensors,
+    first: int,
+    choices: int,
+    warm_up: int,
+    days: int,
+    closed: str | None = None,
 ) -> NDArray[np.bool_]:
     """Return from which positions a window of each site has all forcing and an observation.
 
@@ -24,8 +29,9 @@ def valid_starts(
         First position of a window, and how many there are.
     warm_up, days : int
         Steps of a window before and after its warm-up is over.
-    closed : bool
-        Whether the forcing of all sites above must be there, too.
+    closed : {"upstream", "cell"}, optional
+        Whether the forcing of all sites above, or of the same cell, must be there, too. The first
+        site of a cell stands for all.
 
     Returns
     -------
@@ -44,6 +50,8 @@ def valid_starts(
         valid[row] = there & (observed[end] > observed[scored])
         if closed:
             whole[row] = there
+    if closed == "cell" and tensors.cell is not None:
+        return satellite_cells.together(tensors.cell, valid, whole)
     if closed and tensors.below is not None:
         if not valid.any():
             valid = whole & (tensors.below < 0)[:, None]

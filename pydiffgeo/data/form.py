@@ -215,7 +215,9 @@ def attribute_names(sites: xr.Dataset) -> tuple[str, ...]:
     return tuple(
         str(name)
         for name, values in sites.data_vars.items()
-        if set(values.dims) in ({"site"}, {"site", "depth"}) and values.dtype.kind in "fiu"
+        if set(values.dims) in ({"site"}, {"site", "depth"})
+        and values.dtype.kind in "fiu"
+        and name != "cell"  # a name, also where it is a number
     )
 
 

@@ -14,7 +14,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pydiffgeo.data import network
+from pydiffgeo.data import network, satellite_cells
 from pydiffgeo.data.batch import Batch
 from pydiffgeo.data.form import axis_of, step_of, times_of, unit_of
 from pydiffgeo.data.lazy import blocks
@@ -69,6 +69,8 @@ class SiteTensors:
         Whether an observed series has no value at all in `period`.
     below : ndarray of int64, [site], or None
         Position of the site below, where the sites have the attribute ``downstream``.
+    cell : ndarray of int64, [site], or None
+        Position of the first site of the same cell, where the sites have the attribute ``cell``.
     in_memory : bool
         Whether all of it is in memory.
     report : SiteReport
@@ -102,6 +104,7 @@ class SiteTensors:
         self.needed = tuple(name for name in forcing if name not in optional)
         self.dtype, self.device, self._period = dtype, torch.device(device or "cpu"), period
         self.below = network.below(sites) if network.DOWNSTREAM in sites.variables else None
+        self.cell = satellite_cells.cells(sites) if satellite_cells.has_cells(sites) else None
         names = (*forcing, *observed)
         for name in names:
             _require_series(sites, name, self.axis, name in self.forcing)
@@ -266,6 +269,7 @@ class SiteTensors:
             self.depths,
             below,
             tributaries,
+            *self._cells(rows),
         )
 
     def _river(self, rows: NDArray, first: NDArray) -> tuple[Tensor | None, Tensor | None]:
@@ -281,6 +285,14 @@ class SiteTensors:
         at = np.searchsorted(keys, wanted).clip(max=max(len(keys) - 1, 0))
         there = (self.below[rows] >= 0) & (keys[at] == wanted) if len(keys) else np.zeros(0, bool)
         return torch.from_numpy(np.where(there, where[at], -1)), torch.from_numpy(into)
+
+    def _cells(self, rows: NDArray) -> tuple[Tensor | None, Tensor | None]:
+        """Return the cell of each row, and how many sites it has."""
+        if self.cell is None:
+            return None, None
+        count = np.bincount(self.cell, minlength=len(self.cell))
+        own = self.cell[rows]
+        return torch.from_numpy(own), torch.from_numpy(count[own])
 
     def _cut(self, rows: NDArray, first: NDArray, length: int) -> Tensor:
         """Return [batch, feature, time]."""

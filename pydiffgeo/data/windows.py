@@ -16,7 +16,7 @@ import torch
 import xarray as xr
 from numpy.typing import NDArray
 
-from pydiffgeo.data import network
+from pydiffgeo.data import network, satellite_cells
 from pydiffgeo.data.batch import Batch
 from pydiffgeo.data.drawing import sites_in_turn, valid_starts, windows_of_gauges, windows_of_sites
 from pydiffgeo.data.form import (
@@ -83,13 +83,15 @@ class Windows:
     impossible : {"error", "ignore"}
         What values outside of `variables.limits` are: an error, or taken as they are, for records
         that `usable_sites` has looked at.
-    closed : "upstream", optional
-        Of rivers: the `batch` sites drawn are gauges, sites with an observation, and the batch
-        holds them and all sites above them, each once, in one window of time. A gauge is drawn,
-        then one of its windows, then other gauges that are observed in this window, as far as there
-        are any. All that is observed in a batch counts, at gauges above those drawn, too. The rows
-        stand in the order of the records. Of the whole period all gauges come in
-        an epoch, or all sites, where nothing is observed at all.
+    closed : {"upstream", "cell"}, optional
+        "cell": the `batch` windows drawn are of cells, and the batch holds all sites of each (the
+        attribute ``cell``); a cell has a window where all its sites have their forcing and one has
+        an observation. "upstream", of rivers: the `batch` sites drawn are gauges, sites with an
+        observation, and the batch holds them and all sites above them, each once, in one window of
+        time. A gauge is drawn, then one of its windows, then other gauges that are observed in this
+        window, as far as there are any. All that is observed in a batch counts, at gauges above
+        those drawn, too. The rows stand in the order of the records. Of the whole period all gauges
+        come in an epoch, or all sites, where nothing is observed at all.
 
     Attributes
     ----------
@@ -122,7 +124,7 @@ class Windows:
         device: torch.device | str | None = None,
         missing: Literal["skip", "error", "hold"] = "skip",
         impossible: Literal["error", "ignore"] = "error",
-        closed: Literal["upstream"] | None = None,
+        closed: Literal["upstream", "cell"] | None = None,
     ):
         if warm_up < 0 or any(number is not None and number < 1 for number in (length, batch)):
             raise DataError(
@@ -155,9 +157,11 @@ class Windows:
             "impossible": impossible,
             "closed": closed,
         }
-        if closed not in (None, "upstream"):
-            raise DataError(f"closed={closed!r} is neither 'upstream' nor None.")
-        if closed is not None:
+        if closed not in (None, "upstream", "cell"):
+            raise DataError(f"closed={closed!r} is neither 'upstream' nor 'cell' nor None.")
+        if closed == "cell":
+            satellite_cells.cells(sites)  # which says that they have none
+        if closed == "upstream":
             network.below(sites)  # which says what is wrong with the river
         self.closed = closed
         self.observed = tuple(observed_names(sites) if observed is None else observed)
@@ -234,7 +238,7 @@ class Windows:
         """Positions of the sites with a window, where their windows may begin as bits, and how many
         there are.
         """
-        tensors, closed = self.tensors, self.closed is not None
+        tensors, closed = self.tensors, self.closed
         steps = (self._first, self._choices, self.warm_up, self._days)
         valid = valid_starts(tensors, *steps, closed)
         counts = valid.sum(1)
@@ -258,6 +262,8 @@ class Windows:
     def _without(self, counts: NDArray) -> list[str]:
         """Return the sites without a window; of rivers only those that are observed."""
         lost = np.flatnonzero(counts == 0)
+        if self.closed == "cell" and self.tensors.cell is not None:
+            lost = np.flatnonzero(counts[self.tensors.cell] == 0)
         if self.closed is not None:
             span = slice(self.first_scored, self.last)
             lost = lost[[self.tensors.seen(int(row))[span].any() for row in lost]]
@@ -331,7 +337,10 @@ class Windows:
         """
         drawn = self._drawn(step)
         sites, begin = (np.asarray(values)[part] for values in drawn)
-        if self.closed is not None and self.tensors.below is not None:
+        if self.closed == "cell" and self.tensors.cell is not None:
+            sites, of = satellite_cells.members(self.tensors.cell, sites)
+            begin = begin[of]
+        elif self.closed is not None and self.tensors.below is not None:
             start = int(begin[0]) if len(begin) else self._first
             sites = network.upstream(self.tensors.below, sites)
             begin = np.full(len(sites), start)
@@ -348,7 +357,7 @@ class Windows:
 
     def _random(self, step: int, sites: NDArray, bits: NDArray) -> tuple[NDArray, NDArray]:
         random, size = np.random.default_rng([self.seed, step]), self.batch_size or len(sites)
-        draw = windows_of_sites if self.closed is None else windows_of_gauges
+        draw = windows_of_gauges if self.closed == "upstream" else windows_of_sites
         rows, choice = draw(random, sites, bits, size, self._choices)
         return rows, self._first + choice
 
@@ -397,7 +406,11 @@ class Windows:
         )
 
     def parts(self, rows: NDArray, batch: int) -> list[NDArray]:
-        """Return positions of sites in parts of `batch` sites, or of whole rivers."""
+        """Return positions of sites in parts of `batch` sites, or of whole rivers or cells."""
+        if self.closed == "cell" and self.tensors.cell is not None:
+            firsts = np.unique(self.tensors.cell[rows])
+            return [satellite_cells.members(self.tensors.cell, firsts[part])[0]
+                    for part in blocks(len(firsts), batch)]  # fmt: skip
         if self.closed is None or self.tensors.below is None:
             return [rows[part] for part in blocks(len(rows), batch)]
         return network.whole_rivers(self.tensors.below, rows, batch)
@@ -405,10 +418,12 @@ class Windows:
     def complete_between(self, first: int, last: int) -> NDArray:
         """Return positions of the sites with all forcing from position `first` to before `last`.
 
-        Of rivers also all sites above have it.
+        Of rivers also all sites above have it, of cells all sites of the cell.
         """
         whole = self.tensors.complete()[:, first:last].all(1)
-        if self.closed is not None and self.tensors.below is not None:
+        if self.closed == "cell" and (cell := self.tensors.cell) is not None:
+            whole = np.bincount(cell[~whole], minlength=len(cell))[cell] == 0
+        elif self.closed is not None and self.tensors.below is not None:
             whole = network.accumulated(self.tensors.below, (~whole).astype(int)) == 0
         return np.flatnonzero(whole)
 
@@ -445,6 +460,8 @@ class Windows:
         data.update(self._valid[1].tobytes())
         if self.closed is not None and self.tensors.below is not None:
             data.update(self.tensors.below.tobytes())
+        if self.closed == "cell" and self.tensors.cell is not None:
+            data.update(self.tensors.cell.tobytes())
         river = {} if self.closed is None else {"closed": self.closed}
         return {
             **river,

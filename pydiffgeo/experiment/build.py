@@ -33,6 +33,7 @@ from pydiffgeo.data.form import (
     times_of,
 )
 from pydiffgeo.data.network import DOWNSTREAM
+from pydiffgeo.data.satellite_cells import require_whole_cells
 from pydiffgeo.data.split import sites_where, split_sites
 from pydiffgeo.errors import DataError, SettingsError, listed, nearest
 from pydiffgeo.experiment.data_schema import DataSettings, Period, days_of
@@ -157,7 +158,7 @@ def load_sites(
     data: DataSettings = settings.data
     opened = selected(open_records(data, settings.search), data)
     hybrids = list(hybrids)
-    river = any(hybrid.closed for hybrid in hybrids)
+    river = any(hybrid.closed == "upstream" for hybrid in hybrids)
     if not river:  # sites by themselves, which may be left out
         opened = opened.drop_vars(DOWNSTREAM, errors="ignore")
     known = _gauges(opened, data) if river else [str(site) for site in opened.site.values]
@@ -219,6 +220,8 @@ def load_sites(
     ):  # a simulation begins with the first day of training
         first, _ = positions(times_of(records), *days_of(data.train))
         records = records.isel(time=slice(first, None))
+    if any(hybrid.closed == "cell" for hybrid in hybrids):
+        require_whole_cells(opened, found[0].selection.kept, chosen, held_out)
     return SiteData(
         with_derived(records, data, *summary_days(settings)),
         found[0].selection.kept,

@@ -16,6 +16,7 @@ from pydiffgeo.data import Windows, synthetic_weather
 from pydiffgeo.data.derive import attributes_of, made_series
 from pydiffgeo.data.form import axis_of
 from pydiffgeo.data.network import DOWNSTREAM
+from pydiffgeo.data.satellite_cells import CELL
 from pydiffgeo.data.variables import RIVER, variable_of
 from pydiffgeo.data.weather import tower_weather
 from pydiffgeo.errors import SolveFailed
@@ -69,7 +70,7 @@ def synthetic_sites(settings: Any, hybrid: Hybrid, beside: Sequence[Any] = ()) -
     simulated = _units(hybrid)
     for name in data.observed:
         own = simulated.get(name, "1")
-        variable = variable_of(name, own if hybrid.closed else None)
+        variable = variable_of(name, own if hybrid.closed == "upstream" else None)
         known = own if variable is None else variable.unit
         unit = {"units": known, "role": "observed"}
         if name == "soil_moisture":
@@ -160,7 +161,10 @@ def _add_rivers(
             drawn = torch.tensor(random.uniform(-0.5, 0.5, sites.sizes["site"]))
             unit = {"units": stage.model.spec.parameters[parameter].unit}
             sites = sites.assign({name: ("site", bounds.to_physical(drawn).numpy(), unit)})
-    if hybrid.closed:
+    if hybrid.closed == "cell":  # of two sites each
+        names = [f"C{k // 2}" for k in range(sites.sizes["site"])]
+        sites = sites.assign({CELL: ("site", np.array(names))})
+    if hybrid.closed == "upstream":
         names = [str(site) for site in sites.site.values]
         below = ["", *(names[(k - 1) // 2] for k in range(1, len(names)))]
         sites = sites.assign({DOWNSTREAM: ("site", np.array(below))})

@@ -12,6 +12,7 @@ from pydiffgeo.stages.fuse import Fuse
 from pydiffgeo.stages.learned_memory import Memory
 from pydiffgeo.stages.parallel import Parallel
 from pydiffgeo.stages.process import Process
+from pydiffgeo.stages.satellite import Satellite
 from pydiffgeo.stages.sequence import Climatology, Persistence, Sequence
 from pydiffgeo.stages.simple import Canopy, DegreeDay, Lateral, Scale, UnitHydrograph
 from pydiffgeo.stages.soil_water_stress import SoilWaterStress, wilting_factor
@@ -25,11 +26,13 @@ STAGES: dict[str, type[Stage]] = {
     "downstream": Downstream, "lateral": Lateral, "soil_water_stress": SoilWaterStress,
     "steady_stream_temperature": SteadyStreamTemperature, "memory": Memory,
     "where_wet": WhereWet, "error_model": ErrorModel, "fuse": Fuse, "delay": Delay,
+    "satellite": Satellite,
 }  # fmt: skip
 
 __all__ = [
     "STAGES", "Canopy", "Climatology", "DegreeDay", "Delay", "Downstream", "ErrorModel",
     "ExplicitHBV", "Fuse", "Known", "Lateral", "Memory", "Parallel", "Persistence", "Probes",
-    "Process", "Scale", "Sequence", "Series", "SoilWaterStress", "Stage", "SteadyStreamTemperature",
+    "Process", "Satellite", "Scale", "Sequence", "Series", "SoilWaterStress", "Stage",
+    "SteadyStreamTemperature",
     "UnitHydrograph", "WhereWet", "wilting_factor",
 ]  # fmt: skip

@@ -105,6 +105,7 @@ class Stage(Recorded, nn.Module):
     places: dict[str, tuple[str, float, float]] = {}  # or attribute, factor and offset for it
     layers: dict[str, tuple[float, ...]] = {}  # middles of layers (cm) of parameters that have them
     whole_rivers = False  # whether a batch must hold all sites above each of its sites
+    whole_cells = False  # whether it must hold all sites of the cell of each
     remembers = True  # whether a step may depend on steps before it
 
     @property

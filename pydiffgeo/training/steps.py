@@ -44,8 +44,9 @@ class Steps:
         self.loss, self.group, self.max_failed = loss, group, max_failed
         for one in windows:
             if group.size > 1 and one.closed is not None:
+                what = "rivers" if one.closed == "upstream" else "cells"
                 raise SettingsError(
-                    f"rivers (closed={one.closed!r}) are trained by one process, and there are "
+                    f"{what} (closed={one.closed!r}) are trained by one process, and there are "
                     f"{group.size}; start one, with more threads."
                 )
             if loss.needs_spread:

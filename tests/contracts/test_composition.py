@@ -36,6 +36,10 @@ HYBRIDS = {
     "memory": lambda: (pdg.MLP(hidden=(4,)), [stages.Memory("tair_mean", "deep"), process()]),
     "parallel": lambda: (pdg.MLP(hidden=(4,)), [stages.Parallel(2, process())]),
     "scale": lambda: (pdg.MLP(hidden=(4,)), [stages.Scale("precipitation"), process()]),
+    "satellite": lambda: (
+        pdg.MLP(hidden=(4,)),
+        [stages.Satellite("precipitation", bias=(-1.0, 1.0)), process()],
+    ),
     "delay": lambda: (pdg.MLP(hidden=(4,)), [stages.Delay("precipitation"), process()]),
     "fuse": lambda: (
         pdg.MLP(hidden=(4,)),
@@ -99,6 +103,8 @@ def sites_for(kind: str) -> xr.Dataset:
         sites = stream(12)
         return sites.assign(water_temperature=sites.lateral_temperature)
     sites = stations(2, 8) if kind in COLUMNS else basins(3, 20)
+    if kind == "satellite":
+        sites["cell"] = "site", np.array(["A", "B", "A"])
     if kind == "fuse":
         sites["precipitation_era5"] = (1.2 * sites.precipitation).assign_attrs(units="mm day-1")
         sites["precipitation_era5"][1, 5] = np.nan

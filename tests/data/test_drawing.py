@@ -107,7 +107,7 @@ def test_the_whole_period_has_all_gauges_or_all_sites(river: xr.Dataset) -> None
     assert names(Windows(ungauged, **READ), 0) == list("abc")
     none = river.assign(discharge=river.discharge * np.nan)
     assert names(Windows(none, **READ), 0) == list("abcde")
-    with pytest.raises(DataError, match="is neither 'upstream' nor None"):
+    with pytest.raises(DataError, match="is neither 'upstream' nor 'cell' nor None"):
         Windows(river, **READ | {"closed": "up"})
     with pytest.raises(DataError, match="no attribute 'downstream'"):
         Windows(river.drop_vars("downstream"), **READ)
