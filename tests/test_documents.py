@@ -165,6 +165,29 @@ def test_data_from_archive_to_batch(
     assert "torch.Size([100, 730]) torch.Size([100, 730])" in capsys.readouterr().out
 
 
+def test_two_teachers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As printed, with two cells of two sites each and three stations."""
+    pixels = hybrid_cases.stations(4, 24).drop_vars(["discharge"], errors="ignore")
+    smap = pixels.soil_moisture.isel(depth=0, drop=True)
+    smap[1::2] = float("nan")  # what is seen of a cell stands at one of its sites
+    own = [n for n in pixels if "depth" in pixels[n].dims]
+    pixels = pixels.drop_vars([*own, "depth", "potential_evapotranspiration"]).assign(
+        smap=smap, cell=("site", ["A", "A", "B", "B"])
+    )
+    pixels = pixels.rename(tair_mean="tair").assign_coords(lat=("site", [40.0] * 4))
+    stations = hybrid_cases.stations(3, 24, seed=5)
+    stations = stations.assign_coords(
+        site=["s0", "s1", "s2"], lat=("site", [45.0] * 3), time=stations.time + pd.Timedelta("50d")
+    )
+    write_sites(pixels, tmp_path / "smap.nc")
+    write_sites(stations[["precipitation", "tair_mean", "soil_moisture"]], tmp_path / "stations.nc")
+    monkeypatch.chdir(tmp_path)
+    exec(blocks("docs/two_teachers.md", "python")[0], {})
+    assert capsys.readouterr().out == blocks("docs/two_teachers.md", "text")[0]
+
+
 def test_own_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

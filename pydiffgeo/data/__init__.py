@@ -7,7 +7,7 @@ from pydiffgeo.data.derive.pet import PET_METHODS, add_pet, potential_evapotrans
 from pydiffgeo.data.derive.snow import degree_day
 from pydiffgeo.data.divide import divide_reaches
 from pydiffgeo.data.gaps import Fill, GapRules, fill_forcing, filled_lines
-from pydiffgeo.data.join import join_sites
+from pydiffgeo.data.join import append_sites, join_sites
 from pydiffgeo.data.layouts import LAYOUTS
 from pydiffgeo.data.left_out import left_out_lines
 from pydiffgeo.data.network import cut_above
@@ -41,6 +41,7 @@ __all__ = [
     "Usable",
     "Windows",
     "add_pet",
+    "append_sites",
     "check_sites",
     "check_form",
     "choose_sites",

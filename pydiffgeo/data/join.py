@@ -1,13 +1,15 @@
-"""Several files of the same sites in one record: another forcing product beside the first."""
+"""Several files in one record: another product beside the first, or more sites."""
 
 from __future__ import annotations
 
 import warnings
 
+import pandas as pd
 import xarray as xr
 
 from pydiffgeo.data.form import axis_of, series_names, step_of, times_of
-from pydiffgeo.errors import DataError, DataWarning, listed
+from pydiffgeo.errors import DataError, DataWarning, UnitError, listed
+from pydiffgeo.units import same_unit
 
 
 def join_sites(sites: xr.Dataset, **products: xr.Dataset) -> xr.Dataset:
@@ -60,4 +62,54 @@ def join_sites(sites: xr.Dataset, **products: xr.Dataset) -> xr.Dataset:
             .drop_vars([k for k in other.coords if k not in ("site", "time")])
         )
         found = found.assign(part.reindex(site=sites.site, time=sites.time).data_vars)
+    return found
+
+
+def append_sites(sites: xr.Dataset, *others: xr.Dataset) -> xr.Dataset:
+    """Return records with the sites of other records after theirs, such as stations after pixels.
+
+    Parameters
+    ----------
+    sites, *others : xarray.Dataset
+        Site form, in days or steps of one length; their times may differ. A series or attribute
+        that some of them lack is missing (NaN) at their sites, as is all of a site at times that it
+        does not have. Depths are those of all.
+
+    Raises
+    ------
+    DataError
+        A site that is there twice, or records of another step or without dates.
+    UnitError
+        A variable that two of them have in different units.
+    """
+    whole, step = [sites, *others], step_of(times_of(sites))
+    seen: set[str] = set()
+    units: dict[str, str] = {}
+    for one in whole:
+        if axis_of(one) == "point" or step_of(times_of(one)) != step:
+            raise DataError("append: the records have other steps, or no dates; resample them.")
+        names = {str(site) for site in one.site.values}
+        if twice := sorted(seen & names):
+            raise DataError(
+                f"append: {listed(twice, 3)} are in two of the records; rename the sites of one "
+                "(.assign_coords(site=...))."
+            )
+        seen |= names
+        for name, values in one.data_vars.items():
+            unit = values.attrs.get("units")
+            if unit is not None and not same_unit(units.setdefault(str(name), unit), unit):
+                raise UnitError(
+                    f"append: {name!r} is in {units[str(name)]!r} and in {unit!r}; convert one."
+                )
+    first, last = min(o.time.values[0] for o in whole), max(o.time.values[-1] for o in whole)
+    times = pd.date_range(first, last, freq=step, name="time")
+    if not all(pd.DatetimeIndex(one.time.values).isin(times).all() for one in whole):
+        raise DataError("append: the steps of the records begin at other hours; resample them.")
+    found = xr.concat(
+        [one.reindex(time=times) for one in whole], "site", data_vars="all", coords="different",
+        compat="equals", join="outer", combine_attrs="drop_conflicts",
+    )  # fmt: skip
+    for name, values in found.data_vars.items():
+        source = next(one[name] for one in whole if name in one)
+        values.attrs = dict(source.attrs)
     return found

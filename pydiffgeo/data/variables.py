@@ -158,6 +158,7 @@ VARIABLES: dict[str, Variable] = {
     "soil_moisture": Variable(
         "m3 m-3", 0.0, 1.0, "volumetric soil moisture", "volume_fraction_of_condensed_water_in_soil"
     ),
+    "satellite_soil_moisture": Variable("m3 m-3", 0.0, 1.0, "soil moisture seen by a satellite"),
     "air_temperature": Variable("degC", -90.0, 60.0, "air temperature", "air_temperature"),
     "leaf_temperature": Variable("degC", -60.0, 70.0, "leaf temperature"),
     "par": Variable(
@@ -267,6 +268,7 @@ ATTRIBUTES: dict[str, tuple[float, float]] = {
 OBSERVED = (
     "discharge",
     "soil_moisture",
+    "satellite_soil_moisture",
     "soil_temperature",
     "water_temperature",
     "dissolved_oxygen",

@@ -61,6 +61,8 @@ class Fuse(Stage):
         With `others`: a step that no product has; site and date are named.
     """
 
+    remembers = False
+
     def __init__(
         self,
         products: Sequence[str],

@@ -42,6 +42,8 @@ class Satellite(Stage):
         ``cell``.
     """
 
+    remembers = False
+
     def __init__(
         self,
         series: str = "mean_water_content",

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
-from hybrid_cases import basins
+from hybrid_cases import basins, stations
 from site_files import records
 
-from pydiffgeo.data import join_sites, write_sites
-from pydiffgeo.errors import DataError, DataWarning, SettingsError
+from pydiffgeo.data import append_sites, join_sites, write_sites
+from pydiffgeo.errors import DataError, DataWarning, SettingsError, UnitError
 from pydiffgeo.experiment.build import open_records
 from pydiffgeo.experiment.data_schema import DataSettings
 
@@ -84,3 +84,41 @@ def test_records_that_have_a_product_are_not_joined(tmp_path: Path) -> None:
     whole = join_sites(records(sites=3), era5=records(sites=3))
     write_sites(whole, tmp_path / "first.nc")
     assert "precipitation_era5" in open_records(data, (str(tmp_path),))
+
+
+def other_sites() -> xr.Dataset:
+    """Two stations with profiles, forty days after the basins."""
+    found = stations(2, 20).assign_coords(site=["s0", "s1"])
+    return found.assign_coords(time=found.time + np.timedelta64(40, "D"))
+
+
+def test_other_sites_come_after_whatever_their_times() -> None:
+    sites, others = basins(2, 20), other_sites()
+    found = append_sites(sites, others)
+    assert found.site.values.tolist() == ["b0", "b1", "s0", "s1"] and found.sizes["time"] == 60
+    assert found.soil_moisture.dims == ("site", "time", "depth")
+    for one in (sites, others):
+        back = found.sel(site=one.site, time=one.time)
+        for name in one.data_vars:
+            xr.testing.assert_equal(back[name].transpose(*one[name].dims), one[name])
+            assert back[name].attrs == one[name].attrs
+    gap = found.precipitation.sel(time=slice("2000-01-21", "2000-02-09"))
+    assert bool(gap.isnull().all()) and bool(found.soil_moisture[:2].isnull().all())
+    assert bool(found.discharge[2:].isnull().all())
+
+
+def test_sites_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(DataError, match="b0, b1 are in two of the records"):
+        append_sites(basins(2, 20), basins(2, 20))
+    others = other_sites()
+    others.precipitation.attrs["units"] = "m d-1"
+    with pytest.raises(UnitError, match="'precipitation' is in 'mm day-1' and in 'm d-1'"):
+        append_sites(basins(2, 20), others)
+    late = other_sites()
+    late = late.assign_coords(time=late.time + np.timedelta64(6, "h"))
+    with pytest.raises(DataError, match="begin at other hours"):
+        append_sites(basins(2, 20), late)
+    hours = other_sites()
+    hours["time"] = np.datetime64("2000-01-01", "ns") + np.arange(20) * np.timedelta64(1, "h")
+    with pytest.raises(DataError, match="other steps"):
+        append_sites(basins(2, 20), hours)
