@@ -273,8 +273,10 @@ class Trainer(Recorded):
         found = []
         for one, hybrid in zip(windows, self.hybrids, strict=True):
             observed = dict.fromkeys((*self.loss.observed, *getattr(hybrid, "recalls", ())))
-            given = (hybrid.reads, tuple(observed), hybrid.needs, hybrid.optional)
-            found.append(one.reading(*given, None if hybrid.remembers else "hold"))
+            given = (hybrid.reads, tuple(observed), hybrid.needs, getattr(hybrid, "optional", ()))
+            found.append(
+                one.reading(*given, None if getattr(hybrid, "remembers", True) else "hold")
+            )
         return found
 
     def _models(self, hybrid: Any) -> tuple[nn.Module, list[Any], nn.Module]:
