@@ -7,7 +7,7 @@ Errors are a first-order autoregression; priors are flat within the bounds of th
 Prints a table and writes JSON.
 
     pip install pyro-ppl
-    python benchmarks/stream_posterior.py --data FOLDER --samples 200
+    python benchmarks/stream_posterior.py --data FOLDER --samples 300
 """
 
 from __future__ import annotations
@@ -156,9 +156,19 @@ def best(case: Case, rounds: int = 25) -> tuple[Tensor, Tensor, float, float]:
 
 
 def sample(
-    case: Case, x: Tensor, covariance: Tensor, rho: float, spread: float, count: int, warm_up: int
+    case: Case,
+    x: Tensor,
+    covariance: Tensor,
+    rho: float,
+    spread: float,
+    count: int,
+    warm_up: int,
+    chains: int,
 ) -> Tensor:
-    """Return a sample [draw, parameter] of the posterior by NUTS, in units of the covariance."""
+    """Return a sample [chain, draw, parameter] of the posterior by NUTS.
+
+    It moves in units of the covariance; chains begin at points drawn with twice that.
+    """
     from pyro.infer import MCMC, NUTS
 
     root = torch.linalg.cholesky(covariance)
@@ -166,21 +176,36 @@ def sample(
     def potential(z: dict[str, Tensor]) -> Tensor:
         return case.minus_log(x + root @ z["z"], rho, spread)
 
-    kernel = NUTS(potential_fn=potential, max_tree_depth=5, adapt_mass_matrix=False)
-    start = {"z": torch.zeros(len(x), dtype=F64)}
-    chain = MCMC(kernel, count, warm_up, initial_params=start, disable_progbar=True)
-    chain.run()
-    return x + chain.get_samples()["z"] @ root.T
+    found = []
+    for seed in range(chains):
+        torch.manual_seed(seed)
+        kernel = NUTS(potential_fn=potential, max_tree_depth=6, adapt_mass_matrix=False)
+        start = {"z": 2**0.5 * torch.randn(len(x), dtype=F64)}
+        chain = MCMC(kernel, count, warm_up, initial_params=start, disable_progbar=True)
+        chain.run()
+        found.append(x + chain.get_samples()["z"] @ root.T)
+    return torch.stack(found)
 
 
-def main() -> None:
+def convergence(draws: Tensor) -> dict[str, list[float]]:
+    """Return split R-hat and effective sample size of each parameter of [chain, draw, name]."""
+    from pyro.ops.stats import effective_sample_size, split_gelman_rubin
+
+    rhat, size = split_gelman_rubin(draws), effective_sample_size(draws)
+    return {"rhat": rhat.tolist(), "effective": size.tolist()}
+
+
+def main(arguments: list[str] | None = None) -> None:
     """Print the table, and write it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=HERE.parent / ".." / "shared" / "data")
     parser.add_argument("--cases", default="mentue,rhone,dischmabach,twin")
-    parser.add_argument("--samples", type=int, default=0, help="draws of NUTS; needs pyro-ppl")
-    parser.add_argument("--warm-up", type=int, default=30)
-    given = parser.parse_args()
+    parser.add_argument("--samples", type=int, default=0, help="draws of a chain of NUTS")
+    parser.add_argument("--warm-up", type=int, default=75, help="draws of a chain before them")
+    parser.add_argument("--chains", type=int, default=4)
+    parser.add_argument("--output", type=Path, default=HERE / "results" / "stream_posterior.json")
+    given = parser.parse_args(arguments)
+    given.output.parent.mkdir(parents=True, exist_ok=True)
     results = {}
     for name in given.cases.split(","):
         case, begun = twin() if name == "twin" else river(given.data, RIVERS[name]), time.time()
@@ -192,10 +217,12 @@ def main() -> None:
         noise = torch.randn(4000, len(x), generator=random, dtype=F64)
         draws = {"curvature": x + noise @ torch.linalg.cholesky(covariance).T}
         if given.samples:
-            begun = time.time()
-            torch.manual_seed(0)
-            draws["nuts"] = sample(case, x, covariance, rho, spread, given.samples, given.warm_up)
-            found["nuts_seconds"] = time.time() - begun
+            begun, wanted = time.time(), (given.samples, given.warm_up, given.chains)
+            chains = sample(case, x, covariance, rho, spread, *wanted)
+            found |= {"nuts_seconds": time.time() - begun, **convergence(chains)}
+            draws["nuts"] = chains.flatten(0, 1)
+            print(f"NUTS {found['nuts_seconds']:.0f} s, R-hat at most {max(found['rhat']):.3f}, ",
+                  f"effective draws at least {min(found['effective']):.0f}")  # fmt: skip
         print(f"{name}: rmse {rmse:.3f}, correlation of errors {rho:.2f}, {found['seconds']:.0f} s")
         centre = case.physical(x[None])
         for k in case.names:
@@ -203,12 +230,12 @@ def main() -> None:
             for kind, several in draws.items():
                 values = case.physical(several)[k]
                 row |= {f"{kind}_mean": float(values.mean()), f"{kind}_sd": float(values.std())}
+                low, high = values.quantile(values.new_tensor([0.025, 0.975])).tolist()
+                row |= {f"{kind}_low": low, f"{kind}_high": high}
             found[k] = row
             print("  ", k, {a: None if b is None else round(b, 3) for a, b in row.items()})
         results[name] = found
-    folder = HERE / "results"
-    folder.mkdir(exist_ok=True)
-    (folder / "stream_posterior.json").write_text(json.dumps(results, indent=1))
+        given.output.write_text(json.dumps(results, indent=1))
 
 
 if __name__ == "__main__":

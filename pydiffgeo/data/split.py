@@ -45,8 +45,12 @@ def sites_where(
             several = [str(value) for value in several]
         for value in several:
             if value not in there:
-                close = nearest(str(value), list(map(str, np.unique(there))))
-                said = f"{'.'.join(place)}: no site whose {name!r} is {value!r}{close}"
+                have = list(map(str, np.unique(there)))
+                said = (
+                    f"{'.'.join(place)}: no site whose {name!r} is {value!r}"
+                    f"{nearest(str(value), have)} The records have {listed(have, 5)}: change the "
+                    "settings, or name sites by --site."
+                )
                 raise DataError(said, (*place, name))
         kept &= np.isin(there, several)
     found = [str(site) for site in sites.site.values[kept]]

@@ -153,6 +153,7 @@ VARIABLES: dict[str, Variable] = {
         "photosynthetically active radiation at a stream",
         "surface_downwelling_photosynthetic_photon_flux_in_air",
     ),
+    "relative_discharge": Variable("1", 0.0, 1e4, "discharge in parts of its mean"),
     "water_depth": Variable("m", 0.0, 200.0, "mean depth of a stream"),
     "dissolved_oxygen": Variable("mg L-1", 0.0, 60.0, "dissolved oxygen"),
     "soil_moisture": Variable(

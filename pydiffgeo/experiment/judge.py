@@ -296,6 +296,8 @@ def new_records(
     settings = run.settings
     own = {**settings.data.options, **(options or {})}
     changes = {"path": find_data(path), "layout": layout or settings.data.layout, "options": own}
+    if sites:  # who names sites wants others than the settings select
+        changes["select"] = {}
     data = settings.data.model_copy(update=changes)
     records = selected(open_records(data, settings.search, sites, unknown_names="ignore"), data)
     _require_read(records, run, data.path)

@@ -6,6 +6,7 @@ Judged, loaded in Python, and used for other sites, years and scenarios.
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +18,7 @@ import xarray as xr
 import yaml
 
 from pydiffgeo.errors import DataError, OutputError, SettingsError
-from pydiffgeo.experiment.judge import _with_attributes, judge, predict
+from pydiffgeo.experiment.judge import _with_attributes, judge, new_records, predict
 from pydiffgeo.experiment.run import train
 from pydiffgeo.experiment.trained import load_run
 
@@ -105,6 +106,17 @@ def test_prediction_of_other_sites_and_years_is_that_of_the_run(run, records, tm
         predict(run, path, tmp_path / "p.nc")
     with pytest.raises(DataError, match="no site 'nwe'.*; did you mean 'new'"):
         predict(run, path, tmp_path / "q.nc", sites=["nwe"])
+
+
+def test_sites_that_are_named_go_before_those_that_the_settings_select(run, records, tmp_path):
+    trained = load_run(run)
+    data = trained.settings.data.model_copy(update={"select": {"site": "b0001"}})
+    trained = replace(trained, settings=trained.settings.model_copy(update={"data": data}))
+    path = tmp_path / "new.nc"
+    xr.load_dataset(records).sel(site=["b0004"]).assign_coords(site=["new"]).to_netcdf(path)
+    with pytest.raises(DataError, match="is 'b0001'.* The records have new: .* --site"):
+        new_records(trained, path)
+    assert new_records(trained, path, ["new"]).site.values.tolist() == ["new"]
 
 
 def test_records_that_lack_what_a_run_reads_are_told_with_what_it_was_trained_on(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 
 import numpy as np
@@ -11,6 +12,9 @@ from pydiffgeo.data.form import Day, axis_of, positions, times_of
 from pydiffgeo.errors import DataError, listed
 
 LEAST = 1e-3  # below it the logarithm does not fall
+UNLIKELY = 30.0  # times a given mean that the mean of a record is only in another unit
+
+log = logging.getLogger("pydiffgeo")
 
 
 def add_relative_discharge(
@@ -54,6 +58,14 @@ def add_relative_discharge(
             "mean: {SITE: NUMBER}."
         )
     relative = values / means[:, None]
+    for site, ratio in zip(ids, own / means, strict=True):
+        if not 1 / UNLIKELY < ratio < UNLIKELY and ratio > 0:
+            log.warning(
+                "relative_discharge: the mean discharge of site %s is %.3g times the mean that is "
+                "given: look whether both have the same unit.",
+                site,
+                ratio,
+            )
     found = {
         "relative_discharge": (relative, "discharge in parts of its mean"),
         "log_discharge": (np.log(np.maximum(relative, LEAST)), "logarithm of relative discharge"),

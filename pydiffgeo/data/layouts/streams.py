@@ -256,6 +256,8 @@ def open_source(
 def _bridged(values: NDArray, most: int) -> NDArray:
     """Return a series without its gaps of at most so many steps."""
     known = np.flatnonzero(np.isfinite(values))
+    if not len(known):
+        return values
     missing = np.flatnonzero(~np.isfinite(values))
     after = np.searchsorted(known, missing)
     inside = (after > 0) & (after < len(known))

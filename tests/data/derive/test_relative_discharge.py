@@ -32,6 +32,15 @@ def test_mean_that_is_given() -> None:
     np.testing.assert_allclose(sites.relative_discharge, [[0.25, 0.75, np.nan, 2], [0, 0.5, 1, 1]])
 
 
+def test_another_unit_than_that_of_the_mean_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    litres = records() * 1000
+    derived(records(), {"relative_discharge": {"mean": {"a": 1.0, "b": 4.0}}})
+    assert not caplog.records
+    derived(litres, {"relative_discharge": {"mean": {"a": 1.0}}})
+    assert "site a is 4e+03 times the mean that is given" in caplog.text
+    assert "site b" not in caplog.text
+
+
 def test_refused() -> None:
     with pytest.raises(DataError, match="no series 'discharge'"):
         derived(records().rename(discharge="flow"), {"relative_discharge": {}})

@@ -74,6 +74,15 @@ def test_short_gaps_of_a_sonde_are_bridged(tmp_path: Path) -> None:
     assert np.isnan(sites.dissolved_oxygen.values[0]).tolist() == [False, True, False]
 
 
+def test_a_series_without_any_value_is_missing(tmp_path: Path) -> None:
+    path = stream_files.days(tmp_path)
+    table = pd.read_csv(path)
+    table.loc[table.station == "UP_1", "discharge_m3s"] = np.nan
+    table.to_csv(path, index=False)
+    sites = open_sites(path, sites=["UP_1"]).load()
+    assert np.isnan(sites.discharge.values).all() and np.isfinite(sites.tair_mean.values).all()
+
+
 def test_metabolism(tmp_path: Path) -> None:
     sites = open_sites(stream_files.metabolism(tmp_path)).load()
     assert sites.site.values.tolist() == ["brook_may"]
