@@ -6,7 +6,7 @@ with --samples, a sample of the posterior by NUTS of pyro-ppl through the gradie
 Errors are a first-order autoregression; priors are flat within the bounds of the specification.
 Prints a table and writes JSON.
 
-    pip install pyro-ppl
+    pip install pydiffgeo[posterior]
     python benchmarks/stream_posterior.py --data FOLDER --samples 300
 """
 
@@ -159,32 +159,28 @@ def sample(
     case: Case,
     x: Tensor,
     covariance: Tensor,
-    rho: float,
-    spread: float,
+    errors: tuple[float, float],
     count: int,
     warm_up: int,
-    chains: int,
+    seed: int,
 ) -> Tensor:
-    """Return a sample [chain, draw, parameter] of the posterior by NUTS.
+    """Return a chain [draw, parameter] of the posterior by NUTS, with errors as `best` says.
 
-    It moves in units of the covariance; chains begin at points drawn with twice that.
+    It moves in units of the covariance, and begins at a point drawn with twice that.
     """
     from pyro.infer import MCMC, NUTS
 
     root = torch.linalg.cholesky(covariance)
 
     def potential(z: dict[str, Tensor]) -> Tensor:
-        return case.minus_log(x + root @ z["z"], rho, spread)
+        return case.minus_log(x + root @ z["z"], *errors)
 
-    found = []
-    for seed in range(chains):
-        torch.manual_seed(seed)
-        kernel = NUTS(potential_fn=potential, max_tree_depth=6, adapt_mass_matrix=False)
-        start = {"z": 2**0.5 * torch.randn(len(x), dtype=F64)}
-        chain = MCMC(kernel, count, warm_up, initial_params=start, disable_progbar=True)
-        chain.run()
-        found.append(x + chain.get_samples()["z"] @ root.T)
-    return torch.stack(found)
+    torch.manual_seed(seed)
+    kernel = NUTS(potential_fn=potential, max_tree_depth=6, adapt_mass_matrix=False)
+    start = {"z": 2**0.5 * torch.randn(len(x), dtype=F64)}
+    chain = MCMC(kernel, count, warm_up, initial_params=start, disable_progbar=True)
+    chain.run()
+    return x + chain.get_samples()["z"] @ root.T
 
 
 def convergence(draws: Tensor) -> dict[str, list[float]]:
@@ -217,8 +213,9 @@ def main(arguments: list[str] | None = None) -> None:
         noise = torch.randn(4000, len(x), generator=random, dtype=F64)
         draws = {"curvature": x + noise @ torch.linalg.cholesky(covariance).T}
         if given.samples:
-            begun, wanted = time.time(), (given.samples, given.warm_up, given.chains)
-            chains = sample(case, x, covariance, rho, spread, *wanted)
+            begun, count = time.time(), (given.samples, given.warm_up)
+            chains = torch.stack([sample(case, x, covariance, (rho, spread), *count, seed)
+                                  for seed in range(given.chains)])  # fmt: skip
             found |= {"nuts_seconds": time.time() - begun, **convergence(chains)}
             draws["nuts"] = chains.flatten(0, 1)
             print(f"NUTS {found['nuts_seconds']:.0f} s, R-hat at most {max(found['rhat']):.3f}, ",

@@ -22,6 +22,7 @@ from pydiffgeo.evaluation import Evaluation, compare_runs, evaluate, mean_name, 
 from pydiffgeo.evaluation.figures import matplotlib_missing
 from pydiffgeo.experiment.build import (
     build_hybrid,
+    build_members,
     build_windows,
     load_sites,
     open_records,
@@ -212,8 +213,12 @@ def _other_records(run: TrainedRun, data: SiteData) -> Iterator[str]:
     """Yield what is to be said where the scaling of a run is not that of the records of now."""
     if run.calibrated or any(member["left_out"] for member in run.kept):
         return  # whose scaling is of other sites
-    fresh = build_hybrid(run.settings)
-    fresh.prepare(build_windows(data.training, run.settings, fresh, run.settings.data.train))
+    fresh, days = build_hybrid(run.settings), run.settings.data.train
+    seen = build_windows(data.training, run.settings, fresh, days)
+    if run.members:  # which derive their series from the days of training alone
+        first = build_members(run.settings, data.training, fresh)[0]
+        seen = first.seen or first.windows
+    fresh.prepare(seen)
     if differs := difference(fresh.get_extra_state(), run.hybrid.get_extra_state(), ""):
         told = f"The records are not those that {run.folder} was trained on: {differs}."
         yield f"{told} Its own scaling is kept."

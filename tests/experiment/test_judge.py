@@ -154,6 +154,21 @@ def test_a_scenario_changes_what_it_should(run, records, tmp_path):
     assert now.scores.nse.notnull().all(), "where there are observations there are scores"
 
 
+def test_the_past_that_members_do_not_see_makes_no_other_records(records, tmp_path, caplog):
+    """Members derive a memory from the days of training alone; the records begin before these."""
+    memory = {"memory": {"series": {"tair_max": [30]}}}
+    made = cases.experiment(
+        tmp_path,
+        records,
+        data={"derive": cases.SETTINGS["data"]["derive"] | memory, "forcing": ["tair_max_30d"]},
+        training={"seeds": [0], "epochs": 1},
+        runs={"lstm": {}},
+    )
+    train(made, tmp_path, progress=False)
+    judge([tmp_path / "lstm"], progress=False, figures=False)
+    assert "records are not those" not in caplog.text
+
+
 def test_series_observed_besides_are_no_other_records(records, tmp_path, caplog):
     """As the soil temperature beside the moisture that columns are trained on."""
     sites = xr.load_dataset(records)
