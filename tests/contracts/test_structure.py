@@ -297,6 +297,19 @@ def test_hooks_and_ci_look_at_the_same() -> None:
             assert re.search(rf"\bmake (--keep-going )?{target}\b", text), f"{workflow}: {target}"
 
 
+def test_every_step_of_the_workflow_calls_make() -> None:
+    """So that it can be tried anywhere; and each Python that the package names is one of it."""
+    jobs = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())["jobs"]
+    runs = [step["run"] for job in jobs.values() for step in job["steps"] if "run" in step]
+    assert all(re.fullmatch(r"make [a-z-]+", run) for run in runs)
+    targets = {run.split()[1] for run in runs}
+    assert targets >= {"check", "test", "docs", "wheel", "julia-test"}
+    assert all(recipe(target) for target in targets)  # the Makefile has it
+    said = re.findall(r"Python :: (3\.\d+)", (ROOT / "pyproject.toml").read_text())
+    assert jobs["python"]["strategy"]["matrix"]["python"] == said
+    assert jobs["julia"]["strategy"]["matrix"]["julia"] == ["1.10", "1.12"]
+
+
 @cache
 def codes() -> dict[str, str]:
     """Python of the examples, of the benchmarks and of the documents."""
