@@ -202,6 +202,18 @@ def test_tests_stand_where_the_package_has_a_folder() -> None:
     assert not [name for name, count in counts.items() if count > 1]
 
 
+def test_tests_of_julia_stand_where_its_sources_stand() -> None:
+    places: dict[str, set[Path]] = {}
+    root = ROOT / "julia_src"
+    for file in (root / "src").rglob("*.jl"):
+        places.setdefault(file.name, set()).add(file.parent.relative_to(root / "src"))
+    tests = sorted((root / "test").rglob("test_*.jl"))
+    folders = {file: file.parent.relative_to(root / "test") for file in tests}
+    assert tests and all((root / "src" / folder).is_dir() for folder in folders.values())
+    own = {file: places.get(file.name.removeprefix("test_")) for file in tests}
+    assert not [file.name for file in tests if own[file] and folders[file] not in own[file]]
+
+
 def test_imports_have_no_circles() -> None:
     done: set[str] = set()
 
