@@ -254,7 +254,7 @@ def _inputs(
 
     def rows(x: Tensor) -> Tensor:
         if x.shape[:-1].numel() == 1:  # the same for all
-            return x.reshape(1, -1)
+            return x if x.ndim == 2 else x.reshape(1, -1)
         whole = x[:, None] if x.ndim == 2 else x
         return whole.expand(*shape, -1).reshape(shape[0] * shape[1], -1)
 

@@ -21,6 +21,7 @@ HURRY = 8  # iterations of Newton's method after which a row is left for later
 QUICK = 20  # and after which it is searched for in the slow way
 SLOW = 150  # iterations of that way
 FEW = 0.5  # part of the rows of a chunk below which only those left are gone on with
+SMALL = 1000  # rows so few that it costs less to go on with all
 FAR = 1e3  # how far above a root, in parts of it, its equation is looked at
 LEFT = 1e-11  # residual of a row, in parts of its terms, that counts as solved
 # by how much a step of the continuation changes: less up than down, or it might go to and fro
@@ -44,8 +45,9 @@ class Rows:
         each = model.spec.each_state(model.size)
         values = [(s.scale, s.lower, s.storage_scale) for s in each]
         self.scale, self.lower, self.terms = begin.new_tensor(values).T[:, :, None]
+        self.bounded = all(lower > -math.inf for _, lower, _ in values)
         eps = torch.finfo(begin.dtype).eps
-        self.tolerance = math.sqrt(eps)  # the error is the square of the last update
+        self.tolerance = math.sqrt(eps)  # the error is the square of the update
         self.left = max(LEFT, 64 * eps)
         self.begin, self.states = begin, begin.clone()
         self.stable = True
@@ -71,30 +73,34 @@ class Rows:
     def _search(self, rows: Tensor, way: _Newton, most: int) -> Tensor:
         """Iterate on some rows; return those that are not solved.
 
-        A row is solved when its last update is small, and its residual is.
+        A row is solved when its residual is small, and what is left to the root is: that much it is
+        moved on, which makes the error the square of it.
         """
-        forcing, p = take(self.forcing, rows), take(self.parameters, rows)
-        u = self.begin[:, rows]
-        small = torch.zeros_like(rows, dtype=torch.bool)
+        forcing, p, u = self.forcing, self.parameters, self.begin
+        if len(rows) < u.shape[1]:
+            forcing, p, u = take(forcing, rows), take(p, rows), u[:, rows]
         for count in range(most + 1):
             rates, jacobian = self.slopes(u.movedim(0, -1), forcing, p)
             f = torch.stack([r.expand(u.shape[1]) for r in rates])
-            done = small & self._holds(rows, u, f, jacobian)
+            new, update = way.move(u, f, jacobian)
+            size = update.abs().div_(u.abs().add_(self.scale))
+            done = (size < self.tolerance).all(0)
             part = int(done.sum())
-            if part and (part > (1 - FEW) * len(rows) or most > QUICK or count == most):
+            if part:
+                done &= self._holds(rows, u, f, jacobian)
+                part = int(done.sum())
+            much = part > (1 - FEW) * len(rows) and len(rows) > SMALL
+            if part and (part == len(rows) or much or most > QUICK or count == most):
                 at = rows[done]
-                self.states[:, at], self.solved[at] = u[:, done], True
+                self.states[:, at], self.solved[at] = new[:, done], True
                 self.iterations[at] += count
+                if part == len(rows):
+                    return rows[:0]
                 stay = (~done).nonzero()[:, 0]
-                rows, u, f = rows[stay], u[:, stay], f[:, stay]
+                rows, new = rows[stay], new[:, stay]
                 forcing, p = take(forcing, stay), take(p, stay)
-                jacobian = {k: v.expand(len(done))[stay] for k, v in jacobian.items()}
                 way.keep(stay)
-            if not len(rows):
-                return rows
-            u, update = way.move(u, f, jacobian)
-            size = update.abs().div_(u.abs() + self.scale)
-            small = (size < self.tolerance).all(0)
+            u = new
         self.iterations[rows] += most
         return rows
 
@@ -160,9 +166,12 @@ class _Newton:
     def limited(self, u: Tensor, update: Tensor) -> Tensor:
         """Return new states after an update; of those without a bound at most twice as far."""
         lower, scale = self.rows.lower, self.rows.scale
-        most = torch.where(lower > -math.inf, math.inf, u.abs() + scale)
-        step = torch.where(torch.isfinite(update), update, 0.0).clamp(-most, most)
-        return torch.maximum(u + step, u - ((u - lower).abs() * FALL + BELOW * scale))
+        step = torch.nan_to_num(update, 0.0, 0.0, 0.0)
+        if not self.rows.bounded:
+            most = torch.where(lower > -math.inf, math.inf, u.abs() + scale)
+            step = step.clamp(-most, most)
+        fall = (u - lower).abs_().mul_(FALL).add_(BELOW * scale)
+        return u + torch.maximum(step, fall.neg_())
 
     def keep(self, rows: Tensor) -> None:
         """Go on with some of the rows."""

@@ -21,7 +21,8 @@ def smooth_minimum(a: Tensor, b: Tensor, curvature: float) -> tuple[Tensor, Tens
     (1 + sqrt(1 - curvature)): 3 % for .999. The slope of x in a is (b - x) / root.
     """
     total, product = a + b, a * b
-    root = torch.sqrt(total * total - 4 * curvature * product + TINY)
+    square = torch.sub(total * total, product, alpha=4 * curvature)
+    root = torch.sqrt(square + TINY)
     return 2 * product / (total + root + TINY), root
 
 
@@ -59,10 +60,10 @@ def c3(co2: Tensor, leaf: Values, curvatures: tuple[float, float]) -> tuple[Tens
     """
     point = leaf["compensation"]
     over = co2 - point
-    per_v, per_j = 1 / (co2 + leaf["michaelis"]), 1 / (4 * co2 + 8 * point)
-    rubisco, light = leaf["V"] * per_v, leaf["J"] * per_j
+    per_v, per_j = 1 / (co2 + leaf["michaelis"]), 1 / torch.add(co2, point, alpha=2)
+    rubisco, light = leaf["V"] * per_v, 0.25 * leaf["J"] * per_j
     least, root = smooth_minimum(rubisco, light, curvatures[0])
-    falling = (light - least) * rubisco * per_v + 4 * (rubisco - least) * light * per_j
+    falling = (light - least) * rubisco * per_v + (rubisco - least) * light * per_j
     gross, slope = over * least, least - over * falling / root
     if "product" in leaf:
         limited, root = smooth_minimum(gross, leaf["product"], curvatures[1])

@@ -10,7 +10,7 @@ from torch import Tensor
 from pydiffgeo.errors import DataError, lookup
 from pydiffgeo.models.leaves.configuration import Form
 from pydiffgeo.models.leaves.stomata import STOMATA_RATIO
-from pydiffgeo.models.leaves.temperature import STANDARD
+from pydiffgeo.models.leaves.temperature import STANDARD, distance
 from pydiffgeo.models.leaves.traits import compensation_point, michaelis
 from pydiffgeo.models.spec_files import load_spec
 from pydiffgeo.units import ZERO_CELSIUS
@@ -85,8 +85,9 @@ def optimal_chi(
         constants[name] = value
     p = {k: torch.as_tensor(v, dtype=temperature.dtype) for k, v in constants.items()}
     air, form = {"pressure": pressure}, Form()
-    point = compensation_point(temperature, air, p, form)
-    half = michaelis(temperature, air, p, form)
+    far = distance(temperature)
+    point = compensation_point(far, air, p, form)
+    half = michaelis(far, air, p, form)
     viscosity = _viscosity(temperature + ZERO_CELSIUS) / _viscosity(torch.tensor(STANDARD))
     # umol mol-1 to Pa, in which the deficit is, too
     xi = torch.sqrt(cost_ratio * (half + point) * 1e-6 * pressure / (STOMATA_RATIO * viscosity))

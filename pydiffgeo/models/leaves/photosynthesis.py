@@ -126,7 +126,7 @@ class Photosynthesis(ProcessModel):
         """
         if self.form.energy_balance:
             return {}
-        f, p = ({k: v[..., 0] for k, v in values.items()} for values in (forcing, parameters))
+        f, p = ({k: v.squeeze(-1) for k, v in values.items()} for values in (forcing, parameters))
         return {k: v[..., None] for k, v in self._leaf(f, p).items()}
 
     def guess(self, forcing: Values, parameters: Values) -> Tensor:
@@ -162,7 +162,7 @@ class Photosynthesis(ProcessModel):
         if not self.form.energy_balance:
             e = exchange(state[..., 0], self._inputs(state, forcing, parameters), self.form)
             return [e.left], {(0, 0): e.slope}
-        f, p = ({k: v[..., 0] for k, v in values.items()} for values in (forcing, parameters))
+        f, p = ({k: v.squeeze(-1) for k, v in values.items()} for values in (forcing, parameters))
         co2, temperature = state.unbind(-1)
 
         def at(warm: Tensor) -> tuple[list[Tensor], list[Tensor]]:
@@ -225,10 +225,10 @@ class Photosynthesis(ProcessModel):
 
     def _inputs(self, state: Tensor, forcing: Values, parameters: Values) -> dict[str, Tensor]:
         """Forcing and what `drivers` gives, which a solver may have computed, `[...]` each."""
-        f = {k: v[..., 0] for k, v in forcing.items()}
+        f = {k: v.squeeze(-1) for k, v in forcing.items()}
         if "R" in f:
             return f
-        p = {k: v[..., 0] for k, v in parameters.items()}
+        p = {k: v.squeeze(-1) for k, v in parameters.items()}
         return self._warm(state[..., 1], f, p) if self.form.energy_balance else f | self._leaf(f, p)
 
     def _warm(self, temperature: Tensor, f: Values, p: Values) -> dict[str, Tensor]:

@@ -15,25 +15,28 @@ STANDARD = ZERO_CELSIUS + 25.0  # K
 Q10 = 2.0  # of C4 leaves
 
 
-def arrhenius(temperature: Tensor, activation: Tensor) -> Tensor:
-    """Exponential response, as a factor of the rate at 25 degC."""
-    return torch.exp(activation * _distance(temperature))
+def distance(temperature: Tensor) -> Tensor:
+    """(1 - T25 / T) / (R T25), mol J-1: how far a temperature is from 25 degC."""
+    return (1 / STANDARD - 1 / (temperature + ZERO_CELSIUS)) / GAS
 
 
-def peaked(
-    temperature: Tensor, activation: Tensor, deactivation: Tensor, entropy: Tensor
-) -> Tensor:
+def arrhenius(far: Tensor, activation: Tensor) -> Tensor:
+    """Exponential response at a `distance`, as a factor of the rate at 25 degC."""
+    return torch.exp(activation * far)
+
+
+def peaked(far: Tensor, activation: Tensor, deactivation: Tensor, entropy: Tensor) -> Tensor:
     """Response that falls again above an optimum, as a factor of the rate at 25 degC.
+
+    Of the `distance` of a temperature.
 
     References
     ----------
     Johnson, Eyring & Williams (1942); Medlyn et al. (2002), doi:10.1046/j.1365-3040.2002.00891.x,
     equation 17.
     """
-    kelvin = temperature + ZERO_CELSIUS
-    lost = torch.exp(entropy / GAS - deactivation / (GAS * kelvin))
-    at_standard = torch.exp((entropy - deactivation / STANDARD) / GAS)
-    return arrhenius(temperature, activation) * (1 + at_standard) / (1 + lost)
+    lost = torch.exp((entropy - deactivation / STANDARD) / GAS)  # at 25 degC
+    return arrhenius(far, activation) * (1 + lost) / (1 + lost * arrhenius(far, deactivation))
 
 
 def doubling(temperature: Tensor) -> Tensor:
@@ -59,8 +62,3 @@ def limited_c4(temperature: Tensor) -> Tensor:
 def respiration_c4(temperature: Tensor) -> Tensor:
     """Response of the day respiration of C4 leaves: `doubling`, and less near 55 degC."""
     return doubling(temperature) / (1 + torch.exp(1.3 * (temperature - 55.0)))
-
-
-def _distance(temperature: Tensor) -> Tensor:
-    """(1 - T25 / T) / (R T25), mol J-1."""
-    return (1 / STANDARD - 1 / (temperature + ZERO_CELSIUS)) / GAS

@@ -25,6 +25,7 @@ from pydiffgeo.models.leaves.stomata import (
 )
 from pydiffgeo.models.leaves.temperature import (
     arrhenius,
+    distance,
     doubling,
     limited_c4,
     peaked,
@@ -58,17 +59,18 @@ def at_temperature(temperature: Tensor, f: Values, p: Values, form: Form) -> dic
     """
     stress = f.get("soil_water_stress")
     capacity = p["V_cmax25"] if stress is None else p["V_cmax25"] * stress
+    far = distance(temperature)
     out: dict[str, Tensor] = {}
     if form.has_c3:
-        out["V"] = capacity * _peaked("V_cmax", temperature, p)
-        most = _at_25("J_max25", p, form) * _peaked("J_max", temperature, p)
+        out["V"] = capacity * _peaked("V_cmax", far, p)
+        most = _at_25("J_max25", p, form) * _peaked("J_max", far, p)
         light = SYSTEM_SHARE * p["absorptance"] * f["par"]
         out["J"] = electron_transport(light, most, p["theta_J"])
-        out["compensation"] = compensation_point(temperature, f, p, form)
-        out["michaelis"] = michaelis(temperature, f, p, form)
-        out["R"] = _at_25("R_d25", p, form) * _peaked("R_d", temperature, p)
+        out["compensation"] = compensation_point(far, f, p, form)
+        out["michaelis"] = michaelis(far, f, p, form)
+        out["R"] = _at_25("R_d25", p, form) * _peaked("R_d", far, p)
         if form.product_limit:
-            capacity = _at_25("TPU25", p, form) * _peaked("TPU", temperature, p)
+            capacity = _at_25("TPU25", p, form) * _peaked("TPU", far, p)
             out["product"] = PRODUCT_RATIO * capacity
     if form.has_c4:
         out["V_c4"] = p["V_cmax25"] * limited_c4(temperature)
@@ -82,7 +84,7 @@ def at_temperature(temperature: Tensor, f: Values, p: Values, form: Form) -> dic
             respiration = torch.where(out["is_c4"], respiration, out["R"])
         out["R"] = respiration
     if form.mesophyll:
-        out["gm"] = p["gm25"] * _peaked("gm", temperature, p)
+        out["gm"] = p["gm25"] * _peaked("gm", far, p)
     return out
 
 
@@ -114,7 +116,7 @@ def stomata_at(
     if kind == "ball_berry":
         return {"least": least, "slope": ball_berry(vpd, temperature, p)}
     if kind == "leuning":
-        base = compensation_point(temperature, f, p, form)
+        base = compensation_point(distance(temperature), f, p, form)
         return {"least": least, "slope": leuning(vpd, p), "base": base}
     if closure is not None:
         return {"least": least, "slope": closure(vpd)}
@@ -124,22 +126,25 @@ def stomata_at(
     return {"least": least, "slope": medlyn(vpd, g1)}
 
 
-def compensation_point(temperature: Tensor, f: Values, p: Values, form: Form) -> Tensor:
-    """CO2 at which carboxylation and photorespiration are equal, umol mol-1.
+def compensation_point(far: Tensor, f: Values, p: Values, form: Form) -> Tensor:
+    """CO2 at which carboxylation and photorespiration are equal, umol mol-1, at a `distance`.
 
     References
     ----------
     Bernacchi et al. (2001), doi:10.1111/j.1365-3040.2001.00668.x.
     """
-    point = p["Gamma_star25"] * arrhenius(temperature, p["Gamma_star_activation"])
+    point = p["Gamma_star25"] * arrhenius(far, p["Gamma_star_activation"])
     return point * _standard(f, form)
 
 
-def michaelis(temperature: Tensor, f: Values, p: Values, form: Form) -> Tensor:
-    """Michaelis constant of Rubisco for CO2 in air, K_c (1 + O / K_o), umol mol-1."""
+def michaelis(far: Tensor, f: Values, p: Values, form: Form) -> Tensor:
+    """Michaelis constant of Rubisco for CO2 in air, K_c (1 + O / K_o), umol mol-1.
+
+    At a `distance`.
+    """
     standard = _standard(f, form)
-    for_co2 = p["K_c25"] * arrhenius(temperature, p["K_c_activation"]) * standard
-    for_oxygen = p["K_o25"] * arrhenius(temperature, p["K_o_activation"]) * standard
+    for_co2 = p["K_c25"] * arrhenius(far, p["K_c_activation"]) * standard
+    for_oxygen = p["K_o25"] * arrhenius(far, p["K_o_activation"]) * standard
     return for_co2 * (1 + OXYGEN / for_oxygen)
 
 
@@ -148,9 +153,9 @@ def _standard(f: Values, form: Form) -> Tensor | float:
     return 1.0 if form.kinetics == "mole_fraction" else STANDARD_PRESSURE / f["pressure"]
 
 
-def _peaked(name: str, temperature: Tensor, p: Values) -> Tensor:
+def _peaked(name: str, far: Tensor, p: Values) -> Tensor:
     parts = (p[f"{name}_{what}"] for what in ("activation", "deactivation", "entropy"))
-    return peaked(temperature, *parts)
+    return peaked(far, *parts)
 
 
 def _at_25(name: str, p: Values, form: Form, end: str = "") -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from pydiffgeo import optimal_chi
 from pydiffgeo.errors import DataError, UnknownName
 from pydiffgeo.models.leaves.configuration import Form
+from pydiffgeo.models.leaves.temperature import distance
 from pydiffgeo.models.leaves.traits import compensation_point, michaelis
 from pydiffgeo.models.spec_files import load_spec
 
@@ -34,8 +35,10 @@ def test_pyrealm(temperature: float) -> None:
     p = {k: torch.tensor(PYREALM.get(k, s.default), dtype=F64) for k, s in spec.items()}
     point, half, chi = POINTS[temperature]
     air, pascal = {"pressure": pressure}, 0.101325
-    assert float(compensation_point(t, air, p, Form())) * pascal == pytest.approx(point, rel=2e-5)
-    assert float(michaelis(t, air, p, Form())) * pascal == pytest.approx(half, rel=2e-5)
+    assert float(compensation_point(distance(t), air, p, Form())) * pascal == pytest.approx(
+        point, rel=2e-5
+    )
+    assert float(michaelis(distance(t), air, p, Form())) * pascal == pytest.approx(half, rel=2e-5)
     found = optimal_chi(
         t, torch.tensor(1.0, dtype=F64), torch.tensor(400.0, dtype=F64), pressure,
         parameters=PYREALM,
