@@ -20,6 +20,8 @@ from pydiffgeo.solvers.step_windows import TURN, Slopes
 HURRY = 8  # iterations of Newton's method after which a row is left for later
 QUICK = 20  # and after which it is searched for in the slow way
 SLOW = 150  # iterations of that way
+OUTER, INNER = 60, 60  # of the search for two states, one inside the other
+NEAR = 1e-6  # change, in parts of a state, at which it ends
 FEW = 0.5  # part of the rows of a chunk below which only those left are gone on with
 SMALL = 1000  # rows so few that it costs less to go on with all
 FAR = 1e3  # how far above a root, in parts of it, its equation is looked at
@@ -64,8 +66,16 @@ class Rows:
         rows = torch.arange(self.states.shape[1], device=self.states.device)
         rest = self._search(rows, _Newton(self), QUICK)
         if len(rest):
-            way = _Between(self, rest) if self.model.size == 1 else _Continuation(self, rest)
+            one = self.model.size == 1
+            way = (
+                _Between(self.scale, self.lower, self.begin[:, rest])
+                if one
+                else _Continuation(self, rest)
+            )
             rest = self._search(rest, way, SLOW)
+        if len(rest) and self.model.size == 2:
+            self.begin[:, rest] = self._one_inside_the_other(rest)
+            rest = self._search(rest, _Newton(self), QUICK)
         if len(rest):  # a root that du/dt = f(u) runs away from is better than none
             self.stable = False
             self._search(rest, _Newton(self), 2 * QUICK)
@@ -118,6 +128,35 @@ class Rows:
                 self.states[:, rows[away]] = u[:, away]
             holds &= falls
         return holds
+
+    def _one_inside_the_other(self, rows: Tensor) -> Tensor:
+        """Return where two states are near their root: the first between bounds for each value of
+        the second, which closes in on its own.
+
+        The continuation may go to and fro between two sides of a threshold, such as that at which
+        stomata open.
+        """
+        forcing, p, u = take(self.forcing, rows), take(self.parameters, rows), self.begin[:, rows]
+
+        def between(k: int) -> _Between:
+            return _Between(self.scale[k], self.lower[k], u[k : k + 1])
+
+        second = between(1)
+        for _ in range(OUTER):
+            first = between(0)
+            for _ in range(INNER):
+                (f, other), entries = self.slopes(u.movedim(0, -1), forcing, p)
+                new, update = first.move(u[:1], f.expand(len(rows))[None], entries)
+                u = torch.cat([new, u[1:]])
+                if bool((update.abs() <= NEAR * (new.abs() + self.scale[0] * NEAR)).all()):
+                    break
+            steep = {k: v.expand(len(rows)) for k, v in entries.items()}
+            along = steep[1, 1] - steep[1, 0] * steep[0, 1] / steep[0, 0]
+            new, update = second.move(u[1:], other.expand(len(rows))[None], {(0, 0): along})
+            u = torch.cat([u[:1], new])
+            if bool((update.abs() <= NEAR * (new.abs() + self.scale[1])).all()):
+                break
+        return u
 
     def _other_way_round(self, rest: Tensor) -> Tensor:
         """Accept roots of one state where the rate rises, if it is positive far above, too.
@@ -186,13 +225,11 @@ class _Between(_Newton):
     middle; where no upper bound is known yet, by a state twice as far.
     """
 
-    def __init__(self, rows: Rows, which: Tensor):
-        super().__init__(rows)
-        begin = rows.begin[:, which]
-        self.low = torch.full_like(begin, float(rows.lower))
+    def __init__(self, scale: Tensor, lower: Tensor, begin: Tensor):
+        self.low = torch.full_like(begin, float(lower))
         self.high = torch.full_like(begin, math.inf)
         self.last = begin
-        self.far = rows.scale.expand_as(begin).clone()
+        self.far = scale.expand_as(begin).clone()
 
     def move(self, u: Tensor, f: Tensor, jacobian: Entries) -> tuple[Tensor, Tensor]:
         """Return new states, and how far they are from the old ones."""

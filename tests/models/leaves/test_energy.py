@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
-from leaf_cases import FORMS, leaves
+from leaf_cases import FORMS, leaves, residual
+from torch import Tensor
 
 from pydiffgeo import Photosynthesis, Solver, solve
 from pydiffgeo.models.elementwise import along
@@ -30,6 +33,40 @@ def test_energy_closes_to_rounding() -> None:
         torch.testing.assert_close(q["sensible_heat"], warmth, rtol=1e-10, atol=1e-8)
         vapour = q["transpiration"] * 0.018015 * (2.501e6 - 2361 * t)
         torch.testing.assert_close(q["latent_heat"], vapour, rtol=1e-10, atol=1e-8)
+
+
+def test_leaves_at_the_threshold_of_their_stomata_are_found() -> None:
+    """C4 leaves in still air, whose assimilation lives on the CO2 that it opens the stomata for: on
+    one side of that threshold the flow goes on, on the other back.
+
+    Their root is the only one, by a search that knows nothing of Newton: for each temperature the
+    CO2 by halving, and the temperature by halving what is left of the energy.
+    """
+    model = Photosynthesis(**FORMS["energy_balance of all"])
+    weather, given = leaves(model, 100_000)
+    rows = [9221, 9372, 9758, 14153, 16089, 18661, 20159, 21757, 28466, 29688, 31550]
+    weather, given = ({k: v[rows] for k, v in x.items()} for x in (weather, given))
+    s = solve(model, weather, given, model.start({}), range(2), REPORT, "torch")
+    assert not s.failed
+    state = s.states[:, 0]
+
+    def halved(low: float, high: float, rises: Callable[[Tensor], Tensor]) -> Tensor:
+        a, b = (torch.full((len(rows),), x, dtype=F64) for x in (low, high))
+        for _ in range(70):
+            middle = (a + b) / 2
+            up = rises(middle)
+            a, b = torch.where(up, middle, a), torch.where(up, b, middle)
+        return (a + b) / 2
+
+    def left(log_co2: Tensor, t: Tensor) -> Tensor:
+        return residual(model, torch.stack([log_co2.exp(), t], -1), weather, given)
+
+    def co2(t: Tensor) -> Tensor:
+        return halved(-12.0, 12.0, lambda x: left(x, t)[:, 0] > 0)
+
+    t = halved(-20.0, 70.0, lambda t: left(co2(t), t)[:, 1] > 0)
+    torch.testing.assert_close(state[:, 1], t, rtol=0, atol=1e-8)
+    torch.testing.assert_close(state[:, 0], co2(t).exp(), rtol=1e-7, atol=0)
 
 
 def test_a_leaf_is_warm_in_the_sun_cool_when_it_transpires_and_cold_at_night() -> None:
