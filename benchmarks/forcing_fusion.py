@@ -27,17 +27,32 @@ from pydiffgeo.evaluation import new_figure, print_table, save_figure
 from pydiffgeo.experiment import build_hybrid, load_experiment, load_sites
 
 HERE = Path(__file__).resolve().parent
-PAIR = ("daymet", "era5")
-MEAN = "mean of both discharges"
-SEEDS = "mean of two daymet networks"  # what averaging does without another product
+FIRST = "daymet"
+MEANS = {  # of the discharges of two runs
+    "daymet and era5": (FIRST, "era5"),
+    "daymet and era5_shifted": (FIRST, "era5_shifted"),
+}
+AGAINST = (FIRST, "mean_shifted", "daymet and era5_shifted")  # what gains are told over
+SEEDS = "two networks of daymet"  # what averaging does without another product
 SHARE = "precipitation_era5_share"
+DELAY = "precipitation_era5_delay"
+AMOUNTS = (0.0, 0.1, 1.0, 2.0, 5.0, 10.0, 20.0, 40.0, np.inf)  # mm/d
 WARM_UP = 365
 DRAWS = 2000
 
 
+def finished(folder: Path, settings: Any) -> bool:
+    """Return whether a run is trained to its last epoch."""
+    history = folder / "history.csv"
+    done = len(pd.read_csv(history)) if history.is_file() else 0
+    if done < settings.training.epochs:
+        print(f"{folder}: {done} of {settings.training.epochs} epochs are done; it is left out.")
+    return bool(done >= settings.training.epochs)
+
+
 def simulated(folder: Path, sites: xr.Dataset, days: tuple[str, str]) -> xr.Dataset:
-    """Return discharge [member, site, time] of a run, what was observed, and the daily share of the
-    second product, mean over members.
+    """Return discharge [member, site, time] of a run, what was observed, and the daily share and
+    the delay (h) of the second product, means over members.
     """
     model: Any = load(folder)
     one = model[0] if hasattr(model, "members") else model
@@ -58,6 +73,11 @@ def simulated(folder: Path, sites: xr.Dataset, days: tuple[str, str]) -> xr.Data
         share = series[SHARE][..., kept]
         share = share.mean(0) if share.ndim == 3 else share
         found["share"] = ("site", "time"), share.numpy()
+    if DELAY in one.learns:
+        members = [model[k] for k in range(len(flow))] if model is not one else [one]
+        with torch.no_grad():
+            hours = torch.stack([m.parameters_of(batch)[DELAY] for m in members])
+        found["delay"] = "site", hours.mean(0).flatten().numpy()
     coords = {"site": [batch.sites[int(k)] for k in batch.site], "time": batch.dates(0)[kept]}
     return xr.Dataset(found, coords).assign_coords(sites.drop_dims("time").coords)
 
@@ -79,10 +99,11 @@ def scores_of(runs: dict[str, xr.Dataset]) -> dict[str, dict[str, np.ndarray]]:
         name: {"members": nse(flow, seen), "whole": nse(flow.mean(0), seen)}
         for name, flow in flows.items()
     }
-    if set(PAIR) <= set(flows):
-        both = (flows[PAIR[0]] + flows[PAIR[1]]) / 2
-        found[MEAN] = {"members": nse(both, seen), "whole": nse(both.mean(0), seen)}
-    if len(first := flows.get(PAIR[0], ())) > 1:
+    for name, pair in MEANS.items():
+        if set(pair) <= set(flows):
+            both = (flows[pair[0]] + flows[pair[1]]) / 2
+            found[name] = {"members": nse(both, seen), "whole": nse(both.mean(0), seen)}
+    if len(first := flows.get(FIRST, ())) > 1:
         both = (first + np.roll(first, 1, 0)) / 2
         found[SEEDS] = {"members": nse(both, seen), "whole": nse(first.mean(0), seen)}
     return found
@@ -107,7 +128,7 @@ def table_of(scores: dict[str, dict[str, np.ndarray]], against: list[str]) -> pd
             "one network": f"{each.mean():.3f} ({each.min():.3f} to {each.max():.3f})",
             "mean of networks": float(np.median(own["whole"])),
         }
-        for other in (k for k in against if k in scores):
+        for other in against:
             gain = interval(own["whole"], scores[other]["whole"])
             row[f"less {other}"] = (
                 "" if other == name else "{:+.3f} ({:+.3f} to {:+.3f})".format(*gain)
@@ -117,39 +138,53 @@ def table_of(scores: dict[str, dict[str, np.ndarray]], against: list[str]) -> pd
 
 
 def figure_of(runs: dict[str, xr.Dataset], rain: xr.DataArray) -> Any:
-    """Return the weight of the second product: on a map, against elevation, season and rain."""
-    figure, axes = new_figure(2, 2, (9.0, 6.5))
-    places, heights, seasons, amounts = axes.ravel()
-    if "static" in runs:
-        own = runs["static"].share.mean("time")
-        marks = places.scatter(own.lon, own.lat, c=own, s=14, vmin=0, vmax=1, cmap="RdYlBu_r")
-        figure.colorbar(marks, ax=places, label="weight of ERA5-Land")
-        heights.plot(own.elevation, own, ".", color="0.6", ms=4)
-        edges = np.quantile(own.elevation, np.linspace(0, 1, 9))
-        for low, high in zip(edges[:-1], edges[1:], strict=True):
-            part = own.values[(own.elevation.values >= low) & (own.elevation.values <= high)]
-            heights.plot([low, high], [np.median(part)] * 2, color="tab:red")
-    places.set(title="static weights", xlabel="longitude", ylabel="latitude")
-    heights.set(xlabel="mean elevation (m)", ylabel="weight of ERA5-Land", ylim=(0, 1))
-    if "daily" in runs:
-        share = runs["daily"].share
-        months = share.groupby("time.month").mean("time")
-        low, middle, high = (months.quantile(q, "site") for q in (0.25, 0.5, 0.75))
-        seasons.fill_between(months.month, low, high, color="tab:blue", alpha=0.3)
-        seasons.plot(months.month, middle, color="tab:blue")
-        fallen = rain.sel(site=share.site, time=share.time).values
-        edges = np.array([0.0, 0.1, 1, 2, 5, 10, 20, 40, np.inf])
-        parts = [share.values[(fallen >= a) & (fallen < b)] for a, b in
-                 zip(edges[:-1], edges[1:], strict=True)]  # fmt: skip
-        quartiles = np.array([np.quantile(part, [0.25, 0.5, 0.75]) for part in parts])
-        middle = quartiles[:, 1]
-        amounts.errorbar(range(len(parts)), middle, abs(quartiles[:, [0, 2]].T - middle), fmt="o")
-        names = [f"{a:g}-{b:g}" if np.isfinite(b) else f"> {a:g}"
-                 for a, b in zip(edges[:-1], edges[1:], strict=True)]  # fmt: skip
-        amounts.set_xticks(range(len(parts)), names, fontsize=7)
-    seasons.set(title="daily weights", xlabel="month", ylabel="weight of ERA5-Land", ylim=(0, 1))
-    amounts.set(xlabel="rain, mean of both products (mm/d)", ylim=(0, 1))
+    """Return the weight of the second product: on a map, against elevation, season and rain.
+
+    A row for the weights of basins, another for those of days, where there are such runs.
+    """
+    drawn = [(n, draw) for n, draw in DRAWN.items() if n in runs]
+    figure, axes = new_figure(max(1, len(drawn)), 2, (9.0, 3.4 * max(1, len(drawn))))
+    for (name, draw), row in zip(drawn, axes, strict=False):
+        draw(figure, row, runs[name].share, rain)
+        row[0].set_title(name)
     return figure
+
+
+def draw_basins(figure: Any, axes: Any, share: xr.DataArray, rain: xr.DataArray) -> None:
+    """Draw the weight of each basin on a map and against its elevation, with medians of eighths."""
+    places, heights = axes
+    own = share.mean("time")
+    marks = places.scatter(own.lon, own.lat, c=own, s=14, vmin=0, vmax=1, cmap="RdYlBu_r")
+    figure.colorbar(marks, ax=places, label="weight of ERA5-Land")
+    heights.plot(own.elevation, own, ".", color="0.6", ms=4)
+    edges = np.quantile(own.elevation, np.linspace(0, 1, 9))
+    for low, high in zip(edges[:-1], edges[1:], strict=True):
+        part = own.values[(own.elevation.values >= low) & (own.elevation.values <= high)]
+        heights.plot([low, high], [np.median(part)] * 2, color="tab:red")
+    places.set(xlabel="longitude", ylabel="latitude")
+    heights.set(xlabel="mean elevation (m)", ylabel="weight of ERA5-Land", ylim=(0, 1))
+
+
+def draw_days(figure: Any, axes: Any, share: xr.DataArray, rain: xr.DataArray) -> None:
+    """Draw the weight of days by month and by the amount of rain, with quartiles."""
+    seasons, amounts = axes
+    months = share.groupby("time.month").mean("time")
+    low, middle, high = (months.quantile(q, "site") for q in (0.25, 0.5, 0.75))
+    seasons.fill_between(months.month, low, high, color="tab:blue", alpha=0.3)
+    seasons.plot(months.month, middle, color="tab:blue")
+    seasons.set(xlabel="month", ylabel="weight of ERA5-Land", ylim=(0, 1))
+    fallen = rain.sel(site=share.site, time=share.time).values
+    bins = list(zip(AMOUNTS[:-1], AMOUNTS[1:], strict=True))
+    parts = [share.values[(fallen >= a) & (fallen < b)] for a, b in bins]
+    quartiles = np.array([np.quantile(part, [0.25, 0.5, 0.75]) for part in parts])
+    spread = abs(quartiles[:, [0, 2]].T - quartiles[:, 1])
+    amounts.errorbar(range(len(bins)), quartiles[:, 1], spread, fmt="o")
+    names = [f"{a:g}-{b:g}" if np.isfinite(b) else f"> {a:g}" for a, b in bins]
+    amounts.set_xticks(range(len(bins)), names, fontsize=7)
+    amounts.set(xlabel="rain, mean of both products (mm/d)", ylim=(0, 1))
+
+
+DRAWN = {"static_shifted": draw_basins, "daily_shifted": draw_days}
 
 
 def main() -> None:
@@ -166,18 +201,25 @@ def main() -> None:
     data = load_sites(first, hybrids)
     sites, days = data.judged(arguments.period), getattr(first.data, arguments.period).days
     folder = arguments.runs or Path("runs", arguments.settings.stem)
-    trained = [name for name in experiment.runs if (folder / name / "checkpoints").is_dir()]
+    trained = [k for k, settings in experiment.runs.items() if finished(folder / k, settings)]
     runs = {name: simulated(folder / name, sites, days) for name in trained}
     for name, run in runs.items():
         if not run.observed.equals(next(iter(runs.values())).observed):
             raise DataError(f"{name} is judged by other observations than the first run.")
     scores = scores_of(runs)
-    table = table_of(scores, [PAIR[0], "mean", MEAN])
+    table = table_of(scores, [name for name in AGAINST if name in scores])
     title = f"Median NSE of {sites.sizes['site']} basins, {arguments.period} period"
     print_table(table, f"{title}; differences: mean of networks")
     results = HERE / "results"
     results.mkdir(exist_ok=True)
     rows = {k: {n: v.round(5).tolist() for n, v in own.items()} for k, own in scores.items()}
+    shares = {k: run.share for k, run in runs.items() if "share" in run}
+    hours = {k: run.delay for k, run in runs.items() if "delay" in run}
+    for what, by_run in (("weight of ERA5-Land", shares), ("its delay, hours", hours)):
+        for name, values in by_run.items():
+            own = values.mean([dim for dim in values.dims if dim != "site"])
+            low, middle, high = np.quantile(own, [0.25, 0.5, 0.75])
+            print(f"{name}: {what}: median {middle:.2f}, quartiles {low:.2f} and {high:.2f}")
     record = {"table": table.to_dict("records"), "sites": sites.site.values.tolist(), "nse": rows}
     path = results / f"forcing_fusion_{arguments.period}.json"
     path.write_text(json.dumps(record, indent=1) + "\n")
