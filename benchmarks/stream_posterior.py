@@ -115,16 +115,32 @@ def twin(days: int = 10, noise: float = 0.1, seed: int = 0) -> Case:
     return case
 
 
+def curvature(case: Case, x: Tensor, rho: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Return residuals at x, and innovations and their slopes by differences of one batch."""
+    eps, identity = 1e-4, torch.eye(len(x), dtype=F64)
+    moved = case.residuals(x + eps * torch.cat([torch.zeros(1, len(x)), identity])).detach()
+    e = innovations(moved, rho)
+    return moved[0], e[0], ((e[1:] - e[0]) / eps).T
+
+
+def informed(x: Tensor, slopes: Tensor, spread: float) -> Tensor:
+    """Return the curvature of the posterior; that of the flat prior on the unbounded scale keeps
+    what is not determined.
+    """
+    share = torch.sigmoid(x)
+    return slopes.T @ slopes / spread**2 + torch.diag(2 * share * (1 - share))
+
+
 def best(case: Case, rounds: int = 25) -> tuple[Tensor, Tensor, float, float]:
     """Return where the posterior is largest, its covariance, and correlation and spread of errors.
 
-    Gauss-Newton steps with shrinking damping, on differences of one batch of solves.
+    Gauss-Newton steps with shrinking damping; then, with the errors of these, L-BFGS along what is
+    hardly determined.
     """
     defaults = [case.model.spec.parameters[n].default for n in case.names]
     begin = torch.tensor(defaults, dtype=F64)
     raw = [case.bounds(n).from_physical(v) for n, v in zip(case.names, begin, strict=True)]
-    x = torch.stack(raw).clamp(-3, 3)
-    damping, eps, identity = 1.0, 1e-4, torch.eye(len(x), dtype=F64)
+    x, damping = torch.stack(raw).clamp(-3, 3), 1.0
     rho, r = 0.0, case.residuals(x[None])[0].detach()
 
     def cost(r: Tensor, x: Tensor) -> float:
@@ -136,23 +152,31 @@ def best(case: Case, rounds: int = 25) -> tuple[Tensor, Tensor, float, float]:
         known = torch.isfinite(r[1:] + r[:-1])
         if k >= rounds // 2:
             rho = float((r[1:] * r[:-1])[known].sum() / r[:-1][known].square().sum())
-        moved = case.residuals(x + eps * torch.cat([torch.zeros(1, len(x)), identity])).detach()
-        e = innovations(moved, rho)
-        slopes, e0 = ((e[1:] - e[0]) / eps).T, e[0]
-        spread = float(e0.square().mean().sqrt())
-        # the curvature of the flat prior on the unbounded scale keeps what is not determined
-        share = torch.sigmoid(x)
-        curvature = slopes.T @ slopes / spread**2 + torch.diag(2 * share * (1 - share))
-        down = slopes.T @ e0 / spread**2 + 2 * share - 1
+        r, e, slopes = curvature(case, x, rho)
+        spread = float(e.square().mean().sqrt())
+        whole = informed(x, slopes, spread)
+        down = slopes.T @ e / spread**2 + 2 * torch.sigmoid(x) - 1
         for _ in range(8):
-            scaled = curvature + damping * torch.diag(curvature.diag())
-            trial = x - torch.linalg.solve(scaled, down)
+            trial = x - torch.linalg.solve(whole + damping * torch.diag(whole.diag()), down)
             new = case.residuals(trial[None])[0].detach()
-            if cost(new, trial) <= cost(moved[0], x):
+            if cost(new, trial) <= cost(r, x):
                 x, r, damping = trial, new, damping / 4
                 break
             damping *= 4
-    return x, torch.linalg.inv(curvature), rho, spread
+    root = torch.linalg.inv(torch.linalg.cholesky(whole)).T
+    z = torch.zeros(len(x), dtype=F64, requires_grad=True)
+    search = torch.optim.LBFGS([z], max_iter=200, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        search.zero_grad()
+        value = case.minus_log(x + root @ z, rho, spread)
+        value.backward()
+        return value
+
+    search.step(closure)
+    x = (x + root @ z).detach()
+    _, _, slopes = curvature(case, x, rho)
+    return x, torch.linalg.inv(informed(x, slopes, spread)), rho, spread
 
 
 def sample(

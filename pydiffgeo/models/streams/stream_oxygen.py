@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from pydiffgeo.errors import ParameterError
 from pydiffgeo.models.base import Entries, Evaluation, Values, not_negative
 from pydiffgeo.models.slots import Formula
 from pydiffgeo.models.smooth import stacked
@@ -168,5 +169,11 @@ class StreamOxygen(Stream):
         return [rate], {(0, 0): f["respired"] * slope - f["exchange"]}
 
     def check_parameters(self, parameters: Mapping[str, Tensor]) -> None:
-        """Raise ParameterError for a production below zero."""
+        """Raise ParameterError for a production below zero, and a respiration above it."""
         not_negative(self.spec, parameters, ("GPP",))
+        respired = parameters["ER"].detach() if "ER" in parameters else torch.zeros(1)
+        if bool((respired > 0).any()):
+            raise ParameterError(
+                f"parameter 'ER' is {float(respired.max()):g}; respiration takes oxygen: give it "
+                "below 0 (g m-2 d-1)."
+            )

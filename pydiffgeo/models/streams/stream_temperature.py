@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pydiffgeo.errors import ParameterError, lookup
-from pydiffgeo.models.base import Entries, Evaluation, Values, not_negative
+from pydiffgeo.models.base import Entries, Evaluation, Values, not_above_one, not_negative
 from pydiffgeo.models.buckets import Buckets
 from pydiffgeo.models.slots import Formula
 from pydiffgeo.models.smooth import stacked
@@ -204,9 +204,10 @@ class StreamTemperature(Buckets):
         return per, torch.where(wet, -per * per, 0.0)
 
     def check_parameters(self, parameters: Mapping[str, Tensor]) -> None:
-        """Raise ParameterError where what must not be negative is."""
-        names = ("bed_exchange", "widening", "shade", "bare_shade", *WIND)
-        not_negative(self.spec, parameters, names)
+        """Raise ParameterError for what is negative, and for shares above 1."""
+        shares = ("shade", "bare_shade", "ground_share")
+        not_negative(self.spec, parameters, ("bed_exchange", "widening", *shares, *WIND))
+        not_above_one(self.spec, parameters, shares)
 
 
 START = {"volume": 1000.0, "heat": 10000.0}  # as `rivers.reach.FIRST`; m3 degC

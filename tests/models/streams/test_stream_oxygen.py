@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pydiffgeo import NeuralClosure, Solver, StreamOxygen, solve
+from pydiffgeo.errors import ParameterError
 from pydiffgeo.models.streams.stream_oxygen import (
     air_pressure,
     oxygen_saturation,
@@ -96,6 +97,13 @@ def test_slots_begin_as_their_formulas() -> None:
     )
     torch.testing.assert_close(begun, plain, rtol=1e-9, atol=1e-9)
     assert float(plain.max()) > float(plain.min()) + 1
+
+
+def test_respiration_that_would_give_oxygen_is_refused() -> None:
+    forcing = {"light": 500.0, "water_temperature": 15.0, "water_depth": 0.4, "pressure": 1000.0}
+    solver = Solver("implicit_euler", step=1 / 24)
+    with pytest.raises(ParameterError, match="'ER' is 6; .* below 0"):
+        solve(StreamOxygen(), forcing, {"ER": 6.0}, [9.0], [0.0, 1 / 24], solver, "torch")
 
 
 def test_ten_thousand_streams_keep_their_oxygen() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,7 @@ from torch import Tensor
 
 import pydiffgeo as pdg
 from pydiffgeo import Solution, Solver, StreamTemperature, solve, stages
-from pydiffgeo.errors import ParameterError, UnknownName
+from pydiffgeo.errors import DataError, ParameterError, UnknownName
 from pydiffgeo.models.streams.stream_temperature import C
 
 F64, DAY = torch.float64, 86400.0
@@ -285,15 +286,29 @@ def test_exchange_by_evaporation() -> None:
         StreamTemperature("evaporation", closures={"wind": closure})
 
 
-def test_engines_agree_over_a_river() -> None:
-    """Temperatures, and gradients of learned parameters."""
-    pytest.importorskip("juliacall")
-    sites, found = river(), {}
-    for name in ("torch", "julia"):
-        try:
-            hybrid = hybrid_of(sites, name, "6h")
-            series = simulated(hybrid, sites)
-        except pdg.errors.EngineUnavailable as error:
-            pytest.skip(str(error))
-        found[name] = series["water_temperature"]
+def test_engines_agree_over_a_river(julia: Any) -> None:
+    sites = river()
+    found = {
+        name: simulated(hybrid_of(sites, name, "6h"), sites)["water_temperature"]
+        for name in ("torch", "julia")
+    }
     torch.testing.assert_close(found["torch"], found["julia"], rtol=1e-7, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"discharge": -1.0}, "'discharge' is -1 m3 s-1"),
+        ({"lateral_inflow": -1.0}, "'lateral_inflow' is -1 m3 s-1"),
+        ({"shade": 1.5}, "'shade' is 1.5 at column 0; it must not be above 1"),
+        ({"ground_share": -0.5}, "'ground_share' is -0.5"),
+    ],
+)
+def test_water_that_runs_up_and_shares_that_are_none(change: dict[str, float], words: str) -> None:
+    model = StreamTemperature()
+    forcing = dict.fromkeys(model.spec.forcings, 1.0)
+    parameters = {k: v for k, v in change.items() if k not in forcing}
+    forcing |= {k: v for k, v in change.items() if k in forcing}
+    solver = Solver("implicit_euler", step=DAY)
+    with pytest.raises((DataError, ParameterError), match=words):
+        solve(model, forcing, parameters, [5e3, 5e4], [0.0, DAY], solver, "torch")
