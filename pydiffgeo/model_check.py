@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ from pydiffgeo.models.base import Evaluation, ProcessModel, Values
 from pydiffgeo.models.closures import output_of
 from pydiffgeo.models.julia_model import JuliaModel
 from pydiffgeo.solvers import Solver
-from pydiffgeo.solvers.jacobian import linearisation
+from pydiffgeo.solvers.jacobian import coloured
 from pydiffgeo.solvers.linear import structure
 from pydiffgeo.solvers.problem import Problem
 
@@ -206,7 +207,7 @@ def _derivatives(model: ProcessModel, state: Tensor, forcing: Values, parameters
             "elementwise."
         )
     with torch.no_grad():
-        lin = linearisation(model)(u, f, p)
+        lin = (model.linearise or partial(coloured, model))(u, f, p)
         # the rows of a matrix are the columns of its transpose
         full = structure(model.structure, model.bandwidth).transpose_apply(
             lin.jacobian, torch.eye(n).to(u)

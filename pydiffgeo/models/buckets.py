@@ -9,9 +9,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from pydiffgeo.models.base import Linearisation, ProcessModel, Values
+from pydiffgeo.models.base import ProcessModel, Values
 from pydiffgeo.models.slots import Formula, filled, formula_of, share, share_and_slope
-from pydiffgeo.models.smooth import stacked
 from pydiffgeo.models.spec_files import load_spec
 
 # mm d-1: about the median of the CAMELS basins' slow runoff; only where stores start depends on it
@@ -113,11 +112,3 @@ class Buckets(ProcessModel):
     def fluxes(self, state: Tensor, forcing: Values, parameters: Values) -> Tensor:
         """The fluxes of the specification."""
         return self.evaluate(state, forcing, parameters, fluxes=True).fluxes
-
-    def linearise(self, state: Tensor, forcing: Values, parameters: Values) -> Linearisation:  # type: ignore[override]
-        """Rates and their Jacobian as a full matrix."""
-        rates, entries = self.slopes(state, forcing, parameters)
-        jacobian = state.new_zeros(*state.shape, self.size)
-        for (row, column), values in entries.items():
-            jacobian[..., row, column] = values
-        return Linearisation(state, torch.ones_like(state), stacked(rates), (jacobian,))

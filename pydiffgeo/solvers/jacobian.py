@@ -1,4 +1,4 @@
-"""Jacobian of the rates by forward-mode differentiation, one tangent for each colour."""
+"""Jacobian of the rates: by hand where a model has it, or by forward-mode differentiation."""
 
 from __future__ import annotations
 
@@ -9,15 +9,29 @@ import torch.autograd.forward_ad as forward_ad
 from torch import Tensor
 
 from pydiffgeo.models.base import Linearisation, ProcessModel, Values
+from pydiffgeo.models.smooth import stacked
 
 Linearise = Callable[[Tensor, Values, Values], Linearisation]
 
 
 def linearisation(model: ProcessModel) -> Linearise:
-    """The model's own `linearise`, or one by coloured forward-mode differentiation of its rates."""
-    return (
-        model.linearise if model.linearise is not None else lambda u, f, p: coloured(model, u, f, p)
-    )
+    """The model's own `linearise`, or one from its `slopes`, or one by `coloured`."""
+    if model.linearise is not None:
+        return model.linearise
+    if model.slopes is not None and type(model).storage is ProcessModel.storage:
+        return lambda u, f, p: from_slopes(model, u, f, p)
+    return lambda u, f, p: coloured(model, u, f, p)
+
+
+def from_slopes(
+    model: ProcessModel, state: Tensor, forcing: Values, parameters: Values
+) -> Linearisation:
+    """Linearise a model that stores its states, with its `slopes` as a full matrix."""
+    rates, entries = model.slopes(state, forcing, parameters)
+    jacobian = state.new_zeros(*state.shape, model.size)
+    for (row, column), values in entries.items():
+        jacobian[..., row, column] = values
+    return Linearisation(state, torch.ones_like(state), stacked(rates), (jacobian,))
 
 
 def coloured(

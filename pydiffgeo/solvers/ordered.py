@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from pydiffgeo.models.base import Evaluation, Linearisation, ProcessModel, Values
+from pydiffgeo.solvers.jacobian import linearisation
 
 
 def order_by_name(model: ProcessModel) -> list[int] | None:
@@ -40,9 +41,10 @@ class Ordered(ProcessModel):
         self.model, self.order = model, order
         self.spec, self.size = replace(model.spec, states=states), model.size
         self.closures = model.closures
-        for name in ("linearise", "slopes", "guess"):
+        for name in ("slopes", "guess"):
             if getattr(model, name) is not None:
                 setattr(self, name, getattr(self, f"_{name}"))
+        self.linearise = self._linearise  # type: ignore[assignment]
         self.back = [order.index(i) for i in range(self.size)]
 
     def networks(self) -> dict[str, torch.nn.Module]:
@@ -76,7 +78,7 @@ class Ordered(ProcessModel):
 
     def _linearise(self, state: Tensor, forcing: Values, parameters: Values) -> Linearisation:
         u = self.given(state)
-        lin: Linearisation = self.model.linearise(u, forcing, parameters)  # type: ignore[misc]
+        lin = linearisation(self.model)(u, forcing, parameters)
         full = lin.jacobian[0].expand(*u.shape, self.size)
         storage, capacity, rates = (
             self.moved(x, u) for x in (lin.storage, lin.capacity, lin.rates)

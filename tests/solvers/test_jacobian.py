@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pydiffgeo import Grid, ProcessModel, Richards, Roots, Solver, solve
+from pydiffgeo import Grid, MuskingumCunge, ProcessModel, Richards, Roots, Solver, solve
 from pydiffgeo.models.base import Values
 from pydiffgeo.models.richards.boundaries import BOUNDARIES
 from pydiffgeo.models.richards.face_means import FACE_MEANS
@@ -141,3 +141,15 @@ def test_a_model_without_jacobian_against_the_matrix_exponential(
     (g,) = torch.autograd.grad(s.states[:, -1].square().sum(), k, retain_graph=True)
     (h,) = torch.autograd.grad(expected.square().sum(), k)
     torch.testing.assert_close(g, h, rtol=10 * size, atol=0)
+
+
+def test_slopes_take_the_place_of_automatic_differentiation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Steps of error control, too: forward-mode differentiation costs several times as much."""
+    monkeypatch.setattr("pydiffgeo.solvers.jacobian.coloured", None)
+    model = MuskingumCunge()
+    forcing = {"inflow": torch.full((2, 3), 20.0), "lateral_inflow": torch.ones(2, 3)}
+    times, start = torch.arange(4) * 86400.0, torch.full((2, 1), 1000.0)
+    solution = solve(model, forcing, {}, start, times, "kvaerno3", "torch")
+    assert float(solution.fluxes["discharge"][:, -1].min()) == pytest.approx(21.0, rel=1e-3)
