@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 import torch
 import torch.autograd.forward_ad as forward_ad
@@ -16,8 +17,9 @@ Linearise = Callable[[Tensor, Values, Values], Linearisation]
 
 def linearisation(model: ProcessModel) -> Linearise:
     """The model's own `linearise`, or one from its `slopes`, or one by `coloured`."""
-    if model.linearise is not None:
-        return model.linearise
+    own = cast("Linearise | None", model.linearise)
+    if own is not None:
+        return own
     if model.slopes is not None and type(model).storage is ProcessModel.storage:
         return lambda u, f, p: from_slopes(model, u, f, p)
     return lambda u, f, p: coloured(model, u, f, p)
