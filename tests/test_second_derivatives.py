@@ -14,7 +14,17 @@ from torch import Tensor
 from torch.autograd import forward_ad
 from torch.autograd.functional import hessian, hvp, jacobian, jvp, vhp
 
-from pydiffgeo import HBV, ExpHydro, Grid, NeuralClosure, Richards, Solver, solve, usda_soil
+from pydiffgeo import (
+    HBV,
+    ExpHydro,
+    Grid,
+    NeuralClosure,
+    Photosynthesis,
+    Richards,
+    Solver,
+    solve,
+    usda_soil,
+)
 from pydiffgeo.errors import DerivativeError
 from pydiffgeo.julia import function
 from pydiffgeo.networks import LSTM, Features, Sizes
@@ -61,6 +71,20 @@ def soil(engine: str) -> Callable[[Tensor], Tensor]:
     return run
 
 
+def leaf(engine: str) -> Callable[[Tensor], Tensor]:
+    """Every state and flux of a leaf, whose states store nothing, by its capacity and its light."""
+
+    def run(x: Tensor) -> Tensor:
+        model = Photosynthesis()
+        air = {k: f.typical for k, f in model.spec.forcings.items()} | {"par": 900.0 * x[1:]}
+        given = {"V_cmax25": x[:1] / 4}
+        solver = Solver("implicit_euler", step=1.0)
+        s = solve(model, air, given, model.start(given), range(2), solver, engine)
+        return torch.cat([s.states.flatten(), *[q.flatten() for q in s.fluxes.values()]])
+
+    return run
+
+
 def lstm(x: Tensor) -> Tensor:
     """Outputs of an LSTM on a CPU."""
     return NETWORK(Features(x[:1, None], (RAIN * x[1])[..., None], 0)).flatten()
@@ -76,7 +100,7 @@ def unknown(name: str, engine: str) -> Callable[[Tensor], Tensor]:
         return lambda x: route(
             bucket(Solver("implicit_euler", step=1.0), engine)(x)[None], x[:1] / 200, x[1:]
         ).flatten()
-    return soil(engine) if name == "soil" else lstm
+    return {"soil": soil, "leaf": leaf}[name](engine)
 
 
 START = torch.tensor([200.0, 1.1], dtype=F64)
@@ -136,7 +160,7 @@ ROADS: dict[str, Callable[[Callable[[Tensor], Tensor], Tensor], Any]] = {
 
 CASES = [("windows", road) for road in ROADS] + [
     (name, road)
-    for name in ("steps", "soil", "routed")
+    for name in ("steps", "soil", "routed", "leaf")
     for road in ROADS
     if "double" in road
     or road in ("hessian", "hessian of logarithms", "hvp", "func.jacrev", "forward mode")
