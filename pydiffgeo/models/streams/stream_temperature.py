@@ -204,10 +204,12 @@ class StreamTemperature(Buckets):
         return per, torch.where(wet, -per * per, 0.0)
 
     def check_parameters(self, parameters: Mapping[str, Tensor]) -> None:
-        """Raise ParameterError for what is negative, and for shares above 1."""
-        shares = ("shade", "bare_shade", "ground_share")
-        not_negative(self.spec, parameters, ("bed_exchange", "widening", *shares, *WIND))
-        not_above_one(self.spec, parameters, shares)
+        """Raise ParameterError for what is negative, and for shades above 1."""
+        shades = ("shade", "bare_shade")
+        not_negative(
+            self.spec, parameters, ("bed_exchange", "widening", "ground_share", *shades, *WIND)
+        )
+        not_above_one(self.spec, parameters, shades)
 
 
 START = {"volume": 1000.0, "heat": 10000.0}  # as `rivers.reach.FIRST`; m3 degC
