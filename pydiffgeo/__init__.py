@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pydiffgeo.data.sites import open_sites
     from pydiffgeo.data.windows import Windows
     from pydiffgeo.engines import ENGINES
-    from pydiffgeo.evaluation import evaluate, simulate
+    from pydiffgeo.evaluation import conformal, evaluate, simulate
     from pydiffgeo.hybrid import Hybrid
     from pydiffgeo.members import Ensemble
     from pydiffgeo.model_check import check_model
@@ -93,6 +93,7 @@ _HOMES = {
     "Trainer": "training.trainer",
     "Windows": "data.windows",
     "check_model": "model_check",
+    "conformal": "evaluation",
     "descend": "models.descent",
     "evaluate": "evaluation",
     "fit_closure": "models.fitting",
@@ -148,6 +149,7 @@ __all__ = [
     "Windows",
     "__version__",
     "check_model",
+    "conformal",
     "descend",
     "evaluate",
     "fit_closure",

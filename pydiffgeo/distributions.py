@@ -17,7 +17,7 @@ from torch.nn.functional import softplus
 from pydiffgeo.errors import DataError, lookup
 
 LEVELS = (
-    0.01, 0.025, *(0.05 * k for k in range(1, 20)), 0.975, 0.99
+    0.01, 0.025, *(k / 20 for k in range(1, 20)), 0.975, 0.99
 )  # fmt: skip
 """Quantiles that are kept: the ends of central intervals of 50, 90, 95 and 98 %, and between."""
 Number = float | Tensor

@@ -1,5 +1,6 @@
 """Simulation of trained hybrids, measures, scores, tables, figures and reports."""
 
+from pydiffgeo.evaluation.conformal import conformal
 from pydiffgeo.evaluation.evaluate import Evaluation, evaluate, open_evaluation
 from pydiffgeo.evaluation.figures import matplotlib_missing, new_figure, save_figure
 from pydiffgeo.evaluation.mean_of_runs import mean_name, mean_of_runs
@@ -28,10 +29,9 @@ from pydiffgeo.evaluation.tables import print_table, write_table
 
 __all__ = [
     "MEASURES", "PANELS", "Evaluation", "base_flow", "bias", "cdf_figure", "compare_runs",
-    "correlation", "coverage", "crps", "evaluate", "kge", "matplotlib_missing", "mean_name",
-    "mean_of_runs", "median_scores",
-    "new_figure", "nse", "open_evaluation", "pit", "pit_histogram", "pooled_scores", "print_table",
-    "rmse", "save_figure", "score", "score_distribution", "score_sites", "simulate",
-    "summary_table", "ubrmse", "untrained_summary", "untrained_table", "width", "write_report",
-    "write_scores", "write_table",
+    "conformal", "correlation", "coverage", "crps", "evaluate", "kge", "matplotlib_missing",
+    "mean_name", "mean_of_runs", "median_scores", "new_figure", "nse", "open_evaluation", "pit",
+    "pit_histogram", "pooled_scores", "print_table", "rmse", "save_figure", "score",
+    "score_distribution", "score_sites", "simulate", "summary_table", "ubrmse",
+    "untrained_summary", "untrained_table", "width", "write_report", "write_scores", "write_table",
 ]  # fmt: skip

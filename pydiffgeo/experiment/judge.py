@@ -18,7 +18,14 @@ from pydiffgeo.data.derive import attributes_of, sources_of
 from pydiffgeo.data.form import moments, series_names, step_of, times_of
 from pydiffgeo.data.problems import absent
 from pydiffgeo.errors import DataError, OutputError, SettingsError, listed, lookup, nearest
-from pydiffgeo.evaluation import Evaluation, compare_runs, evaluate, mean_name, mean_of_runs
+from pydiffgeo.evaluation import (
+    Evaluation,
+    compare_runs,
+    conformal,
+    evaluate,
+    mean_name,
+    mean_of_runs,
+)
 from pydiffgeo.evaluation.figures import matplotlib_missing
 from pydiffgeo.experiment.build import (
     build_hybrid,
@@ -40,6 +47,9 @@ from pydiffgeo.training.checkpoint import difference
 from pydiffgeo.training.run_folder import check_judged, judging
 
 log = logging.getLogger("pydiffgeo")
+
+CALIBRATION = "evaluation_validation"  # folder of what conformal intervals are of
+OF_REPORT = ("panels", "conformal")  # settings of evaluation that are none of `evaluate`
 
 
 def period_of(folder: Path, settings: Any, name: str) -> Period | None:
@@ -175,6 +185,38 @@ def judge_run(
     )  # fmt: skip
 
 
+def require_calibration(settings: Any) -> None:
+    """Raise SettingsError where conformal intervals have no validation period of their own."""
+    if settings.evaluation.conformal and (
+        settings.data.validation is None or settings.data.held_days
+    ):
+        raise SettingsError(
+            "evaluation.conformal takes the errors of data.validation, which must be there and lie "
+            "apart from data.train: give it a start and an end before or after it.",
+            ("evaluation", "conformal"),
+        )
+
+
+def with_intervals(run: TrainedRun, found: Evaluation) -> Evaluation:
+    """Return an evaluation with intervals from the validation period of the run's own records,
+    where its settings ask for them.
+    """
+    settings, e = run.settings, run.settings.evaluation
+    if not e.conformal or not found.observed:
+        return found
+    require_calibration(settings)
+    data = load_sites(settings, [run.hybrid], run.left_out, run.calibrated)
+    sites = data.judged("validation")
+    sites = sites.sel(site=[s for s in map(str, sites.site.values) if s in data.trained])
+    own = {s: i for i, m in enumerate(run.kept) for s in m["left_out"]}
+    calibration = evaluate(
+        run.model, sites, *days_of(settings.data.validation), e.warm_up, e.batch,
+        observed=found.observed, members=own or None, missing=settings.data.missing,
+        quantiles=e.quantiles,
+    )  # fmt: skip
+    return conformal(calibration, found, e.quantiles)
+
+
 def judge_records(
     run: TrainedRun,
     path: Path,
@@ -199,9 +241,11 @@ def _judged(
     folder, e, told = run.folder, run.settings.evaluation, [*run.notes, *notes]
     for note in told:
         log.warning(note)
-    given = {k: v for k, v in given_in(e).items() if k != "panels"}
+    given = {k: v for k, v in given_in(e).items() if k not in OF_REPORT}
     with judging(folder / out, run.weights):
         found = evaluate(run.model, sites, **given, **options, missing=run.settings.data.missing)
+        if out != CALIBRATION:
+            found = with_intervals(run, found)
         found.save(
             folder / out, f"{folder.name}, {title}", panels=e.panels, figures=figures, notes=told,
             appendix=_appendix(folder, run.settings), weights=run.weights, progress=progress,
@@ -277,8 +321,9 @@ def predict(
     found = evaluate(
         run.model, records, start, end, warm_up=e.warm_up, batch=e.batch, observed=observed,
         also=[name for name in run.hybrid.gives if name not in observed],
-        missing=run.settings.data.missing,
+        missing=run.settings.data.missing, quantiles=e.quantiles,
     )  # fmt: skip
+    found = with_intervals(run, found)
     for site, why in json.loads(found.data.attrs["failed"]).items():
         log.warning("site %s is left out: the solve failed: %s", site, why)
     output.parent.mkdir(parents=True, exist_ok=True)

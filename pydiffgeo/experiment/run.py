@@ -25,7 +25,7 @@ from pydiffgeo.experiment.build import (
     short_warm_up,
 )
 from pydiffgeo.experiment.data_schema import days_of
-from pydiffgeo.experiment.judge import judge
+from pydiffgeo.experiment.judge import judge, require_calibration
 from pydiffgeo.experiment.schema import TRAINING, Experiment, plain_settings
 from pydiffgeo.experiment.signatures import given_in
 from pydiffgeo.experiment.site_data import DATA_REPORT
@@ -120,6 +120,7 @@ def _check_evaluation(settings: Any) -> None:
     for name, measures in (e.measures or {}).items():
         kinds.append((("measures", name), name, dict.fromkeys(observed), "observed series"))
         kinds += [(("measures", name), one, MEASURES, "measure") for one in measures]
+    require_calibration(settings)
     for place, name, known, what in kinds:
         if name not in known:
             raise SettingsError(

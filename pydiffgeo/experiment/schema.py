@@ -52,6 +52,7 @@ def key(annotation: Any, default: Any, text: str, **limits: Any) -> tuple[Any, A
 LENGTH = "Steps of a window after its warm-up; none: the whole period."
 BATCH = "Windows of a step, over all processes; none: all sites."
 FOLDS = "site: train a member without each site, which judges it."
+CONFORMAL = "Intervals as wide as errors of the validation period were: see pydiffgeo.conformal."
 TRAINING: dict[str, Any] = {
     "length": key(int | None, None, LENGTH, ge=1),
     "warm_up": key(int, 0, "First steps of a window that the loss does not count.", ge=0),
@@ -61,6 +62,7 @@ TRAINING: dict[str, Any] = {
 }
 PANELS = dict[str, dict[str, Any]] | tuple[str, ...] | None
 EVALUATION: dict[str, Any] = {
+    "conformal": key(bool, False, CONFORMAL),
     "panels": key(PANELS, None, "Panels of the report, with their options; all by default."),
 }
 
