@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from pydiffgeo.solvers import METHODS, Solver
     from pydiffgeo.solving import solve
     from pydiffgeo.stages import Series, Stage
+    from pydiffgeo.training import posterior
+    from pydiffgeo.training.trainer import Trainer
 
 try:
     __version__ = version("pydiffgeo")
@@ -102,6 +104,7 @@ _HOMES = {
     "load_spec": "models.spec_files",
     "open_sites": "data.sites",
     "optimal_chi": "models.leaves.optimality",
+    "posterior": "training",
     "simulate": "evaluation",
     "solve": "solving",
     "usda_soil": "models.richards.hydraulics",
@@ -160,6 +163,7 @@ __all__ = [
     "losses",
     "open_sites",
     "optimal_chi",
+    "posterior",
     "simulate",
     "solve",
     "stages",

@@ -193,6 +193,44 @@ def calibrate(
 
 
 @app.command()
+def posterior(
+    config: Config,
+    run: Annotated[str, typer.Option(help="Run of the file whose parameters are sampled.")],
+    method: Annotated[
+        str, typer.Option(help="laplace, or hmc: NUTS of pyro-ppl through the gradient.")
+    ] = "laplace",
+    samples: Annotated[int, typer.Option(min=1, help="Draws of each chain.")] = 500,
+    warm_up: Annotated[int, typer.Option(min=1, help="Draws before, which hmc adapts by.")] = 200,
+    chains: Annotated[int, typer.Option(min=1, help="Chains of each site.")] = 2,
+    correlated: Annotated[
+        bool, typer.Option("--correlated", help="Errors are a first-order autoregression.")
+    ] = False,
+    sites: Annotated[
+        int | None, typer.Option(min=1, help="Number of sites; default those of the file.")
+    ] = None,
+    output: Output = None,
+    figures: Figures = True,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Sample the posterior of the parameters of each site, into OUTPUT/RUN_METHOD.
+
+    Draws as netCDF, a summary, and the test period with its predictive distribution.
+    """
+    output = output or Path("runs", config.stem)
+    with reporting(debug):
+        from .experiment.sampled import sample_run
+        from .experiment.schema import load_experiment
+
+        folder = sample_run(
+            load_experiment(config), output, run, method, samples, warm_up, chains, correlated,
+            sites, overwrite, not quiet, figures,
+        )  # fmt: skip
+        console(quiet).print(f"Written: {folder}")
+
+
+@app.command()
 def evaluate(
     folders: Annotated[
         list[Path], typer.Argument(help="Folders of runs, or of an experiment with several.")

@@ -182,6 +182,10 @@ class Batch:
         """Return the batch with its tensors on a device."""
         return self._mapped(lambda tensor: tensor.to(device), depths=True)
 
+    def only(self, rows: Tensor) -> Batch:
+        """Return some rows, which know no site below or above."""
+        return replace(self._mapped(lambda tensor: tensor[rows]), below=None, tributaries=None)
+
     def repeated(self, count: int) -> Batch:
         """Return the batch with each row `count` times, one copy after the other."""
         changed = self._mapped(lambda tensor: tensor.repeat_interleave(count, 0))

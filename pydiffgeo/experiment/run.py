@@ -86,24 +86,24 @@ def train(
         Records that cannot be used, or a model that cannot go on; site and window are named.
     """
     names = list(only or experiment.runs)
-    hybrids = _hybrids(experiment, names)
+    hybrids = untrained(experiment, names)
     for name in names:
-        with _placed(experiment, name):
+        with placed(experiment, name):
             _check_evaluation(experiment.runs[name])
     with process_group(experiment.runs[names[0]].device) as group:
         for name in names:  # what is wrong is said before the first one is trained
             if group.first:
                 _require_place(experiment.runs[name], output / name, resume, overwrite)
-        experiment = _with_records(experiment, output, hybrids, group)
+        experiment = with_records(experiment, output, hybrids, group)
         for name in names:
-            with _placed(experiment, name):
+            with placed(experiment, name):
                 trainer = _trainer(experiment.runs[name], output / name, hybrids, progress, group)
                 _train_run(trainer, output / name, resume, overwrite, progress)
     return [output / name for name in names]
 
 
 @contextmanager
-def _placed(experiment: Experiment, name: str) -> Iterator[None]:
+def placed(experiment: Experiment, name: str) -> Iterator[None]:
     """Say of errors where in the file of the experiment their setting stands."""
     try:
         yield
@@ -130,7 +130,7 @@ def _check_evaluation(settings: Any) -> None:
             )
 
 
-def _hybrids(experiment: Experiment, names: Sequence[str]) -> dict[str, Hybrid]:
+def untrained(experiment: Experiment, names: Sequence[str]) -> dict[str, Hybrid]:
     """Return the untrained hybrid of each run; what is wrong with others than `names` waits."""
     for name in names:
         if name not in experiment.runs:
@@ -139,7 +139,7 @@ def _hybrids(experiment: Experiment, names: Sequence[str]) -> dict[str, Hybrid]:
     found = {}
     for name, settings in experiment.runs.items():
         try:
-            with _placed(experiment, name):
+            with placed(experiment, name):
                 found[name] = build_hybrid(settings)
         except PyDiffGeoError:
             if name in names:
@@ -147,7 +147,7 @@ def _hybrids(experiment: Experiment, names: Sequence[str]) -> dict[str, Hybrid]:
     return found
 
 
-def _with_records(
+def with_records(
     experiment: Experiment, output: Path, hybrids: dict[str, Hybrid], group: Group
 ) -> Experiment:
     """Return the experiment with a synthetic truth, in its folder, where no records are given."""
@@ -267,20 +267,20 @@ def calibrate(
     SettingsError
         No such run, or one without a process model or with networks in its stages.
     """
-    hybrids = _hybrids(experiment, [run])
+    hybrids = untrained(experiment, [run])
     # before the data are read
     lookup(METHODS, method, "method of calibration")
     learns = calibrated(hybrids[run], ["any"]).learns
     if method == "sce_ua":
         require_evaluations(evaluations, len(learns))
-    experiment = _with_records(experiment, output, hybrids, Group())
+    experiment = with_records(experiment, output, hybrids, Group())
     ending = "sceua" if method == "sce_ua" else method
     settings, folder = experiment.runs[run], output / f"{run}_{ending}"
     if sites is not None:
         data = settings.data.model_copy(update={"sites": sites})
         settings = settings.model_copy(update={"data": data})
     _require_place(settings, folder, resume, overwrite)  # before the data are read
-    with _placed(experiment, run):
+    with placed(experiment, run):
         data = load_sites(settings, hybrids.values(), calibrated=True)
         trained = data.training
         first, last = positions(times_of(trained), *days_of(settings.data.train))

@@ -97,6 +97,10 @@ TESTED_IN = {
         for name in ("base", "mixed", "mlp", "reading")
     },
     "networks/recurrence.py": "networks/test_lstm.py",
+    **{
+        f"training/{name}.py": "training/test_posterior.py"
+        for name in ("laplace", "likelihood", "nuts", "priors")
+    },
     "solvers/stationary_search.py": "solvers/test_stationary.py",
     "stages/base.py": "contracts/test_composition.py",
     # numerics that only make sense together
