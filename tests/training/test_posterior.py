@@ -54,7 +54,7 @@ def test_nuts_of_the_same_is_its_closed_form() -> None:
     pytest.importorskip("pyro")
     sites = with_columns(records(1))
     made = pdg.Hybrid(pdg.MLP(reads=(), hidden=()), Columns())
-    options = {"noise": NOISE, "samples": 1000, "warm_up": 100, "chains": 2, "predictive": 0}
+    options = {"noise": NOISE, "samples": 1500, "warm_up": 150, "chains": 2, "predictive": 0}
     found = posterior(made, windows(sites), "hmc", seed=2, **options)
     mean, covariance = closed_form(sites, 0)
     assert np.allclose(moments(found, "r0")[0], mean, rtol=0.01)
