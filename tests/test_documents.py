@@ -121,6 +121,18 @@ def test_example_of_stream_temperature() -> None:
     assert water.shape == (3, 60) and 0 <= float(water.min()) and float(water.max()) < 30
 
 
+def test_how_sure_a_model_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {"sites": hybrid_cases.basins(3, 200)}
+    for code in blocks("docs/uncertainty.md", "python"):
+        exec(code, names)
+    assert "coverage_90" in capsys.readouterr().out
+    data = xr.load_dataset(tmp_path / "posterior.nc")
+    assert {"S_max", "discharge_quantile", "discharge_prior_quantile"} <= set(data)
+
+
 def test_gauss_newton() -> None:
     def simulate(parameters: torch.Tensor) -> torch.Tensor:
         model, solver = pdg.HBV(), pdg.Solver("implicit_euler", step=1.0)

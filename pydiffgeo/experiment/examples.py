@@ -16,6 +16,7 @@ EXAMPLES: dict[str, str] = {
     "camels_dpl": "HBV with learned parameters on CAMELS-US, beside LSTMs",
     "learned_recharge": "a network inside the equations of HBV",
     "forcing_fusion": "rain of two products, fused by what discharge tells",
+    "uncertainty": "how sure models of basins are: ensembles, error models, CMAL, conformal",
     "soil_moisture": "Richards columns trained on profiles of soil moisture",
     "river_roughness": "Manning's n of the reaches of a river from the discharge at its outlet",
     "river_gauges": "gauges of a river that were never seen, from 68 others",

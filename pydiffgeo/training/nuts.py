@@ -26,7 +26,7 @@ def require_pyro() -> None:
         import pyro  # noqa: F401
     except ImportError:
         raise EngineUnavailable(
-            "pyro is not installed: pip install 'pydiffgeo[uncertainty]' brings it, or take "
+            "pyro is not installed: pip install 'pydiffgeo[posterior]' brings it, or take "
             "method='laplace'."
         ) from None
 
