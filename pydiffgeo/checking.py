@@ -100,11 +100,7 @@ def check_at(problem: Problem) -> float | None:
         check_leading(model, *inputs)
 
     def error(u: Tensor, f: Values, p: Values) -> float | None:
-        if isinstance(model, JuliaModel):
-            found = julia_models.evaluate(start(), model, u, dict(f), dict(p))
-        else:
-            found = model.evaluate(*prepared(model, u, f, p), fluxes=True)
-        return balance_error(model, u, f, found)
+        return balance_error(model, u, f, values_at(model, u, f, p))
 
     errors = [error(state, forcing, parameters)]
     for given in (
@@ -118,6 +114,15 @@ def check_at(problem: Problem) -> float | None:
         except Exception:  # noqa: BLE001, S112  what is drawn may be what the equations do not allow
             continue
     return max((e for e in errors if e is not None), default=None)
+
+
+def values_at(
+    model: ProcessModel, state: Tensor, forcing: Values, parameters: Values
+) -> Evaluation:
+    """Storage, rates and fluxes at states `[column, size]`, in the language of the model."""
+    if isinstance(model, JuliaModel):
+        return julia_models.evaluate(start(), model, state, forcing, parameters)
+    return model.evaluate(*prepared(model, state, forcing, parameters), fluxes=True)
 
 
 def prepared(model: ProcessModel, state: Tensor, forcing: Values, parameters: Values) -> Inputs:

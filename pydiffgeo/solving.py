@@ -20,7 +20,8 @@ from pydiffgeo.engines import ENGINES, Result, julia_river, torch_river
 from pydiffgeo.engines.base import by_flux
 from pydiffgeo.engines.julia_engine import torch_only
 from pydiffgeo.engines.whole_rivers import River
-from pydiffgeo.errors import EngineUnavailable, ParameterError, SolveFailed, lookup
+from pydiffgeo.errors import EngineUnavailable, ParameterError, lookup
+from pydiffgeo.failures import reasons, refuse
 from pydiffgeo.inputs import batch_size, read_forcing, read_parameters, read_state, read_times
 from pydiffgeo.models.base import ProcessModel
 from pydiffgeo.models.closures import check_modes
@@ -200,21 +201,11 @@ def _solution(model: ProcessModel, read: _Read, result: Result) -> Solution:
     """Return the results in the units of the model, or raise SolveFailed."""
     problem, labels = read.problem, read.labels
     columns = len(read.state)
+    failed, remedy = reasons(problem, result, labels)
     result = replace(result, fluxes=by_flux(problem.model, result.fluxes))
     result, storage = from_core(model, result, problem.model.total_storage(result.storage))
-    failed = {
-        c: f"in the interval that ends at {labels[k + 1]}: {why}"
-        for c, (k, why) in sorted(result.failed.items())
-    }
     if failed and read.options.on_failure == "raise":
-        shown = "; ".join(f"column {c} {why}" for c, why in list(failed.items())[:5])
-        raise SolveFailed(
-            f"{len(failed)} of {columns} columns of the {model.spec.name} model failed: {shown}"
-            f"{' ...' if len(failed) > 5 else ''}. "
-            'Loosen rtol, raise max_steps, or take Solver(on_failure="report") to keep the other '
-            "columns.",
-            failed,
-        )
+        refuse(model.spec.name, failed, columns, remedy)
     return Solution(
         model=model,
         start=labels[0],

@@ -85,13 +85,16 @@ GIVEN = ("settings of loam.yaml", Path("runs/loam"))
         ),
         (
             "evaluate x y --period train",
-            ("judge", ([Path("x"), Path("y")], "train", True, True, None, {})),
+            ("judge", ([Path("x"), Path("y")], "train", True, True, None, {}, ())),
         ),
         (
             "evaluate x --data new.csv --option attributes=traits.csv",
             (
                 "judge",
-                ([Path("x")], "test", True, True, Path("new.csv"), {"attributes": "traits.csv"}),
+                (
+                    *([Path("x")], "test", True, True, Path("new.csv")),
+                    *({"attributes": "traits.csv"}, ()),
+                ),
             ),
         ),
         (
@@ -101,8 +104,13 @@ GIVEN = ("settings of loam.yaml", Path("runs/loam"))
                 (
                     *([Path("x")], "test", True, True, None),
                     {"attributes": {"A": {"lat": 1}}, "least_slope": 1e-4},
+                    (),
                 ),
             ),
+        ),
+        (
+            "evaluate x --mean daymet --mean era5",
+            ("judge", ([Path("x")], "test", True, True, None, {}, ["daymet", "era5"])),
         ),
         (
             "predict x --data new.nc --output p.nc --start 2001-01-01 --site 7 --overwrite",

@@ -130,8 +130,10 @@ def test_columns_that_fail_in_their_first_step_are_reported(
     model = HBV(closures={"recharge": closure}) if bad == "not a number" else HBV()
     field = torch.full((2,), 200.0, dtype=F64, requires_grad=True)
     state = torch.tensor([[1e300 if bad == "overflow" else 10.0], [10.0]], dtype=F64).expand(-1, 5)
-    with pytest.raises(SolveFailed, match="column 0 in the interval that ends at 1: "):
+    words = "column 0 in the interval that ends at 1: the rate of .* is not finite where .*No tol"
+    with pytest.raises(SolveFailed, match=words) as error:
         solve(model, days, {"FC": field}, state, np.arange(4), solver)
+    assert "rtol" not in str(error.value)
     s = solve(model, days, {"FC": field}, state, np.arange(4), replace(solver, on_failure="report"))
     assert set(s.failed) == ({0, 1} if bad == "not a number" else {0})
     s.states[1].nansum().backward()
