@@ -12,6 +12,11 @@ from pydiffgeo.models.richards.hydraulics.base import Curves, SoilHydraulics
 class Gardner(SoilHydraulics):
     """theta = theta_r + (theta_s - theta_r) exp(alpha psi), K = K_s exp(alpha psi) below zero head.
 
+    The retention curve bends sharply at zero head, where a cell goes from `specific_storage` to
+    alpha (theta_s - theta_r) per cm, and is left as it is for comparison with exact solutions.
+    Columns that are full, or nearly so, and drain may therefore fail with the default
+    `specific_storage` of 1e-6 per cm; 1e-4 per cm solved all that were tried.
+
     References
     ----------
     Gardner, W. R. (1958), doi:10.1097/00010694-195804000-00006.
