@@ -227,7 +227,8 @@ def _train_run(
     history = trainer.run(resume, progress, overwrite)
     stopped = f", stopped early ({trainer.stopped})" if trainer.stopped else ""
     loss = f"; loss of the last epoch {history[-1]['loss']:.4f}" if history else ""
-    say(f"{folder}: trained for {len(history)} epochs, {trainer.step} steps{stopped}{loss}.")
+    best = f"; {trainer.choice.told()}" if trainer.choice.told() else ""
+    say(f"{folder}: trained for {len(history)} epochs, {trainer.step} steps{stopped}{loss}{best}.")
     if group.first:
         for out in stale_evaluations(folder, weights_hash(trainer.model.state_dict())):
             told = "judged other weights than the run has now: judge it again with"

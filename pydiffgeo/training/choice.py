@@ -100,6 +100,18 @@ class Choice:
         score = sum(self.scores[i] for i in judges) / len(judges)
         return -score if self.held else score
 
+    def told(self) -> str:
+        """Return the best score and its epoch, of several judges the mean; "" before a choice."""
+        judges = sorted({i for i in self.judged_by if self.best_weights[i] is not None})
+        if not judges:
+            return ""
+        score = sum(self.best[i] for i in judges) / len(judges)
+        name = "best error on the days held out" if self.held else "best validation score"
+        if len(judges) > 1:
+            return f"{name} {abs(score) if self.held else score:.4f}, mean of {len(judges)} members"
+        where = f"in epoch {self.best_epoch[judges[0]]}"
+        return f"{name} {abs(score) if self.held else score:.4f} {where}, whose weights are kept"
+
     def chosen(self, ensemble: bool) -> dict[str, Any] | None:
         """Return the weights of the hybrid, or of the kept members; None before a choice."""
         if not ensemble or self.best_weights[0] is None:

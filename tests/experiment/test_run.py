@@ -73,6 +73,20 @@ def test_a_run_is_overwritten_only_when_asked_and_its_evaluation_goes_with_it(re
     assert yaml.safe_load((done / "settings.yaml").read_text())["training"]["seed"] == 1
 
 
+def test_a_training_ends_with_its_folder_and_its_best_score(records, tmp_path, capsys):
+    def ends(**data: Any) -> str:
+        train(cases.experiment(tmp_path, records, data=data), tmp_path / "out", overwrite=True)
+        return " ".join(capsys.readouterr().out.split())
+
+    assert "best" not in ends()
+    said = ends(
+        train={"start": "1999-12-01", "end": "2000-09-30"},
+        validation={"start": "2000-10-01", "end": "2000-12-31"},
+    )
+    assert "out/run: trained for 2 epochs, 4 steps; loss of the last epoch" in said
+    assert "; best validation score " in said and "whose weights are kept." in said
+
+
 def test_all_runs_are_checked_before_the_first_is_trained(records, done):
     both = few(done, records, runs={"new": {}, "run": {}})
     with pytest.raises(OutputError, match="run holds a run already"):

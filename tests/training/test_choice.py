@@ -31,11 +31,14 @@ def test_early_stopping_keeps_the_best_weights(sites, tmp_path):
         column(history, "validation") == [0.1, 0.4, 0.3, 0.2]
         and "best in epoch 2" in stopped.stopped
     )
+    told = "best validation score 0.4000 in epoch 2, whose weights are kept"
+    assert stopped.choice.told() == told
     assert torch.equal(stopped.model.net[0].bias, seen[1]) and not torch.equal(seen[3], seen[1])
     saved = load_checkpoint(tmp_path / CHECKPOINT)
     assert torch.equal(chosen_weights(saved)["net.0.bias"], seen[1])
     resumed = trainer(sites, tmp_path, epochs=9, patience=2, validation=judge)
     assert len(resumed.run(resume=True, progress=False)) == 4  # stopped stays stopped
+    assert resumed.choice.told() == told
     assert same_weights(resumed.model, stopped.model)
 
 
