@@ -47,7 +47,13 @@ def times_of(sites: xr.Dataset) -> pd.Index:
     """Return the times of records, or the numbers of their points."""
     if axis_of(sites) == "point":
         return pd.RangeIndex(sites.sizes["point"])
-    return pd.DatetimeIndex(sites.time.values)
+    try:
+        return pd.DatetimeIndex(sites.time.values)
+    except TypeError:
+        raise DataError(
+            "the times are no dates of the standard calendar; convert them first "
+            "(xarray: .convert_calendar('standard'))."
+        ) from None
 
 
 def dates_of(sites: xr.Dataset, who: str) -> pd.DatetimeIndex:

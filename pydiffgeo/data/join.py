@@ -7,7 +7,7 @@ import warnings
 import pandas as pd
 import xarray as xr
 
-from pydiffgeo.data.form import axis_of, series_names, step_of, times_of
+from pydiffgeo.data.form import axis_of, is_observed, series_names, step_of, times_of
 from pydiffgeo.errors import DataError, DataWarning, UnitError, listed
 from pydiffgeo.units import same_unit
 
@@ -27,10 +27,11 @@ def join_sites(sites: xr.Dataset, **products: xr.Dataset) -> xr.Dataset:
     Raises
     ------
     DataError
-        Records of another step, without any of the sites, or a name that is there already.
+        Records of another step, without any of the sites or times, with a site twice, or a name
+        that is there already.
     """
     found = sites
-    names, step = [str(site) for site in sites.site.values], step_of(times_of(sites))
+    names, step = _site_names(sites, "join: the records"), step_of(times_of(sites))
     for ending, other in products.items():
         own_step = step_of(times_of(other))
         if axis_of(other) == "point" or axis_of(sites) == "point" or own_step != step:
@@ -38,12 +39,19 @@ def join_sites(sites: xr.Dataset, **products: xr.Dataset) -> xr.Dataset:
                 f"join: records of {ending} have steps of {own_step or 'points'}, the others of "
                 f"{step or 'points'}; records of one step are joined: resample them first."
             )
-        theirs = {str(site) for site in other.site.values}
+        theirs = _site_names(other, f"join: {ending}")
         lost = [site for site in names if site not in theirs]
         if len(lost) == len(names):
             raise DataError(
                 f"join: {ending} has none of the sites; it has {listed(sorted(theirs), 3)}, they "
                 f"are {listed(names, 3)}. Rename its sites (.assign_coords(site=...))."
+            )
+        if not times_of(other).isin(times_of(sites)).any():
+            own, its = (" to ".join(str(o.time.values[k])[:16] for k in (0, -1))
+                        for o in (sites, other))  # fmt: skip
+            raise DataError(
+                f"join: {ending} has no step in common with the records: it has {its}, they have "
+                f"{own}. Steps that begin at another hour do not fit: shift its times, or resample."
             )
         added = {name: f"{name}_{ending}" for name in series_names(other)}
         for name in added.values():
@@ -61,7 +69,10 @@ def join_sites(sites: xr.Dataset, **products: xr.Dataset) -> xr.Dataset:
             .rename(added)
             .drop_vars([k for k in other.coords if k not in ("site", "time")])
         )
-        found = found.assign(part.reindex(site=sites.site, time=sites.time).data_vars)
+        part = part.assign_coords(site=theirs, time=times_of(other)).reindex(
+            site=names, time=sites.time
+        )
+        found = found.assign(part.assign_coords(site=sites.site).data_vars)
     return found
 
 
@@ -78,17 +89,17 @@ def append_sites(sites: xr.Dataset, *others: xr.Dataset) -> xr.Dataset:
     Raises
     ------
     DataError
-        A site that is there twice, or records of another step or without dates.
+        A site that is there twice, records of another step or without dates, or a series that is
+        observed in one of them and forcing in another.
     UnitError
-        A variable that two of them have in different units.
+        A variable that two of them have in different units, or one without.
     """
     whole, step = [sites, *others], step_of(times_of(sites))
     seen: set[str] = set()
-    units: dict[str, str] = {}
     for one in whole:
         if axis_of(one) == "point" or step_of(times_of(one)) != step:
             raise DataError("append: the records have other steps, or no dates; resample them.")
-        names = {str(site) for site in one.site.values}
+        names = set(_site_names(one, "append: one of the records"))
         if twice := sorted(seen & names):
             raise DataError(
                 f"append: {listed(twice, 3)} are in two of the records; rename the sites of one "
@@ -96,10 +107,14 @@ def append_sites(sites: xr.Dataset, *others: xr.Dataset) -> xr.Dataset:
             )
         seen |= names
         for name, values in one.data_vars.items():
-            unit = values.attrs.get("units")
-            if unit is not None and not same_unit(units.setdefault(str(name), unit), unit):
-                raise UnitError(
-                    f"append: {name!r} is in {units[str(name)]!r} and in {unit!r}; convert one."
+            first = next(other[name] for other in whole if name in other)
+            here, unit = (v.attrs.get("units", "no unit") for v in (first, values))
+            if values.dtype.kind == "f" and not same_unit(here, unit):
+                raise UnitError(f"append: {name!r} is in {here!r} and in {unit!r}; convert one.")
+            if is_observed(first) != is_observed(values):
+                raise DataError(
+                    f"append: {name!r} is observed in one of the records and forcing in another; "
+                    "rename it in one, or set its attrs['role']."
                 )
     first, last = min(o.time.values[0] for o in whole), max(o.time.values[-1] for o in whole)
     times = pd.date_range(first, last, freq=step, name="time")
@@ -113,3 +128,11 @@ def append_sites(sites: xr.Dataset, *others: xr.Dataset) -> xr.Dataset:
         source = next(one[name] for one in whole if name in one)
         values.attrs = dict(source.attrs)
     return found
+
+
+def _site_names(records: xr.Dataset, who: str) -> list[str]:
+    """Return the names of sites as text; DataError where one is there twice."""
+    names = [str(site) for site in records.site.values]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise DataError(f"{who} have {listed(twice, 3)} twice; rename or drop one.")
+    return names

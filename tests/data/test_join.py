@@ -122,3 +122,39 @@ def test_sites_that_do_not_fit_are_refused() -> None:
     hours["time"] = np.datetime64("2000-01-01", "ns") + np.arange(20) * np.timedelta64(1, "h")
     with pytest.raises(DataError, match="other steps"):
         append_sites(basins(2, 20), hours)
+
+
+def test_times_and_sites_that_do_not_meet_are_refused() -> None:
+    """Each of these once gave a product that is missing everywhere, without a word."""
+    sites = basins(4, 30)
+    other = sites[["precipitation"]]
+    for shift in (np.timedelta64(12, "h"), np.timedelta64(4000, "D")):
+        with pytest.raises(DataError, match="era5 has no step in common"):
+            join_sites(sites, era5=other.assign_coords(time=other.time + shift))
+    with pytest.raises(DataError, match="era5 have b0 twice"):
+        join_sites(sites, era5=xr.concat([other, other.isel(site=[0])], "site"))
+    noleap = xr.date_range("2000-01-01", periods=30, calendar="noleap", use_cftime=True)
+    with pytest.raises(DataError, match="standard calendar"):
+        join_sites(sites, era5=other.assign_coords(time=noleap))
+
+
+def test_sites_are_joined_by_their_names_as_text() -> None:
+    sites = basins(4, 30)
+    numbers, texts = [1, 2, 3, 4], ["1", "2", "3", "4"]
+    for mine, theirs in ((numbers, texts), (texts, numbers)):
+        other = sites[["precipitation"]].assign_coords(site=theirs)
+        found = join_sites(sites.assign_coords(site=mine), era5=other)
+        np.testing.assert_array_equal(found.precipitation_era5, sites.precipitation)
+        assert found.site.values.tolist() == mine
+
+
+def test_series_without_a_unit_or_with_another_role_are_not_appended() -> None:
+    sites = basins(4, 30)
+    other = sites.assign_coords(site=list("abcd"))
+    bare = other.assign(precipitation=other.precipitation.drop_attrs())
+    for pair in ((sites, bare), (bare, sites)):
+        with pytest.raises(UnitError, match="no unit"):
+            append_sites(*pair)
+    forcing = other.assign(discharge=other.discharge.assign_attrs(role="forcing"))
+    with pytest.raises(DataError, match="'discharge' is observed in one"):
+        append_sites(sites, forcing)
