@@ -49,7 +49,8 @@ class Fuse(Stage):
     between : (float, float)
         Bounds of each weight without `sum_to_one`; it begins at one over the number of products.
     others : bool
-        Whether a product that is missing on a step leaves its weight to the others there. Without
+        Whether a product that is missing on a step leaves its weight to the others there (also to
+        those whose fixed weight is zero: (1, 0) fills gaps of the first by the second). Without
         it a step that lacks one is missing forcing, which `Windows(missing=...)` and data.missing
         skip or refuse.
 
@@ -118,7 +119,11 @@ class Fuse(Stage):
             self._refuse(~there.any(0), batch)
         if self.sum_to_one or not bool(there.all()):
             weights = torch.where(there, weights, 0.0)
-            weights = weights / weights.sum(0) * whole
+            total = weights.sum(0)
+            # where only products without weight are there, they count the same
+            alike = there.to(weights) / there.sum(0)
+            weights = torch.where(total > 0, weights / torch.where(total > 0, total, 1.0), alike)
+            weights = weights * whole
         mean = (weights * torch.where(there, values, 0.0)).sum(0)
         return dict(zip(self.gives, (mean, *weights), strict=True))
 

@@ -181,3 +181,13 @@ def test_what_is_no_fusion_is_refused() -> None:
     for weights in ((1.0,), (0.0, 0.0), (-1.0, 2.0), (float("nan"), 1.0)):
         with pytest.raises(SettingsError, match="weights="):
             stages.Fuse(PAIR, weights=weights)
+
+
+def test_a_gap_is_filled_by_a_product_without_weight() -> None:
+    sites = products()
+    sites.precipitation[0, 3] = np.nan
+    found, batch = fused(stages.Fuse(PAIR, weights=(1, 0), others=True), sites)
+    expected = batch.series["precipitation"].clone()
+    expected[0, 3] = batch.series["precipitation_era5"][0, 3]
+    assert torch.equal(found["precipitation"], expected)
+    assert found["precipitation_share"][0, :5].tolist() == [1, 1, 1, 0, 1]
