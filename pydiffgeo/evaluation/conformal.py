@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydiffgeo.distributions import LEVELS
 from pydiffgeo.errors import DataError, listed
 from pydiffgeo.evaluation.evaluate import Evaluation
-from pydiffgeo.evaluation.probabilistic import NLL, QUANTILE
+from pydiffgeo.evaluation.probabilistic import NLL, QUANTILE, require_levels
 from pydiffgeo.evaluation.simulate import OBSERVED
 
 log = logging.getLogger("pydiffgeo")
@@ -51,20 +51,23 @@ def conformal(
     Returns
     -------
     Evaluation
-        With ``NAME_quantile`` of each observed series. A site gets none where the calibration has
-        fewer than p / (1 - p) observations, p being the widest share; it is named in a warning.
+        With ``NAME_quantile`` of each series that the calibration observes. A site gets none where
+        the calibration has fewer than p / (1 - p) observations, p being the widest share; it is
+        named in a warning.
 
     Raises
     ------
     DataError
         No series is in both evaluations, or levels are not symmetric.
     """
-    names = [name for name in judged.observed if name in calibration.observed]
+    names = [name for name in calibration.observed if name in judged.data]
     if not names:
         raise DataError(
-            f"the calibration observes {listed(calibration.observed)}, and judged is "
-            f"{listed(judged.observed)}: give evaluations of the same series."
+            f"the calibration observes {listed(calibration.observed)}, and judged are "
+            f"{listed(judged.data.data_vars)}: give evaluations of the same series."
         )
+    if relative is not None and not relative > 0:
+        raise DataError(f"relative={relative:g} must be above zero, in the unit of the series.")
     data, known = judged.data.copy(), [str(site) for site in calibration.data["site"].values]
     rows = [known.index(str(s)) if str(s) in known else None for s in data["site"].values]
     for name in names:
@@ -72,6 +75,15 @@ def conformal(
         both = own in past and own in data
         used = past["quantile"].values if both else np.asarray(levels, float)
         _require_symmetric(used)
+        if both and not np.array_equal(used, data["quantile"].values):
+            raise DataError(
+                f"quantiles of {name!r} in the calibration have other levels than those judged; "
+                "evaluate both with the same `quantiles`."
+            )
+        if past[name].dims != data[name].dims or any(
+            not np.array_equal(past[name][d], data[name][d]) for d in past[name].dims[2:]
+        ):
+            raise DataError(f"{name!r} is at other depths in the calibration than judged.")
         kind, seen = own if both else name, past[name + OBSERVED].values
         quantiles = np.full((*data[name].shape, len(used)), np.nan)
         for row, k in enumerate(rows):
@@ -95,9 +107,10 @@ def conformal(
 
 
 def _require_symmetric(levels: NDArray) -> None:
-    if (np.diff(levels) <= 0).any() or not np.allclose(levels + levels[::-1], 1.0, atol=1e-6):
+    require_levels(levels)
+    if not len(levels) or not np.allclose(levels + levels[::-1], 1.0, atol=1e-6):
         raise DataError(
-            f"levels {listed([f'{x:g}' for x in levels])} must rise and be symmetric about 0.5, as "
+            f"levels {listed([f'{x:g}' for x in levels])} must be symmetric about 0.5, as "
             "(0.05, 0.5, 0.95)."
         )
 
@@ -112,7 +125,8 @@ def _quantiles(
     past: NDArray, now: NDArray, seen: NDArray, levels: NDArray, relative: float | None
 ) -> NDArray | float:
     """Return quantiles [time, level] from simulations [time] or quantiles [time, level] of both."""
-    known = np.isfinite(seen)
+    whole = np.isfinite(past) if past.ndim == 1 else np.isfinite(past).all(1)
+    known = np.isfinite(seen) & whole  # a step that was not simulated has no error
     n, last = int(known.sum()), len(levels) - 1
     found = np.full((len(now), last + 1), np.nan)
     inner: tuple[Any, Any] = (np.inf, -np.inf)

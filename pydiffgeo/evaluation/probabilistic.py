@@ -7,6 +7,7 @@ closed form.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -14,13 +15,38 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
+from scipy.stats import norm
 
-from pydiffgeo.errors import DataError
+from pydiffgeo.errors import DataError, listed
+
+log = logging.getLogger("pydiffgeo")
 
 QUANTILE = "_quantile"  # behind the name of a series: quantiles of its distribution
 NLL = "_nll"  # minus the logarithm of the density at what was observed
 SHARES = (0.5, 0.9, 0.95)  # of central intervals
 BINS = 20  # of the histogram of the PIT
+CAPTURED = 0.98  # least share of the CRPS of a Gaussian that levels must give
+
+
+def require_levels(levels: ArrayLike) -> None:
+    """Raise DataError where levels of quantiles do not rise, or are not between 0 and 1."""
+    known = np.asarray(levels, float)
+    if known.size and not (np.diff(known, prepend=0.0, append=1.0) > 0).all():
+        raise DataError(
+            f"quantiles {listed([f'{x:g}' for x in known], 30)} must rise and lie between 0 and 1, "
+            "without both, as (0.05, 0.5, 0.95)."
+        )
+
+
+def captured(levels: ArrayLike) -> float:
+    """Return the share of the CRPS that `crps` finds by these levels for a Gaussian that is right.
+
+    Its quantile score at a level p is the density at the p-quantile, whose integral is 1 / (2
+    sqrt(pi)).
+    """
+    known = np.asarray(levels, float)
+    each = np.pad(norm.pdf(norm.ppf(known)), 1)
+    return float(2 * np.sqrt(np.pi) * np.trapezoid(each, np.array([0.0, *known, 1.0])))
 
 
 def interval(quantiles: ArrayLike, levels: ArrayLike, share: float) -> tuple[NDArray, NDArray]:
@@ -62,7 +88,7 @@ def crps(quantiles: ArrayLike, levels: ArrayLike, observed: ArrayLike) -> float:
     Twice the integral of the quantile score over levels (Laio & Tamea 2007,
     doi:10.5194/hess-11-1267-2007), by trapezoids between the levels, with zero at 0 and 1. With
     the levels that are kept by default it is .3 % too small for a Gaussian that is right, and .5 %
-    for one whose spread is a third of what it should be.
+    for one whose spread is a third of what it should be; see `captured` for others.
     """
     o, levels = np.asarray(observed, float), np.asarray(levels, float)
     seen = np.isfinite(o)
@@ -78,11 +104,11 @@ def pit(quantiles: ArrayLike, levels: ArrayLike, observed: ArrayLike) -> tuple[N
 
     Both ends are the predicted probability of at most the observation, linear between quantiles;
     beyond the last ones it lies anywhere between their level and 0 or 1, and where quantiles are
-    equal (no flow) anywhere between their levels.
+    equal (no flow) anywhere between their levels. Steps without quantiles count for nothing.
     """
-    o = np.asarray(observed, float)
-    seen = np.isfinite(o)
-    q, o = np.asarray(quantiles, float)[seen], o[seen][:, None]
+    q, o = np.asarray(quantiles, float), np.asarray(observed, float)
+    seen = np.isfinite(o) & np.isfinite(q).all(-1)
+    q, o = q[seen], o[seen][:, None]
     ends = np.array([0.0, *np.asarray(levels, float), 1.0])
     under, upto = (q < o).sum(1), (q <= o).sum(1)
     low, high = ends[under], ends[upto + 1]
@@ -131,10 +157,17 @@ def score_distribution(
     xarray.Dataset
         ``crps``, ``coverage_50``, ``coverage_90``, ``coverage_95``, ``width_90`` and, where it is
         known, ``nll``, which are means over the steps that were observed; NaN where nothing was.
+        ``crps`` is left out where the levels are so few that it would be 2 % too small.
     """
     step, levels = str(observed.dims[1]), quantiles["quantile"].values
     unit, there = str(observed.attrs.get("units", "1")), shares_of(levels)
     measures: dict[str, Callable[..., float]] = {"crps": crps}
+    if captured(levels) < CAPTURED:
+        log.warning(
+            "crps is left out: %d quantiles are too few for it (%.0f %% of that of a Gaussian); "
+            "take more, also towards 0 and 1.", len(levels), 100 * captured(levels),
+        )  # fmt: skip
+        measures = {}
     measures |= {f"coverage_{100 * p:g}": partial(coverage, share=p) for p in there}
     measures |= {"width_90": width} if 0.9 in there else {}
     units = {"crps": unit, "width_90": unit}

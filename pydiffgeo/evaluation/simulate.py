@@ -20,7 +20,7 @@ from pydiffgeo.data.windows import Windows
 from pydiffgeo.distributions import KINDS, LEVELS, kind_in, over_members
 from pydiffgeo.distributions import quantiles as quantiles_of
 from pydiffgeo.errors import DataError, DataWarning, listed, nearest
-from pydiffgeo.evaluation.probabilistic import NLL, QUANTILE
+from pydiffgeo.evaluation.probabilistic import NLL, QUANTILE, require_levels
 from pydiffgeo.hybrid import Ensemble, Hybrid
 from pydiffgeo.stages.base import Series, Stage, stages_of
 from pydiffgeo.stages.process import Process
@@ -73,6 +73,7 @@ def simulate(
         )
     if missing not in ("error", "skip"):
         raise DataError(f"missing={missing!r} is neither 'error' nor 'skip'.")
+    require_levels(quantiles)
     one = hybrid[0] if isinstance(hybrid, Ensemble) else hybrid
     axis = axis_of(sites)
     warm_up = warm_up if axis == "time" else 0  # points remember nothing
@@ -175,7 +176,8 @@ def _complete(read: Windows, missing: str) -> tuple[NDArray, dict[str, str]]:
     rows, gone = read.complete_between(0, len(times)), dict[str, str]()
     for k in np.setdiff1d(np.arange(len(complete)), rows):
         if complete[k].all():
-            gone[read.names[k]] = "forcing is missing at a site above it"
+            where = "of its cell" if read.closed == "cell" else "above it"
+            gone[read.names[k]] = f"forcing is missing at a site {where}"
             continue
         day = stamp(times[int(np.argmin(complete[k]))])
         names = listed(read.tensors.lacking([k]), SHOWN)
@@ -224,7 +226,8 @@ def _block(
     for name, values in (series | {n + OBSERVED: batch.observed[n] for n in compared}).items():
         third = "depth" if name.removesuffix(OBSERVED) in profiles else "cell"
         data[name] = ("site", axis, third)[: values.ndim], values.cpu().numpy()
-    for name in compared if len(levels) else ():
+    known = [n for n in series if n in compared or n in profiles or kind_in(made, n)]
+    for name in known if len(levels) else ():
         for own, values in _distribution(made, name, batch, hybrid, of, sites, levels).items():
             last = ("quantile",) if own.endswith(QUANTILE) else ()
             data[own] = (*data[name].dims, *last), values.cpu().numpy()
@@ -260,7 +263,8 @@ def _distribution(
     if kind is not None:
         distribution = over_members(kind, given)
         found[name + QUANTILE] = quantiles_of(distribution, levels)
-        found[name + NLL] = -distribution.log_prob(batch.observed[name].to(given))
+        if name in batch.observed:
+            found[name + NLL] = -distribution.log_prob(batch.observed[name].to(given))
     elif len(given) > 1 and not of:
         values = np.quantile(given.double().cpu().numpy(), levels, axis=0, method="hazen")
         found[name + QUANTILE] = torch.from_numpy(np.moveaxis(values, 0, -1))

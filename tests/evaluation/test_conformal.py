@@ -100,3 +100,34 @@ def test_a_site_with_too_few_observations_has_none(caplog: pytest.LogCaptureFixt
         pdg.conformal(past, now, levels=(0.1, 0.5, 0.8))
     with pytest.raises(DataError, match="the same series"):
         pdg.conformal(judged(seen, 0 * seen, name="stage"), now)
+
+
+def test_steps_that_were_not_simulated_have_no_error() -> None:
+    random = np.random.default_rng(4)
+    seen, simulated = random.normal(size=(1, 100)), np.zeros((1, 100))
+    gaps = simulated.copy()
+    gaps[0, :30] = np.nan
+    levels, now = (0.1, 0.25, 0.5, 0.75, 0.9), judged(seen[:, :5], simulated[:, :5])
+    with_gaps = pdg.conformal(judged(seen, gaps), now, levels)
+    without = pdg.conformal(judged(seen[:, 30:], simulated[:, 30:]), now, levels)
+    xr.testing.assert_equal(with_gaps.data["level_quantile"], without.data["level_quantile"])
+
+
+def test_what_was_not_observed_gets_intervals_too() -> None:
+    past = judged(np.random.default_rng(5).normal(size=(1, 100)), np.zeros((1, 100)))
+    now = judged(np.zeros((1, 5)), np.zeros((1, 5)))
+    blind = Evaluation(now.data.drop_vars("level_observed"))
+    found = pdg.conformal(past, blind).data["level_quantile"]
+    xr.testing.assert_equal(found, pdg.conformal(past, now).data["level_quantile"])
+
+
+def test_other_levels_and_offsets_are_refused() -> None:
+    seen = np.random.default_rng(6).normal(size=(1, 100))
+    past, now = judged(seen, 0 * seen, 1.0), judged(seen, 0 * seen, 1.0)
+    other = Evaluation(now.data.assign_coords(quantile=np.linspace(0.02, 0.98, len(LEVELS))))
+    with pytest.raises(DataError, match="have other levels"):
+        pdg.conformal(past, other)
+    plain = judged(seen, 0 * seen)
+    for relative in (0.0, -1.0):
+        with pytest.raises(DataError, match="must be above zero"):
+            pdg.conformal(plain, plain, relative=relative)

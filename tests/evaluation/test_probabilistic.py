@@ -10,11 +10,13 @@ from scipy.stats import norm
 from pydiffgeo.distributions import LEVELS
 from pydiffgeo.errors import DataError
 from pydiffgeo.evaluation.probabilistic import (
+    captured,
     coverage,
     crps,
     interval,
     pit,
     pit_histogram,
+    require_levels,
     score_distribution,
     width,
 )
@@ -100,3 +102,31 @@ def test_scores_of_sites_and_depths() -> None:
     assert np.isnan(found["crps"][1]).all() and np.isnan(found["coverage_90"][1]).all()
     assert abs(float(found["coverage_90"][0].mean()) - 0.9) < 0.04
     assert (found["nll"] == 1).all()
+
+
+def test_crps_is_left_out_where_levels_are_too_few(caplog: pytest.LogCaptureFixture) -> None:
+    """The share that levels capture is that of 20,000 draws of a Gaussian that is right."""
+    y = np.random.default_rng(3).normal(size=20_000)
+    for levels in (LEVELS, (0.05, 0.5, 0.95), (0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99)):
+        found = crps(gaussian(np.zeros_like(y), 1.0, levels), levels, y)
+        assert abs(found / closed_form(y, np.zeros_like(y), 1.0) - captured(levels)) < 0.01
+    assert captured(LEVELS) > 0.995 and captured((0.05, 0.5, 0.95)) < 0.85
+    few = xr.DataArray(
+        gaussian(np.zeros(5), 1.0, (0.05, 0.5, 0.95))[None], dims=("site", "time", "quantile"),
+        coords={"quantile": [0.05, 0.5, 0.95]},
+    )  # fmt: skip
+    scores = score_distribution(few, xr.DataArray(np.zeros((1, 5)), dims=("site", "time")))
+    assert "crps" not in scores and "coverage_90" in scores
+    assert "crps is left out: 3 quantiles" in caplog.text
+
+
+@pytest.mark.parametrize("levels", [(0.9, 0.1), (0.5, 0.5), (0.0, 0.5), (0.5, 1.0), (np.nan,)])
+def test_levels_must_rise_between_0_and_1(levels: tuple[float, ...]) -> None:
+    with pytest.raises(DataError, match="must rise and lie between 0 and 1"):
+        require_levels(levels)
+
+
+def test_the_pit_counts_no_step_without_quantiles() -> None:
+    q = np.array([[0.0, 1.0, 2.0], [np.nan, np.nan, np.nan]])
+    low, high = pit(q, (0.25, 0.5, 0.75), np.array([1.5, 1.5]))
+    assert low.tolist() == high.tolist() == [0.625]

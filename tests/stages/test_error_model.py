@@ -132,6 +132,20 @@ def test_an_ensemble_has_the_spread_of_its_members() -> None:
     assert "discharge_quantile" not in none.data and "crps" not in none.scores
 
 
+def test_without_observations_the_distribution_is_kept() -> None:
+    """Of an error model, and of members: a scenario of forcing has the bands of the judged days."""
+    sites = basins(2, 30)
+    plain = basin_hybrid(copies=1).prepare(sites)
+    made = pdg.Hybrid(
+        pdg.MLP(hidden=(4,)), stages.Process("hbv", engine="torch"), stages.ErrorModel()
+    )
+    for one in (made.prepare(sites), plain.ensemble([0, 1])):
+        judged = pdg.evaluate(one, sites, warm_up=5).data
+        blind = pdg.evaluate(one, sites.drop_vars("discharge"), warm_up=5).data
+        assert "discharge_nll" not in blind
+        np.testing.assert_array_equal(blind["discharge_quantile"], judged["discharge_quantile"])
+
+
 def test_an_ensemble_with_error_models_is_a_mixture() -> None:
     sites = basins(2, 30)
     made = pdg.Hybrid(

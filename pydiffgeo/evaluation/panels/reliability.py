@@ -62,7 +62,8 @@ def central_coverage(run: Evaluation, name: str) -> tuple[NDArray, NDArray]:
     """Return nominal shares of central intervals, and how often the observed lies in them."""
     judged = run.judged
     observed, quantiles = judged[name + OBSERVED].values, judged[name + QUANTILE]
-    levels, seen = quantiles["quantile"].values, np.isfinite(observed)
+    levels = quantiles["quantile"].values
+    seen = np.isfinite(observed) & np.isfinite(quantiles.values).all(-1)
     q, o = quantiles.values[seen], observed[seen]
     pairs = [
         (k, int(np.argmin(np.abs(levels + level - 1))))
