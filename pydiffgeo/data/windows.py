@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import cached_property
 from typing import Any, Literal
 
@@ -213,6 +213,14 @@ class Windows:
         )  # fmt: skip
         found.step = self.step
         return found
+
+    def only(self, names: Collection[str]) -> Windows:
+        """Return the same windows of some of the sites."""
+        rows = [k for k, name in enumerate(self.names) if name in names]
+        return Windows(
+            self.sites.isel(site=rows), forcing=self.forcing, observed=self.observed,
+            attributes=self._attributes, optional=self.optional, **self._given,
+        )  # fmt: skip
 
     @cached_property
     def attributes(self) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shutil import rmtree
 
 import torch
 
@@ -79,6 +80,9 @@ def sample_run(
             length=None, batch=None, warm_up=before, dtype=torch.float64,
         )  # fmt: skip
         data.say(folder.name, progress)
+        for old in (folder / POSTERIOR, folder / SUMMARY):
+            old.unlink(missing_ok=True)
+        rmtree(folder / "evaluation_test", ignore_errors=True)  # it would be of another posterior
         folder.mkdir(parents=True, exist_ok=True)
         require_room(folder)
         found = posterior(

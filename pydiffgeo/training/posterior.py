@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from torch.nn.utils import vector_to_parameters
 from pydiffgeo.data.batch import Batch
 from pydiffgeo.data.form import stamp
 from pydiffgeo.data.windows import Windows
-from pydiffgeo.errors import SettingsError, lookup
+from pydiffgeo.errors import DataWarning, SettingsError, listed, lookup
 from pydiffgeo.evaluation.evaluate import Evaluation, evaluate
 from pydiffgeo.evaluation.probabilistic import QUANTILE
 from pydiffgeo.files import write_netcdf
@@ -181,12 +182,18 @@ def posterior(
         return _of_ensemble(hybrid, windows, observed, predictive)
     if isinstance(hybrid, Ensemble):
         raise SettingsError(f"{method!r} is of one hybrid, not of an ensemble: give one.")
+    if windows.closed is not None or hybrid.closed is not None:
+        raise SettingsError(
+            "a posterior is site by site, and discharge of a river is of all sites above, what a "
+            "satellite sees of all sites of its cell (Satellite(cells=False) where each is alone); "
+            "train an ensemble instead, and take method='ensemble'."
+        )
     if method == "hmc":
         require_pyro()
     model = _model(hybrid, windows, of)
     name = observed or _first_observed(model, windows)
-    read = windows.reading(model.reads, (name,), model.needs)
-    likelihood = Likelihood(model, read.batch(0), name, of == "weights")
+    windows, batch = _with_observations(model, windows, name)
+    likelihood = Likelihood(model, batch, name, of == "weights")
     if likelihood.size > MOST[method]:
         raise SettingsError(
             f"{likelihood.size} numbers are too many for {method!r}, which takes at most "
@@ -206,7 +213,7 @@ def posterior(
         z = mode.draws(samples * chains, random)[None]
     else:
         z = sample(likelihood, of_prior, mode, samples, warm_up, chains, seed)
-    draws = _dataset(likelihood, read, z, mode, method, time.process_time() - begun)
+    draws = _dataset(likelihood, windows, z, mode, method, time.process_time() - begun)
     if not predictive:
         return Posterior(draws, Ensemble([]), None, None, None)
     every = z.flatten(0, 1)
@@ -221,11 +228,6 @@ def _require_whole(windows: Windows) -> None:
     if windows.length is not None or windows.batch_size is not None:
         raise SettingsError(
             "a posterior needs windows of the whole period: leave length and batch out."
-        )
-    if windows.closed is not None:
-        raise SettingsError(
-            "a posterior is site by site, and discharge of a river is of all sites above; train an "
-            "ensemble instead, and take method='ensemble'."
         )
 
 
@@ -252,6 +254,21 @@ def _model(hybrid: Hybrid, windows: Windows, of: str) -> Hybrid:
             "its stages, or of='weights'."
         )
     return model
+
+
+def _with_observations(model: Hybrid, windows: Windows, name: str) -> tuple[Windows, Batch]:
+    """Return windows of the sites that have forcing and observations, and their batch."""
+    batch = windows.reading(model.reads, (name,), model.needs).batch(0)
+    lost = [site for site in windows.names if site not in batch.names]
+    if lost:
+        warnings.warn(
+            f"{len(lost)} sites without complete forcing and observations of {name} have no "
+            f"posterior: {listed(lost, 5)}",
+            DataWarning,
+            stacklevel=3,
+        )
+        windows = windows.only(batch.names)
+    return windows, batch
 
 
 def _first_observed(model: Hybrid, windows: Windows) -> str:

@@ -28,3 +28,7 @@ def test_a_posterior_of_each_site(tmp_path) -> None:
     assert np.isfinite(judged["crps"]).all() and (judged["coverage_95"] > 0.5).all()
     with pytest.raises(OutputError, match="holds a posterior already"):
         sample_run(given, tmp_path / "runs", "run", **options)
+    (folder / "evaluation_test" / "old.csv").write_text("of another posterior")
+    sample_run(given, tmp_path / "runs", "run", **{**options, "samples": 20}, overwrite=True)
+    assert xr.load_dataset(folder / "posterior.nc").sizes["draw"] == 20
+    assert not (folder / "evaluation_test" / "old.csv").exists()

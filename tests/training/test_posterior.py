@@ -21,7 +21,7 @@ from posterior_cases import (
 
 import pydiffgeo as pdg
 from pydiffgeo import stages
-from pydiffgeo.errors import SettingsError, UnknownName
+from pydiffgeo.errors import DataWarning, SettingsError, UnknownName
 from pydiffgeo.training import posterior
 from pydiffgeo.training.likelihood import Errors, Likelihood
 
@@ -262,3 +262,24 @@ def test_correlated_errors_are_found() -> None:
     assert float(found.posterior_predictive.scores["coverage_90"][0]) == pytest.approx(
         0.9, abs=0.05
     )
+
+
+def test_a_site_without_observations_has_no_posterior(tmp_path: Path) -> None:
+    """The others have what they have without it."""
+    sites = records()
+    sites["discharge"][0] = np.nan
+    options = {"noise": NOISE, "samples": 40, "chains": 1, "predictive": 2}
+    with pytest.warns(DataWarning, match="1 sites without.*observations of discharge.*r0"):
+        found = posterior(hybrid(tmp_path), windows(sites), **options)
+    alone = posterior(hybrid(tmp_path), windows(sites.isel(site=[1])), **options)
+    assert found.data.site.values.tolist() == ["r1"]
+    xr.testing.assert_allclose(found.draws.drop_attrs(), alone.draws.drop_attrs())
+
+
+def test_sites_that_share_a_cell_have_no_posterior_of_their_own(tmp_path: Path) -> None:
+    made = hybrid(tmp_path)
+    shared = pdg.Hybrid(
+        pdg.MLP(reads=(), hidden=()), *made.stages, stages.Satellite("water", "seen"), dtype=F64
+    )
+    with pytest.raises(SettingsError, match="of all sites of its cell"):
+        posterior(shared, windows(records()), noise=NOISE)
