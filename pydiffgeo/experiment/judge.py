@@ -110,6 +110,11 @@ def judge(
     """
     found = [run for folder in folders for run in runs_in(Path(folder))]
     runs = list({run.resolve(): run for run in found}.values())
+    names = [run.name for run in runs]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise DataError(
+            f"two runs are called {listed(twice)}: judge their folders one by one, or rename one."
+        )
     scope = period if data is None else Path(data).stem
     for folder in runs:  # what is wrong is said before the first one is judged
         if data is None:
@@ -202,7 +207,8 @@ def with_intervals(run: TrainedRun, found: Evaluation) -> Evaluation:
     where its settings ask for them.
     """
     settings, e = run.settings, run.settings.evaluation
-    if not e.conformal or not found.observed:
+    names = [name for name in settings.data.observed if name in found.data]
+    if not e.conformal or not names:
         return found
     require_calibration(settings)
     data = load_sites(settings, [run.hybrid], run.left_out, run.calibrated)
@@ -211,7 +217,7 @@ def with_intervals(run: TrainedRun, found: Evaluation) -> Evaluation:
     own = {s: i for i, m in enumerate(run.kept) for s in m["left_out"]}
     calibration = evaluate(
         run.model, sites, *days_of(settings.data.validation), e.warm_up, e.batch,
-        observed=found.observed, members=own or None, missing=settings.data.missing,
+        observed=names, members=own or None, missing=settings.data.missing,
         quantiles=e.quantiles,
     )  # fmt: skip
     return conformal(calibration, found, e.quantiles)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import experiment_cases as cases
@@ -76,3 +77,6 @@ def test_a_comparison_with_the_mean_of_two_runs(tmp_path: Path) -> None:
     for names, words in ((["one", "tow"], "did you mean 'two'"), (["one", "one"], "twice")):
         with pytest.raises(PyDiffGeoError, match=words):
             judge([tmp_path / "out"], progress=False, figures=False, mean=names)
+    shutil.copytree(folders[0], tmp_path / "other" / "one")
+    with pytest.raises(PyDiffGeoError, match="two runs are called one"):
+        judge([tmp_path / "out", tmp_path / "other"], progress=False, figures=False)
