@@ -111,6 +111,11 @@ def append_sites(sites: xr.Dataset, *others: xr.Dataset) -> xr.Dataset:
             here, unit = (v.attrs.get("units", "no unit") for v in (first, values))
             if values.dtype.kind == "f" and not same_unit(here, unit):
                 raise UnitError(f"append: {name!r} is in {here!r} and in {unit!r}; convert one.")
+            if (first.dtype.kind in "OUST") != (values.dtype.kind in "OUST"):
+                raise DataError(
+                    f"append: {name!r} is text in one of the records and a number in another, and "
+                    "1 is not '1'; convert one (.astype(str))."
+                )
             if is_observed(first) != is_observed(values):
                 raise DataError(
                     f"append: {name!r} is observed in one of the records and forcing in another; "

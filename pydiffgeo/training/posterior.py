@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +40,8 @@ METHODS = {
     "ensemble": "the members of a trained ensemble",
 }
 MOST = {"laplace": 1000, "hmc": 60}  # numbers of a row
+LEAST_DRAWS = 4  # of a chain, whose halves are compared
+NEAR = 0.05  # of a bound, as a share of the interval
 SITES_AT_ONCE = 8  # of a predictive simulation, each with all draws
 
 
@@ -190,6 +192,10 @@ def posterior(
         )
     if method == "hmc":
         require_pyro()
+        if samples < LEAST_DRAWS:
+            raise SettingsError(
+                f"samples={samples}: R-hat needs chains of at least {LEAST_DRAWS} draws."
+            )
     model = _model(hybrid, windows, of)
     name = observed or _first_observed(model, windows)
     windows, batch = _with_observations(model, windows, name)
@@ -208,6 +214,8 @@ def posterior(
             f"the posterior of weights needs to know the errors: add ErrorModel({name!r})."
         )
     mode = find_mode(likelihood, of_prior, correlated, noise, starts, seed)
+    if of == "sites":
+        _tell_bounds(torch.sigmoid(mode.z), list(model.learns), windows.names)
     random = torch.Generator().manual_seed(seed)
     if method == "laplace":
         z = mode.draws(samples * chains, random)[None]
@@ -254,6 +262,20 @@ def _model(hybrid: Hybrid, windows: Windows, of: str) -> Hybrid:
             "its stages, or of='weights'."
         )
     return model
+
+
+def _tell_bounds(share: Tensor, parameters: list[str], sites: Sequence[str]) -> None:
+    """Warn of modes [site, parameter], as shares of the interval, that are near a bound."""
+    near = ((share < NEAR) | (share > 1 - NEAR)).nonzero().tolist()
+    if near:
+        named = [f"{parameters[k]} at {sites[row]}" for row, k in near]
+        warnings.warn(
+            f"{len(named)} modes are within {NEAR:.0%} of a bound: {listed(named, 5)}. A normal "
+            "distribution is a poor one there, and a mode at another bound may have been missed: "
+            "widen the bounds, take more starts, or compare with method='hmc'.",
+            DataWarning,
+            stacklevel=3,
+        )
 
 
 def _with_observations(model: Hybrid, windows: Windows, name: str) -> tuple[Windows, Batch]:

@@ -158,3 +158,10 @@ def test_series_without_a_unit_or_with_another_role_are_not_appended() -> None:
     forcing = other.assign(discharge=other.discharge.assign_attrs(role="forcing"))
     with pytest.raises(DataError, match="'discharge' is observed in one"):
         append_sites(sites, forcing)
+
+
+def test_cells_named_by_text_and_by_numbers_are_not_appended() -> None:
+    sites = basins(3, 30)
+    other = sites.assign_coords(site=list("abc")).assign(cell=("site", ["1", "2", ""]))
+    with pytest.raises(DataError, match="'cell' is text in one"):
+        append_sites(sites.assign(cell=("site", [1, 2, 3])), other)

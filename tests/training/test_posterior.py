@@ -283,3 +283,15 @@ def test_sites_that_share_a_cell_have_no_posterior_of_their_own(tmp_path: Path) 
     )
     with pytest.raises(SettingsError, match="of all sites of its cell"):
         posterior(shared, windows(records()), noise=NOISE)
+
+
+def test_a_mode_at_a_bound_is_told(tmp_path: Path) -> None:
+    """Twice the largest share of rain would fit."""
+    sites = records(1)
+    sites["discharge"] = 6 / TRUE["share"] * sites["discharge"]
+    sites.discharge.attrs = {"units": "mm d-1"}
+    with pytest.warns(DataWarning, match="of a bound: share at r0"):
+        posterior(hybrid(tmp_path), windows(sites), noise=NOISE, samples=5, predictive=0)
+    with pytest.raises(SettingsError, match="at least 4 draws"):
+        pytest.importorskip("pyro")
+        posterior(hybrid(tmp_path), windows(sites), "hmc", samples=2)
