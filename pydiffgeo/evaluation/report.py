@@ -186,8 +186,10 @@ def _incomparable(runs: Runs) -> Iterator[str]:
         every, common = set.union(*sites.values()), set.intersection(*sites.values())
         if every != common:
             counts = ", ".join(f"{name} {len(some)}" for name, some in sites.items())
+            remedy = f"Leave {listed(sorted(map(str, every - common)), 10)} out of all runs."
+            if not common:
+                remedy = "Judge all runs at the same sites, or each in a report of its own."
             yield (
                 f"The runs do not judge the same sites ({group or 'all'}: {counts}; {len(common)} "
-                "are common to all): their scores cannot be compared. Leave "
-                f"{listed(sorted(map(str, every - common)), 10)} out of all runs."
+                f"are common to all): their scores cannot be compared. {remedy}"
             )

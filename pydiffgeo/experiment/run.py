@@ -159,7 +159,7 @@ def with_records(
             truth = next((n for n, h in hybrids.items() if h.learns), name)
             beside = [s for s in experiment.runs.values() if s.data.path is None]
             settings = experiment.runs[truth]
-            sites = synthetic_sites(settings, build_hybrid(settings), beside)
+            sites = synthetic_sites(settings, build_hybrid(settings), beside, hybrids.values())
             output.mkdir(parents=True, exist_ok=True)
             write_netcdf(sites, path)
             console().print(f"{path}: {sites.attrs['source']}")

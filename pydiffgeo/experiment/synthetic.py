@@ -5,7 +5,7 @@ Made-up weather, and the stages of a hybrid with drawn parameters.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,10 +33,13 @@ RANGE = 10.0  # of a forcing without bounds, in its unit
 SPREAD = 0.8  # of parameters over sites, on their unbounded scale
 
 
-def synthetic_sites(settings: Any, hybrid: Hybrid, beside: Sequence[Any] = ()) -> xr.Dataset:
+def synthetic_sites(
+    settings: Any, hybrid: Hybrid, beside: Sequence[Any] = (), others: Iterable[Hybrid] = ()
+) -> xr.Dataset:
     """Return sites whose observations are those of a hybrid with drawn parameters, plus noise.
 
-    They cover the periods of `settings` and those of others `beside` it.
+    They cover the periods of `settings` and those of others `beside` it. What `others` and
+    `beside` read and the hybrid simulates, such as the CO2 inside of a leaf, is that of the truth.
 
     Attributes are drawn, and the parameters follow them, with scatter: a network can find them.
     Forcing of a model that is no weather, such as the inflow of a lake, is made up in the lower
@@ -95,6 +98,11 @@ def synthetic_sites(settings: Any, hybrid: Hybrid, beside: Sequence[Any] = ()) -
         noise = given.noise * truth.std(1, keepdims=True) * random.normal(size=truth.shape)
         # noise makes nothing negative that cannot be
         sites[name] = sites[name].copy(data=np.maximum(truth + noise, min(truth.min(), 0.0)))
+    read = [*(h.reads for h in others), *(s.data.forcing or () for s in beside)]
+    for name in dict.fromkeys(name for names in read for name in names):
+        if name in simulated and name not in sites and name not in data.derive:
+            unit = {"units": simulated[name], "role": "forcing"}
+            sites[name] = (("site", axis), series[name].double().numpy()[order], unit)
     told = f"{given.sites} sites with known parameters and noise, seed {given.seed}"
     sites.attrs["source"] = f"synthetic truth: {told}"
     sites.attrs["truth"] = str({k: np.round(v.numpy(), 4).tolist() for k, v in parameters.items()})

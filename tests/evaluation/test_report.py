@@ -194,6 +194,14 @@ def test_runs_that_judge_other_days_or_sites_are_warned_of(
     days, some = (str(w.message) for w in told if w.category is DataWarning)
     assert "hbv 2000-10-01 to 2001-09-30, late 2000-10-02 to 2001-09-30" in days
     assert "(trained: hbv 3, late 2; 2 are common to all)" in some and "Leave b0000 out" in some
+    apart = evaluate(
+        cases.lstm(sites), sites.isel(site=slice(4, 5)), *cases.DAYS, 60, groups=GROUPS
+    )
+    only = evaluate(
+        cases.lstm(sites), sites.isel(site=slice(3, 4)), *cases.DAYS, 60, groups=GROUPS
+    )
+    with pytest.warns(DataWarning, match="0 are common to all.*Judge all runs at the same sites"):
+        compare_runs({"only": only, "apart": apart}, tmp_path / "apart", figures=False)
     page = (tmp_path / "comparison.html").read_text()
     assert "do not judge the same days" in page and "do not judge the same sites" in page
     assert not list(tmp_path.glob("*.png"))

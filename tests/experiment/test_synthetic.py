@@ -6,8 +6,12 @@ from pathlib import Path
 
 import experiment_cases as cases
 import numpy as np
+import torch
 
+from pydiffgeo import Photosynthesis, solve
 from pydiffgeo.experiment.build import build_hybrid
+from pydiffgeo.experiment.data_schema import SyntheticSettings
+from pydiffgeo.experiment.examples import FOLDER
 from pydiffgeo.experiment.schema import load_experiment
 from pydiffgeo.experiment.synthetic import synthetic_sites
 
@@ -48,3 +52,27 @@ def test_forcing_that_is_no_weather_is_made_up_in_its_range(tmp_path, monkeypatc
         assert values.attrs["units"] == known.unit
         assert known.lower <= values.min() < values.max() <= known.upper
     assert sites["outflow"].attrs["units"] == "mm d-1"
+
+
+def test_what_other_runs_take_as_measured_is_that_of_the_truth() -> None:
+    """The leaves of an example: with their CO2 inside, another form of the model finds what they
+    assimilate."""
+    runs = load_experiment(FOLDER / "leaf_curves.yaml").runs
+    settings, others = runs["learned_v"], [build_hybrid(runs["defaults_ci"])]
+    settings = settings.model_copy(
+        update={
+            "data": settings.data.model_copy(
+                update={"synthetic": SyntheticSettings(sites=4, noise=0.0)}
+            )
+        }
+    )
+    sites = synthetic_sites(settings, build_hybrid(settings), others=others)
+    truth = eval(sites.attrs["truth"], {})
+    model = Photosynthesis(stomata="measured_ci")
+    forcing = {k: torch.tensor(sites[k].values) for k in model.spec.forcings}
+    given = {k: torch.tensor(v)[:, 0] for k, v in truth.items() if k in model.spec.parameters}
+    s = solve(
+        model, forcing, given, model.start({}), range(11), "implicit_euler", "torch"
+    )
+    np.testing.assert_allclose(s.fluxes["assimilation"], sites.assimilation, rtol=1e-4, atol=1e-3)
+    assert "intercellular_co2" not in synthetic_sites(settings, build_hybrid(settings))
