@@ -197,9 +197,7 @@ def test_runs_that_judge_other_days_or_sites_are_warned_of(
     apart = evaluate(
         cases.lstm(sites), sites.isel(site=slice(4, 5)), *cases.DAYS, 60, groups=GROUPS
     )
-    only = evaluate(
-        cases.lstm(sites), sites.isel(site=slice(3, 4)), *cases.DAYS, 60, groups=GROUPS
-    )
+    only = evaluate(cases.lstm(sites), sites.isel(site=slice(3, 4)), *cases.DAYS, 60, groups=GROUPS)
     with pytest.warns(DataWarning, match="0 are common to all.*Judge all runs at the same sites"):
         compare_runs({"only": only, "apart": apart}, tmp_path / "apart", figures=False)
     page = (tmp_path / "comparison.html").read_text()

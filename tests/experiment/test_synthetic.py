@@ -71,8 +71,6 @@ def test_what_other_runs_take_as_measured_is_that_of_the_truth() -> None:
     model = Photosynthesis(stomata="measured_ci")
     forcing = {k: torch.tensor(sites[k].values) for k in model.spec.forcings}
     given = {k: torch.tensor(v)[:, 0] for k, v in truth.items() if k in model.spec.parameters}
-    s = solve(
-        model, forcing, given, model.start({}), range(11), "implicit_euler", "torch"
-    )
+    s = solve(model, forcing, given, model.start({}), range(11), "implicit_euler", "torch")
     np.testing.assert_allclose(s.fluxes["assimilation"], sites.assimilation, rtol=1e-4, atol=1e-3)
     assert "intercellular_co2" not in synthetic_sites(settings, build_hybrid(settings))

@@ -1,7 +1,7 @@
 # Models whose states all store nothing: 0 = f(u) in every interval of every column, each a problem of its own. Such problems, called rows,
 # are solved side by side as `lanes.jl` does it with columns: Newton's method with steps that are shortened until the equations come nearer
 # to zero; and, for rows where that fails, along the flow du/dt = f(u) with growing implicit steps, of which the solution that is wanted is a
-# point of rest that attracts. A row does not depend on its neighbours. The gradient is that of the implicit function theorem.
+# point of rest that attracts; `stationary_search.jl` has these searches. A row does not depend on its neighbours. The gradient is that of the implicit function theorem.
 
 "Whether a model stores nothing at all, so that no interval depends on the one before."
 stationary(m::Model) = false
@@ -21,9 +21,6 @@ steps(run::StationaryRun) = [run.inputs.lengths for _ in 1:run.inputs.columns]
 release(::StationaryRun) = nothing
 
 const AT_ONCE = 256     # rows of a block, or the intervals of one column; whatever the number of threads
-const NEWTONS = 25      # evaluations of Newton's method, of which
-const SHORTENINGS = 8   # so many in a row may shorten a step
-const FOLLOWED = 400    # evaluations along the flow
 
 "Blocks of rows: whole columns, or parts of one, so that a column is the same alone and in a batch."
 blocks(x::Inputs) = (K = intervals(x); K < AT_ONCE ? cld(x.columns, AT_ONCE ÷ K) : x.columns * cld(K, AT_ONCE))
@@ -96,90 +93,6 @@ end)
     end
 end
 
-# ---- one group of rows -----------------------------------------------------------------------------------------------------------
-
-"What counts as small: magnitudes of states and equations, what rounding may leave of the latter, and bounds."
-struct Magnitudes{N}
-    typical::SVector{N,Float64}
-    equation::SVector{N,Float64}
-    small::Small{N,Float64,true}
-end
-Magnitudes(m::SmallModel{N}) where {N} =
-    Magnitudes(SVector{N}(s.scale for s in spec(m).states), SVector{N}(s.storage_scale for s in spec(m).states), Small(Options{Float64}(m, "implicit_euler"), Val(N), Val(true)))
-
-"The larger of the equations in units of their magnitude; NaN where one is none."
-@inline distance(f::SVector, x::Magnitudes) = sqrt(sum(map((y, scale) -> abs2(y * (1 / scale)), f, x.equation)))
-@inline holds(f::SVector{N}, x::Magnitudes) where {N} = reduce(&, map((y, rounding) -> abs(y) <= rounding, f, x.small.rounding))
-"Whether an update is the rounding of the state."
-@inline tiny(d::SVector, u, x::Magnitudes, part) = reduce(&, map((y, z, typical) -> abs(y) <= part * (abs(z) + typical), d, u, x.typical))
-
-"Whether a root attracts under du/dt = f(u), as far as this is seen from a small Jacobian."
-@inline attracts(J::SMatrix{1,1}) = J[1] < zero(J[1])
-@inline attracts(J::SMatrix{2,2}) = (J[1, 1] + J[2, 2] < zero(J[1])) & (zero(J[1]) < J[1, 1] * J[2, 2] - J[1, 2] * J[2, 1])
-@inline attracts(J::SMatrix{3,3}) = StaticArrays.det(J) < zero(J[1])
-@inline attracts(J::SMatrix) = J[1] == J[1]
-@inline attracts(J::Sparse) = attracts(SMatrix(J))
-
-@inline reach_of(u, x::Magnitudes) = map((z, typical) -> abs(z) + typical, u, x.typical)
-
-"""
-    newton_rows(m, u, w, p, x, Val(Q), Val(any_root)) -> u, fluxes, found, iterations
-
-Newton's method from the guess u, whose steps are shortened until the equations come nearer to zero; to a root that attracts, or to any.
-"""
-@inline function newton_rows(m::SmallModel{N}, u::SVector{N,L}, w, p, x::Magnitudes, ::Val{Q}, ::Val{any_root}=Val(false)) where {N,L,Q,any_root}
-    none, fluxes, never = zero(u), zero(SVector{Q,L}), u[1] < u[1]
-    trial, moved, share, rejections, iterations, before = u, none, one(L), zero(L), zero(L), L(Inf)
-    found, waiting = never, never
-    for _ in 1:NEWTONS
-        changes, fluxes, J = linearised(m, trial, w, p, terms_at(m, trial, w, p))
-        now = distance(changes, x)
-        taken = !waiting & (now < before)
-        u, before = pick(taken, trial, u), ifelse(taken, now, before)
-        iterations = ifelse(waiting, iterations, iterations + 1)
-        d = solve_system(J, none, one(L), changes)
-        at_root = taken & (holds(changes, x) | tiny(d, u, x, 64 * eps()))
-        found = found | (any_root ? at_root : at_root & attracts(J))
-        share, rejections = ifelse(taken, one(L), share / 4), ifelse(taken, zero(L), rejections + 1)
-        moved = pick(taken, d, moved)
-        # at a root that does not attract, or where shorter steps do not help, Newton is of no use
-        waiting = waiting | at_root | (L(SHORTENINGS) <= rejections)
-        # a row that is done stays where it is, and so do its fluxes
-        all(waiting) && break
-        trial = pick(waiting, u, limited(u, times_(moved, share), reach_of(u, x), x.small))
-    end
-    return u, fluxes, found, iterations
-end
-
-"""
-    follow_rows(m, u, w, p, x, Val(Q)) -> u, fluxes, found, iterations
-
-Pseudo-transient continuation from the guess u: implicit steps along du/dt = f(u), in units of the magnitudes of states and equations, which
-grow as the equations come nearer to zero (Kelley & Keyes 1998, doi:10.1137/S0036142996304796).
-"""
-@inline function follow_rows(m::SmallModel{N}, u::SVector{N,L}, w, p, x::Magnitudes, ::Val{Q}) where {N,L,Q}
-    rate, fluxes, never = map(L, x.equation ./ x.typical), zero(SVector{Q,L}), u[1] < u[1]
-    trial, moved, len, iterations, before = u, zero(u), L(0.05), zero(L), L(Inf)
-    found, waiting = never, never
-    for _ in 1:FOLLOWED
-        changes, fluxes, J = linearised(m, trial, w, p, terms_at(m, trial, w, p))
-        now = distance(changes, x)
-        taken = !waiting & (now < 2 * before)
-        len = ifelse(taken, len * max(L(0.5), min(L(8), 2 * before / now)), len / 4)
-        u, before = pick(taken, trial, u), ifelse(taken, now, before)
-        iterations = ifelse(waiting, iterations, iterations + 1)
-        at_root = taken & (holds(changes, x) | tiny(solve_system(J, zero(u), one(L), changes), u, x, 1e-11)) & attracts(J)
-        found, waiting = found | at_root, waiting | at_root | (len < L(1e-12))
-        all(waiting) && break
-        moved = pick(taken, solve_system(J, times_(rate, inv(len)), one(L), changes), times_(moved, L(0.25)))
-        trial = pick(waiting, u, limited(u, moved, reach_of(u, x), x.small))
-    end
-    return u, fluxes, found, iterations
-end
-
-"A root that du/dt = f(u) runs away from is better than none."
-@inline any_root_rows(m, u, w, p, x, q) = newton_rows(m, u, w, p, x, q, Val(true))
-
 # ---- forward ---------------------------------------------------------------------------------------------------------------------
 
 "Names of inputs, and networks, that one thread works with; `L` is the kind of number of its rows."
@@ -229,7 +142,7 @@ function stationary_forward!(pool::Pool, run::StationaryRun{T,<:SmallModel{N}}, 
             g = Rows{row_width(L)}(first, last(rows), K)
             solve_rows!(newton_rows, run, names, L, g, x, results, iterations, left, q)
         end
-        for method in (follow_rows, any_root_rows)
+        for method in later_ways(run.model)
             again = Int[]
             for few in Iterators.partition(left, row_width(L))
                 stopping() && return

@@ -97,6 +97,24 @@ root(m; a=1.0) = (s = solve(m, (f=0.0,), (a=a,), 0.0, 0:1); (isempty(s.failed) ?
     @test_throws Refused SmallModel{1}(ModelSpec("one", [StateSpec(:x, 1.0, 1.0, -Inf)], [:a], [:f], Symbol[], ""), identity; guess=identity)
 end
 
+@testset "two states, the first between bounds inside the second, which closes in on its own" begin
+    two(rates) = SmallModel{2}(ModelSpec("two", [StateSpec(x, 1.0, 1.0, -Inf, false, true) for x in (:x, :y)], [:a], [:f], Symbol[], ""), rates)
+    search(m, u, a) = DiffGeo.enclosed_rows(m, u, DiffGeo.prepared(m, (f=zero(a),), (a=a,)), (a=a,), DiffGeo.Magnitudes(m), Val(0))
+    # the equations have a kink at their root, x = y = a / 2, where one slope changes by a factor of 2500
+    kink = two((u, f, p) -> SVector(ifelse(u[1] > u[2], 50.0, 0.02) * (u[2] - u[1]), p.a - u[1] - u[2]))
+    alone = map(((a, x, y),) -> search(kink, SVector(x, y), a), ((2.0, 0.0, 30.0), (-3.0, 500.0, -1.0), (1e-3, 0.1, 0.1)))
+    @test all(s[3] for s in alone)
+    @test all(isapprox(s[1], SVector(a, a) / 2; rtol=1e-11) for (s, a) in zip(alone, (2.0, -3.0, 1e-3)))
+    # side by side each is what it is alone; a NaN is none, and holds nobody up
+    L = DiffGeo.LaneNumber{Float64}
+    of(values) = DiffGeo.lanes(i -> values[min(i, 4)])
+    beside = search(kink, SVector(of((0.0, 500.0, 0.1, 1.0)), of((30.0, -1.0, 0.1, 1.0))), of((2.0, -3.0, 1e-3, NaN)))
+    @test [DiffGeo.lane(beside[3], i) for i in 1:8] == [trues(3); falses(5)]
+    @test all(DiffGeo.lane(beside[1][k], i) ≈ alone[i][1][k] for k in 1:2, i in 1:3)
+    # no root at all
+    @test !search(two((u, f, p) -> SVector(p.a + u[1]^2, -u[2])), SVector(1.0, 1.0), 1.0)[3]
+end
+
 @testset "rows cost no memory of their own" begin
     count(C) = (x = leaves(C, 1); solved(x..., 1; threads=1); @allocated solved(x..., 1; threads=1))
     @test count(4000) - count(2000) < 2000 * 8 * 60

@@ -26,6 +26,15 @@ end
     @test all((e.assimilation .<= least .- e.day_respiration .+ 1e-9) .| (least .< 0))
 end
 
+@testset "100,000 leaves with an energy balance, C4 at the threshold of their stomata among them" begin
+    m = photosynthesis(; pathway="both", stomata="ball_berry", energy_balance=true, mesophyll=true, product_limit=true)
+    f, p = drawn(m, 100_000)
+    s = solve(m, f, p, 20.0, 0:1)
+    @test isempty(s.failed) && all(>(0), s.states[1, :, :])
+    left = s.fluxes.net_radiation .- s.fluxes.latent_heat .- s.fluxes.sensible_heat
+    @test maximum(abs.(left) ./ (100 .+ abs.(s.fluxes.latent_heat) .+ abs.(s.fluxes.sensible_heat))) < 1e-10
+end
+
 @testset "energy balance and gradients, $(join(values(form), " "))" for form in ((; energy_balance=true), (; pathway="both", stomata="ball_berry"))
     m = photosynthesis(; form...)
     f, p = drawn(m, 9)
