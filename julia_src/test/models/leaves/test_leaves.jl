@@ -31,8 +31,9 @@ end
     f, p = drawn(m, 100_000)
     s = solve(m, f, p, 20.0, 0:1)
     @test isempty(s.failed) && all(>(0), s.states[1, :, :])
+    # the flow ends where an update is 1e-11 of a state: below 1e-9 K, of some 50 W m-2 K-1
     left = s.fluxes.net_radiation .- s.fluxes.latent_heat .- s.fluxes.sensible_heat
-    @test maximum(abs.(left) ./ (100 .+ abs.(s.fluxes.latent_heat) .+ abs.(s.fluxes.sensible_heat))) < 1e-10
+    @test maximum(abs.(left) ./ (100 .+ abs.(s.fluxes.latent_heat) .+ abs.(s.fluxes.sensible_heat))) < 1e-9
 end
 
 @testset "energy balance and gradients, $(join(values(form), " "))" for form in ((; energy_balance=true), (; pathway="both", stomata="ball_berry"))
