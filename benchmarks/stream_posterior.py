@@ -65,8 +65,10 @@ class Case:
         return s.fluxes[self.output] - self.observed
 
     def minus_log(self, x: Tensor, rho: float, spread: float) -> Tensor:
-        """Return minus the logarithm of the posterior of unbounded numbers [parameter]."""
-        r = self.residuals(x[None])[0]
+        """Return minus the logarithm of the posterior of unbounded numbers [..., parameter],
+        summed over sets of them.
+        """
+        r = self.residuals(x.reshape(-1, x.shape[-1]))
         misfit = 0.5 * (innovations(r, rho) / spread).square().sum()
         return misfit - (logsigmoid(x) + logsigmoid(-x)).sum()
 
@@ -186,25 +188,27 @@ def sample(
     errors: tuple[float, float],
     count: int,
     warm_up: int,
-    seed: int,
+    chains: int,
 ) -> Tensor:
-    """Return a chain [draw, parameter] of the posterior by NUTS, with errors as `best` says.
+    """Return chains [chain, draw, parameter] of the posterior by NUTS, with errors as `best` says.
 
-    It moves in units of the covariance, and begins at a point drawn with twice that.
+    They move in units of the covariance, and begin at points drawn with twice that. All are one
+    batch of the solver: NUTS samples the product of their posteriors, where they are independent,
+    and its trajectories have one step and one length for all.
     """
     from pyro.infer import MCMC, NUTS
 
     root = torch.linalg.cholesky(covariance)
 
     def potential(z: dict[str, Tensor]) -> Tensor:
-        return case.minus_log(x + root @ z["z"], *errors)
+        return case.minus_log(x + z["z"] @ root.T, *errors)
 
-    torch.manual_seed(seed)
+    torch.manual_seed(0)
     kernel = NUTS(potential_fn=potential, max_tree_depth=6, adapt_mass_matrix=False)
-    start = {"z": 2**0.5 * torch.randn(len(x), dtype=F64)}
-    chain = MCMC(kernel, count, warm_up, initial_params=start, disable_progbar=True)
-    chain.run()
-    return x + chain.get_samples()["z"] @ root.T
+    start = {"z": 2**0.5 * torch.randn(chains, len(x), dtype=F64)}
+    run = MCMC(kernel, count, warm_up, initial_params=start, disable_progbar=True)
+    run.run()
+    return (x + run.get_samples()["z"] @ root.T).transpose(0, 1)
 
 
 def convergence(draws: Tensor) -> dict[str, list[float]]:
@@ -215,6 +219,33 @@ def convergence(draws: Tensor) -> dict[str, list[float]]:
     return {"rhat": rhat.tolist(), "effective": size.tolist()}
 
 
+def draw(results: dict[str, dict], folder: Path, file: Path) -> None:
+    """Draw means and 95 % of the posteriors of rivers by NUTS beside the published parameters."""
+    import matplotlib.pyplot as plt
+    import pandas as pd
+
+    folder = folder / "stream_temperature"
+    first = pd.read_csv(folder / "air2stream_published_ERL2015.csv")
+    second = pd.read_csv(folder / "air2stream_published_HP2016_3rivers.csv")
+    second = second[second.scheme == "CRN"]
+    rivers = [k for k in RIVERS if "nuts_mean" in results.get(k, {}).get("a1", {})]
+    figure, axes = plt.subplots(2, 4, figsize=(10, 4.5), sharey=True, layout="constrained")
+    for k, ax in enumerate(axes.flat, 1):
+        for y, name in enumerate(rivers):
+            row, site = results[name][f"a{k}"], RIVERS[name]
+            ax.plot([row["nuts_low"], row["nuts_high"]], [y, y], color="C0", lw=2, label="95 %")
+            ax.plot(row["nuts_mean"], y, "o", color="C0", label="mean, NUTS")
+            for table, mark, label in ((first, "x", "2015"), (second, "+", "2016")):
+                one = table[(table.station == site) & (table.version == 8)]
+                ax.plot(one[f"a{k}"], [y], mark, color="C1", ms=8, label=f"published ({label})")
+        ax.set(title=f"a{k}", yticks=range(len(rivers)), yticklabels=[n.title() for n in rivers])
+        ax.margins(y=0.3)
+        ax.locator_params(axis="x", nbins=4)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles[:4], labels[:4], loc="outside lower center", ncols=4)
+    figure.savefig(file, dpi=120)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Print the table, and write it."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -222,11 +253,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--cases", default="mentue,rhone,dischmabach,twin")
     parser.add_argument("--samples", type=int, default=0, help="draws of a chain of NUTS")
     parser.add_argument("--warm-up", type=int, default=75, help="draws of a chain before them")
-    parser.add_argument("--chains", type=int, default=4)
+    parser.add_argument("--chains", type=int, default=4, help="one batch")
     parser.add_argument("--output", type=Path, default=HERE / "results" / "stream_posterior.json")
+    parser.add_argument("--figure", type=Path, help="of all rivers of --output that were sampled")
     given = parser.parse_args(arguments)
     given.output.parent.mkdir(parents=True, exist_ok=True)
-    results = {}
+    results = json.loads(given.output.read_text()) if given.output.exists() else {}
     for name in given.cases.split(","):
         case, begun = twin() if name == "twin" else river(given.data, RIVERS[name]), time.time()
         x, covariance, rho, spread = best(case)
@@ -238,8 +270,7 @@ def main(arguments: list[str] | None = None) -> None:
         draws = {"curvature": x + noise @ torch.linalg.cholesky(covariance).T}
         if given.samples:
             begun, count = time.time(), (given.samples, given.warm_up)
-            chains = torch.stack([sample(case, x, covariance, (rho, spread), *count, seed)
-                                  for seed in range(given.chains)])  # fmt: skip
+            chains = sample(case, x, covariance, (rho, spread), *count, given.chains)
             found |= {"nuts_seconds": time.time() - begun, **convergence(chains)}
             draws["nuts"] = chains.flatten(0, 1)
             print(f"NUTS {found['nuts_seconds']:.0f} s, R-hat at most {max(found['rhat']):.3f}, ",
@@ -257,6 +288,8 @@ def main(arguments: list[str] | None = None) -> None:
             print("  ", k, {a: None if b is None else round(b, 3) for a, b in row.items()})
         results[name] = found
         given.output.write_text(json.dumps(results, indent=1))
+    if given.figure:
+        draw(results, given.data, given.figure)
 
 
 if __name__ == "__main__":
