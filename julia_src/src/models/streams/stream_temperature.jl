@@ -114,7 +114,6 @@ end
         on_vapour -= on_deficit * (1 - w.humid)
         on_air += on_deficit * (w.humid * c.LEAST_DEFICIT + 1 - w.humid) * w.steep
     end
-    on_vapour *= over_zero(w.vapour_pressure)
     W && (on_vapour += latent * w.by_vapour)
     on_forcing = (; heat_inflow=came, total_inflow=on_flow + none, lateral_inflow=came * w.lateral,
         discharge=leaving * t.enthalpy - on_flow + flowing * (moved * p.widening / (w.flow + c.LEAST_DISCHARGE) + rubbed * p.slope * p.length),

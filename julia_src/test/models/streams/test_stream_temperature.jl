@@ -11,7 +11,7 @@ using DiffGeo.ForwardDiff: ForwardDiff
         given = (shade=between(0, 0.9), bare_shade=between(0, 0.9), width=between(1, 50), widening=between(0, 0.6), still_wind=between(0, 0.2), moving_wind=between(0, 0.1),
             bed_exchange=between(0, 50), ground_share=between(0, 1), ground_warming=between(-3, 3), slope=10^between(-4, -1), length=10^between(2, 4))
         weather = (heat_inflow=between(-5, 50), total_inflow=between(0, 5), lateral_inflow=between(0, 1), discharge=c % 7 == 0 ? -1e-4 : between(0, 5), loss=between(0, 0.1),
-            temperature=between(-20, 30), shortwave_down=between(0, 400), vapour_pressure=c % 11 == 0 ? -1.0 : between(100, 2500), cloud_cover=between(0, 1),
+            temperature=between(-20, 30), shortwave_down=between(0, 400), vapour_pressure=c % 11 == 0 ? 0.0 : between(100, 2500), cloud_cover=between(0, 1),
             wind_speed=between(0, 10), evaporation=between(0, 1e-7), groundwater_temperature=between(-5, 15), soil_water_temperature=between(-5, 20), season=between(-1, 1))
         f, x = SVector{length(sp.forcings)}(weather[k] for k in sp.forcings), SVector{length(sp.parameters)}(given[k] for k in sp.parameters)
         # dry, frozen, in part and as a whole, and warm
