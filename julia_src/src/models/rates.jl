@@ -2,7 +2,7 @@
 # Derivatives that are not given come from ForwardDiff.
 
 """
-    SmallModel{N}(spec, rates; fluxes, storage, prepare, jacobian, linearise, terms, guess, networks)
+    SmallModel{N}(spec, rates; fluxes, storage, prepare, jacobian, linearise, terms, guess, ahead, networks)
 
 A model with a few states. The functions take the state as an SVector and forcing and parameters as NamedTuples, and must work
 for numbers of any kind:
@@ -19,12 +19,14 @@ for numbers of any kind:
   and the cotangent of its output;
 - `terms(u, f, p)`: what `linearise` computes of states and parameters alone, whatever the forcing; it gets them as a fourth argument, and
   they serve for the next interval too;
-- `guess(f, p)`: where the search for the states begins, in a model whose states all store nothing; the initial state by default.
+- `guess(f, p)`: where the search for the states begins, in a model whose states all store nothing; the initial state by default;
+- `ahead(u, f, p, terms, h)`: where it begins in an implicit step of length h from the state u, in columns side by side; by default on the line
+  or parabola through the states before, or at u.
 
 `networks`, a NamedTuple of [`Network`](@ref), are called like functions that stand among the parameters: `p.recharge(x)`, each at most
 once in an evaluation.
 """
-struct SmallModel{N,R,Q,S,W,J,D,V,G,C<:NamedTuple} <: Model
+struct SmallModel{N,R,Q,S,W,J,D,V,G,H,C<:NamedTuple} <: Model
     spec::ModelSpec
     rates::R
     fluxes::Q
@@ -34,11 +36,12 @@ struct SmallModel{N,R,Q,S,W,J,D,V,G,C<:NamedTuple} <: Model
     linearise::D
     terms::V
     guess::G
+    ahead::H
     networks::C
 end
 
 function SmallModel{N}(spec, rates; fluxes=nothing, storage=own_storage, prepare=nothing, jacobian=nothing, linearise=nothing, terms=nothing,
-    guess=nothing, networks=(;)) where {N}
+    guess=nothing, ahead=nothing, networks=(;)) where {N}
     isempty(spec.in_cells) || throw(Refused("$(first(spec.in_cells)) has a value in each cell, but a model with a few states has no cells"))
     fluxes === nothing && isempty(spec.fluxes) && (fluxes = no_fluxes)
     if linearise !== nothing && !(jacobian === nothing && storage === own_storage)
@@ -46,10 +49,10 @@ function SmallModel{N}(spec, rates; fluxes=nothing, storage=own_storage, prepare
     end
     terms === nothing || linearise !== nothing || throw(Refused("terms are for models with linearise"))
     guess === nothing || all(s -> s.algebraic, spec.states) || throw(Refused("a guess is for models whose states all store nothing"))
-    return SmallModel(Val(N), spec, rates, fluxes, storage, prepare, jacobian, linearise, terms, guess, networks)
+    return SmallModel(Val(N), spec, rates, fluxes, storage, prepare, jacobian, linearise, terms, guess, ahead, networks)
 end
-SmallModel(::Val{N}, spec, rates::R, fluxes::Q, storage::S, prepare::W, jacobian::J, linearise::D, terms::V, guess::G, networks::C) where {N,R,Q,S,W,J,D,V,G,C} =
-    SmallModel{N,R,Q,S,W,J,D,V,G,C}(spec, rates, fluxes, storage, prepare, jacobian, linearise, terms, guess, networks)
+SmallModel(::Val{N}, spec, rates::R, fluxes::Q, storage::S, prepare::W, jacobian::J, linearise::D, terms::V, guess::G, ahead::H, networks::C) where {N,R,Q,S,W,J,D,V,G,H,C} =
+    SmallModel{N,R,Q,S,W,J,D,V,G,H,C}(spec, rates, fluxes, storage, prepare, jacobian, linearise, terms, guess, ahead, networks)
 networks(m::SmallModel) = m.networks
 
 no_fluxes(u, f, p) = SVector{0,eltype(u)}()

@@ -22,6 +22,7 @@ function tried(m::SmallModel{N}) where {N}
         m.jacobian === nothing || m.jacobian(u, w, p)
         m.linearise === nothing || linearise(m, u, w, p)
         m.guess === nothing || m.guess(w, p)
+        m.ahead === nothing || m.ahead(u, w, p, terms_at(m, u, w, p), one(L))
         all(x -> x isa Union{L,DualLanes{L}}, changes) && m.storage(seed(u), p) isa SVector
     end
 end
@@ -274,7 +275,9 @@ whether they are known, and the integrals of the fluxes.
                 target += (h * A[i+1, j+1]) * rates_[j]
             end
             if i > 1 || !stay
-                ahead = first_guess(i, x.times, h, u, state, before, between, last_step, sizes[3])
+                by_model = i == 1 && m.ahead !== nothing
+                by_model && !known && (terms = terms_at(m, u, w, p))
+                ahead = by_model ? m.ahead(u, w, p, terms, h * A[S+1, S+1]) : first_guess(i, x.times, h, u, state, before, between, last_step, sizes[3])
                 # what stores nothing jumps with the forcing
                 state = pick(going, stored_or(ahead, i == 1 ? u : state, small), u)
                 known = false

@@ -37,8 +37,8 @@ const OF_STREAM = constants("stream_temperature")
     return (; known..., steep, humid=over_zero(least - short), deficit, evaporating, by_air=c.GAMMA * evaporating / deficit)
 end
 
-"What rates and derivatives share."
-@inline function stream_terms(u, w, p, windy::Val{W}) where {W}
+"What rates and derivatives share, of the state alone: it serves for the next step, too, whose weather is another."
+@inline function stream_terms(u, ::Val{W}) where {W}
     c = OF_STREAM
     volume, heat = u
     wet = zero(volume) < volume - c.LEAST_VOLUME
@@ -50,14 +50,42 @@ end
     kelvin = water + ZERO_CELSIUS
     cube = c.EMISSIVITY * c.STEFAN * kelvin * kelvin * kelvin
     full, steep = W ? saturation_and_slope(water) : (zero(water), zero(water))
-    latent = W ? w.by_vapour * (w.vapour_pressure - full) : zero(water) - w.evaporating
-    sensible, bed = w.by_air * (w.temperature - water), p.bed_exchange * (w.bed - water)
-    net = w.sun + w.sky - cube * kelvin + latent + sensible + bed
-    ice = enthalpy * (-1 / c.ICE)
+    return (; heat, per, by_volume=ifelse(wet, -per * per, zero(per)), enthalpy, water, rise=near / (2 * width), kelvin, cube, emission=cube * kelvin, full, steep)
+end
+
+"The same with weather."
+@inline function stream_exchange(t, w, p, ::Val{W}) where {W}
+    latent = W ? w.by_vapour * (w.vapour_pressure - t.full) : zero(t.water) - w.evaporating
+    sensible, bed = w.by_air * (w.temperature - t.water), p.bed_exchange * (w.bed - t.water)
+    net = w.sun + w.sky - t.emission + latent + sensible + bed
+    ice = t.enthalpy * (-1 / OF_STREAM.ICE)
     frozen = min(max(ice, zero(ice)), one(ice))
     losing = over_zero(-net)
-    return (; heat, per, by_volume=ifelse(wet, -per * per, zero(per)), enthalpy, water, rise=near / (2 * width), cube, emission=cube * kelvin, full, steep, latent,
-        sensible, bed, net, frozen, freezing=over_zero(ice) * over_zero(1 - ice), losing, kept=-frozen * losing * net)
+    return (; t..., latent, sensible, bed, net, frozen, freezing=over_zero(ice) * over_zero(1 - ice), losing, kept=-frozen * losing * net)
+end
+
+"""
+Where Newton's method begins in an implicit step of length h from a state: the volume is known, and the change d of the temperature solves
+c[1] d + c[2] d^2 + c[3] d^3 + c[4] d^4 = gained, Taylor's series of the heat budget, by a step of Halley's and one of Newton's method. Water
+that is or becomes ice begins with the temperature that it has.
+"""
+@inline function stream_ahead(u, w, p, t, h, windy::Val{W}) where {W}
+    x, leaving = stream_exchange(t, w, p, windy), w.discharge + w.loss
+    volume = u[1] + h * (w.total_inflow - leaving)
+    held, by_surface = max(volume, oftype(volume, OF_STREAM.LEAST_VOLUME)), h * w.surface
+    gained = t.heat + h * (w.heat_inflow + w.lateral_inflow * w.lateral + w.rubbing - leaving * t.enthalpy) + by_surface * x.net - held * t.enthalpy
+    squared = OF_STREAM.EMISSIVITY * OF_STREAM.STEFAN * t.kelvin * t.kelvin
+    second, third, fourth = W ? saturation_bends(t.water, t.steep) : (zero(t.water), zero(t.water), zero(t.water))
+    by_vapour = W ? w.by_vapour : zero(t.water)
+    c = (held + h * leaving + by_surface * (4 * t.cube + w.by_air + p.bed_exchange + by_vapour * t.steep), by_surface * (6 * squared + by_vapour * second / 2),
+        by_surface * (4 * OF_STREAM.EMISSIVITY * OF_STREAM.STEFAN * t.kelvin + by_vapour * third / 6),
+        by_surface * (OF_STREAM.EMISSIVITY * OF_STREAM.STEFAN + by_vapour * fourth / 24))
+    per = 1 / c[1]
+    first = gained * per
+    d = first / (1 + first * c[2] * per)
+    d += (gained - d * (c[1] + d * (c[2] + d * (c[3] + d * c[4])))) / (c[1] + d * (2 * c[2] + d * (3 * c[3] + d * (4 * c[4]))))
+    liquid = (OF_STREAM.FREEZING < t.enthalpy) & (OF_STREAM.FREEZING < t.enthalpy + d) & (abs(d) < 20)
+    return SVector(volume, held * (t.enthalpy + ifelse(liquid, d, zero(d))))
 end
 
 @inline function stream_rates(w, t)
@@ -69,8 +97,8 @@ end
         leaving, lost, t.water, t.frozen)
 end
 
-@inline function stream_linearise(u, w, p, s, windy::Val{W}) where {W}
-    c, t = OF_STREAM, stream_terms(u, w, p, windy)
+@inline function stream_linearise(u, w, p, s, of_state, windy::Val{W}) where {W}
+    c, t = OF_STREAM, stream_exchange(of_state, w, p, windy)
     cooling = 4 * t.cube + w.by_air + p.bed_exchange
     W && (cooling += w.by_vapour * t.steep)
     cooling *= t.rise
@@ -144,10 +172,12 @@ end
 
 function stream_temperature(windy::Val{W}, s::Slots) where {W}
     @inline prepare(f, p) = stream_weather(f, p, s, windy)
-    @inline linearise(u, w, p) = stream_linearise(u, w, p, s, windy)
-    @inline rates(u, w, p) = stream_rates(w, stream_terms(u, w, p, windy))
+    @inline terms(u, w, p) = stream_terms(u, windy)
+    @inline linearise(u, w, p, t=terms(u, w, p)) = stream_linearise(u, w, p, s, t, windy)
+    @inline rates(u, w, p) = stream_rates(w, stream_exchange(terms(u, w, p), w, p, windy))
+    @inline ahead(u, w, p, t, h) = stream_ahead(u, w, p, t, h, windy)
     whole = slots_spec("stream_temperature", s; without=W ? () : (:still_wind, :moving_wind))
     forcings = setdiff(whole.forcings, W ? (:evaporation,) : (:wind_speed,))
     spec = ModelSpec(whole.name, whole.states, whole.parameters, forcings, whole.fluxes, whole.digest)
-    return SmallModel{2}(spec, rates; prepare, linearise, networks=s.called)
+    return SmallModel{2}(spec, rates; prepare, linearise, terms, ahead, networks=s.called)
 end

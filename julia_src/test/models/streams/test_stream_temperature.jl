@@ -2,6 +2,7 @@
 
 using DiffGeo: SMatrix, SVector
 using DiffGeo.ForwardDiff: ForwardDiff
+using LinearAlgebra: I
 
 @testset "derivatives of stream_temperature by hand, $exchange" for exchange in ("wind", "evaporation")
     m, rng = DiffGeo.stream_temperature(; exchange), Xoshiro(3)
@@ -35,4 +36,31 @@ using DiffGeo.ForwardDiff: ForwardDiff
             end
         end
     end
+end
+
+@testset "where Newton begins solves the day to a thousandth of a degree, $exchange" for exchange in ("wind", "evaporation")
+    m, rng = DiffGeo.stream_temperature(; exchange), Xoshiro(5)
+    sp, h = DiffGeo.spec(m), 86400.0
+    between(low, high) = low + (high - low) * rand(rng)
+    liquid = 0
+    for c in 1:200
+        given = (shade=between(0, 0.9), bare_shade=between(0, 0.9), width=between(1, 20), widening=0.2, still_wind=between(0, 0.1), moving_wind=between(0, 0.05), bed_exchange=between(0, 20),
+            ground_share=between(0, 1), ground_warming=0.0, slope=1e-3, length=2e3)
+        weather = (heat_inflow=between(10, 50), total_inflow=between(2, 4), lateral_inflow=between(0, 1), discharge=between(1.8, 2), loss=0.0, temperature=between(5, 25),
+            shortwave_down=between(50, 300), vapour_pressure=between(600, 1500), cloud_cover=between(0, 1), wind_speed=between(0, 5), evaporation=between(0, 5e-8),
+            groundwater_temperature=between(5, 15), soil_water_temperature=between(5, 20), season=between(-1, 1))
+        f, p = NamedTuple{Tuple(sp.forcings)}(Tuple(weather[k] for k in sp.forcings)), NamedTuple{Tuple(sp.parameters)}(Tuple(given[k] for k in sp.parameters))
+        w, volume = DiffGeo.prepared(m, f, p), 3e4
+        # every tenth is ice, whose temperature is left as it is
+        u = SVector(volume, volume * (c % 10 == 0 ? -5.0 : between(5, 25)))
+        after = m.ahead(u, w, p, m.terms(u, w, p), h)
+        changes, _, J, _ = m.linearise(after, w, p)
+        error = (SMatrix{2,2}(1.0I) - h * SMatrix(J)) \ (u + h * changes - after)
+        @test abs(error[1]) < 1e-9 * volume
+        u[2] < 0 && (@test after[2] / after[1] ≈ -5; continue)
+        abs(after[2] / after[1] - u[2] / u[1]) < 8 || continue
+        liquid += 1
+        @test abs(error[2]) / after[1] < 1e-3
+    end
+    @test liquid > 100
 end
