@@ -25,8 +25,8 @@ from pydiffgeo.solvers.sciml import SCIML_METHODS
 
 NOWHERE = (0, 0, 0, 0)
 OUTCOMES = {
-    1: f"DtLessThanMin: {SHORT}",
-    2: f"MaxIters: {MANY}",
+    1: SHORT,
+    2: MANY,
     4: "Unstable: {method} found no step that works; a saturated soil is beyond a method that "
     "integrates heads",
     5: "{method} ended without a solution; tighten rtol",

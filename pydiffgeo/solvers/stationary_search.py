@@ -121,8 +121,8 @@ class Rows:
         """
         grown = (u.abs() / self.scale).amax(0).clamp_min_(1.0)
         holds = (f.abs() <= self.left * self.terms * grown).all(0)
-        if len(u) == 1 and self.stable:  # the root that du/dt = f(u) keeps to
-            falls = jacobian[0, 0].expand(u.shape[1]) < 0
+        if self.stable:  # the root that du/dt = f(u) keeps to
+            falls = attracts(jacobian, u)
             away = holds & ~falls
             if bool(away.any()):
                 self.states[:, rows[away]] = u[:, away]
@@ -318,6 +318,20 @@ def solved(jacobian: Entries, right: Tensor, transposed: bool = False) -> Tensor
                 torch.isfinite(inverses), inverses, pivoted_inverse(whole, size)[0]
             )
     return (inverses * right).sum(1)
+
+
+def attracts(jacobian: Entries, u: Tensor) -> Tensor:
+    """Return where du/dt = f(u) keeps to a root u `[size, row]`, `[row]`.
+
+    Told of one and two states; with more of them every root counts.
+    """
+    zero = torch.zeros_like(u[0])
+    if len(u) == 1:
+        return jacobian[0, 0] + zero < 0
+    if len(u) > 2:
+        return zero == 0
+    a, b, c, d = (jacobian.get(at, zero) for at in ((0, 0), (0, 1), (1, 0), (1, 1)))
+    return (a + d + zero < 0) & (a * d - b * c + zero > 0)
 
 
 def slopes_by_rows(model: ProcessModel) -> Slopes:

@@ -192,7 +192,7 @@ def test_failures_name_column_time_and_reason(julia: Any) -> None:
         column(solver=Solver(max_steps=3), grad=False)
     assert set(raised.value.failed) == {0, 1}
     assert raised.value.failed[0].startswith(
-        "in the interval that ends at 1.0: MaxIters: 3 steps were not enough"
+        "in the interval that ends at 1.0: 3 steps were not enough"
     )
 
 

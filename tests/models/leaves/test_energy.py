@@ -70,6 +70,24 @@ def test_leaves_at_the_threshold_of_their_stomata_are_found(engine: str) -> None
     torch.testing.assert_close(state[:, 0], co2(t).exp(), rtol=1e-7, atol=0)
 
 
+def test_the_root_of_two_is_one_that_a_leaf_keeps_to(engine: str) -> None:
+    """Leaves with several roots: du/dt = f(u) leads back to the one that is given."""
+    model = Photosynthesis(**FORMS["energy_balance of all"])
+    weather, given = leaves(model, 100_000)
+    # at these Newton's method comes to a saddle first
+    rows = [8108, 31862, 45731, 50759, 78083, 99567]
+    weather, given = ({k: v[rows] for k, v in x.items()} for x in (weather, given))
+    s = solve(model, weather, given, model.start({}), range(2), REPORT, engine)
+    assert not s.failed
+    u = s.states[:, 0].clone().requires_grad_()
+    f = residual(model, u, weather, given)
+    jacobian = torch.stack(
+        [torch.autograd.grad(f[:, k].sum(), u, retain_graph=True)[0] for k in (0, 1)], 1
+    )
+    assert bool((torch.linalg.det(jacobian) > 0).all())
+    assert bool((jacobian.diagonal(dim1=1, dim2=2).sum(1) < 0).all())
+
+
 def test_a_leaf_is_warm_in_the_sun_cool_when_it_transpires_and_cold_at_night() -> None:
     model = Photosynthesis(energy_balance=True, stomata="measured")
     weather = {
