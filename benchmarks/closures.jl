@@ -13,7 +13,10 @@ const NET = Network((1, 16, 1), "tanh"; low=0.0, high=1.0)
 const EXAMPLE = joinpath(@__DIR__, "../pydiffgeo/examples/julia/five_stores")
 
 best(f, runs=7) = (f(); minimum(@elapsed(f()) for _ in 1:runs))
-many(f::F, x, n=20_000) where {F} = (y = f(x); for _ in 1:n; y = f(x + 0 * y); end; y)
+many(f::F, x, n=20_000) where {F} = (y=f(x); for _ in 1:n
+    ;
+    y = f(x + 0 * y);
+end; y)
 nanoseconds(f, x) = round(1e9 * best(() -> many(f, x)) / 20_000; digits=1)
 
 function one_call()
@@ -58,7 +61,17 @@ function whole_solve(days, basins)
     weights = (; recharge=0.5 .* randn(rng, DiffGeo.weight_count(NET)))
     seconds = map(((load_model(EXAMPLE * ".jl"), (;)), (learned(mktempdir()), weights))) do (m, w)
         best() do
-            s = solve(m, forcing, parameters, [1.0, 1.0, 120.0, 10.0, 30.0], 0:days; weights=w, method="implicit_euler", step=1.0, threads=1)
+            s = solve(
+                m,
+                forcing,
+                parameters,
+                [1.0, 1.0, 120.0, 10.0, 30.0],
+                0:days;
+                weights=w,
+                method="implicit_euler",
+                step=1.0,
+                threads=1
+            )
             pullback(s; fluxes)
             DiffGeo.release(s.run)
         end

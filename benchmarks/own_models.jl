@@ -26,7 +26,7 @@ function five_stores(days, basins)
     parameters = (TT=0.3, CFMAX=3.0, CFR=0.05, CWH=0.1, FC=200.0, LP=0.7, BETA=2.2, PERC=1.5, UZL=20.0, K0=0.3, K1=0.1,
         K2=collect(range(0.01, 0.03; length=basins)))
     for (name, options) in (("implicit_euler, one step a day", (; method="implicit_euler", step=1.0)),
-            ("implicit_euler, rtol 1e-2", (; method="implicit_euler", rtol=1e-2)), ("kvaerno3, rtol 1e-2", (; rtol=1e-2)))
+        ("implicit_euler, rtol 1e-2", (; method="implicit_euler", rtol=1e-2)), ("kvaerno3, rtol 1e-2", (; rtol=1e-2)))
         run() = both(m, forcing, parameters, [1.0, 1.0, 120.0, 10.0, 30.0], 0:days; options...)
         s = run()
         steps, iterations = round.(sum(s.counts[[1, 3], :]; dims=2) ./ (days * basins); digits=2)
@@ -45,7 +45,9 @@ function richards()
     a, b = ours(), theirs()
     println("heads differ by $(maximum(abs, a.states - b.states)) cm; steps $(a.counts[1]) and $(b.counts[1])")
     s, t = best(ours), best(theirs)
-    println("Richards from rates: $(round(1e3s; digits=2)) ms, built in: $(round(1e3t; digits=2)) ms, ratio $(round(s / t; digits=1))")
+    println(
+        "Richards from rates: $(round(1e3s; digits=2)) ms, built in: $(round(1e3t; digits=2)) ms, ratio $(round(s / t; digits=1))"
+    )
 end
 
 five_stores(3650, 8)

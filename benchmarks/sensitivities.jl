@@ -27,11 +27,13 @@ new_mexico() = Case("New Mexico", Richards(0.0:1.0:100.0; top="head", bottom="he
 "Twelve days of rain and evaporation on two soils with roots, 40 cells."
 function forced()
     m = Richards(collect(0.0:2.5:100.0); layers=[0.0, 30.0], top="atmospheric", bottom="free_drainage", roots="exponential")
-    forcing = (rain=[0, 0, 0.1, 0.2, 0, 0, 0, 0.02, 0.15, 0, 0, 0.0], potential_evaporation=[2, 2, 1, 0.5, 2, 2, 2, 1, 0.5, 2, 2, 2] ./ 240,
+    forcing = (rain=[0, 0, 0.1, 0.2, 0, 0, 0, 0.02, 0.15, 0, 0, 0.0],
+        potential_evaporation=[2, 2, 1, 0.5, 2, 2, 2, 1, 0.5, 2, 2, 2] ./ 240,
         potential_transpiration=[3, 3, 2, 1, 3, 3, 3, 2, 1, 3, 3, 3] ./ 240)
-    parameters = (theta_r=[0.065; 0.095;;], theta_s=[0.41; 0.41;;], alpha=[0.075; 0.019;;], n=[1.89; 1.31;;], K_s=[4.42; 0.26;;],
-        specific_storage=[1e-6; 1e-6;;], ponding_height=0.0, minimum_surface_head=-15000.0, root_depth=30.0, feddes_1=-10.0,
-        feddes_2=-25.0, feddes_3=-500.0, feddes_4=-15000.0)
+    parameters =
+        (theta_r=[0.065; 0.095;;], theta_s=[0.41; 0.41;;], alpha=[0.075; 0.019;;], n=[1.89; 1.31;;], K_s=[4.42; 0.26;;],
+            specific_storage=[1e-6; 1e-6;;], ponding_height=0.0, minimum_surface_head=-15000.0, root_depth=30.0, feddes_1=-10.0,
+            feddes_2=-25.0, feddes_3=-500.0, feddes_4=-15000.0)
     return Case("forced", m, forcing, parameters, -150.0, collect(0.0:24.0:288.0))
 end
 
@@ -52,14 +54,15 @@ distance(a, b) = sqrt(sum(abs2, a .- b) / sum(abs2, b))
 
 function measure(c::Case, target, reference, method, sensitivity, rtol)
     options = (; method, sensitivity, rtol, max_steps=20_000)
-    once() = (s = run_case(c; options...); (s, loss(s, target)[2]))
+    once() = (s=run_case(c; options...); (s, loss(s, target)[2]))
     try
         s, w = once()
         isempty(s.failed) || return "solve failed: $(first(s.failed)[2])"
         g = pullback(s; w...)
         forward, total = minimum(@elapsed(once()) for _ in 1:2), minimum(@elapsed(pullback(once()[1]; w...)) for _ in 1:2)
         heads = maximum(abs.(s.states .- reference.states))
-        return @sprintf("%.1e | %.1e | %.1e | %.3f | %.3f", distance(scaled(g, c), reference.gradient), distance(g.initial, reference.initial),
+        return @sprintf("%.1e | %.1e | %.1e | %.3f | %.3f", distance(scaled(g, c), reference.gradient),
+            distance(g.initial, reference.initial),
             heads, forward, total)
     catch error
         return first(split(sprint(showerror, error), '\n'))
@@ -69,12 +72,20 @@ end
 function main(arguments)
     everything = "--all" in arguments
     named = filter(!startswith("--"), arguments)
-    sensitivities, methods, all_cases = filter(in(DiffGeo.SENSITIVITIES), named), filter(in(DiffGeo.method_names()), named), (new_mexico(), forced())
+    sensitivities, methods, all_cases =
+        filter(in(DiffGeo.SENSITIVITIES), named), filter(in(DiffGeo.method_names()), named), (new_mexico(), forced())
     cases = filter(c -> c.name in named, all_cases)
     everything && empty!(DiffGeo.REFUSED)
-    println("| case | method | sensitivity | rtol | gradient error | in the initial state | heads, cm | forward, s | with gradient, s |\n|", "---|"^9)
+    println(
+        "| case | method | sensitivity | rtol | gradient error | in the initial state | heads, cm | forward, s | with gradient, s |\n|",
+        "---|"^9
+    )
     for c in (isempty(cases) ? all_cases : cases)
-        target = run_case(c; parameters=merge(c.parameters, NamedTuple(k => c.parameters[k] .* FACTORS[k] for k in keys(FACTORS))), TIGHT...)
+        target = run_case(
+            c;
+            parameters=merge(c.parameters, NamedTuple(k => c.parameters[k] .* FACTORS[k] for k in keys(FACTORS))),
+            TIGHT...
+        )
         s = run_case(c; TIGHT...)
         g = pullback(s; loss(s, target)[2]...)
         reference = (; s.states, g.initial, gradient=scaled(g, c))

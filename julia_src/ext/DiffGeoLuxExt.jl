@@ -17,15 +17,16 @@ end
 function DiffGeo.lux_parameters(n::Network{W}, weights::AbstractVector) where {W}
     length(weights) == weight_count(n) || throw(Refused("the network has $(weight_count(n)) weights, not $(length(weights))"))
     at = 0
-    take(count) = (at += count; weights[at-count+1:at])
-    layers = [(weight=reshape(take(W[l] * W[l+1]), W[l+1], W[l]), bias=take(W[l+1])) for l in 1:length(W)-1]
+    take(count) = (at += count; weights[(at-count+1):at])
+    layers = [(weight=reshape(take(W[l] * W[l+1]), W[l+1], W[l]), bias=take(W[l+1])) for l in 1:(length(W)-1)]
     isnan(n.low) || (layers = [layers; (;)])
     return NamedTuple(Symbol(:layer_, l) => p for (l, p) in enumerate(layers))
 end
 
 function DiffGeo.flat_weights(n::Network, parameters::NamedTuple)
     weights = reduce(vcat, [[vec(p.weight); vec(p.bias)] for p in parameters if haskey(p, :weight)])
-    length(weights) == weight_count(n) || throw(Refused("the network has $(weight_count(n)) weights, these are $(length(weights))"))
+    length(weights) == weight_count(n) ||
+        throw(Refused("the network has $(weight_count(n)) weights, these are $(length(weights))"))
     return weights
 end
 
@@ -45,7 +46,7 @@ end
 "Parameters of a model one after another, and back."
 flat(p::AbstractArray) = vec(Float64.(p))
 flat(p) = reduce(vcat, map(flat, values(p)); init=Float64[])
-rebuilt(p::AbstractArray, w, at) = reshape(w[at[]+1:(at[] += length(p))], size(p))
+rebuilt(p::AbstractArray, w, at) = reshape(w[(at[]+1):(at[]+=length(p))], size(p))
 rebuilt(p, w, at) = map(x -> rebuilt(x, w, at), p)
 
 @compile_workload begin

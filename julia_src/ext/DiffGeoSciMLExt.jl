@@ -8,8 +8,10 @@ parameters of the column and the forcing of the interval.
 module DiffGeoSciMLExt
 
 using DiffEqBase: DEVerbosity
-using DiffGeo: DiffGeo, Cotangents, Field, Inputs, Linearisation, Model, Results, SciMLOptions, SciMLRun, Stop, add!, add_flux_slopes!,
-    add_transposed!, bind!, column, each_column, flush!, flux_states, given, intervals, linearise!, load, pull!, release!, spec, statesize, wanted,
+using DiffGeo: DiffGeo, Cotangents, Field, Inputs, Linearisation, Model, Results, SciMLOptions, SciMLRun, Stop, add!,
+    add_flux_slopes!,
+    add_transposed!, bind!, column, each_column, flush!, flux_states, given, intervals, linearise!, load, pull!, release!, spec,
+    statesize, wanted,
     widths, worker_count
 using ForwardDiff: ForwardDiff, Dual, partials, value
 using LinearAlgebra: I, kron

@@ -72,7 +72,8 @@ include("rehearse.jl")
 include("precompile.jl")
 
 export Richards, RootUptake, VanGenuchten, VanGenuchtenVogel, BrooksCorey, Gardner, Haverkamp, Learned
-export CellModel, FaceModel, FunctionNetwork, SmallModel, Sparse, air2stream, exp_hydro, hbv, kinematic_wave, load_model, muskingum, muskingum_cunge
+export CellModel, FaceModel, FunctionNetwork, SmallModel, Sparse, air2stream, exp_hydro, hbv, kinematic_wave, load_model,
+    muskingum, muskingum_cunge
 export photosynthesis, stream_oxygen, stream_temperature, two_big_leaf
 export METHODS, Options, Solution, pullback, solve
 export Refused, SpecMismatch, UnknownName

@@ -129,11 +129,12 @@ function check_once(m::Model, inputs)
 end
 
 "Forget the work space of a model that is no longer used."
-forget(m::Model) = lock(POOL_LOCK) do
-    filter!(p -> p.first[1] != objectid(m), WORK_POOLS)
-    delete!(BRANCHLESS, objectid(m))
-    delete!(FITTING, objectid(m))
-end
+forget(m::Model) =
+    lock(POOL_LOCK) do
+        filter!(p -> p.first[1] != objectid(m), WORK_POOLS)
+        delete!(BRANCHLESS, objectid(m))
+        delete!(FITTING, objectid(m))
+    end
 
 function take_tape(::Type{T}) where {T}
     found = lock(POOL_LOCK) do
@@ -169,7 +170,8 @@ release(run::Run) = foreach(give_tape, Iterators.reverse(run.tapes))
 Solve every column. `counts` (3, column) receives accepted and rejected steps and Newton iterations, `failures` (2, column) the
 outcome and, where it is not ARRIVED, the interval; results that were not reached are NaN.
 """
-function forward(m::Model, inputs::Inputs{T}, o::Options{T}, results, counts::Matrix{Int64}, failures::Matrix{Int64}; record::Bool,
+function forward(m::Model, inputs::Inputs{T}, o::Options{T}, results, counts::Matrix{Int64}, failures::Matrix{Int64};
+    record::Bool,
     replay=nothing, threads=0, stop=Stop()) where {T}
     check_once(m, inputs)
     stationary(m) && return dynamic(stationary_forward)(m, inputs, o, results, counts, failures, record, threads, stop)
@@ -195,7 +197,7 @@ function with_work(f, pool::Pool{W}, run::Run, width, stop) where {W}
     columns = run.inputs.columns
     try
         each_column(cld(columns, width), run.threads, stop) do number, k, stopping
-            f(works[number], (k-1)*width+1:min(k * width, columns), stopping)
+            f(works[number], ((k-1)*width+1):min(k*width, columns), stopping)
         end
     finally
         foreach(w -> give!(pool, w), works)

@@ -25,7 +25,7 @@ function Network(widths, activation::AbstractString; low=NaN, high=NaN)
 end
 
 "Number of weights."
-weight_count(::Network{W}) where {W} = sum(W[l+1] * (W[l] + 1) for l in 1:length(W)-1)
+weight_count(::Network{W}) where {W} = sum(W[l+1] * (W[l] + 1) for l in 1:(length(W)-1))
 
 const MOST_LANES = 8  # columns side by side that the work space has room for
 
@@ -72,7 +72,11 @@ What the equations can call: a network as it is; a model of Lux, once Lux is loa
 """
 as_network(n::AbstractNetwork, inputs; seed=0) = n
 as_network(x, inputs; seed=0) =
-    throw(Refused("a $(typeof(x)) is no network: give a model of Lux, and write `using Lux` in the file, or DiffGeo.FunctionNetwork"))
+    throw(
+        Refused(
+            "a $(typeof(x)) is no network: give a model of Lux, and write `using Lux` in the file, or DiffGeo.FunctionNetwork"
+        )
+    )
 
 "The chain of Lux that a network is; once Lux is loaded."
 function lux_chain end
@@ -132,7 +136,7 @@ end
 @generated function layers(c::Closure{W,A}, x::SVector{I,Float64}, ::Val{tangents}) where {W,A,I,tangents}
     code, at = Expr[], 1
     append!(code, [:($(Symbol(:d, i)) = $(ntuple(j -> Float64(i == j), I))) for i in 1:I if tangents])
-    for l in 1:length(W)-1
+    for l in 1:(length(W)-1)
         layer(h) = :(product_of(c.weights, $at, $h, Val($(W[l])), Val($(W[l+1]))))
         append!(code, [:($(Symbol(:d, i)) = $(layer(Symbol(:d, i)))) for i in 1:I if tangents])
         push!(code, :(x = $(layer(:x)) + units(c.weights, $(at + W[l] * W[l+1]), Val($(W[l+1])))))
@@ -152,24 +156,23 @@ end
 
 # ---- several columns side by side: the units of a layer lie in the work space -------------------------------------------------
 
-
-
 "Where the numbers of each layer's inputs begin, less one: values, slopes of their activation, tangents; and where the last ends."
 @inline blocks(W) = cumsum((0, ntuple(l -> W[l] * (2 + W[1]), length(W) - 1)...))
 "Place of the first weight of layer l."
 @inline place_of(W, l) = 1 + sum(ntuple(i -> i < l ? W[i+1] * (W[i] + 1) : 0, length(W)))
 
-@inline kept(c::Closure, at, ::Type{Lanes{W,Float64}}) where {W} = Lanes(SIMD.vload(Vec{W,Float64}, pointer(c.work, W * (at - 1) + 1)))
+@inline kept(c::Closure, at, ::Type{Lanes{W,Float64}}) where {W} =
+    Lanes(SIMD.vload(Vec{W,Float64}, pointer(c.work, W * (at - 1) + 1)))
 @inline keep_at!(c::Closure, at, x::Lanes{W,Float64}) where {W} = SIMD.vstore(x.x, pointer(c.work, W * (at - 1) + 1))
 
 "Sum of n weights, `step` apart, times numbers kept after `block`: four sums, which need not wait for one another."
 @inline function weighted_sum(c::Closure, at, step, block, n, ::Type{L}) where {L}
     term(k, a) = muladd(L(@inbounds c.weights[at+(k-1)*step]), kept(c, block + k, L), a)
     w = x = y = z = zero(L)
-    for k in 1:4:n-3
+    for k in 1:4:(n-3)
         w, x, y, z = term(k, w), term(k + 1, x), term(k + 2, y), term(k + 3, z)
     end
-    for k in n-n%4+1:n
+    for k in (n-n%4+1):n
         w = term(k, w)
     end
     return n < 4 ? w : (w + x) + (y + z)
@@ -198,10 +201,10 @@ end
         y = weighted_sum(c, at, 1, block, I, L) + (@inbounds c.weights[at+I])
         return y, with ? SVector(ntuple(k -> (@inline; weighted_sum(c, at, 1, block + (k + 1) * I, I, L)), Val(W[1]))) : nothing
     end
-    for j in 1:4:O-3
+    for j in 1:4:(O-3)
         some_units!(c, Val(l), tangents, (j, j + 1, j + 2, j + 3), L)
     end
-    for j in O-O%4+1:O
+    for j in (O-O%4+1):O
         some_units!(c, Val(l), tangents, (j,), L)
     end
     return next_layers!(c, Val(l + 1), tangents, L)
@@ -230,7 +233,8 @@ end
 @inline (c::Closure)(x...) = called(c, SVector(promote(x...)))
 @inline (c::Closure)(x) = called(c, SVector(x))
 
-@inline called(c::Closure, x::SVector{I,V}) where {I,V<:Union{Float64,Lanes}} = first(ranged(c.network, first(layers(c, x, Val(false)))))
+@inline called(c::Closure, x::SVector{I,V}) where {I,V<:Union{Float64,Lanes}} =
+    first(ranged(c.network, first(layers(c, x, Val(false)))))
 @inline called(c::Closure{W,A,Table}, x::SVector{1,LaneNumber{Float64}}) where {W,A} = first(value_and_slopes(c, x))
 @inline called(c::Closure, x::SVector{I,Float32}) where {I} = Float32(called(c, map(Float64, x)))
 @inline function called(c::Closure, x::SVector{I,D}) where {I,V,K,D<:Dual{Nothing,V,K}}
@@ -264,9 +268,9 @@ end
     made_for!(x -> first(evaluated(c, SVector(x))), c.table, x, isnan(c.network.low) ? 0.0 : c.network.high - c.network.low)
 "Forget what was made of other weights."
 function begin_anew!(c::Closure{W,A,Table}) where {W,A}
-    matrix(l) = reshape(view(c.weights, place_of(W, l):place_of(W, l)+W[l]*W[l+1]-1), W[l+1], W[l])
+    matrix(l) = reshape(view(c.weights, place_of(W, l):(place_of(W, l)+W[l]*W[l+1]-1)), W[l+1], W[l])
     # a layer makes its inputs steeper by the largest sum of a row
-    return begin_anew!(c.table, prod(l -> maximum(sum(abs, matrix(l); dims=2)), 1:max(1, length(W) - 2)))
+    return begin_anew!(c.table, prod(l -> maximum(sum(abs, matrix(l); dims=2)), 1:max(1, length(W)-2)))
 end
 begin_anew!(c) = nothing
 

@@ -8,10 +8,11 @@ const ENTRY_LOCK = ReentrantLock()
 const LAST_NUMBER = Ref(0)
 const FAILED, STOPPED = -1, -2
 
-keep!(table, x) = lock(ENTRY_LOCK) do
-    table[LAST_NUMBER[] += 1] = x
-    return LAST_NUMBER[]
-end
+keep!(table, x) =
+    lock(ENTRY_LOCK) do
+        table[LAST_NUMBER[]+=1] = x
+        return LAST_NUMBER[]
+    end
 
 "Run f, or write why it failed into `message`, a buffer of `size` bytes: the error, a zero, and the backtrace, where there is room, and a zero."
 function guarded(f, message::Ptr{UInt8}, size::Int64)
@@ -48,11 +49,12 @@ c_open(text::Ptr{UInt8}, message::Ptr{UInt8}, size::Int64) =
     guarded(() -> keep!(MODELS, dynamic(open_model)(TOML.parse(unsafe_string(text)))), message, size)
 
 "Forget a model."
-c_close(model::Int64) = lock(ENTRY_LOCK) do
-    m = pop!(MODELS, model, nothing)
-    m === nothing || dynamic(forget)(m)
-    return Int64(0)
-end
+c_close(model::Int64) =
+    lock(ENTRY_LOCK) do
+        m = pop!(MODELS, model, nothing)
+        m === nothing || dynamic(forget)(m)
+        return Int64(0)
+    end
 
 "Forget a run, and hand its memory to the next."
 function c_release(number::Int64)
@@ -92,8 +94,10 @@ function read_call(m::Model, ::Type{T}, call::Ptr{Int64}, x::Ptr{Float64}, colum
     number(i) = unsafe_load(call, i)
     address(::Type{X}, i) where {X} = Ptr{X}(number(i) % UInt)
     value(i) = unsafe_load(x, i)
-    o = choose(T, m, unsafe_string(address(UInt8, 13)), unsafe_string(address(UInt8, 15)); rtol=value(1), step=value(2), initial_step=value(3),
-        newton_tolerance=value(4), max_newton=Int(value(5)), max_steps=Int(value(6)), checkpoints=value(7) != 0, atol=map(i -> value(7 + i), eachindex(spec(m).states)))
+    o = choose(T, m, unsafe_string(address(UInt8, 13)), unsafe_string(address(UInt8, 15)); rtol=value(1), step=value(2),
+        initial_step=value(3),
+        newton_tolerance=value(4), max_newton=Int(value(5)), max_steps=Int(value(6)), checkpoints=value(7) != 0,
+        atol=map(i -> value(7 + i), eachindex(spec(m).states)))
     results = Results{T}(address(T, 6), address(T, 7), address(T, 8))
     counts, failures = unsafe_wrap(Array, address(Int64, 9), (3, columns)), unsafe_wrap(Array, address(Int64, 10), (2, columns))
     return o, results, counts, failures, (; record=number(3) != 0, threads=number(4), stop=Stop(address(Cvoid, 14)))
@@ -116,7 +120,15 @@ A forward call for the columns of a river, whose steps are means over intervals.
 flux and forcing that are joined, forcing that arrives later (0 for none), and the addresses of the column below each (0 for none), the delay
 of each in steps, and the gradient of that. Returns `BY_LEVELS` where the columns cannot all be solved side by side.
 """
-c_river(model::Int64, bits::Int64, call::Ptr{Int64}, river::Ptr{Int64}, options::Ptr{Float64}, message::Ptr{UInt8}, size::Int64) =
+c_river(
+    model::Int64,
+    bits::Int64,
+    call::Ptr{Int64},
+    river::Ptr{Int64},
+    options::Ptr{Float64},
+    message::Ptr{UInt8},
+    size::Int64
+) =
     guarded(message, size) do
         m = lock(() -> MODELS[model], ENTRY_LOCK)
         return dynamic(river_call)(m, bits == 32 ? Float32 : Float64, call, river, options)
@@ -131,7 +143,15 @@ function river_call(m::Model, ::Type{T}, call::Ptr{Int64}, numbers::Ptr{Int64}, 
     o, results, counts, failures, rest = read_call(m, T, call, x, inputs.columns)
     o isa Options || return Int64(BY_LEVELS)
     below = copy(unsafe_wrap(Array, address(Int64, 5), inputs.columns))
-    river = River{T}(below, number(1), number(2), number(3), number(4), Field{T}(address(T, 6), 1, 0, 0), Field{T}(address(T, 7), 1, 0, 0))
+    river = River{T}(
+        below,
+        number(1),
+        number(2),
+        number(3),
+        number(4),
+        Field{T}(address(T, 6), 1, 0, 0),
+        Field{T}(address(T, 7), 1, 0, 0)
+    )
     fill!(view(failures, 1, :), Int(ARRIVED))
     fill!(view(failures, 2, :), intervals(inputs) + 1)
     run = river_forward(m, inputs, o, river, results, counts; rest...)
@@ -184,8 +204,11 @@ end
 replay_field(::Type{T}, pointer, stride) where {T} = pointer == C_NULL ? nothing : Field{T}(pointer, stride, 0, 1)
 
 fields(::Type{T}, call, skip, count) where {T} =
-    [Field{T}(Ptr{T}(unsafe_load(call, skip + 4i - 3) % UInt), unsafe_load(call, skip + 4i - 2), unsafe_load(call, skip + 4i - 1),
-        unsafe_load(call, skip + 4i)) for i in 1:count]
+    [
+        Field{T}(Ptr{T}(unsafe_load(call, skip + 4i - 3) % UInt), unsafe_load(call, skip + 4i - 2),
+            unsafe_load(call, skip + 4i - 1),
+            unsafe_load(call, skip + 4i)) for i in 1:count
+    ]
 
 "Write the accepted steps of each column, `stride` apart; returns the bytes that the run has recorded."
 c_steps(number::Int64, steps::Ptr{Cvoid}, stride::Int64, message::Ptr{UInt8}, size::Int64) =
@@ -195,7 +218,10 @@ c_steps(number::Int64, steps::Ptr{Cvoid}, stride::Int64, message::Ptr{UInt8}, si
 write_steps(run::RiverRun, steps::Ptr{Cvoid}, stride) = bytes(run)
 function write_steps(run::StationaryRun{T}, steps::Ptr{Cvoid}, stride) where {T}
     lengths = run.inputs.lengths
-    foreach(c -> unsafe_copyto!(Ptr{T}(steps) + (c - 1) * stride * sizeof(T), pointer(lengths), min(stride, length(lengths))), 1:run.inputs.columns)
+    foreach(
+        c -> unsafe_copyto!(Ptr{T}(steps) + (c - 1) * stride * sizeof(T), pointer(lengths), min(stride, length(lengths))),
+        1:run.inputs.columns
+    )
     return bytes(run)
 end
 write_steps(run::SciMLRun, steps::Ptr{Cvoid}, stride) = sizeof(run.starts)

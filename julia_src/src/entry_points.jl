@@ -15,7 +15,7 @@ entry_points() = Dict(
     "function_close" => @cfunction(c_function_close, Int64, (Int64,)),
     "function_size" => @cfunction(c_function_size, Int64, (Int64, Int64, Ptr{Cvoid}, Int64, Ptr{UInt8}, Int64)),
     "function_call" => @cfunction(c_function_call, Int64, (Int64, Int64, Ptr{Int64}, Ptr{UInt8}, Int64)),
-    "nothing" => @cfunction(c_nothing, Int64, (Ptr{Float64}, Ptr{Float64}, Ptr{Float64})),
+    "nothing" => @cfunction(c_nothing, Int64, (Ptr{Float64}, Ptr{Float64}, Ptr{Float64}))
 )
 
 entry_points_text() = join(("$name $(UInt(address))" for (name, address) in entry_points()), "\n")

@@ -13,8 +13,9 @@ struct ArrayFunction{F,B}
 end
 ArrayFunction(f::F, backend::Symbol) where {F} = ArrayFunction{F,backend}(f, Set{Tuple{Function,DataType}}(), ReentrantLock())
 
-const BACKENDS = Dict("ForwardDiff" => "f6369f11-7733-5829-9624-2563aa707210", "ReverseDiff" => "37e2e3b7-166d-5795-8a7a-e32c996b4267",
-    "Zygote" => "e88e6eb3-aa80-5325-afca-941959d7151f")
+const BACKENDS =
+    Dict("ForwardDiff" => "f6369f11-7733-5829-9624-2563aa707210", "ReverseDiff" => "37e2e3b7-166d-5795-8a7a-e32c996b4267",
+        "Zygote" => "e88e6eb3-aa80-5325-afca-941959d7151f")
 
 "Gradient of the product of the weights w with f(x)."
 pullback(g::ArrayFunction{F,:ForwardDiff}, x::AbstractVector, w::AbstractVector) where {F} =
@@ -32,7 +33,7 @@ end
 open_function(code::String, backend::String) = open_function(Core.eval(Module(), Meta.parseall(code)), backend)
 
 "Number of values of f(x); 0 for a plain number."
-output_size(g::ArrayFunction, x) = (y = g.f(x); y isa Number ? 0 : length(y))
+output_size(g::ArrayFunction, x) = (y=g.f(x); y isa Number ? 0 : length(y))
 
 rows(pointer::Ptr{T}, n, count) where {T} = unsafe_wrap(Array, pointer, (n, count))
 
@@ -82,7 +83,11 @@ Numbers of a call: rows, length of x, length of y, question whether to stop, and
 of the weights of y (where y stood) and of the gradient.
 """
 c_function_call(number::Int64, bits::Int64, call::Ptr{Int64}, message::Ptr{UInt8}, size::Int64) =
-    guarded(() -> dynamic(function_call)(lock(() -> FUNCTIONS[number], ENTRY_LOCK), bits == 32 ? Float32 : Float64, call), message, size)
+    guarded(
+        () -> dynamic(function_call)(lock(() -> FUNCTIONS[number], ENTRY_LOCK), bits == 32 ? Float32 : Float64, call),
+        message,
+        size
+    )
 
 function function_call(g::ArrayFunction, ::Type{T}, call::Ptr{Int64}) where {T}
     count, n, m, ask, x, y, gradient = ntuple(i -> unsafe_load(call, i), 7)

@@ -23,7 +23,8 @@ end
 
 Lanes{W,T}(x::Real) where {W,T} = Lanes(Vec{W,T}(T(x)))
 Lanes{W,T}(x::Lanes{W,T}) where {W,T} = x
-Base.promote_rule(::Type{Lanes{W,T}}, ::Type{<:Union{AbstractFloat,Integer,AbstractIrrational,Rational}}) where {W,T} = Lanes{W,T}
+Base.promote_rule(::Type{Lanes{W,T}}, ::Type{<:Union{AbstractFloat,Integer,AbstractIrrational,Rational}}) where {W,T} =
+    Lanes{W,T}
 Base.zero(::Type{L}) where {L<:Lanes} = L(0)
 Base.one(::Type{L}) where {L<:Lanes} = L(1)
 Base.zero(::L) where {L<:Lanes} = L(0)
@@ -121,7 +122,8 @@ end
 
 # powers that stand in the code as numbers, without a loop
 @inline integer_power(a, ::Val{1}) = a
-@inline integer_power(a, ::Val{N}) where {N} = iseven(N) ? (half = integer_power(a, Val(N ÷ 2)); half * half) : a * integer_power(a, Val(N - 1))
+@inline integer_power(a, ::Val{N}) where {N} =
+    iseven(N) ? (half=integer_power(a, Val(N ÷ 2)); half * half) : a * integer_power(a, Val(N - 1))
 @inline Base.literal_pow(::typeof(^), a::Lanes, ::Val{N}) where {N} = N > 0 ? integer_power(a, Val(N)) : a^N
 for X in (:Lanes, :DualLanes)
     @eval @inline Base.:^(a::$X, n::Integer) = n < 0 ? Base.power_by_squaring(inv(a), -n) : Base.power_by_squaring(a, n)

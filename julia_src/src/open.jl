@@ -6,7 +6,7 @@ const HYDRAULICS = Dict{String,Function}(
     "van_genuchten_vogel" => o -> VanGenuchtenVogel(o["entry_width"]::Float64),
     "brooks_corey" => o -> BrooksCorey(Symbol(o["conductivity"]::String), o["entry_width"]::Float64),
     "gardner" => o -> Gardner(),
-    "haverkamp" => o -> Haverkamp(o["entry_width"]::Float64),
+    "haverkamp" => o -> Haverkamp(o["entry_width"]::Float64)
 )
 
 "Models by name: a function from a description to a model."
@@ -21,27 +21,39 @@ const BUILDERS = Dict{String,Function}(
     "stream_oxygen" => d -> open_slots(stream_oxygen, d),
     "stream_temperature" => d -> open_slots((; x...) -> stream_temperature(; exchange=d["exchange"]::String, x...), d),
     "photosynthesis" => d -> open_leaf(photosynthesis, d),
-    "two_big_leaf" => d -> open_leaf((; x...) -> two_big_leaf(; friction=d["friction"]::String, light=d["light"]::String, x...), d),
-    "user" => d -> open_user(d),
+    "two_big_leaf" =>
+        d -> open_leaf((; x...) -> two_big_leaf(; friction=d["friction"]::String, light=d["light"]::String, x...), d),
+    "user" => d -> open_user(d)
 )
 
 "A leaf, or a canopy of leaves, with the options of the leaf."
 function open_leaf(build, d)
-    given = (:pathway, :stomata, :mesophyll, :energy_balance, :co2_at, :humidity_at, :kinetics, :ratios, :product_limit, :c3, :c4)
+    given =
+        (:pathway, :stomata, :mesophyll, :energy_balance, :co2_at, :humidity_at, :kinetics, :ratios, :product_limit, :c3, :c4)
     return open_slots((; x...) -> build(; (k => d[String(k)] for k in given)..., x...), d)
 end
 
 "A model from a user's file, which must define the networks named in `own`, each with the seed of its first weights."
 function open_user(d)
-    m = load_model(d["file"]; spec=d["spec_file"], cells=d["cells"], networks=open_networks(get(d, "networks", [])), seeds=get(d, "own", Dict{String,Any}()))
+    m = load_model(
+        d["file"];
+        spec=d["spec_file"],
+        cells=d["cells"],
+        networks=open_networks(get(d, "networks", [])),
+        seeds=get(d, "own", Dict{String,Any}())
+    )
     for k in keys(get(d, "own", Dict{String,Any}()))
-        haskey(networks(m), Symbol(k)) || throw(Refused("$(basename(d["file"])) defines no network $k: write networks = (; $k = ...), or give a NeuralClosure"))
+        haskey(networks(m), Symbol(k)) || throw(
+            Refused("$(basename(d["file"])) defines no network $k: write networks = (; $k = ...), or give a NeuralClosure")
+        )
     end
     return m
 end
 
 "Networks in the order of a description."
-open_networks(list) = NamedTuple(Symbol(n["name"]) => Network(n["widths"], n["activation"]; low=get(n, "low", NaN), high=get(n, "high", NaN)) for n in list)
+open_networks(list) = NamedTuple(
+    Symbol(n["name"]) => Network(n["widths"], n["activation"]; low=get(n, "low", NaN), high=get(n, "high", NaN)) for n in list
+)
 
 "A built-in model with networks in its slots."
 function open_slots(build, d)
@@ -55,8 +67,9 @@ function open_richards(d, h::Dict)
     isempty(get(d, "networks", [])) && return dynamic(open_richards)(d, formula)
     return dynamic(open_richards)(d, dynamic(open_slots)((; x...) -> Learned(formula; x...), d))
 end
-open_richards(d, hydraulics::SoilHydraulics) = Richards(d["faces"]::Vector{Float64}; layers=d["layers"]::Vector{Float64}, top=d["top"]::String,
-    bottom=d["bottom"]::String, roots=open_roots(get(d, "roots", nothing)), face_mean=d["face_mean"]::String, hydraulics)
+open_richards(d, hydraulics::SoilHydraulics) =
+    Richards(d["faces"]::Vector{Float64}; layers=d["layers"]::Vector{Float64}, top=d["top"]::String,
+        bottom=d["bottom"]::String, roots=open_roots(get(d, "roots", nothing)), face_mean=d["face_mean"]::String, hydraulics)
 
 open_roots(::Nothing) = nothing
 function open_roots(d::Dict{String,Any})

@@ -43,7 +43,7 @@ bytes(run::RiverRun) = sum(bytes, run.tapes) + bytes(run.flows) + sum(sizeof, ru
 release(run::RiverRun) = foreach(give_tape, Iterators.reverse([run.flows; run.tapes]))
 
 "Memory for a number of each column in each step of a stretch, the steps of a column one after another; where those of a column begin."
-take_flows(::Type{T}, count) where {T} = (tape = take_tape(T); resize!(tape.states, count); tape)
+take_flows(::Type{T}, count) where {T} = (tape=take_tape(T); resize!(tape.states, count); tape)
 @inline offset(run::RiverRun, c) = (c - 1) * run.steps
 
 const STEPS_AT_ONCE = 1024  # of a solve without gradient: what flows from column to column fits the cache
@@ -77,7 +77,7 @@ that follow each other do not wait for each other, as far as there are as many.
 function river_groups(below, order, together)
     way, waits = ones(Int, length(below)), zeros(Int, length(below))
     for c in Iterators.reverse(order)
-        below[c] > 0 && (way[c] = way[below[c]] + 1; waits[below[c]] += 1)
+        below[c] > 0 && (way[c]=way[below[c]] + 1; waits[below[c]] += 1)
     end
     ready = [Int[] for _ in 1:maximum(way; init=1)]
     foreach(c -> waits[c] == 0 && push!(ready[way[c]], c), Iterators.reverse(order))
@@ -87,7 +87,7 @@ function river_groups(below, order, together)
         while isempty(ready[longest])
             longest -= 1
         end
-        for k in longest:-1:1, _ in 1:min(length(ready[k]), LANES * together - length(taken))
+        for k in longest:-1:1, _ in 1:min(length(ready[k]), LANES*together-length(taken))
             push!(taken, pop!(ready[k]))
         end
         for c in taken
@@ -111,13 +111,14 @@ function RiverRun(m::SmallModel{N}, inputs::Inputs{T}, o::Options{T}, river::Riv
     counts = zeros(Int, columns)
     foreach(a -> counts[below[a]] += 1, above)
     first_above = cumsum([1; counts])
-    before = [unique!([group_of[a] for c in g for a in view(above, first_above[c]:first_above[c+1]-1)]) for g in groups]
+    before = [unique!([group_of[a] for c in g for a in view(above, first_above[c]:(first_above[c+1]-1))]) for g in groups]
     after = [unique!([group_of[below[c]] for c in g if below[c] > 0]) for g in groups]
     ends = river_stretches(o, intervals(inputs), river.parts, record)
     longest = maximum(diff([0; ends])) * river.parts
     C = LaneCarry{N,L}
     flows = take_flows(T, longest * columns)
-    return RiverRun{T,typeof(m),C}(m, inputs, o, river, above, first_above, groups, before, after, ends, [take_tape(T) for _ in groups],
+    return RiverRun{T,typeof(m),C}(m, inputs, o, river, above, first_above, groups, before, after, ends,
+        [take_tape(T) for _ in groups],
         Vector{C}(undef, length(groups)), Vector{C}[], flows, longest, workers)
 end
 
@@ -156,7 +157,17 @@ end
 Solve every column of a river. Results are means of fluxes over the intervals, and states at their ends. Nothing where the columns cannot be
 solved side by side, or one of them failed: they are to be solved level by level.
 """
-function river_forward(m::Model, inputs::Inputs{T}, o::Options{T}, river::River{T}, results, counts; record::Bool, threads=0, stop=Stop()) where {T}
+function river_forward(
+    m::Model,
+    inputs::Inputs{T},
+    o::Options{T},
+    river::River{T},
+    results,
+    counts;
+    record::Bool,
+    threads=0,
+    stop=Stop()
+) where {T}
     check_once(m, inputs)
     together(m, o) && !o.algebraic || return nothing
     run = RiverRun(m, inputs, o, river, record, threads)
@@ -180,7 +191,8 @@ function river_forward!(pool::Pool, run::RiverRun, joint, results, counts, recor
     if fine[] && !stop.flag[]
         for (i, columns) in enumerate(run.groups), (lane, c) in enumerate(columns)
             y = run.carries[i]
-            counts[1, c], counts[2, c], counts[3, c] = Int(y.accepted.x[lane]), Int(y.rejected.x[lane]), Int(y.iterations.x[lane])
+            counts[1, c], counts[2, c], counts[3, c] =
+                Int(y.accepted.x[lane]), Int(y.rejected.x[lane]), Int(y.iterations.x[lane])
         end
     end
     return fine[] || stop.flag[]
@@ -203,11 +215,12 @@ function stretch!(works, run::RiverRun, joint, ks, results, record, stop, fine)
     each_group(names_of(works, run), run, run.before, false, stop) do names, ditch, i, stopping
         fine[] || return
         g = Group(names, run.inputs, run.groups[i])
-        forward_reaches!(run.model, run, g, i, ditch, joint, ks, results, record, stopping, Val(stages(o.tableau)), Val(q)) || (fine[] = false)
+        forward_reaches!(run.model, run, g, i, ditch, joint, ks, results, record, stopping, Val(stages(o.tableau)), Val(q)) ||
+            (fine[] = false)
     end
 end
 
-columns_above(run::RiverRun, c) = view(run.above, run.first_above[c]:run.first_above[c+1]-1)
+columns_above(run::RiverRun, c) = view(run.above, run.first_above[c]:(run.first_above[c+1]-1))
 
 "What flows into each lane from the columns above."
 function fill_inflow!(x, run::RiverRun{T}, g::Group, steps) where {T}
@@ -233,7 +246,7 @@ end
         late, now = early, clamp(first + t - 1 - whole, 0, last)
         if now > at
             at, within = now, within + 1
-            within == parts && (within = 0; early += 1)
+            within == parts && (within=0; early += 1)
         end
         f(t, delay - whole, early, late)
     end
@@ -276,12 +289,29 @@ end
 end
 
 "A group through the intervals `ks`; false where one of its columns failed."
-function forward_reaches!(m::SmallModel{N}, run::RiverRun{T}, g::Group, i, ditch, joint::Joint{O,I,D}, ks, results, record, stopping, ::Val{S}, ::Val{Q}) where {N,T,O,I,D,S,Q}
+function forward_reaches!(
+    m::SmallModel{N},
+    run::RiverRun{T},
+    g::Group,
+    i,
+    ditch,
+    joint::Joint{O,I,D},
+    ks,
+    results,
+    record,
+    stopping,
+    ::Val{S},
+    ::Val{Q}
+) where {N,T,O,I,D,S,Q}
     inputs, o, L, K, parts = run.inputs, run.options, LaneNumber{T}, intervals(run.inputs), run.river.parts
     tape, x = run.tapes[i], LaneOptions(o, minimum(inputs.lengths) / parts, Val(S), Val(N), Val(false))
     empty!(tape)
     kept, steps, begun = record ? S : 0, length(ks) * parts, (first(ks) - 1) * parts
-    record && sizehint!(tape.states, LANES * (N * kept + 1) * ceil(Int, sum(k -> inputs.lengths[k], ks) / o.step + steps); shrink=false)
+    record && sizehint!(
+        tape.states,
+        LANES * (N * kept + 1) * ceil(Int, sum(k -> inputs.lengths[k], ks) / o.step + steps);
+        shrink=false
+    )
     fill_inflow!(ditch.inflow, run, g, steps)
     D > 0 && fill_delayed!(ditch.delayed, run, g, begun, steps, inputs.forcing[D])
     parameters, forcing = values_at(g, inputs, first(ks))
@@ -296,7 +326,8 @@ function forward_reaches!(m::SmallModel{N}, run::RiverRun{T}, g::Group, i, ditch
         for _ in 1:parts
             t += 1
             p, w = inputs_of(m, g, parameters, forcing_of_step(forcing, ditch, t, L, joint))
-            y, terms, known, total = through_interval!(tape, m, y, terms, known, w, p, begun + t, len, o, x, kept, stopping, Val(Q))
+            y, terms, known, total =
+                through_interval!(tape, m, y, terms, known, w, p, begun + t, len, o, x, kept, stopping, Val(Q))
             y.failed && return false
             means = per(total, len)
             sums += means
@@ -316,8 +347,16 @@ end
 
 "As for a batch; the gradient of the delay is added to its field too."
 function backward(run::RiverRun{T}, seeds::Cotangents{T}; replay=nothing, stop=Stop()) where {T}
-    r, counts = run.river, (length(spec(run.model).parameters) + length(spec(run.model).forcings), length(spec(run.model).fluxes))
-    dynamic(river_backward!)(work_pool(run.model, T, run.options.tableau), run, Joint{r.outflow,r.inflow,r.delayed}(), seeds, stop, map(Val, counts)...)
+    r, counts =
+        run.river, (length(spec(run.model).parameters) + length(spec(run.model).forcings), length(spec(run.model).fluxes))
+    dynamic(river_backward!)(
+        work_pool(run.model, T, run.options.tableau),
+        run,
+        Joint{r.outflow,r.inflow,r.delayed}(),
+        seeds,
+        stop,
+        map(Val, counts)...
+    )
     return !stop.flag[]
 end
 
@@ -327,7 +366,7 @@ function river_backward!(pool::Pool, run::RiverRun{T,<:SmallModel{N}}, joint, se
     carried, on_inflow, fine = [none for _ in run.groups], take_flows(T, length(run.flows.states)), Threads.Atomic{Bool}(true)
     with_works(pool, run) do works
         for n in length(run.ends):-1:1
-            ks = (n == 1 ? 1 : run.ends[n-1] + 1):run.ends[n]
+            ks = (n==1 ? 1 : run.ends[n-1]+1):run.ends[n]
             if run.options.checkpoints
                 n > 1 && copyto!(run.carries, run.starts[n-1])
                 stretch!(works, run, joint, ks, nothing, true, stop, fine)
@@ -335,7 +374,8 @@ function river_backward!(pool::Pool, run::RiverRun{T,<:SmallModel{N}}, joint, se
             stop.flag[] && break
             each_group(names_of(works, run), run, run.after, true, stop) do names, ditch, i, stopping
                 g = Group(names, run.inputs, run.groups[i])
-                carried[i] = backward_reaches!(run.model, run, g, i, ditch, joint, ks, on_inflow, seeds, carried[i], stopping, S, q)
+                carried[i] =
+                    backward_reaches!(run.model, run, g, i, ditch, joint, ks, on_inflow, seeds, carried[i], stopping, S, q)
             end
         end
     end
@@ -343,7 +383,8 @@ function river_backward!(pool::Pool, run::RiverRun{T,<:SmallModel{N}}, joint, se
 end
 
 "A group backwards through the intervals `ks`: the cotangents of state, storage, and what does not change in time."
-function backward_reaches!(m::SmallModel{N}, run::RiverRun{T}, g::Group{T,PN,FN,NP,NF}, i, ditch, joint::Joint{O,I,D}, ks, on_inflow, seeds, carried, stopping,
+function backward_reaches!(m::SmallModel{N}, run::RiverRun{T}, g::Group{T,PN,FN,NP,NF}, i, ditch, joint::Joint{O,I,D}, ks,
+    on_inflow, seeds, carried, stopping,
     ::Val{S}, ::Val{Q}) where {N,T,PN,FN,NP,NF,O,I,D,S,Q}
     inputs, o, L, K, parts = run.inputs, run.options, LaneNumber{T}, intervals(run.inputs), run.river.parts
     A, tape, small = SMatrix{S + 1,S + 1,T}(o.tableau.A), run.tapes[i], Small(o, Val(N), Val(false))
@@ -365,15 +406,21 @@ function backward_reaches!(m::SmallModel{N}, run::RiverRun{T}, g::Group{T,PN,FN,
         stopping() && return carried
         parameters, forcing = values_at(g, inputs, k, parameters, forcing)
         len = inputs.lengths[k] / parts
-        on_means = SVector(ntuple(j -> (@inline; wanted(seeds.fluxes[j]) ? cotangents_at(g, seeds.fluxes[j], k) * T(1 / parts) : zero(L)), Val(Q)))
+        on_means = SVector(
+            ntuple(
+                j -> (@inline; wanted(seeds.fluxes[j]) ? cotangents_at(g, seeds.fluxes[j], k) * T(1 / parts) : zero(L)),
+                Val(Q)
+            )
+        )
         seeds.states != C_NULL && (on_state += rows_of(g, seeds.states, N * K, (k - 1) * N, Val(N)))
         seeds.storage != C_NULL && (on_storage += rows_of(g, seeds.storage, N * (K + 1), k * N, Val(N)))
         for _ in 1:parts
             of_step = forcing_of_step(forcing, ditch, t, L, joint)
             p, w = inputs_of(m, g, parameters, of_step)
             on_fluxes = Base.setindex(on_means, on_means[O] + fetch(L, ditch.on_outflow, (t - 1) * LANES + 1), O)
-            step, on_state, on_storage, on_inputs = back_through(tape, step, m, g.names, begun + t, len, w, p, parameters, of_step, on_fluxes, on_state,
-                on_storage, on_inputs, A, small)
+            step, on_state, on_storage, on_inputs =
+                back_through(tape, step, m, g.names, begun + t, len, w, p, parameters, of_step, on_fluxes, on_state,
+                    on_storage, on_inputs, A, small)
             spread!(run, on_inflow, g, t, on_inputs[NP+I])
             on_inputs = Base.setindex(on_inputs, zero(L), NP + I)
             if D > 0

@@ -17,8 +17,10 @@ const SCIML_DEFAULT_RTOL = Float64(SCIML["default_rtol"])
 const SCIML_RTOL = Float64(SCIML["loosest_rtol"])
 
 "Why combinations of a method and a sensitivity are refused."
-const REFUSED = Dict{Tuple{String,String},String}((x["method"], s) => x["reason"] for x in SCIML["refused"]
-                                                  for s in (haskey(x, "sensitivity") ? (x["sensitivity"],) : SENSITIVITIES[2:end]))
+const REFUSED = Dict{Tuple{String,String},String}(
+    (x["method"], s) => x["reason"] for x in SCIML["refused"]
+    for s in (haskey(x, "sensitivity") ? (x["sensitivity"],) : SENSITIVITIES[2:end])
+)
 
 "Methods of either kind."
 method_names() = sort!([collect(keys(METHODS)); SCIML_METHODS...])
@@ -31,13 +33,14 @@ is_sciml(method) = method in SCIML_METHODS
 widths(m::Model) = [ones(Int, length(spec(m).parameters)); ones(Int, length(spec(m).forcings))]
 function widths(m::Richards)
     count = ones(Int, length(m.spec.parameters) + length(m.spec.forcings))
-    count[1:length(parameters(m.hydraulics))+1] .= length(m.layers)
+    count[1:(length(parameters(m.hydraulics))+1)] .= length(m.layers)
     return count
 end
 
 "States on which flux number `j` depends."
 flux_states(m::Model, j) = 1:statesize(m)
-flux_states(m::Richards, j) = j in (1, 2, 3, 6) ? (1:1+ponds(m)) : j == 5 ? (statesize(m):statesize(m)) : m.roots === nothing ? (1:0) : (1:statesize(m))
+flux_states(m::Richards, j) =
+    j in (1, 2, 3, 6) ? (1:(1+ponds(m))) : j == 5 ? (statesize(m):statesize(m)) : m.roots === nothing ? (1:0) : (1:statesize(m))
 
 # ---- the extension -------------------------------------------------------------------------------------------------------
 
@@ -53,7 +56,7 @@ const SCIML_PACKAGES = (
     "OrdinaryDiffEqRosenbrock" => "43230ef6-c299-4910-a778-202eb28ce4ce",
     "OrdinaryDiffEqSDIRK" => "2d112036-d095-4a1e-ab9a-08536f3ecdbf",
     "SciMLLogging" => "a6db7da4-7206-11f0-1eab-35f2a5dbe1d1",
-    "SciMLSensitivity" => "1ed8b502-d754-442c-8d5d-10ac956f44a1",
+    "SciMLSensitivity" => "1ed8b502-d754-442c-8d5d-10ac956f44a1"
 )
 
 # asked of the newest state of the session, which the extension may have changed
@@ -69,7 +72,11 @@ function load_sciml()
     for (name, uuid) in SCIML_PACKAGES
         package = Base.PkgId(Base.UUID(uuid), name)
         Base.locate_package(package) === nothing &&
-            throw(Refused("the methods $(join(SCIML_METHODS, ", ")) need the Julia package $name, which this project lacks; add it"))
+            throw(
+                Refused(
+                    "the methods $(join(SCIML_METHODS, ", ")) need the Julia package $name, which this project lacks; add it"
+                )
+            )
         Base.require(package)
     end
     sciml_loaded() ||
@@ -94,14 +101,16 @@ struct SciMLOptions
     checkpoints::Bool
 end
 
-function SciMLOptions(m::Model, method::AbstractString, sensitivity::AbstractString; rtol=SCIML_DEFAULT_RTOL, atol=nothing, initial_step=0.0,
+function SciMLOptions(m::Model, method::AbstractString, sensitivity::AbstractString; rtol=SCIML_DEFAULT_RTOL, atol=nothing,
+    initial_step=0.0,
     max_steps=100_000, checkpoints=false, step=0.0, other...)
     reason = refusal(method, sensitivity; step, rtol)
     isempty(reason) || throw(Refused(reason))
     reason = model_refusal(m)
     isempty(reason) || throw(Refused("$reason; choose one of $(join(sort!(collect(keys(METHODS))), ", "))"))
     s = spec(m)
-    return SciMLOptions(method, sensitivity, rtol, absolute(m, rtol, atol), rtol * minimum(x -> x.storage_scale, s.states), initial_step, max_steps,
+    return SciMLOptions(method, sensitivity, rtol, absolute(m, rtol, atol), rtol * minimum(x -> x.storage_scale, s.states),
+        initial_step, max_steps,
         checkpoints)
 end
 
@@ -109,7 +118,8 @@ end
 function model_refusal(m::Model)
     reasons, s = SCIML["models"], spec(m)
     any(x -> x.algebraic, s.states) && return reasons["algebraic"]
-    s.name in reasons["checked"] || return replace(reasons["unchecked"], "{checked}" => join(reasons["checked"], ", "), "{name}" => s.name)
+    s.name in reasons["checked"] ||
+        return replace(reasons["unchecked"], "{checked}" => join(reasons["checked"], ", "), "{name}" => s.name)
     isempty(networks(m)) || return reasons["networks"]
     part = unchecked_part(m)
     return isempty(part) ? "" : reasons[part]
@@ -121,11 +131,13 @@ unchecked_part(m::Richards) = compensated(m) ? "compensated" : ponds(m) > 0 ? "s
 
 "Why these cannot be used together, \"\" where they can."
 function refusal(method, sensitivity; step=0.0, rtol=SCIML_DEFAULT_RTOL)
-    sensitivity in SENSITIVITIES || throw(UnknownName("unknown sensitivity \"$sensitivity\". Known: $(join(SENSITIVITIES, ", "))."))
+    sensitivity in SENSITIVITIES ||
+        throw(UnknownName("unknown sensitivity \"$sensitivity\". Known: $(join(SENSITIVITIES, ", "))."))
     if !is_sciml(method)
         lookup(METHODS, method, "method")
-        return sensitivity == "discrete" ? "" : "$method has the discrete adjoint; $sensitivity is for the methods of SciML: " *
-                                                join(SCIML_METHODS, ", ") * "."
+        return sensitivity == "discrete" ? "" :
+               "$method has the discrete adjoint; $sensitivity is for the methods of SciML: " *
+               join(SCIML_METHODS, ", ") * "."
     end
     known = allowed(method)
     instead = isempty(known) ? "Choose another method." : "Choose the sensitivity " * join(known, " or ") * "."
@@ -170,7 +182,8 @@ function sciml_forward end
 "Cotangents of one column, in the extension."
 function sciml_backward end
 
-function forward(m::Model, inputs::Inputs{Float64}, o::SciMLOptions, results, counts::Matrix{Int64}, failures::Matrix{Int64}; record::Bool,
+function forward(m::Model, inputs::Inputs{Float64}, o::SciMLOptions, results, counts::Matrix{Int64}, failures::Matrix{Int64};
+    record::Bool,
     replay=nothing, threads=0, stop=Stop())
     replay === nothing || throw(Refused("replay takes the steps of this package's own methods, not of $(o.method)"))
     load_sciml()

@@ -31,7 +31,8 @@ number, a vector (size) or a matrix (size, column); `times` the start and the in
 earlier solution instead of choosing them. Other options as in [`Options`](@ref), or [`SciMLOptions`](@ref) for a method of SciML,
 which needs a `sensitivity` other than "discrete".
 """
-function solve(m::Model, forcing::NamedTuple, parameters::NamedTuple, initial, times; weights=(;), method="kvaerno3", sensitivity="discrete",
+function solve(m::Model, forcing::NamedTuple, parameters::NamedTuple, initial, times; weights=(;), method="kvaerno3",
+    sensitivity="discrete",
     replay=nothing, threads=0, T=Float64, options...)
     o = choose(T, m, method, sensitivity; options...)
     s, count = spec(m), length(times) - 1
@@ -44,9 +45,11 @@ function solve(m::Model, forcing::NamedTuple, parameters::NamedTuple, initial, t
             k in known || throw(UnknownName("unknown $what $k. The model $(s.name) has: $(join(known, ", "))."))
         end
     end
-    keys(weights) == keys(networks(m)) || throw(Refused("the networks of the model $(s.name) are $(keys(networks(m))), weights were given for $(keys(weights))"))
+    keys(weights) == keys(networks(m)) ||
+        throw(Refused("the networks of the model $(s.name) are $(keys(networks(m))), weights were given for $(keys(weights))"))
     for (k, n) in pairs(networks(m))
-        length(weights[k]) == weight_count(n) || throw(Refused("the network $k has $(weight_count(n)) weights, not $(length(weights[k]))"))
+        length(weights[k]) == weight_count(n) ||
+            throw(Refused("the network $k has $(weight_count(n)) weights, not $(length(weights[k]))"))
     end
     p, f = [parameter_array(T, parameters[k]) for k in s.parameters], [forcing_array(T, forcing[k], count) for k in s.forcings]
     for (k, x) in zip([s.parameters; s.forcings], [p; f])
@@ -68,8 +71,12 @@ function solve(m::Model, forcing::NamedTuple, parameters::NamedTuple, initial, t
     end
     failed = Dict(c => (Outcome(outcome[1, c]), outcome[2, c]) for c in 1:columns if outcome[1, c] != 0)
     ends = cumsum(flux_widths(s, statesize(m)))
-    named = NamedTuple{Tuple(s.fluxes)}(Tuple(k in s.in_cells ? fluxes[ends[i]-cell_count(s, statesize(m))+1:ends[i], :, :] : fluxes[ends[i], :, :]
-                                              for (i, k) in enumerate(s.fluxes)))
+    named = NamedTuple{Tuple(s.fluxes)}(
+        Tuple(
+            k in s.in_cells ? fluxes[(ends[i]-cell_count(s, statesize(m))+1):ends[i], :, :] : fluxes[ends[i], :, :]
+            for (i, k) in enumerate(s.fluxes)
+        )
+    )
     return Solution(run, kept, states, storage, named, failed, counts, copy.(steps(run)), table)
 end
 
@@ -115,12 +122,22 @@ function pullback(solution::Solution{T}; states=nothing, storage=nothing, fluxes
     seeds = map(x -> x === nothing ? nothing : Array{T}(x), (states, storage, fluxes))
     GC.@preserve inputs grads initial seeds solution begin
         on_states, on_storage = map(x -> x === nothing ? Ptr{T}(0) : pointer(x), seeds[1:2])
-        on_fluxes = [Field{T}(fluxes === nothing ? Ptr{T}(0) : pointer(seeds[3], i), q * intervals(run.inputs), q, 0) for i in 1:q]
+        on_fluxes =
+            [Field{T}(fluxes === nothing ? Ptr{T}(0) : pointer(seeds[3], i), q * intervals(run.inputs), q, 0) for i in 1:q]
         fields = map(array_field, grads)
-        backward(run, Cotangents{T}(on_states, on_storage, on_fluxes, pointer(initial), fields[1:count], fields[count+1:last], fields[last+1:end]);
+        backward(run,
+            Cotangents{T}(
+                on_states,
+                on_storage,
+                on_fluxes,
+                pointer(initial),
+                fields[1:count],
+                fields[(count+1):last],
+                fields[(last+1):end]
+            );
             replay=table_field(solution.replay))
     end
     return (; initial, parameters=NamedTuple{Tuple(s.parameters)}(Tuple(grads[1:count])),
-        forcing=NamedTuple{Tuple(s.forcings)}(Tuple(grads[count+1:last])),
-        weights=map(g -> vec(sum(g; dims=3)), NamedTuple{keys(networks(run.model))}(Tuple(grads[last+1:end]))))
+        forcing=NamedTuple{Tuple(s.forcings)}(Tuple(grads[(count+1):last])),
+        weights=map(g -> vec(sum(g; dims=3)), NamedTuple{keys(networks(run.model))}(Tuple(grads[(last+1):end]))))
 end

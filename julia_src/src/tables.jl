@@ -47,8 +47,9 @@ end
 @inline function look(t::Table, x::LaneNumber{Float64})
     before, z = piece_of(t, x)
     row(lane, from) = SIMD.vload(Vec{LANES,Float64}, pointer(t.coefficients, ROWS * before[lane] + from))
-    low, high = transposed(ntuple(lane -> (@inline; row(lane, 1)), Val(LANES))), transposed(ntuple(lane -> (@inline; row(lane, 9)), Val(LANES)))
-    c = map(Lanes, (low..., high[1:TERMS-8]...))
+    low, high = transposed(ntuple(lane -> (@inline; row(lane, 1)), Val(LANES))),
+    transposed(ntuple(lane -> (@inline; row(lane, 9)), Val(LANES)))
+    c = map(Lanes, (low..., high[1:(TERMS-8)]...))
     rises = ntuple(k -> (@inline; k * c[k+1]), Val(DEGREE))
     return polynomial(z, c...), (2 * t.per_unit) * polynomial(z, rises...)
 end
@@ -60,8 +61,10 @@ end
     has(i) = (i - 1) & d != 0
     first = ntuple(i -> has(i) ? 7 + i - d : i - 1, 8)
     second = ntuple(i -> has(i) ? 7 + i : i - 1 + d, 8)
-    made = [has(i) ? :(SIMD.shufflevector(rows[$(i - d)], rows[$i], Val($second))) :
-            :(SIMD.shufflevector(rows[$i], rows[$(i + d)], Val($first))) for i in 1:8]
+    made = [
+        has(i) ? :(SIMD.shufflevector(rows[$(i-d)], rows[$i], Val($second))) :
+        :(SIMD.shufflevector(rows[$i], rows[$(i+d)], Val($first))) for i in 1:8
+    ]
     return :(Base.@_inline_meta; ($(made...),))
 end
 
@@ -73,7 +76,7 @@ const PIECE_POINTS = SVector{16}([CHEBYSHEV_POINTS; -1.0; 1.0])
 "Coefficients of the polynomials of Chebyshev from the values at their points, and of the powers from these."
 const CHEBYSHEV = SMatrix{TERMS,TERMS}((k == 0 ? 1 : 2) / TERMS * cospi(k * (2i - 1) / 2TERMS) for k in 0:DEGREE, i in 1:TERMS)
 const AS_POWERS = SMatrix{TERMS,TERMS}(foldl(3:TERMS; init=Float64[i == j <= 2 for i in 1:TERMS, j in 1:TERMS]) do powers, k
-    powers[:, k] = [0; 2 * powers[1:end-1, k-1]] - powers[:, k-2]
+    powers[:, k] = [0; 2 * powers[1:(end-1), k-1]] - powers[:, k-2]
     powers
 end)
 
@@ -110,10 +113,11 @@ end
     end
     return ready || make_pieces!(f, t, before, width)
 end
-@noinline make_pieces!(f::F, t::Table, before, width) where {F} = mapreduce(&, 1:LANES) do lane
-    k = before[lane] + 1
-    t.states[k] == MADE || (t.states[k] == UNKNOWN && make_piece!(f, t, k, width))
-end
+@noinline make_pieces!(f::F, t::Table, before, width) where {F} =
+    mapreduce(&, 1:LANES) do lane
+        k = before[lane] + 1
+        t.states[k] == MADE || (t.states[k] == UNKNOWN && make_piece!(f, t, k, width))
+    end
 
 # ---- gradients ---------------------------------------------------------------------------------------------------------------
 

@@ -40,7 +40,12 @@ function Networks(networks::NamedTuple{names}, ::Type{V}, ::Type{T}) where {name
     closures = map(with_weights, Tuple(networks))
     on_tables = map(c -> V <: Lanes ? cotangents_of(table_of(c)) : nothing, closures)
     notes = map(n -> Note(zero(SVector{inputs_of(n),T}), 0), Tuple(networks))
-    return Networks{names,typeof(closures),V,typeof(on_tables),typeof(notes)}(closures, [zeros(V, weight_count(n)) for n in networks], on_tables, notes)
+    return Networks{names,typeof(closures),V,typeof(on_tables),typeof(notes)}(
+        closures,
+        [zeros(V, weight_count(n)) for n in networks],
+        on_tables,
+        notes
+    )
 end
 
 inputs_of(::Network{W}) where {W} = first(W)
@@ -68,7 +73,8 @@ end
 @inline function add_network_slopes!(n::Networks, slopes, ::Val{K}) where {K}
     ntuple(Val(length(n))) do j
         note = n.notes[j]
-        note.calls > 1 && throw(Refused("a network may be called once in the equations of a model; compute what it gives once, and keep it"))
+        note.calls > 1 &&
+            throw(Refused("a network may be called once in the equations of a model; compute what it gives once, and keep it"))
         note.calls == 1 && add_weight_slopes!(n, j, note.inputs, slopes[K+j])
         note.calls = 0
         nothing
@@ -77,10 +83,11 @@ end
 end
 
 "The same from the input of each network and the cotangent of its output, or such a pair of each time that it was called."
-@inline add_weight_slopes!(n::Networks{names}, on::NamedTuple) where {names} = ntuple(Val(length(n))) do j
-    @inline
-    add_calls!(n, j, on[names[j]]...)
-end
+@inline add_weight_slopes!(n::Networks{names}, on::NamedTuple) where {names} =
+    ntuple(Val(length(n))) do j
+        @inline
+        add_calls!(n, j, on[names[j]]...)
+    end
 @inline add_calls!(n::Networks, j, x, on_output) = add_weight_slopes!(n, j, inputs_vector(x), on_output)
 @inline add_calls!(n::Networks, j, calls::Tuple...) = foreach(call -> add_calls!(n, j, call...), calls)
 "The same of network j: at once, or when `flush_weights!` hands on what its table has gathered."
@@ -167,7 +174,8 @@ end
     add_units!(out, at + W[l] * W[l+1], on_a)
     return transposed_product(c.weights, at, on_a, I, O)
 end
-@inline transposed_product(w, at, y, ::Val{I}, out::Val{O}) where {I,O} = Vec(ntuple(i -> sum(units(w, at + (i - 1) * O, out) * y), Val(I)))
+@inline transposed_product(w, at, y, ::Val{I}, out::Val{O}) where {I,O} =
+    Vec(ntuple(i -> sum(units(w, at + (i - 1) * O, out) * y), Val(I)))
 
 @inline same(y, ::Val{O}) where {O} = Vec{O,Float64}(y)
 @inline add_units!(out::Vector{Float64}, at, y::Vec{O}) where {O} =

@@ -27,8 +27,15 @@ end
 
 @testset "a solve allocates nothing per step" begin
     m, forcing, parameters, psi = small()
-    steps(rtol) = (solve(m, forcing, parameters, psi, TIMES; rtol, threads=1); s = solve(m, forcing, parameters, psi, TIMES; rtol, threads=1); sum(s.counts[1:2]))
-    memory(rtol) = (solve(m, forcing, parameters, psi, TIMES; rtol, threads=1); @allocated solve(m, forcing, parameters, psi, TIMES; rtol, threads=1))
+    steps(rtol) = (
+        solve(m, forcing, parameters, psi, TIMES; rtol, threads=1);
+        s=solve(m, forcing, parameters, psi, TIMES; rtol, threads=1);
+        sum(s.counts[1:2])
+    )
+    memory(rtol) = (
+        solve(m, forcing, parameters, psi, TIMES; rtol, threads=1);
+        @allocated solve(m, forcing, parameters, psi, TIMES; rtol, threads=1)
+    )
     few, many = 1e-2, 1e-7
     # states of the stages and steps are recorded; nothing else grows
     recorded = 3 * 6 * 8 + 30

@@ -8,11 +8,16 @@ a ⋅ b = sum(a .* b)
 
 "The network written down with matrices."
 function reference(widths, activation, low, high, w, x)
-    f = Dict("tanh" => tanh, "sigmoid" => z -> 1 / (1 + exp(-z)), "softplus" => z -> log1p(exp(z)), "swish" => z -> z / (1 + exp(-z)))[activation]
+    f = Dict(
+        "tanh" => tanh,
+        "sigmoid" => z -> 1 / (1 + exp(-z)),
+        "softplus" => z -> log1p(exp(z)),
+        "swish" => z -> z / (1 + exp(-z))
+    )[activation]
     at = 0
-    for l in 1:length(widths)-1
+    for l in 1:(length(widths)-1)
         I, O = widths[l], widths[l+1]
-        W, b = reshape(w[at+1:at+I*O], O, I), w[at+I*O+1:at+(I+1)*O]
+        W, b = reshape(w[(at+1):(at+I*O)], O, I), w[(at+I*O+1):(at+(I+1)*O)]
         x = W * x + b
         l < length(widths) - 1 && (x = f.(x))
         at += (I + 1) * O
@@ -20,7 +25,8 @@ function reference(widths, activation, low, high, w, x)
     return isnan(low) ? only(x) : low + (high - low) / (1 + exp(-only(x)))
 end
 
-@testset "$widths $activation" for (widths, activation, low, high) in (((1, 16, 1), "tanh", NaN, NaN), ((3, 5, 7, 1), "swish", -1.0, 4.0),
+@testset "$widths $activation" for (widths, activation, low, high) in
+                                   (((1, 16, 1), "tanh", NaN, NaN), ((3, 5, 7, 1), "swish", -1.0, 4.0),
     ((2, 8, 1), "softplus", 0.0, 1.0), ((2, 3, 1), "sigmoid", NaN, NaN), ((4, 1), "tanh", NaN, NaN))
     c = Closure(Network(widths, activation; low, high))
     c.weights .= randn(rng, length(c.weights))
@@ -52,7 +58,11 @@ write(joinpath(folder, "learned.jl"), closure_code)
 cp(replace(FIVE, ".jl" => ".toml"), joinpath(folder, "learned.toml"))
 const NET = Network((1, 16, 1), "tanh"; low=0.0, high=1.0)
 
-@testset "gradient of a solve by $method, $kind" for (method, step, kind) in (("implicit_euler", 1.0, "side by side"), ("implicit_euler", 1.0, "alone"), ("kvaerno3", 0.0, "alone"))
+@testset "gradient of a solve by $method, $kind" for (method, step, kind) in (
+    ("implicit_euler", 1.0, "side by side"),
+    ("implicit_euler", 1.0, "alone"),
+    ("kvaerno3", 0.0, "alone")
+)
     days, basins = 15, 3
     m = load_model(joinpath(folder, "learned.jl"); networks=(; recharge=NET))
     kind == "side by side" || (DiffGeo.BRANCHLESS[objectid(m)] = false)
@@ -62,7 +72,8 @@ const NET = Network((1, 16, 1), "tanh"; low=0.0, high=1.0)
     s = solve(m, f, p, start, 0:days; weights=w, options...)
     @test isempty(s.failed) && (s.run.tapes[1].group == 3) == (kind == "side by side")
     q = s.fluxes
-    @test vec(sum(q.inflow - q.evapotranspiration - q.discharge; dims=1)) ≈ vec(sum(s.storage[:, end, :] - s.storage[:, 1, :]; dims=1)) rtol = 1e-9
+    @test vec(sum(q.inflow - q.evapotranspiration - q.discharge; dims=1)) ≈
+          vec(sum(s.storage[:, end, :] - s.storage[:, 1, :]; dims=1)) rtol = 1e-9
     v = (; states=randn(rng, 5, days, basins), fluxes=randn(rng, 3, days, basins))
     g = pullback(s; v...)
     loss(p, w) = begin
@@ -70,7 +81,7 @@ const NET = Network((1, 16, 1), "tanh"; low=0.0, high=1.0)
         v.states ⋅ x.states + sum(v.fluxes[i, :, :] ⋅ x.fluxes[i] for i in 1:3)
     end
     for i in (1, 7, 16, 17, 20, 33, 40, 49)
-        moved(d) = loss(p, (; recharge=(y = copy(w.recharge); y[i] += d; y)))
+        moved(d) = loss(p, (; recharge=(y=copy(w.recharge); y[i] += d; y)))
         @test g.weights.recharge[i] ≈ (moved(1e-5) - moved(-1e-5)) / 2e-5 rtol = 1e-6 atol = 1e-7
     end
     for k in (:FC, :K1)
@@ -80,10 +91,22 @@ const NET = Network((1, 16, 1), "tanh"; low=0.0, high=1.0)
 end
 
 @testset "refused" begin
-    write(joinpath(folder, "twice.jl"), replace(closure_code, "p.recharge(wetness)" => "p.recharge(wetness) * p.recharge(wetness / 2)"))
+    write(
+        joinpath(folder, "twice.jl"),
+        replace(closure_code, "p.recharge(wetness)" => "p.recharge(wetness) * p.recharge(wetness / 2)")
+    )
     cp(joinpath(folder, "learned.toml"), joinpath(folder, "twice.toml"))
     m = load_model(joinpath(folder, "twice.jl"); networks=(; recharge=NET))
-    s = solve(m, weather(3, rng), HBV, [30.0, 1.0, 120.0, 10.0, 30.0], 0:3; weights=(; recharge=zeros(49)), method="implicit_euler", step=1.0)
+    s = solve(
+        m,
+        weather(3, rng),
+        HBV,
+        [30.0, 1.0, 120.0, 10.0, 30.0],
+        0:3;
+        weights=(; recharge=zeros(49)),
+        method="implicit_euler",
+        step=1.0
+    )
     @test_throws "called once" pullback(s; states=s.states)
     @test_throws Refused solve(m, weather(3, rng), HBV, ones(5), 0:3)
     @test_throws Refused solve(m, weather(3, rng), HBV, ones(5), 0:3; weights=(; recharge=zeros(48)))
@@ -96,7 +119,8 @@ end
 const SHARE = Network((1, 5, 1), "tanh"; low=0.0, high=1.0)
 
 @testset "slots of $name" for (name, build, start, residual, left_out) in (
-    ("hbv", hbv, [1.0, 1.0, 120.0, 10.0, 30.0], (:evapotranspiration,), :BETA), ("exp_hydro", exp_hydro, [1.0, 300.0], (:melt, :spill), :f))
+    ("hbv", hbv, [1.0, 1.0, 120.0, 10.0, 30.0], (:evapotranspiration,), :BETA),
+    ("exp_hydro", exp_hydro, [1.0, 300.0], (:melt, :spill), :f))
     slots = DiffGeo.slot_names(name)
     m = build(; networks=NamedTuple(k => SHARE for k in reverse(slots)), residual)
     @test collect(keys(DiffGeo.networks(m))) == slots
@@ -120,7 +144,10 @@ const SHARE = Network((1, 5, 1), "tanh"; low=0.0, high=1.0)
     a, b = pullback(side; v...), pullback(alone; v...)
     @test all(a.parameters[k] ≈ b.parameters[k] for k in keys(a.parameters))
     @test all(isapprox(a.weights[k], b.weights[k]; rtol=1e-7) for k in slots)
-    loss(w) = (x = solve(m, f, p, start, 0:days; weights=w, options...); v.states ⋅ x.states + sum(v.fluxes[i, :, :] ⋅ q for (i, q) in enumerate(values(x.fluxes))))
+    loss(w) = (
+        x=solve(m, f, p, start, 0:days; weights=w, options...);
+        v.states ⋅ x.states + sum(v.fluxes[i, :, :] ⋅ q for (i, q) in enumerate(values(x.fluxes)))
+    )
     for k in slots
         d = randn(rng, weight_count(SHARE))
         moved(h) = loss(merge(w, NamedTuple{(k,)}((w[k] .+ h .* d,))))
@@ -142,7 +169,12 @@ end
 
 if Base.find_package("Lux") !== nothing
     @eval using Lux: Lux
-    @testset "as a chain of Lux, $activation" for (activation, low, high) in (("tanh", NaN, NaN), ("swish", -1.0, 4.0), ("softplus", NaN, NaN), ("sigmoid", 0.0, 1.0))
+    @testset "as a chain of Lux, $activation" for (activation, low, high) in (
+        ("tanh", NaN, NaN),
+        ("swish", -1.0, 4.0),
+        ("softplus", NaN, NaN),
+        ("sigmoid", 0.0, 1.0)
+    )
         n = Network((3, 5, 7, 1), activation; low, high)
         c = Closure(n)
         c.weights .= randn(rng, length(c.weights))

@@ -10,8 +10,10 @@ const LANES_OF_X = Lanes(DiffGeo.Vec(Tuple(X)))
 values_of(y) = [y.x[i] for i in 1:8]
 
 @testset "function $name" for (name, f) in (
-    "exp" => exp, "tanh" => tanh, "log1p" => x -> log1p(abs(x)), "log" => x -> log(abs(x) + 0.1), "abs" => abs, "max" => x -> max(x, 0.3),
-    "min" => x -> min(x, zero(x)), "power" => x -> DiffGeo.power(abs(x), 2.5), "^4" => x -> x^4, "^-1" => x -> (x + 5)^-1, "sqrt" => x -> sqrt(abs(x)),
+    "exp" => exp, "tanh" => tanh, "log1p" => x -> log1p(abs(x)), "log" => x -> log(abs(x) + 0.1), "abs" => abs,
+    "max" => x -> max(x, 0.3),
+    "min" => x -> min(x, zero(x)), "power" => x -> DiffGeo.power(abs(x), 2.5), "^4" => x -> x^4, "^-1" => x -> (x + 5)^-1,
+    "sqrt" => x -> sqrt(abs(x)),
     "sin" => sin, "ifelse" => x -> ifelse(x > 0.5, 2x, x * x))
     @test values_of(f(LANES_OF_X)) ≈ f.(X) rtol = 1e-14 atol = 1e-15
     side = f(Dual{Nothing}(LANES_OF_X, one(LANES_OF_X)))
@@ -30,13 +32,15 @@ end
 
 function batch(m, days, basins; options...)
     season = sin.(2pi .* (1:days) ./ 365)
-    f = (precipitation=max.(0.0, 2 .+ 6 .* randn(Xoshiro(3), days, basins)), temperature=8 .+ 12 .* season .+ 3 .* randn(Xoshiro(4), days),
+    f = (precipitation=max.(0.0, 2 .+ 6 .* randn(Xoshiro(3), days, basins)),
+        temperature=8 .+ 12 .* season .+ 3 .* randn(Xoshiro(4), days),
         potential_evapotranspiration=2 .+ 1.5 .* season)
     p = merge(HBV, (; K2=collect(range(0.01, 0.03; length=basins)), BETA=1 .+ 5 .* rand(Xoshiro(5), 1, days, basins)))
     return solve(m, f, p, [1.0, 1.0, 120.0, 10.0, 30.0], 0:days; options...)
 end
 
-@testset "$method with steps of $step" for (method, step) in (("implicit_euler", 1.0), ("implicit_euler", 0.25), ("sdirk2", 0.5))
+@testset "$method with steps of $step" for (method, step) in
+                                           (("implicit_euler", 1.0), ("implicit_euler", 0.25), ("sdirk2", 0.5))
     days, basins = 300, 11
     m = load_model(FIVE)
     @test branchless(m)
@@ -61,7 +65,8 @@ end
     drain(u, f, p) = u[1] > 1 ? SVector(-p.K1 * u[1], 0u[2], 0u[3], 0u[4], 0u[5]) : 0 .* u
     m = SmallModel{5}(names, drain; fluxes=(u, f, p) -> SVector(0u[1], 0u[1], 0u[1]))
     @test !branchless(m)
-    s = solve(m, (precipitation=0.0, temperature=0.0, potential_evapotranspiration=0.0), merge(HBV, (; K1=[0.1, 0.2])), fill(10.0, 5), 0:3;
+    s = solve(m, (precipitation=0.0, temperature=0.0, potential_evapotranspiration=0.0), merge(HBV, (; K1=[0.1, 0.2])),
+        fill(10.0, 5), 0:3;
         method="implicit_euler", step=1.0)
     @test s.states[1, :, :] ≈ 10 .* [1.1 1.2] .^ -(1:3)
 end

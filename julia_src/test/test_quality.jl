@@ -1,7 +1,7 @@
 using Aqua, Pkg
 
 # looking for tasks that never end installs the package, which needs a registry
-Aqua.test_all(DiffGeo; persistent_tasks=!isempty(Pkg.Registry.reachable_registries()))
+Aqua.test_all(DiffGeo; persistent_tasks=(!isempty(Pkg.Registry.reachable_registries())))
 
 # Where it is installed; nothing else needs it
 jet = Base.find_package("JET") === nothing ? nothing : Base.require(Main, :JET)

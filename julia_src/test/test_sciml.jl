@@ -1,6 +1,10 @@
 # Methods and sensitivities of SciML: trajectories against kvaerno3, gradients against its discrete adjoint.
 
-const DAYS = (rain=[0.0, 0.15, 0.02, 0.0], potential_evaporation=[0.01, 0.002, 0.004, 0.01], potential_transpiration=[0.01, 0.004, 0.006, 0.012])
+const DAYS = (
+    rain=[0.0, 0.15, 0.02, 0.0],
+    potential_evaporation=[0.01, 0.002, 0.004, 0.01],
+    potential_transpiration=[0.01, 0.004, 0.006, 0.012]
+)
 const DAY_ENDS = [0.0, 24.0, 48.0, 72.0, 96.0]
 
 "Two soils with roots, unsaturated throughout."
@@ -8,13 +12,16 @@ function weather_case()
     m, _, soils, psi = small(; roots="exponential")
     return m, DAYS, soils, psi .- 100
 end
-weigh(s) = (; states=s.states ./ 1e4, storage=one.(s.storage), fluxes=ones(5, 4, 1))
+weigh(s) = (; states=(s.states ./ 1e4), storage=one.(s.storage), fluxes=ones(5, 4, 1))
 
 m, forcing, soils, psi = weather_case()
 run(; options...) = solve(m, forcing, soils, psi, DAY_ENDS; options...)
 exact = run(; rtol=1e-9)
 exact_gradient = pullback(exact; weigh(exact)...)
-flat(g) = reduce(vcat, [[vec(g.parameters[k] .* soils[k]) for k in keys(soils)]; [vec(g.forcing[k]) .* forcing[k] for k in keys(forcing)]])
+flat(g) = reduce(
+    vcat,
+    [[vec(g.parameters[k] .* soils[k]) for k in keys(soils)]; [vec(g.forcing[k]) .* forcing[k] for k in keys(forcing)]]
+)
 apart(a, b) = sqrt(sum(abs2, a .- b) / sum(abs2, b))
 
 @testset "$method" for method in filter(x -> !isempty(DiffGeo.allowed(x)), DiffGeo.SCIML_METHODS)

@@ -1,5 +1,6 @@
 # Networks of one input, side by side, from a table of polynomials: as from the network itself.
-using DiffGeo: Closure, LANES, Lanes, Network, Networks, STEEP, SVector, Vec, add_weight_slopes!, bind_weights!, evaluated, flush_weights!, value_and_slopes,
+using DiffGeo: Closure, LANES, Lanes, Network, Networks, STEEP, SVector, Vec, add_weight_slopes!, bind_weights!, evaluated,
+    flush_weights!, value_and_slopes,
     weight_count, Field
 
 rng = Xoshiro(31)
@@ -11,9 +12,10 @@ function bound(network, w)
     return give!(n, w)
 end
 give!(n, w) = (GC.@preserve w bind_weights!(n, [Field{Float64}(pointer(w), 0, 0, 1)]); n)
-gathered(n) = (g = zeros(length(n.on_weights[1])); GC.@preserve g flush_weights!([Field{Float64}(pointer(g), 0, 0, 1)], n, 1); g)
+gathered(n) = (g=zeros(length(n.on_weights[1])); GC.@preserve g flush_weights!([Field{Float64}(pointer(g), 0, 0, 1)], n, 1); g)
 
-@testset "$activation, weights of $size, $low to $high" for activation in ("tanh", "sigmoid", "softplus", "swish"), size in (0.3, 1.0, 4.0, 16.0),
+@testset "$activation, weights of $size, $low to $high" for activation in ("tanh", "sigmoid", "softplus", "swish"),
+    size in (0.3, 1.0, 4.0, 16.0),
     (low, high) in ((0.0, 1.0), (0.0, 12.0), (NaN, NaN)), hidden in ((16,), (6, 5))
 
     network = Network((1, hidden..., 1), activation; low, high)
@@ -50,7 +52,8 @@ end
     w = randn(rng, 49)
     give!(n, w)
     @test isempty(n.closures[1].table.made)
-    @test numbers(value_and_slopes(n.closures[1], SVector(x))[1]) ≈ numbers(evaluated(n.closures[1], SVector(x))[1]) rtol = 1e-13
+    @test numbers(value_and_slopes(n.closures[1], SVector(x))[1]) ≈ numbers(evaluated(n.closures[1], SVector(x))[1]) rtol =
+        1e-13
     @test !(numbers(value_and_slopes(n.closures[1], SVector(x))[1]) ≈ numbers(first_))
     # the same weights again: the table stays
     made = copy(n.closures[1].table.made)
@@ -62,7 +65,12 @@ end
     network = Network((1, 16, 1), "tanh"; low=0.0, high=1.0)
     n = bound(network, [fill(slope, 16); -slope .* (1:16) ./ 16; ones(16); 0.0])
     c = n.closures[1]
-    for x in (eight(lane -> lane / 8), eight(lane -> lane == 3 ? NaN : 0.5), eight(lane -> lane == 3 ? -Inf : 0.5), eight(lane -> 1e300))
+    for x in (
+        eight(lane -> lane / 8),
+        eight(lane -> lane == 3 ? NaN : 0.5),
+        eight(lane -> lane == 3 ? -Inf : 0.5),
+        eight(lane -> 1e300)
+    )
         @test isequal(numbers(value_and_slopes(c, SVector(x))[1]), numbers(evaluated(c, SVector(x))[1]))
     end
     # a bump between two of its points would look flat to a piece

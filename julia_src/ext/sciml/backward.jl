@@ -4,8 +4,8 @@
 # The Jacobians and products of the equations are used, whatever kind is named here: those without automatic differentiation
 const ADJOINTS = Dict{String,Function}(
     "GaussAdjoint" => _ -> GaussAdjoint(autodiff=false, autojacvec=false),
-    "QuadratureAdjoint" => o -> QuadratureAdjoint(autodiff=false, autojacvec=false, abstol=o.rtol / 10, reltol=o.rtol),
-    "InterpolatingAdjoint" => _ -> InterpolatingAdjoint(autodiff=false, autojacvec=false, checkpointing=false),
+    "QuadratureAdjoint" => o -> QuadratureAdjoint(autodiff=false, autojacvec=false, abstol=(o.rtol / 10), reltol=o.rtol),
+    "InterpolatingAdjoint" => _ -> InterpolatingAdjoint(autodiff=false, autojacvec=false, checkpointing=false)
 )
 
 function DiffGeo.sciml_backward(run::SciMLRun, seeds::Cotangents{Float64}, stop::Stop)
@@ -84,7 +84,16 @@ function interval_cotangents(run::SciMLRun, alg, keep::Kept, c, k, p, on_end, se
     if haskey(TANGENTS, o.sensitivity)
         # the start of the first interval depends on nothing but the initial state
         states = k > 1 || seeds.initial != C_NULL ? (1:statesize(m)) : (1:0)
-        return TANGENTS[o.sensitivity](keep.equations, o, start, p, run.inputs.lengths[k], on_end, states, wanted_inputs(seeds, m))
+        return TANGENTS[o.sensitivity](
+            keep.equations,
+            o,
+            start,
+            p,
+            run.inputs.lengths[k],
+            on_end,
+            states,
+            wanted_inputs(seeds, m)
+        )
     end
     solution = if isempty(keep.solutions)
         solve_interval(keep.equations, alg, o, start, copy(p), run.inputs.lengths[k], true)
@@ -93,7 +102,7 @@ function interval_cotangents(run::SciMLRun, alg, keep::Kept, c, k, p, on_end, se
     end
     # The adjoint equations are linear: scaled, their tolerances mean the same whatever the size of the loss
     scaled = on_end ./ size_
-    seed(out, u, p, t, i) = (out .= scaled; nothing)
+    seed(out, u, p, t, i) = (out.=scaled; nothing)
     sensitivity, ends = ADJOINTS[o.sensitivity](o), [solution.t[end]]
     method = sensitivity isa InterpolatingAdjoint ? get(BACKWARD, o.method, o.method) : o.method
     back = ALGORITHMS[method](Bordered(statesize(m), length(on_end) - size(run.starts, 1), 1))
@@ -107,8 +116,12 @@ function interval_cotangents(run::SciMLRun, alg, keep::Kept, c, k, p, on_end, se
     catch error
         error isa ErrorException || rethrow()
         why = first(split(error.msg, '\n'))
-        throw(Refused("the adjoint equation of column $(c - 1), interval $(k - 1), was not solved by $(o.method) with " *
-                      "$(o.sensitivity) at rtol=$(o.rtol) ($why). Take the sensitivity GaussAdjoint, or another rtol."))
+        throw(
+            Refused(
+                "the adjoint equation of column $(c - 1), interval $(k - 1), was not solved by $(o.method) with " *
+                "$(o.sensitivity) at rtol=$(o.rtol) ($why). Take the sensitivity GaussAdjoint, or another rtol."
+            )
+        )
     end
     return size_ .* vec(on_start), size_ .* vec(on_p)
 end
@@ -133,7 +146,7 @@ function interpolating(solution, alg, e::Equations, ends, seed, sensitivity, opt
     end
     f = ODEFunction{true,FullSpecialize}(problem.f.f; jac=adjoint_jacobian, jac_prototype=prototype)
     found = solve(remake(problem; f), alg; save_everystep=false, save_start=false, options...).u[end]
-    return found[1:size_], found[size_+1:end]
+    return found[1:size_], found[(size_+1):end]
 end
 
 "J = -[A' 0; G' 0], column by column."

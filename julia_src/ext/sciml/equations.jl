@@ -25,14 +25,15 @@ function packed(x::Vector{T}, m::Model) where {T}
         next += w
     end
     count = length(spec(m).parameters)
-    return fields[1:count], fields[count+1:end]
+    return fields[1:count], fields[(count+1):end]
 end
 
 function Kernel(m::Model, ::Type{T}) where {T}
     n, q, P = statesize(m), length(spec(m).fluxes), sum(widths(m))
     p, grad = zeros(T, P), zeros(T, P)
     inputs = Inputs{T}(1, ones(T, 1), Field{T}(Ptr{T}(0), 0, 0, 0), packed(p, m)...)
-    return Kernel(m, Linearisation(m, T), column(m, T), p, grad, inputs, packed(grad, m), zeros(T, n), zeros(T, n), zeros(T, n), zeros(T, q),
+    return Kernel(m, Linearisation(m, T), column(m, T), p, grad, inputs, packed(grad, m), zeros(T, n), zeros(T, n), zeros(T, n),
+        zeros(T, q),
         zeros(T, n), false)
 end
 
@@ -100,15 +101,18 @@ sloped(::Type{T}) where {T} = Dual{ByState,T,1}
 
 (e::Equations)(du, u, p, t) = (rates!(kernel(e, eltype(du)), du, u, p); nothing)
 jac(e::Equations) = (J, u, p, t) -> (jacobian!(kernel(e, sloped(promote_type(eltype(u), eltype(p)))), J, u, p); nothing)
-vjp(e::Equations) = (out, v, u, p, t) -> (state_product!(kernel(e, sloped(promote_type(eltype(u), eltype(v)))), out, v, u, p); nothing)
-vjp_p(e::Equations) = (out, v, u, p, t) ->
-    (parameter_product!(kernel(e, eltype(u)), kernel(e, sloped(eltype(u))), out, v, u, p); nothing)
+vjp(e::Equations) =
+    (out, v, u, p, t) -> (state_product!(kernel(e, sloped(promote_type(eltype(u), eltype(v)))), out, v, u, p); nothing)
+vjp_p(e::Equations) =
+    (out, v, u, p, t) ->
+        (parameter_product!(kernel(e, eltype(u)), kernel(e, sloped(eltype(u))), out, v, u, p); nothing)
 paramjac(e::Equations) = (pJ, u, p, t) -> (parameter_jacobian!(kernel(e, Duals), pJ, u, p); nothing)
 no_time(dT, u, p, t) = (fill!(dT, 0); nothing)
 
 "The equations with everything that SciML takes; `T` is the kind of its numbers."
-problem_function(e::Equations, ::Type{T}) where {T} = ODEFunction{true,FullSpecialize}(e; jac=jac(e), tgrad=no_time, vjp=vjp(e),
-    vjp_p=vjp_p(e), paramjac=paramjac(e), jac_prototype=pattern(e.model, T))
+problem_function(e::Equations, ::Type{T}) where {T} =
+    ODEFunction{true,FullSpecialize}(e; jac=jac(e), tgrad=no_time, vjp=vjp(e),
+        vjp_p=vjp_p(e), paramjac=paramjac(e), jac_prototype=pattern(e.model, T))
 
 function rates!(k::Kernel, du, u, p)
     lin, n = evaluate!(k, u, p), length(k.state)
@@ -122,7 +126,7 @@ end
 "Where the Jacobian may differ from zero; the diagonal of the integrals is there for the matrices of the methods."
 function pattern(m::Model, ::Type{T}) where {T}
     n, q = statesize(m), length(spec(m).fluxes)
-    at = [(i, j) for j in 1:n for i in max(j - 1, 1):min(j + 1, n)]
+    at = [(i, j) for j in 1:n for i in max(j-1, 1):min(j+1, n)]
     append!(at, [(n + j, i) for j in 1:q for i in flux_states(m, j)], [(n + j, n + j) for j in 1:q])
     return sparse(first.(at), last.(at), ones(T, length(at)), n + q, n + q)
 end
@@ -166,7 +170,7 @@ function state_product!(k::Kernel{D}, out, v, u, p) where {D<:Dual{ByState}}
         C = value(lin.capacity[i])
         out[i] = value(k.out[i]) - v[i] * value(lin.rates[i]) * slope(lin.capacity[i]) / (C * C)
     end
-    fill!(view(out, n+1:length(out)), 0)
+    fill!(view(out, (n+1):length(out)), 0)
     return
 end
 

@@ -7,7 +7,7 @@ const ALGORITHMS = Dict{String,Function}(
     "KenCarp3" => b -> KenCarp3(linsolve=b),
     "KenCarp4" => b -> KenCarp4(linsolve=b),
     "TRBDF2" => b -> TRBDF2(linsolve=b),
-    "RadauIIA5" => b -> RadauIIA5(linsolve=b),
+    "RadauIIA5" => b -> RadauIIA5(linsolve=b)
 )
 algorithm(o::SciMLOptions, m::Model; before=0, blocks=1) = ALGORITHMS[o.method](Bordered(statesize(m), before, blocks))
 
@@ -33,14 +33,33 @@ end
 "Solve one interval of this length; `dense` keeps what interpolation needs."
 function solve_interval(e::Equations, alg, o::SciMLOptions, start::Vector{T}, p, length, dense) where {T}
     problem = ODEProblem(problem_function(e, T), start, (0.0, length), p)
-    return solve(problem, alg; reltol=o.rtol, abstol=tolerances(e.model, o), dense, save_everystep=dense, save_start=true, limits(o)...)
+    return solve(
+        problem,
+        alg;
+        reltol=o.rtol,
+        abstol=tolerances(e.model, o),
+        dense,
+        save_everystep=dense,
+        save_start=true,
+        limits(o)...
+    )
 end
 
 "How long steps may take, and that nothing is printed: how a solve ended is looked at here."
 limits(o::SciMLOptions) =
     (; maxiters=o.max_steps, verbose=SciMLLogging.None(), (o.initial_step > 0 ? (; dt=o.initial_step) : (;))...)
 
-function DiffGeo.sciml_forward(m::Model, inputs::Inputs{Float64}, o::SciMLOptions, results, counts, failures; record=true, threads=0, stop=Stop())
+function DiffGeo.sciml_forward(
+    m::Model,
+    inputs::Inputs{Float64},
+    o::SciMLOptions,
+    results,
+    counts,
+    failures;
+    record=true,
+    threads=0,
+    stop=Stop()
+)
     columns, T = inputs.columns, intervals(inputs)
     run = SciMLRun(m, inputs, o, zeros(statesize(m), T + 1, columns), zeros(Int, columns), Any[nothing for _ in 1:columns],
         worker_count(threads, columns))
@@ -52,8 +71,10 @@ function DiffGeo.sciml_forward(m::Model, inputs::Inputs{Float64}, o::SciMLOption
     return run
 end
 
-outcome(code) = code == ReturnCode.MaxIters ? DiffGeo.TOO_MANY : code == ReturnCode.DtLessThanMin ? DiffGeo.TOO_SHORT :
-                code == ReturnCode.Unstable ? DiffGeo.UNSTABLE : DiffGeo.UNSOLVED
+outcome(code) =
+    code == ReturnCode.MaxIters ? DiffGeo.TOO_MANY :
+    code == ReturnCode.DtLessThanMin ? DiffGeo.TOO_SHORT :
+    code == ReturnCode.Unstable ? DiffGeo.UNSTABLE : DiffGeo.UNSOLVED
 
 function forward_column!(run::SciMLRun, alg, c, results, counts, failures, record, stopping)
     m, inputs, o = run.model, run.inputs, run.options
@@ -68,7 +89,7 @@ function forward_column!(run::SciMLRun, alg, c, results, counts, failures, recor
     run.starts[:, 1, c] .= view(y, 1:n)
     failures[1, c] = failures[2, c] = 0
     for k in 1:T
-        y[n+1:end] .= 0
+        y[(n+1):end] .= 0
         p = parameter_vector!(similar(p), m, inputs, c, k)
         k == 1 && write_storage!(results, keep.equations, y, p, c, T, 0)
         solution = solve_interval(keep.equations, alg, o, copy(y), p, inputs.lengths[k], dense)
@@ -95,7 +116,11 @@ end
 
 function write_storage!(results, e::Equations, y, p, c, T, k)
     lin = evaluate!(kernel(e, Float64), y, p)
-    unsafe_copyto!(results.storage + ((c - 1) * (T + 1) + k) * length(lin.storage) * sizeof(Float64), pointer(lin.storage), length(lin.storage))
+    unsafe_copyto!(
+        results.storage + ((c - 1) * (T + 1) + k) * length(lin.storage) * sizeof(Float64),
+        pointer(lin.storage),
+        length(lin.storage)
+    )
     return
 end
 

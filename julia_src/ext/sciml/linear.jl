@@ -44,7 +44,7 @@ function factorise!(f::BorderedFactors{X}, A::SparseMatrixCSC, n) where {X}
         i == j + 1 && i <= n && (f.lower[i] = values[k])
         i == j - 1 && (f.ratio[i] = values[k])
     end
-    for j in n+1:n+length(f.last), k in nzrange(A, j)
+    for j in (n+1):(n+length(f.last)), k in nzrange(A, j)
         rows[k] == j && (f.last[j-n] = inv(values[k]))
     end
     f.pivot[1] = inv(f.pivot[1])
@@ -64,7 +64,7 @@ function SciMLBase.solve!(cache::LinearSolve.LinearCache, alg::Bordered; options
     x === b || copyto!(x, b)
     total = size(A, 2) ÷ alg.blocks
     for block in 1:alg.blocks
-        solve_block!(view(x, (block-1)*total+1:block*total), f, A, n, n + alg.before)
+        solve_block!(view(x, ((block-1)*total+1):(block*total)), f, A, n, n + alg.before)
     end
     return SciMLBase.build_linear_solution(alg, x, nothing, cache; retcode=ReturnCode.Success)
 end
@@ -73,7 +73,7 @@ end
 function solve_block!(x, f::BorderedFactors, A::SparseMatrixCSC, n, middle)
     rows, values, total = rowvals(A), nonzeros(A), length(x)
     @inbounds begin
-        for j in n+1:middle
+        for j in (n+1):middle
             x[j] *= f.last[j-n]
             for k in nzrange(A, j)
                 rows[k] == j || (x[rows[k]] -= values[k] * x[j])
@@ -83,13 +83,13 @@ function solve_block!(x, f::BorderedFactors, A::SparseMatrixCSC, n, middle)
         for i in 2:n
             x[i] = (x[i] - f.lower[i] * x[i-1]) * f.pivot[i]
         end
-        for i in n-1:-1:1
+        for i in (n-1):-1:1
             x[i] -= f.ratio[i] * x[i+1]
         end
         for j in 1:n, k in nzrange(A, j)
             rows[k] > middle && (x[rows[k]] -= values[k] * x[j])
         end
-        for j in middle+1:total
+        for j in (middle+1):total
             x[j] *= f.last[j-n]
         end
     end

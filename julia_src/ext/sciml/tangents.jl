@@ -3,7 +3,9 @@
 
 "Whether the gradient of each number of the parameter vector is wanted."
 wanted_inputs(seeds::Cotangents, m::Model) =
-    findall(reduce(vcat, [fill(wanted(x), w) for (w, x) in zip(widths(m), Iterators.flatten((seeds.parameters, seeds.forcing)))]))
+    findall(
+        reduce(vcat, [fill(wanted(x), w) for (w, x) in zip(widths(m), Iterators.flatten((seeds.parameters, seeds.forcing)))])
+    )
 
 relative(x) = x == 0 ? 1.0 : abs(x)
 
@@ -46,7 +48,8 @@ function by_sensitivities(e::Equations, o, start, p, length_, on_end, states, in
         end
     end
     sensitivity = ForwardSensitivity(autodiff=false, autojacvec=false)
-    problem = ODEForwardSensitivityProblem(ODEFunction{true,FullSpecialize}(rates; jac=slopes, paramjac=by_changes), start, (0.0, length_),
+    problem = ODEForwardSensitivityProblem(ODEFunction{true,FullSpecialize}(rates; jac=slopes, paramjac=by_changes), start,
+        (0.0, length_),
         zeros(blocks - 1); sensealg=sensitivity)
     foreach(i -> problem.u0[i*size_+i] = 1, states)
     # each sensitivity has the Jacobian of the states; how they depend on the states is left out, which Newton's iteration makes up for
@@ -63,7 +66,7 @@ function by_sensitivities(e::Equations, o, start, p, length_, on_end, states, in
     found = reshape(solution.u[end], size_, blocks)' * on_end
     out, on_p = zeros(size_), zeros(length(p))
     out[states] .= found[1 .+ states]
-    on_p[inputs] .= found[1+length(states)+1:end] ./ relative.(p[inputs])
+    on_p[inputs] .= found[(1+length(states)+1):end] ./ relative.(p[inputs])
     return out, on_p
 end
 

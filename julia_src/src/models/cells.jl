@@ -23,7 +23,7 @@ struct CellModel{R,Q,S} <: Model
     storage::S
 end
 
-CellModel(spec, size, rates!; fluxes! =no_fluxes!, storage=own_storage) = CellModel(spec, size, rates!, fluxes!, storage)
+CellModel(spec, size, rates!; (fluxes!)=(no_fluxes!), storage=own_storage) = CellModel(spec, size, rates!, fluxes!, storage)
 
 no_fluxes!(out, u, f, p) = out
 
@@ -62,14 +62,15 @@ function cell_column(m::CellModel, ::Type{T}, inputs, ::Val{K}) where {T,K}
     wide(k) = k in s.in_cells
     places = (findall(!wide, s.parameters), findall(!wide, s.forcings), findall(wide, s.parameters), findall(wide, s.forcings))
     WP, WF = Tuple(s.parameters[places[3]]), Tuple(s.forcings[places[4]])
-    several() = [zeros(T, n) for _ in 1:length(WP)+length(WF)]
+    several() = [zeros(T, n) for _ in 1:(length(WP)+length(WF))]
     return CellColumn{T,typeof(inputs),D,G,WP,WF}(inputs, places, several(), several(), (zeros(W, n), zeros(W, n), zeros(W, q)),
         zeros(D, n), zeros(D, n), zeros(D, q), zeros(G, n), zeros(G, q), zeros(T, n))
 end
 
 "Parameters and forcing by name, given those that have one value, and those with a value in each cell."
 @inline with_wide(::CellColumn{T,I,D,G,WP,WF}, p, f, wide) where {T,I,D,G,WP,WF} =
-    merge(p, NamedTuple{WP}(ntuple(i -> wide[i], Val(length(WP))))), merge(f, NamedTuple{WF}(ntuple(i -> wide[length(WP)+i], Val(length(WF)))))
+    merge(p, NamedTuple{WP}(ntuple(i -> wide[i], Val(length(WP))))),
+    merge(f, NamedTuple{WF}(ntuple(i -> wide[length(WP)+i], Val(length(WF)))))
 @inline named(col::CellColumn) = with_wide(col, named(col.inputs)..., col.wide)
 
 "Parameters of cell i."
@@ -173,7 +174,7 @@ function add_flux_slopes!(out::Vector{T}, col::CellColumn{T}, m::CellModel, u::V
         end
         m.fluxes!(col.fluxes, col.tangents, f, p)
         total = weighted(w, col.fluxes)
-        for k in 1:min(3, length(u) - first + 1)
+        for k in 1:min(3, length(u)-first+1)
             out[first+k-1] += partials(total, k)
         end
     end
@@ -210,7 +211,7 @@ function pull_wide!(col::CellColumn{T}, m::CellModel, u::Vector{T}, on_storage, 
         for i in eachindex(u)
             total += on_storage[i] * m.storage(u[i], in_cell(p, i))
         end
-        for k in 1:min(WIDE, length(u) - first + 1)
+        for k in 1:min(WIDE, length(u)-first+1)
             col.on_wide[j][first+k-1] += slope_of(total, k, T)
         end
     end

@@ -9,8 +9,9 @@ const OF_EXP_HYDRO = constants("exp_hydro")
     falls = in_slot(s, Val(:rain), p, above / OF_EXP_HYDRO.WARM, () -> positive(above, OF_EXP_HYDRO.PHASE_WIDTH)[2])
     melting = in_slot(s, Val(:melt), p, thawing / OF_EXP_HYDRO.WARM, () -> warmth / OF_EXP_HYDRO.MELTING)
     rain_share, degrees = falls.value, haskey(s.called, :melt) ? OF_EXP_HYDRO.MELTING * melting.value : warmth
-    return (; f.precipitation, f.potential_evapotranspiration, above, thawing, melts, falls, rain_share, rain=f.precipitation * rain_share, melting,
-        degrees, melt=p.D_f * degrees)
+    return (; f.precipitation, f.potential_evapotranspiration, above, thawing, melts, falls, rain_share,
+        rain=(f.precipitation * rain_share), melting,
+        degrees, melt=(p.D_f * degrees))
 end
 
 "What rates and derivatives share, and the forcing does not change; a pair is a value and its slope in the store."
@@ -26,8 +27,9 @@ end
     within = abs(water) + OF_EXP_HYDRO.STORE_WIDTH
     spilled = in_slot(s, Val(:spill), p, x, () -> over[1] / within)
     spill = haskey(s.called, :spill) ? OF_EXP_HYDRO.SPILL * water * spilled.value : OF_EXP_HYDRO.SPILL * over[1] * in_store[1]
-    return (; in_snow=available(snow, OF_EXP_HYDRO.STORE_WIDTH), in_store, guard, x, share, share_slope=1 / (root * (1 + x^8)), under, over, emptying,
-        outflow=p.Q_max * emptying.value, within, spilled, spill)
+    return (; in_snow=available(snow, OF_EXP_HYDRO.STORE_WIDTH), in_store, guard, x, share, share_slope=1 / (root * (1 + x^8)),
+        under, over, emptying,
+        outflow=(p.Q_max * emptying.value), within, spilled, spill)
 end
 
 @inline function exp_hydro_rates(w, t)
@@ -49,8 +51,9 @@ end
     else
         spill = OF_EXP_HYDRO.SPILL * (t.over[2] * t.in_store[1] + t.over[1] * t.in_store[2])
     end
-    return (; melt=w.melt * t.in_snow[2],
-        evapotranspiration=w.potential_evapotranspiration * slope_in(t.share, _ -> t.share_slope * per, per; by_guard=t.guard[2]),
+    return (; melt=(w.melt * t.in_snow[2]),
+        evapotranspiration=(w.potential_evapotranspiration *
+                            slope_in(t.share, _ -> t.share_slope * per, per; by_guard=t.guard[2])),
         base=p.Q_max * emptying * t.in_store[1] + t.outflow * t.in_store[2], spill)
 end
 
@@ -72,23 +75,33 @@ end
     on_base += on_discharge - on_water
     on_spill += on_discharge - on_water
     on_degrees, on_outflow = on_melt * t.in_snow[1] * p.D_f, on_base * t.in_store[1]
-    on_share, on_emptying, on_spilled = on_evapotranspiration * w.potential_evapotranspiration, on_outflow * p.Q_max, on_spill * OF_EXP_HYDRO.SPILL * u[2]
+    on_share, on_emptying, on_spilled =
+        on_evapotranspiration * w.potential_evapotranspiration, on_outflow * p.Q_max, on_spill * OF_EXP_HYDRO.SPILL * u[2]
     on_falls, on_melting = on_rain * w.precipitation, on_degrees * OF_EXP_HYDRO.MELTING
     by_phase = on_falls * slope_in(w.falls, y -> y * (1 - y) / OF_EXP_HYDRO.PHASE_WIDTH, 1 / OF_EXP_HYDRO.WARM)
-    by_melting = haskey(s.called, :melt) ? on_melting * slope_in(w.melting, _ -> w.melts / OF_EXP_HYDRO.MELTING, 1 / OF_EXP_HYDRO.WARM) : on_degrees * w.melts
+    by_melting =
+        haskey(s.called, :melt) ? on_melting * slope_in(w.melting, _ -> w.melts / OF_EXP_HYDRO.MELTING, 1 / OF_EXP_HYDRO.WARM) :
+        on_degrees * w.melts
     on_state = SVector(on_melt * d.melt, on_evapotranspiration * d.evapotranspiration + on_base * d.base + on_spill * d.spill)
     on_forcing = (; precipitation=on_snow + on_inflow + on_rain * w.rain_share, temperature=by_melting + by_phase,
         potential_evapotranspiration=on_evapotranspiration * t.share.value)
     # slopes in S_max: that of x is -x / S_max
     by_x = -t.x / p.S_max
-    by_spill = haskey(s.called, :spill) ? on_spilled * slope_in(t.spilled, _ -> -t.over[2] / t.within, by_x) :
-               -on_spill * OF_EXP_HYDRO.SPILL * t.over[2] * t.in_store[1]
-    on_parameters = (; T_min=-by_phase, T_max=-by_melting, D_f=on_melt * t.in_snow[1] * w.degrees,
+    by_spill =
+        haskey(s.called, :spill) ? on_spilled * slope_in(t.spilled, _ -> -t.over[2] / t.within, by_x) :
+        -on_spill * OF_EXP_HYDRO.SPILL * t.over[2] * t.in_store[1]
+    on_parameters = (; T_min=(-by_phase), T_max=(-by_melting), D_f=on_melt * t.in_snow[1] * w.degrees,
         f=on_emptying * slope_in(t.emptying, y -> -y * t.under[1], zero(t.x)),
-        S_max=on_share * slope_in(t.share, _ -> t.share_slope * by_x, by_x) + on_emptying * slope_in(t.emptying, y -> -y * p.f * t.under[2], by_x) + by_spill,
+        S_max=on_share * slope_in(t.share, _ -> t.share_slope * by_x, by_x) +
+              on_emptying * slope_in(t.emptying, y -> -y * p.f * t.under[2], by_x) + by_spill,
         Q_max=on_outflow * t.emptying.value)
-    return on_state, on_forcing, on_parameters, on_networks(s; rain=(w.falls, w.above / OF_EXP_HYDRO.WARM, on_falls), melt=(w.melting, w.thawing / OF_EXP_HYDRO.WARM, on_melting),
-        evapotranspiration=(t.share, t.x, on_share), base_flow=(t.emptying, t.x, on_emptying), spill=(t.spilled, t.x, on_spilled))
+    return on_state,
+    on_forcing,
+    on_parameters,
+    on_networks(s; rain=(w.falls, w.above / OF_EXP_HYDRO.WARM, on_falls),
+        melt=(w.melting, w.thawing / OF_EXP_HYDRO.WARM, on_melting),
+        evapotranspiration=(t.share, t.x, on_share), base_flow=(t.emptying, t.x, on_emptying),
+        spill=(t.spilled, t.x, on_spilled))
 end
 
 """

@@ -30,7 +30,11 @@ struct FaceModel{C,F,I,O,G,S} <: Model
 end
 
 function FaceModel(spec, size, flux; inflow=nothing, outflow=nothing, source=nothing, storage=own_storage)
-    isempty(spec.in_cells) || throw(Refused("a model with flux(above, below, f, p) has no $(first(spec.in_cells)) in each cell: define rates!(out, u, f, p)"))
+    isempty(spec.in_cells) || throw(
+        Refused(
+            "a model with flux(above, below, f, p) has no $(first(spec.in_cells)) in each cell: define rates!(out, u, f, p)"
+        )
+    )
     known = (:inflow, :outflow, :source)
     for k in spec.fluxes
         k in known || throw(Refused("the fluxes of a model with flux(above, below, f, p) are $(join(known, ", ")), not $k"))
@@ -45,7 +49,8 @@ function check_shapes(m::FaceModel{C}, inputs::Inputs{T}) where {C,T}
     p, f = named(bind!(NamedInputs(m, T), inputs, 1, 1))
     u = load(inputs.initial, 1, 1, 1)
     stored = m.storage(u, p)
-    C && !(stored isa Tuple{Any,Any}) && throw(Refused("flux takes a number of each cell: storage must return (storage, number), got $(typeof(stored))"))
+    C && !(stored isa Tuple{Any,Any}) &&
+        throw(Refused("flux takes a number of each cell: storage must return (storage, number), got $(typeof(stored))"))
     s, c = held(m, u, p)
     values = ["storage" => s, "flux" => through(m, u, u, c, c, f, p)]
     m.inflow === nothing || push!(values, "inflow" => flow_at_end(m, m.inflow, u, c, f, p))
@@ -100,7 +105,8 @@ function tried(m::FaceModel)
 end
 
 bind!(col::FaceColumn, ::FaceModel, inputs, c, k) = bind!(col.inputs, inputs, c, k)
-flush!(parameter_fields, forcing_fields, col::FaceColumn, ::FaceModel, c, k) = flush!(parameter_fields, forcing_fields, col.inputs, c, k)
+flush!(parameter_fields, forcing_fields, col::FaceColumn, ::FaceModel, c, k) =
+    flush!(parameter_fields, forcing_fields, col.inputs, c, k)
 release!(col::FaceColumn) = clear!(col.inputs)
 
 # ---- several places at once --------------------------------------------------------------------------------------------------
@@ -165,7 +171,7 @@ function linearise!(lin::Linearisation{T}, col::FaceColumn{L,T}, m::FaceModel, u
     entering, leaving = ends(m, col, u, true)
     J, q = lin.jacobian, col.flow
     @inbounds begin
-        @simd ivdep for i in 2:n-1
+        @simd ivdep for i in 2:(n-1)
             lin.rates[i] = q[i-1] - q[i]
             J.lower[i], J.main[i], J.upper[i] = col.by_above[i-1], col.by_below[i-1] - col.by_above[i], -col.by_below[i]
         end
@@ -212,11 +218,15 @@ function evaluate!(lin::Linearisation{T}, col::FaceColumn{L,T}, m::FaceModel, u:
     total = zero(T)
     fill_cells!(lin, col, m, u, p)
     each_place(L, n - 1) do i, new
-        put!(col.flow, through(m, fetch(L, u, i), fetch(L, u, i + 1), fetch(L, col.cell, i), fetch(L, col.cell, i + 1), f, p), i)
+        put!(
+            col.flow,
+            through(m, fetch(L, u, i), fetch(L, u, i + 1), fetch(L, col.cell, i), fetch(L, col.cell, i + 1), f, p),
+            i
+        )
     end
     entering, leaving = ends(m, col, u, false)
     lin.rates[1], lin.rates[n] = entering - col.flow[1], col.flow[n-1] - leaving
-    @inbounds @simd ivdep for i in 2:n-1
+    @inbounds @simd ivdep for i in 2:(n-1)
         lin.rates[i] = col.flow[i-1] - col.flow[i]
     end
     m.source === nothing || (total = add_sources!(lin, col, m, u, nothing))
@@ -233,16 +243,24 @@ function add_flux_slopes!(out::Vector{T}, col::FaceColumn{L,T}, m::FaceModel, u:
     return out
 end
 
-function pull!(col::FaceColumn{L,T,<:NamedInputs{T,P,F,NP,NF}}, m::FaceModel, u::Vector{T}, on_storage, on_rates, w) where {L,T,P,F,NP,NF}
+function pull!(
+    col::FaceColumn{L,T,<:NamedInputs{T,P,F,NP,NF}},
+    m::FaceModel,
+    u::Vector{T},
+    on_storage,
+    on_rates,
+    w
+) where {L,T,P,F,NP,NF}
     n, x = length(u), col.inputs
     weight(k) = m.places[k] > 0 ? w[m.places[k]] : zero(T)
     col.on_cell .= 0
-    @inbounds @simd ivdep for i in 1:n-1
+    @inbounds @simd ivdep for i in 1:(n-1)
         col.flow[i] = on_rates[i+1] - on_rates[i]
     end
     count = Val(NP + NF)
-    on_inputs = face_slopes(L, col, m, u, count) + cell_slopes(L, col, m, u, on_storage, count) +
-                end_slopes(col, m, u, on_rates[1] + weight(1), weight(2) - on_rates[n], count)
+    on_inputs =
+        face_slopes(L, col, m, u, count) + cell_slopes(L, col, m, u, on_storage, count) +
+        end_slopes(col, m, u, on_rates[1] + weight(1), weight(2) - on_rates[n], count)
     m.source === nothing || (on_inputs += source_slopes(L, col, m, u, on_rates, weight(3), count))
     add_inputs!(x, on_inputs)
     return col
@@ -280,12 +298,21 @@ end
 function end_slopes(col::FaceColumn{L,T}, m::FaceModel, u, on_inflow, on_outflow, ::Val{K}) where {L,T,K}
     p, f = dual_inputs(T, col.inputs, Val(K))
     dual_cell(i) = held(m, u[i], p)[2]
-    q = on_inflow * at_end(m, m.inflow, u[1], dual_cell(1), f, p) + on_outflow * at_end(m, m.outflow, u[end], dual_cell(length(u)), f, p)
+    q =
+        on_inflow * at_end(m, m.inflow, u[1], dual_cell(1), f, p) +
+        on_outflow * at_end(m, m.outflow, u[end], dual_cell(length(u)), f, p)
     return all_slopes(q, T, Val(K))
 end
 
 "Of storage and the numbers of the cells, which know nothing of the forcing."
-function cell_slopes(::Type{L}, col::FaceColumn{L,T,<:NamedInputs{T,P,F,NP}}, m::FaceModel, u, on_storage, ::Val{K}) where {L,T,P,F,NP,K}
+function cell_slopes(
+    ::Type{L},
+    col::FaceColumn{L,T,<:NamedInputs{T,P,F,NP}},
+    m::FaceModel,
+    u,
+    on_storage,
+    ::Val{K}
+) where {L,T,P,F,NP,K}
     seeds = seed(map(L, col.inputs.parameters))
     p, total, new = NamedTuple{P}(Tuple(seeds)), zero(SVector{NP,L}), 1
     while new <= length(u)

@@ -21,8 +21,10 @@ end
     own = haskey(p, :TTM)  # else TT parts freezing from melting too
     warmth, warm_share = own ? positive(f.temperature - p.TTM, OF_HBV.PHASE_WIDTH) : (above, rain_share)
     cold = warmth - (f.temperature - (own ? p.TTM : p.TT))
-    return (; f.precipitation, f.potential_evapotranspiration, warmth, cold, rain_share, warm_share, rain=f.precipitation * rain_share,
-        melt=p.CFMAX * warmth, freezing=p.CFR * p.CFMAX * cold, log_LP=vlog(p.LP), per_FC=1 / p.FC, per_limit=1 / (p.FC * p.LP))
+    return (; f.precipitation, f.potential_evapotranspiration, warmth, cold, rain_share, warm_share,
+        rain=(f.precipitation * rain_share),
+        melt=(p.CFMAX * warmth), freezing=(p.CFR * p.CFMAX * cold), log_LP=vlog(p.LP), per_FC=1 / p.FC,
+        per_limit=1 / (p.FC * p.LP))
 end
 
 "What rates and derivatives share, and the forcing does not change; a pair is a value and its slope in the store."
@@ -40,9 +42,17 @@ end
     in_snow, in_melt, in_soil, in_upper = available((snow, melt_water, soil, upper), OF_HBV.STORE_WIDTH)
     passed = in_slot(s, Val(:recharge), p, wetness, () -> vexp(p.BETA * log_wetness))
     demand = in_slot(s, Val(:evapotranspiration), p, x, () -> vexp(p.BETAET * log_share))
-    passing = in_slot(s, Val(:percolation), p, available(upper, OF_HBV.FILLING)[1], () -> in_upper[1], () -> available(upper, OF_HBV.GUARD)[1])
+    passing = in_slot(
+        s,
+        Val(:percolation),
+        p,
+        available(upper, OF_HBV.FILLING)[1],
+        () -> in_upper[1],
+        () -> available(upper, OF_HBV.GUARD)[1]
+    )
     return (; in_snow, in_melt, in_soil, in_upper, passing, loose=positive(melt_water - p.CWH * snow, OF_HBV.SNOW_WIDTH),
-        over=positive(soil - p.FC, OF_HBV.STORE_WIDTH), brim=positive(upper - p.UZL, OF_HBV.STORE_WIDTH), log_wetness, wetness, log_share, beyond, limited=x * beyond, passed,
+        over=positive(soil - p.FC, OF_HBV.STORE_WIDTH), brim=positive(upper - p.UZL, OF_HBV.STORE_WIDTH), log_wetness, wetness,
+        log_share, beyond, limited=x * beyond, passed,
         demand, known=ifelse(soil > oftype(soil, OF_HBV.DRIEST), one(soil), zero(soil)) * per_held)
 end
 
@@ -60,7 +70,7 @@ end
         melt - refreezing - released,
         infiltration - recharge - evapotranspiration,
         recharge - percolation - quick - interflow,
-        percolation - base,
+        percolation - base
     )
     return changes, SVector(w.precipitation + zero(base), evapotranspiration, quick + interflow + base, quick, interflow, base)
 end
@@ -70,12 +80,19 @@ end
     released = OF_HBV.RELEASE * (t.loose[2] * t.in_melt[1] + t.loose[1] * t.in_melt[2])
     passed = slope_in(t.passed, y -> p.BETA * y * t.known, w.per_FC)
     demand = slope_in(t.demand, y -> p.BETAET * y * (t.known - t.beyond * w.per_limit), w.per_limit)
-    return (; melt=w.melt * t.in_snow[2], refreezing=w.freezing * t.in_melt[2], released_snow=-OF_HBV.RELEASE * p.CWH * t.loose[2] * t.in_melt[1],
-        released, recharge=(w.rain + OF_HBV.RELEASE * t.loose[1] * t.in_melt[1]) * passed +
-                           OF_HBV.RELEASE * (t.over[2] * t.wetness + t.over[1] * w.per_FC),
-        evapotranspiration=w.potential_evapotranspiration * (demand * t.in_soil[1] + t.demand.value * t.in_soil[2]),
-        percolation=p.PERC * slope_in(t.passing, _ -> t.in_upper[2], available(u[4], OF_HBV.FILLING)[2]; by_guard=available(u[4], OF_HBV.GUARD)[2]),
-        quick=p.K0 * (t.brim[2] * t.in_upper[1] + t.brim[1] * t.in_upper[2]))
+    return (; melt=(w.melt * t.in_snow[2]), refreezing=(w.freezing * t.in_melt[2]),
+        released_snow=-OF_HBV.RELEASE * p.CWH * t.loose[2] * t.in_melt[1],
+        released,
+        recharge=(w.rain + OF_HBV.RELEASE * t.loose[1] * t.in_melt[1]) * passed +
+                 OF_HBV.RELEASE * (t.over[2] * t.wetness + t.over[1] * w.per_FC),
+        evapotranspiration=(w.potential_evapotranspiration * (demand * t.in_soil[1] + t.demand.value * t.in_soil[2])),
+        percolation=(p.PERC * slope_in(
+            t.passing,
+            _ -> t.in_upper[2],
+            available(u[4], OF_HBV.FILLING)[2];
+            by_guard=available(u[4], OF_HBV.GUARD)[2]
+        )),
+        quick=(p.K0 * (t.brim[2] * t.in_upper[1] + t.brim[1] * t.in_upper[2])))
 end
 
 const HBV_PATTERN = ((1, 1), (1, 2), (2, 1), (2, 2), (3, 1), (3, 2), (3, 3), (4, 1), (4, 2), (4, 3), (4, 4), (5, 4), (5, 5))
@@ -89,7 +106,7 @@ const HBV_PATTERN = ((1, 1), (1, 2), (2, 1), (2, 2), (3, 1), (3, 2), (3, 3), (4,
         d.melt - d.released_snow, -d.refreezing - d.released,
         d.released_snow * kept, d.released * kept, -d.recharge - d.evapotranspiration,
         d.released_snow * t.passed.value, d.released * t.passed.value, d.recharge, -d.percolation - d.quick - p.K1,
-        d.percolation, -p.K2,
+        d.percolation, -p.K2
     )
     @inline pull(on_changes, on_fluxes) = hbv_pull(u, w, p, t, d, s, on_changes, on_fluxes)
     return hbv_rates(u, w, p, t)..., J, pull
@@ -129,17 +146,22 @@ end
         -on_melt * d.refreezing + on_released * d.released,
         on_recharge * d.recharge + on_evapotranspiration * d.evapotranspiration,
         on_percolation * d.percolation + on_quick * d.quick + on_interflow * p.K1,
-        on_base * p.K2,
+        on_base * p.K2
     )
     on_forcing = (; precipitation=on_snow + on_inflow + on_rain * w.rain_share, temperature=by_melting + by_phase,
         potential_evapotranspiration=on_evapotranspiration * t.demand.value * t.in_soil[1])
     on_parameters = (; BETA=on_passed * slope_in(t.passed, y -> y * t.log_wetness, zero(t.wetness)),
         FC=(on_passed * by_FC + by_limit - on_full) * w.per_FC - on_recharge * OF_HBV.RELEASE * t.over[2] * t.wetness,
-        K0=on_brim * t.brim[1], K1=on_interflow * upper, K2=on_base * lower, LP=by_limit / p.LP, PERC=on_percolation * t.passing.value,
-        UZL=-on_brim * p.K0 * t.brim[2], TT=-(haskey(p, :TTM) ? by_phase : by_melting + by_phase), TTM=-by_melting, CFMAX=on_melting * w.warmth + p.CFR * on_freezing * w.cold,
-        CFR=p.CFMAX * on_freezing * w.cold, CWH=-on_released * OF_HBV.RELEASE * t.loose[2] * t.in_melt[1] * snow,
+        K0=on_brim * t.brim[1], K1=on_interflow * upper, K2=on_base * lower, LP=by_limit / p.LP,
+        PERC=on_percolation * t.passing.value,
+        UZL=-on_brim * p.K0 * t.brim[2], TT=(-(haskey(p, :TTM) ? by_phase : by_melting + by_phase)), TTM=(-by_melting),
+        CFMAX=on_melting * w.warmth + p.CFR * on_freezing * w.cold,
+        CFR=(p.CFMAX * on_freezing * w.cold), CWH=-on_released * OF_HBV.RELEASE * t.loose[2] * t.in_melt[1] * snow,
         BETAET=on_demand * slope_in(t.demand, y -> y * t.log_share, zero(x)))
-    return on_state, on_forcing, on_parameters, on_networks(s; recharge=(t.passed, t.wetness, on_passed),
+    return on_state,
+    on_forcing,
+    on_parameters,
+    on_networks(s; recharge=(t.passed, t.wetness, on_passed),
         evapotranspiration=(t.demand, x, on_demand), percolation=(t.passing, available(upper, OF_HBV.FILLING)[1], on_passing))
 end
 
@@ -155,5 +177,12 @@ function hbv(; networks=(;), residual=(), melt_threshold=false)
     @inline terms(u, w, p) = hbv_terms(u, w, p, s)
     @inline linearise(u, w, p, t=terms(u, w, p)) = hbv_linearise(u, w, p, s, t)
     @inline rates(u, w, p) = hbv_rates(u, w, p, terms(u, w, p))
-    return SmallModel{5}(slots_spec("hbv", s; without=melt_threshold ? () : (:TTM,)), rates; prepare=hbv_weather, linearise, terms, networks=s.called)
+    return SmallModel{5}(
+        slots_spec("hbv", s; without=melt_threshold ? () : (:TTM,)),
+        rates;
+        prepare=hbv_weather,
+        linearise,
+        terms,
+        networks=s.called
+    )
 end

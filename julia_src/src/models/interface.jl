@@ -42,7 +42,8 @@ check_shapes(m::Model, inputs) = nothing
 
 "What a function of a user's file returns must have as many values as the specification declares."
 function expect(name, value, count, what)
-    value isa Union{AbstractVector,Tuple} || throw(Refused("$name returns $(typeof(value)); it must return an SVector of $count values, $what"))
+    value isa Union{AbstractVector,Tuple} ||
+        throw(Refused("$name returns $(typeof(value)); it must return an SVector of $count values, $what"))
     length(value) == count || throw(Refused("$name returns $(length(value)) values; it must return $count, $what"))
     return
 end
@@ -88,7 +89,8 @@ struct Inputs{T}
     weights::Vector{Field{T}}
 end
 
-Inputs{T}(columns, lengths, initial, parameters, forcing) where {T} = Inputs{T}(columns, lengths, initial, parameters, forcing, Field{T}[])
+Inputs{T}(columns, lengths, initial, parameters, forcing) where {T} =
+    Inputs{T}(columns, lengths, initial, parameters, forcing, Field{T}[])
 
 intervals(x::Inputs) = length(x.lengths)
 

@@ -40,18 +40,34 @@ struct SmallModel{N,R,Q,S,W,J,D,V,G,H,C<:NamedTuple} <: Model
     networks::C
 end
 
-function SmallModel{N}(spec, rates; fluxes=nothing, storage=own_storage, prepare=nothing, jacobian=nothing, linearise=nothing, terms=nothing,
+function SmallModel{N}(spec, rates; fluxes=nothing, storage=own_storage, prepare=nothing, jacobian=nothing, linearise=nothing,
+    terms=nothing,
     guess=nothing, ahead=nothing, networks=(;)) where {N}
-    isempty(spec.in_cells) || throw(Refused("$(first(spec.in_cells)) has a value in each cell, but a model with a few states has no cells"))
+    isempty(spec.in_cells) ||
+        throw(Refused("$(first(spec.in_cells)) has a value in each cell, but a model with a few states has no cells"))
     fluxes === nothing && isempty(spec.fluxes) && (fluxes = no_fluxes)
     if linearise !== nothing && !(jacobian === nothing && storage === own_storage)
         throw(Refused("linearise is for models without jacobian or storage of their own"))
     end
     terms === nothing || linearise !== nothing || throw(Refused("terms are for models with linearise"))
-    guess === nothing || all(s -> s.algebraic, spec.states) || throw(Refused("a guess is for models whose states all store nothing"))
+    guess === nothing || all(s -> s.algebraic, spec.states) ||
+        throw(Refused("a guess is for models whose states all store nothing"))
     return SmallModel(Val(N), spec, rates, fluxes, storage, prepare, jacobian, linearise, terms, guess, ahead, networks)
 end
-SmallModel(::Val{N}, spec, rates::R, fluxes::Q, storage::S, prepare::W, jacobian::J, linearise::D, terms::V, guess::G, ahead::H, networks::C) where {N,R,Q,S,W,J,D,V,G,H,C} =
+SmallModel(
+    ::Val{N},
+    spec,
+    rates::R,
+    fluxes::Q,
+    storage::S,
+    prepare::W,
+    jacobian::J,
+    linearise::D,
+    terms::V,
+    guess::G,
+    ahead::H,
+    networks::C
+) where {N,R,Q,S,W,J,D,V,G,H,C} =
     SmallModel{N,R,Q,S,W,J,D,V,G,H,C}(spec, rates, fluxes, storage, prepare, jacobian, linearise, terms, guess, ahead, networks)
 networks(m::SmallModel) = m.networks
 
@@ -62,7 +78,8 @@ own_storage(u, p) = u
 @inline prepared(m::SmallModel, f, p) = m.prepare === nothing ? f : m.prepare(f, p)
 
 "All derivatives by hand, at a state whose terms are known, or not."
-@inline linearise(m::SmallModel, u, f, p, terms=terms_at(m, u, f, p)) = terms === nothing ? m.linearise(u, f, p) : m.linearise(u, f, p, terms)
+@inline linearise(m::SmallModel, u, f, p, terms=terms_at(m, u, f, p)) =
+    terms === nothing ? m.linearise(u, f, p) : m.linearise(u, f, p, terms)
 @inline terms_at(m::SmallModel, u, f, p) = m.terms === nothing ? nothing : m.terms(u, f, p)
 
 "Rates and fluxes, and the rates alone; `f` is `prepared`."
@@ -91,10 +108,18 @@ end
 function NamedInputs(m::Model, ::Type{T}, net::Networks=Networks(networks(m), Float64, T)) where {T}
     P, F = map(names -> Tuple(filter(!in(spec(m).in_cells), names)), (spec(m).parameters, spec(m).forcings))
     zeros_(n) = zero(SVector{n,T})
-    return NamedInputs{T,P,F,length(P),length(F),typeof(net)}(zeros_(length(P)), zeros_(length(F)), zeros_(length(P)), zeros_(length(F)), net, false)
+    return NamedInputs{T,P,F,length(P),length(F),typeof(net)}(
+        zeros_(length(P)),
+        zeros_(length(F)),
+        zeros_(length(P)),
+        zeros_(length(F)),
+        net,
+        false
+    )
 end
 
-@inline named(x::NamedInputs{T,P,F}, p, f) where {T,P,F} = merge(NamedTuple{P}(Tuple(p)), callable(x.networks)), NamedTuple{F}(Tuple(f))
+@inline named(x::NamedInputs{T,P,F}, p, f) where {T,P,F} =
+    merge(NamedTuple{P}(Tuple(p)), callable(x.networks)), NamedTuple{F}(Tuple(f))
 
 "The same with dual numbers, whose tangents are those of parameters, forcing and the outputs of networks."
 @inline function probed(x::NamedInputs{T,P,F,NP,NF}, parameters::SVector{NP,V}, forcing) where {T,P,F,NP,NF,V}
@@ -158,7 +183,8 @@ end
 
 column(m::SmallModel{N}, ::Type{T}) where {N,T} = SmallColumn(NamedInputs(m, T), zero(MMatrix{N,length(spec(m).fluxes),T}))
 bind!(col::SmallColumn, ::SmallModel, inputs, c, k) = bind!(col.inputs, inputs, c, k)
-flush!(parameter_fields, forcing_fields, col::SmallColumn, ::SmallModel, c, k) = flush!(parameter_fields, forcing_fields, col.inputs, c, k)
+flush!(parameter_fields, forcing_fields, col::SmallColumn, ::SmallModel, c, k) =
+    flush!(parameter_fields, forcing_fields, col.inputs, c, k)
 flush_weights!(fields, col::SmallColumn, c) = flush_weights!(fields, col.inputs, c)
 release!(col::SmallColumn) = clear!(col.inputs)
 
@@ -217,7 +243,8 @@ function check_shapes(m::SmallModel{N}, inputs::Inputs{T}) where {N,T}
     x = bind!(NamedInputs(m, T), inputs, 1, 1)
     p, f = read_inputs(m, x)
     u = SVector(ntuple(i -> load(inputs.initial, 1, 1, i), Val(N)))
-    states, fluxes = "one for each of the states " * listed(s.name for s in spec(m).states), "one for each of the fluxes " * listed(spec(m).fluxes)
+    states, fluxes = "one for each of the states " * listed(s.name for s in spec(m).states),
+    "one for each of the fluxes " * listed(spec(m).fluxes)
     changes, found = both(m, u, f, p)
     expect("rates", changes, N, states)
     expect("fluxes", found, length(spec(m).fluxes), fluxes)
@@ -233,7 +260,8 @@ function check_shapes(m::SmallModel{N}, inputs::Inputs{T}) where {N,T}
 end
 
 expect_matrix(name, J, ::Val{N}) where {N} =
-    J isa Union{SMatrix{N,N},Sparse{N}} || throw(Refused("$name returns $(typeof(J)); it must return an SMatrix or a Sparse of $N by $N"))
+    J isa Union{SMatrix{N,N},Sparse{N}} ||
+    throw(Refused("$name returns $(typeof(J)); it must return an SMatrix or a Sparse of $N by $N"))
 
 listed(names) = isempty(names) ? "(none)" : join(names, ", ")
 
@@ -281,7 +309,8 @@ are added to where they are kept.
 """
 @inline function in_order(x::NamedInputs{T,P,F}, (_, on_f, on_p, on_networks...)) where {T,P,F}
     if length(x.networks) > 0
-        isempty(on_networks) && throw(Refused("the model has networks: the pull of its linearise returns their inputs and cotangents too"))
+        isempty(on_networks) &&
+            throw(Refused("the model has networks: the pull of its linearise returns their inputs and cotangents too"))
         add_weight_slopes!(x.networks, on_networks[1])
     end
     return vcat(SVector(Tuple(NamedTuple{P}(on_p))), SVector(Tuple(NamedTuple{F}(on_f))))

@@ -69,7 +69,8 @@ end
     steep = (power * (1 - power) * rise + first) * per_top
     relative = 5 / 3 - (2 / 3) * radius * steep
     curve = ((second - power * (1 - power) * (1 - power) * rise * per_depth) * per_top - steep * widening) * per_top
-    return (; depth, top, widening, radius, steep, curve, relative, per_perimeter, per_wide=per_top / relative, per_top, bank, per_bank, first,
+    return (; depth, top, widening, radius, steep, curve, relative, per_perimeter, per_wide=per_top / relative, per_top, bank,
+        per_bank, first,
         rise, per_depth, log_filled, per_more)
 end
 
@@ -77,7 +78,8 @@ end
 @inline function trapezoid_pull(area, p, s, on_depth, on_top, on_radius, on_relative)
     @inline function by(top, depth, perimeter, steep)
         radius = -s.radius * s.per_perimeter * perimeter
-        return on_depth * depth + on_top * top + on_radius * radius - (2 / 3) * on_relative * (radius * s.steep + s.radius * steep)
+        return on_depth * depth + on_top * top + on_radius * radius -
+               (2 / 3) * on_relative * (radius * s.steep + s.radius * steep)
     end
     narrowing = -s.depth * s.per_top
     by_side = 4 * p.side_slope / s.banks # of the banks
@@ -115,7 +117,8 @@ const SECTIONS = (trapezoid=(trapezoid, trapezoid_pull, (:width, :side_slope)), 
 end
 
 "Cotangents of gain, discharge and loss from those of rate and fluxes."
-@inline flow_cotangents(on_changes, on_fluxes) = on_fluxes[1] + on_changes[1], on_fluxes[2] - on_changes[1], on_fluxes[3] - on_changes[1]
+@inline flow_cotangents(on_changes, on_fluxes) =
+    on_fluxes[1] + on_changes[1], on_fluxes[2] - on_changes[1], on_fluxes[3] - on_changes[1]
 
 "Muskingum's linear reach; see `muskingum.py`."
 function muskingum(; positive=true)
@@ -139,7 +142,7 @@ function muskingum(; positive=true)
             on_K = 0.5 * on_share * p.step * w.per_K - on_discharge * by_normal * normal
             return SVector(on_discharge * slope + on_loss * p.leakance),
             (; inflow=on_gain + on_discharge * by_inflow, lateral_inflow=on_gain),
-            (; K=on_K * w.per_K, X=-on_share, step=-0.5 * on_share * w.per_K, leakance=on_loss * u[1])
+            (; K=on_K * w.per_K, X=(-on_share), step=-0.5 * on_share * w.per_K, leakance=on_loss * u[1])
         end
         return reach_flows(w, discharge, p.leakance * u[1])..., Sparse{1,((1, 1),)}(-slope - p.leakance), pull
     end
@@ -150,7 +153,16 @@ end
 @inline function channel_inputs(f, p)
     per_length, per_slope, per_n = inverses(p.length, p.slope, p.n)
     within = haskey(p, :step) ? 0.5 * p.step * per_length : per_length
-    return (; f.inflow, f.lateral_inflow, per_length, per_slope, per_n, conveyance=vsqrt(p.slope) * per_n, within, steepness=0.5 * per_slope * per_length)
+    return (;
+        f.inflow,
+        f.lateral_inflow,
+        per_length,
+        per_slope,
+        per_n,
+        conveyance=vsqrt(p.slope) * per_n,
+        within,
+        steepness=0.5 * per_slope * per_length
+    )
 end
 
 """
@@ -165,21 +177,35 @@ their slopes in the area.
     speed = w.conveyance * per_root
     velocity, by_size = speed * s.radius, speed * s.per_perimeter * (s.relative - 1)
     under = p.length * s.top * s.depth * ifelse(area < zero(area), -one(area), one(area))
-    return (; area, size, s, speed, velocity, by_size, normal=area * velocity, growth=velocity + abs(area) * by_size, under, loss=p.leakance * under,
-        seeping=p.leakance * p.length * (1 + s.depth * s.widening))
+    return (; area, size, s, speed, velocity, by_size, normal=area * velocity, growth=velocity + abs(area) * by_size, under,
+        loss=(p.leakance * under),
+        seeping=(p.leakance * p.length * (1 + s.depth * s.widening)))
 end
 
 """
 Cotangents of the parameters that all channels have, and of the state: from those of normal flow, loss, top width and `relative`, that of the
 area by the last two, and that of the velocity and the length besides normal flow.
 """
-@inline function channel_pull(pull::F, w, p, t, on_normal, on_loss, on_top, on_relative, by_area, on_velocity, on_length) where {F}
+@inline function channel_pull(
+    pull::F,
+    w,
+    p,
+    t,
+    on_normal,
+    on_loss,
+    on_top,
+    on_relative,
+    by_area,
+    on_velocity,
+    on_length
+) where {F}
     on_velocity += on_normal * t.area
     on_bed, sided = on_loss * p.leakance, ifelse(t.area < zero(t.area), -one(t.area), one(t.area))
     on_area = on_normal * t.growth + on_loss * t.seeping + by_area
     of_section = pull(t.size, p, t.s, on_bed * sided * p.length * t.s.top, on_top + on_bed * sided * p.length * t.s.depth,
         on_velocity * (2 / 3) * t.speed, on_relative)
-    return SVector(on_area * w.per_length), (; n=-on_velocity * t.velocity * w.per_n, slope=0.5 * on_velocity * t.velocity * w.per_slope,
+    return SVector(on_area * w.per_length),
+    (; n=-on_velocity * t.velocity * w.per_n, slope=0.5 * on_velocity * t.velocity * w.per_slope,
         length=on_length + (on_bed * t.under - on_area * t.area) * w.per_length, leakance=on_loss * t.under, of_section...)
 end
 
@@ -187,7 +213,7 @@ end
 function kinematic_wave(; section="trapezoid")
     shape, pull_section, spec = section_of("kinematic_wave", section)
     @inline terms(u, w, p) = channel_terms(shape, u, w, p)
-    @inline rates(u, w, p) = (t = terms(u, w, p); reach_flows(w, t.normal, t.loss))
+    @inline rates(u, w, p) = (t=terms(u, w, p); reach_flows(w, t.normal, t.loss))
     @inline function linearise(u, w, p, t=terms(u, w, p))
         @inline function pull(on_changes, on_fluxes)
             on_gain, on_discharge, on_loss = flow_cotangents(on_changes, on_fluxes)
@@ -212,11 +238,20 @@ function muskingum_cunge(; section="trapezoid")
         weight, by_share = weight_of_rise(0.5 + spread - within)
         # slope of `relative` in the size
         bending = -(2 / 3) * (1.5 * (s.relative - 1) * s.per_perimeter * s.steep + s.radius * s.curve)
-        by_size = by_spread * (1 - abs(t.area) * (s.widening * s.relative + bending * s.top) * s.per_wide) -
-                  w.within * (t.by_size * s.relative + t.velocity * bending)
-        return (; t..., by_spread, spread, within, weight, by_share, share_slope=by_size * ifelse(t.area < zero(t.area), -one(t.area), one(t.area)))
+        by_size =
+            by_spread * (1 - abs(t.area) * (s.widening * s.relative + bending * s.top) * s.per_wide) -
+            w.within * (t.by_size * s.relative + t.velocity * bending)
+        return (;
+            t...,
+            by_spread,
+            spread,
+            within,
+            weight,
+            by_share,
+            share_slope=by_size * ifelse(t.area < zero(t.area), -one(t.area), one(t.area))
+        )
     end
-    @inline rates(u, w, p) = (t = terms(u, w, p); reach_flows(w, weighted_outflow(t.normal, w.inflow, t.weight)[1], t.loss))
+    @inline rates(u, w, p) = (t=terms(u, w, p); reach_flows(w, weighted_outflow(t.normal, w.inflow, t.weight)[1], t.loss))
     @inline function linearise(u, w, p, t=terms(u, w, p))
         discharge, by_normal, by_inflow, by_weight = weighted_outflow(t.normal, w.inflow, t.weight)
         slope = by_normal * t.growth + by_weight * t.by_share * t.share_slope
@@ -224,11 +259,19 @@ function muskingum_cunge(; section="trapezoid")
             on_gain, on_discharge, on_loss = flow_cotangents(on_changes, on_fluxes)
             on_share = on_discharge * by_weight * t.by_share
             s = t.s
-            on_top, on_relative = -on_share * t.spread * s.per_top, -on_share * (t.spread * s.per_wide * s.top + t.velocity * w.within)
-            on_state, on_p = channel_pull(pull_section, w, p, t, on_discharge * by_normal, on_loss, on_top, on_relative, on_share * t.share_slope,
+            on_top, on_relative =
+                -on_share * t.spread * s.per_top, -on_share * (t.spread * s.per_wide * s.top + t.velocity * w.within)
+            on_state, on_p = channel_pull(pull_section, w, p, t, on_discharge * by_normal, on_loss, on_top, on_relative,
+                on_share * t.share_slope,
                 -on_share * s.relative * w.within, on_share * (t.within - t.spread) * w.per_length)
             return on_state, (; inflow=on_gain + on_discharge * by_inflow, lateral_inflow=on_gain),
-            merge(on_p, (; slope=on_p.slope - on_share * t.spread * w.per_slope, step=-0.5 * on_share * t.velocity * s.relative * w.per_length))
+            merge(
+                on_p,
+                (;
+                    slope=(on_p.slope - on_share * t.spread * w.per_slope),
+                    step=-0.5 * on_share * t.velocity * s.relative * w.per_length
+                )
+            )
         end
         return reach_flows(w, discharge, t.loss)..., Sparse{1,((1, 1),)}(-(slope + t.seeping) * w.per_length), pull
     end

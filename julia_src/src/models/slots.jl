@@ -15,11 +15,13 @@ function Slots(name, networks::NamedTuple, residual)
     known = get(first(read_spec(name)), "slots", Dict{String,Any}())
     for (k, n) in pairs(networks)
         slot = lookup(known, String(k), "slot of $name")
-        length(slot["inputs"]) == inputs_of(n) || throw(Refused("the slot $k has the inputs $(join(slot["inputs"], ", ")), got a network of $(inputs_of(n))"))
+        length(slot["inputs"]) == inputs_of(n) ||
+            throw(Refused("the slot $k has the inputs $(join(slot["inputs"], ", ")), got a network of $(inputs_of(n))"))
         low, high = slot["range"]
         low <= n.low && n.high <= high || throw(Refused("the slot $k needs a network with a range within $low and $high"))
     end
-    issubset(residual, keys(networks)) || throw(UnknownName("residual names $(join(setdiff(residual, keys(networks)), ", ")), which no network fills"))
+    issubset(residual, keys(networks)) ||
+        throw(UnknownName("residual names $(join(setdiff(residual, keys(networks)), ", ")), which no network fills"))
     order = Tuple(k for k in slot_names(name) if k in keys(networks))
     own = NamedTuple{order}(networks)
     called = NamedTuple{order}(map((k, n) -> k in residual ? unranged(n) : n, order, Tuple(own)))
@@ -35,7 +37,14 @@ const NO_SLOTS = Slots((;), (;))
 function slots_spec(name, s::Slots; without=())
     known, whole = first(read_spec(name))["slots"], whole_spec(name)
     gone = [Symbol(p) for k in keys(s.called) if !haskey(s.beside, k) for p in known[String(k)]["replaces"]]
-    return ModelSpec(whole.name, whole.states, setdiff(whole.parameters, gone, without), whole.forcings, whole.fluxes, whole.digest)
+    return ModelSpec(
+        whole.name,
+        whole.states,
+        setdiff(whole.parameters, gone, without),
+        whole.forcings,
+        whole.fluxes,
+        whole.digest
+    )
 end
 
 "What the formula of a slot gives, where no network is."
@@ -76,7 +85,8 @@ end
 unguarded() = true
 
 "What a closure gives, and its slope; dual numbers carry that themselves."
-@inline value_and_slope(c::Closure, x::Union{Float64,Float32,Lanes}) = ((y, slopes) = value_and_slopes(c, SVector(x)); (y, slopes[1]))
+@inline value_and_slope(c::Closure, x::Union{Float64,Float32,Lanes}) =
+    ((y, slopes)=value_and_slopes(c, SVector(x)); (y, slopes[1]))
 @inline value_and_slope(c, x) = c(x), nothing
 
 "The logit of a formula's share of a range moved by y, also for a share of 0 or 1."

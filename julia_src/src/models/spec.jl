@@ -30,7 +30,8 @@ struct ModelSpec
     digest::String
     in_cells::Set{Symbol}
 end
-ModelSpec(name, states, parameters, forcings, fluxes, digest) = ModelSpec(name, states, parameters, forcings, fluxes, digest, Set{Symbol}())
+ModelSpec(name, states, parameters, forcings, fluxes, digest) =
+    ModelSpec(name, states, parameters, forcings, fluxes, digest, Set{Symbol}())
 
 "Cells of a column of `size` values; 1 where it has none."
 cell_count(s::ModelSpec, size) = size - length(s.states) + 1
@@ -39,8 +40,10 @@ cell_count(s::ModelSpec, size) = size - length(s.states) + 1
 flux_widths(s::ModelSpec, size) = [k in s.in_cells ? cell_count(s, size) : 1 for k in s.fluxes]
 
 "What has a value in each cell, by a specification file."
-read_in_cells(file) = Set(Symbol(k) for section in ("parameters", "forcings", "fluxes") for (k, x) in get(file, section, Dict{String,Any}())
-                          if get(x, "per", "column") == "cell")
+read_in_cells(file) = Set(
+    Symbol(k) for section in ("parameters", "forcings", "fluxes") for (k, x) in get(file, section, Dict{String,Any}())
+    if get(x, "per", "column") == "cell"
+)
 
 "The state of each of a column's values: the states in their order, one of which may be that of all cells."
 each_state(s::ModelSpec, size) = s.states[state_numbers(s, size)]
@@ -55,7 +58,8 @@ end
 function read_states(file, text)
     return map(ordered_names(text, "states")) do name
         given = file["states"][String(name)]
-        return StateSpec(name, given["scale"], given["storage_scale"], get(given, "lower", -Inf), get(given, "per", "column") == "cell",
+        return StateSpec(name, given["scale"], given["storage_scale"], get(given, "lower", -Inf),
+            get(given, "per", "column") == "cell",
             get(given, "storage", "") == "none")
     end
 end
@@ -80,12 +84,13 @@ const SPEC_FILES = Dict{String,Tuple{Dict{String,Any},String}}()
 const SPEC_LOCK = ReentrantLock() # models may be opened on several threads at once
 
 "The specification file of a model and its SHA-256, read once."
-read_spec(name) = lock(SPEC_LOCK) do
-    get!(SPEC_FILES, name) do
-        bytes = read(spec_file(name))
-        return TOML.parse(String(copy(bytes))), bytes2hex(sha256(bytes))
+read_spec(name) =
+    lock(SPEC_LOCK) do
+        get!(SPEC_FILES, name) do
+            bytes = read(spec_file(name))
+            return TOML.parse(String(copy(bytes))), bytes2hex(sha256(bytes))
+        end
     end
-end
 
 """
     constants(name)
@@ -98,7 +103,10 @@ function constants(name)
 end
 
 "The `[constants]` of a specification file, by name."
-file_constants(path) = NamedTuple(Symbol(k) => Float64(c["value"]) for (k, c) in sort!(collect(get(TOML.parsefile(path), "constants", Dict{String,Any}())); by=first))
+file_constants(path) = NamedTuple(
+    Symbol(k) => Float64(c["value"]) for
+    (k, c) in sort!(collect(get(TOML.parsefile(path), "constants", Dict{String,Any}())); by=first)
+)
 
 "Whether a specification is one of this package."
 shipped(s::ModelSpec) = lock(() -> haskey(SPEC_FILES, s.name) && last(SPEC_FILES[s.name]) == s.digest, SPEC_LOCK)
@@ -111,7 +119,14 @@ function select(name, parameters, forcings, without=())
     end
     text = read(spec_file(name), String)
     states = filter(s -> !(s.name in without), read_states(file, text))
-    return ModelSpec(name, states, collect(Symbol, parameters), collect(Symbol, forcings), setdiff(ordered_names(text, "fluxes"), without), digest)
+    return ModelSpec(
+        name,
+        states,
+        collect(Symbol, parameters),
+        collect(Symbol, forcings),
+        setdiff(ordered_names(text, "fluxes"), without),
+        digest
+    )
 end
 
 "A whole specification."
@@ -119,8 +134,9 @@ function whole_spec(name)
     file, digest = read_spec(name)
     return whole_spec(name, file, read(spec_file(name), String), digest)
 end
-whole_spec(name, file, text, digest) = ModelSpec(name, read_states(file, text), ordered_names(text, "parameters"), ordered_names(text, "forcings"),
-    ordered_names(text, "fluxes"), digest, read_in_cells(file))
+whole_spec(name, file, text, digest) =
+    ModelSpec(name, read_states(file, text), ordered_names(text, "parameters"), ordered_names(text, "forcings"),
+        ordered_names(text, "fluxes"), digest, read_in_cells(file))
 
 # TOML.parse does not keep the order of tables
 ordered_names(text, section) = [Symbol(m[1]) for m in eachmatch(Regex("^\\s*\\[$section\\.(\\w+)\\]", "m"), text)]
@@ -130,14 +146,27 @@ symbols(names::Vector) = Symbol[]  # TOML gives an empty list another type
 
 "Compare with what another engine read; a difference raises SpecMismatch."
 function check(spec::ModelSpec, other::Dict{String,Any})
-    pairs = ("states" => [s.name for s in spec.states], "parameters" => spec.parameters, "forcings" => spec.forcings, "fluxes" => spec.fluxes)
+    pairs = (
+        "states" => [s.name for s in spec.states],
+        "parameters" => spec.parameters,
+        "forcings" => spec.forcings,
+        "fluxes" => spec.fluxes
+    )
     for (what, mine) in pairs
         theirs = symbols(other[what])
-        theirs == mine || throw(SpecMismatch("model $(spec.name): the engines name different $what: $(join(mine, ", ")) here, " *
-                                             "$(join(theirs, ", ")) there; install one version of pydiffgeo"))
+        theirs == mine || throw(
+            SpecMismatch(
+                "model $(spec.name): the engines name different $what: $(join(mine, ", ")) here, " *
+                "$(join(theirs, ", ")) there; install one version of pydiffgeo"
+            )
+        )
     end
     if other["digest"] != spec.digest
-        throw(SpecMismatch("model $(spec.name): the engines read different files $(spec.name).toml; install one version of pydiffgeo"))
+        throw(
+            SpecMismatch(
+                "model $(spec.name): the engines read different files $(spec.name).toml; install one version of pydiffgeo"
+            )
+        )
     end
     return spec
 end

@@ -4,7 +4,8 @@
 const OF_AIR2STREAM = constants("air2stream")
 
 "What each version does not have; see `air2stream.py`."
-const AIR2STREAM_VERSIONS = Dict(3 => (:a4, :a5, :a6, :a7, :a8), 4 => (:a5, :a6, :a7, :a8), 5 => (:a4, :a5, :a8), 7 => (:a4,), 8 => ())
+const AIR2STREAM_VERSIONS =
+    Dict(3 => (:a4, :a5, :a6, :a7, :a8), 4 => (:a5, :a6, :a7, :a8), 5 => (:a4, :a5, :a8), 7 => (:a4,), 8 => ())
 
 "What stands in a slot whose inputs are numbers of the forcing: its network, alone or beside the formula, or the formula."
 @inline function from_slot(s::Slots, ::Val{name}, p, x, formula::F) where {name,F}
@@ -15,7 +16,7 @@ const AIR2STREAM_VERSIONS = Dict(3 => (:a4, :a5, :a6, :a7, :a8), 4 => (:a5, :a6,
 end
 
 "a6 cos(2 pi (t - a7)), from sine and cosine of 2 pi t."
-@inline yearly(p, sine, cosine) = (angle = 2π * p.a7; p.a6 * (cosine * cos(angle) + sine * sin(angle)))
+@inline yearly(p, sine, cosine) = (angle=2π * p.a7; p.a6 * (cosine * cos(angle) + sine * sin(angle)))
 
 @inline function air2stream_heat(f, p, ::Val{version}, s) where {version}
     theta = max(f.relative_discharge, oftype(f.relative_discharge, OF_AIR2STREAM.LEAST_DISCHARGE))
@@ -75,8 +76,17 @@ end
     warmer = f.water_temperature - OF_STREAM_OXYGEN.WARM
     depth = max(f.water_depth, oftype(f.water_depth, OF_STREAM_OXYGEN.LEAST_DEPTH))
     light = f.light / p.mean_light
-    produced = p.GPP * from_slot(s, Val(:gpp), p, (light, f.water_temperature / OF_STREAM_OXYGEN.WARM), () -> light * exp(warmer * log(p.theta_GPP)))
-    exchange = p.K600 * sqrt(600 / schmidt_oxygen(f.water_temperature)) * from_slot(s, Val(:gas_exchange), p, (log(depth),), () -> one(depth))
+    produced =
+        p.GPP * from_slot(
+            s,
+            Val(:gpp),
+            p,
+            (light, f.water_temperature / OF_STREAM_OXYGEN.WARM),
+            () -> light * exp(warmer * log(p.theta_GPP))
+        )
+    exchange =
+        p.K600 * sqrt(600 / schmidt_oxygen(f.water_temperature)) *
+        from_slot(s, Val(:gas_exchange), p, (log(depth),), () -> one(depth))
     return (; produced=produced / depth, respired=p.ER * exp(warmer * log(p.theta_ER)) / depth, exchange,
         saturated=oxygen_saturation(f.water_temperature, f.pressure))
 end
@@ -95,7 +105,8 @@ function stream_oxygen(; networks=(;), residual=())
         there = max(u[1], zero(u[1])) / OF_STREAM_OXYGEN.LACK
         fourth = there * there * there * there
         respired = w.respired * fourth / (fourth + 1)
-        return SVector(w.produced + respired + reaeration), SVector(w.produced + none, none - respired, reaeration, u[1] + none, w.saturated + none)
+        return SVector(w.produced + respired + reaeration),
+        SVector(w.produced + none, none - respired, reaeration, u[1] + none, w.saturated + none)
     end
     return SmallModel{1}(slots_spec("stream_oxygen", s), rates; prepare, networks=s.called)
 end

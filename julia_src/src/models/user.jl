@@ -24,19 +24,24 @@ function load_model(file; spec=first(splitext(file)) * ".toml", cells=0, network
     get_(name) = Base.invokelatest(getglobal, scope, name)
     own = own_networks(has(:networks) ? get_(:networks) : (;), spec, seeds)
     both = intersect(keys(own), keys(networks))
-    isempty(both) || throw(Refused("$(basename(file)) defines the network $(join(both, ", ")) itself; leave it out of those that are given"))
+    isempty(both) ||
+        throw(Refused("$(basename(file)) defines the network $(join(both, ", ")) itself; leave it out of those that are given"))
     # in the order of the specification, whose weights come in that order
     order = ordered_names(read(spec, String), "closures")
     all_networks = merge(networks, own)
-    networks = NamedTuple(k => all_networks[k] for k in sort!(collect(keys(all_networks)); by=k -> something(findfirst(==(k), order), 0)))
+    networks = NamedTuple(
+        k => all_networks[k] for k in sort!(collect(keys(all_networks)); by=k -> something(findfirst(==(k), order), 0))
+    )
     given(pairs...) = NamedTuple(as => get_(name) for (name, as) in pairs if has(name))
     if has(:rates!) || has(:flux)
         isempty(networks) || throw(Refused("networks are for models with a few states, not for a column of cells"))
         cells >= 2 || throw(Refused("$(basename(file)) is a column of cells: give their number, cells = ..."))
-        has(:flux) && return FaceModel(names, cells, get_(:flux); given((k => k for k in (:inflow, :outflow, :source, :storage))...)...)
+        has(:flux) &&
+            return FaceModel(names, cells, get_(:flux); given((k => k for k in (:inflow, :outflow, :source, :storage))...)...)
         return CellModel(names, cells, get_(:rates!); given(:fluxes! => :fluxes!, :storage => :storage)...)
     end
-    has(:rates) || throw(Refused("$(basename(file)) defines neither rates(u, f, p), nor rates!(out, u, f, p) or flux(above, below, f, p)"))
+    has(:rates) ||
+        throw(Refused("$(basename(file)) defines neither rates(u, f, p), nor rates!(out, u, f, p) or flux(above, below, f, p)"))
     size = length(TOML.parsefile(spec)["states"])
     size <= MOST_STATES || throw(Refused("$size states are too many for a full Jacobian; at most $MOST_STATES"))
     optional = (k => k for k in (:fluxes, :storage, :prepare, :jacobian, :linearise, :guess))
@@ -47,7 +52,8 @@ end
 function own_networks(models::NamedTuple, spec, seeds)
     known = get(TOML.parsefile(spec), "closures", Dict{String,Any}())
     return map(keys(models), Tuple(models)) do k, model
-        haskey(known, String(k)) || throw(UnknownName("$(basename(spec)) has no [closures.$k], which the Julia file defines"))
+        haskey(known, String(k)) ||
+            throw(UnknownName("$(basename(spec)) has no [closures.$k], which the Julia file defines"))
         k => Base.invokelatest(as_network, model, length(known[String(k)]["inputs"]); seed=get(seeds, String(k), 0))
     end |> NamedTuple
 end

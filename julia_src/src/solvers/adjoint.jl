@@ -38,7 +38,17 @@ any_nonzero(values, before, n) = values != C_NULL && any(i -> unsafe_load(values
 Move the cotangents in `w` backwards over one tape of column `c`; where `stopping()` tells it to stop they are left as they are. Steps after
 interval `last` take no part: zero times a derivative that overflows is no number.
 """
-function sweep!(w::Work{T}, m::Model, inputs::Inputs{T}, c, o::Options{T}, tape::Tape{T}, seeds::Cotangents{T}, last, stopping) where {T}
+function sweep!(
+    w::Work{T},
+    m::Model,
+    inputs::Inputs{T},
+    c,
+    o::Options{T},
+    tape::Tape{T},
+    seeds::Cotangents{T},
+    last,
+    stopping
+) where {T}
     t, n = o.tableau, statesize(m)
     s, A = stages(t), t.A
     u, bound, starts = w.states[1], 0, length(tape.starts)
@@ -66,7 +76,7 @@ function sweep!(w::Work{T}, m::Model, inputs::Inputs{T}, c, o::Options{T}, tape:
             else
                 w.right .= 0
                 w.weight_rates .= 0
-                for j in i+1:s
+                for j in (i+1):s
                     A[j+1, i+1] == 0 || axpy!(w.weight_rates, h * T(A[j+1, i+1]), w.multipliers[j])
                 end
             end
@@ -99,7 +109,8 @@ function sweep!(w::Work{T}, m::Model, inputs::Inputs{T}, c, o::Options{T}, tape:
         only_stored!(w.on_rates, o)
         on_flux = T(A[end, 1]) * share
         if begins
-            o.algebraic ? copyto!(u, 1, tape.starts, starts + 1, n) : k == 1 ? copyto!(u, tape.begins) : copyto!(u, 1, tape.states, ((k - 1) * s - 1) * n + 1, n)
+            o.algebraic ? copyto!(u, 1, tape.starts, starts + 1, n) :
+            k == 1 ? copyto!(u, tape.begins) : copyto!(u, 1, tape.states, ((k - 1) * s - 1) * n + 1, n)
             sweep_start!(w, m, u, c, interval, seeds, on_flux, o)
             on_flux = zero(T)
         end

@@ -4,7 +4,7 @@
 # that storage and fluxes balance to rounding whatever Newton leaves unresolved.
 
 const ROUND = 1e-9      # parts of an interval that count as rounding of its end
-const STILL = 1f-3      # parts of a state and its typical magnitude: smaller changes from step to step say nothing in Float32
+const STILL = 1.0f-3      # parts of a state and its typical magnitude: smaller changes from step to step say nothing in Float32
 const UNSEEN = 1e30     # contraction, or step before, of a column that has none yet
 const SAFETY = 0.9
 const SHRINK = 0.2      # a step is never cut to less than this fraction for its error,
@@ -53,7 +53,8 @@ end
 Take column `c` from its carry to the end of interval `until`. Results are written at the ends of intervals where `results` is
 given; accepted and rejected steps and Newton iterations are added to `counts`; the tape records states where `record`.
 """
-function integrate!(w::Work{T}, m::Model, inputs::Inputs{T}, c, until, o::Options{T}, results, counts, tape::Tape{T}, record::Bool,
+function integrate!(w::Work{T}, m::Model, inputs::Inputs{T}, c, until, o::Options{T}, results, counts, tape::Tape{T},
+    record::Bool,
     replay, stop) where {T}
     y = w.carry
     shortest = T(1e-12) * minimum(inputs.lengths)
@@ -185,7 +186,8 @@ function solve_stages!(w::Work{T}, m::Model, h::T, landed::Bool, o::Options{T}, 
             copyto!(w.filter[1], w.linearisation.jacobian)
             copyto!(w.filter[2], w.linearisation.capacity)
         end
-        converged, contraction, count = solve_stage!(w, m, w.states[i], h * T(gamma(o.tableau)), landed && i == s, fresh, contraction, o)
+        converged, contraction, count =
+            solve_stage!(w, m, w.states[i], h * T(gamma(o.tableau)), landed && i == s, fresh, contraction, o)
         counts[3] += count
         converged || return false, contraction
         copyto!(w.rates[i+1], w.linearisation.rates)
@@ -195,7 +197,15 @@ function solve_stages!(w::Work{T}, m::Model, h::T, landed::Bool, o::Options{T}, 
     return true, contraction
 end
 
-@inline function scales!(tolerance::Vector{T}, scale::Vector{T}, reach::Vector{T}, psi::Vector{T}, rtol::T, atol::Vector{T}, typical::Vector{T}) where {T}
+@inline function scales!(
+    tolerance::Vector{T},
+    scale::Vector{T},
+    reach::Vector{T},
+    psi::Vector{T},
+    rtol::T,
+    atol::Vector{T},
+    typical::Vector{T}
+) where {T}
     @inbounds @simd ivdep for i in eachindex(psi)
         size = abs(psi[i])
         tolerance[i] = muladd(rtol, size, atol[i])
@@ -258,7 +268,10 @@ function embedded_error!(w::Work{T}, h::T, o::Options{T}) where {T}
     solve!(w.update, w.filter[1], w.filter[2], h * T(gamma(t)), w.right)
     only_stored!(w.update, o)
     count = o.algebraic ? max(1, sum(o.stored)) : length(w.update)
-    return max(error_norm(w.update, count, w.linearisation.capacity, w.carry.storage, w.scale, o.rtol, o.storage_atol), T(1e-10))
+    return max(
+        error_norm(w.update, count, w.linearisation.capacity, w.carry.storage, w.scale, o.rtol, o.storage_atol),
+        T(1e-10)
+    )
 end
 
 @inline function error_norm(e::Vector{T}, count, capacity, storage, scale, rtol::T, storage_atol::Vector{T}) where {T}

@@ -57,15 +57,18 @@ end
 @inline column_of(g::Group, lane) = g.columns[lane]
 @inline gather(g::Group, field::Field, k, l=1) = lanes(lane -> load(field, column_of(g, lane), k, l))
 
-@inline forcing_at(g::Group{T,P,F,NP,NF}, inputs::Inputs, k) where {T,P,F,NP,NF} = SVector(ntuple(i -> (@inline; gather(g, inputs.forcing[i], k)), Val(NF)))
+@inline forcing_at(g::Group{T,P,F,NP,NF}, inputs::Inputs, k) where {T,P,F,NP,NF} =
+    SVector(ntuple(i -> (@inline; gather(g, inputs.forcing[i], k)), Val(NF)))
 # not inlined: it is read once, but where it changes from day to day
-parameters_at(g::Group{T,P,F,NP}, inputs::Inputs, k) where {T,P,F,NP} = SVector(ntuple(i -> gather(g, inputs.parameters[i], k), Val(NP)))
+parameters_at(g::Group{T,P,F,NP}, inputs::Inputs, k) where {T,P,F,NP} =
+    SVector(ntuple(i -> gather(g, inputs.parameters[i], k), Val(NP)))
 @inline values_at(g::Group, inputs::Inputs, k) = parameters_at(g, inputs, k), forcing_at(g, inputs, k)
 
 "The same from those of another interval: only what changes is read."
 @inline function values_at(g::Group{T,P,F,NP,NF}, inputs::Inputs, k, parameters, forcing) where {T,P,F,NP,NF}
     p = g.varying ? parameters_at(g, inputs, k) : parameters
-    return p, SVector(ntuple(i -> (@inline; inputs.forcing[i].time == 0 ? forcing[i] : gather(g, inputs.forcing[i], k)), Val(NF)))
+    return p,
+    SVector(ntuple(i -> (@inline; inputs.forcing[i].time == 0 ? forcing[i] : gather(g, inputs.forcing[i], k)), Val(NF)))
 end
 
 "Parameters, and what the equations read of the forcing."
@@ -75,11 +78,20 @@ end
 end
 
 "Cotangents of a result; columns that repeat the last one have none."
-@inline cotangents_at(g::Group, field::Field, k) = lanes(lane -> lane > g.count ? 0.0 : Float64(load(field, column_of(g, lane), k)))
+@inline cotangents_at(g::Group, field::Field, k) =
+    lanes(lane -> lane > g.count ? 0.0 : Float64(load(field, column_of(g, lane), k)))
 
 "The same in the wanted rows of a table of columns."
 @inline rows_of(g::Group, pointer, stride, offset, ::Val{N}) where {N} =
-    SVector(ntuple(i -> lanes(lane -> lane > g.count ? 0.0 : Float64(unsafe_load(pointer, (column_of(g, lane) - 1) * stride + offset + i))), Val(N)))
+    SVector(
+        ntuple(
+            i -> lanes(
+                lane ->
+                    lane > g.count ? 0.0 : Float64(unsafe_load(pointer, (column_of(g, lane) - 1) * stride + offset + i))
+            ),
+            Val(N)
+        )
+    )
 
 @inline function write_rows!(g::Group, pointer, stride, offset, values)
     for lane in 1:g.count, i in eachindex(values)
@@ -121,22 +133,28 @@ struct Small{N,T,A}
     bounded::Tuple{Bool,Bool}
     stored::SVector{N,Bool}
 end
-Small(o::Options{T}, ::Val{N}, ::Val{A}) where {N,T,A} = Small{N,T,A}(o.rtol, SVector{N,T}(o.atol), SVector{N,T}(o.typical), SVector{N,T}(o.lower), SVector{N,T}(o.rounding), o.bounded,
-    SVector{N,Bool}(o.stored))
+Small(o::Options{T}, ::Val{N}, ::Val{A}) where {N,T,A} =
+    Small{N,T,A}(o.rtol, SVector{N,T}(o.atol), SVector{N,T}(o.typical), SVector{N,T}(o.lower), SVector{N,T}(o.rounding),
+        o.bounded,
+        SVector{N,Bool}(o.stored))
 
 "Values of the states that store something, zero for the others."
 @inline only_stored(x::SVector, small::Small{N,T,true}) where {N,T} = map((y, stored) -> stored ? y : zero(y), x, small.stored)
 @inline only_stored(x::SVector, ::Small{N,T,false}) where {N,T} = x
 "Values of the states that store something, those of the second for the others."
-@inline stored_or(x::SVector, y::SVector, small::Small{N,T,true}) where {N,T} = map((a, b, stored) -> stored ? a : b, x, y, small.stored)
+@inline stored_or(x::SVector, y::SVector, small::Small{N,T,true}) where {N,T} =
+    map((a, b, stored) -> stored ? a : b, x, y, small.stored)
 @inline stored_or(x::SVector, y, ::Small{N,T,false}) where {N,T} = x
 
 "The states after a limited update."
 @inline function limited(u::SVector{N,L}, d, magnitude, small::Small) where {N,L}
     any_, all_ = small.bounded
     any_ || return map(shortened_by, u, d, magnitude)
-    all_ && return map((x, y, lower, typical) -> (@inline; lowered(x, y, L(lower), L(typical))), u, d, small.lower, small.typical)
-    return map((x, y, z, lower, typical) -> (@inline; lower > -Inf ? lowered(x, y, L(lower), L(typical)) : shortened_by(x, y, z)), u, d, magnitude,
+    all_ &&
+        return map((x, y, lower, typical) -> (@inline; lowered(x, y, L(lower), L(typical))), u, d, small.lower, small.typical)
+    return map(
+        (x, y, z, lower, typical) -> (@inline; lower > -Inf ? lowered(x, y, L(lower), L(typical)) : shortened_by(x, y, z)), u,
+        d, magnitude,
         small.lower, small.typical)
 end
 
@@ -144,7 +162,8 @@ end
 @inline shortened_by(x, d, magnitude) = x + d * magnitude / (magnitude + abs(d))
 
 "As `turn!`."
-@inline turned(d::SVector, moved, late::Mask) = any(late) ? map((x, y) -> ifelse(late & (x * y < -TURN * y * y), -TURN * y, x), d, moved) : d
+@inline turned(d::SVector, moved, late::Mask) =
+    any(late) ? map((x, y) -> ifelse(late & (x * y < -TURN * y * y), -TURN * y, x), d, moved) : d
 
 @inline function storage_slopes(m::SmallModel{N}, u::SVector{N,L}, p) where {N,L}
     m.storage === own_storage && return u, ones(SVector{N,L})
@@ -163,14 +182,16 @@ end
 
 "As for one column."
 @inline rounding_of(stored, fluxes, a, ::Small{N,T,true}) where {N,T} = zero(a)
-@inline rounding_of(stored, fluxes, a, ::Small{N,T,false}) where {N,T} = 64 * eps(T) * (sum(map(abs, stored)) + a * sum(map(abs, fluxes); init=zero(a)))
+@inline rounding_of(stored, fluxes, a, ::Small{N,T,false}) where {N,T} =
+    64 * eps(T) * (sum(map(abs, stored)) + a * sum(map(abs, fluxes); init=zero(a)))
 
 """
 One stage as in `solve_stage!`, in the columns of `here`, from a state with its terms: its state, terms, rates, fluxes, contraction,
 iterations, and the columns in which it failed. A column that is solved keeps its state while others go on; what is left of it is seen
 in the evaluation with which the next iteration would begin.
 """
-@inline function solve_stage(m::SmallModel{N}, u::SVector{N,L}, terms, target, a::L, exact::Mask, w, p, (tolerance, scale, magnitude), contraction, here::Mask,
+@inline function solve_stage(m::SmallModel{N}, u::SVector{N,L}, terms, target, a::L, exact::Mask, w, p,
+    (tolerance, scale, magnitude), contraction, here::Mask,
     o::Options{T}, small::Small) where {N,L,T}
     none = here & !here
     failed, converged, before = none, none, L(NaN)
@@ -184,7 +205,16 @@ in the evaluation with which the next iteration would begin.
         # an equation holds, or does not, however short the step is
         left = stored_or(residual, changes, small)
         last = L(3) < trial
-        again = converged & rough(left, allowed, capacity, tolerance, ifelse(last, L(10), one(L)), small.rounding, rounding_of(stored, fluxes, a, small))
+        again =
+            converged & rough(
+                left,
+                allowed,
+                capacity,
+                tolerance,
+                ifelse(last, L(10), one(L)),
+                small.rounding,
+                rounding_of(stored, fluxes, a, small)
+            )
         failed = failed | (again & last)
         here = here & (!converged | again) & !failed
         trial, count, before = ifelse(again, trial + 1, trial), ifelse(again, zero(L), count), ifelse(again, L(NaN), before)
@@ -215,8 +245,10 @@ Solve these columns side by side, with the networks `net`; false where they must
 """
 function forward_group!(run::Run, columns, net, results, counts, failures, record, stopping)
     o, q = run.options, length(spec(run.model).fluxes)
-    done = forward_lanes!(run.model, run, Group(run.model, run.inputs, columns, net), results, counts, failures, record, stopping, Val(stages(o.tableau)), Val(q),
-        Val(o.algebraic))
+    done =
+        forward_lanes!(run.model, run, Group(run.model, run.inputs, columns, net), results, counts, failures, record, stopping,
+            Val(stages(o.tableau)), Val(q),
+            Val(o.algebraic))
     done || foreach(c -> empty!(run.tapes[c]), columns)
     return done
 end
@@ -238,7 +270,19 @@ end
 
 function begin_lanes(m::SmallModel, u::SVector{N,L}, p, o::Options, small) where {N,L}
     none = zero(L)
-    return LaneCarry{N,L}(u, only_stored(map(value_of, m.storage(u, p)), small), u, u, L(UNSEEN), L(UNSEEN), L(o.step), none, none, none, false)
+    return LaneCarry{N,L}(
+        u,
+        only_stored(map(value_of, m.storage(u, p)), small),
+        u,
+        u,
+        L(UNSEEN),
+        L(UNSEEN),
+        L(o.step),
+        none,
+        none,
+        none,
+        false
+    )
 end
 
 "What is the same for all steps: the method, the least step, what counts as small."
@@ -249,13 +293,19 @@ struct LaneOptions{S1,N,T,X,A}
     small::Small{N,T,A}
 end
 LaneOptions(o::Options{T}, least, ::Val{S}, n::Val, algebraic::Val) where {T,S} =
-    LaneOptions(SMatrix{S + 1,S + 1,T}(o.tableau.A), SVector{S + 1,T}(o.tableau.times), T(1e-12) * least, Small(o, n, algebraic))
+    LaneOptions(
+        SMatrix{S + 1,S + 1,T}(o.tableau.A),
+        SVector{S + 1,T}(o.tableau.times),
+        T(1e-12) * least,
+        Small(o, n, algebraic)
+    )
 
 """
 Take the steps of interval k, of length `len`. `terms` are those of the state before, if they are `known`. Returns what is carried, the terms and
 whether they are known, and the integrals of the fluxes.
 """
-@inline function through_interval!(tape::Tape, m::SmallModel{N}, y::LaneCarry{N,L}, terms, known, w, p, k, len::L, o::Options{T}, x::LaneOptions{S1}, kept, stopping,
+@inline function through_interval!(tape::Tape, m::SmallModel{N}, y::LaneCarry{N,L}, terms, known, w, p, k, len::L,
+    o::Options{T}, x::LaneOptions{S1}, kept, stopping,
     ::Val{Q}) where {N,L,T,S1,Q}
     S, A, stay, small = S1 - 1, x.A, stays(o), x.small
     (; u, carried, before, between, last_step, contraction, step, accepted, rejected, iterations) = y
@@ -271,23 +321,28 @@ whether they are known, and the integrals of the fluxes.
         going, state = !waiting, u
         for i in 1:S
             target = carried
-            for j in 1:i-1
+            for j in 1:(i-1)
                 target += (h * A[i+1, j+1]) * rates_[j]
             end
             if i > 1 || !stay
                 by_model = i == 1 && m.ahead !== nothing
                 by_model && !known && (terms = terms_at(m, u, w, p))
-                ahead = by_model ? m.ahead(u, w, p, terms, h * A[S+1, S+1]) : first_guess(i, x.times, h, u, state, before, between, last_step, sizes[3])
+                ahead =
+                    by_model ? m.ahead(u, w, p, terms, h * A[S+1, S+1]) :
+                    first_guess(i, x.times, h, u, state, before, between, last_step, sizes[3])
                 # what stores nothing jumps with the forcing
                 state = pick(going, stored_or(ahead, i == 1 ? u : state, small), u)
                 known = false
             end
             terms = known ? terms : terms_at(m, state, w, p)
-            state, terms, changes, fluxes, contraction, n, failed = solve_stage(m, state, terms, target, h * A[S+1, S+1], i == S ? to_end : len < len, w, p,
-                sizes, contraction, going, o, small)
+            state, terms, changes, fluxes, contraction, n, failed =
+                solve_stage(m, state, terms, target, h * A[S+1, S+1], i == S ? to_end : len < len, w, p,
+                    sizes, contraction, going, o, small)
             iterations += n
             going = going & !failed
-            stages_, rates_, fluxes_ = Base.setindex(stages_, state, i), Base.setindex(rates_, only_stored(changes, small), i), Base.setindex(fluxes_, fluxes, i)
+            stages_, rates_, fluxes_ = Base.setindex(stages_, state, i),
+            Base.setindex(rates_, only_stored(changes, small), i),
+            Base.setindex(fluxes_, fluxes, i)
         end
         # where a column waits or has failed nothing moves, with a step of zero
         taken = ifelse(going, h, zero(L))
@@ -313,10 +368,25 @@ whether they are known, and the integrals of the fluxes.
         elapsed = ifelse(going, elapsed + h, elapsed)
         waiting = waiting | (going & to_end)
     end
-    return LaneCarry{N,L}(u, carried, before, between, last_step, contraction, step, accepted, rejected, iterations, given_up), terms, known, total
+    return LaneCarry{N,L}(u, carried, before, between, last_step, contraction, step, accepted, rejected, iterations, given_up),
+    terms,
+    known,
+    total
 end
 
-function forward_lanes!(m::SmallModel{N}, run::Run{T}, g::Group, results, counts, failures, record, stopping, ::Val{S}, ::Val{Q}, algebraic::Val) where {N,T,S,Q}
+function forward_lanes!(
+    m::SmallModel{N},
+    run::Run{T},
+    g::Group,
+    results,
+    counts,
+    failures,
+    record,
+    stopping,
+    ::Val{S},
+    ::Val{Q},
+    algebraic::Val
+) where {N,T,S,Q}
     inputs, o, L, K = run.inputs, run.options, LaneNumber{T}, intervals(run.inputs)
     tape, x = run.tapes[first(g.columns)], LaneOptions(o, minimum(inputs.lengths), Val(S), Val(N), algebraic)
     u = SVector(ntuple(i -> gather(g, inputs.initial, 1, i), Val(N)))
@@ -331,7 +401,8 @@ function forward_lanes!(m::SmallModel{N}, run::Run{T}, g::Group, results, counts
         parameters, forcing = values_at(g, inputs, k, parameters, forcing)
         p, w = inputs_of(m, g, parameters, forcing)
         len = L(inputs.lengths[k])
-        y, terms, known, total = through_interval!(tape, m, y, terms, known && !g.varying, w, p, k, len, o, x, kept, stopping, Val(Q))
+        y, terms, known, total =
+            through_interval!(tape, m, y, terms, known && !g.varying, w, p, k, len, o, x, kept, stopping, Val(Q))
         y.failed && return false
         stopping() && return true
         write_rows!(g, results.states, N * K, (k - 1) * N, y.u)
@@ -388,7 +459,7 @@ function hand_steps!(tapes, g::Group, width, accepted)
     for lane in 1:g.count
         steps, n = tapes[column_of(g, lane)].steps, 0
         resize!(steps, Int(accepted.x[lane]))
-        for at in lane:LANES*width:length(together.states)
+        for at in lane:(LANES*width):length(together.states)
             together.states[at] > 0 && (steps[n+=1] = together.states[at])
         end
     end

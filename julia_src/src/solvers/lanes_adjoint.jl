@@ -4,14 +4,25 @@
 @inline read_lanes(tape::Tape{T}, step, width, i) where {T} =
     Lanes(SIMD.vload(Vec{LANES,T}, pointer(tape.states, ((step - 1) * width + i - 1) * LANES + 1)))
 
-@inline read_state(tape, step, width, i, ::Val{N}) where {N} = SVector(ntuple(j -> read_lanes(tape, step, width, 1 + (i - 1) * N + j), Val(N)))
+@inline read_state(tape, step, width, i, ::Val{N}) where {N} =
+    SVector(ntuple(j -> read_lanes(tape, step, width, 1 + (i - 1) * N + j), Val(N)))
 
 "The gradient of a group, as `sweep!` and `finish!` do it for one column."
 backward_group!(run::Run, columns, net, seeds, stopping) =
-    backward_lanes!(run.model, run, Group(run.model, run.inputs, columns, net), seeds, stopping, Val(stages(run.options.tableau)),
+    backward_lanes!(run.model, run, Group(run.model, run.inputs, columns, net), seeds, stopping,
+        Val(stages(run.options.tableau)),
         Val(length(spec(run.model).fluxes)), Val(run.options.algebraic))
 
-function backward_lanes!(m::SmallModel{N}, run::Run{T}, g::Group{T,PN,FN,NP,NF}, seeds::Cotangents{T}, stopping, ::Val{S}, ::Val{Q}, algebraic::Val) where {N,T,PN,FN,NP,NF,S,Q}
+function backward_lanes!(
+    m::SmallModel{N},
+    run::Run{T},
+    g::Group{T,PN,FN,NP,NF},
+    seeds::Cotangents{T},
+    stopping,
+    ::Val{S},
+    ::Val{Q},
+    algebraic::Val
+) where {N,T,PN,FN,NP,NF,S,Q}
     inputs, o, K, L = run.inputs, run.options, intervals(run.inputs), LaneNumber{T}
     A, tape = SMatrix{S + 1,S + 1,T}(o.tableau.A), run.tapes[first(g.columns)]
     with_states, with_storage = seeds.states != C_NULL, seeds.storage != C_NULL
@@ -22,11 +33,14 @@ function backward_lanes!(m::SmallModel{N}, run::Run{T}, g::Group{T,PN,FN,NP,NF},
         stopping() && return
         parameters, forcing = values_at(g, inputs, k, parameters, forcing)
         p, w = inputs_of(m, g, parameters, forcing)
-        on_fluxes = SVector(ntuple(i -> (@inline; wanted(seeds.fluxes[i]) ? cotangents_at(g, seeds.fluxes[i], k) : zero(L)), Val(Q)))
+        on_fluxes =
+            SVector(ntuple(i -> (@inline; wanted(seeds.fluxes[i]) ? cotangents_at(g, seeds.fluxes[i], k) : zero(L)), Val(Q)))
         with_states && (on_state += rows_of(g, seeds.states, N * K, (k - 1) * N, Val(N)))
         with_storage && (on_storage += only_stored(rows_of(g, seeds.storage, N * (K + 1), k * N, Val(N)), small))
-        step, on_state, on_storage, on_inputs = back_through(tape, step, m, g.names, k, inputs.lengths[k], w, p, parameters, forcing, on_fluxes, on_state, on_storage,
-            on_inputs, A, small)
+        step, on_state, on_storage, on_inputs =
+            back_through(tape, step, m, g.names, k, inputs.lengths[k], w, p, parameters, forcing, on_fluxes, on_state,
+                on_storage,
+                on_inputs, A, small)
         on_inputs = flush_group!(seeds, g, on_inputs, k, Val(NP), k == 1)
     end
     with_storage && (on_storage += only_stored(rows_of(g, seeds.storage, N * (K + 1), 0, Val(N)), small))
@@ -35,7 +49,8 @@ function backward_lanes!(m::SmallModel{N}, run::Run{T}, g::Group{T,PN,FN,NP,NF},
 end
 
 "Take the steps of interval k, of length `len`, backwards: the number of the step before, and the cotangents of state, storage and inputs."
-@inline function back_through(tape::Tape, step, m::SmallModel{N}, names, k, len, w, p, parameters, forcing, on_fluxes, on_state::SVector{N,L}, on_storage, on_inputs,
+@inline function back_through(tape::Tape, step, m::SmallModel{N}, names, k, len, w, p, parameters, forcing, on_fluxes,
+    on_state::SVector{N,L}, on_storage, on_inputs,
     A::SMatrix{S1}, small) where {N,L,S1}
     S, width = S1 - 1, N * (S1 - 1) + 1
     while step > 0 && tape.interval[step] == k
@@ -45,7 +60,7 @@ end
             capacity = only_stored(storage_slopes(m, u, p)[2], small)
             right = i == S ? on_state + map(*, capacity, on_storage) : zero(on_state)
             weight = zero(on_state)
-            for j in i+1:S
+            for j in (i+1):S
                 weight += (h * A[j+1, i+1]) * multipliers[j]
             end
             weight = only_stored(weight, small)
@@ -76,7 +91,17 @@ end
 end
 
 "Cotangents of parameters and forcing, by the model or from dual numbers."
-@inline function input_slopes(m::SmallModel, names::NamedInputs{T,P,F,NP,NF}, u, pull, parameters, forcing, on_storage, on_rates, on_fluxes) where {T,P,F,NP,NF}
+@inline function input_slopes(
+    m::SmallModel,
+    names::NamedInputs{T,P,F,NP,NF},
+    u,
+    pull,
+    parameters,
+    forcing,
+    on_storage,
+    on_rates,
+    on_fluxes
+) where {T,P,F,NP,NF}
     m.linearise === nothing || return in_order(names, pull(on_rates, on_fluxes))
     p, f = probed(names, parameters, forcing)
     changes, fluxes = both(m, u, prepared(m, f, p), p)
@@ -95,7 +120,9 @@ end
         field = i <= NP ? seeds.parameters[i] : seeds.forcing[i-NP]
         (last || field.time != 0) && add_lanes!(field, on_inputs[i], g, k)
     end
-    return SVector(ntuple(i -> (i <= NP ? seeds.parameters[i] : seeds.forcing[i-NP]).time != 0 ? zero(L) : on_inputs[i], Val(M)))
+    return SVector(
+        ntuple(i -> (i <= NP ? seeds.parameters[i] : seeds.forcing[i-NP]).time != 0 ? zero(L) : on_inputs[i], Val(M))
+    )
 end
 
 @inline function add_lanes!(field::Field, values::Lanes, g::Group, k)
@@ -106,12 +133,30 @@ end
 end
 
 "As `finish!`."
-function finish_group!(m::SmallModel{N}, inputs, g::Group{T,PN,FN,NP,NF}, seeds, on_state, on_storage, ::Val{Q}) where {N,T,PN,FN,NP,NF,Q}
+function finish_group!(
+    m::SmallModel{N},
+    inputs,
+    g::Group{T,PN,FN,NP,NF},
+    seeds,
+    on_state,
+    on_storage,
+    ::Val{Q}
+) where {N,T,PN,FN,NP,NF,Q}
     L = eltype(on_state)
     u = SVector(ntuple(i -> gather(g, inputs.initial, 1, i), Val(N)))
     parameters, forcing = values_at(g, inputs, 1)
     p, w = inputs_of(m, g, parameters, forcing)
-    on_inputs = input_slopes(m, g.names, u, pulled(m, u, w, p)[2], parameters, forcing, on_storage, zero(on_storage), zero(SVector{Q,L}))
+    on_inputs = input_slopes(
+        m,
+        g.names,
+        u,
+        pulled(m, u, w, p)[2],
+        parameters,
+        forcing,
+        on_storage,
+        zero(on_storage),
+        zero(SVector{Q,L})
+    )
     for i in 1:NP
         add_lanes!(seeds.parameters[i], on_inputs[i], g, 1)
     end

@@ -13,14 +13,24 @@ contraction s^2; the factor hardly changes from stage to stage, so that the last
 What Newton leaves unresolved stays in the carried storage. It must remain small against the capacity, or the next step starts
 from a storage that no state near by has; with `exact`, where the state is an output, nothing is left.
 """
-function solve_stage!(w::Work{T}, m::Model, u::Vector{T}, a::T, exact::Bool, fresh::Bool, contraction::T, o::Options{T}) where {T}
+function solve_stage!(
+    w::Work{T},
+    m::Model,
+    u::Vector{T},
+    a::T,
+    exact::Bool,
+    fresh::Bool,
+    contraction::T,
+    o::Options{T}
+) where {T}
     iterations = 0
     for trial in 1:4
         converged, contraction, count = newton!(w, m, u, a, fresh, contraction, o)
         iterations += count
         converged || return false, contraction, iterations
         # what is left after three attempts may be the rounding of large rates
-        rough(w, a, exact, trial == 4 ? T(10) : one(T), o.algebraic ? zero(T) : rounding_of(m, w.linearisation, a), o) || return true, contraction, iterations
+        rough(w, a, exact, trial == 4 ? T(10) : one(T), o.algebraic ? zero(T) : rounding_of(m, w.linearisation, a), o) ||
+            return true, contraction, iterations
         fresh = leaves_jacobian(m)
     end
     return false, contraction, iterations
@@ -122,7 +132,8 @@ What rounding leaves of the storage of a model with a few states, of what is sto
 many times what a reach holds.
 """
 rounding_of(m::Model, lin::Linearisation{T}, a) where {T} = zero(T)
-rounding_of(m::SmallModel, lin::Linearisation{T}, a) where {T} = T(64 * eps(T)) * (sum(abs, lin.storage) + a * sum(abs, lin.fluxes; init=zero(T)))
+rounding_of(m::SmallModel, lin::Linearisation{T}, a) where {T} =
+    T(64 * eps(T)) * (sum(abs, lin.storage) + a * sum(abs, lin.fluxes; init=zero(T)))
 
 # ---- states that store nothing: 0 = f(u) in place of d m(u) / dt = f(u) ------------------------------------------------------
 #
@@ -130,8 +141,10 @@ rounding_of(m::SmallModel, lin::Linearisation{T}, a) where {T} = T(64 * eps(T)) 
 # follow from the interval before, whose forcing was another: methods that read rates there solve the equations first.
 
 "Linearisation and evaluation in which what stores nothing has no storage and no capacity."
-@inline linearise!(w::Work, m::Model, u, keep::Bool, o::Options) = without_storage!(linearise!(w.linearisation, w.column, m, u, keep), o)
-@inline evaluate!(w::Work, m::Model, u::AbstractVector, o::Options) = without_storage!(evaluate!(w.linearisation, w.column, m, u), o)
+@inline linearise!(w::Work, m::Model, u, keep::Bool, o::Options) =
+    without_storage!(linearise!(w.linearisation, w.column, m, u, keep), o)
+@inline evaluate!(w::Work, m::Model, u::AbstractVector, o::Options) =
+    without_storage!(evaluate!(w.linearisation, w.column, m, u), o)
 @inline without_storage!(lin::Linearisation, o::Options) = (only_stored!(lin.storage, o); only_stored!(lin.capacity, o); lin)
 
 "Set to zero what belongs to states that store nothing."
@@ -173,7 +186,7 @@ function hold!(lin::Linearisation, o::Options)
     lin.capacity .= o.stored
     return lin
 end
-clear_rows!(J::Dense, rows) = (J.values[rows, :] .= 0; J)
+clear_rows!(J::Dense, rows) = (J.values[rows, :].=0; J)
 function clear_rows!(J::Tridiagonal, rows)
     foreach(x -> isempty(x) || (x[rows] .= 0), (J.lower, J.main, J.upper, J.column))
     return J

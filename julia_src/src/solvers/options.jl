@@ -33,8 +33,10 @@ function Options{T}(m::Model, method::AbstractString; rtol=1e-3, atol=nothing, s
     states = each_state(spec(m), statesize(m))
     stores = [s.lower > -Inf for s in states]
     part = max(2e-12, 16 * eps(T))
-    return Options{T}(lookup(METHODS, method, "method"), rtol, absolute(m, rtol, atol), [rtol * s.storage_scale for s in states],
-        [s.scale for s in states], [s.lower for s in states], [part * s.storage_scale for s in states], (any(stores), all(stores)),
+    return Options{T}(lookup(METHODS, method, "method"), rtol, absolute(m, rtol, atol),
+        [rtol * s.storage_scale for s in states],
+        [s.scale for s in states], [s.lower for s in states], [part * s.storage_scale for s in states],
+        (any(stores), all(stores)),
         [!s.algebraic for s in states], any(s -> s.algebraic, states), step, initial_step,
         max_steps, newton_tolerance, max_newton, checkpoints)
 end
@@ -43,7 +45,8 @@ end
 function absolute(m::Model, rtol, atol)
     states = spec(m).states
     given = atol === nothing ? fill(NaN, length(states)) : atol isa Number ? fill(Float64(atol), length(states)) : atol
-    length(given) == length(states) || throw(Refused("atol has $(length(given)) values for the states $(join((s.name for s in states), ", "))"))
+    length(given) == length(states) ||
+        throw(Refused("atol has $(length(given)) values for the states $(join((s.name for s in states), ", "))"))
     each = [isnan(a) ? rtol * s.scale : a for (a, s) in zip(given, states)]
     return each[state_numbers(spec(m), statesize(m))]
 end

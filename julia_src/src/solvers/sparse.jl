@@ -16,7 +16,7 @@ function Sparse{N,Positions}(values...) where {N,Positions}
 end
 
 @generated function StaticArrays.SMatrix(J::Sparse{N,Positions,M,T}) where {N,Positions,M,T}
-    entry(i, j) = (k = findfirst(==((i, j)), Positions); k === nothing ? :(zero(T)) : :(J.values[$k]))
+    entry(i, j) = (k=findfirst(==((i, j)), Positions); k === nothing ? :(zero(T)) : :(J.values[$k]))
     return :(SMatrix{N,N,T}($([entry(i, j) for j in 1:N for i in 1:N]...)))
 end
 
@@ -33,19 +33,22 @@ function elimination(N, positions)
     there = union(Set(positions), [(i, i) for i in 1:N])
     for k in 1:N
         push!(code, :($(per(k)) = 1 / $(a(k, k))))
-        for i in k+1:N
+        for i in (k+1):N
             (i, k) in there || continue
             push!(code, :(factor = $(a(i, k)) * $(per(k))))
-            for j in k+1:N
+            for j in (k+1):N
                 (k, j) in there || continue
-                push!(code, :($(a(i, j)) = $((i, j) in there ? :(muladd(-factor, $(a(k, j)), $(a(i, j)))) : :(-factor * $(a(k, j))))))
+                push!(
+                    code,
+                    :($(a(i, j)) = $((i, j) in there ? :(muladd(-factor, $(a(k, j)), $(a(i, j)))) : :(-factor * $(a(k, j)))))
+                )
                 push!(there, (i, j))
             end
             push!(code, :($(x(i)) = muladd(-factor, $(x(k)), $(x(i)))))
         end
     end
     for k in N:-1:1
-        append!(code, [:($(x(k)) = muladd(-$(a(k, j)), $(x(j)), $(x(k)))) for j in k+1:N if (k, j) in there])
+        append!(code, [:($(x(k)) = muladd(-$(a(k, j)), $(x(j)), $(x(k)))) for j in (k+1):N if (k, j) in there])
         push!(code, :($(x(k)) *= $(per(k))))
     end
     return quote

@@ -23,16 +23,16 @@ release(::StationaryRun) = nothing
 const AT_ONCE = 256     # rows of a block, or the intervals of one column; whatever the number of threads
 
 "Blocks of rows: whole columns, or parts of one, so that a column is the same alone and in a batch."
-blocks(x::Inputs) = (K = intervals(x); K < AT_ONCE ? cld(x.columns, AT_ONCE ÷ K) : x.columns * cld(K, AT_ONCE))
+blocks(x::Inputs) = (K=intervals(x); K < AT_ONCE ? cld(x.columns, AT_ONCE ÷ K) : x.columns * cld(K, AT_ONCE))
 "Rows of block b; row (c - 1) K + k is interval k of column c."
 function block_rows(x::Inputs, b)
     K = intervals(x)
     if K < AT_ONCE
         size = AT_ONCE ÷ K * K
-        return (b-1)*size+1:min(b * size, x.columns * K)
+        return ((b-1)*size+1):min(b*size, x.columns*K)
     end
     c, part = fldmod(b - 1, cld(K, AT_ONCE))
-    return c*K+part*AT_ONCE+1:c*K+min((part + 1) * AT_ONCE, K)
+    return (c*K+part*AT_ONCE+1):(c*K+min((part+1)*AT_ONCE, K))
 end
 
 "W rows side by side; those beyond `count` repeat the last. `along` says whether time (1), column (2) or neither (0) alone changes among them."
@@ -63,11 +63,13 @@ end
 @noinline function gather(::Type{L}, g::Rows, f::Field{T}, l=1) where {L<:Lanes,T}
     stride, at_first = stride_of(g, f), at(f, g.columns[1], g.times[1], l)
     stride == 0 && return L(Float64(unsafe_load(f.pointer, at_first)))
-    T === Float64 && stride == 1 && g.count == LANES && return Lanes(SIMD.vload(Vec{LANES,T}, f.pointer + (at_first - 1) * sizeof(T)))
+    T === Float64 && stride == 1 && g.count == LANES &&
+        return Lanes(SIMD.vload(Vec{LANES,T}, f.pointer + (at_first - 1) * sizeof(T)))
     return lanes(lane -> (@inline; Float64(load(f, g.columns[lane], g.times[lane], l))))
 end
 @inline gather(::Type{Float64}, g::Rows, f::Field, l=1) = Float64(load(f, g.columns[1], g.times[1], l))
-@inline values_of(::Type{L}, g::Rows, fields, ::Val{M}) where {L,M} = SVector{M,L}(ntuple(i -> (@inline; gather(L, g, fields[i])), Val(M)))
+@inline values_of(::Type{L}, g::Rows, fields, ::Val{M}) where {L,M} =
+    SVector{M,L}(ntuple(i -> (@inline; gather(L, g, fields[i])), Val(M)))
 
 @inline lane(x::Lanes, i) = x.x[i]
 @inline lane(x::Float64, i) = x
@@ -77,11 +79,14 @@ end
 @inline valid(::Type{Float64}, g::Rows) = true
 
 "Numbers of rows in a table of N for each; those beyond the last row repeat it where `repeated`, and are zero otherwise."
-@inline from_rows(::Type{L}, g::Rows, table::Ptr, ::Val{N}, K, repeated=false) where {L,N} = SVector{N,L}(ntuple(Val(N)) do i
-    @inline
-    number(j) = j > g.count && !repeated ? 0.0 : Float64(unsafe_load(table, ((g.columns[j] - 1) * K + g.times[j] - 1) * N + i))
-    L <: Lanes ? lanes(number) : number(1)
-end)
+@inline from_rows(::Type{L}, g::Rows, table::Ptr, ::Val{N}, K, repeated=false) where {L,N} = SVector{N,L}(
+    ntuple(Val(N)) do i
+        @inline
+        number(j) =
+            j > g.count && !repeated ? 0.0 : Float64(unsafe_load(table, ((g.columns[j] - 1) * K + g.times[j] - 1) * N + i))
+        L <: Lanes ? lanes(number) : number(1)
+    end
+)
 
 @inline function to_rows!(table::Ptr{T}, g::Rows, values::SVector{N}, wanted, K) where {T,N}
     for j in 1:g.count
@@ -102,8 +107,10 @@ row_width(::Type{L}) where {L<:Lanes} = LANES
 row_width(::Type{Float64}) = 1
 
 "As `work_pool`, of what a thread needs for rows."
-row_pool(m::Model, ::Type{L}) where {L} = lock(() -> get!(() -> Pool([row_names(m, L)], ReentrantLock()), WORK_POOLS, (objectid(m), L, "rows")), POOL_LOCK)
-take_names!(pool::Pool{W}, m, ::Type{L}) where {W,L} = lock(() -> isempty(pool.free) ? (row_names(m, L)::W) : pop!(pool.free), pool.lock)
+row_pool(m::Model, ::Type{L}) where {L} =
+    lock(() -> get!(() -> Pool([row_names(m, L)], ReentrantLock()), WORK_POOLS, (objectid(m), L, "rows")), POOL_LOCK)
+take_names!(pool::Pool{W}, m, ::Type{L}) where {W,L} =
+    lock(() -> isempty(pool.free) ? (row_names(m, L)::W) : pop!(pool.free), pool.lock)
 
 "Call f(names, block, stop) for all blocks of a run."
 function with_rows(f, pool::Pool{W}, run::StationaryRun, ::Type{L}, stop) where {W,L}
@@ -122,7 +129,17 @@ end
 
 As `forward`; the method of `o` plays no part, since nothing changes but what is given.
 """
-function stationary_forward(m::SmallModel{N}, inputs::Inputs{T}, o::Options{T}, results, counts, failures, record, threads, stop) where {N,T}
+function stationary_forward(
+    m::SmallModel{N},
+    inputs::Inputs{T},
+    o::Options{T},
+    results,
+    counts,
+    failures,
+    record,
+    threads,
+    stop
+) where {N,T}
     K = intervals(inputs)
     roots = Vector{Float64}(undef, record ? N * K * inputs.columns : 0)
     run = StationaryRun(m, inputs, o, roots, worker_count(threads, blocks(inputs)))
@@ -133,7 +150,15 @@ function stationary_forward(m::SmallModel{N}, inputs::Inputs{T}, o::Options{T}, 
     return run
 end
 
-function stationary_forward!(pool::Pool, run::StationaryRun{T,<:SmallModel{N}}, ::Type{L}, results, iterations, stop, q::Val) where {T,N,L}
+function stationary_forward!(
+    pool::Pool,
+    run::StationaryRun{T,<:SmallModel{N}},
+    ::Type{L},
+    results,
+    iterations,
+    stop,
+    q::Val
+) where {T,N,L}
     K, x = intervals(run.inputs), Magnitudes(run.model)
     with_rows(pool, run, L, stop) do names, b, stopping
         rows, left = block_rows(run.inputs, b), Int[]
@@ -162,7 +187,18 @@ end
 end
 
 "Solve rows, write what is found, and note which rows are left."
-function solve_rows!(method::F, run::StationaryRun{T,<:SmallModel{N}}, names, ::Type{L}, g::Rows, x, results, iterations, left, q::Val{Q}) where {F,T,N,L,Q}
+function solve_rows!(
+    method::F,
+    run::StationaryRun{T,<:SmallModel{N}},
+    names,
+    ::Type{L},
+    g::Rows,
+    x,
+    results,
+    iterations,
+    left,
+    q::Val{Q}
+) where {F,T,N,L,Q}
     m, K = run.model, intervals(run.inputs)
     _, _, p, w = row_inputs(run, names, L, g)
     start = SVector{N,L}(ntuple(i -> (@inline; gather(L, g, run.inputs.initial, i)), Val(N)))
@@ -244,11 +280,19 @@ end
 function of_block(x::Apart{T}, seeds::Cotangents{T}, b) where {T}
     at(f, i) = wanted(f) && f.time == 0 ? Field{T}(pointer(x.sums, size(x.sums, 1) * (b - 1) + x.begins[i] + 1), 0, 0, 1) : f
     n, all_ = (length(seeds.parameters), length(seeds.forcing)), map(at, shared_fields(seeds), eachindex(x.begins))
-    return Cotangents{T}(seeds.states, seeds.storage, seeds.fluxes, seeds.initial, all_[1:n[1]], all_[n[1]+1:sum(n)], all_[sum(n)+1:end])
+    return Cotangents{T}(
+        seeds.states,
+        seeds.storage,
+        seeds.fluxes,
+        seeds.initial,
+        all_[1:n[1]],
+        all_[(n[1]+1):sum(n)],
+        all_[(sum(n)+1):end]
+    )
 end
 function gather!(seeds::Cotangents, x::Apart, column_of)
     ends = [x.begins[2:end]; size(x.sums, 1)]
-    for b in axes(x.sums, 2), (i, f) in enumerate(shared_fields(seeds)), j in x.begins[i]+1:ends[i]
+    for b in axes(x.sums, 2), (i, f) in enumerate(shared_fields(seeds)), j in (x.begins[i]+1):ends[i]
         add!(f, x.sums[j, b], column_of(b), 1, j - x.begins[i])
     end
 end
@@ -257,7 +301,14 @@ end
 @inline on_state(pull, on_rates, on_fluxes) = pull(on_rates, on_fluxes)[1]
 
 "Cotangents of what a group of rows reads, added to their fields."
-function pull_rows!(run::StationaryRun{T,<:SmallModel{N}}, names::NamedInputs{X,P,F,NP,NF}, ::Type{L}, g::Rows, seeds, ::Val{Q}) where {T,N,X,P,F,NP,NF,L,Q}
+function pull_rows!(
+    run::StationaryRun{T,<:SmallModel{N}},
+    names::NamedInputs{X,P,F,NP,NF},
+    ::Type{L},
+    g::Rows,
+    seeds,
+    ::Val{Q}
+) where {T,N,X,P,F,NP,NF,L,Q}
     m, K = run.model, intervals(run.inputs)
     on_u = seeds.states == C_NULL ? zero(SVector{N,L}) : from_rows(L, g, seeds.states, Val(N), K)
     on_fluxes = SVector{Q,L}(ntuple(i -> (@inline; wanted(seeds.fluxes[i]) ? gather(L, g, seeds.fluxes[i]) : zero(L)), Val(Q)))
@@ -275,7 +326,7 @@ function pull_rows!(run::StationaryRun{T,<:SmallModel{N}}, names::NamedInputs{X,
     none = zero(u)
     multiplier = solve_transposed(J, none, one(L), on_u + on_state(pull, none, on_fluxes))
     on_inputs = input_slopes(m, names, u, pull, parameters, forcing, none, multiplier, on_fluxes)
-    for i in 1:NP+NF
+    for i in 1:(NP+NF)
         field = i <= NP ? seeds.parameters[i] : seeds.forcing[i-NP]
         wanted(field) && add_rows!(field, on_inputs[i], g)
     end

@@ -14,13 +14,18 @@ struct Magnitudes{N}
     small::Small{N,Float64,true}
 end
 Magnitudes(m::SmallModel{N}) where {N} =
-    Magnitudes(SVector{N}(s.scale for s in spec(m).states), SVector{N}(s.storage_scale for s in spec(m).states), Small(Options{Float64}(m, "implicit_euler"), Val(N), Val(true)))
+    Magnitudes(
+        SVector{N}(s.scale for s in spec(m).states),
+        SVector{N}(s.storage_scale for s in spec(m).states),
+        Small(Options{Float64}(m, "implicit_euler"), Val(N), Val(true))
+    )
 
 "The larger of the equations in units of their magnitude; NaN where one is none."
 @inline distance(f::SVector, x::Magnitudes) = sqrt(sum(map((y, scale) -> abs2(y * (1 / scale)), f, x.equation)))
 @inline holds(f::SVector{N}, x::Magnitudes) where {N} = reduce(&, map((y, rounding) -> abs(y) <= rounding, f, x.small.rounding))
 "Whether an update is the rounding of the state."
-@inline tiny(d::SVector, u, x::Magnitudes, part) = reduce(&, map((y, z, typical) -> abs(y) <= part * (abs(z) + typical), d, u, x.typical))
+@inline tiny(d::SVector, u, x::Magnitudes, part) =
+    reduce(&, map((y, z, typical) -> abs(y) <= part * (abs(z) + typical), d, u, x.typical))
 
 "Whether a root attracts under du/dt = f(u), as far as this is seen from a small Jacobian."
 @inline attracts(J::SMatrix{1,1}) = J[1] < zero(J[1])
@@ -36,7 +41,15 @@ Magnitudes(m::SmallModel{N}) where {N} =
 
 Newton's method from the guess u, whose steps are shortened until the equations come nearer to zero; to a root that attracts, or to any.
 """
-@inline function newton_rows(m::SmallModel{N}, u::SVector{N,L}, w, p, x::Magnitudes, ::Val{Q}, ::Val{any_root}=Val(false)) where {N,L,Q,any_root}
+@inline function newton_rows(
+    m::SmallModel{N},
+    u::SVector{N,L},
+    w,
+    p,
+    x::Magnitudes,
+    ::Val{Q},
+    (::Val{any_root})=Val(false)
+) where {N,L,Q,any_root}
     none, fluxes, never = zero(u), zero(SVector{Q,L}), u[1] < u[1]
     trial, moved, share, rejections, iterations, before = u, none, one(L), zero(L), zero(L), L(Inf)
     found, waiting = never, never
@@ -97,7 +110,8 @@ struct Between{L}
     far::L
 end
 Between(u::L, lower, scale) where {L} = Between{L}(L(lower), L(Inf), u, L(scale))
-@inline pick(m, a::B, b::B) where {B<:Between} = B(ifelse(m, a.low, b.low), ifelse(m, a.high, b.high), ifelse(m, a.before, b.before), ifelse(m, a.far, b.far))
+@inline pick(m, a::B, b::B) where {B<:Between} =
+    B(ifelse(m, a.low, b.low), ifelse(m, a.high, b.high), ifelse(m, a.before, b.before), ifelse(m, a.far, b.far))
 
 "New bounds and state, by Newton's method; by the middle where that leaves the bounds. f > 0 says that the root is above u."
 @inline function between(b::Between{L}, u::L, f::L, slope::L) where {L}
@@ -128,7 +142,8 @@ and fro between two sides of a threshold, such as that at which stomata open.
         closer_second, second = between(of_second, u[2], f[2], a[2, 2] - a[2, 1] * a[1, 2] / a[1, 1])
         # where the first has settled the second moves, and the first is looked for anew
         to = SVector(ifelse(settled, u[1], first), ifelse(settled, second, u[2]))
-        of_first, of_second = pick(settled, Between(u[1], lower[1], typical[1]), closer_first), pick(settled, closer_second, of_second)
+        of_first, of_second =
+            pick(settled, Between(u[1], lower[1], typical[1]), closer_first), pick(settled, closer_second, of_second)
         u, d, evaluations = pick(waiting, u, to), to - u, ifelse(waiting, evaluations, evaluations + 1)
         waiting = waiting | (settled & (abs(d[2]) <= NEAR * (abs(to[2]) + typical[2])))
         settled = !settled & (abs(d[1]) <= NEAR * (abs(to[1]) + NEAR * typical[1]))
@@ -141,4 +156,3 @@ end
 "What is tried where Newton's method fails, in this order."
 later_ways(m::SmallModel) = (follow_rows, any_root_rows)
 later_ways(m::SmallModel{2}) = (follow_rows, enclosed_rows, any_root_rows)
-

@@ -73,7 +73,16 @@ Base.@propagate_inbounds Base.getindex(x::Row, i::Int) = x.values[i]
 Base.@propagate_inbounds Base.getindex(x::Above, i::Int) = x.values[i-1]
 Base.@propagate_inbounds Base.getindex(x::Below, i::Int) = x.values[i+1]
 
-@inline function two_ended!(x::Vector{T}, ratio::Vector{T}, C::Vector{T}, a::T, lower, main::Vector{T}, upper, r::Vector{T}) where {T}
+@inline function two_ended!(
+    x::Vector{T},
+    ratio::Vector{T},
+    C::Vector{T},
+    a::T,
+    lower,
+    main::Vector{T},
+    upper,
+    r::Vector{T}
+) where {T}
     n = length(C)
     half = n >> 1
     b = a * a
@@ -109,7 +118,7 @@ Base.@propagate_inbounds Base.getindex(x::Below, i::Int) = x.values[i+1]
             x[half], x[half+1] = x_top, x_low
             next = half + 1
         end
-        for k in 1:half-1
+        for k in 1:(half-1)
             i, j = half - k, next + k
             x_top = muladd(-ratio[i], x_top, x[i])
             x_low = muladd(-ratio[j], x_low, x[j])
@@ -126,7 +135,7 @@ end
     @inbounds begin
         out[1] += main[1] * v[1] + lower[2] * v[2]
         out[n] += main[n] * v[n] + upper[n-1] * v[n-1]
-        @simd ivdep for i in 2:n-1
+        @simd ivdep for i in 2:(n-1)
             out[i] += muladd(main[i], v[i], muladd(upper[i-1], v[i-1], lower[i+1] * v[i+1]))
         end
     end

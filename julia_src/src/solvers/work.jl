@@ -25,7 +25,27 @@ end
 
 function Carry{T}(size::Integer, fluxes::Integer) where {T}
     state() = zeros(T, size)
-    return Carry{T}(state(), state(), state(), zeros(T, fluxes), zeros(T, fluxes), state(), state(), 1, 0, 0, 0, 0, 0, true, 0, 0, 1, 0, 0)
+    return Carry{T}(
+        state(),
+        state(),
+        state(),
+        zeros(T, fluxes),
+        zeros(T, fluxes),
+        state(),
+        state(),
+        1,
+        0,
+        0,
+        0,
+        0,
+        0,
+        true,
+        0,
+        0,
+        1,
+        0,
+        0
+    )
 end
 
 Base.copy(y::Carry{T}) where {T} = copyto!(Carry{T}(length(y.psi), length(y.total)), y)
@@ -67,8 +87,9 @@ function Base.empty!(tape::Tape)
 end
 
 "Memory of a tape in bytes."
-bytes(tape::Tape{T}) where {T} = sizeof(T) * (length(tape.states) + length(tape.steps) + length(tape.starts)) + 6 * length(tape.steps) +
-                                 sum(sizeof(T) * (6 * length(y.psi) + 2 * length(y.total) + 8) for y in tape.stretches; init=0)
+bytes(tape::Tape{T}) where {T} =
+    sizeof(T) * (length(tape.states) + length(tape.steps) + length(tape.starts)) + 6 * length(tape.steps) +
+    sum(sizeof(T) * (6 * length(y.psi) + 2 * length(y.total) + 8) for y in tape.stretches; init=0)
 
 "Vectors of one solve, `[size]` unless said otherwise."
 struct Work{T,L,C,J,N}
@@ -101,8 +122,10 @@ function Work(m::Model, ::Type{T}, tableau::Tableau) where {T}
     n, q, s = statesize(m), flux_count(m), stages(tableau)
     state() = zeros(T, n)
     several(k) = [state() for _ in 1:k]
-    return Work(Linearisation(m, T), column(m, T), networks_of_lanes(m, T), (jacobian(m, T), state()), Carry{T}(n, q), Tape{T}(),
-        several(s), several(s + 1), [zeros(T, q) for _ in 1:s+1], state(), state(), state(), state(), state(), state(), state(), several(s), state(), state(), state(), state(), state(), zeros(T, q))
+    return Work(Linearisation(m, T), column(m, T), networks_of_lanes(m, T), (jacobian(m, T), state()), Carry{T}(n, q),
+        Tape{T}(),
+        several(s), several(s + 1), [zeros(T, q) for _ in 1:(s+1)], state(), state(), state(), state(), state(), state(),
+        state(), several(s), state(), state(), state(), state(), state(), zeros(T, q))
 end
 
 networks_of_lanes(m::Model, ::Type{T}) where {T} = nothing

@@ -12,7 +12,7 @@ const FIVE_CELLS = load_model(joinpath(@__DIR__, "reservoirs.jl"); cells=5)
     options = (; method="implicit_euler", step=1.0, newton_tolerance=1e-9, max_newton=40)
     s = solve(FIVE_CELLS, f, p, start, 0:days; options...)
     for c in 1:columns
-        A, u = diagm(-(p.k[:, c] .+ p.e[c])) + diagm(-1 => p.k[1:n-1, c]), start[:, c]
+        A, u = diagm(-(p.k[:, c] .+ p.e[c])) + diagm(-1 => p.k[1:(n-1), c]), start[:, c]
         for day in 1:days
             u = (I - A) \ (u + f.lateral[:, day, c] + [f.head[day, c]; zeros(n - 1)])
             @test s.states[:, day, c] ≈ u rtol = 1e-11
@@ -26,10 +26,15 @@ const FIVE_CELLS = load_model(joinpath(@__DIR__, "reservoirs.jl"); cells=5)
         g = pullback(base; w...)
         function loss(f, p, u)
             x = solve(FIVE_CELLS, f, p, u, 0:days; more..., replay=base.steps)
-            q = vcat(reshape(x.fluxes.inflow, 1, days, columns), x.fluxes.outflow, x.fluxes.seepage, reshape(x.fluxes.discharge, 1, days, columns))
+            q = vcat(
+                reshape(x.fluxes.inflow, 1, days, columns),
+                x.fluxes.outflow,
+                x.fluxes.seepage,
+                reshape(x.fluxes.discharge, 1, days, columns)
+            )
             return sum(w.states .* x.states) + sum(w.fluxes .* q)
         end
-        near(g, x, moved) = (d = 1e-5 .* randn(rng, size(x)); @test sum(g .* d) ≈ (moved(x + d) - moved(x - d)) / 2 rtol = 1e-5)
+        near(g, x, moved) = (d=1e-5 .* randn(rng, size(x)); @test sum(g .* d) ≈ (moved(x + d) - moved(x - d)) / 2 rtol = 1e-5)
         near(reshape(g.parameters.k, n, columns), p.k, k -> loss(f, merge(p, (; k)), start))
         near(vec(g.parameters.e), p.e, e -> loss(f, merge(p, (; e)), start))
         near(g.forcing.lateral, f.lateral, lateral -> loss(merge(f, (; lateral)), p, start))
@@ -38,7 +43,8 @@ const FIVE_CELLS = load_model(joinpath(@__DIR__, "reservoirs.jl"); cells=5)
     end
     # one value for all cells
     shared = solve(FIVE_CELLS, f, merge(p, (; k=0.5)), start, 0:days; options...)
-    @test shared.states ≈ solve(FIVE_CELLS, f, merge(p, (; k=fill(0.5, n, columns))), start, 0:days; options...).states rtol = 1e-13
+    @test shared.states ≈ solve(FIVE_CELLS, f, merge(p, (; k=fill(0.5, n, columns))), start, 0:days; options...).states rtol =
+        1e-13
     g = pullback(shared; w...)
     @test size(g.parameters.k) == (1, 1, columns)
     @test_throws Refused solve(FIVE_CELLS, f, merge(p, (; k=ones(4, columns))), start, 0:days; options...)

@@ -20,7 +20,11 @@ gain(u, f, p) = p.loss * (f.air - u)
 # the same as rates of all cells
 function cell_rates!(out, u, f, p)
     k = [conductivity(x, p) for x in u]
-    q = [enters(u[1], k[1], f, p); [between(u[i], u[i+1], k[i], k[i+1], f, p) for i in 1:CELLS-1]; leaves(u[end], k[end], f, p)]
+    q = [
+        enters(u[1], k[1], f, p);
+        [between(u[i], u[i+1], k[i], k[i+1], f, p) for i in 1:(CELLS-1)];
+        leaves(u[end], k[end], f, p)
+    ]
     for i in 1:CELLS
         out[i] = q[i] - q[i+1] + gain(u[i], f, p)
     end
@@ -37,7 +41,7 @@ branchy(u, f, p) = u > f.air ? p.loss * (f.air - u) : p.loss * (f.air - u)
 @testset "as written by rates, $name" for (name, source) in (("side by side", gain), ("with a branch", branchy))
     m = FaceModel(ROD, CELLS, between; inflow=enters, outflow=leaves, source, storage=holds)
     @test branchless(m) == (source === gain)
-    by_rates = CellModel(ROD, CELLS, cell_rates!; fluxes! =cell_fluxes!, storage=(u, p) -> first(holds(u, p)))
+    by_rates = CellModel(ROD, CELLS, cell_rates!; (fluxes!)=(cell_fluxes!), storage=(u, p) -> first(holds(u, p)))
     f, p = (ends=[1.5, 0.5, 2.0], air=0.8), (k=[0.3, 0.4], capacity=2.0, curve=0.2, loss=0.7)
     start, times = 1 .+ 0.3 .* randn(rng, CELLS), [0.0, 0.01, 0.05, 0.3]
     s = solve(m, f, p, start, times; rtol=1e-4)
@@ -58,7 +62,7 @@ end
     s = solve(m, f, p, start, times; options...)
     w = (; states=randn(rng, CELLS, 2, 1), fluxes=randn(rng, 3, 2, 1))
     g = pullback(s; w...)
-    loss(p) = (t = solve(m, f, p, start, times; options..., replay=s.steps);
+    loss(p) = (t=solve(m, f, p, start, times; options..., replay=s.steps);
         w.states ⋅ t.states + sum(w.fluxes[i, :, :] ⋅ t.fluxes[i] for i in 1:3))
     for k in keys(p)
         h = 1e-5 * p[k]

@@ -6,17 +6,22 @@ using LinearAlgebra: I
 
 function bucket_inputs(m, days, basins)
     season = sin.(2pi .* (1:days) ./ 365)
-    f = (precipitation=max.(0.0, 2 .+ 8 .* randn(Xoshiro(3), days, basins)), temperature=8 .+ 12 .* season .+ 3 .* randn(Xoshiro(4), days),
+    f = (precipitation=max.(0.0, 2 .+ 8 .* randn(Xoshiro(3), days, basins)),
+        temperature=8 .+ 12 .* season .+ 3 .* randn(Xoshiro(4), days),
         potential_evapotranspiration=2 .+ 1.5 .* season)
     bounds = DiffGeo.read_spec(DiffGeo.spec(m).name)[1]["parameters"]
     rng = Xoshiro(5)
-    p = (; (k => (b = bounds[String(k)]; b["lower"] .+ (b["upper"] - b["lower"]) .* rand(rng, basins)) for k in DiffGeo.spec(m).parameters)...)
+    p = (;
+        (
+            k => (b=bounds[String(k)]; b["lower"] .+ (b["upper"] - b["lower"]) .* rand(rng, basins)) for
+            k in DiffGeo.spec(m).parameters
+        )...
+    )
     return f, p
 end
 
 @testset "derivatives of $(DiffGeo.spec(m).name) by hand" for (m, most) in ((hbv(), SVector(100.0, 20.0, 900.0, 100.0, 100.0)),
     (hbv(; melt_threshold=true), SVector(100.0, 20.0, 900.0, 100.0, 100.0)), (exp_hydro(), SVector(100.0, 1500.0)))
-
     f, p = bucket_inputs(m, 1, 200)
     rng, sp = Xoshiro(8), DiffGeo.spec(m)
     inputs = [SVector(c == 1 ? 0.0 : 20rand(rng), 6randn(rng), 5rand(rng)) for c in 1:200]
@@ -24,13 +29,14 @@ end
         # small stores and overdrawn ones too
         u = (c % 10 == 0 ? -0.01 : 1.0) .* most .* rand(rng, length(most)) .^ 3
         x = SVector{length(sp.parameters)}(p[k][c] for k in sp.parameters)
-        on_rates, on_fluxes = SVector{length(u)}(randn(rng, length(u))), SVector{length(sp.fluxes)}(randn(rng, length(sp.fluxes)))
+        on_rates, on_fluxes =
+            SVector{length(u)}(randn(rng, length(u))), SVector{length(sp.fluxes)}(randn(rng, length(sp.fluxes)))
         named(f, x) = NamedTuple{Tuple(sp.forcings)}(Tuple(f)), NamedTuple{Tuple(sp.parameters)}(Tuple(x))
         function rates_at(u, f, x)
             fs, ps = named(f, x)
             return DiffGeo.both(m, u, DiffGeo.prepared(m, fs, ps), ps)
         end
-        total(u, f, x) = ((changes, fluxes) = rates_at(u, f, x); sum(on_rates .* changes) + sum(on_fluxes .* fluxes))
+        total(u, f, x) = ((changes, fluxes)=rates_at(u, f, x); sum(on_rates .* changes) + sum(on_fluxes .* fluxes))
         fs, ps = named(inputs[c], x)
         changes, fluxes, J, pull = m.linearise(u, DiffGeo.prepared(m, fs, ps), ps)
         on_state, on_forcing, on_parameters = pull(on_rates, on_fluxes)
@@ -52,7 +58,8 @@ end
     @test_throws Refused SmallModel{2}(sp, identity; terms=identity)
 end
 
-@testset "$(DiffGeo.spec(m).name), $method" for (m, start) in ((hbv(), [1.0, 1.0, 120.0, 10.0, 30.0]), (exp_hydro(), [1.0, 300.0])),
+@testset "$(DiffGeo.spec(m).name), $method" for (m, start) in
+                                                ((hbv(), [1.0, 1.0, 120.0, 10.0, 30.0]), (exp_hydro(), [1.0, 300.0])),
     method in ("implicit_euler", "sdirk2")
 
     days, basins = 300, 11

@@ -15,13 +15,14 @@ end
     ("muskingum", DiffGeo.muskingum, (;)), ("muskingum", DiffGeo.muskingum, (; positive=false)),
     ("kinematic_wave", DiffGeo.kinematic_wave, (;)), ("kinematic_wave", DiffGeo.kinematic_wave, (; section="power_law")),
     ("muskingum_cunge", DiffGeo.muskingum_cunge, (;)), ("muskingum_cunge", DiffGeo.muskingum_cunge, (; section="power_law")))
-
     m, rng = make(; options...), Xoshiro(5)
     sp = DiffGeo.spec(m)
     between(low, high) = low + (high - low) * rand(rng)
     for c in 1:300
-        given = (n=between(0.02, 0.1), slope=10^between(-5, -1), length=10^between(2, 4.5), width=between(1, 200), side_slope=between(0.01, 4),
-            p=between(1, 100), q=between(0.01, 1.5), K=10^between(3, 5), X=between(0, 0.5), step=10^between(2, 4), leakance=between(0, 1e-4))
+        given = (n=between(0.02, 0.1), slope=10^between(-5, -1), length=10^between(2, 4.5), width=between(1, 200),
+            side_slope=between(0.01, 4),
+            p=between(1, 100), q=between(0.01, 1.5), K=10^between(3, 5), X=between(0, 0.5), step=10^between(2, 4),
+            leakance=between(0, 1e-4))
         x = SVector{length(sp.parameters)}(given[k] for k in sp.parameters)
         # a wave in front and behind, and states below zero, where Newton's method may pass
         u, f = SVector((c % 10 == 0 ? -1e-3 : 1.0) * 10^between(-3, 7)), SVector(10^between(-2, 3), between(0, 5))
@@ -30,7 +31,7 @@ end
             fs, ps = NamedTuple{Tuple(sp.forcings)}(Tuple(f)), NamedTuple{Tuple(sp.parameters)}(Tuple(x))
             return DiffGeo.both(m, u, DiffGeo.prepared(m, fs, ps), ps)
         end
-        total(u, f, x) = ((changes, fluxes) = rates_at(u, f, x); sum(on_rates .* changes) + sum(on_fluxes .* fluxes))
+        total(u, f, x) = ((changes, fluxes)=rates_at(u, f, x); sum(on_rates .* changes) + sum(on_fluxes .* fluxes))
         fs, ps = NamedTuple{Tuple(sp.forcings)}(Tuple(f)), NamedTuple{Tuple(sp.parameters)}(Tuple(x))
         changes, fluxes, J, pull = m.linearise(u, DiffGeo.prepared(m, fs, ps), ps)
         on_state, on_forcing, on_parameters = pull(on_rates, on_fluxes)

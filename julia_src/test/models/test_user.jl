@@ -41,11 +41,11 @@ end
         @test only(g.parameters[k]) ≈ (moved(h) - moved(-h)) / 2h rtol = 1e-5 atol = 1e-5
     end
     for k in keys(f), day in (1, 7, days)
-        moved(d) = loss(merge(f, (; k => (y = copy(f[k]); y[day] += d; y))), HBV, start)
+        moved(d) = loss(merge(f, (; k => (y=copy(f[k]); y[day] += d; y))), HBV, start)
         @test g.forcing[k][day] ≈ (moved(1e-5) - moved(-1e-5)) / 2e-5 rtol = 1e-5 atol = 1e-6
     end
     for i in 1:5
-        moved(d) = loss(f, HBV, (y = copy(start); y[i] += d; y))
+        moved(d) = loss(f, HBV, (y=copy(start); y[i] += d; y))
         @test g.initial[i] ≈ (moved(1e-5) - moved(-1e-5)) / 2e-5 rtol = 1e-5 atol = 1e-6
     end
 end

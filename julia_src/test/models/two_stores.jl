@@ -1,6 +1,6 @@
 # Two stores in a row, the first with a quadratic outflow; its derivatives are written by hand.
 
-prepare(f, p) = (; f.rain, f.temperature, falls=f.rain * ifelse(f.temperature > 0, one(f.rain), 0.5 * one(f.rain)))
+prepare(f, p) = (; f.rain, f.temperature, falls=(f.rain * ifelse(f.temperature > 0, one(f.rain), 0.5 * one(f.rain))))
 
 function rates(u, w, p)
     passed, base = p.k * u[1] * u[1], p.b * u[2]

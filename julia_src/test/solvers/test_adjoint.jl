@@ -20,16 +20,19 @@ function compare(m, forcing, parameters, psi; method="kvaerno3", options...)
     for k in keys(parameters), i in eachindex(parameters[k] isa Number ? [0] : parameters[k])
         x = parameters[k]
         size = max(abs(x isa Number ? x : x[i]), 1e-4)
-        found = difference(h -> loss(forcing, merge(parameters, (; k => (x isa Number ? x + h : (y = copy(x); y[i] += h; y)))), psi), size)
+        found = difference(
+            h -> loss(forcing, merge(parameters, (; k => (x isa Number ? x + h : (y=copy(x); y[i] += h; y)))), psi),
+            size
+        )
         @test g.parameters[k][i] ≈ found rtol = 1e-5 atol = 1e-6 / size
     end
     for k in keys(forcing), i in 1:3
         x = forcing[k]
-        found = difference(h -> loss(merge(forcing, (; k => (y = copy(x); y[i] += h; y))), parameters, psi), max(abs(x[i]), 1e-2))
+        found = difference(h -> loss(merge(forcing, (; k => (y=copy(x); y[i] += h; y))), parameters, psi), max(abs(x[i]), 1e-2))
         @test g.forcing[k][i] ≈ found rtol = 1e-5 atol = 1e-6 / max(abs(x[i]), 1e-2)
     end
     for i in eachindex(psi)
-        found = difference(h -> loss(forcing, parameters, (y = copy(psi); y[i] += h; y)), abs(psi[i]))
+        found = difference(h -> loss(forcing, parameters, (y=copy(psi); y[i] += h; y)), abs(psi[i]))
         @test g.initial[i] ≈ found rtol = 1e-5 atol = 1e-7
     end
 end
@@ -40,8 +43,9 @@ end
 @testset "$name" for name in sort!(collect(keys(SOILS)))
     compare(small(name; roots="linear")...)
 end
-@testset "$top $bottom $face_mean" for (top, bottom, face_mean) in (("head", "head", "geometric"), ("flux", "seepage_face", "harmonic"),
-        ("atmospheric", "flux", "arithmetic"), ("head", "seepage_face", "upstream"))
+@testset "$top $bottom $face_mean" for (top, bottom, face_mean) in
+                                       (("head", "head", "geometric"), ("flux", "seepage_face", "harmonic"),
+    ("atmospheric", "flux", "arithmetic"), ("head", "seepage_face", "upstream"))
     compare(small(; top, bottom, face_mean)...)
 end
 @testset "surface layer, demand-dependent roots" begin

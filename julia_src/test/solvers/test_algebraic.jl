@@ -7,10 +7,21 @@ const DRY = (V=40.0, K=30.0, g=[1.0, 0.6, 1.5], half=8.0, k=0.1)
 const SKY = (rain=[0.0, 6.0, 1.0], co2=[30.0, 60.0, 40.0], dryness=[1.0, 0.4, 1.8])
 const GUESS = [20.0, 12.0]
 
-supply_less_demand(u, c, k) = (p = map(x -> x isa Vector ? x[c] : x, DRY); f = map(x -> x[k], SKY); first(LEAF.rates(SVector(u...), f, p)[1]))
+supply_less_demand(u, c, k) =
+    (p=map(x -> x isa Vector ? x[c] : x, DRY); f=map(x -> x[k], SKY); first(LEAF.rates(SVector(u...), f, p)[1]))
 
-@testset "equations hold and gradients are right by $method, $(step > 0 ? "fixed steps" : "error control")" for (method, step) in
-        (("implicit_euler", 1.0), ("sdirk2", 0.5), ("implicit_euler", 0.0), ("trbdf2", 0.5), ("trbdf2", 0.0), ("kvaerno3", 0.0))
+@testset "equations hold and gradients are right by $method, $(step > 0 ? "fixed steps" : "error control")" for (
+    method,
+    step
+) in
+                                                                                                                (
+    ("implicit_euler", 1.0),
+    ("sdirk2", 0.5),
+    ("implicit_euler", 0.0),
+    ("trbdf2", 0.5),
+    ("trbdf2", 0.0),
+    ("kvaerno3", 0.0)
+)
     options = (; method, step, newton_tolerance=1e-8, max_newton=40)
     s = solve(LEAF, SKY, DRY, GUESS, 0:3; options...)
     @test isempty(s.failed)

@@ -5,7 +5,11 @@ using DiffGeo: SVector, StateSpec, ModelSpec, NO_ROOT, branchless, stationary
 const STEADY = load_model(joinpath(@__DIR__, "../models/steady_leaf.jl"))
 between(rng, low, high, size...) = low .+ (high - low) .* rand(rng, size...)
 function leaves(columns, intervals; rng=Xoshiro(2))
-    sky = (co2=between(rng, 200, 800, intervals, columns), light=between(rng, 0, 1800, intervals, columns), dryness=between(rng, 0.1, 3, intervals, columns))
+    sky = (
+        co2=between(rng, 200, 800, intervals, columns),
+        light=between(rng, 0, 1800, intervals, columns),
+        dryness=between(rng, 0.1, 3, intervals, columns)
+    )
     return sky, (V=between(rng, 20, 120, columns), g1=between(rng, 2, 6, 1, intervals, columns), yield=0.2)
 end
 solved(f, p, K; options...) = solve(STEADY, f, p, [300.0, 0.0], 0:K; options...)
@@ -22,7 +26,7 @@ a ⋅ b = sum(a .* b)
     @test maximum(maximum(abs, left(k, c)) for k in 1:3, c in 1:11) < 1e-11
     w = seeds(s)
     g = pullback(s; w...)
-    loss(f, p) = (x = solved(f, p, 3); w.states ⋅ x.states + sum(w.fluxes[i, :, :] ⋅ x.fluxes[i] for i in 1:2))
+    loss(f, p) = (x=solved(f, p, 3); w.states ⋅ x.states + sum(w.fluxes[i, :, :] ⋅ x.fluxes[i] for i in 1:2))
     near(found, moved, h) = @test found ≈ (moved(h) - moved(-h)) / 2h rtol = 1e-6
     for k in keys(p)
         near(sum(g.parameters[k]), d -> loss(f, merge(p, (; k => p[k] .+ d))), 1e-5)
@@ -33,8 +37,15 @@ a ⋅ b = sum(a .* b)
     @test all(iszero, g.initial)
     # the path of models that store something, with a store beside
     names = DiffGeo.spec(STEADY)
-    beside = ModelSpec("beside", [names.states; StateSpec(:store, 1.0, 1.0, -Inf)], names.parameters, names.forcings, names.fluxes, "")
-    old = SmallModel{3}(beside, (u, f, p) -> ((changes, fluxes) = STEADY.rates(u, f, p); (SVector(changes..., -u[3]), fluxes)))
+    beside = ModelSpec(
+        "beside",
+        [names.states; StateSpec(:store, 1.0, 1.0, -Inf)],
+        names.parameters,
+        names.forcings,
+        names.fluxes,
+        ""
+    )
+    old = SmallModel{3}(beside, (u, f, p) -> ((changes, fluxes)=STEADY.rates(u, f, p); (SVector(changes..., -u[3]), fluxes)))
     x = solve(old, f, p, [300.0, 0.0, 1.0], 0:3; method="implicit_euler", step=1.0, newton_tolerance=1e-10, max_newton=60)
     @test isempty(x.failed)
     @test x.states[1:2, :, :] ≈ s.states rtol = 1e-10
@@ -81,25 +92,36 @@ end
     @test all(isfinite, g.parameters.V) && all(isfinite, g.forcing.co2) && g.forcing.co2[1, 2, 3] == 0
 end
 
-one_state(rates; guess) = SmallModel{1}(ModelSpec("one", [StateSpec(:x, 1.0, 1.0, -Inf, false, true)], [:a], [:f], Symbol[], ""), rates; guess)
-root(m; a=1.0) = (s = solve(m, (f=0.0,), (a=a,), 0.0, 0:1); (isempty(s.failed) ? s.states[1] : NaN))
+one_state(rates; guess) =
+    SmallModel{1}(ModelSpec("one", [StateSpec(:x, 1.0, 1.0, -Inf, false, true)], [:a], [:f], Symbol[], ""), rates; guess)
+root(m; a=1.0) = (s=solve(m, (f=0.0,), (a=a,), 0.0, 0:1); (isempty(s.failed) ? s.states[1] : NaN))
 
 @testset "roots that Newton's method does not find, or should not" begin
     # overshoots farther and farther from a guess beyond 1.39
     @test root(one_state((u, f, p) -> SVector(-atan(u[1] - p.a)); guess=(f, p) -> SVector(p.a + 30))) ≈ 1 atol = 1e-11
     # a kink between guess and root
-    @test root(one_state((u, f, p) -> SVector(ifelse(u[1] > 0, -0.01 * u[1], -5 * u[1]) - p.a); guess=(f, p) -> SVector(p.a + 1))) ≈ -0.2 atol = 1e-11
+    @test root(
+        one_state((u, f, p) -> SVector(ifelse(u[1] > 0, -0.01 * u[1], -5 * u[1]) - p.a); guess=(f, p) -> SVector(p.a + 1))
+    ) ≈ -0.2 atol = 1e-11
     # 0 is near, but du/dt = f(u) leads away from it
     @test root(one_state((u, f, p) -> SVector(p.a * u[1] - u[1]^3); guess=(f, p) -> SVector(0.05 * p.a))) ≈ 1 atol = 1e-11
     # no root attracts: one that does not is better than none
     @test root(one_state((u, f, p) -> SVector(u[1] - p.a); guess=(f, p) -> SVector(3 * p.a))) ≈ 1 atol = 1e-11
     @test isnan(root(one_state((u, f, p) -> SVector(p.a + u[1]^2); guess=(f, p) -> SVector(p.a))))
-    @test_throws Refused SmallModel{1}(ModelSpec("one", [StateSpec(:x, 1.0, 1.0, -Inf)], [:a], [:f], Symbol[], ""), identity; guess=identity)
+    @test_throws Refused SmallModel{1}(
+        ModelSpec("one", [StateSpec(:x, 1.0, 1.0, -Inf)], [:a], [:f], Symbol[], ""),
+        identity;
+        guess=identity
+    )
 end
 
 @testset "two states, the first between bounds inside the second, which closes in on its own" begin
-    two(rates) = SmallModel{2}(ModelSpec("two", [StateSpec(x, 1.0, 1.0, -Inf, false, true) for x in (:x, :y)], [:a], [:f], Symbol[], ""), rates)
-    search(m, u, a) = DiffGeo.enclosed_rows(m, u, DiffGeo.prepared(m, (f=zero(a),), (a=a,)), (a=a,), DiffGeo.Magnitudes(m), Val(0))
+    two(rates) = SmallModel{2}(
+        ModelSpec("two", [StateSpec(x, 1.0, 1.0, -Inf, false, true) for x in (:x, :y)], [:a], [:f], Symbol[], ""),
+        rates
+    )
+    search(m, u, a) =
+        DiffGeo.enclosed_rows(m, u, DiffGeo.prepared(m, (f=zero(a),), (a=a,)), (a=a,), DiffGeo.Magnitudes(m), Val(0))
     # the equations have a kink at their root, x = y = a / 2, where one slope changes by a factor of 2500
     kink = two((u, f, p) -> SVector(ifelse(u[1] > u[2], 50.0, 0.02) * (u[2] - u[1]), p.a - u[1] - u[2]))
     alone = map(((a, x, y),) -> search(kink, SVector(x, y), a), ((2.0, 0.0, 30.0), (-3.0, 500.0, -1.0), (1e-3, 0.1, 0.1)))
@@ -116,6 +138,6 @@ end
 end
 
 @testset "rows cost no memory of their own" begin
-    count(C) = (x = leaves(C, 1); solved(x..., 1; threads=1); @allocated solved(x..., 1; threads=1))
+    count(C) = (x=leaves(C, 1); solved(x..., 1; threads=1); @allocated solved(x..., 1; threads=1))
     @test count(4000) - count(2000) < 2000 * 8 * 60
 end

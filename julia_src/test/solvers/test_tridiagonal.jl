@@ -9,7 +9,7 @@ for n in (2, 3, 4, 5, 100, 101), T in (Float64, Float32), rank_one in (false, tr
     end
     J.main .= -3 .- rand(rng, T, n)
     J.lower[1] = J.upper[n] = 0
-    full = diagm(0 => J.main, -1 => J.lower[2:end], 1 => J.upper[1:end-1])
+    full = diagm(0 => J.main, -1 => J.lower[2:end], 1 => J.upper[1:(end-1)])
     if rank_one
         J.column .= rand(rng, T, n) ./ n
         J.row .= rand(rng, T, n)

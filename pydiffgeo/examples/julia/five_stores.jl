@@ -25,7 +25,7 @@ function rates(u, f, p)
         melt - refreezing - released,
         rain + released - recharge - evapotranspiration,
         recharge - percolation - fast,
-        percolation - slow,
+        percolation - slow
     )
     fluxes = SVector(f.precipitation + zero(fast), evapotranspiration, fast + slow)
     return changes, fluxes

@@ -21,7 +21,9 @@ end
 
 "Leaf area, and extinction of beam and diffuse radiation by black leaves."
 @inline leaf_layers(leaf_area_index, sun_elevation, leaf_angle, clumping) =
-    max(leaf_area_index, OF_CANOPIES.LEAST_AREA), clumping * extinction(sun_elevation, leaf_angle), clumping * OF_CANOPIES.K_DIFFUSE
+    max(leaf_area_index, OF_CANOPIES.LEAST_AREA),
+    clumping * extinction(sun_elevation, leaf_angle),
+    clumping * OF_CANOPIES.K_DIFFUSE
 
 "Integral of exp(-K depth) over a canopy."
 @inline area_within(area, K) = area * mean_exp(K * area)
@@ -52,11 +54,24 @@ end
     diffuse_sun = per_d * over_depth(d, area, K_beam)
     diffuse_shade = per_d * over_depth(d, area, 0.0) - diffuse_sun
     return (; sun=beam * (per_b * met + scattered) + diffuse * diffuse_sun, shade=beam * beam_shade + diffuse * diffuse_shade,
-        soil=(1 - soil_albedo) * (beam * b.reaching + diffuse * d.reaching), reflected=beam * b.reflected + diffuse * d.reflected)
+        soil=(1 - soil_albedo) * (beam * b.reaching + diffuse * d.reaching),
+        reflected=beam * b.reflected + diffuse * d.reflected)
 end
 
 "Areas of both classes of leaves, short wave radiation, light on leaves, and shares of long wave radiation; `par` where it is measured."
-@inline function canopy_radiation(lai, sun_elevation, leaf_angle, clumping, total, diffuse_share, absorptance, absorptivity_nir, albedo_par, albedo_nir, par...)
+@inline function canopy_radiation(
+    lai,
+    sun_elevation,
+    leaf_angle,
+    clumping,
+    total,
+    diffuse_share,
+    absorptance,
+    absorptivity_nir,
+    albedo_par,
+    albedo_nir,
+    par...
+)
     area, black, diffuse = leaf_layers(lai, sun_elevation, leaf_angle, clumping)
     area_sun = area_within(area, black)
     area_shade = area - area_sun
@@ -73,7 +88,8 @@ end
     return (; area_sun, area_shade, short_sun=total * (light.sun + near.sun), short_shade=total * (light.shade + near.shade),
         short_soil=total * (light.soil + near.soil), short_reflected=total * (light.reflected + near.reflected),
         light_sun=photons * light.sun / area_sun, light_shade=photons * light.shade / area_shade, long_sun_sky,
-        long_shade_sky=long_leaves - long_sun_sky, long_sun_soil, long_shade_soil=long_leaves - long_sun_soil, long_sky_soil=through)
+        long_shade_sky=long_leaves - long_sun_sky, long_sun_soil, long_shade_soil=long_leaves - long_sun_soil,
+        long_sky_soil=through)
 end
 @inline photons_of(total) = OF_CANOPIES.PAR_ENERGY * total
 @inline photons_of(total, par) = par / OF_CANOPIES.PAR_SHARE

@@ -20,13 +20,16 @@ names_of(::Type{<:Driver{names}}) where {names} = names
 @inline driver_slopes(d::Driver, x::NamedTuple) = slopes_at(d.f, arguments(d, x)...)
 @inline slopes_at(::typeof(identity), x) = (one(x),)
 @inline slopes_at(f::F, first::L, others::L...) where {F,L} =
-    (y = f(seed(SVector(first, others...))...); ntuple(i -> slope_of(y, i, L), Val(1 + length(others))))
+    (y=f(seed(SVector(first, others...))...); ntuple(i -> slope_of(y, i, L), Val(1 + length(others))))
 
 "Cotangents of inputs by name, from those `on` what the drivers give; zero for inputs that none reads."
 @generated function through_drivers(drivers::NamedTuple{given}, x::NamedTuple, on::NamedTuple, ::Val{names}) where {given,names}
     slopes = [Symbol(:slopes_, d) for d in given]
     code = [:($s = driver_slopes(drivers.$d, x)) for (s, d) in zip(slopes, given)]
-    total(name) = [:(on.$d * $s[$i]) for (j, (s, d)) in enumerate(zip(slopes, given)) for (i, k) in enumerate(names_of(fieldtype(drivers, j))) if k === name]
+    total(name) = [
+        :(on.$d * $s[$i]) for (j, (s, d)) in enumerate(zip(slopes, given)) for
+        (i, k) in enumerate(names_of(fieldtype(drivers, j))) if k === name
+    ]
     sum_of(terms) = isempty(terms) ? :(zero(first(on))) : length(terms) == 1 ? only(terms) : Expr(:call, :+, terms...)
     return quote
         Base.@_inline_meta

@@ -18,17 +18,24 @@ product_limit(::LeafForm{P,S,M,E,A,H,K,R,T}) where {P,S,M,E,A,H,K,R,T} = T
 has_c3(form::LeafForm) = pathway(form) !== :c4
 has_c4(form::LeafForm) = pathway(form) !== :c3
 
-const LEAF_OPTIONS = (pathway=("c3", "c4", "both"), stomata=("medlyn", "ball_berry", "leuning", "buckley_mott_farquhar", "measured", "measured_ci"),
+const LEAF_OPTIONS = (pathway=("c3", "c4", "both"),
+    stomata=("medlyn", "ball_berry", "leuning", "buckley_mott_farquhar", "measured", "measured_ci"),
     co2_at=("air", "surface"), humidity_at=("air", "surface"), kinetics=("partial_pressure", "mole_fraction"))
 
 # ---- what follows from forcing and parameters, at a temperature ------------------------------------------------------------------
 
 @inline electrons(T, activation, deactivation, entropy, par, absorptance, curvature, capacity...) =
-    electron_transport(OF_LEAVES.SYSTEM_SHARE * absorptance * par, peaked(T, activation, deactivation, entropy, capacity...), curvature)
+    electron_transport(
+        OF_LEAVES.SYSTEM_SHARE * absorptance * par,
+        peaked(T, activation, deactivation, entropy, capacity...),
+        curvature
+    )
 @inline triose(T, x...) = OF_LEAVES.PRODUCT_RATIO * peaked(T, x...)
 @inline compensation_point(T, at_25, activation) = at_25 * arrhenius(T, activation)
-@inline compensation_point(T, at_25, activation, pressure) = compensation_point(T, at_25, activation) * (OF_LEAVES.STANDARD_PRESSURE / pressure)
-@inline michaelis(T, K_c, for_co2, K_o, for_oxygen) = K_c * arrhenius(T, for_co2) * (1 + OF_LEAVES.OXYGEN / (K_o * arrhenius(T, for_oxygen)))
+@inline compensation_point(T, at_25, activation, pressure) =
+    compensation_point(T, at_25, activation) * (OF_LEAVES.STANDARD_PRESSURE / pressure)
+@inline michaelis(T, K_c, for_co2, K_o, for_oxygen) =
+    K_c * arrhenius(T, for_co2) * (1 + OF_LEAVES.OXYGEN / (K_o * arrhenius(T, for_oxygen)))
 @inline function michaelis(T, K_c, for_co2, K_o, for_oxygen, pressure)
     standard = OF_LEAVES.STANDARD_PRESSURE / pressure
     return K_c * arrhenius(T, for_co2) * standard * (1 + OF_LEAVES.OXYGEN / (K_o * arrhenius(T, for_oxygen) * standard))
@@ -71,7 +78,11 @@ function leaf_drivers(form::LeafForm)
     kind === :ball_berry && return (; out..., slope=Driver(ball_berry_slope, vpd, T, :ball_berry_slope))
     kind === :leuning && return (; out..., slope=Driver(leuning_slope, vpd, :leuning_slope, :D0), base=compensation)
     humidity_at_surface(form) &&
-        return (; out..., dryness=Driver(dryness, vpd), g1=pathway(form) === :both ? Driver(of_pathway, own(:g1)...) : Driver(identity, own(:g1)...))
+        return (;
+            out...,
+            dryness=Driver(dryness, vpd),
+            g1=pathway(form) === :both ? Driver(of_pathway, own(:g1)...) : Driver(identity, own(:g1)...)
+        )
     return (; out..., slope=Driver(pick_own(medlyn_slope), vpd, own(:g1)...))
 end
 
@@ -83,11 +94,12 @@ end
     net = gross - respired
     inside, inside_rise = mesophyll(form) ? (co2 + net / leaf.gm, 1 + rise / leaf.gm) : (co2, one(co2))
     if stomata(form) === :measured_ci
-        return (; net, gross, respired, stomata=net, inside, left=leaf.intercellular_co2 - inside, slope=-inside_rise)
+        return (; net, gross, respired, stomata=net, inside, left=(leaf.intercellular_co2 - inside), slope=(-inside_rise))
     end
     by_net = co2_in_air(form) ? -OF_LEAVES.BOUNDARY_RATIO / leaf.boundary_layer_conductance : zero(net)
     surface = leaf.co2 + by_net * net
-    gs, by_rate, by_surface = humidity_at_surface(form) ? conductance_at_surface(net, surface, leaf) : conductance(net, surface, leaf)
+    gs, by_rate, by_surface =
+        humidity_at_surface(form) ? conductance_at_surface(net, surface, leaf) : conductance(net, surface, leaf)
     per_gs = 1 / gs
     resistance = OF_LEAVES.STOMATA_RATIO * per_gs
     drawn = resistance * net
@@ -109,15 +121,17 @@ end
     if pathway(form) === :both
         limits = map((a, b) -> of_pathway(leaf.c4, a, b), limits, c4_limits(co2, leaf)[1:length(limits)])
     end
-    out = (; assimilation=e.net, gross_assimilation=e.gross, day_respiration=e.respired, stomatal_conductance=e.stomata, intercellular_co2=e.inside,
+    out = (; assimilation=e.net, gross_assimilation=e.gross, day_respiration=e.respired, stomatal_conductance=e.stomata,
+        intercellular_co2=e.inside,
         NamedTuple{(:rubisco_limited, :light_limited, :product_limited)[1:length(limits)]}(limits)...)
     stomata(form) === :measured_ci && return out
     out = (; out..., transpiration=transpiration(e, leaf))
     return energy_balance(form) ? (; out..., leaf_heat(T, out.transpiration, leaf)...) : out
 end
 
-@inline transpiration(e, leaf) = e.stomata * leaf.boundary_layer_conductance / (e.stomata + leaf.boundary_layer_conductance) *
-                                 leaf.vapour_pressure_deficit * 1000 / leaf.pressure
+@inline transpiration(e, leaf) =
+    e.stomata * leaf.boundary_layer_conductance / (e.stomata + leaf.boundary_layer_conductance) *
+    leaf.vapour_pressure_deficit * 1000 / leaf.pressure
 
 const MOLAR_MASS = 0.018015  # kg mol-1, of water
 
@@ -125,8 +139,10 @@ const MOLAR_MASS = 0.018015  # kg mol-1, of water
 @inline function leaf_heat(T, vapour, leaf)
     kelvin = T + ZERO_CELSIUS
     squared = kelvin * kelvin
-    net_radiation = leaf.shortwave + 2 * OF_LEAVES.EMISSIVITY * (leaf.longwave - OF_LEAVES.STEFAN_BOLTZMANN * (squared * squared))
-    sensible_heat = OF_LEAVES.HEAT_CAPACITY * (2 * leaf.boundary_layer_conductance / OF_LEAVES.HEAT_RATIO) * (T - leaf.air_temperature)
+    net_radiation =
+        leaf.shortwave + 2 * OF_LEAVES.EMISSIVITY * (leaf.longwave - OF_LEAVES.STEFAN_BOLTZMANN * (squared * squared))
+    sensible_heat =
+        OF_LEAVES.HEAT_CAPACITY * (2 * leaf.boundary_layer_conductance / OF_LEAVES.HEAT_RATIO) * (T - leaf.air_temperature)
     return (; net_radiation, latent_heat=MOLAR_MASS * (2.501e6 - 2361 * T) * vapour, sensible_heat)
 end
 
@@ -141,8 +157,12 @@ end
 Leaf(form, drivers, s, names) = Leaf{typeof(form),typeof(drivers),typeof(s),names}(form, drivers, s)
 
 "Inputs by name, with the temperature of a leaf that has an energy balance."
-@inline inputs_at(leaf::Leaf, u, given) = energy_balance(leaf.form) ?
-    merge(given, (; leaf_temperature=u[2], vapour_pressure_deficit=0.001 * (saturation_pressure(u[2]) - given.vapour_pressure))) : given
+@inline inputs_at(leaf::Leaf, u, given) =
+    energy_balance(leaf.form) ?
+    merge(
+        given,
+        (; leaf_temperature=u[2], vapour_pressure_deficit=0.001 * (saturation_pressure(u[2]) - given.vapour_pressure))
+    ) : given
 
 "What the drivers give, and the slope of the conductance in its slot."
 @inline function leaf_terms(leaf::Leaf, x)
@@ -153,7 +173,8 @@ Leaf(form, drivers, s, names) = Leaf{typeof(form),typeof(drivers),typeof(s),name
     return (; out..., slope=slot.value), slot
 end
 @inline medlyn_slope_of(leaf::Leaf, x) = medlyn_slope(x.vapour_pressure_deficit, leaf_g1(leaf, x))
-@inline leaf_g1(leaf::Leaf, x) = pathway(leaf.form) === :both ? of_pathway(x.c4, x.g1, x.g1_c4) : has_c3(leaf.form) ? x.g1 : x.g1_c4
+@inline leaf_g1(leaf::Leaf, x) =
+    pathway(leaf.form) === :both ? of_pathway(x.c4, x.g1, x.g1_c4) : has_c3(leaf.form) ? x.g1 : x.g1_c4
 
 "What depends on no state: the inputs by name and, without an energy balance, what the drivers give."
 @inline function leaf_prepare(leaf::Leaf, f, p)
@@ -169,7 +190,9 @@ end
 @inline function leaf_balance(leaf::Leaf{F,D,S,names}, u, values_) where {F,D,S,names}
     e = leaf_exchange(u[1], values_, leaf.form)
     fluxes = leaf_fluxes(u[1], energy_balance(leaf.form) ? u[2] : u[1], e, values_, leaf.form)
-    left = energy_balance(leaf.form) ? SVector(e.left, fluxes.net_radiation - fluxes.latent_heat - fluxes.sensible_heat) : SVector(e.left)
+    left =
+        energy_balance(leaf.form) ? SVector(e.left, fluxes.net_radiation - fluxes.latent_heat - fluxes.sensible_heat) :
+        SVector(e.left)
     return left, SVector(promote(map(k -> getfield(fluxes, k), names)...)), e.slope
 end
 
@@ -202,7 +225,8 @@ struct Weighted{R,Q}
 end
 @inline (x::Weighted)((rates, fluxes)) = sum(map(*, x.on_rates, rates)) + sum(map(*, x.on_fluxes, fluxes))
 
-@inline leaf_state_pull(leaf::Leaf, u::SVector{N,L}, w, total) where {N,L} = all_slopes(total(leaf_rates(leaf, seed(u), w)), L, Val(N))
+@inline leaf_state_pull(leaf::Leaf, u::SVector{N,L}, w, total) where {N,L} =
+    all_slopes(total(leaf_rates(leaf, seed(u), w)), L, Val(N))
 
 @inline function leaf_pull(leaf::Leaf, u::SVector{N,L}, w, on_rates, on_fluxes) where {N,L}
     total = Weighted(on_rates, on_fluxes)
@@ -237,20 +261,29 @@ end
 "Cotangents of the inputs of the slot and its formula, added to those that the drivers gave."
 @inline function through_slot(leaf::Leaf, slot, x, on_slope, on, by_humidity)
     formula_names = pathway(leaf.form) === :both ? (:g1, :g1_c4) : has_c3(leaf.form) ? (:g1,) : (:g1_c4,)
-    vapour_pressure_deficit = on.vapour_pressure_deficit +
-        on_slope * slope_in(slot, _ -> slopes_at(vpd -> medlyn_slope(vpd, leaf_g1(leaf, x)), x.vapour_pressure_deficit)[1], by_humidity)
+    vapour_pressure_deficit =
+        on.vapour_pressure_deficit +
+        on_slope *
+        slope_in(slot, _ -> slopes_at(vpd -> medlyn_slope(vpd, leaf_g1(leaf, x)), x.vapour_pressure_deficit)[1], by_humidity)
     slot isa Beside || return (; vapour_pressure_deficit)
-    by_g1 = on_slope * slope_in(slot, _ -> slopes_at(g1 -> medlyn_slope(x.vapour_pressure_deficit, g1), leaf_g1(leaf, x))[1], zero(on_slope))
+    by_g1 =
+        on_slope *
+        slope_in(slot, _ -> slopes_at(g1 -> medlyn_slope(x.vapour_pressure_deficit, g1), leaf_g1(leaf, x))[1], zero(on_slope))
     pathway(leaf.form) === :both || return merge((; vapour_pressure_deficit), NamedTuple{formula_names}((by_g1,)))
     none = zero(by_g1)
-    return merge((; vapour_pressure_deficit), NamedTuple{formula_names}((ifelse(x.c4 > 0.5, none, by_g1), ifelse(x.c4 > 0.5, by_g1, none))))
+    return merge(
+        (; vapour_pressure_deficit),
+        NamedTuple{formula_names}((ifelse(x.c4 > 0.5, none, by_g1), ifelse(x.c4 > 0.5, by_g1, none)))
+    )
 end
 
 "CO2 that Medlyn's form would keep in strong light, in a leaf as warm as the air."
 @inline function leaf_guess(leaf::Leaf, w)
     f = w.given
     stomata(leaf.form) === :measured_ci && return SVector(f.intercellular_co2)
-    kept = haskey(leaf.drivers, :slope) && !energy_balance(leaf.form) ? 1 - 1.6 / max(w.values.slope, oftype(w.values.slope, 3)) : oftype(f.co2, 0.7)
+    kept =
+        haskey(leaf.drivers, :slope) && !energy_balance(leaf.form) ? 1 - 1.6 / max(w.values.slope, oftype(w.values.slope, 3)) :
+        oftype(f.co2, 0.7)
     co2 = f.co2 * kept * (mesophyll(leaf.form) ? 0.8 : 1.0)
     return energy_balance(leaf.form) ? SVector(promote(co2, f.air_temperature)) : SVector(co2)
 end
@@ -263,7 +296,8 @@ end
 Photosynthesis of a leaf with the specification `photosynthesis.toml`; the options are those of the Python class, but `c3` and `c4`, curvatures
 of the smooth minima. `networks` fill the slot `stomata`.
 """
-photosynthesis(; networks=(;), residual=(), options...) = dynamic(leaf_model)(leaf_form(; options...), Slots("photosynthesis", networks, residual))
+photosynthesis(; networks=(;), residual=(), options...) =
+    dynamic(leaf_model)(leaf_form(; options...), Slots("photosynthesis", networks, residual))
 
 "The form of a leaf from its options, checked."
 function leaf_form(; pathway="c3", stomata="medlyn", mesophyll=false, energy_balance=false, co2_at="air", humidity_at="air",
@@ -271,7 +305,17 @@ function leaf_form(; pathway="c3", stomata="medlyn", mesophyll=false, energy_bal
     for (option, value_) in pairs((; pathway, stomata, co2_at, humidity_at, kinetics))
         value_ in LEAF_OPTIONS[option] || throw(UnknownName("$option = $value_ is none of $(join(LEAF_OPTIONS[option], ", "))"))
     end
-    return LeafForm{Symbol(pathway),Symbol(stomata),mesophyll,energy_balance,Symbol(co2_at),Symbol(humidity_at),Symbol(kinetics),ratios,product_limit}(
+    return LeafForm{
+        Symbol(pathway),
+        Symbol(stomata),
+        mesophyll,
+        energy_balance,
+        Symbol(co2_at),
+        Symbol(humidity_at),
+        Symbol(kinetics),
+        ratios,
+        product_limit
+    }(
         Tuple(c3), Tuple(c4))
 end
 
@@ -279,7 +323,8 @@ end
 function leaf_of(form::LeafForm, s::Slots)
     drivers = leaf_drivers(form)
     if haskey(s.called, :stomata)
-        haskey(drivers, :slope) && stomata(form) === :medlyn || throw(Refused("the slot stomata is one of Medlyn's form with the humidity of the air"))
+        haskey(drivers, :slope) && stomata(form) === :medlyn ||
+            throw(Refused("the slot stomata is one of Medlyn's form with the humidity of the air"))
         drivers = Base.structdiff(drivers, (; slope=nothing))
     end
     spec_ = leaf_spec(form, drivers, s)
@@ -318,6 +363,7 @@ function leaf_spec(form::LeafForm, drivers, s::Slots)
     kind in (:measured, :measured_ci) || push!(given, :stomatal_conductance)
     energy_balance(form) && union!(given, (:net_radiation, :latent_heat, :sensible_heat))
     states = Set((mesophyll(form) ? :Cc : :Ci, (energy_balance(form) ? (:leaf_temperature,) : ())...))
-    return ModelSpec(whole.name, filter(x -> x.name in states, whole.states), filter(in(read_), whole.parameters), filter(in(read_), whole.forcings),
+    return ModelSpec(whole.name, filter(x -> x.name in states, whole.states), filter(in(read_), whole.parameters),
+        filter(in(read_), whole.forcings),
         filter(in(given), whole.fluxes), whole.digest)
 end

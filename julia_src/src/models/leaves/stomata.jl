@@ -10,7 +10,8 @@ end
 "Vapour pressure deficit that stomata see, kPa."
 @inline dryness(vpd) = OF_LEAVES.LEAST_VPD + above_zero(vpd - OF_LEAVES.LEAST_VPD, OF_LEAVES.VPD_WIDTH)[1]
 @inline medlyn_slope(vpd, g1) = OF_LEAVES.STOMATA_RATIO * (1 + g1 / vsqrt(dryness(vpd)))
-@inline ball_berry_slope(vpd, T, slope) = slope * above_zero(1 - 1000 * dryness(vpd) / saturation_pressure(T), OF_LEAVES.LEAST_HUMIDITY)[1]
+@inline ball_berry_slope(vpd, T, slope) =
+    slope * above_zero(1 - 1000 * dryness(vpd) / saturation_pressure(T), OF_LEAVES.LEAST_HUMIDITY)[1]
 @inline leuning_slope(vpd, slope, D0) = slope / (1 + dryness(vpd) / D0)
 @inline function buckley_mott_farquhar(par, vpd, pressure, stress, Em, i0, k, b)
     light = par + i0

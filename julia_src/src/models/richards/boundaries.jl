@@ -115,7 +115,9 @@ flow(::SurfaceLayer, x::Side) = throw(ArgumentError("a surface layer has pond_fl
 "Evaporation that the soil yields."
 @inline function from_soil(x::Side, demand)
     supply = -darcy(x, true, 1)  # upward
-    upward = (supply + sqrt(supply * supply + (oftype(x.conductance, SUPPLY_WIDTH) * demand)^2 + oftype(x.conductance, TINY_FLUX))) / 2
+    upward =
+        (supply + sqrt(supply * supply + (oftype(x.conductance, SUPPLY_WIDTH) * demand)^2 + oftype(x.conductance, TINY_FLUX))) /
+        2
     return smooth_min(demand, upward, x.conductance)
 end
 
@@ -131,9 +133,12 @@ ponding after the others. The head number 2 of the side is the depth of the pond
     infiltration = dry + (capacity - dry) * wet
     of_pond, of_soil = demand * wet, from_soil(x, demand) * (1 - wet)
     surplus = rain - infiltration - of_pond - of_soil
-    runoff = max(surplus, zero(surplus)) * (1 - room) + oftype(x.conductance, POND_RELEASE) * excess(pond - ponding_height, film)
+    runoff =
+        max(surplus, zero(surplus)) * (1 - room) + oftype(x.conductance, POND_RELEASE) * excess(pond - ponding_height, film)
     evaporation = of_pond + of_soil
-    return rain - runoff - evaporation, infiltration - of_soil, (infiltration, runoff, evaporation, rain - runoff - infiltration)
+    return rain - runoff - evaporation,
+    infiltration - of_soil,
+    (infiltration, runoff, evaporation, rain - runoff - infiltration)
 end
 
 "x (2 - x), one above a film, and 2 x below zero, where Newton may pass."
@@ -163,15 +168,19 @@ end
     constant(y) = pair(y, zero(T), zero(T))
     wet = T(pond >= 0)  # the head of the surface is not below zero
     y = Side(pair(x.psi, zero(T), one(T)), pair(x.K, zero(T), dK), (constant(x.heads[1]), pair(x.heads[2], wet, zero(T))),
-        (constant(x.K_heads[1]), pair(x.K_heads[2], wet * dK_pond, zero(T))), map(constant, x.forcing), x.conductance, x.mean)
+        (constant(x.K_heads[1]), pair(x.K_heads[2], wet * dK_pond, zero(T))), map(constant, x.forcing), x.conductance,
+        x.mean)
     return pond_flow(y, pair(pond, one(T), zero(T)), constant(ponding_height), constant(film))
 end
 
 "Gradient of w_in (flux into the pond) + w_out (flux into the soil) + weights . parts as `flow_pull`, and in ponding height and film."
 @inline function pond_pull(x::Side{T}, pond::T, ponding_height::T, film::T, w_in::T, w_out::T, weights::NTuple{4,T}) where {T}
     y = seed(SVector(x.psi, x.K, x.heads..., x.K_heads..., x.forcing..., ponding_height, film))
-    into, out, parts = pond_flow(Side(y[1], y[2], (y[3], y[4]), (y[5], y[6]), (y[7], y[8]), x.conductance, x.mean), pond, y[9], y[10])
-    total = w_in * into + w_out * out + weights[1] * parts[1] + weights[2] * parts[2] + weights[3] * parts[3] + weights[4] * parts[4]
+    into, out, parts =
+        pond_flow(Side(y[1], y[2], (y[3], y[4]), (y[5], y[6]), (y[7], y[8]), x.conductance, x.mean), pond, y[9], y[10])
+    total =
+        w_in * into + w_out * out + weights[1] * parts[1] + weights[2] * parts[2] + weights[3] * parts[3] +
+        weights[4] * parts[4]
     return gradient_of(total, Val(10))
 end
 

@@ -11,7 +11,8 @@ struct Harmonic <: FaceMean end
 "Conductivity of the side the water comes from: first order in space, monotone."
 struct Upstream <: FaceMean end
 
-const FACE_MEANS = Dict("arithmetic" => Arithmetic(), "geometric" => Geometric(), "harmonic" => Harmonic(), "upstream" => Upstream())
+const FACE_MEANS =
+    Dict("arithmetic" => Arithmetic(), "geometric" => Geometric(), "harmonic" => Harmonic(), "upstream" => Upstream())
 
 @inline face_mean(::Arithmetic, upper, lower, gradient) = (upper + lower) / 2
 @inline face_mean(::Geometric, upper, lower, gradient) = vsqrt(upper * lower)

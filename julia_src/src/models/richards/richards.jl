@@ -23,7 +23,7 @@ end
 
 function Richards(faces::AbstractVector; layers=[0.0], hydraulics=VanGenuchten(), top="atmospheric", bottom="free_drainage",
     roots=nothing, face_mean="arithmetic")
-    middle = (faces[1:end-1] .+ faces[2:end]) ./ 2
+    middle = (faces[1:(end-1)] .+ faces[2:end]) ./ 2
     number = [searchsortedlast(layers, z) for z in middle]
     ranges = [searchsorted(number, l) for l in eachindex(layers)]
     all(!isempty, ranges) || throw(Refused("a layer that begins at one of $layers cm has no cell; give each at least one"))
@@ -40,7 +40,16 @@ function assemble(faces, ranges, hydraulics, mean, upper, lower, roots)
     names = [parameters(hydraulics)..., :specific_storage, parameters(upper)..., parameters(lower)...,
         (roots === nothing ? () : parameters(roots))...]
     drivers = [forcings(upper)..., forcings(lower)..., (roots === nothing ? () : (:potential_transpiration,))...]
-    return Richards(faces, ranges, hydraulics, mean, upper, lower, roots, select("richards", names, drivers, stores(upper) ? () : (:pond, :ponding)))
+    return Richards(
+        faces,
+        ranges,
+        hydraulics,
+        mean,
+        upper,
+        lower,
+        roots,
+        select("richards", names, drivers, stores(upper) ? () : (:pond, :ponding))
+    )
 end
 
 "Number of states above those of the cells: of a pond."
@@ -115,12 +124,14 @@ function column(m::Richards, ::Type{T}, ::Val{N}) where {T,N}
     # a pond is a cell one unit thick
     n, count, dz = statesize(m), length(m.layers), T[ones(ponds(m)); diff(m.faces)]
     raw = fill(ones(SVector{N,T}), count)
-    centre = (m.faces[1:end-1] .+ m.faces[2:end]) ./ 2
+    centre = (m.faces[1:(end-1)] .+ m.faces[2:end]) ./ 2
     vector(k) = zeros(T, k)
     none = ntuple(_ -> zero(T), Val(4))
     hydraulics = for_column(m.hydraulics, n, T)
-    return RichardsColumn(hydraulics, dz, T[ones(ponds(m)); 1 ./ diff(m.faces)], T[zeros(1 + ponds(m)); 1 ./ diff(centre); 0], raw, fill(derive(hydraulics, raw[1]), count),
-        vector(count), Edge{T}(2 / dz[1+ponds(m)]), Edge{T}(2 / dz[end]), vector(n), vector(n), none, none, zero(T), one(T), one(T), false, Curves{T}(n),
+    return RichardsColumn(hydraulics, dz, T[ones(ponds(m)); 1 ./ diff(m.faces)], T[zeros(1 + ponds(m)); 1 ./ diff(centre); 0],
+        raw, fill(derive(hydraulics, raw[1]), count),
+        vector(count), Edge{T}(2 / dz[1+ponds(m)]), Edge{T}(2 / dz[end]), vector(n), vector(n), none, none, zero(T), one(T),
+        one(T), false, Curves{T}(n),
         vector(n + 1), vector(n + 1), vector(n + 1), vector(n + 1), vector(n), vector(n), vector(n + 1),
         zero(raw), vector(count), none, zero(T), zero(T), zero(T), false)
 end
@@ -152,8 +163,14 @@ end
 
 "Density and thresholds of the roots, whose parameter number i is `parameter(i)`."
 function bind_roots!(col::RichardsColumn{T}, m::Richards, roots::RootUptake, parameter::F) where {T,F}
-    next, cells = has_depth(roots) ? 1 : 0, 1+ponds(m):statesize(m)
-    root_density!(view(col.density, cells), view(col.density_slope, cells), roots.profile, m.faces, next == 1 ? parameter(1) : zero(T))
+    next, cells = has_depth(roots) ? 1 : 0, (1+ponds(m)):statesize(m)
+    root_density!(
+        view(col.density, cells),
+        view(col.density_slope, cells),
+        roots.profile,
+        m.faces,
+        next == 1 ? parameter(1) : zero(T)
+    )
     if roots.demand_dependent
         col.drought = ntuple(i -> parameter(next + 2 + i), Val(4))
         col.feddes = (parameter(next + 1), parameter(next + 2), zero(T), parameter(next + 7))
@@ -198,7 +215,7 @@ function linearise!(lin::Linearisation{T}, col::RichardsColumn{T}, m::Richards, 
     K, dK, q, by_up, by_low = curves.K, curves.dK, col.flux, col.by_up, col.by_low
     first, top = 1 + ponds(m), m.top
     inner_faces!(col, m.mean, psi, first)
-    for l in 1:length(m.layers)-1
+    for l in 1:(length(m.layers)-1)
         interface!(col, m, psi, l)
     end
     lin.fluxes .= zero(T)
@@ -230,7 +247,8 @@ function linearise!(lin::Linearisation{T}, col::RichardsColumn{T}, m::Richards, 
         lower[1], upper[n] = zero(T), zero(T)
         upper[1] += out_of_pond
     end
-    m.roots === nothing || (lin.fluxes[4] = m.roots.compensated ? compensated_uptake!(rates, J, col, psi) : uptake!(rates, J.main, col, psi))
+    m.roots === nothing ||
+        (lin.fluxes[4] = m.roots.compensated ? compensated_uptake!(rates, J, col, psi) : uptake!(rates, J.main, col, psi))
     for l in eachindex(m.layers)
         add_specific_storage!(lin, curves, col.specific_storage[l], psi, m.layers[l])
     end
@@ -246,11 +264,19 @@ function bind_pond!(col::RichardsColumn{T}, pond::T) where {T}
 end
 
 pond_slope(col::RichardsColumn, m::Richards, psi) =
-    pond_slope(side(m, col.top, psi[2], col.curves.K[2]), col.curves.dK[2], col.top.dK_heads[2], psi[1], col.top.parameter[1], col.top.parameter[3])
+    pond_slope(
+        side(m, col.top, psi[2], col.curves.K[2]),
+        col.curves.dK[2],
+        col.top.dK_heads[2],
+        psi[1],
+        col.top.parameter[1],
+        col.top.parameter[3]
+    )
 
 @inline function inner_faces!(col::RichardsColumn{T}, mean::FaceMean, psi::Vector{T}, first) where {T}
-    K, dK, q, g, by_up, by_low, conductance = col.curves.K, col.curves.dK, col.flux, col.gradient, col.by_up, col.by_low, col.conductance
-    @inbounds @simd ivdep for i in first+1:length(psi)
+    K, dK, q, g, by_up, by_low, conductance =
+        col.curves.K, col.curves.dK, col.flux, col.gradient, col.by_up, col.by_low, col.conductance
+    @inbounds @simd ivdep for i in (first+1):length(psi)
         slope = muladd(psi[i] - psi[i-1], conductance[i], -one(T))
         K_face, upper, lower = face_slopes(mean, K[i-1], K[i], slope)
         part = K_face * conductance[i]

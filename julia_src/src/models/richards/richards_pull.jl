@@ -37,7 +37,7 @@ function pull!(col::RichardsColumn{T}, m::Richards, psi::Vector{T}, on_storage::
         end
     end
     share_faces!(on_K, on_face, m.mean, K, g, first)
-    for l in 1:length(m.layers)-1
+    for l in 1:(length(m.layers)-1)
         pull_interface!(col, m, psi, l)
     end
     if top isa SurfaceLayer
@@ -50,7 +50,8 @@ function pull!(col::RichardsColumn{T}, m::Richards, psi::Vector{T}, on_storage::
     by = flow_pull(m.bottom, side(m, col.bottom, psi[n], K[n]), on_face[n+1], (T(w[5]), zero(T), zero(T)))
     on_K[n] += by[2]
     keep_edge!(col.bottom, by)
-    m.roots === nothing || (m.roots.compensated ? pull_compensated!(col, psi, on_rates, T(w[4])) : pull_uptake!(col, psi, on_rates, T(w[4])))
+    m.roots === nothing ||
+        (m.roots.compensated ? pull_compensated!(col, psi, on_rates, T(w[4])) : pull_uptake!(col, psi, on_rates, T(w[4])))
     for l in eachindex(m.layers)
         range = m.layers[l]
         col.on_raw[l] += pull(col.hydraulics, col.raw[l], col.soil[l], curves, psi, on_storage, on_K, range)
@@ -65,7 +66,8 @@ end
 
 function pull_pond!(col::RichardsColumn{T}, m::Richards, psi, w) where {T}
     edge = col.top
-    by = pond_pull(side(m, edge, psi[2], col.curves.K[2]), psi[1], edge.parameter[1], edge.parameter[3], col.on_face[1], col.on_face[2],
+    by = pond_pull(side(m, edge, psi[2], col.curves.K[2]), psi[1], edge.parameter[1], edge.parameter[3], col.on_face[1],
+        col.on_face[2],
         (T(w[1]), T(w[2]), T(w[3]), T(w[6])))
     col.on_K[2] += by[2]
     keep_edge!(edge, by)
@@ -79,9 +81,10 @@ end
     @inbounds begin
         on_K[first] = -g[i] * on_face[i] * face_slopes(mean, K[first], K[i], g[i])[2]
         on_K[n] = -g[n] * on_face[n] * face_slopes(mean, K[n-1], K[n], g[n])[3]
-        @simd ivdep for i in first+1:n-1
-            on_K[i] = -g[i] * on_face[i] * face_slopes(mean, K[i-1], K[i], g[i])[3] -
-                      g[i+1] * on_face[i+1] * face_slopes(mean, K[i], K[i+1], g[i+1])[2]
+        @simd ivdep for i in (first+1):(n-1)
+            on_K[i] =
+                -g[i] * on_face[i] * face_slopes(mean, K[i-1], K[i], g[i])[3] -
+                g[i+1] * on_face[i+1] * face_slopes(mean, K[i], K[i+1], g[i+1])[2]
         end
     end
 end

@@ -72,6 +72,8 @@ end
     stress, slope = wet < dry ? (wet, -per_wet) : (dry, per_dry)
     stress <= 0 && return zero(T), zero(T), (zero(T), zero(T), zero(T), zero(T))
     stress >= 1 && return one(T), zero(T), (zero(T), zero(T), zero(T), zero(T))
-    by = wet < dry ? ((1 - wet) * per_wet, wet * per_wet, zero(T), zero(T)) : (zero(T), zero(T), -dry * per_dry, (dry - 1) * per_dry)
+    by =
+        wet < dry ? ((1 - wet) * per_wet, wet * per_wet, zero(T), zero(T)) :
+        (zero(T), zero(T), -dry * per_dry, (dry - 1) * per_dry)
     return stress, slope, by
 end

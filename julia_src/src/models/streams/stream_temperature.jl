@@ -22,14 +22,17 @@ const OF_STREAM = constants("stream_temperature")
     mixed = f.soil_water_temperature + p.ground_share * (ground - f.soil_water_temperature)
     lateral = max(mixed, zero(mixed))
     surface = p.length * p.width * vexp(p.widening * log_flow) / c.CAPACITY
-    known = (; f.heat_inflow, f.total_inflow, f.lateral_inflow, f.discharge, f.loss, f.temperature, f.vapour_pressure, f.shortwave_down, f.cloud_cover, f.season,
-        f.soil_water_temperature, shading, deep, memory, kelvin, black, root, clear, clouds, open, flow=discharge, log_flow, ground, mixed, lateral, surface,
-        sun=(1 - c.ALBEDO) * open * f.shortwave_down, sky=black * (open * clear * clouds + (1 - open) * c.EMISSIVITY), bed=max(ground, zero(ground)),
+    known = (; f.heat_inflow, f.total_inflow, f.lateral_inflow, f.discharge, f.loss, f.temperature, f.vapour_pressure,
+        f.shortwave_down, f.cloud_cover, f.season,
+        f.soil_water_temperature, shading, deep, memory, kelvin, black, root, clear, clouds, open, flow=discharge, log_flow,
+        ground, mixed, lateral, surface,
+        sun=(1 - c.ALBEDO) * open * f.shortwave_down, sky=black * (open * clear * clouds + (1 - open) * c.EMISSIVITY),
+        bed=max(ground, zero(ground)),
         rubbing=(c.DENSITY * c.GRAVITY / c.CAPACITY) * discharge * p.slope * p.length)
     if W
         x = f.wind_speed / c.WINDY
         blowing = in_slot(s, Val(:wind), p, x, () -> p.still_wind + p.moving_wind * f.wind_speed)
-        return (; known..., f.wind_speed, x, blowing, by_vapour=blowing.value, by_air=c.GAMMA * blowing.value)
+        return (; known..., f.wind_speed, x, blowing, by_vapour=blowing.value, by_air=(c.GAMMA * blowing.value))
     end
     full, steep = saturation_and_slope(f.temperature)
     short, least = full - f.vapour_pressure, c.LEAST_DEFICIT * full
@@ -50,7 +53,19 @@ end
     kelvin = water + ZERO_CELSIUS
     cube = c.EMISSIVITY * c.STEFAN * kelvin * kelvin * kelvin
     full, steep = W ? saturation_and_slope(water) : (zero(water), zero(water))
-    return (; heat, per, by_volume=ifelse(wet, -per * per, zero(per)), enthalpy, water, rise=near / (2 * width), kelvin, cube, emission=cube * kelvin, full, steep)
+    return (;
+        heat,
+        per,
+        by_volume=ifelse(wet, -per * per, zero(per)),
+        enthalpy,
+        water,
+        rise=near / (2 * width),
+        kelvin,
+        cube,
+        emission=cube * kelvin,
+        full,
+        steep
+    )
 end
 
 "The same with weather."
@@ -61,7 +76,17 @@ end
     ice = t.enthalpy * (-1 / OF_STREAM.ICE)
     frozen = min(max(ice, zero(ice)), one(ice))
     losing = over_zero(-net)
-    return (; t..., latent, sensible, bed, net, frozen, freezing=over_zero(ice) * over_zero(1 - ice), losing, kept=-frozen * losing * net)
+    return (;
+        t...,
+        latent,
+        sensible,
+        bed,
+        net,
+        frozen,
+        freezing=over_zero(ice) * over_zero(1 - ice),
+        losing,
+        kept=-frozen * losing * net
+    )
 end
 
 """
@@ -73,11 +98,14 @@ that is or becomes ice begins with the temperature that it has.
     x, leaving = stream_exchange(t, w, p, windy), w.discharge + w.loss
     volume = u[1] + h * (w.total_inflow - leaving)
     held, by_surface = max(volume, oftype(volume, OF_STREAM.LEAST_VOLUME)), h * w.surface
-    gained = t.heat + h * (w.heat_inflow + w.lateral_inflow * w.lateral + w.rubbing - leaving * t.enthalpy) + by_surface * x.net - held * t.enthalpy
+    gained =
+        t.heat + h * (w.heat_inflow + w.lateral_inflow * w.lateral + w.rubbing - leaving * t.enthalpy) + by_surface * x.net -
+        held * t.enthalpy
     squared = OF_STREAM.EMISSIVITY * OF_STREAM.STEFAN * t.kelvin * t.kelvin
     second, third, fourth = W ? saturation_bends(t.water, t.steep) : (zero(t.water), zero(t.water), zero(t.water))
     by_vapour = W ? w.by_vapour : zero(t.water)
-    c = (held + h * leaving + by_surface * (4 * t.cube + w.by_air + p.bed_exchange + by_vapour * t.steep), by_surface * (6 * squared + by_vapour * second / 2),
+    c = (held + h * leaving + by_surface * (4 * t.cube + w.by_air + p.bed_exchange + by_vapour * t.steep),
+        by_surface * (6 * squared + by_vapour * second / 2),
         by_surface * (4 * OF_STREAM.EMISSIVITY * OF_STREAM.STEFAN * t.kelvin + by_vapour * third / 6),
         by_surface * (OF_STREAM.EMISSIVITY * OF_STREAM.STEFAN + by_vapour * fourth / 24))
     per = 1 / c[1]
@@ -89,11 +117,14 @@ that is or becomes ice begins with the temperature that it has.
 end
 
 @inline function stream_rates(w, t)
-    came, leaving, lost = w.heat_inflow + w.lateral_inflow * w.lateral + zero(t.net), w.discharge * t.enthalpy, w.loss * t.enthalpy
+    came, leaving, lost =
+        w.heat_inflow + w.lateral_inflow * w.lateral + zero(t.net), w.discharge * t.enthalpy, w.loss * t.enthalpy
     flow = w.total_inflow - w.discharge - w.loss + zero(t.net)
     a, rubbing = w.surface, w.rubbing + zero(t.net)
     changes = SVector(flow, came + rubbing + a * (t.net + t.kept) - leaving - lost)
-    return changes, SVector(came, a * w.sun + zero(came), a * w.sky + zero(came), a * t.emission, a * t.latent, a * t.sensible, a * t.bed, rubbing, a * t.kept,
+    return changes,
+    SVector(came, a * w.sun + zero(came), a * w.sky + zero(came), a * t.emission, a * t.latent, a * t.sensible, a * t.bed,
+        rubbing, a * t.kept,
         leaving, lost, t.water, t.frozen)
 end
 
@@ -113,7 +144,9 @@ end
     c, a = OF_STREAM, w.surface
     # of what is multiplied by the surface, and of that itself
     sun, sky, emission, latent, sensible, bed, kept = r + o[2], r + o[3], o[4] - r, r + o[5], r + o[6], r + o[7], r + o[9]
-    on_surface = sun * w.sun + sky * w.sky + emission * t.emission + latent * t.latent + sensible * t.sensible + bed * t.bed + kept * t.kept
+    on_surface =
+        sun * w.sun + sky * w.sky + emission * t.emission + latent * t.latent + sensible * t.sensible + bed * t.bed +
+        kept * t.kept
     on_net, on_frozen = -a * kept * t.frozen * t.losing, o[13] - a * kept * t.losing * t.net
     sun, sky, emission = a * sun + on_net, a * sky + on_net, a * emission - on_net
     latent, sensible, bed = a * latent + on_net, a * sensible + on_net, a * bed + on_net
@@ -134,7 +167,8 @@ end
     if W
         on_blowing = latent * (w.vapour_pressure - t.full) + c.GAMMA * on_by_air
         on_wind = on_blowing * slope_in(w.blowing, _ -> p.moving_wind, 1 / c.WINDY)
-        still, moving = on_blowing * slope_in(w.blowing, one, none), on_blowing * slope_in(w.blowing, y -> w.wind_speed + zero(y), none)
+        still, moving =
+            on_blowing * slope_in(w.blowing, one, none), on_blowing * slope_in(w.blowing, y -> w.wind_speed + zero(y), none)
     else
         on_blowing = none
         on_deficit = -on_by_air * w.by_air / w.deficit
@@ -144,18 +178,30 @@ end
     end
     W && (on_vapour += latent * w.by_vapour)
     on_forcing = (; heat_inflow=came, total_inflow=on_flow + none, lateral_inflow=came * w.lateral,
-        discharge=leaving * t.enthalpy - on_flow + flowing * (moved * p.widening / (w.flow + c.LEAST_DISCHARGE) + rubbed * p.slope * p.length),
-        loss=lost * t.enthalpy - on_flow, temperature=on_air, shortwave_down=sun * (1 - c.ALBEDO) * w.open, vapour_pressure=on_vapour,
+        discharge=leaving * t.enthalpy - on_flow +
+                  flowing * (moved * p.widening / (w.flow + c.LEAST_DISCHARGE) + rubbed * p.slope * p.length),
+        loss=lost * t.enthalpy - on_flow, temperature=on_air, shortwave_down=sun * (1 - c.ALBEDO) * w.open,
+        vapour_pressure=on_vapour,
         cloud_cover=2 * c.CLOUDS * on_sky * w.clear * w.cloud_cover, wind_speed=on_wind, evaporation=on_evaporation,
         groundwater_temperature=on_deep * slope_in(w.deep, y -> (1 / c.WARM) * one(y), 1 / c.WARM),
-        soil_water_temperature=on_lateral * (1 - p.ground_share), season=on_shade * slope_in(w.shading, _ -> 0.5 * (p.bare_shade - p.shade), one(r)))
+        soil_water_temperature=on_lateral * (1 - p.ground_share),
+        season=on_shade * slope_in(w.shading, _ -> 0.5 * (p.bare_shade - p.shade), one(r)))
     on_parameters = (; shade=on_shade * slope_in(w.shading, y -> 0.5 * (1 - w.season) + zero(y), none),
-        bare_shade=on_shade * slope_in(w.shading, y -> 0.5 * (1 + w.season) + zero(y), none), width=moved / p.width, widening=moved * w.log_flow,
-        still_wind=still, moving_wind=moving, bed_exchange=bed * (w.bed - t.water), ground_share=on_lateral * (w.ground - w.soil_water_temperature),
+        bare_shade=on_shade * slope_in(w.shading, y -> 0.5 * (1 + w.season) + zero(y), none), width=moved / p.width,
+        widening=moved * w.log_flow,
+        still_wind=still, moving_wind=moving, bed_exchange=bed * (w.bed - t.water),
+        ground_share=on_lateral * (w.ground - w.soil_water_temperature),
         ground_warming=on_deep * slope_in(w.deep, y -> (1 / c.WARM) * one(y), none), slope=rubbed * w.flow * p.length,
         length=moved / p.length + rubbed * w.flow * p.slope)
-    networks = W ? on_networks(s; shade=(w.shading, w.season, on_shade), wind=(w.blowing, w.x, on_blowing), groundwater=(w.deep, w.memory, on_deep)) :
-               on_networks(s; shade=(w.shading, w.season, on_shade), groundwater=(w.deep, w.memory, on_deep))
+    networks =
+        W ?
+        on_networks(
+            s;
+            shade=(w.shading, w.season, on_shade),
+            wind=(w.blowing, w.x, on_blowing),
+            groundwater=(w.deep, w.memory, on_deep)
+        ) :
+        on_networks(s; shade=(w.shading, w.season, on_shade), groundwater=(w.deep, w.memory, on_deep))
     return on_state, on_forcing, on_parameters, networks
 end
 

@@ -1,15 +1,22 @@
 # Photosynthesis: residuals of random leaves, and gradients against differences.
 
-const WEATHER_OF_LEAVES = (par=(0, 2000), leaf_temperature=(-5, 50), vapour_pressure_deficit=(0.01, 8), co2=(20, 2000), pressure=(6e4, 1.02e5),
-    boundary_layer_conductance=(0.1, 3), soil_water_stress=(0.05, 1), air_temperature=(-5, 45), vapour_pressure=(200, 3000), shortwave=(0, 600),
-    longwave=(200, 450))
+const WEATHER_OF_LEAVES =
+    (par=(0, 2000), leaf_temperature=(-5, 50), vapour_pressure_deficit=(0.01, 8), co2=(20, 2000), pressure=(6e4, 1.02e5),
+        boundary_layer_conductance=(0.1, 3), soil_water_stress=(0.05, 1), air_temperature=(-5, 45), vapour_pressure=(200, 3000),
+        shortwave=(0, 600),
+        longwave=(200, 450))
 
 function drawn(m, leaves, rng=Xoshiro(4))
     known, sp = DiffGeo.read_spec("photosynthesis")[1]["parameters"], DiffGeo.spec(m)
     between((low, high), size...) = low .+ (high - low) .* rand(rng, size...)
-    value(k) = (x = known[String(k)]; k === :c4 ? rand(rng, 0.0:1.0, leaves) : endswith(String(k), r"activation|entropy") ? fill(x["default"], leaves) :
-                                                                                between((x["lower"], x["upper"]), leaves))
-    return NamedTuple(k => between(WEATHER_OF_LEAVES[k], 1, leaves) for k in sp.forcings), NamedTuple(k => value(k) for k in sp.parameters)
+    value(k) = (
+        x=known[String(k)];
+        k === :c4 ? rand(rng, 0.0:1.0, leaves) :
+        endswith(String(k), r"activation|entropy") ? fill(x["default"], leaves) :
+        between((x["lower"], x["upper"]), leaves)
+    )
+    return NamedTuple(k => between(WEATHER_OF_LEAVES[k], 1, leaves) for k in sp.forcings),
+    NamedTuple(k => value(k) for k in sp.parameters)
 end
 
 @testset "100,000 leaves" begin
@@ -36,7 +43,10 @@ end
     @test maximum(abs.(left) ./ (100 .+ abs.(s.fluxes.latent_heat) .+ abs.(s.fluxes.sensible_heat))) < 1e-9
 end
 
-@testset "energy balance and gradients, $(join(values(form), " "))" for form in ((; energy_balance=true), (; pathway="both", stomata="ball_berry"))
+@testset "energy balance and gradients, $(join(values(form), " "))" for form in (
+    (; energy_balance=true),
+    (; pathway="both", stomata="ball_berry")
+)
     m = photosynthesis(; form...)
     f, p = drawn(m, 9)
     N = length(DiffGeo.spec(m).states)
@@ -45,7 +55,10 @@ end
     haskey(form, :energy_balance) && @test s.fluxes.net_radiation ≈ s.fluxes.latent_heat + s.fluxes.sensible_heat rtol = 1e-10
     w = (states=randn(Xoshiro(1), N, 1, 9), fluxes=randn(Xoshiro(2), length(s.fluxes), 1, 9))
     g = pullback(s; w...)
-    loss(f, p) = (x = solve(m, f, p, 20.0, 0:1); sum(w.states .* x.states) + sum(sum(w.fluxes[i, :, :] .* x.fluxes[i]) for i in eachindex(s.fluxes |> Tuple)))
+    loss(f, p) = (
+        x=solve(m, f, p, 20.0, 0:1);
+        sum(w.states .* x.states) + sum(sum(w.fluxes[i, :, :] .* x.fluxes[i]) for i in eachindex(s.fluxes |> Tuple))
+    )
     for (kind, given) in ((:forcing, f), (:parameters, p)), k in keys(given)
         k === :c4 && continue
         part = 1e-6

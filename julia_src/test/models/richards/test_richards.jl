@@ -6,22 +6,34 @@ function evaluation(m, forcing, parameters, psi)
     f = [DiffGeo.forcing_array(Float64, x, 3) for x in forcing]
     start = zeros(1)
     GC.@preserve p f start begin
-        inputs = Inputs{Float64}(1, ones(3), Field{Float64}(pointer(start), 0, 0, 0), map(DiffGeo.array_field, p), map(DiffGeo.array_field, f))
+        inputs = Inputs{Float64}(
+            1,
+            ones(3),
+            Field{Float64}(pointer(start), 0, 0, 0),
+            map(DiffGeo.array_field, p),
+            map(DiffGeo.array_field, f)
+        )
         col = column(m, Float64)
         bind!(col, m, inputs, 1, 1)
         return linearise!(Linearisation(m, Float64), col, m, psi, false)
     end
 end
 
-@testset "Jacobian $name $top $bottom $face_mean" for name in keys(SOILS), (top, bottom) in (("atmospheric", "free_drainage"),
-        ("head", "head"), ("flux", "seepage_face"), ("atmospheric", "flux"), ("surface_layer", "free_drainage")), face_mean in keys(DiffGeo.FACE_MEANS)
+@testset "Jacobian $name $top $bottom $face_mean" for name in keys(SOILS),
+    (top, bottom) in (("atmospheric", "free_drainage"),
+        ("head", "head"), ("flux", "seepage_face"), ("atmospheric", "flux"), ("surface_layer", "free_drainage")),
+    face_mean in keys(DiffGeo.FACE_MEANS)
+
     m, forcing, parameters, psi = small(name; top, bottom, face_mean, roots="linear")
     x = evaluation(m, forcing, parameters, psi)
     n = length(psi)
-    J = [i == j ? x.jacobian.main[i] : i == j + 1 ? x.jacobian.lower[i] : j == i + 1 ? x.jacobian.upper[i] : 0.0 for i in 1:n, j in 1:n]
+    J = [
+        i == j ? x.jacobian.main[i] : i == j + 1 ? x.jacobian.lower[i] : j == i + 1 ? x.jacobian.upper[i] : 0.0 for
+        i in 1:n, j in 1:n
+    ]
     for j in 1:n
         h = 1e-5 * abs(psi[j])
-        moved(d) = (q = copy(psi); q[j] += d; evaluation(m, forcing, parameters, q))
+        moved(d) = (q=copy(psi); q[j] += d; evaluation(m, forcing, parameters, q))
         up, down = moved(h), moved(-h)
         scale = maximum(abs, J)
         @test (up.rates - down.rates) / 2h ≈ J[:, j] atol = 1e-6 * scale
@@ -51,7 +63,15 @@ end
     @test sum(dz .* (s.storage[:, end, 1] - s.storage[:, 1, 1])) ≈ sum(gain) rtol = 1e-11
     @test vec(q.infiltration + q.runoff + q.ponding) ≈ forcing.rain rtol = 1e-12
     @test all(x -> -1e-3 < x < 0.3 + 1e-3, s.states[1, :, 1]) && q.runoff[1] > 1
-    deep = solve(m, merge(forcing, (; rain=zeros(3))), merge(parameters, (; ponding_height=0.1)), [2.0; psi[2:end]], TIMES; method, rtol=1e-3)
+    deep = solve(
+        m,
+        merge(forcing, (; rain=zeros(3))),
+        merge(parameters, (; ponding_height=0.1)),
+        [2.0; psi[2:end]],
+        TIMES;
+        method,
+        rtol=1e-3
+    )
     @test deep.fluxes.runoff[1] * dt[1] > 1 && deep.states[1, 1, 1] < 0.103  # without rain
 end
 
@@ -60,7 +80,8 @@ end
     alpha, K_s, q, depth = 0.05, 1.0, 0.2, 100.0
     error_of(cells) = begin
         m = Richards(range(0, depth; length=cells + 1); hydraulics=Gardner(), top="flux", bottom="head")
-        s = solve(m, (top_flux=q, bottom_head=0.0), (; theta_r=0.05, theta_s=0.45, alpha, K_s, specific_storage=0.0), -50.0, [0.0, 5000.0];
+        s = solve(m, (top_flux=q, bottom_head=0.0), (; theta_r=0.05, theta_s=0.45, alpha, K_s, specific_storage=0.0), -50.0,
+            [0.0, 5000.0];
             rtol=1e-6)
         z = depth .- (collect(1:cells) .- 0.5) .* (depth / cells)
         exact = log.((q .+ (K_s - q) .* exp.(-alpha .* z)) ./ K_s) ./ alpha

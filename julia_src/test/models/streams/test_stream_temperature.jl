@@ -9,12 +9,18 @@ using LinearAlgebra: I
     sp = DiffGeo.spec(m)
     between(low, high) = low + (high - low) * rand(rng)
     for c in 1:300
-        given = (shade=between(0, 0.9), bare_shade=between(0, 0.9), width=between(1, 50), widening=between(0, 0.6), still_wind=between(0, 0.2), moving_wind=between(0, 0.1),
-            bed_exchange=between(0, 50), ground_share=between(0, 1), ground_warming=between(-3, 3), slope=10^between(-4, -1), length=10^between(2, 4))
-        weather = (heat_inflow=between(-5, 50), total_inflow=between(0, 5), lateral_inflow=between(0, 1), discharge=c % 7 == 0 ? -1e-4 : between(0, 5), loss=between(0, 0.1),
-            temperature=between(-20, 30), shortwave_down=between(0, 400), vapour_pressure=c % 11 == 0 ? 0.0 : between(100, 2500), cloud_cover=between(0, 1),
-            wind_speed=between(0, 10), evaporation=between(0, 1e-7), groundwater_temperature=between(-5, 15), soil_water_temperature=between(-5, 20), season=between(-1, 1))
-        f, x = SVector{length(sp.forcings)}(weather[k] for k in sp.forcings), SVector{length(sp.parameters)}(given[k] for k in sp.parameters)
+        given = (shade=between(0, 0.9), bare_shade=between(0, 0.9), width=between(1, 50), widening=between(0, 0.6),
+            still_wind=between(0, 0.2), moving_wind=between(0, 0.1),
+            bed_exchange=between(0, 50), ground_share=between(0, 1), ground_warming=between(-3, 3),
+            slope=10^between(-4, -1), length=10^between(2, 4))
+        weather = (heat_inflow=between(-5, 50), total_inflow=between(0, 5), lateral_inflow=between(0, 1),
+            discharge=c % 7 == 0 ? -1e-4 : between(0, 5), loss=between(0, 0.1),
+            temperature=between(-20, 30), shortwave_down=between(0, 400),
+            vapour_pressure=c % 11 == 0 ? 0.0 : between(100, 2500), cloud_cover=between(0, 1),
+            wind_speed=between(0, 10), evaporation=between(0, 1e-7), groundwater_temperature=between(-5, 15),
+            soil_water_temperature=between(-5, 20), season=between(-1, 1))
+        f, x = SVector{length(sp.forcings)}(weather[k] for k in sp.forcings),
+        SVector{length(sp.parameters)}(given[k] for k in sp.parameters)
         # dry, frozen, in part and as a whole, and warm
         volume = c % 5 == 0 ? 0.3 : 10^between(1, 5)
         u = SVector(volume, volume * (c % 3 == 0 ? between(-60, 0) : c % 4 == 0 ? between(-0.05, 0.05) : between(-100, 30)))
@@ -23,14 +29,17 @@ using LinearAlgebra: I
             fs, ps = NamedTuple{Tuple(sp.forcings)}(Tuple(f)), NamedTuple{Tuple(sp.parameters)}(Tuple(x))
             return DiffGeo.both(m, u, DiffGeo.prepared(m, fs, ps), ps)
         end
-        total(u, f, x) = ((changes, fluxes) = rates_at(u, f, x); sum(on_rates .* changes) + sum(on_fluxes .* fluxes))
+        total(u, f, x) = ((changes, fluxes)=rates_at(u, f, x); sum(on_rates .* changes) + sum(on_fluxes .* fluxes))
         fs, ps = NamedTuple{Tuple(sp.forcings)}(Tuple(f)), NamedTuple{Tuple(sp.parameters)}(Tuple(x))
         changes, fluxes, J, pull = m.linearise(u, DiffGeo.prepared(m, fs, ps), ps)
         on_state, on_forcing, on_parameters, _ = pull(on_rates, on_fluxes)
         @test (changes, fluxes) == rates_at(u, f, x)
         @test SMatrix(J) ≈ ForwardDiff.jacobian(v -> rates_at(v, f, x)[1], u) rtol = 1e-9
         @test on_state ≈ ForwardDiff.gradient(v -> total(v, f, x), u) rtol = 1e-9
-        for (names, own, slopes) in ((sp.forcings, on_forcing, ForwardDiff.gradient(v -> total(u, v, x), f)), (sp.parameters, on_parameters, ForwardDiff.gradient(v -> total(u, f, v), x)))
+        for (names, own, slopes) in (
+            (sp.forcings, on_forcing, ForwardDiff.gradient(v -> total(u, v, x), f)),
+            (sp.parameters, on_parameters, ForwardDiff.gradient(v -> total(u, f, v), x))
+        )
             for (k, slope) in zip(names, slopes)
                 @test own[k] ≈ slope rtol = 1e-9 atol = 1e-11
             end
@@ -44,12 +53,18 @@ end
     between(low, high) = low + (high - low) * rand(rng)
     liquid = 0
     for c in 1:200
-        given = (shade=between(0, 0.9), bare_shade=between(0, 0.9), width=between(1, 20), widening=0.2, still_wind=between(0, 0.1), moving_wind=between(0, 0.05), bed_exchange=between(0, 20),
-            ground_share=between(0, 1), ground_warming=0.0, slope=1e-3, length=2e3)
-        weather = (heat_inflow=between(10, 50), total_inflow=between(2, 4), lateral_inflow=between(0, 1), discharge=between(1.8, 2), loss=0.0, temperature=between(5, 25),
-            shortwave_down=between(50, 300), vapour_pressure=between(600, 1500), cloud_cover=between(0, 1), wind_speed=between(0, 5), evaporation=between(0, 5e-8),
-            groundwater_temperature=between(5, 15), soil_water_temperature=between(5, 20), season=between(-1, 1))
-        f, p = NamedTuple{Tuple(sp.forcings)}(Tuple(weather[k] for k in sp.forcings)), NamedTuple{Tuple(sp.parameters)}(Tuple(given[k] for k in sp.parameters))
+        given =
+            (shade=between(0, 0.9), bare_shade=between(0, 0.9), width=between(1, 20), widening=0.2, still_wind=between(0, 0.1),
+                moving_wind=between(0, 0.05), bed_exchange=between(0, 20),
+                ground_share=between(0, 1), ground_warming=0.0, slope=1e-3, length=2e3)
+        weather =
+            (heat_inflow=between(10, 50), total_inflow=between(2, 4), lateral_inflow=between(0, 1), discharge=between(1.8, 2),
+                loss=0.0, temperature=between(5, 25),
+                shortwave_down=between(50, 300), vapour_pressure=between(600, 1500), cloud_cover=between(0, 1),
+                wind_speed=between(0, 5), evaporation=between(0, 5e-8),
+                groundwater_temperature=between(5, 15), soil_water_temperature=between(5, 20), season=between(-1, 1))
+        f, p = NamedTuple{Tuple(sp.forcings)}(Tuple(weather[k] for k in sp.forcings)),
+        NamedTuple{Tuple(sp.parameters)}(Tuple(given[k] for k in sp.parameters))
         w, volume = DiffGeo.prepared(m, f, p), 3e4
         # every tenth is ice, whose temperature is left as it is
         u = SVector(volume, volume * (c % 10 == 0 ? -5.0 : between(5, 25)))

@@ -54,7 +54,7 @@ function pull_conductivity(h::SoilHydraulics, p::SVector{N,T}, psi::T, weight::T
 end
 
 "`p` as dual numbers of width K, of which the first have unit tangents."
-@inline seed(p::SVector{N,T}, ::Val{K}=Val(N)) where {N,T,K} =
+@inline seed(p::SVector{N,T}, (::Val{K})=Val(N)) where {N,T,K} =
     SVector(ntuple(i -> Dual{Nothing}(p[i], ForwardDiff.Partials(ntuple(j -> T(i == j), Val(K)))), Val(N)))
 
 @inline gradient_of(x::Dual{Nothing,T}, ::Val{N}) where {T,N} = SVector(ntuple(i -> partials(x, i), Val(N)))

@@ -65,7 +65,7 @@ clear!(h::LearnedColumn) = clear!(h.networks)
 @inline derive(h::LearnedColumn, p::SVector{N,Float32}, called) where {N} = derive(h, map(Float64, p), called)
 @inline function derive(h::LearnedColumn{<:Learned{H,S,P}}, p::SVector{N,T}, called) where {H,S,P,N,T}
     x, f, s = NamedTuple{P}(Tuple(p)), h.declared.formula, h.declared.slots
-    own = (; x.theta_r, span=x.theta_s - x.theta_r, x.K_s, called)
+    own = (; x.theta_r, span=(x.theta_s - x.theta_r), x.K_s, called)
     needs_formula(s, Val(:retention)) || needs_formula(s, Val(:conductivity)) || return own
     # numbers that only the other formula reads are one
     return (; own..., formula=derive(f, SVector(map(k -> get(x, k, one(T)), parameters(f)))))
@@ -99,7 +99,7 @@ end
     if T === Float64 && i + LANES - 1 <= stop
         SIMD.vstore(y.x, pointer(x, i))
     else
-        for lane in 1:min(LANES, stop - i + 1)
+        for lane in 1:min(LANES, stop-i+1)
             @inbounds x[i+lane-1] = T(y.x[lane])
         end
     end
@@ -135,7 +135,8 @@ function slopes!(out::Curves{T}, h::LearnedColumn, soil, psi::Vector{T}, range, 
     if haskey(soil, :formula)
         slopes!(f, h.declared.formula, soil.formula, psi, range, keep)
     end
-    for (name, from, to) in ((:retention, (f.theta, f.capacity), (out.theta, out.capacity)), (:conductivity, (f.K, f.dK), (out.K, out.dK)))
+    for (name, from, to) in
+        ((:retention, (f.theta, f.capacity), (out.theta, out.capacity)), (:conductivity, (f.K, f.dK), (out.K, out.dK)))
         haskey(slots.called, name) && continue
         copyto!(to[1], first(range), from[1], first(range), length(range))
         copyto!(to[2], first(range), from[2], first(range), length(range))
@@ -151,7 +152,14 @@ function slopes!(out::Curves{T}, h::LearnedColumn, soil, psi::Vector{T}, range, 
         end
         if haskey(slots.called, :conductivity)
             K = cells(f.K, i, stop)
-            k, dk, y = slot_slopes(h, Val(:conductivity), soil, at, decades_by(K, soil), -faint(K, soil) * cells(f.dK, i, stop) / (DECADE * K))
+            k, dk, y = slot_slopes(
+                h,
+                Val(:conductivity),
+                soil,
+                at,
+                decades_by(K, soil),
+                -faint(K, soil) * cells(f.dK, i, stop) / (DECADE * K)
+            )
             K = soil.K_s * vexp(-DECADE * k)
             put_cells!(out.K, K, i, stop)
             put_cells!(out.dK, -DECADE * K * dk, i, stop)
@@ -169,7 +177,16 @@ function conductivity(h::LearnedColumn, soil, psi::T) where {T}
     return T(value(K)), T(partials(K, 1))
 end
 
-function pull(h::LearnedColumn{<:Learned{H,S,P}}, p::SVector{N,T}, soil, out::Curves{T}, psi, w_theta, w_K, range) where {H,S,P,N,T}
+function pull(
+    h::LearnedColumn{<:Learned{H,S,P}},
+    p::SVector{N,T},
+    soil,
+    out::Curves{T},
+    psi,
+    w_theta,
+    w_K,
+    range
+) where {H,S,P,N,T}
     slots, stop = h.declared.slots, last(range)
     by_r, by_s, by_K = zero(CELLS), zero(CELLS), zero(CELLS)  # of theta_r, theta_s and K_s, the formula apart
     for i in first(range):LANES:stop
@@ -188,7 +205,9 @@ function pull(h::LearnedColumn{<:Learned{H,S,P}}, p::SVector{N,T}, soil, out::Cu
         if haskey(slots.called, :conductivity)
             K, K_formula = cells(out.K, i, stop), cells(h.formula.K, i, stop)
             by_K += on_K * K / soil.K_s
-            on_formula = pull_slot!(h, Val(:conductivity), x, entered, decades_by(K_formula, soil), -DECADE * on_K * K, i, stop) * faint(K_formula, soil)
+            on_formula =
+                pull_slot!(h, Val(:conductivity), x, entered, decades_by(K_formula, soil), -DECADE * on_K * K, i, stop) *
+                faint(K_formula, soil)
             on_K = haskey(slots.beside, :conductivity) ? -on_formula / (DECADE * K_formula) : zero(on_K)
             by_K += on_formula / (DECADE * soil.K_s)
         end

@@ -37,7 +37,7 @@ end
 function derive(h::VanGenuchten, p)
     theta_r, theta_s, alpha, n, K_s, l = p
     neg_half_m = oftype(n, 0.5) / n - oftype(n, 0.5)
-    return (; neg_alpha=-alpha, n_minus_1=n - 1, neg_half_m, neg_l_m=2l * neg_half_m, l, two_minus_2n=2 - 2n,
+    return (; neg_alpha=(-alpha), n_minus_1=n - 1, neg_half_m, neg_l_m=2l * neg_half_m, l, two_minus_2n=2 - 2n,
         theta_r, span=theta_s - theta_r, K_s, series=dry_series(1 - 1 / n), per_width=oftype(K_s, 1 / h.entry_width))
 end
 
@@ -64,9 +64,11 @@ function slopes!(out::Curves{T}, h::VanGenuchten, s, psi::Vector{T}, range, keep
         # seldom: one version of the code will do for all
         fill_lanes!(out, s, psi, range, Val(true), Val(true), Val(false))
     elseif wettest > -h.entry_width
-        keep ? fill_lanes!(out, s, psi, range, Val(true), Val(true), Val(true)) : fill_lanes!(out, s, psi, range, Val(true), Val(false), Val(true))
+        keep ? fill_lanes!(out, s, psi, range, Val(true), Val(true), Val(true)) :
+        fill_lanes!(out, s, psi, range, Val(true), Val(false), Val(true))
     else
-        keep ? fill_lanes!(out, s, psi, range, Val(false), Val(true), Val(true)) : fill_lanes!(out, s, psi, range, Val(false), Val(false), Val(true))
+        keep ? fill_lanes!(out, s, psi, range, Val(false), Val(true), Val(true)) :
+        fill_lanes!(out, s, psi, range, Val(false), Val(false), Val(true))
     end
     return out
 end
@@ -81,12 +83,20 @@ end
     if rest == 0 || length(range) < LANES
         fill_slopes!(out, s, psi, range, wet, keep, half)
     else
-        fill_slopes!(out, s, psi, first(range):last(range)-rest, wet, keep, half)
-        fill_slopes!(out, s, psi, last(range)-LANES+1:last(range), wet, keep, half)
+        fill_slopes!(out, s, psi, first(range):(last(range)-rest), wet, keep, half)
+        fill_slopes!(out, s, psi, (last(range)-LANES+1):last(range), wet, keep, half)
     end
 end
 
-@noinline function fill_slopes!(out::Curves{T}, s, psi::Vector{T}, range, ::Val{Wet}, ::Val{Keep}, ::Val{Half}) where {T,Wet,Keep,Half}
+@noinline function fill_slopes!(
+    out::Curves{T},
+    s,
+    psi::Vector{T},
+    range,
+    ::Val{Wet},
+    ::Val{Keep},
+    ::Val{Half}
+) where {T,Wet,Keep,Half}
     theta, capacity, Ks, dKs = out.theta, out.capacity, out.K, out.dK
     kept_log, kept_log_w, kept_q, kept_S, kept_V = out.kept
     half_span, half_l = s.span / 2, s.l / 2

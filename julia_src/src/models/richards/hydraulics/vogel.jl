@@ -17,8 +17,9 @@ reads(::VanGenuchtenVogel, ::Val{:conductivity}) = (:alpha, :n, :K_s, :pore_conn
 
 function derive(h::VanGenuchtenVogel, p)
     theta_r, theta_s, alpha, n, K_s, l, air_entry = p
-    own = (; alpha, n_minus_1=n - 1, neg_m=1 / n - 1, air_entry, width=oftype(air_entry, h.entry_width) * air_entry, l, theta_r,
-        span=theta_s - theta_r, K_s, series=dry_series(1 - 1 / n))
+    own =
+        (; alpha, n_minus_1=n - 1, neg_m=1 / n - 1, air_entry, width=oftype(air_entry, h.entry_width) * air_entry, l, theta_r,
+            span=theta_s - theta_r, K_s, series=dry_series(1 - 1 / n))
     y, w = powers(own, air_entry * oftype(air_entry, 0.5 + 0.5 * sqrt(1 + h.entry_width^2)))
     log_w_wet = vlog(w)
     return (; own..., log_w_wet, per_V_wet=1 / permeable(y * vexp(own.neg_m * log_w_wet), w, own.series))

@@ -3,9 +3,12 @@ using StaticArrays: SVector
 using ForwardDiff: ForwardDiff, value
 
 rng = Xoshiro(3)
-soils = ((VanGenuchten(), SVector(0.065, 0.41, 0.075, 1.89, 4.42, 0.5)), (VanGenuchten(1.0), SVector(0.068, 0.38, 0.008, 1.09, 0.2, 0.5)),
-    (VanGenuchten(), SVector(0.065, 0.41, 0.075, 1.89, 4.42, -1.3)), (VanGenuchtenVogel(), SVector(0.068, 0.38, 0.008, 1.09, 0.2, 0.5, 2.0)),
-    (VanGenuchtenVogel(), SVector(0.065, 0.41, 0.075, 1.89, 4.42, -1.0, 3.0)), (BrooksCorey(), SVector(0.04, 0.42, 20.0, 0.3, 3.0)),
+soils = ((VanGenuchten(), SVector(0.065, 0.41, 0.075, 1.89, 4.42, 0.5)),
+    (VanGenuchten(1.0), SVector(0.068, 0.38, 0.008, 1.09, 0.2, 0.5)),
+    (VanGenuchten(), SVector(0.065, 0.41, 0.075, 1.89, 4.42, -1.3)),
+    (VanGenuchtenVogel(), SVector(0.068, 0.38, 0.008, 1.09, 0.2, 0.5, 2.0)),
+    (VanGenuchtenVogel(), SVector(0.065, 0.41, 0.075, 1.89, 4.42, -1.0, 3.0)),
+    (BrooksCorey(), SVector(0.04, 0.42, 20.0, 0.3, 3.0)),
     (BrooksCorey(:mualem), SVector(0.04, 0.42, 20.0, 0.3, 3.0, -1.0)), (Gardner(), SVector(0.06, 0.4, 0.1, 1.0)),
     (Haverkamp(), SVector(0.075, 0.287, 1.611e6, 3.96, 1.175e6, 4.74, 34.0)))
 
@@ -44,10 +47,10 @@ for (h, p) in soils
     n = 400
     psi = [-exp.(9 .* rand(rng, n - 20)); 2 .* rand(rng, 20) .- 1.5]
     soil, out = derive(h, p), Curves{Float64}(n)
-    for range in (1:n-20, n-19:n)  # dry, and around saturation
+    for range in (1:(n-20), (n-19):n)  # dry, and around saturation
         slopes!(out, h, soil, psi, range, true)
     end
-    for i in 1:n-20
+    for i in 1:(n-20)
         theta, K = published(h, p, psi[i])
         @test out.theta[i] ≈ theta rtol = 1e-13
         @test out.K[i] ≈ K rtol = 1e-13 * (1 + p[findfirst(==(:K_s), parameters(h))] / K)^0.5  # 1 - U cancels where the soil is dry
@@ -58,7 +61,8 @@ for (h, p) in soils
         @test out.dK[i] ≈ slope(2, psi[i]) rtol = 1e-9 atol = 1e-12
     end
     w_theta, w_K = randn(rng, n), randn(rng, n)
-    total(q) = sum(w_theta .* first.(curves.(Ref(h), Ref(derive(h, q)), psi)) .+ w_K .* last.(curves.(Ref(h), Ref(derive(h, q)), psi)))
+    total(q) =
+        sum(w_theta .* first.(curves.(Ref(h), Ref(derive(h, q)), psi)) .+ w_K .* last.(curves.(Ref(h), Ref(derive(h, q)), psi)))
     both = pull(h, p, soil, out, psi, w_theta, w_K, 1:n)
     @test both ≈ ForwardDiff.gradient(total, p) rtol = 1e-11
 end
