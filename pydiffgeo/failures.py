@@ -18,11 +18,9 @@ NOT_FINITE = (
     "forcing, the parameters and the closures there"
 )
 REMEDY = (
-    'Loosen rtol, raise max_steps, or take Solver(on_failure="report") to keep the other columns.'
+    'Loosen rtol, raise max_steps, or take Solver(on_failure="report") to keep the other columns'
 )
-REMEDY_NOT_FINITE = (
-    'No tolerance helps; take Solver(on_failure="report") to keep the other columns.'
-)
+REMEDY_NOT_FINITE = 'No tolerance helps; take Solver(on_failure="report") to keep the other columns'
 
 
 def not_finite(problem: Problem, result: Result) -> dict[int, str]:
@@ -67,6 +65,6 @@ def refuse(name: str, failed: dict[int, str], columns: int, remedy: str) -> NoRe
     shown = "; ".join(f"column {c} {why}" for c, why in list(failed.items())[:SHOWN])
     raise SolveFailed(
         f"{len(failed)} of {columns} columns of the {name} model failed: {shown}"
-        f"{' ...' if len(failed) > SHOWN else ''}. {remedy}",
+        f"{' ...' if len(failed) > SHOWN else ''}. {remedy}.",
         failed,
     )

@@ -182,7 +182,9 @@ def load_sites(
     series, places = sources_of(opened, data.derive, readers)
     static = [n for n in (*(data.attributes or ()), *places) if n in opened.variables]
     spans = _spans(settings, calibrated)
-    if not (any(hybrid.remembers for hybrid in hybrids) if remembers is None else remembers):
+    if remembers is None:
+        remembers = not hybrids or any(hybrid.remembers for hybrid in hybrids)
+    if not remembers:
         spans = [replace(span, gaps="any") for span in spans]  # steps without forcing are left out
     _require_periods(times_of(opened), spans, calibrated)
     needed = {name for h in hybrids for name in h.reads if name not in h.optional}
