@@ -4,7 +4,6 @@ user's terms.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import MethodType
@@ -12,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from own_model_cases import FLUXES, RATES, Cascade, run, slopes, write
 from torch import Tensor
 
 from pydiffgeo import (
@@ -20,98 +20,14 @@ from pydiffgeo import (
     NeuralClosure,
     ProcessModel,
     Richards,
-    Solution,
     Solver,
     check_model,
-    load_spec,
     solve,
 )
 from pydiffgeo.bridge.models import missing
 from pydiffgeo.errors import DataError, ModelError, PyDiffGeoError, SpecError, UnknownName
 from pydiffgeo.julia import load_model
 from pydiffgeo.models.base import Linearisation
-
-SPEC = """name = "cascade"
-time_unit = "d"
-[states.upper]
-unit = "mm"
-scale = 10.0
-storage = "upper"
-storage_unit = "mm"
-storage_scale = 10.0
-[states.lower]
-unit = "mm"
-scale = 10.0
-storage = "lower"
-storage_unit = "mm"
-storage_scale = 10.0
-[parameters.k]
-unit = "d-1"
-lower = 0.1
-upper = 2.0
-default = 1.0
-[forcings.rain]
-unit = "mm d-1"
-[fluxes.rain_in]
-unit = "mm d-1"
-balance = 1
-[fluxes.runoff]
-unit = "mm d-1"
-balance = -1
-"""
-
-
-def write(folder: Path, changes: dict[str, str] | None = None) -> Path:
-    """The specification with texts replaced."""
-    text = SPEC
-    for old, new in (changes or {}).items():
-        assert old in text
-        text = text.replace(old, new, 1)
-    file = folder / "cascade.toml"
-    file.write_text(text)
-    return file
-
-
-class Cascade(ProcessModel):
-    """Two linear reservoirs in a row."""
-
-    size: Any = 2
-
-    def __init__(self, folder: Path, changes: dict[str, str] | None = None) -> None:
-        self.spec = load_spec(write(folder, changes))
-
-    def rates(self, state: Any, forcing: Any, parameters: Any) -> Any:
-        upper, lower = (parameters["k"] * state).unbind(-1)
-        return torch.stack([forcing["rain"][..., 0] - upper, upper - lower], -1)
-
-    def fluxes(self, state: Any, forcing: Any, parameters: Any) -> Any:
-        lower = parameters["k"] * state[..., 1:]
-        return torch.cat([forcing["rain"].expand_as(lower), lower], -1)
-
-
-def run(model: Any, **options: Any) -> Solution:
-    return solve(
-        model,
-        {"rain": [[1.0, 2.0]] * 3},
-        {},
-        [4.0, 7.0],
-        [0.0, 1.0, 2.0],
-        engine="torch",
-        **options,
-    )
-
-
-FLUXES, RATES = Cascade.fluxes, Cascade.rates
-
-
-def slopes(self: Any, u: Tensor, f: Any, p: Any) -> Any:
-    k, rain = p["k"][..., 0].expand(u.shape[:-1]), f["rain"][..., 0]
-    return [rain - k * u[..., 0], k * (u[..., 0] - u[..., 1])], {
-        (0, 0): -k,
-        (1, 0): k,
-        (1, 1): -2 * k,
-    }
-
 
 WRONG: dict[str, tuple[dict[str, Callable[..., Any]], str]] = {
     "one of two fluxes": (
@@ -273,72 +189,6 @@ def test_what_a_model_must_have(tmp_path: Path) -> None:
         run(HBV)
     with pytest.raises(UnknownName, match="structure of a Jacobian 'denser'; did you mean 'dense'"):
         run(type("Own", (Cascade,), {"structure": "denser"})(tmp_path))
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"scale = 10.0\n": ""}, r"cascade\.toml: \[states\.upper\] lacks 'scale'"),
-        (
-            {"default = 1.0\n": "", "lower = 0.1\n": ""},
-            r"\[parameters\.k\] lacks 'lower', 'default'",
-        ),
-        (
-            {'[forcings.rain]\nunit = "mm d-1"\n': "[forcings.rain]\n"},
-            r"\[forcings\.rain\] lacks 'unit'",
-        ),
-        ({"balance = -1\n": ""}, r"\[fluxes\.runoff\] lacks 'balance'"),
-        (
-            {"default = 1.0": "defualt = 1.0"},
-            r"\[parameters\.k\] has an unknown key 'defualt'; did you mean 'default'",
-        ),
-        ({'time_unit = "d"\n': ""}, r"lacks 'time_unit'"),
-        ({'time_unit = "d"': 'time_unit = "day"'}, "time_unit 'day' is none of s, min, h, d"),
-        ({"balance = 1\n": "balance = 2\n"}, "flux 'rain_in': balance = 2 must be 1"),
-        ({"balance = 1\n": "balance = 0.5\n"}, "balance = 0.5 must be a whole number"),
-        ({'unit = "d-1"': 'unit = "per fortnight"'}, "parameter 'k': unknown unit 'per fortnight'"),
-        ({"scale = 10.0": 'scale = "10"'}, "scale = '10' must be a number"),
-        ({"scale = 10.0": "scale = 0.0"}, "state 'upper': scale = 0 must be .* a positive number"),
-        ({"upper = 2.0": "upper = 0.5"}, "parameter 'k': needs lower < upper"),
-        ({"[states.upper]": "[states]"}, r"\[states\] needs a table for each name"),
-        ({"fluxes.runoff": "fluxes.lower"}, "'lower' is the name of a state and of a flux"),
-        ({"fluxes.runoff": 'fluxes."run-off"'}, "letters, digits and underscores"),
-        (
-            {'unit = "mm d-1"\nbalance = -1': 'unit = "m3 s-1"\nbalance = -1'},
-            "rain_in in mm d-1, runoff in m3 s-1",
-        ),
-        ({"[fluxes.rain_in]": "fluxes.rain_in ="}, "not valid TOML"),
-    ],
-    ids=lambda x: next(iter(x)).strip() if isinstance(x, dict) else "",
-)
-def test_specifications_with_an_error(
-    tmp_path: Path, changes: dict[str, str], message: str
-) -> None:
-    with pytest.raises(SpecError, match=message) as error:
-        load_spec(write(tmp_path, changes))
-    assert str(error.value).endswith(".")
-
-
-def test_a_path_is_relative_to_the_file_that_gives_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "elsewhere").mkdir()
-    write(tmp_path)
-    (tmp_path / "own_cascade.py").write_text(
-        'from pydiffgeo import load_spec\nspec = load_spec("cascade.toml")\n'
-    )
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.chdir(tmp_path / "elsewhere")
-    from own_cascade import spec  # type: ignore[import-not-found]
-
-    assert list(spec.states) == ["upper", "lower"]
-    del sys.modules["own_cascade"]
-    with pytest.raises(
-        SpecError, match=rf"no model specification {Path(__file__).parent}.*cascade\.toml"
-    ):
-        load_spec("cascade.toml")
-    with pytest.raises(SpecError, match=r"'hvb'; did you mean 'hbv'"):
-        load_spec("hvb")
 
 
 def test_a_good_model_passes(tmp_path: Path) -> None:

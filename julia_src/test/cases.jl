@@ -70,3 +70,31 @@ function weather(days, rng)
         potential_evapotranspiration=2 .+ 1.5 .* season)
 end
 const HBV = (TT=0.3, CFMAX=3.0, CFR=0.05, CWH=0.1, FC=200.0, LP=0.7, BETA=2.2, PERC=1.5, UZL=20.0, K0=0.3, K1=0.1, K2=0.02)
+
+"""
+    by_hand_and_duals(m, u, f, x, rng) -> (; J, rates, jacobian, state, forcing, parameters)
+
+Pairs of what `m.linearise` gives at a state, forcing and parameters, and what dual numbers give: rates with fluxes, the Jacobian, and the
+gradient of a sum of all with drawn weights. `J` is the Jacobian as the model gives it.
+"""
+function by_hand_and_duals(m, u, f, x, rng)
+    sp, AD = DiffGeo.spec(m), DiffGeo.ForwardDiff
+    named(f, x) = NamedTuple{Tuple(sp.forcings)}(Tuple(f)), NamedTuple{Tuple(sp.parameters)}(Tuple(x))
+    function rates_at(u, f, x)
+        fs, ps = named(f, x)
+        return DiffGeo.both(m, u, DiffGeo.prepared(m, fs, ps), ps)
+    end
+    fs, ps = named(f, x)
+    changes, fluxes, J, pull = m.linearise(u, DiffGeo.prepared(m, fs, ps), ps)
+    on_rates, on_fluxes = map(_ -> randn(rng), changes), map(_ -> randn(rng), fluxes)
+    total(u, f, x) = ((changes, fluxes)=rates_at(u, f, x); sum(on_rates .* changes) + sum(on_fluxes .* fluxes))
+    on_state, on_forcing, on_parameters = pull(on_rates, on_fluxes)
+    return (;
+        J,
+        rates=((changes, fluxes), rates_at(u, f, x)),
+        jacobian=(DiffGeo.SMatrix(J), AD.jacobian(v -> rates_at(v, f, x)[1], u)),
+        state=(on_state, AD.gradient(v -> total(v, f, x), u)),
+        forcing=([on_forcing[k] for k in sp.forcings], AD.gradient(v -> total(u, v, x), f)),
+        parameters=([on_parameters[k] for k in sp.parameters], AD.gradient(v -> total(u, f, v), x))
+    )
+end

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pydiffgeo.data import network, satellite_cells
+from pydiffgeo.data.groups import Apart
 from pydiffgeo.data.tensors import SiteTensors
 
 
@@ -15,11 +15,9 @@ def valid_starts(
     choices: int,
     warm_up: int,
     days: int,
-    closed: str | None = None,
+    groups: Apart | None = None,
 ) -> NDArray[np.bool_]:
     """Return from which positions a window of each site has all forcing and an observation.
-
-    Where no site of a river is observed at all, its outlets stand for all sites above them.
 
     Parameters
     ----------
@@ -29,17 +27,17 @@ def valid_starts(
         First position of a window, and how many there are.
     warm_up, days : int
         Steps of a window before and after its warm-up is over.
-    closed : {"upstream", "cell"}, optional
-        Whether the forcing of all sites above, or of the same cell, must be there, too. The first
-        site of a cell stands for all.
+    groups : Apart, optional
+        Sites whose forcing must be there, too.
 
     Returns
     -------
     ndarray of bool, [site, choice]
         Whether a window may begin there.
     """
+    groups = groups or Apart()
     valid = np.empty((len(tensors.names), choices), bool)
-    whole = np.empty_like(valid) if closed else valid
+    whole = np.empty_like(valid) if groups.needs_all else valid
     for row in range(len(valid)):
         complete, seen = tensors.complete(slice(row, row + 1))[0], tensors.seen(row)
         gaps = np.concatenate(([0], np.cumsum(~complete)))
@@ -48,16 +46,9 @@ def valid_starts(
         scored, end = begin + warm_up, begin + warm_up + days
         there = gaps[end] == gaps[begin]
         valid[row] = there & (observed[end] > observed[scored])
-        if closed:
+        if groups.needs_all:
             whole[row] = there
-    if closed == "cell" and tensors.cell is not None:
-        return satellite_cells.together(tensors.cell, valid, whole)
-    if closed and tensors.below is not None:
-        if not valid.any():
-            valid = whole & (tensors.below < 0)[:, None]
-        if not whole.all():
-            valid &= network.accumulated(tensors.below, (~whole).astype(np.int32)) == 0
-    return valid
+    return groups.starts(valid, whole)
 
 
 def windows_of_sites(

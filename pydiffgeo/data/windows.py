@@ -29,8 +29,8 @@ from pydiffgeo.data.form import (
     telling_attributes,
     times_of,
 )
+from pydiffgeo.data.groups import Apart, groups_of
 from pydiffgeo.data.lacking import longest_gap, refuse_gap, require_variance
-from pydiffgeo.data.lazy import blocks
 from pydiffgeo.data.tensors import NUMPY, SiteTensors
 from pydiffgeo.errors import DataError, SettingsError, listed
 
@@ -242,13 +242,17 @@ class Windows:
         return tensors
 
     @cached_property
+    def groups(self) -> Apart:
+        """Which sites windows take together."""
+        return groups_of(self.tensors, self.closed)
+
+    @cached_property
     def _valid(self) -> tuple[NDArray, NDArray, int]:
         """Positions of the sites with a window, where their windows may begin as bits, and how many
         there are.
         """
-        tensors, closed = self.tensors, self.closed
         steps = (self._first, self._choices, self.warm_up, self._days)
-        valid = valid_starts(tensors, *steps, closed)
+        valid = valid_starts(self.tensors, *steps, self.groups)
         counts = valid.sum(1)
         rows, left = np.flatnonzero(counts), self._without(counts)
         if not len(rows):
@@ -269,9 +273,7 @@ class Windows:
 
     def _without(self, counts: NDArray) -> list[str]:
         """Return the sites without a window; of rivers only those that are observed."""
-        lost = np.flatnonzero(counts == 0)
-        if self.closed == "cell" and self.tensors.cell is not None:
-            lost = np.flatnonzero(counts[self.tensors.cell] == 0)
+        lost = self.groups.without(counts)
         if self.closed is not None:
             span = slice(self.first_scored, self.last)
             lost = lost[[self.tensors.seen(int(row))[span].any() for row in lost]]
@@ -343,15 +345,8 @@ class Windows:
 
         Of rivers: some of the gauges drawn, with all sites above them, in the order of the records.
         """
-        drawn = self._drawn(step)
-        sites, begin = (np.asarray(values)[part] for values in drawn)
-        if self.closed == "cell" and self.tensors.cell is not None:
-            sites, of = satellite_cells.members(self.tensors.cell, sites)
-            begin = begin[of]
-        elif self.closed is not None and self.tensors.below is not None:
-            start = int(begin[0]) if len(begin) else self._first
-            sites = network.upstream(self.tensors.below, sites)
-            begin = np.full(len(sites), start)
+        rows, begin = (np.asarray(values)[part] for values in self._drawn(step))
+        sites, begin = self.groups.members(rows, begin)
         return self.tensors.windows(sites, begin, self.warm_up + self._days, self.warm_up)
 
     def _drawn(self, step: int) -> tuple[NDArray, NDArray]:
@@ -415,25 +410,15 @@ class Windows:
 
     def parts(self, rows: NDArray, batch: int) -> list[NDArray]:
         """Return positions of sites in parts of `batch` sites, or of whole rivers or cells."""
-        if self.closed == "cell" and self.tensors.cell is not None:
-            firsts = np.unique(self.tensors.cell[rows])
-            return [satellite_cells.members(self.tensors.cell, firsts[part])[0]
-                    for part in blocks(len(firsts), batch)]  # fmt: skip
-        if self.closed is None or self.tensors.below is None:
-            return [rows[part] for part in blocks(len(rows), batch)]
-        return network.whole_rivers(self.tensors.below, rows, batch)
+        return self.groups.parts(rows, batch)
 
     def complete_between(self, first: int, last: int) -> NDArray:
         """Return positions of the sites with all forcing from position `first` to before `last`.
 
         Of rivers also all sites above have it, of cells all sites of the cell.
         """
-        whole = self.tensors.complete()[:, first:last].all(1)
-        if self.closed == "cell" and (cell := self.tensors.cell) is not None:
-            whole = np.bincount(cell[~whole], minlength=len(cell))[cell] == 0
-        elif self.closed is not None and self.tensors.below is not None:
-            whole = network.accumulated(self.tensors.below, (~whole).astype(int)) == 0
-        return np.flatnonzero(whole)
+        whole = np.asarray(self.tensors.complete()[:, first:last].all(1))
+        return np.flatnonzero(self.groups.complete(whole))
 
     def require_variance(self) -> None:
         """Raise DataError where a site has no two different observations in the period.
@@ -466,10 +451,7 @@ class Windows:
         names = [*self.names, *self.forcing, *self.observed, str(self.times[0])]
         data = hashlib.sha256("\n".join([*names, str(len(self.times))]).encode())
         data.update(self._valid[1].tobytes())
-        if self.closed is not None and self.tensors.below is not None:
-            data.update(self.tensors.below.tobytes())
-        if self.closed == "cell" and self.tensors.cell is not None:
-            data.update(self.tensors.cell.tobytes())
+        data.update(self.groups.identity())
         river = {} if self.closed is None else {"closed": self.closed}
         return {
             **river,

@@ -1,7 +1,6 @@
 # HBV and EXP-HYDRO: side by side as one by one, stores that stay positive, the balance.
 
 using DiffGeo: SMatrix, SVector
-using DiffGeo.ForwardDiff: ForwardDiff
 using LinearAlgebra: I
 
 function bucket_inputs(m, days, basins)
@@ -29,22 +28,13 @@ end
         # small stores and overdrawn ones too
         u = (c % 10 == 0 ? -0.01 : 1.0) .* most .* rand(rng, length(most)) .^ 3
         x = SVector{length(sp.parameters)}(p[k][c] for k in sp.parameters)
-        on_rates, on_fluxes =
-            SVector{length(u)}(randn(rng, length(u))), SVector{length(sp.fluxes)}(randn(rng, length(sp.fluxes)))
-        named(f, x) = NamedTuple{Tuple(sp.forcings)}(Tuple(f)), NamedTuple{Tuple(sp.parameters)}(Tuple(x))
-        function rates_at(u, f, x)
-            fs, ps = named(f, x)
-            return DiffGeo.both(m, u, DiffGeo.prepared(m, fs, ps), ps)
-        end
-        total(u, f, x) = ((changes, fluxes)=rates_at(u, f, x); sum(on_rates .* changes) + sum(on_fluxes .* fluxes))
-        fs, ps = named(inputs[c], x)
-        changes, fluxes, J, pull = m.linearise(u, DiffGeo.prepared(m, fs, ps), ps)
-        on_state, on_forcing, on_parameters = pull(on_rates, on_fluxes)
-        @test (changes, fluxes) == rates_at(u, inputs[c], x)
-        @test SMatrix(J) ≈ ForwardDiff.jacobian(v -> rates_at(v, inputs[c], x)[1], u) rtol = 1e-10
-        @test on_state ≈ ForwardDiff.gradient(v -> total(v, inputs[c], x), u) rtol = 1e-9
-        @test [on_forcing[k] for k in sp.forcings] ≈ ForwardDiff.gradient(v -> total(u, v, x), inputs[c]) rtol = 1e-9
-        @test [on_parameters[k] for k in sp.parameters] ≈ ForwardDiff.gradient(v -> total(u, inputs[c], v), x) rtol = 1e-9
+        found = by_hand_and_duals(m, u, inputs[c], x, rng)
+        @test ==(found.rates...)
+        @test isapprox(found.jacobian...; rtol=1e-10)
+        @test isapprox(found.state...; rtol=1e-9)
+        @test isapprox(found.forcing...; rtol=1e-9)
+        @test isapprox(found.parameters...; rtol=1e-9)
+        J = found.J
         r = SVector{length(u)}(randn(rng, length(u)))
         @test DiffGeo.solve_system(J, ones(length(u)), 0.7, r) ≈ (I - 0.7 * SMatrix(J)) \ r rtol = 1e-9
         @test DiffGeo.solve_transposed(J, ones(length(u)), 0.7, r) ≈ (I - 0.7 * SMatrix(J))' \ r rtol = 1e-9

@@ -1,7 +1,6 @@
 # Streams: derivatives by hand are those of dual numbers, with networks and without, frozen and dry.
 
 using DiffGeo: SMatrix, SVector
-using DiffGeo.ForwardDiff: ForwardDiff
 using LinearAlgebra: I
 
 @testset "derivatives of stream_temperature by hand, $exchange" for exchange in ("wind", "evaporation")
@@ -24,25 +23,12 @@ using LinearAlgebra: I
         # dry, frozen, in part and as a whole, and warm
         volume = c % 5 == 0 ? 0.3 : 10^between(1, 5)
         u = SVector(volume, volume * (c % 3 == 0 ? between(-60, 0) : c % 4 == 0 ? between(-0.05, 0.05) : between(-100, 30)))
-        on_rates, on_fluxes = SVector{2}(randn(rng, 2)), SVector{13}(randn(rng, 13))
-        function rates_at(u, f, x)
-            fs, ps = NamedTuple{Tuple(sp.forcings)}(Tuple(f)), NamedTuple{Tuple(sp.parameters)}(Tuple(x))
-            return DiffGeo.both(m, u, DiffGeo.prepared(m, fs, ps), ps)
-        end
-        total(u, f, x) = ((changes, fluxes)=rates_at(u, f, x); sum(on_rates .* changes) + sum(on_fluxes .* fluxes))
-        fs, ps = NamedTuple{Tuple(sp.forcings)}(Tuple(f)), NamedTuple{Tuple(sp.parameters)}(Tuple(x))
-        changes, fluxes, J, pull = m.linearise(u, DiffGeo.prepared(m, fs, ps), ps)
-        on_state, on_forcing, on_parameters, _ = pull(on_rates, on_fluxes)
-        @test (changes, fluxes) == rates_at(u, f, x)
-        @test SMatrix(J) ≈ ForwardDiff.jacobian(v -> rates_at(v, f, x)[1], u) rtol = 1e-9
-        @test on_state ≈ ForwardDiff.gradient(v -> total(v, f, x), u) rtol = 1e-9
-        for (names, own, slopes) in (
-            (sp.forcings, on_forcing, ForwardDiff.gradient(v -> total(u, v, x), f)),
-            (sp.parameters, on_parameters, ForwardDiff.gradient(v -> total(u, f, v), x))
-        )
-            for (k, slope) in zip(names, slopes)
-                @test own[k] ≈ slope rtol = 1e-9 atol = 1e-11
-            end
+        found = by_hand_and_duals(m, u, f, x, rng)
+        @test ==(found.rates...)
+        @test isapprox(found.jacobian...; rtol=1e-9)
+        @test isapprox(found.state...; rtol=1e-9)
+        for (own, slopes) in (found.forcing, found.parameters), (one, slope) in zip(own, slopes)
+            @test one ≈ slope rtol = 1e-9 atol = 1e-11
         end
     end
 end
