@@ -42,6 +42,7 @@ METHODS = {
 MOST = {"laplace": 1000, "hmc": 60}  # numbers of a row
 LEAST_DRAWS = 4  # of a chain, whose halves are compared
 NEAR = 0.05  # of a bound, as a share of the interval
+MIXED = 1.01  # R-hat, at most (Vehtari et al. 2021, doi:10.1214/20-BA1221)
 SITES_AT_ONCE = 8  # of a predictive simulation, each with all draws
 
 
@@ -222,6 +223,8 @@ def posterior(
     else:
         z = sample(likelihood, of_prior, mode, samples, warm_up, chains, seed)
     draws = _dataset(likelihood, windows, z, mode, method, time.process_time() - begun)
+    if method == "hmc":
+        _tell_unmixed(draws)
     if not predictive:
         return Posterior(draws, Ensemble([]), None, None, None)
     every = z.flatten(0, 1)
@@ -273,6 +276,20 @@ def _tell_bounds(share: Tensor, parameters: list[str], sites: Sequence[str]) -> 
             f"{len(named)} modes are within {NEAR:.0%} of a bound: {listed(named, 5)}. A normal "
             "distribution is a poor one there, and a mode at another bound may have been missed: "
             "widen the bounds, take more starts, or compare with method='hmc'.",
+            DataWarning,
+            stacklevel=3,
+        )
+
+
+def _tell_unmixed(draws: xr.Dataset) -> None:
+    """Warn of parameters whose chains do not agree."""
+    worst = draws["r_hat"].max("parameter")
+    found = [f"{site} ({float(worst.sel(site=site)):.3g})" for site in worst["site"].values
+             if not float(worst.sel(site=site)) <= MIXED]  # fmt: skip
+    if found:
+        warnings.warn(
+            f"R-hat is above {MIXED} at {len(found)} sites: {listed(found, 5)}. Their chains have "
+            "not converged; take more samples and warm_up, or learn fewer parameters.",
             DataWarning,
             stacklevel=3,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from pydiffgeo import stages
 from pydiffgeo.errors import DataWarning, SettingsError, UnknownName
 from pydiffgeo.training import posterior
 from pydiffgeo.training.likelihood import Errors, Likelihood
+from pydiffgeo.training.posterior import _tell_unmixed
 
 F64 = torch.float64
 
@@ -295,3 +297,13 @@ def test_a_mode_at_a_bound_is_told(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="at least 4 draws"):
         pytest.importorskip("pyro")
         posterior(hybrid(tmp_path), windows(sites), "hmc", samples=2)
+
+
+def test_chains_that_do_not_agree_are_told() -> None:
+    r_hat = ("parameter", "site"), [[1.001, 1.0], [1.0, 1.21]]
+    draws = xr.Dataset({"r_hat": r_hat}, {"parameter": ["a", "b"], "site": ["r0", "r1"]})
+    with pytest.warns(DataWarning, match=r"R-hat is above 1.01 at 1 sites: r1 \(1.21\)"):
+        _tell_unmixed(draws)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        _tell_unmixed(draws.isel(site=[0]))
