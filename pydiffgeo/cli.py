@@ -262,7 +262,10 @@ def evaluate(
 def predict(
     run: Annotated[Path, typer.Argument(help="Folder of a trained run.")],
     data: Annotated[Path, typer.Option(help="Records of sites: others, other years, a scenario.")],
-    output: Annotated[Path, typer.Option(help="NetCDF file to write.")] = Path("prediction.nc"),
+    output: Annotated[
+        Path | None,
+        typer.Option(help="File to write, default prediction.nc; of parts a folder, prediction."),
+    ] = None,
     start: Annotated[
         str | None, typer.Option(help="First day; by default after the warm-up.")
     ] = None,
@@ -270,26 +273,53 @@ def predict(
     sites: Annotated[
         list[str] | None, typer.Option("--site", help="A site; may be repeated; default all.")
     ] = None,
+    series: Annotated[
+        list[str] | None,
+        typer.Option(help="A series to write; may be repeated; default all that the run gives."),
+    ] = None,
+    shard: Annotated[
+        int | None,
+        typer.Option(min=1, help="Write parts of so many sites each: for more than memory holds."),
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Write parts of so many steps each, too.")
+    ] = None,
     layout: Annotated[
         str | None, typer.Option(help="Layout of the records; default that of the run.")
     ] = None,
     option: Option = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Keep the parts that are done.")] = False,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the file, where there is one.")
+        bool, typer.Option("--overwrite", help="Replace what is there already.")
     ] = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Simulate new records with a trained run.
 
-    Series, states and parameters as netCDF, with scores where observed.
+    Series, states and parameters as netCDF, with scores where observed. Parts (--shard, --steps)
+    take any number of sites, and the processes of torchrun share them.
     """
-    with reporting(debug):
-        from .experiment.judge import predict as predict_run
+    in_parts = bool(shard or steps)
+    output = output or Path("prediction" if in_parts else "prediction.nc")
+    again = ["predict", str(run), "--data", str(data), "--output", str(output), "..."]
+    with reporting(debug, output if in_parts else None, [*again, "--resume"]):
+        from .errors import SettingsError
+        from .experiment.prediction import predict as predict_run
+        from .experiment.prediction import predict_parts
 
         given = layout_options(option)
-        found = predict_run(run, data, output, start, end, sites, layout, overwrite, given)
         say = console(quiet).print
+        if in_parts:
+            files = predict_parts(
+                run, data, output, shard or 1000, steps, start, end, sites, layout, resume,
+                overwrite, given, series, not quiet,
+            )  # fmt: skip
+            say(f"Written: {output}, parts: {len(files)}. Read them by pydiffgeo.open_prediction.")
+            return
+        if resume:
+            raise SettingsError("--resume goes on with parts: give --shard or --steps, as before.")
+        found = predict_run(run, data, output, start, end, sites, layout, overwrite, given, series)
         if found.axis == "point" and found.all_scores:
             say(found.pooled().to_string(index=False))
         for name, scores in found.all_scores.items():

@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 
 from pydiffgeo.data import network, satellite_cells
 from pydiffgeo.data.lazy import blocks
-from pydiffgeo.data.tensors import SiteTensors
 
 
 class Apart:
@@ -115,10 +114,13 @@ class Cells(Apart):
         return self.cell.tobytes()
 
 
-def groups_of(tensors: SiteTensors, closed: str | None) -> Apart:
-    """Return how sites belong together in windows that are `closed`."""
-    if closed == "cell" and tensors.cell is not None:
-        return Cells(tensors.cell)
-    if closed == "upstream" and tensors.below is not None:
-        return Rivers(tensors.below)
+def groups_of(closed: str | None, below: NDArray | None, cell: NDArray | None) -> Apart:
+    """Return how sites belong together in windows that are `closed`.
+
+    By the sites below them, or the first ones of their cells, [site], where they have them.
+    """
+    if closed == "cell" and cell is not None:
+        return Cells(cell)
+    if closed == "upstream" and below is not None:
+        return Rivers(below)
     return Apart()

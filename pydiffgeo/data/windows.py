@@ -244,7 +244,7 @@ class Windows:
     @cached_property
     def groups(self) -> Apart:
         """Which sites windows take together."""
-        return groups_of(self.tensors, self.closed)
+        return groups_of(self.closed, self.tensors.below, self.tensors.cell)
 
     @cached_property
     def _valid(self) -> tuple[NDArray, NDArray, int]:

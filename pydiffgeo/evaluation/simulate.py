@@ -33,6 +33,10 @@ OBSERVED = "_observed"  # behind the name of a series: what was observed of it
 UNTRAINED = ("precipitation", "evapotranspiration", "base_flow", "runoff", "inflow")
 
 
+class NoCompleteSite(DataError):
+    """Forcing is missing at every site, and such sites were to be left out."""
+
+
 def simulate(
     hybrid: Hybrid | Ensemble, sites: xr.Dataset, start: str | None = None, end: str | None = None,
     warm_up: int | None = 365, batch: int = 128, *, observed: Iterable[str] | None = None,
@@ -192,7 +196,7 @@ def _complete(read: Windows, missing: str) -> tuple[NDArray, dict[str, str]]:
         )
     if not len(rows):
         days = " to ".join(stamp(times[k]) for k in (0, -1))
-        raise DataError(f"no site has complete forcing from {days}; judge others.")
+        raise NoCompleteSite(f"no site has complete forcing from {days}; judge others.")
     if gone:
         warnings.warn(
             f"{len(gone)} sites are left out, since forcing is missing from "

@@ -1,23 +1,17 @@
-"""Trained runs: read from their folders, judged, and used for new sites and scenarios."""
+"""Trained runs, read from their folders and judged."""
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import xarray as xr
 import yaml
 
-from pydiffgeo.data import fill_forcing, find_data
-from pydiffgeo.data.derive import attributes_of, sources_of
-from pydiffgeo.data.form import moments, series_names, step_of, times_of
-from pydiffgeo.data.problems import absent
-from pydiffgeo.errors import DataError, OutputError, SettingsError, listed, lookup, nearest
+from pydiffgeo.errors import DataError, SettingsError, listed, lookup, nearest
 from pydiffgeo.evaluation import (
     Evaluation,
     compare_runs,
@@ -32,17 +26,14 @@ from pydiffgeo.experiment.build import (
     build_members,
     build_windows,
     load_sites,
-    open_records,
-    selected,
-    summary_days,
-    with_derived,
 )
 from pydiffgeo.experiment.data_schema import Period, days_of
+from pydiffgeo.experiment.new_records import new_records
 from pydiffgeo.experiment.schema import plain_settings
-from pydiffgeo.experiment.signatures import given_in, make
+from pydiffgeo.experiment.signatures import given_in
 from pydiffgeo.experiment.site_data import SiteData
 from pydiffgeo.experiment.trained import TrainedRun, load_run, runs_in, settings_of
-from pydiffgeo.files import require_room, write_netcdf
+from pydiffgeo.files import require_room
 from pydiffgeo.training.checkpoint import difference
 from pydiffgeo.training.run_folder import check_judged, judging
 
@@ -206,21 +197,28 @@ def with_intervals(run: TrainedRun, found: Evaluation) -> Evaluation:
     """Return an evaluation with intervals from the validation period of the run's own records,
     where its settings ask for them.
     """
-    settings, e = run.settings, run.settings.evaluation
-    names = [name for name in settings.data.observed if name in found.data]
-    if not e.conformal or not names:
+    names = [name for name in run.settings.data.observed if name in found.data]
+    calibration = calibration_of(run) if names else None
+    if calibration is None:
         return found
+    return conformal(calibration, found, run.settings.evaluation.quantiles)
+
+
+def calibration_of(run: TrainedRun) -> Evaluation | None:
+    """Return the judgement that gives conformal intervals, where the settings ask for them."""
+    settings, e = run.settings, run.settings.evaluation
+    if not e.conformal:
+        return None
     require_calibration(settings)
     data = load_sites(settings, [run.hybrid], run.left_out, run.calibrated)
     sites = data.judged("validation")
     sites = sites.sel(site=[s for s in map(str, sites.site.values) if s in data.trained])
     own = {s: i for i, m in enumerate(run.kept) for s in m["left_out"]}
-    calibration = evaluate(
+    return evaluate(
         run.model, sites, *days_of(settings.data.validation), e.warm_up, e.batch,
-        observed=names, members=own or None, missing=settings.data.missing,
+        observed=settings.data.observed, members=own or None, missing=settings.data.missing,
         quantiles=e.quantiles,
     )  # fmt: skip
-    return conformal(calibration, found, e.quantiles)
 
 
 def judge_records(
@@ -278,138 +276,3 @@ def _appendix(folder: Path, settings: Any) -> dict[str, str]:
     path, plain = folder / "provenance.json", plain_settings(settings)
     text = path.read_text(encoding="utf-8") if path.is_file() else "none"
     return {"Settings": yaml.safe_dump(plain, sort_keys=False), "Provenance": text}
-
-
-def predict(
-    folder: Path,
-    data: Path,
-    output: Path,
-    start: str | None = None,
-    end: str | None = None,
-    sites: Sequence[str] | None = None,
-    layout: str | None = None,
-    overwrite: bool = False,
-    layout_options: Mapping[str, Any] | None = None,
-) -> Evaluation:
-    """Simulate new records with a trained run; write series, states and parameters as netCDF.
-
-    Parameters
-    ----------
-    folder : Path
-        Of the run.
-    data : Path
-        Records of other sites or years, or a scenario of forcing; with or without observations.
-    output : Path
-        NetCDF file.
-    start, end : str, optional
-        First and last day; by default all after the warm-up.
-    sites : sequence of str, optional
-        All by default.
-    layout, overwrite
-        Of the files, that of the run by default; replace the file, where there is one.
-    layout_options : mapping of str to object, optional
-        Options of the layout that differ from those of the run.
-
-    Raises
-    ------
-    DataError, OutputError
-        The records lack what the run reads; the file is there already, or cannot be written.
-    """
-    if output.exists() and not overwrite:
-        remedy = "Name another file, or replace it by --overwrite."
-        raise OutputError(f"{output} exists already. {remedy}")
-    run = load_run(folder)
-    for note in run.notes:
-        log.warning(note)
-    records = new_records(run, data, sites, layout, layout_options)
-    observed = [name for name in run.settings.data.observed if name in records]
-    e = run.settings.evaluation
-    found = evaluate(
-        run.model, records, start, end, warm_up=e.warm_up, batch=e.batch, observed=observed,
-        also=[name for name in run.hybrid.gives if name not in observed],
-        missing=run.settings.data.missing, quantiles=e.quantiles,
-    )  # fmt: skip
-    found = with_intervals(run, found)
-    for site, why in json.loads(found.data.attrs["failed"]).items():
-        log.warning("site %s is left out: the solve failed: %s", site, why)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    write_netcdf(found.data, output)
-    return found
-
-
-def new_records(
-    run: TrainedRun,
-    path: Path,
-    sites: Sequence[str] | None = None,
-    layout: str | None = None,
-    options: Mapping[str, Any] | None = None,
-) -> xr.Dataset:
-    """Return other records as a run reads them, with the names, units and gaps of its settings.
-
-    Summaries are those of the days trained on where the records have some of them, else of all.
-    DataError for all that the run reads and they lack, at once.
-    """
-    settings = run.settings
-    own = {**settings.data.options, **(options or {})}
-    changes = {"path": find_data(path), "layout": layout or settings.data.layout, "options": own}
-    if sites:  # who names sites wants others than the settings select
-        changes["select"] = {}
-    data = settings.data.model_copy(update=changes)
-    records = selected(open_records(data, settings.search, sites, unknown_names="ignore"), data)
-    _require_read(records, run, data.path)
-    if data.points:
-        return _with_attributes(with_derived(records, data, None, None), run)
-    days = times_of(records)
-    if data.gaps is not None:
-        series = [n for n in series_names(records) if n not in data.observed]
-        records, _ = fill_forcing(records, make(data.gaps), (days[0], days[-1]), series)
-    first, last = moments(*summary_days(settings), step_of(days))
-    known = days[(days >= first) & (days <= last)]
-    seen = known if len(known) else days
-    try:
-        return with_derived(records, data, seen[0], seen[-1])
-    except DataError as error:
-        raise DataError(f"{data.path}, which {run.folder} is to simulate: {error}") from error
-
-
-def _with_attributes(records: xr.Dataset, run: TrainedRun) -> xr.Dataset:
-    """Return the records of the sites that have all attributes that a run reads.
-
-    Others are left out and named, where the settings of the run say `missing: skip`.
-    """
-    if run.settings.data.missing == "error":
-        return records
-    lost = np.zeros(records.sizes["site"], bool)
-    for name in run.hybrid.needs:
-        values = absent(records[name].values)
-        lost |= values.reshape(len(values), -1).any(1)
-    if lost.any():
-        gone = records.site.values[lost].astype(str)
-        if lost.all():
-            lacking = [n for n in run.hybrid.needs if absent(records[n].values).any()]
-            raise DataError(
-                f"no site has all attributes that {run.folder} reads: {listed(lacking)} are "
-                f"missing for some or all of {listed(gone, 5)}; add them (the option `attributes` "
-                "names their file)."
-            )
-        log.warning("%d sites lack an attribute and are left out: %s", len(gone), listed(gone, 5))
-    return records.isel(site=~lost)
-
-
-def _require_read(records: xr.Dataset, run: TrainedRun, path: Path | None) -> None:
-    """Raise DataError for all that a run reads and records lack, with what it was trained with."""
-    data, reads, needs = run.settings.data, run.hybrid.readers, run.hybrid.needs
-    known = [str(name) for name in records.variables if name not in records.dims]
-    there, lacks = {*known, *attributes_of(data.derive)}, []
-    for name, who in reads.items():
-        try:
-            sources_of(records, data.derive, {name: who})
-        except DataError:
-            lacks.append(f"the series {name!r}, which {who} reads")
-    lacks += [f"the attribute {name!r}" for name in needs if name not in there]
-    if lacks:
-        raise DataError(
-            f"{path} lacks {'; '.join(lacks)}. It has {listed(known)}. The run {run.folder} was "
-            f"trained with the series {listed(reads)} and the attributes {listed(needs)} of "
-            f"{data.path}: add what is missing, under these names."
-        )

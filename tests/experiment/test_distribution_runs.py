@@ -9,7 +9,8 @@ from experiment_cases import experiment, write_records
 
 from pydiffgeo.errors import SettingsError
 from pydiffgeo.evaluation import open_evaluation
-from pydiffgeo.experiment.judge import judge, predict
+from pydiffgeo.experiment.judge import judge
+from pydiffgeo.experiment.prediction import predict
 from pydiffgeo.experiment.run import train
 
 CMAL = {"kind": "sequence", "network": {"kind": "lstm", "hidden": 4}, "distribution": "cmal"}

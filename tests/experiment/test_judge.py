@@ -18,7 +18,9 @@ import xarray as xr
 import yaml
 
 from pydiffgeo.errors import DataError, OutputError, SettingsError
-from pydiffgeo.experiment.judge import _with_attributes, judge, new_records, predict
+from pydiffgeo.experiment.judge import judge
+from pydiffgeo.experiment.new_records import _with_attributes, new_records
+from pydiffgeo.experiment.prediction import predict
 from pydiffgeo.experiment.run import train
 from pydiffgeo.experiment.trained import load_run
 

@@ -19,7 +19,8 @@ import xarray as xr
 import yaml
 
 from pydiffgeo.errors import DataError, OutputError, PyDiffGeoError, SettingsError
-from pydiffgeo.experiment.judge import judge, predict
+from pydiffgeo.experiment.judge import judge
+from pydiffgeo.experiment.prediction import predict
 from pydiffgeo.experiment.run import calibrate, run_experiment, train
 from pydiffgeo.training import sce_ua as search
 from pydiffgeo.training.checkpoint import CHECKPOINT, load_checkpoint

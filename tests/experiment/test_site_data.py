@@ -16,7 +16,8 @@ from typer.testing import CliRunner
 from pydiffgeo import cli
 from pydiffgeo.errors import DataError, SettingsError
 from pydiffgeo.experiment.build import build_hybrid, load_sites
-from pydiffgeo.experiment.judge import judge, predict
+from pydiffgeo.experiment.judge import judge
+from pydiffgeo.experiment.prediction import predict
 from pydiffgeo.experiment.run import run_experiment
 from pydiffgeo.experiment.schema import load_experiment
 
