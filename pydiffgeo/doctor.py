@@ -33,6 +33,8 @@ EXTRAS = {
     "plot": ("matplotlib", "figures"),
     "train": ("tensorboard", "TensorBoard, beside figures"),
     "calibrate": ("spotpy", "calibration by SCE-UA"),
+    "posterior": ("pyro", "posteriors by NUTS"),
+    "zarr": ("zarr", "records in zarr folders"),
 }
 TORCH_OLDEST = (2, 6)  # below it a checkpoint can run code (CVE-2025-32434)
 ENGINE_VARIABLE = "PYDIFFGEO_ENGINE"

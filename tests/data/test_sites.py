@@ -74,8 +74,24 @@ def test_a_written_file_is_read_back(tmp_path: Path) -> None:
     stored = open_sites(write_sites(flags, tmp_path / "flags.nc"))
     np.testing.assert_array_equal(stored.discharge_quality, flags.discharge_quality)
     assert stored.discharge_quality.attrs["flag_meanings"] == "approved estimated missing"
-    with pytest.raises(DataError, match="must end in .nc"):
+    with pytest.raises(DataError, match="must end in .nc or .zarr"):
         write_sites(before, tmp_path / "all.zip")
+
+
+def test_a_written_zarr_folder_is_read_as_the_file_is(tmp_path: Path) -> None:
+    pytest.importorskip("zarr")
+    before = site_files.records(sites=300, days=40).assign_coords(
+        lat=("site", np.linspace(-60.0, 60.0, 300))
+    )
+    write_sites(before, tmp_path / "all.nc")
+    for _ in range(2):  # the second one takes the place of the first
+        write_sites(before, tmp_path / "all.zarr")
+    folder = tmp_path / "all.zarr"
+    assert len([f for f in (folder / "precipitation" / "c").rglob("*") if f.is_file()]) == 2
+    zarr, netcdf = open_sites(folder, lazy=True), open_sites(tmp_path / "all.nc")
+    xr.testing.assert_equal(zarr.load(), netcdf)
+    assert zarr.precipitation.attrs == netcdf.precipitation.attrs
+    assert not list(tmp_path.glob(".*.part"))
 
 
 def test_memory_stays_bounded(tmp_path: Path) -> None:

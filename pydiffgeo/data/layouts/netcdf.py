@@ -74,13 +74,15 @@ def open_zarr(path: Path, request: Request) -> Source:
     Raises as `source_of`, and DataError where zarr is not installed.
     """
     try:
-        opened = xr.open_zarr(path, decode_timedelta=False)
+        opened = xr.open_zarr(path, decode_timedelta=False, consolidated=False)
     except (ImportError, ValueError) as error:
         raise DataError(
-            f"{path} is a zarr folder ({error}); install the package zarr (`pip install zarr`), or "
-            "convert it to netCDF."
+            f"{path} is a zarr folder ({error}); install the package zarr (`pip install "
+            "pydiffgeo[zarr]`), or convert it to netCDF."
         ) from error
-    return source_of(opened, path, request)
+    # text as netCDF files give it
+    texts = {n: v.astype(object) for n, v in opened.variables.items() if v.dtype.kind == "T"}
+    return source_of(opened.assign(texts), path, request)
 
 
 def source_of(file: xr.Dataset, path: Path, request: Request) -> Source:
