@@ -15,7 +15,7 @@ from . import __version__
 from .cli_data import Option, data_app, julia_app, layout_options
 from .console import console
 from .doctor import examine, show
-from .reporting import Debug, Overwrite, Quiet, Resume, next_command, reporting
+from .reporting import Debug, Overwrite, Quiet, Resume, first_process, next_command, reporting
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -315,7 +315,10 @@ def predict(
                 run, data, output, shard or 1000, steps, start, end, sites, layout, resume,
                 overwrite, given, series, not quiet,
             )  # fmt: skip
-            say(f"Written: {output}, parts: {len(files)}. Read them by pydiffgeo.open_prediction.")
+            if first_process():
+                say(
+                    f"Written: {output}, parts: {len(files)}. pydiffgeo.open_prediction reads them."
+                )
             return
         if resume:
             raise SettingsError("--resume goes on with parts: give --shard or --steps, as before.")

@@ -9,6 +9,7 @@ from pydiffgeo.data.divide import divide_reaches
 from pydiffgeo.data.gaps import Fill, GapRules, fill_forcing, filled_lines
 from pydiffgeo.data.join import append_sites, join_sites
 from pydiffgeo.data.layouts import LAYOUTS
+from pydiffgeo.data.lazy import lazy_variable
 from pydiffgeo.data.left_out import left_out_lines
 from pydiffgeo.data.network import cut_above
 from pydiffgeo.data.problems import Problem
@@ -54,6 +55,7 @@ __all__ = [
     "filled_lines",
     "fit_scaling",
     "join_sites",
+    "lazy_variable",
     "left_out_lines",
     "missing_forcing",
     "open_sites",

@@ -1,4 +1,4 @@
-"""Predictions in parts: of shards of sites, of stretches of time, and resumed."""
+"""Predictions of other sites, years and scenarios; in parts of sites and time, and resumed."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from typer.testing import CliRunner
 import pydiffgeo as pdg
 from pydiffgeo.cli import app
 from pydiffgeo.errors import DataError, OutputError, SettingsError
+from pydiffgeo.experiment.judge import judge
 from pydiffgeo.experiment.prediction import predict, predict_parts
 from pydiffgeo.experiment.run import train
+from pydiffgeo.experiment.trained import load_run
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +45,39 @@ def close(found: xr.Dataset, wanted: xr.Dataset) -> None:
     assert found.site.values.astype(str).tolist() == wanted.site.values.astype(str).tolist()
     for name, values in wanted.data_vars.items():
         np.testing.assert_allclose(found[name].values, values.values, rtol=1e-6, atol=1e-6)
+
+
+def test_prediction_of_other_sites_and_years_is_that_of_the_run(run, records, tmp_path):
+    judged = judge([run], progress=False, figures=False)[str(run)]
+    sites = xr.load_dataset(records).drop_vars("discharge")  # no observations needed
+    new = sites.sel(site=["b0004", "b0001"]).assign_coords(site=["new", "b0001"])
+    new = new.sel(time=slice("2000-11-02", None))  # 60 days of warm-up
+    path = tmp_path / "new.nc"
+    new.to_netcdf(path)
+    found = predict(run, path, tmp_path / "p.nc", start="2001-01-01", end="2001-06-30")
+    written = xr.load_dataset(tmp_path / "p.nc")
+    assert [str(s) for s in written.site.values] == ["new", "b0001"]
+    same = written.discharge.sel(site="b0001").values
+    assert np.allclose(same, judged.judged.discharge.sel(site="b0001").values, rtol=1e-6)
+    assert {"snow", "water", "evapotranspiration"} <= set(written.data_vars), "states and fluxes"
+    assert set(load_run(run).model.learns) <= set(written.data_vars), "parameters"
+    assert not found.observed
+    with pytest.raises(OutputError, match="exists already"):
+        predict(run, path, tmp_path / "p.nc")
+    with pytest.raises(DataError, match="no site 'nwe'.*; did you mean 'new'"):
+        predict(run, path, tmp_path / "q.nc", sites=["nwe"])
+
+
+def test_a_scenario_changes_what_it_should(run, records, tmp_path):
+    sites = xr.load_dataset(records)
+    wet = sites.assign(precipitation=1.5 * sites.precipitation)
+    wet.to_netcdf(tmp_path / "wet.nc")
+    now, then = (
+        predict(run, path, tmp_path / f"{path.stem}_p.nc", start="2001-01-01")
+        for path in (records, tmp_path / "wet.nc")
+    )
+    assert float(then.data.discharge.sum()) > float(now.data.discharge.sum())
+    assert now.scores.nse.notnull().all(), "where there are observations there are scores"
 
 
 def test_parts_of_sites_together_are_the_whole(run, records, whole, tmp_path):
