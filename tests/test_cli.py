@@ -49,7 +49,8 @@ def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Calls:
         monkeypatch.setitem(sys.modules, f"pydiffgeo.experiment.{module}", made)
 
     stub("run", "run_experiment", "train", "calibrate")
-    stub("judge", "judge", "predict")
+    stub("judge", "judge")
+    stub("prediction", "predict", "predict_parts")
     schema = types.ModuleType("schema")
     schema.load_experiment = lambda path: f"settings of {path}"  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "pydiffgeo.experiment.schema", schema)
@@ -118,7 +119,17 @@ GIVEN = ("settings of loam.yaml", Path("runs/loam"))
                 "predict",
                 (
                     *(Path("x"), Path("new.nc"), Path("p.nc"), "2001-01-01", None, ["7"]),
-                    *(None, True, {}),
+                    *(None, True, {}, None),
+                ),
+            ),
+        ),
+        (
+            "predict x --data new.nc --shard 9 --steps 30 --series snow --resume --quiet",
+            (
+                "predict_parts",
+                (
+                    *(Path("x"), Path("new.nc"), Path("prediction"), 9, 30, None, None, None),
+                    *(None, True, False, {}, ["snow"], False),
                 ),
             ),
         ),
@@ -127,6 +138,7 @@ GIVEN = ("settings of loam.yaml", Path("runs/loam"))
 def test_commands_pass_their_arguments(calls: Calls, command: str, called: Any) -> None:
     judged = types.SimpleNamespace(all_scores={}, axis="time")
     answers = {"train": [Path("runs/loam/a")], "predict": judged}
+    answers = answers if "--shard" not in command else {"predict": [Path("part")]}
     calls.answer = answers.get(command.split()[0], Path("p"))
     result = invoke(*shlex.split(command))
     assert result.exit_code == 0, result.output
