@@ -63,15 +63,20 @@ def rates(state: Any, forcing: Any, p: Any, xp: Any) -> tuple[list[Any], Any]:
     snow, melt_water, soil, upper, lower = state
     precipitation, temperature, potential = forcing
 
+    def within(x: Any, width: float) -> Any:
+        return xp.clip(x / (6 * width) + 0.5, 0, 1)
+
     def positive(x: Any, width: float) -> Any:
-        return width * xp.logaddexp(x / width, 0 * x)
+        s = within(x, width)
+        return 3 * width * s**3 * (2 - s) + xp.clip(x - 3 * width, 0, None)
 
     def available(store: Any) -> Any:
         return store / (abs(store) + 1.0)
 
     above = temperature - p["TT"]
     warmth = positive(above, 0.5)
-    rain = precipitation / (1 + xp.exp(-above / 0.5))
+    s = within(above, 0.5)
+    rain = precipitation * s * s * (3 - 2 * s)
     melt = p["CFMAX"] * warmth * available(snow)
     refreezing = p["CFR"] * p["CFMAX"] * (warmth - above) * available(melt_water)
     released = 2 * positive(melt_water - p["CWH"] * snow, 0.5) * available(melt_water)
@@ -81,7 +86,7 @@ def rates(state: Any, forcing: Any, p: Any, xp: Any) -> tuple[list[Any], Any]:
     recharge = (
         infiltration * xp.exp(p["BETA"] * log_wetness) + 2 * positive(soil - p["FC"], 1.0) * wetness
     )
-    log_share = log_wetness - xp.log(p["LP"]) - xp.log1p((wetness / p["LP"]) ** 8) / 8
+    log_share = -positive(xp.log(p["LP"]) - log_wetness, 0.15)
     evapotranspiration = potential * xp.exp(p["BETAET"] * log_share) * available(soil)
     percolation = p["PERC"] * available(upper)
     quick = p["K0"] * positive(upper - p["UZL"], 1.0) * available(upper)

@@ -96,27 +96,6 @@ end
     return muladd(k, 6.93147180369123816490e-01, f - (half_square - muladd(s, half_square + R, k * 1.90821492927058770002e-10)))
 end
 
-"""
-    softplus(x)
-
-log(1 + exp(x)) within four units in the last place, and its slope 1 / (1 + exp(-x)), with one division for both: the logarithm of
-1 + e is 2 atanh(e / (2 + e)). The polynomial interpolates (2 atanh(s) / s - 2) / s^2 at the Chebyshev points of s^2 below 1/9.
-"""
-@inline function softplus(x::Doubles)
-    e = falling_exp(-abs(x))
-    per = 1.0 / ((1.0 + e) * (2.0 + e))
-    s, share = e * (1.0 + e) * per, (2.0 + e) * per
-    z = s * s
-    rest = polynomial(z, 0.6666666666666666, 0.40000000000014585, 0.2857142856710876, 0.22222222717427864, 0.18181789436132859,
-        0.15385570064958623, 0.13314144209654935, 0.12001072809590713, 0.08800738486144674, 0.1616404561194353)
-    return choice(x < 0.0, 0.0, x) + muladd(s * z, rest, 2.0 * s), choice(x < 0.0, e * share, share)
-end
-@inline softplus(x::Float32) = map(Float32, softplus(Float64(x)))
-@inline function softplus(x::Dual{G}) where {G}
-    y, slope = softplus(value(x))
-    return Dual{G}(y, slope * partials(x)), Dual{G}(slope, slope * (1 - slope) * partials(x))
-end
-
 "Reciprocals of several numbers with one division, which costs as much as ten products; their product must be a normal number."
 @inline inverses(a) = (1 / a,)
 @inline function inverses(a, b, c, d)

@@ -102,7 +102,6 @@ end
 @inline per_cube_root(a::Lanes) = Lanes(per_cube_root(a.x))
 @inline positive_log(a::Lanes) = Lanes(positive_log(a.x))
 @inline falling_exp(a::Lanes) = Lanes(falling_exp(a.x))
-@inline softplus(a::Lanes) = map(Lanes, softplus(a.x))
 @inline falling_exp2(a::Lanes) = Lanes(falling_exp2(a.x))
 @inline function Base.log1p(a::Lanes)
     u = 1 + a

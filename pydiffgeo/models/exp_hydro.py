@@ -11,12 +11,21 @@ from torch import Tensor, nn
 from pydiffgeo.models.base import Entries, Evaluation, Values, not_negative
 from pydiffgeo.models.buckets import TYPICAL_RUNOFF, Buckets
 from pydiffgeo.models.slots import Formula
-from pydiffgeo.models.smooth import available, available_and_slope, positive, stacked, step_up
+from pydiffgeo.models.smooth import (
+    at_most_one,
+    available,
+    available_and_slope,
+    positive,
+    positive_and_slope,
+    stacked,
+    step_up,
+)
 from pydiffgeo.models.spec_files import load_constants
 
 CONSTANTS = load_constants("exp_hydro")
 PHASE_WIDTH = CONSTANTS["PHASE_WIDTH"]
 STORE_WIDTH = CONSTANTS["STORE_WIDTH"]
+LIMIT_WIDTH = CONSTANTS["LIMIT_WIDTH"]
 SPILL = CONSTANTS["SPILL"]
 WARM = CONSTANTS["WARM"]
 MELTING = CONSTANTS["MELTING"]
@@ -52,7 +61,7 @@ class ExpHydro(Buckets):
     formulas: ClassVar[Mapping[str, Formula]] = {
         "rain": lambda p, warmth: step_up(WARM * warmth, PHASE_WIDTH),
         "melt": lambda p, warmth: positive(WARM * warmth, PHASE_WIDTH) / MELTING,
-        "evapotranspiration": lambda p, filling: _limited(filling)[0],
+        "evapotranspiration": lambda p, filling: at_most_one(filling, LIMIT_WIDTH)[0],
         "base_flow": lambda p, filling: torch.exp(
             -p["f"] * positive(p["S_max"] * (1 - filling), STORE_WIDTH)
         ),
@@ -132,7 +141,7 @@ class ExpHydro(Buckets):
                 "evapotranspiration", p, water / p["S_max"], 1 / p["S_max"], guard
             )
         else:
-            part, slope = _limited(water / p["S_max"])
+            part, slope = at_most_one(water / p["S_max"], LIMIT_WIDTH)
             slope = slope / p["S_max"]
         evapotranspiration, drying = (
             f["potential_evapotranspiration"] * part,
@@ -144,16 +153,18 @@ class ExpHydro(Buckets):
             base, growth = self.share_and_slope("base_flow", p, water / p["S_max"], 1 / p["S_max"])
             base, growth = p["Q_max"] * base, p["Q_max"] * growth
         else:
-            base = p["Q_max"] * torch.exp(-p["f"] * positive(-over, STORE_WIDTH))
-            growth = (p["f"] * base).mul_(step_up(-over, STORE_WIDTH))
+            deficit, by_deficit = positive_and_slope(-over, STORE_WIDTH)
+            base = p["Q_max"] * torch.exp(-p["f"] * deficit)
+            growth = (p["f"] * base).mul_(by_deficit)
         if "spill" in self.closures:
             spill, by_water = self.share_and_slope("spill", p, water / p["S_max"], 1 / p["S_max"])
             discharge, emptying = SPILL * spill * water, (by_water * water).add_(spill).mul_(SPILL)
             discharge.addcmul_(base, in_store)
             emptying.addcmul_(base, on_store).addcmul_(growth, in_store)
         else:
-            outflow = base + SPILL * positive(over, STORE_WIDTH)
-            growth = growth.add_(step_up(over, STORE_WIDTH), alpha=SPILL)
+            excess, by_excess = positive_and_slope(over, STORE_WIDTH)
+            outflow = torch.add(base, excess, alpha=SPILL)
+            growth = growth.add_(by_excess, alpha=SPILL)
             discharge, emptying = outflow * in_store, outflow * on_store + growth * in_store
         rates = [f["snowfall"] - melt, f["rain"] + melt - evapotranspiration - discharge]
         return rates, {(0, 0): -on_snow, (1, 0): on_snow, (1, 1): -(drying + emptying)}
@@ -162,7 +173,7 @@ class ExpHydro(Buckets):
         """Evapotranspiration in parts of its potential."""
         if "evapotranspiration" in self.closures:
             return self.share("evapotranspiration", p, water, guard=available(water, GUARD))
-        return _limited(water / p["S_max"])[0]
+        return at_most_one(water / p["S_max"], LIMIT_WIDTH)[0]
 
     def _base_flow(self, water: Tensor, p: Values) -> Tensor:
         """Base flow, mm d-1."""
@@ -181,11 +192,3 @@ class ExpHydro(Buckets):
     def check_parameters(self, parameters: Mapping[str, Tensor]) -> None:
         """Raise ParameterError where a parameter that may be zero is negative."""
         not_negative(self.spec, parameters, ("f",))
-
-
-def _limited(x: Tensor) -> tuple[Tensor, Tensor]:
-    """min(x, 1), smooth: x (1 + x^8)^(-1/8), 8 % below 1 at x = 1; and its slope."""
-    fourth = (x * x).square()
-    inverse = (1 + fourth * fourth).reciprocal()
-    root = inverse.sqrt().sqrt().sqrt()
-    return x * root, inverse * root

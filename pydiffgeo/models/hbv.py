@@ -11,13 +11,21 @@ from torch import Tensor, nn
 from pydiffgeo.models.base import Entries, Evaluation, Values, not_negative
 from pydiffgeo.models.buckets import TYPICAL_RUNOFF, Buckets
 from pydiffgeo.models.slots import Formula
-from pydiffgeo.models.smooth import available, available_and_slope, positive, stacked, step_up
+from pydiffgeo.models.smooth import (
+    available,
+    available_and_slope,
+    positive,
+    positive_and_slope,
+    stacked,
+    step_up,
+)
 from pydiffgeo.models.spec_files import load_constants
 
 CONSTANTS = load_constants("hbv")
 PHASE_WIDTH = CONSTANTS["PHASE_WIDTH"]
 STORE_WIDTH = CONSTANTS["STORE_WIDTH"]
 SNOW_WIDTH = CONSTANTS["SNOW_WIDTH"]
+LIMIT_WIDTH = CONSTANTS["LIMIT_WIDTH"]
 RELEASE = CONSTANTS["RELEASE"]
 FILLING = CONSTANTS["FILLING"]
 GUARD = CONSTANTS["GUARD"]
@@ -58,8 +66,8 @@ class HBV(Buckets):
             p["BETA"] * wetness.clamp_min(DRIEST / p["FC"]).log()
         ),
         "evapotranspiration": lambda p, wetness: torch.exp(
-            p["BETAET"]
-            * _log_limited(wetness, wetness.clamp_min(DRIEST / (p["FC"] * p["LP"])).log())[0]
+            -p["BETAET"]
+            * positive(-wetness.clamp_min(DRIEST / (p["FC"] * p["LP"])).log(), LIMIT_WIDTH)
         ),
         "percolation": lambda p, filling: available(_unfilled(filling), STORE_WIDTH),
     }
@@ -155,9 +163,9 @@ class HBV(Buckets):
         )
         on_snow, refreezing_slope = on_snow.mul_(f["melt"]), f["refreezing"] * on_melt
         above = torch.addcmul(melt_water, p["CWH"], snow, value=-1)
-        excess = positive(above, SNOW_WIDTH)
+        excess, by_excess = positive_and_slope(above, SNOW_WIDTH)
         released = (excess * in_melt).mul_(RELEASE)
-        by_excess = (step_up(above, SNOW_WIDTH) * in_melt).mul_(RELEASE)
+        by_excess.mul_(in_melt).mul_(RELEASE)
         released_snow = -p["CWH"] * by_excess
         released_melt = by_excess.addcmul_(excess, on_melt, value=RELEASE)
         infiltration = f["rain"] + released
@@ -170,11 +178,10 @@ class HBV(Buckets):
         else:
             fraction = torch.exp(p["BETA"] * log_wetness)
             by_soil = (fraction * per_soil).mul_(p["BETA"])
-        over = soil - p["FC"]
-        spill = positive(over, STORE_WIDTH)
+        spill, by_over = positive_and_slope(soil - p["FC"], STORE_WIDTH)
         recharge = (infiltration * fraction).addcmul_(spill, wetness, value=RELEASE)
         drainage = infiltration * by_soil
-        drainage.addcmul_(step_up(over, STORE_WIDTH), wetness, value=RELEASE).addcmul_(
+        drainage.addcmul_(by_over, wetness, value=RELEASE).addcmul_(
             spill, 1 / p["FC"], value=RELEASE
         )
         in_soil, on_soil = available_and_slope(soil, STORE_WIDTH)
@@ -185,17 +192,17 @@ class HBV(Buckets):
             potential = share * f["potential_evapotranspiration"]
             drying = (by_soil * f["potential_evapotranspiration"]).mul_(in_soil)
         else:
-            log_share, sharpness = _log_limited(wetness / p["LP"], log_wetness - p["LP"].log())
-            potential = torch.exp(p["BETAET"] * log_share).mul_(f["potential_evapotranspiration"])
+            deficit, sharpness = positive_and_slope(p["LP"].log() - log_wetness, LIMIT_WIDTH)
+            potential = torch.exp(-p["BETAET"] * deficit).mul_(f["potential_evapotranspiration"])
             drying = (potential * in_soil * per_soil).mul_(sharpness).mul_(p["BETAET"])
         evapotranspiration = potential * in_soil
         drying.addcmul_(potential, on_soil)
 
         in_upper, on_upper = available_and_slope(upper, STORE_WIDTH)
-        above = upper - p["UZL"]
-        quick = p["K0"] * positive(above, STORE_WIDTH)
+        quick, by_above = positive_and_slope(upper - p["UZL"], STORE_WIDTH)
+        quick.mul_(p["K0"])
         emptying = torch.addcmul(p["K1"], quick, on_upper).addcmul_(
-            p["K0"] * step_up(above, STORE_WIDTH), in_upper
+            by_above.mul_(p["K0"]), in_upper
         )
         passing, by_upper = in_upper, on_upper
         if "percolation" in self.closures:
@@ -240,9 +247,8 @@ class HBV(Buckets):
         """Evapotranspiration in parts of its potential, where the soil is not empty."""
         if "evapotranspiration" in self.closures:
             return self.share("evapotranspiration", p, soil)
-        wetness = soil / p["FC"] / p["LP"]
         log_wetness = (soil.clamp_min(DRIEST) / p["FC"]).log()
-        return torch.exp(p["BETAET"] * _log_limited(wetness, log_wetness - p["LP"].log())[0])
+        return torch.exp(-p["BETAET"] * positive(p["LP"].log() - log_wetness, LIMIT_WIDTH))
 
     def _percolation(self, upper: Tensor, p: Values) -> Tensor:
         """Percolation in parts of PERC, by a closure."""
@@ -256,12 +262,3 @@ class HBV(Buckets):
 def _unfilled(filling: Tensor) -> Tensor:
     """Store in mm from upper / (abs(upper) + FILLING)."""
     return FILLING * filling / (1 - filling.abs())
-
-
-def _log_limited(x: Tensor, log_x: Tensor) -> tuple[Tensor, Tensor]:
-    """Logarithm of min(x, 1), smooth: of x (1 + x^8)^(-1/8), 8 % below 1 at x = 1; and its slope in
-    log x.
-    """
-    fourth = (x * x).square()
-    slope = (1 + fourth * fourth).reciprocal()
-    return log_x + slope.log() * 0.125, slope

@@ -68,7 +68,6 @@ TESTED_IN = {
     "models/buckets.py": "models/test_hbv.py",
     "models/closures.py": "models/test_slots.py",
     "models/exp_hydro.py": "models/test_hbv.py",
-    "models/smooth.py": "models/test_hbv.py",
     "models/elementwise.py": "models/leaves/test_energy.py",
     **{
         f"models/leaves/{name}.py": "models/leaves/test_photosynthesis.py"

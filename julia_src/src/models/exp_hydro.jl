@@ -5,11 +5,12 @@ const OF_EXP_HYDRO = constants("exp_hydro")
 
 @inline function exp_hydro_weather(f, p, s=NO_SLOTS)
     thawing, above = f.temperature - p.T_max, f.temperature - p.T_min
-    warmth, melts = positive(thawing, OF_EXP_HYDRO.PHASE_WIDTH)
-    falls = in_slot(s, Val(:rain), p, above / OF_EXP_HYDRO.WARM, () -> positive(above, OF_EXP_HYDRO.PHASE_WIDTH)[2])
+    warmth, melts, _ = positive(thawing, OF_EXP_HYDRO.PHASE_WIDTH)
+    _, share, rises = positive(above, OF_EXP_HYDRO.PHASE_WIDTH)
+    falls = in_slot(s, Val(:rain), p, above / OF_EXP_HYDRO.WARM, () -> share)
     melting = in_slot(s, Val(:melt), p, thawing / OF_EXP_HYDRO.WARM, () -> warmth / OF_EXP_HYDRO.MELTING)
     rain_share, degrees = falls.value, haskey(s.called, :melt) ? OF_EXP_HYDRO.MELTING * melting.value : warmth
-    return (; f.precipitation, f.potential_evapotranspiration, above, thawing, melts, falls, rain_share,
+    return (; f.precipitation, f.potential_evapotranspiration, above, thawing, melts, falls, rises, rain_share,
         rain=(f.precipitation * rain_share), melting,
         degrees, melt=(p.D_f * degrees))
 end
@@ -17,19 +18,18 @@ end
 "What rates and derivatives share, and the forcing does not change; a pair is a value and its slope in the store."
 @inline function exp_hydro_terms(u, w, p, s=NO_SLOTS)
     snow, water = u
-    # the smaller of water / S_max and 1: x (1 + x^8)^(-1/8)
     x = water / p.S_max
-    root = sqrt(sqrt(sqrt(1 + x^8)))
+    beyond = positive(x - 1, OF_EXP_HYDRO.LIMIT_WIDTH)
     under, over = positive(p.S_max - water, OF_EXP_HYDRO.STORE_WIDTH), positive(water - p.S_max, OF_EXP_HYDRO.STORE_WIDTH)
     in_store, guard = available(water, OF_EXP_HYDRO.STORE_WIDTH), available(water, OF_EXP_HYDRO.GUARD)
-    share = in_slot(s, Val(:evapotranspiration), p, x, () -> x / root, () -> guard[1])
+    share = in_slot(s, Val(:evapotranspiration), p, x, () -> x - beyond[1], () -> guard[1])
     emptying = in_slot(s, Val(:base_flow), p, x, () -> exp(-p.f * under[1]))
-    within = abs(water) + OF_EXP_HYDRO.STORE_WIDTH
-    spilled = in_slot(s, Val(:spill), p, x, () -> over[1] / within)
+    room = abs(water) + OF_EXP_HYDRO.STORE_WIDTH
+    spilled = in_slot(s, Val(:spill), p, x, () -> over[1] / room)
     spill = haskey(s.called, :spill) ? OF_EXP_HYDRO.SPILL * water * spilled.value : OF_EXP_HYDRO.SPILL * over[1] * in_store[1]
-    return (; in_snow=available(snow, OF_EXP_HYDRO.STORE_WIDTH), in_store, guard, x, share, share_slope=1 / (root * (1 + x^8)),
+    return (; in_snow=available(snow, OF_EXP_HYDRO.STORE_WIDTH), in_store, guard, x, share, share_slope=1 - beyond[2],
         under, over, emptying,
-        outflow=(p.Q_max * emptying.value), within, spilled, spill)
+        outflow=(p.Q_max * emptying.value), room, spilled, spill)
 end
 
 @inline function exp_hydro_rates(w, t)
@@ -46,7 +46,7 @@ end
     emptying = slope_in(t.emptying, y -> p.f * y * t.under[2], per)
     if haskey(s.called, :spill)
         # of over / (|water| + 1 mm), which the network stands beside
-        by_formula = (t.over[2] - t.over[1] * sign_of(u[2]) / t.within) / t.within
+        by_formula = (t.over[2] - t.over[1] * sign_of(u[2]) / t.room) / t.room
         spill = OF_EXP_HYDRO.SPILL * (t.spilled.value + u[2] * slope_in(t.spilled, _ -> by_formula, per))
     else
         spill = OF_EXP_HYDRO.SPILL * (t.over[2] * t.in_store[1] + t.over[1] * t.in_store[2])
@@ -78,7 +78,7 @@ end
     on_share, on_emptying, on_spilled =
         on_evapotranspiration * w.potential_evapotranspiration, on_outflow * p.Q_max, on_spill * OF_EXP_HYDRO.SPILL * u[2]
     on_falls, on_melting = on_rain * w.precipitation, on_degrees * OF_EXP_HYDRO.MELTING
-    by_phase = on_falls * slope_in(w.falls, y -> y * (1 - y) / OF_EXP_HYDRO.PHASE_WIDTH, 1 / OF_EXP_HYDRO.WARM)
+    by_phase = on_falls * slope_in(w.falls, _ -> w.rises, 1 / OF_EXP_HYDRO.WARM)
     by_melting =
         haskey(s.called, :melt) ? on_melting * slope_in(w.melting, _ -> w.melts / OF_EXP_HYDRO.MELTING, 1 / OF_EXP_HYDRO.WARM) :
         on_degrees * w.melts
@@ -88,7 +88,7 @@ end
     # slopes in S_max: that of x is -x / S_max
     by_x = -t.x / p.S_max
     by_spill =
-        haskey(s.called, :spill) ? on_spilled * slope_in(t.spilled, _ -> -t.over[2] / t.within, by_x) :
+        haskey(s.called, :spill) ? on_spilled * slope_in(t.spilled, _ -> -t.over[2] / t.room, by_x) :
         -on_spill * OF_EXP_HYDRO.SPILL * t.over[2] * t.in_store[1]
     on_parameters = (; T_min=(-by_phase), T_max=(-by_melting), D_f=on_melt * t.in_snow[1] * w.degrees,
         f=on_emptying * slope_in(t.emptying, y -> -y * t.under[1], zero(t.x)),

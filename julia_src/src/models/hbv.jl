@@ -4,10 +4,16 @@
 
 const OF_HBV = constants("hbv")
 
-"max(x, 0), smooth over a width: width log(1 + exp(x / width)); and its slope."
+"How far x has come from -3 to 3 widths, from 0 to 1."
+@inline within(x, width) = min(max(muladd(x, 1 / (6 * width), 0.5), zero(x)), one(x))
+
+"""
+max(x, 0), smooth: exact beyond 3 widths, 0.5625 widths above it at 0; its slope, a polynomial that rises from 0 to 1 between them; and the slope of that.
+"""
 @inline function positive(x, width)
-    y, slope = softplus(x / width)
-    return width * y, slope
+    s = within(x, width)
+    square = s * s
+    return 3 * width * (square * s) * (2 - s) + max(x - 3 * width, zero(x)), square * (3 - 2 * s), s * (1 - s) / width
 end
 
 "Part of a demand that a store can meet, 1/2 at `width`; odd, so that an overdrawn store is refilled. And its slope."
@@ -17,11 +23,12 @@ end
 
 "What no store changes: rain, and what temperature melts and freezes at most."
 @inline function hbv_weather(f, p)
-    above, rain_share = positive(f.temperature - p.TT, OF_HBV.PHASE_WIDTH)
+    phase = positive(f.temperature - p.TT, OF_HBV.PHASE_WIDTH)
     own = haskey(p, :TTM)  # else TT parts freezing from melting too
-    warmth, warm_share = own ? positive(f.temperature - p.TTM, OF_HBV.PHASE_WIDTH) : (above, rain_share)
+    warmth, warm_share, _ = own ? positive(f.temperature - p.TTM, OF_HBV.PHASE_WIDTH) : phase
+    _, rain_share, rises = phase
     cold = warmth - (f.temperature - (own ? p.TTM : p.TT))
-    return (; f.precipitation, f.potential_evapotranspiration, warmth, cold, rain_share, warm_share,
+    return (; f.precipitation, f.potential_evapotranspiration, warmth, cold, rain_share, rises, warm_share,
         rain=(f.precipitation * rain_share),
         melt=(p.CFMAX * warmth), freezing=(p.CFR * p.CFMAX * cold), log_LP=vlog(p.LP), per_FC=1 / p.FC,
         per_limit=1 / (p.FC * p.LP))
@@ -33,15 +40,11 @@ end
     held = max(soil, oftype(soil, OF_HBV.DRIEST))
     log_wetness = vlog(held * w.per_FC)
     wetness = soil * w.per_FC
-    # the smaller of soil / (LP FC) and 1: x (1 + x^8)^(-1/8)
     x = soil * w.per_limit
-    above = 1 + x^8
-    log_share = log_wetness - w.log_LP - vlog(above) / 8
-    per_above, per_held = inverses(above, held)
-    beyond = x^7 * per_above
+    dryness = positive(w.log_LP - log_wetness, OF_HBV.LIMIT_WIDTH)  # -log(min(x, 1))
     in_snow, in_melt, in_soil, in_upper = available((snow, melt_water, soil, upper), OF_HBV.STORE_WIDTH)
     passed = in_slot(s, Val(:recharge), p, wetness, () -> vexp(p.BETA * log_wetness))
-    demand = in_slot(s, Val(:evapotranspiration), p, x, () -> vexp(p.BETAET * log_share))
+    demand = in_slot(s, Val(:evapotranspiration), p, x, () -> falling_exp(-p.BETAET * dryness[1]))
     passing = in_slot(
         s,
         Val(:percolation),
@@ -52,8 +55,7 @@ end
     )
     return (; in_snow, in_melt, in_soil, in_upper, passing, loose=positive(melt_water - p.CWH * snow, OF_HBV.SNOW_WIDTH),
         over=positive(soil - p.FC, OF_HBV.STORE_WIDTH), brim=positive(upper - p.UZL, OF_HBV.STORE_WIDTH), log_wetness, wetness,
-        log_share, beyond, limited=x * beyond, passed,
-        demand, known=ifelse(soil > oftype(soil, OF_HBV.DRIEST), one(soil), zero(soil)) * per_held)
+        dryness, passed, demand, known=ifelse(soil > oftype(soil, OF_HBV.DRIEST), one(soil), zero(soil)) / held)
 end
 
 @inline function hbv_rates(u, w, p, t)
@@ -79,7 +81,7 @@ end
 @inline function hbv_slopes(u, w, p, t)
     released = OF_HBV.RELEASE * (t.loose[2] * t.in_melt[1] + t.loose[1] * t.in_melt[2])
     passed = slope_in(t.passed, y -> p.BETA * y * t.known, w.per_FC)
-    demand = slope_in(t.demand, y -> p.BETAET * y * (t.known - t.beyond * w.per_limit), w.per_limit)
+    demand = slope_in(t.demand, y -> p.BETAET * y * t.dryness[2] * t.known, w.per_limit)
     return (; melt=(w.melt * t.in_snow[2]), refreezing=(w.freezing * t.in_melt[2]),
         released_snow=-OF_HBV.RELEASE * p.CWH * t.loose[2] * t.in_melt[1],
         released,
@@ -131,14 +133,14 @@ end
     on_melting, on_freezing = on_melt * t.in_snow[1], -on_melt * t.in_melt[1]
     on_warmth = p.CFMAX * (on_melting + p.CFR * on_freezing)
     by_melting = on_warmth * w.warm_share - p.CFR * p.CFMAX * on_freezing
-    by_phase = on_rain * w.precipitation * w.rain_share * (1 - w.rain_share) / OF_HBV.PHASE_WIDTH
+    by_phase = on_rain * w.precipitation * w.rises
     on_passed = on_recharge * (w.rain + OF_HBV.RELEASE * t.loose[1] * t.in_melt[1])
     on_demand = on_evapotranspiration * w.potential_evapotranspiration * t.in_soil[1]
     on_passing = on_percolation * p.PERC
     # slopes in the logarithms of FC, and of LP FC
     x = u[3] * w.per_limit
     by_FC = slope_in(t.passed, y -> -p.BETA * y, -t.wetness)
-    by_limit = on_demand * slope_in(t.demand, y -> -p.BETAET * y * (1 - t.limited), -x)
+    by_limit = on_demand * slope_in(t.demand, y -> -p.BETAET * y * t.dryness[2], -x)
     on_full = on_recharge * OF_HBV.RELEASE * t.over[1] * t.wetness
     on_brim = on_quick * t.in_upper[1]
     on_state = SVector(
@@ -157,7 +159,7 @@ end
         UZL=-on_brim * p.K0 * t.brim[2], TT=(-(haskey(p, :TTM) ? by_phase : by_melting + by_phase)), TTM=(-by_melting),
         CFMAX=on_melting * w.warmth + p.CFR * on_freezing * w.cold,
         CFR=(p.CFMAX * on_freezing * w.cold), CWH=-on_released * OF_HBV.RELEASE * t.loose[2] * t.in_melt[1] * snow,
-        BETAET=on_demand * slope_in(t.demand, y -> y * t.log_share, zero(x)))
+        BETAET=on_demand * slope_in(t.demand, y -> -y * t.dryness[1], zero(x)))
     return on_state,
     on_forcing,
     on_parameters,

@@ -1,0 +1,52 @@
+"""Smooth thresholds: exact beyond three widths, their height and slopes within."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from pydiffgeo.models.smooth import at_most_one, positive, positive_and_slope, step_up
+
+F64 = torch.float64
+
+
+@pytest.mark.parametrize("width", [0.15, 0.5, 1.0])
+def test_positive_is_exact_beyond_three_widths(width: float) -> None:
+    x = torch.linspace(-10, 10, 2001, dtype=F64) * width
+    above = positive(x, width) - x.clamp_min(0)
+    outside = x.abs() > 3.0001 * width
+    assert float(above[x < -3.0001 * width].abs().max()) == 0
+    assert float(above[outside].abs().max()) < 1e-15 * 10 * width
+    assert float(above.min()) >= -1e-15
+    # largest at 0: 9/16 of the width
+    assert float(above.max()) == pytest.approx(9 / 16 * width) == float(above[1000])
+    assert set(step_up(x, width)[outside].tolist()) == {0.0, 1.0}
+
+
+@pytest.mark.parametrize("function", [positive, step_up, lambda x, w: at_most_one(x + 1, w)[0]])
+def test_slopes_are_continuous(function: object) -> None:
+    """At the ends, too: gradients by autograd agree with differences everywhere."""
+    x = torch.tensor([-1.5, -1.4999, -0.7, 0.0, 0.3, 1.4999, 1.5, 4.0], dtype=F64)
+    x.requires_grad_()
+    assert torch.autograd.gradcheck(lambda v: function(v, 0.5), x, eps=1e-7, atol=1e-6)  # type: ignore[operator]
+
+
+def test_slopes_by_hand_are_those_of_autograd() -> None:
+    x = torch.linspace(-3, 3, 61, dtype=F64, requires_grad=True)
+    for pair in (positive_and_slope(x, 0.5), at_most_one(x + 1, 0.15)):
+        (slope,) = torch.autograd.grad(pair[0].sum(), x)
+        torch.testing.assert_close(pair[1], slope)
+    value, slope = positive_and_slope(x, 0.5)
+    torch.testing.assert_close(value, positive(x, 0.5), rtol=0, atol=0)
+    torch.testing.assert_close(slope, step_up(x, 0.5), rtol=0, atol=0)
+
+
+def test_at_most_one_takes_the_smaller() -> None:
+    x = torch.tensor([-0.1, 0.3, 0.55, 1.0, 1.45, 7.0], dtype=F64)
+    expected = torch.tensor([-0.1, 0.3, 0.55, 1 - 9 / 16 * 0.15, 1.0, 1.0], dtype=F64)
+    torch.testing.assert_close(at_most_one(x, 0.15)[0], expected)
+
+
+def test_slope_of_the_step_at_the_threshold_is_that_of_a_sigmoid() -> None:
+    x = torch.zeros((), dtype=F64, requires_grad=True)
+    assert float(torch.autograd.grad(step_up(x, 0.5), x)[0]) == pytest.approx(1 / (4 * 0.5))
