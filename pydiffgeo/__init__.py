@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         StreamOxygen,
         StreamTemperature,
         TwoBigLeaf,
+        TwoLayerBucket,
     )
     from pydiffgeo.models.closures import JuliaClosure, NeuralClosure
     from pydiffgeo.models.descent import descend
@@ -81,6 +82,7 @@ _HOMES = {
     "ProcessModel": "models",
     "Richards": "models",
     "TwoBigLeaf": "models",
+    "TwoLayerBucket": "models",
     "StreamTemperature": "models",
     "Roots": "models.richards",
     "Series": "stages",
@@ -150,6 +152,7 @@ __all__ = [
     "Table",
     "Trainer",
     "TwoBigLeaf",
+    "TwoLayerBucket",
     "Windows",
     "__version__",
     "check_model",

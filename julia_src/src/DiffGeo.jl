@@ -38,6 +38,7 @@ include("models/faces.jl")
 include("models/user.jl")
 include("models/hbv.jl")
 include("models/exp_hydro.jl")
+include("models/two_layer_bucket.jl")
 include("models/rivers.jl")
 include("models/vapour.jl")
 include("models/streams.jl")
@@ -77,7 +78,7 @@ include("precompile.jl")
 export Richards, RootUptake, VanGenuchten, VanGenuchtenVogel, BrooksCorey, Gardner, Haverkamp, Learned
 export CellModel, FaceModel, FunctionNetwork, SmallModel, Sparse, air2stream, exp_hydro, hbv, kinematic_wave, load_model,
     muskingum, muskingum_cunge
-export photosynthesis, stream_oxygen, stream_temperature, two_big_leaf
+export photosynthesis, stream_oxygen, stream_temperature, two_big_leaf, two_layer_bucket
 export METHODS, Options, Solution, pullback, solve
 export Refused, SpecMismatch, UnknownName
 

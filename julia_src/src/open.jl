@@ -14,6 +14,7 @@ const BUILDERS = Dict{String,Function}(
     "richards" => d -> open_richards(d, d["hydraulics"]::Dict{String,Any}),
     "hbv" => d -> open_slots((; x...) -> hbv(; melt_threshold=get(d, "melt_threshold", false)::Bool, x...), d),
     "exp_hydro" => d -> open_slots(exp_hydro, d),
+    "two_layer_bucket" => d -> two_layer_bucket(),
     "muskingum" => d -> muskingum(; positive=d["positive"]::Bool),
     "muskingum_cunge" => d -> muskingum_cunge(; section=d["section"]::String),
     "kinematic_wave" => d -> kinematic_wave(; section=d["section"]::String),

@@ -45,6 +45,7 @@ from pydiffgeo.models.spec_files import shipped_specs
 from pydiffgeo.models.streams.air2stream import Air2Stream
 from pydiffgeo.models.streams.stream_oxygen import StreamOxygen
 from pydiffgeo.models.streams.stream_temperature import StreamTemperature
+from pydiffgeo.models.two_layer_bucket import TwoLayerBucket
 
 HYDRAULICS: dict[type[SoilHydraulics], Callable[[Any], dict[str, Any]]] = {
     VanGenuchten: lambda h: {"entry_width": h.entry_width},
@@ -147,6 +148,7 @@ DESCRIPTIONS: dict[type[ProcessModel], Callable[[Any], dict[str, Any]]] = {
     Richards: _richards,
     HBV: lambda model: {**_by_name(model), "melt_threshold": model.melt_threshold},
     ExpHydro: _by_name,
+    TwoLayerBucket: lambda model: {},
     Muskingum: lambda model: {"positive": model.positive},
     MuskingumCunge: lambda model: {"section": model.section_name},
     KinematicWave: lambda model: {"section": model.section_name},

@@ -95,6 +95,7 @@ def select_sites(
     missing: Literal["error", "skip"] = "error",
     impossible: Literal["error", "missing"] = "error",
     optional: Sequence[str] = (),
+    alone: bool = True,
 ) -> Selection:
     """Look at the days of all spans, site by site, and return which sites can be used.
 
@@ -122,6 +123,8 @@ def select_sites(
         What a value outside of `variables.limits` is: an error, or missing.
     optional : sequence of str
         Forcing that may be missing, which is only remarked.
+    alone : bool
+        Whether there are no other sites, of which some can be judged: see `require_judged`.
 
     Raises
     ------
@@ -208,10 +211,8 @@ def select_sites(
     kept = tuple(site for site in sites if site not in found)
     problems = [p for those in found.values() for p in those]
     left_out = {"all": left_or_refused(found, len(sites), missing, river)} | unjudged
-    for name, reasons in unjudged.items():
-        if set(reasons) >= set(kept):
-            lines = left_out_lines({name: reasons})
-            raise DataError("\n".join([f"no site can be judged in the {name} period.", *lines]))
+    if alone:
+        require_judged(unjudged, kept)
     for (span, name), some in judged.items():
         if not some:
             raise DataError(
@@ -220,6 +221,14 @@ def select_sites(
             )
     remarks = [remark for remark in remarks if remark[1]]
     return Selection(kept, left_out, tuple(problems), tuple(remarks), tuple(dict.fromkeys(unfit)))
+
+
+def require_judged(left_out: Mapping[str, Mapping[str, str]], kept: Iterable[str]) -> None:
+    """Raise DataError where all of the sites are left out of the judgement in a period."""
+    for name, reasons in left_out.items():
+        if name != "all" and set(reasons) >= set(kept):
+            lines = left_out_lines({name: dict(reasons)})
+            raise DataError("\n".join([f"no site can be judged in the {name} period.", *lines]))
 
 
 def without_impossible(records: xr.Dataset, names: Iterable[str]) -> xr.Dataset:
@@ -414,9 +423,8 @@ def _has_window(
     starts = np.arange(begin, last - warm_up - length + 1)
     none = [np.zeros(last, bool)]  # where nothing is read, as by a persistence
     gap = np.logical_or.reduce([np.isnan(array) for array in weather.values()] or none)
-    known = np.logical_or.reduce(
-        [np.isfinite(array) for array in seen.values()] or [np.ones_like(gap)]
-    )
+    flat = (np.isfinite(array).reshape(len(array), -1).any(1) for array in seen.values())
+    known = np.logical_or.reduce([*flat] or [np.ones_like(gap)])
     gaps, observed = (np.concatenate(([0], np.cumsum(flags))) for flags in (gap, known))
     end = starts + warm_up + length
     return bool(((gaps[end] == gaps[starts]) & (observed[end] > observed[starts + warm_up])).any())

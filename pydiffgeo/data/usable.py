@@ -125,6 +125,7 @@ def usable_sites(
     impossible: Literal["error", "missing"] = "error",
     gaps: GapRules | None = None,
     optional: Sequence[str] = (),
+    alone: bool = True,
 ) -> Usable:
     """Return the sites that can be used in all spans, gaps filled; say why others cannot.
 
@@ -144,6 +145,8 @@ def usable_sites(
         How missing forcing is filled; None fills nothing.
     optional : sequence of str
         Series that may be missing, which is only remarked; they are not filled.
+    alone : bool
+        As for `select_sites`.
 
     Raises
     ------
@@ -155,7 +158,7 @@ def usable_sites(
         spans = [replace(span, gaps="any") for span in spans]
     selection = select_sites(
         sites, spans, series, observed, attributes, missing=missing, impossible=impossible,
-        optional=optional,
+        optional=optional, alone=alone,
     )  # fmt: skip
     kept = sites.sel(site=list(selection.kept))
     for name in dict.fromkeys(name for _, name in selection.masked):

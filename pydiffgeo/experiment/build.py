@@ -17,7 +17,6 @@ from pydiffgeo.data import (
     Windows,
     derived,
     find_data,
-    join_sites,
     open_sites,
     usable_sites,
 )
@@ -34,10 +33,12 @@ from pydiffgeo.data.form import (
 )
 from pydiffgeo.data.network import DOWNSTREAM
 from pydiffgeo.data.satellite_cells import require_whole_cells
+from pydiffgeo.data.selection import require_judged
 from pydiffgeo.data.split import sites_where, split_sites
 from pydiffgeo.errors import DataError, SettingsError, listed, nearest
 from pydiffgeo.experiment.data_schema import DataSettings, Period, days_of
 from pydiffgeo.experiment.schema import searching
+from pydiffgeo.experiment.several_files import with_appended, with_joined
 from pydiffgeo.experiment.signatures import Section, given_in, kind_in, make
 from pydiffgeo.experiment.site_data import SiteData
 from pydiffgeo.hybrid import Hybrid
@@ -96,27 +97,7 @@ def open_records(
     with searching(search):
         path = find_data(data.path, search)
         records = open_sites(path, data.layout, sites or None, **given, **options)
-        return _joined(records, data, search)
-
-
-def _joined(records: xr.Dataset, data: DataSettings, search: Sequence[str]) -> xr.Dataset:
-    """Return records with the further products, but for those that they have already."""
-    found = {}
-    for ending, told in data.join.items():
-        if any(str(name).endswith(f"_{ending}") for name in records.data_vars):
-            continue
-        given: dict[str, Any] = {"path": told} if isinstance(told, Path) else dict(told)
-        known = ("path", "layout", "product", "names", "units", "zone", "stamps", "options")
-        place = ("data", "join", ending)
-        if "path" not in given:
-            raise SettingsError("path is missing: name a file or folder.", place)
-        for key in given:
-            if key not in known:
-                close = nearest(key, known)
-                raise SettingsError(f"no key {key!r}{close} Known: {', '.join(known)}.", place)
-        given["path"] = find_data(given["path"], search)
-        found[ending] = open_sites(**given)
-    return join_sites(records, **found)
+        return with_appended(with_joined(records, data, search), data, search)
 
 
 def with_derived(records: xr.Dataset, data: DataSettings, start: Day, end: Day) -> xr.Dataset:
@@ -180,7 +161,9 @@ def load_sites(
     for hybrid in hybrids:
         readers |= hybrid.readers
     series, places = sources_of(opened, data.derive, readers)
+    made = attributes_of(data.derive)  # which files may lack
     static = [n for n in (*(data.attributes or ()), *places) if n in opened.variables]
+    static = [n for n in static if n not in made]
     spans = _spans(settings, calibrated)
     if remembers is None:
         remembers = not hybrids or any(hybrid.remembers for hybrid in hybrids)
@@ -195,8 +178,9 @@ def load_sites(
     options: Any = {
         "missing": data.missing,
         "impossible": data.impossible,
-        "gaps": make(data.gaps),
+        "gaps": None if data.append else make(data.gaps),  # else filled file by file
         "optional": optional,
+        "alone": not (validating or held),
     }
     groups = [(trained, spans), (validating, spans[-1:]), (held, spans[-1:])]
     if river:  # water flows through all sites in all periods
@@ -212,6 +196,7 @@ def load_sites(
         for scope, reasons in part.selection.left_out.items():
             out.setdefault(scope, {}).update(reasons)
     kept = [part.selection.kept for part in found]
+    require_judged(out, [site for some in kept for site in some])
     chosen = kept.pop(1) if validating else ()
     held_out = kept[1] if held else ()
     records = xr.concat([part.sites for part in found], "site") if found[1:] else found[0].sites

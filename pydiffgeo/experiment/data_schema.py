@@ -100,6 +100,11 @@ class DataSettings(Described):
     """Further forcing products of the same sites, by the ending of their names: a file, or path,
     layout, product, names, units, zone, stamps and options of one: era5: era5land_us.nc gives
     precipitation_era5."""
+    append: dict[str, Path | dict[str, Any]] = {}
+    """More sites, such as stations after the cells of a satellite, by the name that is their
+    attribute source (that of the sites of path is data): a file, or path, shift (whole years added
+    to its dates), layout, product, names, units, zone, stamps and options of one. evaluate and
+    predict with --data take that file alone."""
     forcing: Names | None = None
     """Series that networks read; by default all that are not observed."""
     attributes: Names | None = None

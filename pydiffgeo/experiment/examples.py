@@ -17,6 +17,7 @@ EXAMPLES: dict[str, str] = {
     "learned_recharge": "a network inside the equations of HBV",
     "forcing_fusion": "rain of two products, fused by what discharge tells",
     "uncertainty": "how sure models of basins are: ensembles, error models, CMAL, conformal",
+    "two_teachers": "soil moisture from a satellite and from probes at once",
     "soil_moisture": "Richards columns trained on profiles of soil moisture",
     "river_roughness": "Manning's n of the reaches of a river from the discharge at its outlet",
     "river_gauges": "gauges of a river that were never seen, from 68 others",

@@ -16,6 +16,7 @@ from pydiffgeo.data.form import moments, series_names, step_of, times_of
 from pydiffgeo.data.problems import absent
 from pydiffgeo.errors import DataError, listed
 from pydiffgeo.experiment.build import open_records, selected, summary_days, with_derived
+from pydiffgeo.experiment.several_files import all_names
 from pydiffgeo.experiment.signatures import make
 from pydiffgeo.experiment.trained import TrainedRun
 
@@ -50,6 +51,7 @@ def opened(
     settings = run.settings
     own = {**settings.data.options, **(options or {})}
     changes = {"path": find_data(path), "layout": layout or settings.data.layout, "options": own}
+    changes |= {"append": {}, "names": all_names(settings.data)}  # of any of its files
     if sites:  # who names sites wants others than the settings select
         changes["select"] = {}
     data = settings.data.model_copy(update=changes)

@@ -170,9 +170,8 @@ def with_records(
 
 def _on_truth(settings: Any, path: Path) -> Any:
     """Return the settings of a run with the records of a synthetic truth."""
-    own = {
-        name: type(settings.data).model_fields[name].default for name in ("names", "units", "join")
-    }
+    fields = type(settings.data).model_fields
+    own = {name: fields[name].default for name in ("names", "units", "join", "append")}
     changes = {"path": path.resolve(), "layout": "netcdf", "options": {}, **own}
     data = settings.data.model_copy(update=changes)
     return settings.model_copy(update={"data": data})

@@ -57,7 +57,8 @@ def synthetic_sites(
         sites = _weather(given.seed, given.sites, begin, end)
         sites = sites if given.hours is None else tower_weather(sites, given.hours)
     summaries = tuple(f"{name}_" for name in (*data.derive, *data.observed))
-    made = attributes_of(data.derive)
+    # what a map would give is drawn, too
+    made = attributes_of({k: v for k, v in data.derive.items() if k != "nearest"})
     wanted = [n for n in data.attributes or ("a", "b", "c") if n not in made]
     names = [n for n in wanted if not n.startswith(summaries)]
     drawn = random.uniform(0.1, 0.9, (given.sites, len(names)))  # what any attribute may be
@@ -80,7 +81,9 @@ def synthetic_sites(
             sites = sites.assign_coords(depth=("depth", np.array(PROBES), {"units": "m"}))
             sites[name] = (("site", "time", "depth"), np.full((*shape, len(PROBES)), WET), unit)
         else:
-            sites[name] = (("site", axis), random.uniform(0.5, 1.5, shape), unit)
+            most = 1.5 if variable is None else variable.upper  # of what is possible
+            values = np.minimum(random.uniform(0.5, 1.5, shape), most)
+            sites[name] = (("site", axis), values, unit)
     whole = with_derived(sites, data, begin, end)
     windows = Windows(whole, dtype=hybrid.dtype, observed=data.observed, closed=hybrid.closed)
     hybrid.prepare(windows, attributes=data.attributes, forcing=data.forcing)

@@ -12,11 +12,13 @@ from pydiffgeo.models.rivers.muskingum_cunge import MuskingumCunge
 from pydiffgeo.models.streams.air2stream import Air2Stream
 from pydiffgeo.models.streams.stream_oxygen import StreamOxygen
 from pydiffgeo.models.streams.stream_temperature import StreamTemperature
+from pydiffgeo.models.two_layer_bucket import TwoLayerBucket
 
 MODELS: dict[str, type[ProcessModel]] = {
     "richards": Richards,
     "hbv": HBV,
     "exp_hydro": ExpHydro,
+    "two_layer_bucket": TwoLayerBucket,
     "muskingum": Muskingum,
     "muskingum_cunge": MuskingumCunge,
     "kinematic_wave": KinematicWave,
@@ -39,6 +41,7 @@ __all__ = [
     "ProcessModel",
     "Richards",
     "TwoBigLeaf",
+    "TwoLayerBucket",
     "StreamOxygen",
     "StreamTemperature",
 ]

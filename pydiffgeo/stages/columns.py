@@ -18,43 +18,71 @@ from pydiffgeo.stages.base import Known, Named, Series, Stage
 class Probes(Stage):
     """Values at probes from those of cells: linear between the cells of the layer of each probe.
 
+    Or from the series of a few layers, such as those of `TwoLayerBucket`: linear between the
+    middles of the layers, constant above the first and below the last.
+
     Parameters
     ----------
-    series : str
-        Series of cells.
+    series : str or sequence of str
+        Series of cells; or one series for each layer, from above.
     gives : str
         Series [batch, time, depth] at the probes.
     depths : sequence of float, optional
         Depths of the probes (cm); by default those of the observations.
+    middles : sequence of float, optional
+        Depth of the middle of each layer (cm), where there is a series for each.
+
+    Raises
+    ------
+    DataError
+        Layers without middles, or middles that do not lie one below the other; with the first
+        records, a series that is none of cells, or no depths.
     """
 
     def __init__(
         self,
-        series: str = "mean_water_content",
+        series: str | Sequence[str] = "mean_water_content",
         gives: str = "soil_moisture",
         depths: Sequence[float] | None = None,
+        middles: Sequence[float] | None = None,
     ):
         super().__init__()
-        self.of, self.reads, self.gives, self.depths = series, (series,), (gives,), depths
+        self.reads = (series,) if isinstance(series, str) else tuple(series)
+        self.gives, self.depths, self.middles = (gives,), depths, middles
+        told = f"series of {len(self.reads)} layers: {', '.join(self.reads)}"
+        if middles is None and len(self.reads) > 1:
+            raise DataError(f"Probes has {told}; give middles=[...], their depths in cm.")
+        if middles is not None and (
+            len(middles) != len(self.reads) or (np.diff(middles) <= 0).any()
+        ):
+            raise DataError(
+                f"Probes has {told}, and middles {list(middles)}; give one depth (cm) for each, "
+                "from above."
+            )
 
     def bind(self, known: Known) -> dict[str, str]:
         """Take the grid of the series."""
-        if self.of not in known.grids:
+        of = self.reads[0]
+        if self.middles is None and of not in known.grids:
             raise DataError(
-                f"Probes reads {self.of!r}, which is no series of "
-                f"cells{nearest(self.of, known.grids)} There are "
+                f"Probes reads {of!r}, which is no series of "
+                f"cells{nearest(of, known.grids)} There are "
                 f"{', '.join(known.grids) or 'none'}."
             )
-        depths = known.depths if self.depths is None else self.depths
+        depths = np.asarray(known.depths if self.depths is None else self.depths, dtype=float)
         if not len(depths):
             raise DataError("Probes needs depths: the observations have none. Give depths=[...].")
-        weights = probe_weights(known.grids[self.of], np.asarray(depths, dtype=float))
+        if self.middles is None:
+            weights = probe_weights(known.grids[of], depths)
+        else:
+            weights = torch.tensor(linear_weights(np.asarray(self.middles, dtype=float), depths))
         self.register_buffer("weights", weights, persistent=False)
-        return known.unit_of(self.of, self.gives)
+        return known.unit_of(of, self.gives)
 
     def forward(self, series: Series, parameters: Named, batch: Batch) -> Named:
         """Return the series at the probes."""
-        cells = series[self.of]
+        parts = [series[name] for name in self.reads]
+        cells = parts[0] if self.middles is None else torch.stack(parts, -1)
         return {self.gives[0]: cells @ self.get_buffer("weights").to(cells)}
 
 

@@ -17,6 +17,7 @@ from pydiffgeo.data.derive.classes import add_class_values, add_classes, class_n
 from pydiffgeo.data.derive.filled import add_filled
 from pydiffgeo.data.derive.means import add_means, mean_names
 from pydiffgeo.data.derive.memory import add_memory, memory_names
+from pydiffgeo.data.derive.nearest import add_nearest, nearest_names
 from pydiffgeo.data.derive.own_area import add_own_area
 from pydiffgeo.data.derive.own_inflow import LATERAL, add_own_inflow
 from pydiffgeo.data.derive.pet import add_pet, pet_places, pet_sources
@@ -46,6 +47,7 @@ DERIVED: dict[str, Callable[..., xr.Dataset]] = {
     "moisture": add_moisture,
     "first_profile": add_first_profile,
     "filled": add_filled,
+    "nearest": add_nearest,
     "width": add_width,
     "own_area": add_own_area,
     "own_inflow": add_own_inflow,
@@ -224,6 +226,8 @@ def attributes_of(wanted: Mapping[str, Any]) -> list[str]:
         found += [class_name(str(classes.get("of")), v) for v in classes.get("values") or ()]
     if means := wanted.get("means"):
         found += mean_names(means.get("of", ()) if isinstance(means, Mapping) else means)
+    if isinstance(near := wanted.get("nearest"), Mapping):
+        found += nearest_names(near.get("attributes") or ())
     if isinstance(numbers := wanted.get("class_values"), Mapping):
         found += class_numbers(numbers.get("table") or {})
     for kind, endings in (("moisture", tuple(QUANTILES)), ("first_profile", ("first",))):
