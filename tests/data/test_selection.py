@@ -282,6 +282,21 @@ def test_windows_are_not_made_of_impossible_values() -> None:
         Windows(without_impossible(records, DISCHARGE), attributes=["aridity"]).batch(0)
 
 
+def test_a_window_may_have_an_observation_of_any_series_at_any_depth() -> None:
+    """A profile beside a series without depths once ended in an error of numpy."""
+    records = site_files.records(sites=3)
+    profile = np.full((3, records.sizes["time"], 2), np.nan)
+    profile[1, 150, 1] = 0.2
+    records["soil_moisture"] = ("site", "time", "depth"), profile, {"units": "m3 m-3"}
+    records = records.assign_coords(depth=("depth", [0.05, 0.2], {"units": "m"}))
+    records.discharge[1:] = np.nan
+    span = Span("training", "1999-12-01", "2000-06-30", 30, "windows", (30, 60))
+    observed = ("discharge", "soil_moisture")
+    found = select_sites(records, [span], FORCING, observed, missing="skip")
+    assert found.kept == ("b0000", "b0001")
+    assert "no window of 30 + 60 days" in found.left_out["all"]["b0002"]
+
+
 def river_span(**own: Any) -> Span:
     given: dict[str, Any] = {"gaps": "windows", "window": (5, 10), "varied": ("discharge",)}
     return Span("training", "2000-01-06", "2000-02-05", 5, **given | own)
