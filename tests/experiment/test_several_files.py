@@ -13,7 +13,8 @@ import xarray as xr
 
 from pydiffgeo.data import write_sites
 from pydiffgeo.errors import DataError, SettingsError
-from pydiffgeo.experiment.judge import judge, predict
+from pydiffgeo.experiment.judge import judge
+from pydiffgeo.experiment.prediction import predict
 from pydiffgeo.experiment.run import train
 from pydiffgeo.experiment.several_files import shifted
 
