@@ -101,10 +101,11 @@ def _marked(records: xr.Dataset, name: str, data: DataSettings) -> xr.Dataset:
     if SOURCE in records.variables:
         told = f"append: the records of {name} have a variable {SOURCE!r} already; rename it."
         raise DataError(told, ("data", "append"))
-    if data.gaps is not None:
+    gaps: Any = make(data.gaps)
+    if gaps is not None:
         days = times_of(records)
         series = [n for n in series_names(records) if n not in data.observed]
-        records, fills = fill_forcing(records, make(data.gaps), (days[0], days[-1]), series)
+        records, fills = fill_forcing(records, gaps, (days[0], days[-1]), series)
         for line in filled_lines(fills):
             log.info("%s, filled: %s", name, line)
     return records.assign({SOURCE: ("site", [name] * records.sizes["site"])})
