@@ -44,16 +44,16 @@ def test_formulas_far_from_their_thresholds() -> None:
     moist = at([0.0, half, low], {}, exchange=2.0, K_s=80.0, K_d=30.0, b=1.0, s_star=0.8)
     assert moist["surface_soil_moisture"] == pytest.approx(0.05 + 0.2)
     assert moist["root_zone_soil_moisture"] == pytest.approx(0.05 + 0.1)
-    # limits are 8 % below 1 at 1, and nothing here: 1 - (1 + 0.5^8)^(-1/8) = 5e-4
-    assert moist["percolation"] == pytest.approx(80.0 * 0.5**5, rel=3e-3)
-    assert moist["drainage"] == pytest.approx(30.0 * 0.25**5, rel=1e-4)
-    assert moist["capillary_rise"] == pytest.approx(2.0 * (0.25 - 0.5), rel=2e-3)
+    # thresholds are exact 45 % away from them
+    assert moist["percolation"] == pytest.approx(80.0 * 0.5**5)
+    assert moist["drainage"] == pytest.approx(30.0 * 0.25**5)
+    assert moist["capillary_rise"] == pytest.approx(2.0 * (0.25 - 0.5))
     demand = {"potential_evaporation": 3.0, "potential_transpiration": 4.0}
     dry = at([0.0, half / 2, low], demand, s_evaporation=1.0, s_star=0.8, root_share=0.3)
-    assert dry["evaporation"] == pytest.approx(3.0 * 0.25, rel=1e-3)
-    assert dry["transpiration"] == pytest.approx(4.0 * 0.25 / 0.8, rel=1e-3)
+    assert dry["evaporation"] == pytest.approx(3.0 * 0.25)
+    assert dry["transpiration"] == pytest.approx(4.0 * 0.25 / 0.8)
     rain = at([0.0, 0.0, 2 * low], {"precipitation": 20.0}, BETA=2.0)
-    assert rain["runoff"] == pytest.approx(20.0 * 0.5**2, rel=2e-3)
+    assert rain["runoff"] == pytest.approx(20.0 * 0.5**2)
 
 
 def test_snow_falls_and_melts() -> None:
