@@ -68,6 +68,19 @@ class ExplicitLoop(stages.Stage):
         return {"discharge": torch.stack(found, 1)}
 
 
+class Spring(stages.Stage):
+    """Flow that is always there, so that no noisy observation of a small flow is negative."""
+
+    reads = gives = ("discharge",)
+
+    def __init__(self, flow: float):
+        super().__init__()
+        self.flow = flow
+
+    def forward(self, series, parameters, batch):
+        return {"discharge": series["discharge"] + self.flow}
+
+
 def basins(given: argparse.Namespace) -> dict[str, object]:
     """Sample some basins by NUTS through the implicit solver, and through an explicit loop."""
     file = given.data / "camels_us_daymet_500.nc"
@@ -129,14 +142,15 @@ def twin(given: argparse.Namespace) -> dict[str, object]:
         share = torch.tensor(random.uniform(size=count))
         truth[name] = bounds.to_physical(torch.logit(share, eps=1e-3)).numpy()
     process = stages.Process("exp_hydro", pdg.Solver("implicit_euler", step=1.0), learn=learn)
-    table = pdg.Hybrid(pdg.Table(sites.site.values), process, dtype=F64).prepare(sites)
+    made = process, Spring(5 * noise)
+    table = pdg.Hybrid(pdg.Table(sites.site.values), *made, dtype=F64).prepare(sites)
     for k, site in enumerate(sites.site.values):
         table.network.set(str(site), {name: float(v[k]) for name, v in truth.items()})
     flow = pdg.simulate(table, sites, warm_up=0, also=["discharge"])["discharge"].values
     flow = flow + noise * random.normal(size=flow.shape)
-    sites["discharge"] = dims, np.where(flow > 0, flow, np.nan), {"units": "mm d-1"}
+    sites["discharge"] = dims, flow, {"units": "mm d-1"}
     windows = pdg.Windows(sites, warm_up=0, dtype=F64, attributes=[])
-    hybrid = pdg.Hybrid(pdg.MLP(reads=(), hidden=()), process)
+    hybrid = pdg.Hybrid(pdg.MLP(reads=(), hidden=()), *made)
     result = pdg.posterior(hybrid, windows, noise=noise, samples=500, chains=1, predictive=0)
     ends = result.draws.quantile([0.05, 0.95], ("chain", "draw"))
     inside = {

@@ -17,6 +17,7 @@ from pydiffgeo.distributions import KINDS, of_kind
 from pydiffgeo.errors import SettingsError
 from pydiffgeo.hybrid import Hybrid
 from pydiffgeo.stages.base import Series
+from pydiffgeo.training.priors import logits, unbounded
 
 ROWS = 4096  # that are solved at once
 STEP = 1e-4  # of differences, on the unbounded scale
@@ -82,7 +83,7 @@ class Likelihood:
             return parameters_to_vector(self.model.parameters()).detach().double()[None]
         assert self.model.learned is not None
         first = [self.model.learned.learned.raw_start(name) for name in self.model.learns]
-        return torch.stack(first).expand(self.rows, -1).clone()
+        return unbounded(torch.stack(first)).expand(self.rows, -1).clone()
 
     def only(self, row: int) -> Likelihood:
         """Return the likelihood of one row."""
@@ -98,7 +99,7 @@ class Likelihood:
     def physical(self, z: Tensor) -> dict[str, Tensor]:
         """Return parameters in their units [...] from z [..., parameter]."""
         own = enumerate(self.model.learns.items())
-        return {name: bounds.to_physical(z[..., k]) for k, (name, bounds) in own}
+        return {name: bounds.to_physical(logits(z[..., k])) for k, (name, bounds) in own}
 
     def simulated(self, z: Tensor) -> Tensor:
         """Return the series, or the parameters of its distribution, for z [set, row, z].

@@ -38,22 +38,22 @@ def sample(
     """Sample the posterior of each row, and return z [chain, draw, row, z].
 
     NUTS (Hoffman & Gelman 2014, JMLR 15:1593-1623) in numbers that Laplace's approximation makes
-    independent; chains begin at draws of it that are twice as far apart.
+    independent; chains begin at draws of it that are twice as far apart. The chains of a row are
+    one batch of the solver: NUTS samples the product of their posteriors, in which they are
+    independent, with steps and trajectories of one length for all.
     """
     require_pyro()
-    rows = [
-        torch.stack([_chain(likelihood.only(k), priors, mode, k, samples, warm_up, seed + 1000 * c)
-                     for c in range(chains)])
-        for k in range(likelihood.rows)
-    ]  # fmt: skip
-    return torch.stack(rows, 2)
+    rows = range(likelihood.rows)
+    each = [_chains(likelihood.only(k), priors, mode, k, samples, warm_up, chains, seed)
+            for k in rows]  # fmt: skip
+    return torch.stack(each, 2)
 
 
-def _chain(
+def _chains(
     likelihood: Likelihood, priors: BoundedPriors | WeightPriors, mode: Mode, row: int,
-    samples: int, warm_up: int, seed: int,
+    samples: int, warm_up: int, chains: int, seed: int,
 ) -> Tensor:  # fmt: skip
-    """Return a chain [draw, z] of one row."""
+    """Return the chains [chain, draw, z] of one row."""
     from pyro.infer import MCMC, NUTS
 
     centre, root, errors = mode.z[row], mode.root[row], mode.errors
@@ -61,9 +61,9 @@ def _chain(
         errors = Errors(errors.sd[row : row + 1], errors.rho[row : row + 1])
 
     def potential(given: dict[str, Tensor]) -> Tensor:
-        z = centre + root @ given["u"]
+        z = centre + given["u"] @ root.T
         try:
-            misfit = likelihood.misfit(likelihood.simulated(z[None, None]), errors)[0, 0]
+            misfit = likelihood.misfit(likelihood.simulated(z[:, None]), errors).sum()
         except SolveFailed:
             return given["u"].square().sum() * math.inf  # no such parameters: the trajectory ends
         return misfit - priors.log_density(z).sum()
@@ -71,13 +71,13 @@ def _chain(
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of pyro, about what it does with torch
         torch.manual_seed(seed)
-        begin = torch.randn(len(centre), dtype=torch.float64) * 2.0
+        begin = torch.randn(chains, len(centre), dtype=torch.float64) * 2.0
         kernel = NUTS(
             potential_fn=potential, max_tree_depth=DEPTH, adapt_mass_matrix=warm_up >= ADAPTED
         )
-        chain = MCMC(kernel, samples, warm_up, initial_params={"u": begin}, disable_progbar=True)
-        chain.run()
-    return centre + chain.get_samples()["u"] @ root.T
+        run = MCMC(kernel, samples, warm_up, initial_params={"u": begin}, disable_progbar=True)
+        run.run()
+    return centre + run.get_samples()["u"].transpose(0, 1) @ root.T
 
 
 def split_r_hat(draws: Tensor) -> Tensor:

@@ -216,7 +216,7 @@ def posterior(
         )
     mode = find_mode(likelihood, of_prior, correlated, noise, starts, seed)
     if of == "sites":
-        _tell_bounds(torch.sigmoid(mode.z), list(model.learns), windows.names)
+        _tell_bounds(torch.special.ndtr(mode.z), list(model.learns), windows.names)
     random = torch.Generator().manual_seed(seed)
     if method == "laplace":
         z = mode.draws(samples * chains, random)[None]

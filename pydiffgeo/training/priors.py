@@ -1,4 +1,9 @@
-"""Priors of parameters inside bounds, as densities of the unbounded numbers that are sampled."""
+"""Priors of parameters inside bounds, as densities of the unbounded numbers that are sampled.
+
+An unbounded number z stands at the share Phi(z) of the interval of its parameter, where Phi is the
+distribution function of a standard normal: of a uniform prior z is standard normal, so that
+Laplace's approximation is exact of what a record tells nothing of.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +12,22 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import logsigmoid
+from torch.special import log_ndtr, ndtri
 
 from pydiffgeo.errors import DataError, lookup
 from pydiffgeo.networks.bounds import Bounds
 
 TRIES = 1000  # of a draw of a prior that is inside the bounds
+
+
+def logits(z: Tensor) -> Tensor:
+    """Return the logit of the share of the interval, which `Bounds` take, of unbounded numbers."""
+    return log_ndtr(z) - log_ndtr(-z)
+
+
+def unbounded(x: Tensor) -> Tensor:
+    """Return the unbounded numbers of logits."""
+    return -torch.sign(x) * ndtri(torch.sigmoid(-x.abs()))
 
 
 class BoundedPriors:
@@ -46,14 +61,13 @@ class BoundedPriors:
 
     def log_density(self, z: Tensor) -> Tensor:
         """Return the logarithm of each density [..., parameter] at unbounded numbers."""
-        found = logsigmoid(z) + logsigmoid(-z)  # uniform on the scale of the bounds
+        found = -0.5 * z.square()  # uniform on the scale of the bounds, less a constant
         if not self.given:
             return found
         columns = list(found.unbind(-1))
         for k, (name, own) in enumerate(self.bounds.items()):
             if name in self.given:
-                x = z[..., k]
-                value = own.to_physical(x)
+                value = own.to_physical(logits(z[..., k]))
                 # dp/dz = dp/du du/dz, where u is the share of the interval
                 slope = torch.log(value) if own.transform == "log" else 0.0
                 columns[k] = self.given[name].log_prob(value) + slope + columns[k]
@@ -69,11 +83,11 @@ class BoundedPriors:
 
     def sample(self, shape: Sequence[int], random: torch.Generator) -> Tensor:
         """Return unbounded draws [*shape, parameter]."""
-        uniform = torch.rand(*shape, len(self.bounds), generator=random, dtype=torch.float64)
-        z = torch.logit(uniform, eps=1e-6)
+        z = torch.randn(*shape, len(self.bounds), generator=random, dtype=torch.float64)
         for k, (name, own) in enumerate(self.bounds.items()):
             if name in self.given:
-                z[..., k] = own.from_physical(self._inside(name, own, shape, random))
+                drawn = self._inside(name, own, shape, random)
+                z[..., k] = unbounded(own.from_physical(drawn))
         return z
 
     def _inside(
