@@ -84,7 +84,7 @@ class Spring(stages.Stage):
 def basins(given: argparse.Namespace) -> dict[str, object]:
     """Sample some basins by NUTS through the implicit solver, and through an explicit loop."""
     file = given.data / "camels_us_daymet_500.nc"
-    names = list(BASINS)[: given.basins]
+    names = given.basins.split(",")
     sites = open_sites(file, sites=names, derive={"potential_evapotranspiration": "oudin"})
     start = pd.Timestamp("1990-10-01")
     end = start + pd.Timedelta(given.days - 1, "D")
@@ -236,17 +236,17 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=HERE / "results")
     parser.add_argument("--model", default="exp_hydro", choices=("exp_hydro", "hbv"))
     parser.add_argument("--solvers", default="implicit,explicit")
-    parser.add_argument("--basins", type=int, default=3)
+    parser.add_argument("--basins", default=",".join(BASINS), help="their names")
     parser.add_argument("--days", type=int, default=730)
-    parser.add_argument("--samples", type=int, default=500)
-    parser.add_argument("--warm-up", type=int, default=200)
-    parser.add_argument("--chains", type=int, default=2)
+    parser.add_argument("--samples", type=int, default=300)
+    parser.add_argument("--warm-up", type=int, default=150)
+    parser.add_argument("--chains", type=int, default=4)
     parser.add_argument("--twins", type=int, default=200)
     parser.add_argument("--short", action="store_true", help="a minute, whatever else is given")
     given = parser.parse_args()
     if given.short:
-        given.basins, given.days, given.samples, given.warm_up, given.chains = 1, 60, 10, 5, 1
-        given.twins = 10
+        given.basins, given.days, given.samples, given.warm_up = BASINS[0], 60, 10, 5
+        given.chains, given.twins = 1, 10
     found = QUESTIONS[given.question](given)
     given.output.mkdir(parents=True, exist_ok=True)
     name = f"posteriors_{given.question}"

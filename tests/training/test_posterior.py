@@ -116,6 +116,18 @@ def test_a_prior_that_knows_more_than_the_record(tmp_path: Path) -> None:
     assert np.allclose(moments(found, "r0")[1], sd, rtol=0.03)
 
 
+def test_laplace_keeps_the_prior_of_what_a_record_tells_nothing_of() -> None:
+    """A spring whose discharge is not seen stays uniform in its bounds, 0 to 10 mm/d."""
+    sites = with_columns(records(1, 40))
+    sites["of_spring"] = 0.0 * sites["of_spring"]
+    made = pdg.Hybrid(pdg.MLP(reads=(), hidden=()), Columns())
+    found = posterior(
+        made, windows(sites), noise=NOISE, samples=10_000, chains=1, predictive=0
+    ).draws["spring"]
+    levels = [0.05, 0.25, 0.5, 0.75, 0.95]
+    assert np.allclose(found.quantile(levels), 10 * np.array(levels), atol=0.2)
+
+
 def test_predictive_series_cover_what_was_observed(tmp_path: Path) -> None:
     sites = records(2, 300)
     found = posterior(
