@@ -32,7 +32,7 @@ MEANS = {  # of the discharges of two runs
     "daymet and era5": (FIRST, "era5"),
     "daymet and era5_shifted": (FIRST, "era5_shifted"),
 }
-AGAINST = (FIRST, "mean_shifted", "daymet and era5_shifted")  # what gains are told over
+AGAINST = (FIRST, "shifted", "mean_shifted", "daymet and era5_shifted")  # what gains are told over
 SEEDS = "two networks of daymet"  # what averaging does without another product
 SHARE = "precipitation_era5_share"
 DELAY = "precipitation_era5_delay"
@@ -184,7 +184,7 @@ def draw_days(figure: Any, axes: Any, share: xr.DataArray, rain: xr.DataArray) -
     amounts.set(xlabel="rain, mean of both products (mm/d)", ylim=(0, 1))
 
 
-DRAWN = {"static_shifted": draw_basins, "daily_shifted": draw_days}
+DRAWN = {"static_shifted": draw_basins, "daily": draw_days}
 
 
 def main() -> None:
