@@ -33,7 +33,11 @@ end
 open_function(code::String, backend::String) = open_function(Core.eval(Module(), Meta.parseall(code)), backend)
 
 "Number of values of f(x); 0 for a plain number."
-output_size(g::ArrayFunction, x) = (y=g.f(x); y isa Number ? 0 : length(y))
+function output_size(g::ArrayFunction, x)
+    first_call(() -> g.f(x), g, (output_size, eltype(x)))
+    y = g.f(x)
+    return y isa Number ? 0 : length(y)
+end
 
 rows(pointer::Ptr{T}, n, count) where {T} = unsafe_wrap(Array, pointer, (n, count))
 
@@ -47,16 +51,24 @@ end
 
 """
 Call f(c) for every row, on all threads. The first row of a first call is alone: it compiles what the others use, and fills what packages of
-automatic differentiation keep for later, while no other thread does the same.
+automatic differentiation keep for later.
 """
 function each_row(f, g::ArrayFunction, call, count, stop)
-    alone = lock(g.lock) do
-        (call in g.called || count == 0) && return 0
-        f(1)
-        push!(g.called, call)
-        return 1
-    end
+    alone = count > 0 && first_call(() -> f(1), g, call)
     each_column((_, c, _) -> f(c + alone), count - alone, worker_count(0, count - alone), stop)
+end
+
+const FIRST_CALL = ReentrantLock()
+
+"""
+Call f() where no such call of the function has ended yet, and say so. No thread compiles while another does, be it for another function:
+they share what packages of automatic differentiation keep.
+"""
+function first_call(f, g::ArrayFunction, call)
+    lock(() -> call in g.called, g.lock) && return false
+    lock(f, FIRST_CALL)
+    lock(() -> push!(g.called, call), g.lock)
+    return true
 end
 
 # ---- calls from other languages ------------------------------------------------------------------------------------------

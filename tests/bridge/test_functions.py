@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -25,6 +26,22 @@ def test_values_and_gradients(julia: Any, backend: str) -> None:
     x = torch.randn(4, 5, 3, dtype=F64, requires_grad=True)
     torch.testing.assert_close(f(x), in_torch(x), rtol=1e-14, atol=0)
     assert torch.autograd.gradcheck(f, x)
+
+
+@pytest.mark.parametrize("backend", ["ForwardDiff", "ReverseDiff", "Zygote"])
+def test_functions_are_first_called_from_several_threads(julia: Any, backend: str) -> None:
+    """Packages of automatic differentiation are shared by functions that are compiled at once."""
+    functions = [function(f"x -> [sum(abs2, x .+ {i}), prod(x)]", backend) for i in range(6)]
+    x = torch.randn(20, 3, dtype=F64)
+
+    def slopes(f: Any) -> torch.Tensor:
+        row = x.clone().requires_grad_()
+        return torch.autograd.grad(f(row)[:, 0].sum(), row)[0]
+
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(slopes, functions))
+    for i, slope in enumerate(found):
+        torch.testing.assert_close(slope, 2 * (x + i), rtol=1e-13, atol=1e-13)
 
 
 def test_a_number_as_result_and_single_precision(julia: Any) -> None:
