@@ -64,7 +64,12 @@ def series(depth: np.ndarray, hours: np.ndarray) -> np.ndarray:
 
 
 def spectral(
-    depth: np.ndarray, hours: np.ndarray, K_s: Sequence[float], degree: int = 48
+    depth: np.ndarray,
+    hours: np.ndarray,
+    K_s: Sequence[float],
+    degree: int = 48,
+    before: float = BEFORE,
+    after: float = AFTER,
 ) -> np.ndarray:
     """Heads `[time, depth]` (cm) of layers of 10 cm: Chebyshev collocation in space, exponential in
     time.
@@ -90,7 +95,7 @@ def spectral(
     lift = -np.linalg.solve(C[:, faces], C[:, inner])  # the faces from the inner nodes
     values, vectors = eig(rate[np.ix_(inner, inner)] + rate[np.ix_(inner, faces)] @ lift)
     start = np.linalg.solve(
-        vectors, (steady(nodes, K_s, BEFORE) - steady(nodes, K_s, AFTER))[inner]
+        vectors, (steady(nodes, K_s, before) - steady(nodes, K_s, after))[inner]
     )
     departure = np.empty((len(hours), size))
     departure[:, inner] = ((np.exp(np.outer(hours, values)) * start) @ vectors.T).real
@@ -100,7 +105,7 @@ def spectral(
         here = np.minimum((depth // LAYER).astype(int), layers - 1) == j
         at = 1 - 2 * (depth[here] / LAYER - j)
         out[:, here] = departure[:, j * m : (j + 1) * m] @ _interpolation(x, at).T
-    return np.log(steady(depth, K_s, AFTER) + out)
+    return np.log(steady(depth, K_s, after) + out)
 
 
 def _chebyshev(degree: int) -> tuple[np.ndarray, np.ndarray]:

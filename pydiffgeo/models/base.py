@@ -175,6 +175,14 @@ class ProcessModel(Recorded):
         """
         return {}
 
+    def bend(self, like: Tensor) -> Tensor | None:
+        """Return states `[size]` just below zero where the storage bends sharply at zero.
+
+        There an update of Newton's method stops before it crosses. NaN for states without a bend;
+        None where no state has one.
+        """
+        return None
+
     guess: Any = None
     """`guess(forcing, parameters) -> state [..., size]` where a model that stores nothing has it:
     where the search for its states begins, in place of the initial state. The forcing comes with

@@ -103,12 +103,18 @@ class Kernels:
         """
         size = torch.linalg.vector_norm(d * scale, dim=-1, keepdim=True) * d.shape[-1] ** -0.5
         if not any(self.stores):
-            return u + d / (d * reach).abs_().add_(1.0), size
+            return self._stopped(u, u + d / (d * reach).abs_().add_(1.0)), size
         lower, typical = u.new_tensor(self.states).unbind(-1)
         stored = torch.maximum(u + d, lowest(u, lower, typical))
         if all(self.stores):
             return stored, size
-        return torch.where(lower > -math.inf, stored, u + d / (d * reach).abs_().add_(1.0)), size
+        free = self._stopped(u, u + d / (d * reach).abs_().add_(1.0))
+        return torch.where(lower > -math.inf, stored, free), size
+
+    def _stopped(self, u: Tensor, after: Tensor) -> Tensor:
+        """States after an update; those that would cross a bend of the storage stop there."""
+        bend = self.model.bend(u)
+        return after if bend is None else torch.where((u - bend) * (after - bend) < 0, bend, after)
 
 
 class Consistent(Kernels):

@@ -109,6 +109,9 @@ class StageSolver:
             x.parameters,
             o.newton_tolerance, o.max_newton, self.small.newton_rounding,
         )  # fmt: skip
+        if self.kernels.model.bend(stage.state) is not None:  # where the last update may have ended
+            there = self.kernels.linearise(stage.state, x.forcing, x.parameters)
+            stage = stage._replace(capacity=there.capacity.expand_as(stage.state))
         return stage, self.kernels.evaluate(stage.state, x.forcing, x.parameters, fluxes=True)
 
     def _rough(self, x: ToSolve, stage: Stage, e: Evaluation, rounding: float | Tensor) -> Tensor:

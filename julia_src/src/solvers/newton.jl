@@ -87,6 +87,17 @@ all_within(x, bound) = all(i -> abs(x[i]) <= bound[i], eachindex(x))
     return whole
 end
 
+@inline function take_update!(w::Work{T}, m::Richards, u, iteration, o) where {T}
+    bends(m.hydraulics) || return take_update!(u, w.update, w.scale, w.reach, o)
+    copyto!(w.moved, u)
+    size = take_update!(u, w.update, w.scale, w.reach, o)
+    bend = T(OF_RICHARDS.JUST_DRY)
+    for i in (ponds(m)+1):length(u)
+        (w.moved[i] - bend) * (u[i] - bend) < 0 && (u[i] = bend)
+    end
+    return size
+end
+
 "Let no state turn back by more than a part of its last update."
 function turn!(d::Vector, moved::Vector)
     for i in eachindex(d)

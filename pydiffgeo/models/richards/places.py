@@ -12,6 +12,9 @@ from pydiffgeo.models.richards.boundaries import Boundary, Side
 from pydiffgeo.models.richards.column_soil import SoilFunctions
 from pydiffgeo.models.richards.face_means import Mean
 from pydiffgeo.models.richards.grid import Grid
+from pydiffgeo.models.spec_files import load_constants
+
+JUST_DRY = load_constants("richards")["JUST_DRY"]
 
 
 class Places(SoilFunctions):
@@ -63,6 +66,8 @@ class Places(SoilFunctions):
             out = {k: v.to(*key[::-1]) for k, v in values.items()}
             out["interface"] = self._faces.to(like.device) + self._inner.start
             out["layer"] = g.layer.to(like.device)
+            out["bend"] = torch.full((self.size,), JUST_DRY, dtype=key[0], device=key[1])
+            out["bend"][: self.size - g.cells] = torch.nan  # a pond has none
             self._constants[key] = out
         return self._constants[key]
 

@@ -210,6 +210,10 @@ class Richards(Places):
         water = self._heads(storage) @ self._geometry(storage)["dz"]
         return water + storage[..., 0] if self.top.stores else water
 
+    def bend(self, like: Tensor) -> Tensor | None:
+        """Just below zero head, where the retention curve bends sharply there."""
+        return self._geometry(like)["bend"] if self.hydraulics.bends else None
+
     # ---- equations
     # ----------------------------------------------------------------------------------------------
 

@@ -25,14 +25,16 @@ HOURS = np.arange(1, 101) * 0.1
 LAYERS = {"srivastava_yeh_homogeneous.nc": (1.0,), "srivastava_yeh_two_layer.nc": (10.0, 1.0)}
 
 
-def solve_srivastava_yeh(dz: float, K_s: Sequence[float]) -> tuple[Grid, np.ndarray]:
+def solve_srivastava_yeh(
+    dz: float, K_s: Sequence[float], before: float = sy.BEFORE, after: float = sy.AFTER
+) -> tuple[Grid, np.ndarray]:
     """Grid and heads `[time, cell]`."""
     length = sy.LAYER * len(K_s)
     grid = Grid.uniform(length, round(length / dz), layers=[sy.LAYER * i for i in range(len(K_s))])
-    initial = np.log(sy.steady(grid.depth.numpy(), K_s, sy.BEFORE))
+    initial = np.log(sy.steady(grid.depth.numpy(), K_s, before))
     solution = solve(
         Richards(grid, hydraulics="gardner", top="flux", bottom="head"),
-        forcing={"top_flux": sy.AFTER, "bottom_head": 0.0},
+        forcing={"top_flux": after, "bottom_head": 0.0},
         parameters={
             "theta_r": sy.THETA_R,
             "theta_s": sy.THETA_S,
@@ -69,6 +71,19 @@ def test_srivastava_yeh_is_second_order_in_space(name: str) -> None:
         errors.append(np.abs(psi - sy.spectral(grid.depth.numpy(), HOURS, K_s)).max())
     assert errors[0] < 2e-3
     assert errors[1] < 2e-3 / 4
+    assert errors[0] / errors[1] > 3.6
+
+
+@pytest.mark.parametrize(("before", "after"), [(1.0, 0.1), (0.1, 1.0)], ids=["drains", "fills"])
+def test_srivastava_yeh_from_and_up_to_saturation(before: float, after: float) -> None:
+    """A flux of K_s is a full column, psi = 0 and theta = theta_s throughout, with the specific
+    storage of 1e-6 per cm."""
+    errors = []
+    for dz in (0.2, 0.1):
+        grid, psi = solve_srivastava_yeh(dz, (1.0,), before, after)
+        exact = sy.spectral(grid.depth.numpy(), HOURS, (1.0,), before=before, after=after)
+        errors.append(np.abs(np.exp(psi) - np.exp(exact)).max())  # of K / K_s
+    assert errors[0] < 2e-3
     assert errors[0] / errors[1] > 3.6
 
 

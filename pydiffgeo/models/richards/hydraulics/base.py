@@ -39,6 +39,12 @@ class SoilHydraulics(Recorded):
     parameters: tuple[str, ...]
     own: Mapping[str, ParameterSpec] = {}
     """Specifications of parameters that the Richards model does not know already."""
+    bends = False
+    """Whether the retention curve bends sharply at zero head.
+
+    An update of Newton's method then stops there before it crosses: the slope that led there says
+    nothing of what is beyond.
+    """
     reads: Mapping[str, tuple[str, ...]] = {}
     """Parameters that each of the formulas "retention" and "conductivity" reads, where networks may
     take their places.

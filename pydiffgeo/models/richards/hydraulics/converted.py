@@ -30,7 +30,7 @@ class ConvertedHydraulics(SoilHydraulics):
     def __init__(
         self, hydraulics: SoilHydraulics, units: Units, specs: Mapping[str, ParameterSpec]
     ):
-        self.hydraulics = hydraulics
+        self.hydraulics, self.bends = hydraulics, hydraulics.bends
         self.parameters, self.own, self.reads = (
             hydraulics.parameters,
             hydraulics.own,

@@ -13,9 +13,7 @@ class Gardner(SoilHydraulics):
     """theta = theta_r + (theta_s - theta_r) exp(alpha psi), K = K_s exp(alpha psi) below zero head.
 
     The retention curve bends sharply at zero head, where a cell goes from `specific_storage` to
-    alpha (theta_s - theta_r) per cm, and is left as it is for comparison with exact solutions.
-    Columns that are full, or nearly so, and drain may therefore fail with the default
-    `specific_storage` of 1e-6 per cm; 1e-4 per cm solved all that were tried.
+    alpha (theta_s - theta_r) per cm, and is left as published.
 
     References
     ----------
@@ -24,6 +22,7 @@ class Gardner(SoilHydraulics):
     """
 
     name = "gardner"
+    bends = True
     parameters = ("theta_r", "theta_s", "alpha", "K_s")
     reads = {"retention": ("theta_r", "theta_s", "alpha"), "conductivity": ("alpha", "K_s")}
 

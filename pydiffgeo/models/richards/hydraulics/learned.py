@@ -76,6 +76,7 @@ class LearnedHydraulics(SoilHydraulics):
                 f"{type(formula).__name__}: call the network in its functions."
             )
         self.formula, self.closures, self.slots = formula, dict(closures), slots
+        self.bends = formula.bends
         read = {p for k, names in formula.reads.items() if self.needs_formula(k) for p in names}
         self.parameters = tuple(p for p in formula.parameters if p in read | SCALE)
         own = {"retention": ("theta_r", "theta_s"), "conductivity": ("K_s",)}

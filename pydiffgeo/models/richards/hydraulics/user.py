@@ -35,6 +35,9 @@ class UserHydraulics(SoilHydraulics):
         Inverse of `theta_fn`: pressure head at (theta, p). Only `Richards.head` needs it.
     modules : sequence of torch.nn.Module
         Networks that the functions call; those which are modules themselves need not be repeated.
+    bends : bool
+        Whether theta has a sharp bend at zero head, as Gardner's exponential, where full columns
+        that drain are not solved otherwise.
     """
 
     name = "user"
@@ -46,7 +49,9 @@ class UserHydraulics(SoilHydraulics):
         parameters: Sequence[str | ParameterSpec] = (),
         head_fn: Function | None = None,
         modules: Sequence[torch.nn.Module] = (),
+        bends: bool = False,
     ):
+        self.bends = bends
         self.parameters = tuple(p if isinstance(p, str) else p.name for p in parameters)
         self.own = {p.name: p for p in parameters if isinstance(p, ParameterSpec)}
         self.functions = (theta_fn, K_fn)

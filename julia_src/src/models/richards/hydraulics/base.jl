@@ -9,6 +9,9 @@ const OF_RICHARDS = constants("richards")
 
 abstract type SoilHydraulics end
 
+"Whether the retention curve bends sharply at zero head, where an update of Newton's method stops before it crosses."
+bends(::SoilHydraulics) = false
+
 "Curves at all cells: water content, its slope, conductivity, its slope; `kept` is for the gradient in the parameters."
 struct Curves{T}
     theta::Vector{T}

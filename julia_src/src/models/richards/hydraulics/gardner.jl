@@ -6,6 +6,8 @@ doi:10.1097/00010694-195804000-00006; Srivastava & Yeh (1991), eqs. 3, 4, doi:10
 """
 struct Gardner <: SoilHydraulics end
 
+bends(::Gardner) = true
+
 parameters(::Gardner) = (:theta_r, :theta_s, :alpha, :K_s)
 reads(::Gardner, ::Val{:retention}) = (:theta_r, :theta_s, :alpha)
 reads(::Gardner, ::Val{:conductivity}) = (:alpha, :K_s)

@@ -26,6 +26,7 @@ function Learned(formula::SoilHydraulics; networks::NamedTuple, residual=())
 end
 
 parameters(::Learned{H,S,P}) where {H,S,P} = P
+bends(h::Learned) = bends(h.formula)
 networks(::SoilHydraulics) = (;)
 networks(h::Learned) = h.slots.called
 
