@@ -32,8 +32,13 @@ def axis_of(sites: xr.Dataset) -> str:
     Raises
     ------
     DataError
-        The records have no dimension ``site``, or neither of the two.
+        The records are no Dataset, or have no dimension ``site``, or neither of the two.
     """
+    if not isinstance(sites, xr.Dataset):
+        raise DataError(
+            f"records of sites are an xarray.Dataset, got {type(sites).__name__}; "
+            "`pydiffgeo.open_sites(path)` gives one."
+        )
     if "site" not in sites.dims or not {"time", "point"} & set(sites.dims):
         raise DataError(
             "records of sites need the dimensions 'site' and 'time' (or 'point'), these have "

@@ -265,8 +265,9 @@ class Windows:
             )
         if left:
             warnings.warn(
-                f"{len(left)} sites have no window with complete forcing and an observation, and "
-                f"are not trained on: {listed(left, 10)}",
+                f"left out between {stamp(self.times[self.first_scored])} and "
+                f"{stamp(self.times[self.last - 1])}, for want of a window with complete forcing "
+                f"and an observation: {listed(left, 10)}",
                 stacklevel=5,
             )
         return rows, np.packbits(valid, axis=1), int(counts.sum())

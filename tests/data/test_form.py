@@ -36,6 +36,8 @@ def test_names_are_sorted_by_what_they_are() -> None:
     assert axis_of(xr.Dataset({"a": (("site", "point"), [[1.0]])})) == "point"
     with pytest.raises(DataError, match="have station, time; .*.rename does"):
         axis_of(xr.Dataset({"a": (("station", "time"), [[1.0]])}))
+    with pytest.raises(DataError, match=r"an xarray.Dataset, got str; `pydiffgeo.open_sites"):
+        axis_of("sites.nc")  # type: ignore[arg-type]
 
 
 def test_a_date_is_a_whole_day() -> None:
