@@ -21,10 +21,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pydiffgeo import Grid, Richards, Roots, Solver, solve
+from pydiffgeo import HYDRAULICS, Grid, Richards, Roots, Solver, UserHydraulics, solve
 from pydiffgeo.hydrus import Project, read_levels, read_nodes, read_project
-from pydiffgeo.models.richards.hydraulics import UserHydraulics, VanGenuchten
 
+VanGenuchten = HYDRAULICS["van_genuchten"]
 SUMS = {"drainage": "sum(vBot)", "transpiration": "sum(vRoot)", "evaporation": "sum(Evap)"}
 
 

@@ -37,7 +37,12 @@ if TYPE_CHECKING:
     from pydiffgeo.models.fitting import fit_closure, fit_slots
     from pydiffgeo.models.leaves.optimality import optimal_chi
     from pydiffgeo.models.richards import Grid, Roots
-    from pydiffgeo.models.richards.hydraulics import HYDRAULICS, SoilHydraulics, usda_soil
+    from pydiffgeo.models.richards.hydraulics import (
+        HYDRAULICS,
+        SoilHydraulics,
+        UserHydraulics,
+        usda_soil,
+    )
     from pydiffgeo.models.spec import ModelSpec
     from pydiffgeo.models.spec_files import load_spec
     from pydiffgeo.networks import LSTM, MLP, Bounds, Mixed, Network, SoilClass, StepMLP, Table
@@ -95,6 +100,7 @@ _HOMES = {
     "StreamOxygen": "models",
     "Table": "networks",
     "Trainer": "training.trainer",
+    "UserHydraulics": "models.richards.hydraulics",
     "Windows": "data.windows",
     "check_model": "model_check",
     "conformal": "evaluation",
@@ -153,6 +159,7 @@ __all__ = [
     "Trainer",
     "TwoBigLeaf",
     "TwoLayerBucket",
+    "UserHydraulics",
     "Windows",
     "__version__",
     "check_model",
