@@ -34,10 +34,11 @@ SEED = 7  # of the folds
 COLUMNS = ("run", "where", "sites", "RMSE", "unbiased RMSE", "R")
 
 
-def folds(names: list[str], count: int) -> list[list[str]]:
-    """Return the sites that each fold leaves out."""
-    order = np.random.default_rng(SEED).permutation(names)
-    return [[str(name) for name in order[k::count]] for k in range(count)]
+def folds(count: int, *groups: list[str]) -> list[list[str]]:
+    """Return the sites of all groups that each fold leaves out."""
+    random = np.random.default_rng(SEED)
+    drawn = [random.permutation(names) for names in groups]
+    return [[str(name) for order in drawn for name in order[k::count]] for k in range(count)]
 
 
 def scores(simulated: np.ndarray, observed: np.ndarray) -> np.ndarray:
@@ -69,7 +70,7 @@ def without(experiment: Experiment, run: str, out: list[str]) -> Experiment:
 def simulated(folder: Path, file: Path, name: str) -> xr.Dataset | None:
     """Return what a run simulates of the records in a file, and what was observed there."""
     kept = folder / f"{file.stem}.nc"
-    found = xr.load_dataset(kept) if kept.is_file() else predict(folder, file, kept).data
+    found = xr.load_dataset(kept) if kept.is_file() else predict(folder, file, kept, series=()).data
     return found if name in found else None
 
 
@@ -131,6 +132,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/two_teachers"))
     parser.add_argument("--run", action="append", help="all by default")
     parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("--first", type=int, help="only the first folds; all by default")
     parser.add_argument("--figure", type=Path)
     args = parser.parse_args()
     experiment = load_experiment(args.settings)
@@ -139,9 +141,7 @@ def main() -> None:
     files = tuple(Path(find_data(path)) for path in (data.path, data.append["stations"]["path"]))
     cells = [str(x) for x in xr.open_dataset(files[0]).pixel.values]
     stations = [str(x) for x in xr.open_dataset(files[1]).station.values]
-    left = [
-        a + b for a, b in zip(folds(cells, args.folds), folds(stations, args.folds), strict=True)
-    ]
+    left = folds(args.folds, cells, stations)[: args.first]
     output = args.runs.with_name(f"{args.runs.name}_folds")
     told = {name: unseen(experiment, name, output, files, left) for name in names}
     start = (pd.Timestamp(data.train.end) + pd.Timedelta(1, "D")).isoformat()[:10]
