@@ -111,7 +111,7 @@ def later(folder: Path, file: Path, start: str) -> dict[str, np.ndarray]:
 
 
 def climatology(file: Path, last: str) -> np.ndarray:
-    """Return scores after a day of the mean of each cell until then."""
+    """Return scores after a day, of the mean of each cell until then."""
     smap = xr.load_dataset(file).smap.transpose("pixel", "time")
     mean = smap.sel(time=slice(None, last)).mean("time").values[:, None]
     rest = smap.sel(time=slice(last, None)).isel(time=slice(1, None)).values
