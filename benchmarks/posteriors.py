@@ -198,8 +198,8 @@ def loam(given: argparse.Namespace) -> dict[str, object]:
         hybrid, windows, noise=noise, samples=2000, chains=1, predictive=0, starts=1
     )
     table = result.summary.assign(truth=[LOAM[name] for name in result.summary["parameter"]])
-    bounds = {name: result_bounds for name, result_bounds in process.learns.items()}
-    table["prior_width"] = [(bounds[n].upper - bounds[n].lower) * 0.9 for n in table["parameter"]]
+    bounds = [process.learns[name] for name in table["parameter"]]
+    table["prior_width"] = [b.at(0.95) - b.at(0.05) for b in bounds]  # of 90 %
     print(table.round(4).to_string(index=False), flush=True)
     correlation = result.correlation()
     print(correlation.round(2).to_string(), flush=True)
@@ -228,7 +228,7 @@ def draw(correlation: pd.DataFrame, path: Path) -> None:
 QUESTIONS = {"basins": basins, "twin": twin, "loam": loam}
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Answer a question, print it, and write it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("question", choices=QUESTIONS)
@@ -243,7 +243,7 @@ def main() -> None:
     parser.add_argument("--chains", type=int, default=4)
     parser.add_argument("--twins", type=int, default=200)
     parser.add_argument("--short", action="store_true", help="a minute, whatever else is given")
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     if given.short:
         given.basins, given.days, given.samples, given.warm_up = BASINS[0], 60, 10, 5
         given.chains, given.twins = 1, 10
