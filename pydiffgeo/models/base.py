@@ -188,6 +188,12 @@ class ProcessModel(Recorded):
     where the search for its states begins, in place of the initial state. The forcing comes with
     its drivers."""
 
+    ahead: Any = None
+    """`ahead(states, forcing, parameters, step) -> states` where a model with few states has it:
+    states near those at the end of an implicit step from `states`, where Newton's method begins.
+    States are given one by one, `[...]` each, as are the forcing with its drivers and parameters.
+    What it returns decides how many iterations are needed, never what is found."""
+
     def total_storage(self, storage: Tensor) -> Tensor:
         """Return the storage of a column `[...]`, in the unit of the fluxes times time.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import torch
@@ -82,6 +82,8 @@ class HBV(Buckets):
     ) -> None:
         super().__init__("hbv", closures, without=() if melt_threshold else ("TTM",))
         self.melt_threshold = melt_threshold
+        if not self.closures:
+            self.ahead = self._ahead
 
     def start(self, parameters: Values) -> dict[str, Tensor]:
         """Soil half full, and a lower zone that gives back what percolates; no snow."""
@@ -237,6 +239,56 @@ class HBV(Buckets):
         }
         return rates, entries
 
+    def _ahead(
+        self, states: Sequence[Tensor], f: Values, p: Values, step: float | Tensor
+    ) -> list[Tensor]:
+        """Stores near those at the end of an implicit step: one after another, from the snow down.
+
+        Each takes what the one above gives. Snow, freezing water and percolation are solved, the
+        soil comes near by two iterations of Newton, the others by one or none.
+        """
+        snow, melt_water, soil, upper, lower = states
+        unfrozen = _left(melt_water, step * f["refreezing"])
+        water = snow + step * f["snowfall"] + melt_water
+        snow = _left(water - unfrozen, step * f["melt"])
+        water = water - snow
+        held = p["CWH"] * snow
+        release = RELEASE * step
+        melt_water = torch.minimum(water, (water + release * held) / (1 + release))
+        inside, on_inside = available_and_slope(melt_water, STORE_WIDTH)
+        excess, by_excess = positive_and_slope(melt_water - held, SNOW_WIDTH)
+        rest = water - melt_water - release * excess * inside
+        rest = rest / (1 + release * (by_excess * inside + excess * on_inside))
+        melt_water = torch.maximum(melt_water + rest, 0.1 * melt_water)
+
+        infiltration = water - melt_water + step * f["rain"]
+        before, potential = soil, step * f["potential_evapotranspiration"]
+        per, log_limit = 1 / p["FC"], p["LP"].log()
+        for _ in range(2):
+            moist = soil.clamp_min(DRIEST)
+            per_soil, log_wetness = moist.reciprocal(), (moist * per).log_()
+            inside, on_inside = available_and_slope(soil, STORE_WIDTH)
+            passed = infiltration * torch.exp(p["BETA"] * log_wetness)
+            dryness, sharpness = positive_and_slope(log_limit - log_wetness, LIMIT_WIDTH)
+            drying = potential * torch.exp(-p["BETAET"] * dryness)
+            spill, by_spill = positive_and_slope(soil - p["FC"], STORE_WIDTH)
+            recharge = torch.addcmul(passed, spill * release, soil * per)
+            slope = (by_spill * soil).add_(spill).mul_(per * release)
+            slope.addcmul_(passed * p["BETA"], per_soil)
+            rest = before - soil + infiltration - recharge - drying * inside
+            loss = (drying * inside * sharpness).mul_(p["BETAET"] * per_soil)
+            loss.addcmul_(drying, on_inside).add_(slope).add_(1.0)
+            after = torch.maximum(soil + rest / loss, 0.1 * soil)
+            recharge = recharge.addcmul_(slope, after - soil)
+            soil = after
+
+        slow, quick = 1 + step * p["K1"], step * p["K0"]
+        percolation = step * p["PERC"]
+        upper = _left((upper + recharge) / slow, percolation / slow)
+        upper = torch.minimum(upper, (upper * slow + quick * p["UZL"]) / (slow + quick))
+        lower = (lower + percolation * available(upper, STORE_WIDTH)) / (1 + step * p["K2"])
+        return [snow, melt_water, soil, upper, lower]
+
     def _recharge(self, soil: Tensor, p: Values) -> Tensor:
         """Share of the infiltration that passes the soil."""
         if "recharge" in self.closures:
@@ -262,3 +314,9 @@ class HBV(Buckets):
 def _unfilled(filling: Tensor) -> Tensor:
     """Store in mm from upper / (abs(upper) + FILLING)."""
     return FILLING * filling / (1 - filling.abs())
+
+
+def _left(total: Tensor, loss: Tensor) -> Tensor:
+    """Store S that is left of a total: S + loss S / (S + STORE_WIDTH) = total."""
+    half = (total - loss - STORE_WIDTH) * 0.5
+    return half + torch.addcmul(total.clamp_min(0) * STORE_WIDTH, half, half).sqrt_()

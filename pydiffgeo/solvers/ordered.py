@@ -7,6 +7,7 @@ The models of this package keep theirs.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -41,7 +42,7 @@ class Ordered(ProcessModel):
         self.model, self.order = model, order
         self.spec, self.size = replace(model.spec, states=states), model.size
         self.closures = model.closures
-        for name in ("slopes", "guess"):
+        for name in ("slopes", "guess", "ahead"):
             if getattr(model, name) is not None:
                 setattr(self, name, getattr(self, f"_{name}"))
         self.linearise = self._linearise  # type: ignore[assignment]
@@ -97,3 +98,9 @@ class Ordered(ProcessModel):
     def _guess(self, forcing: Values, parameters: Values) -> Tensor:
         found: Tensor = self.model.guess(forcing, parameters)
         return found[..., self.order]
+
+    def _ahead(
+        self, states: Sequence[Tensor], forcing: Values, parameters: Values, step: float | Tensor
+    ) -> list[Tensor]:
+        found = self.model.ahead([states[i] for i in self.back], forcing, parameters, step)
+        return [found[i] for i in self.order]

@@ -33,6 +33,9 @@ MOST_STATES = 8  # the work on small matrices grows with the cube
 # values of one state in a window: some hundred such arrays share the second-level cache
 VALUES = 12_000
 NODES = 500  # of a window at most: those far behind its front iterate in vain
+# columns from which new nodes begin one after another: an operation on as many takes longer than
+# calling it. Of fewer columns all new nodes begin at once, in so many passes
+MARCHING, PASSES = 400, 2
 COLUMNS = 1024  # columns solved together
 ROUND = 1e-9  # parts of an interval that count as rounding of its end
 FEW = 8  # steps finished by a sweep: where fewer are, Newton may go to and fro across a threshold,
@@ -232,7 +235,7 @@ class Window:
         s, count = self.nodes.stages, self.nodes.count
         width = max(2, min(NODES, VALUES // max(1, len(self.rows) * s))) * s
         first, stop, waited, done = 0, min(width, count), 0, 0
-        self.states[:, 1 : stop + 1] = self.states[:, :1]
+        self._begin(slice(0, stop))
         while first < count and len(self.rows):
             size = self._sweep(slice(first, stop), careful=self.sweeps > 0 and done < FEW * s)
             self.sweeps += 1
@@ -248,11 +251,36 @@ class Window:
                 waited = 0
                 continue
             enter = min(count, stop + done)
-            self.states[:, stop + 1 : enter + 1] = self.states[:, stop : stop + 1]
+            self._begin(slice(stop, enter))
             if done:
                 entered = self.moves.new_zeros(len(self.moves), enter - stop, len(self.rows))
                 self.moves = torch.cat([self.moves[:, done:], entered], 1)
             first, stop = first + done, enter
+
+    def _begin(self, nodes: slice) -> None:
+        """Let nodes begin where the last one before them is, or where the model sees them."""
+        states = self.states[:, nodes.start : nodes.stop + 1]
+        states[:, 1:] = states[:, :1]
+        if self.model.ahead is None or nodes.start == nodes.stop:
+            return
+        if len(self.rows) < MARCHING:
+            for _ in range(PASSES):
+                self._look_ahead(nodes)
+            return
+        for node in range(nodes.start, nodes.stop):
+            self._look_ahead(slice(node, node + 1))
+
+    def _look_ahead(self, nodes: slice) -> None:
+        """Let the model see each node from the one before, as it is now."""
+        forcing, parameters = (
+            {k: v[..., 0] for k, v in values.items()} for values in self.inputs(nodes)
+        )
+        plan, s = self.nodes, self.nodes.stages
+        steps = slice(nodes.start // s * s, math.ceil(nodes.stop / s) * s)
+        before = plan.targets(self.states, steps)
+        before = before[:, nodes.start - steps.start :][:, : nodes.stop - nodes.start].clamp_min(0)
+        found = self.model.ahead(before.unbind(), forcing, parameters, plan.a_of(nodes))
+        torch.stack(found, out=self.states[:, nodes.start + 1 : nodes.stop + 1])
 
     def _sweep(self, nodes: slice, careful: bool) -> Tensor:
         """Do one iteration of Newton on a window.

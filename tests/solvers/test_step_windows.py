@@ -17,6 +17,7 @@ from torch import Tensor
 from pydiffgeo import HBV, MODELS, ProcessModel, Solution, Solver, load_spec, solve
 from pydiffgeo.engines import torch_engine
 from pydiffgeo.models.base import Values
+from pydiffgeo.solvers import step_windows
 
 EXACT = {"newton_tolerance": 1e-9}  # step by step: stages as exact as those of windows
 
@@ -206,6 +207,7 @@ def test_stuck_columns_are_solved_step_by_step(step_by_step: Callable[[bool], No
     These have the steps, results and gradients of step by step.
     """
     model, basins, days = HBV(), 12, 60
+    model.ahead = None  # days that begin near their ends need no patience
     forcing, parameters = weather(basins, days), random_parameters(model, basins)
     results = []
     for off, more in ((False, {}), (False, {"max_newton": 4}), (True, {"max_newton": 4})):
@@ -355,3 +357,38 @@ def test_a_basin_across_a_threshold_does_not_slow_its_batch(
     step_by_step(True)
     one_by_one = run(HBV(), solver, forcing, mixed, [0.0] * 5)
     torch.testing.assert_close(both.states, one_by_one.states, rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize("marching", [1, 10**6], ids=["one after another", "all at once"])
+@pytest.mark.parametrize("method", ["implicit_euler", "sdirk2"])
+def test_where_a_model_begins_changes_no_result(
+    method: str, marching: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`ahead` saves iterations, at most where days begin one after another."""
+    model, basins, days = HBV(), 9, 200
+    forcing, parameters = weather(basins, days), random_parameters(model, basins)
+    solver = Solver(method, step=0.5)
+    monkeypatch.setattr(step_windows, "MARCHING", marching)
+    guided = run(model, solver, forcing, parameters)
+    monkeypatch.setattr(model, "ahead", None)
+    plain = run(model, solver, forcing, parameters)
+    torch.testing.assert_close(guided.states, plain.states, rtol=1e-11, atol=1e-11)
+    if marching == 1:
+        counts = [int(x.stats["newton_iterations"].sum()) for x in (guided, plain)]
+        assert counts[0] < 0.7 * counts[1]
+
+
+def test_a_dry_basin_at_the_corner_of_its_bounds_is_solved_as_fast_as_others() -> None:
+    """Soil of 50 mm that dries at once in the fifth power."""
+    days = 365
+    rain = 5 * torch.rand(days, generator=torch.Generator().manual_seed(0), dtype=F64)
+    forcing = {"precipitation": rain, "temperature": 5.0, "potential_evapotranspiration": 8.0}
+    usual = {"FC": 250.0, "LP": 0.7, "BETAET": 1.0}
+    corner = {"FC": 50.0, "LP": 0.2, "BETAET": 5.0}
+    both = {k: torch.tensor([usual[k], corner[k]], dtype=F64) for k in usual}
+    solver = Solver("implicit_euler", step=1.0)
+    easy, hard = (
+        solve(HBV(), forcing, p, [0.0] * 5, range(days + 1), solver, "torch").stats
+        for p in (usual, both)
+    )
+    assert int(hard["newton_iterations"].max()) <= 2 * int(easy["newton_iterations"].max()) <= 20
