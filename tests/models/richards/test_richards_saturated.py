@@ -158,13 +158,14 @@ def test_partly_saturated_columns(hydraulics: str) -> None:
 
 
 @pytest.mark.parametrize("method", ["implicit_euler", "kvaerno3"])
-def test_gradient_from_a_saturated_start(method: str) -> None:
+@pytest.mark.parametrize(("hydraulics", "shape"), [("van_genuchten", "n"), ("gardner", "alpha")])
+def test_gradient_from_a_saturated_start(method: str, hydraulics: str, shape: str) -> None:
     """Along a random direction of soil and flux, against central differences of the same steps."""
-    column = Small(method, top="flux", bottom="seepage_face")
+    column = Small(method, top="flux", bottom="seepage_face", hydraulics=hydraulics)
     column.initial = torch.zeros(2, 6, dtype=F64)
     given = {
         "K_s": column.parameters["K_s"],
-        "n": column.parameters["n"],
+        shape: column.parameters[shape],
         "top_flux": column.forcing["top_flux"],
     }
     random = torch.Generator().manual_seed(3)
