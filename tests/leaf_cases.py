@@ -28,6 +28,10 @@ FORMS: dict[str, dict[str, Any]] = {
         "humidity_at": "surface",
         "kinetics": "mole_fraction",
     },
+    "ball_berry at the surface": {"stomata": "ball_berry", "humidity_at": "surface"},
+    "leuning at the surface": {
+        "stomata": "leuning", "humidity_at": "surface", "pathway": "both",
+    },
     "energy_balance": {"energy_balance": True},
     "energy_balance of all": {
         "energy_balance": True, "pathway": "both", "mesophyll": True, "product_limit": True,

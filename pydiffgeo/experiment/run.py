@@ -97,7 +97,8 @@ def train(
         experiment = with_records(experiment, output, hybrids, group)
         for name in names:
             with placed(experiment, name):
-                trainer = _trainer(experiment.runs[name], output / name, hybrids, progress, group)
+                beside = of_records(experiment, name, hybrids)
+                trainer = _trainer(experiment.runs[name], output / name, beside, progress, group)
                 _train_run(trainer, output / name, resume, overwrite, progress)
     return [output / name for name in names]
 
@@ -145,6 +146,14 @@ def untrained(experiment: Experiment, names: Sequence[str]) -> dict[str, Hybrid]
             if name in names:
                 raise
     return found
+
+
+def of_records(
+    experiment: Experiment, name: str, hybrids: Mapping[str, Hybrid]
+) -> dict[str, Hybrid]:
+    """Return the hybrids of the runs that read the same file as one of them."""
+    path = experiment.runs[name].data.path
+    return {k: h for k, h in hybrids.items() if experiment.runs[k].data.path == path}
 
 
 def with_records(
@@ -281,7 +290,7 @@ def calibrate(
         settings = settings.model_copy(update={"data": data})
     _require_place(settings, folder, resume, overwrite)  # before the data are read
     with placed(experiment, run):
-        data = load_sites(settings, hybrids.values(), calibrated=True)
+        data = load_sites(settings, of_records(experiment, run, hybrids).values(), calibrated=True)
         trained = data.training
         first, last = positions(times_of(trained), *days_of(settings.data.train))
         # half of a short period is left to be fitted to

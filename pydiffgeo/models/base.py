@@ -194,6 +194,15 @@ class ProcessModel(Recorded):
     States are given one by one, `[...]` each, as are the forcing with its drivers and parameters.
     What it returns decides how many iterations are needed, never what is found."""
 
+    doubtful: Any = None
+    """`doubtful(state, fluxes, forcing, parameters) -> mask [...]` or None where a model that
+    stores nothing has it: the stable states beside which there may be another that is meant."""
+
+    preferred: Any = None
+    """`preferred(state, forcing, parameters, search) -> state [..., size]` goes with it: near which
+    state that other one is, NaN where there is none. `search(model, guess, forcing, parameters) ->
+    state` solves another model that stores nothing."""
+
     def total_storage(self, storage: Tensor) -> Tensor:
         """Return the storage of a column `[...]`, in the unit of the fluxes times time.
 

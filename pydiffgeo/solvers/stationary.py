@@ -74,20 +74,24 @@ class Run:
         fluxes = problem.initial.new_empty(columns, intervals, model.spec.flux_values(size))
         iterations = torch.zeros(columns, intervals, dtype=torch.long, device=states.device)
         results = tuple(x.flatten(0, 1) for x in (states, fluxes, iterations))  # views
-        count, later = torch.arange(columns * intervals, device=states.device), _Later()
+        count = torch.arange(columns * intervals, device=states.device)
+        later, doubtful = _Later(), _Later()
         count = count.view(columns, intervals)
         for block in self._blocks():
             forcing, p = _inputs(_values(problem, block), _shape(problem, block))
             forcing = {**forcing, **model.drivers(forcing, p)}
             rows = Rows(model, self._guess(block, forcing, p), forcing, p)
             rest, at = rows.hurry(), count[block].flatten()
-            _write(rows, at, results)
-            if len(rest):
-                later.add(rows, rest, at)
+            doubtful.add(rows, rows.states, _doubtful(rows, _write(rows, at, results)), at)
+            later.add(rows, rows.begin, rest, at)
         if later.at:  # the hard rows of all chunks together: few rows cost as much as many
             rows, at = later.joined(model)
             rows.solve()
-            _write(rows, at, results)
+            doubtful.add(rows, rows.states, _doubtful(rows, _write(rows, at, results)), at)
+        if doubtful.at:
+            rows, at = doubtful.joined(model)
+            rows, others = _preferred(rows)
+            _write(rows, at[others], results)
         self._report(states)
         self.states, self.iterations = states.detach(), iterations.sum(1).cpu()
         return states, states.new_zeros(columns, intervals + 1, size), fluxes
@@ -134,10 +138,12 @@ class _Later:
         self.begin: list[Tensor] = []
         self.inputs: list[tuple[dict[str, Tensor], dict[str, Tensor]]] = []
 
-    def add(self, rows: Rows, which: Tensor, at: Tensor) -> None:
+    def add(self, rows: Rows, begin: Tensor, which: Tensor, at: Tensor) -> None:
         """Leave some rows of a chunk for later; `at` is where its rows belong."""
+        if not len(which):
+            return
         self.at.append(at[which])
-        self.begin.append(rows.begin[:, which])
+        self.begin.append(begin[:, which])
         forcing, p = (
             {k: v.expand(len(at), -1)[which] for k, v in values.items()}
             for values in (rows.forcing, rows.parameters)
@@ -153,8 +159,38 @@ class _Later:
         return Rows(model, torch.cat(self.begin, 1), forcing, p), torch.cat(self.at)
 
 
-def _write(rows: Rows, at: Tensor, results: tuple[Tensor, ...]) -> None:
-    """Write states, fluxes and iterations of rows where they belong; NaN for those not solved."""
+def _doubtful(rows: Rows, fluxes: Tensor) -> Tensor:
+    """Return the solved rows beside whose root there may be another that is meant, `[some]`."""
+    model = rows.model
+    mask = None
+    if model.doubtful is not None:
+        mask = model.doubtful(rows.states.T, fluxes, rows.forcing, rows.parameters)
+    return rows.iterations[:0] if mask is None else (mask & rows.solved).nonzero()[:, 0]
+
+
+def _preferred(rows: Rows) -> tuple[Rows, Tensor]:
+    """Return the search that has found roots that are meant in place of others, and their rows."""
+
+    def search(model: ProcessModel, guess: Tensor, forcing: Values, p: Values) -> Tensor:
+        inner = Rows(model, guess.T.contiguous(), forcing, p)
+        inner.solve()
+        return torch.where(inner.solved, inner.states, math.nan).T
+
+    begin = rows.model.preferred(rows.begin.T, rows.forcing, rows.parameters, search).T
+    which = torch.isfinite(begin).all(0).nonzero()[:, 0]
+    inputs = take(rows.forcing, which), take(rows.parameters, which)
+    others = Rows(rows.model, begin[:, which].contiguous(), *inputs)
+    others.solve()
+    others.states = torch.where(others.solved, others.states, rows.begin[:, which])
+    others.solved[:] = True
+    return others, which
+
+
+def _write(rows: Rows, at: Tensor, results: tuple[Tensor, ...]) -> Tensor:
+    """Write states, fluxes and iterations of rows where they belong; NaN for those not solved.
+
+    Returns the fluxes.
+    """
     states, fluxes, iterations = results
     e = rows.model.evaluate(rows.states.movedim(0, -1), rows.forcing, rows.parameters, fluxes=True)
     flux, found, lost = e.fluxes.expand(len(at), -1), rows.states.T, ~rows.solved
@@ -162,6 +198,7 @@ def _write(rows: Rows, at: Tensor, results: tuple[Tensor, ...]) -> None:
         flux, found = (torch.where(lost[:, None], math.nan, x) for x in (flux, found))
     states[at], fluxes[at] = found, flux
     iterations[at] += rows.iterations
+    return flux
 
 
 class Gradient:

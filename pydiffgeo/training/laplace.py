@@ -16,6 +16,7 @@ DAMPING, LEAST, MOST = 1e-2, 1e-9, 1e9  # at the beginning, and its limits
 SETTLED = 1e-8  # gain of the logarithm of the posterior at which a search has converged
 FARTHEST = 2.0  # step on the unbounded scale
 APART = 1.0  # standard deviation of further starts around the first
+FURTHER = 50  # steps of L-BFGS
 ROUNDS = 3  # of a search with errors fitted anew, where they are correlated
 
 
@@ -51,9 +52,10 @@ def find_mode(
     likelihood: Likelihood, priors: BoundedPriors | WeightPriors, correlated: bool = False,
     noise: float | None = None, starts: int = 4, seed: int = 0,
 ) -> Mode:  # fmt: skip
-    """Find where the posterior of each row is largest by damped Gauss-Newton steps.
+    """Find where the posterior of each row is largest: damped Gauss-Newton steps, then L-BFGS.
 
-    From several starts, as `least_squares`; of weights from those that the hybrid has.
+    From several starts, as `least_squares`, of which the best is kept; of weights from those that
+    the hybrid has. L-BFGS goes on where steps of Gauss-Newton end along a ridge.
 
     Raises
     ------
@@ -68,16 +70,25 @@ def find_mode(
     apart[0] = 0.0
     z = z if starts == 1 else z + APART * apart.flatten(0, 1)
     z, cost, settled = _search(wide, priors, z, None, noise)
+    for _ in range(ROUNDS if correlated and likelihood.kind is None else 0):
+        of_starts = _errors(wide, z, correlated, noise)
+        assert of_starts is not None
+        z, cost, settled = _search(wide, priors, z, of_starts.rho, noise)
     if starts > 1:
         best = cost.unflatten(0, (starts, -1)).argmin(0)
         rows = torch.arange(likelihood.rows)
         z = z.unflatten(0, (starts, -1))[best, rows]
         settled = settled.unflatten(0, (starts, -1))[best, rows]
     errors = _errors(likelihood, z, correlated, noise)
-    for _ in range(ROUNDS if correlated else 0):
-        assert errors is not None
-        z, _, settled = _search(likelihood, priors, z, errors.rho, noise)
-        errors = _errors(likelihood, z, correlated, noise)
+    z = _ahead(likelihood, priors, z, _root(likelihood, priors, z, errors), errors)
+    errors = _errors(likelihood, z, correlated, noise)
+    return Mode(z, _root(likelihood, priors, z, errors), errors, settled)
+
+
+def _root(
+    likelihood: Likelihood, priors: BoundedPriors | WeightPriors, z: Tensor, errors: Errors | None
+) -> Tensor:
+    """Return the Cholesky root of the covariance [row, z, z] that the curvature at z tells."""
     simulated, slopes = likelihood.slopes(z)
     matrix = likelihood.curvature(slopes, simulated, errors) + torch.diag_embed(priors.curvature(z))
     factor, info = torch.linalg.cholesky_ex(matrix)
@@ -86,8 +97,32 @@ def find_mode(
             f"the posterior of row {int(info.nonzero()[0])} has no positive curvature: parameters "
             "that nothing tells apart, or bounds of a prior that is flat beyond them."
         )
-    root = torch.linalg.cholesky(torch.cholesky_inverse(factor))
-    return Mode(z, root, errors, settled)
+    return torch.linalg.cholesky(torch.cholesky_inverse(factor))
+
+
+def _ahead(
+    likelihood: Likelihood, priors: BoundedPriors | WeightPriors, z: Tensor, root: Tensor,
+    errors: Errors | None,
+) -> Tensor:  # fmt: skip
+    """Return z after steps of L-BFGS in numbers that the curvature makes independent."""
+    u = torch.zeros_like(z).requires_grad_()
+    search = torch.optim.LBFGS([u], max_iter=FURTHER, line_search_fn="strong_wolfe")
+
+    def moved() -> Tensor:
+        return z + torch.einsum("rkl,rl->rk", root, u)
+
+    def closure() -> Tensor:
+        search.zero_grad()
+        here = moved()
+        misfit = likelihood.misfit(likelihood.simulated(here[None]), errors)[0]
+        value = (misfit - priors.log_density(here).sum(-1)).sum()
+        value.backward()  # type: ignore[no-untyped-call]
+        return value.detach()
+
+    with torch.enable_grad():
+        search.step(closure)  # type: ignore[no-untyped-call]
+    found = moved().detach()
+    return found if bool(torch.isfinite(found).all()) else z
 
 
 @torch.no_grad()

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from pydiffgeo.data import write_sites
 from pydiffgeo.data.form import times_of
 from pydiffgeo.errors import DataError, PyDiffGeoError, SettingsError
 from pydiffgeo.experiment.build import (
@@ -21,6 +22,7 @@ from pydiffgeo.experiment.build import (
     open_records,
     short_warm_up,
 )
+from pydiffgeo.experiment.run import train
 
 WHOLE = {"length": None, "batch": None, "steps_per_epoch": None, "warm_up": 20}
 
@@ -117,6 +119,16 @@ def test_a_series_that_a_model_reads_is_named_with_its_line(records, tmp_path) -
     with pytest.raises(DataError, match=words) as caught:
         load_sites(settings, [build_hybrid(settings)])
     assert caught.value.setting == ("data", "derive")
+
+
+def test_runs_on_another_file_need_not_find_their_series_in_this_one(records, tmp_path) -> None:
+    with xr.open_dataset(records) as whole:
+        windy = whole.assign(wind_speed=whole.precipitation.assign_attrs(units="m s-1"))
+        write_sites(windy, tmp_path / "windy.nc")
+    wind = {"path": str(tmp_path / "windy.nc"), "forcing": ["precipitation", "wind_speed"]}
+    runs = {"rain": {}, "wind": {"data": wind}}
+    made = cases.experiment(tmp_path, records, runs=runs)
+    assert [folder.name for folder in train(made, tmp_path / "out", progress=False)] == [*runs]
 
 
 def test_a_part_of_a_hybrid_that_does_not_fit_has_its_place(tmp_path) -> None:

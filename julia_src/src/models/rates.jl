@@ -2,7 +2,7 @@
 # Derivatives that are not given come from ForwardDiff.
 
 """
-    SmallModel{N}(spec, rates; fluxes, storage, prepare, jacobian, linearise, terms, guess, ahead, networks)
+    SmallModel{N}(spec, rates; fluxes, storage, prepare, jacobian, linearise, terms, guess, ahead, other, networks)
 
 A model with a few states. The functions take the state as an SVector and forcing and parameters as NamedTuples, and must work
 for numbers of any kind:
@@ -21,12 +21,14 @@ for numbers of any kind:
   they serve for the next interval too;
 - `guess(f, p)`: where the search for the states begins, in a model whose states all store nothing; the initial state by default;
 - `ahead(u, f, p, terms, h)`: where it begins in an implicit step of length h from the state u, in columns side by side; by default on the line
-  or parabola through the states before, or at u.
+  or parabola through the states before, or at u;
+- `other`: of a model whose states all store nothing, `(; doubtful, preferred)`: `doubtful(fluxes, f)` says beside which roots there may be
+  another that is meant, and `preferred(u, f)` near which state that is, NaN where there is none.
 
 `networks`, a NamedTuple of [`Network`](@ref), are called like functions that stand among the parameters: `p.recharge(x)`, each at most
 once in an evaluation.
 """
-struct SmallModel{N,R,Q,S,W,J,D,V,G,H,C<:NamedTuple} <: Model
+struct SmallModel{N,R,Q,S,W,J,D,V,G,H,O,C<:NamedTuple} <: Model
     spec::ModelSpec
     rates::R
     fluxes::Q
@@ -37,12 +39,13 @@ struct SmallModel{N,R,Q,S,W,J,D,V,G,H,C<:NamedTuple} <: Model
     terms::V
     guess::G
     ahead::H
+    other::O
     networks::C
 end
 
 function SmallModel{N}(spec, rates; fluxes=nothing, storage=own_storage, prepare=nothing, jacobian=nothing, linearise=nothing,
     terms=nothing,
-    guess=nothing, ahead=nothing, networks=(;)) where {N}
+    guess=nothing, ahead=nothing, other=nothing, networks=(;)) where {N}
     isempty(spec.in_cells) ||
         throw(Refused("$(first(spec.in_cells)) has a value in each cell, but a model with a few states has no cells"))
     fluxes === nothing && isempty(spec.fluxes) && (fluxes = no_fluxes)
@@ -52,7 +55,7 @@ function SmallModel{N}(spec, rates; fluxes=nothing, storage=own_storage, prepare
     terms === nothing || linearise !== nothing || throw(Refused("terms are for models with linearise"))
     guess === nothing || all(s -> s.algebraic, spec.states) ||
         throw(Refused("a guess is for models whose states all store nothing"))
-    return SmallModel(Val(N), spec, rates, fluxes, storage, prepare, jacobian, linearise, terms, guess, ahead, networks)
+    return SmallModel(Val(N), spec, rates, fluxes, storage, prepare, jacobian, linearise, terms, guess, ahead, other, networks)
 end
 SmallModel(
     ::Val{N},
@@ -66,9 +69,23 @@ SmallModel(
     terms::V,
     guess::G,
     ahead::H,
+    other::O,
     networks::C
-) where {N,R,Q,S,W,J,D,V,G,H,C} =
-    SmallModel{N,R,Q,S,W,J,D,V,G,H,C}(spec, rates, fluxes, storage, prepare, jacobian, linearise, terms, guess, ahead, networks)
+) where {N,R,Q,S,W,J,D,V,G,H,O,C} =
+    SmallModel{N,R,Q,S,W,J,D,V,G,H,O,C}(
+        spec,
+        rates,
+        fluxes,
+        storage,
+        prepare,
+        jacobian,
+        linearise,
+        terms,
+        guess,
+        ahead,
+        other,
+        networks
+    )
 networks(m::SmallModel) = m.networks
 
 no_fluxes(u, f, p) = SVector{0,eltype(u)}()

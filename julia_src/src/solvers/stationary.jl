@@ -161,19 +161,23 @@ function stationary_forward!(
 ) where {T,N,L}
     K, x = intervals(run.inputs), Magnitudes(run.model)
     with_rows(pool, run, L, stop) do names, b, stopping
-        rows, left = block_rows(run.inputs, b), Int[]
+        rows, left, doubtful = block_rows(run.inputs, b), Int[], Int[]
         for first in Base.first(rows):row_width(L):last(rows)
             stopping() && return
             g = Rows{row_width(L)}(first, last(rows), K)
-            solve_rows!(newton_rows, run, names, L, g, x, results, iterations, left, q)
+            solve_rows!(newton_rows, run, names, L, g, x, results, iterations, left, doubtful, q)
         end
         for method in later_ways(run.model)
             again = Int[]
             for few in Iterators.partition(left, row_width(L))
                 stopping() && return
-                solve_rows!(method, run, names, L, Rows{row_width(L)}(few, K), x, results, iterations, again, q)
+                solve_rows!(method, run, names, L, Rows{row_width(L)}(few, K), x, results, iterations, again, doubtful, q)
             end
             left = again
+        end
+        for few in Iterators.partition(doubtful, row_width(L))
+            stopping() && return
+            prefer_rows!(run, names, L, Rows{row_width(L)}(few, K), x, results, iterations, q)
         end
         return
     end
@@ -197,8 +201,9 @@ function solve_rows!(
     results,
     iterations,
     left,
-    q::Val{Q}
-) where {F,T,N,L,Q}
+    doubtful,
+    q::Val
+) where {F,T,N,L}
     m, K = run.model, intervals(run.inputs)
     _, _, p, w = row_inputs(run, names, L, g)
     start = SVector{N,L}(ntuple(i -> (@inline; gather(L, g, run.inputs.initial, i)), Val(N)))
@@ -206,11 +211,44 @@ function solve_rows!(
     to_rows!(results.states, g, u, found, K)
     to_rows!(results.fluxes, g, fluxes, found, K)
     isempty(run.roots) || to_rows!(pointer(run.roots), g, pick(found, u, SVector{N,L}(ntuple(_ -> L(NaN), Val(N)))), true, K)
+    doubt = m.other === nothing ? !found & found : found & m.other.doubtful(fluxes, w)
     for j in 1:g.count
         row = (g.columns[j] - 1) * K + g.times[j]
         solved = lane(found, j)
         iterations[row] = solved ? unsafe_trunc(Int32, lane(count, j)) : Int32(-1)
         solved || push!(left, row)
+        lane(doubt, j) && push!(doubtful, row)
+    end
+    return
+end
+
+"Of rows beside whose root there may be another that is meant, find it, and write it where it is there."
+function prefer_rows!(
+    run::StationaryRun{T,<:SmallModel{N}},
+    names,
+    ::Type{L},
+    g::Rows,
+    x,
+    results,
+    iterations,
+    q::Val
+) where {T,N,L}
+    m, K = run.model, intervals(run.inputs)
+    m.other === nothing && return
+    _, _, p, w = row_inputs(run, names, L, g)
+    begin_ = m.other.preferred(from_rows(L, g, results.states, Val(N), K, true), w)
+    any(map(isfinite, begin_)[1]) || return
+    u, fluxes, found, count = newton_rows(m, begin_, w, p, x, q)
+    if !all(found | !reduce(&, map(isfinite, begin_)))  # near a fold
+        others, at_others, there, more = follow_rows(m, begin_, w, p, x, q)
+        u, fluxes, count = pick(found, u, others), pick(found, fluxes, at_others), count + more
+        found = found | there
+    end
+    to_rows!(results.states, g, u, found, K)
+    to_rows!(results.fluxes, g, fluxes, found, K)
+    isempty(run.roots) || to_rows!(pointer(run.roots), g, u, found, K)
+    for j in 1:g.count
+        lane(found, j) && (iterations[(g.columns[j]-1)*K+g.times[j]] += unsafe_trunc(Int32, lane(count, j)))
     end
     return
 end

@@ -5,6 +5,7 @@ const NEWTONS = 25      # evaluations of Newton's method, of which
 const SHORTENINGS = 8   # so many in a row may shorten a step
 const FOLLOWED = 400    # evaluations along the flow
 const ENCLOSED = 2000   # evaluations of one state between bounds inside the other, which end at
+const CLOSE = 1e-11     # update, in parts of a state, that is not worth another evaluation where the equations hold
 const NEAR = 1e-6       # this change, in parts of a state
 
 "What counts as small: magnitudes of states and equations, what rounding may leave of the latter, and bounds."
@@ -55,12 +56,14 @@ Newton's method from the guess u, whose steps are shortened until the equations 
     found, waiting = never, never
     for _ in 1:NEWTONS
         changes, fluxes, J = linearised(m, trial, w, p, terms_at(m, trial, w, p))
-        now = distance(changes, x)
-        taken = !waiting & (now < before)
+        now, held = distance(changes, x), holds(changes, x)
+        nearer = now < before
+        taken = !waiting & (nearer | held)
         u, before = pick(taken, trial, u), ifelse(taken, now, before)
         iterations = ifelse(waiting, iterations, iterations + 1)
         d = solve_system(J, none, one(L), changes)
-        at_root = taken & (holds(changes, x) | tiny(d, u, x, 64 * eps()))
+        # where the equations hold and no step brings them nearer to zero, rounding is what is left
+        at_root = taken & ((held & (!nearer | tiny(d, u, x, CLOSE))) | tiny(d, u, x, 64 * eps()))
         found = found | (any_root ? at_root : at_root & attracts(J))
         share, rejections = ifelse(taken, one(L), share / 4), ifelse(taken, zero(L), rejections + 1)
         moved = pick(taken, d, moved)
@@ -96,7 +99,9 @@ grow as the equations come nearer to zero (Kelley & Keyes 1998, doi:10.1137/S003
         moved = pick(taken, solve_system(J, times_(rate, inv(len)), one(L), changes), times_(moved, L(0.25)))
         trial = pick(waiting, u, limited(u, moved, reach_of(u, x), x.small))
     end
-    return u, fluxes, found, iterations
+    any(found) || return u, fluxes, found, iterations
+    u, fluxes, closer, more = newton_rows(m, u, w, p, x, Val(Q))
+    return u, fluxes, found & closer, iterations + more
 end
 
 "A root that du/dt = f(u) runs away from is better than none."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from pydiffgeo.errors import ParameterError, lookup
+from pydiffgeo.errors import ParameterError, listed, lookup
 from pydiffgeo.models.spec import ModelSpec
 
 PATHWAYS = {"c3": "C3 leaves", "c4": "C4 leaves", "both": "each column as its parameter c4 says"}
@@ -18,6 +18,8 @@ STOMATA = {
     "measured_ci": (),
 }
 """Forms of the stomata, and the parameters that each reads."""
+FED_BACK = ("medlyn", "ball_berry", "leuning")
+"""Those that open with assimilation."""
 SMOOTHING = {"fates": (0.999, 0.999), "clm5": (0.98, 0.95)}
 """Curvatures of the smooth minima by name: of the first two rates, and of that and the third."""
 SMOOTHING_C4 = {"fates": (0.999, 0.999), "clm5": (0.80, 0.95)}
@@ -58,10 +60,10 @@ class Form:
         lookup(CO2_AT, self.co2_at, "co2_at")
         lookup(HUMIDITY_AT, self.humidity_at, "humidity_at")
         lookup(KINETICS, self.kinetics, "kinetics")
-        if self.humidity_at == "surface" and self.stomata != "medlyn":
+        if self.humidity_at == "surface" and self.stomata not in FED_BACK:
             raise ParameterError(
-                f'humidity_at="surface" is there for stomata="medlyn", not {self.stomata!r}: take '
-                'humidity_at="air".'
+                f'humidity_at="surface" is there for the stomata {listed(FED_BACK)}, not '
+                f'{self.stomata!r}: take humidity_at="air".'
             )
         if self.energy_balance and self.stomata == "measured_ci":
             raise ParameterError(

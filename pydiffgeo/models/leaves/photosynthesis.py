@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from copy import copy
+from dataclasses import replace
 from typing import ClassVar
 
 import torch
@@ -12,7 +14,7 @@ from pydiffgeo.errors import ParameterError, lookup
 from pydiffgeo.models.base import Entries, Evaluation, ProcessModel, Values, not_above_one
 from pydiffgeo.models.elementwise import along
 from pydiffgeo.models.leaves.biochemistry import limits_c3, limits_c4
-from pydiffgeo.models.leaves.configuration import Form, curvatures
+from pydiffgeo.models.leaves.configuration import FED_BACK, Form, curvatures
 from pydiffgeo.models.leaves.energy import (
     Heat,
     by_conductance,
@@ -24,6 +26,7 @@ from pydiffgeo.models.leaves.energy import (
 from pydiffgeo.models.leaves.exchange import Exchange, exchange
 from pydiffgeo.models.leaves.stomata import dryness, medlyn
 from pydiffgeo.models.leaves.traits import at_temperature, of_pathway, stomata_at
+from pydiffgeo.models.leaves.widest import widest
 from pydiffgeo.models.slots import Formula, filled, formula_of, share
 from pydiffgeo.models.smooth import stacked
 from pydiffgeo.models.spec_files import load_spec
@@ -57,8 +60,8 @@ class Photosynthesis(ProcessModel):
     co2_at : {"air", "surface"}
         Where the forcing `co2` is: beyond the boundary layer, or at the surface of the leaf.
     humidity_at : {"air", "surface"}
-        Whether Medlyn's form sees the deficit to the air or that at the surface, which is less by
-        gb / (gs + gb).
+        Whether the stomata see the deficit to the air or, as Ball and Berry's and Leuning's forms
+        were published, that at the surface of the leaf, which is less by gb / (gs + gb).
     kinetics : {"partial_pressure", "mole_fraction"}
         What the constants of Rubisco are when the pressure is not 101325 Pa; "mole_fraction" as in
         CLM and FATES.
@@ -138,6 +141,53 @@ class Photosynthesis(ProcessModel):
         if self.form.energy_balance:
             return torch.cat(torch.broadcast_tensors(co2, forcing["air_temperature"]), -1)
         return co2
+
+    def doubtful(
+        self, state: Tensor, fluxes: Tensor, forcing: Values, parameters: Values
+    ) -> Tensor | None:
+        """Return whether the stomata of a leaf may be open wider than at its state, `[...]`.
+
+        They are nearly shut where it assimilates less than it respires.
+        """
+        if not self.form.energy_balance or self.form.stomata not in FED_BACK:
+            return None
+        net, respired = (
+            fluxes[..., list(self.spec.fluxes).index(name)]
+            for name in ("assimilation", "day_respiration")
+        )
+        return (net < respired) & (forcing["par"][..., 0] > 0)
+
+    def preferred(
+        self, state: Tensor, forcing: Values, parameters: Values, search: Callable[..., Tensor]
+    ) -> Tensor:
+        """CO2 and temperature near which the stomata are open widest; see `widest`."""
+        told = self._told_temperature()
+
+        def conductance(
+            rows: Tensor, co2: Tensor | None, temperature: Tensor
+        ) -> tuple[Tensor, Tensor]:
+            f, p = (
+                {k: v if len(v) == 1 else v[rows] for k, v in values.items()}
+                for values in (forcing, parameters)
+            )
+            vpd = deficit(temperature[:, None], f["vapour_pressure"])
+            f |= {"leaf_temperature": temperature[:, None], "vapour_pressure_deficit": vpd}
+            f |= told.drivers(f, p)
+            begin = told.guess(f, p) if co2 is None else co2[:, None]
+            (inside,) = search(told, begin, f, p).unbind(-1)
+            leaf = {k: v.squeeze(-1) for k, v in f.items()}
+            return inside, exchange(inside, leaf, told.form).stomata
+
+        found = state[:, 1]
+        f = {k: v.expand(len(found), -1)[:, 0] for k, v in forcing.items()}
+        return torch.stack(widest(found, f, conductance)[::-1], -1)
+
+    def _told_temperature(self) -> Photosynthesis:
+        """Return the same leaf without an energy balance."""
+        leaf = copy(self)
+        leaf.form = replace(self.form, energy_balance=False)
+        leaf.spec, leaf.size = leaf.form.read(load_spec("photosynthesis")), 1
+        return leaf
 
     def evaluate(
         self, state: Tensor, forcing: Values, parameters: Values, fluxes: bool = False

@@ -47,8 +47,13 @@ def ball_berry(vpd: Tensor, temperature: Tensor, p: Values) -> Tensor:
     ----------
     Ball, Woodrow & Berry (1987), doi:10.1007/978-94-017-0519-6_48.
     """
+    return p["ball_berry_slope"] * relative_humidity(vpd, temperature)
+
+
+def relative_humidity(vpd: Tensor, temperature: Tensor) -> Tensor:
+    """Humidity of the air in parts of that within the leaf; positive, by a hyperbola."""
     humidity = 1 - 1000 * vpd / saturation_pressure(temperature)
-    return p["ball_berry_slope"] * _positive(humidity, LEAST_HUMIDITY)[0]
+    return _positive(humidity, LEAST_HUMIDITY)[0]
 
 
 def leuning(vpd: Tensor, p: Values) -> Tensor:
@@ -102,7 +107,41 @@ def conductance(
 def conductance_at_surface(
     assimilation: Tensor, surface: Tensor, leaf: Values
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """As `conductance`, by Medlyn's form with the humidity at the surface of the leaf.
+    """As `conductance`, with the humidity at the surface of the leaf.
+
+    The deficit there is less by gb / (gs + gb), so that the conductance is the larger root of a
+    quadratic equation.
+    """
+    by_form = _medlyn_at_surface if "g1" in leaf else _slope_at_surface
+    return by_form(assimilation, surface, leaf)
+
+
+def _slope_at_surface(
+    assimilation: Tensor, surface: Tensor, leaf: Values
+) -> tuple[Tensor, Tensor, Tensor]:
+    """By the forms of Ball and Berry, whose `slope` h falls with the deficit, and Leuning.
+
+    With t the opening in air that takes up no vapour: gs = least + t (1 - (1 - h) gb / (gs + gb)),
+    h the humidity of the air, or gs = least + t / (1 + (e - 1) gb / (gs + gb)), e = 1 + D / D0 the
+    `excess` of the air.
+    """
+    taken, root = _positive(assimilation, ASSIMILATION_WIDTH)
+    there, far = _positive(surface - leaf["base"] if "base" in leaf else surface, CO2_WIDTH)
+    per, gb, least = leaf["slope"] / there, leaf["boundary_layer_conductance"], leaf["least"]
+    t, one = per * taken, torch.ones_like(gb)
+    humidity, excess = leaf.get("humidity", one), leaf.get("excess", one)
+    half, c = 0.5 * (least + t - gb * excess), gb * (least * excess + t * humidity)
+    between = torch.sqrt(half * half + c)
+    far_from_zero = half.abs() + between
+    gs = torch.where(half > 0, far_from_zero, c / far_from_zero)
+    by_t = (gs + gb * humidity) / (2 * between)
+    return gs, by_t * per * (taken / root), -by_t * t / far
+
+
+def _medlyn_at_surface(
+    assimilation: Tensor, surface: Tensor, leaf: Values
+) -> tuple[Tensor, Tensor, Tensor]:
+    """By Medlyn's form.
 
     The deficit there is D gb / (gs + gb), so that the conductance is the larger root of a quadratic
     equation (as in FATES); `leaf` has least, g1, dryness (kPa) and

@@ -22,6 +22,7 @@ from pydiffgeo.models.leaves.stomata import (
     dryness,
     leuning,
     medlyn,
+    relative_humidity,
 )
 from pydiffgeo.models.leaves.temperature import (
     arrhenius,
@@ -113,10 +114,16 @@ def stomata_at(
         opened = buckley_mott_farquhar(f["par"], fraction, p) * f["soil_water_stress"]
         return {"least": opened + LEAST_CONDUCTANCE}
     least = of_pathway("g0", p, form) * f["soil_water_stress"] + LEAST_CONDUCTANCE
+    if form.humidity_at == "surface" and kind == "ball_berry":
+        humidity = relative_humidity(vpd, temperature)
+        return {"least": least, "slope": p["ball_berry_slope"], "humidity": humidity}
     if kind == "ball_berry":
         return {"least": least, "slope": ball_berry(vpd, temperature, p)}
     if kind == "leuning":
         base = compensation_point(distance(temperature), f, p, form)
+        if form.humidity_at == "surface":
+            excess = 1 + vpd / p["D0"]
+            return {"least": least, "slope": p["leuning_slope"], "excess": excess, "base": base}
         return {"least": least, "slope": leuning(vpd, p), "base": base}
     if closure is not None:
         return {"least": least, "slope": closure(vpd)}

@@ -31,6 +31,12 @@ FORMS: dict[str, Callable[[], Photosynthesis]] = {
     "energy balance": lambda: Photosynthesis(energy_balance=True, ratios=False, smoothing="clm5"),
     "network beside the formula": lambda: Photosynthesis(closures=stomata_network(True)),
     "ball_berry": lambda: Photosynthesis(stomata="ball_berry", mesophyll=True),
+    "ball_berry at the surface": lambda: Photosynthesis(
+        "both", "ball_berry", humidity_at="surface", energy_balance=True
+    ),
+    "leuning at the surface": lambda: Photosynthesis(
+        stomata="leuning", humidity_at="surface", mesophyll=True
+    ),
     "buckley_mott_farquhar": lambda: Photosynthesis(stomata="buckley_mott_farquhar"),
     "measured": lambda: Photosynthesis(stomata="measured", mesophyll=True),
     "measured Ci": lambda: Photosynthesis(stomata="measured_ci", mesophyll=True, ratios=False),

@@ -248,7 +248,7 @@ def test_measured_conductance_of_zero_and_bad_parameters() -> None:
         ({"pathway": "c5"}, "pathway"),
         ({"stomata": "medlin"}, "did you mean"),
         ({"smoothing": 1.2}, "curvature"),
-        ({"humidity_at": "surface", "stomata": "leuning"}, "medlyn"),
+        ({"humidity_at": "surface", "stomata": "measured"}, "medlyn, ball_berry, leuning"),
         ({"energy_balance": True, "stomata": "measured_ci"}, "energy_balance=False"),
     ],
 )

@@ -65,6 +65,26 @@ def test_the_humidity_at_the_surface_solves_its_equation() -> None:
     torch.testing.assert_close(gs, wanted, rtol=1e-4, atol=0)
 
 
+def test_ball_berry_and_leuning_see_the_humidity_at_the_surface() -> None:
+    """gs = g0 + m hs A / Cs and g0 + a A / ((Cs - G) (1 + Ds / D0)): what is at the surface is that
+    of a leaf whose vapour passes stomata and boundary layer one after the other.
+    """
+    net, surface, gb = at(0.5, 10.0, 25.0), at(160.0, 350.0, 800.0), 0.9
+    whole = {"least": at(0.01), "boundary_layer_conductance": at(gb)}
+    humidity, vpd = 0.45, 1.8
+    gs = conductance_at_surface(
+        net, surface, {**whole, "slope": at(9.0), "humidity": at(humidity)}
+    )[0]
+    inside, air = 1.0, humidity  # vapour pressures, in parts of that inside
+    at_surface = (gs * inside + gb * air) / (gs + gb)
+    torch.testing.assert_close(gs, 0.01 + 9 * at_surface * net / surface, rtol=1e-4, atol=0)
+    leaf = {**whole, "slope": at(12.0), "excess": at(1 + vpd / 1.5), "base": at(40.0)}
+    gs = conductance_at_surface(net, surface, leaf)[0]
+    there = vpd * gb / (gs + gb)
+    wanted = 0.01 + 12 * net / ((surface - 40) * (1 + there / 1.5))
+    torch.testing.assert_close(gs, wanted, rtol=1e-4, atol=0)  # smoothed
+
+
 @pytest.mark.parametrize("base", [0.0, 60.0])
 def test_slopes(base: float) -> None:
     net = at(-3.0, -1e-5, 0.0, 1e-4, 1.0, 20.0).requires_grad_()
@@ -73,7 +93,11 @@ def test_slopes(base: float) -> None:
     humid = {
         "least": at(0.01), "g1": at(4.0), "dryness": at(1.2), "boundary_layer_conductance": at(1.1),
     }  # fmt: skip
-    for found, leaf in ((conductance, plain), (conductance_at_surface, humid)):
+    gb, slope = {"boundary_layer_conductance": at(1.1)}, {**plain, "slope": at(9.0)}
+    ball = {**slope, **gb, "humidity": at(0.4)}
+    leuning_ = {**slope, **gb, "excess": at(2.2)}
+    forms = [(conductance_at_surface, leaf) for leaf in (humid, ball, leuning_)]
+    for found, leaf in ((conductance, plain), *forms):
         gs, by_net, by_surface = found(net, surface, leaf)
         true = torch.autograd.grad(gs.sum(), [net, surface])
         torch.testing.assert_close(by_net.detach(), true[0], rtol=1e-6, atol=1e-9)

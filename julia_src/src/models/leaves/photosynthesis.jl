@@ -75,6 +75,12 @@ function leaf_drivers(form::LeafForm)
     kind === :buckley_mott_farquhar &&
         return (; out..., least=Driver(buckley_mott_farquhar, :par, vpd, :pressure, :soil_water_stress, :Em, :i0, :k, :b))
     out = (; out..., least=Driver(pick_own((stress, g0) -> least_conductance(g0, stress)), :soil_water_stress, own(:g0)...))
+    if humidity_at_surface(form)
+        kind === :ball_berry &&
+            return (; out..., slope=Driver(identity, :ball_berry_slope), humidity=Driver(relative_humidity, vpd, T))
+        kind === :leuning &&
+            return (; out..., slope=Driver(identity, :leuning_slope), excess=Driver(leuning_excess, vpd, :D0), base=compensation)
+    end
     kind === :ball_berry && return (; out..., slope=Driver(ball_berry_slope, vpd, T, :ball_berry_slope))
     kind === :leuning && return (; out..., slope=Driver(leuning_slope, vpd, :leuning_slope, :D0), base=compensation)
     humidity_at_surface(form) &&
@@ -342,7 +348,11 @@ function leaf_model(leaf::Leaf, spec_, ::Val{N}) where {N}
     @inline rates(u, w, p) = leaf_rates(leaf, u, w)
     @inline linearise(u, w, p) = leaf_linearise(leaf, u, w, p)
     @inline guess(w, p) = leaf_guess(leaf, w)
-    return SmallModel{N}(spec_, rates; prepare, linearise, guess, networks=leaf.slots.called)
+    @inline doubtful(fluxes, w) = leaf_doubtful(leaf, fluxes, w)
+    @inline preferred(u, w) = leaf_widest(leaf, u, w)
+    fed_back = energy_balance(leaf.form) && stomata(leaf.form) in (:medlyn, :ball_berry, :leuning)
+    other = fed_back ? (; doubtful, preferred) : nothing
+    return SmallModel{N}(spec_, rates; prepare, linearise, guess, other, networks=leaf.slots.called)
 end
 
 "Of the whole specification what a form reads and gives."

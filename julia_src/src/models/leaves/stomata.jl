@@ -10,9 +10,10 @@ end
 "Vapour pressure deficit that stomata see, kPa."
 @inline dryness(vpd) = OF_LEAVES.LEAST_VPD + above_zero(vpd - OF_LEAVES.LEAST_VPD, OF_LEAVES.VPD_WIDTH)[1]
 @inline medlyn_slope(vpd, g1) = OF_LEAVES.STOMATA_RATIO * (1 + g1 / vsqrt(dryness(vpd)))
-@inline ball_berry_slope(vpd, T, slope) =
-    slope * above_zero(1 - 1000 * dryness(vpd) / saturation_pressure(T), OF_LEAVES.LEAST_HUMIDITY)[1]
-@inline leuning_slope(vpd, slope, D0) = slope / (1 + dryness(vpd) / D0)
+@inline relative_humidity(vpd, T) = above_zero(1 - 1000 * dryness(vpd) / saturation_pressure(T), OF_LEAVES.LEAST_HUMIDITY)[1]
+@inline ball_berry_slope(vpd, T, slope) = slope * relative_humidity(vpd, T)
+@inline leuning_slope(vpd, slope, D0) = slope / leuning_excess(vpd, D0)
+@inline leuning_excess(vpd, D0) = 1 + dryness(vpd) / D0
 @inline function buckley_mott_farquhar(par, vpd, pressure, stress, Em, i0, k, b)
     light = par + i0
     return Em * light / (k + b * par + light * (1e6 * dryness(vpd) / pressure)) * stress + OF_LEAVES.LEAST_CONDUCTANCE
@@ -29,8 +30,27 @@ end
     return leaf.least + opened, per * (taken / root), -opened / far
 end
 
-"The same by Medlyn's form with the humidity at the surface of the leaf."
-@inline function conductance_at_surface(net, surface, leaf)
+"The same with the humidity at the surface of the leaf: the larger root of a quadratic equation."
+@inline conductance_at_surface(net, surface, leaf) =
+    haskey(leaf, :g1) ? medlyn_at_surface(net, surface, leaf) : slope_at_surface(net, surface, leaf)
+
+"By the forms of Ball and Berry, or Leuning."
+@inline function slope_at_surface(net, surface, leaf)
+    taken, root = above_zero(net, OF_LEAVES.ASSIMILATION_WIDTH)
+    there, far = above_zero(haskey(leaf, :base) ? surface - leaf.base : surface, OF_LEAVES.CO2_WIDTH)
+    per, gb = leaf.slope / there, leaf.boundary_layer_conductance
+    t, least = per * taken, leaf.least
+    humidity, excess = haskey(leaf, :humidity) ? leaf.humidity : one(gb), haskey(leaf, :excess) ? leaf.excess : one(gb)
+    half, c = 0.5 * (least + t - gb * excess), gb * (least * excess + t * humidity)
+    between_ = vsqrt(half * half + c)
+    far_from_zero = abs(half) + between_
+    gs = ifelse(half > 0, far_from_zero, c / far_from_zero)
+    by_t = (gs + gb * humidity) / (2 * between_)
+    return gs, by_t * per * (taken / root), -by_t * t / far
+end
+
+"By Medlyn's form."
+@inline function medlyn_at_surface(net, surface, leaf)
     taken, root = above_zero(net, OF_LEAVES.ASSIMILATION_WIDTH)
     there, far = above_zero(surface, OF_LEAVES.CO2_WIDTH)
     per = OF_LEAVES.STOMATA_RATIO / there
