@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pydiffgeo.errors import DataError
+from pydiffgeo.errors import DataError, SolveFailed
 from pydiffgeo.training.likelihood import Errors, Likelihood
 from pydiffgeo.training.priors import BoundedPriors, WeightPriors
 
@@ -119,8 +119,11 @@ def _ahead(
         value.backward()  # type: ignore[no-untyped-call]
         return value.detach()
 
-    with torch.enable_grad():
-        search.step(closure)  # type: ignore[no-untyped-call]
+    try:
+        with torch.enable_grad():
+            search.step(closure)  # type: ignore[no-untyped-call]
+    except SolveFailed:  # a step too far
+        return z
     found = moved().detach()
     return found if bool(torch.isfinite(found).all()) else z
 
