@@ -239,11 +239,6 @@ function prefer_rows!(
     begin_ = m.other.preferred(from_rows(L, g, results.states, Val(N), K, true), w)
     any(map(isfinite, begin_)[1]) || return
     u, fluxes, found, count = newton_rows(m, begin_, w, p, x, q)
-    if !all(found | !reduce(&, map(isfinite, begin_)))  # near a fold
-        others, at_others, there, more = follow_rows(m, begin_, w, p, x, q)
-        u, fluxes, count = pick(found, u, others), pick(found, fluxes, at_others), count + more
-        found = found | there
-    end
     to_rows!(results.states, g, u, found, K)
     to_rows!(results.fluxes, g, fluxes, found, K)
     isempty(run.roots) || to_rows!(pointer(run.roots), g, u, found, K)
