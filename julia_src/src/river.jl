@@ -288,6 +288,19 @@ end
     end
 end
 
+"""
+What a group takes into the next interval: its states and nothing of the steps before, so that a run that begins with these states is the same to
+the last bit. What Newton's method left of the storage of a model of one store leaves it with the outflow, and is returned.
+"""
+@inline function settled(m::SmallModel{N}, y::LaneCarry{N,L}, p, o::Options, small) where {N,L}
+    z = begin_lanes(m, y.u, p, o, small)
+    left = N == 1 ? y.carried[1] - z.carried[1] : zero(L)
+    return LaneCarry{N,L}(
+        z.u, z.carried, z.before, z.between, z.last_step, z.contraction, z.step, y.accepted, y.rejected, y.iterations, false
+    ),
+    left
+end
+
 "A group through the intervals `ks`; false where one of its columns failed."
 function forward_reaches!(
     m::SmallModel{N},
@@ -323,12 +336,16 @@ function forward_reaches!(
     for k in ks
         parameters, forcing = values_at(g, inputs, k, parameters, forcing)
         known, len, sums = known && !g.varying, L(inputs.lengths[k] / parts), zero(SVector{Q,L})
-        for _ in 1:parts
+        for part in 1:parts
             t += 1
             p, w = inputs_of(m, g, parameters, forcing_of_step(forcing, ditch, t, L, joint))
             y, terms, known, total =
                 through_interval!(tape, m, y, terms, known, w, p, begun + t, len, o, x, kept, stopping, Val(Q))
             y.failed && return false
+            if part == parts
+                y, left = settled(m, y, p, o, x.small)
+                total = Base.setindex(total, total[O] + left, O)
+            end
             means = per(total, len)
             sums += means
             spread!(run, run.flows, g, t, means[O])

@@ -159,18 +159,23 @@ class Wave:
         return states, storage, fluxes
 
     def newton(self, start: Tensor, forcing: Values, parameters: Values, h: Tensor) -> Tensor:
-        """Return the states at the end of a step."""
+        """Return the states at the end of a step.
+
+        A column that is solved stays as it is while others go on: its state is a function of what
+        it begins with, to the last bit, whatever else is in the front.
+        """
         (state,) = self.problem.model.spec.states.values()
         tolerance = math.sqrt(torch.finfo(start.dtype).eps)  # the error is its square
-        u = start.clone()
+        u, done = start.clone(), torch.zeros_like(start, dtype=torch.bool)
         for _ in range(FREE):
             update, _, slope = self.update(u, start, forcing, parameters, h)
             falls = (u - state.lower).abs_().mul_(-FALL).sub_(BELOW * state.scale)
-            size = torch.maximum(update, falls, out=update).abs() / (u.abs() + state.scale)
+            torch.maximum(update, falls, out=update).masked_fill_(done, 0.0)
+            done = update.abs() < tolerance * (u.abs() + state.scale)
             u = u + update
-            if float(size.amax()) < tolerance:
+            if bool(done.all()):
                 return u
-        open_ = ~(size < tolerance)[:, 0]
+        open_ = ~done[:, 0]
 
         def cut(values: Values) -> dict[str, Tensor]:
             return {k: v if len(v) == 1 else v[open_] for k, v in values.items()}
@@ -191,6 +196,7 @@ class Wave:
         fills = self.update(empty, start, forcing, parameters, h)[1] > 0
         low, high = torch.where(fills, empty, -math.inf), torch.full_like(u, math.inf)
         u, move = torch.where(u > low, u, start.abs() + state.scale), high
+        done = torch.zeros_like(fills)
         for _ in range(MOST):
             update, left, slope = self.update(u, start, forcing, parameters, h)
             rises = left > 0
@@ -203,8 +209,9 @@ class Wave:
             size = u.abs() + state.scale
             small = (update.abs() < tolerance * size) & (slope > 0)
             update = torch.where(small | (sound & (slope > 0)), update, away)
-            u, move = u + update, update.abs()
-            if bool((small | (move < SMALLEST * size)).all()):
+            u, move = u + update.masked_fill(done, 0.0), update.abs()
+            done = done | small | (move < SMALLEST * size)
+            if bool(done.all()):
                 return u
         raise NotSolved
 

@@ -28,6 +28,7 @@ from pydiffgeo.solvers.problem import Problem
 from pydiffgeo.solvers.small_matrices import implicit_matrix, inverse, pivoted_inverse
 from pydiffgeo.solvers.substitution import forward_substitution
 from pydiffgeo.solvers.tableau import Tableau
+from pydiffgeo.solvers.to_the_bit import once_more
 
 MOST_STATES = 8  # the work on small matrices grows with the cube
 # values of one state in a window: some hundred such arrays share the second-level cache
@@ -256,6 +257,13 @@ class Window:
                 entered = self.moves.new_zeros(len(self.moves), enter - stop, len(self.rows))
                 self.moves = torch.cat([self.moves[:, done:], entered], 1)
             first, stop = first + done, enter
+        if self.one_store and len(self.rows) and not self.states.is_cuda:
+            once_more(self, blocks(self.nodes, len(self.rows)))
+
+    @property
+    def one_store(self) -> bool:
+        """Whether a node is one number, that of a store at the end of a step."""
+        return self.nodes.stages == len(self.states) == 1 and self.stored is None
 
     def _begin(self, nodes: slice) -> None:
         """Let nodes begin where the last one before them is, or where the model sees them."""

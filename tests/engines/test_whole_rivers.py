@@ -21,8 +21,9 @@ def test_all_reaches_in_one_call_are_the_levels_one_by_one(engine: str, delay: b
     assert solution is not None
     found = results(solution)
     for name, value in wanted.items():
-        # on torch storage is an integral of rates, which gathers what Newton's method leaves
-        rtol = 1e-9 if (engine, name) == ("torch", "storage") else 1e-11
+        # on torch storage is an integral of rates, which gathers what Newton's method leaves: 2e-9,
+        # since a column of a front ends with its own last update, and not with that of the slowest
+        rtol = 4e-9 if (engine, name) == ("torch", "storage") else 1e-11
         torch.testing.assert_close(found[name], value, rtol=rtol, atol=1e-9)
     for a, b in zip(gradients(found, x), gradients(wanted, x), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-11 * float(b.abs().max()) + 1e-300)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from downstream_cases import F64, batch_of, hybrid_of, sites_of
+from downstream_cases import F64, GIVEN, batch_of, hybrid_of, sites_of
 
 import pydiffgeo as pdg
 from pydiffgeo import stages
@@ -89,3 +89,26 @@ def test_what_a_site_lacks_is_told_by_its_name() -> None:
     less = sites.assign(lateral_inflow=sites.lateral_inflow.where(sites.site != "b", -1.0))
     with pytest.raises(DataError, match="'lateral_inflow' is -1 m3 s-1 at site b, 2"):
         hybrid(batch_of(hybrid, less))
+
+
+@pytest.mark.parametrize("method", ["FBDF", "Rodas5P", "KenCarp4"])
+def test_methods_of_sciml_are_refused(method: str, julia: object) -> None:
+    """They are checked with soil columns alone; the reason says so, and what to take instead."""
+    solver = pdg.Solver(method, sensitivity="GaussAdjoint")
+    reach = stages.Process("muskingum_cunge", solver, "julia", given=GIVEN, learn=())
+    hybrid = pdg.Hybrid(None, stages.Downstream(reach, "1h"), dtype=F64)
+    sites = sites_of()
+    hybrid.prepare(sites)
+    why = "models richards, not for muskingum_cunge; choose one of .*implicit_euler, kvaerno3"
+    with pytest.raises(ParameterError, match=why):
+        hybrid(batch_of(hybrid, sites))
+
+
+def test_methods_of_sciml_need_julia() -> None:
+    solver = pdg.Solver("FBDF", sensitivity="GaussAdjoint")
+    reach = stages.Process("muskingum_cunge", solver, "torch", given=GIVEN, learn=())
+    hybrid = pdg.Hybrid(None, stages.Downstream(reach, "1h"), dtype=F64)
+    sites = sites_of()
+    hybrid.prepare(sites)
+    with pytest.raises(ParameterError, match="FBDF.*julia"):
+        hybrid(batch_of(hybrid, sites))
