@@ -34,9 +34,9 @@ MOST_STATES = 8  # the work on small matrices grows with the cube
 # values of one state in a window: some hundred such arrays share the second-level cache
 VALUES = 12_000
 NODES = 500  # of a window at most: those far behind its front iterate in vain
-# columns from which new nodes begin one after another: an operation on as many takes longer than
-# calling it. Of fewer columns all new nodes begin at once, in so many passes
-MARCHING, PASSES = 400, 2
+# columns from which nodes begin where the model sees them, one after another: with fewer, calling
+# its operations day by day takes longer than the iterations that it saves
+MARCHING = 400
 COLUMNS = 1024  # columns solved together
 ROUND = 1e-9  # parts of an interval that count as rounding of its end
 FEW = 8  # steps finished by a sweep: where fewer are, Newton may go to and fro across a threshold,
@@ -269,26 +269,21 @@ class Window:
         """Let nodes begin where the last one before them is, or where the model sees them."""
         states = self.states[:, nodes.start : nodes.stop + 1]
         states[:, 1:] = states[:, :1]
-        if self.model.ahead is None or nodes.start == nodes.stop:
-            return
-        if len(self.rows) < MARCHING:
-            for _ in range(PASSES):
-                self._look_ahead(nodes)
+        if self.model.ahead is None or len(self.rows) < MARCHING:
             return
         for node in range(nodes.start, nodes.stop):
-            self._look_ahead(slice(node, node + 1))
+            self._look_ahead(node)
 
-    def _look_ahead(self, nodes: slice) -> None:
-        """Let the model see each node from the one before, as it is now."""
-        forcing, parameters = (
-            {k: v[..., 0] for k, v in values.items()} for values in self.inputs(nodes)
-        )
-        plan, s = self.nodes, self.nodes.stages
-        steps = slice(nodes.start // s * s, math.ceil(nodes.stop / s) * s)
-        before = plan.targets(self.states, steps)
-        before = before[:, nodes.start - steps.start :][:, : nodes.stop - nodes.start].clamp_min(0)
-        found = self.model.ahead(before.unbind(), forcing, parameters, plan.a_of(nodes))
-        torch.stack(found, out=self.states[:, nodes.start + 1 : nodes.stop + 1])
+    def _look_ahead(self, node: int) -> None:
+        """Let the model see a node from the state before it."""
+        plan, s, at = self.nodes, self.nodes.stages, slice(node, node + 1)
+        forcing, parameters = ({k: v[0, :, 0] for k, v in x.items()} for x in self.inputs(at))
+        step = node // s * s
+        before = plan.targets(self.states, slice(step, step + s))[:, node - step].clamp_min(0)
+        a = plan.a_of(at)
+        a = a if isinstance(a, float) else float(a)
+        found = self.model.ahead(before.unbind(), forcing, parameters, a)
+        torch.stack(found, out=self.states[:, node + 1])
 
     def _sweep(self, nodes: slice, careful: bool) -> Tensor:
         """Do one iteration of Newton on a window.
