@@ -89,7 +89,9 @@ def rates(state: Any, forcing: Any, p: Any, xp: Any) -> tuple[list[Any], Any]:
     log_share = -positive(xp.log(p["LP"]) - log_wetness, 0.15)
     evapotranspiration = potential * xp.exp(p["BETAET"] * log_share) * available(soil)
     percolation = p["PERC"] * available(upper)
-    quick = p["K0"] * positive(upper - p["UZL"], 1.0) * available(upper)
+    above_limit = upper - p["UZL"]
+    brim = (above_limit + xp.sqrt(above_limit**2 + 1)) / 2
+    quick = p["K0"] * brim * available(upper)
     fast, slow = quick + p["K1"] * upper, p["K2"] * lower
     changes = [
         precipitation - rain - melt + refreezing,

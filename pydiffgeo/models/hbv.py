@@ -18,6 +18,7 @@ from pydiffgeo.models.smooth import (
     positive_and_slope,
     stacked,
     step_up,
+    with_tail,
 )
 from pydiffgeo.models.spec_files import load_constants
 
@@ -134,7 +135,7 @@ class HBV(Buckets):
         percolation = p["PERC"] * (
             self._percolation(upper, p) if "percolation" in self.closures else in_upper
         )
-        quick = p["K0"] * positive(upper - p["UZL"], STORE_WIDTH) * in_upper
+        quick = p["K0"] * with_tail(upper - p["UZL"], STORE_WIDTH)[0] * in_upper
         interflow = p["K1"] * upper
         base = p["K2"] * lower
         rates = [
@@ -201,7 +202,7 @@ class HBV(Buckets):
         drying.addcmul_(potential, on_soil)
 
         in_upper, on_upper = available_and_slope(upper, STORE_WIDTH)
-        quick, by_above = positive_and_slope(upper - p["UZL"], STORE_WIDTH)
+        quick, by_above = with_tail(upper - p["UZL"], STORE_WIDTH)
         quick.mul_(p["K0"])
         emptying = torch.addcmul(p["K1"], quick, on_upper).addcmul_(
             by_above.mul_(p["K0"]), in_upper

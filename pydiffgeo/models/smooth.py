@@ -1,8 +1,8 @@
 """Thresholds of bucket models as smooth functions of a stated width, and their slopes.
 
-All are polynomials between two ends and exact beyond them: no exponential is evaluated, and far
-from a threshold nothing is left of it. All are defined for negative stores too, where Newton's
-method may pass: a store below zero is refilled.
+No exponential is evaluated. `positive`, `step_up` and `at_most_one` are polynomials between two
+ends and exact beyond them: far from a threshold nothing is left of it. All are defined for negative
+stores too, where Newton's method may pass: a store below zero is refilled.
 """
 
 from __future__ import annotations
@@ -42,6 +42,18 @@ def positive_and_slope(x: Tensor, width: float) -> tuple[Tensor, Tensor]:
     beyond = torch.relu(x - REACH * width)
     value = torch.addcmul(beyond, square * s, 2 - s, value=REACH * width)
     return value, square * (3 - 2 * s)
+
+
+def with_tail(x: Tensor, width: float) -> tuple[Tensor, Tensor]:
+    """max(x, 0) as a hyperbola, (x + sqrt(x^2 + width^2)) / 2, half a width at 0; and its slope.
+
+    For thresholds that may lie beyond all that happens: its slope falls with the square of the
+    distance, and is never zero.
+    """
+    root = torch.addcmul(x.new_tensor(width * width), x, x).sqrt()
+    # the sum of both would cancel far below the threshold
+    value = torch.where(x < 0, (0.5 * width * width) / (root + x.abs()), 0.5 * (x + root))
+    return value, value / root
 
 
 def at_most_one(x: Tensor, width: float) -> tuple[Tensor, Tensor]:

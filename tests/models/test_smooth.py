@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pydiffgeo.models.smooth import at_most_one, positive, positive_and_slope, step_up
+from pydiffgeo.models.smooth import (
+    at_most_one,
+    positive,
+    positive_and_slope,
+    step_up,
+    with_tail,
+)
 
 F64 = torch.float64
 
@@ -50,3 +56,12 @@ def test_at_most_one_takes_the_smaller() -> None:
 def test_slope_of_the_step_at_the_threshold_is_that_of_a_sigmoid() -> None:
     x = torch.zeros((), dtype=F64, requires_grad=True)
     assert float(torch.autograd.grad(step_up(x, 0.5), x)[0]) == pytest.approx(1 / (4 * 0.5))
+
+
+def test_a_threshold_with_a_tail_has_a_slope_everywhere() -> None:
+    x = torch.tensor([-1e9, -100.0, -3.0, 0.0, 2.0, 1e9], dtype=F64, requires_grad=True)
+    value, slope = with_tail(x, 2.0)
+    torch.testing.assert_close(torch.autograd.grad(value.sum(), x)[0], slope)
+    assert float(slope.min()) > 0
+    assert float(value[3]) == 1.0 and float(value[5]) == pytest.approx(1e9)
+    assert float(value[1]) == pytest.approx(2.0**2 / (4 * 100), rel=1e-3)  # w^2 / (4 |x|)

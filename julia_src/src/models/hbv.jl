@@ -16,6 +16,17 @@ max(x, 0), smooth: exact beyond 3 widths, 0.5625 widths above it at 0; its slope
     return 3 * width * (square * s) * (2 - s) + max(x - 3 * width, zero(x)), square * (3 - 2 * s), s * (1 - s) / width
 end
 
+"""
+max(x, 0) as a hyperbola, half a width at 0; and its slope. For thresholds that may lie beyond all that happens: the slope falls with the
+square of the distance, and is never zero.
+"""
+@inline function with_tail(x, width)
+    root = vsqrt(muladd(x, x, oftype(x, width * width)))
+    # the sum of both would cancel far below the threshold
+    y = ifelse(x < zero(x), (width * width / 2) / (root + abs(x)), (x + root) / 2)
+    return y, y / root
+end
+
 "Part of a demand that a store can meet, 1/2 at `width`; odd, so that an overdrawn store is refilled. And its slope."
 @inline available(store, width) = only(available((store,), width))
 @inline available(stores::Tuple, width) =
@@ -54,7 +65,7 @@ end
         () -> available(upper, OF_HBV.GUARD)[1]
     )
     return (; in_snow, in_melt, in_soil, in_upper, passing, loose=positive(melt_water - p.CWH * snow, OF_HBV.SNOW_WIDTH),
-        over=positive(soil - p.FC, OF_HBV.STORE_WIDTH), brim=positive(upper - p.UZL, OF_HBV.STORE_WIDTH), log_wetness, wetness,
+        over=positive(soil - p.FC, OF_HBV.STORE_WIDTH), brim=with_tail(upper - p.UZL, OF_HBV.STORE_WIDTH), log_wetness, wetness,
         dryness, passed, demand, known=ifelse(soil > oftype(soil, OF_HBV.DRIEST), one(soil), zero(soil)) / held)
 end
 
