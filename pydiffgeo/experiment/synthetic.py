@@ -17,7 +17,7 @@ from pydiffgeo.data.derive import attributes_of, made_series
 from pydiffgeo.data.form import axis_of
 from pydiffgeo.data.network import DOWNSTREAM
 from pydiffgeo.data.satellite_cells import CELL
-from pydiffgeo.data.variables import RIVER, variable_of
+from pydiffgeo.data.variables import RIVER, limits, variable_of
 from pydiffgeo.data.weather import tower_weather
 from pydiffgeo.errors import SolveFailed
 from pydiffgeo.experiment.build import with_derived
@@ -100,7 +100,11 @@ def synthetic_sites(
         truth = series[name].double().numpy()[order]
         noise = given.noise * truth.std(1, keepdims=True) * random.normal(size=truth.shape)
         # noise makes nothing negative that cannot be
-        sites[name] = sites[name].copy(data=np.maximum(truth + noise, min(truth.min(), 0.0)))
+        values = np.maximum(truth + noise, min(truth.min(), 0.0))
+        # nor does a drawn bias, as of a satellite, lead out of what is possible
+        sites[name] = sites[name].copy(
+            data=np.clip(values, *limits(name, sites[name].attrs["units"]))
+        )
     read = [*(h.reads for h in others), *(s.data.forcing or () for s in beside)]
     for name in dict.fromkeys(name for names in read for name in names):
         if name in simulated and name not in sites and name not in data.derive:
