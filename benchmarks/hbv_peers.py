@@ -2,7 +2,8 @@
 
 Forward, and forward with gradient, of the mean square of discharge over two years of synthetic
 weather, with the gradient to all 13 parameters, in microseconds of CPU time per basin-day on one
-thread, and the ratio to the explicit loop. Every case runs in a process of its own; the median of
+thread, and the ratio to the explicit loop. hydrodl2 and jhbv are other HBVs: explicit, in float32,
+with 12 of the 13 parameters and a routing. Every case runs in a process of its own; the median of
 some runs. Prints a table and writes JSON.
 
     python benchmarks/hbv_peers.py --python .venv-peers/bin/python
@@ -18,7 +19,7 @@ from pathlib import Path
 from alone import measured_alone
 from richards_peers import HERE, Record
 
-BATCHES = (1, 64, 671)
+BATCHES = (1, 64, 671, 1600)
 BASE = "explicit loop"
 CASES = {  # name: (peer, options, own interpreter)
     BASE: ("loop", {}, True),
@@ -26,6 +27,8 @@ CASES = {  # name: (peer, options, own interpreter)
     "torch SDIRK2": ("package", {"engine": "torch", "method": "sdirk2"}, True),
     "Julia implicit Euler": ("package", {"engine": "julia", "method": "implicit_euler"}, True),
     "Julia SDIRK2": ("package", {"engine": "julia", "method": "sdirk2"}, True),
+    "hydrodl2, explicit": ("hydrodl2", {}, False),
+    "jhbv, explicit": ("jhbv", {}, False),
     "torchdiffeq rk4": ("torchdiffeq", {"method": "rk4"}, False),
     "diffrax Kvaerno3": ("diffrax", {"rtol": 1e-3, "atol": 1e-3}, False),
 }

@@ -41,15 +41,19 @@ def torch_runs(
     return forward, gradient
 
 
-def loop(batch: int, days: int, options: dict[str, Any]) -> Runs:
-    """The explicit loop of published codes."""
+def by_loop(f: dict[str, Any], p: dict[str, Any]) -> Any:
+    """Discharge `[basin, day]` by the explicit loop of published codes, on the weather's device."""
     import torch
 
     from pydiffgeo.stages.explicit_hbv import explicit_hbv
 
-    return torch_runs(
-        lambda f, p: explicit_hbv(f, p, torch.from_numpy(INITIAL))[1]["discharge"], batch, days
-    )
+    start = torch.from_numpy(INITIAL).to(f["precipitation"])
+    return explicit_hbv(f, p, start)[1]["discharge"]
+
+
+def loop(batch: int, days: int, options: dict[str, Any]) -> Runs:
+    """The explicit loop of published codes."""
+    return torch_runs(by_loop, batch, days)
 
 
 def package(batch: int, days: int, options: dict[str, Any]) -> Runs:
@@ -141,8 +145,69 @@ def diffrax(batch: int, days: int, options: dict[str, Any]) -> Runs:
     return lambda: jax.block_until_ready(forward(p, f)), with_gradient
 
 
+def hydrodl2(batch: int, days: int, options: dict[str, Any]) -> Runs:
+    """HBV 1.0 of hydrodl2, an explicit loop in float32, with its routing.
+
+    It has no BETAET, and wants its parameters as logits of their place between its bounds.
+    """
+    import torch
+    from hydrodl2.models.hbv.hbv import Hbv
+
+    model = Hbv({"dynamic_params": {"Hbv": []}}, torch.device("cpu"))
+
+    def discharge(f: dict[str, Any], p: dict[str, Any]) -> Any:
+        x = torch.stack([f[k].T for k in FORCING], -1).float()
+        places = [
+            (p[k[3:]] - low) / (high - low) for k, (low, high) in model.parameter_bounds.items()
+        ]
+        places += [torch.full_like(places[0], 0.5)] * 2  # of the routing
+        logits = torch.stack(places, -1).logit().float()[None].expand(days, -1, -1)
+        return model({"x_phy": x}, logits)["streamflow"][..., 0].T
+
+    forward, _ = torch_runs(discharge, batch, days)
+    p = {k: torch.from_numpy(v) for k, v in parameters(batch).items()}
+    f = {k: torch.from_numpy(v) for k, v in weather(batch, days).items()}
+
+    def gradient() -> tuple[float, Any]:
+        x = {k: v.clone().requires_grad_() for k, v in p.items()}
+        loss = discharge(f, x).square().mean()
+        slopes = torch.autograd.grad(loss, list(x.values()), allow_unused=True)
+        zero = torch.zeros(batch)
+        return float(loss.detach()), torch.stack([zero if g is None else g for g in slopes])
+
+    return forward, gradient
+
+
+def jhbv(batch: int, days: int, options: dict[str, Any]) -> Runs:
+    """HBV-96 of jhbv, an explicit scan in JAX, one basin per lane of `vmap`; with its routing."""
+    import jax
+    import jax.numpy as jnp
+    from jhbv.model import create_initial_state, simulate_jax
+    from jhbv.parameters import DEFAULT_PARAMS, create_params_from_dict
+
+    names = [k for k in BOUNDS if k.lower() in DEFAULT_PARAMS]
+    snow, _, soil, upper, lower = INITIAL
+    state = create_initial_state(snow, soil, upper, lower)
+
+    def loss(p: Any, f: Any) -> Any:
+        own = create_params_from_dict({k.lower(): v for k, v in zip(names, p, strict=True)})
+        return jnp.mean(simulate_jax(*f, own, state)[0] ** 2)
+
+    f = jnp.stack([jnp.asarray(weather(batch, days)[k]) for k in FORCING], 1)
+    p = jnp.stack([jnp.asarray(parameters(batch)[k]) for k in names], 1)
+    forward = jax.jit(jax.vmap(loss)).lower(p, f).compile()
+    gradient = jax.jit(jax.vmap(jax.value_and_grad(loss))).lower(p, f).compile()
+
+    def with_gradient() -> tuple[float, Any]:
+        value, slopes = jax.block_until_ready(gradient(p, f))
+        return float(value.mean()), np.asarray(slopes).T / batch
+
+    return lambda: jax.block_until_ready(forward(p, f)), with_gradient
+
+
 PEERS: dict[str, Callable[[int, int, dict[str, Any]], Runs]] = {
     "loop": loop, "package": package, "torchdiffeq": torchdiffeq, "diffrax": diffrax,
+    "hydrodl2": hydrodl2, "jhbv": jhbv,
 }  # fmt: skip
 
 
