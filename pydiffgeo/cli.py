@@ -142,9 +142,9 @@ def train(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Train the runs of an experiment; several processes.
+    """Train the runs of an experiment.
 
-    Torchrun --nproc-per-node 2 -m pydiffgeo.cli train ...
+    With several processes: `torchrun --nproc-per-node 2 -m pydiffgeo.cli train ...`.
     """
     output = output or Path("runs", config.stem)
     again = ["train", str(config), "--output", str(output), *_words("--run", only), "--resume"]

@@ -166,7 +166,8 @@ def _print_summary(summary: pd.DataFrame, title: str) -> None:
         print_table(summary[[*labels, *measures, "sites"]], title, best)
         return
     for m in measures:
-        wide = summary.pivot_table(m, labels, "depth", sort=False, dropna=False)
+        named = summary.fillna({"depth": "no depth"})  # a satellite beside probes
+        wide = named.pivot_table(m, labels, "depth", sort=False, dropna=False)
         marks = {str(c): best[m] for c in wide if m in best}
         print_table(wide.reset_index(), f"{title}: {m}", marks)
 

@@ -144,16 +144,23 @@ def predict_parts(
         raise SettingsError("records of points have no steps of time; leave steps out.")
     names = [str(name) for name in records.site.values]
     parts = list(_parts(run, records, settings.points, shard, steps, start, end))
-    if steps:
+    warm_up = run.settings.evaluation.warm_up
+    if steps and warm_up is None:
         log.warning(
-            "each part in time begins anew with %s steps of warm-up (evaluation.warm_up of the "
+            "each part in time is simulated from the first day of the records on, since the run "
+            "has no evaluation.warm_up: nothing is lost, but late parts take long."
+        )
+    elif steps:
+        log.warning(
+            "each part in time begins anew with %d steps of warm-up (evaluation.warm_up of the "
             "run): what the model remembers longer than that is lost.",
-            run.settings.evaluation.warm_up,
+            warm_up,
         )
     plan = {
         "weights": run.weights,
         "data": str(data),
-        "sites": hashlib.sha256("\n".join(names).encode()).hexdigest()[:16],
+        "layout": json.loads(json.dumps([settings.layout, settings.options], default=str)),
+        "records": _digest(records),
         "series": sorted(series) if series else None,
         "parts": [[len(rows), names[rows[0]], *days] for rows, *days in parts],
     }
@@ -219,6 +226,21 @@ def open_prediction(
     if missing:
         raise DataError(f"the sites {listed(missing, 5)} are not in {folder}; see {INDEX}.")
     return whole
+
+
+def _digest(records: xr.Dataset) -> str:
+    """Return a digest of the names of all sites and of what three of them have.
+
+    A file that was written anew shows by it, without a look at all of a continent.
+    """
+    digest = hashlib.sha256("\n".join(map(str, records.site.values)).encode())
+    rows = np.unique(np.linspace(0, records.sizes["site"] - 1, 3).round().astype(int))
+    some = records.isel(site=rows)
+    for name in sorted(map(str, some.variables)):
+        values = np.asarray(some[name].values)
+        digest.update(name.encode())
+        digest.update(str(values.tolist()).encode() if values.dtype == "O" else values.tobytes())
+    return digest.hexdigest()[:16]
 
 
 def _loaded(folder: Path) -> TrainedRun:

@@ -240,5 +240,11 @@ def test_profiles_are_reported_by_depth(tmp_path: Path, capsys: pytest.CaptureFi
     capsys.readouterr()
     runs["model 0"].save(tmp_path / "one", "name", progress=True)
     assert "name: ubrmse" in (told := capsys.readouterr().out) and "50 cm" in told
+    cells = cases.profile_data(2)[0].isel(depth=0, drop=True)
+    cells = cells.rename({n: n.replace("soil", "satellite_soil") for n in cells.data_vars})
+    both = cases.profile_data(2)[0].merge(cells, compat="equals")
+    Evaluation(both).save(tmp_path / "both", "name", progress=True)
+    told = capsys.readouterr().out
+    assert "no depth" in told and "nan" not in told
     table = pd.read_csv(tmp_path / "one" / "table.csv")
     assert table.depth.tolist() == ["5 cm", "50 cm", "all"]

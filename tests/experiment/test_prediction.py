@@ -10,6 +10,7 @@ import experiment_cases as cases
 import numpy as np
 import pytest
 import xarray as xr
+import yaml
 from typer.testing import CliRunner
 
 import pydiffgeo as pdg
@@ -129,6 +130,33 @@ def test_what_is_done_is_kept_when_it_goes_on(run, records, whole, tmp_path):
     close(pdg.open_prediction(out), whole)
     predict_parts(run, records, out, shard=3, overwrite=True, progress=False)
     assert len(list(out.glob("part_*.nc"))) == 2
+
+
+def test_parts_in_time_without_a_warm_up_lose_nothing(run, records, tmp_path, caplog):
+    other = tmp_path / "run"
+    shutil.copytree(run, other)
+    settings = yaml.safe_load((other / "settings.yaml").read_text())
+    settings["evaluation"]["warm_up"] = None
+    (other / "settings.yaml").write_text(yaml.safe_dump(settings))
+    whole = predict(other, records, tmp_path / "whole.nc").data
+    predict_parts(other, records, tmp_path / "p", shard=5, steps=250, progress=False)
+    assert any("nothing is lost" in r.message for r in caplog.records)
+    close(pdg.open_prediction(tmp_path / "p"), whole)
+
+
+def test_records_written_anew_or_read_otherwise_are_not_mixed(run, records, tmp_path):
+    data, out = tmp_path / "land.nc", tmp_path / "p"
+    shutil.copy(records, data)
+    files = predict_parts(run, data, out, shard=2, progress=False)
+    files[1].unlink()
+    with pytest.raises(OutputError, match="cannot resume: layout differ"):
+        predict_parts(run, data, out, shard=2, resume=True, progress=False,
+                      layout_options={"names": {"snow": "snowfall"}})  # fmt: skip
+    warmer = xr.load_dataset(records)
+    warmer["tair_max"] = warmer["tair_max"] + 1.0
+    warmer.to_netcdf(data)
+    with pytest.raises(OutputError, match="cannot resume: records differ"):
+        predict_parts(run, data, out, shard=2, resume=True, progress=False)
 
 
 def test_sites_without_forcing_are_left_out_and_told(run, records, whole, tmp_path, caplog):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable
+
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
@@ -58,7 +61,7 @@ def add_climate(sites: xr.Dataset, start: Day = None, end: Day = None) -> xr.Dat
         "humidity": "rh_mean",
     }
     weather = {key: _values(sites, name, days) for key, name in names.items() if name in sites}
-    mean = {key: np.nanmean(values, 1) for key, values in weather.items()}
+    mean = {key: _known(np.nanmean, values) for key, values in weather.items()}
     found: dict[str, tuple[NDArray, str]] = {}
     for key, unit in (
         ("rain", "mm d-1"),
@@ -78,9 +81,9 @@ def add_climate(sites: xr.Dataset, start: Day = None, end: Day = None) -> xr.Dat
         if "pet" in mean:
             found["dryness"] = np.log((mean["pet"] + 0.01) / (mean["rain"] + 0.01)), "1"
     if "temperature" in weather:
-        found["temperature_swing"] = np.nanstd(weather["temperature"], 1, ddof=1), "degC"
+        found["temperature_swing"] = _known(np.nanstd, weather["temperature"], ddof=1), "degC"
     if {"low", "high"} <= weather.keys():
-        found["day_range"] = np.nanmean(weather["high"] - weather["low"], 1), "degC"
+        found["day_range"] = _known(np.nanmean, weather["high"] - weather["low"]), "degC"
     if not found:
         raise DataError(
             "the records have no series that a climate is computed from "
@@ -167,6 +170,13 @@ def add_first_profile(
 
 def _days(sites: xr.Dataset, start: Day, end: Day) -> slice:
     return slice(*positions(times_of(sites), start, end, "the period that is summarised"))
+
+
+def _known(statistic: Callable[..., NDArray], values: NDArray, **options: int) -> NDArray:
+    """Return a statistic over time of what is known, NaN where nothing is."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # "Mean of empty slice"
+        return statistic(values, 1, **options)
 
 
 def _values(sites: xr.Dataset, name: str, days: slice) -> NDArray:

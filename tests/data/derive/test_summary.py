@@ -58,6 +58,20 @@ def test_statistics_are_those_of_the_given_days(sites: xr.Dataset) -> None:
             np.testing.assert_array_equal(found[name], later[name])
 
 
+def test_a_site_without_a_series_has_no_climate_of_it_and_changes_no_other(
+    sites: xr.Dataset, recwarn: pytest.WarningsRecorder
+) -> None:
+    lacking = sites.copy(deep=True)
+    for name in ("rh_mean", "tair_mean"):  # as of a satellite's cells beside stations
+        lacking[name][0] = np.nan
+    found, whole = (derived(s, {"climate": {}}) for s in (lacking, sites))
+    for name in ("humidity", "temperature", "temperature_swing"):
+        values = found[f"climate_{name}"].values
+        assert np.isnan(values[0])
+        np.testing.assert_array_equal(values[1:], whole[f"climate_{name}"].values[1:])
+    assert not recwarn.list
+
+
 def test_what_is_missing_is_said(sites: xr.Dataset) -> None:
     with pytest.raises(UnknownName, match="derived variable 'climat'; did you mean 'climate'"):
         derived(sites, {"climat": {}})
