@@ -13,10 +13,11 @@ from torch import Tensor
 REACH = 3.0  # widths beyond which a threshold is sharp
 
 
-def _within(x: Tensor, width: float) -> Tensor:
-    """How far x has come from -3 to 3 widths, from 0 to 1."""
-    # the gradient of torch's own `hardsigmoid` has 1/6 in single precision
-    return (x * (0.5 / (REACH * width))).add_(0.5).clamp(0.0, 1.0)
+def _between(x: Tensor, width: float) -> tuple[Tensor, Tensor]:
+    """x no farther from 0 than 3 widths, and how far it has come between those, from 0 to 1."""
+    reach = REACH * width
+    cut = x.clamp(-reach, reach)
+    return cut, (cut / (2 * reach)).add_(0.5)
 
 
 def positive(x: Tensor, width: float) -> Tensor:
@@ -30,16 +31,17 @@ def positive(x: Tensor, width: float) -> Tensor:
 
 def step_up(x: Tensor, width: float) -> Tensor:
     """Slope of `positive`: s^2 (3 - 2 s) from 0 to 1, with the slope 1 / (4 width) at 0."""
-    s = _within(x, width)
+    _, s = _between(x, width)
     return s * s * (3 - 2 * s)
 
 
 def positive_and_slope(x: Tensor, width: float) -> tuple[Tensor, Tensor]:
     """As `positive`, and its slope as `step_up`."""
-    s = _within(x, width)
+    cut, s = _between(x, width)
     square = s * s
-    # at the end itself the slope is that of s; `clamp_min` would count it twice
-    beyond = torch.relu(x - REACH * width)
+    # of what was cut: one comparison says on which side of the end a number lies, so that rounding
+    # there counts its slope neither twice nor never. At the end itself the slope is that of s
+    beyond = torch.relu(x - cut)
     value = torch.addcmul(beyond, square * s, 2 - s, value=REACH * width)
     return value, square * (3 - 2 * s)
 

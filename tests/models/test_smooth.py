@@ -37,6 +37,20 @@ def test_slopes_are_continuous(function: object) -> None:
     assert torch.autograd.gradcheck(lambda v: function(v, 0.5), x, eps=1e-7, atol=1e-6)  # type: ignore[operator]
 
 
+@pytest.mark.parametrize("dtype", [F64, torch.float32])
+@pytest.mark.parametrize("width", [0.15, 0.5, 1.0])
+def test_slope_of_numbers_next_to_an_end(width: float, dtype: torch.dtype) -> None:
+    """As 1.6 - 0.1 degC may be a rounding away from 1.5."""
+    for end in (-3 * width, 3 * width):
+        x = [torch.tensor(end, dtype=dtype)]
+        for _ in range(4):
+            x += [x[-1].nextafter(x[-1] + 1)]
+            x.insert(0, x[0].nextafter(x[0] - 1))
+        at = torch.stack(x).requires_grad_()
+        (slope,) = torch.autograd.grad(positive(at, width).sum(), at)
+        torch.testing.assert_close(slope, torch.full_like(at, float(end > 0)))
+
+
 def test_slopes_by_hand_are_those_of_autograd() -> None:
     x = torch.linspace(-3, 3, 61, dtype=F64, requires_grad=True)
     for pair in (positive_and_slope(x, 0.5), at_most_one(x + 1, 0.15)):
