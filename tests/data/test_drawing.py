@@ -91,7 +91,7 @@ def test_a_gap_above_a_gauge_is_never_touched(river: xr.Dataset) -> None:
     assert {"".join(names(windows, k)) for k in range(30)} == {"abc", "abcde"}
     river.lateral_inflow[3] = np.nan
     windows = Windows(river, 10, 5, 2, **READ)
-    with pytest.warns(UserWarning, match="1 sites have no window .*: e"):
+    with pytest.warns(UserWarning, match="left out between .*: e"):
         assert windows.left_out == ("e",)
     assert list(windows.periods(9, missing="skip"))[0].site.tolist() == [0, 1, 2]
     with pytest.raises(DataError, match="forcing is missing in site d"):

@@ -42,7 +42,7 @@ def test_described_and_written_once(name: str) -> None:
 @pytest.mark.parametrize("name", WITH_CONSTANTS)
 def test_every_constant_is_read(name: str) -> None:
     """By the equations in either language."""
-    for folder, ending in (("pydiffgeo/models", "py"), ("julia_src/src/models", "jl")):
+    for folder, ending in (("pydiffgeo/models", "py"), ("julia_src/src", "jl")):
         code = "\n".join(f.read_text() for f in (ROOT / folder).rglob(f"*.{ending}"))
         for constant in load_constants(name):
             assert re.search(rf"\b{constant}\b", code), f"{constant} in {ending}"

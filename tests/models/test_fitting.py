@@ -53,7 +53,8 @@ def test_small_shares_by_their_ratio() -> None:
     )  # type: ignore[attr-defined]
     ratios = []
     for space in ("output", "logit"):
-        c = NeuralClosure(1, (16,), output_range=(0.0, 1.0))
+        torch.manual_seed(0)
+        c = NeuralClosure(1, (32,), output_range=(0.0, 1.0))  # 16 units leave .18 at the bend
         fit_closure(c, formula, x, space=space)
         with torch.no_grad():
             ratios.append(float((c(x[:80]) / formula(x[:80])).log().abs().max()))

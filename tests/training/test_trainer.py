@@ -173,6 +173,7 @@ def test_tensorboard_has_each_step_once_after_a_kill_and_a_resume(sites, tmp_pat
     monkeypatch.setattr(killed, "_step", dies)
     with pytest.raises(Killed):
         killed.run(progress=False)
+    time.sleep(1.1)  # TensorBoard orders its files by the second in their names
     trainer(sites, tmp_path, **given).run(resume=True, progress=False)
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
