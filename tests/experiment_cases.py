@@ -11,6 +11,7 @@ import yaml
 from river_files import river
 
 from pydiffgeo.data import write_sites
+from pydiffgeo.experiment.run import train
 from pydiffgeo.experiment.schema import Experiment, load_experiment, merged
 
 SETTINGS: dict[str, Any] = {
@@ -72,6 +73,14 @@ def write_settings(folder: Path, records: Path | None, **changes: Any) -> Path:
 def experiment(folder: Path, records: Path | None, **changes: Any) -> Experiment:
     """The experiment of such a file."""
     return load_experiment(write_settings(folder, records, **changes))
+
+
+def process_run(folder: Path, records: Path) -> Path:
+    """Train the process alone, and return the folder of its run."""
+    train(
+        experiment(folder, records, runs={"process": {"hybrid": PROCESS}}), folder, progress=False
+    )
+    return folder / "process"
 
 
 RIVER: dict[str, Any] = {

@@ -135,14 +135,7 @@ def diffrax(batch: int, days: int, options: dict[str, Any]) -> Runs:
 
     f = jnp.stack([jnp.asarray(weather(batch, days)[k]) for k in FORCING], 1)
     p = jnp.stack([jnp.asarray(v) for v in parameters(batch).values()], 1)
-    forward = jax.jit(jax.vmap(loss)).lower(p, f).compile()
-    gradient = jax.jit(jax.vmap(jax.value_and_grad(loss))).lower(p, f).compile()
-
-    def with_gradient() -> tuple[float, Any]:
-        value, slopes = jax.block_until_ready(gradient(p, f))
-        return float(value.mean()), np.asarray(slopes).T / batch
-
-    return lambda: jax.block_until_ready(forward(p, f)), with_gradient
+    return compiled(loss, p, f)
 
 
 def hydrodl2(batch: int, days: int, options: dict[str, Any]) -> Runs:
@@ -180,7 +173,6 @@ def hydrodl2(batch: int, days: int, options: dict[str, Any]) -> Runs:
 
 def jhbv(batch: int, days: int, options: dict[str, Any]) -> Runs:
     """HBV-96 of jhbv, an explicit scan in JAX, one basin per lane of `vmap`; with its routing."""
-    import jax
     import jax.numpy as jnp
     from jhbv.model import create_initial_state, simulate_jax
     from jhbv.parameters import DEFAULT_PARAMS, create_params_from_dict
@@ -195,12 +187,19 @@ def jhbv(batch: int, days: int, options: dict[str, Any]) -> Runs:
 
     f = jnp.stack([jnp.asarray(weather(batch, days)[k]) for k in FORCING], 1)
     p = jnp.stack([jnp.asarray(parameters(batch)[k]) for k in names], 1)
+    return compiled(loss, p, f)
+
+
+def compiled(loss: Callable[[Any, Any], Any], p: Any, f: Any) -> Runs:
+    """Return the runs of a loss in JAX, of parameters [basin, name] and forcing [basin, ...]."""
+    import jax
+
     forward = jax.jit(jax.vmap(loss)).lower(p, f).compile()
     gradient = jax.jit(jax.vmap(jax.value_and_grad(loss))).lower(p, f).compile()
 
     def with_gradient() -> tuple[float, Any]:
         value, slopes = jax.block_until_ready(gradient(p, f))
-        return float(value.mean()), np.asarray(slopes).T / batch
+        return float(value.mean()), np.asarray(slopes).T / len(p)
 
     return lambda: jax.block_until_ready(forward(p, f)), with_gradient
 

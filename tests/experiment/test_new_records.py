@@ -15,7 +15,6 @@ import xarray as xr
 from pydiffgeo.errors import DataError
 from pydiffgeo.experiment.new_records import _with_attributes, new_records
 from pydiffgeo.experiment.prediction import predict
-from pydiffgeo.experiment.run import train
 from pydiffgeo.experiment.trained import load_run
 
 
@@ -26,10 +25,7 @@ def records(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def run(records, tmp_path_factory) -> Path:
-    out = tmp_path_factory.mktemp("runs")
-    made = cases.experiment(out, records, runs={"process": {"hybrid": cases.PROCESS}})
-    train(made, out, progress=False)
-    return out / "process"
+    return cases.process_run(tmp_path_factory.mktemp("runs"), records)
 
 
 def test_sites_that_are_named_go_before_those_that_the_settings_select(run, records, tmp_path):

@@ -29,10 +29,7 @@ def records(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def run(records, tmp_path_factory) -> Path:
-    out = tmp_path_factory.mktemp("runs")
-    train(cases.experiment(out, records, runs={"process": {"hybrid": cases.PROCESS}}), out,
-          progress=False)  # fmt: skip
-    return out / "process"
+    return cases.process_run(tmp_path_factory.mktemp("runs"), records)
 
 
 @pytest.fixture(scope="module")
