@@ -20,7 +20,9 @@ def test_the_truth_is_found_within_its_errors() -> None:
     rows = benchmark.told(found)
     for name, truth in benchmark.TRUTH.items():
         assert abs(rows[name]["mean"] - truth) < 3 * rows[name]["sd"], rows[name]
-    assert abs(float(found.draws.error_correlation.squeeze())) < 0.2  # white noise
+    # white noise of 0.1 mg L-1
+    assert abs(float(found.draws.error_correlation.squeeze())) < 0.2
+    assert 0.08 < float(found.draws.error_sd.squeeze()) < 0.12
 
 
 def test_a_sample_is_where_the_curvature_says(tmp_path: Path) -> None:
