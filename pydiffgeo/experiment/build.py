@@ -103,9 +103,20 @@ def open_records(
 def with_derived(records: xr.Dataset, data: DataSettings, start: Day, end: Day) -> xr.Dataset:
     """Return records with what the settings derive and they lack; summaries are of these days."""
     wanted = {name: given for name, given in data.derive.items() if name not in records}
-    if DOWNSTREAM not in records:  # of a run without the river, which the others have
+    if DOWNSTREAM not in records:  # other records, for a run that routes nothing
         wanted.pop("own_inflow", None)
     return derived(records, wanted, start, end)
+
+
+def is_river(records: xr.Dataset, data: DataSettings, hybrids: Iterable[Hybrid]) -> bool:
+    """Return whether sites belong together: some hybrid routes, or the own inflow is derived.
+
+    So the runs of an experiment that route nothing see the same sites, trained beside those that
+    do and judged alone.
+    """
+    if any(hybrid.closed == "upstream" for hybrid in hybrids):
+        return True
+    return "own_inflow" in data.derive and DOWNSTREAM in records
 
 
 def summary_days(settings: Any) -> tuple[str | None, str | None]:
@@ -139,7 +150,7 @@ def load_sites(
     data: DataSettings = settings.data
     opened = selected(open_records(data, settings.search), data)
     hybrids = list(hybrids)
-    river = any(hybrid.closed == "upstream" for hybrid in hybrids)
+    river = is_river(opened, data, hybrids)
     if not river:  # sites by themselves, which may be left out
         opened = opened.drop_vars(DOWNSTREAM, errors="ignore")
     known = _gauges(opened, data) if river else [str(site) for site in opened.site.values]

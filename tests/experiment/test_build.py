@@ -22,7 +22,9 @@ from pydiffgeo.experiment.build import (
     open_records,
     short_warm_up,
 )
-from pydiffgeo.experiment.run import train
+from pydiffgeo.experiment.examples import FOLDER
+from pydiffgeo.experiment.run import of_records, train
+from pydiffgeo.experiment.schema import load_experiment
 
 WHOLE = {"length": None, "batch": None, "steps_per_epoch": None, "warm_up": 20}
 
@@ -263,3 +265,15 @@ def test_folds_would_cut_a_river_and_basins_need_none(tmp_path) -> None:
     data = settings.data.model_copy(update={"missing": "skip", "forcing": ("lateral_inflow",)})
     alone = load_sites(settings.model_copy(update={"data": data}), [])
     assert alone.trained == ("c", "e") and "downstream" not in alone.sites
+
+
+@pytest.mark.parametrize("name", ["brandywine", "stream_oxygen", "swiss_rivers"])
+def test_all_numbers_of_the_stream_examples_have_units(name, shared_data) -> None:
+    shared_data("stream_temperature")
+    shared_data("water_quality")
+    made = load_experiment(FOLDER / f"{name}.yaml")
+    every = {k: build_hybrid(settings) for k, settings in made.runs.items()}
+    for run, settings in made.runs.items():
+        sites = load_sites(settings, of_records(made, run, every).values()).sites
+        numbers = {n: v.attrs for n, v in sites.variables.items() if v.dtype.kind == "f"}
+        assert numbers and [n for n, attrs in numbers.items() if "units" not in attrs] == []

@@ -9,13 +9,17 @@ import shutil
 from pathlib import Path
 
 import experiment_cases as cases
+import numpy as np
 import pytest
 import xarray as xr
 import yaml
+from stream_cases import stream
 
+from pydiffgeo.data import write_sites
 from pydiffgeo.errors import DataError, SettingsError
 from pydiffgeo.experiment.judge import judge
 from pydiffgeo.experiment.run import train
+from pydiffgeo.experiment.schema import load_experiment
 
 
 @pytest.fixture(scope="module")
@@ -108,3 +112,52 @@ def test_series_observed_besides_are_no_other_records(records, tmp_path, caplog)
     [folder] = train(made, tmp_path / "out", progress=False)
     judge([folder], progress=False, figures=False)
     assert "records are not those" not in caplog.text
+
+
+def test_a_run_beside_a_river_is_judged_by_the_records_it_was_trained_on(tmp_path, caplog):
+    """It routes nothing; one gauge has no observation in the test period, as in the training."""
+    sites = stream(40)
+    seen = np.full(sites.discharge.shape, np.nan)
+    seen[[2, 4]] = np.random.default_rng(0).uniform(5, 15, (2, 40))
+    seen[2, 30:] = np.nan
+    observed = {"units": "degC", "role": "observed"}
+    sites = sites.drop_vars("lateral_inflow").assign(
+        water_temperature=(("site", "time"), seen, observed)
+    )
+    routing = {
+        "kind": "downstream",
+        "process": {
+            "kind": "process",
+            "model": "muskingum_cunge",
+            "engine": "torch",
+            "learn": [],
+            "given": {"length": "length", "slope": "slope", "n": 0.05, "width": 10.0},
+        },
+    }
+    line = {
+        "kind": "sequence",
+        "network": {"kind": "step_mlp", "hidden": [], "reads": ["tair_mean"]},
+        "gives": ["water_temperature"],
+    }
+    settings = {
+        "data": {
+            "path": str(write_sites(sites, tmp_path / "stream.nc")),
+            "forcing": ["tair_mean"],
+            "observed": ["water_temperature"],
+            "derive": {"own_inflow": {}},
+            "train": {"start": "2001-06-01", "end": "2001-06-30"},
+            "test": {"start": "2001-07-01", "end": "2001-07-10"},
+        },
+        "hybrid": {"network": None, "stages": [line]},
+        "loss": {"kind": "mse", "observed": "water_temperature"},
+        "training": {"epochs": 1, "steps_per_epoch": 1, "length": None, "warm_up": 2},
+        "runs": {"line": {}, "routed": {"hybrid": {"stages": [routing, line]}}},
+    }
+    path = tmp_path / "beside.yaml"
+    path.write_text(yaml.safe_dump(settings))
+    train(load_experiment(path), tmp_path / "runs", progress=False)
+    caplog.clear()
+    judged = judge([tmp_path / "runs"], progress=False, figures=False)
+    assert not [r.message for r in caplog.records if "trained on" in r.message]
+    scored = [np.isfinite(one.scores["rmse"]).values.ravel() for one in judged.values()]
+    assert [row.sum() for row in scored] == [1, 1]  # the same gauge in both

@@ -171,7 +171,8 @@ def open_source(
     part : str, optional
         Rows to keep, by the column "part", such as "calibration"; all by default.
     attributes : mapping of str to mapping, optional
-        Attributes by site, which the tables do not have: {"low_TOWN": {"lat": 41.3}}.
+        Attributes by site, which the tables do not have: {"low_TOWN": {"lat": 41.3}}. Their units
+        are those of `open_sites(units=...)`.
 
     Raises
     ------
@@ -249,8 +250,9 @@ def open_source(
     known_of = given_attributes(attributes, rows)
     # by which settings select one: the name of a site is no attribute
     known_of = known_of.reindex(list(rows)).assign(station=list(rows))
+    attribute_units = {n: request.units[n] for n in map(str, known_of) if n in request.units}
     attrs = {"title": f"streams of {path.name}"}
-    return Source(sites, columns, read, span, known_of, {}, attrs, step_between(times))
+    return Source(sites, columns, read, span, known_of, attribute_units, attrs, step_between(times))
 
 
 def _bridged(values: NDArray, most: int) -> NDArray:

@@ -57,6 +57,8 @@ def test_segments(tmp_path: Path) -> None:
     options = {"attributes": {"7": {"downstream": "9", "length": 5e3}, "9": {"downstream": ""}}}
     sites = open_sites(path, options=options).load()
     assert sites.downstream.values.tolist() == ["9", ""]
+    told = open_sites(path, options=options, units={"length": "m"})
+    assert "units" not in sites.length.attrs and told.length.attrs["units"] == "m"
     assert set(series_names(sites)) == {
         "tair_mean", "precipitation", "discharge", "sntemp_temperature"
     }  # fmt: skip
