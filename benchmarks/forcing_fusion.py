@@ -1,12 +1,14 @@
-"""Does rain of two products, fused, give better discharge than one of them?
+"""Does rain of several products, fused, give better discharge than one of them?
 
 Judges the runs of the example forcing_fusion, which are trained before: each of the networks that a
-run has trained by itself, and their mean; and the mean of the discharges of the two runs with a
+run has trained by itself, and their mean; and the mean of the discharges of the runs with a
 single product. Prints medians of the NSE, and differences of medians with 95 % intervals of basins
 drawn together, draws the weights, and writes JSON into results/.
 
     pydiffgeo init forcing_fusion && pydiffgeo train forcing_fusion.yaml
     python benchmarks/forcing_fusion.py forcing_fusion.yaml --figure forcing_fusion.png
+
+Three products at 14 basins: benchmarks/three_products.yaml in the place of forcing_fusion.yaml.
 """
 
 from __future__ import annotations
@@ -28,11 +30,15 @@ from pydiffgeo.experiment import build_hybrid, load_experiment, load_sites
 
 HERE = Path(__file__).resolve().parent
 FIRST = "daymet"
-MEANS = {  # of the discharges of two runs
+MEANS = {  # of the discharges of some runs
     "daymet and era5": (FIRST, "era5"),
     "daymet and era5_shifted": (FIRST, "era5_shifted"),
+    "daymet and nldas": (FIRST, "nldas"),
+    "daymet, era5 and nldas": (FIRST, "era5", "nldas"),
 }
-AGAINST = (FIRST, "shifted", "mean_shifted", "daymet and era5_shifted")  # what gains are told over
+AGAINST = (  # what gains are told over
+    FIRST, "shifted", "mean_shifted", "daymet and era5_shifted", "nldas", "daymet and nldas"
+)  # fmt: skip
 SEEDS = "two networks of daymet"  # what averaging does without another product
 SHARE = "precipitation_era5_share"
 DELAY = "precipitation_era5_delay"
@@ -99,10 +105,10 @@ def scores_of(runs: dict[str, xr.Dataset]) -> dict[str, dict[str, np.ndarray]]:
         name: {"members": nse(flow, seen), "whole": nse(flow.mean(0), seen)}
         for name, flow in flows.items()
     }
-    for name, pair in MEANS.items():
-        if set(pair) <= set(flows):
-            both = (flows[pair[0]] + flows[pair[1]]) / 2
-            found[name] = {"members": nse(both, seen), "whole": nse(both.mean(0), seen)}
+    for name, parts in MEANS.items():
+        if set(parts) <= set(flows):
+            mean = sum(flows[part] for part in parts) / len(parts)
+            found[name] = {"members": nse(mean, seen), "whole": nse(mean.mean(0), seen)}
     if len(first := flows.get(FIRST, ())) > 1:
         both = (first + np.roll(first, 1, 0)) / 2
         found[SEEDS] = {"members": nse(both, seen), "whole": nse(first.mean(0), seen)}
@@ -221,7 +227,7 @@ def main() -> None:
             low, middle, high = np.quantile(own, [0.25, 0.5, 0.75])
             print(f"{name}: {what}: median {middle:.2f}, quartiles {low:.2f} and {high:.2f}")
     record = {"table": table.to_dict("records"), "sites": sites.site.values.tolist(), "nse": rows}
-    path = results / f"forcing_fusion_{arguments.period}.json"
+    path = results / f"{arguments.settings.stem}_{arguments.period}.json"
     path.write_text(json.dumps(record, indent=1) + "\n")
     if arguments.figure is not None:
         rain = (sites.precipitation + sites.precipitation_era5) / 2

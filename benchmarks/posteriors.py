@@ -8,7 +8,7 @@
 Prints tables and writes JSON and figures. `--short` takes a minute.
 
     python benchmarks/posteriors.py basins --model exp_hydro
-    python benchmarks/posteriors.py twin
+    python benchmarks/posteriors.py twin --method hmc
     python benchmarks/posteriors.py loam
 """
 
@@ -151,7 +151,10 @@ def twin(given: argparse.Namespace) -> dict[str, object]:
     sites["discharge"] = dims, flow, {"units": "mm d-1"}
     windows = pdg.Windows(sites, warm_up=0, dtype=F64, attributes=[])
     hybrid = pdg.Hybrid(pdg.MLP(reads=(), hidden=()), *made)
-    result = pdg.posterior(hybrid, windows, noise=noise, samples=500, chains=1, predictive=0)
+    options = {"samples": 500, "chains": 1}
+    if given.method == "hmc":
+        options = {"samples": given.samples, "warm_up": given.warm_up, "chains": given.chains}
+    result = pdg.posterior(hybrid, windows, given.method, noise=noise, predictive=0, **options)
     ends = result.draws.quantile([0.05, 0.95], ("chain", "draw"))
     inside = {
         name: float(((ends[name][0] <= v) & (v <= ends[name][1])).mean())
@@ -159,8 +162,13 @@ def twin(given: argparse.Namespace) -> dict[str, object]:
     }
     seconds = result.draws.attrs["cpu_seconds"]
     told = ", ".join(f"{name} {share:.3f}" for name, share in inside.items())
-    print(f"twin of {count}: inside 90 % intervals {told}; {seconds:.0f} CPU s", flush=True)
-    return {"inside": inside, "count": count, "cpu_seconds": seconds}
+    worst = (
+        result.draws["r_hat"].max("parameter").values if given.method == "hmc" else np.array(1.0)
+    )
+    print(f"twin of {count} by {given.method}: inside 90 % intervals {told}; {seconds:.0f} CPU s; "
+          f"R-hat above 1.01 in {(worst > 1.01).sum()}, above 1.05 in {(worst > 1.05).sum()}",
+          flush=True)  # fmt: skip
+    return {"inside": inside, "count": count, "cpu_seconds": seconds, "r_hat": worst.tolist()}
 
 
 def loam(given: argparse.Namespace) -> dict[str, object]:
@@ -242,6 +250,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--warm-up", type=int, default=150)
     parser.add_argument("--chains", type=int, default=4)
     parser.add_argument("--twins", type=int, default=200)
+    parser.add_argument("--method", default="laplace", choices=("laplace", "hmc"), help="of twins")
     parser.add_argument("--short", action="store_true", help="a minute, whatever else is given")
     given = parser.parse_args(arguments)
     if given.short:
@@ -250,7 +259,7 @@ def main(arguments: list[str] | None = None) -> None:
     found = QUESTIONS[given.question](given)
     given.output.mkdir(parents=True, exist_ok=True)
     name = f"posteriors_{given.question}"
-    name += f"_{given.model}" if given.question == "basins" else ""
+    name += {"basins": f"_{given.model}", "twin": f"_{given.method}"}.get(given.question, "")
     (given.output / f"{name}.json").write_text(json.dumps(found, indent=1))
 
 

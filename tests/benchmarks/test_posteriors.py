@@ -15,6 +15,6 @@ import posteriors  # noqa: E402
 @pytest.mark.filterwarnings("ignore::pydiffgeo.errors.DataWarning")
 def test_the_twin_finds_parameters_that_were_made_up(tmp_path: Path) -> None:
     posteriors.main(["twin", "--short", "--output", str(tmp_path)])
-    found = json.loads((tmp_path / "posteriors_twin.json").read_text())
+    found = json.loads((tmp_path / "posteriors_twin_laplace.json").read_text())
     assert found["count"] == 10
     assert all(share >= 0.5 for share in found["inside"].values()), found  # of 90 % intervals

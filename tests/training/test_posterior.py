@@ -256,6 +256,29 @@ def test_correlated_errors_have_the_density_of_their_covariance(tmp_path: Path) 
     assert found[1] - found[0] == pytest.approx(expected[1] - expected[0], rel=1e-9)
 
 
+def test_the_gradient_of_correlated_errors_is_that_of_differences(tmp_path: Path) -> None:
+    """Through the solver, with a gap in the record: what NUTS follows."""
+    sites = records()
+    sites["discharge"][:, 15:20] = np.nan
+    made = hybrid(tmp_path).prepare(sites)
+    batch = windows(sites).reading(made.reads, ("discharge",), made.needs).batch(0)
+    likelihood = Likelihood(made, batch, "discharge")
+    errors = Errors(torch.tensor([0.2, 0.4], dtype=F64), torch.tensor([0.6, 0.3], dtype=F64))
+    z = likelihood.start() + torch.tensor([[0.3, -0.2], [-0.5, 0.4]], dtype=F64)
+
+    def misfit(at: torch.Tensor) -> torch.Tensor:
+        return likelihood.misfit(likelihood.simulated(at[None]), errors).sum()
+
+    [found] = torch.autograd.grad(misfit(z.requires_grad_()), z)
+    step = 1e-5
+    for place in np.ndindex(*z.shape):
+        apart = torch.zeros_like(z)
+        apart[place] = step
+        with torch.no_grad():
+            slope = float(misfit(z + apart) - misfit(z - apart)) / (2 * step)
+        assert float(found[place]) == pytest.approx(slope, rel=1e-6), place
+
+
 def test_correlated_errors_are_found() -> None:
     random = np.random.default_rng(3)
     sites = with_columns(records(1, 3000))
