@@ -2,8 +2,9 @@
 
 `Photosynthesis` in `solve`, each leaf of the batch with light, warmth, air and traits of its own:
 forward, and forward with the gradient of the mean square of assimilation to V_cmax25, g1 and the
-stress of every leaf, in microseconds of CPU time per leaf on one thread, on both engines. Beside it
-the code of Aboelyazeed et al. (2023), doi:10.5194/bg-20-2671-2023, whose gradient to V_cmax25 and
+stress of every leaf, in microseconds of CPU time per leaf on one thread, on both engines, and with
+`Solver(compile=True)` (its first run, which does not count, compiles for a minute). Beside it the
+code of Aboelyazeed et al. (2023), doi:10.5194/bg-20-2671-2023, whose gradient to V_cmax25 and
 stress goes through the iterations of Newton's method (--diffecosys: a checkout of
 github.com/hydroPKDN/diffEcosys), and assimilation at a known CO2 between the cells, where nothing
 is solved, by this package and by PhoTorch (pip install photorch). Every case runs in a process of
@@ -29,14 +30,15 @@ from rich.table import Table
 from richards_peers import HERE, Record
 from torch import Tensor
 
-from pydiffgeo import Photosynthesis, solve
+from pydiffgeo import Photosynthesis, Solver, solve
 
 F64 = torch.float64
-JULIA, TORCH, THEIRS = "julia", "torch", "diffEcosys"
+JULIA, TORCH, COMPILED, THEIRS = "julia", "torch", "torch, compiled", "diffEcosys"
 JULIA_CI, TORCH_CI, PHOTORCH = "julia, given Ci", "torch, given Ci", "PhoTorch, given Ci"
 BATCHES = {
     JULIA: (100, 1_000, 10_000, 100_000, 1_000_000),
     TORCH: (100, 1_000, 10_000, 100_000, 1_000_000),
+    COMPILED: (100, 1_000, 10_000, 100_000, 1_000_000),
     THEIRS: (100, 1_000, 10_000, 100_000),
     JULIA_CI: (100, 10_000, 1_000_000),
     TORCH_CI: (100, 10_000, 1_000_000),
@@ -73,8 +75,10 @@ def timed(run: Callable[[bool], Tensor], repeats: int) -> Record:
     return {"forward": forward, "gradient": gradient, "mean": float(found.detach().mean())}
 
 
-def package(engine: str, leaves: int, given_ci: bool) -> Callable[[bool], Tensor]:
+def package(case: str, leaves: int) -> Callable[[bool], Tensor]:
     """Assimilation by this package, in a batch of leaves."""
+    engine, given_ci = case.split(",")[0], case.endswith("given Ci")
+    solver = Solver(compile=case == COMPILED)
     model = Photosynthesis(stomata="measured_ci" if given_ci else "medlyn")
     forcing = {k: drawn(k, leaves, 1) for k in model.spec.forcings}
     learned = [k for k in ("V_cmax25", "g1") if k in model.spec.parameters]
@@ -86,7 +90,7 @@ def package(engine: str, leaves: int, given_ci: bool) -> Callable[[bool], Tensor
             for k in ("V_cmax25", "g1", "soil_water_stress"):
                 if k in values:
                     values[k] = values[k].detach().requires_grad_(gradient)
-        found = solve(model, forcing, parameters, 300.0, [0.0, 1.0], engine=engine)
+        found = solve(model, forcing, parameters, 300.0, [0.0, 1.0], solver, engine=engine)
         assert not found.failed
         return found.fluxes["assimilation"]
 
@@ -141,13 +145,12 @@ def measure_one(request: Record) -> Record:
     """Measure one case in this process."""
     torch.set_num_threads(1)
     case, leaves = request["case"], request["leaves"]
-    engine, _, given_ci = case.partition(", ")
     if case == THEIRS:
         run = diffecosys(leaves, request["diffecosys"])
     elif case == PHOTORCH:
         run = photorch(leaves)
     else:
-        run = package(engine, leaves, bool(given_ci))
+        run = package(case, leaves)
     found = timed(run, request["repeats"])
     return {
         "forward_us": 1e6 * found["forward"] / leaves,

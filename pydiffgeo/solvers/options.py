@@ -69,6 +69,8 @@ class Solver:
         comparison.
     compile : bool
         Compile rates and Jacobian with torch.compile; pays off for large batches solved many times.
+        Of a model that stores nothing and has one state and `slopes`, all that is done with a chunk
+        becomes one loop, which pays off at any size; of other models that store nothing, nothing.
     chunk : int, optional
         Columns solved together; default: as many as hold about 25,000 state values (256 columns of
         100 cells), which stay in the cache of a CPU, and all of them on a GPU.

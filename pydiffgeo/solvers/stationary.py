@@ -14,17 +14,28 @@ one vector-Jacobian product. No iteration is taped.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from pydiffgeo.models.base import ProcessModel, Values
+from pydiffgeo.models.base import ProcessModel
 from pydiffgeo.solvers.autograd import GROUPS, derivatives, differentiable
 from pydiffgeo.solvers.options import Solver
 from pydiffgeo.solvers.problem import Problem, take
-from pydiffgeo.solvers.stationary_search import Rows, slopes_by_rows, solved
+from pydiffgeo.solvers.stationary_chunk import (
+    Compiled,
+    Found,
+    Inputs,
+    compiled,
+    found_by,
+    hurry,
+    preferred,
+    searched,
+)
+from pydiffgeo.solvers.stationary_search import slopes_by_rows, solved
 from pydiffgeo.solvers.step_windows import keep_freed_memory
 
 VALUES = 16_384  # state values of a chunk: large enough to hide overheads, small enough for caches
@@ -39,7 +50,7 @@ def solve_stationary(
 
     NaN for rows that were not solved. The storage is zero.
     """
-    run = Run(problem, options.chunk)
+    run = Run(problem, options.chunk, compiled(problem.model) if options.compile else None)
     return differentiable(run), run
 
 
@@ -51,6 +62,7 @@ class Run:
     ----------
     chunk : int, optional
         Rows that are solved together.
+    compiled : Compiled, optional
     states : Tensor, [column, interval, size]
     iterations : Tensor, [column]
         Iterations of Newton's method of all intervals.
@@ -60,6 +72,7 @@ class Run:
 
     problem: Problem
     chunk: int | None = None
+    compiled: Compiled | None = None
     states: Tensor = field(default_factory=lambda: torch.empty(0))
     iterations: Tensor = field(default_factory=lambda: torch.empty(0))
     failed: dict[int, tuple[int, str]] = field(default_factory=dict)
@@ -77,28 +90,32 @@ class Run:
         count = torch.arange(columns * intervals, device=states.device)
         later, doubtful = _Later(), _Later()
         count = count.view(columns, intervals)
+        first = partial(hurry, model) if self.compiled is None else self.compiled.hurry
         for block in self._blocks():
-            forcing, p = _inputs(_values(problem, block), _shape(problem, block))
-            forcing = {**forcing, **model.drivers(forcing, p)}
-            rows = Rows(model, self._guess(block, forcing, p), forcing, p)
-            rest, at = rows.hurry(), count[block].flatten()
-            doubtful.add(rows, rows.states, _doubtful(rows, _write(rows, at, results)), at)
-            later.add(rows, rows.begin, rest, at)
+            shape, at = _shape(problem, block), count[block].flatten()
+            inputs = _inputs(_values(problem, block), shape)
+            begin = problem.initial[block[0], None].expand(*shape, -1).flatten(0, 1)
+            found = first(begin, *inputs)
+            later.add(begin, inputs, _write(found, at, results), at)
+            _leave_doubtful(doubtful, found, inputs, at)
         if later.at:  # the hard rows of all chunks together: few rows cost as much as many
-            rows, at = later.joined(model)
+            begin, inputs, at = later.joined()
+            rows = searched(model, begin, *inputs)
             rows.solve()
-            doubtful.add(rows, rows.states, _doubtful(rows, _write(rows, at, results)), at)
+            found = found_by(rows)
+            _write(found, at, results)
+            _leave_doubtful(doubtful, found, inputs, at)
+            self._report(states)
         if doubtful.at:
-            rows, at = doubtful.joined(model)
-            rows, others = _preferred(rows)
-            _write(rows, at[others], results)
-        self._report(states)
+            begin, inputs, at = doubtful.joined()
+            found, which = preferred(model, begin, *inputs)
+            _write(found, at[which], results)
         self.states, self.iterations = states.detach(), iterations.sum(1).cpu()
         return states, states.new_zeros(columns, intervals + 1, size), fluxes
 
     def backward(self, grads: tuple[Tensor, ...], needs: dict[str, set[str]]) -> Gradient:
         """Cotangents of every input."""
-        gradient = Gradient(self.problem, needs)
+        gradient = Gradient(self.problem, needs, self.compiled)
         for block in self._blocks():
             gradient.add(block, self.states[block], grads[0][block], grads[2][block])
         return gradient
@@ -112,15 +129,6 @@ class Run:
         for first in range(0, columns, wide):
             for begin in range(0, intervals, long):
                 yield slice(first, first + wide), slice(begin, begin + long)
-
-    def _guess(self, block: Block, forcing: Values, p: Values) -> Tensor:
-        """Where the search begins, `[size, row]`, above the lower bounds."""
-        model, shape = self.problem.model, _shape(self.problem, block)
-        begin = self.problem.initial[block[0], None].expand(*shape, -1).flatten(0, 1)
-        if model.guess is not None:
-            guess = model.guess(forcing, p).expand_as(begin)
-            begin = torch.where(torch.isfinite(guess), guess, begin)
-        return begin.T.contiguous()
 
     def _report(self, states: Tensor) -> None:
         lost = ~torch.isfinite(states).all(-1)
@@ -136,76 +144,54 @@ class _Later:
     def __init__(self) -> None:
         self.at: list[Tensor] = []
         self.begin: list[Tensor] = []
-        self.inputs: list[tuple[dict[str, Tensor], dict[str, Tensor]]] = []
+        self.inputs: list[Inputs] = []
 
-    def add(self, rows: Rows, begin: Tensor, which: Tensor, at: Tensor) -> None:
+    def add(self, begin: Tensor, inputs: Inputs, which: Tensor, at: Tensor) -> None:
         """Leave some rows of a chunk for later; `at` is where its rows belong."""
         if not len(which):
             return
         self.at.append(at[which])
-        self.begin.append(begin[:, which])
+        self.begin.append(begin[which])
         forcing, p = (
-            {k: v.expand(len(at), -1)[which] for k, v in values.items()}
-            for values in (rows.forcing, rows.parameters)
+            {k: v.expand(len(at), -1)[which] for k, v in values.items()} for values in inputs
         )
         self.inputs.append((forcing, p))
 
-    def joined(self, model: ProcessModel) -> tuple[Rows, Tensor]:
-        """Return all of them, and where they belong."""
+    def joined(self) -> tuple[Tensor, Inputs, Tensor]:
+        """Return all of them: where they begin, inputs, and where they belong."""
         forcing, p = (
             {k: torch.cat([values[k] for values in parts]) for k in parts[0]}
             for parts in zip(*self.inputs, strict=True)
         )
-        return Rows(model, torch.cat(self.begin, 1), forcing, p), torch.cat(self.at)
+        return torch.cat(self.begin), (forcing, p), torch.cat(self.at)
 
 
-def _doubtful(rows: Rows, fluxes: Tensor) -> Tensor:
-    """Return the solved rows beside whose root there may be another that is meant, `[some]`."""
-    model = rows.model
-    mask = None
-    if model.doubtful is not None:
-        mask = model.doubtful(rows.states.T, fluxes, rows.forcing, rows.parameters)
-    return rows.iterations[:0] if mask is None else (mask & rows.solved).nonzero()[:, 0]
+def _leave_doubtful(doubtful: _Later, found: Found, inputs: Inputs, at: Tensor) -> None:
+    """Leave the solved rows for later beside whose root there may be another that is meant."""
+    if found.doubtful is not None:
+        which = (found.doubtful & found.solved).nonzero()[:, 0]
+        doubtful.add(found.states, inputs, which, at)
 
 
-def _preferred(rows: Rows) -> tuple[Rows, Tensor]:
-    """Return the search that has found roots that are meant in place of others, and their rows."""
-
-    def search(model: ProcessModel, guess: Tensor, forcing: Values, p: Values) -> Tensor:
-        inner = Rows(model, guess.T.contiguous(), forcing, p)
-        inner.solve()
-        return torch.where(inner.solved, inner.states, math.nan).T
-
-    begin = rows.model.preferred(rows.begin.T, rows.forcing, rows.parameters, search).T
-    which = torch.isfinite(begin).all(0).nonzero()[:, 0]
-    inputs = take(rows.forcing, which), take(rows.parameters, which)
-    others = Rows(rows.model, begin[:, which].contiguous(), *inputs)
-    others.solve()
-    others.states = torch.where(others.solved, others.states, rows.begin[:, which])
-    others.solved[:] = True
-    return others, which
-
-
-def _write(rows: Rows, at: Tensor, results: tuple[Tensor, ...]) -> Tensor:
-    """Write states, fluxes and iterations of rows where they belong; NaN for those not solved.
-
-    Returns the fluxes.
-    """
+def _write(found: Found, at: Tensor, results: tuple[Tensor, ...]) -> Tensor:
+    """Write what was found where it belongs; NaN for rows not solved, which are returned."""
     states, fluxes, iterations = results
-    e = rows.model.evaluate(rows.states.movedim(0, -1), rows.forcing, rows.parameters, fluxes=True)
-    flux, found, lost = e.fluxes.expand(len(at), -1), rows.states.T, ~rows.solved
-    if bool(lost.any()):
-        flux, found = (torch.where(lost[:, None], math.nan, x) for x in (flux, found))
-    states[at], fluxes[at] = found, flux
-    iterations[at] += rows.iterations
-    return flux
+    state, flux, lost = found.states, found.fluxes, (~found.solved).nonzero()[:, 0]
+    if len(lost):
+        state, flux = (x.index_fill(0, lost, math.nan) for x in (state, flux))
+    states.index_copy_(0, at, state)
+    fluxes.index_copy_(0, at, flux)
+    iterations.index_add_(0, at, found.iterations)
+    return lost
 
 
 class Gradient:
     """Cotangents of all inputs, added up over chunks."""
 
-    def __init__(self, problem: Problem, needs: dict[str, set[str]]):
-        self.problem, self.needs = problem, needs
+    def __init__(
+        self, problem: Problem, needs: dict[str, set[str]], compiled: Compiled | None = None
+    ):
+        self.problem, self.needs, self.compiled = problem, needs, compiled
         self.grads = {
             g: {k: torch.zeros_like(getattr(problem, g)[k]) for k in needs[g]} for g in GROUPS
         }
@@ -230,26 +216,15 @@ class Gradient:
                 for name in self.needs[group]:
                     leaves[group, name] = values[group][name].detach().requires_grad_()
                     values[group][name] = leaves[group, name]
-            forcing, p = _inputs(values, shape)
+            inputs = _inputs(values, shape)
             if which is not None:
-                forcing, p = take(forcing, which), take(p, which)
-            forcing = {**forcing, **model.drivers(forcing, p)}
-            u = states.T.contiguous().requires_grad_()
-            e = model.evaluate(u.movedim(0, -1), forcing, p, fluxes=True)
-            weighted = (e.fluxes * on_fluxes).sum()
-            (direct,) = derivatives(weighted, [u], retain_graph=True)
-        right = on_states.T if direct is None else on_states.T + direct
-        with torch.no_grad():
-            jacobian = slopes_by_rows(model)(
-                states.T.contiguous().movedim(0, -1),
-                {k: v.detach() for k, v in forcing.items()},
-                {k: v.detach() for k, v in p.items()},
-            )[1]
-            multipliers = -solved(jacobian, right, transposed=True)
+                inputs = take(inputs[0], which), take(inputs[1], which)
         targets = [*leaves.values(), *model.closure_weights()]
-        with torch.enable_grad():
-            total = weighted + (e.rates.expand_as(states) * multipliers.T).sum()
-            found = derivatives(total, targets)
+        given = inputs, states, on_states, on_fluxes, targets
+        if self.compiled and leaves and not self.weights:
+            found = _compiled(self.compiled, *given)
+        else:
+            found = _taped(model, *given)
         columns, intervals = block
         for (group, name), g in zip(leaves, found, strict=False):
             if g is None:
@@ -265,6 +240,52 @@ class Gradient:
                 into += g
 
 
+def _taped(
+    model: ProcessModel, inputs: Inputs, states: Tensor, on_states: Tensor, on_fluxes: Tensor,
+    targets: list[Tensor],
+) -> Sequence[Tensor | None]:  # fmt: skip
+    """Cotangents of targets, from which the inputs of the rows were made."""
+    forcing, p = inputs
+    with torch.enable_grad():
+        forcing = {**forcing, **model.drivers(forcing, p)}
+        u = states.T.contiguous().requires_grad_()
+        e = model.evaluate(u.movedim(0, -1), forcing, p, fluxes=True)
+        weighted = (e.fluxes * on_fluxes).sum()
+        (direct,) = derivatives(weighted, [u], retain_graph=True)
+    right = on_states.T if direct is None else on_states.T + direct
+    with torch.no_grad():
+        jacobian = slopes_by_rows(model)(
+            states.T.contiguous().movedim(0, -1),
+            {k: v.detach() for k, v in forcing.items()},
+            {k: v.detach() for k, v in p.items()},
+        )[1]
+        multipliers = -solved(jacobian, right, transposed=True)
+    with torch.enable_grad():
+        total = weighted + (e.rates.expand_as(states) * multipliers.T).sum()
+        return derivatives(total, targets)
+
+
+def _compiled(
+    compiled: Compiled, inputs: Inputs, states: Tensor, on_states: Tensor, on_fluxes: Tensor,
+    targets: list[Tensor],
+) -> Sequence[Tensor | None]:  # fmt: skip
+    """As `_taped`."""
+
+    def those(wanted: bool) -> Inputs:
+        forcing, p = (
+            {k: v for k, v in values.items() if v.requires_grad is wanted} for values in inputs
+        )
+        return forcing, p
+
+    wanted = those(True)
+    with torch.no_grad():
+        found = compiled.pull(wanted, those(False), states, on_states, on_fluxes)
+    made, on_made = (
+        [values[i][k] for i in range(2) for k in wanted[i]] for values in (wanted, found)
+    )
+    return torch.autograd.grad(made, targets, on_made, allow_unused=True)
+
+
 def _shape(problem: Problem, block: Block) -> tuple[int, int]:
     """Number of columns and intervals of a chunk."""
     sizes = len(problem.initial), len(problem.lengths)
@@ -278,6 +299,8 @@ def _values(problem: Problem, block: Block) -> dict[str, dict[str, Tensor]]:
     """Inputs of a chunk by group, `[column or 1, (interval,) width]`."""
     columns, intervals = block
     out = {}
+    if _shape(problem, block) == (len(problem.initial), len(problem.lengths)):
+        return {group: dict(getattr(problem, group)) for group in GROUPS}  # in a single chunk
     for group in GROUPS:
         rows = {k: v if len(v) == 1 else v[columns] for k, v in getattr(problem, group).items()}
         out[group] = rows if group == "static" else {k: v[:, intervals] for k, v in rows.items()}

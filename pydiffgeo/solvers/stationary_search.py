@@ -47,6 +47,7 @@ class Rows:
         each = model.spec.each_state(model.size)
         values = [(s.scale, s.lower, s.storage_scale) for s in each]
         self.scale, self.lower, self.terms = begin.new_tensor(values).T[:, :, None]
+        self.below = BELOW * self.scale
         self.bounded = all(lower > -math.inf for _, lower, _ in values)
         eps = torch.finfo(begin.dtype).eps
         self.tolerance = math.sqrt(eps)  # the error is the square of the update
@@ -60,6 +61,18 @@ class Rows:
         """Search by Newton's method, and return the rows that need more of it."""
         rows = torch.arange(self.states.shape[1], device=self.states.device)
         return self._other_way_round(self._search(rows, _Newton(self), HURRY))
+
+    def hurry_alike(self) -> None:
+        """As `hurry`, with as many iterations for every row: what can be compiled into one loop."""
+        way, u = _Newton(self), self.begin
+        for _ in range(HURRY + 1):
+            f, jacobian = self._equations(u, self.forcing, self.parameters)
+            new, update = way.move(u, f, jacobian)
+            close = (self._part(update, u) < self.tolerance).all(0)
+            self.iterations = self.iterations + ~close
+            self.solved = close & self._small(u, f) & attracts(jacobian, u)
+            u = new
+        self.states = u
 
     def solve(self) -> None:
         """Search by Newton's method, and again for the rows that are left."""
@@ -90,10 +103,13 @@ class Rows:
         if len(rows) < u.shape[1]:
             forcing, p, u = take(forcing, rows), take(p, rows), u[:, rows]
         for count in range(most + 1):
-            rates, jacobian = self.slopes(u.movedim(0, -1), forcing, p)
-            f = torch.stack([r.expand(u.shape[1]) for r in rates])
+            f, jacobian = self._equations(u, forcing, p)
             new, update = way.move(u, f, jacobian)
-            size = update.abs().div_(u.abs().add_(self.scale))
+            size = self._part(update, u)
+            together = 0 < len(rows) <= SMALL and most <= QUICK and count < most
+            if together and not float(size.max()) < self.tolerance:
+                u = new
+                continue
             done = (size < self.tolerance).all(0)
             part = int(done.sum())
             if part:
@@ -115,12 +131,8 @@ class Rows:
         return rows
 
     def _holds(self, rows: Tensor, u: Tensor, f: Tensor, jacobian: Entries) -> Tensor:
-        """Return whether the equations of rows hold at their states, `[row]`.
-
-        The residual counts in parts of the terms of an equation, which grow with the states.
-        """
-        grown = (u.abs() / self.scale).amax(0).clamp_min_(1.0)
-        holds = (f.abs() <= self.left * self.terms * grown).all(0)
+        """Return whether the equations of rows hold at their states, `[row]`."""
+        holds = self._small(u, f)
         if self.stable:  # the root that du/dt = f(u) keeps to
             falls = attracts(jacobian, u)
             away = holds & ~falls
@@ -128,6 +140,24 @@ class Rows:
                 self.states[:, rows[away]] = u[:, away]
             holds &= falls
         return holds
+
+    def _equations(self, u: Tensor, forcing: Values, p: Values) -> tuple[Tensor, Entries]:
+        """What is left of the equations `[size, row]`, and their slopes."""
+        rates, jacobian = self.slopes(u.movedim(0, -1), forcing, p)
+        each = [r.expand(u.shape[1]) for r in rates]
+        return torch.stack(each) if len(each) > 1 else each[0][None], jacobian
+
+    def _part(self, update: Tensor, u: Tensor) -> Tensor:
+        """An update in parts of the states and their scale, `[size, row]`."""
+        return update.abs().div_(u.abs().add_(self.scale))
+
+    def _small(self, u: Tensor, f: Tensor) -> Tensor:
+        """Whether what is left of the equations is small, `[row]`.
+
+        It counts in parts of the terms of an equation, which grow with the states.
+        """
+        grown = (u.abs() / self.scale).amax(0).clamp_min_(1.0)
+        return (f.abs() <= self.left * self.terms * grown).all(0)
 
     def _one_inside_the_other(self, rows: Tensor) -> Tensor:
         """Return where two states are near their root: the first between bounds for each value of
@@ -193,24 +223,22 @@ class _Newton:
     def move(self, u: Tensor, f: Tensor, jacobian: Entries) -> tuple[Tensor, Tensor]:
         """Return new states, and the update of Newton's method."""
         update = solved(jacobian, f).neg_()
-        new = self.limited(u, update)
-        moved = new - u
+        moved = self.limited(u, update)
         if self.moved is not None:
             back = self.moved.mul_(-TURN)
             moved = torch.where(moved * back > back * back, back, moved)
-            new = u + moved
         self.moved = moved
-        return new, update
+        return u + moved, update
 
     def limited(self, u: Tensor, update: Tensor) -> Tensor:
-        """Return new states after an update; of those without a bound at most twice as far."""
+        """Return how far an update is gone; with states without a bound at most twice as far."""
         lower, scale = self.rows.lower, self.rows.scale
         step = torch.nan_to_num(update, 0.0, 0.0, 0.0)
         if not self.rows.bounded:
             most = torch.where(lower > -math.inf, math.inf, u.abs() + scale)
             step = step.clamp(-most, most)
-        fall = (u - lower).abs_().mul_(FALL).add_(BELOW * scale)
-        return u + torch.maximum(step, fall.neg_())
+        fall = (u - lower).abs_().mul_(-FALL).sub_(self.rows.below)
+        return torch.maximum(step, fall)
 
     def keep(self, rows: Tensor) -> None:
         """Go on with some of the rows."""
@@ -288,7 +316,7 @@ class _Continuation(_Newton):
             own = matrix.get((i, i))
             matrix[i, i] = -rate[i] if own is None else own - rate[i]
         update = solved(matrix, f).neg_()
-        return self.limited(u, update), update
+        return u + self.limited(u, update), update
 
     def keep(self, rows: Tensor) -> None:
         """Go on with some of the rows."""

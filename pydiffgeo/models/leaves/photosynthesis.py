@@ -28,7 +28,6 @@ from pydiffgeo.models.leaves.stomata import dryness, medlyn
 from pydiffgeo.models.leaves.traits import at_temperature, of_pathway, stomata_at
 from pydiffgeo.models.leaves.widest import widest
 from pydiffgeo.models.slots import Formula, filled, formula_of, share
-from pydiffgeo.models.smooth import stacked
 from pydiffgeo.models.spec_files import load_spec
 
 
@@ -129,8 +128,7 @@ class Photosynthesis(ProcessModel):
         """
         if self.form.energy_balance:
             return {}
-        f, p = ({k: v.squeeze(-1) for k, v in values.items()} for values in (forcing, parameters))
-        return {k: v[..., None] for k, v in self._leaf(f, p).items()}
+        return self._leaf(forcing, parameters)
 
     def guess(self, forcing: Values, parameters: Values) -> Tensor:
         """CO2 that Medlyn's form would keep in strong light, in a leaf as warm as the air."""
@@ -175,8 +173,7 @@ class Photosynthesis(ProcessModel):
             f |= told.drivers(f, p)
             begin = told.guess(f, p) if co2 is None else co2[:, None]
             (inside,) = search(told, begin, f, p).unbind(-1)
-            leaf = {k: v.squeeze(-1) for k, v in f.items()}
-            return inside, exchange(inside, leaf, told.form).stomata
+            return inside, exchange(inside[:, None], f, told.form).stomata[:, 0]
 
         found = state[:, 1]
         f = {k: v.expand(len(found), -1)[:, 0] for k, v in forcing.items()}
@@ -193,7 +190,7 @@ class Photosynthesis(ProcessModel):
         self, state: Tensor, forcing: Values, parameters: Values, fluxes: bool = False
     ) -> Evaluation:
         """Storage, rates and fluxes."""
-        leaf, co2 = self._inputs(state, forcing, parameters), state[..., 0]
+        leaf, co2 = self._inputs(state, forcing, parameters), state[..., :1]
         e = exchange(co2, leaf, self.form)
         rates, warmth = [e.left], None
         if self.form.energy_balance:
@@ -202,21 +199,20 @@ class Photosynthesis(ProcessModel):
         out = state.new_empty(0)
         if fluxes:
             found = self._fluxes(co2, e, leaf, warmth)
-            out = stacked([found[name].expand_as(e.left) for name in self.spec.fluxes])
-        return Evaluation(state, stacked(rates), out)
+            out = _stacked([found[name].expand_as(e.left) for name in self.spec.fluxes])
+        return Evaluation(state, _stacked(rates), out)
 
     def slopes(
         self, state: Tensor, forcing: Values, parameters: Values
     ) -> tuple[list[Tensor], Entries]:
         """What is left of the equations, and their slopes."""
         if not self.form.energy_balance:
-            e = exchange(state[..., 0], self._inputs(state, forcing, parameters), self.form)
-            return [e.left], {(0, 0): e.slope}
-        f, p = ({k: v.squeeze(-1) for k, v in values.items()} for values in (forcing, parameters))
-        co2, temperature = state.unbind(-1)
+            e = exchange(state, self._inputs(state, forcing, parameters), self.form)
+            return [e.left[..., 0]], {(0, 0): e.slope[..., 0]}
+        co2, temperature = state[..., :1], state[..., 1:]
 
         def at(warm: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-            leaf = self._warm(warm, f, p)
+            leaf = self._warm(warm, forcing, parameters)
             e = exchange(co2, leaf, self.form)
             warmth = self._heat(e, leaf)
             vapour = by_conductance(e.stomata, leaf["vapour_pressure_deficit"], leaf)
@@ -224,7 +220,8 @@ class Photosynthesis(ProcessModel):
             by_co2 = -latent_heat(warm) * vapour * e.opening
             return [e.left, left], [e.slope, by_co2]
 
-        left, by_temperature, by_co2 = along(at, temperature)
+        found = along(at, temperature)
+        left, by_temperature, by_co2 = ([x[..., 0] for x in values] for values in found)
         return left, {
             (0, 0): by_co2[0], (0, 1): by_temperature[0],
             (1, 0): by_co2[1], (1, 1): by_temperature[1],
@@ -274,12 +271,12 @@ class Photosynthesis(ProcessModel):
         )  # fmt: skip
 
     def _inputs(self, state: Tensor, forcing: Values, parameters: Values) -> dict[str, Tensor]:
-        """Forcing and what `drivers` gives, which a solver may have computed, `[...]` each."""
-        f = {k: v.squeeze(-1) for k, v in forcing.items()}
-        if "R" in f:
-            return f
-        p = {k: v.squeeze(-1) for k, v in parameters.items()}
-        return self._warm(state[..., 1], f, p) if self.form.energy_balance else f | self._leaf(f, p)
+        """Forcing and what `drivers` gives, which a solver may have computed, `[..., 1]` each."""
+        if "R" in forcing:
+            return dict(forcing)
+        if self.form.energy_balance:
+            return self._warm(state[..., 1:], forcing, parameters)
+        return {**forcing, **self._leaf(forcing, parameters)}
 
     def _warm(self, temperature: Tensor, f: Values, p: Values) -> dict[str, Tensor]:
         """Forcing and what a leaf can do at a temperature that is a state."""
@@ -317,6 +314,11 @@ class Photosynthesis(ProcessModel):
             out["latent_heat"] = warmth.latent
             out["sensible_heat"] = warmth.sensible
         return out
+
+
+def _stacked(parts: list[Tensor]) -> Tensor:
+    """Values `[..., 1]` as `[..., part]`, each part contiguous in memory; see `stacked`."""
+    return torch.stack(parts).squeeze(-1).movedim(0, -1)
 
 
 def _humidity(vpd: Tensor) -> Tensor:
