@@ -9,10 +9,11 @@ import torch
 import torch.autograd.forward_ad as forward_ad
 from torch import Tensor
 
-from pydiffgeo.models.base import Linearisation, ProcessModel, Values
+from pydiffgeo.models.base import Entries, Linearisation, ProcessModel, Values
 from pydiffgeo.models.smooth import stacked
 
 Linearise = Callable[[Tensor, Values, Values], Linearisation]
+Slopes = Callable[[Tensor, Values, Values], tuple[list[Tensor], Entries]]
 
 
 def linearisation(model: ProcessModel) -> Linearise:
@@ -81,3 +82,19 @@ def _diagonal(tangents: Tensor, column: Tensor, colours: int) -> Tensor:
     at = (column % colours).expand(tangents.shape[1:])[None]
     inside = (column >= 0) & (column < n)
     return tangents.gather(0, at)[0] * inside
+
+
+def slopes_of(model: ProcessModel) -> Slopes:
+    """The model's own `slopes`, or those by forward-mode differentiation of its rates."""
+    if model.slopes is not None:
+        return model.slopes
+    places = [(i, j) for i in range(model.size) for j in range(model.size)]
+
+    def by_differentiation(
+        state: Tensor, forcing: Values, parameters: Values
+    ) -> tuple[list[Tensor], Entries]:
+        lin = coloured(model, state, forcing, parameters)
+        rates = lin.rates.expand_as(state)
+        return list(rates.unbind(-1)), {(i, j): lin.jacobian[0][..., i, j] for i, j in places}
+
+    return by_differentiation

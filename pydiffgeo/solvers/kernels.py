@@ -11,8 +11,9 @@ from torch import Tensor
 
 from pydiffgeo.models.base import Evaluation, Linearisation, ProcessModel, Values
 from pydiffgeo.solvers.algebraic import held, only, storing
-from pydiffgeo.solvers.jacobian import linearisation
+from pydiffgeo.solvers.jacobian import linearisation, slopes_of
 from pydiffgeo.solvers.linear import Matrix, structure
+from pydiffgeo.solvers.small_matrices import inverse
 
 FALL = 0.9  # part of what is in a store by which an update of Newton may lower it,
 # and part of its typical magnitude by which it may besides, so that it can pass zero if it must
@@ -36,6 +37,8 @@ class Kernels:
     ----------
     evaluate, linearise : as in ProcessModel
         States that store nothing have no storage and no capacity, whatever the model says.
+    slopes, ahead : those of the model; slopes by differentiation where it has none of its own
+    inverse : as in `small_matrices`
     linear : linear algebra of the model's structure
     model : ProcessModel
     """
@@ -49,6 +52,8 @@ class Kernels:
         self.linear = structure(model.structure, model.bandwidth)
         self.evaluate = model.evaluate
         self.linearise = linearisation(model)
+        self.slopes, self.ahead, self.inverse = slopes_of(model), model.ahead, inverse
+        self.compiled = compile
         if model.spec.algebraic:
             self.evaluate, self.linearise = self._evaluate, self._linearise
         if compile:
@@ -57,6 +62,11 @@ class Kernels:
             self.system = wrap(self.system, dynamic=True)  # type: ignore[method-assign]
             self.linearise = wrap(self.linearise, dynamic=True)
             self.update = wrap(self.update, dynamic=True)  # type: ignore[method-assign]
+            self.inverse = wrap(inverse, dynamic=True)
+            if model.slopes is not None:
+                self.slopes = wrap(model.slopes, dynamic=True)
+            if model.ahead is not None:
+                self.ahead = wrap(model.ahead, dynamic=True)
 
     def _evaluate(
         self, state: Tensor, forcing: Values, parameters: Values, fluxes: bool = False

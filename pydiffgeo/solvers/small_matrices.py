@@ -68,9 +68,6 @@ def inverse(m: Entries, size: int) -> Tensor:
                 else:
                     m[i, j] = (factor * m[k, j]).neg_()
             m[i, k] = (factor * pivot).neg_()
-    nodes, columns = m[0, 0].shape
-    out = m[0, 0].new_empty(nodes, size, size, columns)
-    for i in range(size):
-        for j in range(size):
-            out[:, i, j] = m.get((i, j), 0.0)
-    return out
+    zero = torch.zeros_like(m[0, 0])
+    out = [m.get((i, j), zero) for i in range(size) for j in range(size)]
+    return torch.stack(out, 1).unflatten(1, (size, size))

@@ -12,10 +12,11 @@ from torch import Tensor
 
 from pydiffgeo.models.base import Entries, ProcessModel, Values
 from pydiffgeo.solvers.autograd import derivatives
+from pydiffgeo.solvers.jacobian import Slopes
 from pydiffgeo.solvers.kernels import BELOW, FALL
 from pydiffgeo.solvers.problem import take
 from pydiffgeo.solvers.small_matrices import inverse, pivoted_inverse
-from pydiffgeo.solvers.step_windows import TURN, Slopes
+from pydiffgeo.solvers.step_windows import TURN
 
 HURRY = 8  # iterations of Newton's method after which a row is left for later
 QUICK = 20  # and after which it is searched for in the slow way

@@ -11,21 +11,19 @@ window converges wherever single steps do.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from functools import cache
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pydiffgeo.models.base import Entries, ProcessModel, Values
+from pydiffgeo.models.base import Entries, ProcessModel
 from pydiffgeo.solvers.algebraic import only, storing
-from pydiffgeo.solvers.jacobian import coloured
-from pydiffgeo.solvers.kernels import BELOW, FALL
+from pydiffgeo.solvers.kernels import BELOW, FALL, Kernels
 from pydiffgeo.solvers.options import Solver
 from pydiffgeo.solvers.ordered import Ordered
 from pydiffgeo.solvers.problem import Problem
-from pydiffgeo.solvers.small_matrices import implicit_matrix, inverse, pivoted_inverse
+from pydiffgeo.solvers.small_matrices import implicit_matrix, pivoted_inverse
 from pydiffgeo.solvers.substitution import forward_substitution
 from pydiffgeo.solvers.tableau import Tableau
 from pydiffgeo.solvers.to_the_bit import once_more
@@ -41,8 +39,6 @@ COLUMNS = 1024  # columns solved together
 ROUND = 1e-9  # parts of an interval that count as rounding of its end
 FEW = 8  # steps finished by a sweep: where fewer are, Newton may go to and fro across a threshold,
 TURN = 0.6  # and a state turns back by no more than this part of its last update
-
-Slopes = Callable[[Tensor, Values, Values], tuple[list[Tensor], Entries]]
 
 
 @cache
@@ -70,25 +66,9 @@ def in_windows(problem: Problem, options: Solver, replay: object) -> bool:
     return (
         plain and model.structure == "dense" and model.size <= MOST_STATES
         and options.step is not None and replay is None and not options.tableau.explicit
-        and not options.shared_step and not options.compile
+        and not options.shared_step
         and float((problem.lengths / options.step).sum()) < options.max_steps - len(problem.lengths)
     )  # fmt: skip
-
-
-def slopes_of(model: ProcessModel) -> Slopes:
-    """The model's own `slopes`, or those by forward-mode differentiation of its rates."""
-    if model.slopes is not None:
-        return model.slopes
-    places = [(i, j) for i in range(model.size) for j in range(model.size)]
-
-    def by_differentiation(
-        state: Tensor, forcing: Values, parameters: Values
-    ) -> tuple[list[Tensor], Entries]:
-        lin = coloured(model, state, forcing, parameters)
-        rates = lin.rates.expand_as(state)
-        return list(rates.unbind(-1)), {(i, j): lin.jacobian[0][..., i, j] for i, j in places}
-
-    return by_differentiation
 
 
 class Nodes:
@@ -205,12 +185,16 @@ class Window:
         Iterations of the node at the front after which its columns are given up.
     sweeps : int
         Newton iterations of windows.
+    kernels : Kernels
+        The operations on the model, eager or compiled.
     """
 
-    def __init__(self, problem: Problem, rows: Tensor, nodes: Nodes, patience: int):
+    def __init__(
+        self, problem: Problem, rows: Tensor, nodes: Nodes, patience: int, operations: Kernels
+    ):
         keep_freed_memory()
         self.problem, self.nodes, self.rows, self.patience = problem, nodes, rows, patience
-        self.model, self.slopes = problem.model, slopes_of(problem.model)
+        self.model, self.kernels = problem.model, operations
         size = problem.model.size
         each = problem.model.spec.each_state(size)
         self.stored = storing(problem.model, problem.initial)
@@ -269,7 +253,7 @@ class Window:
         """Let nodes begin where the last one before them is, or where the model sees them."""
         states = self.states[:, nodes.start : nodes.stop + 1]
         states[:, 1:] = states[:, :1]
-        if self.model.ahead is None or len(self.rows) < MARCHING:
+        if self.kernels.ahead is None or len(self.rows) < MARCHING:
             return
         for node in range(nodes.start, nodes.stop):
             self._look_ahead(node)
@@ -282,7 +266,8 @@ class Window:
         before = plan.targets(self.states, slice(step, step + s))[:, node - step].clamp_min(0)
         a = plan.a_of(at)
         a = a if isinstance(a, float) else float(a)
-        found = self.model.ahead(before.unbind(), forcing, parameters, a)
+        assert self.kernels.ahead is not None
+        found = self.kernels.ahead(before.unbind(), forcing, parameters, a)
         torch.stack(found, out=self.states[:, node + 1])
 
     def _sweep(self, nodes: slice, careful: bool) -> Tensor:
@@ -295,7 +280,7 @@ class Window:
         plan, a = self.nodes, self.nodes.a_of(nodes)
         state = self.states[:, nodes.start + 1 : nodes.stop + 1]
         forcing, parameters = self.inputs(nodes)
-        rates, jacobian = self.slopes(state.movedim(0, -1), forcing, parameters)
+        rates, jacobian = self.kernels.slopes(state.movedim(0, -1), forcing, parameters)
         inverses = self.inverses(jacobian, a)
         left = plan.targets(self.states, nodes) - state
         for x, rate in zip(left, rates, strict=True):
@@ -323,7 +308,9 @@ class Window:
     def inverses(self, jacobian: Entries, a: float | Tensor) -> Tensor:
         """Inverse matrices of the nodes, `[node, size, size, column]`."""
         matrix = implicit_matrix(jacobian, a, self.model.size, self.stores)
-        return (inverse if self.stores is None else pivoted_inverse)(matrix, self.model.size)
+        if self.stores is not None:
+            return pivoted_inverse(matrix, self.model.size)
+        return self.kernels.inverse(matrix, self.model.size)
 
     def inputs(self, nodes: slice) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Forcing and parameters of some nodes."""
@@ -370,7 +357,7 @@ class Window:
         change = self.states.new_zeros(len(states), len(ends), len(rows))
         for nodes in blocks(plan, len(rows)):
             state = self.states[:, nodes.start + 1 : nodes.stop + 1].movedim(0, -1)
-            e = self.model.evaluate(state, *self.inputs(nodes), fluxes=True)
+            e = self.kernels.evaluate(state, *self.inputs(nodes), fluxes=True)
             for i, rate in enumerate(only(self.stored, e.rates).unbind(-1)):
                 plan.collect(rate * plan.weight[nodes], nodes, change[i])
             for i, flux in enumerate(e.fluxes.unbind(-1)):

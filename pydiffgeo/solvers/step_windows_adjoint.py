@@ -18,6 +18,7 @@ from torch import Tensor
 
 from pydiffgeo.solvers.algebraic import only
 from pydiffgeo.solvers.autograd import GROUPS, derivatives, differentiable
+from pydiffgeo.solvers.kernels import Kernels, kernels
 from pydiffgeo.solvers.options import Solver
 from pydiffgeo.solvers.problem import Problem
 from pydiffgeo.solvers.step_windows import COLUMNS, Nodes, Window, blocks
@@ -32,6 +33,7 @@ class Run:
     nodes: Nodes
     patience: int
     chunk: int
+    operations: Kernels
     windows: list[Window] = field(default_factory=list)
     sweeps: Tensor = None  # type: ignore[assignment]
 
@@ -54,7 +56,7 @@ class Run:
         self.sweeps = torch.zeros(columns, dtype=torch.long)
         chunks = math.ceil(columns / self.chunk)
         for rows in torch.arange(columns, device=p.initial.device).tensor_split(chunks):
-            window = Window(p, rows, self.nodes, self.patience)
+            window = Window(p, rows, self.nodes, self.patience, self.operations)
             window.solve()
             window.write(states, storage, fluxes)
             self.sweeps[rows.cpu()] = window.sweeps
@@ -133,7 +135,7 @@ class _Adjoint:
             if x is not None:
                 days = slice(at.start + shift, at.start + shift + int(inside.sum()))
                 right.index_add_(0, ends[inside] - nodes.start, x[:, days].movedim(0, 1))
-        inverses = w.inverses(w.slopes(state, *w.inputs(nodes))[1], a)
+        inverses = w.inverses(w.kernels.slopes(state, *w.inputs(nodes))[1], a)
         with torch.enable_grad():
             u = state.detach().requires_grad_()
             leaves, forcing, parameters = self._leaves(w, at)
@@ -144,7 +146,8 @@ class _Adjoint:
             spread_parameters = {
                 k: plan.spread(v, nodes) if v.shape[0] > 1 else v for k, v in parameters.items()
             }
-            e = model.evaluate(u, spread, spread_parameters, fluxes=on_fluxes is not None)
+            inputs, fluxes = (u, spread, spread_parameters), on_fluxes is not None
+            e = w.kernels.evaluate(*inputs, fluxes=fluxes)
             weighted = None
             if on_fluxes is not None:
                 weights = (
@@ -152,9 +155,13 @@ class _Adjoint:
                     * plan.share[nodes][..., None]
                 )
                 weighted = (e.fluxes * weights).sum()
-                (direct,) = derivatives(weighted, [u], retain_graph=True)
+                again = w.kernels.compiled  # a compiled graph does not outlive its derivative
+                (direct,) = derivatives(weighted, [u], retain_graph=not again)
                 if direct is not None:
                     right += direct.movedim(-1, 1)
+                if again:
+                    e = w.kernels.evaluate(*inputs, fluxes=fluxes)
+                    weighted = (e.fluxes * weights).sum()
         multipliers, after = back_substitution(inverses, right, plan, after, w.stored)
         targets = [*leaves.values(), *model.closure_weights()]
         if targets:
@@ -199,5 +206,6 @@ def solve_windows(problem: Problem, options: Solver) -> tuple[tuple[Tensor, Tens
     """
     assert options.step is not None
     nodes = Nodes(problem.lengths, options.step, options.tableau)
-    run = Run(problem, nodes, options.max_newton, options.chunk or COLUMNS)
+    operations = kernels(problem.model, options.compile)
+    run = Run(problem, nodes, options.max_newton, options.chunk or COLUMNS, operations)
     return differentiable(run), run

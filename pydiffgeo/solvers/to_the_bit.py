@@ -31,7 +31,7 @@ def once_more(window: Window, pieces: Sequence[slice]) -> None:
         found = window.states[:, nodes.start + 1 : nodes.stop + 1]
         before = window.states[:, nodes.start : nodes.start + 1]
         u, magnitude = _on_grid(found, window.scale[:, 0])
-        (rate,), jacobian = window.slopes(u.movedim(0, -1), *window.inputs(nodes))
+        (rate,), jacobian = window.kernels.slopes(u.movedim(0, -1), *window.inputs(nodes))
         inverse, u = window.inverses(jacobian, a)[:, 0], u.movedim(0, 1)
         values = u + inverse * ((rate * a)[:, None] - u)
         factors = torch.cat([torch.zeros_like(before), inverse])

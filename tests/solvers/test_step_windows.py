@@ -390,3 +390,39 @@ def test_a_dry_basin_at_the_corner_of_its_bounds_is_solved_as_fast_as_others() -
         for p in (usual, both)
     )
     assert int(hard["newton_iterations"].max()) <= 2 * int(easy["newton_iterations"].max()) <= 30
+
+
+def test_compiled_operations_give_the_same_solution_and_gradient(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """All work on the model goes through what the compiler gave, whose graphs serve only once.
+
+    The compiler itself takes a minute: something that holds functions stands in its place.
+    """
+    used = set()
+
+    def compiler(function: Callable, dynamic: bool) -> Callable:
+        def compiled(*given, **named):
+            used.add(function.__name__)
+            return function(*given, **named)
+
+        return compiled
+
+    monkeypatch.setattr(torch, "compile", compiler)
+    monkeypatch.setattr(step_windows, "MARCHING", 1)
+    random = torch.Generator().manual_seed(3)
+    days = {
+        "precipitation": 20 * torch.rand(3, 12, generator=random, dtype=F64).square(),
+        "temperature": 8 * torch.randn(3, 12, generator=random, dtype=F64),
+        "potential_evapotranspiration": 2.0,
+    }
+    found = []
+    for compile in (False, True):
+        capacity = torch.tensor([100.0, 200.0, 400.0], dtype=F64, requires_grad=True)
+        solver = Solver("implicit_euler", step=0.5, compile=compile)
+        solution = solve(HBV(), days, {"FC": capacity}, 30.0, range(13), solver, engine="torch")
+        total = solution.fluxes["discharge"].square().sum() + solution.states[:, 5].sum()
+        total.backward()
+        found.append((solution.states.detach(), capacity.grad))
+    assert used >= {"evaluate", "slopes", "_ahead", "inverse"}
+    torch.testing.assert_close(found[1], found[0], rtol=0, atol=0)
