@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import pickle
+import weakref
+from copy import copy, deepcopy
 from functools import partial
 from typing import Any
 
@@ -11,6 +15,7 @@ from leaf_cases import FORMS, at, leaves
 from torch import Tensor
 
 from pydiffgeo import NeuralClosure, Photosynthesis, Solver, solve
+from pydiffgeo.solvers.stationary_chunk import KEPT
 
 ONE_STATE = [name for name, form in FORMS.items() if not form.get("energy_balance")]
 
@@ -88,3 +93,21 @@ def test_leaves_over_time_that_share_inputs(monkeypatch: pytest.MonkeyPatch) -> 
     assert float(found[0][0][3]) == 0 and float(found[0][0][0]) != 0
     for k, x in found[0].items():
         torch.testing.assert_close(found[1][k], x, rtol=1e-10, atol=0)
+
+
+def test_what_is_compiled_lives_as_long_as_its_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    # holds the function, as torch's compiler does
+    monkeypatch.setattr(torch, "compile", lambda f, dynamic: lambda *given: f(*given))
+    model, made = Photosynthesis(), []
+    first = both(model, 5)[1]
+    kept = vars(model)[KEPT]
+    both(model, 5)
+    assert vars(model)[KEPT] is kept
+    for twin in (deepcopy(model), copy(model), pickle.loads(pickle.dumps(model))):
+        agree(first, both(twin, 5)[1])
+        assert vars(twin)[KEPT].model is twin
+        made.append(weakref.ref(twin))
+    made.append(weakref.ref(model))
+    del model, twin, kept
+    gc.collect()
+    assert [x() for x in made] == [None] * 4
