@@ -24,6 +24,11 @@ BASE = "explicit loop"
 CASES = {  # name: (peer, options, own interpreter)
     BASE: ("loop", {}, True),
     "torch implicit Euler": ("package", {"engine": "torch", "method": "implicit_euler"}, True),
+    "torch implicit Euler, compiled": (
+        "package",
+        {"engine": "torch", "method": "implicit_euler", "compile": True},
+        True,
+    ),
     "torch SDIRK2": ("package", {"engine": "torch", "method": "sdirk2"}, True),
     "Julia implicit Euler": ("package", {"engine": "julia", "method": "implicit_euler"}, True),
     "Julia SDIRK2": ("package", {"engine": "julia", "method": "sdirk2"}, True),

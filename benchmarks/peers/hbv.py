@@ -62,7 +62,8 @@ def package(batch: int, days: int, options: dict[str, Any]) -> Runs:
 
     from pydiffgeo import HBV, Solver, solve
 
-    model, solver, state = HBV(), Solver(options["method"], step=1.0), torch.from_numpy(INITIAL)
+    solver = Solver(options["method"], step=1.0, compile=options.get("compile", False))
+    model, state = HBV(), torch.from_numpy(INITIAL)
     return torch_runs(
         lambda f, p: solve(model, f, p, state, range(days + 1), solver, options["engine"]).fluxes[
             "discharge"
