@@ -30,7 +30,7 @@ class Mode:
         Unbounded numbers.
     root : Tensor, [row, z, z]
         Cholesky root of the covariance, the inverse of the generalised Gauss-Newton matrix with the
-        curvature of the priors.
+        curvatures of the priors and of their scale.
     errors : Errors or None
         None where the hybrid has an `ErrorModel`.
     converged : Tensor of bool, [row]
@@ -90,7 +90,8 @@ def _root(
 ) -> Tensor:
     """Return the Cholesky root of the covariance [row, z, z] that the curvature at z tells."""
     simulated, slopes = likelihood.slopes(z)
-    matrix = likelihood.curvature(slopes, simulated, errors) + torch.diag_embed(priors.curvature(z))
+    matrix = likelihood.curvature(slopes, simulated, errors)
+    matrix = matrix + torch.diag_embed(priors.curvature(z) + priors.bend(z))
     factor, info = torch.linalg.cholesky_ex(matrix)
     if bool((info != 0).any()):
         raise DataError(

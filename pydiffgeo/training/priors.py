@@ -81,6 +81,17 @@ class BoundedPriors:
             (second,) = torch.autograd.grad(slope.sum(), x)
         return (-second).clamp_min(0.0)
 
+    def bend(self, z: Tensor) -> Tensor:
+        """Return what the scale adds to the curvature of the likelihood at a mode [..., z].
+
+        The share of the interval u = Phi(z) has u'' = -z u'; where it is best inside a slope, as at
+        a bound, the likelihood's slope in z is that of the priors. Zero where that is negative.
+        """
+        with torch.enable_grad():
+            x = z.detach().clone().requires_grad_()
+            (slope,) = torch.autograd.grad(self.log_density(x).sum(), x)
+        return (-z * slope).clamp_min(0.0)
+
     def sample(self, shape: Sequence[int], random: torch.Generator) -> Tensor:
         """Return unbounded draws [*shape, parameter]."""
         z = torch.randn(*shape, len(self.bounds), generator=random, dtype=torch.float64)
@@ -127,6 +138,10 @@ class WeightPriors:
     def curvature(self, z: Tensor) -> Tensor:
         """Return minus the second derivative of each logarithm."""
         return torch.full_like(z, self.spread**-2)
+
+    def bend(self, z: Tensor) -> Tensor:
+        """Return zeros: weights have no bounds."""
+        return torch.zeros_like(z)
 
     def sample(self, shape: Sequence[int], random: torch.Generator) -> Tensor:
         """Return draws [*shape, weight]."""

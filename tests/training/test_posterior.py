@@ -24,8 +24,10 @@ import pydiffgeo as pdg
 from pydiffgeo import stages
 from pydiffgeo.errors import DataWarning, SettingsError, UnknownName
 from pydiffgeo.training import posterior
+from pydiffgeo.training.laplace import find_mode
 from pydiffgeo.training.likelihood import Errors, Likelihood
 from pydiffgeo.training.posterior import _tell_unmixed
+from pydiffgeo.training.priors import BoundedPriors
 
 F64 = torch.float64
 
@@ -114,6 +116,26 @@ def test_a_prior_that_knows_more_than_the_record(tmp_path: Path) -> None:
     assert np.allclose(moments(found, "r0")[0], shifted, rtol=0.01)
     sd = np.sqrt(np.diag(np.linalg.inv(precision)))
     assert np.allclose(moments(found, "r0")[1], sd, rtol=0.03)
+
+
+def test_the_curvature_at_a_bound_is_that_of_the_scale_too() -> None:
+    """Less than no spring would fit: Laplace's matrix is the second derivative at the mode."""
+    sites = with_columns(records(1))
+    sites["discharge"] = (sites.discharge - 2.0 * sites.of_spring).assign_attrs(units="mm d-1")
+    made = pdg.Hybrid(pdg.MLP(reads=(), hidden=()), Columns())
+    made.prepare(windows(sites))
+    batch = windows(sites).reading(made.reads, ("discharge",), made.needs).batch(0)
+    likelihood, priors = Likelihood(made, batch, "discharge"), BoundedPriors(made.learns)
+    mode = find_mode(likelihood, priors, noise=NOISE)
+    assert float(torch.special.ndtr(mode.z[0, 1])) < 0.05
+
+    def potential(z: torch.Tensor) -> torch.Tensor:
+        misfit = likelihood.misfit(likelihood.simulated(z[None, None]), mode.errors)
+        return misfit.sum() - priors.log_density(z).sum()
+
+    second = torch.func.hessian(potential)(mode.z[0])
+    found = torch.cholesky_inverse(mode.root[0])
+    torch.testing.assert_close(found, second, rtol=1e-3, atol=1e-2)
 
 
 def test_laplace_keeps_the_prior_of_what_a_record_tells_nothing_of() -> None:
