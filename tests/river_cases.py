@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pydiffgeo import (
     KinematicWave,
+    LevelPool,
     Muskingum,
     MuskingumCunge,
     ProcessModel,
@@ -26,8 +27,9 @@ RIVERS: dict[str, Callable[[], ProcessModel]] = {
     "muskingum_cunge power_law": lambda: MuskingumCunge("power_law"),
     "kinematic_wave": KinematicWave,
     "kinematic_wave power_law": lambda: KinematicWave("power_law"),
+    "level_pool": LevelPool,
 }
-"""Every model of a reach with each of its cross-sections."""
+"""Every model of a reach with each of its cross-sections, and pools."""
 
 WIDE = {  # wider than the bounds of the specification: from a ditch to the Amazon
     "n": (0.005, 1.0),
@@ -39,6 +41,14 @@ WIDE = {  # wider than the bounds of the specification: from a ditch to the Amaz
     "side_slope": (0.0, 5.0),
     "q": (0.0, 1.0),
     "X": (0.0, 0.5),
+    "lake_area": (10.0, 1e9),
+    "shape": (0.0, 3.0),
+    "crest": (0.0, 100.0),
+    "weir_width": (0.1, 1000.0),
+    "weir_coefficient": (0.3, 0.8),
+    "orifice_area": (1e-3, 100.0),
+    "orifice_height": (0.0, 10.0),
+    "orifice_coefficient": (0.3, 1.0),
 }
 USUAL = WIDE | {
     "n": (0.02, 0.1),
@@ -49,6 +59,12 @@ USUAL = WIDE | {
     "K": (3600.0, 36000.0),
     "q": (0.1, 0.9),
     "X": (0.05, 0.45),
+    "lake_area": (1e3, 1e4),
+    "shape": (0.2, 2.0),
+    "crest": (1.0, 3.0),
+    "weir_width": (5.0, 50.0),
+    "orifice_area": (0.1, 5.0),
+    "orifice_height": (0.0, 0.5),
 }
 
 

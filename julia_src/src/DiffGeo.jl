@@ -77,7 +77,7 @@ include("rehearse.jl")
 include("precompile.jl")
 
 export Richards, RootUptake, VanGenuchten, VanGenuchtenVogel, BrooksCorey, Gardner, Haverkamp, Learned
-export CellModel, FaceModel, FunctionNetwork, SmallModel, Sparse, air2stream, exp_hydro, hbv, kinematic_wave, load_model,
+export CellModel, FaceModel, FunctionNetwork, SmallModel, Sparse, air2stream, exp_hydro, hbv, kinematic_wave, level_pool, load_model,
     muskingum, muskingum_cunge
 export photosynthesis, stream_oxygen, stream_temperature, two_big_leaf, two_layer_bucket
 export METHODS, Options, Solution, pullback, solve

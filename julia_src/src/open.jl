@@ -18,6 +18,7 @@ const BUILDERS = Dict{String,Function}(
     "muskingum" => d -> muskingum(; positive=d["positive"]::Bool),
     "muskingum_cunge" => d -> muskingum_cunge(; section=d["section"]::String),
     "kinematic_wave" => d -> kinematic_wave(; section=d["section"]::String),
+    "level_pool" => d -> level_pool(),
     "air2stream" => d -> open_slots((; x...) -> air2stream(; version=d["version"]::Int, x...), d),
     "stream_oxygen" => d -> open_slots(stream_oxygen, d),
     "stream_temperature" => d -> open_slots((; x...) -> stream_temperature(; exchange=d["exchange"]::String, x...), d),

@@ -39,6 +39,7 @@ from pydiffgeo.models.richards.hydraulics import (
 )
 from pydiffgeo.models.richards.richards import Richards
 from pydiffgeo.models.rivers.kinematic_wave import KinematicWave
+from pydiffgeo.models.rivers.level_pool import LevelPool
 from pydiffgeo.models.rivers.muskingum import Muskingum
 from pydiffgeo.models.rivers.muskingum_cunge import MuskingumCunge
 from pydiffgeo.models.spec_files import shipped_specs
@@ -152,6 +153,7 @@ DESCRIPTIONS: dict[type[ProcessModel], Callable[[Any], dict[str, Any]]] = {
     Muskingum: lambda model: {"positive": model.positive},
     MuskingumCunge: lambda model: {"section": model.section_name},
     KinematicWave: lambda model: {"section": model.section_name},
+    LevelPool: lambda model: {},
     Air2Stream: lambda model: {**_by_name(model), "version": model.version},
     StreamOxygen: _by_name,
     StreamTemperature: lambda model: {**_by_name(model), "exchange": model.exchange},

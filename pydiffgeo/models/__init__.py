@@ -7,6 +7,7 @@ from pydiffgeo.models.hbv import HBV
 from pydiffgeo.models.leaves.photosynthesis import Photosynthesis
 from pydiffgeo.models.richards.richards import Richards
 from pydiffgeo.models.rivers.kinematic_wave import KinematicWave
+from pydiffgeo.models.rivers.level_pool import LevelPool
 from pydiffgeo.models.rivers.muskingum import Muskingum
 from pydiffgeo.models.rivers.muskingum_cunge import MuskingumCunge
 from pydiffgeo.models.streams.air2stream import Air2Stream
@@ -22,6 +23,7 @@ MODELS: dict[str, type[ProcessModel]] = {
     "muskingum": Muskingum,
     "muskingum_cunge": MuskingumCunge,
     "kinematic_wave": KinematicWave,
+    "level_pool": LevelPool,
     "stream_temperature": StreamTemperature,
     "photosynthesis": Photosynthesis,
     "two_big_leaf": TwoBigLeaf,
@@ -35,6 +37,7 @@ __all__ = [
     "Air2Stream",
     "ExpHydro",
     "KinematicWave",
+    "LevelPool",
     "Muskingum",
     "MuskingumCunge",
     "Photosynthesis",

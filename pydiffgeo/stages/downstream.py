@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from pydiffgeo.data.batch import Batch
@@ -20,10 +21,17 @@ from pydiffgeo.networks.reading import Facts
 from pydiffgeo.solvers import Solver
 from pydiffgeo.solving import solve_river
 from pydiffgeo.stages.base import Known, Named, Range, Series, Stage, naming_sites
+from pydiffgeo.stages.downstream_pools import (
+    LATERAL,
+    POOL,
+    of_levels,
+    require_pair,
+    require_river,
+)
+from pydiffgeo.stages.later import behind, checked, later
 from pydiffgeo.stages.process import Process
 
 log = logging.getLogger("pydiffgeo")
-LATERAL = "lateral_inflow"
 DELAY = "delay"  # h
 MOST_PARTS = 10_000  # into which a solver may cut an interval: 9 s of a day
 MOST_STEPS = 10**7  # of a solve: decades of minutes
@@ -59,50 +67,75 @@ class Downstream(Stage):
         Bounds (h) of the learned parameter `delay` of each site, by which lateral inflow arrives
         later: the way over the hillslope, or days that begin at another hour. It begins at the
         lower bound or 0.
+    pools : Process, optional
+        Another process, such as of `LevelPool`, for the sites whose attribute ``pool`` is not 0.
+        Where a batch has such sites and others, levels are solved one by one, on either engine.
+        What only pools have, as an attribute, needs some number at the other sites, too.
+    start_after : int
+        Steps of a window after which the states begin, as of `Process`: a restart gives lateral
+        inflow of so many steps before, which a delay or a unit hydrograph looks back to.
 
     Raises
     ------
     SettingsError
-        A model without these forcings, or an interval that is no duration.
+        A model without these forcings, an interval that is no duration, or a parameter that both
+        processes learn.
     """
 
     whole_rivers = True
 
     def __init__(
-        self, process: Process, interval: str | None = None, delay: Range | None = None
+        self,
+        process: Process,
+        interval: str | None = None,
+        delay: Range | None = None,
+        pools: Process | None = None,
+        start_after: int = 0,
     ) -> None:
         super().__init__()
-        if not isinstance(process, Process):
-            raise SettingsError(
-                f"Downstream takes a Process, not {type(process).__name__}: put other stages "
-                "before it, and copies around it, Parallel(4, Downstream(...))."
-            )
-        self.process, spec = process, process.model.spec
+        self.start_after = checked(start_after, "Downstream")
+        self.process, self.pools = process, pools
+        for one in self.processes:
+            require_river(one)
         self.outflow, self.inflow = process.model.carries
-        absent = [k for k in (self.inflow, LATERAL) if k not in spec.forcings]
-        absent += [k for k in (self.outflow,) if k not in spec.fluxes]
-        if absent:
-            raise SettingsError(
-                f"Downstream: the model {spec.name!r} has no {' and no '.join(absent)}; take a "
-                "river model such as muskingum_cunge."
-            )
-        self.interval = None if interval is None else _duration(interval)
         self.above = process.names[self.inflow]
-        self.reads = tuple(name for name in process.reads if name != self.above)
-        self.gives, self.needs = process.gives, process.needs
-        self.learns, self.begin = dict(process.learns), dict(process.begin)
-        self.places, self.layers = process.places, process.layers
+        if pools is not None:
+            require_pair(process, pools)
+        self.interval = None if interval is None else _duration(interval)
+        read = dict.fromkeys(name for one in self.processes for name in one.reads)
+        self.reads = tuple(name for name in read if name != self.above)
+        self.gives = tuple(k for k in process.gives if all(k in p.gives for p in self.processes))
+        needs = dict.fromkeys(name for one in self.processes for name in one.needs)
+        self.needs = (*needs, *(() if pools is None else (POOL,)))
+        for one in self.processes:
+            self.learns = {**self.learns, **one.learns}
+            self.begin = {**self.begin, **one.begin}
+            self.places = {**self.places, **one.places}
+            self.layers = {**self.layers, **one.layers}
         if delay is not None:
             self.learns[DELAY] = Bounds(*delay)
             self.begin[DELAY] = min(max(0.0, delay[0]), delay[1])
-        self.fits_step = "step" in spec.parameters and "step" not in {
-            *process.learns, *process.fixed, *process.from_sites
-        }  # fmt: skip
+        self.fit_step = tuple(  # processes whose parameter `step` nobody gives
+            one
+            for one in self.processes
+            if "step" in one.model.spec.parameters
+            and "step" not in {*one.learns, *one.fixed, *one.from_sites}
+        )
+
+    @property
+    def processes(self) -> tuple[Process, ...]:
+        """The process of the sites, and that of pools."""
+        return (self.process,) if self.pools is None else (self.process, self.pools)
 
     @property
     def takes(self) -> tuple[str, ...]:
         """Parameters that are not learned, and where they come from."""
-        own = [text for text in self.process.takes if not (self.fits_step and text[:5] == "step ")]
+        own = [
+            text
+            for one in self.processes
+            for text in one.takes
+            if not (one in self.fit_step and text[:5] == "step ")
+        ]
         return (*own, f"interval {told(self.interval)}") if self.interval else tuple(own)
 
     @property
@@ -115,12 +148,13 @@ class Downstream(Stage):
 
         Measures that the sites have and nobody gives to the model are warned of.
         """
-        process = self.process
-        taken = {*process.learns, *process.fixed, *process.from_sites}
         unused = {
             k: p
-            for k, p in process.model.spec.parameters.items()
-            if k not in taken and k in windows.sites.data_vars and k != "step"
+            for one in self.processes
+            for k, p in one.model.spec.parameters.items()
+            if k not in {*one.learns, *one.fixed, *one.from_sites}
+            and k in windows.sites.data_vars
+            and k != "step"
         }
         if unused:
             log.warning(
@@ -128,15 +162,18 @@ class Downstream(Stage):
                 " and ".join(f"{k} = {p.default:g}" for k, p in unused.items()),
                 ", ".join(f"{k!r}: {k!r}" for k in unused),
             )  # fmt: skip
-        return process.fit(windows)
+        for one in self.processes:  # closures begin as their formulas
+            one.fit(windows)
+        return {}
 
     def build(self, facts: Facts, known: Known, dtype: torch.dtype) -> None:
         """Make what the process makes of it."""
-        self.process.build(facts, known, dtype)
+        for one in self.processes:
+            one.build(facts, known, dtype)
 
     def bind(self, known: Known) -> dict[str, str]:
         """Check units and steps, and return the units of what the model gives."""
-        spec, step = self.process.model.spec, self.interval or known.step
+        step = self.interval or known.step
         parts = known.step / step if step else 0.0
         if parts < 1 or parts != round(parts):
             raise SettingsError(
@@ -145,21 +182,32 @@ class Downstream(Stage):
                 "hours, or none for the step itself."
             )
         self.parts, self.hours = round(parts), step / pd.Timedelta("1h")
-        units = {**known.units, self.above: spec.forcings[self.inflow].unit}
-        process, fine = self.process, replace(known, step=step, units=units)
-        own = fine.length(spec.time_unit)
+        found: dict[str, str] = {}
+        for one in self.processes:
+            unit = one.model.spec.forcings[self.inflow].unit
+            fine = replace(known, step=step, units={**known.units, self.above: unit})
+            found |= self._bind(one, fine)
+        return found
+
+    def _bind(self, process: Process, fine: Known) -> dict[str, str]:
+        """Fit a process to the steps of the solve, and return the units of what it gives."""
+        own = fine.length(process.model.spec.time_unit)
         if process.own_solver and (process.solver.step or own) * MOST_PARTS < own:
             raise SettingsError(
-                f"{self.who}: steps of {process.solver.step:g} s cut each interval of {told(step)} "
-                f"into {own / float(process.solver.step or own):.0f}; models of rivers count in "
-                "seconds: leave the solver out, or take longer steps."
+                f"{self.who}: steps of {process.solver.step:g} s cut each interval of "
+                f"{told(fine.step)} into {own / float(process.solver.step or own):.0f}; models of "
+                "rivers count in seconds: leave the solver out, or take longer steps."
             )
         if not process.own_solver:
             process.solver = Solver("implicit_euler", step=own)
         if process.solver.step:  # a record is followed to its end, however fine the steps
             most = max(process.solver.max_steps, MOST_STEPS)
             process.solver = replace(process.solver, max_steps=most)
-        if self.fits_step and process.solver.method == "implicit_euler" and process.solver.step:
+        if (
+            process in self.fit_step
+            and process.solver.method == "implicit_euler"
+            and process.solver.step
+        ):
             process.fixed["step"] = torch.tensor(
                 [min(process.solver.step, own)], dtype=torch.float64
             )
@@ -172,72 +220,94 @@ class Downstream(Stage):
         """
         below = batch.require_whole_rivers(self.who)
         read = {name: series[name] for name in self.reads}
-        own = {k: v for k, v in parameters.items() if k in self.process.learns}
         delay = parameters[DELAY] / self.hours if DELAY in self.learns else None
         if delay is not None and delay.ndim != 1:
             raise SettingsError(
                 f"{self.who}: {DELAY!r} is one number for each site; take it out of `varying`."
             )
-        found = self._together(below, read, own, delay, batch)
-        return self._by_levels(below, read, own, delay, batch) if found is None else found
+        rows = levels(below.cpu().numpy())
+        order, processes = of_levels(rows, self.process, self.pools, batch)
+        alone = processes[0] if len({*processes}) == 1 else None
+        if alone is not None and not self.start_after:
+            found = self._together(alone, below, read, parameters, delay, batch, self.parts)
+            if found is not None:
+                return found
+        given = self._on_steps(read, parameters, delay, batch)
+        found = None
+        if alone is not None and self.start_after:
+            found = self._together(alone, below, given[0], given[1], None, given[2], 1)
+        if found is None:
+            found = self._by_levels(order, processes, below, *given)
+        whole = Series({k: self._coarse(k, v) for k, v in found.items()}, found.failed)
+        return behind(self.start_after, whole)
+
+    def _on_steps(
+        self, read: Named, parameters: Named, delay: Tensor | None, batch: Batch
+    ) -> tuple[Series, dict[str, Tensor], Batch]:
+        """Return series, parameters and the batch on the steps of the solve, from the first on that
+        is solved; lateral inflow is delayed.
+        """
+        fine = {name: x.repeat_interleave(self.parts, 1) for name, x in read.items()}
+        if delay is not None:
+            for lateral in {one.names[LATERAL] for one in self.processes}:
+                fine[lateral] = delayed(fine[lateral], delay)
+        own = {k: self._fine(v, batch.length) for k, v in parameters.items() if k in self.learns}
+        warm_up = batch.warm_up * self.parts
+        part = replace(batch, series=fine, warm_up=warm_up, observed={}, spread={})
+        return later(self.start_after * self.parts, self.who, fine, own, self.layers, part)
 
     def _together(
-        self, below: Tensor, read: Named, own: Named, delay: Tensor | None, batch: Batch
-    ) -> Series | None:
+        self, process: Process, below: Tensor, read: Named, parameters: Named,
+        delay: Tensor | None, batch: Batch, parts: int,
+    ) -> Series | None:  # fmt: skip
         """Return fluxes and states of all sites from one call of the engine, if it can do that."""
-        process, parts = self.process, self.parts
         nothing = torch.zeros((), dtype=torch.float64, device=below.device)
         given = Series({**read, self.above: nothing})
-        forcing, parameters, times, start = process.given(given, own, batch)
+        forcing, own, times, start = process.given(given, parameters, batch)
         moved = None if delay is None else LATERAL
         order = [torch.from_numpy(level) for level in levels(below.cpu().numpy())]
         river = River(below, order, parts, self.outflow, self.inflow, moved, delay)
         solver, engine = process.solver, process.engine
         with naming_sites(batch):
             solution = solve_river(
-                process.model, forcing, parameters, start, times * parts, solver, engine, river
+                process.model, forcing, own, start, times * parts, solver, engine, river
             )
         return None if solution is None else process.named(solution, batch)
 
     def _by_levels(
-        self, below: Tensor, read: Named, own: Named, delay: Tensor | None, batch: Batch
-    ) -> Series:
+        self, order: list[NDArray], processes: list[Process], below: Tensor, read: Named,
+        parameters: Named, batch: Batch,
+    ) -> Series:  # fmt: skip
         """Return fluxes and states of all sites, level after level."""
-        read = {name: x.repeat_interleave(self.parts, 1) for name, x in read.items()}
-        if delay is not None:
-            lateral = self.process.names[LATERAL]
-            read[lateral] = delayed(read[lateral], delay)
-        own = {k: self._fine(v, batch.length) for k, v in own.items()}
-        fine = replace(batch, warm_up=batch.warm_up * self.parts, observed={}, spread={})
-        order, least = (
-            levels(below.cpu().numpy()),
-            self.process.model.spec.forcings[self.inflow].lower,
-        )
         rows = [torch.as_tensor(level, device=batch.site.device) for level in order]
         found: list[Series] = []
         failed: dict[int, str] = {}
-        for level, sources in zip(rows, flows_between(order, below.tolist()), strict=True):
+        for process, level, sources in zip(
+            processes, rows, flows_between(order, below.tolist()), strict=True
+        ):
             given = {name: x[level] for name, x in read.items()}
-            inflow = next(iter(given.values())).new_zeros(len(level), batch.length * self.parts)
+            inflow = next(iter(given.values())).new_zeros(len(level), batch.length)
             inflow = inflow.double()
             for k, source, target in sources:
                 place = torch.as_tensor(target, device=inflow.device)
                 inflow = inflow.index_add(0, place, found[k][self.outflow].double()[source])
+            least = process.model.spec.forcings[self.inflow].lower
             given[self.above] = inflow + _rounding(inflow.detach(), least)
             part = replace(
-                fine,
+                batch,
                 series=given,
                 attributes={k: v[level] for k, v in batch.attributes.items()},
                 site=batch.site[level],
                 start=batch.start[level],
             )
-            solved = self.process(Series(given), {k: v[level] for k, v in own.items()}, part)
+            solved = process(Series(given), {k: v[level] for k, v in parameters.items()}, part)
             whys: Mapping[int, str] = getattr(solved, "failed", {})
             failed |= {int(level[row]): why for row, why in whys.items()}
-            found.append(Series(solved, dict(whys)).filled(0.0, solved))
+            kept = Series({k: solved[k] for k in self.gives}, dict(whys))
+            found.append(kept.filled(0.0, kept))
         failed = _spread(failed, below.tolist(), batch)
         place = torch.cat(rows).argsort()
-        whole = {k: torch.cat([self._coarse(k, x[k]) for x in found])[place] for k in found[0]}
+        whole = {k: torch.cat([x[k] for x in found])[place] for k in self.gives}
         return Series(Series(whole, failed).filled(torch.nan, whole), failed)
 
     def _fine(self, values: Tensor, length: int) -> Tensor:

@@ -32,6 +32,7 @@ from pydiffgeo.stages.base import (
     nearest_inside,
     with_bounds,
 )
+from pydiffgeo.stages.later import behind, checked, later
 from pydiffgeo.units import LENGTHS
 
 SERIES = {"temperature": "tair_mean", "rain": "precipitation"}
@@ -94,6 +95,10 @@ class Process(Stage):
     outputs : mapping of str to str, optional
         Names under which fluxes or states are given besides their own, such as {"discharge":
         "runoff"}.
+    start_after : int
+        Steps of a window after which the states begin; nothing is given before (NaN). A restart
+        gives so many steps before the first that is wanted, if stages before this one look back:
+        see docs/rivers.md.
     closures : mapping of str to mapping, optional
         Options of a `NeuralClosure` for slots of a model that is given by name. They begin as the
         formulas whose places they take, with default parameters, unless "initial" is "random".
@@ -123,6 +128,7 @@ class Process(Stage):
         forcing: Mapping[str, str | float] | None = None,
         start: str | float | Mapping[str, float | str] | None = None,
         outputs: Mapping[str, str] | None = None,
+        start_after: int = 0,
         closures: Mapping[str, Mapping[str, Any]] | None = None,
     ):
         super().__init__()
@@ -133,6 +139,7 @@ class Process(Stage):
         self.closures = nn.ModuleDict(dict(self.model.closures))
         self.solver, self.own_solver = solver or Solver("implicit_euler", step=1.0), bool(solver)
         self.engine, self.start_from, self.outputs = engine, start, dict(outputs or {})
+        self.start_after = checked(start_after, self.who)
         spec, begin, given = self.model.spec, dict(begin or {}), dict(given or {})
         column = self._column(soil)
         free = [k for k, p in spec.parameters.items() if p.learn and k not in given]
@@ -305,6 +312,11 @@ class Process(Stage):
         SolveFailed: with site and dates of each failure, unless the solver says
         on_failure="report".
         """
+        if self.start_after:
+            read = {name: series[name] for name in self.reads}
+            series, parameters, batch = later(
+                self.start_after, self.who, read, parameters, self.layers, batch
+            )
         forcing, own, times, start = self.given(series, parameters, batch)
         try:
             with naming_sites(batch):
@@ -317,7 +329,7 @@ class Process(Stage):
                 "method, or narrower bounds.",
                 failed,
             ) from error
-        return self.named(solution, batch)
+        return behind(self.start_after, self.named(solution, batch))
 
     def given(
         self, series: Series, parameters: Named, batch: Batch

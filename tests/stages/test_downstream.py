@@ -80,7 +80,7 @@ def test_water_is_conserved_in_any_network(engine: str, kind: str) -> None:
         },
         {"site": [str(i) for i in range(count)], "time": pd.date_range("2000-01-01", periods=days)},
     )
-    process = stages.Process(model, engine=engine, given=own, learn=())
+    process = stages.Process(model, engine=engine, given=own, learn=(), start={"volume": 1e3})
     hybrid = pdg.Hybrid(None, stages.Downstream(process), dtype=F64)
     hybrid.prepare(sites)
     found = hybrid(batch_of(hybrid, sites))

@@ -278,6 +278,70 @@ function muskingum_cunge(; section="trapezoid")
     return SmallModel{1}(spec, rates; prepare=channel_inputs, linearise, terms)
 end
 
+const OF_LEVEL_POOL = constants("level_pool")
+
+"Head above a sill, odd in the depth, and its slopes in depth and sill."
+@inline function head_above(depth, sill)
+    above, slope, _ = positive(depth - sill, OF_LEVEL_POOL.SILL_WIDTH)
+    under, other, _ = positive(-depth - sill, OF_LEVEL_POOL.SILL_WIDTH)
+    return above - under, slope + other, other - slope
+end
+
+"A lake or reservoir with a level surface, an orifice and a weir; see `level_pool.py`."
+function level_pool()
+    bed_depth, speed = OF_LEVEL_POOL.BED_DEPTH, sqrt(2 * OF_LEVEL_POOL.GRAVITY)
+    @inline function prepare(f, p)
+        log_crest, per_more = vlog(1 + p.crest / bed_depth), 1 / (1 + p.shape)
+        bed = p.lake_area * vexp(-p.shape * log_crest)
+        return (; f.inflow, f.lateral_inflow, log_crest, per_more, bed, per_room=(1 + p.shape) / (bed * bed_depth),
+            orifice=speed * p.orifice_coefficient * p.orifice_area,
+            weir=(2 / 3) * speed * p.weir_coefficient * p.weir_width)
+    end
+    @inline function terms(u, w, p)
+        sided = sign_of(u[1])
+        filled = abs(u[1]) * w.per_room
+        log_filled = vlog(1 + filled)
+        grown = vexp(log_filled * w.per_more)
+        depth, surface = sided * bed_depth * (grown - 1), w.bed * (1 + filled) / grown
+        lower, upper = head_above(depth, p.orifice_height), head_above(depth, p.crest)
+        x, y = lower[1] * lower[1], upper[1] * upper[1]
+        low, high = x + OF_LEVEL_POOL.ROOT_WIDTH^2, y + OF_LEVEL_POOL.ROOT_WIDTH^2
+        root, power = vsqrt(vsqrt(low)), vsqrt(vsqrt(high))
+        by_head, by_fall = (1 - 0.5 * x / low) / root, (1 + 0.5 * y / high) * power
+        return (; sided, filled, log_filled, grown, depth, surface, widening=(sided * p.shape * surface / (bed_depth * grown)),
+            out=(lower[1] / root), over=(upper[1] * power),
+            by_orifice=(w.orifice * by_head * lower[3]), by_crest=(w.weir * by_fall * upper[3]),
+            by_depth=(w.orifice * by_head * lower[2] + w.weir * by_fall * upper[2]))
+    end
+    @inline flows(w, p, t) = reach_flows(w, w.orifice * t.out + w.weir * t.over, p.leakance * t.depth * t.surface)
+    @inline rates(u, w, p) = flows(w, p, terms(u, w, p))
+    @inline function linearise(u, w, p, t=terms(u, w, p))
+        slope = (t.by_depth + p.leakance * (t.surface + t.depth * t.widening)) / t.surface
+        @inline function pull(on_changes, on_fluxes)
+            on_gain, on_discharge, on_loss = flow_cotangents(on_changes, on_fluxes)
+            on_depth = on_discharge * t.by_depth + on_loss * p.leakance * t.surface
+            on_surface, share = on_loss * p.leakance * t.depth, t.filled / (1 + t.filled)
+            # of parameters that change the logarithm of the bed, and the power, at a given volume
+            @inline function by(of_bed, of_shape)
+                filling = share * (w.per_more * of_shape - of_bed)
+                growing = w.per_more * (filling - w.per_more * t.log_filled * of_shape)
+                return on_depth * t.sided * bed_depth * t.grown * growing + on_surface * t.surface * (of_bed + filling - growing)
+            end
+            none = zero(on_gain)
+            on_orifice, on_weir = on_discharge * speed * t.out, (2 / 3) * on_discharge * speed * t.over
+            return SVector((on_depth + on_surface * t.widening) / t.surface),
+            (; inflow=on_gain, lateral_inflow=on_gain),
+            (; lake_area=by(1 / p.lake_area, none), shape=by(-w.log_crest, one(none)),
+                crest=by(-p.shape / (bed_depth + p.crest), none) + on_discharge * t.by_crest,
+                weir_width=on_weir * p.weir_coefficient, weir_coefficient=on_weir * p.weir_width,
+                orifice_area=on_orifice * p.orifice_coefficient, orifice_height=on_discharge * t.by_orifice,
+                orifice_coefficient=on_orifice * p.orifice_area, leakance=on_loss * t.depth * t.surface)
+        end
+        return flows(w, p, t)..., Sparse{1,((1, 1),)}(-slope), pull
+    end
+    return SmallModel{1}(whole_spec("level_pool"), rates; prepare, linearise, terms)
+end
+
 "The function of a cross-section, its pull, and the specification without the parameters of the others."
 function section_of(name, section)
     shape, pull, own = lookup(Dict(String(k) => v for (k, v) in pairs(SECTIONS)), section, "cross-section")

@@ -14,7 +14,8 @@ end
 @testset "derivatives of $name by hand, $options" for (name, make, options) in (
     ("muskingum", DiffGeo.muskingum, (;)), ("muskingum", DiffGeo.muskingum, (; positive=false)),
     ("kinematic_wave", DiffGeo.kinematic_wave, (;)), ("kinematic_wave", DiffGeo.kinematic_wave, (; section="power_law")),
-    ("muskingum_cunge", DiffGeo.muskingum_cunge, (;)), ("muskingum_cunge", DiffGeo.muskingum_cunge, (; section="power_law")))
+    ("muskingum_cunge", DiffGeo.muskingum_cunge, (;)), ("muskingum_cunge", DiffGeo.muskingum_cunge, (; section="power_law")),
+    ("level_pool", DiffGeo.level_pool, (;)))
     m, rng = make(; options...), Xoshiro(5)
     sp = DiffGeo.spec(m)
     between(low, high) = low + (high - low) * rand(rng)
@@ -22,7 +23,9 @@ end
         given = (n=between(0.02, 0.1), slope=10^between(-5, -1), length=10^between(2, 4.5), width=between(1, 200),
             side_slope=between(0.01, 4),
             p=between(1, 100), q=between(0.01, 1.5), K=10^between(3, 5), X=between(0, 0.5), step=10^between(2, 4),
-            leakance=between(0, 1e-4))
+            leakance=between(0, 1e-4), lake_area=10^between(2, 6), shape=between(0.01, 3), crest=between(0.01, 9),
+            weir_width=between(1, 100), weir_coefficient=between(0.3, 0.8), orifice_area=between(0.1, 9),
+            orifice_height=between(0, 1), orifice_coefficient=between(0.3, 1))
         x = SVector{length(sp.parameters)}(given[k] for k in sp.parameters)
         # a wave in front and behind, and states below zero, where Newton's method may pass
         u, f = SVector((c % 10 == 0 ? -1e-3 : 1.0) * 10^between(-3, 7)), SVector(10^between(-2, 3), between(0, 5))

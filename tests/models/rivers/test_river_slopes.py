@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pydiffgeo import KinematicWave, Muskingum, MuskingumCunge
+from pydiffgeo import KinematicWave, LevelPool, Muskingum, MuskingumCunge
 from pydiffgeo.models.rivers.reach import Reach
 from pydiffgeo.solvers.jacobian import coloured
 
@@ -16,6 +16,7 @@ MODELS = {
     "kinematic wave, power law": KinematicWave("power_law"),
     "muskingum cunge, trapezoid": MuskingumCunge(),
     "muskingum cunge, power law": MuskingumCunge("power_law"),
+    "level pool": LevelPool(),
 }
 
 
@@ -34,7 +35,12 @@ def test_slopes_of_reaches_are_those_of_their_rates(model: Reach) -> None:
         "side_slope": between(0, 4, 1, reaches), "p": between(1, 100, 1, reaches),
         "q": between(0, 1.5, 1, reaches), "K": 10 ** between(3, 5, 1, reaches),
         "X": between(0, 0.5, 1, reaches), "step": 10 ** between(2, 4, 1, reaches),
-        "leakance": between(0, 1e-4, 1, reaches),
+        "leakance": between(0, 1e-4, 1, reaches), "lake_area": 10 ** between(2, 6, 1, reaches),
+        "shape": between(0, 3, 1, reaches), "crest": between(0, 9, 1, reaches),
+        "weir_coefficient": between(0.3, 0.8, 1, reaches),
+        "weir_width": between(1, 100, 1, reaches), "orifice_area": between(0, 9, 1, reaches),
+        "orifice_height": between(0, 1, 1, reaches),
+        "orifice_coefficient": between(0.3, 1, 1, reaches),
     }  # fmt: skip
     parameters = {k: v for k, v in given.items() if k in model.spec.parameters}
     forcing = {
