@@ -122,7 +122,7 @@ def solve_river(
     Parameters
     ----------
     model, forcing, parameters, initial_state, times, solver, engine
-        As for `solve`. The forcing that the columns above give may be a number, which is not read.
+        As for `solve`. The forcing that the columns above give is what flows in besides.
     river : River
         Which column flows into which, and by which flux.
 

@@ -30,7 +30,9 @@ def tree() -> Tensor:
 
 
 def inputs() -> dict[str, Tensor]:
-    """Return lateral inflow, parameters, initial volume and delay, which carry gradients."""
+    """Return lateral inflow and inflow from elsewhere, parameters, initial volume and delay, which
+    carry gradients.
+    """
     g = torch.Generator().manual_seed(4)
     rain = torch.relu(torch.randn(REACHES, DAYS, generator=g, dtype=F64)) * 5
     draw = {
@@ -40,6 +42,7 @@ def inputs() -> dict[str, Tensor]:
         "width": 5 + 40 * torch.rand(REACHES, DAYS, generator=g, dtype=F64),
         "volume": 1e4 * torch.rand(REACHES, generator=g, dtype=F64),
         "delay": 15 * torch.rand(REACHES, generator=g, dtype=F64),
+        "inflow": 3 * torch.rand(REACHES, DAYS, generator=g, dtype=F64),
     }
     return {k: v.requires_grad_() for k, v in draw.items()}
 
@@ -51,7 +54,7 @@ def together(
     order = [torch.from_numpy(level) for level in levels(below.numpy())]
     river = River(below, order, PARTS, "discharge", "inflow", "lateral_inflow" if delay else None,
                   x["delay"] if delay else None)  # fmt: skip
-    forcing = {"inflow": 0.0, "lateral_inflow": x["lateral_inflow"]}
+    forcing = {k: x[k] for k in ("inflow", "lateral_inflow")}
     times, start = torch.arange(DAYS + 1) * 86400.0, {"volume": x["volume"]}
     solver = Solver("implicit_euler", **({"step": STEP} | options))
     return solve_river(MODEL, forcing, given(x), start, times, solver, engine, river)
@@ -64,7 +67,7 @@ def given(x: dict[str, Tensor]) -> dict[str, Any]:
 
 def by_levels(x: dict[str, Tensor], below: Tensor, engine: str, delay: bool) -> dict[str, Tensor]:
     """Return daily discharge, volume and storage, one level after the other."""
-    fine = {k: x[k].repeat_interleave(PARTS, 1) for k in ("lateral_inflow", "width")}
+    fine = {k: x[k].repeat_interleave(PARTS, 1) for k in ("lateral_inflow", "inflow", "width")}
     if delay:
         fine["lateral_inflow"] = delayed(fine["lateral_inflow"], x["delay"])
     flow = torch.zeros(REACHES, DAYS * PARTS, dtype=F64)
@@ -75,6 +78,7 @@ def by_levels(x: dict[str, Tensor], below: Tensor, engine: str, delay: bool) -> 
         inflow = torch.zeros(REACHES + 1, DAYS * PARTS, dtype=F64).index_add(
             0, below % (REACHES + 1), flow
         )[rows]
+        inflow = inflow + fine["inflow"][rows]
         own = {k: v if isinstance(v, float) else v[rows] for k, v in given(x).items()}
         forcing = {"inflow": inflow, "lateral_inflow": fine["lateral_inflow"][rows]}
         own["width"] = fine["width"][rows]

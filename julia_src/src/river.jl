@@ -222,10 +222,21 @@ end
 
 columns_above(run::RiverRun, c) = view(run.above, run.first_above[c]:(run.first_above[c+1]-1))
 
-"What flows into each lane from the columns above."
-function fill_inflow!(x, run::RiverRun{T}, g::Group, steps) where {T}
-    fill!(x, zero(T))
-    flows = run.flows.states
+"What flows into each lane: from elsewhere, as the forcing says, and from the columns above."
+function fill_inflow!(x, run::RiverRun, g::Group, ks, field)
+    parts, flows, steps = run.river.parts, run.flows.states, length(ks) * run.river.parts
+    @inbounds if field.column == 0
+        for (i, k) in enumerate(ks)
+            fill!(view(x, ((i-1)*parts*LANES+1):(i*parts*LANES)), load(field, 1, k))
+        end
+    else
+        for lane in 1:LANES, (i, k) in enumerate(ks)
+            y = load(field, column_of(g, lane), k)
+            for t in ((i-1)*parts+1):(i*parts)
+                x[(t-1)*LANES+lane] = y
+            end
+        end
+    end
     @inbounds for lane in 1:LANES, a in columns_above(run, column_of(g, lane))
         begins = offset(run, a)
         for t in 1:steps
@@ -325,7 +336,7 @@ function forward_reaches!(
         LANES * (N * kept + 1) * ceil(Int, sum(k -> inputs.lengths[k], ks) / o.step + steps);
         shrink=false
     )
-    fill_inflow!(ditch.inflow, run, g, steps)
+    fill_inflow!(ditch.inflow, run, g, ks, inputs.forcing[I])
     D > 0 && fill_delayed!(ditch.delayed, run, g, begun, steps, inputs.forcing[D])
     parameters, forcing = values_at(g, inputs, first(ks))
     p, w = inputs_of(m, g, parameters, forcing_of_step(forcing, ditch, 1, L, joint))

@@ -44,7 +44,7 @@ function backward_reaches!(m::SmallModel{N}, run::RiverRun{T}, g::Group{T,PN,FN,
     inputs, o, L, K, parts = run.inputs, run.options, LaneNumber{T}, intervals(run.inputs), run.river.parts
     A, tape, small = SMatrix{S + 1,S + 1,T}(o.tableau.A), run.tapes[i], Small(o, Val(N), Val(false))
     steps, begun, step = length(ks) * parts, (first(ks) - 1) * parts, length(tape.interval)
-    fill_inflow!(ditch.inflow, run, g, steps)
+    fill_inflow!(ditch.inflow, run, g, ks, inputs.forcing[I])
     D > 0 && fill_delayed!(ditch.delayed, run, g, begun, steps, inputs.forcing[D])
     # of what flows into the columns below
     fill!(ditch.on_outflow, zero(T))
@@ -69,6 +69,8 @@ function backward_reaches!(m::SmallModel{N}, run::RiverRun{T}, g::Group{T,PN,FN,
         )
         seeds.states != C_NULL && (on_state += rows_of(g, seeds.states, N * K, (k - 1) * N, Val(N)))
         seeds.storage != C_NULL && (on_storage += rows_of(g, seeds.storage, N * (K + 1), k * N, Val(N)))
+        on_given = on_inputs[NP+I] # of what flows in from elsewhere
+        on_inputs = Base.setindex(on_inputs, zero(L), NP + I)
         for _ in 1:parts
             of_step = forcing_of_step(forcing, ditch, t, L, joint)
             p, w = inputs_of(m, g, parameters, of_step)
@@ -77,6 +79,7 @@ function backward_reaches!(m::SmallModel{N}, run::RiverRun{T}, g::Group{T,PN,FN,
                 back_through(tape, step, m, g.names, begun + t, len, w, p, parameters, of_step, on_fluxes, on_state,
                     on_storage, on_inputs, A, small)
             spread!(run, on_inflow, g, t, on_inputs[NP+I])
+            on_given += on_inputs[NP+I]
             on_inputs = Base.setindex(on_inputs, zero(L), NP + I)
             if D > 0
                 put!(ditch.delayed, on_inputs[NP+D], (t - 1) * LANES + 1)
@@ -84,7 +87,7 @@ function backward_reaches!(m::SmallModel{N}, run::RiverRun{T}, g::Group{T,PN,FN,
             end
             t -= 1
         end
-        on_inputs = flush_group!(seeds, g, on_inputs, k, Val(NP), k == 1)
+        on_inputs = flush_group!(seeds, g, Base.setindex(on_inputs, on_given, NP + I), k, Val(NP), k == 1)
     end
     D > 0 && pull_delayed!(ditch.delayed, run, g, begun, steps, inputs.forcing[D], seeds.forcing[D])
     if first(ks) == 1

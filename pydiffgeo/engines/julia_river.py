@@ -36,12 +36,7 @@ def solve_river(problem: Problem, options: Solver, river: River) -> Result | Non
     if torch_only(options) or options.method in SCIML_METHODS or options.step is None:
         return None
     run = _RiverRun(start(), problem, options, None, river=river)
-    nothing = problem.initial.new_zeros(1, 1, 1)  # the memory of a forcing that is not read
-    forcing = {k: nothing if k == river.inflow else v for k, v in problem.forcing.items()}
-    run.problem = Problem(
-        problem.model, problem.initial, problem.static, problem.varying, forcing, problem.lengths
-    )
-    inputs = all_inputs(run.problem)
+    inputs = all_inputs(problem)
     if river.delay is not None:
         inputs.append(river.delay.to(problem.initial).contiguous())
     try:

@@ -87,7 +87,7 @@ def _on_steps(problem: Problem, river: River) -> Problem:
     def fine(values: dict[str, Tensor]) -> dict[str, Tensor]:
         return {k: v.repeat_interleave(parts, 1) for k, v in values.items()}
 
-    forcing = fine({k: v for k, v in problem.forcing.items() if k != river.inflow})
+    forcing = fine(problem.forcing)
     if river.delayed is not None and river.delay is not None:
         series = forcing[river.delayed][..., 0].expand(len(river.below), -1)
         forcing[river.delayed] = delayed(series, river.delay)[..., None]

@@ -26,8 +26,8 @@ class River:
     parts : int
         Steps into which each interval is cut; what flows from column to column holds for a step.
     outflow, inflow : str
-        Flux that becomes the forcing of the column below. What the problem gives for that is not
-        read.
+        Flux that becomes the forcing of the column below. What the problem gives for that flows in
+        besides, from columns elsewhere.
     delayed : str, optional
         Forcing that arrives later.
     delay : Tensor, [column], optional

@@ -112,7 +112,7 @@ class Wave:
         return values[0, step] if len(values) == 1 else values[self.fronts.column[at], step]
 
     def inputs(self, at: slice) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Forcing (without inflow) and parameters at places of the packed order."""
+        """Forcing (inflow without that from above) and parameters at places of the packed order."""
         p, column = self.problem, self.fronts.column[at]
         static = {k: v if len(v) == 1 else v[column] for k, v in p.static.items()}
         return (
@@ -140,7 +140,8 @@ class Wave:
         for at, own, source, target in zip(
             plan.at, plan.columns, plan.source, plan.target, strict=True
         ):
-            inflow = self.inflow[at].zero_().index_add_(0, target, discharge[source])
+            inflow = self.inflow[at].copy_(given[self.above][at])
+            inflow.index_add_(0, target, discharge[source])
             forcing = {**{k: v[at] for k, v in given.items()}, self.above: inflow}
             parameters = {k: v if len(v) == 1 else v[own] for k, v in static.items()}
             parameters |= {k: v[at] for k, v in varying.items()}
@@ -293,13 +294,13 @@ class Wave:
         for at in self.blocks():
             forcing, parameters = self.inputs(at)
             column, step = plan.column[at], plan.step[at]
+            forcing[self.above] = self.inflow[at]
             leaves = {}
             for group, names in needs.items():
                 for k in names:
                     values = forcing if group == "forcing" else parameters
                     x = values[k].expand(len(column), -1).detach().requires_grad_()
                     leaves[group, k] = values[k] = x
-            forcing[self.above] = self.inflow[at]
             with torch.enable_grad():
                 e = p.model.evaluate(self.state[at], forcing, parameters, fluxes=True)
                 total = (e.rates[:, 0] * on_rates[at]).sum() + (e.fluxes * on_flux[at]).sum()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
@@ -24,7 +26,7 @@ from pydiffgeo.stages.base import Known, Named, Range, Series, Stage, naming_sit
 from pydiffgeo.stages.downstream_pools import (
     LATERAL,
     POOL,
-    of_levels,
+    blocks_of,
     require_pair,
     require_river,
 )
@@ -69,7 +71,8 @@ class Downstream(Stage):
         lower bound or 0.
     pools : Process, optional
         Another process, such as of `LevelPool`, for the sites whose attribute ``pool`` is not 0.
-        Where a batch has such sites and others, levels are solved one by one, on either engine.
+        Where a batch has such sites and others, reaches between pools are solved together, and
+        pools that follow each other.
         What only pools have, as an attribute, needs some number at the other sites, too.
     start_after : int
         Steps of a window after which the states begin, as of `Process`: a restart gives lateral
@@ -225,21 +228,19 @@ class Downstream(Stage):
             raise SettingsError(
                 f"{self.who}: {DELAY!r} is one number for each site; take it out of `varying`."
             )
-        rows = levels(below.cpu().numpy())
-        order, processes = of_levels(rows, self.process, self.pools, batch)
-        alone = processes[0] if len({*processes}) == 1 else None
-        if alone is not None and not self.start_after:
-            found = self._together(alone, below, read, parameters, delay, batch, self.parts)
+        into = below.cpu().numpy()
+        blocks = blocks_of(into, self.process, self.pools, batch)
+        whole = len(blocks) == 1 and not self.start_after
+        if whole:
+            nothing = torch.zeros((), dtype=torch.float64, device=below.device)
+            given = Series({**read, self.above: nothing})
+            found = self._together(blocks[0][1], into, given, parameters, batch, self.parts, delay)
             if found is not None:
                 return found
-        given = self._on_steps(read, parameters, delay, batch)
-        found = None
-        if alone is not None and self.start_after:
-            found = self._together(alone, below, given[0], given[1], None, given[2], 1)
-        if found is None:
-            found = self._by_levels(order, processes, below, *given)
-        whole = Series({k: self._coarse(k, v) for k, v in found.items()}, found.failed)
-        return behind(self.start_after, whole)
+        solve = self._by_levels if whole else self._block
+        found = self._in_turn(blocks, into, *self._on_steps(read, parameters, delay, batch), solve)
+        coarse = Series({k: self._coarse(k, v) for k, v in found.items()}, found.failed)
+        return behind(self.start_after, coarse)
 
     def _on_steps(
         self, read: Named, parameters: Named, delay: Tensor | None, batch: Batch
@@ -257,16 +258,18 @@ class Downstream(Stage):
         return later(self.start_after * self.parts, self.who, fine, own, self.layers, part)
 
     def _together(
-        self, process: Process, below: Tensor, read: Named, parameters: Named,
-        delay: Tensor | None, batch: Batch, parts: int,
+        self, process: Process, below: NDArray, series: Series, parameters: Named, batch: Batch,
+        parts: int, delay: Tensor | None = None,
     ) -> Series | None:  # fmt: skip
-        """Return fluxes and states of all sites from one call of the engine, if it can do that."""
-        nothing = torch.zeros((), dtype=torch.float64, device=below.device)
-        given = Series({**read, self.above: nothing})
-        forcing, own, times, start = process.given(given, parameters, batch)
+        """Return fluxes and states of sites from one call of the engine, if it can do that.
+
+        A step of the series is so many `parts` of the solve; what flows in besides is among them.
+        """
+        forcing, own, times, start = process.given(series, parameters, batch)
+        order = [torch.from_numpy(level) for level in levels(below)]
+        into = torch.from_numpy(below).to(batch.site.device)
         moved = None if delay is None else LATERAL
-        order = [torch.from_numpy(level) for level in levels(below.cpu().numpy())]
-        river = River(below, order, parts, self.outflow, self.inflow, moved, delay)
+        river = River(into, order, parts, self.outflow, self.inflow, moved, delay)
         solver, engine = process.solver, process.engine
         with naming_sites(batch):
             solution = solve_river(
@@ -274,40 +277,70 @@ class Downstream(Stage):
             )
         return None if solution is None else process.named(solution, batch)
 
+    def _block(
+        self, process: Process, below: NDArray, series: Series, parameters: Named, batch: Batch
+    ) -> Series:
+        """Return fluxes and states of a block on the steps of the solve."""
+        found = self._together(process, below, series, parameters, batch, 1)
+        if found is None:
+            return self._by_levels(process, below, series, parameters, batch)
+        return found
+
     def _by_levels(
-        self, order: list[NDArray], processes: list[Process], below: Tensor, read: Named,
-        parameters: Named, batch: Batch,
+        self, process: Process, below: NDArray, series: Series, parameters: Named, batch: Batch
+    ) -> Series:
+        """Return the same, level after level."""
+
+        def solve(process: Process, _: NDArray, *given: Any) -> Series:
+            found: Series = process(*given)
+            return found
+
+        groups = [(rows, process) for rows in levels(below)]
+        return self._in_turn(groups, below, series, parameters, batch, solve)
+
+    def _in_turn(
+        self, groups: Sequence[tuple[NDArray, Process]], below: NDArray, series: Series,
+        parameters: Named, batch: Batch, solve: Callable[..., Series],
     ) -> Series:  # fmt: skip
-        """Return fluxes and states of all sites, level after level."""
-        rows = [torch.as_tensor(level, device=batch.site.device) for level in order]
+        """Return fluxes and states of all sites, one group of rows after the other.
+
+        What flows out of a group flows into later ones; `solve` gets the sites below within it.
+        """
+        group, place = np.empty(len(below), int), np.empty(len(below), int)
+        for k, (rows, _) in enumerate(groups):
+            group[rows], place[rows] = k, np.arange(len(rows))
+        inner = (below >= 0) & (group[below] == group)
+        between = flows_between([rows for rows, _ in groups], np.where(inner, -1, below).tolist())
+        within = np.where(inner, place[below], -1)
         found: list[Series] = []
         failed: dict[int, str] = {}
-        for process, level, sources in zip(
-            processes, rows, flows_between(order, below.tolist()), strict=True
-        ):
-            given = {name: x[level] for name, x in read.items()}
-            inflow = next(iter(given.values())).new_zeros(len(level), batch.length)
-            inflow = inflow.double()
+        for (rows, process), sources in zip(groups, between, strict=True):
+            index = torch.as_tensor(rows, device=batch.site.device)
+            given = {name: x[index] for name, x in series.items()}
+            inflow = given.get(self.above)
+            if inflow is None:
+                inflow = batch.site.new_zeros(len(rows), batch.length, dtype=torch.float64)
             for k, source, target in sources:
-                place = torch.as_tensor(target, device=inflow.device)
-                inflow = inflow.index_add(0, place, found[k][self.outflow].double()[source])
+                to = torch.as_tensor(target, device=inflow.device)
+                inflow = inflow.index_add(0, to, found[k][self.outflow].double()[source])
             least = process.model.spec.forcings[self.inflow].lower
             given[self.above] = inflow + _rounding(inflow.detach(), least)
             part = replace(
                 batch,
                 series=given,
-                attributes={k: v[level] for k, v in batch.attributes.items()},
-                site=batch.site[level],
-                start=batch.start[level],
+                attributes={k: v[index] for k, v in batch.attributes.items()},
+                site=batch.site[index],
+                start=batch.start[index],
             )
-            solved = process(Series(given), {k: v[level] for k, v in parameters.items()}, part)
+            own = {k: v[index] for k, v in parameters.items()}
+            solved = solve(process, within[rows], Series(given), own, part)
             whys: Mapping[int, str] = getattr(solved, "failed", {})
-            failed |= {int(level[row]): why for row, why in whys.items()}
+            failed |= {int(rows[row]): why for row, why in whys.items()}
             kept = Series({k: solved[k] for k in self.gives}, dict(whys))
             found.append(kept.filled(0.0, kept))
         failed = _spread(failed, below.tolist(), batch)
-        place = torch.cat(rows).argsort()
-        whole = {k: torch.cat([x[k] for x in found])[place] for k in self.gives}
+        order = torch.as_tensor(np.concatenate([rows for rows, _ in groups]).argsort())
+        whole = {k: torch.cat([x[k] for x in found])[order] for k in self.gives}
         return Series(Series(whole, failed).filled(torch.nan, whole), failed)
 
     def _fine(self, values: Tensor, length: int) -> Tensor:

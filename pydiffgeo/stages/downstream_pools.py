@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
+import numpy as np
 from numpy.typing import NDArray
 
 from pydiffgeo.data.batch import Batch
+from pydiffgeo.data.network import levels
 from pydiffgeo.errors import SettingsError
 from pydiffgeo.networks.reading import taken
 from pydiffgeo.stages.process import Process
@@ -58,15 +58,24 @@ def require_pair(process: Process, pools: Process) -> None:
         )
 
 
-def of_levels(
-    order: Sequence[NDArray], process: Process, pools: Process | None, batch: Batch
-) -> tuple[list[NDArray], list[Process]]:
-    """Return rows level by level, and the process of each; a level with both kinds becomes two."""
+def blocks_of(
+    below: NDArray, process: Process, pools: Process | None, batch: Batch
+) -> list[tuple[NDArray, Process]]:
+    """Return rows with their process in blocks, from the headwaters down: reaches between pools, or
+    pools; what flows into a block comes from those before it.
+    """
     if pools is None:
-        return list(order), [process] * len(order)
+        return [(np.arange(len(below)), process)]
     pool = (taken(batch.attributes, POOL, "attribute") != 0).cpu().numpy()
-    parts = [
-        (rows[own[rows]], one) for rows in order for one, own in ((process, ~pool), (pools, pool))
+    changes = np.zeros(len(below), int)  # from reach to pool or back, above each site
+    for rows in levels(below):
+        rows = rows[below[rows] >= 0]
+        lower = below[rows]
+        np.maximum.at(changes, lower, changes[rows] + (pool[rows] != pool[lower]))
+    kinds = ((process, ~pool), (pools, pool))
+    found = [
+        (np.flatnonzero(own & (changes == k)), one)
+        for k in range(changes.max() + 1)
+        for one, own in kinds
     ]
-    parts = [(rows, one) for rows, one in parts if len(rows)]
-    return [rows for rows, _ in parts], [one for _, one in parts]
+    return [(rows, one) for rows, one in found if len(rows)]
