@@ -109,8 +109,8 @@ def test_blocks_between_lakes_are_levels_one_by_one(
         {"site": [*map(str, range(count))], "time": pd.date_range("2000", periods=days)},
     )  # fmt: skip
     after = sites.pool.values[:-1] * sites.pool.values[below]
-    assert after.sum() > 2 and sites.pool.sum() > 15
-    hybrid = hybrid_with(sites, engine, "6h")
+    assert after.sum() > 2 and sites.pool.sum() > 10
+    hybrid = hybrid_with(sites, engine, "2h")
     batch, found = batch_of(hybrid, sites), []
     own = {
         "n": torch.from_numpy(sites.roughness.values)[:, None],
