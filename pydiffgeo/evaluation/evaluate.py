@@ -204,7 +204,8 @@ def evaluate(
         First and last day that are judged; by default all after the warm-up.
     warm_up : int, optional
         Steps simulated before the first judged one: fewer, with a warning, where the record begins
-        later than that; all that there are for None.
+        later than that; all that there are for None (from where most sites have forcing, if none
+        has it from the first one on and `missing` is "skip").
     batch : int
         Sites simulated at a time; of a hybrid with `Downstream` whole rivers, whatever they have.
     observed : iterable of str, optional

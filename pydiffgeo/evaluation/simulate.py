@@ -100,11 +100,20 @@ def simulate(
         if name not in (*one.gives, *forcing):
             close = nearest(name, one.gives)
             raise DataError(f"nobody gives {name!r}{close} The hybrid gives {listed(one.gives)}.")
+
+    def read_from(begin: int) -> Windows:
+        here = sites.isel({axis: slice(begin, last)})
+        return Windows(here, dtype=one.dtype, closed=one.closed).reading(
+            one.reads, tuple(dict.fromkeys((*compared, *one.recalls))), one.needs, one.optional,
+            "skip" if one.remembers else "hold",
+        )  # fmt: skip
+
+    read = read_from(begin)
+    if warm_up is None and missing == "skip" and one.remembers:
+        if late := _late(read, first - begin):
+            begin += late
+            read = read_from(begin)
     here = sites.isel({axis: slice(begin, last)})
-    read = Windows(here, dtype=one.dtype, closed=one.closed).reading(
-        one.reads, tuple(dict.fromkeys((*compared, *one.recalls))), one.needs, one.optional,
-        "skip" if one.remembers else "hold",
-    )  # fmt: skip
     rows, gone = _complete(read, missing)
     parts = read.parts(rows, batch)
     parts = parts if group is None else parts[group.rank :: group.size]
@@ -157,6 +166,26 @@ def _short_warm_up(sites: xr.Dataset, there: int, asked: int | None, first: int)
     )
     warnings.warn(text, DataWarning, stacklevel=3)
     return text
+
+
+def _late(read: Windows, judged: int) -> int:
+    """Return the steps that a simulation of the whole record leaves out at its begin, since all
+    sites lack forcing there: until the step at which most of those that can be judged begin.
+    """
+    complete = read.tensors.complete()
+    usable = complete[:, judged:].all(1)
+    if complete.all(1).any() or not usable.any():
+        return 0
+    before = complete[usable, :judged]
+    late = judged - before[:, ::-1].cumprod(1).sum(1)  # after the last step without forcing
+    found = int(np.bincount(late).argmax())
+    warnings.warn(
+        f"no site has forcing on all days from {stamp(read.times[0])}: simulations begin on "
+        f"{stamp(read.times[found])}, from which on most of them have.",
+        DataWarning,
+        stacklevel=3,
+    )
+    return found
 
 
 def _tell_held(read: Windows, rows: NDArray, there: NDArray) -> None:

@@ -132,6 +132,24 @@ def test_sites_without_forcing_are_named(sites: xr.Dataset) -> None:
         simulate(cases.lstm(sites), gap, *cases.DAYS, warm_up=10, missing="drop")
 
 
+def test_records_that_all_begin_later_are_simulated_from_there(sites: xr.Dataset) -> None:
+    """As cells of a satellite whose first year begins in April, beside probes of a whole year."""
+    late = sites.copy(deep=True)
+    late.precipitation[:, :90] = np.nan
+    late.precipitation[3, :100] = np.nan
+    hybrid, options = cases.lstm(sites), {"warm_up": None, "missing": "skip"}
+    with pytest.warns(DataWarning, match="begin on 1999-12-30, from which on most of them have"):
+        found = simulate(hybrid, late, *cases.DAYS, **options)
+    assert list(json.loads(found.attrs["left_out"])) == ["b0003"]
+    alone = simulate(hybrid, sites.isel(time=slice(90, None)), *cases.DAYS, warm_up=None)
+    for k in found.site.values:
+        np.testing.assert_allclose(  # in batches of other sizes
+            found.discharge.sel(site=k), alone.discharge.sel(site=k), rtol=1e-5
+        )
+    with pytest.raises(DataError, match="forcing is missing on 1999-10-01"):
+        simulate(hybrid, late, *cases.DAYS, warm_up=None)
+
+
 def leaves() -> xr.Dataset:
     """Three days of two leaves, in hours."""
     random, dims = np.random.default_rng(3), ("site", "time")
