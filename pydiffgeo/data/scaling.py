@@ -119,7 +119,7 @@ def attribute_values(
     ids = [str(site) for site in sites.site.values]
     found = {}
     for name in names:
-        numbers = name in sites and sites[name].dtype.kind in "fiu"
+        numbers = name in sites and sites[name].dtype.kind in "fiub"  # a flag is 0 or 1
         if not numbers or set(sites[name].dims) not in ({"site"}, {"site", "depth"}):
             raise DataError(
                 f"no attribute {name!r} with numbers in the records; leave it out, or encode it as "

@@ -8,6 +8,7 @@ import site_files
 import xarray as xr
 
 from pydiffgeo.data import fit_scaling
+from pydiffgeo.data.scaling import attribute_values
 from pydiffgeo.errors import DataError
 
 FORCING, STATIC = ("precipitation", "tair_max"), ("aridity", "area")
@@ -57,3 +58,11 @@ def test_a_class_that_no_site_has_is_scaled_by_one() -> None:
     scaling = fit_scaling(sites, ["precipitation"], ["pft_herb", "pft_tree"])
     assert scaling.std["pft_herb"] == scaling.std["pft_tree"] == 1.0
     assert (scaling.mean["pft_herb"], scaling.mean["pft_tree"]) == (0.0, 1.0)
+
+
+def test_a_flag_is_a_number(records: xr.Dataset) -> None:
+    flags = np.arange(records.sizes["site"]) % 2 == 0
+    found = attribute_values(records.assign(pool=("site", flags)), ["pool"])["pool"]
+    assert found.tolist() == flags.astype(float).tolist()
+    with pytest.raises(DataError, match="no attribute 'pool' with numbers"):
+        attribute_values(records.assign(pool=("site", flags.astype(str))), ["pool"])
