@@ -25,11 +25,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from hbv_rates import BOUNDS, FORCING, INITIAL, parameters
+from peers.hbv import states_and_discharge
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from pydiffgeo import HBV, Solver, open_sites, solve
-from pydiffgeo.stages.explicit_hbv import explicit_hbv
 
 HERE = Path(__file__).parent
 Values = Mapping[str, Tensor]
@@ -60,8 +60,8 @@ def by_loop(steps: int) -> Callable[[Values, Values], Tensor]:
                 k: (v * share[k]).repeat_interleave(steps, 1)
                 for k, v in zip(FORCING, weather, strict=True)
             }
-            states, fluxes = explicit_hbv(fine, rates, state)
-            return states[:, -1], fluxes["discharge"].unflatten(1, (-1, steps)).sum(2)
+            states, discharge = states_and_discharge(fine, rates, state)
+            return states[:, -1], discharge.unflatten(1, (-1, steps)).sum(2)
 
         state, found = torch.from_numpy(INITIAL), []
         for weather in zip(*(f[k].split(BLOCK, 1) for k in FORCING), strict=True):

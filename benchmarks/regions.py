@@ -26,8 +26,7 @@ from torch import Tensor
 from two_teachers import without
 
 from pydiffgeo import Windows
-from pydiffgeo.evaluation import print_table
-from pydiffgeo.evaluation.measures import kge, nse
+from pydiffgeo.evaluation import kge, nse, print_table
 from pydiffgeo.experiment import (
     Experiment,
     build_hybrid,

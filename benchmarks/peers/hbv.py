@@ -41,14 +41,21 @@ def torch_runs(
     return forward, gradient
 
 
-def by_loop(f: dict[str, Any], p: dict[str, Any]) -> Any:
-    """Discharge `[basin, day]` by the explicit loop of published codes, on the weather's device."""
-    import torch
-
+def states_and_discharge(f: dict[str, Any], p: dict[str, Any], start: Any) -> tuple[Any, Any]:
+    """States `[basin, day, 5]` and discharge `[basin, day]` by the loop of published codes,
+    on the weather's device.
+    """
     from pydiffgeo.stages.explicit_hbv import explicit_hbv
 
-    start = torch.from_numpy(INITIAL).to(f["precipitation"])
-    return explicit_hbv(f, p, start)[1]["discharge"]
+    states, fluxes = explicit_hbv(f, p, start)
+    return states, fluxes["discharge"]
+
+
+def by_loop(f: dict[str, Any], p: dict[str, Any]) -> Any:
+    """Discharge of the same, from `INITIAL`."""
+    import torch
+
+    return states_and_discharge(f, p, torch.from_numpy(INITIAL).to(f["precipitation"]))[1]
 
 
 def loop(batch: int, days: int, options: dict[str, Any]) -> Runs:
