@@ -146,13 +146,20 @@ class Consistent(Kernels):
         return held(self.linear, lin.jacobian, stored, u), right, lin.capacity
 
 
+def kept_by(model: ProcessModel, name: str, make: Callable[[], Any]) -> Any:
+    """Return what a model keeps under a name, which lives as long as it does.
+
+    It is made where there is none, or that of the model that this one is a copy of.
+    """
+    found = vars(model).get(name)
+    if found is None or found.model is not model:
+        found = vars(model)[name] = make()
+    return found
+
+
 def kernels(model: ProcessModel, compile: bool) -> Kernels:
-    """Kernels of a model; compiled ones are kept in the model, and live as long as it does."""
+    """Kernels of a model, which keeps compiled ones."""
     if not compile:
         return Kernels(model)
-    kept = vars(model).get(KEPT)
-    if (
-        kept is None or kept.model is not model
-    ):  # none, or those of the model that this one is a copy of
-        kept = vars(model)[KEPT] = Kernels(model, compile=True)
-    return kept
+    found: Kernels = kept_by(model, KEPT, lambda: Kernels(model, compile=True))
+    return found

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from pydiffgeo.models.base import ProcessModel, Values
+from pydiffgeo.solvers.kernels import kept_by
 from pydiffgeo.solvers.problem import take
 from pydiffgeo.solvers.stationary_search import Rows
 
@@ -151,7 +152,5 @@ def compiled(model: ProcessModel) -> Compiled | None:
     """What is compiled of a model of one state, which the model keeps; None for others."""
     if model.size > 1 or model.slopes is None:
         return None
-    kept = vars(model).get(KEPT)
-    if kept is None or kept.model is not model:  # none, or that of the model it is a copy of
-        kept = vars(model)[KEPT] = Compiled(model)
-    return kept
+    found: Compiled = kept_by(model, KEPT, lambda: Compiled(model))
+    return found
