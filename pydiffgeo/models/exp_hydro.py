@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import torch
@@ -15,6 +15,7 @@ from pydiffgeo.models.smooth import (
     at_most_one,
     available,
     available_and_slope,
+    left_of,
     positive,
     positive_and_slope,
     stacked,
@@ -80,6 +81,8 @@ class ExpHydro(Buckets):
 
     def __init__(self, closures: Mapping[str, nn.Module] | None = None) -> None:
         super().__init__("exp_hydro", closures)
+        if not self.closures:
+            self.ahead = self._ahead
 
     def start(self, parameters: Values) -> dict[str, Tensor]:
         """Return no snow, and a store that gives the typical runoff.
@@ -168,6 +171,40 @@ class ExpHydro(Buckets):
             discharge, emptying = outflow * in_store, outflow * on_store + growth * in_store
         rates = [f["snowfall"] - melt, f["rain"] + melt - evapotranspiration - discharge]
         return rates, {(0, 0): -on_snow, (1, 0): on_snow, (1, 1): -(drying + emptying)}
+
+    def _ahead(
+        self,
+        states: Sequence[Tensor],
+        f: Values,
+        p: Values,
+        step: float | Tensor,
+        iterations: int,
+    ) -> list[Tensor]:
+        """Snow at the end of an implicit step, and the water near it, by iterations of Newton."""
+        snow, water = states
+        fallen, spill = snow + step * f["snowfall"], SPILL * step
+        snow = left_of(fallen, step * f["melt"], STORE_WIDTH)
+        total = water + (fallen - snow) + step * f["rain"]
+        full, most, potential = (
+            p["S_max"],
+            step * p["Q_max"],
+            step * f["potential_evapotranspiration"],
+        )
+        water = torch.minimum(total, (total + spill * full) / (1 + spill))
+        for _ in range(iterations):
+            part, drying = at_most_one(water / full, LIMIT_WIDTH)
+            deficit, by_deficit = positive_and_slope(full - water, STORE_WIDTH)
+            excess, by_excess = positive_and_slope(water - full, STORE_WIDTH)
+            inside, on_inside = available_and_slope(water, STORE_WIDTH)
+            base = most * torch.exp(-p["f"] * deficit)
+            outflow = base + spill * excess
+            rest = (total - water).addcmul_(outflow, inside, value=-1)
+            rest.addcmul_(potential, part, value=-1)
+            growth = (p["f"] * base).mul_(by_deficit).add_(spill * by_excess)
+            loss = torch.addcmul(outflow * on_inside, growth, inside)
+            loss.addcmul_(potential / full, drying).add_(1.0)
+            water = torch.maximum(water + rest / loss, 0.1 * water)
+        return [snow, water]
 
     def _evapotranspiration(self, water: Tensor, p: Values) -> Tensor:
         """Evapotranspiration in parts of its potential."""

@@ -14,6 +14,7 @@ from pydiffgeo.models.slots import Formula
 from pydiffgeo.models.smooth import (
     available,
     available_and_slope,
+    left_of,
     positive,
     positive_and_slope,
     stacked,
@@ -241,31 +242,27 @@ class HBV(Buckets):
         return rates, entries
 
     def _ahead(
-        self, states: Sequence[Tensor], f: Values, p: Values, step: float | Tensor
+        self,
+        states: Sequence[Tensor],
+        f: Values,
+        p: Values,
+        step: float | Tensor,
+        iterations: int,
     ) -> list[Tensor]:
         """Stores near those at the end of an implicit step: one after another, from the snow down.
 
-        Each takes what the one above gives. Snow, freezing water and percolation are solved, the
-        soil comes near by two iterations of Newton, the others by one or none.
+        Each takes what the one above gives; its own equation is solved by a few iterations of
+        Newton's method, which cost a fraction of one for all stores together.
         """
         snow, melt_water, soil, upper, lower = states
-        unfrozen = _left(melt_water, step * f["refreezing"])
-        water = snow + step * f["snowfall"] + melt_water
-        snow = _left(water - unfrozen, step * f["melt"])
-        water = water - snow
-        held = p["CWH"] * snow
         release = RELEASE * step
-        melt_water = torch.minimum(water, (water + release * held) / (1 + release))
-        inside, on_inside = available_and_slope(melt_water, STORE_WIDTH)
-        excess, by_excess = positive_and_slope(melt_water - held, SNOW_WIDTH)
-        rest = water - melt_water - release * excess * inside
-        rest = rest / (1 + release * (by_excess * inside + excess * on_inside))
-        melt_water = torch.maximum(melt_water + rest, 0.1 * melt_water)
+        snow, melt_water, water = self._snow_ahead(snow, melt_water, f, p, step, iterations - 1)
+        infiltration = water - snow - melt_water + step * f["rain"]
 
-        infiltration = water - melt_water + step * f["rain"]
         before, potential = soil, step * f["potential_evapotranspiration"]
         per, log_limit = 1 / p["FC"], p["LP"].log()
-        for _ in range(2):
+        recharge = infiltration
+        for _ in range(iterations):
             moist = soil.clamp_min(DRIEST)
             per_soil, log_wetness = moist.reciprocal(), (moist * per).log_()
             inside, on_inside = available_and_slope(soil, STORE_WIDTH)
@@ -283,12 +280,55 @@ class HBV(Buckets):
             recharge = recharge.addcmul_(slope, after - soil)
             soil = after
 
-        slow, quick = 1 + step * p["K1"], step * p["K0"]
-        percolation = step * p["PERC"]
-        upper = _left((upper + recharge) / slow, percolation / slow)
+        total, slow = upper + recharge, 1 + step * p["K1"]
+        quick, percolation = step * p["K0"], step * p["PERC"]
+        upper = left_of(total / slow, percolation / slow, STORE_WIDTH)
         upper = torch.minimum(upper, (upper * slow + quick * p["UZL"]) / (slow + quick))
+        for _ in range(iterations - 1):
+            inside, on_inside = available_and_slope(upper, STORE_WIDTH)
+            brim, on_brim = with_tail(upper - p["UZL"], STORE_WIDTH)
+            demand = torch.addcmul(percolation, quick, brim)
+            rest = torch.addcmul(total, slow, upper, value=-1).addcmul_(demand, inside, value=-1)
+            loss = torch.addcmul(slow, demand, on_inside).addcmul_(quick * on_brim, inside)
+            upper = torch.maximum(upper + rest / loss, 0.1 * upper)
         lower = (lower + percolation * available(upper, STORE_WIDTH)) / (1 + step * p["K2"])
         return [snow, melt_water, soil, upper, lower]
+
+    def _snow_ahead(
+        self,
+        snow: Tensor,
+        melt_water: Tensor,
+        f: Values,
+        p: Values,
+        step: float | Tensor,
+        iterations: int,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Snow and melt water near those at the end of a step, and the water that both share."""
+        release, melt, freezing = RELEASE * step, step * f["melt"], step * f["refreezing"]
+        fallen, melted = snow + step * f["snowfall"], melt_water
+        unfrozen = left_of(melt_water, freezing, STORE_WIDTH)
+        snow = left_of(fallen + melted - unfrozen, melt, STORE_WIDTH)
+        water = fallen + melted - snow
+        held = p["CWH"] * snow
+        melt_water = torch.minimum(water, (water + release * held) / (1 + release))
+        for _ in range(iterations):  # of two equations: what melts, and what is released
+            in_snow, on_snow = available_and_slope(snow, STORE_WIDTH)
+            in_melt, on_melt = available_and_slope(melt_water, STORE_WIDTH)
+            excess, by_excess = positive_and_slope(melt_water - p["CWH"] * snow, SNOW_WIDTH)
+            change = (melt * in_snow).addcmul_(freezing, in_melt, value=-1)
+            by_snow, by_melt = melt * on_snow, -freezing * on_melt
+            by_excess = by_excess * in_melt
+            snow_rest = fallen - snow - change
+            melt_rest = melted - melt_water + change - release * excess * in_melt
+            a, b = 1 + by_snow, by_melt
+            c = -by_snow - release * p["CWH"] * by_excess
+            d = 1 - by_melt + release * (by_excess + excess * on_melt)
+            per = (a * d).addcmul_(b, c, value=-1).reciprocal_()
+            snow_move = (d * snow_rest).addcmul_(b, melt_rest, value=-1).mul_(per)
+            melt_move = (a * melt_rest).addcmul_(c, snow_rest, value=-1).mul_(per)
+            snow = torch.maximum(snow + snow_move, 0.1 * snow)
+            melt_water = torch.maximum(melt_water + melt_move, 0.1 * melt_water)
+        return snow, melt_water, fallen + melted
 
     def _recharge(self, soil: Tensor, p: Values) -> Tensor:
         """Share of the infiltration that passes the soil."""
@@ -315,9 +355,3 @@ class HBV(Buckets):
 def _unfilled(filling: Tensor) -> Tensor:
     """Store in mm from upper / (abs(upper) + FILLING)."""
     return FILLING * filling / (1 - filling.abs())
-
-
-def _left(total: Tensor, loss: Tensor) -> Tensor:
-    """Store S that is left of a total: S + loss S / (S + STORE_WIDTH) = total."""
-    half = (total - loss - STORE_WIDTH) * 0.5
-    return half + torch.addcmul(total.clamp_min(0) * STORE_WIDTH, half, half).sqrt_()

@@ -78,6 +78,15 @@ def available_and_slope(store: Tensor, width: float) -> tuple[Tensor, Tensor]:
     return store * inverse, (inverse * inverse).mul_(width)
 
 
+def left_of(total: Tensor, loss: Tensor, width: float) -> Tensor:
+    """Store that is left of a total after a loss of what it can meet.
+
+    S + loss S / (S + width) = total.
+    """
+    half = (total - loss - width) * 0.5
+    return half + torch.addcmul(total.clamp_min(0) * width, half, half).sqrt_()
+
+
 def stacked(parts: list[Tensor]) -> Tensor:
     """Values of one shape as `[..., part]`, each part contiguous in memory.
 

@@ -37,7 +37,7 @@ class Kernels:
     ----------
     evaluate, linearise : as in ProcessModel
         States that store nothing have no storage and no capacity, whatever the model says.
-    slopes, ahead : those of the model; slopes by differentiation where it has none of its own
+    slopes : those of the model, or by differentiation where it has none of its own
     inverse : as in `small_matrices`
     linear : linear algebra of the model's structure
     model : ProcessModel
@@ -52,7 +52,7 @@ class Kernels:
         self.linear = structure(model.structure, model.bandwidth)
         self.evaluate = model.evaluate
         self.linearise = linearisation(model)
-        self.slopes, self.ahead, self.inverse = slopes_of(model), model.ahead, inverse
+        self.slopes, self.inverse = slopes_of(model), inverse
         self.compiled = compile
         if model.spec.algebraic:
             self.evaluate, self.linearise = self._evaluate, self._linearise
@@ -65,8 +65,6 @@ class Kernels:
             self.inverse = wrap(inverse, dynamic=True)
             if model.slopes is not None:
                 self.slopes = wrap(model.slopes, dynamic=True)
-            if model.ahead is not None:
-                self.ahead = wrap(model.ahead, dynamic=True)
 
     def _evaluate(
         self, state: Tensor, forcing: Values, parameters: Values, fluxes: bool = False

@@ -100,7 +100,13 @@ class Ordered(ProcessModel):
         return found[..., self.order]
 
     def _ahead(
-        self, states: Sequence[Tensor], forcing: Values, parameters: Values, step: float | Tensor
+        self,
+        states: Sequence[Tensor],
+        forcing: Values,
+        parameters: Values,
+        step: float | Tensor,
+        iterations: int,
     ) -> list[Tensor]:
-        found = self.model.ahead([states[i] for i in self.back], forcing, parameters, step)
+        own = [states[i] for i in self.back]
+        found = self.model.ahead(own, forcing, parameters, step, iterations)
         return [found[i] for i in self.order]

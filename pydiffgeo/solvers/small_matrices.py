@@ -37,6 +37,26 @@ def implicit_matrix(
     return out
 
 
+def solved(m: Entries, right: Sequence[Tensor]) -> list[Tensor]:
+    """Return x of m x = right by elimination; `right` has one value for each row."""
+    size, m, x = len(right), dict(m), list(right)
+    for k in range(size):
+        for i in range(k + 1, size):
+            if (i, k) not in m:
+                continue
+            factor = m[i, k] / m[k, k]
+            for j in range(k + 1, size):
+                if (k, j) in m:
+                    m[i, j] = m.get((i, j), 0.0) - factor * m[k, j]
+            x[i] = x[i] - factor * x[k]
+    for k in reversed(range(size)):
+        for j in range(k + 1, size):
+            if (k, j) in m:
+                x[k] = x[k] - m[k, j] * x[j]
+        x[k] = x[k] / m[k, k]
+    return x
+
+
 def pivoted_inverse(m: Entries, size: int) -> Tensor:
     """As `inverse`, of matrices that need pivoting; not finite where they are singular."""
     like = next(iter(m.values()))

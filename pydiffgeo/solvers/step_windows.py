@@ -32,9 +32,6 @@ MOST_STATES = 8  # the work on small matrices grows with the cube
 # values of one state in a window: some hundred such arrays share the second-level cache
 VALUES = 12_000
 NODES = 500  # of a window at most: those far behind its front iterate in vain
-# columns from which nodes begin where the model sees them, one after another: with fewer, calling
-# its operations day by day takes longer than the iterations that it saves
-MARCHING = 400
 COLUMNS = 1024  # columns solved together
 ROUND = 1e-9  # parts of an interval that count as rounding of its end
 FEW = 8  # steps finished by a sweep: where fewer are, Newton may go to and fro across a threshold,
@@ -126,12 +123,14 @@ class Nodes:
         """Return values `[node, ...]` at nodes from values `[interval, ...]` of their intervals."""
         return values if self.daily else values[self.interval[nodes] - self.interval[nodes.start]]
 
-    def collect(self, values: Tensor, nodes: slice, out: Tensor) -> None:
-        """Add values `[node, ...]` to their intervals in `out`, `[interval, ...]`."""
+    def collect(self, values: Tensor, share: Tensor, nodes: slice, out: Tensor) -> None:
+        """Add shares of values `[node, ...]` to their intervals in `out`, `[interval, ...]`; where
+        each interval has one node they are written.
+        """
         if self.daily:
-            out[nodes] += values
+            torch.mul(values, share[nodes], out=out[nodes])
         else:
-            out.index_add_(0, self.interval[nodes], values)
+            out.index_add_(0, self.interval[nodes], values * share[nodes])
 
     def targets(self, states: Tensor, nodes: slice) -> Tensor:
         """Right-hand sides of the stages, `[size, node, column]`, from `states` as in `Window`."""
@@ -250,25 +249,9 @@ class Window:
         return self.nodes.stages == len(self.states) == 1 and self.stored is None
 
     def _begin(self, nodes: slice) -> None:
-        """Let nodes begin where the last one before them is, or where the model sees them."""
+        """Let nodes begin where the last one before them is."""
         states = self.states[:, nodes.start : nodes.stop + 1]
         states[:, 1:] = states[:, :1]
-        if self.kernels.ahead is None or len(self.rows) < MARCHING:
-            return
-        for node in range(nodes.start, nodes.stop):
-            self._look_ahead(node)
-
-    def _look_ahead(self, node: int) -> None:
-        """Let the model see a node from the state before it."""
-        plan, s, at = self.nodes, self.nodes.stages, slice(node, node + 1)
-        forcing, parameters = ({k: v[0, :, 0] for k, v in x.items()} for x in self.inputs(at))
-        step = node // s * s
-        before = plan.targets(self.states, slice(step, step + s))[:, node - step].clamp_min(0)
-        a = plan.a_of(at)
-        a = a if isinstance(a, float) else float(a)
-        assert self.kernels.ahead is not None
-        found = self.kernels.ahead(before.unbind(), forcing, parameters, a)
-        torch.stack(found, out=self.states[:, node + 1])
 
     def _sweep(self, nodes: slice, careful: bool) -> Tensor:
         """Do one iteration of Newton on a window.
@@ -351,17 +334,18 @@ class Window:
         The storage changes by the integral of the rates.
         """
         plan, ends = self.nodes, self.nodes.ends
-        rows = self.rows
+        # all columns stand in their order
+        rows = self.rows if len(self.rows) < states.shape[2] else slice(None)
         states[:, :, rows] = self.states[:, 1:] if plan.daily else self.states[:, 1 + ends]
-        means = self.states.new_zeros(len(fluxes), len(ends), len(rows))
-        change = self.states.new_zeros(len(states), len(ends), len(rows))
-        for nodes in blocks(plan, len(rows)):
+        means = self.states.new_zeros(len(fluxes), len(ends), len(self.rows))
+        change = self.states.new_zeros(len(states), len(ends), len(self.rows))
+        for nodes in blocks(plan, len(self.rows)):
             state = self.states[:, nodes.start + 1 : nodes.stop + 1].movedim(0, -1)
             e = self.kernels.evaluate(state, *self.inputs(nodes), fluxes=True)
-            for i, rate in enumerate(only(self.stored, e.rates).unbind(-1)):
-                plan.collect(rate * plan.weight[nodes], nodes, change[i])
-            for i, flux in enumerate(e.fluxes.unbind(-1)):
-                plan.collect(flux * plan.share[nodes], nodes, means[i])
+            for rate, out in zip(only(self.stored, e.rates).unbind(-1), change, strict=True):
+                plan.collect(rate, plan.weight, nodes, out)
+            for flux, out in zip(e.fluxes.unbind(-1), means, strict=True):
+                plan.collect(flux, plan.share, nodes, out)
         fluxes[:, :, rows] = means
         begins = only(self.stored, self.columns.initial.T).T
         storage[:, 0, rows] = begins

@@ -19,6 +19,7 @@ from torch import Tensor
 from pydiffgeo.solvers.algebraic import only
 from pydiffgeo.solvers.autograd import GROUPS, derivatives, differentiable
 from pydiffgeo.solvers.kernels import Kernels, kernels
+from pydiffgeo.solvers.march import march, marches
 from pydiffgeo.solvers.options import Solver
 from pydiffgeo.solvers.problem import Problem
 from pydiffgeo.solvers.step_windows import COLUMNS, Nodes, Window, blocks
@@ -57,10 +58,16 @@ class Run:
         chunks = math.ceil(columns / self.chunk)
         for rows in torch.arange(columns, device=p.initial.device).tensor_split(chunks):
             window = Window(p, rows, self.nodes, self.patience, self.operations)
-            window.solve()
-            window.write(states, storage, fluxes)
-            self.sweeps[rows.cpu()] = window.sweeps
-            self.windows.append(window)
+            found = [window]
+            if not marches(window):
+                window.solve()
+            elif len(apart := march(window)):
+                found.append(Window(p, apart, self.nodes, self.patience, self.operations))
+                found[1].solve()
+            for each in found:
+                each.write(states, storage, fluxes)
+                self.sweeps[each.rows.cpu()] = each.sweeps
+            self.windows += found
         return states.permute(2, 1, 0), storage.permute(2, 1, 0), fluxes.permute(2, 1, 0)
 
     def backward(self, grads: tuple[Tensor, ...], needs: dict[str, set[str]]) -> _Adjoint:

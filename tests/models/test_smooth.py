@@ -7,6 +7,8 @@ import torch
 
 from pydiffgeo.models.smooth import (
     at_most_one,
+    available,
+    left_of,
     positive,
     positive_and_slope,
     step_up,
@@ -79,3 +81,12 @@ def test_a_threshold_with_a_tail_has_a_slope_everywhere() -> None:
     assert float(slope.min()) > 0
     assert float(value[3]) == 1.0 and float(value[5]) == pytest.approx(1e9)
     assert float(value[1]) == pytest.approx(2.0**2 / (4 * 100), rel=1e-3)  # w^2 / (4 |x|)
+
+
+def test_what_is_left_of_a_store_solves_its_equation() -> None:
+    random = torch.Generator().manual_seed(0)
+    total, loss = 100 * torch.rand(2, 200, generator=random, dtype=F64) ** 3
+    total, loss = torch.cat([total, torch.zeros(2)]), torch.cat([loss, torch.tensor([0.0, 5.0])])
+    left = left_of(total, loss, 1.0)
+    assert bool((left >= 0).all())
+    torch.testing.assert_close(left + loss * available(left, 1.0), total, rtol=0, atol=1e-12)

@@ -17,7 +17,6 @@ from torch import Tensor
 from pydiffgeo import HBV, MODELS, ProcessModel, Solution, Solver, load_spec, solve
 from pydiffgeo.engines import torch_engine
 from pydiffgeo.models.base import Values
-from pydiffgeo.solvers import step_windows
 
 EXACT = {"newton_tolerance": 1e-9}  # step by step: stages as exact as those of windows
 
@@ -359,23 +358,6 @@ def test_a_basin_across_a_threshold_does_not_slow_its_batch(
     torch.testing.assert_close(both.states, one_by_one.states, rtol=1e-8, atol=1e-8)
 
 
-@pytest.mark.parametrize("method", ["implicit_euler", "sdirk2"])
-def test_where_a_model_begins_changes_no_result(
-    method: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """`ahead` saves iterations."""
-    model, basins, days = HBV(), 9, 200
-    forcing, parameters = weather(basins, days), random_parameters(model, basins)
-    solver = Solver(method, step=0.5)
-    monkeypatch.setattr(step_windows, "MARCHING", 1)
-    guided = run(model, solver, forcing, parameters)
-    monkeypatch.setattr(model, "ahead", None)
-    plain = run(model, solver, forcing, parameters)
-    torch.testing.assert_close(guided.states, plain.states, rtol=1e-11, atol=1e-11)
-    counts = [int(x.stats["newton_iterations"].sum()) for x in (guided, plain)]
-    assert counts[0] < 0.7 * counts[1]
-
-
 def test_a_dry_basin_at_the_corner_of_its_bounds_is_solved_as_fast_as_others() -> None:
     """Soil of 50 mm that dries at once in the fifth power."""
     days = 365
@@ -409,7 +391,6 @@ def test_compiled_operations_give_the_same_solution_and_gradient(
         return compiled
 
     monkeypatch.setattr(torch, "compile", compiler)
-    monkeypatch.setattr(step_windows, "MARCHING", 1)
     random = torch.Generator().manual_seed(3)
     days = {
         "precipitation": 20 * torch.rand(3, 12, generator=random, dtype=F64).square(),
@@ -424,5 +405,5 @@ def test_compiled_operations_give_the_same_solution_and_gradient(
         total = solution.fluxes["discharge"].square().sum() + solution.states[:, 5].sum()
         total.backward()
         found.append((solution.states.detach(), capacity.grad))
-    assert used >= {"evaluate", "slopes", "_ahead", "inverse"}
+    assert used >= {"evaluate", "slopes", "inverse"}
     torch.testing.assert_close(found[1], found[0], rtol=0, atol=0)
