@@ -191,10 +191,9 @@ class ProcessModel(Recorded):
     ahead: Any = None
     """`ahead(states, forcing, parameters, step, iterations) -> states` where a model with few
     states has it: states near those at the end of an implicit step from `states`, by so many
-    iterations on the equation of each store; Newton's method begins there in compiled solves
-    (`solvers/march.py`). States are given one by one, `[...]` each, as are the forcing with its
-    drivers and parameters. What it returns decides how many iterations of the whole system are
-    needed, never what is found."""
+    iterations on the equation of each store; Newton's method begins there. States are given one by
+    one, `[...]` each, as are the forcing with its drivers and parameters. What it returns decides
+    how many iterations of the whole system are needed, never what is found."""
 
     doubtful: Any = None
     """`doubtful(state, fluxes, forcing, parameters) -> mask [...]` or None where a model that

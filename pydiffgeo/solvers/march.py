@@ -20,7 +20,7 @@ from pydiffgeo.solvers.step_windows import TURN, Window, blocks
 Names = tuple[tuple[str, ...], tuple[str, ...]]
 """Names of forcing and of parameters, in the order of their rows."""
 
-SEEN = 4  # iterations by which the model sees ahead
+SEEN = 4  # iterations by which the model sees ahead: compiled, they cost little
 MOST = 12  # iterations of a step; columns that need more are set apart
 COLUMNS = 64  # columns from which this is faster than windows: below, calls take the time
 KEPT = "_compiled_steps"  # name under which a model keeps its own
@@ -103,7 +103,7 @@ def march(window: Window) -> Tensor:
 
 def _some(window: Window, steps: Steps, nodes: slice) -> tuple[int, Tensor]:
     """Solve some nodes; the first that is not solved, and the columns that failed there."""
-    plan, states = window.nodes, window.states
+    states = window.states
     columns, lower, scale = len(window.rows), window.lower[:, 0], window.scale[:, 0]
     inputs = window.inputs(nodes)
     names = tuple(inputs[0]), tuple(inputs[1])
@@ -112,9 +112,7 @@ def _some(window: Window, steps: Steps, nodes: slice) -> tuple[int, Tensor]:
         for x in inputs
     )
     for node, f, p in zip(range(nodes.start, nodes.stop), forcing, parameters, strict=True):
-        begin = node // plan.stages * plan.stages
-        target = plan.targets(states, slice(begin, begin + plan.stages))[:, node - begin]
-        a = plan.a if isinstance(plan.a, float) else float(plan.a[node])
+        target, a = window.target(node)
         state, moves, size = steps.first(target, f, p, lower, scale, names, a)
         for _ in range(MOST):
             window.sweeps += 1

@@ -32,6 +32,10 @@ MOST_STATES = 8  # the work on small matrices grows with the cube
 # values of one state in a window: some hundred such arrays share the second-level cache
 VALUES = 12_000
 NODES = 500  # of a window at most: those far behind its front iterate in vain
+# columns from which nodes begin where a model of several states sees them, one after another: with
+# fewer, calling its operations day by day takes longer than the iterations that it saves
+MARCHING, SEVERAL = 400, 4
+SEEN = 2  # iterations by which it sees ahead
 COLUMNS = 1024  # columns solved together
 ROUND = 1e-9  # parts of an interval that count as rounding of its end
 FEW = 8  # steps finished by a sweep: where fewer are, Newton may go to and fro across a threshold,
@@ -249,9 +253,29 @@ class Window:
         return self.nodes.stages == len(self.states) == 1 and self.stored is None
 
     def _begin(self, nodes: slice) -> None:
-        """Let nodes begin where the last one before them is."""
+        """Let nodes begin where the last one before them is, or where the model sees them."""
         states = self.states[:, nodes.start : nodes.stop + 1]
         states[:, 1:] = states[:, :1]
+        sees = self.model.ahead is not None and self.model.size >= SEVERAL
+        if sees and len(self.rows) >= MARCHING:
+            for node in range(nodes.start, nodes.stop):
+                self._look_ahead(node)
+
+    def _look_ahead(self, node: int) -> None:
+        """Let the model see a node from the state before it."""
+        forcing, parameters = (
+            {k: v[0, :, 0] for k, v in x.items()} for x in self.inputs(slice(node, node + 1))
+        )
+        before, a = self.target(node)
+        found = self.model.ahead(before.clamp_min(0).unbind(), forcing, parameters, a, SEEN)
+        torch.stack(found, out=self.states[:, node + 1])
+
+    def target(self, node: int) -> tuple[Tensor, float]:
+        """Right-hand side `[size, column]` of one node, from the states before it, and its `a`."""
+        plan, begin = self.nodes, node // self.nodes.stages * self.nodes.stages
+        known = plan.targets(self.states, slice(begin, begin + plan.stages))
+        a = plan.a if isinstance(plan.a, float) else float(plan.a[node])
+        return known[:, node - begin], a
 
     def _sweep(self, nodes: slice, careful: bool) -> Tensor:
         """Do one iteration of Newton on a window.

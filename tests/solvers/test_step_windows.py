@@ -17,6 +17,7 @@ from torch import Tensor
 from pydiffgeo import HBV, MODELS, ProcessModel, Solution, Solver, load_spec, solve
 from pydiffgeo.engines import torch_engine
 from pydiffgeo.models.base import Values
+from pydiffgeo.solvers import step_windows
 
 EXACT = {"newton_tolerance": 1e-9}  # step by step: stages as exact as those of windows
 
@@ -356,6 +357,23 @@ def test_a_basin_across_a_threshold_does_not_slow_its_batch(
     step_by_step(True)
     one_by_one = run(HBV(), solver, forcing, mixed, [0.0] * 5)
     torch.testing.assert_close(both.states, one_by_one.states, rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize("method", ["implicit_euler", "sdirk2"])
+def test_where_a_model_begins_changes_no_result(
+    method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`ahead` saves iterations."""
+    model, basins, days = HBV(), 9, 200
+    forcing, parameters = weather(basins, days), random_parameters(model, basins)
+    solver = Solver(method, step=0.5)
+    monkeypatch.setattr(step_windows, "MARCHING", 1)
+    guided = run(model, solver, forcing, parameters)
+    monkeypatch.setattr(model, "ahead", None)
+    plain = run(model, solver, forcing, parameters)
+    torch.testing.assert_close(guided.states, plain.states, rtol=1e-11, atol=1e-11)
+    counts = [int(x.stats["newton_iterations"].sum()) for x in (guided, plain)]
+    assert counts[0] < 0.7 * counts[1]
 
 
 def test_a_dry_basin_at_the_corner_of_its_bounds_is_solved_as_fast_as_others() -> None:
