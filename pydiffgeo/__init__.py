@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from pydiffgeo.networks import LSTM, MLP, Bounds, Mixed, Network, SoilClass, StepMLP, Table
     from pydiffgeo.solution import Solution
     from pydiffgeo.solvers import METHODS, Solver
-    from pydiffgeo.solving import solve
+    from pydiffgeo.solving import solve, solve_fluxes
     from pydiffgeo.stages import Series, Stage
     from pydiffgeo.training import posterior
     from pydiffgeo.training.trainer import Trainer
@@ -118,6 +118,7 @@ _HOMES = {
     "posterior": "training",
     "simulate": "evaluation",
     "solve": "solving",
+    "solve_fluxes": "solving",
     "usda_soil": "models.richards.hydraulics",
 }
 
@@ -181,6 +182,7 @@ __all__ = [
     "posterior",
     "simulate",
     "solve",
+    "solve_fluxes",
     "stages",
     "usda_soil",
 ]

@@ -30,9 +30,10 @@ from pydiffgeo import (
     Solver,
     load_spec,
     solve,
+    solve_fluxes,
     usda_soil,
 )
-from pydiffgeo.errors import ParameterError, SolveFailed
+from pydiffgeo.errors import ParameterError, SolveFailed, UnknownName
 from pydiffgeo.models.base import Values
 from pydiffgeo.solvers.kernels import KEPT
 
@@ -310,3 +311,50 @@ def test_compiled_kernels_live_as_long_as_their_model(
     del model, twin, kept
     gc.collect()
     assert [r() for r in made] == [None] * 4
+
+
+@pytest.mark.parametrize("method", ["implicit_euler", "kvaerno3"])
+@pytest.mark.parametrize("kind", ["hbv", "soil"])
+def test_fluxes_alone_are_those_of_a_whole_solve_as_are_their_gradients(
+    method: str, kind: str
+) -> None:
+    """Nineteen columns: groups that are solved side by side, and a rest."""
+    random = torch.Generator().manual_seed(0)
+    rain = 20 * torch.rand(19, 30, generator=random, dtype=F64).pow(3)
+    if kind == "hbv":
+        model, start, names = HBV(), 30.0, ("discharge", "evapotranspiration")
+        forcing = {"temperature": 4.0, "potential_evapotranspiration": 2.0, "precipitation": rain}
+        parameter, value = "FC", 100 + 300 * torch.rand(19, generator=random, dtype=F64)
+        fixed: dict[str, Any] = {}
+    else:
+        model, start, names = Richards(Grid.uniform(60.0, 6)), -200.0, ("drainage",)
+        forcing = {"rain": rain / 20, "potential_evaporation": 0.01}  # cm h-1
+        parameter, value = "K_s", 1 + 3 * torch.rand(19, generator=random, dtype=F64)
+        fixed = {k: v for k, v in LOAM.items() if k != "K_s"}
+    solver = Solver(method, step=1.0) if method == "implicit_euler" and kind == "hbv" else method
+    found = []
+    for alone in (False, True):
+        x = value.clone().requires_grad_()
+        inputs = model, forcing, {**fixed, parameter: x}, start, range(31), solver
+        fluxes = solve_fluxes(names, *inputs)[0] if alone else solve(*inputs).fluxes
+        assert not alone or tuple(fluxes) == names
+        sum(fluxes[name].square().sum() for name in names).backward()
+        found.append((*(fluxes[name].detach() for name in names), x.grad))
+    for whole, some in zip(*found, strict=True):
+        assert torch.equal(whole, some)
+
+
+def test_fluxes_alone_tell_what_failed() -> None:
+    arguments = HBV(), {
+        "precipitation": torch.full((3, 40), 5.0, dtype=F64),
+        "temperature": 4.0,
+        "potential_evapotranspiration": 2.0,
+    }, {"FC": torch.tensor([100.0, 200.0, 300.0])}, 30.0, range(41)  # fmt: skip
+    few = Solver("kvaerno3", rtol=1e-8, max_steps=50, on_failure="report")
+    fluxes, failed = solve_fluxes(["discharge"], *arguments, few)
+    assert failed == solve(*arguments, few).failed and len(failed) == 3
+    assert bool(fluxes["discharge"][:, -1].isnan().all())
+    with pytest.raises(SolveFailed, match="3 of 3 columns of the hbv model failed"):
+        solve_fluxes(["discharge"], *arguments, replace(few, on_failure="raise"))
+    with pytest.raises(UnknownName, match="discharge"):
+        solve_fluxes(["runoff"], *arguments)

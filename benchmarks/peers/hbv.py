@@ -64,17 +64,17 @@ def loop(batch: int, days: int, options: dict[str, Any]) -> Runs:
 
 
 def package(batch: int, days: int, options: dict[str, Any]) -> Runs:
-    """`solve` of this package."""
+    """The package: the discharge, and nothing else."""
     import torch
 
-    from pydiffgeo import HBV, Solver, solve
+    from pydiffgeo import HBV, Solver, solve_fluxes
 
     solver = Solver(options["method"], step=1.0, compile=options.get("compile", False))
     model, state = HBV(), torch.from_numpy(INITIAL)
     return torch_runs(
-        lambda f, p: solve(model, f, p, state, range(days + 1), solver, options["engine"]).fluxes[
-            "discharge"
-        ],
+        lambda f, p: solve_fluxes(
+            ["discharge"], model, f, p, state, range(days + 1), solver, options["engine"]
+        )[0]["discharge"],
         batch,
         days,
     )

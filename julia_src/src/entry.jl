@@ -65,13 +65,13 @@ end
 
 """
 Numbers of a forward call, in this order: columns, intervals, record, threads, and the addresses of lengths, states, storage,
-fluxes, counts, failures, replayed steps (and their stride), name of the method, question whether to stop, name of the sensitivity;
-then address and strides (column, time, layer) of the initial state, each parameter, each forcing and the weights of each network.
+fluxes, counts, failures, replayed steps (and their stride), name of the method, question whether to stop, name of the sensitivity,
+bits of the fluxes that alone are wanted (0: all results); then address and strides (column, time, layer) of the initial state, each parameter, each forcing and the weights of each network.
 
 Its options: rtol, step, initial step, Newton tolerance, most Newton iterations, most steps, checkpoints, and the absolute tolerance of each
 state of the specification, NaN for the default.
 """
-const CALL_HEAD = 15
+const CALL_HEAD = 16
 
 c_forward(model::Int64, bits::Int64, call::Ptr{Int64}, options::Ptr{Float64}, message::Ptr{UInt8}, size::Int64) =
     guarded(message, size) do
@@ -98,7 +98,7 @@ function read_call(m::Model, ::Type{T}, call::Ptr{Int64}, x::Ptr{Float64}, colum
         initial_step=value(3),
         newton_tolerance=value(4), max_newton=Int(value(5)), max_steps=Int(value(6)), checkpoints=value(7) != 0,
         atol=map(i -> value(7 + i), eachindex(spec(m).states)))
-    results = Results{T}(address(T, 6), address(T, 7), address(T, 8))
+    results = Results{T}(address(T, 6), address(T, 7), address(T, 8), number(16))
     counts, failures = unsafe_wrap(Array, address(Int64, 9), (3, columns)), unsafe_wrap(Array, address(Int64, 10), (2, columns))
     return o, results, counts, failures, (; record=number(3) != 0, threads=number(4), stop=Stop(address(Cvoid, 14)))
 end

@@ -27,7 +27,7 @@ function rehearse(
     address(x) = reinterpret(Int64, UInt(pointer(x)))
     call =
         [1, count, 1, 1, address(steps), address(states), address(storage), address(fluxes), address(counts), address(failures),
-            0, 0, address(method), 0, address(sensitivity), address(state), 0, 0, 1, describe(p)..., describe(f)...]
+            0, 0, address(method), 0, address(sensitivity), 0, address(state), 0, 0, 1, describe(p)..., describe(f)...]
     back = [
         address(states),
         address(storage),

@@ -70,3 +70,18 @@ end
         method="implicit_euler", step=1.0)
     @test s.states[1, :, :] ≈ 10 .* [1.1 1.2] .^ -(1:3)
 end
+
+@testset "fluxes alone are written" begin
+    days, basins = 20, 11
+    m = load_model(FIVE)
+    whole = batch(m, days, basins; method="implicit_euler", step=1.0, newton_tolerance=1e-6)
+    @test isempty(whole.failed)
+    inputs, o = whole.run.inputs, whole.run.options
+    states, storage, fluxes = fill(NaN, 5, days, basins), fill(NaN, 5, days + 1, basins), fill(NaN, 3, days, basins)
+    counts, outcome = zeros(Int64, 3, basins), zeros(Int64, 2, basins)
+    results = DiffGeo.Results{Float64}(pointer(states), pointer(storage), pointer(fluxes), 0b100)
+    GC.@preserve whole states storage fluxes DiffGeo.forward(m, inputs, o, results, counts, outcome; record=false, threads=1)
+    @test fluxes[3, :, :] == whole.fluxes[3]
+    side = 1:8  # the rest are solved one by one, with all results
+    @test all(isnan, fluxes[1:2, :, side]) && all(isnan, states[:, :, side]) && all(isnan, storage[:, 2:end, side])
+end

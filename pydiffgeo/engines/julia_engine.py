@@ -24,6 +24,7 @@ from pydiffgeo.solvers.problem import Problem
 from pydiffgeo.solvers.sciml import SCIML_METHODS
 
 NOWHERE = (0, 0, 0, 0)
+MOST = 62  # fluxes whose bits an integer holds
 OUTCOMES = {
     1: SHORT,
     2: MANY,
@@ -129,7 +130,7 @@ class Run:
                 columns, T, record, threads(), lengths.data_ptr(), states.data_ptr(),
                 storage.data_ptr(), fluxes.data_ptr(),
                 counts.data_ptr(), outcome.data_ptr(), *self._replayed(), address(method), ask,
-                address(sensitivity),
+                address(sensitivity), self._only(),
             )  # fmt: skip
             tail = [v for x in inputs for v in describe(x)]
             call = struct.pack(f"{len(head) + len(tail)}q", *head, *tail)
@@ -174,6 +175,16 @@ class Run:
         if status == STOPPED:
             raise KeyboardInterrupt
         return [None if g is None else shared(g, x) for g, x in zip(out, self.inputs, strict=True)]
+
+    def _only(self) -> int:
+        """Bits of the fluxes that alone are read; 0: everything is, or one is of cells."""
+        names = list(self.problem.model.spec.fluxes)
+        if (
+            self.problem.model.spec.flux_values(self.problem.model.size) != len(names)
+            or len(names) > MOST
+        ):
+            return 0
+        return sum(1 << names.index(name) for name in self.problem.only)
 
     def _replayed(self) -> tuple[int, int]:
         return (0, 0) if self.replay is None else (self.replay.data_ptr(), self.replay.shape[1])

@@ -25,6 +25,9 @@ class Problem:
     forcing : dict of Tensor, [column or 1, interval, 1]
     lengths : Tensor, [interval]
         Lengths of the intervals, in the model's time unit.
+    only : tuple of str
+        Fluxes that alone are read, if any are named: an engine may leave all other results as the
+        memory is.
     """
 
     model: ProcessModel
@@ -33,6 +36,7 @@ class Problem:
     varying: dict[str, Tensor]
     forcing: dict[str, Tensor]
     lengths: Tensor
+    only: tuple[str, ...] = ()
 
     def static_at(self, column: Tensor) -> dict[str, Tensor]:
         """Static parameters of some columns, `[row or 1, width]`."""

@@ -360,17 +360,23 @@ class Window:
         plan, ends = self.nodes, self.nodes.ends
         # all columns stand in their order
         rows = self.rows if len(self.rows) < states.shape[2] else slice(None)
-        states[:, :, rows] = self.states[:, 1:] if plan.daily else self.states[:, 1 + ends]
+        wanted, names = self.problem.only, list(self.model.spec.fluxes)
+        if not wanted:
+            states[:, :, rows] = self.states[:, 1:] if plan.daily else self.states[:, 1 + ends]
         means = self.states.new_zeros(len(fluxes), len(ends), len(self.rows))
         change = self.states.new_zeros(len(states), len(ends), len(self.rows))
         for nodes in blocks(plan, len(self.rows)):
             state = self.states[:, nodes.start + 1 : nodes.stop + 1].movedim(0, -1)
             e = self.kernels.evaluate(state, *self.inputs(nodes), fluxes=True)
-            for rate, out in zip(only(self.stored, e.rates).unbind(-1), change, strict=True):
-                plan.collect(rate, plan.weight, nodes, out)
-            for flux, out in zip(e.fluxes.unbind(-1), means, strict=True):
-                plan.collect(flux, plan.share, nodes, out)
+            for i, flux in enumerate(e.fluxes.unbind(-1)):
+                if not wanted or names[i] in wanted:
+                    plan.collect(flux, plan.share, nodes, means[i])
+            if not wanted:
+                for rate, out in zip(only(self.stored, e.rates).unbind(-1), change, strict=True):
+                    plan.collect(rate, plan.weight, nodes, out)
         fluxes[:, :, rows] = means
+        if wanted:
+            return
         begins = only(self.stored, self.columns.initial.T).T
         storage[:, 0, rows] = begins
         storage[:, 1:, rows] = change.cumsum_(1).add_(begins[:, None])

@@ -20,7 +20,7 @@ from pydiffgeo.networks.bounds import Bounds
 from pydiffgeo.networks.reading import Facts, at_depths, taken
 from pydiffgeo.solution import Solution
 from pydiffgeo.solvers import Solver
-from pydiffgeo.solving import solve
+from pydiffgeo.solving import solve, solve_fluxes
 from pydiffgeo.stages.base import (
     Known,
     Named,
@@ -95,6 +95,9 @@ class Process(Stage):
     outputs : mapping of str to str, optional
         Names under which fluxes or states are given besides their own, such as {"discharge":
         "runoff"}.
+    only : sequence of str, optional
+        Fluxes that are given, and nothing else of the model's: less is written, and averaged where
+        copies stand side by side. What `outputs` renames must be among them.
     start_after : int
         Steps of a window after which the states begin; nothing is given before (NaN). A restart
         gives so many steps before the first that is wanted, if stages before this one look back:
@@ -128,6 +131,7 @@ class Process(Stage):
         forcing: Mapping[str, str | float] | None = None,
         start: str | float | Mapping[str, float | str] | None = None,
         outputs: Mapping[str, str] | None = None,
+        only: Sequence[str] | None = None,
         start_after: int = 0,
         closures: Mapping[str, Mapping[str, Any]] | None = None,
     ):
@@ -187,7 +191,10 @@ class Process(Stage):
         self.reads = tuple(dict.fromkeys(self.names.values()))
         self.derived = ("water_content",) if isinstance(self.model, Richards) else ()
         self.means = tuple(f"mean_{name}" for name in self.derived)
-        every = (*spec.fluxes, *spec.states, *self.derived, *self.means)
+        self.only = tuple(only or ())
+        for name in self.only:
+            lookup(spec.fluxes, name, f"flux of {spec.name}")
+        every = self.only or (*spec.fluxes, *spec.states, *self.derived, *self.means)
         for name, source in self.outputs.items():
             if source not in every:
                 turned = f" The new name comes first: {{{source!r}: {name!r}}}?"
@@ -304,7 +311,8 @@ class Process(Stage):
             known.grids |= dict.fromkeys((*cells, *self.derived, *self.means), self.grid)
         units = {k: q.unit for k, q in (spec.fluxes | spec.states).items()}
         units |= dict.fromkeys((*self.derived, *self.means), "1")
-        return units | {name: units[source] for name, source in self.outputs.items()}
+        units |= {name: units[source] for name, source in self.outputs.items()}
+        return {name: units[name] for name in self.gives}
 
     def forward(self, series: Series, parameters: Named, batch: Batch) -> Named:
         """Solve, and return fluxes and states.
@@ -320,7 +328,11 @@ class Process(Stage):
         forcing, own, times, start = self.given(series, parameters, batch)
         try:
             with naming_sites(batch):
-                solution = solve(self.model, forcing, own, start, times, self.solver, self.engine)
+                inputs = (self.model, forcing, own, start, times, self.solver, self.engine)
+                if self.only:
+                    found = self._told(*solve_fluxes(self.only, *inputs), batch)
+                else:
+                    found = self.named(solve(*inputs), batch)
         except SolveFailed as error:
             failed = {row: f"{batch.where(row)}: {why}" for row, why in error.failed.items()}
             raise SolveFailed(
@@ -329,7 +341,7 @@ class Process(Stage):
                 "method, or narrower bounds.",
                 failed,
             ) from error
-        return behind(self.start_after, self.named(solution, batch))
+        return behind(self.start_after, found)
 
     def given(
         self, series: Series, parameters: Named, batch: Batch
@@ -351,9 +363,12 @@ class Process(Stage):
 
     def named(self, solution: Solution, batch: Batch) -> Series:
         """Return fluxes, states and what follows from these by name; NaN in rows that failed."""
-        failed = {row: f"{batch.where(row)}: {why}" for row, why in solution.failed.items()}
+        if self.only:
+            return self._told(
+                {name: solution.fluxes[name] for name in self.only}, solution.failed, batch
+            )
         states, initial = solution.states, solution.initial_state
-        if failed:  # NaN times the zero cotangent of an excluded row would still be NaN
+        if solution.failed:  # NaN times the zero cotangent of an excluded row would still be NaN
             states = torch.where(torch.isnan(states), initial.detach()[:, None], states)
         found = dict(solution.fluxes)
         for name, place in self.model.spec.places(self.model.size).items():
@@ -364,12 +379,17 @@ class Process(Stage):
             for name, (values, _, _) in self.model.derived(whole, solution.parameters).items():
                 found[name] = values[:, 1:]
                 found[f"mean_{name}"] = 0.5 * (values[:, 1:] + values[:, :-1])
+        return self._told(found, solution.failed, batch)
+
+    def _told(self, found: dict[str, Tensor], failed: Mapping[int, str], batch: Batch) -> Series:
+        """Return series with the names of `outputs`, and failures with their sites; NaN there."""
         if failed:
-            bad = torch.zeros(len(states), dtype=torch.bool, device=states.device)
+            bad = torch.zeros(len(batch.site), dtype=torch.bool, device=batch.site.device)
             bad[list(failed)] = True
             for name, x in found.items():
                 found[name] = torch.where(bad.view(-1, *(1,) * (x.ndim - 1)), torch.nan, x)
-        return Series(found | {k: found[v] for k, v in self.outputs.items()}, failed)
+        told = {row: f"{batch.where(row)}: {why}" for row, why in failed.items()}
+        return Series(found | {k: found[v] for k, v in self.outputs.items()}, told)
 
     def _start(self, parameters: Mapping[str, Tensor], batch: Batch) -> Any:
         """Return the initial state, from the parameters of the first step where these vary."""

@@ -66,6 +66,25 @@ def test_outputs_are_given_under_other_names_besides_their_own() -> None:
     assert torch.equal(series["water"], series["soil"]) and "water" in hybrid.gives
 
 
+def test_fluxes_that_alone_are_given_are_those_of_the_whole() -> None:
+    """Under their own names and others, with their gradients."""
+    options = {"engine": "torch", "outputs": {"runoff": "discharge"}}
+    found = []
+    for only in (None, ["discharge", "quick_flow"]):
+        torch.manual_seed(0)
+        process = stages.Process("hbv", **options, only=only)
+        hybrid = pdg.Hybrid(pdg.MLP(), process, dtype=F64)
+        series = hybrid(windows_of(hybrid, basins(2, 20)).batch(0))
+        series["runoff"].square().sum().backward()
+        found.append((series, [w.grad for w in hybrid.parameters()]))
+    assert process.gives == ("discharge", "quick_flow", "runoff") and "soil" not in found[1][0]
+    for name in process.gives:
+        assert torch.equal(found[0][0][name], found[1][0][name])
+    assert all(torch.equal(a, b) for a, b in zip(found[0][1], found[1][1], strict=True))
+    with pytest.raises(UnknownName, match="soil"):
+        stages.Process("hbv", only=["soil"])
+
+
 def test_closures_are_trained_and_saved_with_the_hybrid() -> None:
     options = {"recharge": {"hidden": [4], "monotone_in": [0]}}
     process = stages.Process("hbv", engine="torch", closures=options)

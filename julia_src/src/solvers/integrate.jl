@@ -20,12 +20,16 @@ const LEAST = 50_000    # but no fewer attempts than this: a small max_steps end
 """
 Results of a solve, in memory that somebody else owns: states (size, interval, column), storage (size, interval + 1, column), which
 begins with that of the initial state, and fluxes (flux, interval, column).
+
+Where bits of `only` are set, those of fluxes, columns solved side by side write these fluxes and nothing else.
 """
 struct Results{T}
     states::Ptr{T}
     storage::Ptr{T}
     fluxes::Ptr{T}
+    only::Int64
 end
+Results{T}(states, storage, fluxes) where {T} = Results{T}(states, storage, fluxes, 0)
 
 "State of column `c` at the first time."
 function start!(w::Work{T}, m::Model, inputs::Inputs{T}, c, o::Options{T}) where {T}

@@ -97,6 +97,14 @@ end
     end
 end
 
+"As `write_rows!`, of those rows whose bits are set."
+@inline function write_some!(g::Group, pointer, stride, offset, values::SVector{Q}, bits) where {Q}
+    ntuple(Val(Q)) do i  # in registers: an index that is not known when it is compiled would go through memory
+        (bits >> (i - 1)) & 1 == 0 || write_rows!(g, pointer, stride, offset + i - 1, SVector(values[i]))
+    end
+    return
+end
+
 "Rates, fluxes and Jacobian."
 @inline function linearised(m::SmallModel{N}, u::SVector{N,L}, w, p, terms) where {N,L}
     if m.linearise !== nothing

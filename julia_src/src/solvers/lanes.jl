@@ -169,9 +169,13 @@ function forward_lanes!(
             through_interval!(tape, m, y, terms, known && !g.varying, w, p, k, len, o, x, kept, stopping, Val(Q))
         y.failed && return false
         stopping() && return true
-        write_rows!(g, results.states, N * K, (k - 1) * N, y.u)
-        write_rows!(g, results.storage, N * (K + 1), k * N, y.carried)
-        write_rows!(g, results.fluxes, Q * K, (k - 1) * Q, per(total, len))
+        if results.only == 0
+            write_rows!(g, results.states, N * K, (k - 1) * N, y.u)
+            write_rows!(g, results.storage, N * (K + 1), k * N, y.carried)
+            write_rows!(g, results.fluxes, Q * K, (k - 1) * Q, per(total, len))
+        else
+            write_some!(g, results.fluxes, Q * K, (k - 1) * Q, per(total, len), results.only)
+        end
     end
     for lane in 1:g.count
         c = column_of(g, lane)
