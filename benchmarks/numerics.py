@@ -35,7 +35,7 @@ HERE = Path(__file__).parent
 Values = Mapping[str, Tensor]
 PER_STEP = ("K0", "K1", "K2", "PERC", "CFMAX")  # parameters of the loop that are rates
 INTENSITIES = (5.0, 10.0, 20.0, 40.0)  # mm on a day with rain
-BLOCK = 30  # days of the loop that are recorded at once
+BLOCK = 10  # days of the loop that are recorded at once
 WET = 2.5  # mm d-1: rain of all days
 CONVERGED = Solver("kvaerno3", rtol=1e-6, newton_tolerance=1e-4)
 
@@ -55,18 +55,23 @@ def by_loop(steps: int) -> Callable[[Values, Values], Tensor]:
         share = {k: 1.0 if k == "temperature" else 1 / steps for k in FORCING}
         rates = {k: v / steps if k in PER_STEP else v for k, v in p.items()}
 
-        def some_days(state: Tensor, *weather: Tensor) -> tuple[Tensor, Tensor]:
+        def some_days(state: Tensor, *values: Tensor) -> tuple[Tensor, Tensor]:
             fine = {
                 k: (v * share[k]).repeat_interleave(steps, 1)
-                for k, v in zip(FORCING, weather, strict=True)
+                for k, v in zip(FORCING, values, strict=False)
             }
-            states, discharge = states_and_discharge(fine, rates, state)
+            own = dict(zip(rates, values[len(FORCING) :], strict=True))
+            states, discharge = states_and_discharge(fine, own, state)
             return states[:, -1], discharge.unflatten(1, (-1, steps)).sum(2)
 
         state, found = torch.from_numpy(INITIAL), []
         for weather in zip(*(f[k].split(BLOCK, 1) for k in FORCING), strict=True):
-            # the tape of 384 steps a day would need 15 GB
-            state, q = checkpoint(some_days, state, *weather, use_reentrant=False)
+            values = (*weather, *rates.values())
+            if any(v.requires_grad for v in values):
+                # the graph of 384 steps a day would need 15 GB; only this form keeps none
+                state, q = checkpoint(some_days, state, *values, use_reentrant=True)
+            else:
+                state, q = some_days(state, *values)
             found.append(q)
         return torch.cat(found, 1)
 
@@ -121,9 +126,9 @@ def with_gradient(
     """Discharge, and the gradient of its mean square in all parameters in parts of their bounds."""
     x = {k: v.clone().requires_grad_() for k, v in p.items()}
     q = discharge(f, x)
-    slopes = torch.autograd.grad(q.square().mean(1).sum(), list(x.values()))
-    widths = [high - low for low, high in BOUNDS.values()]
-    return q.detach(), torch.stack([g * w for g, w in zip(slopes, widths, strict=True)], 1)
+    q.square().mean(1).sum().backward()
+    slopes = [x[k].grad * (high - low) for k, (low, high) in BOUNDS.items()]
+    return q.detach(), torch.stack(slopes, 1)
 
 
 def nse(simulated: Tensor, observed: Tensor) -> Tensor:
