@@ -18,9 +18,10 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,6 +31,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from pydiffgeo import HBV, Solver, open_sites, solve
+from pydiffgeo.evaluation import new_figure, save_figure
 
 HERE = Path(__file__).parent
 Values = Mapping[str, Tensor]
@@ -37,6 +39,7 @@ PER_STEP = ("K0", "K1", "K2", "PERC", "CFMAX")  # parameters of the loop that ar
 INTENSITIES = (5.0, 10.0, 20.0, 40.0)  # mm on a day with rain
 BLOCK = 10  # days of the loop that are recorded at once
 WET = 2.5  # mm d-1: rain of all days
+SMALLEST = 1e-5  # error that is drawn
 CONVERGED = Solver("kvaerno3", rtol=1e-6, newton_tolerance=1e-4)
 
 
@@ -171,6 +174,30 @@ def errors(basins: int, days: int) -> list[dict[str, object]]:
     return found
 
 
+def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Draw the errors of each scheme over the intensity of the rain."""
+    panels = {
+        "1 - NSE of the discharge": lambda row: 1 - row["nse"],
+        "error of the highest flows": lambda row: abs(row["peaks"]),
+        "error of the gradient": lambda row: row["gradient"],
+    }
+    figure, [axes] = new_figure(1, 3, (11, 3.2))
+    for axis, (title, value) in zip(axes, panels.items(), strict=True):
+        for name in SCHEMES:
+            own = [row for row in rows if row["scheme"] == name]
+            errors = [max(value(row), SMALLEST) for row in own]
+            style = "--" if name.startswith("loop") else "-"
+            axis.loglog([row["intensity"] for row in own], errors, style, marker=".", label=name)
+        axis.set_title(title)
+        axis.set_xlabel("rain on a wet day, mm")
+        axis.set_xticks(INTENSITIES, [f"{x:g}" for x in INTENSITIES])
+        axis.minorticks_off()
+    handles = axes[0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside right center", fontsize=8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_figure(figure, path)
+
+
 def train(
     discharge: Callable[[Values, Values], Tensor],
     f: Values,
@@ -268,6 +295,8 @@ def main(arguments: list[str] | None = None) -> None:
     path = given.output or HERE / "results" / f"numerics_{given.what}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(found, indent=1))
+    if given.what == "errors":
+        draw(found, path.with_suffix(".png"))
     print(f"written to {path}")
 
 
