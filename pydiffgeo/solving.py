@@ -138,13 +138,12 @@ def solve_fluxes(
 
     Raises
     ------
-    PydiffgeoError
-        As `solve`.
+    UnknownName, ParameterError
+        Names that are no fluxes of the model, a string, or none; and all that `solve` raises.
     """
-    for name in names:
-        lookup(model.spec.fluxes, name, f"flux of {model.spec.name}")
+    wanted = some_fluxes(model, names)
     read = _read(model, forcing, parameters, initial_state, times, solver, engine)
-    problem = replace(read.problem, only=tuple(names))
+    problem = replace(read.problem, only=wanted)
     result = lookup(ENGINES, read.engine, "engine")(problem, read.options, None)
     failed, remedy = reasons(problem, result, read.labels)
     if failed and read.options.on_failure == "raise":
@@ -152,7 +151,20 @@ def solve_fluxes(
     result = replace(result, fluxes=by_flux(problem.model, result.fluxes))
     result, _ = from_core(model, result, result.storage)
     found = dict(zip(model.spec.fluxes, result.fluxes, strict=True))
-    return {name: found[name] for name in names}, failed
+    return {name: found[name] for name in wanted}, failed
+
+
+def some_fluxes(model: ProcessModel, names: Sequence[str]) -> tuple[str, ...]:
+    """Return names of fluxes of a model, each once, or raise UnknownName or ParameterError."""
+    wanted = () if isinstance(names, str) else tuple(dict.fromkeys(names))
+    if not wanted:
+        raise ParameterError(
+            f"give the names of one flux of {model.spec.name} or more, such as "
+            f"{list(model.spec.fluxes)[:1]}; got {names!r}."
+        )
+    for name in wanted:
+        lookup(model.spec.fluxes, name, f"flux of {model.spec.name}")
+    return wanted
 
 
 def solve_river(

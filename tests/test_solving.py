@@ -358,3 +358,14 @@ def test_fluxes_alone_tell_what_failed() -> None:
         solve_fluxes(["discharge"], *arguments, replace(few, on_failure="raise"))
     with pytest.raises(UnknownName, match="discharge"):
         solve_fluxes(["runoff"], *arguments)
+    with pytest.raises(ParameterError, match="got 'discharge'"):
+        solve_fluxes("discharge", *arguments)
+
+
+def test_a_flux_may_be_named_twice() -> None:
+    random = torch.Generator().manual_seed(0)
+    rain = 20 * torch.rand(16, 10, generator=random, dtype=F64)
+    forcing = {"temperature": 4.0, "potential_evapotranspiration": 2.0, "precipitation": rain}
+    arguments = HBV(), forcing, {}, 30.0, range(11), Solver("implicit_euler", step=1.0)
+    fluxes, _ = solve_fluxes(["discharge", "discharge"], *arguments)
+    assert torch.equal(fluxes["discharge"], solve(*arguments).fluxes["discharge"])

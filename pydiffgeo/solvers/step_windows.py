@@ -360,7 +360,8 @@ class Window:
         plan, ends = self.nodes, self.nodes.ends
         # all columns stand in their order
         rows = self.rows if len(self.rows) < states.shape[2] else slice(None)
-        wanted, names = self.problem.only, list(self.model.spec.fluxes)
+        wanted, places = self.problem.only, self.model.spec.flux_places(self.model.size)
+        values = [i for name in wanted or places for i in range(len(fluxes))[places[name]]]
         if not wanted:
             states[:, :, rows] = self.states[:, 1:] if plan.daily else self.states[:, 1 + ends]
         means = self.states.new_zeros(len(fluxes), len(ends), len(self.rows))
@@ -368,11 +369,11 @@ class Window:
         for nodes in blocks(plan, len(self.rows)):
             state = self.states[:, nodes.start + 1 : nodes.stop + 1].movedim(0, -1)
             e = self.kernels.evaluate(state, *self.inputs(nodes), fluxes=True)
-            for i, flux in enumerate(e.fluxes.unbind(-1)):
-                if not wanted or names[i] in wanted:
-                    plan.collect(flux, plan.share, nodes, means[i])
+            for i in values:
+                plan.collect(e.fluxes[..., i], plan.share, nodes, means[i])
             if not wanted:
-                for rate, out in zip(only(self.stored, e.rates).unbind(-1), change, strict=True):
+                rates = only(self.stored, e.rates).expand_as(state)  # a rate may be that of all
+                for rate, out in zip(rates.unbind(-1), change, strict=True):
                     plan.collect(rate, plan.weight, nodes, out)
         fluxes[:, :, rows] = means
         if wanted:

@@ -30,6 +30,11 @@ def require_river(process: Process) -> None:
             f"Downstream: the model {spec.name!r} has no {' and no '.join(absent)}; take a "
             "river model such as muskingum_cunge."
         )
+    if outflow not in process.gives:
+        raise SettingsError(
+            f"Downstream: only={list(process.only)} leaves out {outflow!r}, which flows from site "
+            "to site; add it."
+        )
     if process.start_after:
         raise SettingsError(
             f"Downstream: start_after={process.start_after} is an option of Downstream, not of "

@@ -20,7 +20,7 @@ from pydiffgeo.networks.bounds import Bounds
 from pydiffgeo.networks.reading import Facts, at_depths, taken
 from pydiffgeo.solution import Solution
 from pydiffgeo.solvers import Solver
-from pydiffgeo.solving import solve, solve_fluxes
+from pydiffgeo.solving import solve, solve_fluxes, some_fluxes
 from pydiffgeo.stages.base import (
     Known,
     Named,
@@ -191,16 +191,15 @@ class Process(Stage):
         self.reads = tuple(dict.fromkeys(self.names.values()))
         self.derived = ("water_content",) if isinstance(self.model, Richards) else ()
         self.means = tuple(f"mean_{name}" for name in self.derived)
-        self.only = tuple(only or ())
-        for name in self.only:
-            lookup(spec.fluxes, name, f"flux of {spec.name}")
+        self.only = () if only is None else some_fluxes(self.model, only)
         every = self.only or (*spec.fluxes, *spec.states, *self.derived, *self.means)
+        rest = f" beside only={list(self.only)}" if self.only else ""
         for name, source in self.outputs.items():
             if source not in every:
                 turned = f" The new name comes first: {{{source!r}: {name!r}}}?"
                 raise SettingsError(
                     f"outputs: {name!r} should be {source!r}, which {spec.name} does not "
-                    f"give{nearest(source, every)} Known: {', '.join(every)}."
+                    f"give{rest}{nearest(source, every)} Known: {', '.join(every)}."
                     f"{turned if name in every else ''}"
                 )
         self.gives = (*every, *self.outputs)

@@ -10,7 +10,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from pydiffgeo import ProcessModel, Solution, Solver, check_model, load_spec, solve
+from pydiffgeo import (
+    ProcessModel,
+    Solution,
+    Solver,
+    check_model,
+    load_spec,
+    solve,
+    solve_fluxes,
+)
 from pydiffgeo.bridge.runtime import unavailable
 from pydiffgeo.errors import DataError, ParameterError, SpecError
 from pydiffgeo.models.base import Values
@@ -197,3 +205,15 @@ def test_values_are_found(tmp_path: Path) -> None:
     (tmp_path / "wrong.toml").write_text(text)
     with pytest.raises(SpecError, match="per = 'site' must be"):
         load_spec(tmp_path / "wrong.toml")
+
+
+@pytest.mark.parametrize("case", EACH)
+def test_fluxes_of_cells_alone(case: str) -> None:
+    x, (model, engine) = inputs(), ENGINES[case]
+    whole, names = run(x, case, method="implicit_euler", step=1.0), ["seepage", "discharge"]
+    forcing, parameters = ({k: x[k] for k in names} for names in (["head", "lateral"], ["k", "e"]))
+    solver = Solver("implicit_euler", step=1.0, newton_tolerance=1e-9, max_newton=40)
+    given = forcing, parameters, x["start"], range(DAYS + 1), solver, engine
+    found, _ = solve_fluxes(names, model, *given)
+    for name in names:
+        assert torch.equal(found[name], whole.fluxes[name])

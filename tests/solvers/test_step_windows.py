@@ -293,6 +293,31 @@ def test_model_without_slopes(reservoir: Reservoir, step_by_step: Callable[[bool
         torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-12)
 
 
+class Leaking(Reservoir):
+    """d water / dt = rain - k: rates that know no state, one for all columns."""
+
+    def rates(self, state: Tensor, forcing: Values, parameters: Values) -> Tensor:
+        return forcing["precipitation"] - parameters["k"]
+
+    def fluxes(self, state: Tensor, forcing: Values, parameters: Values) -> Tensor:
+        rain = forcing["precipitation"].expand_as(state)
+        return torch.cat([rain, parameters["k"].expand_as(state)], -1)
+
+
+@pytest.mark.parametrize("step", [1.0, 0.5])
+def test_rates_that_are_the_same_in_all_columns(reservoir: Reservoir, step: float) -> None:
+    rain = torch.tensor([[4.0, 5.0, 6.0]], dtype=F64)
+    k = torch.tensor(0.5, dtype=F64, requires_grad=True)
+    begins = torch.tensor([[10.0], [20.0], [30.0]], dtype=F64)
+    solver = Solver("implicit_euler", step=step)
+    s = run(Leaking(reservoir.spec), solver, {"precipitation": rain}, {"k": k}, begins)
+    expected = begins + (rain - 0.5).cumsum(1)
+    torch.testing.assert_close(s.states[..., 0].detach(), expected)
+    torch.testing.assert_close(s.storage[:, 1:].detach(), expected)
+    (slope,) = torch.autograd.grad(s.storage.sum(), k)
+    assert float(slope) == pytest.approx(-3 * (1 + 2 + 3))
+
+
 def test_column_that_cannot_be_solved_leaves_the_others(reservoir: Reservoir) -> None:
     rain = torch.rand(3, 20, dtype=F64) * 10
     rain[1, 12] = 1e13

@@ -20,6 +20,11 @@ def test_only_a_process_goes_down_a_river() -> None:
         stages.Downstream(copies)  # type: ignore[arg-type]
 
 
+def test_what_flows_down_the_river_is_among_the_fluxes_that_are_given() -> None:
+    with pytest.raises(SettingsError, match=r"only=\['loss'\] leaves out 'discharge'"):
+        stages.Downstream(stages.Process("muskingum", only=["loss"]))
+
+
 def test_a_failure_goes_down_the_river_and_nowhere_else(monkeypatch: pytest.MonkeyPatch) -> None:
     sites = sites_of()
     whole = hybrid_of(sites)

@@ -83,6 +83,11 @@ def test_fluxes_that_alone_are_given_are_those_of_the_whole() -> None:
     assert all(torch.equal(a, b) for a, b in zip(found[0][1], found[1][1], strict=True))
     with pytest.raises(UnknownName, match="soil"):
         stages.Process("hbv", only=["soil"])
+    with pytest.raises(SettingsError, match="'soil', which hbv does not give beside only="):
+        stages.Process("hbv", only=["discharge"], outputs={"wetness": "soil"})
+    for wrong in ("discharge", []):  # letters are no names, and none is not all
+        with pytest.raises(ParameterError, match="one flux of hbv or more"):
+            stages.Process("hbv", only=wrong)
 
 
 def test_closures_are_trained_and_saved_with_the_hybrid() -> None:
