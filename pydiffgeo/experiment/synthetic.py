@@ -19,7 +19,7 @@ from pydiffgeo.data.network import DOWNSTREAM
 from pydiffgeo.data.satellite_cells import CELL
 from pydiffgeo.data.variables import RIVER, limits, variable_of
 from pydiffgeo.data.weather import tower_weather
-from pydiffgeo.errors import SolveFailed
+from pydiffgeo.errors import SolveFailed, lookup
 from pydiffgeo.experiment.build import with_derived
 from pydiffgeo.hybrid import Hybrid
 from pydiffgeo.networks.bounds import Bounds
@@ -45,7 +45,8 @@ def synthetic_sites(
     Forcing of a model that is no weather, such as the inflow of a lake, is made up in the lower
     part of the range of its specification. A hybrid, not prepared yet, that learns nothing gives
     the truth with the weights that it begins with. Site form, with the true parameters in
-    `attrs["truth"]`; SolveFailed where a site fails.
+    `attrs["truth"]`; SolveFailed where a site fails, UnknownName where the hybrid does not give
+    what is observed.
     """
     data, given = settings.data, settings.data.synthetic
     random = np.random.default_rng(given.seed + 1)
@@ -97,7 +98,7 @@ def synthetic_sites(
         raise SolveFailed(f"{said}; change data.synthetic.seed.", series.failed)
     order = np.argsort(batch.site.numpy())
     for name in data.observed:
-        truth = series[name].double().numpy()[order]
+        truth = lookup(series, name, "observed series of made-up sites").double().numpy()[order]
         noise = given.noise * truth.std(1, keepdims=True) * random.normal(size=truth.shape)
         # noise makes nothing negative that cannot be
         values = np.maximum(truth + noise, min(truth.min(), 0.0))

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import experiment_cases as cases
 import numpy as np
+import pytest
 import torch
 
 from pydiffgeo import Photosynthesis, solve
+from pydiffgeo.errors import UnknownName
 from pydiffgeo.experiment.build import build_hybrid
 from pydiffgeo.experiment.data_schema import SyntheticSettings
 from pydiffgeo.experiment.examples import FOLDER
@@ -37,6 +39,13 @@ def test_the_truth_is_that_of_the_model_with_noise_and_the_same_for_a_seed(tmp_p
     # water is conserved: what rains evaporates, runs off, or is stored
     rain = exact.precipitation.sum("time")
     assert (exact.discharge.sum("time") < rain).all()
+
+
+def test_what_is_observed_is_what_the_hybrid_gives(tmp_path) -> None:
+    process = {"kind": "process", "model": "exp_hydro", "engine": "torch", "only": ["base_flow"]}
+    settings = cases.experiment(tmp_path, None, hybrid={**cases.PROCESS, "stages": [process]})
+    with pytest.raises(UnknownName, match="'discharge'. Known: base_flow"):
+        synthetic_sites(settings.runs["run"], build_hybrid(settings.runs["run"]))
 
 
 def test_forcing_that_is_no_weather_is_made_up_in_its_range(tmp_path, monkeypatch) -> None:
