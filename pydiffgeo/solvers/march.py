@@ -98,7 +98,8 @@ def march(window: Window) -> Tensor:
         if bool(failed.any()):
             apart.append(window.rows[failed])
             window.keep(~failed)
-    return torch.cat(apart) if apart else window.rows[:0]
+    # in their order, as those of any window
+    return torch.cat(apart).sort().values if apart else window.rows[:0]
 
 
 def _some(window: Window, steps: Steps, nodes: slice) -> tuple[int, Tensor]:

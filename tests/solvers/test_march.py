@@ -130,6 +130,17 @@ def test_columns_that_need_more_iterations_are_set_apart(
         torch.testing.assert_close(gradient[name], slope, rtol=1e-7, atol=1e-8)
 
 
+def test_columns_that_are_all_set_apart_at_different_times_keep_their_order(
+    used: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    solver, warm = {"method": "sdirk2", "step": 1.0}, weather()["temperature"] + 4
+    expected, _ = run(HBV, Solver(**solver), temperature=warm)
+    monkeypatch.setattr(march, "MOST", 1)
+    found, _ = run(HBV, Solver(**solver, compile=True), temperature=warm)
+    assert "_first" in used and len(found.stats["newton_iterations"].unique()) == 1
+    torch.testing.assert_close(found.states, expected.states, rtol=1e-9, atol=1e-9)
+
+
 def test_systems_of_a_few_equations_are_solved_in_their_pattern() -> None:
     random = torch.Generator().manual_seed(2)
     pattern = [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0), (2, 2), (3, 1), (3, 2), (3, 3)]
