@@ -57,7 +57,8 @@ def left_out(
     place = output / region
     if not (place / run / "history.csv").is_file():
         train(without(experiment, run, sites), place, progress=False)
-    found = predict(place / run, file, place / f"{run}.nc", sites=sites, series=()).data
+    path = place / f"{run}.nc"
+    found = predict(place / run, file, path, sites=sites, series=(), overwrite=True).data
     return judged(found, experiment.runs[run].data.test.days)
 
 

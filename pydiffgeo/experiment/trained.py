@@ -179,6 +179,14 @@ def read_left_out(folder: Path) -> dict[str, dict[str, str]]:
     return found
 
 
+def _of_today(settings: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return the settings of a training with the keys that have come since, at their defaults."""
+    try:
+        return plain_settings(run_settings(settings)) if settings else None
+    except ValidationError:
+        return settings
+
+
 def _notes(folder: Path, saved: dict[str, Any], settings: Any) -> Iterator[str]:
     """Yield what a reader of the scores must know of a run."""
     if reason := _unfinished(saved, settings):
@@ -187,7 +195,7 @@ def _notes(folder: Path, saved: dict[str, Any], settings: Any) -> Iterator[str]:
             "--resume goes on."
         )
     now = plain_settings(settings)
-    changed = changed_settings(saved.get("settings") or now, now, FREE - {"data.path"})
+    changed = changed_settings(_of_today(saved.get("settings")) or now, now, FREE - {"data.path"})
     told = [f"{key} is {new!r}, the run was trained with {old!r}" for key, old, new in changed]
     if told:
         yield (
