@@ -173,13 +173,8 @@ class ExpHydro(Buckets):
         return rates, {(0, 0): -on_snow, (1, 0): on_snow, (1, 1): -(drying + emptying)}
 
     def _ahead(
-        self,
-        states: Sequence[Tensor],
-        f: Values,
-        p: Values,
-        step: float | Tensor,
-        iterations: int,
-    ) -> list[Tensor]:
+        self, states: Sequence[Tensor], f: Values, p: Values, step: float | Tensor, iterations: int,
+    ) -> list[Tensor]:  # fmt: skip
         """Snow at the end of an implicit step, and the water near it, by iterations of Newton."""
         snow, water = states
         fallen, spill = snow + step * f["snowfall"], SPILL * step

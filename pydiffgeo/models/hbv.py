@@ -242,13 +242,8 @@ class HBV(Buckets):
         return rates, entries
 
     def _ahead(
-        self,
-        states: Sequence[Tensor],
-        f: Values,
-        p: Values,
-        step: float | Tensor,
-        iterations: int,
-    ) -> list[Tensor]:
+        self, states: Sequence[Tensor], f: Values, p: Values, step: float | Tensor, iterations: int,
+    ) -> list[Tensor]:  # fmt: skip
         """Stores near those at the end of an implicit step: one after another, from the snow down.
 
         Each takes what the one above gives; its own equation is solved by a few iterations of
