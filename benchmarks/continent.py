@@ -63,7 +63,9 @@ def continent(basins: xr.Dataset, units: int, years: int) -> xr.Dataset:
         found[name].attrs["units"] = unit
     for name in ATTRIBUTES:
         spread = 1 + 0.05 * random.normal(size=units)
-        found[name] = "site", basins[name].values[source] * spread, basins[name].attrs
+        values = basins[name].values
+        drawn = (values[source] * spread).clip(values.min(), values.max())
+        found[name] = "site", drawn, basins[name].attrs
     return found
 
 
@@ -125,8 +127,9 @@ def river(prediction: Path, units: int) -> xr.Dataset:
 
 def land_settings(path: Path, copies: int, engine: str) -> dict[str, Any]:
     """HBV whose parameters a network learns from attributes."""
-    hbv = {"kind": "process", "model": "hbv", "solver": {"method": "implicit_euler", "step": 1.0},
-           "engine": engine, "bounds": {"K2": [0.01, 0.2]}}  # fmt: skip
+    solver = {"method": "implicit_euler", "step": 1.0, "compile": engine == "torch"}
+    hbv = {"kind": "process", "model": "hbv", "solver": solver,
+           "engine": engine, "bounds": {"K2": [0.01, 0.2]}, "only": ["discharge"]}  # fmt: skip
     return {
         "data": {
             "path": str(path), "attributes": ATTRIBUTES, "memory": 0.5, "missing": "skip",
@@ -143,7 +146,7 @@ def land_settings(path: Path, copies: int, engine: str) -> dict[str, Any]:
         "loss": {"kind": "nse"},
         "training": {"epochs": 1, "steps_per_epoch": 20, "batch": 64, "length": 365,
                      "warm_up": 365, "threads": 1},
-        "evaluation": {"warm_up": 365, "batch": 250},
+        "evaluation": {"warm_up": 365, "batch": 1000},
         "runs": {"hbv": {}},
     }  # fmt: skip
 

@@ -9,7 +9,7 @@ reads. No dask is needed.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -68,9 +68,8 @@ def _outer(values: NDArray, key: list[Any]) -> NDArray:
 
 
 class Reader:
-    """Reads the variables of one site at a time, and keeps the last ones read.
-
-    Up to `CACHE_BYTES`, or `BLOCK` sites.
+    """Reads the variables of one site at a time, and keeps the last ones read, up to `CACHE_BYTES`
+    or `BLOCK` sites; or those of several sites at once, where the files have them together.
 
     Parameters
     ----------
@@ -78,10 +77,18 @@ class Reader:
         Takes a site's position and returns each variable over all days, [time].
     bytes_per_site : int
         Size of what it returns.
+    block : callable, optional
+        Takes positions of sites and names of variables and returns these, [site, time], or None
+        where sites have to be read one at a time.
     """
 
-    def __init__(self, read: Callable[[int], Mapping[str, NDArray]], bytes_per_site: int):
-        self._read = read
+    def __init__(
+        self,
+        read: Callable[[int], Mapping[str, NDArray]],
+        bytes_per_site: int,
+        block: Callable[[Rows, Collection[str]], Mapping[str, NDArray] | None] | None = None,
+    ):
+        self._read, self._block = read, block
         self._kept: OrderedDict[int, Mapping[str, NDArray]] = OrderedDict()
         self._most = max(BLOCK, CACHE_BYTES // max(bytes_per_site, 1))
 
@@ -99,6 +106,9 @@ class Reader:
         """Return variable `name` of all sites, of this size by dimension, lazily."""
 
         def rows(wanted: Rows) -> NDArray:
+            at_once = None if self._block is None else self._block(wanted, [name])
+            if at_once is not None:
+                return at_once[name]
             return np.stack([self.site(int(row))[name] for row in wanted])
 
         return lazy_variable(rows, shape, dtype)

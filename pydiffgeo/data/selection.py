@@ -12,7 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from pydiffgeo.data.form import Day, axis_of, positions, stamp, times_of, unit_of
-from pydiffgeo.data.lazy import Rows, is_lazy, lazy_variable
+from pydiffgeo.data.lazy import BLOCK, Rows, is_lazy, lazy_variable
 from pydiffgeo.data.left_out import OBSERVATION, left_or_refused, left_out_lines, reason
 from pydiffgeo.data.network import DOWNSTREAM
 from pydiffgeo.data.problems import Problem, attribute_problems, gap_problems, impossible_problems
@@ -109,7 +109,7 @@ def select_sites(
     Parameters
     ----------
     records : xarray.Dataset
-        Site or site form; lazy records are read one site at a time.
+        Site or site form; lazy records are read some sites at a time.
     spans : sequence of Span
         Periods, and what they need.
     forcing, observed : sequence of str
@@ -145,16 +145,16 @@ def select_sites(
     unfit: list[tuple[str, str]] = []
     river = DOWNSTREAM in records.variables
     judged = {(span, name): False for span in spans for name in span.judged}
+    series = _Series(records, read)
     for row, site in enumerate(sites):
         problems = list(
             attribute_problems(
                 {name: v[row : row + 1] for name, v in static.items()}, [site], attributes
             )
         )
-        try:
-            values = {name: _series(records, name, row) for name in read}
-        except DataError as error:
-            found[site] = [*problems, Problem("unreadable", site, "", "", "", 0, str(error))]
+        values = series(row)
+        if isinstance(values, DataError):
+            found[site] = [*problems, Problem("unreadable", site, "", "", "", 0, str(values))]
             continue
         erase = impossible == "missing"
         problems += _impossible(values, units, at.values(), site, days, erase)
@@ -263,11 +263,31 @@ def _positions(span: Span, days: pd.Index) -> tuple[int, int, int]:
     return max(0, first - span.warm_up), first, last
 
 
-def _series(records: xr.Dataset, name: str, row: int) -> NDArray:
-    values = records[name].isel(site=row)
-    return np.array(
-        values.transpose(axis_of(records), ...).values, dtype=float
-    )  # a copy: impossible values are taken out
+class _Series:
+    """The series of one site after the other, [time] or [time, depth] by name, read in blocks."""
+
+    def __init__(self, records: xr.Dataset, names: Iterable[str]):
+        axis = axis_of(records)
+        # without coordinates, indexing is faster
+        self._known = {n: records[n].variable.transpose("site", axis, ...) for n in names}
+        self._rows, self._block = slice(0, 0), dict[str, NDArray]()
+
+    def __call__(self, row: int) -> dict[str, NDArray] | DataError:
+        """Return copies, of which impossible values may be taken out; or why there are none."""
+        if row >= self._rows.stop:
+            try:
+                self._rows = slice(row, row + BLOCK)
+                self._block = self._read(self._rows)
+            except DataError:  # of some site: each by itself
+                try:
+                    self._rows = slice(row, row + 1)
+                    self._block = self._read(self._rows)
+                except DataError as error:
+                    return error
+        return {name: values[row - self._rows.start].copy() for name, values in self._block.items()}
+
+    def _read(self, rows: slice) -> dict[str, NDArray]:
+        return {name: v[{"site": rows}].values.astype(float) for name, v in self._known.items()}
 
 
 def _last_row(values: Mapping[str, NDArray]) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +17,7 @@ from pydiffgeo.data.derive import derived
 from pydiffgeo.data.form import DAY, Day, moments, stamp
 from pydiffgeo.data.layouts import LAYOUTS, Request, Source
 from pydiffgeo.data.layouts.source import base_of, depth_of
-from pydiffgeo.data.lazy import Reader
+from pydiffgeo.data.lazy import Reader, Rows
 from pydiffgeo.data.network import DOWNSTREAM, within
 from pydiffgeo.data.problems import absent
 from pydiffgeo.errors import DataError, listed, lookup, nearest
@@ -165,18 +165,22 @@ def open_sites(
             found[name] = column.typed(values)
         return found
 
-    reader = Reader(read, size)
+    def block(rows: Rows, names: Collection[str]) -> dict[str, NDArray] | None:
+        found = None if source.block is None else source.block(rows, times, names)
+        return found and {name: source.columns[name].typed(v) for name, v in found.items()}
+
     if lazy if lazy is not None else size * len(source.sites) > EAGER_BYTES:
+        reader = Reader(read, size, block)
         arrays = {name: reader.variable(name, shapes[name], dtypes[name]) for name in dtypes}
     else:
         arrays = {
             name: xr.Variable(tuple(shape), np.empty(tuple(shape.values()), dtypes[name]))
             for name, shape in shapes.items()
         }
-        at_once = None if source.whole is None else source.whole(times, wanted)
+        at_once = block(np.arange(len(source.sites)), wanted)
         if at_once is not None:
             for name, values in at_once.items():
-                arrays[name].values[:] = source.columns[name].typed(values)
+                arrays[name].values[:] = values
         else:
             for row in range(len(source.sites)):
                 for name, values in read(row).items():

@@ -1,4 +1,4 @@
-"""Writing records of sites as one netCDF file or zarr folder in chunks of a site, block by block.
+"""Writing records of sites as one netCDF file or zarr folder, block by block.
 
 The fast forms to train from.
 """
@@ -24,7 +24,7 @@ from pydiffgeo.errors import DataError, listed
 from pydiffgeo.files import replacing
 
 EPOCH = pd.Timestamp("1900-01-01")
-SHARD = 256  # sites of a file of a zarr folder
+SHARD, CHUNK = 256, 8  # sites of a file of a zarr folder, and sites that are packed together
 
 
 def write_sites(
@@ -146,8 +146,8 @@ def _write_zarr(
         for name in kept:
             given, kind, told = _series(sites, name, dtype)
             root.create_array(
-                name, shape=given.shape, dtype=kind, chunks=(1, *given.shape[1:]),
-                shards=(min(SHARD, given.shape[0]), *given.shape[1:]),
+                name, shape=given.shape, dtype=kind, chunks=(CHUNK, *given.shape[1:]),
+                shards=(SHARD, *given.shape[1:]),
                 fill_value=0 if kind.kind == "i" else np.nan,
                 attributes=told, dimension_names=tuple(map(str, given.dims)),
             )  # fmt: skip

@@ -17,7 +17,7 @@ from torch import Tensor
 from pydiffgeo.data import network, satellite_cells
 from pydiffgeo.data.batch import Batch
 from pydiffgeo.data.form import axis_of, step_of, times_of, unit_of
-from pydiffgeo.data.lazy import blocks
+from pydiffgeo.data.lazy import Rows, blocks
 from pydiffgeo.data.problems import Problem, gap_problems, impossible_problems
 from pydiffgeo.data.scaling import attribute_values
 from pydiffgeo.data.site_report import SiteReport
@@ -192,7 +192,7 @@ class SiteTensors:
             problems += impossible_problems(name, values, site, self.times, unit)
         return problems
 
-    def _read(self, rows: slice) -> NDArray:
+    def _read(self, rows: slice | Rows) -> NDArray:
         """Return [site, feature, time] of some sites."""
         part = self._series.isel(site=rows)
         found = []
@@ -218,17 +218,19 @@ class SiteTensors:
             block[i, width:, absent[i]] = np.nan
         return block
 
-    def _row(self, row: int) -> Tensor:
-        """Return one site, [feature, time], from memory or from its file."""
-        if self._all is not None:
-            return self._all[row]
-        if row in self._kept:
-            self._kept.move_to_end(row)
-        else:
-            self._kept[row] = torch.from_numpy(self._read(slice(row, row + 1))[0]).to(self.device)
-            if len(self._kept) > self._most:
-                self._kept.popitem(last=False)
-        return self._kept[row]
+    def _rows(self, rows: Rows) -> dict[int, Tensor]:
+        """Return some sites, [feature, time] each, read from the file unless they are kept."""
+        wanted = np.unique(rows).tolist()
+        found = {row: self._kept.pop(row) for row in wanted if row in self._kept}
+        absent = np.array([row for row in wanted if row not in found], np.int64)
+        for part in blocks(len(absent)):
+            # each site a tensor of its own, so that one that is dropped frees its memory
+            for row, values in zip(absent[part].tolist(), self._read(absent[part]), strict=True):
+                found[row] = torch.tensor(values, device=self.device)
+        self._kept |= found
+        while len(self._kept) > self._most:
+            self._kept.popitem(last=False)
+        return found
 
     def windows(
         self,
@@ -301,8 +303,8 @@ class SiteTensors:
             views = self._all.unfold(2, length, 1)
             row, start = (torch.from_numpy(values).to(self.device) for values in (rows, first))
             return views[row, :, start]
-        pairs = zip(rows.tolist(), first.tolist(), strict=True)
-        return torch.stack([self._row(row)[:, start : start + length] for row, start in pairs])
+        series, pairs = self._rows(rows), zip(rows.tolist(), first.tolist(), strict=True)
+        return torch.stack([series[row][:, start : start + length] for row, start in pairs])
 
     def complete(self, rows: NDArray | slice = slice(None)) -> NDArray:
         """Return where all forcing is there, bool [site, time]."""

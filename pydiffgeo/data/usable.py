@@ -132,7 +132,7 @@ def usable_sites(
     Parameters
     ----------
     sites : xarray.Dataset
-        Site form; lazy records are read one site at a time.
+        Site form; lazy records are read some sites at a time.
     spans : sequence of Span
         Periods, and what they need.
     series, observed, attributes : sequence of str

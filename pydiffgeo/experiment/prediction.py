@@ -252,7 +252,7 @@ def _loaded(folder: Path) -> TrainedRun:
 
 def _simulated(
     run: TrainedRun, records: xr.Dataset, start: Any, end: Any, series: Sequence[str] | None,
-    calibration: Evaluation | None,
+    calibration: Evaluation | None, scored: bool = True,
 ) -> Evaluation:  # fmt: skip
     observed = [name for name in run.settings.data.observed if name in records]
     e, gives = run.settings.evaluation, run.hybrid.gives
@@ -260,6 +260,7 @@ def _simulated(
         run.model, records, start, end, warm_up=e.warm_up, batch=e.batch, observed=observed,
         also=[name for name in (series or gives) if name not in observed],
         missing=run.settings.data.missing, quantiles=e.quantiles,
+        measures={} if scored else dict.fromkeys(observed, ()),
     )  # fmt: skip
     names = [name for name in observed if name in found.data]
     return found if calibration is None or not names else conformal(calibration, found, e.quantiles)
@@ -335,7 +336,7 @@ def _simulate_parts(
             continue
         try:
             some = completed(run, records.isel(site=rows), settings)
-            found = _simulated(run, some, start, end, series, calibration)
+            found = _simulated(run, some, start, end, series, calibration, scored=False)
         except NoCompleteSite as error:
             log.warning("part %d: %s", k, error)
             write_netcdf(xr.Dataset(attrs={LEFT_OUT: str(error)}), _file(output, k))

@@ -25,7 +25,7 @@ from pydiffgeo.data import (
     without_impossible,
     write_sites,
 )
-from pydiffgeo.data.lazy import is_lazy
+from pydiffgeo.data.lazy import is_lazy, lazy_variable
 from pydiffgeo.data.variables import canonical_name, find_impossible, limits
 from pydiffgeo.errors import DataError
 
@@ -226,6 +226,24 @@ def test_skipping_leaves_out_only_what_cannot_be_used(tmp_path: Path) -> None:
         np.testing.assert_array_equal(lazy[name], eager[name])
         assert not find_impossible(name, eager[name].values).any()
     assert int(eager.precipitation.isnull().sum()) == 3 + 1 + 1
+
+
+def test_a_site_that_cannot_be_read_does_not_take_its_neighbours_with_it() -> None:
+    """Sites are read some at a time; two of forty are damaged."""
+    records, damaged = site_files.records(sites=40), {5, 21}
+    values = records.precipitation.values
+
+    def read(rows: Any) -> Any:
+        if lost := damaged & set(rows.tolist()):
+            raise DataError(f"the file of site {min(lost)} is damaged")
+        return values[rows]
+
+    shape = {str(dim): size for dim, size in records.precipitation.sizes.items()}
+    records["precipitation"] = lazy_variable(read, shape)
+    found = select_sites(records, [TRAIN], FORCING, DISCHARGE, missing="skip")
+    reasons = found.left_out["all"]
+    assert list(reasons) == ["b0005", "b0021"] and len(found.kept) == 38
+    assert "file of site 5" in reasons["b0005"] and "file of site 21" in reasons["b0021"]
 
 
 def test_a_basin_that_gets_no_score_is_said_before_the_first_step() -> None:

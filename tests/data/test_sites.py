@@ -94,6 +94,25 @@ def test_a_written_zarr_folder_is_read_as_the_file_is(tmp_path: Path) -> None:
     assert not list(tmp_path.glob(".*.part"))
 
 
+@pytest.mark.parametrize("form", ["all.zarr", "all.nc"])
+def test_some_sites_and_days_are_read_lazily_in_any_order(tmp_path: Path, form: str) -> None:
+    if form == "all.zarr":
+        pytest.importorskip("zarr")
+    before = site_files.records(sites=40, days=50)
+    path = write_sites(before, tmp_path / form, dtype="float64")
+    names = before.site.values[[31, 2, 3, 4, 17]]
+    given = {"sites": names, "start": before.time.values[7], "end": before.time.values[30]}
+    opened = open_sites(path, lazy=True, **given)
+    wanted = before.sel(site=names, time=slice(given["start"], given["end"]))
+    for rows in (slice(None), [4, 0], slice(1, 4), 3):
+        np.testing.assert_array_equal(
+            opened.precipitation.isel(site=rows), wanted.precipitation.isel(site=rows)
+        )
+    later = open_sites(path, lazy=True, end=before.time.values[-1] + np.timedelta64(3, "D"))
+    assert np.isnan(later.precipitation[:, -3:]).all()  # days that the file does not have
+    np.testing.assert_array_equal(later.precipitation[:, :-3], before.precipitation)
+
+
 def test_memory_stays_bounded(tmp_path: Path) -> None:
     """A hundred sites of four years (5 MB) pass through an archive, a file and a report in less
     than half of that.

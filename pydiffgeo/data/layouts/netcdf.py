@@ -183,16 +183,19 @@ def source_of(file: xr.Dataset, path: Path, request: Request) -> Source:
             frame |= dict(zip(columns_of[native], numbers.reshape(len(times), -1).T, strict=True))
         return pd.DataFrame(frame, index=times)
 
-    def whole(wanted_times: pd.Index, wanted: Collection[str]) -> dict[str, NDArray] | None:
-        at = times.get_indexer(wanted_times)
-        inside = (times >= wanted_times[0]) & (times <= wanted_times[-1])
-        if (at < 0).any() or inside.sum() > len(at):  # times that lack, or lie in between
+    place = np.array([rows[site] for site in sites], np.int64)
+
+    def block(
+        wanted_rows: NDArray, wanted_times: pd.Index, wanted: Collection[str]
+    ) -> dict[str, NDArray] | None:
+        first = int(times.searchsorted(wanted_times[0]))
+        span = slice(first, first + len(wanted_times))
+        if not times[span].equals(wanted_times):  # times that lack, or lie in between
             return None
         found: dict[str, NDArray] = {}
-        places = {} if sites == tuple(known) else {label: [rows[site] for site in sites]}
+        at = {label: _run_of(place[wanted_rows]), moment: span}
         for native in (native for native in natives if names[native] in wanted):
-            part = series[native][places].transpose(label, moment)
-            values = values_of(part, native, path)[:, at]
+            values = values_of(series[native][at].transpose(label, moment), native, path)
             found[names[native]] = values if native in flags else convert(values, *factors[native])
         return found
 
@@ -210,7 +213,14 @@ def source_of(file: xr.Dataset, path: Path, request: Request) -> Source:
     # profiles, and radiation that may depend on the latitude, are read site by site
     plain = not depths and "shortwave_down" not in names.values()
     source = Source(sites, columns, read, span, static, attribute_units, attrs, step)
-    return replace(source, whole=whole) if plain else source
+    return replace(source, block=block) if plain else source
+
+
+def _run_of(places: NDArray) -> NDArray | slice:
+    """Return places in a file, as a slice where they follow each other, which is read quicker."""
+    if len(places) and (np.diff(places) == 1).all():
+        return slice(int(places[0]), int(places[-1]) + 1)
+    return places
 
 
 def _depths(file: xr.Dataset, path: Path) -> list[float]:

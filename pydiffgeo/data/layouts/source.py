@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pydiffgeo.data.form import DAY
 from pydiffgeo.data.layouts.regular_times import regular_index, step_between
 from pydiffgeo.data.layouts.text import Line, several_a_day
+from pydiffgeo.data.lazy import Rows
 from pydiffgeo.data.variables import canonical_name, variable_of
 from pydiffgeo.errors import DataError, nearest
 from pydiffgeo.units import same_unit
@@ -133,9 +134,10 @@ class Source:
         Title, source, licence.
     step : Timedelta
         From one time to the next; zero for points without dates.
-    whole : callable, optional
-        Takes times and the names of columns that are wanted, and returns these columns by name,
-        [site, time]: quicker than site by site, where one file has all. None where it lacks a time.
+    block : callable, optional
+        Takes positions of sites, times and the names of columns that are wanted, and returns these
+        columns by name, [site, time]: quicker than site by site, where one file has all. None where
+        it lacks a time.
     """
 
     sites: tuple[str, ...]
@@ -146,7 +148,7 @@ class Source:
     attribute_units: Mapping[str, str]
     attrs: Mapping[str, str]
     step: pd.Timedelta = DAY
-    whole: Callable[[pd.Index, Collection[str]], dict[str, NDArray] | None] | None = None
+    block: Callable[[Rows, pd.Index, Collection[str]], dict[str, NDArray] | None] | None = None
 
 
 def base_of(name: str) -> str:
