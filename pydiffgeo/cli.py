@@ -305,6 +305,7 @@ def predict(
     again = ["predict", str(run), "--data", str(data), "--output", str(output), "..."]
     with reporting(debug, output if in_parts else None, [*again, "--resume"]):
         from .errors import SettingsError
+        from .evaluation import summary_table
         from .experiment.prediction import predict as predict_run
         from .experiment.prediction import predict_parts
 
@@ -326,9 +327,10 @@ def predict(
         if found.axis == "point" and found.all_scores:
             say(found.pooled().to_string(index=False))
         for name, scores in found.all_scores.items():
-            medians = {m: float(scores[m].median()) for m in ("nse", "kge", "rmse") if m in scores}
-            told = ", ".join(f"{measure} {value:.3f}" for measure, value in medians.items())
-            say(f"{name}, medians: {told}")
+            row = summary_table(scores).iloc[-1]  # of profiles, that of all depths
+            told = ", ".join(f"{m} {row[m]:.3f}" for m in ("nse", "kge", "rmse") if m in row)
+            deep = "of all depths, rmse over all sites" if "depth" in row else "medians"
+            say(f"{name}, {deep}: {told}")
         say(f"Written: {output}")
 
 

@@ -16,11 +16,14 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import xarray as xr
 from typer.testing import CliRunner
 
 from pydiffgeo import __version__, cli
 from pydiffgeo.errors import DataError, SolveFailed
+from pydiffgeo.evaluation import score_sites, summary_table
 
 
 class Calls(list[tuple[str, tuple[Any, ...]]]):
@@ -143,6 +146,22 @@ def test_commands_pass_their_arguments(calls: Calls, command: str, called: Any) 
     result = invoke(*shlex.split(command))
     assert result.exit_code == 0, result.output
     assert calls == [called]
+
+
+def test_predict_and_evaluate_tell_the_same_error_of_profiles(calls: Calls) -> None:
+    """The root of the mean square over sites and depths, not the median of the sites."""
+    steps = np.arange(20.0)
+    observed = xr.DataArray(
+        np.stack([steps, steps + 1, steps + 2])[:, :, None] * [1.0, 2.0],
+        dims=("site", "time", "depth"), coords={"depth": [0.05, 0.5]}, name="soil_moisture",
+    )  # fmt: skip
+    errors = np.array([[0.1, 0.1], [0.1, 0.2], [0.2, 0.5]])
+    scores = score_sites(observed + errors[:, None], observed)
+    calls.answer = types.SimpleNamespace(all_scores={"soil_moisture": scores}, axis="time")
+    told = invoke("predict", "x", "--data", "new.nc").stdout
+    assert "soil_moisture, of all depths, rmse over all sites: " in told
+    assert f"rmse {np.sqrt((errors**2).mean()):.3f}" in told
+    assert f"nse {float(summary_table(scores).nse.iloc[-1]):.3f}" in told
 
 
 def test_hints_of_the_next_command(calls: Calls) -> None:
