@@ -118,9 +118,10 @@ def river(prediction: Path, units: int) -> xr.Dataset:
     def gauge(wanted: NDArray) -> NDArray:
         return np.where((wanted == units - 1)[:, None], total, np.nan).astype(np.float32)
 
-    found["discharge"] = lazy_variable(gauge, {"site": units, "time": len(days)}, np.float32)
+    size = {"site": units, "time": len(days)}
+    found["discharge"] = lazy_variable(gauge, size, np.float32, block=256)
     found["discharge"].attrs["units"] = "m3 s-1"
-    found["runoff"] = lazy_variable(rows, {"site": units, "time": len(days)}, np.float32)
+    found["runoff"] = lazy_variable(rows, size, np.float32, block=256)
     found["runoff"].attrs = {"units": "mm d-1", "role": "forcing"}
     return found
 

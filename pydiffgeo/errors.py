@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
@@ -125,6 +126,11 @@ def listed(names: Iterable[object], shown: int = 12) -> str:
     every = [str(name) for name in names]
     more = f" ... and {len(every) - shown} more" if len(every) > shown else ""
     return (", ".join(every[:shown]) or "none") + more
+
+
+def repeated(names: Iterable[T]) -> list[T]:
+    """Return the names that occur more than once, in order."""
+    return [name for name, count in Counter(names).items() if count > 1]
 
 
 def lookup(mapping: Mapping[str, T], name: str, what: str) -> T:

@@ -12,7 +12,7 @@ import pytest
 
 import pydiffgeo
 from pydiffgeo import errors
-from pydiffgeo.errors import lookup, nearest
+from pydiffgeo.errors import lookup, nearest, repeated
 
 PACKAGE = Path(pydiffgeo.__file__).parent
 OURS = {
@@ -300,3 +300,9 @@ def test_a_name_that_is_not_known_ends_a_sentence():
     )
     with pytest.raises(errors.UnknownName, match=r"^unknown soil 'qqq'\. Known: clay, loam\.$"):
         lookup({"loam": 1, "clay": 2}, "qqq", "soil")
+
+
+def test_what_is_repeated_is_named_once_in_order_and_in_no_time():
+    names = [f"u{k}" for k in range(200_000)]  # each counted in turn would take hours
+    assert repeated([*names, "u7", "u3", "u7"]) == ["u3", "u7"]
+    assert repeated(names) == []

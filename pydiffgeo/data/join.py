@@ -8,7 +8,7 @@ import pandas as pd
 import xarray as xr
 
 from pydiffgeo.data.form import axis_of, is_observed, series_names, step_of, times_of
-from pydiffgeo.errors import DataError, DataWarning, UnitError, listed
+from pydiffgeo.errors import DataError, DataWarning, UnitError, listed, repeated
 from pydiffgeo.units import same_unit
 
 
@@ -138,6 +138,6 @@ def append_sites(sites: xr.Dataset, *others: xr.Dataset) -> xr.Dataset:
 def _site_names(records: xr.Dataset, who: str) -> list[str]:
     """Return the names of sites as text; DataError where one is there twice."""
     names = [str(site) for site in records.site.values]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
+    if twice := repeated(names):
         raise DataError(f"{who} have {listed(twice, 3)} twice; rename or drop one.")
     return names

@@ -9,7 +9,7 @@ reads. No dask is needed.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from xarray.core import indexing
 Rows = NDArray[np.int64]
 BLOCK = 16  # sites that are read together
 CACHE_BYTES = 128 * 2**20
+BLOCK_BYTES = 4 * 2**20  # of a series that is read together, where one file has all sites
 
 
 class SiteArray(BackendArray):
@@ -34,12 +35,18 @@ class SiteArray(BackendArray):
         Sites, times and what else there is.
     dtype : dtype
         Of the values.
+    block : int
+        Rows that are read together.
     """
 
     def __init__(
-        self, read: Callable[[Rows], NDArray], shape: tuple[int, ...], dtype: Any = np.float64
+        self,
+        read: Callable[[Rows], NDArray],
+        shape: tuple[int, ...],
+        dtype: Any = np.float64,
+        block: int = BLOCK,
     ):
-        self.read, self.shape, self.dtype = read, shape, np.dtype(dtype)
+        self.read, self.shape, self.dtype, self.block = read, shape, np.dtype(dtype), block
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
         return indexing.explicit_indexing_adapter(
@@ -53,7 +60,7 @@ class SiteArray(BackendArray):
         wanted = np.arange(self.shape[0])[rows]
         if not wanted.size:
             return _outer(np.empty((0, *self.shape[1:]), self.dtype), [slice(None), *others])
-        parts = (self.read(wanted[i : i + BLOCK]) for i in range(0, len(wanted), BLOCK))
+        parts = (self.read(wanted[part]) for part in blocks(len(wanted), self.block))
         return np.concatenate([_outer(part, [slice(None), *others]) for part in parts])
 
 
@@ -104,6 +111,8 @@ class Reader:
 
     def variable(self, name: str, shape: Mapping[str, int], dtype: Any = np.float64) -> xr.Variable:
         """Return variable `name` of all sites, of this size by dimension, lazily."""
+        row = int(np.prod([*shape.values()][1:])) * np.dtype(dtype).itemsize
+        block = BLOCK if self._block is None else max(BLOCK, BLOCK_BYTES // max(row, 1))
 
         def rows(wanted: Rows) -> NDArray:
             at_once = None if self._block is None else self._block(wanted, [name])
@@ -111,18 +120,29 @@ class Reader:
                 return at_once[name]
             return np.stack([self.site(int(row))[name] for row in wanted])
 
-        return lazy_variable(rows, shape, dtype)
+        return lazy_variable(rows, shape, dtype, block)
 
 
 def lazy_variable(
-    read: Callable[[Rows], NDArray], shape: Mapping[str, int], dtype: Any = np.float64
+    read: Callable[[Rows], NDArray],
+    shape: Mapping[str, int],
+    dtype: Any = np.float64,
+    block: int = BLOCK,
 ) -> xr.Variable:
-    """Return a variable whose rows `read` provides when they are needed.
+    """Return a variable whose rows `read` provides when they are needed, `block` at a time.
 
     `shape` is its size by dimension, site first.
     """
-    array = SiteArray(read, tuple(shape.values()), dtype)
-    return xr.Variable(tuple(shape), indexing.LazilyIndexedArray(array))
+    array = SiteArray(read, tuple(shape.values()), dtype, block)
+    found = xr.Variable(tuple(shape), indexing.LazilyIndexedArray(array))
+    found.encoding["preferred_chunks"] = {"site": block}
+    return found
+
+
+def together(series: Iterable[xr.DataArray | xr.Variable]) -> int:
+    """Return how many sites of all these series are best read together."""
+    lazy = [v.encoding.get("preferred_chunks", {}).get("site", BLOCK) for v in series]
+    return min(lazy, default=BLOCK)
 
 
 def is_lazy(values: xr.DataArray) -> bool:

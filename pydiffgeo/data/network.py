@@ -234,12 +234,12 @@ def cut_above(sites: xr.Dataset, outlets: str | Sequence[str]) -> xr.Dataset:
         As `below`, or an unknown site.
     """
     wanted = [outlets] if isinstance(outlets, str) else list(outlets)
-    names = [str(name) for name in sites.site.values]
+    place = {str(name): row for row, name in enumerate(sites.site.values)}
     for name in wanted:
-        if name not in names:
-            raise DataError(f"no site {name!r} in the records{nearest(name, names)}")
+        if name not in place:
+            raise DataError(f"no site {name!r} in the records{nearest(name, place)}")
     into = below(sites)
-    rows = upstream(into, [names.index(name) for name in wanted])
+    rows = upstream(into, [place[name] for name in wanted])
     part = sites.isel(site=rows)
     kept = np.isin(into[rows], rows)
     ids = np.where(kept, identifiers(part[DOWNSTREAM].values), "")

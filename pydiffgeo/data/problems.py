@@ -184,7 +184,10 @@ def attribute_problems(
 
 def runs(flags: ArrayLike) -> list[tuple[int, int]]:
     """Return (first, last) position of each run of True."""
-    edges = np.flatnonzero(np.diff(np.concatenate(([0], np.asarray(flags).astype(np.int8), [0]))))
+    known = np.asarray(flags)
+    if not known.any():  # as nearly always
+        return []
+    edges = np.flatnonzero(np.diff(np.concatenate(([0], known.astype(np.int8), [0]))))
     return [(int(a), int(b) - 1) for a, b in zip(edges[::2], edges[1::2], strict=True)]
 
 

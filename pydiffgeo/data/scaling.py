@@ -12,7 +12,7 @@ import xarray as xr
 from torch import Tensor
 
 from pydiffgeo.data.form import Day, axis_of, positions, stamp, times_of
-from pydiffgeo.data.lazy import blocks
+from pydiffgeo.data.lazy import blocks, together
 from pydiffgeo.data.problems import absent, attribute_problems
 from pydiffgeo.errors import DataError, listed
 
@@ -83,7 +83,7 @@ def fit_scaling(
             )
     # count, mean, sum of squared deviations
     sums = {name: np.zeros(3) for name in [*forcing, *attributes]}
-    for rows in blocks(records.sizes["site"]):
+    for rows in blocks(records.sizes["site"], together(records[name] for name in forcing)):
         for name in forcing:
             sums[name] = _merge(sums[name], records[name].isel({"site": rows, axis: span}).values)
     for name in attributes:

@@ -12,7 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from pydiffgeo.data.form import Day, axis_of, positions, stamp, times_of, unit_of
-from pydiffgeo.data.lazy import BLOCK, Rows, is_lazy, lazy_variable
+from pydiffgeo.data.lazy import Rows, is_lazy, lazy_variable, together
 from pydiffgeo.data.left_out import OBSERVATION, left_or_refused, left_out_lines, reason
 from pydiffgeo.data.network import DOWNSTREAM
 from pydiffgeo.data.problems import Problem, attribute_problems, gap_problems, impossible_problems
@@ -152,9 +152,10 @@ def select_sites(
                 {name: v[row : row + 1] for name, v in static.items()}, [site], attributes
             )
         )
-        values = series(row)
-        if isinstance(values, DataError):
-            found[site] = [*problems, Problem("unreadable", site, "", "", "", 0, str(values))]
+        try:
+            values = series(row)
+        except DataError as error:
+            found[site] = [*problems, Problem("unreadable", site, "", "", "", 0, str(error))]
             continue
         erase = impossible == "missing"
         problems += _impossible(values, units, at.values(), site, days, erase)
@@ -271,23 +272,24 @@ class _Series:
         # without coordinates, indexing is faster
         self._known = {n: records[n].variable.transpose("site", axis, ...) for n in names}
         self._rows, self._block = slice(0, 0), dict[str, NDArray]()
+        self._size = together(self._known.values())
 
-    def __call__(self, row: int) -> dict[str, NDArray] | DataError:
-        """Return copies, of which impossible values may be taken out; or why there are none."""
+    def __call__(self, row: int) -> dict[str, NDArray]:
+        """Return copies, of which impossible values may be taken out.
+
+        DataError where this site cannot be read.
+        """
         if row >= self._rows.stop:
             try:
-                self._rows = slice(row, row + BLOCK)
-                self._block = self._read(self._rows)
+                self._read(slice(row, row + self._size))
             except DataError:  # of some site: each by itself
-                try:
-                    self._rows = slice(row, row + 1)
-                    self._block = self._read(self._rows)
-                except DataError as error:
-                    return error
+                self._read(slice(row, row + 1))
         return {name: values[row - self._rows.start].copy() for name, values in self._block.items()}
 
-    def _read(self, rows: slice) -> dict[str, NDArray]:
-        return {name: v[{"site": rows}].values.astype(float) for name, v in self._known.items()}
+    def _read(self, rows: slice) -> None:
+        known = self._known.items()
+        self._block = {name: v[{"site": rows}].values.astype(float) for name, v in known}
+        self._rows = rows
 
 
 def _last_row(values: Mapping[str, NDArray]) -> int:
@@ -343,7 +345,10 @@ def _lacks(
 ) -> Iterator[Problem]:
     """Return what a site lacks in a span; of those of a `river` a window needs no observation."""
     begin, first, last = positions
-    period = f"in the {span.name} period, {stamp(days[first])} to {stamp(days[last - 1])}"
+
+    def period() -> str:
+        return f"in the {span.name} period, {stamp(days[first])} to {stamp(days[last - 1])}"
+
     if span.gaps == "none" or (span.gaps == "windows" and missing == "error"):
         part = {name: array[begin:last] for name, array in weather.items()}
         for problem in gap_problems(part, site, days[begin:last]):
@@ -353,13 +358,12 @@ def _lacks(
         length = (
             "of all days" if span.window is None else f"of {span.window[0]} + {span.window[1]} days"
         )
-        text = (
-            f"site {site} has no window {length} with complete forcing and an observation {period}."
-        )
+        what = f"no window {length} with complete forcing and an observation"
+        text = f"site {site} has {what} {period()}."
         yield Problem("no window", site, "", "", "", 0, text)
     for name in (n for n in span.varied if n in seen or not river):
         if not _varied(seen[name][first:last]):
-            text = f"site {site} has fewer than two different observations of {name} {period}."
+            text = f"site {site} has fewer than two different observations of {name} {period()}."
             yield Problem("no variance", site, name, "", "", 0, text)
     for name, values in seen.items() if span.least else ():
         counts = np.isfinite(values[first:last]).reshape(last - first, -1).sum(0)
@@ -367,7 +371,7 @@ def _lacks(
             level = int((counts < span.least).argmax())
             where = f" in level {level + 1} of {len(counts)}" if len(counts) > 1 else ""
             text = (
-                f"site {site} has {counts[level]} observations of {name}{where} {period}, "
+                f"site {site} has {counts[level]} observations of {name}{where} {period()}, "
                 f"{span.least} are needed."
             )
             yield Problem("no observation", site, name, "", "", 0, text)

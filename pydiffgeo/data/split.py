@@ -130,7 +130,8 @@ def split_sites(
             close = nearest(site, list(group))
             told = f"data.exclude: no site {site!r} in the records{close}"
             raise DataError(told, ("data", "exclude", k))
-    left = [site for site in known if site not in set(exclude)] if split_by else list(known)
+    gone = set(exclude) if split_by else set()
+    left = [site for site in known if site not in gone]
     names = list(dict.fromkeys(group[site] for site in left))
 
     def named(what: str, given: Chosen) -> Any:
@@ -145,7 +146,8 @@ def split_sites(
     trained, held = choose_sites(names, asked, apart, without, split_seed)
     judges: list[str] = []
     if judging:
-        rest = [name for name in names if name not in set(held) | set(without)]
+        taken = {*held, *without}
+        rest = [name for name in names if name not in taken]
         if isinstance(judging, int):
             free = trained if asked is None or isinstance(asked, Mapping) else rest
             if judging < len(free):
@@ -153,15 +155,17 @@ def split_sites(
             else:
                 judges = free
         else:
+            others = set(rest)
             for name in judging:
-                if name not in rest:
+                if name not in others:
                     raise DataError(
                         f"data.validation_sites: {name!r} is held out or not in the records; the "
                         f"others are {listed(rest)}.",
                         ("data", "validation_sites"),
                     )
             judges = list(judging)
-        trained = [name for name in trained if name not in set(judges)]
+        judged = set(judges)
+        trained = [name for name in trained if name not in judged]
         if not trained:
             raise DataError(
                 "data.validation_sites leaves none to train on; take fewer.",

@@ -17,7 +17,7 @@ from torch import Tensor
 from pydiffgeo.data import network, satellite_cells
 from pydiffgeo.data.batch import Batch
 from pydiffgeo.data.form import axis_of, step_of, times_of, unit_of
-from pydiffgeo.data.lazy import Rows, blocks
+from pydiffgeo.data.lazy import Rows, blocks, together
 from pydiffgeo.data.problems import Problem, gap_problems, impossible_problems
 from pydiffgeo.data.scaling import attribute_values
 from pydiffgeo.data.site_report import SiteReport
@@ -153,7 +153,7 @@ class SiteTensors:
         never: dict[str, list[bool]] = {name: [] for name in self.observed}
         width, a, b = len(self.forcing), *self._period
         needed = [k for k, name in enumerate(self.forcing) if name in self.needed]
-        for rows in blocks(len(self.names)):
+        for rows in blocks(len(self.names), together(self._series.values())):
             block = self._read(rows)
             if kept is not None:
                 kept[rows] = block
@@ -223,7 +223,7 @@ class SiteTensors:
         wanted = np.unique(rows).tolist()
         found = {row: self._kept.pop(row) for row in wanted if row in self._kept}
         absent = np.array([row for row in wanted if row not in found], np.int64)
-        for part in blocks(len(absent)):
+        for part in blocks(len(absent), together(self._series.values())):
             # each site a tensor of its own, so that one that is dropped frees its memory
             for row, values in zip(absent[part].tolist(), self._read(absent[part]), strict=True):
                 found[row] = torch.tensor(values, device=self.device)

@@ -77,41 +77,42 @@ def choose_sites(
         An unknown site, one in both groups, or fewer sites than asked for.
     """
     order = [known[i] for i in np.random.default_rng(split_seed).permutation(len(known))]
-    order = [site for site in order if site not in set(exclude)]
+    left = set(exclude)
+    order = [site for site in order if site not in left]
     named = set() if wanted is None or isinstance(wanted, int) else set(wanted)
     # a number of held-out ones leaves those alone
     free = [site for site in order if site not in named]
     held = free[:held_out] if isinstance(held_out, int) else list(held_out)
-    rest = [site for site in order if site not in set(held)]
+    apart, there = set(held), set(known)
+    rest = [site for site in order if site not in apart]
     chosen = rest if wanted is None else rest[:wanted] if isinstance(wanted, int) else list(wanted)
     place = ".".join(section)
     for which, given in (("sites", chosen), ("held_out", held), ("exclude", list(exclude))):
         for k, site in enumerate(given):
-            if site not in known:
+            if site not in there:
                 hint = f"{nearest(site, known)} They have {len(known)} sites, such as {known[0]!r}."
                 raise DataError(
                     f"{place}.{which}: no site {site!r} in the records{hint}", (*section, which, k)
                 )
-    if both := sorted(set(held) & set(chosen)):
+    if both := sorted(apart & set(chosen)):
         raise DataError(
             f"site {both[0]} is in {place}.sites and in {place}.held_out; take it out of one."
         )
     asked = ((wanted, chosen), (held_out, held))
     if not chosen or any(isinstance(n, int) and len(found) < n for n, found in asked):
         count = "some" if wanted is None else wanted if isinstance(wanted, int) else len(wanted)
-        apart = held_out if isinstance(held_out, int) else len(held_out)
+        how_many = held_out if isinstance(held_out, int) else len(held_out)
         fewer = f", of which {place}.exclude leaves {len(order)}" if exclude else ""
         most = max((n for n in (wanted, held_out) if isinstance(n, int)), default=0)
         quotes = " Identifiers stand in quotes, in a list: ['01078000']." if most > 9999 else ""
         raise DataError(
-            f"{place}.sites asks for {count} sites and {place}.held_out for {apart}; the records "
-            f"have {len(known)}{fewer}. Ask for fewer{', or exclude fewer' if exclude else ''}."
-            f"{quotes}",
+            f"{place}.sites asks for {count} sites and {place}.held_out for {how_many}; the "
+            f"records have {len(known)}{fewer}. "
+            f"Ask for fewer{', or exclude fewer' if exclude else ''}.{quotes}",
             (*section, "sites" if wanted is not None else "exclude" if exclude else "held_out"),
         )
-    left = set(exclude)
-    train, apart_ = (set(group) - left for group in (chosen, held))
-    return [s for s in known if s in train], [s for s in known if s in apart_]
+    train, judged = set(chosen) - left, apart - left
+    return [s for s in known if s in train], [s for s in known if s in judged]
 
 
 def usable_sites(

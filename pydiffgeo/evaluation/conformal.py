@@ -68,8 +68,9 @@ def conformal(
         )
     if relative is not None and not relative > 0:
         raise DataError(f"relative={relative:g} must be above zero, in the unit of the series.")
-    data, known = judged.data.copy(), [str(site) for site in calibration.data["site"].values]
-    rows = [known.index(str(s)) if str(s) in known else None for s in data["site"].values]
+    data = judged.data.copy()
+    place = {str(site): row for row, site in enumerate(calibration.data["site"].values)}
+    rows = [place.get(str(site)) for site in data["site"].values]
     for name in names:
         past, own = calibration.judged, name + QUANTILE
         both = own in past and own in data

@@ -11,7 +11,7 @@ import pandas as pd
 import xarray as xr
 import yaml
 
-from pydiffgeo.errors import DataError, SettingsError, listed, lookup, nearest
+from pydiffgeo.errors import DataError, SettingsError, listed, lookup, nearest, repeated
 from pydiffgeo.evaluation import (
     Evaluation,
     compare_runs,
@@ -102,7 +102,7 @@ def judge(
     found = [run for folder in folders for run in runs_in(Path(folder))]
     runs = list({run.resolve(): run for run in found}.values())
     names = [run.name for run in runs]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
+    if twice := repeated(names):
         raise DataError(
             f"two runs are called {listed(twice)}: judge their folders one by one, or rename one."
         )

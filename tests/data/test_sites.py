@@ -132,6 +132,7 @@ def test_memory_stays_bounded(tmp_path: Path) -> None:
     size = 100 * values.nbytes
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(lazy, "CACHE_BYTES", 0)
+        patch.setattr(lazy, "BLOCK_BYTES", 0)
         opened = open_sites(tmp_path, lazy=True)
         tracemalloc.start()
         write_sites(opened, tmp_path / "all.nc")

@@ -31,7 +31,7 @@ from pydiffgeo.data.layouts.source import (
 from pydiffgeo.data.layouts.text import parse_stamps
 from pydiffgeo.data.network import DOWNSTREAM
 from pydiffgeo.data.variables import VARIABLES, convert, daylight_mean, unit_changes
-from pydiffgeo.errors import DataError, UnitError
+from pydiffgeo.errors import DataError, UnitError, repeated
 from pydiffgeo.units import conversion, same_unit
 
 LABELS = (
@@ -110,9 +110,8 @@ def source_of(file: xr.Dataset, path: Path, request: Request) -> Source:
         value.decode() if isinstance(value, bytes) else str(value) for value in file[label].values
     ]
     rows = {site: i for i, site in enumerate(known)}
-    if len(rows) < len(known):
-        twice = next(site for site in known if known.count(site) > 1)
-        raise DataError(f"site {twice!r} occurs twice in {path}; keep one record per site.")
+    if twice := repeated(known):
+        raise DataError(f"site {twice[0]!r} occurs twice in {path}; keep one record per site.")
     sites = wanted_sites(known, request.sites, path)
     times: pd.Index = pd.RangeIndex(file.sizes[moment])
     step = pd.Timedelta(0)

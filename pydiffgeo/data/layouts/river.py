@@ -24,7 +24,7 @@ from pydiffgeo.data.layouts.reaches import NONE, Reaches, known_columns
 from pydiffgeo.data.layouts.river_series import matrix, observed_of, with_series
 from pydiffgeo.data.layouts.river_tables import reaches_of_netcdf, reaches_of_table, table_header
 from pydiffgeo.data.layouts.source import Request, Source
-from pydiffgeo.errors import DataError, nearest
+from pydiffgeo.errors import DataError, nearest, repeated
 
 log = logging.getLogger("pydiffgeo")
 TABLES = (".csv", ".parquet", ".gpkg")
@@ -156,9 +156,8 @@ def open_source(
 def _on_network(reaches: Reaches, path: Path, outside: str) -> xr.Dataset:
     """Return attributes with the reach below each, checked, and the number of reaches above."""
     ids = np.array(reaches.ids, dtype=object)
-    if len(set(reaches.ids)) < len(ids):
-        twice = next(name for name in reaches.ids if reaches.ids.count(name) > 1)
-        raise DataError(f"reach {twice!r} occurs twice in {path}; keep one row per reach.")
+    if twice := repeated(reaches.ids):
+        raise DataError(f"reach {twice[0]!r} occurs twice in {path}; keep one row per reach.")
     known, below = set(reaches.ids), np.array(reaches.below, dtype=object)
     below = np.array(["" if b in NONE and b not in known else b for b in below], dtype=object)
     lost = np.array([b != "" and b not in known for b in below], dtype=bool)

@@ -132,7 +132,8 @@ def matrix(file: Path, name: str, sites: xr.Dataset, request: Request) -> xr.Dat
     if values.columns.has_duplicates:
         twice = values.columns[values.columns.duplicated()][0]
         raise DataError(f"{file} has reach {twice!r} twice; keep one series.")
-    lacking = [site for site in ids if site not in set(own)]
+    there = set(own)
+    lacking = [site for site in ids if site not in there]
     if len(lacking) == len(ids) or (lacking and name != "discharge"):
         more = " ..." if len(lacking) > SHOWN else ""
         raise DataError(
@@ -282,7 +283,7 @@ def _gauges(
     kept = np.sort(order[first[rows[order][first] >= 0]])
     if away := (rows < 0).sum():
         log.info("%d gauges of %s are at no reach and left out", away, path.name)
-    lost = [i for i in range(len(rows)) if rows[i] >= 0 and i not in set(kept.tolist())]
+    lost = np.setdiff1d(np.flatnonzero(rows >= 0), kept).tolist()
     for i in lost:
         other = next(j for j in kept if rows[j] == rows[i])
         log.warning(

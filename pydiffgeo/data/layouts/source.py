@@ -16,7 +16,7 @@ from pydiffgeo.data.layouts.regular_times import regular_index, step_between
 from pydiffgeo.data.layouts.text import Line, several_a_day
 from pydiffgeo.data.lazy import Rows
 from pydiffgeo.data.variables import canonical_name, variable_of
-from pydiffgeo.errors import DataError, nearest
+from pydiffgeo.errors import DataError, nearest, repeated
 from pydiffgeo.units import same_unit
 
 T = TypeVar("T")
@@ -242,9 +242,8 @@ def wanted_sites(
                 f"no site {site!r} in {where}{nearest(site, known)} It has {len(known)} sites, "
                 f"from {known[0]!r} to {known[-1]!r}; identifiers are text, with leading zeros."
             )
-    if len(present & set(listed)) < len(listed):
-        twice = next(b for b in listed if listed.count(b) > 1)
-        raise DataError(f"site {twice!r} is asked for twice; keep one.")
+    if twice := repeated(listed):
+        raise DataError(f"site {twice[0]!r} is asked for twice; keep one.")
     return tuple(listed)
 
 
