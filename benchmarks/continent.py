@@ -147,7 +147,7 @@ def land_settings(path: Path, copies: int, engine: str) -> dict[str, Any]:
         "loss": {"kind": "nse"},
         "training": {"epochs": 1, "steps_per_epoch": 20, "batch": 64, "length": 365,
                      "warm_up": 365, "threads": 1},
-        "evaluation": {"warm_up": 365, "batch": 1000},
+        "evaluation": {"warm_up": 365, "batch": 500},
         "runs": {"hbv": {}},
     }  # fmt: skip
 
