@@ -364,18 +364,20 @@ class Window:
         values = [i for name in wanted or places for i in range(len(fluxes))[places[name]]]
         if not wanted:
             states[:, :, rows] = self.states[:, 1:] if plan.daily else self.states[:, 1 + ends]
-        means = self.states.new_zeros(len(fluxes), len(ends), len(self.rows))
-        change = self.states.new_zeros(len(states), len(ends), len(self.rows))
+        means = self.states.new_zeros(len(values), len(ends), len(self.rows))
+        stores = 0 if wanted else len(states)
+        change = self.states.new_zeros(stores, len(ends), len(self.rows))
         for nodes in blocks(plan, len(self.rows)):
             state = self.states[:, nodes.start + 1 : nodes.stop + 1].movedim(0, -1)
             e = self.kernels.evaluate(state, *self.inputs(nodes), fluxes=True)
-            for i in values:
-                plan.collect(e.fluxes[..., i], plan.share, nodes, means[i])
+            for i, out in zip(values, means, strict=True):
+                plan.collect(e.fluxes[..., i], plan.share, nodes, out)
             if not wanted:
                 rates = only(self.stored, e.rates).expand_as(state)  # a rate may be that of all
                 for rate, out in zip(rates.unbind(-1), change, strict=True):
                     plan.collect(rate, plan.weight, nodes, out)
-        fluxes[:, :, rows] = means
+        for i, mean in zip(values, means, strict=True):
+            fluxes[i, :, rows] = mean
         if wanted:
             return
         begins = only(self.stored, self.columns.initial.T).T

@@ -37,23 +37,21 @@ class Run:
     operations: Kernels
     windows: list[Window] = field(default_factory=list)
     sweeps: Tensor = None  # type: ignore[assignment]
-
-    @property
-    def stuck(self) -> dict[int, int]:
-        """Columns that were not solved, and the interval in which they were."""
-        return {c: k for w in self.windows for c, k in w.stuck.items()}
+    stuck: dict[int, int] = field(default_factory=dict)
+    """Columns that were not solved, and the interval in which they were."""
 
     def forward(self, record: bool) -> tuple[Tensor, Tensor, Tensor]:
-        """Return states, storage and fluxes `[column, interval, ...]`; windows are kept.
+        """Return states, storage and fluxes `[column, interval, ...]`; to `record`, keep windows.
 
-        NaN for columns that were not solved.
+        NaN for columns that were not solved, and for what is not asked for.
         """
         p = self.problem
         columns, size, T = len(p.initial), p.model.size, len(p.lengths)
-        nan = float("nan")
-        states = p.initial.new_full((size, T, columns), nan)
-        storage = p.initial.new_full((size, T + 1, columns), nan)
-        fluxes = p.initial.new_full((p.model.spec.flux_values(size), T, columns), nan)
+        nan = p.initial.new_tensor(float("nan"))
+        states, storage = (nan.expand(size, n, columns) for n in (T, T + 1))
+        if not p.only:
+            states, storage = states.clone(), storage.clone()
+        fluxes = nan.expand(p.model.spec.flux_values(size), T, columns).clone()
         self.sweeps = torch.zeros(columns, dtype=torch.long)
         chunks = math.ceil(columns / self.chunk)
         for rows in torch.arange(columns, device=p.initial.device).tensor_split(chunks):
@@ -67,7 +65,8 @@ class Run:
             for each in found:
                 each.write(states, storage, fluxes)
                 self.sweeps[each.rows.cpu()] = each.sweeps
-            self.windows += found
+                self.stuck |= each.stuck
+            self.windows += found if record else []
         return states.permute(2, 1, 0), storage.permute(2, 1, 0), fluxes.permute(2, 1, 0)
 
     def backward(self, grads: tuple[Tensor, ...], needs: dict[str, set[str]]) -> _Adjoint:
