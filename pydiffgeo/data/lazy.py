@@ -9,7 +9,7 @@ reads. No dask is needed.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -143,6 +143,54 @@ def together(series: Iterable[xr.DataArray | xr.Variable]) -> int:
     """Return how many sites of all these series are best read together."""
     lazy = [v.encoding.get("preferred_chunks", {}).get("site", BLOCK) for v in series]
     return min(lazy, default=BLOCK)
+
+
+def mapped(values: xr.DataArray, change: Callable[[Rows, NDArray], NDArray]) -> xr.Variable:
+    """Return a series [site, ...] of which `change` makes another from rows and their values.
+
+    What is lazy stays so.
+    """
+    given = values.variable.transpose("site", ...)
+    if not is_lazy(values):
+        return given.copy(data=change(np.arange(len(given)), given.values))
+    found = lazy_variable(
+        lambda rows: change(rows, given[{"site": rows}].values),
+        {str(dim): size for dim, size in given.sizes.items()}, given.dtype, together([given]),
+    )  # fmt: skip
+    found.attrs.update(given.attrs)
+    return found
+
+
+def joined(parts: Sequence[xr.Dataset]) -> xr.Dataset:
+    """Return the records of other sites as one, part after part.
+
+    What is lazy stays so.
+    """
+    lazy = [name for name in parts[0].data_vars if any(is_lazy(part[name]) for part in parts)]
+    found = xr.concat([part.drop_vars(lazy) for part in parts], "site")
+    if not lazy:
+        return found
+    ends = np.cumsum([part.sizes["site"] for part in parts])
+
+    def of(series: list[xr.Variable]) -> Callable[[Rows], NDArray]:
+        def read(rows: Rows) -> NDArray:
+            which = np.searchsorted(ends, rows, "right")
+            values = np.empty((len(rows), *series[0].shape[1:]), series[0].dtype)
+            for k in np.unique(which):
+                own = which == k
+                begin = ends[k] - len(series[k])
+                values[own] = series[k][{"site": rows[own] - begin}].values
+            return values
+
+        return read
+
+    for name in lazy:
+        series = [part[name].variable for part in parts]
+        shape = {**series[0].sizes, "site": found.sizes["site"]}
+        size = {str(dim): n for dim, n in shape.items()}
+        found[name] = lazy_variable(of(series), size, series[0].dtype, together(series))
+        found[name].attrs.update(series[0].attrs)
+    return found[list(parts[0].data_vars)]
 
 
 def is_lazy(values: xr.DataArray) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -12,7 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from pydiffgeo.data.form import Day, axis_of, positions, stamp, times_of, unit_of
-from pydiffgeo.data.lazy import Rows, is_lazy, lazy_variable, together
+from pydiffgeo.data.lazy import Rows, mapped, together
 from pydiffgeo.data.left_out import OBSERVATION, left_or_refused, left_out_lines, reason
 from pydiffgeo.data.network import DOWNSTREAM
 from pydiffgeo.data.problems import Problem, attribute_problems, gap_problems, impossible_problems
@@ -237,23 +237,12 @@ def without_impossible(records: xr.Dataset, names: Iterable[str]) -> xr.Dataset:
 
     Lazy records stay lazy.
     """
-    changed = {}
-    for name in names:
-        values = records[name]
-        if is_lazy(values):
 
-            def read(rows: Rows, name: str = name, values: xr.DataArray = values) -> NDArray:
-                return _masked(name, values.isel(site=rows).values, unit_of(values))
+    def without(name: str, unit: str | None) -> Callable[[Rows, NDArray], NDArray]:
+        return lambda _, values: np.where(find_impossible(name, values, unit), np.nan, values)
 
-            changed[name] = lazy_variable(read, {str(d): n for d, n in values.sizes.items()})
-            changed[name].attrs.update(values.attrs)
-        else:
-            changed[name] = values.copy(data=_masked(name, values.values, unit_of(values))).variable
-    return records.assign(changed)
-
-
-def _masked(name: str, values: NDArray, unit: str | None) -> NDArray:
-    return np.where(find_impossible(name, values, unit), np.nan, values)
+    given = {name: records[name] for name in names}
+    return records.assign({n: mapped(v, without(n, unit_of(v))) for n, v in given.items()})
 
 
 def _positions(span: Span, days: pd.Index) -> tuple[int, int, int]:

@@ -31,6 +31,7 @@ from pydiffgeo.data.form import (
     stamp,
     times_of,
 )
+from pydiffgeo.data.lazy import joined
 from pydiffgeo.data.network import DOWNSTREAM
 from pydiffgeo.data.satellite_cells import require_whole_cells
 from pydiffgeo.data.selection import require_judged
@@ -210,7 +211,7 @@ def load_sites(
     require_judged(out, [site for some in kept for site in some])
     chosen = kept.pop(1) if validating else ()
     held_out = kept[1] if held else ()
-    records = xr.concat([part.sites for part in found], "site") if found[1:] else found[0].sites
+    records = joined([part.sites for part in found]) if found[1:] else found[0].sites
     if river:
         records = records.sel(site=opened.site.values)
     if (

@@ -15,7 +15,7 @@ import site_files
 import xarray as xr
 
 from pydiffgeo.data import LAYOUTS, check_sites, open_sites, write_sites
-from pydiffgeo.data.lazy import is_lazy
+from pydiffgeo.data.lazy import is_lazy, joined
 from pydiffgeo.data.variables import VARIABLES
 from pydiffgeo.errors import DataError, SettingsError, UnknownName
 
@@ -173,3 +173,22 @@ def test_unknown_names_are_answered(tmp_path: Path) -> None:
         open_sites(tmp_path / "absent")
     with pytest.raises(DataError, match="before its start"):
         open_sites(root, start="2001-02-01", end="2001-01-01")
+
+
+def test_records_of_several_groups_are_joined_without_being_read(tmp_path: Path) -> None:
+    before = site_files.records(sites=40, days=30)
+    path = write_sites(before, tmp_path / "all.nc", dtype="float64")
+    opened = open_sites(path, lazy=True)
+    groups = [before.site.values[rows] for rows in (slice(30, 40), [0, 7, 2], slice(3, 7))]
+    whole = joined([opened.sel(site=names) for names in groups])
+    wanted = before.sel(site=np.concatenate(groups))
+    assert is_lazy(whole.precipitation) and is_lazy(whole.discharge)
+    assert list(whole.data_vars) == list(opened.data_vars)
+    assert whole.precipitation.attrs == opened.precipitation.attrs
+    order = whole.sel(site=["b0005", "b0031", "b0000", "b0006"])
+    for name in ("precipitation", "discharge", "area"):
+        np.testing.assert_array_equal(whole[name], wanted[name])
+        np.testing.assert_array_equal(order[name], before[name].sel(site=order.site))
+    xr.testing.assert_identical(
+        joined([opened.sel(site=names).load() for names in groups]), whole.load()
+    )
