@@ -203,8 +203,8 @@ def show(found: Record) -> None:
     for heading in ("step", "wall, s", "CPU, s", "peak, GB", "us per unit-day", "published, h"):
         table.add_column(heading, justify="left" if heading == "step" else "right")
     for name, one in found["steps"].items():
-        larger = PUBLISHED["reaches" if name == "route" else "units"] / found["units"]
-        grows = name != "train"
+        larger = PUBLISHED["units" if name == "predict" else "reaches"] / found["units"]
+        grows = name in ("predict", "route")
         days = found["units"] * found["days"]
         table.add_row(
             name, f"{one['wall_s']:.0f}", f"{one['cpu_s']:.0f}", f"{one['peak_gb']:.2f}",
@@ -258,9 +258,8 @@ def main() -> None:
         write_sites(river(runoff, units), reaches, progress=True)
         print(f"the river is written in {time.perf_counter() - begin:.0f} s")
     (folder / "river.yaml").write_text(yaml.safe_dump(river_settings(reaches, arguments.engine)))
-    if not (folder / "river" / "routing").exists():
-        words = ["train", str(folder / "river.yaml"), "--output", str(folder / "river")]
-        measured(*words, "--quiet")
+    words = ["train", str(folder / "river.yaml"), "--output", str(folder / "river")]
+    step("prepare the river", *words, "--overwrite")
     words = ["predict", str(folder / "river" / "routing"), "--data", str(reaches)]
     words += ["--output", str(folder / "routed"), "--steps", "365", "--series", "discharge"]
     words += ["--resume"] if (folder / "routed").exists() else []
