@@ -31,7 +31,7 @@ from pydiffgeo.data.form import (
     stamp,
     times_of,
 )
-from pydiffgeo.data.lazy import joined
+from pydiffgeo.data.lazy import blocks, joined, together
 from pydiffgeo.data.network import DOWNSTREAM
 from pydiffgeo.data.satellite_cells import require_whole_cells
 from pydiffgeo.data.selection import require_judged
@@ -267,8 +267,10 @@ def _gauges(records: xr.Dataset, data: DataSettings) -> list[str]:
     """Return the sites of a river where anything was observed."""
     seen = np.zeros(records.sizes["site"], bool)
     for name in (name for name in data.observed if name in records):
-        values = records[name].transpose("site", ...).values
-        seen |= np.isfinite(values).reshape(len(values), -1).any(1)
+        series = records[name].variable.transpose("site", ...)
+        for rows in blocks(len(seen), together([series])):
+            values = series[rows].values
+            seen[rows] |= np.isfinite(values).reshape(len(values), -1).any(1)
     found = [str(site) for site in records.site.values[seen]]
     if not found:
         observed = ", ".join(data.observed)
