@@ -162,6 +162,7 @@ def river_settings(path: Path, engine: str) -> dict[str, Any]:
         "data": {
             "path": str(path),
             "attributes": ["area", "length", "slope"],
+            "memory": 0.5,
             "forcing": ["runoff"],
             "observed": ["discharge"],
             "train": {"start": "1982-10-01", "end": "1982-12-31"},

@@ -223,9 +223,9 @@ class SiteTensors:
         wanted = np.unique(rows).tolist()
         found = {row: self._kept.pop(row) for row in wanted if row in self._kept}
         absent = np.array([row for row in wanted if row not in found], np.int64)
-        for part in blocks(len(absent), together(self._series.values())):
+        if len(absent):
             # each site a tensor of its own, so that one that is dropped frees its memory
-            for row, values in zip(absent[part].tolist(), self._read(absent[part]), strict=True):
+            for row, values in zip(absent.tolist(), self._read(absent), strict=True):
                 found[row] = torch.tensor(values, device=self.device)
         self._kept |= found
         while len(self._kept) > self._most:
@@ -303,8 +303,13 @@ class SiteTensors:
             views = self._all.unfold(2, length, 1)
             row, start = (torch.from_numpy(values).to(self.device) for values in (rows, first))
             return views[row, :, start]
-        series, pairs = self._rows(rows), zip(rows.tolist(), first.tolist(), strict=True)
-        return torch.stack([series[row][:, start : start + length] for row, start in pairs])
+        cut = torch.empty((len(rows), self._features, length), dtype=self.dtype, device=self.device)
+        order = np.argsort(rows, kind="stable")
+        for part in blocks(len(order), together(self._series.values())):
+            series = self._rows(rows[order[part]])  # a batch may have all sites
+            for i in order[part].tolist():
+                cut[i] = series[int(rows[i])][:, first[i] : first[i] + length]
+        return cut
 
     def complete(self, rows: NDArray | slice = slice(None)) -> NDArray:
         """Return where all forcing is there, bool [site, time]."""

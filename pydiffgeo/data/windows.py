@@ -167,6 +167,12 @@ class Windows:
         self.observed = tuple(observed_names(sites) if observed is None else observed)
         free = [name for name in series_names(sites) if name not in self.observed]
         self.forcing = tuple(free if forcing is None else forcing)
+        if both := [name for name in self.forcing if name in self.observed]:
+            raise DataError(
+                f"{listed(both)} is observed, and read as a forcing, too: a stage that reads it "
+                "needs one before that gives it (of a process, `only` must name it), or take it "
+                "out of what is observed."
+            )
         self.optional = tuple(name for name in optional if name in self.forcing)
         self._attributes = None if attributes is None else tuple(attributes)
         self.names, self.times = tuple(str(name) for name in sites.site.values), times_of(sites)

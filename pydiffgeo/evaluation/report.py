@@ -26,6 +26,10 @@ SHOWN = {
     "coverage_95": "", "width_90": "",
 }  # fmt: skip
 LABELS = ("run", "observed", "group", "depth")  # of rows
+GATHERED = {  # of profiles, by `summary_table`; of all else it takes medians
+    "rmse": "root of the mean square", "ubrmse": "root of the mean square", "bias": "mean",
+    "correlation": "mean",
+}  # fmt: skip
 COMPARED = (
     "untrained", "pooled", "cdf", "profiles", "hydrographs", "reliability", "water_balance",
     "training_curves",
@@ -169,7 +173,10 @@ def _print_summary(summary: pd.DataFrame, title: str) -> None:
         named = summary.fillna({"depth": "no depth"})  # a satellite beside probes
         wide = named.pivot_table(m, labels, "depth", sort=False, dropna=False)
         marks = {str(c): best[m] for c in wide if m in best}
-        print_table(wide.reset_index(), f"{title}: {m}", marks)
+        how = f"{GATHERED.get(m, 'median')} over the sites"
+        if m in GATHERED and "no depth" in wide:
+            how += ", without depth their median"
+        print_table(wide.reset_index(), f"{title}: {m} ({how})", marks)
 
 
 def _incomparable(runs: Runs) -> Iterator[str]:

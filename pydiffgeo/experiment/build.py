@@ -257,8 +257,9 @@ def _their_time(records: xr.Dataset) -> xr.Dataset:
     """
     known = np.zeros(records.sizes["time"], bool)
     for name in (*series_names(records), *observed_names(records)):
-        values = np.isfinite(records[name].transpose("time", ...).values)
-        known |= values.reshape(len(values), -1).any(1)
+        series = records[name].variable.transpose("site", ..., "time")
+        for rows in blocks(records.sizes["site"], together([series])):
+            known |= np.isfinite(series[rows].values).reshape(-1, len(known)).any(0)
     there = known.nonzero()[0]
     return records.isel(time=slice(there[0], there[-1] + 1)) if len(there) else records
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from pydiffgeo.data import fill_forcing, find_data
+from pydiffgeo.data import fill_forcing, find_data, without_impossible
 from pydiffgeo.data.derive import attributes_of, sources_of
-from pydiffgeo.data.form import moments, series_names, step_of, times_of
+from pydiffgeo.data.form import moments, observed_names, series_names, step_of, times_of
 from pydiffgeo.data.problems import absent
 from pydiffgeo.errors import DataError, listed
 from pydiffgeo.experiment.build import open_records, selected, summary_days, with_derived
@@ -65,6 +65,9 @@ def completed(run: TrainedRun, records: xr.Dataset, data: Any) -> xr.Dataset:
     if data.points:
         return _with_attributes(with_derived(records, data, None, None), run)
     days = times_of(records)
+    if data.impossible == "missing":
+        there = (*series_names(records), *observed_names(records))
+        records = without_impossible(records, dict.fromkeys(there))
     if data.gaps is not None:
         series = [n for n in series_names(records) if n not in data.observed]
         records, _ = fill_forcing(records, make(data.gaps), (days[0], days[-1]), series)

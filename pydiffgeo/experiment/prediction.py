@@ -31,7 +31,7 @@ from pydiffgeo.training.distributed import Group, process_group
 log = logging.getLogger("pydiffgeo")
 
 INDEX = "prediction.json"
-LEFT_OUT = "left_out"  # in an index: sites of a part that are not in its file, and why
+LEFT_OUT = "left_out"  # attribute of a part: sites that are not in its file, and why, as JSON
 
 
 def predict(
@@ -160,7 +160,7 @@ def predict_parts(
         "weights": run.weights,
         "data": str(data),
         "layout": json.loads(json.dumps([settings.layout, settings.options], default=str)),
-        "records": _digest(records),
+        "records": _digest(settings.path, output, records),
         "series": sorted(series) if series else None,
         "parts": [[len(rows), names[rows[0]], *days] for rows, *days in parts],
     }
@@ -197,6 +197,7 @@ def open_prediction(
     except (OSError, ValueError, KeyError) as error:
         raise DataError(f"{folder} holds no prediction ({INDEX} is not there).") from error
     found: dict[str, list[xr.Dataset]] = {}
+    left_out: dict[str, str] = {}
     lacking = [k for k in range(len(plan)) if not _file(folder, k).is_file()]
     if lacking:
         raise DataError(
@@ -205,6 +206,7 @@ def open_prediction(
         )
     for k, (_, _, *days) in enumerate(plan):
         with xr.open_dataset(_file(folder, k)) as part:
+            left_out |= json.loads(part.attrs.get(LEFT_OUT, "{}"))
             if "site" not in part.dims:  # all of its sites were left out
                 continue
             own = part.site.values.astype(str)
@@ -218,22 +220,30 @@ def open_prediction(
             chosen = part if series is None else part[list(series)]
             if len(rows):
                 found.setdefault(str(days), []).append(chosen.isel(site=rows).load())
-    if not found:
-        raise DataError(f"none of the sites {listed(sites or (), 5)} is in {folder}.")
+    known = {site for some in found.values() for part in some for site in part.site.values}
+    missing = [site for site in sites or () if site not in known]
+    if told := [f"site {site}: {left_out[site]}" for site in missing if site in left_out]:
+        raise DataError(f"{folder} was predicted without {listed(told, 3)}.")
+    if missing or not found:
+        raise DataError(f"the sites {listed(missing, 5)} are not in {folder}.")
+    left_out = left_out if sites is None else {}
     blocks = [xr.concat(some, "site") for some in found.values()]
     whole = blocks[0] if len(blocks) == 1 else xr.concat(blocks, "time", data_vars="minimal")
-    missing = sorted(set(sites or ()) - set(whole.site.values.astype(str)))
-    if missing:
-        raise DataError(f"the sites {listed(missing, 5)} are not in {folder}; see {INDEX}.")
+    whole.attrs[LEFT_OUT] = json.dumps(left_out)
     return whole
 
 
-def _digest(records: xr.Dataset) -> str:
-    """Return a digest of the names of all sites and of what three of them have.
+def _digest(path: Path, output: Path, records: xr.Dataset) -> str:
+    """Return a digest of the names of all sites, of the sizes and times of all files, and of what
+    three sites have.
 
-    A file that was written anew shows by it, without a look at all of a continent.
+    Files that were written anew show by it, without a look at all of a continent.
     """
     digest = hashlib.sha256("\n".join(map(str, records.site.values)).encode())
+    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        if file.is_file() and output not in file.parents:
+            told = file.stat()
+            digest.update(f"{file.name} {told.st_size} {told.st_mtime_ns}\n".encode())
     rows = np.unique(np.linspace(0, records.sizes["site"] - 1, 3).round().astype(int))
     some = records.isel(site=rows)
     for name in sorted(map(str, some.variables)):
@@ -339,7 +349,8 @@ def _simulate_parts(
             found = _simulated(run, some, start, end, series, calibration, scored=False)
         except NoCompleteSite as error:
             log.warning("part %d: %s", k, error)
-            write_netcdf(xr.Dataset(attrs={LEFT_OUT: str(error)}), _file(output, k))
+            gone = dict.fromkeys(records.site.values[rows].astype(str).tolist(), str(error))
+            write_netcdf(xr.Dataset(attrs={LEFT_OUT: json.dumps(gone)}), _file(output, k))
         else:
             _tell_failed(found)
             packed = {

@@ -404,3 +404,8 @@ def test_without_any_window_the_longest_gap_is_named(records) -> None:
     day = str(records.time.values[10])[:10]
     with pytest.raises(DataError, match=f"longest gap: precipitation is missing .* from {day} to"):
         next(Windows(records, 50, **READ))
+
+
+def test_what_is_observed_is_no_forcing_of_the_same_windows(records: xr.Dataset) -> None:
+    with pytest.raises(DataError, match="discharge is observed, and read as a forcing"):
+        Windows(records, forcing=["precipitation", "discharge"], observed=["discharge"])

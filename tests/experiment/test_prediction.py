@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 import pydiffgeo as pdg
 from pydiffgeo.cli import app
+from pydiffgeo.data import write_sites
 from pydiffgeo.errors import DataError, OutputError, SettingsError
 from pydiffgeo.experiment.judge import judge
 from pydiffgeo.experiment.prediction import predict, predict_parts
@@ -167,8 +168,44 @@ def test_sites_without_forcing_are_left_out_and_told(run, records, whole, tmp_pa
     predict_parts(skipping, *args, shard=2, progress=False)
     assert any("no site has complete forcing" in r.message for r in caplog.records)
     assert pdg.open_prediction(tmp_path / "p").site.values.tolist() == ["b0000", "b0001", "b0004"]
+    left_out = json.loads(pdg.open_prediction(tmp_path / "p").attrs["left_out"])
+    assert list(left_out) == ["b0002", "b0003"]
+    with pytest.raises(DataError, match="predicted without site b0003: (.|\n)*forcing"):
+        pdg.open_prediction(tmp_path / "p", sites=["b0000", "b0003"])
+    with pytest.raises(DataError, match="the sites b0009 are not in"):
+        pdg.open_prediction(tmp_path / "p", sites=["b0000", "b0009"])
     with pytest.raises(DataError, match="site b0002: forcing is missing"):
         predict_parts(run, args[0], tmp_path / "q", shard=2, progress=False)
+
+
+def test_impossible_values_count_as_missing_as_in_training(run, records, whole, tmp_path):
+    other = xr.load_dataset(records)
+    other.precipitation[2, 300] = -5.0
+    other.to_netcdf(tmp_path / "other.nc")
+    with pytest.raises(DataError, match="precipitation is -5 mm d-1, outside"):
+        predict_parts(run, tmp_path / "other.nc", tmp_path / "p", shard=2, progress=False)
+    lenient = shutil.copytree(run, tmp_path / "run")
+    text = (lenient / "settings.yaml").read_text()
+    text = text.replace("missing: error", "missing: skip")
+    (lenient / "settings.yaml").write_text(text.replace("impossible: error", "impossible: missing"))
+    predict_parts(lenient, tmp_path / "other.nc", tmp_path / "q", shard=2, progress=False)
+    found = pdg.open_prediction(tmp_path / "q")
+    assert found.site.values.tolist() == ["b0000", "b0001", "b0003", "b0004"]
+    close(found, whole.sel(site=found.site))
+
+
+def test_other_values_of_any_site_are_not_mixed(run, records, tmp_path):
+    """Of a site that no digest of few sites sees, in chunks of a zarr folder."""
+    pytest.importorskip("zarr")
+    data, out = tmp_path / "land.zarr", tmp_path / "p"
+    known = pdg.open_sites(records)
+    write_sites(known, data)
+    files = predict_parts(run, data, out, shard=2, progress=False)
+    files[1].unlink()
+    known["precipitation"][1] = known["precipitation"][1] * 3.0
+    write_sites(known, data)
+    with pytest.raises(OutputError, match="cannot resume: records differ"):
+        predict_parts(run, data, out, shard=2, resume=True, progress=False)
 
 
 def test_a_river_stays_whole(tmp_path):
