@@ -161,6 +161,15 @@ def mapped(values: xr.DataArray, change: Callable[[Rows, NDArray], NDArray]) -> 
     return found
 
 
+def seen_at(values: xr.DataArray, sites: NDArray) -> xr.Variable:
+    """Return a series [site, ...] that is missing but for some sites, marked in bool [site]."""
+
+    def change(rows: Rows, known: NDArray) -> NDArray:
+        return np.where(sites[rows].reshape(-1, *(1,) * (known.ndim - 1)), known, np.nan)
+
+    return mapped(values, change)
+
+
 def joined(parts: Sequence[xr.Dataset]) -> xr.Dataset:
     """Return the records of other sites as one, part after part.
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
 from pydiffgeo.data.form import positions, times_of
 from pydiffgeo.data.gaps import Fill, GapRules, fill_forcing
-from pydiffgeo.data.lazy import Rows, mapped
+from pydiffgeo.data.lazy import seen_at
 from pydiffgeo.data.left_out import left_or_refused
 from pydiffgeo.data.network import DOWNSTREAM
 from pydiffgeo.data.problems import Problem
@@ -166,7 +165,7 @@ def usable_sites(
     kept = sites.sel(site=list(selection.kept))
     for name in dict.fromkeys(name for _, name in selection.masked):
         out = [site for site, masked in selection.masked if masked == name]
-        kept = kept.assign({name: mapped(kept[name], _unseen(kept.site.isin(out).values))})
+        kept = kept.assign({name: seen_at(kept[name], ~kept.site.isin(out).values)})
     if impossible == "missing" or gaps is not None:
         # what is impossible on other days must not reach a neighbour that is filled
         kept = without_impossible(kept, dict.fromkeys((*series, *optional, *observed)))
@@ -193,12 +192,3 @@ def usable_sites(
     problems = (*selection.problems, *(p for those in found.values() for p in those))
     selection = replace(selection, kept=names, left_out=dict(left_out), problems=problems)
     return Usable(filled, selection, tuple(fills))
-
-
-def _unseen(sites: NDArray) -> Callable[[Rows, NDArray], NDArray]:
-    """Return what makes all values of some sites, marked in bool [site], missing."""
-
-    def change(rows: Rows, values: NDArray) -> NDArray:
-        return np.where(sites[rows].reshape(-1, *(1,) * (values.ndim - 1)), np.nan, values)
-
-    return change

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import pandas as pd
@@ -10,6 +11,7 @@ import xarray as xr
 
 from pydiffgeo.console import console
 from pydiffgeo.data import Fill, filled_lines, left_out_lines
+from pydiffgeo.data.lazy import seen_at
 
 log = logging.getLogger("pydiffgeo")
 
@@ -36,8 +38,7 @@ class SiteData:
         """Records of the sites trained on; of rivers all, without what was observed in others."""
         if not self.river:
             return self.sites.sel(site=list(self.trained))
-        own = self.sites.site.isin(list(self.trained))
-        return self.sites.assign({name: self.sites[name].where(own) for name in self.river})
+        return self._seen_at(self.trained)
 
     @property
     def groups(self) -> dict[str, tuple[str, ...]] | None:
@@ -54,8 +55,7 @@ class SiteData:
         """Return the records of the sites that are judged in a period."""
         out = self.left_out.get(period, {})
         if self.river:
-            own = self.sites.site.isin([s for s in (*self.trained, *self.held_out) if s not in out])
-            return self.sites.assign({name: self.sites[name].where(own) for name in self.river})
+            return self._seen_at([s for s in (*self.trained, *self.held_out) if s not in out])
         every = (*self.trained, *self.validating, *self.held_out)
         return self.sites.sel(site=[s for s in every if s not in out])
 
@@ -78,3 +78,8 @@ class SiteData:
         lines += [f"  filled: {line}" for line in filled_lines(self.fills)]
         for line in lines:
             (console().print if aloud else log.warning)(f"{name}: {line}")
+
+    def _seen_at(self, sites: Sequence[str]) -> xr.Dataset:
+        """Return all records of a river, observed at some sites alone."""
+        own = self.sites.site.isin(list(sites)).values
+        return self.sites.assign({name: seen_at(self.sites[name], own) for name in self.river})

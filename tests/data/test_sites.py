@@ -15,7 +15,7 @@ import site_files
 import xarray as xr
 
 from pydiffgeo.data import LAYOUTS, check_sites, open_sites, write_sites
-from pydiffgeo.data.lazy import is_lazy, joined
+from pydiffgeo.data.lazy import is_lazy, joined, seen_at
 from pydiffgeo.data.variables import VARIABLES
 from pydiffgeo.errors import DataError, SettingsError, UnknownName
 
@@ -192,3 +192,15 @@ def test_records_of_several_groups_are_joined_without_being_read(tmp_path: Path)
     xr.testing.assert_identical(
         joined([opened.sel(site=names).load() for names in groups]), whole.load()
     )
+
+
+@pytest.mark.parametrize("lazy", [True, False])
+def test_a_series_is_seen_at_some_sites_alone(tmp_path: Path, lazy: bool) -> None:
+    before = site_files.records(sites=40, days=30)
+    opened = open_sites(write_sites(before, tmp_path / "all.nc", dtype="float64"), lazy=lazy)
+    sites = np.isin(np.arange(40), [3, 20, 39])
+    found = seen_at(opened.discharge, sites)
+    assert is_lazy(xr.DataArray(found)) == lazy and found.attrs == opened.discharge.attrs
+    wanted = before.discharge.where(xr.DataArray(sites, dims="site")).transpose("site", "time")
+    np.testing.assert_array_equal(found[{"site": [39, 4, 3]}], wanted[[39, 4, 3]])
+    np.testing.assert_array_equal(found, wanted)
