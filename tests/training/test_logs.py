@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import time
 
 import pytest
 
@@ -22,6 +23,9 @@ def test_steps_after_the_checkpoint_are_dropped_when_a_run_goes_on(tmp_path):
             log.scalars(step, {"step/loss": begin + step})
             log.flush()
         log.close()
+        # files are read in the order of their names: the second, then a counter, by which 10 comes
+        # before 9; a run that goes on begins later
+        time.sleep(1.1)
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
     shown = [(e.step, e.value) for e in events.Scalars("step/loss")]
