@@ -329,8 +329,8 @@ def predict(
         for name, scores in found.all_scores.items():
             row = summary_table(scores).iloc[-1]  # of profiles, that of all depths
             told = ", ".join(f"{m} {row[m]:.3f}" for m in ("nse", "kge", "rmse") if m in row)
-            deep = "of all depths, rmse over all sites" if "depth" in row else "medians"
-            say(f"{name}, {deep}: {told}")
+            deep = " over all depths, rmse the root of the mean square" if "depth" in row else ""
+            say(f"{name}, medians{deep}: {told}")
         say(f"Written: {output}")
 
 

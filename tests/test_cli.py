@@ -159,7 +159,7 @@ def test_predict_and_evaluate_tell_the_same_error_of_profiles(calls: Calls) -> N
     scores = score_sites(observed + errors[:, None], observed)
     calls.answer = types.SimpleNamespace(all_scores={"soil_moisture": scores}, axis="time")
     told = invoke("predict", "x", "--data", "new.nc").stdout
-    assert "soil_moisture, of all depths, rmse over all sites: " in told
+    assert "soil_moisture, medians over all depths, rmse the root of the mean square: " in told
     assert f"rmse {np.sqrt((errors**2).mean()):.3f}" in told
     assert f"nse {float(summary_table(scores).nse.iloc[-1]):.3f}" in told
 

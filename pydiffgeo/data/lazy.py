@@ -155,8 +155,9 @@ def mapped(values: xr.DataArray, change: Callable[[Rows, NDArray], NDArray]) -> 
         return given.copy(data=change(np.arange(len(given)), given.values))
     found = lazy_variable(
         lambda rows: change(rows, given[{"site": rows}].values),
-        {str(dim): size for dim, size in given.sizes.items()}, given.dtype, together([given]),
-    )  # fmt: skip
+        {str(dim): size for dim, size in given.sizes.items()},
+        block=together([given]),
+    )
     found.attrs.update(given.attrs)
     return found
 
