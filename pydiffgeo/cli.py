@@ -302,7 +302,11 @@ def predict(
     """
     in_parts = bool(shard or steps)
     output = output or Path("prediction" if in_parts else "prediction.nc")
-    again = ["predict", str(run), "--data", str(data), "--output", str(output), "..."]
+    again = ["predict", str(run), "--data", str(data), "--output", str(output)]
+    again += _words("--site", sites) + _words("--series", series) + _words("--option", option)
+    for name, value in (("start", start), ("end", end), ("shard", shard), ("steps", steps),
+                        ("layout", layout)):  # fmt: skip
+        again += [] if value is None else [f"--{name}", str(value)]
     with reporting(debug, output if in_parts else None, [*again, "--resume"]):
         from .errors import SettingsError
         from .evaluation import summary_table

@@ -201,6 +201,9 @@ def test_interrupt_ends_with_130(calls: Calls) -> None:
     again = "pydiffgeo train loam.yaml --output runs/loam --run a --resume"
     kept = "what was written until then is in runs/loam"
     assert stopped == f"interrupted; {kept}. Go on with: {again}\n"
+    Path("land").mkdir()
+    words = "predict run --data new.nc --output land --site 7 --site 9 --shard 5 --layout reaches"
+    assert f"Go on with: pydiffgeo {words} --resume\n" in invoke(*words.split()).stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])

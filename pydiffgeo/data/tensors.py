@@ -299,6 +299,11 @@ class SiteTensors:
     def _cut(self, rows: NDArray, first: NDArray, length: int) -> Tensor:
         """Return [batch, feature, time]."""
         if self._all is not None:
+            everything = length == len(self.times) and np.array_equal(
+                rows, np.arange(len(self._all))
+            )
+            if everything:  # a large river, which memory should not hold twice
+                return self._all
             # all windows as a view, of which those wanted are copied at once
             views = self._all.unfold(2, length, 1)
             row, start = (torch.from_numpy(values).to(self.device) for values in (rows, first))

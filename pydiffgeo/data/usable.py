@@ -101,14 +101,16 @@ def choose_sites(
         )
     asked = ((wanted, chosen), (held_out, held))
     if not chosen or any(isinstance(n, int) and len(found) < n for n, found in asked):
-        count = "some" if wanted is None else wanted if isinstance(wanted, int) else len(wanted)
+        count = wanted if wanted is None or isinstance(wanted, int) else len(wanted)
         how_many = held_out if isinstance(held_out, int) else len(held_out)
         fewer = f", of which {place}.exclude leaves {len(order)}" if exclude else ""
         most = max((n for n in (wanted, held_out) if isinstance(n, int)), default=0)
         quotes = " Identifiers stand in quotes, in a list: ['01078000']." if most > 9999 else ""
+        asks = f"{place}.sites asks for {count} sites and {place}.held_out for {how_many}"
+        if wanted is None:
+            asks = f"{place}.held_out asks for {how_many} sites, which leaves none to train on"
         raise DataError(
-            f"{place}.sites asks for {count} sites and {place}.held_out for {how_many}; the "
-            f"records have {len(known)}{fewer}. "
+            f"{asks}; the records have {len(known)}{fewer}. "
             f"Ask for fewer{', or exclude fewer' if exclude else ''}.{quotes}",
             (*section, "sites" if wanted is not None else "exclude" if exclude else "held_out"),
         )

@@ -133,7 +133,9 @@ def simulate(
     shared = [(mine, blocks)] if group is None else group.collect((mine, blocks))
     blocks = [block for _, some in shared for block in some]
     order = np.argsort(np.concatenate([own for own, _ in shared]))
-    data = xr.concat(blocks, "site").isel(site=order)
+    data = blocks[0] if len(blocks) == 1 else xr.concat(blocks, "site")  # no copy of a large river
+    if (np.diff(order) != 1).any():
+        data = data.isel(site=order)
     data = _described(data, here.isel(site=rows), one, forcing, quantiles)
     if read.tensors.hold:  # steps without forcing, and points that others have
         there = xr.DataArray(read.tensors.present(rows), dims=("site", axis))

@@ -62,12 +62,12 @@ def opened(
 
 def completed(run: TrainedRun, records: xr.Dataset, data: Any) -> xr.Dataset:
     """Return opened records, or some of their sites, filled and with what the run derives."""
-    if data.points:
-        return _with_attributes(with_derived(records, data, None, None), run)
-    days = times_of(records)
     if data.impossible == "missing":
         there = (*series_names(records), *observed_names(records))
         records = without_impossible(records, dict.fromkeys(there))
+    if data.points:
+        return _with_attributes(with_derived(records, data, None, None), run)
+    days = times_of(records)
     if data.gaps is not None:
         series = [n for n in series_names(records) if n not in data.observed]
         records, _ = fill_forcing(records, make(data.gaps), (days[0], days[-1]), series)

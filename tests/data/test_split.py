@@ -56,7 +56,7 @@ def test_what_cannot_be_parted_is_said(leaves: xr.Dataset) -> None:
         (lambda: split_sites(leaves, known, None, 0, {"pftt": "herb"}), "no attribute 'pftt'"),
         (lambda: split_sites(leaves, known, None, ["Oak_1"], ["Oak_1"]), "'Oak_1' is held out"),
         (lambda: split_sites(leaves, known, None, 6, 0), "leaves none to train on"),
-        (lambda: split_sites(leaves, known, None, 0, 7), "asks for some sites"),
+        (lambda: split_sites(leaves, known, None, 0, 7), "asks for 7 sites, which leaves none"),
         (lambda: split_sites(leaves, known, exclude=["Oak"]), "no site 'Oak'"),
         (lambda: sites_where(leaves, {"pft": "herb", "genus": "Abies"}), "no site has all of"),
     ):

@@ -263,6 +263,15 @@ def test_whole_periods_come_in_order(records: xr.Dataset) -> None:
         windows.periods(3, "2000-01-01", "2003-12-31")
 
 
+def test_a_batch_of_all_is_no_copy(records: xr.Dataset) -> None:
+    """Memory holds a large river once; a batch of some sites is its own."""
+    windows = Windows(records, **READ)
+    kept = [*windows.periods(7), *windows.periods(7), *windows.periods(4)]
+    assert len({b.series["tair_max"].untyped_storage().data_ptr() for b in kept}) == 3
+    whole, _, *some = (b.series["tair_max"] for b in kept)
+    assert torch.equal(whole, torch.cat(some))
+
+
 def test_a_whole_period_is_one_batch_or_one_epoch(records: xr.Dataset) -> None:
     all_at_once = Windows(records, warm_up=30, start="1999-11-01", end="2000-10-31", **READ)
     batch = all_at_once.batch(7)

@@ -13,7 +13,7 @@ import pytest
 import xarray as xr
 
 from pydiffgeo.errors import DataError
-from pydiffgeo.experiment.new_records import _with_attributes, new_records
+from pydiffgeo.experiment.new_records import _with_attributes, completed, new_records
 from pydiffgeo.experiment.prediction import predict
 from pydiffgeo.experiment.trained import load_run
 
@@ -72,3 +72,16 @@ def test_points_none_of_which_has_the_attributes_are_an_error(caplog):
     assert "1 sites lack an attribute and are left out: y" in caplog.text
     with pytest.raises(DataError, match="no site has all attributes that runs/a reads: LMA are"):
         _with_attributes(records.isel(site=[1]), run)
+
+
+def test_impossible_values_of_points_count_as_missing_as_in_training():
+    """A curve whose CO2 was written down with a wrong sign."""
+    data = SimpleNamespace(points=True, impossible="missing", missing="skip", derive={})
+    hybrid = SimpleNamespace(needs=())
+    run: Any = SimpleNamespace(settings=SimpleNamespace(data=data), hybrid=hybrid)
+    co2 = xr.DataArray([[400.0, -400.0]], dims=("site", "point"), attrs={"units": "umol mol-1"})
+    records = xr.Dataset({"co2": co2}, {"site": ["leaf"]})
+    found = completed(run, records, data)["co2"].values
+    np.testing.assert_array_equal(found, [[400.0, np.nan]])
+    data.impossible = "error"
+    assert completed(run, records, data)["co2"].values[0, 1] == -400.0  # refused by who simulates
