@@ -145,9 +145,7 @@ def solve_fluxes(
     read = _read(model, forcing, parameters, initial_state, times, solver, engine)
     problem = replace(read.problem, only=wanted)
     result = lookup(ENGINES, read.engine, "engine")(problem, read.options, None)
-    result, _, failed = _in_units(model, read, result, result.storage)
-    found = dict(zip(model.spec.fluxes, result.fluxes, strict=True))
-    return {name: found[name] for name in wanted}, failed
+    return _fluxes(wanted, model, read, result)
 
 
 def some_fluxes(model: ProcessModel, names: Sequence[str]) -> tuple[str, ...]:
@@ -192,6 +190,28 @@ def solve_river(
     read = _read(model, forcing, parameters, initial_state, times, solver, chosen)
     result = lookup(RIVERS, chosen, "engine")(read.problem, read.options, river)
     return None if result is None else _solution(model, read, result)
+
+
+def solve_river_fluxes(
+    names: Sequence[str],
+    model: ProcessModel,
+    forcing: Mapping[str, Any],
+    parameters: Mapping[str, Any],
+    initial_state: Any,
+    times: Any,
+    solver: Solver,
+    engine: str,
+    river: River,
+) -> tuple[dict[str, Tensor], dict[int, str]] | None:
+    """Solve all columns of a river in one call, as `solve_river`, for some fluxes alone, as
+    `solve_fluxes`.
+    """
+    wanted = some_fluxes(model, names)
+    chosen = _choose(engine, model.core, solver, river.below.device)
+    read = _read(model, forcing, parameters, initial_state, times, solver, chosen)
+    problem = replace(read.problem, only=wanted)
+    result = lookup(RIVERS, chosen, "engine")(problem, read.options, river)
+    return None if result is None else _fluxes(wanted, model, read, result)
 
 
 @dataclass(frozen=True)
@@ -272,6 +292,15 @@ def _solution(model: ProcessModel, read: _Read, result: Result) -> Solution:
         inputs=read.inputs,
         steps=result.steps,
     )
+
+
+def _fluxes(
+    wanted: Sequence[str], model: ProcessModel, read: _Read, result: Result
+) -> tuple[dict[str, Tensor], dict[int, str]]:
+    """Return some fluxes in the units of the model, and what failed, or raise SolveFailed."""
+    result, _, failed = _in_units(model, read, result, result.storage)
+    found = dict(zip(model.spec.fluxes, result.fluxes, strict=True))
+    return {name: found[name] for name in wanted}, failed
 
 
 def _in_units(

@@ -351,9 +351,13 @@ def test_fluxes_alone_tell_what_failed() -> None:
         "potential_evapotranspiration": 2.0,
     }, {"FC": torch.tensor([100.0, 200.0, 300.0])}, 30.0, range(41)  # fmt: skip
     few = Solver("kvaerno3", rtol=1e-8, max_steps=50, on_failure="report")
-    fluxes, failed = solve_fluxes(["discharge"], *arguments, few)
-    assert failed == solve(*arguments, few).failed and len(failed) == 3
+    names = ["discharge", "evapotranspiration"]
+    fluxes, failed = solve_fluxes(names, *arguments, few)
+    whole = solve(*arguments, few)
+    assert failed == whole.failed and len(failed) == 3
     assert bool(fluxes["discharge"][:, -1].isnan().all())
+    for name in names:
+        np.testing.assert_array_equal(fluxes[name], whole.fluxes[name])
     with pytest.raises(SolveFailed, match="3 of 3 columns of the hbv model failed"):
         solve_fluxes(["discharge"], *arguments, replace(few, on_failure="raise"))
     with pytest.raises(UnknownName, match="discharge"):

@@ -51,13 +51,20 @@ def together(
     x: dict[str, Tensor], below: Tensor, engine: str, delay: bool, **options: Any
 ) -> Solution | None:
     """Solve in one call."""
+    return solve_river(*problem(x, below, engine, delay, **options))
+
+
+def problem(
+    x: dict[str, Tensor], below: Tensor, engine: str, delay: bool, **options: Any
+) -> tuple[Any, ...]:
+    """Return what `solve_river` takes."""
     order = [torch.from_numpy(level) for level in levels(below.numpy())]
     river = River(below, order, PARTS, "discharge", "inflow", "lateral_inflow" if delay else None,
                   x["delay"] if delay else None)  # fmt: skip
     forcing = {k: x[k] for k in ("inflow", "lateral_inflow")}
     times, start = torch.arange(DAYS + 1) * 86400.0, {"volume": x["volume"]}
     solver = Solver("implicit_euler", **({"step": STEP} | options))
-    return solve_river(MODEL, forcing, given(x), start, times, solver, engine, river)
+    return MODEL, forcing, given(x), start, times, solver, engine, river
 
 
 def given(x: dict[str, Tensor]) -> dict[str, Any]:

@@ -342,7 +342,7 @@ function forward_reaches!(
     p, w = inputs_of(m, g, parameters, forcing_of_step(forcing, ditch, 1, L, joint))
     u = SVector(ntuple(j -> gather(g, inputs.initial, 1, j), Val(N)))
     y = first(ks) == 1 ? begin_lanes(m, u, p, o, x.small) : run.carries[i]
-    first(ks) == 1 && results !== nothing && write_rows!(g, results.storage, N * (K + 1), 0, y.carried)
+    first(ks) == 1 && results !== nothing && write_storage!(g, results, K, 0, y.carried)
     terms, known, t = terms_at(m, y.u, w, p), true, 0
     for k in ks
         parameters, forcing = values_at(g, inputs, k, parameters, forcing)
@@ -362,10 +362,7 @@ function forward_reaches!(
             spread!(run, run.flows, g, t, means[O])
         end
         stopping() && return true
-        results === nothing && continue
-        write_rows!(g, results.states, N * K, (k - 1) * N, y.u)
-        write_rows!(g, results.storage, N * (K + 1), k * N, y.carried)
-        write_rows!(g, results.fluxes, Q * K, (k - 1) * Q, per(sums, T(parts)))
+        results === nothing || write_interval!(g, results, K, k, y.u, y.carried, per(sums, T(parts)))
     end
     run.carries[i] = y
     return true

@@ -6,6 +6,7 @@ import ctypes
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -72,6 +73,12 @@ def solve_run(run: Run, inputs: Sequence[Tensor]) -> Result:
     if device.type != "cpu":
         inputs = [x.cpu() for x in inputs]
     states, storage, *fluxes = (x.to(device) for x in _Solve.apply(run, *inputs))
+    if run.alone:  # what was not written is not a number, and takes no memory
+        nan, (columns, T) = fluxes[0].new_tensor(float("nan")), fluxes[0].shape
+        states, storage = (nan.expand(columns, n, states.shape[2]) for n in (T, T + 1))
+        written = dict(zip(run.alone, fluxes, strict=True))
+        count = len(run.problem.model.spec.fluxes)
+        fluxes = [written.get(k, nan.expand(columns, T)) for k in range(count)]
     return Result(states, storage, fluxes, run.failed, run.stats, [run.steps])
 
 
@@ -105,16 +112,31 @@ class Run:
     steps: Tensor = None  # type: ignore[assignment]
     inputs: Sequence[Tensor] = ()
 
+    @cached_property
+    def alone(self) -> list[int]:
+        """Places of the fluxes that alone are written; none: everything is.
+
+        Models with fluxes of cells or stationary ones, and methods of SciML, write everything.
+        """
+        spec = self.problem.model.spec
+        names = list(spec.fluxes)
+        scalar = spec.flux_values(self.problem.model.size) == len(names) <= MOST
+        if not scalar or spec.stationary or self.options.method in SCIML_METHODS:
+            return []
+        return sorted(names.index(name) for name in self.problem.only)
+
     def forward(self, inputs: Sequence[Tensor], record: bool) -> tuple[Tensor, ...]:
-        """Return states, storage, and the fluxes one by one.
+        """Return states, storage, and the fluxes one by one, or those that are wanted alone.
 
         So torch makes no cotangents of fluxes that nobody uses.
         """
         o, spec, initial = self.options, self.problem.model.spec, inputs[0]
         columns, size, T = len(initial), initial.shape[1], len(self.problem.lengths)
         lengths = self.problem.lengths.cpu()
-        shapes = (columns, T, size), (columns, T + 1, size), (columns, T, spec.flux_values(size))
-        states, storage, fluxes = (results(*shape, dtype=initial.dtype) for shape in shapes)
+        times = (0, 0) if self.alone else (T, T + 1)
+        states, storage = (results(columns, n, size, dtype=initial.dtype) for n in times)
+        values = len(self.alone) or spec.flux_values(size)
+        fluxes = results(columns, T, values, dtype=initial.dtype)
         counts, outcome = (
             torch.empty(columns, 3, dtype=torch.long),
             torch.empty(columns, 2, dtype=torch.long),
@@ -130,7 +152,7 @@ class Run:
                 columns, T, record, threads(), lengths.data_ptr(), states.data_ptr(),
                 storage.data_ptr(), fluxes.data_ptr(),
                 counts.data_ptr(), outcome.data_ptr(), *self._replayed(), address(method), ask,
-                address(sensitivity), self._only(),
+                address(sensitivity), sum(1 << k for k in self.alone),
             )  # fmt: skip
             tail = [v for x in inputs for v in describe(x)]
             call = struct.pack(f"{len(head) + len(tail)}q", *head, *tail)
@@ -156,7 +178,9 @@ class Run:
         if not self.problem.model.spec.stationary:  # else other intervals have their solutions
             grads = constant_after_failure(grads, len(self.problem.lengths), self.failed)
         seeds = [None if g is None else g.contiguous() for g in grads[:2]]
-        on_fluxes = [None if g is None else g[..., None] for g in grads[2:]]
+        given = dict(zip(self.alone, grads[2:], strict=True)) if self.alone else {}
+        of_all = [given.get(k) for k in range(len(self.problem.model.spec.fluxes))]
+        on_fluxes = [g if g is None else g[..., None] for g in (of_all if given else grads[2:])]
         out = [
             gradient_like(x, columns) if want else None
             for x, want in zip(self.inputs, wanted, strict=True)
@@ -175,16 +199,6 @@ class Run:
         if status == STOPPED:
             raise KeyboardInterrupt
         return [None if g is None else shared(g, x) for g, x in zip(out, self.inputs, strict=True)]
-
-    def _only(self) -> int:
-        """Bits of the fluxes that alone are read; 0: everything is, or one is of cells."""
-        names = list(self.problem.model.spec.fluxes)
-        if (
-            self.problem.model.spec.flux_values(self.problem.model.size) != len(names)
-            or len(names) > MOST
-        ):
-            return 0
-        return sum(1 << names.index(name) for name in self.problem.only)
 
     def _replayed(self) -> tuple[int, int]:
         return (0, 0) if self.replay is None else (self.replay.data_ptr(), self.replay.shape[1])

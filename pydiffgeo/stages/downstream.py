@@ -21,7 +21,7 @@ from pydiffgeo.errors import SettingsError
 from pydiffgeo.networks.bounds import Bounds
 from pydiffgeo.networks.reading import Facts
 from pydiffgeo.solvers import Solver
-from pydiffgeo.solving import solve_river
+from pydiffgeo.solving import solve_river, solve_river_fluxes
 from pydiffgeo.stages.base import Known, Named, Range, Series, Stage, naming_sites
 from pydiffgeo.stages.downstream_pools import (
     LATERAL,
@@ -270,11 +270,12 @@ class Downstream(Stage):
         into = torch.from_numpy(below).to(batch.site.device)
         moved = None if delay is None else LATERAL
         river = River(into, order, parts, self.outflow, self.inflow, moved, delay)
-        solver, engine = process.solver, process.engine
+        inputs = (process.model, forcing, own, start, times * parts, process.solver, process.engine)
         with naming_sites(batch):
-            solution = solve_river(
-                process.model, forcing, own, start, times * parts, solver, engine, river
-            )
+            if process.only:
+                fluxes = solve_river_fluxes(process.only, *inputs, river)
+                return None if fluxes is None else process.told(*fluxes, batch)
+            solution = solve_river(*inputs, river)
         return None if solution is None else process.named(solution, batch)
 
     def _block(

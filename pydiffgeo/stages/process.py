@@ -329,7 +329,7 @@ class Process(Stage):
             with naming_sites(batch):
                 inputs = (self.model, forcing, own, start, times, self.solver, self.engine)
                 if self.only:
-                    found = self._told(*solve_fluxes(self.only, *inputs), batch)
+                    found = self.told(*solve_fluxes(self.only, *inputs), batch)
                 else:
                     found = self.named(solve(*inputs), batch)
         except SolveFailed as error:
@@ -362,10 +362,6 @@ class Process(Stage):
 
     def named(self, solution: Solution, batch: Batch) -> Series:
         """Return fluxes, states and what follows from these by name; NaN in rows that failed."""
-        if self.only:
-            return self._told(
-                {name: solution.fluxes[name] for name in self.only}, solution.failed, batch
-            )
         states, initial = solution.states, solution.initial_state
         if solution.failed:  # NaN times the zero cotangent of an excluded row would still be NaN
             states = torch.where(torch.isnan(states), initial.detach()[:, None], states)
@@ -378,9 +374,9 @@ class Process(Stage):
             for name, (values, _, _) in self.model.derived(whole, solution.parameters).items():
                 found[name] = values[:, 1:]
                 found[f"mean_{name}"] = 0.5 * (values[:, 1:] + values[:, :-1])
-        return self._told(found, solution.failed, batch)
+        return self.told(found, solution.failed, batch)
 
-    def _told(self, found: dict[str, Tensor], failed: Mapping[int, str], batch: Batch) -> Series:
+    def told(self, found: dict[str, Tensor], failed: Mapping[int, str], batch: Batch) -> Series:
         """Return series with the names of `outputs`, and failures with their sites; NaN there."""
         if failed:
             bad = torch.zeros(len(batch.site), dtype=torch.bool, device=batch.site.device)

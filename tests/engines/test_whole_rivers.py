@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from whole_river_cases import by_levels, gradients, inputs, results, together, tree
+from whole_river_cases import by_levels, gradients, inputs, problem, results, together, tree
+
+from pydiffgeo.solving import solve_river_fluxes
 
 
 @pytest.fixture(autouse=True)
@@ -27,6 +29,24 @@ def test_all_reaches_in_one_call_are_the_levels_one_by_one(engine: str, delay: b
         torch.testing.assert_close(found[name], value, rtol=rtol, atol=1e-9)
     for a, b in zip(gradients(found, x), gradients(wanted, x), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-11 * float(b.abs().max()) + 1e-300)
+
+
+@pytest.mark.parametrize("checkpoints", [False, True])
+def test_fluxes_alone_are_those_of_a_river_solved_whole(engine: str, checkpoints: bool) -> None:
+    """To the last digit, with their gradients."""
+    options = {"checkpoints": True} if checkpoints and engine == "julia" else {}
+    x, below = inputs(), tree()
+    solution = together(x, below, engine, delay=True, **options)
+    assert solution is not None
+    slopes = gradients({"discharge": solution.fluxes["discharge"]}, x)
+    for names in (["discharge"], ["loss", "discharge"]):
+        alone = solve_river_fluxes(names, *problem(x, below, engine, delay=True, **options))
+        assert alone is not None and list(alone[0]) == names and not alone[1]
+        for name in names:
+            assert torch.equal(alone[0][name], solution.fluxes[name])
+        some = gradients({"discharge": alone[0]["discharge"]}, x)
+        for a, b in zip(some, slopes, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-14 * float(b.abs().max()))
 
 
 def test_water_of_a_river_is_conserved(engine: str) -> None:

@@ -21,7 +21,7 @@ const LEAST = 50_000    # but no fewer attempts than this: a small max_steps end
 Results of a solve, in memory that somebody else owns: states (size, interval, column), storage (size, interval + 1, column), which
 begins with that of the initial state, and fluxes (flux, interval, column).
 
-Where bits of `only` are set, those of fluxes, columns solved side by side write these fluxes and nothing else.
+Where bits of `only` are set, those of fluxes, these alone have a place, and nothing else is written.
 """
 struct Results{T}
     states::Ptr{T}
@@ -30,6 +30,10 @@ struct Results{T}
     only::Int64
 end
 Results{T}(states, storage, fluxes) where {T} = Results{T}(states, storage, fluxes, 0)
+
+"How many of q fluxes are written, and the place of flux i among them, 0 for none."
+@inline flux_count(r::Results, q) = r.only == 0 ? q : count_ones(r.only)
+@inline flux_place(r::Results, i) = r.only == 0 ? i : ((r.only >> (i - 1)) & 1) * count_ones(r.only & ((1 << i) - 1))
 
 "State of column `c` at the first time."
 function start!(w::Work{T}, m::Model, inputs::Inputs{T}, c, o::Options{T}) where {T}
@@ -322,17 +326,19 @@ end
 
 write!(::Nothing, y, c, T, len) = nothing
 function write!(r::Results{X}, y::Carry{X}, c, T, len) where {X}
-    n, q, row = length(y.psi), length(y.total), (c - 1) * T + y.interval - 1
-    unsafe_copyto!(r.states + row * n * sizeof(X), pointer(y.psi), n)
+    n, q, row = length(y.psi), flux_count(r, length(y.total)), (c - 1) * T + y.interval - 1
+    r.only == 0 && unsafe_copyto!(r.states + row * n * sizeof(X), pointer(y.psi), n)
     write_storage!(r, y, c, T, y.interval)
-    for i in 1:q
-        unsafe_store!(r.fluxes, y.total[i] / len, row * q + i)
+    for (i, total) in enumerate(y.total)
+        place = flux_place(r, i)
+        place == 0 || unsafe_store!(r.fluxes, total / len, row * q + place)
     end
     return
 end
 
 "Storage at the end of interval k, or at the start for k = 0."
 function write_storage!(r::Results{X}, y::Carry{X}, c, T, k) where {X}
+    r.only == 0 || return
     n = length(y.psi)
     unsafe_copyto!(r.storage + ((c - 1) * (T + 1) + k) * n * sizeof(X), pointer(y.storage), n)
     return
@@ -340,11 +346,12 @@ end
 
 "Not a number from the interval on that was not finished."
 function missing!(r::Results{X}, y::Carry{X}, c, T) where {X}
-    n, q = length(y.psi), length(y.total)
+    n, q = length(y.psi), flux_count(r, length(y.total))
     for k in y.interval:T
         row = (c - 1) * T + k - 1
+        foreach(i -> unsafe_store!(r.fluxes, X(NaN), row * q + i), 1:q)
+        r.only == 0 || continue
         foreach(i -> unsafe_store!(r.states, X(NaN), row * n + i), 1:n)
         foreach(i -> unsafe_store!(r.storage, X(NaN), ((c - 1) * (T + 1) + k) * n + i), 1:n)
-        foreach(i -> unsafe_store!(r.fluxes, X(NaN), row * q + i), 1:q)
     end
 end

@@ -97,13 +97,25 @@ end
     end
 end
 
-"As `write_rows!`, of those rows whose bits are set."
-@inline function write_some!(g::Group, pointer, stride, offset, values::SVector{Q}, bits) where {Q}
-    ntuple(Val(Q)) do i  # in registers: an index that is not known when it is compiled would go through memory
-        (bits >> (i - 1)) & 1 == 0 || write_rows!(g, pointer, stride, offset + i - 1, SVector(values[i]))
+"Write what is wanted of the end of interval k of K: states, storage and fluxes, or some of the fluxes alone."
+@inline function write_interval!(g::Group, r::Results, K, k, u::SVector{N}, storage, fluxes::SVector{Q}) where {N,Q}
+    if r.only == 0
+        write_rows!(g, r.states, N * K, (k - 1) * N, u)
+        write_storage!(g, r, K, k, storage)
+        write_rows!(g, r.fluxes, Q * K, (k - 1) * Q, fluxes)
+    else
+        q = flux_count(r, Q)
+        ntuple(Val(Q)) do i  # in registers: an index that is not known when it is compiled would go through memory
+            place = flux_place(r, i)
+            place == 0 || write_rows!(g, r.fluxes, q * K, (k - 1) * q + place - 1, SVector(fluxes[i]))
+        end
     end
     return
 end
+
+"Storage at the end of interval k, or at the start for k = 0."
+@inline write_storage!(g::Group, r::Results, K, k, storage::SVector{N}) where {N} =
+    r.only == 0 && write_rows!(g, r.storage, N * (K + 1), k * N, storage)
 
 "Rates, fluxes and Jacobian."
 @inline function linearised(m::SmallModel{N}, u::SVector{N,L}, w, p, terms) where {N,L}

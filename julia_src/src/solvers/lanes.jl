@@ -158,7 +158,7 @@ function forward_lanes!(
     p, w = inputs_of(m, g, parameters, forcing)
     # terms of a state serve for the step that begins there, unless the parameters change
     terms, known, y = terms_at(m, u, w, p), true, begin_lanes(m, u, p, o, x.small)
-    write_rows!(g, results.storage, N * (K + 1), 0, y.carried)
+    write_storage!(g, results, K, 0, y.carried)
     kept = record ? S : 0
     sizehint!(tape.states, LANES * (N * kept + 1) * ceil(Int, sum(inputs.lengths) / o.step + K); shrink=false)
     for k in 1:K
@@ -169,13 +169,7 @@ function forward_lanes!(
             through_interval!(tape, m, y, terms, known && !g.varying, w, p, k, len, o, x, kept, stopping, Val(Q))
         y.failed && return false
         stopping() && return true
-        if results.only == 0
-            write_rows!(g, results.states, N * K, (k - 1) * N, y.u)
-            write_rows!(g, results.storage, N * (K + 1), k * N, y.carried)
-            write_rows!(g, results.fluxes, Q * K, (k - 1) * Q, per(total, len))
-        else
-            write_some!(g, results.fluxes, Q * K, (k - 1) * Q, per(total, len), results.only)
-        end
+        write_interval!(g, results, K, k, y.u, y.carried, per(total, len))
     end
     for lane in 1:g.count
         c = column_of(g, lane)
