@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
+from pydiffgeo.errors import DataError
+
 Rows = NDArray[np.int64]
 BLOCK = 16  # sites that are read together
 CACHE_BYTES = 128 * 2**20
@@ -143,6 +145,39 @@ def together(series: Iterable[xr.DataArray | xr.Variable]) -> int:
     """Return how many sites of all these series are best read together."""
     lazy = [v.encoding.get("preferred_chunks", {}).get("site", BLOCK) for v in series]
     return min(lazy, default=BLOCK)
+
+
+class SiteBySite:
+    """The series of one site after the other, [time] or [time, depth] by name.
+
+    Read in blocks, where one file has all sites; else one by one, so that what is said when a site
+    is read is said of this site.
+    """
+
+    def __init__(self, records: xr.Dataset, names: Iterable[str]):
+        axis = "point" if "point" in records.dims else "time"
+        # without coordinates, indexing is faster
+        self._known = {n: records[n].variable.transpose("site", axis, ...) for n in names}
+        self._rows, self._block = slice(0, 0), dict[str, NDArray]()
+        size = together(self._known.values())
+        self._size = size if size > BLOCK else 1
+
+    def __call__(self, row: int) -> dict[str, NDArray]:
+        """Return copies, of which impossible values may be taken out.
+
+        DataError where this site cannot be read.
+        """
+        if not self._rows.start <= row < self._rows.stop:
+            try:
+                self._read(slice(row, row + self._size))
+            except DataError:  # of some site: each by itself
+                self._read(slice(row, row + 1))
+        return {name: values[row - self._rows.start].copy() for name, values in self._block.items()}
+
+    def _read(self, rows: slice) -> None:
+        known = self._known.items()
+        self._block = {name: v[{"site": rows}].values.astype(float) for name, v in known}
+        self._rows = rows
 
 
 def mapped(values: xr.DataArray, change: Callable[[Rows, NDArray], NDArray]) -> xr.Variable:

@@ -12,7 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from pydiffgeo.data.form import Day, axis_of, positions, stamp, times_of, unit_of
-from pydiffgeo.data.lazy import Rows, mapped, together
+from pydiffgeo.data.lazy import Rows, SiteBySite, mapped
 from pydiffgeo.data.left_out import OBSERVATION, left_or_refused, left_out_lines, reason
 from pydiffgeo.data.network import DOWNSTREAM
 from pydiffgeo.data.problems import Problem, attribute_problems, gap_problems, impossible_problems
@@ -145,7 +145,7 @@ def select_sites(
     unfit: list[tuple[str, str]] = []
     river = DOWNSTREAM in records.variables
     judged = {(span, name): False for span in spans for name in span.judged}
-    series = _Series(records, read)
+    series = SiteBySite(records, read)
     for row, site in enumerate(sites):
         problems = list(
             attribute_problems(
@@ -251,34 +251,6 @@ def _positions(span: Span, days: pd.Index) -> tuple[int, int, int]:
     """
     first, last = positions(days, span.start, span.end, f"the {span.name} period")
     return max(0, first - span.warm_up), first, last
-
-
-class _Series:
-    """The series of one site after the other, [time] or [time, depth] by name, read in blocks."""
-
-    def __init__(self, records: xr.Dataset, names: Iterable[str]):
-        axis = axis_of(records)
-        # without coordinates, indexing is faster
-        self._known = {n: records[n].variable.transpose("site", axis, ...) for n in names}
-        self._rows, self._block = slice(0, 0), dict[str, NDArray]()
-        self._size = together(self._known.values())
-
-    def __call__(self, row: int) -> dict[str, NDArray]:
-        """Return copies, of which impossible values may be taken out.
-
-        DataError where this site cannot be read.
-        """
-        if row >= self._rows.stop:
-            try:
-                self._read(slice(row, row + self._size))
-            except DataError:  # of some site: each by itself
-                self._read(slice(row, row + 1))
-        return {name: values[row - self._rows.start].copy() for name, values in self._block.items()}
-
-    def _read(self, rows: slice) -> None:
-        known = self._known.items()
-        self._block = {name: v[{"site": rows}].values.astype(float) for name, v in known}
-        self._rows = rows
 
 
 def _last_row(values: Mapping[str, NDArray]) -> int:

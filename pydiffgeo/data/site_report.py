@@ -22,6 +22,7 @@ from pydiffgeo.data.form import (
     times_of,
     unit_of,
 )
+from pydiffgeo.data.lazy import SiteBySite
 from pydiffgeo.data.network import DOWNSTREAM
 from pydiffgeo.data.problems import (
     REMARKS,
@@ -170,13 +171,13 @@ def check_sites(
     problems += _attributes(sites, ids, attributes)
     counts: dict[str, dict[str, int]] = {name: {} for name in seen}
     axis, units = axis_of(sites), {name: unit_of(sites[name]) for name in seen}
-    series = {n: sites[n].variable.transpose("site", axis, ...) for n in [*needed, *seen]}
+    series = SiteBySite(sites, [*needed, *seen])
     river = DOWNSTREAM in sites.variables  # few of whose sites have a gauge
     for row, site in enumerate(ids):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", DataWarning)
             try:
-                values = {name: one[{"site": row}].values for name, one in series.items()}
+                values = series(row)
             except DataError as error:
                 problems.append(Problem("unreadable", site, "", "", "", 0, str(error)))
                 continue

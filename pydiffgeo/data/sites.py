@@ -170,7 +170,7 @@ def open_sites(
         return found and {name: source.columns[name].typed(v) for name, v in found.items()}
 
     if lazy if lazy is not None else size * len(source.sites) > EAGER_BYTES:
-        reader = Reader(read, size, block)
+        reader = Reader(read, size, None if source.block is None else block)
         arrays = {name: reader.variable(name, shapes[name], dtypes[name]) for name in dtypes}
     else:
         arrays = {
