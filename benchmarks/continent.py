@@ -155,6 +155,7 @@ def land_settings(path: Path, copies: int, engine: str) -> dict[str, Any]:
 def river_settings(path: Path, engine: str) -> dict[str, Any]:
     """Muskingum-Cunge with one roughness: no weights."""
     process = {"kind": "process", "model": "muskingum_cunge", "engine": engine, "learn": [],
+               "only": ["discharge"],
                "solver": {"method": "implicit_euler", "step": 86400.0},
                "given": {"length": "length", "slope": "slope", "width": "width", "n": 0.05,
                          "side_slope": 1.0}}  # fmt: skip
