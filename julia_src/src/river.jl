@@ -48,6 +48,8 @@ take_flows(::Type{T}, count) where {T} = (tape=take_tape(T); resize!(tape.states
 
 const STEPS_AT_ONCE = 1024  # of a solve without gradient: what flows from column to column fits the cache
 
+const SPINS = 2000 # passes of a thread that waits for another, some tenths of a millisecond, before it sleeps
+
 "Last intervals of the stretches between which a river is left."
 function river_stretches(o::Options, K, parts, record)
     length = record ? (o.checkpoints ? ceil(Int, sqrt(K)) : K) : max(1, STEPS_AT_ONCE ÷ parts)
@@ -140,9 +142,11 @@ function each_group(f, names, run::RiverRun{T}, needs, backwards, stop) where {T
     each_column(n, run.threads, stop) do number, k, stopping
         i = backwards ? n + 1 - k : k
         for j in needs[i]
+            passes = 0
             while !done[j][]
                 stopping() && return
-                ccall(:jl_cpu_pause, Cvoid, ())
+                # a moment, then asleep: the thread waited for may want this core
+                (passes += 1) < SPINS ? ccall(:jl_cpu_pause, Cvoid, ()) : Libc.systemsleep(2e-5)
                 GC.safepoint()
             end
         end
