@@ -124,13 +124,14 @@ function RiverRun(m::SmallModel{N}, inputs::Inputs{T}, o::Options{T}, river::Riv
         Vector{C}(undef, length(groups)), Vector{C}[], flows, longest, workers)
 end
 
-"Steps of a group as lanes, one after another: what flows in, what arrives later, and cotangents."
+"Steps of a group as lanes, one after another: what flows in, what arrives later, and cotangents; and a tape that nobody keeps."
 struct Ditch{T}
     inflow::Vector{T}
     delayed::Vector{T}
     on_outflow::Vector{T}
+    tape::Tape{T}
 end
-Ditch{T}(steps) where {T} = Ditch{T}(ntuple(_ -> zeros(T, LANES * steps), 3)...)
+Ditch{T}(steps) where {T} = Ditch{T}(ntuple(_ -> zeros(T, LANES * steps), 3)..., Tape{T}())
 
 """
 Call f(names of inputs, ditch, group) for all groups, each after those that `needs` names; in the order of the numbers, or from the last to the
@@ -332,8 +333,8 @@ function forward_reaches!(
     ::Val{Q}
 ) where {N,T,O,I,D,S,Q}
     inputs, o, L, K, parts = run.inputs, run.options, LaneNumber{T}, intervals(run.inputs), run.river.parts
-    tape, x = run.tapes[i], LaneOptions(o, minimum(inputs.lengths) / parts, Val(S), Val(N), Val(false))
-    empty!(tape)
+    tape = empty!(record ? run.tapes[i] : ditch.tape)
+    x = LaneOptions(o, minimum(inputs.lengths) / parts, Val(S), Val(N), Val(false))
     kept, steps, begun = record ? S : 0, length(ks) * parts, (first(ks) - 1) * parts
     record && sizehint!(
         tape.states,

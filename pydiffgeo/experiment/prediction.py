@@ -344,25 +344,35 @@ def _simulate_parts(
     for k, (rows, start, end) in mine:
         if k in done:
             continue
-        try:
-            some = completed(run, records.isel(site=rows), settings)
-            found = _simulated(run, some, start, end, series, calibration, scored=False)
-        except NoCompleteSite as error:
-            log.warning("part %d: %s", k, error)
-            gone = dict.fromkeys(records.site.values[rows].astype(str).tolist(), str(error))
-            write_netcdf(xr.Dataset(attrs={LEFT_OUT: json.dumps(gone)}), _file(output, k))
-        else:
-            _tell_failed(found)
-            packed = {
-                str(name): {"dtype": "float32", "zlib": True, "complevel": 1}
-                for name, values in found.data.data_vars.items()
-                if values.dtype.kind == "f"
-            }
-            write_netcdf(found.data, _file(output, k), encoding=packed)
+        some = records.isel(site=rows)
+        part = _simulated_part(run, some, settings, start, end, series, calibration, k)
+        packed = {
+            str(name): {"dtype": "float32", "zlib": True, "complevel": 1}
+            for name, values in part.data_vars.items()
+            if values.dtype.kind == "f"
+        }
+        write_netcdf(part, _file(output, k), encoding=packed)
+        del part  # before the next one is simulated
         bar.update()
     bar.close()
     group.collect(None)
     return [_file(output, k) for k in range(len(parts))]
+
+
+def _simulated_part(
+    run: TrainedRun, records: xr.Dataset, settings: Any, start: str | None, end: str | None,
+    series: Sequence[str] | None, calibration: Evaluation | None, number: int,
+) -> xr.Dataset:  # fmt: skip
+    """Return the simulation of a part; nothing but why, where none of its sites has forcing."""
+    try:
+        some = completed(run, records, settings)
+        found = _simulated(run, some, start, end, series, calibration, scored=False)
+    except NoCompleteSite as error:
+        log.warning("part %d: %s", number, error)
+        gone = dict.fromkeys(records.site.values.astype(str).tolist(), str(error))
+        return xr.Dataset(attrs={LEFT_OUT: json.dumps(gone)})
+    _tell_failed(found)
+    return found.data
 
 
 def _file(folder: Path, part: int) -> Path:
