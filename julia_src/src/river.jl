@@ -48,7 +48,7 @@ take_flows(::Type{T}, count) where {T} = (tape=take_tape(T); resize!(tape.states
 
 const STEPS_AT_ONCE = 1024  # of a solve without gradient: what flows from column to column fits the cache
 
-const SPINS = 2000 # passes of a thread that waits for another, some tenths of a millisecond, before it sleeps
+const SPINS = 10_000 # passes of a thread that waits for another, some tenths of a millisecond, before it sleeps for less than one
 
 "Last intervals of the stretches between which a river is left."
 function river_stretches(o::Options, K, parts, record)
