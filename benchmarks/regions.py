@@ -5,8 +5,8 @@ region, and judges them there in later years. The baseline is what hydrologists 
 network: HBV is calibrated in every basin by itself (Adam through the solver), and a basin of the
 region left out takes the parameters of the nearest basin outside of it, or of the one whose
 attributes are most alike. Prints medians of NSE and KGE by region and over all basins, differences
-with 95 % intervals of basins drawn together, and writes JSON into results/. Trainings that are
-there already are not done again.
+of the medians to HBV with 95 % intervals of basins drawn together, and writes JSON into results/.
+Trainings that are there already are not done again.
 
     python benchmarks/regions.py benchmarks/regions.yaml
 """
@@ -193,7 +193,7 @@ def main() -> None:
 def report(found: dict[str, xr.Dataset], huc: dict[str, str], regions: list[str]) -> None:
     """Print medians by region, differences over all basins, and write both."""
     names = [site for site, region in huc.items() if region in regions]
-    rows = []
+    rows, gains = [], []
     for region in (*regions, "all"):
         own = [site for site in names if region in (huc[site], "all")]
         row: dict[str, object] = {"region": region, "basins": len(own)}
@@ -201,15 +201,15 @@ def report(found: dict[str, xr.Dataset], huc: dict[str, str], regions: list[str]
             some = scores.sel(site=own)
             row[name] = f"{float(some.nse.median()):.2f} / {float(some.kge.median()):.2f}"
         rows.append(row)
+        for name in [name for name in found if name != "hbv" and "hbv" in found]:
+            gain: dict[str, object] = {"region": region, "hbv less": name}
+            for measure in ("nse", "kge"):
+                one, other = (found[k].sel(site=own)[measure].values for k in ("hbv", name))
+                gain[measure] = "{:+.3f} ({:+.3f} to {:+.3f})".format(*interval(one, other))
+            gains.append(gain)
     print_table(rows, "median NSE / KGE of basins whose region was left out")
-    gains = {}
-    for name, scores in found.items():
-        if name == "hbv" or "hbv" not in found:
-            continue
-        for measure in ("nse", "kge"):
-            one, other = (x.sel(site=names)[measure].values for x in (found["hbv"], scores))
-            gains[f"hbv less {name}, {measure}"] = gain = interval(one, other)
-            print(f"hbv less {name}, {measure}: {gain[0]:+.3f} ({gain[1]:+.3f} to {gain[2]:+.3f})")
+    if gains:
+        print_table(gains, "differences of these medians, with 95 % intervals")
     results = HERE / "results"
     results.mkdir(exist_ok=True)
     each = {k: {m: v.sel(site=names)[m].round(4).values.tolist() for m in ("nse", "kge")}
