@@ -273,7 +273,7 @@ def evaluate(
         *(forcing[k] for k in model.spec.forcings),
         *weights,
     ]
-    head = [columns, 1, 0, 1, lengths.data_ptr(), *(x.data_ptr() for x in out), *[0] * 7]
+    head = [columns, 1, 0, 1, lengths.data_ptr(), *(x.data_ptr() for x in out), *[0] * 8]
     numbers = [*head, *(v for x in inputs for v in field(x))]
     call = struct.pack(f"{len(numbers)}q", *numbers)
     julia.call("evaluate", number(julia, model), 64 if state.dtype == torch.float64 else 32, call)
