@@ -56,6 +56,9 @@ HYDRAULICS: dict[type[SoilHydraulics], Callable[[Any], dict[str, Any]]] = {
     Haverkamp: lambda h: {"entry_width": h.entry_width},
 }
 
+# numbers of a forward call before those of its inputs: CALL_HEAD in julia_src/src/entry.jl
+HEAD = 16
+
 
 def _richards(model: Richards) -> dict[str, Any]:
     hydraulics = (
@@ -273,8 +276,8 @@ def evaluate(
         *(forcing[k] for k in model.spec.forcings),
         *weights,
     ]
-    head = [columns, 1, 0, 1, lengths.data_ptr(), *(x.data_ptr() for x in out), *[0] * 8]
-    numbers = [*head, *(v for x in inputs for v in field(x))]
+    head = [columns, 1, 0, 1, lengths.data_ptr(), *(x.data_ptr() for x in out)]
+    numbers = [*head, *[0] * (HEAD - len(head)), *(v for x in inputs for v in field(x))]
     call = struct.pack(f"{len(numbers)}q", *numbers)
     julia.call("evaluate", number(julia, model), 64 if state.dtype == torch.float64 else 32, call)
     return Evaluation(*out)

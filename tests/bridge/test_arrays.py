@@ -20,10 +20,10 @@ from torch import Tensor
 
 from pydiffgeo import Grid, Richards, Solution, Solver, solve, solving, usda_soil
 from pydiffgeo.bridge import arrays, runtime
+from pydiffgeo.bridge.models import HEAD
 from pydiffgeo.errors import EngineUnavailable, PyDiffGeoError, SolveFailed
 
 F64 = torch.float64
-HEAD = 15  # numbers of a forward call before those of the inputs, julia_src/src/entry.jl
 
 
 def column(engine: str = "julia", grad: bool = True, **changes: Any) -> tuple[Solution, Tensor]:
