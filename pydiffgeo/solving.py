@@ -186,32 +186,33 @@ def solve_river(
         Means over the intervals of `times`. None: solve level by level; see
         `pydiffgeo.engines.julia_river` and `torch_river`.
     """
-    chosen = _choose(engine, model.core, solver, river.below.device)
-    read = _read(model, forcing, parameters, initial_state, times, solver, chosen)
-    result = lookup(RIVERS, chosen, "engine")(read.problem, read.options, river)
+    given = (forcing, parameters, initial_state, times, solver)
+    read, result = _down_river((), model, given, engine, river)
     return None if result is None else _solution(model, read, result)
 
 
 def solve_river_fluxes(
-    names: Sequence[str],
-    model: ProcessModel,
-    forcing: Mapping[str, Any],
-    parameters: Mapping[str, Any],
-    initial_state: Any,
-    times: Any,
-    solver: Solver,
-    engine: str,
-    river: River,
+    names: Sequence[str], model: ProcessModel, *given: Any, engine: str, river: River
 ) -> tuple[dict[str, Tensor], dict[int, str]] | None:
-    """Solve all columns of a river in one call, as `solve_river`, for some fluxes alone, as
-    `solve_fluxes`.
+    """Solve all columns of a river in one call for some fluxes alone.
+
+    `names` as for `solve_fluxes`, which tells what is returned; all else, and None, as for
+    `solve_river`: `given` are forcing, parameters, initial state, times and solver.
     """
     wanted = some_fluxes(model, names)
+    read, result = _down_river(wanted, model, given, engine, river)
+    return None if result is None else _fluxes(wanted, model, read, result)
+
+
+def _down_river(
+    only: tuple[str, ...], model: ProcessModel, given: Sequence[Any], engine: str, river: River
+) -> tuple[_Read, Result | None]:
+    """Return what was read, and the results of a river, of some fluxes `only` where named."""
+    forcing, parameters, initial_state, times, solver = given
     chosen = _choose(engine, model.core, solver, river.below.device)
     read = _read(model, forcing, parameters, initial_state, times, solver, chosen)
-    problem = replace(read.problem, only=wanted)
-    result = lookup(RIVERS, chosen, "engine")(problem, read.options, river)
-    return None if result is None else _fluxes(wanted, model, read, result)
+    problem = replace(read.problem, only=only)
+    return read, lookup(RIVERS, chosen, "engine")(problem, read.options, river)
 
 
 @dataclass(frozen=True)

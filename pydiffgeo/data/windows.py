@@ -381,6 +381,9 @@ class Windows:
     ) -> Iterator[Batch]:
         """Return every site once over a whole period, `batch` sites at a time, in order.
 
+        A batch of all sites over the whole record shares its memory with the records: it is to be
+        read, not written.
+
         Parameters
         ----------
         batch : int

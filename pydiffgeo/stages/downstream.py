@@ -270,12 +270,13 @@ class Downstream(Stage):
         into = torch.from_numpy(below).to(batch.site.device)
         moved = None if delay is None else LATERAL
         river = River(into, order, parts, self.outflow, self.inflow, moved, delay)
-        inputs = (process.model, forcing, own, start, times * parts, process.solver, process.engine)
+        inputs = (process.model, forcing, own, start, times * parts, process.solver)
+        where: dict[str, Any] = {"engine": process.engine, "river": river}
         with naming_sites(batch):
             if process.only:
-                fluxes = solve_river_fluxes(process.only, *inputs, river)
+                fluxes = solve_river_fluxes(process.only, *inputs, **where)
                 return None if fluxes is None else process.told(*fluxes, batch)
-            solution = solve_river(*inputs, river)
+            solution = solve_river(*inputs, **where)
         return None if solution is None else process.named(solution, batch)
 
     def _block(

@@ -40,7 +40,8 @@ def test_fluxes_alone_are_those_of_a_river_solved_whole(engine: str, checkpoints
     assert solution is not None
     slopes = gradients({"discharge": solution.fluxes["discharge"]}, x)
     for names in (["discharge"], ["loss", "discharge"]):
-        alone = solve_river_fluxes(names, *problem(x, below, engine, delay=True, **options))
+        *given, _, river = problem(x, below, engine, delay=True, **options)
+        alone = solve_river_fluxes(names, *given, engine=engine, river=river)
         assert alone is not None and list(alone[0]) == names and not alone[1]
         for name in names:
             assert torch.equal(alone[0][name], solution.fluxes[name])
